@@ -1,0 +1,79 @@
+# Every command that people and CI rely on. `make help` explains them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do if $$p -c 'import sys; raise SystemExit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then echo $$p; break; fi; done)
+
+.PHONY: help setup test test-fast lint format bench demo up down status protos protos-check lock clean
+
+help: ## Show this list
+	@echo "Cairn: what to run"; echo
+	awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1mmake %-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	echo; echo "  make demo DATASET=DIR   the same on a real log (DIR/interactions.csv.gz)"
+	echo "  make demo JSON=FILE     also write the summary to FILE"
+	echo "  make bench JSON=FILE    also write the figures to FILE"
+
+setup: $(STAMP) ## Create .venv and install everything, as locked
+
+$(STAMP): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo "Cairn needs Python 3.11 or 3.12 on PATH; none was found. Install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; fi
+	echo "Installing into $(VENV) with $$($(PYTHON) --version) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+test: $(STAMP) ## Run every test tier that needs no Java
+	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks $(ARGS)
+
+test-fast: $(STAMP) ## Run the tests that start no processes
+	@$(BIN)/python -m pytest tests/unit tests/component tests/contract $(ARGS)
+
+lint: $(STAMP) protos-check ## Check style, types, layers and generated code
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Rewrite the code in the project's style
+	@$(BIN)/ruff check --fix . || true
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure speed and memory on this machine
+	@$(BIN)/python -m tests.benchmarks $(if $(JSON),--json $(JSON))
+
+demo: $(STAMP) ## Run the whole system on this machine on a simulated district, or on DATASET
+	@$(BIN)/python -m deploy.local demo $(if $(DATASET),--dataset "$(DATASET)") $(if $(JSON),--json "$(JSON)")
+
+up: $(STAMP) ## Start the whole system and leave it running
+	@$(BIN)/python -m deploy.local up
+
+down: $(STAMP) ## Stop what `make up` started
+	@$(BIN)/python -m deploy.local down
+
+status: $(STAMP) ## Say what runs, where, and how far it is
+	@$(BIN)/cairn status
+
+PROTOS := $(sort $(wildcard protos/cairn/v1/*.proto))
+
+protos: $(STAMP) ## Generate the Python code of protos/
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out=protos --grpc_python_out=protos --mypy_out=quiet:protos --mypy_grpc_out=quiet:protos $(PROTOS)
+	rm -f protos/cairn/v1/events_pb2_grpc.py*
+
+protos-check: $(STAMP) ## Fail when the generated code is not what protos/ gives
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out="$$fresh" --grpc_python_out="$$fresh" --mypy_out=quiet:"$$fresh" --mypy_grpc_out=quiet:"$$fresh" $(PROTOS)
+	for file in protos/cairn/v1/*_pb2*; do
+	  cmp -s "$$file" "$$fresh/cairn/v1/$$(basename "$$file")" || { echo "$$file is not what protos/ generates: run make protos and commit the result" >&2; exit 1; }
+	done
+
+lock: ## Resolve requirements.lock anew (needs uv)
+	@uv pip compile pyproject.toml --extra local --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements.lock
+
+clean: ## Remove what the commands above created
+	@rm -rf $(VENV) .local .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

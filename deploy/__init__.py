@@ -1,0 +1,1 @@
+"""Running Cairn: topics, the laptop stack, containers."""

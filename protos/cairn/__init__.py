@@ -1,0 +1,1 @@
+"""Generated code of Cairn's contracts; see protos/."""

@@ -1,0 +1,1 @@
+"""Cairn's services. They never import each other: they meet in protos/."""

@@ -1,0 +1,1 @@
+"""Keeps what learners can be given, and the skills it is about."""

@@ -1,0 +1,108 @@
+"""How a message looks on the bus: keys, partitions, positions and CloudEvents headers.
+
+CloudEvents 1.0, Kafka protocol binding, binary content mode: attributes are headers, the value is the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from kafka.partitioner import murmur2
+
+LEARNER_EVENTS = "cairn.learner-events"
+LEARNER_EVENTS_DLT = "cairn.learner-events.dlt"
+RESOURCES = "cairn.resources"
+SKILLS = "cairn.skills"
+
+PROTOBUF = "application/protobuf"
+JSON = "application/json"
+
+Headers = list[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a topic: the record at `offset` of `partition`."""
+
+    partition: int
+    offset: int
+
+
+class KeyInvalidError(ValueError):
+    """A record key is not `tenant/id`."""
+
+
+def record_key(tenant: str, identifier: str) -> bytes:
+    """The key `tenant/id` of a record."""
+    return f"{tenant}/{identifier}".encode()
+
+
+def split_key(key: bytes | None) -> tuple[str, str]:
+    """Tenant and id of a record key.
+
+    Raises:
+        KeyInvalidError: when there is no key, or it is not UTF-8 of the form `tenant/id`.
+    """
+    if key is None:
+        raise KeyInvalidError("the record has no key; expected tenant/id")
+    try:
+        tenant, slash, identifier = key.decode().partition("/")
+    except UnicodeDecodeError as error:
+        raise KeyInvalidError(f"the key {key[:80]!r} is not UTF-8; expected tenant/id") from error
+    if not (tenant and slash and identifier):
+        raise KeyInvalidError(f"the key {key[:80]!r} is not of the form tenant/id")
+    return tenant, identifier
+
+
+@lru_cache(maxsize=200_000)
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition Java's default partitioner gives to `key`: positive murmur2 modulo the count."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
+
+def cloud_event_headers(
+    *,
+    event_id: str,
+    source: str,
+    event_type: str,
+    time: datetime,
+    content_type: str = PROTOBUF,
+    traceparent: str | None = None,
+) -> Headers:
+    """The headers of one record.
+
+    Args:
+        event_id: identity within the source.
+        source: URI reference of who produced the record.
+        event_type: the kind of record, for example `cairn.v1.AssessmentEvent`.
+        time: when the record was made; aware.
+        content_type: media type of the value.
+        traceparent: W3C trace context, where there is one.
+    """
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", event_type.encode()),
+        ("ce_time", time.astimezone(UTC).isoformat().replace("+00:00", "Z").encode()),
+        ("content-type", content_type.encode()),
+    ]
+    if traceparent:
+        headers.append(("traceparent", traceparent.encode()))
+    return headers
+
+
+def content_type_of(headers: Iterable[tuple[str, bytes]]) -> str:
+    """Media type of a record's value, without parameters; Protobuf when the record does not say."""
+    for name, value in headers:
+        if name == "content-type":
+            return value.decode(errors="replace").partition(";")[0].strip().lower()
+    return PROTOBUF
+
+
+def positions_as_text(positions: Mapping[int, int]) -> str:
+    """Positions by partition for people: `0:17 1:4`."""
+    return " ".join(f"{partition}:{offset}" for partition, offset in sorted(positions.items()))

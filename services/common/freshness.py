@@ -1,0 +1,62 @@
+"""Freshness tokens: `answer from a state that includes this record`, as opaque text bound to a tenant."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import struct
+from dataclasses import dataclass
+
+from services.common.envelope import Position
+
+_LAYOUT = struct.Struct("<B16sIQ")
+_VERSION = 1
+_TAG_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """A record that an answer must include.
+
+    Attributes:
+        log_identity: 16 bytes that name the topic as created; a recreated topic has others.
+        position: the record's place.
+    """
+
+    log_identity: bytes
+    position: Position
+
+
+class FreshnessInvalidError(ValueError):
+    """The token is not one that this tenant was given."""
+
+
+def encode(freshness: Freshness, tenant_secret: bytes) -> str:
+    """The token for a tenant."""
+    body = _LAYOUT.pack(_VERSION, freshness.log_identity, freshness.position.partition, freshness.position.offset)
+    return base64.urlsafe_b64encode(body + _tag(body, tenant_secret)).decode().rstrip("=")
+
+
+def decode(token: str, tenant_secret: bytes) -> Freshness:
+    """What a token asks for.
+
+    Raises:
+        FreshnessInvalidError: when it is malformed or was made for another tenant.
+    """
+    remedy = "pass the freshness_token of PublishEvents unchanged, with the same tenant's key"
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise FreshnessInvalidError(f"{token[:80]!r} is not a freshness token; {remedy}") from error
+    body, tag = raw[: _LAYOUT.size], raw[_LAYOUT.size :]
+    if len(body) != _LAYOUT.size or not hmac.compare_digest(tag, _tag(body, tenant_secret)):
+        raise FreshnessInvalidError(f"{token[:80]!r} is not a freshness token of this tenant; {remedy}")
+    version, log_identity, partition, offset = _LAYOUT.unpack(body)
+    if version != _VERSION:
+        raise FreshnessInvalidError(f"{token[:80]!r} has version {version}, this server knows {_VERSION}; {remedy}")
+    return Freshness(log_identity, Position(partition, offset))
+
+
+def _tag(body: bytes, tenant_secret: bytes) -> bytes:
+    return hmac.digest(tenant_secret, b"cairn-freshness\0" + body, "sha256")[:_TAG_BYTES]

@@ -1,0 +1,186 @@
+"""Reading Kafka the same way everywhere: consumers, end offsets that are true on every broker, and a log's identity."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import aiokafka
+from aiokafka.errors import KafkaError
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError as AdminKafkaError
+
+
+class BrokerUnavailableError(ConnectionError):
+    """The Kafka cluster cannot be reached."""
+
+
+class TopicMissingError(LookupError):
+    """A topic the process needs does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """How to reach a cluster.
+
+    Attributes:
+        bootstrap_servers: `host:port`, several separated by commas.
+        fetch_wait_ms: how long the broker may hold back an empty fetch. The embedded broker does not wake a waiting
+            fetch when records arrive, so it needs about 10; on Apache Kafka 500 costs no latency.
+    """
+
+    bootstrap_servers: str
+    fetch_wait_ms: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class LogIdentity:
+    """A topic as created. A topic deleted and made anew under its name has another id, so old offsets do not apply.
+
+    Attributes:
+        topic_id: the broker's UUID for the topic, 16 bytes.
+        partitions: how many partitions it has.
+    """
+
+    topic_id: bytes
+    partitions: int
+
+    def __str__(self) -> str:
+        return f"{uuid.UUID(bytes=self.topic_id)}/{self.partitions}"
+
+    @classmethod
+    def parse(cls, text: str) -> LogIdentity:
+        """The inverse of `str`."""
+        topic_id, _, partitions = text.partition("/")
+        return cls(uuid.UUID(topic_id).bytes, int(partitions))
+
+
+def new_consumer(connection: KafkaConnection, **options: object) -> aiokafka.AIOKafkaConsumer:
+    """A consumer that reads from the beginning, never commits by itself and suits the connection's broker."""
+    settings: dict[str, object] = {
+        "bootstrap_servers": connection.bootstrap_servers,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "fetch_max_wait_ms": connection.fetch_wait_ms,
+    }
+    return aiokafka.AIOKafkaConsumer(**(settings | options))
+
+
+async def end_offsets(
+    connection: KafkaConnection, consumer: aiokafka.AIOKafkaConsumer, partitions: Sequence[aiokafka.TopicPartition]
+) -> dict[aiokafka.TopicPartition, int]:
+    """One past the last record of each partition.
+
+    ListOffsets on the embedded broker can answer with an offset inside the last batch. The high watermark of a fetch is
+    right on every broker, so a consumer of its own fetches once from the listed end.
+
+    Args:
+        connection: the cluster.
+        consumer: a started consumer, asked for the listed ends only; its assignment and positions stay untouched.
+        partitions: which partitions; each must exist.
+
+    Raises:
+        BrokerUnavailableError: when the cluster cannot be reached.
+    """
+    try:
+        listed = await consumer.end_offsets(partitions)
+        return await _fetch_watermarks(connection, listed)
+    except KafkaError as error:
+        raise BrokerUnavailableError(
+            f"Kafka at {connection.bootstrap_servers} did not tell its end offsets: {error}"
+        ) from error
+
+
+async def topic_end_offsets(connection: KafkaConnection, topic: str) -> dict[int, int]:
+    """One past the last record of each partition of a topic.
+
+    Raises:
+        BrokerUnavailableError: when the cluster cannot be reached.
+        TopicMissingError: when the topic does not exist.
+    """
+    partitions, consumer = await _partitions_of(connection, topic)
+    try:
+        ends = await end_offsets(connection, consumer, partitions)
+    finally:
+        await consumer.stop()
+    return {partition.partition: offset for partition, offset in ends.items()}
+
+
+async def topic_beginning_offsets(connection: KafkaConnection, topic: str) -> dict[int, int]:
+    """The first offset each partition of a topic still holds.
+
+    Raises:
+        BrokerUnavailableError: when the cluster cannot be reached.
+        TopicMissingError: when the topic does not exist.
+    """
+    partitions, consumer = await _partitions_of(connection, topic)
+    try:
+        offsets = await consumer.beginning_offsets(partitions)
+    finally:
+        await consumer.stop()
+    return {partition.partition: offset for partition, offset in offsets.items()}
+
+
+async def log_identity(connection: KafkaConnection, topic: str) -> LogIdentity:
+    """The identity of a topic as it exists now.
+
+    Raises:
+        BrokerUnavailableError: when the cluster cannot be reached.
+        TopicMissingError: when the topic does not exist.
+    """
+    return await asyncio.to_thread(_log_identity, connection, topic)
+
+
+async def _partitions_of(
+    connection: KafkaConnection, topic: str
+) -> tuple[list[aiokafka.TopicPartition], aiokafka.AIOKafkaConsumer]:
+    consumer = new_consumer(connection)
+    try:
+        await consumer.start()
+        existing = await consumer.topics()
+        numbers = consumer.partitions_for_topic(topic) if topic in existing else None
+    except KafkaError as error:
+        await consumer.stop()
+        raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
+    if not numbers:
+        await consumer.stop()
+        raise TopicMissingError(_missing(topic))
+    return [aiokafka.TopicPartition(topic, number) for number in sorted(numbers)], consumer
+
+
+async def _fetch_watermarks(
+    connection: KafkaConnection, listed: Mapping[aiokafka.TopicPartition, int]
+) -> dict[aiokafka.TopicPartition, int]:
+    reader = new_consumer(connection, fetch_max_wait_ms=min(connection.fetch_wait_ms, 50), max_poll_records=1)
+    await reader.start()
+    try:
+        reader.assign(list(listed))
+        for partition, offset in listed.items():
+            reader.seek(partition, offset)
+        while any(reader.highwater(partition) is None for partition in listed):
+            await reader.getmany(timeout_ms=20)
+        return {partition: max(offset, int(reader.highwater(partition))) for partition, offset in listed.items()}
+    finally:
+        await reader.stop()
+
+
+def _log_identity(connection: KafkaConnection, topic: str) -> LogIdentity:
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=connection.bootstrap_servers.split(","))
+    except AdminKafkaError as error:
+        raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
+    try:
+        (description,) = admin.describe_topics([topic])
+    except AdminKafkaError as error:
+        raise BrokerUnavailableError(f"Kafka did not describe the topic {topic}: {error}") from error
+    finally:
+        admin.close()
+    if description["error_code"]:
+        raise TopicMissingError(_missing(topic))
+    return LogIdentity(uuid.UUID(str(description["topic_id"])).bytes, len(description["partitions"]))
+
+
+def _missing(topic: str) -> str:
+    return f"the topic {topic} does not exist; create the topics with: cairn topics create"

@@ -1,0 +1,59 @@
+"""Settings every process shares. Only `bootstrap.py` and `__main__` of a service read the environment, through these."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.common.kafka import KafkaConnection
+
+
+class ProcessSettings(BaseSettings):
+    """Settings of any Cairn process: `CAIRN_` and the field's name in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
+
+    log_level: str = Field("info", description="debug, info, warning or error.")
+    log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of the Prometheus metrics on loopback; 0: none.")
+    metrics_host: str = Field("127.0.0.1", description="Address of the Prometheus metrics.")
+
+
+class KafkaSettings(BaseSettings):
+    """How to reach Kafka."""
+
+    model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
+
+    kafka: str = Field("127.0.0.1:9092", description="Bootstrap servers, host:port, separated by commas.")
+    kafka_fetch_wait_ms: int = Field(
+        500, ge=1, description="How long a broker may hold an empty fetch; 10 for the embedded broker."
+    )
+
+    @property
+    def connection(self) -> KafkaConnection:
+        """The cluster as adapters take it."""
+        return KafkaConnection(self.kafka, self.kafka_fetch_wait_ms)
+
+
+class RedisSettings(BaseSettings):
+    """How to reach Redis."""
+
+    model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
+
+    redis: str = Field("redis://127.0.0.1:6379/0", description="URL of Redis 6.2 or later.")
+
+
+class ServerSettings(BaseSettings):
+    """A gRPC server: where it listens and what it accepts."""
+
+    model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
+
+    listen: str = Field("127.0.0.1:0", description="host:port of the gRPC server; port 0 picks a free one.")
+    insecure: bool = Field(default=False, description="Listen without TLS on other than loopback addresses.")
+    reflection: bool = Field(default=False, description="Serve gRPC reflection, so that grpcurl knows the methods.")
+    tenants: Path = Field(Path("tenants.yaml"), description="File of tenants, API key hashes and secrets; mode 0600.")
+    max_message_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request and reply.")
+    max_concurrent_calls: int = Field(200, ge=1, description="Calls handled at once; more get RESOURCE_EXHAUSTED.")
+    drain_s: float = Field(10.0, ge=0, description="How long calls may finish after SIGTERM.")

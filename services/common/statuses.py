@@ -1,0 +1,89 @@
+"""gRPC statuses with google.rpc details: what is wrong, with which field, and when to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NoReturn
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+ERROR_DOMAIN = "cairn"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One thing wrong with one field: its path, and the value, what is wrong and the remedy in words."""
+
+    field: str
+    reason: str
+
+
+def invalid_argument(violations: Iterable[FieldViolation]) -> status_pb2.Status:
+    """INVALID_ARGUMENT naming every field at fault in BadRequest details."""
+    listed = list(violations)
+    message = "; ".join(f"{violation.field}: {violation.reason}" for violation in listed[:5])
+    if len(listed) > 5:
+        message += f"; and {len(listed) - 5} more"
+    details = error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.reason)
+            for violation in listed
+        ],
+    )
+    return _status(code_pb2.INVALID_ARGUMENT, message, details)
+
+
+def unavailable(message: str, *, reason: str, retry_after_s: float) -> status_pb2.Status:
+    """UNAVAILABLE with ErrorInfo and RetryInfo: nothing was acknowledged, the same call may be sent again."""
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.FromMilliseconds(round(retry_after_s * 1000))
+    return _status(
+        code_pb2.UNAVAILABLE, message, error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN), retry
+    )
+
+
+def not_found(message: str) -> status_pb2.Status:
+    """NOT_FOUND; the answer to a foreign tenant's id is the same."""
+    return _status(code_pb2.NOT_FOUND, message, error_details_pb2.ErrorInfo(reason="NOT_FOUND", domain=ERROR_DOMAIN))
+
+
+def unauthenticated(message: str) -> status_pb2.Status:
+    """UNAUTHENTICATED."""
+    info = error_details_pb2.ErrorInfo(reason="API_KEY_INVALID", domain=ERROR_DOMAIN)
+    return _status(code_pb2.UNAUTHENTICATED, message, info)
+
+
+def failed_precondition(message: str, *, reason: str) -> status_pb2.Status:
+    """FAILED_PRECONDITION: the call cannot succeed until the caller or operator changes something."""
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN)
+    return _status(code_pb2.FAILED_PRECONDITION, message, info)
+
+
+async def abort(context: grpc.aio.ServicerContext, status: status_pb2.Status) -> NoReturn:
+    """End a call with a status and its details."""
+    await context.abort_with_status(rpc_status.to_status(status))
+    raise AssertionError("abort_with_status returned")
+
+
+def violations_of(error: grpc.RpcError) -> list[FieldViolation]:
+    """The field violations a server sent with an error; empty when it sent none."""
+    status = rpc_status.from_call(error)
+    violations = []
+    for detail in status.details if status else ():
+        bad_request = error_details_pb2.BadRequest()
+        if detail.Unpack(bad_request):
+            violations += [FieldViolation(entry.field, entry.description) for entry in bad_request.field_violations]
+    return violations
+
+
+def _status(code: int, message: str, *details: object) -> status_pb2.Status:
+    packed = []
+    for detail in details:
+        wrapped = any_pb2.Any()
+        wrapped.Pack(detail)  # type: ignore[arg-type]  # google.rpc ships no types; every detail here is one of its messages.
+        packed.append(wrapped)
+    return status_pb2.Status(code=code, message=message, details=packed)

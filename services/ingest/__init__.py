@@ -1,0 +1,1 @@
+"""Takes events from platforms and files and appends them to the log."""

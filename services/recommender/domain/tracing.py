@@ -1,0 +1,84 @@
+"""The learner model: what it is given, and what it keeps.
+
+Two-level Bayesian logistic model, filtered online (an extended Kalman filter): a learner has an ability, and on top of it
+an ability per skill; items and skills have difficulties that are pinned per epoch and tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+PRIOR_PARAMETERS_ID = "priors-1"
+
+
+@dataclass(frozen=True, slots=True)
+class FilterSettings:
+    """Constants of the filter, on the logit scale.
+
+    Attributes:
+        base: logit of success of an average learner on an average item (b0).
+        learner_variance: prior variance of a learner's ability (v_u0).
+        skill_variance: prior variance of a learner's ability on a skill, on top of the learner's (v_k0).
+        learner_noise: variance a learner's ability gains before each response (q_u).
+        skill_noise: variance a skill ability gains before each response to that skill (q_k).
+        item_difficulty_variance: variance of the difficulty of an item that was never fitted (v_i).
+        skill_difficulty_variance: variance of the difficulty of a skill that was never fitted (v_s).
+        variance_floor: no variance falls below this.
+    """
+
+    base: float = 0.0
+    learner_variance: float = 0.5
+    skill_variance: float = 0.3
+    learner_noise: float = 0.003
+    skill_noise: float = 0.005
+    item_difficulty_variance: float = 1.5
+    skill_difficulty_variance: float = 1.0
+    variance_floor: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDifficulty:
+    """How hard an item is: mean and variance, logits above the base."""
+
+    mean: float
+    variance: float
+
+
+@dataclass(frozen=True, slots=True)
+class SkillDifficulty:
+    """How hard a skill is: mean and variance, and the mean difficulty of its items."""
+
+    mean: float
+    variance: float
+    mean_item_difficulty: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TenantParameters:
+    """What the filter knows of one tenant's items and skills; anything not listed has difficulty 0 at its prior variance."""
+
+    settings: FilterSettings = FilterSettings()
+    items: Mapping[str, ItemDifficulty] = field(default_factory=lambda: MappingProxyType({}))
+    skills: Mapping[str, SkillDifficulty] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class TracingParameters:
+    """Everything a fold depends on beside the log, pinned to an epoch.
+
+    Attributes:
+        parameters_id: names the values: equal ids mean equal values.
+        tenants: fitted parameters by tenant; a tenant not listed has priors.
+    """
+
+    parameters_id: str = PRIOR_PARAMETERS_ID
+    tenants: Mapping[str, TenantParameters] = field(default_factory=lambda: MappingProxyType({}))
+
+    def for_tenant(self, tenant: str) -> TenantParameters:
+        """The tenant's parameters, or the priors."""
+        return self.tenants.get(tenant, _PRIORS)
+
+
+_PRIORS = TenantParameters()

@@ -1,0 +1,1 @@
+"""Bridges to fitting libraries: fit and infer."""
