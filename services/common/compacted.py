@@ -21,8 +21,8 @@ Apply = Callable[[str, Sequence[aiokafka.ConsumerRecord]], None]
 class CompactedView:
     """Feeds every record of some one-partition topics, in order, to a function, from the beginning and then for ever.
 
-    The function receives the topic and a batch of its records; a record with value None removes its key. What it makes of
-    them is the owner's business. Batches are never interleaved: the function runs on the event loop.
+    The function receives the topic and a batch of its records; a record with value None removes its key. What it makes
+    of them is the owner's business. Batches are never interleaved: the function runs on the event loop.
     """
 
     def __init__(self, connection: KafkaConnection, topics: Sequence[str], apply: Apply) -> None:
@@ -82,7 +82,7 @@ class CompactedView:
                     self._next_offsets[partition.topic] >= goal for partition, goal in goals.items()
                 ):
                     self._caught_up.set()
-                    _log.info("catalog view ready", **{topic: offset for topic, offset in self._next_offsets.items()})
+                    _log.info("view ready", next_offsets=dict(self._next_offsets))
         finally:
             await consumer.stop()
 

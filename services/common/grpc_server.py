@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -162,6 +163,15 @@ def check_listen_address(listen: str, *, insecure: bool) -> None:
             f"listen={listen!r} can be reached from other machines and there is no TLS: listen on 127.0.0.1 "
             "behind a TLS proxy, or set CAIRN_INSECURE=true to accept it"
         )
+
+
+def announce(service: str, address: str, address_file: Path | None) -> None:
+    """Say where a server listens: in the log and, where a file is named, in it (whole or not at all)."""
+    _log.info("listening", server=service, address=address)
+    if address_file is not None:
+        temporary = address_file.with_name(address_file.name + ".new")
+        temporary.write_text(address)
+        temporary.replace(address_file)
 
 
 async def run_until_stopped(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:

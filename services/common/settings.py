@@ -1,4 +1,4 @@
-"""Settings every process shares. Only `bootstrap.py` and `__main__` of a service read the environment, through these."""
+"""Settings every process shares. Only a service's `bootstrap.py` and `__main__` read the environment, through these."""
 
 from __future__ import annotations
 
@@ -56,4 +56,5 @@ class ServerSettings(BaseSettings):
     tenants: Path = Field(Path("tenants.yaml"), description="File of tenants, API key hashes and secrets; mode 0600.")
     max_message_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request and reply.")
     max_concurrent_calls: int = Field(200, ge=1, description="Calls handled at once; more get RESOURCE_EXHAUSTED.")
+    address_file: Path | None = Field(None, description="File to write the address to once listening.")
     drain_s: float = Field(10.0, ge=0, description="How long calls may finish after SIGTERM.")

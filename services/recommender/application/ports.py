@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.tracing import TracingParameters
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -76,7 +81,7 @@ class LearnerReader(Protocol):
         ...
 
     async def position(self, epoch: int, partition: int) -> int | None:
-        """One past the last record of the partition that was dealt with; None when the epoch never saw the partition."""
+        """One past the last record dealt with; None when the epoch never saw the partition."""
         ...
 
 
@@ -85,4 +90,53 @@ class EpochReader(Protocol):
 
     async def current(self) -> EpochMeta | None:
         """The epoch to answer from, or None when there is none (yet, or because Redis lost it)."""
+        ...
+
+
+class CollaborativeModel(Protocol):
+    """A fitted collaborative-filtering model of one tenant."""
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """The resources it can score, in the order of the scores."""
+        ...
+
+    def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
+        """Score every resource for a learner with these positives (newest last; unknown ids are ignored).
+
+        The learner is folded in: they need not have been there when the model was fitted.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """One version of fitted models.
+
+    Attributes:
+        bundle_id: its name, unique in its store.
+        created_at: when it was written.
+        parameters: difficulties for the filter, used only where the epoch was folded with the same `parameters_id`.
+        collaborative: collaborative-filtering models by tenant; a tenant without enough data has none.
+    """
+
+    bundle_id: str
+    created_at: datetime
+    parameters: TracingParameters
+    collaborative: Mapping[str, CollaborativeModel]
+
+
+class BundleUnreadableError(ValueError):
+    """A bundle is missing, incomplete or does not match its checksums."""
+
+
+class BundleReader(Protocol):
+    """Where bundles are found."""
+
+    def latest_id(self) -> str | None:
+        """The newest complete bundle's id, or None when there is none."""
+        ...
+
+    def load(self, bundle_id: str) -> Bundle:
+        """Read a bundle. Raises BundleUnreadableError."""
         ...

@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-# One record per skill a learner has responded to. Stored precision is the type's: each field is rounded to it after each
-# event, so that how events are batched cannot matter.
+# One record per skill a learner has responded to. Stored precision is the type's: each field is rounded to it after
+# each event, so that how events are batched cannot matter.
 SKILL_RECORD = np.dtype(
     [
         ("mean", "<f4"),  # posterior mean of the ability on the skill, on top of the learner's (mu_uk), logits

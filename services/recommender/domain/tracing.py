@@ -1,7 +1,7 @@
 """The learner model: what it is given, and what it keeps.
 
-Two-level Bayesian logistic model, filtered online (an extended Kalman filter): a learner has an ability, and on top of it
-an ability per skill; items and skills have difficulties that are pinned per epoch and tenant.
+Two-level Bayesian logistic model, filtered online (an extended Kalman filter): a learner has an ability, and on top of
+it an ability per skill; items and skills have difficulties that are pinned per epoch and tenant.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class SkillDifficulty:
 
 @dataclass(frozen=True, slots=True)
 class TenantParameters:
-    """What the filter knows of one tenant's items and skills; anything not listed has difficulty 0 at its prior variance."""
+    """What is known of one tenant's items and skills; one not listed has difficulty 0 at its prior variance."""
 
     settings: FilterSettings = FilterSettings()
     items: Mapping[str, ItemDifficulty] = field(default_factory=lambda: MappingProxyType({}))
