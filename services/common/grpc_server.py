@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import structlog
@@ -18,6 +18,9 @@ from grpc_reflection.v1alpha import reflection
 
 from services.common.statuses import abort, unauthenticated
 from services.common.tenants import Tenant, TenantRegistry
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+Context = grpc.aio.ServicerContext[Any, Any]
 
 _log = structlog.get_logger(__name__)
 
@@ -69,9 +72,9 @@ class Authentication(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> Handler | None:
         """Wrap the method's handler; health and reflection stay open."""
         handler = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith(_UNAUTHENTICATED_SERVICES):
@@ -207,8 +210,8 @@ def _api_key_of(metadata: Sequence[tuple[str, str | bytes]]) -> str | None:
     return None
 
 
-def _guarded(handler: grpc.RpcMethodHandler, tenant: Tenant | None, *, has_key: bool) -> grpc.RpcMethodHandler:
-    async def admit(context: grpc.aio.ServicerContext) -> None:
+def _guarded(handler: Handler, tenant: Tenant | None, *, has_key: bool) -> Handler:
+    async def admit(context: Context) -> None:
         if tenant is None:
             problem = "the API key is not known or was revoked" if has_key else "there is no API key"
             await abort(context, unauthenticated(f"{problem}; send the metadata authorization: Bearer <API key>"))
@@ -217,23 +220,23 @@ def _guarded(handler: grpc.RpcMethodHandler, tenant: Tenant | None, *, has_key: 
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
         _tenant.set(tenant)
 
+    behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    make: Any
     if handler.response_streaming:
 
-        async def stream(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
             await admit(context)
-            behaviour = handler.stream_stream or handler.unary_stream
             async for reply in behaviour(request, context):
                 yield reply
 
         make = (
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
-        return make(stream, handler.request_deserializer, handler.response_serializer)
+        return cast("Handler", make(stream, handler.request_deserializer, handler.response_serializer))
 
-    async def unary(request: Any, context: grpc.aio.ServicerContext) -> Any:
+    async def unary(request: Any, context: Context) -> Any:
         await admit(context)
-        behaviour = handler.stream_unary or handler.unary_unary
         return await behaviour(request, context)
 
     make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
-    return make(unary, handler.request_deserializer, handler.response_serializer)
+    return cast("Handler", make(unary, handler.request_deserializer, handler.response_serializer))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import any_pb2
@@ -12,6 +12,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 ERROR_DOMAIN = "cairn"
+_NAMED_IN_MESSAGE = 3
+_DETAIL_BYTES_MAX = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +25,21 @@ class FieldViolation:
 
 
 def invalid_argument(violations: Iterable[FieldViolation]) -> status_pb2.Status:
-    """INVALID_ARGUMENT naming every field at fault in BadRequest details."""
+    """INVALID_ARGUMENT naming the fields at fault in BadRequest details.
+
+    A status travels in HTTP/2 trailers, which peers limit to 8 KiB: as many violations as fit are listed, and the message
+    says how many there are.
+    """
     listed = list(violations)
-    message = "; ".join(f"{violation.field}: {violation.reason}" for violation in listed[:5])
-    if len(listed) > 5:
-        message += f"; and {len(listed) - 5} more"
-    details = error_details_pb2.BadRequest(
-        field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.reason)
-            for violation in listed
-        ],
-    )
+    message = "; ".join(f"{violation.field}: {violation.reason}" for violation in listed[:_NAMED_IN_MESSAGE])[:1_000]
+    details = error_details_pb2.BadRequest()
+    for violation in listed:
+        details.field_violations.add(field=violation.field, description=violation.reason)
+        if details.ByteSize() > _DETAIL_BYTES_MAX:
+            del details.field_violations[-1]
+            break
+    if len(listed) > _NAMED_IN_MESSAGE:
+        message += f"; and {len(listed) - _NAMED_IN_MESSAGE} more ({len(details.field_violations)} in the details)"
     return _status(code_pb2.INVALID_ARGUMENT, message, details)
 
 
@@ -63,15 +69,16 @@ def failed_precondition(message: str, *, reason: str) -> status_pb2.Status:
     return _status(code_pb2.FAILED_PRECONDITION, message, info)
 
 
-async def abort(context: grpc.aio.ServicerContext, status: status_pb2.Status) -> NoReturn:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> NoReturn:
     """End a call with a status and its details."""
     await context.abort_with_status(rpc_status.to_status(status))
     raise AssertionError("abort_with_status returned")
 
 
-def violations_of(error: grpc.RpcError) -> list[FieldViolation]:
+def violations_of(error: grpc.aio.AioRpcError) -> list[FieldViolation]:
     """The field violations a server sent with an error; empty when it sent none."""
-    status = rpc_status.from_call(error)
+    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    status = status_pb2.Status.FromString(details) if isinstance(details, bytes) else None
     violations = []
     for detail in status.details if status else ():
         bad_request = error_details_pb2.BadRequest()
