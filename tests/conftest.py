@@ -1,0 +1,75 @@
+"""The brokers and Redis servers that tests run against: real ones, on loopback, gone when pytest ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.broker import Broker
+from deploy.local.redis import RedisServer
+from services.common.kafka import KafkaConnection
+from services.common.topics import ensure_topics, load_declarations
+
+TOPICS = Path(__file__).parents[1] / "deploy" / "topics.yaml"
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaConnection]:
+    """An embedded broker for the whole session, with the declared topics.
+
+    Its log is never emptied: a test that needs a topic to itself makes one under a name of its own, and a test that
+    needs an empty log or stops the broker takes `fresh_kafka_broker`.
+    """
+    broker = Broker(tmp_path_factory.mktemp("broker") / "broker.log")
+    broker.start()
+    try:
+        ensure_topics(broker.connection, load_declarations(TOPICS))
+        yield broker.connection
+    finally:
+        broker.stop()
+
+
+@pytest.fixture
+def fresh_kafka_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker of the test's own, empty but for the declared topics; `.connection` reaches it.
+
+    `.stop()` takes it away, `.start()` brings it back on the same port without topics or records.
+    """
+    broker = Broker(tmp_path / "broker.log")
+    broker.start()
+    try:
+        ensure_topics(broker.connection, load_declarations(TOPICS))
+        yield broker
+    finally:
+        broker.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for the whole session; tests take `redis_server`."""
+    server = RedisServer(tmp_path_factory.mktemp("redis") / "redis.log")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def redis_server(redis_process: RedisServer) -> str:
+    """URL of a Redis that is empty when the test begins."""
+    redis_process.flush()
+    return redis_process.url
+
+
+@pytest.fixture
+def fresh_redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, empty; `.url` reaches it, `.stop()` takes it away, `.start()` brings it back empty."""
+    server = RedisServer(tmp_path / "redis.log")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
