@@ -27,8 +27,8 @@ class FieldViolation:
 def invalid_argument(violations: Iterable[FieldViolation]) -> status_pb2.Status:
     """INVALID_ARGUMENT naming the fields at fault in BadRequest details.
 
-    A status travels in HTTP/2 trailers, which peers limit to 8 KiB: as many violations as fit are listed, and the message
-    says how many there are.
+    A status travels in HTTP/2 trailers, which peers limit to 8 KiB: as many violations as fit are listed, and the
+    message says how many there are.
     """
     listed = list(violations)
     message = "; ".join(f"{violation.field}: {violation.reason}" for violation in listed[:_NAMED_IN_MESSAGE])[:1_000]
