@@ -1,0 +1,129 @@
+"""What every service relies on from a real broker: true end offsets, a log identity, views that follow."""
+
+import asyncio
+import uuid
+
+import pytest
+from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from services.common.compacted import CompactedView
+from services.common.kafka import (
+    BrokerUnavailableError,
+    KafkaConnection,
+    LogIdentity,
+    TopicMissingError,
+    log_identity,
+    topic_beginning_offsets,
+    topic_end_offsets,
+)
+from services.common.topics import TopicDeclaration, TopicOutcome, ensure_topics
+
+
+@pytest.fixture
+def producer(kafka_broker):
+    producer = KafkaProducer(
+        bootstrap_servers=kafka_broker.bootstrap_servers, acks="all", enable_idempotence=True, linger_ms=5
+    )
+    yield producer
+    producer.close()
+
+
+@pytest.fixture
+def topic(kafka_broker):
+    name = f"test.{uuid.uuid4().hex}"
+    ensure_topics(kafka_broker, {name: TopicDeclaration(partitions=1)})
+    return name
+
+
+async def test_end_offsets_are_true_after_batches_of_many_records(kafka_broker, producer, topic):
+    for _ in range(3):
+        for number in range(997):
+            producer.send(topic, key=b"t/x", value=b"%d" % number)
+        producer.flush()
+    assert await topic_end_offsets(kafka_broker, topic) == {0: 3 * 997}
+    assert await topic_beginning_offsets(kafka_broker, topic) == {0: 0}
+
+
+async def test_an_empty_topic_ends_where_it_begins(kafka_broker, topic):
+    assert await topic_end_offsets(kafka_broker, topic) == {0: 0}
+
+
+async def test_a_missing_topic_is_named_with_the_command_that_makes_it(kafka_broker):
+    with pytest.raises(TopicMissingError, match=r"test\.absent.*cairn topics create"):
+        await topic_end_offsets(kafka_broker, "test.absent")
+    with pytest.raises(TopicMissingError, match=r"test\.absent.*cairn topics create"):
+        await log_identity(kafka_broker, "test.absent")
+
+
+async def test_a_broker_that_is_not_there_is_said_to_be_unreachable():
+    nowhere = KafkaConnection("127.0.0.1:1")
+    with pytest.raises(BrokerUnavailableError, match=r"127\.0\.0\.1:1"):
+        await topic_end_offsets(nowhere, "any")
+
+
+async def test_a_recreated_topic_has_another_identity(kafka_broker, topic):
+    before = await log_identity(kafka_broker, topic)
+    assert before == await log_identity(kafka_broker, topic)
+    assert LogIdentity.parse(str(before)) == before
+    admin = KafkaAdminClient(bootstrap_servers=kafka_broker.bootstrap_servers)
+    admin.delete_topics([topic])
+    admin.create_topics([NewTopic(topic, 2, 1)])
+    admin.close()
+    after = await log_identity(kafka_broker, topic)
+    assert after.topic_id != before.topic_id
+    assert after.partitions == 2
+
+
+def test_creating_topics_twice_changes_nothing_and_a_difference_is_told(kafka_broker, topic):
+    again = ensure_topics(kafka_broker, {topic: TopicDeclaration(partitions=1)})
+    assert [report.outcome for report in again] == [TopicOutcome.AS_DECLARED]
+    (report,) = ensure_topics(kafka_broker, {topic: TopicDeclaration(partitions=3)})
+    assert report.outcome == TopicOutcome.DIFFERS
+    assert "has 1 partitions, 3 are declared" in report.detail
+
+
+async def test_a_view_is_ready_at_the_end_seen_at_start_and_then_follows(kafka_broker, producer, topic):
+    content = {}
+
+    def apply(_, records):
+        for record in records:
+            if record.value is None:
+                content.pop(record.key, None)
+            else:
+                content[record.key] = record.value
+
+    for number in range(500):
+        producer.send(topic, key=b"t/%d" % number, value=b"first")
+    producer.flush()
+    view = CompactedView(kafka_broker, [topic], apply)
+    reading = asyncio.create_task(view.run())
+    try:
+        await asyncio.wait_for(view.wait_ready(), 20)
+        assert len(content) == 500
+        assert view.reachable
+        removal = producer.send(topic, key=b"t/7", value=None).get(timeout=10)
+        change = producer.send(topic, key=b"t/8", value=b"second").get(timeout=10)
+        assert removal.offset < change.offset
+        await asyncio.wait_for(view.wait_for(topic, change.offset), 20)
+        assert b"t/7" not in content
+        assert content[b"t/8"] == b"second"
+        assert view.next_offsets == {topic: 502}
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def test_a_view_of_an_empty_topic_is_ready_at_once(kafka_broker, topic):
+    view = CompactedView(kafka_broker, [topic], lambda *_: None)
+    reading = asyncio.create_task(view.run())
+    try:
+        await asyncio.wait_for(view.wait_ready(), 20)
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def test_a_view_of_a_missing_topic_fails_with_the_remedy(kafka_broker):
+    with pytest.raises(TopicMissingError, match="cairn topics create"):
+        await CompactedView(kafka_broker, ["test.absent"], lambda *_: None).run()
