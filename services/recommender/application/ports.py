@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.domain.learner import LearnerState
-from services.recommender.domain.tracing import TracingParameters
+from services.recommender.domain.tracing import TenantParameters, TracingParameters
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -93,6 +93,51 @@ class EpochReader(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class PartitionProgress:
+    """How far an epoch has come in one partition, and what became of the records before that.
+
+    Attributes:
+        position: one past the last record dealt with.
+        applied: records folded into a learner, each log record once.
+        duplicates: records left out because an earlier one has their source and id.
+        dead_lettered: records that went to the dead-letter topic.
+    """
+
+    position: int
+    applied: int
+    duplicates: int
+    dead_lettered: int
+
+
+class EpochProgressReader(Protocol):
+    """How far every epoch is, for operators. Every call may raise StateUnavailableError."""
+
+    async def current_epoch(self) -> int | None:
+        """Number of the epoch that is served, or None when there is none."""
+        ...
+
+    async def epochs(self) -> Sequence[EpochMeta]:
+        """Every epoch that exists, by number."""
+        ...
+
+    async def progress(self, epoch: int) -> Mapping[int, PartitionProgress]:
+        """Progress by partition; a partition the epoch never saw is absent."""
+        ...
+
+
+class LogReader(Protocol):
+    """The log of learner events as it stands. Every call may raise ConnectionError or LookupError (no such topic)."""
+
+    async def identity(self) -> str:
+        """Which log it is, as `services.common.kafka.LogIdentity` text."""
+        ...
+
+    async def end_offsets(self) -> Mapping[int, int]:
+        """One past the last record, by partition."""
+        ...
+
+
 class CollaborativeModel(Protocol):
     """A fitted collaborative-filtering model of one tenant."""
 
@@ -139,4 +184,95 @@ class BundleReader(Protocol):
 
     def load(self, bundle_id: str) -> Bundle:
         """Read a bundle. Raises BundleUnreadableError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelArrays:
+    """A fitted collaborative-filtering model as plain data: what a bundle keeps of it, and what it is made from again.
+
+    Attributes:
+        kind: names the sort of model, for example `als`.
+        hyperparameters: numbers it was fitted with and needs again to score.
+        resources: the resources it can score, in the order of its arrays' rows.
+        arrays: float32 arrays by name.
+    """
+
+    kind: str
+    hyperparameters: Mapping[str, float]
+    resources: tuple[str, ...]
+    arrays: Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingWindow:
+    """Which records a bundle was trained on.
+
+    Attributes:
+        log_identity: the log, as `services.common.kafka.LogIdentity` text.
+        begin_offsets: the first offset read, by partition.
+        end_offsets: one past the last offset read, by partition.
+        records: how many records that was.
+        duplicates: records left out because an earlier one has their source and id.
+        skipped: records left out because they cannot be decoded or applied, by reason.
+    """
+
+    log_identity: str
+    begin_offsets: Mapping[int, int]
+    end_offsets: Mapping[int, int]
+    records: int
+    duplicates: int
+    skipped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TenantModels:
+    """What was fitted for one tenant, and on what.
+
+    Attributes:
+        parameters: difficulties for the filter; kept as float32.
+        collaborative: the collaborative-filtering model, or None.
+        collaborative_absent: why there is none; empty when there is one.
+        counts: learners, responses, items, skills, positives and the like.
+        metrics: measured on learners held out of the fit.
+        hyperparameters: what the models were fitted with, seeds included.
+    """
+
+    parameters: TenantParameters
+    collaborative: ModelArrays | None
+    collaborative_absent: str
+    counts: Mapping[str, int]
+    metrics: Mapping[str, float]
+    hyperparameters: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class BundleDraft:
+    """Everything a bundle will hold, before it has a name.
+
+    Attributes:
+        created_at: the moment it is written; aware. Not part of the content.
+        window: which records it was trained on.
+        tenants: what was fitted, by tenant.
+        libraries: versions of the libraries that shape the numbers, by name.
+    """
+
+    created_at: datetime
+    window: TrainingWindow
+    tenants: Mapping[str, TenantModels]
+    libraries: Mapping[str, str]
+
+
+class BundleUnwritableError(OSError):
+    """The store of bundles cannot be written to."""
+
+
+class BundleWriter(Protocol):
+    """Where bundles are put."""
+
+    def write(self, draft: BundleDraft) -> str:
+        """Write a bundle, visible to readers only once it is whole, and return its id.
+
+        The id sorts by `created_at` and ends in a hash of the content. Raises BundleUnwritableError.
+        """
         ...
