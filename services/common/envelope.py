@@ -5,6 +5,7 @@ CloudEvents 1.0, Kafka protocol binding, binary content mode: attributes are hea
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,28 @@ class Position:
 
     partition: int
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogIdentity:
+    """A topic as created. A topic deleted and made anew under its name has another id, so old offsets do not apply.
+
+    Attributes:
+        topic_id: the broker's UUID for the topic, 16 bytes.
+        partitions: how many partitions it has.
+    """
+
+    topic_id: bytes
+    partitions: int
+
+    def __str__(self) -> str:
+        return f"{uuid.UUID(bytes=self.topic_id)}/{self.partitions}"
+
+    @classmethod
+    def parse(cls, text: str) -> LogIdentity:
+        """The inverse of `str`."""
+        topic_id, _, partitions = text.partition("/")
+        return cls(uuid.UUID(topic_id).bytes, int(partitions))
 
 
 class KeyInvalidError(ValueError):
