@@ -1,0 +1,120 @@
+"""Scoring with the factors of alternating least squares.
+
+Hu, Koren, Volinsky: Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008. Fitting them is `als_fit`, so
+that a server need not load the library that fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+from services.recommender.application.ports import ModelArrays
+
+KIND = "als"
+
+
+class ModelArraysInvalidError(ValueError):
+    """Stored arrays are not those of the model they claim to be."""
+
+
+class AlsModel:
+    """Implements `CollaborativeModel` over resource factors; learners have none, they are folded in from their history.
+
+    A learner with the distinct positives H gets the factors that minimise the model's loss given the resources':
+    u = (Y'Y + regularization I + (confidence - 1) Y_H'Y_H)^-1 confidence Y_H'1, and scores Y u.
+    """
+
+    def __init__(
+        self,
+        resources: Sequence[str],
+        factors: NDArray[np.float32],
+        *,
+        regularization: float,
+        confidence: float,
+    ) -> None:
+        """Build a model.
+
+        Args:
+            resources: the ids of the rows of `factors`, distinct.
+            factors: float32, one row per resource, finite.
+            regularization: weight of the squared factors in the loss; above 0.
+            confidence: weight of a positive against an unseen pair; at least 1.
+
+        Raises:
+            ModelArraysInvalidError: when these do not fit together.
+        """
+        if factors.ndim != 2 or factors.shape[0] != len(resources) or factors.dtype != np.float32:
+            raise ModelArraysInvalidError(
+                f"the factors have shape {factors.shape} and type {factors.dtype}; "
+                f"expected float32 of ({len(resources)}, factors)"
+            )
+        if not np.isfinite(factors).all():
+            raise ModelArraysInvalidError("the factors are not all finite")
+        if not (regularization > 0 and confidence >= 1):
+            raise ModelArraysInvalidError(
+                f"regularization {regularization} must be above 0 and confidence {confidence} at least 1"
+            )
+        self._resources = tuple(resources)
+        self._factors = np.ascontiguousarray(factors)
+        self._regularization = regularization
+        self._confidence = confidence
+        self._row_of_resource = {resource: row for row, resource in enumerate(self._resources)}
+        if len(self._row_of_resource) != len(self._resources):
+            raise ModelArraysInvalidError("the resources are not distinct")
+        # Summed in float64, so that how a BLAS splits the sum does not show after rounding.
+        wide = factors.astype(np.float64)
+        self._gram = (wide.T @ wide + regularization * np.eye(factors.shape[1])).astype(np.float32)
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """The resources it can score, in the order of the scores."""
+        return self._resources
+
+    def fold_in(self, history: Sequence[str]) -> NDArray[np.float32]:
+        """Factors of a learner with these positives: float32, zeros when none of them is known."""
+        # In the order of rows, so that the order of a history cannot move the last bits.
+        rows = sorted({self._row_of_resource[resource] for resource in history if resource in self._row_of_resource})
+        if not rows:
+            return np.zeros(self._factors.shape[1], np.float32)
+        positives = self._factors[rows]
+        system = self._gram + np.float32(self._confidence - 1) * (positives.T @ positives)
+        target = np.float32(self._confidence) * positives.sum(axis=0)
+        _, learner, info = lapack.sposv(system.T, target, overwrite_a=True, overwrite_b=True)
+        if info:
+            raise ArithmeticError(
+                f"the fold-in system of {len(rows)} positives is not positive definite (LAPACK {info})"
+            )
+        solution: NDArray[np.float32] = learner
+        return solution
+
+    def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
+        """Score every resource for a learner with these positives: float32, zeros when none of them is known."""
+        return self._factors @ self.fold_in(history)
+
+    def to_arrays(self) -> ModelArrays:
+        """The model as a bundle keeps it."""
+        return ModelArrays(
+            kind=KIND,
+            hyperparameters={"regularization": self._regularization, "confidence": self._confidence},
+            resources=self._resources,
+            arrays={"factors": self._factors},
+        )
+
+    @classmethod
+    def from_arrays(cls, stored: ModelArrays) -> AlsModel:
+        """The inverse of `to_arrays`.
+
+        Raises:
+            ModelArraysInvalidError: when the arrays are not those of such a model.
+        """
+        try:
+            factors = stored.arrays["factors"]
+            regularization = stored.hyperparameters["regularization"]
+            confidence = stored.hyperparameters["confidence"]
+        except KeyError as error:
+            raise ModelArraysInvalidError(f"an als model needs {error}") from error
+        return cls(stored.resources, factors, regularization=regularization, confidence=confidence)

@@ -1,0 +1,213 @@
+"""What every store of bundles does. Adapters' tests inherit `BundleStoreSuite` and say where their files are."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+import fsspec
+import numpy as np
+import orjson
+import pytest
+
+from services.recommender.adapters import bundle_store
+from services.recommender.adapters.bundle_store import FsspecBundleStore
+from services.recommender.application.ports import (
+    BundleDraft,
+    BundleUnreadableError,
+    ModelArrays,
+    TenantModels,
+    TrainingWindow,
+)
+from services.recommender.domain.tracing import FilterSettings, ItemDifficulty, SkillDifficulty, TenantParameters
+from services.recommender.models.als import AlsModel
+
+CREATED_AT = datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=UTC)
+
+
+def draft(*, created_at: datetime = CREATED_AT, records: int = 10) -> BundleDraft:
+    """A bundle of two tenants, one with a collaborative model and one without."""
+    factors = np.random.default_rng(7).normal(size=(4, 3)).astype(np.float32)
+    riverbend = TenantModels(
+        parameters=TenantParameters(
+            settings=FilterSettings(base=0.1),
+            items={"item-b": ItemDifficulty(0.1, 0.2), "item-a": ItemDifficulty(-1.3, 0.7)},
+            skills={"fractions": SkillDifficulty(0.4, 0.3, -0.6)},
+        ),
+        collaborative=ModelArrays(
+            "als", {"regularization": 0.1, "confidence": 3.0}, ("r1", "r2", "r3", "größe/ß"), {"factors": factors}
+        ),
+        collaborative_absent="",
+        counts={"learners": 3, "responses": 9},
+        metrics={"auc": 0.75},
+        hyperparameters={"seed": 1.0},
+    )
+    hilltop = TenantModels(TenantParameters(), None, "2 learners, at least 10 are needed", {"learners": 2}, {}, {})
+    return BundleDraft(
+        created_at=created_at,
+        window=TrainingWindow("log/2", {0: 0, 1: 5}, {0: 4, 1: 11}, records, 0, {"undecodable": 1}),
+        tenants={"riverbend": riverbend, "hilltop": hilltop},
+        libraries={"numpy": np.__version__},
+    )
+
+
+class _Tripwire:
+    """Says when it was unpickled."""
+
+    sprung: ClassVar[list[str]] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Tripwire.sprung.append, ("unpickled",)
+
+
+class BundleStoreSuite:
+    """Behaviour of a store; subclasses provide the fixture `url`."""
+
+    @pytest.fixture
+    def store(self, url: str) -> FsspecBundleStore:
+        return FsspecBundleStore(url, {"als": AlsModel.from_arrays})
+
+    def test_a_store_that_does_not_exist_yet_has_no_latest_bundle(self, store):
+        assert store.latest_id() is None
+
+    def test_what_was_written_is_read_back(self, store):
+        written = draft()
+        bundle = store.load(store.write(written))
+
+        assert bundle.created_at == CREATED_AT
+        assert set(bundle.parameters.tenants) == {"riverbend", "hilltop"}
+        assert bundle.parameters.for_tenant("hilltop") == TenantParameters()
+        riverbend = bundle.parameters.for_tenant("riverbend")
+        assert riverbend.settings == FilterSettings(base=0.1)
+        assert riverbend.items["item-a"].mean == np.float32(-1.3)
+        assert riverbend.skills["fractions"] == SkillDifficulty(*(float(np.float32(x)) for x in (0.4, 0.3, -0.6)))
+
+    def test_a_model_read_back_scores_to_the_last_bit_like_the_one_written(self, store):
+        written = draft()
+        stored = written.tenants["riverbend"].collaborative
+        assert stored is not None
+        bundle = store.load(store.write(written))
+        history = ["r1", "größe/ß", "unknown"]
+        model = bundle.collaborative["riverbend"]
+        assert model.resources == stored.resources
+        assert model.scores(history).tobytes() == AlsModel.from_arrays(stored).scores(history).tobytes()
+        assert "hilltop" not in bundle.collaborative
+
+    def test_the_same_content_has_the_same_hash_whenever_it_is_written(self, store):
+        first = store.write(draft())
+        second = store.write(draft(created_at=CREATED_AT + timedelta(days=1)))
+        other = store.write(draft(created_at=CREATED_AT + timedelta(days=2), records=11))
+        hashes = [bundle_id.partition("-")[2] for bundle_id in (first, second, other)]
+        assert hashes[0] == hashes[1] != hashes[2]
+
+    def test_the_order_in_which_mappings_were_filled_does_not_show(self, store):
+        plain, turned = draft(), draft(created_at=CREATED_AT + timedelta(days=1))
+        riverbend = turned.tenants["riverbend"]
+        parameters = dataclasses.replace(
+            riverbend.parameters, items=dict(reversed(list(riverbend.parameters.items.items())))
+        )
+        turned = dataclasses.replace(
+            turned,
+            tenants={
+                "hilltop": turned.tenants["hilltop"],
+                "riverbend": dataclasses.replace(riverbend, parameters=parameters),
+            },
+        )
+        assert store.write(plain)[-16:] == store.write(turned)[-16:]
+
+    def test_the_newest_bundle_is_the_latest(self, store):
+        newest = store.write(draft(created_at=CREATED_AT + timedelta(milliseconds=1)))
+        store.write(draft())
+        assert store.latest_id() == newest
+
+    def test_a_bundle_without_its_manifest_does_not_exist_yet(self, store, url):
+        complete = store.write(draft())
+        begun = store.write(draft(created_at=CREATED_AT + timedelta(days=1)))
+        files, root = fsspec.core.url_to_fs(url)
+        files.rm(f"{root}/{begun}/manifest.json")
+        assert store.latest_id() == complete
+        with pytest.raises(BundleUnreadableError, match=r"manifest\.json: it is missing"):
+            store.load(begun)
+
+    def test_other_things_in_the_place_are_not_taken_for_bundles(self, store, url):
+        bundle_id = store.write(draft())
+        files, root = fsspec.core.url_to_fs(url)
+        files.makedirs(f"{root}/zzz", exist_ok=True)
+        files.pipe_file(f"{root}/zzz/manifest.json", b"{}")
+        files.pipe_file(f"{root}/README", b"hello")
+        assert store.latest_id() == bundle_id
+
+    @pytest.mark.parametrize("damage", ["missing", "shorter", "flipped"])
+    def test_damage_to_any_file_is_told_with_the_file_s_name(self, store, url, damage):
+        bundle_id = store.write(draft())
+        files, root = fsspec.core.url_to_fs(url)
+        names = list(store.manifest(bundle_id)["content"]["files"])
+        assert len(names) == 10
+        for name in names:
+            path = f"{root}/{bundle_id}/{name}"
+            intact = files.cat_file(path)
+            if damage == "missing":
+                files.rm(path)
+            elif damage == "shorter":
+                files.pipe_file(path, intact[:-1])
+            else:
+                files.pipe_file(path, bytes([intact[0] ^ 1]) + intact[1:])
+            with pytest.raises(BundleUnreadableError, match=re.escape(name)):
+                store.load(bundle_id)
+            files.pipe_file(path, intact)
+        assert store.load(bundle_id).bundle_id == bundle_id
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [("metrics", {"auc": 0.99}), ("counts", {"learners": 4}), ("hyperparameters", {"seed": 2.0})],
+    )
+    def test_a_manifest_that_was_changed_is_refused(self, store, url, field, value):
+        bundle_id = store.write(draft())
+        _edit_manifest(url, bundle_id, lambda content: content["tenants"]["riverbend"].__setitem__(field, value))
+        with pytest.raises(BundleUnreadableError, match=r"manifest\.json: its content is not what"):
+            store.load(bundle_id)
+
+    def test_a_manifest_of_another_format_says_to_train_again(self, store, url):
+        bundle_id = store.write(draft())
+        _edit_manifest(url, bundle_id, lambda content: content.__setitem__("format_version", 99))
+        with pytest.raises(BundleUnreadableError, match=r"format version 99.*train again"):
+            store.load(bundle_id)
+
+    @pytest.mark.parametrize("payload", [b"", b"[]", b"null", b'{"content": 1}', b'{"content": {}}', b"\xff"])
+    def test_a_manifest_that_is_not_one_is_refused(self, store, url, payload):
+        bundle_id = store.write(draft())
+        files, root = fsspec.core.url_to_fs(url)
+        files.pipe_file(f"{root}/{bundle_id}/manifest.json", payload)
+        with pytest.raises(BundleUnreadableError, match=r"manifest\.json"):
+            store.load(bundle_id)
+
+    def test_a_pickled_array_is_refused_even_with_a_matching_checksum(self, store, monkeypatch):
+        buffer = io.BytesIO()
+        np.save(buffer, np.array([_Tripwire()], dtype=object), allow_pickle=True)
+        monkeypatch.setattr(bundle_store, "_npy", lambda _values: buffer.getvalue())
+        bundle_id = store.write(draft())
+        monkeypatch.undo()
+        with pytest.raises(BundleUnreadableError, match=r"item_difficulties\.npy: it is not a plain \.npy array"):
+            store.load(bundle_id)
+        assert not _Tripwire.sprung
+
+    def test_a_model_of_an_unknown_kind_is_told_with_what_is_known(self, url):
+        bundle_id = FsspecBundleStore(url, {}).write(draft())
+        with pytest.raises(BundleUnreadableError, match="kind 'als'; this program knows none"):
+            FsspecBundleStore(url, {}).load(bundle_id)
+
+    @pytest.mark.parametrize("bundle_id", ["", "..", "../secrets", "x", "20260304T050607890Z-xyz"])
+    def test_what_is_not_the_id_of_a_bundle_is_never_looked_up(self, store, bundle_id):
+        with pytest.raises(BundleUnreadableError, match="is not the id of a bundle"):
+            store.load(bundle_id)
+
+
+def _edit_manifest(url, bundle_id, change):
+    files, root = fsspec.core.url_to_fs(url)
+    path = f"{root}/{bundle_id}/manifest.json"
+    manifest = orjson.loads(files.cat_file(path))
+    change(manifest["content"])
+    files.pipe_file(path, orjson.dumps(manifest))
