@@ -1,0 +1,1 @@
+"""How fast and how small Cairn is on this machine: `make bench`."""
