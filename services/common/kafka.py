@@ -15,6 +15,10 @@ from kafka.errors import KafkaError as AdminKafkaError
 from services.common.envelope import LogIdentity as LogIdentity  # noqa: PLC0414 - what `log_identity` returns is imported from here too.
 
 
+# How long an administrative command looks for a cluster before it says that there is none.
+BOOTSTRAP_TIMEOUT_MS = 10_000
+
+
 class BrokerUnavailableError(ConnectionError):
     """The Kafka cluster cannot be reached."""
 
@@ -148,7 +152,9 @@ async def _fetch_watermarks(
 
 def _log_identity(connection: KafkaConnection, topic: str) -> LogIdentity:
     try:
-        admin = KafkaAdminClient(bootstrap_servers=connection.bootstrap_servers.split(","))
+        admin = KafkaAdminClient(
+            bootstrap_servers=connection.bootstrap_servers.split(","), bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS
+        )
     except AdminKafkaError as error:
         raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
     try:

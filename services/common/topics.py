@@ -11,7 +11,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.common.kafka import BrokerUnavailableError, KafkaConnection
+from services.common.kafka import BOOTSTRAP_TIMEOUT_MS, BrokerUnavailableError, KafkaConnection
 
 
 class TopicDeclaration(BaseModel):
@@ -89,7 +89,9 @@ def ensure_topics(
         BrokerUnavailableError: when the cluster cannot be reached or refuses.
     """
     try:
-        admin = KafkaAdminClient(bootstrap_servers=connection.bootstrap_servers.split(","))
+        admin = KafkaAdminClient(
+            bootstrap_servers=connection.bootstrap_servers.split(","), bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS
+        )
     except KafkaError as error:
         raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
     try:

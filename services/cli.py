@@ -1,0 +1,96 @@
+"""The `cairn` command: where every service's commands meet. It decides nothing itself.
+
+A command's module is imported when the command runs, so that `cairn --help` answers at once; the line that the help
+shows for each command therefore stands here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import MutableMapping
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+_EXAMPLE = "Example: cairn status"
+
+_root = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value.
+    if wanted:
+        typer.echo(f"cairn {version('cairn')}")
+        raise typer.Exit
+
+
+@_root.callback(epilog=_EXAMPLE)
+def _describe(
+    *,
+    version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Assessment events in, ranked learning resources with reasons out.
+
+    Every command explains itself with an example, for instance `cairn ingest load --help`.
+    """
+
+
+class _LaterCommand(typer.core.TyperCommand):
+    """Stands for a command until it is used, then becomes it."""
+
+    def __init__(self, name: str, module: str, path: tuple[str, ...], short_help: str, panel: str) -> None:
+        """Args: `path`, the command's place below the module's `app`; empty for the whole app."""
+        super().__init__(name, short_help=short_help, rich_help_panel=panel)
+        self.module = module
+        self._path = path
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Import the command and let it parse its arguments; typer then runs the context's command."""
+        return self.load().make_context(info_name, args, parent=parent, **extra)
+
+    def load(self) -> Any:
+        """The command itself."""
+        command: Any = typer.main.get_command(importlib.import_module(self.module).app)
+        if not isinstance(command, typer.core.TyperGroup):
+            return command
+        for name in self._path:
+            commands: MutableMapping[str, Any] = command.commands
+            command = commands[name]
+        return command
+
+
+_INGEST = "services.ingest.cli"
+_CATALOG = "services.catalog.cli"
+_RECOMMENDER = "services.recommender.cli"
+_COMMON = "services.common.cli"
+
+_DATA = "Data in"
+_MODELS = "Models and derived state"
+_OPERATING = "Operating"
+
+COMMANDS = (
+    _LaterCommand("ingest", _INGEST, (), "Load events from files.", _DATA),
+    _LaterCommand("catalog", _CATALOG, (), "Import and list skills and resources.", _DATA),
+    _LaterCommand("train", _RECOMMENDER, ("train",), "Fit models on the log and write them as a bundle.", _MODELS),
+    _LaterCommand("replay", _RECOMMENDER, ("replay",), "Fold the log anew into an epoch of its own.", _MODELS),
+    _LaterCommand("epoch", _RECOMMENDER, ("epoch",), "List, compare, switch and drop epochs.", _MODELS),
+    _LaterCommand("status", _RECOMMENDER, ("status",), "Say what runs, where, and how far it is.", _OPERATING),
+    _LaterCommand("topics", _COMMON, ("topics",), "Create the Kafka topics.", _OPERATING),
+    _LaterCommand("keys", _COMMON, ("keys",), "Create tenants and their API keys.", _OPERATING),
+)
+
+
+def root() -> Any:
+    """The root command with every other below it."""
+    group: Any = typer.main.get_command(_root)
+    for command in COMMANDS:
+        group.add_command(command)
+    return group
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    root()(prog_name="cairn")

@@ -1,0 +1,41 @@
+"""`cairn topics create` against a real broker."""
+
+from __future__ import annotations
+
+from typer.testing import CliRunner
+
+from deploy.local.broker import Broker
+from services.common.cli import app
+from services.common.kafka import KafkaConnection
+
+
+def test_running_it_again_changes_nothing(kafka_broker: KafkaConnection):
+    result = _create(kafka_broker.bootstrap_servers)
+
+    assert result.exit_code == 0
+    assert result.output.count("as declared") == 4
+
+
+def test_a_topic_that_differs_is_named_with_a_remedy(fresh_kafka_broker: Broker, tmp_path):
+    declaration = tmp_path / "topics.yaml"
+    declaration.write_text("topics: {cairn.learner-events: {partitions: 7}, cairn.extra: {partitions: 1}}")
+
+    result = _create(fresh_kafka_broker.connection.bootstrap_servers, "--file", str(declaration))
+
+    assert result.exit_code == 1
+    assert "has 4 partitions, 7 are declared" in " ".join(result.output.split())
+    assert "created" in result.output
+
+
+def test_a_broker_that_is_away_is_a_sentence_with_a_remedy(fresh_kafka_broker: Broker):
+    fresh_kafka_broker.stop()
+
+    result = _create(fresh_kafka_broker.connection.bootstrap_servers)
+
+    assert result.exit_code == 1
+    assert "cannot be reached" in result.stderr
+    assert "CAIRN_KAFKA" in result.stderr
+
+
+def _create(kafka: str, *options: str):
+    return CliRunner().invoke(app, ["topics", "create", "--kafka", kafka, *options])

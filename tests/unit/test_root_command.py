@@ -1,0 +1,72 @@
+"""The `cairn` command as a whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from services.cli import COMMANDS, root
+
+_MODULES_THAT_COST_TIME = ("numpy", "numba", "kafka", "aiokafka", "redis", "grpc")
+
+
+def test_help_imports_nothing_that_costs_time():
+    script = (
+        "import sys, services.cli as c\n"
+        "try:\n    c.main()\nexcept SystemExit:\n    pass\n"
+        f"print([m for m in {_MODULES_THAT_COST_TIME!r} if m in sys.modules], file=sys.stderr)\n"
+    )
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--help"], check=False, capture_output=True, text=True, timeout=30
+    )
+    took_s = time.monotonic() - begun
+
+    assert done.stderr.strip() == "[]"
+    assert "Usage: cairn" in done.stdout
+    assert took_s < 5, "even on a machine that is busy with other tests"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_line_in_the_help_is_the_command_s_own(command):
+    pytest.importorskip(command.module, exc_type=ModuleNotFoundError)
+
+    assert command.load().help.splitlines()[0] == command.short_help
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_teaches_with_an_example(command):
+    pytest.importorskip(command.module, exc_type=ModuleNotFoundError)
+
+    for leaf in _leaves(command.load()):
+        assert "Example" in f"{leaf.help} {leaf.epilog}", leaf.name
+
+
+def test_no_command_of_the_recommender_is_left_out():
+    recommender = pytest.importorskip("services.recommender.cli", exc_type=ModuleNotFoundError)
+    import typer
+
+    mounted = {command.name for command in COMMANDS if command.module == recommender.__name__}
+    assert set(typer.main.get_command(recommender.app).commands) == mounted
+
+
+def test_the_version_is_said(capsys):
+    assert root().main(["--version"], standalone_mode=False) == 0
+
+    assert capsys.readouterr().out.startswith("cairn 0.")
+
+
+def test_a_mistyped_command_is_answered_with_the_one_meant(capsys):
+    with pytest.raises(SystemExit) as ended:
+        root().main(["topcs"])
+
+    assert ended.value.code == 2
+    assert "'topics'" in capsys.readouterr().err
+
+
+def _leaves(command):
+    below = getattr(command, "commands", None)
+    return [command] if below is None else [leaf for child in below.values() for leaf in _leaves(child)]

@@ -1,0 +1,49 @@
+"""`cairn keys create`, and what `cairn topics create` says when it cannot."""
+
+from __future__ import annotations
+
+import stat
+
+from typer.testing import CliRunner
+
+from services.common.cli import app
+from services.common.tenants import load_tenants
+
+
+def test_a_created_key_opens_its_tenant_and_is_printed_alone_on_standard_output(tmp_path):
+    path = tmp_path / "tenants.yaml"
+
+    result = CliRunner().invoke(app, ["keys", "create", "--tenant", "riverbend", "--tenants", str(path)])
+
+    assert result.exit_code == 0
+    api_key = result.stdout.strip()
+    tenant = load_tenants(path).authenticate(api_key)
+    assert tenant is not None
+    assert tenant.name == "riverbend"
+    assert api_key not in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_second_key_leaves_the_first_and_the_secret_alone(tmp_path):
+    arguments = ["keys", "create", "--tenant", "riverbend", "--tenants", str(tmp_path / "tenants.yaml")]
+    first, second = (CliRunner().invoke(app, arguments).stdout.strip() for _ in range(2))
+
+    registry = load_tenants(tmp_path / "tenants.yaml")
+    assert registry.authenticate(first) == registry.authenticate(second)
+
+
+def test_a_tenant_name_that_is_not_allowed_is_bad_input(tmp_path):
+    result = CliRunner().invoke(
+        app, ["keys", "create", "--tenant", "River Bend", "--tenants", str(tmp_path / "tenants.yaml")]
+    )
+
+    assert result.exit_code == 2
+    assert "'River Bend' must match [a-z0-9-]{1,63}" in result.stderr
+
+
+def test_a_missing_declaration_is_bad_input_and_names_the_option(tmp_path):
+    result = CliRunner().invoke(app, ["topics", "create", "--file", str(tmp_path / "none.yaml")])
+
+    assert result.exit_code == 2
+    assert "none.yaml" in result.stderr
+    assert "--file" in result.stderr
