@@ -14,7 +14,6 @@ from kafka.errors import KafkaError as AdminKafkaError
 
 from services.common.envelope import LogIdentity as LogIdentity  # noqa: PLC0414 - what `log_identity` returns is imported from here too.
 
-
 # How long an administrative command looks for a cluster before it says that there is none.
 BOOTSTRAP_TIMEOUT_MS = 10_000
 
