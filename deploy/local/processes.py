@@ -27,12 +27,20 @@ _TAIL_BYTES = 16 * 1024
 class StackError(RuntimeError):
     """The stack cannot go on; the message is a sentence for a person, with what to do."""
 
+    exit_code = 1
+
 
 class ComponentFailedError(StackError):
     """A component ended, or was not ready in time. The message ends with the last lines of its log."""
 
 
-class PortBusyError(StackError):
+class BadInputError(StackError):
+    """What the stack was asked for cannot be used."""
+
+    exit_code = 2
+
+
+class PortBusyError(BadInputError):
     """A port that was asked for is taken."""
 
 
@@ -118,6 +126,11 @@ class Child:
     def signal_stop(self) -> None:
         """Ask it to stop, without waiting."""
         self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it and whatever it started at once, as a power cut would."""
+        self._signal(signal.SIGKILL)
+        self._process.wait()
 
     def stop(self) -> None:
         """Stop it and whatever it started: SIGTERM, and after the grace SIGKILL. Safe to call again."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import aiokafka
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError as AdminKafkaError
@@ -119,18 +120,24 @@ async def log_identity(connection: KafkaConnection, topic: str) -> LogIdentity:
 async def _partitions_of(
     connection: KafkaConnection, topic: str
 ) -> tuple[list[aiokafka.TopicPartition], aiokafka.AIOKafkaConsumer]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=connection.bootstrap_servers)
     consumer = new_consumer(connection)
     try:
+        await admin.start()
         await consumer.start()
-        existing = await consumer.topics()
-        numbers = consumer.partitions_for_topic(topic) if topic in existing else None
+        # Asking for a topic by name may create it on some brokers, so the list of those that exist comes first.
+        exists = topic in await consumer.topics()
+        descriptions = await admin.describe_topics([topic]) if exists else []
     except KafkaError as error:
         await consumer.stop()
         raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
-    if not numbers:
+    finally:
+        await admin.close()
+    if not descriptions or descriptions[0]["error_code"]:
         await consumer.stop()
         raise TopicMissingError(_missing(topic))
-    return [aiokafka.TopicPartition(topic, number) for number in sorted(numbers)], consumer
+    numbers = sorted(partition["partition"] for partition in descriptions[0]["partitions"])
+    return [aiokafka.TopicPartition(topic, number) for number in numbers], consumer
 
 
 async def _fetch_watermarks(

@@ -15,10 +15,14 @@ class ProcessSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
 
-    log_level: str = Field("info", description="debug, info, warning or error.")
-    log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
-    metrics_port: int = Field(0, ge=0, le=65535, description="Port of the Prometheus metrics on loopback; 0: none.")
-    metrics_host: str = Field("127.0.0.1", description="Address of the Prometheus metrics.")
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    log_format: str = Field(
+        default="json", pattern="^(json|console)$", description="json for machines, console for people."
+    )
+    metrics_port: int = Field(
+        default=0, ge=0, le=65535, description="Port of the Prometheus metrics on loopback; 0: none."
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="Address of the Prometheus metrics.")
 
 
 class KafkaSettings(BaseSettings):
@@ -26,9 +30,9 @@ class KafkaSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
 
-    kafka: str = Field("127.0.0.1:9092", description="Bootstrap servers, host:port, separated by commas.")
+    kafka: str = Field(default="127.0.0.1:9092", description="Bootstrap servers, host:port, separated by commas.")
     kafka_fetch_wait_ms: int = Field(
-        500, ge=1, description="How long a broker may hold an empty fetch; 10 for the embedded broker."
+        default=500, ge=1, description="How long a broker may hold an empty fetch; 10 for the embedded broker."
     )
 
     @property
@@ -42,7 +46,7 @@ class RedisSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
 
-    redis: str = Field("redis://127.0.0.1:6379/0", description="URL of Redis 6.2 or later.")
+    redis: str = Field(default="redis://127.0.0.1:6379/0", description="URL of Redis 6.2 or later.")
 
 
 class ServerSettings(BaseSettings):
@@ -50,11 +54,15 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
 
-    listen: str = Field("127.0.0.1:0", description="host:port of the gRPC server; port 0 picks a free one.")
+    listen: str = Field(default="127.0.0.1:0", description="host:port of the gRPC server; port 0 picks a free one.")
     insecure: bool = Field(default=False, description="Listen without TLS on other than loopback addresses.")
     reflection: bool = Field(default=False, description="Serve gRPC reflection, so that grpcurl knows the methods.")
-    tenants: Path = Field(Path("tenants.yaml"), description="File of tenants, API key hashes and secrets; mode 0600.")
-    max_message_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request and reply.")
-    max_concurrent_calls: int = Field(200, ge=1, description="Calls handled at once; more get RESOURCE_EXHAUSTED.")
-    address_file: Path | None = Field(None, description="File to write the address to once listening.")
-    drain_s: float = Field(10.0, ge=0, description="How long calls may finish after SIGTERM.")
+    tenants: Path = Field(
+        default=Path("tenants.yaml"), description="File of tenants, API key hashes and secrets; mode 0600."
+    )
+    max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Largest request and reply.")
+    max_concurrent_calls: int = Field(
+        default=200, ge=1, description="Calls handled at once; more get RESOURCE_EXHAUSTED."
+    )
+    address_file: Path | None = Field(default=None, description="File to write the address to once listening.")
+    drain_s: float = Field(default=10.0, ge=0, description="How long calls may finish after SIGTERM.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+import tenacity
 import yaml
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError
@@ -36,8 +37,15 @@ class _Declarations(BaseModel):
     topics: dict[str, TopicDeclaration]
 
 
+_LEADERS_DEADLINE_S = 30.0
+
+
 class TopicsFileError(ValueError):
     """The declaration cannot be read."""
+
+
+class _NoLeaderYetError(BrokerUnavailableError):
+    """A topic that was just created has a partition without a leader."""
 
 
 class TopicOutcome(Enum):
@@ -112,6 +120,7 @@ def ensure_topics(
         ]
         if missing:
             admin.create_topics(missing)
+            _await_leaders(admin, [topic.name for topic in missing])
     except KafkaError as error:
         raise BrokerUnavailableError(
             f"Kafka at {connection.bootstrap_servers} did not create the topics: {error}"
@@ -119,6 +128,24 @@ def ensure_topics(
     finally:
         admin.close()
     return [_report(name, declared, existing.get(name)) for name, declared in declarations.items()]
+
+
+def _await_leaders(admin: KafkaAdminClient, topics: list[str]) -> None:
+    """Return once every partition has a leader: a cluster answers before its brokers have heard of a new topic."""
+    for attempt in tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(_NoLeaderYetError),
+        wait=tenacity.wait_fixed(0.05),
+        stop=tenacity.stop_after_delay(_LEADERS_DEADLINE_S),
+        reraise=True,
+    ):
+        with attempt:
+            for description in admin.describe_topics(topics):
+                leaders = [partition["leader_id"] for partition in description["partitions"]]
+                if description["error_code"] or not leaders or min(leaders) < 0:
+                    raise _NoLeaderYetError(
+                        f"Kafka created the topic {description['name']} but named no leader for it "
+                        f"within {_LEADERS_DEADLINE_S:g} s; look at the brokers' logs and run the command again"
+                    )
 
 
 def _report(name: str, declared: TopicDeclaration, partitions: int | None) -> TopicReport:

@@ -1,0 +1,191 @@
+"""Apache Kafka in KRaft mode on loopback: one node or three, from Maven's artifacts, each with a data directory."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+import subprocess
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy.local.processes import LOOPBACK, Child, Command, StackError, accepts_connections, free_port
+from services.common.kafka import KafkaConnection
+
+FETCH_WAIT_MS = 500
+
+_POM = Path(__file__).with_name("pom.xml")
+_READY_DEADLINE_S = 45.0
+_HEAP = "-Xmx512m"
+
+
+class JavaMissingError(StackError):
+    """This machine has no Java 17 or no Maven, so that a real broker cannot be started."""
+
+
+class KafkaNode:
+    """One broker and controller of a cluster. Its data survives `kill` and `stop`, and its ports stay."""
+
+    def __init__(self, node_id: int, directory: Path, libraries: Path) -> None:
+        """Args: `node_id`, from 1; `directory`, its own; `libraries`, the jars."""
+        self.node_id = node_id
+        self.port = free_port()
+        self.controller_port = free_port()
+        self._directory = directory
+        self._libraries = libraries
+        self._child: Child | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether its process runs."""
+        return self._child is not None and self._child.running
+
+    @property
+    def child(self) -> Child:
+        """Its process."""
+        if self._child is None:
+            raise StackError(f"Kafka node {self.node_id} was not started")
+        return self._child
+
+    def format(self, cluster_id: str, voters: str, *, nodes: int) -> None:
+        """Write its settings and format its data directory, which KRaft wants before the first start."""
+        self._directory.mkdir(parents=True)
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": self.node_id,
+            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{LOOPBACK}:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "controller.quorum.voters": voters,
+            "log.dirs": self._directory / "data",
+            "auto.create.topics.enable": "false",
+            "default.replication.factor": nodes,
+            "min.insync.replicas": max(1, nodes - 1),
+            "offsets.topic.replication.factor": nodes,
+            "offsets.topic.num.partitions": 4,
+            "transaction.state.log.replication.factor": nodes,
+            "transaction.state.log.min.isr": max(1, nodes - 1),
+            "transaction.state.log.num.partitions": 2,
+            "share.coordinator.state.topic.replication.factor": nodes,
+            "share.coordinator.state.topic.min.isr": max(1, nodes - 1),
+            "group.initial.rebalance.delay.ms": 0,
+            "group.min.session.timeout.ms": 1000,
+            "controlled.shutdown.enable": "true",
+        }
+        self._settings.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        formatted = subprocess.run(
+            [*self._java("kafka.tools.StorageTool"), "format", "-t", cluster_id, "-c", str(self._settings)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if formatted.returncode:
+            raise StackError(f"Kafka node {self.node_id} could not format its storage: {formatted.stderr[-2000:]}")
+
+    def start(self) -> None:
+        """Start it, without waiting."""
+        arguments = [*self._java("kafka.Kafka", _HEAP), str(self._settings)]
+        self._child = Child(Command(f"kafka-{self.node_id}", arguments, self._directory / "broker.log", grace_s=20.0))
+
+    def wait_ready(self) -> None:
+        """Return once it accepts connections.
+
+        Raises:
+            ComponentFailedError: when it ends or takes too long.
+        """
+        self.child.wait_ready(lambda: accepts_connections(self.port), _READY_DEADLINE_S)
+
+    def kill(self) -> None:
+        """End it as a power cut would: SIGKILL."""
+        self.child.kill()
+
+    def stop(self) -> None:
+        """Stop it in order. Safe to call again."""
+        if self._child is not None:
+            self._child.stop()
+
+    @property
+    def _settings(self) -> Path:
+        return self._directory / "server.properties"
+
+    def _java(self, main_class: str, *options: str) -> list[str]:
+        # Reading jars takes most of the start; C1 code is enough for a test broker.
+        fast_start = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+        return [_executable("java"), *fast_start, *options, "-cp", f"{self._libraries}/*", main_class]
+
+
+class KafkaCluster:
+    """One node, or three with replication factor 3 and two in-sync replicas required."""
+
+    def __init__(self, directory: Path, *, nodes: int = 1, cache: Path) -> None:
+        """Args: `directory`, new, for data and logs; `nodes`; `cache`, where jars are kept between runs."""
+        libraries = kafka_libraries(cache)
+        self.nodes = [KafkaNode(number, directory / f"node-{number}", libraries) for number in range(1, nodes + 1)]
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        voters = ",".join(f"{node.node_id}@{LOOPBACK}:{node.controller_port}" for node in self.nodes)
+        for node in self.nodes:
+            node.format(cluster_id, voters, nodes=nodes)
+
+    @property
+    def connection(self) -> KafkaConnection:
+        """How to reach it."""
+        return KafkaConnection(",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes), FETCH_WAIT_MS)
+
+    @property
+    def replication_factor(self) -> int:
+        """Copies that each partition should have here."""
+        return len(self.nodes)
+
+    def start(self) -> None:
+        """Start the nodes that do not run and return once all accept connections."""
+        for node in self.nodes:
+            if not node.running:
+                node.start()
+        for node in self.nodes:
+            node.wait_ready()
+
+    def stop(self) -> None:
+        """Stop every node. Safe to call again."""
+        for node in self.nodes:
+            if node.running:
+                node.child.signal_stop()
+        for node in self.nodes:
+            node.stop()
+
+
+def kafka_libraries(cache: Path) -> Path:
+    """The broker's jars, fetched by Maven once per version of `pom.xml`.
+
+    Raises:
+        JavaMissingError: when Java or Maven is not there.
+        StackError: when Maven fails.
+    """
+    fingerprint = hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]
+    libraries = cache / f"kafka-{fingerprint}"
+    if libraries.is_dir():
+        return libraries
+    arriving = cache / f"kafka-{fingerprint}.{uuid.uuid4().hex[:8]}"
+    copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={arriving.resolve()}"]
+    fetched = subprocess.run(
+        [_executable("mvn"), "-q", "-B", "-f", str(_POM), *copy], capture_output=True, text=True, check=False
+    )
+    if fetched.returncode:
+        raise StackError(f"Maven could not fetch Kafka: {(fetched.stdout + fetched.stderr)[-2000:]}")
+    _executable("java")
+    if not libraries.is_dir():
+        arriving.rename(libraries)
+    return libraries
+
+
+def missing_tools() -> Sequence[str]:
+    """Which of Java and Maven this machine lacks."""
+    return [name for name in ("java", "mvn") if shutil.which(name) is None]
+
+
+def _executable(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise JavaMissingError(f"a real Kafka needs Java 17 and Maven on PATH, and {name} is not there")
+    return path
