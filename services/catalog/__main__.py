@@ -1,0 +1,39 @@
+"""Runs the catalog service: `python -m services.catalog`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from pydantic import ValidationError
+
+from services.catalog.bootstrap import run
+from services.catalog.settings import CatalogSettings
+from services.common import logs
+from services.common.grpc_server import ListenAddressError
+from services.common.kafka import BrokerUnavailableError, TopicMissingError
+from services.common.tenants import TenantsFileError
+
+
+def main() -> int:
+    """Run until stopped; 0 after a stop, 1 when it cannot go on, 2 when the settings are wrong."""
+    try:
+        settings = CatalogSettings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"CAIRN_{'_'.join(map(str, entry['loc'])).upper()}={entry['input']!r}: {entry['msg']}"
+            for entry in error.errors(include_url=False)
+        )
+        sys.stderr.write(f"catalog cannot start: {wrong}\n")
+        return 2
+    logs.configure(settings.log_level, settings.log_format, service="catalog")
+    try:
+        asyncio.run(run(settings))
+    except (BrokerUnavailableError, TopicMissingError, ListenAddressError, TenantsFileError, OSError) as error:
+        sys.stderr.write(f"catalog stopped: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

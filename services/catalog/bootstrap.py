@@ -1,0 +1,89 @@
+"""Puts the catalog service together."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import prometheus_client
+from prometheus_client import CollectorRegistry
+
+from cairn.v1 import catalog_pb2_grpc
+from services.catalog.adapters.kafka_catalog import KafkaCatalogLog, KafkaCatalogView
+from services.catalog.application.import_catalog import ImportCatalog
+from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
+from services.catalog.entrypoints.metrics import CatalogMetrics
+from services.catalog.settings import CatalogSettings
+from services.common.grpc_server import GrpcServer, ServerOptions, announce, run_until_stopped
+from services.common.tenants import load_tenants
+
+
+async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheus_client.REGISTRY) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        TenantsFileError: when the tenants file cannot be used.
+        ListenAddressError: when the address cannot be listened on.
+        BrokerUnavailableError: when Kafka cannot be reached at the start.
+        TopicMissingError: when a catalog topic does not exist.
+        OSError: when the metrics port is taken.
+    """
+    view = KafkaCatalogView(settings.connection)
+    log = KafkaCatalogLog(settings.connection, now=lambda: datetime.now(UTC))
+    metrics = _metrics(registry, view)
+    servicer = CatalogServicer(
+        view,
+        ImportCatalog(log, view),
+        metrics,
+        limits=ImportLimits(settings.catalog_import_records_max, settings.catalog_import_bytes_max),
+        reply_bytes_max=settings.max_message_bytes,
+    )
+    server = GrpcServer(_server_options(settings), load_tenants(settings.tenants))
+    server.register(
+        lambda grpc_server: catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, grpc_server), SERVICE_NAME
+    )
+    if settings.metrics_port:
+        prometheus_client.start_http_server(settings.metrics_port, settings.metrics_host, registry)
+
+    async def serve_once_ready() -> None:
+        await view.wait_ready()
+        await server.set_serving(serving=True)
+        await asyncio.Event().wait()
+
+    address = await server.start()
+    announce("catalog", address, settings.address_file)
+    following = asyncio.create_task(view.run())
+    try:
+        await run_until_stopped([_until_it_ends(following), serve_once_ready()])
+    finally:
+        # The view outlives the draining: an import answers once the view holds what it wrote.
+        await server.stop()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await log.close()
+
+
+async def _until_it_ends(task: asyncio.Task[None]) -> None:
+    await asyncio.shield(task)
+
+
+def _server_options(settings: CatalogSettings) -> ServerOptions:
+    return ServerOptions(
+        listen=settings.listen,
+        insecure=settings.insecure,
+        reflection=settings.reflection,
+        max_message_bytes=settings.max_message_bytes,
+        max_concurrent_calls=settings.max_concurrent_calls,
+        drain_s=settings.drain_s,
+    )
+
+
+def _metrics(registry: CollectorRegistry, view: KafkaCatalogView) -> CatalogMetrics:
+    metrics = CatalogMetrics(registry)
+    metrics.watch("skills", "Skills of all tenants.", lambda: view.sizes[0])
+    metrics.watch("resources", "Resources of all tenants.", lambda: view.sizes[1])
+    metrics.watch("skills_offset", "Next offset of cairn.skills.", lambda: view.version.skills_offset)
+    metrics.watch("resources_offset", "Next offset of cairn.resources.", lambda: view.version.resources_offset)
+    metrics.watch("records_ignored", "Records that were not what their topic carries.", lambda: view.ignored)
+    metrics.watch("broker_reachable", "1 when the last read reached the broker.", lambda: view.reachable)
+    return metrics

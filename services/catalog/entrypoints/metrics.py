@@ -1,0 +1,36 @@
+"""What an operator sees of the catalog, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_IMPORT_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class CatalogMetrics:
+    """The catalog's counters and gauges.
+
+    Attributes:
+        imports: imports by outcome: written, invalid, unavailable.
+        written: records written by kind: skill, resource.
+        import_seconds: how long imports that were written took, from the last chunk received to the answer.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Args: where the metrics are registered."""
+        self._registry = registry
+        self.imports = Counter("cairn_catalog_imports", "Imports by outcome.", ["outcome"], registry=registry)
+        self.written = Counter("cairn_catalog_records_written", "Records written by kind.", ["kind"], registry=registry)
+        self.import_seconds = Histogram(
+            "cairn_catalog_import_seconds",
+            "From the last chunk of an import to its answer.",
+            buckets=_IMPORT_BUCKETS_S,
+            registry=registry,
+        )
+
+    def watch(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        """Add the gauge `cairn_catalog_<name>`, read whenever metrics are collected."""
+        gauge = Gauge(f"cairn_catalog_{name}", documentation, registry=self._registry)
+        gauge.set_function(read)

@@ -1,0 +1,244 @@
+"""Skills and resources as JSON lines: one object a line, columns named as the fields in `cairn/v1/catalog.proto`.
+
+A file holds skills or resources, not both; whoever reads it says which. Enum values are the short names in lower case
+(`"kind": "video"`). A column may be left out where the contract lets the field be absent or empty. Files may be
+gzip-compressed; empty lines are passed over.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated, Generic, TypeVar, cast
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag
+
+Record = TypeVar("Record", Skill, Resource)
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_LINE_BYTES_MAX = 1_000_000
+_SHOWN_CHARACTERS_MAX = 80
+_UINT32_MAX = 2**32 - 1
+
+
+class FileUnreadableError(ValueError):
+    """A file cannot be read as a whole; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineProblem:
+    """One thing wrong with one line.
+
+    Attributes:
+        line: its number, from 1.
+        field: the column, for example `teaches[0].weight`; empty: the line as a whole.
+        reason: the value, what is wrong with it and what would be right.
+    """
+
+    line: int
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileContents(Generic[Record]):
+    """What a file holds.
+
+    Attributes:
+        records: the lines that could be read, in order.
+        lines: the line number of each record.
+        problems: what is wrong with the others.
+    """
+
+    records: list[Record]
+    lines: list[int]
+    problems: list[LineProblem]
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _SkillTagLine(_Line):
+    skill: str
+    weight: float
+
+
+class _SkillLine(_Line):
+    id: str
+    framework: str = ""
+    code: str = ""
+    statement: str = ""
+    prerequisites: list[str] = []
+    grades: list[str] = []
+    importance: float | None = None
+
+    def record(self) -> Skill:
+        return Skill(
+            id=self.id,
+            framework=self.framework,
+            code=self.code,
+            statement=self.statement,
+            prerequisites=tuple(self.prerequisites),
+            grades=tuple(self.grades),
+            importance=self.importance,
+        )
+
+
+class _ResourceLine(_Line):
+    id: str
+    title: str
+    kind: ResourceKind
+    description: str = ""
+    provider: str = ""
+    url: str = ""
+    teaches: list[_SkillTagLine] = []
+    assesses: list[_SkillTagLine] = []
+    grades: list[str] = []
+    language: str = ""
+    minutes: Annotated[int, Field(ge=0, le=_UINT32_MAX)] | None = None
+    license: str = ""
+    difficulty: float | None = None
+    status: ResourceStatus = ResourceStatus.ACTIVE
+
+    def record(self) -> Resource:
+        return Resource(
+            id=self.id,
+            title=self.title,
+            kind=self.kind,
+            description=self.description,
+            provider=self.provider,
+            url=self.url,
+            teaches=tuple(SkillTag(tag.skill, tag.weight) for tag in self.teaches),
+            assesses=tuple(SkillTag(tag.skill, tag.weight) for tag in self.assesses),
+            grades=tuple(self.grades),
+            language=self.language,
+            minutes=self.minutes,
+            license=self.license,
+            difficulty=self.difficulty,
+            status=self.status,
+        )
+
+
+def read_skills(path: Path) -> FileContents[Skill]:
+    """Read a file of skills.
+
+    Raises:
+        FileUnreadableError: when it does not exist, may not be read, or is broken gzip.
+    """
+    return _read(path, _SkillLine)
+
+
+def read_resources(path: Path) -> FileContents[Resource]:
+    """Read a file of resources.
+
+    Raises:
+        FileUnreadableError: when it does not exist, may not be read, or is broken gzip.
+    """
+    return _read(path, _ResourceLine)
+
+
+def line_of(record: Skill | Resource) -> bytes:
+    """A record as one line, without the line break: what `read_skills` and `read_resources` read back as that record.
+
+    Columns at their defaults are left out.
+    """
+    default = Skill(id="") if isinstance(record, Skill) else Resource(id="", title="", kind=None)
+    columns = {
+        name: value
+        for name in type(record).__slots__
+        if (value := getattr(record, name)) != getattr(default, name) or name == "id"
+    }
+    return orjson.dumps(columns)
+
+
+def _read(path: Path, line_model: type[_SkillLine | _ResourceLine]) -> FileContents[Record]:
+    contents: FileContents[Record] = FileContents([], [], [])
+    with _opened(path) as stream:
+        for number, raw in _numbered_lines(stream):
+            if raw is None:
+                reason = f"is longer than {_LINE_BYTES_MAX:,} bytes; one line holds one record"
+                contents.problems.append(LineProblem(number, "", reason))
+                continue
+            try:
+                record = line_model.model_validate_json(raw).record()
+            except ValidationError as error:
+                contents.problems.extend(_line_problems(number, error, line_model))
+            else:
+                contents.records.append(cast("Record", record))
+                contents.lines.append(number)
+    return contents
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with path.open("rb") as plain:
+            magic = plain.read(len(_GZIP_MAGIC))
+            plain.seek(0)
+            if magic == _GZIP_MAGIC:
+                with gzip.open(plain) as unpacked:
+                    yield cast("IO[bytes]", unpacked)
+            else:
+                yield plain
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise FileUnreadableError(f"{path} is not whole gzip ({error}); compress it again") from error
+    except OSError as error:
+        raise FileUnreadableError(f"{path} cannot be read ({error.strerror}); name a file you may read") from error
+
+
+def _numbered_lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
+    # None stands for a line that is too long; its rest is passed over piece by piece, so that memory stays bounded.
+    number = 0
+    while raw := stream.readline(_LINE_BYTES_MAX):
+        number += 1
+        too_long = False
+        while len(raw) == _LINE_BYTES_MAX and not raw.endswith(b"\n"):
+            too_long = True
+            raw = stream.readline(_LINE_BYTES_MAX)
+        if too_long:
+            yield number, None
+            continue
+        if number == 1:
+            raw = raw.removeprefix(b"\xef\xbb\xbf")
+        if raw.strip():
+            yield number, raw
+
+
+def _line_problems(
+    number: int, error: ValidationError, line_model: type[_SkillLine | _ResourceLine]
+) -> Iterator[LineProblem]:
+    for entry in error.errors(include_url=False):
+        field = _path(entry["loc"])
+        value = _shown(entry["input"])
+        match entry["type"]:
+            case "json_invalid":
+                reason = f"{value} is not a JSON object: {entry['msg']}"
+            case "extra_forbidden":
+                model = line_model if len(entry["loc"]) == 1 else _SkillTagLine
+                reason = f"is not a known column; known are {', '.join(model.model_fields)}"
+            case "missing":
+                reason = "is missing; give one"
+            case _:
+                reason = f"{value}: {entry['msg'][0].lower()}{entry['msg'][1:]}"
+        yield LineProblem(number, field, reason)
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for step in location:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return path.removeprefix(".")
+
+
+def _shown(value: object) -> str:
+    text = value.decode(errors="replace") if isinstance(value, bytes) else value
+    shown = repr(text.strip() if isinstance(text, str) else text)
+    return shown if len(shown) <= _SHOWN_CHARACTERS_MAX else shown[: _SHOWN_CHARACTERS_MAX - 3] + "..."

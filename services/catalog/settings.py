@@ -1,0 +1,18 @@
+"""Settings of the catalog service."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from services.common.settings import KafkaSettings, ProcessSettings, ServerSettings
+
+
+class CatalogSettings(ProcessSettings, KafkaSettings, ServerSettings):
+    """`CAIRN_` and the field's name in the environment."""
+
+    catalog_import_records_max: int = Field(
+        default=200_000, ge=1, description="Most skills and resources in one import."
+    )
+    catalog_import_bytes_max: int = Field(
+        default=256 * 1024 * 1024, ge=1024, description="Largest encoded size of one import."
+    )

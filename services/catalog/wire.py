@@ -1,0 +1,161 @@
+"""Between the catalog's words and `cairn/v1/catalog.proto`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+
+from cairn.v1 import catalog_pb2
+from services.catalog.application.import_catalog import ImportOutcome
+from services.catalog.application.ports import CatalogVersion
+from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag
+from services.common import envelope
+
+Message = TypeVar("Message", catalog_pb2.Skill, catalog_pb2.Resource)
+Record = TypeVar("Record", Skill, Resource)
+
+_KINDS = {catalog_pb2.ResourceKind.Value(f"RESOURCE_KIND_{kind.name}"): kind for kind in ResourceKind}
+_KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
+_STATUSES = {
+    catalog_pb2.ResourceStatus.Value(f"RESOURCE_STATUS_{status.name}"): status for status in ResourceStatus
+} | {catalog_pb2.RESOURCE_STATUS_UNSPECIFIED: ResourceStatus.ACTIVE}
+_STATUS_NUMBERS = {
+    status: catalog_pb2.ResourceStatus.Value(f"RESOURCE_STATUS_{status.name}") for status in ResourceStatus
+}
+
+
+class RecordInvalidError(ValueError):
+    """A record of a catalog topic is not what the topic carries."""
+
+
+def skill_from_proto(message: catalog_pb2.Skill) -> Skill:
+    """A skill as it came; nothing is checked."""
+    return Skill(
+        id=message.id,
+        framework=message.framework,
+        code=message.code,
+        statement=message.statement,
+        prerequisites=tuple(message.prerequisites),
+        grades=tuple(message.grades),
+        importance=message.importance if message.HasField("importance") else None,
+    )
+
+
+def skill_to_proto(skill: Skill) -> catalog_pb2.Skill:
+    """The message of a skill."""
+    return catalog_pb2.Skill(
+        id=skill.id,
+        framework=skill.framework,
+        code=skill.code,
+        statement=skill.statement,
+        prerequisites=skill.prerequisites,
+        grades=skill.grades,
+        importance=skill.importance,
+    )
+
+
+def resource_from_proto(message: catalog_pb2.Resource) -> Resource:
+    """A resource as it came, active where no status is stated; nothing is checked."""
+    return Resource(
+        id=message.id,
+        title=message.title,
+        kind=_KINDS.get(message.kind),
+        description=message.description,
+        provider=message.provider,
+        url=message.url,
+        teaches=_tags_from_proto(message.teaches),
+        assesses=_tags_from_proto(message.assesses),
+        grades=tuple(message.grades),
+        language=message.language,
+        minutes=message.minutes if message.HasField("minutes") else None,
+        license=message.license,
+        difficulty=message.difficulty if message.HasField("difficulty") else None,
+        status=_STATUSES.get(message.status),
+    )
+
+
+def resource_to_proto(resource: Resource) -> catalog_pb2.Resource:
+    """The message of a resource; a kind or status that is not known becomes UNSPECIFIED."""
+    return catalog_pb2.Resource(
+        id=resource.id,
+        title=resource.title,
+        description=resource.description,
+        provider=resource.provider,
+        url=resource.url,
+        kind=_KIND_NUMBERS[resource.kind] if resource.kind else catalog_pb2.RESOURCE_KIND_UNSPECIFIED,
+        teaches=_tags_to_proto(resource.teaches),
+        assesses=_tags_to_proto(resource.assesses),
+        grades=resource.grades,
+        language=resource.language,
+        minutes=resource.minutes,
+        license=resource.license,
+        difficulty=resource.difficulty,
+        status=_STATUS_NUMBERS[resource.status] if resource.status else catalog_pb2.RESOURCE_STATUS_UNSPECIFIED,
+    )
+
+
+def version_to_proto(version: CatalogVersion) -> catalog_pb2.CatalogVersion:
+    """The message of a version."""
+    return catalog_pb2.CatalogVersion(resources_offset=version.resources_offset, skills_offset=version.skills_offset)
+
+
+def outcome_to_proto(outcome: ImportOutcome) -> catalog_pb2.ImportCatalogResponse:
+    """The reply to an import."""
+    return catalog_pb2.ImportCatalogResponse(
+        skills_written=outcome.skills_written,
+        skills_unchanged=outcome.skills_unchanged,
+        resources_written=outcome.resources_written,
+        resources_unchanged=outcome.resources_unchanged,
+        version=version_to_proto(outcome.version),
+    )
+
+
+def skill_from_record(identifier: str, value: bytes, content_type: str) -> Skill:
+    """The skill in a record of `cairn.skills`.
+
+    Args:
+        identifier: the id in the record's key.
+        value: the record's value, not None.
+        content_type: its media type.
+
+    Raises:
+        RecordInvalidError: when the value cannot be decoded, is empty, or is of another id.
+    """
+    return _from_record(identifier, value, content_type, catalog_pb2.Skill(), skill_from_proto)
+
+
+def resource_from_record(identifier: str, value: bytes, content_type: str) -> Resource:
+    """The resource in a record of `cairn.resources`; as `skill_from_record`."""
+    return _from_record(identifier, value, content_type, catalog_pb2.Resource(), resource_from_proto)
+
+
+def _from_record(
+    identifier: str, value: bytes, content_type: str, message: Message, convert: Callable[[Message], Record]
+) -> Record:
+    if not value:
+        raise RecordInvalidError("the value has no bytes; a removal is a null value")
+    try:
+        if content_type == envelope.JSON:
+            json_format.Parse(value, message)
+        elif content_type == envelope.PROTOBUF:
+            message.ParseFromString(value)
+        else:
+            raise RecordInvalidError(
+                f"the content-type {content_type!r} is not known; use {envelope.PROTOBUF} or {envelope.JSON}"
+            )
+    except (DecodeError, json_format.ParseError, UnicodeDecodeError) as error:
+        raise RecordInvalidError(f"the value cannot be decoded as {content_type}: {error}") from error
+    if message.id != identifier:
+        raise RecordInvalidError(f"the value has the id {message.id[:80]!r}, its key {identifier[:80]!r}")
+    return convert(message)
+
+
+def _tags_from_proto(tags: Sequence[catalog_pb2.SkillTag]) -> tuple[SkillTag, ...]:
+    return tuple(SkillTag(tag.skill, tag.weight) for tag in tags)
+
+
+def _tags_to_proto(tags: Sequence[SkillTag]) -> list[catalog_pb2.SkillTag]:
+    return [catalog_pb2.SkillTag(skill=tag.skill, weight=tag.weight) for tag in tags]
