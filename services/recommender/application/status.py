@@ -1,0 +1,222 @@
+"""What runs, where, and how far it is: one look at the whole system for whoever operates it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from services.recommender.application.ports import (
+    BundleReader,
+    BundleUnreadableError,
+    EpochMeta,
+    EpochProgressReader,
+    LogReader,
+    PartitionProgress,
+    StateUnavailableError,
+)
+
+
+class Health(StrEnum):
+    """What a process says of itself."""
+
+    SERVING = "serving"
+    NOT_SERVING = "not serving"
+    AWAY = "cannot be reached"
+
+
+class HealthProbe(Protocol):
+    """Asks a process how it is."""
+
+    async def health(self, address: str) -> Health:
+        """The health of the process at `host:port`; AWAY when it does not answer in time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReport:
+    """One process: its name, where it is, and what it says of itself."""
+
+    name: str
+    address: str
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionReport:
+    """How far an epoch is in one partition.
+
+    Attributes:
+        partition: its number.
+        position: one past the last record dealt with; 0 where the epoch never saw the partition.
+        end: one past the last record of the log; None: the log cannot be read.
+        applied: records folded into a learner.
+        duplicates: records left out as duplicates.
+        dead_lettered: records that went to the dead-letter topic.
+    """
+
+    partition: int
+    position: int
+    end: int | None
+    applied: int
+    duplicates: int
+    dead_lettered: int
+
+    @property
+    def lag(self) -> int | None:
+        """Records between position and end; None: not known."""
+        return None if self.end is None else max(0, self.end - self.position)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """One epoch.
+
+    Attributes:
+        meta: what was fixed when it began, and where it is in its life.
+        current: whether servers answer from it.
+        partitions: its progress, by partition.
+    """
+
+    meta: EpochMeta
+    current: bool
+    partitions: tuple[PartitionReport, ...]
+
+    @property
+    def lag(self) -> int | None:
+        """Records it has yet to deal with; None: not known."""
+        lags = [partition.lag for partition in self.partitions]
+        known = [lag for lag in lags if lag is not None]
+        return sum(known) if len(known) == len(lags) else None
+
+    @property
+    def applied(self) -> int:
+        """Records folded into a learner."""
+        return sum(partition.applied for partition in self.partitions)
+
+    @property
+    def duplicates(self) -> int:
+        """Records left out as duplicates."""
+        return sum(partition.duplicates for partition in self.partitions)
+
+    @property
+    def dead_lettered(self) -> int:
+        """Records that went to the dead-letter topic."""
+        return sum(partition.dead_lettered for partition in self.partitions)
+
+
+@dataclass(frozen=True, slots=True)
+class SystemStatus:
+    """The whole system.
+
+    Attributes:
+        processes: those whose address is known.
+        log_identity: the log of learner events; empty: it cannot be read.
+        epochs: every epoch, by number.
+        bundle: the newest bundle; empty: there is none.
+        problems: what is wrong, each a sentence with a remedy where there is one; empty: nothing.
+    """
+
+    processes: tuple[ProcessReport, ...]
+    log_identity: str
+    epochs: tuple[EpochReport, ...]
+    bundle: str
+    problems: tuple[str, ...]
+
+    @property
+    def current(self) -> EpochReport | None:
+        """The epoch that servers answer from."""
+        return next((epoch for epoch in self.epochs if epoch.current), None)
+
+
+class ReadStatus:
+    """Looks at everything at once; what cannot be read becomes a problem in the answer, never an error."""
+
+    def __init__(self, log: LogReader, epochs: EpochProgressReader, bundles: BundleReader, probe: HealthProbe) -> None:
+        self._log = log
+        self._epochs = epochs
+        self._bundles = bundles
+        self._probe = probe
+
+    async def __call__(self, targets: Mapping[str, str]) -> SystemStatus:
+        """The status now.
+
+        Args:
+            targets: `host:port` of each process by name; one with an empty address is left out.
+        """
+        problems: list[str] = []
+        identity, ends = await self._read_log(problems)
+        epochs = await self._read_epochs(ends, problems)
+        if identity:
+            problems += [_other_log(report.meta) for report in epochs if report.meta.log_identity != identity]
+        processes = await self._read_processes(targets)
+        problems += [
+            f"{process.name} at {process.address} is {process.health}"
+            if process.health is Health.NOT_SERVING
+            else f"{process.name} at {process.address} {process.health}"
+            for process in processes
+            if process.health is not Health.SERVING
+        ]
+        return SystemStatus(processes, identity, epochs, self._newest_bundle(problems), tuple(problems))
+
+    async def _read_log(self, problems: list[str]) -> tuple[str, Mapping[int, int] | None]:
+        try:
+            return await self._log.identity(), await self._log.end_offsets()
+        except (ConnectionError, LookupError) as error:
+            problems.append(str(error))
+            return "", None
+
+    async def _read_epochs(self, ends: Mapping[int, int] | None, problems: list[str]) -> tuple[EpochReport, ...]:
+        try:
+            current = await self._epochs.current_epoch()
+            metas = await self._epochs.epochs()
+            progress = [await self._epochs.progress(meta.epoch) for meta in metas]
+        except StateUnavailableError as error:
+            problems.append(str(error))
+            return ()
+        if current is None:
+            problems.append("no epoch is served: start a worker, or switch to an epoch with: cairn epoch switch NUMBER")
+        return tuple(
+            EpochReport(meta, meta.epoch == current, _partitions(of_epoch, ends))
+            for meta, of_epoch in zip(metas, progress, strict=True)
+        )
+
+    async def _read_processes(self, targets: Mapping[str, str]) -> tuple[ProcessReport, ...]:
+        known = [(name, address) for name, address in targets.items() if address]
+        healths = await asyncio.gather(*(self._probe.health(address) for _, address in known))
+        return tuple(
+            ProcessReport(name, address, health) for (name, address), health in zip(known, healths, strict=True)
+        )
+
+    def _newest_bundle(self, problems: list[str]) -> str:
+        try:
+            return self._bundles.latest_id() or ""
+        except (BundleUnreadableError, OSError) as error:
+            problems.append(str(error))
+            return ""
+
+
+def _partitions(
+    progress: Mapping[int, PartitionProgress], ends: Mapping[int, int] | None
+) -> tuple[PartitionReport, ...]:
+    nothing = PartitionProgress(position=0, applied=0, duplicates=0, dead_lettered=0)
+    return tuple(
+        PartitionReport(
+            partition,
+            (of_partition := progress.get(partition, nothing)).position,
+            None if ends is None else ends.get(partition, 0),
+            of_partition.applied,
+            of_partition.duplicates,
+            of_partition.dead_lettered,
+        )
+        for partition in sorted(progress.keys() | (ends or {}).keys())
+    )
+
+
+def _other_log(meta: EpochMeta) -> str:
+    return (
+        f"epoch {meta.epoch} was folded from another log ({meta.log_identity}): the topic was made anew or the broker "
+        f"lost it; fold this one with: cairn replay --epoch NUMBER --parameters same, then switch to it"
+    )
