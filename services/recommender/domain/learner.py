@@ -1,14 +1,42 @@
-"""A learner's state: what it holds."""
+"""A learner's state: what it holds, and its canonical bytes.
+
+Equal states have equal bytes, little-endian throughout:
+
+    header          version, number of resources, number of skills, length of the skills' names
+    learner         one LEARNER_RECORD
+    skills          one SKILL_RECORD each, in the order first met
+    skills' names   as `names` keeps them
+    touches         how and when each resource was touched (kind u1, Unix seconds u4), oldest first
+    resources       their ids, as `names` keeps them
+"""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from services.recommender.domain import names
+
+RECENT_RESOURCES = 128
+TOUCH_BYTES = 5
+
+# What is kept of a learner as a whole, in stored precision.
+LEARNER_RECORD = np.dtype(
+    [
+        ("mean", "<f4"),  # posterior mean of the ability (mu_u), logits
+        ("variance", "<f4"),  # its posterior variance (v_u)
+        ("responses", "<u4"),  # responses that were evidence
+        ("applied", "<u4"),  # events applied, each once
+        ("last_at_s", "<u4"),  # latest time of any event, Unix seconds; 0: not known
+    ]
+)
 
 # One record per skill a learner has responded to. Stored precision is the type's: each field is rounded to it after
 # each event, so that how events are batched cannot matter.
@@ -49,7 +77,8 @@ class LearnerState:
         mean: posterior mean of the learner's ability (mu_u), logits.
         variance: its posterior variance (v_u).
         responses: responses that were evidence.
-        skill_names: the skills responded to, in the order first met.
+        skill_names: the skills met, in that order. One met only in events that were no evidence has 0 attempts and
+            stands at the priors.
         skill_records: one SKILL_RECORD per name, in the same order; do not write.
         resources: the last 128 distinct catalog resources touched, oldest first.
         applied: events that changed the state (each once).
@@ -69,3 +98,118 @@ class LearnerState:
     def slot_of_skill(self) -> Mapping[str, int]:
         """Index into `skill_records` by skill."""
         return {name: slot for slot, name in enumerate(self.skill_names)}
+
+
+class StateCorruptError(ValueError):
+    """Stored bytes are not a learner's state of a version this program knows."""
+
+
+class PackedState(NamedTuple):
+    """A learner's state in the pieces that a fold works on. Never changed in place.
+
+    Attributes:
+        learner: one LEARNER_RECORD.
+        skills: SKILL_RECORDs, in the order of the slots.
+        skill_names: the skills' names in that order, as `names` keeps them.
+        touches: TOUCH_BYTES per resource, oldest first.
+        resources: the resources' ids in that order, as `names` keeps them.
+    """
+
+    learner: bytes
+    skills: bytes
+    skill_names: bytes
+    touches: bytes
+    resources: bytes
+
+
+def pack_touch(kind: InteractionKind, at_s: int) -> bytes:
+    """How and when a resource was touched, as stored."""
+    return _TOUCH.pack(kind, at_s)
+
+
+def encode_state(state: PackedState) -> bytes:
+    """The canonical bytes of a state."""
+    header = _HEADER.pack(
+        _VERSION,
+        len(state.touches) // TOUCH_BYTES,
+        len(state.skills) // SKILL_RECORD.itemsize,
+        len(state.skill_names),
+    )
+    return b"".join((header, *state))
+
+
+def unpack_state(blob: bytes) -> PackedState:
+    """The inverse of `encode_state`.
+
+    Raises:
+        StateCorruptError: when the bytes are not a state of a version this program knows.
+    """
+    _check_header(blob)
+    _, resource_count, skill_count, names_bytes = _HEADER.unpack_from(blob)
+    skills_at = _HEADER.size + LEARNER_RECORD.itemsize
+    names_at = skills_at + skill_count * SKILL_RECORD.itemsize
+    touches_at = names_at + names_bytes
+    resources_at = touches_at + resource_count * TOUCH_BYTES
+    packed = PackedState(
+        learner=blob[_HEADER.size : skills_at],
+        skills=blob[skills_at:names_at],
+        skill_names=blob[names_at:touches_at],
+        touches=blob[touches_at:resources_at],
+        resources=blob[resources_at:],
+    )
+    for counted, stored in ((skill_count, packed.skill_names), (resource_count, packed.resources)):
+        if stored.count(names.SEPARATOR) != (counted + 1 if counted else 0) or stored[-1:] not in {b"", b"\0"}:
+            raise StateCorruptError(f"a learner's state of {len(blob)} bytes does not hold what its header says")
+    return packed
+
+
+def decode_state(blob: bytes) -> LearnerState:
+    """A stored state as ranking reads it.
+
+    Raises:
+        StateCorruptError: when the bytes are not a state of a version this program knows.
+    """
+    packed = unpack_state(blob)
+    learner = np.frombuffer(packed.learner, LEARNER_RECORD)[0]
+    return LearnerState(
+        mean=float(learner["mean"]),
+        variance=float(learner["variance"]),
+        responses=int(learner["responses"]),
+        skill_names=tuple(_text(packed.skill_names)),
+        skill_records=np.frombuffer(packed.skills, SKILL_RECORD),
+        resources=tuple(
+            RecentResource(resource, InteractionKind(kind), at_s)
+            for resource, (kind, at_s) in zip(_text(packed.resources), _TOUCH.iter_unpack(packed.touches), strict=True)
+        ),
+        applied=int(learner["applied"]),
+        last_at_s=int(learner["last_at_s"]),
+    )
+
+
+def applied_of(blob: bytes) -> int:
+    """Events applied, read from a stored state without decoding the rest.
+
+    Raises:
+        StateCorruptError: when the bytes are not a state of a version this program knows.
+    """
+    _check_header(blob)
+    return int(np.frombuffer(blob, LEARNER_RECORD, count=1, offset=_HEADER.size)[0]["applied"])
+
+
+_VERSION = 1
+_HEADER = struct.Struct("<BBxxII")
+_TOUCH = struct.Struct("<BI")
+
+
+def _check_header(blob: bytes) -> None:
+    if len(blob) < _HEADER.size + LEARNER_RECORD.itemsize:
+        raise StateCorruptError(f"a learner's state has {len(blob)} bytes, fewer than its header")
+    if blob[0] != _VERSION:
+        raise StateCorruptError(
+            f"a learner's state has version {blob[0]}, this program knows {_VERSION}: run the release that wrote it, "
+            "or replay into a new epoch"
+        )
+
+
+def _text(stored: bytes) -> list[str]:
+    return stored[1:-1].decode().split("\0") if stored else []

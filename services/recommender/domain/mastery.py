@@ -1,0 +1,138 @@
+"""What a learner's state says: chances of success, mastery per skill. Pure, vectorised, and never written to state.
+
+The logit of success on a skill's average item is normal with the posterior's mean and variance. Its chance is the mean
+of the logit-normal in MacKay's approximation, sigmoid(m / sqrt(1 + pi s2 / 8)) (D. MacKay, 1992, "The evidence
+framework applied to classification networks"); intervals are the logit's quantiles, mapped through the sigmoid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit, ndtr
+
+from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.tracing import ItemDifficulty, SkillDifficulty, TenantParameters
+
+_CENTRAL_95 = 1.959963984540054
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class MasteryRule:
+    """When a skill counts as mastered.
+
+    Attributes:
+        success: the chance of success on the skill's average item that the learner must exceed.
+        certainty: how sure that must be.
+        responses: evidence needed at least.
+    """
+
+    success: float = 0.7
+    certainty: float = 0.8
+    responses: int = 3
+
+
+DEFAULT_RULE = MasteryRule()
+
+
+@dataclass(frozen=True, slots=True)
+class SkillLogits:
+    """The logit of success on each skill's average item, aligned arrays over skills.
+
+    Attributes:
+        mean: b0 + mu_u + mu_uk - sigma_k - the mean difficulty of the skill's items.
+        variance: v_u + v_uk, what is not known of the learner.
+        attempts: responses that were evidence of the skill.
+        successes: their sum.
+        last_at_s: when the last was given, Unix seconds; 0: not known, or none.
+    """
+
+    mean: Floats
+    variance: Floats
+    attempts: NDArray[np.int64]
+    successes: Floats
+    last_at_s: NDArray[np.int64]
+
+
+def skill_logits(state: LearnerState | None, skills: Sequence[str], parameters: TenantParameters) -> SkillLogits:
+    """What is known of a learner on some skills.
+
+    Args:
+        state: the learner's state; None: a learner without events, at the priors.
+        skills: which skills; one the learner has not met is at its prior.
+        parameters: the tenant's, of the epoch the state was folded in.
+    """
+    settings = parameters.settings
+    count = len(skills)
+    ability, variance = (0.0, settings.learner_variance) if state is None else (state.mean, state.variance)
+    mean = np.full(count, settings.base + ability)
+    total_variance = np.full(count, variance + settings.skill_variance)
+    attempts = np.zeros(count, np.int64)
+    successes = np.zeros(count)
+    last_at_s = np.zeros(count, np.int64)
+    if state is not None and state.skill_names:
+        slots = np.array([state.slot_of_skill.get(skill, -1) for skill in skills], np.int64)
+        met = slots >= 0
+        records = state.skill_records[slots[met]]
+        mean[met] += records["mean"]
+        total_variance[met] = variance + records["variance"].astype(np.float64)
+        attempts[met] = records["attempts"]
+        successes[met] = records["successes"]
+        last_at_s[met] = records["last_at_s"]
+    unknown = SkillDifficulty(0.0, settings.skill_difficulty_variance)
+    difficulties = [parameters.skills.get(skill, unknown) for skill in skills]
+    mean -= np.array([difficulty.mean + difficulty.mean_item_difficulty for difficulty in difficulties])
+    return SkillLogits(mean, total_variance, attempts, successes, last_at_s)
+
+
+def success_probability(mean: Floats | float, variance: Floats | float) -> Floats:
+    """Chance of success when its logit is normal with this mean and variance, elementwise."""
+    return np.asarray(expit(np.asarray(mean) / np.sqrt(1.0 + np.pi / 8.0 * np.asarray(variance))))
+
+
+def success_interval(mean: Floats, variance: Floats) -> tuple[Floats, Floats]:
+    """Ends of the central 95 % interval of a chance whose logit is normal with this mean and variance, elementwise."""
+    reach = _CENTRAL_95 * np.sqrt(variance)
+    return np.asarray(expit(mean - reach)), np.asarray(expit(mean + reach))
+
+
+def mastered(
+    mean: Floats, variance: Floats, attempts: NDArray[np.integer], rule: MasteryRule = DEFAULT_RULE
+) -> NDArray[np.bool_]:
+    """Whether each skill counts as mastered, from the logit on its average item and its responses, elementwise."""
+    certainty = ndtr((mean - logit(rule.success)) / np.sqrt(variance))
+    return np.asarray((certainty >= rule.certainty) & (attempts >= rule.responses))
+
+
+def item_success(state: LearnerState | None, item: str, skills: Sequence[str], parameters: TenantParameters) -> float:
+    """The chance that the learner's next response to an item is right: what the filter foresees before it.
+
+    Args:
+        state: the learner's state; None: a learner without events.
+        item: its id; one that was never fitted has difficulty 0 at its prior variance.
+        skills: its skills; none: the learner's ability alone decides.
+        parameters: the tenant's.
+    """
+    settings = parameters.settings
+    ability, variance = (0.0, settings.learner_variance) if state is None else (state.mean, state.variance)
+    difficulty = parameters.items.get(item, ItemDifficulty(0.0, settings.item_difficulty_variance))
+    mean = settings.base + ability - difficulty.mean
+    total_variance = min(variance + settings.learner_noise, settings.learner_variance) + difficulty.variance
+    share = 1.0 / max(len(skills), 1)
+    unknown = SkillDifficulty(0.0, settings.skill_difficulty_variance)
+    for skill in skills:
+        skill_difficulty = parameters.skills.get(skill, unknown)
+        skill_mean, skill_variance = 0.0, settings.skill_variance
+        slot = -1 if state is None else state.slot_of_skill.get(skill, -1)
+        if state is not None and slot >= 0:
+            skill_mean = float(state.skill_records[slot]["mean"])
+            skill_variance = float(state.skill_records[slot]["variance"])
+        mean += share * (skill_mean - skill_difficulty.mean)
+        skill_variance = min(skill_variance + settings.skill_noise, settings.skill_variance)
+        total_variance += share * share * (skill_variance + skill_difficulty.variance)
+    return float(success_probability(mean, total_variance))

@@ -1,0 +1,39 @@
+"""Ordered names as one run of bytes: each UTF-8 name stands between NUL bytes, no names are no bytes.
+
+Searching a few kilobytes that lie together is faster than keeping, copying and encoding as many strings, and the form
+in memory is the form in storage. No name holds NUL; what reads events sees to it.
+"""
+
+from __future__ import annotations
+
+SEPARATOR = b"\0"
+
+
+def find(names: bytes | bytearray, name: bytes) -> int:
+    """Where `name` begins, counting from its leading separator; -1 when it is not there."""
+    return names.find(b"\0%b\0" % name)
+
+
+def number_at(names: bytes | bytearray, place: int) -> int:
+    """How many names stand before the one found at `place`."""
+    return names.count(SEPARATOR, 0, place)
+
+
+def append(names: bytearray, name: bytes) -> None:
+    """Add a name at the end."""
+    if not names:
+        names += SEPARATOR
+    names += name
+    names += SEPARATOR
+
+
+def remove_at(names: bytearray, place: int) -> None:
+    """Remove the name found at `place`."""
+    del names[place : names.index(SEPARATOR, place + 1)]
+    if len(names) == 1:
+        names.clear()
+
+
+def split(names: bytes | bytearray) -> list[bytes]:
+    """The names, in order."""
+    return bytes(names[1:-1]).split(SEPARATOR) if names else []
