@@ -34,6 +34,7 @@ FINGERPRINT_BYTES = 8
 SEEN_EVENTS = 4_096
 MOST_SKILLS = 0xFFFF
 _SEEN_BYTES = SEEN_EVENTS * FINGERPRINT_BYTES
+_LONG_WINDOW_BYTES = 512 * FINGERPRINT_BYTES  # From here on, comparing arrays is faster than searching bytes.
 _EVENT = struct.Struct("<iifIHH")
 _EVENT_SKILL = struct.Struct("<ii")
 
@@ -410,7 +411,11 @@ class _LearnerDraft:
 
 def _holds(window: bytearray, fingerprint: bytes) -> bool:
     """Whether one of the last SEEN_EVENTS fingerprints of the window is this one."""
-    at = window.find(fingerprint, max(0, len(window) - _SEEN_BYTES))
+    start = max(0, len(window) - _SEEN_BYTES)
+    if len(window) - start > _LONG_WINDOW_BYTES:
+        numbers = np.frombuffer(window, np.uint64, offset=start)
+        return bool((numbers == np.frombuffer(fingerprint, np.uint64)).any())
+    at = window.find(fingerprint, start)
     while at >= 0 and at % FINGERPRINT_BYTES:
         at = window.find(fingerprint, at + 1)
     return at >= 0
