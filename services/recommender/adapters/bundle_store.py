@@ -29,6 +29,7 @@ from services.recommender.application.ports import (
     BundleUnwritableError,
     CollaborativeModel,
     ModelArrays,
+    ModelArraysInvalidError,
     TenantModels,
 )
 from services.recommender.domain.parameter_identity import parameters_id
@@ -85,6 +86,7 @@ class _Tenant(_Part):
     counts: dict[str, int]
     metrics: dict[str, float]
     hyperparameters: dict[str, float]
+    carried_from: str
 
 
 class _Content(_Part):
@@ -171,6 +173,29 @@ class FsspecBundleStore:
             },
         )
 
+    def tenant_models(self, bundle_id: str) -> Mapping[str, TenantModels]:
+        """What a bundle holds, by tenant, to be put into another one.
+
+        Raises:
+            BundleUnreadableError: naming the file that is missing, damaged or not understood.
+        """
+        manifest = self._manifest(bundle_id)
+        reader = _BundleFiles(self, bundle_id, manifest.content.files)
+        return {
+            name: TenantModels(
+                parameters=_read_parameters(reader, name, described),
+                collaborative=None
+                if described.collaborative is None
+                else _read_model(reader, name, described.collaborative),
+                collaborative_absent=described.collaborative_absent,
+                counts=described.counts,
+                metrics=described.metrics,
+                hyperparameters=described.hyperparameters,
+                carried_from=described.carried_from or bundle_id,
+            )
+            for name, described in manifest.content.tenants.items()
+        }
+
     def manifest(self, bundle_id: str) -> Mapping[str, Any]:
         """A bundle's manifest, checked against its id, as JSON values.
 
@@ -255,7 +280,6 @@ class FsspecBundleStore:
         return manifest
 
     def _decode(self, reader: _BundleFiles, tenant: str, described: _Collaborative) -> CollaborativeModel:
-        names = {name: f"{tenant}/collaborative_{name}.npy" for name in described.arrays}
         decoder = self._decoders.get(described.kind)
         if decoder is None:
             raise _unreadable(
@@ -264,16 +288,11 @@ class FsspecBundleStore:
                 f"the tenant {tenant} has a collaborative model of kind {described.kind!r}; "
                 f"this program knows {', '.join(sorted(self._decoders)) or 'none'}",
             )
-        arrays = ModelArrays(
-            kind=described.kind,
-            hyperparameters=described.hyperparameters,
-            resources=reader.ids(f"{tenant}/collaborative_resources.json"),
-            arrays={name: reader.array(file_name) for name, file_name in names.items()},
-        )
         try:
-            return decoder(arrays)
-        except ValueError as error:
-            raise _unreadable(reader.bundle_id, ", ".join(names.values()), str(error)) from error
+            return decoder(_read_model(reader, tenant, described))
+        except ModelArraysInvalidError as error:
+            names = ", ".join(_array_file(tenant, name) for name in described.arrays)
+            raise _unreadable(reader.bundle_id, names, str(error)) from error
 
 
 class _BundleFiles:
@@ -347,6 +366,19 @@ def _read_parameters(reader: _BundleFiles, tenant: str, described: _Tenant) -> T
     )
 
 
+def _read_model(reader: _BundleFiles, tenant: str, described: _Collaborative) -> ModelArrays:
+    return ModelArrays(
+        kind=described.kind,
+        hyperparameters=described.hyperparameters,
+        resources=reader.ids(f"{tenant}/collaborative_resources.json"),
+        arrays={name: reader.array(_array_file(tenant, name)) for name in described.arrays},
+    )
+
+
+def _array_file(tenant: str, name: str) -> str:
+    return f"{tenant}/collaborative_{name}.npy"
+
+
 def _tenant_files(tenant: str, models: TenantModels) -> dict[str, bytes]:
     items, skills = models.parameters.items, models.parameters.skills
     files = {
@@ -364,7 +396,7 @@ def _tenant_files(tenant: str, models: TenantModels) -> dict[str, bytes]:
     if models.collaborative is not None:
         files[f"{tenant}/collaborative_resources.json"] = orjson.dumps(list(models.collaborative.resources))
         for name, values in sorted(models.collaborative.arrays.items()):
-            files[f"{tenant}/collaborative_{name}.npy"] = _npy(values)
+            files[_array_file(tenant, name)] = _npy(values)
     return files
 
 
@@ -420,6 +452,7 @@ def _described(models: TenantModels) -> _Tenant:
         counts=dict(models.counts),
         metrics=dict(models.metrics),
         hyperparameters=dict(models.hyperparameters),
+        carried_from=models.carried_from,
     )
 
 

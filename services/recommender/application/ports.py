@@ -204,6 +204,10 @@ class ModelArrays:
     arrays: Mapping[str, NDArray[np.float32]]
 
 
+class ModelArraysInvalidError(ValueError):
+    """Arrays are not those of the model they claim to be."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingWindow:
     """Which records a bundle was trained on.
@@ -236,6 +240,7 @@ class TenantModels:
         counts: learners, responses, items, skills, positives and the like.
         metrics: measured on learners held out of the fit.
         hyperparameters: what the models were fitted with, seeds included.
+        carried_from: the bundle they were taken over from unchanged; empty when they were fitted for this one.
     """
 
     parameters: TenantParameters
@@ -244,6 +249,7 @@ class TenantModels:
     counts: Mapping[str, int]
     metrics: Mapping[str, float]
     hyperparameters: Mapping[str, float]
+    carried_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +274,15 @@ class BundleUnwritableError(OSError):
 
 
 class BundleWriter(Protocol):
-    """Where bundles are put."""
+    """Where bundles are put, and where what is to be carried over is found."""
+
+    def latest_id(self) -> str | None:
+        """The newest complete bundle's id, or None when there is none. Raises BundleUnreadableError."""
+        ...
+
+    def tenant_models(self, bundle_id: str) -> Mapping[str, TenantModels]:
+        """What a bundle holds, by tenant, to be put into another one. Raises BundleUnreadableError."""
+        ...
 
     def write(self, draft: BundleDraft) -> str:
         """Write a bundle, visible to readers only once it is whole, and return its id.

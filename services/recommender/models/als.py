@@ -12,13 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from services.recommender.application.ports import ModelArrays
+from services.recommender.application.ports import ModelArrays, ModelArraysInvalidError
 
 KIND = "als"
-
-
-class ModelArraysInvalidError(ValueError):
-    """Stored arrays are not those of the model they claim to be."""
 
 
 class AlsModel:

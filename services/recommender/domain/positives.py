@@ -1,0 +1,41 @@
+"""Who worked on what: what collaborative filtering is fitted on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.recommender.domain.responses import NONE, ResponseTable
+
+
+@dataclass(frozen=True, eq=False)
+class Positives:
+    """The distinct resources each learner worked on, in the order first met.
+
+    Attributes:
+        learners: learner ids.
+        resources: resource ids; `resource` points into it.
+        start: int64, one more than learners: learner u worked on resource[start[u]:start[u + 1]].
+        resource: int32, the learners' resources one after another.
+    """
+
+    learners: tuple[str, ...]
+    resources: tuple[str, ...]
+    start: NDArray[np.int64]
+    resource: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.resource)
+
+
+def positives_of(table: ResponseTable) -> Positives:
+    """The positives in a tenant's responses; those given in no catalog resource are none."""
+    rows = np.flatnonzero(table.resource != NONE)
+    pairs = np.column_stack([table.learner[rows], table.resource[rows]])
+    _, first = np.unique(pairs, axis=0, return_index=True)
+    kept = rows[np.sort(first)]
+    start = np.zeros(len(table.learners) + 1, np.int64)
+    np.cumsum(np.bincount(table.learner[kept], minlength=len(table.learners)), out=start[1:])
+    return Positives(table.learners, table.resources, start, table.resource[kept])
