@@ -1,0 +1,277 @@
+"""A simulated school district: learners in classes who work through a catalog over some weeks.
+
+Nobody in it is real. What makes its responses is not the recommender's learner model but knowledge tracing as a process
+(Corbett and Anderson 1995) with prerequisites: a learner either has a skill or has not, answers with the slip or the
+guess of the item, and may learn from every response, far more slowly while a prerequisite is missing. So nothing that
+the recommender finds out about these learners was put in by its own assumptions.
+"""
+
+from __future__ import annotations
+
+import graphlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from random import Random
+
+from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill
+
+SOURCE = "simulated-district"
+
+_SCHOOL_DAYS = (0, 1, 2, 3, 4)
+_ITEMS_PER_RESOURCE = 8
+_STYLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DistrictSettings:
+    """The size of a district and the one seed that everything in it follows from.
+
+    Attributes:
+        seed: same seed, same district.
+        ends_at: the end of the last school day, a Friday afternoon; aware.
+        learners: how many.
+        classes: how many classes they are in, spread over the catalog's grades.
+        weeks: how long they have been at it.
+        sessions_per_week: how often a learner works on something, on average.
+    """
+
+    seed: int
+    ends_at: datetime
+    learners: int = 300
+    classes: int = 12
+    weeks: int = 6
+    sessions_per_week: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedResponse:
+    """One answer of a simulated learner to an item of a resource."""
+
+    event_id: str
+    learner_id: str
+    item: str
+    resource: str
+    correct: bool
+    occurred_at: datetime
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NextAssessment:
+    """An assessment that a learner takes after the simulated weeks, answer by answer."""
+
+    learner_id: str
+    grade: str
+    resource: Resource
+    responses: tuple[SimulatedResponse, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    guess: float
+    slip: float
+
+
+class Curriculum:
+    """What a catalog offers a class: its grade's skills, prerequisites first, and where to answer items on them."""
+
+    def __init__(self, skills: Sequence[Skill], resources: Sequence[Resource]) -> None:
+        self._skills = {skill.id: skill for skill in skills}
+        self._resources = [
+            resource for resource in resources if resource.assesses and resource.status is ResourceStatus.ACTIVE
+        ]
+
+    @cached_property
+    def _order(self) -> list[str]:
+        graph = {skill.id: sorted(skill.prerequisites) for skill in self._skills.values()}
+        return [skill for skill in graphlib.TopologicalSorter(graph).static_order() if skill in self._skills]
+
+    @cached_property
+    def grades(self) -> tuple[str, ...]:
+        """The grades that have skills with somewhere to answer, lowest first."""
+        found = {grade for skill in self._taught for grade in self._skills[skill].grades}
+        return tuple(sorted(found, key=_grade_number))
+
+    @cached_property
+    def by_skill(self) -> Mapping[str, tuple[Resource, ...]]:
+        """The resources to answer in, by the skill they assess most."""
+        found: dict[str, list[Resource]] = {}
+        for resource in self._resources:
+            heaviest = max(resource.assesses, key=lambda tag: (tag.weight, tag.skill))
+            found.setdefault(heaviest.skill, []).append(resource)
+        return {skill: tuple(sorted(listed, key=lambda resource: resource.id)) for skill, listed in found.items()}
+
+    @cached_property
+    def _taught(self) -> list[str]:
+        return [skill for skill in self._order if skill in self.by_skill]
+
+    def of_grade(self, grade: str) -> list[str]:
+        """The grade's skills, prerequisites first."""
+        return [skill for skill in self._taught if grade in self._skills[skill].grades]
+
+    def prerequisites(self, skill: str) -> tuple[str, ...]:
+        """What to have before a skill."""
+        return self._skills[skill].prerequisites if skill in self._skills else ()
+
+    def grade_of(self, skill: str) -> int:
+        """The lowest grade a skill is taught in; 0 when it is tied to none."""
+        grades = self._skills[skill].grades if skill in self._skills else ()
+        return min((_grade_number(grade) for grade in grades), default=0)
+
+
+class _Learner:
+    """One learner's knowledge, and how it grows."""
+
+    def __init__(self, learner_id: str, grade: str, style: int, random: Random, curriculum: Curriculum) -> None:
+        self.learner_id = learner_id
+        self.grade = grade
+        self.style = style
+        self.random = random
+        self.sessions_factor = random.lognormvariate(0, 0.35)
+        self._strength = random.gauss(0, 0.8)
+        self._learning = 0.12 * random.lognormvariate(0, 0.4)
+        self._curriculum = curriculum
+        self._knows: dict[str, bool] = {}
+        self._responses = 0
+
+    def knows(self, skill: str) -> bool:
+        """Whether the learner has the skill; what they had before the simulated weeks is drawn when first asked."""
+        if skill not in self._knows:
+            prerequisites = [self.knows(before) for before in self._curriculum.prerequisites(skill)]
+            years_ago = _grade_number(self.grade) - self._curriculum.grade_of(skill)
+            logit = 1.6 * years_ago - 1.2 + self._strength - 1.5 * prerequisites.count(False)
+            self._knows[skill] = self.random.random() < 1 / (1 + math.exp(-logit))
+        return self._knows[skill]
+
+    def answer(self, skill: str, item: _Item) -> bool:
+        """Answer an item on a skill, and perhaps learn from it."""
+        knows = self.knows(skill)
+        correct = self.random.random() < (1 - item.slip if knows else item.guess)
+        if not knows:
+            missing = sum(not self.knows(before) for before in self._curriculum.prerequisites(skill))
+            self._knows[skill] = self.random.random() < self._learning * 0.3**missing
+        return correct
+
+    def next_event_id(self) -> str:
+        """An id for the learner's next response, the same in every run."""
+        self._responses += 1
+        return f"{self.learner_id}-{self._responses}"
+
+
+class District:
+    """The simulated weeks, and the assessments that come next. Each learner draws from a stream of their own."""
+
+    def __init__(self, settings: DistrictSettings, skills: Sequence[Skill], resources: Sequence[Resource]) -> None:
+        """Draw the classes and what their learners know.
+
+        Raises:
+            ValueError: when no active resource assesses a skill that is tied to a grade.
+        """
+        self._settings = settings
+        self._curriculum = Curriculum(skills, resources)
+        if not self._curriculum.grades:
+            raise ValueError("the catalog has no active resource that assesses a skill of some grade")
+        self._learners = [self._draw_learner(number) for number in range(settings.learners)]
+
+    def history(self) -> list[SimulatedResponse]:
+        """Every response of the simulated weeks, in the order of time.
+
+        Call it once: learners go on from where they are.
+        """
+        responses = [response for learner in self._learners for response in self._weeks_of(learner)]
+        return sorted(responses, key=lambda response: response.occurred_at)
+
+    def next_assessments(self, learners: int, items: int) -> list[NextAssessment]:
+        """What some learners answer after the history, in the assessment of what their class is on now.
+
+        Args:
+            learners: how many, spread over the classes.
+            items: responses of each.
+        """
+        step = max(1, len(self._learners) // learners)
+        return [self._next_assessment(learner, items) for learner in self._learners[::step][:learners]]
+
+    def _draw_learner(self, number: int) -> _Learner:
+        classroom = number % self._settings.classes
+        grades = self._curriculum.grades
+        grade = grades[classroom * len(grades) // self._settings.classes]
+        random = Random(f"{self._settings.seed}/learner/{number}")  # noqa: S311 - a simulation, not a secret.
+        return _Learner(f"sim-{number + 1:04d}", grade, random.randrange(_STYLES), random, self._curriculum)
+
+    def _weeks_of(self, learner: _Learner) -> Iterator[SimulatedResponse]:
+        ends_at = self._settings.ends_at
+        weeks_before = timedelta(weeks=self._settings.weeks - 1, days=ends_at.weekday())
+        monday = (ends_at - weeks_before).replace(hour=0, minute=0)
+        for week in range(self._settings.weeks):
+            share = self._settings.sessions_per_week * learner.sessions_factor / len(_SCHOOL_DAYS)
+            for day in _SCHOOL_DAYS:
+                if learner.random.random() >= share:
+                    continue
+                minutes = learner.random.randrange(8 * 60, 14 * 60)
+                begins_at = monday + timedelta(weeks=week, days=day, minutes=minutes)
+                skill = self._skill_of_the_day(learner, week + day / len(_SCHOOL_DAYS))
+                resource = self._choose(learner, self._curriculum.by_skill[skill])
+                items = learner.random.randint(4, _ITEMS_PER_RESOURCE)
+                yield from self._session(learner, resource, begins_at, items)
+
+    def _skill_of_the_day(self, learner: _Learner, week: float) -> str:
+        """Mostly the class's unit, sometimes the one before, sometimes a prerequisite that is missing."""
+        unit = self._unit(learner.grade, week)
+        drawn = learner.random.random()
+        if drawn < 0.2:
+            return self._unit(learner.grade, max(0.0, week - 1))
+        if drawn < 0.4:
+            answerable = [
+                before for before in self._curriculum.prerequisites(unit) if before in self._curriculum.by_skill
+            ]
+            missing = [before for before in answerable if not learner.knows(before)]
+            return learner.random.choice(missing or answerable or [unit])
+        return unit
+
+    def _unit(self, grade: str, week: float) -> str:
+        skills = self._curriculum.of_grade(grade)
+        return skills[min(len(skills) - 1, int(week / self._settings.weeks * len(skills)))]
+
+    def _choose(self, learner: _Learner, resources: Sequence[Resource]) -> Resource:
+        """Learners of one style like the same resources, which is what collaborative filtering can find."""
+        weights = [
+            math.exp(Random(f"{self._settings.seed}/taste/{learner.style}/{resource.id}").gauss(0, 1.2))  # noqa: S311 - as above.
+            for resource in resources
+        ]
+        return learner.random.choices(resources, weights)[0]
+
+    def _session(
+        self, learner: _Learner, resource: Resource, begins_at: datetime, items: int
+    ) -> Iterator[SimulatedResponse]:
+        skills = [tag.skill for tag in resource.assesses]
+        weights = [tag.weight for tag in resource.assesses]
+        moment = begins_at
+        for number in range(1, items + 1):
+            name = f"{resource.id}/q{number}"
+            (skill,) = learner.random.choices(skills, weights)
+            correct = learner.answer(skill, self._item(name))
+            duration_ms = round(20_000 * learner.random.lognormvariate(0, 0.5))
+            moment += timedelta(milliseconds=duration_ms)
+            yield SimulatedResponse(
+                learner.next_event_id(), learner.learner_id, name, resource.id, correct, moment, duration_ms
+            )
+
+    def _item(self, name: str) -> _Item:
+        random = Random(f"{self._settings.seed}/item/{name}")  # noqa: S311 - as above.
+        return _Item(guess=random.uniform(0.05, 0.3), slip=random.uniform(0.03, 0.2))
+
+    def _next_assessment(self, learner: _Learner, items: int) -> NextAssessment:
+        unit = self._unit(learner.grade, self._settings.weeks)
+        offered = self._curriculum.by_skill[unit]
+        assessments = [resource for resource in offered if resource.kind is ResourceKind.ASSESSMENT]
+        resource = (assessments or list(offered))[0]
+        responses = tuple(self._session(learner, resource, self._settings.ends_at, items))
+        return NextAssessment(learner.learner_id, learner.grade, resource, responses)
+
+
+def _grade_number(grade: str) -> int:
+    """Grades in order; kindergarten and whatever has no number come first."""
+    return int(grade) if grade.isdecimal() else 0
