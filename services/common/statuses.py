@@ -52,6 +52,14 @@ def unavailable(message: str, *, reason: str, retry_after_s: float) -> status_pb
     )
 
 
+def resource_exhausted(message: str, *, reason: str, retry_after_s: float) -> status_pb2.Status:
+    """RESOURCE_EXHAUSTED with ErrorInfo and RetryInfo: nothing was done, the same call may be sent again later."""
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.FromMilliseconds(round(retry_after_s * 1000))
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN)
+    return _status(code_pb2.RESOURCE_EXHAUSTED, message, info, retry)
+
+
 def not_found(message: str) -> status_pb2.Status:
     """NOT_FOUND; the answer to a foreign tenant's id is the same."""
     return _status(code_pb2.NOT_FOUND, message, error_details_pb2.ErrorInfo(reason="NOT_FOUND", domain=ERROR_DOMAIN))
@@ -75,16 +83,28 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.
     raise AssertionError("abort_with_status returned")
 
 
+def retry_after_s_of(error: grpc.aio.AioRpcError) -> float | None:
+    """How long a server asked to wait before the same call is sent again; None when it did not say."""
+    retry = error_details_pb2.RetryInfo()
+    for detail in _details_of(error):
+        if detail.Unpack(retry):
+            return float(retry.retry_delay.ToMilliseconds()) / 1000
+    return None
+
+
 def violations_of(error: grpc.aio.AioRpcError) -> list[FieldViolation]:
     """The field violations a server sent with an error; empty when it sent none."""
-    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
-    status = status_pb2.Status.FromString(details) if isinstance(details, bytes) else None
     violations = []
-    for detail in status.details if status else ():
+    for detail in _details_of(error):
         bad_request = error_details_pb2.BadRequest()
         if detail.Unpack(bad_request):
             violations += [FieldViolation(entry.field, entry.description) for entry in bad_request.field_violations]
     return violations
+
+
+def _details_of(error: grpc.aio.AioRpcError) -> list[any_pb2.Any]:
+    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    return list(status_pb2.Status.FromString(details).details) if isinstance(details, bytes) else []
 
 
 def _status(code: int, message: str, *details: object) -> status_pb2.Status:

@@ -1,0 +1,47 @@
+"""Runs the ingest service: `python -m services.ingest`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from pydantic import ValidationError
+
+from services.common import logs
+from services.common.grpc_server import ListenAddressError
+from services.common.kafka import BrokerUnavailableError, TopicMissingError
+from services.common.tenants import TenantsFileError
+from services.ingest.adapters.kafka_log import LogRecreatedError
+from services.ingest.bootstrap import run
+from services.ingest.settings import IngestSettings
+
+
+def main() -> int:
+    """Run until stopped; 0 after a stop, 1 when it cannot go on, 2 when the settings are wrong."""
+    try:
+        settings = IngestSettings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"CAIRN_{'_'.join(map(str, entry['loc'])).upper()}={entry['input']!r}: {entry['msg']}"
+            for entry in error.errors(include_url=False)
+        )
+        sys.stderr.write(f"ingest cannot start: {wrong}\n")
+        return 2
+    logs.configure(settings.log_level, settings.log_format, service="ingest")
+    try:
+        asyncio.run(run(settings))
+    except (
+        BrokerUnavailableError,
+        TopicMissingError,
+        LogRecreatedError,
+        ListenAddressError,
+        TenantsFileError,
+        OSError,
+    ) as error:
+        sys.stderr.write(f"ingest stopped: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""The ingest service over gRPC, as a loader uses it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential_jitter
+
+from cairn.v1 import ingest_pb2, ingest_pb2_grpc
+from services.common.statuses import retry_after_s_of
+from services.ingest.application.ports import PublisherUnavailableError, SubmissionResult
+from services.ingest.domain.assessment import Submission
+from services.ingest.wire import results_of, submission_message
+
+_log = structlog.get_logger(__name__)
+
+_CALL_TIMEOUT_S = 30.0
+_MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+# Nothing was acknowledged in any of these, and whatever was written is de-duplicated: sending again is right.
+_TRANSIENT = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.ABORTED,
+}
+_backoff = wait_exponential_jitter(initial=0.2, max=10.0, jitter=0.2)
+
+
+class GrpcPublisher:
+    """Publishes through a channel; what is transient is sent again until the patience is used up."""
+
+    def __init__(self, channel: grpc.aio.Channel, api_key: str, *, patience_s: float) -> None:
+        self._stub = ingest_pb2_grpc.IngestServiceStub(channel)
+        self._metadata = (("authorization", f"Bearer {api_key}"),)
+        self._patience_s = patience_s
+
+    async def publish(self, submissions: Sequence[Submission]) -> Sequence[SubmissionResult]:
+        """As the port says."""
+        request = ingest_pb2.PublishEventsRequest(events=[submission_message(entry) for entry in submissions])
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_is_transient),
+            stop=stop_after_delay(self._patience_s),
+            wait=_wait_s,
+            before_sleep=_say_retry,
+            reraise=True,
+        )
+        try:
+            response: ingest_pb2.PublishEventsResponse = await retrying(self._call, request)
+        except grpc.aio.AioRpcError as error:
+            raise PublisherUnavailableError(self._explain(error)) from error
+        return results_of(response)
+
+    async def _call(self, request: ingest_pb2.PublishEventsRequest) -> ingest_pb2.PublishEventsResponse:
+        response: ingest_pb2.PublishEventsResponse = await self._stub.PublishEvents(
+            request, metadata=self._metadata, timeout=_CALL_TIMEOUT_S
+        )
+        return response
+
+    def _explain(self, error: grpc.aio.AioRpcError) -> str:
+        said = f"{error.code().name}: {error.details()}"
+        if _is_transient(error):
+            return f"ingest did not take the events for {self._patience_s:g} s ({said})"
+        return f"ingest refused the events ({said})"
+
+
+@asynccontextmanager
+async def grpc_publisher(
+    target: str, api_key: str, *, tls: bool = False, patience_s: float = 60.0
+) -> AsyncIterator[GrpcPublisher]:
+    """A publisher with a channel of its own.
+
+    Args:
+        target: `host:port` of the ingest service.
+        api_key: the tenant's.
+        tls: speak TLS, trusting the system's authorities.
+        patience_s: how long to go on sending a request again while the service is away.
+    """
+    options = [
+        ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
+        ("grpc.max_send_message_length", _MESSAGE_BYTES_MAX),
+    ]
+    channel: Any = (
+        grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
+        if tls
+        else grpc.aio.insecure_channel(target, options=options)
+    )
+    async with channel:
+        yield GrpcPublisher(channel, api_key, patience_s=patience_s)
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() in _TRANSIENT
+
+
+def _wait_s(state: RetryCallState) -> float:
+    """What the server asked for, at least; else longer from try to try."""
+    error = state.outcome.exception() if state.outcome else None
+    asked_s = retry_after_s_of(error) if isinstance(error, grpc.aio.AioRpcError) else None
+    return max(asked_s or 0.0, _backoff(state))
+
+
+def _say_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, grpc.aio.AioRpcError):
+        _log.info("sending again", attempt=state.attempt_number, code=error.code().name, reason=error.details())

@@ -1,0 +1,90 @@
+"""What the catalog's resources assess, from a view of the compacted topic `cairn.resources`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+
+from cairn.v1 import catalog_pb2
+from services.common.compacted import CompactedView
+from services.common.envelope import JSON, RESOURCES, KeyInvalidError, content_type_of, split_key
+from services.common.kafka import KafkaConnection
+
+_log = structlog.get_logger(__name__)
+
+
+class RecordInvalidError(ValueError):
+    """A record of the catalog cannot be used."""
+
+
+class KafkaSkillTags:
+    """Keeps, per resource, the skills it assesses and nothing else; `run` reads the topic."""
+
+    def __init__(self, connection: KafkaConnection, *, topic: str = RESOURCES) -> None:
+        self._view = CompactedView(connection, [topic], self._apply)
+        self._assessed: defaultdict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+        # Most resources share their skills with others: one tuple serves them all.
+        self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    @property
+    def ready(self) -> bool:
+        """As the port says."""
+        return self._view.ready
+
+    @property
+    def resources(self) -> int:
+        """How many resources are known, over all tenants."""
+        return sum(map(len, self._assessed.values()))
+
+    def assessed_skills(self, tenant: str, resource: str) -> tuple[str, ...] | None:
+        """As the port says."""
+        of_tenant = self._assessed.get(tenant)
+        return None if of_tenant is None else of_tenant.get(resource)
+
+    async def wait_ready(self) -> None:
+        """Return once `ready`."""
+        await self._view.wait_ready()
+
+    async def wait_for(self, topic: str, offset: int) -> None:
+        """Return once the record at `offset` counts."""
+        await self._view.wait_for(topic, offset)
+
+    async def run(self) -> None:
+        """Read until cancelled. Raises what CompactedView.run raises."""
+        await self._view.run()
+
+    def _apply(self, topic: str, records: Sequence[Any]) -> None:
+        for record in records:
+            try:
+                self._apply_one(record)
+            except (RecordInvalidError, KeyInvalidError) as error:
+                # Only the catalog service writes here; a foreign record must not keep events out.
+                _log.error("catalog record ignored", topic=topic, offset=record.offset, reason=str(error))
+
+    def _apply_one(self, record: Any) -> None:
+        tenant, identifier = split_key(record.key)
+        if record.value is None:
+            self._assessed[tenant].pop(identifier, None)
+            return
+        resource = _resource_of(record)
+        if resource.id != identifier:
+            raise RecordInvalidError(f"the key names {identifier!r}, the body {resource.id!r}")
+        tags = sorted(resource.assesses, key=lambda tag: (-tag.weight, tag.skill))
+        skills = tuple(tag.skill for tag in tags)
+        self._assessed[tenant][identifier] = self._shared.setdefault(skills, skills)
+
+
+def _resource_of(record: Any) -> catalog_pb2.Resource:
+    if not record.value:
+        raise RecordInvalidError("the value has no bytes; a removal is a null value")
+    try:
+        if content_type_of(record.headers) == JSON:
+            return json_format.Parse(record.value, catalog_pb2.Resource())
+        return catalog_pb2.Resource.FromString(record.value)
+    except (DecodeError, json_format.ParseError) as error:
+        raise RecordInvalidError(f"the value is no Resource: {error}") from error

@@ -1,0 +1,39 @@
+"""Measures a log of events from the outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from prometheus_client import Counter, Histogram
+
+from services.common.envelope import LogIdentity, Position
+from services.ingest.application.ports import EventLog
+from services.ingest.domain.assessment import AcceptedEvent
+
+APPEND_SECONDS = Histogram(
+    "cairn_ingest_append_seconds",
+    "From handing a batch to the log to its confirmation.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20),
+)
+APPENDED_EVENTS = Counter("cairn_ingest_appended_events", "Events the log confirmed.")
+
+
+class MeteredEventLog:
+    """Hands everything on to another log, and counts."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    @property
+    def identity(self) -> LogIdentity:
+        """As the port says."""
+        return self._log.identity
+
+    async def append(self, events: Sequence[AcceptedEvent]) -> list[Position]:
+        """As the port says."""
+        began = time.perf_counter()
+        positions = await self._log.append(events)
+        APPEND_SECONDS.observe(time.perf_counter() - began)
+        APPENDED_EVENTS.inc(len(positions))
+        return positions

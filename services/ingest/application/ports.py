@@ -1,0 +1,122 @@
+"""What ingest needs from outside: a log to append to, and the skills that the catalog's resources assess."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.common.envelope import LogIdentity, Position
+from services.ingest.domain.assessment import AcceptedEvent, Submission
+
+
+class LogUnavailableError(ConnectionError):
+    """The log did not confirm every event; some may have been written. The same events may be sent again."""
+
+
+class LogOverloadedError(RuntimeError):
+    """Too many events await the log's confirmation; none of these was written."""
+
+
+class EventLog(Protocol):
+    """The log of learner events."""
+
+    @property
+    def identity(self) -> LogIdentity:
+        """The log that `append` writes to. Raises LogUnavailableError before it was first reached."""
+        ...
+
+    async def append(self, events: Sequence[AcceptedEvent]) -> list[Position]:
+        """Write events; each learner's keep their order, also over calls made one after the other.
+
+        Returns:
+            Where each event stands, in the order given, once the log has confirmed all of them.
+
+        Raises:
+            LogUnavailableError: when not all were confirmed.
+            LogOverloadedError: when the events that await confirmation leave no room for these.
+        """
+        ...
+
+
+class SkillTags(Protocol):
+    """The catalog, as far as stamping needs it."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything that stood in the catalog at the start is known."""
+        ...
+
+    def assessed_skills(self, tenant: str, resource: str) -> tuple[str, ...] | None:
+        """The skills a resource assesses, by weight downwards and then by id; None when there is no such resource.
+
+        A retired resource is one: responses to it still find their skills.
+        """
+        ...
+
+
+class PublisherUnavailableError(ConnectionError):
+    """The ingest service could not be reached for as long as was allowed, or refused the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldReason:
+    """What is wrong with one field of an event or a row, with its value and the remedy."""
+
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionResult:
+    """What became of one event.
+
+    Attributes:
+        duplicate: whether the same source and id stand earlier in the request.
+        problems: what is wrong with it; empty when it was accepted or is a duplicate.
+    """
+
+    duplicate: bool = False
+    problems: tuple[FieldReason, ...] = ()
+
+
+class Publisher(Protocol):
+    """The ingest service, as a loader sees it."""
+
+    async def publish(self, submissions: Sequence[Submission]) -> Sequence[SubmissionResult]:
+        """Have up to 500 events appended; one result per event, in the order given.
+
+        Raises:
+            PublisherUnavailableError: when the service stays away or refuses; nothing of these was acknowledged.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An event read from a file.
+
+    Attributes:
+        line: where it begins, from 1.
+        submission: the event.
+        original: the row or rows as they stand in the file, of JSON types.
+    """
+
+    line: int
+    submission: Submission
+    original: object
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A row of a file that is no event.
+
+    Attributes:
+        line: where it begins, from 1.
+        problems: what is wrong with it.
+        original: the row as it stands in the file, of JSON types.
+    """
+
+    line: int
+    problems: tuple[FieldReason, ...]
+    original: object

@@ -1,0 +1,102 @@
+"""Wires the ingest service."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+from prometheus_client import Gauge, start_http_server
+
+from cairn.v1 import ingest_pb2_grpc
+from services.common.grpc_server import GrpcServer, ServerOptions, announce, run_until_stopped
+from services.common.tenants import load_tenants
+from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
+from services.ingest.adapters.kafka_tags import KafkaSkillTags
+from services.ingest.adapters.metered_log import MeteredEventLog
+from services.ingest.application.publish import PublishEvents
+from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
+from services.ingest.settings import IngestSettings
+
+_log = structlog.get_logger(__name__)
+
+_HEALTH_CHECK_S = 0.1
+# A request somewhat over the limit still arrives, so that the answer can name the field and the remedy.
+_RECEIVED_OVER_ACCEPTED = 2
+
+_IN_FLIGHT = Gauge("cairn_ingest_events_in_flight", "Events that await Kafka's confirmation.")
+_RESOURCES = Gauge("cairn_ingest_catalog_resources", "Resources known for stamping, over all tenants.")
+_SERVING = Gauge("cairn_ingest_serving", "1 while events can be accepted, else 0.")
+
+
+async def run(settings: IngestSettings) -> None:
+    """Run the service until it is told to stop.
+
+    Raises:
+        ListenAddressError: when it may not or cannot listen where it was told to.
+        TenantsFileError: when the tenants file cannot be used.
+        BrokerUnavailableError: when Kafka cannot be reached at the start.
+        TopicMissingError: when a topic does not exist.
+        LogRecreatedError: when the topic of events was made anew while the service ran.
+        OSError: when the metrics port is taken.
+    """
+    tenants = load_tenants(settings.tenants)
+    log = KafkaEventLog(
+        settings.connection,
+        KafkaLogOptions(
+            events_in_flight_max=settings.ingest_events_in_flight_max,
+            delivery_timeout_s=settings.ingest_delivery_timeout_s,
+        ),
+    )
+    tags = KafkaSkillTags(settings.connection)
+    publish = PublishEvents(MeteredEventLog(log), tags, lambda: datetime.now(UTC))
+    servicer = IngestServicer(publish, request_bytes_max=settings.max_message_bytes)
+    server = GrpcServer(
+        ServerOptions(
+            listen=settings.listen,
+            insecure=settings.insecure,
+            reflection=settings.reflection,
+            max_message_bytes=settings.max_message_bytes * _RECEIVED_OVER_ACCEPTED,
+            max_concurrent_calls=settings.max_concurrent_calls,
+            drain_s=settings.drain_s,
+        ),
+        tenants,
+    )
+    server.register(lambda grpc: ingest_pb2_grpc.add_IngestServiceServicer_to_server(servicer, grpc), SERVICE_NAME)
+    _IN_FLIGHT.set_function(lambda: log.in_flight)
+    _RESOURCES.set_function(lambda: tags.resources)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.metrics_host)
+    address = await server.start()
+    announce("ingest", address, settings.address_file)
+    try:
+        await run_until_stopped([_read_and_write(log, tags, server)])
+    finally:
+        _log.info("stopping")
+
+
+async def _read_and_write(log: KafkaEventLog, tags: KafkaSkillTags, server: GrpcServer) -> None:
+    jobs = [asyncio.create_task(job) for job in (log.run(), tags.run(), _report_health(log, tags, server))]
+    try:
+        done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+        for job in done:
+            job.result()
+    finally:
+        # While running calls finish they still need the log, so it goes last.
+        jobs[2].cancel()
+        await server.stop()
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+
+async def _report_health(log: KafkaEventLog, tags: KafkaSkillTags, server: GrpcServer) -> None:
+    reported = False
+    while True:
+        serving = log.connected and tags.ready
+        if serving != reported:
+            await server.set_serving(serving=serving)
+            _SERVING.set(serving)
+            _log.info("serving" if serving else "not serving", log=log.connected, catalog=tags.ready)
+            reported = serving
+        await asyncio.sleep(_HEALTH_CHECK_S)

@@ -1,0 +1,55 @@
+"""The catalog that a log implies: its problems as practice resources, and their skills.
+
+For logs that come without a catalog. A problem's tags are the union of the skills its responses were given in, each
+weighted by the share of them that name it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from services.ingest.application.ports import Row, UnreadableRow
+from services.ingest.formats import Format, read_events
+
+CatalogLine = tuple[Literal["skill", "resource"], dict[str, Any]]
+
+
+def catalog_of_log(
+    path: Path, *, file_format: Format = Format.ASSISTMENTS, framework: str = "ASSISTments"
+) -> Iterator[CatalogLine]:
+    """Skills, then resources, each sorted by id, as the lines of the catalog's import.
+
+    Raises:
+        FileUnusableError: when the file cannot be read.
+    """
+    return catalog_of_rows(read_events(path, file_format), framework=framework)
+
+
+def catalog_of_rows(rows: Iterable[Row | UnreadableRow], *, framework: str) -> Iterator[CatalogLine]:
+    """As `catalog_of_log`, of events already read. Unreadable rows, and events without an item, say nothing."""
+    responses: Counter[str] = Counter()
+    naming: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        assessment = row.submission.assessment if isinstance(row, Row) else None
+        if assessment is None or not assessment.item:
+            continue
+        responses[assessment.item] += 1
+        naming[assessment.item].update(assessment.skills)
+    for skill in sorted({skill for counts in naming.values() for skill in counts}):
+        yield "skill", {"id": skill, "framework": framework, "code": skill, "statement": skill}
+    for item in sorted(responses):
+        counts = naming[item]
+        tags = sorted(counts, key=lambda skill: (-counts[skill], skill))
+        yield (
+            "resource",
+            {
+                "id": item,
+                "title": f"Problem {item}",
+                "kind": "practice",
+                "assesses": [{"skill": skill, "weight": counts[skill] / responses[item]} for skill in tags],
+                "status": "active",
+            },
+        )

@@ -1,0 +1,86 @@
+"""The lines of a file that may be compressed, may be large and may be damaged."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+LINE_BYTES_MAX = 1_000_000
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class FileUnusableError(ValueError):
+    """A file cannot be read as what it was said to be; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a file.
+
+    Attributes:
+        number: its number, from 1.
+        content: its bytes without the line end; cut short when `too_long`.
+        too_long: whether it exceeds what a row may take; the rest was skipped.
+    """
+
+    number: int
+    content: bytes
+    too_long: bool = False
+
+
+def lines_of(path: Path, observe_bytes: Callable[[int], None] = lambda _: None) -> Iterator[Line]:
+    """Read a file line by line; gzip is recognised by its first bytes.
+
+    Args:
+        path: the file.
+        observe_bytes: now and then told how many bytes of the file as stored were read.
+
+    Raises:
+        FileUnusableError: when it cannot be opened, or its compressed content is damaged.
+    """
+    number = 0
+    try:
+        with _open(path) as (stored, file):
+            while raw := file.readline(LINE_BYTES_MAX + 1):
+                number += 1
+                if number % 1_000 == 0:
+                    observe_bytes(stored.tell())
+                too_long = len(raw) > LINE_BYTES_MAX and not raw.endswith(b"\n")
+                if too_long:
+                    _skip_line(file)
+                if number == 1:
+                    raw = raw.removeprefix(_BYTE_ORDER_MARK)
+                yield Line(number, raw.rstrip(b"\r\n"), too_long)
+            observe_bytes(stored.tell())
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FileUnusableError(
+            f"{path} is damaged after line {number} ({error}): fetch it again; what stands before may be loaded twice "
+            "without harm"
+        ) from error
+    except OSError as error:
+        raise FileUnusableError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """The file as stored and its content, the same when it is not compressed."""
+    with path.open("rb") as stored:
+        magic = stored.read(len(_GZIP_MAGIC))
+        stored.seek(0)
+        if magic != _GZIP_MAGIC:
+            yield stored, stored
+            return
+        with gzip.open(stored) as content:
+            yield stored, cast("IO[bytes]", content)
+
+
+def _skip_line(file: IO[bytes]) -> None:
+    while (rest := file.readline(LINE_BYTES_MAX)) and not rest.endswith(b"\n"):
+        pass
