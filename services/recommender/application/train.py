@@ -1,0 +1,361 @@
+"""Fitting models on the log: read it to its end, put each tenant's responses into columns, fit, write a bundle."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.recommender.application.ports import (
+    BundleDraft,
+    BundleWriter,
+    ModelArrays,
+    TenantModels,
+    TrainingWindow,
+)
+from services.recommender.domain.events import AssessmentEvent, Grain
+from services.recommender.domain.journal import FOLDED_AT_ONCE, JOURNAL_EVENTS
+from services.recommender.domain.positives import Positives, positives_of
+from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.tracing import TenantParameters
+
+READING = "reading the log"
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, and how many of how many steps of it are."""
+
+Advance = Callable[[int, int], None]
+
+
+class NothingToTrainOnError(ValueError):
+    """The log holds nothing to fit models on."""
+
+
+class TooFewPositivesError(ValueError):
+    """There is too little to fit collaborative filtering on; the message says what there is and what is needed."""
+
+
+class LoggedEvent(NamedTuple):
+    """An event as it stands in the log."""
+
+    tenant: str
+    learner: str
+    event: AssessmentEvent
+
+
+@dataclass(frozen=True, slots=True)
+class LogSpan:
+    """A bounded stretch of the log.
+
+    Attributes:
+        log_identity: which log, as `services.common.envelope.LogIdentity` text.
+        begin_offsets: the first offset to read, by partition.
+        end_offsets: one past the last offset to read, by partition.
+    """
+
+    log_identity: str
+    begin_offsets: Mapping[int, int]
+    end_offsets: Mapping[int, int]
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets it spans; as many records, where none was removed."""
+        return sum(end - self.begin_offsets[partition] for partition, end in self.end_offsets.items())
+
+
+class LogBatch(NamedTuple):
+    """Some records of the log.
+
+    Attributes:
+        events: what could be decoded; each learner's in their order.
+        skipped: why others could not be, one reason each.
+        offsets: how many offsets of the span are behind the reader now.
+    """
+
+    events: Sequence[LoggedEvent]
+    skipped: Sequence[str]
+    offsets: int
+
+
+class TrainingLog(Protocol):
+    """The log, read for training. Every call may raise ConnectionError or LookupError (no such topic)."""
+
+    async def span(self) -> LogSpan:
+        """Everything that stands in the log now."""
+        ...
+
+    def batches(self, span: LogSpan) -> AsyncIterator[LogBatch]:
+        """The records of a span, each once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FittedTracing:
+    """What the fit of the learner model came to.
+
+    Attributes:
+        parameters: for the filter.
+        metrics: on learners held out of a fit like it; empty when there are too few.
+        hyperparameters: how it was fitted.
+    """
+
+    parameters: TenantParameters
+    metrics: Mapping[str, float]
+    hyperparameters: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedCollaborative:
+    """What the fit of collaborative filtering came to.
+
+    Attributes:
+        model: as a bundle keeps it.
+        hyperparameters: how it was fitted.
+    """
+
+    model: ModelArrays
+    hyperparameters: Mapping[str, float]
+
+
+class FitTracing(Protocol):
+    """Fits the learner model to a tenant's responses."""
+
+    def __call__(self, table: ResponseTable, *, advance: Advance) -> FittedTracing:
+        """The same responses give the same parameters."""
+        ...
+
+
+class FitCollaborative(Protocol):
+    """Fits collaborative filtering to a tenant's positives."""
+
+    def __call__(self, positives: Positives, *, advance: Advance) -> FittedCollaborative:
+        """The same positives give the same model. Raises TooFewPositivesError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training came to.
+
+    Attributes:
+        bundle_id: the bundle that was written.
+        draft: what is in it.
+    """
+
+    bundle_id: str
+    draft: BundleDraft
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Fits models on everything in the log and writes them as a bundle.
+
+    Attributes:
+        log: where events come from.
+        fit_tracing: fits the learner model.
+        fit_collaborative: fits collaborative filtering.
+        bundles: where the bundle goes.
+        clock: tells the moment of writing.
+        libraries: versions of the libraries that shape the numbers, by name.
+    """
+
+    log: TrainingLog
+    fit_tracing: FitTracing
+    fit_collaborative: FitCollaborative
+    bundles: BundleWriter
+    clock: Callable[[], datetime]
+    libraries: Mapping[str, str]
+
+    async def train(self, *, tenants: Collection[str] = (), progress: Progress = lambda *_: None) -> Trained:
+        """Fit and write.
+
+        Args:
+            tenants: fit only these; the others' models are carried over from the newest bundle. Empty: every tenant
+                in the log.
+            progress: told what is being done.
+
+        Raises:
+            NothingToTrainOnError: when the log holds no event, or none of a tenant that was named.
+            BundleUnreadableError: when the newest bundle is to be carried over and cannot be read.
+            BundleUnwritableError: when the bundle cannot be written.
+        """
+        window, responses = await collect(self.log, progress)
+        models = self._carried_over(tenants)
+        for tenant in sorted(tenants or responses):
+            if tenant not in responses:
+                raise NothingToTrainOnError(
+                    f"the log holds no event of the tenant {tenant}; "
+                    f"it has events of {', '.join(sorted(responses)) or 'none'}"
+                )
+            models[tenant] = self._fit(tenant, responses[tenant], progress)
+        if not models:
+            raise NothingToTrainOnError(
+                "the log holds no events yet; load some first, for example with: cairn ingest load"
+            )
+        draft = BundleDraft(created_at=self.clock(), window=window, tenants=models, libraries=self.libraries)
+        return Trained(self.bundles.write(draft), draft)
+
+    def _carried_over(self, tenants: Collection[str]) -> dict[str, TenantModels]:
+        latest = self.bundles.latest_id() if tenants else None
+        return {} if latest is None else dict(self.bundles.tenant_models(latest))
+
+    def _fit(self, tenant: str, responses: TenantResponses, progress: Progress) -> TenantModels:
+        tracing = self.fit_tracing(
+            responses.evidence, advance=lambda done, total: progress(f"{tenant}: learner model", done, total)
+        )
+        positives = positives_of(responses.distinct)
+        absent, collaborative = "", None
+        try:
+            collaborative = self.fit_collaborative(
+                positives, advance=lambda done, total: progress(f"{tenant}: collaborative filtering", done, total)
+            )
+        except TooFewPositivesError as error:
+            absent = str(error)
+        return TenantModels(
+            parameters=tracing.parameters,
+            collaborative=collaborative.model if collaborative else None,
+            collaborative_absent=absent,
+            counts={
+                "learners": len(responses.distinct.learners),
+                "events": len(responses.distinct),
+                "responses": len(responses.evidence),
+                "items": len(responses.evidence.items),
+                "skills": len(responses.evidence.skills),
+                "resources": len(positives.resources),
+                "positives": len(positives),
+            },
+            metrics=tracing.metrics,
+            hyperparameters={
+                **tracing.hyperparameters,
+                **(collaborative.hyperparameters if collaborative else {}),
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TenantResponses:
+    """One tenant's part of the log in columns.
+
+    Attributes:
+        distinct: every event, those sent twice once.
+        evidence: those of them that are evidence for the learner model.
+    """
+
+    distinct: ResponseTable
+    evidence: ResponseTable
+
+
+async def collect(
+    log: TrainingLog, progress: Progress = lambda *_: None
+) -> tuple[TrainingWindow, dict[str, TenantResponses]]:
+    """Everything that stands in the log now, in columns by tenant.
+
+    An event that was sent twice counts once, however far apart: unlike folding, which remembers a window of ids per
+    learner, training sees the whole log.
+    """
+    span = await log.span()
+    collected: dict[str, _TenantCollector] = {}
+    skipped: Counter[str] = Counter()
+    records = 0
+    progress(READING, 0, span.offsets)
+    async for batch in log.batches(span):
+        records += len(batch.events) + len(batch.skipped)
+        skipped.update(batch.skipped)
+        for tenant, learner, event in batch.events:
+            collector = collected.get(tenant)
+            if collector is None:
+                collector = collected[tenant] = _TenantCollector()
+            collector.add(learner, event)
+        progress(READING, batch.offsets, span.offsets)
+    responses = {tenant: collector.responses() for tenant, collector in sorted(collected.items())}
+    duplicates = records - skipped.total() - sum(len(tenant.distinct) for tenant in responses.values())
+    window = TrainingWindow(
+        log_identity=span.log_identity,
+        begin_offsets=span.begin_offsets,
+        end_offsets=span.end_offsets,
+        records=records,
+        duplicates=duplicates,
+        skipped=dict(sorted(skipped.items())),
+    )
+    return window, responses
+
+
+@dataclass
+class _TenantCollector:
+    """One tenant's events as they come, in columns."""
+
+    builder: ResponseTableBuilder = field(default_factory=ResponseTableBuilder)
+    fingerprint: array[int] = field(default_factory=lambda: array("Q"))
+    grain: array[int] = field(default_factory=lambda: array("B"))
+    activity: array[int] = field(default_factory=lambda: array("i"))
+    activities: dict[str, int] = field(default_factory=dict)
+
+    def add(self, learner: str, event: AssessmentEvent) -> None:
+        self.builder.append(
+            learner=learner,
+            item=event.item,
+            skills=event.skills,
+            response=event.response,
+            resource=event.resource,
+            at_s=event.at_s,
+        )
+        self.fingerprint.append(int.from_bytes(event.fingerprint, "little"))
+        self.grain.append(event.grain)
+        self.activity.append(self.activities.setdefault(event.activity, len(self.activities)) if event.activity else -1)
+
+    def responses(self) -> TenantResponses:
+        learner = self.builder.learner_numbers
+        distinct = first_copies(learner, np.array(self.fingerprint, np.uint64))
+        evidence = distinct.copy()
+        evidence[distinct] = evidence_rows(
+            learner[distinct], np.array(self.grain, np.uint8)[distinct], np.array(self.activity, np.int32)[distinct]
+        )
+        table = self.builder.build(distinct)
+        return TenantResponses(table, table if evidence.sum() == distinct.sum() else self.builder.build(evidence))
+
+
+def first_copies(learner: NDArray[np.int32], fingerprint: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which events are the first of their learner with their fingerprint."""
+    order = np.lexsort((np.arange(len(learner)), fingerprint, learner))
+    repeated = (np.diff(learner[order]) == 0) & (np.diff(fingerprint[order]) == 0)
+    first = np.ones(len(learner), np.bool_)
+    first[order[1:][repeated]] = False
+    return first
+
+
+def evidence_rows(
+    learner: NDArray[np.int32], grain: NDArray[np.uint8], activity: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """Which events are evidence: of one act only the finest grain is.
+
+    As in folding, a score on an activity is none when the learner's journal still holds a response to one of its items.
+
+    Args:
+        learner: of each event, a learner's in their order.
+        grain: `Grain` of each event.
+        activity: of each event; negative when not known.
+    """
+    evidence = np.ones(len(learner), np.bool_)
+    if not (grain == Grain.ACTIVITY).any():
+        return evidence
+    order = np.argsort(learner, kind="stable")
+    grain, activity = grain[order], activity[order]
+    begins = np.concatenate([[0], np.flatnonzero(np.diff(learner[order])) + 1])
+    place = np.arange(len(order)) - np.repeat(begins, np.diff([*begins, len(order)]))
+    for row in np.flatnonzero((grain == Grain.ACTIVITY) & (activity >= 0)):
+        recent = slice(row - _journal_length(int(place[row])), row)
+        evidence[order[row]] = not ((grain[recent] == Grain.ITEM) & (activity[recent] == activity[row])).any()
+    return evidence
+
+
+def _journal_length(events: int) -> int:
+    """How many events the journal of a learner with so many events holds."""
+    if events <= JOURNAL_EVENTS:
+        return events
+    return JOURNAL_EVENTS + 1 - FOLDED_AT_ONCE + (events - JOURNAL_EVENTS - 1) % FOLDED_AT_ONCE

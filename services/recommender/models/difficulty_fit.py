@@ -1,0 +1,371 @@
+"""Fitting the learner model to a tenant's responses: difficulties of items and skills, and the filter's constants.
+
+The filter itself is run over the responses with the difficulties unknown too: item and skill difficulties (and the
+base) are part of what each response moves, with the coefficients -1, -1/K (and 1) where the learner's abilities have 1
+and 1/K. A second pass starts from the difficulties of the first, so that learners met early are judged by fitted ones
+too. The filter's constants are those with the least log-loss on learners held out of such a fit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from services.recommender.application.train import Advance, FittedTracing
+from services.recommender.domain.metrics import auc, log_loss
+from services.recommender.domain.responses import ResponseTable
+from services.recommender.domain.tracing import FilterSettings, ItemDifficulty, SkillDifficulty, TenantParameters
+
+PASSES = 2
+
+# Below these the defaults are better than what a search could tell apart.
+_LEARNERS_TO_SEARCH = 50
+_RESPONSES_TO_SEARCH = 2_000
+_LEARNERS_TO_HOLD_OUT = 10
+# A search sees at most this many responses, of learners taken whole, so that its time is bounded.
+_RESPONSES_SEARCHED = 200_000
+_EVALUATIONS = 150
+
+_BASE_VARIANCE = 1.0
+_SMALLEST_VARIANCE = 1e-4
+
+# What is searched, and between which bounds; all positive, so steps are taken on the logarithm.
+_BOUNDS = {
+    "learner_variance": (0.05, 4.0),
+    "skill_variance": (0.02, 3.0),
+    "learner_noise": (1e-5, 0.1),
+    "skill_noise": (1e-5, 0.2),
+    "item_difficulty_variance": (0.05, 4.0),
+    "skill_difficulty_variance": (0.05, 6.0),
+}
+
+
+@dataclass(frozen=True)
+class Difficulties:
+    """Difficulties as the filter's arrays, aligned with a table's ids.
+
+    Attributes:
+        settings: constants of the filter, the fitted base among them.
+        item_mean: float64 per item.
+        item_variance: float64 per item.
+        skill_mean: float64 per skill.
+        skill_variance: float64 per skill.
+    """
+
+    settings: FilterSettings
+    item_mean: NDArray[np.float64]
+    item_variance: NDArray[np.float64]
+    skill_mean: NDArray[np.float64]
+    skill_variance: NDArray[np.float64]
+
+
+def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None) -> FittedTracing:
+    """Fit the learner model to a tenant's responses.
+
+    Args:
+        table: the responses.
+        seed: decides which learners are held out.
+        advance: told how many of how many steps are done.
+    """
+    fold = _fold_of_learner(table, seed)
+    searched = len(table.learners) >= _LEARNERS_TO_SEARCH and len(table) >= _RESPONSES_TO_SEARCH
+    held_out = table.of_learners(fold == 0)
+    rest = table.of_learners(fold != 0)
+    settings = FilterSettings()
+    if searched:
+        settings = search_settings(rest.of_learners(fold != 1), table.of_learners(fold == 1), advance=advance)
+    metrics: dict[str, float] = {}
+    if len(table.learners) >= _LEARNERS_TO_HOLD_OUT and len(held_out) and len(rest):
+        metrics = _metrics_on(held_out, fit_difficulties(rest, settings), base_rate=float(rest.response.mean()))
+    return FittedTracing(
+        parameters=parameters_of(table, fit_difficulties(table, settings)),
+        metrics=metrics,
+        hyperparameters={"tracing_passes": PASSES, "tracing_settings_searched": int(searched), "tracing_seed": seed},
+    )
+
+
+def fit_difficulties(table: ResponseTable, settings: FilterSettings, *, passes: int = PASSES) -> Difficulties:
+    """Difficulties of every item and skill, and the base, given the filter's other constants.
+
+    Args:
+        table: the responses.
+        settings: constants of the filter; its base is not looked at.
+        passes: how often the filter goes over the responses.
+    """
+    # One success and one failure more than observed keeps the logit finite.
+    rate = (float(table.response.sum(dtype=np.float64)) + 1) / (len(table) + 2)
+    base = np.array([math.log(rate / (1 - rate)), _BASE_VARIANCE])
+    item_mean = np.zeros(len(table.items))
+    item_variance = np.full(len(table.items), settings.item_difficulty_variance)
+    skill_mean = np.zeros(len(table.skills))
+    skill_variance = np.full(len(table.skills), settings.skill_difficulty_variance)
+    for _ in range(passes):
+        _filter(table, settings, base, item_mean, item_variance, skill_mean, skill_variance, fitting=True)
+    return Difficulties(
+        dataclasses.replace(settings, base=_short(base[0])), item_mean, item_variance, skill_mean, skill_variance
+    )
+
+
+def foresee(table: ResponseTable, difficulties: Difficulties) -> NDArray[np.float64]:
+    """The chance of success the filter foresees before each response, difficulties staying as they are."""
+    base = np.array([difficulties.settings.base, 0.0])
+    return _filter(
+        table,
+        difficulties.settings,
+        base,
+        difficulties.item_mean,
+        difficulties.item_variance,
+        difficulties.skill_mean,
+        difficulties.skill_variance,
+        fitting=False,
+    )
+
+
+def search_settings(
+    fitted_on: ResponseTable,
+    judged_on: ResponseTable,
+    *,
+    advance: Advance = lambda _done, _total: None,
+    evaluations: int = _EVALUATIONS,
+) -> FilterSettings:
+    """The filter's constants with the least log-loss on `judged_on` after a fit to `fitted_on`.
+
+    A bounded Nelder-Mead search on the logarithms, from the defaults, which are kept when nothing is better.
+
+    Args:
+        fitted_on: responses of some learners.
+        judged_on: responses of other learners, in a table with the same ids.
+        advance: told how many of how many evaluations are done.
+        evaluations: at most this many.
+    """
+    fitted_on, judged_on = (
+        _at_most(fitted_on, _RESPONSES_SEARCHED * 3 // 4),
+        _at_most(judged_on, _RESPONSES_SEARCHED // 4),
+    )
+    done = 0
+
+    def loss(logarithms: NDArray[np.float64]) -> float:
+        nonlocal done
+        done += 1
+        advance(min(done, evaluations), evaluations)
+        settings = _settings_at(logarithms)
+        return log_loss(judged_on.response, foresee(judged_on, fit_difficulties(fitted_on, settings)))
+
+    start = np.log([getattr(FilterSettings(), name) for name in _BOUNDS])
+    step = 0.7 * np.eye(len(start))
+    result = minimize(
+        loss,
+        start,
+        method="Nelder-Mead",
+        bounds=[(math.log(low), math.log(high)) for low, high in _BOUNDS.values()],
+        options={
+            "maxfev": evaluations,
+            "initial_simplex": np.vstack([start, start + step]),
+            "fatol": 1e-5,
+            "xatol": 0.05,
+        },
+    )
+    advance(evaluations, evaluations)
+    return _settings_at(result.x)
+
+
+def parameters_of(table: ResponseTable, difficulties: Difficulties) -> TenantParameters:
+    """Difficulties as the filter takes them. A skill's mean item difficulty is over the distinct items seen with it."""
+    pairs = _distinct_pairs(table)
+    items_of_skill = np.bincount(pairs[:, 1], minlength=len(table.skills))
+    difficulty_of_skill = np.bincount(
+        pairs[:, 1], weights=difficulties.item_mean[pairs[:, 0]], minlength=len(table.skills)
+    )
+    mean_item_difficulty = difficulty_of_skill / np.maximum(items_of_skill, 1)
+    return TenantParameters(
+        settings=difficulties.settings,
+        items={
+            item: ItemDifficulty(mean, variance)
+            for item, mean, variance in zip(
+                table.items, _as_kept(difficulties.item_mean), _as_kept(difficulties.item_variance), strict=True
+            )
+        },
+        skills={
+            skill: SkillDifficulty(mean, variance, of_items)
+            for skill, mean, variance, of_items in zip(
+                table.skills,
+                _as_kept(difficulties.skill_mean),
+                _as_kept(difficulties.skill_variance),
+                _as_kept(mean_item_difficulty),
+                strict=True,
+            )
+        },
+    )
+
+
+def _metrics_on(held_out: ResponseTable, difficulties: Difficulties, *, base_rate: float) -> dict[str, float]:
+    chance = foresee(held_out, difficulties)
+    metrics = {
+        "tracing_log_loss": log_loss(held_out.response, chance),
+        "base_rate_log_loss": log_loss(held_out.response, np.full(len(held_out), base_rate)),
+    }
+    area = auc(held_out.response, chance)
+    return metrics if area is None else metrics | {"tracing_auc": area}
+
+
+def _fold_of_learner(table: ResponseTable, seed: int) -> NDArray[np.int64]:
+    """One of five folds per learner: by their id, so that a learner stays in theirs as the log grows."""
+    key = seed.to_bytes(8, "little", signed=True)
+    return np.fromiter(
+        (hashlib.blake2b(learner.encode(), digest_size=8, key=key).digest()[0] % 5 for learner in table.learners),
+        np.int64,
+        count=len(table.learners),
+    )
+
+
+def _at_most(table: ResponseTable, responses: int) -> ResponseTable:
+    """The first learners that have that many responses between them. Learner ids are hashes: the first are any."""
+    if len(table) <= responses:
+        return table
+    return table.rows(table.learner < table.learner[responses])
+
+
+def _settings_at(logarithms: NDArray[np.float64]) -> FilterSettings:
+    return FilterSettings(**{name: _short(math.exp(value)) for name, value in zip(_BOUNDS, logarithms, strict=True)})
+
+
+def _short(value: float) -> float:
+    """Six digits: what a search or fit can tell apart, and no more."""
+    return float(f"{value:.6g}")
+
+
+def _as_kept(values: NDArray[np.float64]) -> list[float]:
+    kept: list[float] = values.astype(np.float32).tolist()
+    return kept
+
+
+def _distinct_pairs(table: ResponseTable) -> NDArray[np.int64]:
+    pairs = np.column_stack([table.item[table.skill_rows()], table.skill]).astype(np.int64)
+    return np.unique(pairs[pairs[:, 0] >= 0], axis=0)
+
+
+def _filter(
+    table: ResponseTable,
+    settings: FilterSettings,
+    base: NDArray[np.float64],
+    item_mean: NDArray[np.float64],
+    item_variance: NDArray[np.float64],
+    skill_mean: NDArray[np.float64],
+    skill_variance: NDArray[np.float64],
+    *,
+    fitting: bool,
+) -> NDArray[np.float64]:
+    return _run_filter(
+        table.learner,
+        table.item,
+        table.response,
+        table.skill_start,
+        table.skill,
+        settings.learner_variance,
+        settings.skill_variance,
+        settings.learner_noise,
+        settings.skill_noise,
+        settings.item_difficulty_variance,
+        settings.variance_floor,
+        base,
+        item_mean,
+        item_variance,
+        skill_mean,
+        skill_variance,
+        fitting,
+    )
+
+
+@numba.njit(cache=True)
+def _sigmoid(x: float) -> float:
+    # Not the kernel's own: numba's cache would not notice when that one changes.
+    return 1.0 / (1.0 + math.exp(-x))
+
+
+@numba.njit(cache=True)
+def _run_filter(  # noqa: C901 - one loop, so that one pass over the rows is all there is.
+    learner: NDArray[np.int32],
+    item: NDArray[np.int32],
+    response: NDArray[np.float32],
+    skill_start: NDArray[np.int64],
+    skill: NDArray[np.int32],
+    prior_learner_variance: float,
+    prior_skill_variance: float,
+    learner_noise: float,
+    skill_noise: float,
+    prior_item_variance: float,
+    variance_floor: float,
+    base: NDArray[np.float64],
+    item_mean: NDArray[np.float64],
+    item_variance: NDArray[np.float64],
+    skill_mean: NDArray[np.float64],
+    skill_variance: NDArray[np.float64],
+    fitting: bool,  # noqa: FBT001 - numba knows no keyword-only arguments.
+) -> NDArray[np.float64]:
+    """The filter of `domain.kernel` over a whole table, in float64, with difficulties moved too when `fitting`.
+
+    `base` is its mean and variance; it and the difficulties are written when `fitting`.
+    """
+    chance = np.empty(len(response))
+    # Abilities per skill are of the learner in `owner`; another learner's start from the prior.
+    owner = np.full(len(skill_mean), -1, np.int64)
+    ability_of_skill = np.zeros(len(skill_mean))
+    variance_of_skill = np.zeros(len(skill_mean))
+    ability, variance, current = 0.0, prior_learner_variance, -1
+    for row in range(len(response)):
+        if learner[row] != current:
+            current = learner[row]
+            ability, variance = 0.0, prior_learner_variance
+        start, end = skill_start[row], skill_start[row + 1]
+        share = 1.0 / max(end - start, 1)
+        this = item[row]
+
+        variance = min(variance + learner_noise, prior_learner_variance)
+        logit = base[0] + ability
+        logit_variance = variance + (item_variance[this] if this >= 0 else prior_item_variance)
+        if this >= 0:
+            logit -= item_mean[this]
+        if fitting:
+            logit_variance += base[1]
+        for entry in range(start, end):
+            k = skill[entry]
+            if owner[k] != current:
+                owner[k] = current
+                ability_of_skill[k], variance_of_skill[k] = 0.0, prior_skill_variance
+            variance_of_skill[k] = min(variance_of_skill[k] + skill_noise, prior_skill_variance)
+            logit += share * (ability_of_skill[k] - skill_mean[k])
+            logit_variance += share * share * (variance_of_skill[k] + skill_variance[k])
+        chance[row] = _sigmoid(logit / math.sqrt(1.0 + math.pi / 8.0 * logit_variance))
+
+        expected = _sigmoid(logit)
+        information = expected * (1.0 - expected)
+        damping = 1.0 + information * logit_variance
+        gain = (response[row] - expected) / damping
+        shrink = information / damping
+        ability += variance * gain
+        variance = max(variance - variance * variance * shrink, variance_floor)
+        for entry in range(start, end):
+            k = skill[entry]
+            v = variance_of_skill[k]
+            ability_of_skill[k] += share * v * gain
+            variance_of_skill[k] = max(v - share * share * v * v * shrink, variance_floor)
+            if fitting:
+                v = skill_variance[k]
+                skill_mean[k] -= share * v * gain
+                skill_variance[k] = max(v - share * share * v * v * shrink, _SMALLEST_VARIANCE)
+        if fitting:
+            if this >= 0:
+                v = item_variance[this]
+                item_mean[this] -= v * gain
+                item_variance[this] = max(v - v * v * shrink, _SMALLEST_VARIANCE)
+            v = base[1]
+            base[0] += v * gain
+            base[1] = v - v * v * shrink
+    return chance

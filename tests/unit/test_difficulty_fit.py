@@ -1,0 +1,156 @@
+"""Fitting the learner model."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from services.recommender.domain.metrics import log_loss
+from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.tracing import FilterSettings
+from services.recommender.models.difficulty_fit import (
+    Difficulties,
+    fit_difficulties,
+    fit_tracing,
+    foresee,
+    parameters_of,
+    search_settings,
+)
+
+ITEMS, SKILLS = 40, 4
+
+
+def simulated(learners: int, *, base: float = 0.4, seed: int = 5) -> tuple[ResponseTable, dict]:
+    """Responses of a Rasch model: skill k of item i is i % SKILLS, difficulties as returned."""
+    rng = np.random.default_rng(seed)
+    difficulty = rng.normal(0, 1.0, ITEMS)
+    builder = ResponseTableBuilder()
+    for learner in range(learners):
+        ability = rng.normal(0, 0.7)
+        for item in rng.permutation(ITEMS)[:30]:
+            chance = 1 / (1 + math.exp(-(base + ability - difficulty[item])))
+            builder.append(
+                learner=f"learner-{learner:04}",
+                item=f"item-{item:02}",
+                skills=[f"skill-{item % SKILLS}"],
+                response=float(rng.random() < chance),
+            )
+    return builder.build(), {f"item-{item:02}": difficulty[item] for item in range(ITEMS)}
+
+
+def test_the_difficulties_that_made_the_responses_are_found_again():
+    table, truth = simulated(400)
+    parameters = parameters_of(table, fit_difficulties(table, FilterSettings()))
+    found = np.array([
+        parameters.items[f"item-{item:02}"].mean + parameters.skills[f"skill-{item % SKILLS}"].mean
+        for item in range(ITEMS)
+    ])  # fmt: skip
+    expected = np.array([truth[f"item-{item:02}"] for item in range(ITEMS)])
+    assert np.corrcoef(found, expected)[0, 1] > 0.97
+    # The base takes up what all difficulties have in common.
+    shift = (found - parameters.settings.base) - (expected - 0.4)
+    assert abs(shift.mean()) < 0.15
+    assert shift.std() < 0.25
+
+
+def test_an_item_s_variance_falls_with_its_responses():
+    few, _ = simulated(20)
+    many, _ = simulated(200)
+    settings = FilterSettings()
+    assert (
+        fit_difficulties(many, settings).item_variance.mean()
+        < fit_difficulties(few, settings).item_variance.mean()
+        < settings.item_difficulty_variance
+    )
+
+
+def test_fitted_difficulties_foresee_new_learners_better_than_none():
+    table, _ = simulated(400)
+    known = np.arange(len(table.learners)) < 300
+    fitted = fit_difficulties(table.of_learners(known), FilterSettings())
+    new = table.of_learners(~known)
+    unknown = Difficulties(
+        fitted.settings, np.zeros(ITEMS), np.full(ITEMS, 1.5), np.zeros(SKILLS), np.full(SKILLS, 1.0)
+    )
+    base_rate = np.full(len(new), table.of_learners(known).response.mean())
+    assert log_loss(new.response, foresee(new, fitted)) < log_loss(new.response, foresee(new, unknown)) - 0.03
+    assert log_loss(new.response, foresee(new, fitted)) < log_loss(new.response, base_rate) - 0.05
+
+
+def test_foreseeing_moves_no_difficulty():
+    table, _ = simulated(20)
+    fitted = fit_difficulties(table, FilterSettings())
+    before = [values.copy() for values in (fitted.item_mean, fitted.item_variance, fitted.skill_mean)]
+    foresee(table, fitted)
+    for values, kept in zip((fitted.item_mean, fitted.item_variance, fitted.skill_mean), before, strict=True):
+        assert values.tobytes() == kept.tobytes()
+
+
+def test_the_mean_item_difficulty_of_a_skill_is_over_the_distinct_items_seen_with_it():
+    builder = ResponseTableBuilder()
+    for item, skills in (("i1", ["a"]), ("i1", ["a"]), ("i2", ["a", "b"]), ("", ["b"])):
+        builder.append(learner="l", item=item, skills=skills, response=1.0)
+    fitted = Difficulties(FilterSettings(), np.array([0.5, -1.5]), np.ones(2), np.zeros(2), np.ones(2))
+    parameters = parameters_of(builder.build(), fitted)
+    assert parameters.skills["a"].mean_item_difficulty == -0.5
+    assert parameters.skills["b"].mean_item_difficulty == -1.5
+
+
+def test_responses_without_item_or_skills_are_fitted_too():
+    builder = ResponseTableBuilder()
+    for number in range(30):
+        builder.append(learner=f"l{number}", item="", skills=[], response=1.0 if number % 3 else 0.0)
+    fitted = fit_tracing(builder.build(), seed=1)
+    assert fitted.parameters.items == {}
+    assert fitted.parameters.settings.base == pytest.approx(math.log(2), abs=0.2)
+
+
+@pytest.mark.parametrize("response", [0.0, 1.0])
+def test_a_log_of_one_outcome_only_gives_finite_numbers_and_no_auc(response):
+    builder = ResponseTableBuilder()
+    for number in range(200):
+        builder.append(learner=f"l{number % 40:02}", item=f"i{number % 7}", skills=["s"], response=response)
+    fitted = fit_tracing(builder.build(), seed=1)
+    assert all(math.isfinite(entry.mean) for entry in fitted.parameters.items.values())
+    assert "tracing_auc" not in fitted.metrics
+    assert math.isfinite(fitted.metrics["tracing_log_loss"])
+
+
+def test_an_empty_table_gives_the_priors():
+    fitted = fit_tracing(ResponseTableBuilder().build(), seed=1)
+    assert fitted.parameters.settings == FilterSettings()
+    assert fitted.metrics == {}
+
+
+def test_the_same_responses_and_seed_give_the_same_parameters():
+    table, _ = simulated(80)
+    first, second = fit_tracing(table, seed=3), fit_tracing(table, seed=3)
+    assert first == second
+    assert first.hyperparameters["tracing_settings_searched"] == 1
+    assert fit_tracing(table, seed=4).metrics != first.metrics
+
+
+def test_the_search_finds_constants_that_foresee_at_least_as_well_as_the_defaults():
+    table, _ = simulated(300)
+    fitting = np.arange(len(table.learners)) < 200
+    fitted_on, judged_on = table.of_learners(fitting), table.of_learners(~fitting)
+    steps = []
+    found = search_settings(
+        fitted_on, judged_on, evaluations=40, advance=lambda done, total: steps.append((done, total))
+    )
+
+    def loss(settings):
+        return log_loss(judged_on.response, foresee(judged_on, fit_difficulties(fitted_on, settings)))
+
+    assert loss(found) <= loss(FilterSettings())
+    assert steps[-1] == (40, 40)
+    assert steps == sorted(steps)
+
+
+def test_few_learners_are_fitted_with_the_default_constants():
+    table, _ = simulated(15)
+    fitted = fit_tracing(table, seed=1)
+    assert fitted.parameters.settings.learner_variance == FilterSettings().learner_variance
+    assert fitted.hyperparameters["tracing_settings_searched"] == 0
