@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.recommender.domain import fold as fold_module
 from services.recommender.domain import names
 from services.recommender.domain.events import AssessmentEvent, Grain
-from services.recommender.domain.fold import NEW_LEARNER, FoldedLearner, LearnerEvents, LearnerFold, StoredFold
+from services.recommender.domain.fold import FoldedLearner, LearnerEvents, LearnerFold
 from services.recommender.domain.journal import JOURNAL_EVENTS, decode_journal, encode_journal, entries_of
 from services.recommender.domain.kernel import exponential
 from services.recommender.domain.learner import (
@@ -23,6 +23,7 @@ from services.recommender.domain.learner import (
     encode_state,
     unpack_state,
 )
+from services.recommender.domain.stored import NEW_LEARNER, StoredFold
 from services.recommender.domain.tracing import (
     FilterSettings,
     ItemDifficulty,

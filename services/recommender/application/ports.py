@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.stored import StoredFold
 from services.recommender.domain.tracing import TenantParameters, TracingParameters
 
 
@@ -290,3 +292,150 @@ class BundleWriter(Protocol):
         The id sorts by `created_at` and ends in a hash of the content. Raises BundleUnwritableError.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerCommit:
+    """A learner to be stored.
+
+    Attributes:
+        key: the learner's record key, `tenant/learner`.
+        expected_offset: what the stored offset was when it was read; -1: there was nothing.
+        stored: the learner as it is to be.
+        fingerprints: to be appended to the window of seen events.
+        checkpoint_changed: whether the journal's checkpoint must be written too.
+    """
+
+    key: bytes
+    expected_offset: int
+    stored: StoredFold
+    fingerprints: bytes
+    checkpoint_changed: bool
+
+
+class CommitRefusedError(RuntimeError):
+    """What is stored is not what was read: another process folds the same partition, or the store lost data."""
+
+
+class FoldStore(Protocol):
+    """Write side of one epoch: what a fold reads and writes. Every call may raise StateUnavailableError."""
+
+    async def progress(self, partitions: Sequence[int]) -> dict[int, PartitionProgress]:
+        """Progress by partition; a partition the epoch never saw is absent."""
+        ...
+
+    async def read(self, partitions: Sequence[int], keys: Sequence[bytes]) -> tuple[dict[int, int], list[StoredFold]]:
+        """Positions by partition (absent: never seen), and learners in the order of `keys` (NEW_LEARNER: none)."""
+        ...
+
+    async def commit(self, commits: Sequence[LearnerCommit]) -> None:
+        """Store learners, each whole or not at all, only where the stored offset is still the one expected.
+
+        Raises:
+            CommitRefusedError: when one was refused; others may have been stored.
+        """
+        ...
+
+    async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
+        """Move partitions from the progress that was read (None: never seen) to the one reached.
+
+        Raises:
+            CommitRefusedError: when a stored position is not the one that was read.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that cannot be applied, as it stood in the log, and why.
+
+    Attributes:
+        partition: where it stood.
+        offset: where it stood.
+        key: its key.
+        value: its value.
+        headers: its headers.
+        code: the reason in one word.
+        reason: the reason in a sentence.
+    """
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    code: str
+    reason: str
+
+
+class DeadLetters(Protocol):
+    """Where records go that cannot be applied."""
+
+    async def write(self, letters: Sequence[DeadLetter]) -> None:
+        """Return once every letter is confirmed. Raises ConnectionError when one is not."""
+        ...
+
+
+class EpochExistsError(ValueError):
+    """There is an epoch of that number already."""
+
+
+class EpochMissingError(LookupError):
+    """There is no epoch of that number."""
+
+
+class EpochStore(EpochProgressReader, Protocol):
+    """Keeps the epochs. Every call may raise StateUnavailableError."""
+
+    async def get(self, epoch: int) -> EpochMeta | None:
+        """The epoch, or None."""
+        ...
+
+    async def create(self, meta: EpochMeta) -> None:
+        """Begin an epoch. Raises EpochExistsError."""
+        ...
+
+    async def set_status(self, epoch: int, status: EpochStatus) -> None:
+        """Note where an epoch is in its life. Raises EpochMissingError."""
+        ...
+
+    async def make_current(self, epoch: int) -> None:
+        """Mark an epoch live and let servers answer from it, in one step. Raises EpochMissingError."""
+        ...
+
+    async def drop(self, epoch: int) -> int:
+        """Remove an epoch and everything stored in it; return how many learners that was. Raises EpochMissingError."""
+        ...
+
+    def contents(self, epoch: int) -> AsyncIterator[StoredLearnerBytes]:
+        """Everything stored about the epoch's learners, sorted by key."""
+        ...
+
+    def exclusive(self, epoch: int) -> AbstractAsyncContextManager[None]:
+        """Hold the epoch for one replay. Raises EpochBusyError when another has it, or when the hold is lost."""
+        ...
+
+
+class EpochBusyError(RuntimeError):
+    """Another process is replaying into the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLearnerBytes:
+    """A learner exactly as stored.
+
+    Attributes:
+        key: the record key.
+        offset: of the last record that changed the learner.
+        state: encoded state.
+        journal: encoded journal.
+        checkpoint: encoded checkpoint; empty: none.
+        seen: fingerprints of the window, oldest first.
+    """
+
+    key: bytes
+    offset: int
+    state: bytes
+    journal: bytes
+    checkpoint: bytes
+    seen: bytes

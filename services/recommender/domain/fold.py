@@ -15,7 +15,7 @@ import numpy as np
 
 from services.recommender.domain import names
 from services.recommender.domain.events import AssessmentEvent, Grain
-from services.recommender.domain.journal import EMPTY_JOURNAL, Journal, JournalDraft, entries_of
+from services.recommender.domain.journal import Journal, JournalDraft, entries_of
 from services.recommender.domain.kernel import EVENT_RECORD, EVENT_SKILL_RECORD, fold_responses
 from services.recommender.domain.learner import (
     LEARNER_RECORD,
@@ -28,36 +28,14 @@ from services.recommender.domain.learner import (
     pack_touch,
     unpack_state,
 )
+from services.recommender.domain.stored import FINGERPRINT_BYTES, SEEN_EVENTS, StoredFold
 from services.recommender.domain.tracing import FilterSettings, TenantParameters, TracingParameters
 
-FINGERPRINT_BYTES = 8
-SEEN_EVENTS = 4_096
 MOST_SKILLS = 0xFFFF
 _SEEN_BYTES = SEEN_EVENTS * FINGERPRINT_BYTES
 _LONG_WINDOW_BYTES = 512 * FINGERPRINT_BYTES  # From here on, comparing arrays is faster than searching bytes.
 _EVENT = struct.Struct("<iifIHH")
 _EVENT_SKILL = struct.Struct("<ii")
-
-
-class StoredFold(NamedTuple):
-    """Everything stored about a learner that later folds read; never changed in place.
-
-    Attributes:
-        offset: of the last record that changed the learner; -1: none yet.
-        state: the learner's state; None for a learner without events.
-        journal: the recent events.
-        checkpoint: the encoded state that the journal starts from; empty: the state of a learner without events.
-        seen: fingerprints of the last SEEN_EVENTS events applied, oldest first.
-    """
-
-    offset: int
-    state: PackedState | None
-    journal: Journal
-    checkpoint: bytes
-    seen: bytes
-
-
-NEW_LEARNER = StoredFold(-1, None, EMPTY_JOURNAL, b"", b"")
 
 
 class LearnerEvents(NamedTuple):

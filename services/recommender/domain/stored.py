@@ -1,0 +1,32 @@
+"""Everything kept about a learner, in the pieces that a fold reads and returns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from services.recommender.domain.journal import EMPTY_JOURNAL, Journal
+from services.recommender.domain.learner import PackedState
+
+FINGERPRINT_BYTES = 8
+SEEN_EVENTS = 4_096
+
+
+class StoredFold(NamedTuple):
+    """Everything stored about a learner that later folds read; never changed in place.
+
+    Attributes:
+        offset: of the last record that changed the learner; -1: none yet.
+        state: the learner's state; None for a learner without events.
+        journal: the recent events.
+        checkpoint: the encoded state that the journal starts from; empty: the state of a learner without events.
+        seen: fingerprints of the last SEEN_EVENTS events applied, oldest first.
+    """
+
+    offset: int
+    state: PackedState | None
+    journal: Journal
+    checkpoint: bytes
+    seen: bytes
+
+
+NEW_LEARNER = StoredFold(-1, None, EMPTY_JOURNAL, b"", b"")

@@ -1,0 +1,156 @@
+"""From records of the log to what the domain reads: decoding and checking, nothing else."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from functools import lru_cache
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+
+from cairn.v1 import events_pb2
+from services.common.envelope import JSON, PROTOBUF, KeyInvalidError, content_type_of, partition_of, split_key
+from services.common.identity import LEARNER_PATTERN, TENANT_PATTERN, event_fingerprint
+from services.recommender.domain.events import AssessmentEvent, Grain
+
+MOST_SKILLS = 16
+LONGEST_ID = 256
+
+_LATEST_S = 2**32 - 1
+_FLOAT32 = struct.Struct("<f")
+_GRAINS = {events_pb2.GRAIN_ITEM: Grain.ITEM, events_pb2.GRAIN_ACTIVITY: Grain.ACTIVITY}
+
+
+class RecordInvalidError(ValueError):
+    """A record of the log cannot be applied; the message says what is wrong with which field.
+
+    Attributes:
+        code: the same in one word, for counting: key, partition, content-type, value, identity, field or body.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def decode_event(
+    key: bytes | None,
+    value: bytes | None,
+    headers: Iterable[tuple[str, bytes]],
+    partition: int,
+    partitions: int,
+) -> tuple[str, AssessmentEvent]:
+    """The tenant and the event of one record.
+
+    Args:
+        key: the record's key.
+        value: its value.
+        headers: its headers.
+        partition: where it stands.
+        partitions: how many the topic has; the key decides which one is right.
+
+    Raises:
+        RecordInvalidError: when it is on the wrong partition, cannot be decoded, or says what cannot be.
+    """
+    tenant, learner = _addressee(key, partition, partitions)
+    message = _parse(value, headers)
+    if message.tenant != tenant or message.learner != learner:
+        raise RecordInvalidError("identity", "tenant and learner of the body are not those of the key")
+    event_id, source = message.event_id, message.source
+    if not event_id or not source:
+        missing = "source" if event_id else "event_id"
+        raise RecordInvalidError("field", f"{missing} is empty, so that a copy could not be told from another event")
+    if not message.HasField("assessment"):
+        raise RecordInvalidError("body", "no body that this program knows is set; a newer release may know it")
+    body = message.assessment
+    response = body.response
+    # Also false for NaN.
+    if not 0.0 <= response <= 1.0:
+        raise RecordInvalidError("field", f"assessment.response is {response}, not in [0, 1]")
+    grain = _GRAINS.get(body.grain)
+    if grain is None:
+        raise RecordInvalidError(
+            "field", f"assessment.grain is {body.grain}, which is neither item (1) nor activity (2)"
+        )
+    item, activity = body.item, body.activity
+    if not (activity if grain else item):
+        raise RecordInvalidError("field", f"assessment.{'activity' if grain else 'item'} is empty though it was scored")
+    event = AssessmentEvent(
+        event_fingerprint(source, event_id),
+        response if response in {0.0, 1.0} else _as_float32(response),
+        _seconds(message),
+        item,
+        activity,
+        _skills(body.skills),
+        grain,
+        body.resource,
+    )
+    _check_id("assessment.item", item)
+    _check_id("assessment.activity", activity)
+    _check_id("assessment.resource", event.resource)
+    return tenant, event
+
+
+@lru_cache(maxsize=200_000)
+def _addressee(key: bytes | None, partition: int, partitions: int) -> tuple[str, str]:
+    try:
+        tenant, learner = split_key(key)
+    except KeyInvalidError as error:
+        raise RecordInvalidError("key", str(error)) from error
+    if not TENANT_PATTERN.fullmatch(tenant) or not LEARNER_PATTERN.fullmatch(learner):
+        raise RecordInvalidError(
+            "key", f"the key is not tenant/learner with {TENANT_PATTERN.pattern} and {LEARNER_PATTERN.pattern}"
+        )
+    right = partition_of(key or b"", partitions)
+    if right != partition:
+        raise RecordInvalidError("partition", f"its key belongs on partition {right}, it stands on {partition}")
+    return tenant, learner
+
+
+def _parse(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> events_pb2.LearnerEvent:
+    if not value:
+        raise RecordInvalidError("value", "the value is empty")
+    content_type = content_type_of(headers)
+    try:
+        if content_type == PROTOBUF:
+            return events_pb2.LearnerEvent.FromString(value)
+        if content_type == JSON:
+            return json_format.Parse(value, events_pb2.LearnerEvent())
+    except (DecodeError, json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordInvalidError("value", f"the value is not a LearnerEvent in {content_type}: {error}") from error
+    raise RecordInvalidError("content-type", f"content-type is {content_type[:80]!r}, not {PROTOBUF} or {JSON}")
+
+
+def _seconds(message: events_pb2.LearnerEvent) -> int:
+    if not message.HasField("occurred_at"):
+        return 0
+    seconds = int(message.occurred_at.seconds)
+    if not 0 <= seconds <= _LATEST_S:
+        raise RecordInvalidError("field", f"occurred_at is {seconds} s from 1970, not between 1970 and 2106")
+    return seconds
+
+
+def _skills(given: Iterable[str]) -> tuple[str, ...]:
+    skills = tuple(given)
+    if len(skills) > 1:
+        skills = tuple(dict.fromkeys(skills))
+        if len(skills) > MOST_SKILLS:
+            raise RecordInvalidError("field", f"assessment.skills has {len(skills)} skills, more than {MOST_SKILLS}")
+    for skill in skills:
+        if not skill:
+            raise RecordInvalidError("field", "assessment.skills holds an empty skill")
+        _check_id("assessment.skills", skill)
+    return skills
+
+
+def _check_id(field: str, identifier: str) -> None:
+    if len(identifier) > LONGEST_ID:
+        raise RecordInvalidError("field", f"{field} has {len(identifier)} characters, more than {LONGEST_ID}")
+    if "\0" in identifier:
+        raise RecordInvalidError("field", f"{field} holds a NUL character")
+
+
+def _as_float32(value: float) -> float:
+    """The value in the precision that a journal keeps."""
+    return float(_FLOAT32.unpack(_FLOAT32.pack(value))[0])
