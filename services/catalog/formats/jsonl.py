@@ -220,7 +220,8 @@ def _line_problems(
         value = _shown(entry["input"])
         match entry["type"]:
             case "json_invalid":
-                reason = f"{value} is not a JSON object: {entry['msg']}"
+                error_at = entry["msg"].removeprefix("Invalid JSON: ").replace("at line 1 column", "at column")
+                reason = f"{value} is not a JSON object: {error_at}"
             case "extra_forbidden":
                 model = line_model if len(entry["loc"]) == 1 else _SkillTagLine
                 reason = f"is not a known column; known are {', '.join(model.model_fields)}"

@@ -1,0 +1,80 @@
+"""The in-memory catalog log and view, and the import use case where the log fails."""
+
+import asyncio
+
+import pytest
+
+from services.catalog.adapters.memory import MemoryCatalogLog
+from services.catalog.application.import_catalog import CatalogLogRecreatedError, ImportCatalog
+from services.catalog.application.ports import CatalogUnavailableError
+from services.catalog.domain.model import Skill
+from tests.suites.catalog_log import BARE_RESOURCE, CatalogLogSuite
+from tests.suites.catalog_log import tenant as tenant  # noqa: PLC0414 - a fixture of the suite, used by name.
+
+
+@pytest.fixture
+def log():
+    return MemoryCatalogLog()
+
+
+@pytest.fixture
+def new_view(log):
+    return log.view
+
+
+class TestMemoryCatalogLog(CatalogLogSuite):
+    pass
+
+
+async def test_skills_are_written_after_what_they_require(log, new_view):
+    skills = [Skill(id="c", prerequisites=("b",)), Skill(id="a"), Skill(id="b", prerequisites=("a",))]
+    await ImportCatalog(log, await new_view()).run("riverbend", skills, [])
+    assert [skill.id for _, skill in log.skills] == ["a", "b", "c"]
+
+
+async def test_an_unreachable_log_refuses_the_import_and_a_repeat_succeeds(log, new_view):
+    view = await new_view()
+    importing = ImportCatalog(log, view)
+    log.reachable = False
+    with pytest.raises(CatalogUnavailableError):
+        await importing.run("riverbend", [Skill(id="a")], [])
+    assert len(view.contents("riverbend").skills) == 0
+    log.reachable = True
+    assert (await importing.run("riverbend", [Skill(id="a")], [])).skills_written == 1
+
+
+async def test_a_log_that_ends_before_the_view_is_not_written_to(log, new_view):
+    importing = ImportCatalog(log, await new_view())
+    await importing.run("riverbend", [Skill(id="a")], [BARE_RESOURCE])
+    log.skills.clear()
+    with pytest.raises(CatalogLogRecreatedError, match="restart the catalog service"):
+        await importing.run("riverbend", [Skill(id="b")], [])
+    assert log.skills == []
+
+
+class SlowLog(MemoryCatalogLog):
+    def __init__(self):
+        super().__init__()
+        self.started, self.may_finish = asyncio.Event(), asyncio.Event()
+
+    async def append(self, tenant, skills, resources):
+        self.started.set()
+        await self.may_finish.wait()
+        return await super().append(tenant, skills, resources)
+
+
+async def test_the_next_import_waits_for_the_append_of_a_caller_that_hung_up():
+    log = SlowLog()
+    importing = ImportCatalog(log, await log.view())
+    hung_up = asyncio.create_task(importing.run("riverbend", [Skill(id="a")], []))
+    await log.started.wait()
+    hung_up.cancel()
+    following = asyncio.create_task(importing.run("riverbend", [Skill(id="b", prerequisites=("a",))], []))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not following.done()
+    log.may_finish.set()
+    # `a` is known only if the append that nobody waited for was awaited first.
+    assert (await following).skills_written == 1
+    with pytest.raises(asyncio.CancelledError):
+        await hung_up

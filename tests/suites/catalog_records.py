@@ -1,0 +1,28 @@
+"""Any skills and resources, for property tests."""
+
+from hypothesis import strategies as st
+
+from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag
+
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+parts = st.floats(0, 1)
+tags = st.lists(st.builds(SkillTag, texts, parts), max_size=3).map(tuple)
+lists = st.lists(texts, max_size=3).map(tuple)
+skills = st.builds(Skill, texts, texts, texts, texts, lists, lists, st.none() | parts)
+resources = st.builds(
+    Resource,
+    id=texts,
+    title=texts,
+    kind=st.sampled_from(ResourceKind),
+    description=texts,
+    provider=texts,
+    url=texts,
+    teaches=tags,
+    assesses=tags,
+    grades=lists,
+    language=texts,
+    minutes=st.none() | st.integers(0, 2**32 - 1),
+    license=texts,
+    difficulty=st.none() | parts,
+    status=st.sampled_from(ResourceStatus),
+)
