@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import re
 import uuid
+from functools import lru_cache
 
 TENANT_PATTERN = re.compile(r"[a-z0-9-]{1,63}")
 LEARNER_PATTERN = re.compile(r"[A-Z2-7]{26}")
@@ -14,6 +15,7 @@ LEARNER_PATTERN = re.compile(r"[A-Z2-7]{26}")
 _EVENT_ID_NAMESPACE = uuid.UUID("6f1f8f0e-6a0b-5d0f-9a53-3c5b1f0c41aa")
 
 
+@lru_cache(maxsize=65_536)
 def pseudonym(tenant_secret: bytes, learner_id: str) -> str:
     """The key that stands for a platform's learner in the log and in derived state.
 
@@ -25,7 +27,8 @@ def pseudonym(tenant_secret: bytes, learner_id: str) -> str:
         26 base32 characters (130 bits) of HMAC-SHA256.
     """
     digest = hmac.digest(tenant_secret, learner_id.encode(), "sha256")
-    return base64.b32encode(digest)[:26].decode()
+    # The bytes that make the first 26 characters; encoding is the slowest part.
+    return base64.b32encode(digest[:17])[:26].decode()
 
 
 def natural_event_id(parts: tuple[str, ...]) -> str:

@@ -315,6 +315,8 @@ def _new_producer(connection: KafkaConnection, options: KafkaLogOptions) -> Kafk
         max_block_ms=timeout_ms,
         bootstrap_timeout_ms=min(timeout_ms, 2_000),
         metrics_enabled=False,
+        # Records of one batch say much the same, and what is left of them is little to checksum and to keep.
+        compression_type="gzip",
     )
 
 

@@ -75,8 +75,6 @@ async def load(
     Raises:
         PublisherUnavailableError: when the service stays away; `progress` counts what was acknowledged by then.
     """
-    progress = LoadProgress()
-
     progress = LoadProgress() if progress is None else progress
     lanes = [_Stream() for _ in range(streams)]
     reading = _read(rows, lanes, batch_events, progress, reject)
