@@ -1,0 +1,120 @@
+"""`python -m deploy.local`: the whole system on this machine, for a demonstration or to work with."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.local import supervisor, terminal
+from deploy.local.demo import DemoOptions, run_demo
+from deploy.local.processes import StackError
+from deploy.local.stack import StackOptions, StopRequestedError, stop_on_signals
+
+_DEMO_DIRECTORY = Path(".local/demo")
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+Kafka = Annotated[str, typer.Option(envvar="CAIRN_KAFKA", help="Use this Kafka, host:port, not the embedded broker.")]
+FetchWait = Annotated[
+    int, typer.Option(envvar="CAIRN_KAFKA_FETCH_WAIT_MS", help="How long that Kafka may hold an empty fetch.")
+]
+Redis = Annotated[str, typer.Option(envvar="CAIRN_REDIS", help="Use this Redis, a URL, not the embedded one.")]
+Tenant = Annotated[str, typer.Option(help="The tenant to make an API key for.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Loopback port; 0: a free one.")]
+
+
+@app.callback()
+def _describe() -> None:
+    """Run Cairn on this machine: broker, Redis and every service, on loopback."""
+    # Clients of Kafka narrate lost connections; what matters is said by the commands themselves.
+    logging.basicConfig(handlers=[logging.NullHandler()])
+
+
+@app.command(epilog="Example: python -m deploy.local demo --dataset ../shared/data/assistments2009 --json figures.json")
+def demo(
+    *,
+    dataset: Annotated[
+        Path | None, typer.Option(help="Folder with interactions.csv.gz: a real log instead of a simulated district.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the summary to this file.")] = None,
+    kafka: Kafka = "",
+    kafka_fetch_wait_ms: FetchWait = 500,
+    redis: Redis = "",
+) -> None:
+    """Take a district's events through the whole system and bring recommendations back.
+
+    Starts everything, loads, trains, replays, plays one learner's next assessment live, and stops everything.
+    """
+    stack = StackOptions(_DEMO_DIRECTORY, kafka=kafka, kafka_fetch_wait_ms=kafka_fetch_wait_ms, redis=redis)
+    with _ending_in_a_sentence():
+        run_demo(DemoOptions(stack, dataset, json), terminal.console())
+
+
+@app.command(epilog="Example: python -m deploy.local up --ingest-port 50051 --server-port 50053")
+def up(
+    *,
+    tenant: Tenant = "riverbend",
+    kafka: Kafka = "",
+    kafka_fetch_wait_ms: FetchWait = 500,
+    redis: Redis = "",
+    broker_port: Port = 0,
+    redis_port: Port = 0,
+    catalog_port: Port = 0,
+    ingest_port: Port = 0,
+    worker_port: Port = 0,
+    server_port: Port = 0,
+) -> None:
+    """Start everything and leave it running; `down` stops it.
+
+    Addresses and an API key are left in `.local/env` (readable by you only).
+    """
+    ports = {
+        "broker": broker_port,
+        "redis": redis_port,
+        "catalog": catalog_port,
+        "ingest": ingest_port,
+        "worker": worker_port,
+        "server": server_port,
+    }
+    options = StackOptions(supervisor.DIRECTORY, tenant, kafka, kafka_fetch_wait_ms, redis, ports)
+    console = terminal.console()
+    with _ending_in_a_sentence():
+        supervisor.up(options, terminal.component_reporter(console))
+        terminal.print_how_to_use(console, supervisor.environment_file(options.directory))
+
+
+@app.command(epilog="Example: python -m deploy.local down")
+def down() -> None:
+    """Stop what `up` started."""
+    stopped = supervisor.down(supervisor.DIRECTORY)
+    typer.echo(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
+
+
+@app.command(hidden=True)
+def supervise(options: str) -> None:
+    """Run a stack in the background: what `up` starts, with its options as JSON."""
+    with _ending_in_a_sentence():
+        supervisor.supervise(supervisor.OPTIONS.validate_json(options))
+
+
+@contextlib.contextmanager
+def _ending_in_a_sentence() -> Iterator[None]:
+    """Turn what a person can do something about into a sentence on standard error and an exit code."""
+    stop_on_signals()
+    try:
+        yield
+    except StackError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_code) from error
+    except StopRequestedError as stopped:
+        typer.echo("Everything is stopped.", err=True)
+        raise typer.Exit(128 + stopped.number) from stopped
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,377 @@
+"""The whole system on this machine: broker, Redis and the services, on loopback, started and stopped together."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Any, NoReturn, Self
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from deploy.local.broker import Broker
+from deploy.local.processes import LOOPBACK, Child, Command, StackError, claim_port, free_port
+from deploy.local.redis import RedisServer
+from services.common.kafka import BrokerUnavailableError, KafkaConnection
+from services.common.tenants import create_api_key
+from services.common.topics import TopicOutcome, ensure_topics, load_declarations
+
+TOPICS = Path(__file__).parents[1] / "topics.yaml"
+
+_SERVICE_DEADLINE_S = 60.0
+_DRAIN_S = 1.0
+_CHECK_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One process of Cairn.
+
+    Attributes:
+        name: what people call it.
+        arguments: the program and its arguments.
+        target: the variable that tells clients its address.
+    """
+
+    name: str
+    arguments: Sequence[str]
+    target: str
+
+
+SERVICES = (
+    Service("catalog", (sys.executable, "-m", "services.catalog"), "CAIRN_TARGET_CATALOG"),
+    Service("ingest", (sys.executable, "-m", "services.ingest"), "CAIRN_TARGET_INGEST"),
+    Service("worker", (sys.executable, "-m", "services.recommender", "worker"), "CAIRN_TARGET_WORKER"),
+    Service("server", (sys.executable, "-m", "services.recommender", "server"), "CAIRN_TARGET_RECOMMENDER"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    """What to start, and where.
+
+    Attributes:
+        directory: logs, address files, tenants and bundles go here.
+        tenant: the tenant that gets an API key.
+        kafka: bootstrap servers of a Kafka that runs already; empty: start the embedded broker.
+        kafka_fetch_wait_ms: how long that Kafka may hold an empty fetch.
+        redis: URL of a Redis that runs already; empty: start the embedded one.
+        ports: the loopback port of a component by its name; one not listed, or 0, gets a free one.
+        services: the processes of Cairn, in the order they start.
+    """
+
+    directory: Path
+    tenant: str = "riverbend"
+    kafka: str = ""
+    kafka_fetch_wait_ms: int = 500
+    redis: str = ""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    services: Sequence[Service] = SERVICES
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One component that is ready.
+
+    Attributes:
+        name: what people call it.
+        address: `host:port` or URL.
+        pid: its process; 0: one that the stack did not start.
+        log: its log; None: one that the stack did not start.
+        ready_after_s: how long it took to be ready.
+    """
+
+    name: str
+    address: str
+    pid: int
+    log: Path | None
+    ready_after_s: float
+
+
+Report = Callable[[Component], None]
+
+
+class StopRequestedError(BaseException):
+    """A signal asks this process to end. Not an Exception, so that nothing on the way handles it."""
+
+    def __init__(self, number: int) -> None:
+        """Args: `number`, the signal's."""
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+
+def stop_on_signals() -> None:
+    """Make SIGINT, SIGTERM and SIGHUP raise StopRequestedError on the main thread, so that a stack is left in order."""
+
+    def raise_it(number: int, _: FrameType | None) -> None:
+        raise StopRequestedError(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, raise_it)
+
+
+class Stack:
+    """A context manager: on entry everything is started and ready, on exit everything is stopped.
+
+    Everything is also stopped when entering fails half-way. Enter it on the main thread.
+    """
+
+    def __init__(self, options: StackOptions, report: Report) -> None:
+        """Args: `options`, and `report`, called with each component once it is ready."""
+        self._options = options
+        self._report = report
+        self._children: list[Child] = []
+        self._addresses: dict[str, str] = {}
+        self._lock: IO[bytes] | None = None
+        self._kafka = KafkaConnection(options.kafka, options.kafka_fetch_wait_ms)
+        self._redis = options.redis
+        self._api_key = ""
+
+    @property
+    def kafka(self) -> KafkaConnection:
+        """The broker in use."""
+        return self._kafka
+
+    @property
+    def redis(self) -> str:
+        """URL of the Redis in use."""
+        return self._redis
+
+    @property
+    def tenant(self) -> str:
+        """The tenant that has an API key."""
+        return self._options.tenant
+
+    @property
+    def api_key(self) -> str:
+        """The tenant's API key."""
+        return self._api_key
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+        return self._options.directory
+
+    def address(self, service: str) -> str:
+        """`host:port` of a service by its name."""
+        return self._addresses[service]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client of the stack needs in its environment, the API key included."""
+        directory = self._options.directory.resolve()
+        targets = {service.target: self._addresses.get(service.name, "") for service in self._options.services}
+        return {
+            "CAIRN_KAFKA": self._kafka.bootstrap_servers,
+            "CAIRN_KAFKA_FETCH_WAIT_MS": str(self._kafka.fetch_wait_ms),
+            "CAIRN_REDIS": self._redis,
+            "CAIRN_TENANTS": str(directory / "tenants.yaml"),
+            "CAIRN_BUNDLES": str(directory / "bundles"),
+            "CAIRN_TENANT": self._options.tenant,
+            "CAIRN_API_KEY": self._api_key,
+        } | {target: address for target, address in targets.items() if address}
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def check_running(self) -> None:
+        """Raise ComponentFailedError when a component has ended."""
+        for child in self._children:
+            child.check_running()
+
+    def wait_until_one_ends(self) -> NoReturn:
+        """Never return: raise ComponentFailedError once a component has ended."""
+        while True:
+            self.check_running()
+            time.sleep(_CHECK_EVERY_S)
+
+    def stop(self) -> None:
+        """Stop every component, those started last first. A Ctrl-C meanwhile does not interrupt it."""
+        with _uninterrupted():
+            services = [child for child in reversed(self._children) if child.name not in {"broker", "redis"}]
+            for child in services:
+                child.signal_stop()
+            for child in (*services, *reversed(self._children)):
+                child.stop()
+            self._children.clear()
+            if self._lock is not None:
+                self._lock.close()
+
+    def _start(self) -> None:
+        self._options.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self._options.directory)
+        self._remove_leftovers()
+        ports = self._claim_ports()
+        self._start_broker(ports["broker"])
+        self._start_redis(ports["redis"])
+        self._create_topics()
+        self._create_key()
+        self._start_services(ports)
+
+    def _remove_leftovers(self) -> None:
+        directory = self._options.directory
+        for log in directory.glob("*.log"):
+            log.unlink()
+        if not self._options.kafka:
+            # The embedded broker starts empty: what was derived from another log must not meet this one.
+            (directory / "tenants.yaml").unlink(missing_ok=True)
+            shutil.rmtree(directory / "bundles", ignore_errors=True)
+
+    def _claim_ports(self) -> dict[str, int]:
+        names = ["broker", "redis", *(service.name for service in self._options.services)]
+        asked = {name: self._options.ports.get(name, 0) for name in names}
+        return {
+            name: claim_port(port, component=name, option=f"--{name}-port") if port else 0
+            for name, port in asked.items()
+        }
+
+    def _start_broker(self, port: int) -> None:
+        begun = time.monotonic()
+        if self._options.kafka:
+            # Whether it answers shows when the topics are created.
+            self._report(Component("broker", self._options.kafka, 0, None, 0.0))
+            return
+        broker = Broker(self._log("broker"), port)
+        broker.start()
+        self._children.append(broker.child)
+        self._kafka = broker.connection
+        self._report(_component(broker.child, broker.connection.bootstrap_servers, begun))
+
+    def _start_redis(self, port: int) -> None:
+        begun = time.monotonic()
+        if self._options.redis:
+            self._report(Component("redis", self._options.redis, 0, None, 0.0))
+            return
+        server = RedisServer(self._log("redis"), port)
+        server.start()
+        self._children.append(server.child)
+        self._redis = server.url
+        self._report(_component(server.child, server.url, begun))
+
+    def _create_topics(self) -> None:
+        begun = time.monotonic()
+        declarations = load_declarations(TOPICS)
+        try:
+            reports = ensure_topics(self._kafka, declarations)
+        except BrokerUnavailableError as error:
+            self.check_running()
+            raise StackError(f"{error}; start it, or unset CAIRN_KAFKA to use the embedded broker") from error
+        for report in reports:
+            if report.outcome is TopicOutcome.DIFFERS:
+                raise StackError(f"the topic {report.topic} {report.detail}")
+        created = sum(report.outcome is TopicOutcome.CREATED for report in reports)
+        what = f"{created} created, {len(reports) - created} as declared"
+        self._report(Component("topics", what, 0, None, time.monotonic() - begun))
+
+    def _create_key(self) -> None:
+        tenants = self._options.directory / "tenants.yaml"
+        self._api_key = create_api_key(tenants, self._options.tenant, "laptop")
+        self._report(Component("tenant", f"{self._options.tenant}, key in {tenants.parent}", 0, None, 0.0))
+
+    def _start_services(self, ports: Mapping[str, int]) -> None:
+        """Start them in order, then wait for them in order: their imports may share the processors."""
+        begun = time.monotonic()
+        started = [(service, self._start_service(service, ports[service.name])) for service in self._options.services]
+        for service, child in started:
+            child.wait_ready(lambda service=service: self._is_serving(service), _SERVICE_DEADLINE_S)  # type: ignore[misc]  # mypy cannot infer a defaulted lambda.
+            self._report(_component(child, self._addresses[service.name], begun))
+
+    def _start_service(self, service: Service, port: int) -> Child:
+        address_file = self._address_file(service)
+        address_file.unlink(missing_ok=True)
+        environment = self.environment | {
+            "CAIRN_LISTEN": f"{LOOPBACK}:{port}",
+            "CAIRN_ADDRESS_FILE": str(address_file.resolve()),
+            "CAIRN_METRICS_PORT": str(free_port()),
+            "CAIRN_REFLECTION": "true",
+            "CAIRN_DRAIN_S": str(_DRAIN_S),
+        }
+        del environment["CAIRN_API_KEY"]
+        child = Child(Command(service.name, service.arguments, self._log(service.name), environment))
+        self._children.append(child)
+        return child
+
+    def _is_serving(self, service: Service) -> bool:
+        # Another component may have been what this one waits for.
+        self.check_running()
+        address_file = self._address_file(service)
+        if not address_file.is_file():
+            return False
+        address = address_file.read_text()
+        if not is_serving(address):
+            return False
+        self._addresses[service.name] = address
+        return True
+
+    def _address_file(self, service: Service) -> Path:
+        return self._options.directory / f"{service.name}.address"
+
+    def _log(self, name: str) -> Path:
+        return self._options.directory / f"{name}.log"
+
+
+def is_serving(address: str, timeout_s: float = 1.0) -> bool:
+    """Whether the process at `host:port` says SERVING through the standard health service."""
+    with grpc.insecure_channel(address) as channel:
+        # Its type stubs lack the methods.
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        try:
+            reply = health.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+        except grpc.RpcError:
+            return False
+        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def for_a_shell(environment: Mapping[str, str]) -> str:
+    """The environment as lines for a shell: `set -a; . FILE; set +a`."""
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in environment.items())
+
+
+def _component(child: Child, address: str, begun: float) -> Component:
+    return Component(child.name, address, child.pid, child.command.log, time.monotonic() - begun)
+
+
+def _locked(directory: Path) -> IO[bytes]:
+    lock = (directory / "lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise StackError(
+            f"another stack runs in {directory}: wait for it to end, or stop it (make down, or Ctrl-C where it runs)"
+        ) from error
+    return lock
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ignore requests to stop until the block is done."""
+
+    def ignore(_: int, __: FrameType | None) -> None:
+        return
+
+    before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,173 @@
+"""`up` and `down`: a stack that stays after the command that started it has ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from pydantic import TypeAdapter
+
+from deploy.local.processes import StackError
+from deploy.local.stack import Component, Report, Stack, StackOptions, for_a_shell
+
+DIRECTORY = Path(".local/up")
+
+_STOP_DEADLINE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """A process as it was started: a later one that got the same id was created at another time."""
+
+    name: str
+    pid: int
+    created_at_s: float
+
+    @classmethod
+    def of(cls, name: str, pid: int) -> ProcessIdentity:
+        """The identity of a running process."""
+        return cls(name, pid, psutil.Process(pid).create_time())
+
+    def find(self) -> psutil.Process | None:
+        """The process, or None when it has ended."""
+        try:
+            process = psutil.Process(self.pid)
+            return process if process.create_time() == self.created_at_s else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+OPTIONS = TypeAdapter(StackOptions)
+COMPONENT = TypeAdapter(Component)
+_PROCESSES = TypeAdapter(list[ProcessIdentity])
+
+
+def supervise(options: StackOptions) -> None:
+    """Run a stack until a signal asks to stop; this is the process that `up` leaves behind.
+
+    Standard output tells the starting command, a line of JSON per component; it is let go once all are ready.
+
+    Raises:
+        StackError: when a component cannot be started, or ends.
+        StopRequestedError: when a signal came; everything is stopped by then.
+    """
+    components: list[Component] = []
+
+    def report(component: Component) -> None:
+        components.append(component)
+        _tell(component)
+
+    state, environment = _state_file(options.directory), environment_file(options.directory)
+    try:
+        with Stack(options, report) as stack:
+            processes = [ProcessIdentity.of("supervisor", os.getpid())]
+            processes += [ProcessIdentity.of(each.name, each.pid) for each in components if each.pid]
+            _write_private(environment, for_a_shell(stack.environment))
+            _write_private(state, _PROCESSES.dump_json(processes).decode())
+            _let_go_of_standard_output()
+            stack.wait_until_one_ends()
+    finally:
+        state.unlink(missing_ok=True)
+        environment.unlink(missing_ok=True)
+
+
+def up(options: StackOptions, report: Report) -> None:
+    """Start a supervisor in the background and return once its stack is ready.
+
+    Args:
+        options: what to start.
+        report: told of each component that gets ready.
+
+    Raises:
+        StackError: when a stack is up already, or this one does not get up; nothing is left running then.
+    """
+    running = _running(options.directory)
+    if running:
+        raise StackError(f"the stack is up already (process {running[0].pid}); stop it with: make down")
+    options.directory.mkdir(parents=True, exist_ok=True)
+    log = options.directory / "supervisor.out"
+    with log.open("wb") as output:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "deploy.local", "supervise", OPTIONS.dump_json(options).decode()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        _follow(supervisor, options, report, log)
+    except BaseException:
+        supervisor.terminate()
+        supervisor.wait()
+        raise
+
+
+def down(directory: Path) -> list[str]:
+    """Stop what `up` left running in `directory`, by process id, and return the names of what was stopped."""
+    found = _running(directory)
+    processes = {identity.name: process for identity in found if (process := identity.find()) is not None}
+    if "supervisor" in processes:
+        # It stops the others in their order.
+        processes["supervisor"].terminate()
+        psutil.wait_procs(processes.values(), timeout=_STOP_DEADLINE_S)
+    for process in processes.values():
+        if process.is_running():
+            process.kill()
+    psutil.wait_procs(processes.values(), timeout=_STOP_DEADLINE_S)
+    _state_file(directory).unlink(missing_ok=True)
+    environment_file(directory).unlink(missing_ok=True)
+    return list(processes)
+
+
+def _follow(supervisor: subprocess.Popen[bytes], options: StackOptions, report: Report, log: Path) -> None:
+    assert supervisor.stdout is not None  # noqa: S101 - it was started with a pipe.
+    with supervisor.stdout as lines:
+        for line in lines:
+            report(COMPONENT.validate_json(line))
+    if not _state_file(options.directory).exists():
+        supervisor.wait()
+        # What it wrote on standard error is the sentence.
+        raise StackError(log.read_text(errors="replace").strip() or "the supervisor ended without a word")
+
+
+def _running(directory: Path) -> list[ProcessIdentity]:
+    try:
+        identities = _PROCESSES.validate_json(_state_file(directory).read_bytes())
+    except FileNotFoundError:
+        return []
+    return [identity for identity in identities if identity.find() is not None]
+
+
+def environment_file(directory: Path) -> Path:
+    """Where `up` leaves the environment of clients: `set -a; . FILE; set +a`."""
+    return directory.parent / "env"
+
+
+def _state_file(directory: Path) -> Path:
+    return directory / "processes.json"
+
+
+def _tell(component: Component) -> None:
+    sys.stdout.write(COMPONENT.dump_json(component).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _let_go_of_standard_output() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file only its owner may read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)

@@ -1,0 +1,275 @@
+"""The laptop stack: everything starts, is ready, and is stopped for certain. The services are stand-ins."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy.local import supervisor
+from deploy.local.broker import Broker
+from deploy.local.processes import ComponentFailedError, PortBusyError, StackError, free_port
+from deploy.local.redis import RedisServer
+from deploy.local.stack import Component, Service, Stack, StackOptions, is_serving
+from services.common.tenants import load_tenants
+
+ROOT = Path(__file__).parents[2]
+STAND_IN = ROOT / "tests" / "stand_in_service.py"
+
+
+def stand_in(name, behaviour="serve"):
+    return Service(name, (sys.executable, str(STAND_IN), behaviour), f"CAIRN_TARGET_{name.upper()}")
+
+
+@pytest.fixture(autouse=True)
+def _modules_are_found(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'protos'}")
+
+
+@pytest.fixture
+def ready():
+    return []
+
+
+@pytest.fixture
+def start(tmp_path, ready):
+    stacks = []
+
+    def begin(*services, **options):
+        chosen = StackOptions(tmp_path / "stack", services=services or (stand_in("ingest"),), **options)
+        stacks.append(Stack(chosen, ready.append))
+        return stacks[-1]
+
+    yield begin
+    for stack in stacks:
+        stack.stop()
+
+
+def pids(components: list[Component]) -> list[int]:
+    return [component.pid for component in components if component.pid]
+
+
+def alive(process_ids):
+    return [
+        pid for pid in process_ids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+def test_every_component_is_reported_once_ready_and_nothing_is_left_at_the_end(start, ready):
+    with start(stand_in("ingest"), stand_in("server")) as stack:
+        assert [component.name for component in ready] == ["broker", "redis", "topics", "tenant", "ingest", "server"]
+        assert is_serving(stack.address("ingest"))
+        assert load_tenants(stack.directory / "tenants.yaml").authenticate(stack.api_key).name == stack.tenant
+        assert len(alive(pids(ready))) == 4
+
+    assert alive(pids(ready)) == []
+
+
+def test_what_clients_need_is_in_the_environment(start):
+    with start() as stack:
+        assert stack.environment["CAIRN_TARGET_INGEST"] == stack.address("ingest")
+        assert stack.environment["CAIRN_API_KEY"] == stack.api_key
+        assert stack.environment["CAIRN_KAFKA_FETCH_WAIT_MS"] == "10"
+
+
+def test_a_service_that_fails_at_the_start_is_named_with_the_end_of_its_log_and_all_is_stopped(start, ready):
+    with pytest.raises(ComponentFailedError) as failed, start(stand_in("ingest"), stand_in("worker", "fail")):
+        pass
+
+    assert "worker ended with exit code 1" in str(failed.value)
+    assert "the tenants file is missing" in str(failed.value)
+    assert alive(pids(ready)) == []
+
+
+def test_a_service_that_does_not_get_ready_is_named_and_all_is_stopped(start, ready, monkeypatch):
+    monkeypatch.setattr("deploy.local.stack._SERVICE_DEADLINE_S", 0.5)
+
+    with (
+        pytest.raises(ComponentFailedError, match=r"ingest was not ready within 0\.5 s"),
+        start(stand_in("ingest", "hang")),
+    ):
+        pass
+
+    assert alive(pids(ready)) == []
+
+
+def test_a_component_that_dies_later_is_named(start, ready):
+    with start() as stack:
+        os.kill(ready[0].pid, signal.SIGKILL)
+
+        with pytest.raises(ComponentFailedError, match="broker was ended by SIGKILL"):
+            stack.wait_until_one_ends()
+
+
+def test_a_failure_inside_stops_everything(start, ready):
+    with pytest.raises(ZeroDivisionError), start():
+        raise ZeroDivisionError
+
+    assert len(pids(ready)) == 3
+    assert alive(pids(ready)) == []
+
+
+def test_a_service_that_ignores_sigterm_is_killed(start, ready):
+    with start(stand_in("ingest", "ignore")):
+        pass
+
+    assert alive(pids(ready)) == []
+
+
+def test_what_a_service_started_goes_with_it(start):
+    with start(stand_in("ingest", "child")) as stack:
+        grandchild = int((stack.directory / "grandchild.pid").read_text())
+        assert alive([grandchild])
+
+    assert alive([grandchild]) == []
+
+
+def test_a_busy_port_that_was_asked_for_is_a_sentence_with_a_remedy(start, ready):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        with pytest.raises(PortBusyError) as refused, start(ports={"ingest": port}):
+            pass
+
+    assert f"port {port}, asked for with --ingest-port for ingest, cannot be used" in str(refused.value)
+    assert f"process {os.getpid()}" in str(refused.value)
+    assert refused.value.exit_code == 2
+    assert ready == []
+
+
+def test_a_port_that_was_asked_for_is_used(start):
+    port = free_port()
+
+    with start(ports={"ingest": port}) as stack:
+        assert stack.address("ingest") == f"127.0.0.1:{port}"
+
+
+def test_a_kafka_and_a_redis_that_run_already_are_used_and_left_running(
+    start, ready, fresh_kafka_broker: Broker, fresh_redis_server: RedisServer
+):
+    kafka = fresh_kafka_broker.connection
+
+    with start(kafka=kafka.bootstrap_servers, kafka_fetch_wait_ms=10, redis=fresh_redis_server.url) as stack:
+        assert stack.kafka == kafka
+        assert stack.redis == fresh_redis_server.url
+        assert len(pids(ready)) == 1
+
+    assert fresh_kafka_broker.child.running
+    assert fresh_redis_server.child.running
+
+
+def test_a_kafka_that_is_not_there_is_a_sentence_with_a_remedy(start, monkeypatch):
+    monkeypatch.setattr("services.common.topics.BOOTSTRAP_TIMEOUT_MS", 300)
+
+    with pytest.raises(StackError, match="unset CAIRN_KAFKA"), start(kafka=f"127.0.0.1:{free_port()}"):
+        pass
+
+
+def test_a_machine_without_redis_is_told_what_to_do(start, ready, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+
+    with pytest.raises(StackError, match=r"no Redis 6\.2 or later .* CAIRN_REDIS"), start():
+        pass
+
+    assert alive(pids(ready)) == []
+
+
+def test_two_stacks_do_not_share_a_directory(start):
+    with start(), pytest.raises(StackError, match="another stack runs in"), start():
+        pass
+
+
+def test_a_new_broker_never_meets_the_bundles_and_tenants_of_an_old_one(start, tmp_path):
+    with start() as stack:
+        first = stack.api_key
+        (stack.directory / "bundles").mkdir()
+
+    with start() as stack:
+        assert not (stack.directory / "bundles").exists()
+        assert load_tenants(stack.directory / "tenants.yaml").authenticate(first) is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_everything(tmp_path, number):
+    process, components = _supervised(tmp_path)
+    assert len(alive(pids(components))) == 3
+
+    process.send_signal(number)
+
+    assert process.wait(10) == 128 + number
+    assert alive(pids(components)) == []
+    assert not (tmp_path / "env").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_nothing_is_left_when_the_parent_is_killed(tmp_path):
+    process, components = _supervised(tmp_path)
+    children = [psutil.Process(pid) for pid in pids(components)]
+
+    process.kill()
+    process.wait(10)
+
+    psutil.wait_procs(children, timeout=10)
+    assert alive(pids(components)) == []
+
+
+def test_the_supervisor_names_the_component_that_ended_and_stops_the_others(tmp_path):
+    process, components = _supervised(tmp_path)
+
+    os.kill(components[1].pid, signal.SIGKILL)
+
+    assert process.wait(10) == 1
+    assert "redis was ended by SIGKILL" in process.stderr.read()
+    assert alive(pids(components)) == []
+
+
+def test_up_leaves_a_stack_that_down_stops(tmp_path, ready):
+    options = StackOptions(tmp_path / "up", services=(stand_in("ingest"),))
+
+    supervisor.up(options, ready.append)
+
+    environment = tmp_path / "env"
+    assert stat.S_IMODE(environment.stat().st_mode) == 0o600
+    script = f"set -a; . {environment}; set +a; printenv CAIRN_TARGET_INGEST"
+    shown = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True).stdout.strip()
+    assert is_serving(shown)
+    with pytest.raises(StackError, match="up already"):
+        supervisor.up(options, ready.append)
+
+    assert set(supervisor.down(options.directory)) == {"supervisor", "broker", "redis", "ingest"}
+    assert alive(pids(ready)) == []
+    assert not environment.exists()
+    assert supervisor.down(options.directory) == []
+
+
+def test_up_that_fails_says_why_and_leaves_nothing(tmp_path, ready):
+    options = StackOptions(tmp_path / "up", services=(stand_in("ingest", "fail"),))
+
+    with pytest.raises(StackError, match="ingest ended with exit code 1"):
+        supervisor.up(options, ready.append)
+
+    assert alive(pids(ready)) == []
+    assert supervisor.down(options.directory) == []
+
+
+def _supervised(tmp_path):
+    options = StackOptions(tmp_path / "up", services=(stand_in("ingest"),))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deploy.local", "supervise", supervisor.OPTIONS.dump_json(options).decode()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # Standard output ends once everything is ready.
+    components = [supervisor.COMPONENT.validate_json(line) for line in process.stdout]
+    return process, components

@@ -1,0 +1,37 @@
+"""A process that behaves as a service does towards the stack, for tests of the stack.
+
+Arguments: `serve`, gets ready; `fail`, says why and ends; `hang`, never gets ready; `ignore`, gets ready and does not
+stop on SIGTERM; `child`, gets ready and has started a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from services.common.grpc_server import GrpcServer, ServerOptions, announce, run_until_stopped
+
+
+async def serve(behaviour: str) -> None:
+    server = GrpcServer(ServerOptions(os.environ["CAIRN_LISTEN"], drain_s=0), tenants=None)
+    address = await server.start()
+    if behaviour != "hang":
+        await server.set_serving(serving=True)
+    announce("stand-in", address, Path(os.environ["CAIRN_ADDRESS_FILE"]))
+    if behaviour == "ignore":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        await asyncio.Event().wait()
+    if behaviour == "child":
+        sleeper = await asyncio.create_subprocess_exec("sleep", "600")
+        Path(os.environ["CAIRN_ADDRESS_FILE"]).with_name("grandchild.pid").write_text(str(sleeper.pid))
+    await run_until_stopped([asyncio.Event().wait()])
+    await server.stop()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "fail":
+        sys.exit("the tenants file is missing; create one with: cairn keys create")
+    asyncio.run(serve(sys.argv[1]))
