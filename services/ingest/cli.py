@@ -51,7 +51,7 @@ def load_file(
         ),
     ],
     target: Annotated[
-        str, typer.Option(envvar="CAIRN_INGEST", help="host:port of the ingest service.")
+        str, typer.Option(envvar="CAIRN_TARGET_INGEST", help="host:port of the ingest service.")
     ] = "127.0.0.1:50051",
     api_key_file: Annotated[
         Path | None, typer.Option(help="File with the tenant's API key; without it, the variable CAIRN_API_KEY.")
