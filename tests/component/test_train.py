@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -20,12 +21,15 @@ from services.recommender.application.train import (
     LoggedEvent,
     LogSpan,
     NothingToTrainOnError,
+    TenantWithoutEventsError,
     TooFewPositivesError,
     Trainer,
     collect,
 )
 from services.recommender.domain.events import AssessmentEvent, Grain
-from services.recommender.domain.fold import NEW_LEARNER, LearnerEvents, LearnerFold
+from services.recommender.domain.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner import decode_state, encode_state
+from services.recommender.domain.stored import NEW_LEARNER
 from services.recommender.domain.tracing import TenantParameters, TracingParameters
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -167,7 +171,7 @@ def test_what_is_evidence_is_what_folding_takes_as_evidence(seed, count):
         )
         for _ in range(count)
     ]
-    table = _run(collect(MemoryLog(entries)))[1]["t"].evidence
+    table = asyncio.run(collect(MemoryLog(entries)))[1]["t"].evidence
     for number, learner in enumerate(table.learners):
         own = [(offset, entry.event) for offset, entry in enumerate(entries) if entry.learner == learner]
         folded = LearnerFold(TracingParameters()).fold([LearnerEvents("t", NEW_LEARNER, own)])[0]
@@ -184,7 +188,7 @@ async def test_naming_a_tenant_fits_it_and_carries_the_others_over():
 
 
 async def test_a_tenant_without_events_is_told_with_those_that_have_some():
-    with pytest.raises(NothingToTrainOnError, match="no event of the tenant t9; it has events of t1"):
+    with pytest.raises(TenantWithoutEventsError, match="no event of the tenant t9; it has events of t1"):
         await trainer([LoggedEvent("t1", "l", event(1))]).train(tenants=["t9"])
 
 
@@ -201,13 +205,5 @@ async def test_progress_tells_each_stage():
     assert stages == [(READING, 0, 1), (READING, 1, 1), ("t: learner model", 1, 1)]
 
 
-def _run(coroutine):
-    import asyncio
-
-    return asyncio.run(coroutine)
-
-
 def _responses_in(folded):
-    from services.recommender.domain.learner import LEARNER_RECORD
-
-    return np.frombuffer(folded.stored.state.learner, LEARNER_RECORD)[0]["responses"]
+    return decode_state(encode_state(folded.stored.state)).responses

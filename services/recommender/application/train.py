@@ -34,7 +34,11 @@ Advance = Callable[[int, int], None]
 
 
 class NothingToTrainOnError(ValueError):
-    """The log holds nothing to fit models on."""
+    """The log holds no events."""
+
+
+class TenantWithoutEventsError(ValueError):
+    """A tenant was named that the log holds no event of."""
 
 
 class TooFewPositivesError(ValueError):
@@ -181,23 +185,24 @@ class Trainer:
             progress: told what is being done.
 
         Raises:
-            NothingToTrainOnError: when the log holds no event, or none of a tenant that was named.
+            NothingToTrainOnError: when the log holds no event.
+            TenantWithoutEventsError: when it holds none of a tenant that was named.
             BundleUnreadableError: when the newest bundle is to be carried over and cannot be read.
             BundleUnwritableError: when the bundle cannot be written.
         """
         window, responses = await collect(self.log, progress)
-        models = self._carried_over(tenants)
-        for tenant in sorted(tenants or responses):
-            if tenant not in responses:
-                raise NothingToTrainOnError(
-                    f"the log holds no event of the tenant {tenant}; "
-                    f"it has events of {', '.join(sorted(responses)) or 'none'}"
-                )
-            models[tenant] = self._fit(tenant, responses[tenant], progress)
-        if not models:
+        if not responses:
             raise NothingToTrainOnError(
                 "the log holds no events yet; load some first, for example with: cairn ingest load"
             )
+        for tenant in tenants:
+            if tenant not in responses:
+                raise TenantWithoutEventsError(
+                    f"the log holds no event of the tenant {tenant}; it has events of {', '.join(sorted(responses))}"
+                )
+        models = self._carried_over(tenants)
+        for tenant in sorted(tenants or responses):
+            models[tenant] = self._fit(tenant, responses[tenant], progress)
         draft = BundleDraft(created_at=self.clock(), window=window, tenants=models, libraries=self.libraries)
         return Trained(self.bundles.write(draft), draft)
 

@@ -1,0 +1,52 @@
+"""Wires the recommender's processes and commands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+
+from services.recommender.adapters.bundle_store import FsspecBundleStore
+from services.recommender.adapters.kafka_training_log import KafkaTrainingLog
+from services.recommender.application.train import Trainer
+from services.recommender.models import als
+from services.recommender.settings import BundleSettings
+
+# What decides the last bits of what is fitted.
+_LIBRARIES = ("implicit", "numba", "numpy", "scipy")
+_TRAINING_SEED = 20_090_910
+
+
+def bundle_store(url: str) -> FsspecBundleStore:
+    """The store of bundles at a URL, with every kind of model this program knows.
+
+    Raises:
+        BundlesUrlInvalidError: when fsspec does not know the URL.
+    """
+    return FsspecBundleStore(url, {als.KIND: als.AlsModel.from_arrays})
+
+
+def trainer(*, bundles: str | None = None, factors: int | None = None) -> Trainer:
+    """What `cairn train` runs.
+
+    Args:
+        bundles: where bundles are kept, instead of the setting.
+        factors: factors per resource, instead of the default.
+
+    Raises:
+        BundlesUrlInvalidError: when fsspec does not know the URL.
+    """
+    # The libraries that fit take a second to load, which no server should wait for.
+    from services.recommender.models.als_fit import AlsSettings, fit_als  # noqa: PLC0415
+    from services.recommender.models.difficulty_fit import fit_tracing  # noqa: PLC0415
+
+    settings = BundleSettings()
+    als_settings = AlsSettings() if factors is None else AlsSettings(factors=factors)
+    return Trainer(
+        log=KafkaTrainingLog(settings.connection),
+        fit_tracing=partial(fit_tracing, seed=_TRAINING_SEED),
+        fit_collaborative=partial(fit_als, settings=als_settings, seed=_TRAINING_SEED),
+        bundles=bundle_store(bundles or settings.bundles),
+        clock=lambda: datetime.now(UTC),
+        libraries={name: version(name) for name in _LIBRARIES},
+    )

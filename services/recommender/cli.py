@@ -1,0 +1,166 @@
+"""The recommender's commands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBars
+from rich.table import Table
+
+from services.common.kafka import BrokerUnavailableError, TopicMissingError
+from services.recommender import bootstrap
+from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
+from services.recommender.application.ports import BundleUnreadableError, BundleUnwritableError, TenantModels
+from services.recommender.application.train import NothingToTrainOnError, Progress, TenantWithoutEventsError, Trained
+
+_FAILED = 1
+_BAD_INPUT = 2
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+
+
+@app.callback()
+def _recommender() -> None:
+    """Models and derived state."""
+
+
+@app.command("train", epilog="Example: cairn train --bundles s3://district/bundles --tenant riverbend")
+def train(
+    *,
+    bundles: Annotated[
+        str | None,
+        typer.Option(help="Where bundles are kept, a path or URL; without it, CAIRN_BUNDLES.", show_default=False),
+    ] = None,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Fit only this tenant, the others' models stay as in the newest bundle. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    factors: Annotated[
+        int | None, typer.Option(min=1, max=512, help="Factors per resource; fewer on little data.", show_default="64")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the summary to this file.", show_default=False)
+    ] = None,
+) -> None:
+    """Fit every tenant's models on the log and write them as a bundle, which servers pick up.
+
+    Reads the whole log of the Kafka in CAIRN_KAFKA. Fits the difficulties of items and skills, the learner model's
+    constants and collaborative filtering. The last line is the bundle's id.
+
+    Ends with 2 when an argument is wrong, with 1 when Kafka or the bundles cannot be reached or the log is empty.
+    """
+    if json_file is not None and not json_file.parent.is_dir():
+        _fail(f"--json {json_file}: the folder {json_file.parent} does not exist; make it first", _BAD_INPUT)
+    started_s = time.monotonic()
+    try:
+        with _progress() as progress:
+            trainer = bootstrap.trainer(bundles=bundles, factors=factors)
+            trained = asyncio.run(trainer.train(tenants=tenant or (), progress=progress))
+    except (BundlesUrlInvalidError, TenantWithoutEventsError) as error:
+        _fail(str(error), _BAD_INPUT)
+    except BrokerUnavailableError as error:
+        _fail(f"{error}. Start it, or name another in CAIRN_KAFKA", _FAILED)
+    except (TopicMissingError, NothingToTrainOnError, BundleUnreadableError, BundleUnwritableError) as error:
+        _fail(str(error), _FAILED)
+    elapsed_s = time.monotonic() - started_s
+    if json_file is not None:
+        json_file.write_bytes(_trained_as_json(trained, elapsed_s))
+    Console(highlight=False).print(_trained_table(trained))
+    typer.echo(_trained_line(trained, elapsed_s))
+    typer.echo(trained.bundle_id)
+
+
+def _trained_table(trained: Trained) -> Table:
+    table = Table(title="Fitted models", title_justify="left")
+    for heading in ("tenant", "learners", "responses", "items", "skills", "AUC", "log-loss"):
+        table.add_column(heading, justify="left" if heading == "tenant" else "right")
+    table.add_column("collaborative", overflow="fold")
+    for tenant, models in sorted(trained.draft.tenants.items()):
+        counts, metrics = models.counts, models.metrics
+        table.add_row(
+            tenant,
+            *(f"{counts[name]:,}" for name in ("learners", "responses", "items", "skills")),
+            f"{metrics['tracing_auc']:.3f}" if "tracing_auc" in metrics else "-",
+            f"{metrics['tracing_log_loss']:.3f}" if "tracing_log_loss" in metrics else "-",
+            _collaborative(models),
+        )
+    return table
+
+
+def _collaborative(models: TenantModels) -> str:
+    carried = f" (from {models.carried_from})" if models.carried_from else ""
+    if models.collaborative is None:
+        return f"none: {models.collaborative_absent}{carried}"
+    factors = models.collaborative.arrays["factors"].shape[1]
+    return f"{models.collaborative.kind}, {factors} factors, {len(models.collaborative.resources):,} resources{carried}"
+
+
+def _trained_line(trained: Trained, elapsed_s: float) -> str:
+    window = trained.draft.window
+    skipped = sum(window.skipped.values())
+    return (
+        f"{window.records:,} records, {window.duplicates:,} of them duplicates, {skipped:,} skipped; {elapsed_s:.1f} s"
+    )
+
+
+def _trained_as_json(trained: Trained, elapsed_s: float) -> bytes:
+    draft = trained.draft
+    summary = {
+        "bundle_id": trained.bundle_id,
+        "created_at": draft.created_at,
+        "elapsed_s": round(elapsed_s, 3),
+        "window": asdict(draft.window),
+        "libraries": dict(draft.libraries),
+        "tenants": {
+            tenant: {
+                "counts": dict(models.counts),
+                "metrics": dict(models.metrics),
+                "hyperparameters": dict(models.hyperparameters),
+                "settings": asdict(models.parameters.settings),
+                "collaborative": models.collaborative.kind if models.collaborative else None,
+                "collaborative_absent": models.collaborative_absent,
+                "carried_from": models.carried_from,
+            }
+            for tenant, models in sorted(draft.tenants.items())
+        },
+    }
+    return orjson.dumps(
+        summary, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Bars at a terminal, else a line on standard error when a stage is done."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda stage, done, total: typer.echo(f"{stage}: {total:,}", err=True) if done == total else None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with ProgressBars(*columns, console=console) as bars:
+        tasks = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(code)
