@@ -37,7 +37,8 @@ class Client:
 
 def chunks(skills=(), resources=()):
     yield catalog_pb2.ImportCatalogRequest(skills=map(wire.skill_to_proto, skills))
-    yield catalog_pb2.ImportCatalogRequest(resources=map(wire.resource_to_proto, resources))
+    for resource in resources:
+        yield catalog_pb2.ImportCatalogRequest(resources=[wire.resource_to_proto(resource)])
 
 
 class Catalog:

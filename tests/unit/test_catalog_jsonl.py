@@ -15,6 +15,7 @@ from services.catalog.formats.jsonl import (
     read_resources,
     read_skills,
 )
+from tests.suites.catalog_records import resources, skills
 
 
 def written(tmp_path, *lines):

@@ -11,7 +11,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Annotated, Generic, TypeVar, cast
 
@@ -148,14 +148,10 @@ def read_resources(path: Path) -> FileContents[Resource]:
 def line_of(record: Skill | Resource) -> bytes:
     """A record as one line, without the line break: what `read_skills` and `read_resources` read back as that record.
 
-    Columns at their defaults are left out.
+    Columns that may be left out and hold their default are left out.
     """
-    default = Skill(id="") if isinstance(record, Skill) else Resource(id="", title="", kind=None)
-    columns = {
-        name: value
-        for name in type(record).__slots__
-        if (value := getattr(record, name)) != getattr(default, name) or name == "id"
-    }
+    defaults = {field.name: field.default for field in fields(record)}
+    columns = {name: getattr(record, name) for name in defaults if getattr(record, name) != defaults[name]}
     return orjson.dumps(columns)
 
 
