@@ -110,36 +110,36 @@ class Resource(_message.Message):
     id: _builtins.str
     """The owner's id of the resource, at most 256 characters, no control characters."""
     title: _builtins.str
-    """What it is called, as learners see it."""
+    """What it is called, as learners see it; required, at most 512 characters."""
     description: _builtins.str
-    """What a learner does or gets, in a sentence or two."""
+    """What a learner does or gets, in a sentence or two; at most 4,096 characters."""
     provider: _builtins.str
-    """Who offers it."""
+    """Who offers it; at most 256 characters."""
     url: _builtins.str
-    """Where it is."""
+    """Where it is: an http or https address of at most 2,048 characters. Empty: nowhere in particular."""
     kind: Global___ResourceKind.ValueType
-    """What kind of thing it is."""
+    """What kind of thing it is; required."""
     language: _builtins.str
     """BCP 47 tag of its language. Empty: not tied to one."""
     minutes: _builtins.int
-    """How long it usually takes, in minutes. Absent: not known."""
+    """How long it usually takes, in minutes, from 1 to 100,000. Absent: not known."""
     license: _builtins.str
-    """SPDX id or a short name of its licence."""
+    """SPDX id or a short name of its licence; at most 256 characters."""
     difficulty: _builtins.float
     """How hard it is, from 0 (easiest) to 1. Absent: not known."""
     status: Global___ResourceStatus.ValueType
     """Whether it may be recommended."""
     @_builtins.property
     def teaches(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkillTag]:
-        """Skills it teaches, with weights."""
+        """Skills it teaches, with weights; at most 64, each once."""
 
     @_builtins.property
     def assesses(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkillTag]:
-        """Skills it assesses, with weights."""
+        """Skills it assesses, with weights; at most 64, each once."""
 
     @_builtins.property
     def grades(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Grades it is meant for, for example `3`, `K`. Empty: any grade."""
+        """Grades it is meant for, each `PK`, `K` or `1` to `12`. Empty: any grade."""
 
     def __init__(
         self,
@@ -185,7 +185,9 @@ class SkillTag(_message.Message):
     skill: _builtins.str
     """The skill's id."""
     weight: _builtins.float
-    """How much of the resource is about it, above 0 and at most 1. On reading, a resource's weights are scaled to sum to 1."""
+    """How much of the resource is about it, above 0 and at most 1. Kept as given; whoever ranks scales a resource's weights to
+    sum to 1.
+    """
     def __init__(
         self,
         *,
@@ -216,20 +218,20 @@ class Skill(_message.Message):
     id: _builtins.str
     """The owner's id of the skill, at most 256 characters, no control characters."""
     framework: _builtins.str
-    """The framework it belongs to, for example `CCSS.Math`."""
+    """The framework it belongs to, for example `CCSS.Math`; at most 256 characters."""
     code: _builtins.str
-    """Its code in the framework, for example `6.RP.A.3`."""
+    """Its code in the framework, for example `6.RP.A.3`; at most 256 characters."""
     statement: _builtins.str
-    """What a learner who has it can do."""
+    """What a learner who has it can do; at most 4,096 characters."""
     importance: _builtins.float
     """How much it matters to the tenant, from 0 to 1. Absent: 1."""
     @_builtins.property
     def prerequisites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids of the skills to have first; no cycles."""
+        """Ids of the skills to have first; at most 64, each once, no cycles."""
 
     @_builtins.property
     def grades(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Grades it is taught in. Empty: any."""
+        """Grades it is taught in, each `PK`, `K` or `1` to `12`. Empty: any."""
 
     def __init__(
         self,
