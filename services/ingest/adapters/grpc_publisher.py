@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common.statuses import retry_after_s_of
@@ -27,7 +27,7 @@ _TRANSIENT = {
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.ABORTED,
 }
-_backoff = wait_exponential_jitter(initial=0.2, max=10.0, jitter=0.2)
+_backoff = wait_exponential(multiplier=0.2, max=10.0) + wait_random(0, 0.2)
 
 
 class GrpcPublisher:

@@ -127,4 +127,6 @@ def _problem(entry: Any) -> FieldReason:
     if len(shown) > _SHOWN_CHARACTERS:
         shown = shown[:_SHOWN_CHARACTERS] + "..."
     message = entry["msg"][0].lower() + entry["msg"][1:]
-    return FieldReason(field, f"is {shown}: {message}" if field else message)
+    if not field:
+        return FieldReason("", f"the line is no event ({message}): send one JSON object a line")
+    return FieldReason(field, f"is {shown}: {message}")

@@ -1,0 +1,47 @@
+"""The real ASSISTments log, where it is at hand: how many responses and learners it has."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from services.ingest.application.ports import Row
+from services.ingest.domain.assessment import Instant
+from services.ingest.domain.validation import problems_of
+from services.ingest.formats import Format, read_events
+from services.ingest.formats.catalog_of_log import catalog_of_log
+
+DATA = Path(os.environ.get("CAIRN_DATA") or Path(__file__).parents[3] / "shared" / "data") / "assistments2009"
+NOW = Instant(1_800_000_000)
+
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the ASSISTments log is not at {DATA}; CAIRN_DATA names it")
+
+
+def test_the_merged_form_has_274561_responses_of_4150_learners_and_none_is_wrong():
+    responses, learners, sequences = 0, set(), set()
+    for row in read_events(DATA / "interactions.csv.gz", Format.ASSISTMENTS):
+        assert isinstance(row, Row)
+        assert not problems_of(row.submission, NOW)
+        responses += 1
+        learners.add(row.submission.learner_id)
+        sequences.add((row.submission.learner_id, row.submission.source_sequence))
+    assert (responses, len(learners)) == (274_561, 4_150)
+    assert len(sequences) == responses
+
+
+def test_the_raw_export_is_read_in_the_order_of_time():
+    rows = list(read_events(DATA / "raw_sample.csv", Format.ASSISTMENTS))
+    assert len(rows) == 10_791
+    assert all(isinstance(row, Row) and not problems_of(row.submission, NOW) for row in rows)
+    orders = [int(row.submission.source_sequence) for row in rows]
+    assert orders == sorted(orders)
+    assert {row.submission.assessment.skills for row in rows} == {("Table",), ("Box and Whisker",)}
+
+
+def test_the_logs_catalog_tags_every_problem_with_known_skills():
+    lines = list(catalog_of_log(DATA / "interactions.csv.gz"))
+    skills = {line["id"] for kind, line in lines if kind == "skill"}
+    resources = [line for kind, line in lines if kind == "resource"]
+    assert (len(skills), len(resources)) == (110, 16_891)
+    assert all(tag["skill"] in skills and 0 < tag["weight"] <= 1 for line in resources for tag in line["assesses"])
+    assert all(line["assesses"] for line in resources)

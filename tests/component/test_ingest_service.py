@@ -1,0 +1,283 @@
+"""The ingest service over real gRPC, with its ports in memory."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import pytest
+
+from cairn.v1 import events_pb2, ingest_pb2, ingest_pb2_grpc
+from services.common.freshness import FreshnessInvalidError, decode
+from services.common.grpc_server import GrpcServer, ServerOptions
+from services.common.statuses import retry_after_s_of, violations_of
+from services.common.tenants import create_api_key, load_tenants
+from services.ingest.adapters.grpc_publisher import GrpcPublisher
+from services.ingest.adapters.memory import MemoryEventLog, MemorySkillTags
+from services.ingest.application.ports import FieldReason, PublisherUnavailableError, SubmissionResult
+from services.ingest.application.publish import PublishEvents
+from services.ingest.domain.assessment import Assessment, Submission
+from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
+from services.ingest.wire import learner_event_value
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
+ACCEPTED, DUPLICATE, REJECTED = (
+    ingest_pb2.EVENT_STATUS_ACCEPTED,
+    ingest_pb2.EVENT_STATUS_DUPLICATE,
+    ingest_pb2.EVENT_STATUS_REJECTED,
+)
+TAGS = {("riverbend", "item-1"): {"decimals": 0.5, "fractions": 0.5, "ratios": 1.0}, ("hilltop", "item-2"): {"x": 1.0}}
+
+
+class Service:
+    def __init__(self, tmp_path, *, ready=True, events_in_flight_max=100_000):
+        self.log = MemoryEventLog(events_in_flight_max=events_in_flight_max)
+        self.tags = MemorySkillTags(TAGS, ready=ready)
+        self.tenants_file = tmp_path / "tenants.yaml"
+        self.keys = {name: create_api_key(self.tenants_file, name, "test") for name in ("riverbend", "hilltop")}
+        self.tenants = load_tenants(self.tenants_file)
+        self.tenant = "riverbend"
+
+    async def start(self):
+        servicer = IngestServicer(PublishEvents(self.log, self.tags, lambda: NOW), request_bytes_max=200_000)
+        self.server = GrpcServer(ServerOptions("127.0.0.1:0", max_message_bytes=400_000, drain_s=0.1), self.tenants)
+        self.server.register(
+            lambda server: ingest_pb2_grpc.add_IngestServiceServicer_to_server(servicer, server), SERVICE_NAME
+        )
+        self.channel = grpc.aio.insecure_channel(await self.server.start())
+
+    async def stop(self):
+        await self.channel.close()
+        await self.server.stop()
+
+    async def publish(self, *events):
+        stub = ingest_pb2_grpc.IngestServiceStub(self.channel)
+        metadata = (("authorization", f"Bearer {self.keys[self.tenant]}"),)
+        reply = await stub.PublishEvents(ingest_pb2.PublishEventsRequest(events=events), metadata=metadata, timeout=10)
+        return reply.results
+
+    def stored(self):
+        return [event for partition in self.log.partitions for event in partition]
+
+    def record(self, index=0):
+        return events_pb2.LearnerEvent.FromString(learner_event_value(self.stored()[index]))
+
+
+@pytest.fixture
+async def service(tmp_path):
+    service = Service(tmp_path)
+    await service.start()
+    yield service
+    await service.stop()
+
+
+def submission(learner="ada", item="item-9", **fields):
+    body = {
+        name: fields.pop(name)
+        for name in ("activity", "skills", "score", "attempt", "grain", "duration_ms")
+        if name in fields
+    }
+    if "score" not in body:
+        body["correct"] = True
+    return ingest_pb2.EventSubmission(
+        learner_id=learner,
+        source=fields.pop("source", "gradebook"),
+        assessment=ingest_pb2.AssessmentSubmission(item=item, **body),
+        **fields,
+    )
+
+
+async def refused(call):
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call
+    return error.value
+
+
+async def test_an_accepted_event_is_on_the_log_with_everything_it_will_ever_say(service):
+    sent = submission(event_id="e1", item="item-1", attempt=2, duration_ms=900, source_sequence="7")
+    sent.occurred_at.FromDatetime(NOW - timedelta(days=1))
+    (result,) = await service.publish(sent)
+    record = service.record()
+    assert (result.status, result.event_id) == (ACCEPTED, "e1")
+    assert (record.event_id, record.tenant, record.source) == ("e1", "riverbend", "gradebook")
+    assert record.learner == service.tenants.get("riverbend").pseudonym("ada")
+    assert record.occurred_at == sent.occurred_at
+    assert record.received_at.ToDatetime(UTC) == NOW
+    assert list(record.assessment.skills) == ["ratios", "decimals", "fractions"]
+    assert record.assessment.skills_from == events_pb2.SKILLS_FROM_CATALOG
+    assert (record.assessment.resource, record.assessment.response) == ("item-1", 1.0)
+    assert (record.assessment.attempt, record.assessment.duration_ms) == (2, 900)
+    assert record.assessment.grain == events_pb2.GRAIN_ITEM
+    assert not record.assessment.HasField("hints")
+
+
+async def test_the_platforms_learner_id_never_enters_the_log(service):
+    await service.publish(submission(learner="ada@example.org"))
+    assert b"ada" not in learner_event_value(service.stored()[0])
+
+
+async def test_a_time_that_was_not_sent_stays_absent(service):
+    await service.publish(submission())
+    assert not service.record().HasField("occurred_at")
+
+
+async def test_a_token_asks_for_the_events_own_position_and_only_its_tenant_can_use_it(service):
+    (result,) = await service.publish(submission())
+    freshness = decode(result.freshness_token, service.tenants.get("riverbend").secret)
+    assert freshness.log_identity == service.log.identity.topic_id
+    assert (freshness.position.partition, freshness.position.offset) == (
+        result.position.partition,
+        result.position.offset,
+    )
+    with pytest.raises(FreshnessInvalidError):
+        decode(result.freshness_token, service.tenants.get("hilltop").secret)
+
+
+async def test_one_bad_event_never_sinks_the_batch(service):
+    bad = submission(event_id="bad", score=events_pb2.Score(raw=math.nan, min=0, max=1), attempt=0)
+    results = await service.publish(submission("a"), bad, submission("b"))
+    assert [result.status for result in results] == [ACCEPTED, REJECTED, ACCEPTED]
+    assert [(problem.field, problem.reason.partition(":")[0]) for problem in results[1].problems] == [
+        ("events[1].assessment.score.raw", "is nan"),
+        ("events[1].assessment.attempt", "is 0"),
+    ]
+    assert results[1].event_id == "bad"
+    assert not results[1].HasField("position")
+    assert not results[1].freshness_token
+    assert len(service.stored()) == 2
+
+
+async def test_what_proto_leaves_open_is_checked(service):
+    no_body = ingest_pb2.EventSubmission(learner_id="a", source="s")
+    no_outcome = ingest_pb2.EventSubmission(
+        learner_id="a", source="s", assessment=ingest_pb2.AssessmentSubmission(item="i")
+    )
+    from_the_future = submission()
+    from_the_future.occurred_at.FromDatetime(NOW + timedelta(minutes=5, seconds=1))
+    results = await service.publish(no_body, no_outcome, submission(grain=9), from_the_future)
+    assert [result.problems[0].field for result in results] == [
+        "events[0].assessment",
+        "events[1].assessment.outcome",
+        "events[2].assessment.grain",
+        "events[3].occurred_at",
+    ]
+
+
+async def test_a_duplicate_within_the_request_is_written_once_and_has_its_first_copys_position(service):
+    results = await service.publish(
+        submission(event_id="e1"), submission(event_id="e1", source="other"), submission(event_id="e1")
+    )
+    assert [result.status for result in results] == [ACCEPTED, ACCEPTED, DUPLICATE]
+    assert results[2].position == results[0].position
+    assert results[2].freshness_token == results[0].freshness_token
+    assert len(service.stored()) == 2
+
+
+async def test_the_copy_of_a_rejected_event_is_no_duplicate(service):
+    results = await service.publish(submission(event_id="e1", attempt=0), submission(event_id="e1"))
+    assert [result.status for result in results] == [REJECTED, ACCEPTED]
+
+
+async def test_events_without_an_id_are_told_apart_by_their_sequence(service):
+    results = await service.publish(
+        submission(source_sequence="1"), submission(source_sequence="2"), submission(source_sequence="1")
+    )
+    assert [result.status for result in results] == [ACCEPTED, ACCEPTED, DUPLICATE]
+    again = await service.publish(submission(source_sequence="1"))
+    assert again[0].event_id == results[0].event_id
+
+
+async def test_another_tenants_catalog_stamps_nothing(service):
+    service.tenant = "hilltop"
+    await service.publish(submission(item="item-1"))
+    record = service.record()
+    assert (list(record.assessment.skills), record.assessment.skills_from) == ([], events_pb2.SKILLS_FROM_NONE)
+    assert record.assessment.resource == ""
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "is empty"), (501, "has 501 events, a request takes 1 to 500")])
+async def test_a_batch_of_the_wrong_size_is_named(service, count, words):
+    error = await refused(service.publish(*[submission(event_id=str(n)) for n in range(count)]))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    (violation,) = violations_of(error)
+    assert violation.field == "events"
+    assert words in violation.reason
+    assert not service.stored()
+
+
+async def test_500_events_are_taken(service):
+    results = await service.publish(*[submission(event_id=str(n)) for n in range(500)])
+    assert {result.status for result in results} == {ACCEPTED}
+
+
+async def test_too_many_bytes_are_named(service):
+    error = await refused(service.publish(*[submission(event_id=str(n), item="i" * 60_000) for n in range(4)]))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "send fewer events per request" in violations_of(error)[0].reason
+    assert "200000" in error.details()
+
+
+async def test_a_log_that_is_away_gives_unavailable_and_no_acknowledgement(service):
+    service.log.reachable = False
+    error = await refused(service.publish(submission("a"), submission("b", attempt=0)))
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert "send the whole request again" in error.details()
+    assert retry_after_s_of(error) == 1.0
+
+
+async def test_a_full_log_asks_to_come_back(tmp_path):
+    service = Service(tmp_path, events_in_flight_max=1)
+    await service.start()
+    error = await refused(service.publish(submission("a"), submission("b")))
+    await service.stop()
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert retry_after_s_of(error) == 1.0
+
+
+async def test_nothing_is_accepted_before_the_catalog_was_read(tmp_path):
+    service = Service(tmp_path, ready=False)
+    await service.start()
+    error = await refused(service.publish(submission()))
+    await service.stop()
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert not service.stored()
+
+
+class TestGrpcPublisher:
+    @staticmethod
+    def publisher(service, patience_s=5.0, key=None):
+        return GrpcPublisher(service.channel, key or service.keys["riverbend"], patience_s=patience_s)
+
+    async def test_results_come_in_order_with_fields_named_within_the_event(self, service):
+        good = Submission("a", "s", Assessment(item="i", outcome=True), event_id="e")
+        bad = Submission("a", "s", Assessment(item="i", outcome=True, attempt=0, grain=9))
+        results = await self.publisher(service).publish([good, bad, good])
+        assert results[0] == SubmissionResult()
+        assert [problem.field for problem in results[1].problems] == ["assessment.grain", "assessment.attempt"]
+        assert isinstance(results[1].problems[0], FieldReason)
+        assert results[2] == SubmissionResult(duplicate=True)
+
+    async def test_a_log_that_comes_back_is_waited_for(self, service, monkeypatch):
+        service.log.reachable = False
+        failures = []
+
+        async def append(events):
+            failures.append(len(events))
+            service.log.reachable = len(failures) > 1
+            return await MemoryEventLog.append(service.log, events)
+
+        monkeypatch.setattr(service.log, "append", append)
+        monkeypatch.setattr("services.ingest.adapters.grpc_publisher.retry_after_s_of", lambda _: 0.01)
+        results = await self.publisher(service).publish([Submission("a", "s", Assessment(item="i", outcome=True))])
+        assert results == [SubmissionResult()]
+        assert len(failures) == 2
+
+    async def test_a_log_that_stays_away_is_given_up_with_a_sentence(self, service):
+        service.log.reachable = False
+        with pytest.raises(PublisherUnavailableError, match=r"did not take the events for 0\.01 s \(UNAVAILABLE: "):
+            await self.publisher(service, patience_s=0.01).publish(
+                [Submission("a", "s", Assessment(item="i", outcome=True))]
+            )
+
+    async def test_a_wrong_key_is_not_tried_again(self, service):
+        with pytest.raises(PublisherUnavailableError, match=r"refused the events \(UNAUTHENTICATED"):
+            await self.publisher(service, key="wrong").publish([])

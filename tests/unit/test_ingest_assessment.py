@@ -1,0 +1,110 @@
+"""What an accepted event says: its response on [0, 1], its skills and its id."""
+
+import math
+
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from services.ingest.domain.assessment import (
+    Assessment,
+    Instant,
+    Score,
+    SkillsFrom,
+    Submission,
+    event_id_of,
+    normalised,
+    stamp,
+)
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+CATALOG = {
+    "item-1": ("fractions", "decimals"),
+    "quiz-1": ("ratios",),
+    "lesson-1": (),
+    "broad": tuple(f"skill-{n:02}" for n in range(20)),
+}
+
+
+@st.composite
+def scores(draw):
+    low, raw, high = sorted((draw(FINITE), draw(FINITE), draw(FINITE)))
+    assume(low < high)
+    return Score(raw, low, high)
+
+
+@given(scores())
+@example(Score(0.0, -1.7e308, 1.7e308))
+@example(Score(5e-324, 0.0, 5e-324))
+@example(Score(-0.0, 0.0, 1.0))
+def test_a_response_lies_between_0_and_1(score):
+    response = normalised(score)
+    assert 0 <= response <= 1
+    assert math.copysign(1, response) == 1
+
+
+@given(scores(), FINITE)
+def test_more_points_never_give_a_lower_response(score, other):
+    assume(score.min <= other <= score.max)
+    less, more = sorted((score.raw, other))
+    assert normalised(Score(less, score.min, score.max)) <= normalised(Score(more, score.min, score.max))
+
+
+def test_the_ends_and_the_middle_of_a_scale_are_0_1_and_a_half():
+    assert [normalised(Score(raw, 1, 5)) for raw in (1, 3, 5)] == [0.0, 0.5, 1.0]
+    assert [normalised(correct) for correct in (False, True)] == [0.0, 1.0]
+
+
+def stamped(**fields):
+    return stamp(Assessment(**fields), CATALOG.get)
+
+
+def test_the_platforms_own_skills_come_first():
+    assert stamped(item="item-1", skills=("algebra",)) == (("algebra",), SkillsFrom.EVENT, "item-1")
+
+
+def test_without_them_the_items_resource_says_what_it_assesses():
+    assert stamped(item="item-1", activity="quiz-1") == (("fractions", "decimals"), SkillsFrom.CATALOG, "item-1")
+
+
+def test_an_item_the_catalog_does_not_know_gets_its_activitys_skills():
+    assert stamped(item="item-9", activity="quiz-1") == (("ratios",), SkillsFrom.CATALOG, "quiz-1")
+
+
+def test_an_item_whose_resource_assesses_nothing_leaves_the_word_to_the_activity():
+    assert stamped(item="lesson-1", activity="quiz-1") == (("ratios",), SkillsFrom.CATALOG, "lesson-1")
+
+
+def test_nobody_knowing_the_skills_is_said():
+    assert stamped(item="item-9") == ((), SkillsFrom.NONE, "")
+    assert stamped(item="lesson-1") == ((), SkillsFrom.NONE, "lesson-1")
+
+
+def test_of_a_resource_with_many_skills_the_16_heaviest_are_stamped():
+    assert stamped(item="broad")[0] == CATALOG["broad"][:16]
+
+
+def identified(event_id="", occurred_at=None, sequence="7", item="item-1", source="gradebook"):
+    assessment = Assessment(item=item, outcome=True)
+    submission = Submission("ada", source, assessment, event_id, occurred_at, sequence)
+    return event_id_of(submission, assessment, "riverbend", "A" * 26)
+
+
+def test_an_events_own_id_is_kept():
+    assert identified(event_id="mine") == "mine"
+
+
+def test_a_derived_id_is_known_in_advance_so_that_a_file_can_be_loaded_again_after_upgrades():
+    assert identified() == "2981e470-dafe-54cf-a2cc-1104073995e3"
+
+
+@given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3), st.none() | st.integers(0, 9)), max_size=6))
+def test_derived_ids_are_equal_only_when_the_natural_keys_are(keys):
+    ids = {
+        identified(item=item, sequence=sequence, occurred_at=None if at is None else Instant(at))
+        for item, sequence, at in keys
+    }
+    assert len(ids) == len(set(keys))
+
+
+def test_a_time_that_is_not_known_is_another_than_the_beginning_of_1970():
+    assert identified(occurred_at=Instant(0)) != identified()

@@ -1,0 +1,122 @@
+"""What may enter the log: every limit of the contract, and what is said about what may not."""
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.domain.assessment import Assessment, Grain, Instant, Score, Submission
+from services.ingest.domain.validation import ProblemKind, problems_of
+
+NOW = Instant(1_800_000_000, 500)
+RIGHT = Submission("ada", "gradebook", Assessment(item="item-1", outcome=True), occurred_at=Instant(1_700_000_000))
+
+
+def assessed(**changes):
+    return dataclasses.replace(RIGHT, assessment=dataclasses.replace(RIGHT.assessment, **changes))
+
+
+def submitted(**changes):
+    return dataclasses.replace(RIGHT, **changes)
+
+
+@pytest.mark.parametrize(
+    "submission",
+    [
+        RIGHT,
+        submitted(learner_id="ö" * 256, source="s" * 256, event_id="e" * 128, source_sequence="q" * 128),
+        submitted(occurred_at=None),
+        submitted(occurred_at=Instant(0)),
+        submitted(occurred_at=Instant(NOW.seconds + 300, NOW.nanoseconds)),
+        assessed(item="i" * 256, activity="a" * 256),
+        assessed(item="", activity="quiz", grain=Grain.ACTIVITY),
+        assessed(item="", activity="quiz"),
+        assessed(skills=tuple(f"skill-{n}" for n in range(16))),
+        assessed(outcome=Score(0, 0, 1)),
+        assessed(outcome=Score(-1, -1, -0.5)),
+        assessed(attempt=1, hints=0, duration_ms=0),
+    ],
+)
+def test_what_is_within_the_limits_enters(submission):
+    assert problems_of(submission, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("submission", "field", "kind", "words"),
+    [
+        (submitted(learner_id=""), "learner_id", ProblemKind.MISSING, "send the platform's id"),
+        (submitted(learner_id=" \u00a0"), "learner_id", ProblemKind.MISSING, "white space"),
+        (submitted(learner_id="l" * 257), "learner_id", ProblemKind.TOO_LONG, "257"),
+        (submitted(learner_id="a\nb"), "learner_id", ProblemKind.CONTROL_CHARACTER, "U+000A at position 1"),
+        (submitted(source=""), "source", ProblemKind.MISSING, "send the name"),
+        (submitted(source="s" * 257), "source", ProblemKind.TOO_LONG, "257"),
+        (submitted(source="s\x7f"), "source", ProblemKind.CONTROL_CHARACTER, "U+007F"),
+        (submitted(event_id="e" * 129), "event_id", ProblemKind.TOO_LONG, "at most 128"),
+        (submitted(event_id="\x00"), "event_id", ProblemKind.CONTROL_CHARACTER, "U+0000"),
+        (submitted(source_sequence="q" * 129), "source_sequence", ProblemKind.TOO_LONG, "at most 128"),
+        (submitted(occurred_at=Instant(-1)), "occurred_at", ProblemKind.OUT_OF_RANGE, "1 s before 1970"),
+        (submitted(occurred_at=Instant(5, -1)), "occurred_at", ProblemKind.OUT_OF_RANGE, "-1 ns"),
+        (submitted(occurred_at=Instant(5, 10**9)), "occurred_at", ProblemKind.OUT_OF_RANGE, "1000000000 ns"),
+        (submitted(occurred_at=Instant(2**62)), "occurred_at", ProblemKind.OUT_OF_RANGE, "year 9999"),
+        (
+            submitted(occurred_at=Instant(NOW.seconds + 300, NOW.nanoseconds + 1)),
+            "occurred_at",
+            ProblemKind.FROM_THE_FUTURE,
+            "300 s ahead",
+        ),
+        (submitted(assessment=None), "assessment", ProblemKind.MISSING, "say what happened"),
+        (assessed(item=""), "assessment.item", ProblemKind.MISSING, "name the item"),
+        (assessed(item="", grain=Grain.ACTIVITY), "assessment.activity", ProblemKind.MISSING, "the activity"),
+        (assessed(item="", activity="q", grain=Grain.ITEM), "assessment.item", ProblemKind.MISSING, "GRAIN_ACTIVITY"),
+        (assessed(grain=Grain.ACTIVITY), "assessment.activity", ProblemKind.MISSING, "GRAIN_ITEM"),
+        (
+            assessed(activity="q", grain=Grain.ACTIVITY),
+            "assessment.item",
+            ProblemKind.CONTRADICTORY,
+            "'item-1' but the grain is an activity",
+        ),
+        (assessed(grain=7), "assessment.grain", ProblemKind.UNKNOWN, "is 7"),
+        (assessed(item="i" * 257), "assessment.item", ProblemKind.TOO_LONG, "257"),
+        (assessed(activity="a\t"), "assessment.activity", ProblemKind.CONTROL_CHARACTER, "U+0009"),
+        (assessed(skills=tuple(map(str, range(17)))), "assessment.skills", ProblemKind.TOO_MANY, "17"),
+        (assessed(skills=("a", "")), "assessment.skills[1]", ProblemKind.MISSING, "a skill's id"),
+        (assessed(skills=("a", "b", "a")), "assessment.skills[2]", ProblemKind.REPEATED, "skills[0]"),
+        (assessed(skills=("a", "b\r")), "assessment.skills[1]", ProblemKind.CONTROL_CHARACTER, "U+000D"),
+        (assessed(skills=("s" * 257,)), "assessment.skills[0]", ProblemKind.TOO_LONG, "257"),
+        (assessed(outcome=None), "assessment.outcome", ProblemKind.MISSING, "correct, or score"),
+        (assessed(outcome=Score(math.nan, 0, 1)), "assessment.score.raw", ProblemKind.NOT_FINITE, "is nan"),
+        (assessed(outcome=Score(1, -math.inf, 1)), "assessment.score.min", ProblemKind.NOT_FINITE, "is -inf"),
+        (assessed(outcome=Score(1, 0, math.inf)), "assessment.score.max", ProblemKind.NOT_FINITE, "is inf"),
+        (assessed(outcome=Score(1, 1, 1)), "assessment.score.max", ProblemKind.OUT_OF_RANGE, "not above min 1"),
+        (assessed(outcome=Score(0, 1, 0)), "assessment.score.max", ProblemKind.OUT_OF_RANGE, "is 0"),
+        (assessed(outcome=Score(10.5, 0, 10)), "assessment.score.raw", ProblemKind.OUT_OF_RANGE, "10.5"),
+        (assessed(outcome=Score(-0.5, 0, 10)), "assessment.score.raw", ProblemKind.OUT_OF_RANGE, "-0.5"),
+        (assessed(attempt=0), "assessment.attempt", ProblemKind.OUT_OF_RANGE, "from 1"),
+    ],
+)
+def test_a_problem_names_the_field_the_value_and_the_remedy(submission, field, kind, words):
+    (problem,) = problems_of(submission, NOW)
+    assert (problem.field, problem.kind) == (field, kind)
+    assert words in problem.reason
+    assert ": " in problem.reason or problem.kind is ProblemKind.TOO_LONG
+
+
+def test_all_problems_of_an_event_are_named_at_once():
+    wrong = Submission("", "", Assessment(outcome=Score(2, 0, 1), attempt=0), occurred_at=Instant(-5))
+    fields = [problem.field for problem in problems_of(wrong, NOW)]
+    assert fields == [
+        "learner_id",
+        "source",
+        "occurred_at",
+        "assessment.item",
+        "assessment.score.raw",
+        "assessment.attempt",
+    ]
+
+
+@given(st.text(min_size=300, max_size=5_000))
+def test_what_is_said_about_a_long_value_stays_short(value):
+    for problem in problems_of(submitted(source=value), NOW):
+        assert len(problem.reason) < 600
