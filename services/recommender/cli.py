@@ -79,33 +79,38 @@ def train(
     if json_file is not None:
         json_file.write_bytes(_trained_as_json(trained, elapsed_s))
     Console(highlight=False).print(_trained_table(trained))
+    for name, models in sorted(trained.draft.tenants.items()):
+        typer.echo(_tenant_line(name, models))
     typer.echo(_trained_line(trained, elapsed_s))
     typer.echo(trained.bundle_id)
 
 
 def _trained_table(trained: Trained) -> Table:
     table = Table(title="Fitted models", title_justify="left")
-    for heading in ("tenant", "learners", "responses", "items", "skills", "AUC", "log-loss"):
-        table.add_column(heading, justify="left" if heading == "tenant" else "right")
-    table.add_column("collaborative", overflow="fold")
+    for heading in ("tenant", "learners", "responses", "items", "skills", "AUC", "log-loss", "(base rate)"):
+        table.add_column(heading, justify="left" if heading == "tenant" else "right", overflow="fold")
     for tenant, models in sorted(trained.draft.tenants.items()):
         counts, metrics = models.counts, models.metrics
         table.add_row(
             tenant,
             *(f"{counts[name]:,}" for name in ("learners", "responses", "items", "skills")),
-            f"{metrics['tracing_auc']:.3f}" if "tracing_auc" in metrics else "-",
-            f"{metrics['tracing_log_loss']:.3f}" if "tracing_log_loss" in metrics else "-",
-            _collaborative(models),
+            *(
+                f"{metrics[name]:.3f}" if name in metrics else "-"
+                for name in ("tracing_auc", "tracing_log_loss", "base_rate_log_loss")
+            ),
         )
     return table
 
 
-def _collaborative(models: TenantModels) -> str:
-    carried = f" (from {models.carried_from})" if models.carried_from else ""
-    if models.collaborative is None:
-        return f"none: {models.collaborative_absent}{carried}"
-    factors = models.collaborative.arrays["factors"].shape[1]
-    return f"{models.collaborative.kind}, {factors} factors, {len(models.collaborative.resources):,} resources{carried}"
+def _tenant_line(tenant: str, models: TenantModels) -> str:
+    model = models.collaborative
+    collaborative = (
+        f"none: {models.collaborative_absent}"
+        if model is None
+        else f"{model.kind}, {model.arrays['factors'].shape[1]} factors, {len(model.resources):,} resources"
+    )
+    carried = f"; carried over from {models.carried_from}" if models.carried_from else ""
+    return f"{tenant}: collaborative filtering: {collaborative}{carried}"
 
 
 def _trained_line(trained: Trained, elapsed_s: float) -> str:
@@ -147,7 +152,14 @@ def _progress() -> Iterator[Progress]:
     """Bars at a terminal, else a line on standard error when a stage is done."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield lambda stage, done, total: typer.echo(f"{stage}: {total:,}", err=True) if done == total else None
+        told: set[str] = set()
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if done == total and stage not in told:
+                told.add(stage)
+                typer.echo(f"{stage}: {total:,}", err=True)
+
+        yield tell
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with ProgressBars(*columns, console=console) as bars:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import orjson
@@ -86,6 +87,11 @@ def test_a_log_becomes_a_bundle_that_knows_hard_items_and_who_works_on_what(run,
     result = run("--json", str(tmp_path / "summary.json"))
 
     assert result.exit_code == 0, result.output
+    assert re.sub(r"[0-9,]+", "N", result.stderr).splitlines() == [
+        "reading the log: N",
+        "riverbend: learner model: N",
+        "riverbend: collaborative filtering: N",
+    ]
     bundle_id = result.stdout.splitlines()[-1]
     store = bootstrap.bundle_store(str(tmp_path / "bundles"))
     assert store.latest_id() == bundle_id
@@ -141,6 +147,7 @@ def test_one_tenant_can_be_fitted_while_the_others_stay_as_they_were(run, fresh_
     assert second.parameters.for_tenant("riverbend") == first.parameters.for_tenant("riverbend")
     assert second.parameters.for_tenant("hilltop") != first.parameters.for_tenant("hilltop")
     assert store.manifest(second.bundle_id)["content"]["tenants"]["riverbend"]["carried_from"] == first.bundle_id
+    assert f"resources; carried over from {first.bundle_id}\n" in result.stdout
 
 
 def test_factors_can_be_asked_for(run, fresh_kafka_broker, tmp_path):

@@ -84,8 +84,11 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
     metrics: dict[str, float] = {}
     if len(table.learners) >= _LEARNERS_TO_HOLD_OUT and len(held_out) and len(rest):
         metrics = _metrics_on(held_out, fit_difficulties(rest, settings), base_rate=float(rest.response.mean()))
+    parameters = parameters_of(table, fit_difficulties(table, settings))
+    if not searched:
+        advance(1, 1)
     return FittedTracing(
-        parameters=parameters_of(table, fit_difficulties(table, settings)),
+        parameters=parameters,
         metrics=metrics,
         hyperparameters={"tracing_passes": PASSES, "tracing_settings_searched": int(searched), "tracing_seed": seed},
     )
