@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogVersion
 from services.recommender.domain.stored import StoredFold
 from services.recommender.domain.tracing import TenantParameters, TracingParameters
 
@@ -137,6 +138,24 @@ class LogReader(Protocol):
 
     async def end_offsets(self) -> Mapping[int, int]:
         """One past the last record, by partition."""
+        ...
+
+
+class CatalogReader(Protocol):
+    """The tenants' catalogs, as far as they have been read."""
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the truth about the catalog can be reached; when not, it may have changed since."""
+        ...
+
+    @property
+    def version(self) -> CatalogVersion:
+        """What `columns` are made from, for every tenant."""
+        ...
+
+    def columns(self, tenant: str) -> CatalogColumns:
+        """A tenant's catalog, laid out for ranking; without resources when the tenant has none."""
         ...
 
 

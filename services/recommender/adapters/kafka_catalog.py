@@ -1,0 +1,179 @@
+"""The catalog in columns, from a view of its compacted topics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import structlog
+
+from services.common.compacted import CompactedView
+from services.common.envelope import RESOURCES, SKILLS, KeyInvalidError, split_key
+from services.common.kafka import KafkaConnection
+from services.recommender.domain.ranking.catalog import (
+    CatalogColumns,
+    CatalogResource,
+    CatalogSkill,
+    CatalogVersion,
+    build_columns,
+)
+from services.recommender.wire_catalog import CatalogRecordInvalidError, decode_resource, decode_skill
+
+_log = structlog.get_logger(__name__)
+
+_PAUSE_S = 0.05
+# Laying out 100,000 resources takes about a second; a catalog that changes all the time may take a fifth of a core.
+_PAUSE_PER_BUILD_S = 4.0
+_PAUSE_MAX_S = 10.0
+
+_EMPTY = build_columns((), ())
+
+
+@dataclass(slots=True)
+class _Contents:
+    """A tenant's catalog by id."""
+
+    resources: dict[str, CatalogResource] = field(default_factory=dict)
+    skills: dict[str, CatalogSkill] = field(default_factory=dict)
+
+
+class CatalogContents:
+    """What the records of the topics say, and the columns made of it. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._tenants: dict[str, _Contents] = {}
+        self._next_offsets = {RESOURCES: 0, SKILLS: 0}
+
+    @property
+    def version(self) -> CatalogVersion:
+        """How far the records have been applied."""
+        return CatalogVersion(self._next_offsets[RESOURCES], self._next_offsets[SKILLS])
+
+    def apply(self, records: Iterable[Any]) -> set[str]:
+        """Apply consumer records in the order of each topic; return the tenants whose catalog they changed."""
+        changed = set()
+        for record in records:
+            try:
+                changed.add(self._apply(record))
+            except (CatalogRecordInvalidError, KeyInvalidError) as error:
+                # Only the catalog service writes here; a foreign record must not take recommendations away.
+                _log.error("catalog record ignored", topic=record.topic, offset=record.offset, reason=str(error))
+            self._next_offsets[record.topic] = record.offset + 1
+        return changed
+
+    def columns(self, tenants: Collection[str]) -> dict[str, CatalogColumns]:
+        """Lay out the catalogs of some tenants."""
+        return {
+            tenant: build_columns(contents.resources.values(), contents.skills.values())
+            for tenant, contents in self._tenants.items()
+            if tenant in tenants
+        }
+
+    def _apply(self, record: Any) -> str:
+        tenant, identifier = split_key(record.key)
+        contents = self._tenants.setdefault(tenant, _Contents())
+        if record.topic == RESOURCES:
+            _put(contents.resources, identifier, record, decode_resource)
+        else:
+            _put(contents.skills, identifier, record, decode_skill)
+        return tenant
+
+
+class KafkaCatalog:
+    """Implements `CatalogReader`. `run` reads the topics.
+
+    Records are decoded and columns laid out in a thread, all that arrived meanwhile at once; requests go on with the
+    columns before. Costs, on one 2-core development machine: 0.15 s for 10,000 resources, 1.5 s for 100,000.
+    """
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._view = CompactedView(connection, [RESOURCES, SKILLS], self._receive)
+        self._contents = CatalogContents()
+        self._received: list[Any] = []
+        self._wake = asyncio.Event()
+        self._caught_up = asyncio.Event()
+        self._version = CatalogVersion()
+        self._columns: Mapping[str, CatalogColumns] = MappingProxyType({})
+
+    @property
+    def reachable(self) -> bool:
+        """As the port says."""
+        return self._view.reachable
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything that stood in the topics at the start is in the columns."""
+        return self._caught_up.is_set()
+
+    @property
+    def version(self) -> CatalogVersion:
+        """As the port says."""
+        return self._version
+
+    def columns(self, tenant: str) -> CatalogColumns:
+        """As the port says."""
+        return self._columns.get(tenant, _EMPTY)
+
+    async def wait_ready(self) -> None:
+        """Return once `ready`."""
+        await self._caught_up.wait()
+
+    async def run(self) -> None:
+        """Read until cancelled. Raises what `CompactedView.run` raises."""
+        jobs = [asyncio.create_task(job) for job in (self._view.run(), self._build(), self._build_at_end())]
+        try:
+            await asyncio.gather(*jobs)
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+    def _receive(self, _topic: str, records: Sequence[Any]) -> None:
+        self._received.extend(records)
+        self._wake.set()
+
+    async def _build_at_end(self) -> None:
+        """Empty topics never wake the builder."""
+        await self._view.wait_ready()
+        self._wake.set()
+
+    async def _build(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            read_to_end = self._view.ready
+            records, self._received = self._received, []
+            began_s = time.monotonic()
+            columns, version = await asyncio.to_thread(self._lay_out, records)
+            self._columns = MappingProxyType({**self._columns, **columns})
+            self._version = version
+            if read_to_end and not self._caught_up.is_set():
+                self._caught_up.set()
+            took_s = time.monotonic() - began_s
+            if records:
+                resources = sum(map(len, self._columns.values()))
+                _log.info("catalog laid out", records=len(records), resources=resources, seconds=round(took_s, 3))
+            await asyncio.sleep(min(_PAUSE_S + _PAUSE_PER_BUILD_S * took_s, _PAUSE_MAX_S))
+
+    def _lay_out(self, records: Sequence[Any]) -> tuple[dict[str, CatalogColumns], CatalogVersion]:
+        changed = self._contents.apply(records)
+        return self._contents.columns(changed), self._contents.version
+
+
+_Thing = TypeVar("_Thing")
+
+
+def _put(
+    things: dict[str, _Thing],
+    identifier: str,
+    record: Any,
+    decode: Callable[[str, bytes, Iterable[tuple[str, bytes]]], _Thing],
+) -> None:
+    if record.value is None:
+        things.pop(identifier, None)
+    else:
+        things[identifier] = decode(identifier, record.value, record.headers)

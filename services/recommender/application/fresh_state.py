@@ -1,0 +1,138 @@
+"""A learner's state, as fresh as the caller asks for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.common.envelope import Position, partition_of, record_key
+from services.common.freshness import Freshness
+from services.recommender.application.in_force import EpochInForce, InForce
+from services.recommender.application.ports import LearnerKey, LearnerReader, StateUnavailableError, StoredLearner
+
+_DEADLINE_MARGIN_S = 0.05
+_WAIT_MAX_S = 30.0
+_POLL_FIRST_S = 0.003
+_POLL_LAST_S = 0.05
+_POLLS_BEFORE_BACKING_OFF = 30
+_BACK_OFF = 1.3
+
+
+class LogDiffersError(ValueError):
+    """A freshness token is about another log than the one the epoch was folded from."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the token is about a log that is not the one answers are made from: the topic was made anew since, or the "
+            "state comes from an older one; publish the events again, or ask without a token"
+        )
+
+
+class StateLostError(StateUnavailableError):
+    """The store has no state where there must be some: it lost data."""
+
+    def __init__(self, partition: int) -> None:
+        super().__init__(
+            f"the learner has no state and the epoch has no position in partition {partition}: either no worker has "
+            "read that partition yet, or Redis lost its data; wait for a worker, or run cairn replay"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FreshState:
+    """What could be read.
+
+    Attributes:
+        epoch: the epoch it was read from.
+        stored: the learner's state; None for a new learner.
+        partition: the partition of the learner's records.
+        stale: whether the event asked for was not yet applied when the deadline came near.
+    """
+
+    epoch: EpochInForce
+    stored: StoredLearner | None
+    partition: int
+    stale: bool
+
+    @property
+    def applied(self) -> Position | None:
+        """The last record that changed the learner."""
+        return None if self.stored is None else Position(self.partition, self.stored.offset)
+
+    @property
+    def new_learner(self) -> bool:
+        """Whether nothing is known of the learner yet."""
+        return self.stored is None or not self.stored.state.responses
+
+
+class FreshStates:
+    """Reads states, waiting for an event to be applied where asked to."""
+
+    def __init__(self, learners: LearnerReader, in_force: InForce, clock_s: Callable[[], float]) -> None:
+        """Args: `clock_s` gives monotonic seconds."""
+        self._learners = learners
+        self._in_force = in_force
+        self._clock_s = clock_s
+
+    async def read(self, key: LearnerKey, freshness: Freshness | None, remaining_s: float) -> FreshState:
+        """A learner's state.
+
+        Args:
+            key: the learner.
+            freshness: the record the state must include, if any.
+            remaining_s: time until the caller gives up.
+
+        Raises:
+            LogDiffersError: when `freshness` is about another log.
+            StateUnavailableError: when the state cannot be read, or there must be one and there is none.
+        """
+        epoch = self._in_force.epoch
+        partition = partition_of(record_key(key.tenant, key.learner), epoch.log.partitions)
+        if freshness is not None and freshness.log_identity != epoch.log.topic_id:
+            raise LogDiffersError
+        stored = await self._learners.read(epoch.meta.epoch, key)
+        stale = False
+        if freshness is not None and not _includes(stored, partition, freshness.position):
+            stale = not await self._wait(epoch, key, partition, freshness.position, remaining_s)
+            stored = await self._learners.read(epoch.meta.epoch, key)
+        if stored is None:
+            await self._check_nothing_lost(epoch, partition)
+        return FreshState(epoch, stored, partition, stale)
+
+    async def _wait(
+        self, epoch: EpochInForce, key: LearnerKey, partition: int, wanted: Position, remaining_s: float
+    ) -> bool:
+        gives_up_at_s = self._clock_s() + min(remaining_s - _DEADLINE_MARGIN_S, _WAIT_MAX_S)
+        pause_s, polls = _POLL_FIRST_S, 0
+        while not await self._reached(epoch, key, partition, wanted):
+            left_s = gives_up_at_s - self._clock_s()
+            if left_s <= 0:
+                return False
+            await asyncio.sleep(min(pause_s, left_s))
+            polls += 1
+            if polls > _POLLS_BEFORE_BACKING_OFF:
+                pause_s = min(pause_s * _BACK_OFF, _POLL_LAST_S)
+        return True
+
+    async def _reached(self, epoch: EpochInForce, key: LearnerKey, partition: int, wanted: Position) -> bool:
+        number = epoch.meta.epoch
+        if wanted.partition == partition:
+            applied = await self._learners.applied_offset(number, key)
+            if applied is not None and applied >= wanted.offset:
+                return True
+        # A duplicate, or an event of another learner, never moves this learner's offset; the position passes it.
+        position = await self._learners.position(number, wanted.partition)
+        return position is not None and position > wanted.offset
+
+    async def _check_nothing_lost(self, epoch: EpochInForce, partition: int) -> None:
+        """A learner without state is new only where the epoch still stands and has a position."""
+        await self._in_force.refresh_epoch()
+        if self._in_force.epoch.meta.epoch != epoch.meta.epoch:
+            return
+        if await self._learners.position(epoch.meta.epoch, partition) is None:
+            raise StateLostError(partition)
+
+
+def _includes(stored: StoredLearner | None, partition: int, wanted: Position) -> bool:
+    return stored is not None and wanted.partition == partition and stored.offset >= wanted.offset

@@ -1,0 +1,152 @@
+"""The epoch and the models that answers are made from now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from services.common.envelope import LogIdentity
+from services.recommender.application.ports import (
+    Bundle,
+    BundleReader,
+    BundleUnreadableError,
+    CollaborativeModel,
+    EpochMeta,
+    EpochReader,
+    StateUnavailableError,
+)
+from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+
+_log = structlog.get_logger(__name__)
+
+
+class NoEpochError(StateUnavailableError):
+    """No epoch is marked as the one to serve: none was made yet, or Redis lost it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "there is no current epoch: start a worker; if learner state was there before, Redis lost it: "
+            "restore it, or run cairn replay and cairn epoch switch"
+        )
+
+
+@dataclass(frozen=True)
+class EpochInForce:
+    """The epoch that is served, and the parameters its states were folded with.
+
+    Attributes:
+        meta: the epoch.
+        log: the log it was folded from.
+        parameters: the parameters; the priors when `parameters_found` is false.
+        parameters_found: whether these are the epoch's own.
+    """
+
+    meta: EpochMeta
+    log: LogIdentity
+    parameters: TracingParameters
+    parameters_found: bool
+
+
+class InForce:
+    """Keeps what is in force; `refresh_epoch` and `refresh_bundle` look for something newer.
+
+    Difficulties always are those the epoch was folded with, whatever the newest bundle says: a state means nothing
+    beside others. Collaborative filtering is always the newest bundle's.
+    """
+
+    def __init__(self, epochs: EpochReader, bundles: BundleReader) -> None:
+        self._epochs = epochs
+        self._bundles = bundles
+        self._epoch: EpochInForce | None = None
+        self._bundle: Bundle | None = None
+        self._broken: set[str] = set()
+
+    @property
+    def epoch(self) -> EpochInForce:
+        """The epoch to answer from.
+
+        Raises:
+            NoEpochError: when there is none.
+        """
+        if self._epoch is None:
+            raise NoEpochError
+        return self._epoch
+
+    @property
+    def has_epoch(self) -> bool:
+        """Whether there is an epoch to answer from."""
+        return self._epoch is not None
+
+    @property
+    def bundle(self) -> Bundle | None:
+        """The newest bundle that could be read."""
+        return self._bundle
+
+    def collaborative(self, tenant: str) -> CollaborativeModel | None:
+        """The tenant's collaborative-filtering model, if any."""
+        models: Mapping[str, CollaborativeModel] = {} if self._bundle is None else self._bundle.collaborative
+        return models.get(tenant)
+
+    async def refresh_epoch(self) -> None:
+        """Take over the epoch that is marked as current.
+
+        Raises:
+            StateUnavailableError: when that cannot be read now; what was in force stays.
+        """
+        meta = await self._epochs.current()
+        if meta is None:
+            self._epoch = None
+        elif self._epoch is None or meta.parameters_id != self._epoch.meta.parameters_id or self._must_look_again():
+            parameters = await asyncio.to_thread(self._parameters_of, meta)
+            self._epoch = EpochInForce(
+                meta, LogIdentity.parse(meta.log_identity), parameters or TracingParameters(), parameters is not None
+            )
+        elif meta != self._epoch.meta:
+            held = self._epoch
+            self._epoch = EpochInForce(
+                meta, LogIdentity.parse(meta.log_identity), held.parameters, held.parameters_found
+            )
+
+    async def refresh_bundle(self) -> bool:
+        """Take over the newest bundle, if it can be read; return whether it is another one than before."""
+        bundle = await asyncio.to_thread(self._newer_bundle)
+        if bundle is None:
+            return False
+        self._bundle = bundle
+        _log.info("bundle loaded", bundle=bundle.bundle_id, tenants=len(bundle.collaborative))
+        return True
+
+    def _must_look_again(self) -> bool:
+        return self._epoch is not None and not self._epoch.parameters_found
+
+    def _newer_bundle(self) -> Bundle | None:
+        try:
+            bundle_id = self._bundles.latest_id()
+        except BundleUnreadableError as error:
+            _log.error("the store of bundles cannot be read", reason=str(error))
+            return None
+        if bundle_id is None or bundle_id in self._broken or (self._bundle and bundle_id == self._bundle.bundle_id):
+            return None
+        return self._load(bundle_id)
+
+    def _parameters_of(self, meta: EpochMeta) -> TracingParameters | None:
+        if meta.parameters_id == PRIOR_PARAMETERS_ID:
+            return TracingParameters()
+        bundle = self._bundle
+        if bundle is None or bundle.parameters.parameters_id != meta.parameters_id:
+            bundle = None if meta.parameters_bundle in self._broken else self._load(meta.parameters_bundle)
+        if bundle is None or bundle.parameters.parameters_id != meta.parameters_id:
+            return None
+        return bundle.parameters
+
+    def _load(self, bundle_id: str) -> Bundle | None:
+        try:
+            return self._bundles.load(bundle_id)
+        except BundleUnreadableError as error:
+            # Said once: a bundle never changes, so it will not mend. What was in force goes on.
+            self._broken.add(bundle_id)
+            _log.error("bundle ignored", bundle=bundle_id, reason=str(error))
+            return None

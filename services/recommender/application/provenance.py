@@ -1,0 +1,40 @@
+"""What an answer was made from, and what was missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+
+from services.common.envelope import Position
+from services.recommender.domain.ranking.catalog import CatalogVersion
+
+
+class Degradation(IntEnum):
+    """What was missing when an answer was made; the numbers of the contract."""
+
+    NEW_LEARNER = 1
+    NO_BUNDLE = 2
+    NO_COLLABORATIVE_FILTERING = 3
+    EMPTY_CATALOG = 4
+    STALE_STATE = 5
+    STALE_CATALOG = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """With the request, everything an answer depends on.
+
+    Attributes:
+        as_of: the moment answered for.
+        epoch: the epoch of derived state.
+        applied: the last record that changed the learner; None for a learner without state.
+        catalog: the version of the catalog.
+        bundle: id of the bundle; empty when none.
+    """
+
+    as_of: datetime
+    epoch: int
+    applied: Position | None
+    catalog: CatalogVersion
+    bundle: str

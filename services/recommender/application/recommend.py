@@ -1,0 +1,219 @@
+"""Recommend: a ranked list for one learner, made on request."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from services.common.envelope import Position
+from services.common.freshness import Freshness
+from services.recommender.application.fresh_state import FreshState, FreshStates
+from services.recommender.application.in_force import EpochInForce, InForce
+from services.recommender.application.ports import CatalogReader, CollaborativeModel, LearnerKey
+from services.recommender.application.provenance import Degradation, Provenance
+from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.ranking.catalog import CatalogColumns, IntColumn
+from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows
+from services.recommender.domain.ranking.pipeline import RankedResource, RankingBasis, RankingRequest, prepare, rank
+from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
+from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingWeights
+from services.recommender.domain.tracing import TenantParameters
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendQuery:
+    """What is asked for.
+
+    Attributes:
+        learner: the learner's pseudonym.
+        limit: most resources wanted.
+        wanted: which resources may be in the list.
+        as_of: the moment to answer for; None: now, cut to the hour.
+        freshness: the record the answer must include, if any.
+    """
+
+    learner: str
+    limit: int
+    wanted: ResourceFilter = EVERYTHING
+    as_of: datetime | None = None
+    freshness: Freshness | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendations:
+    """A ranked list and what it was made from.
+
+    Attributes:
+        catalog: the catalog that the resources' rows point into.
+        resources: the list, best first.
+        recommendation_ids: one per resource.
+        provenance: what it was made from.
+        degraded: what was missing, in the order of the contract.
+        candidates: how many resources were scored.
+        stage_seconds: time by stage.
+    """
+
+    catalog: CatalogColumns
+    resources: tuple[RankedResource, ...]
+    recommendation_ids: tuple[str, ...]
+    provenance: Provenance
+    degraded: tuple[Degradation, ...]
+    candidates: int
+    stage_seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A tenant's catalog prepared with the parameters and the model in force; stands until one of them changes."""
+
+    catalog: CatalogColumns
+    parameters: TenantParameters
+    model: CollaborativeModel | None
+    basis: RankingBasis
+    known: frozenset[str]
+    rows: IntColumn
+    index_of_row: IntColumn
+
+    def is_of(self, catalog: CatalogColumns, parameters: TenantParameters, model: CollaborativeModel | None) -> bool:
+        return self.catalog is catalog and self.parameters is parameters and self.model is model
+
+    def collaborative(self, state: LearnerState | None) -> CollaborativeScores | None:
+        if self.model is None or state is None:
+            return None
+        history = [recent.resource for recent in state.resources]
+        positives = sum(resource in self.known for resource in history)
+        if not positives:
+            return None
+        return CollaborativeScores(self.model.scores(history), self.rows, self.index_of_row, positives)
+
+
+class Recommend:
+    """Ranks a tenant's catalog for a learner."""
+
+    def __init__(
+        self,
+        states: FreshStates,
+        catalog: CatalogReader,
+        in_force: InForce,
+        clock: Callable[[], datetime],
+        timer: Callable[[], float],
+        weights: RankingWeights = DEFAULT_WEIGHTS,
+    ) -> None:
+        """Args: ports; `clock` gives the time, aware; `timer` monotonic seconds."""
+        self._states = states
+        self._catalog = catalog
+        self._in_force = in_force
+        self._clock = clock
+        self._timer = timer
+        self._weights = weights
+        self._prepared: dict[str, _Prepared] = {}
+
+    async def __call__(self, tenant: str, query: RecommendQuery, remaining_s: float) -> Recommendations:
+        """A ranked list. The same query, state, epoch, catalog and bundle give the same list.
+
+        Args:
+            tenant: the tenant.
+            query: what is asked for.
+            remaining_s: time until the caller gives up.
+
+        Raises:
+            LogDiffersError: when the freshness asked for is about another log.
+            StateUnavailableError: when the learner's state cannot be read.
+        """
+        began = self._timer()
+        fresh = await self._states.read(LearnerKey(tenant, query.learner), query.freshness, remaining_s)
+        read = self._timer()
+        as_of = query.as_of or self._clock().replace(minute=0, second=0, microsecond=0)
+        bundle = self._in_force.bundle
+        prepared = self._prepare(tenant, fresh.epoch)
+        state = None if fresh.stored is None else fresh.stored.state
+        request = RankingRequest(
+            tenant=tenant,
+            learner=query.learner,
+            state=state,
+            collaborative=prepared.collaborative(state),
+            bundle="" if bundle is None else bundle.bundle_id,
+            as_of_s=as_of.timestamp(),
+            day=as_of.astimezone(UTC).date().isoformat(),
+            wanted=query.wanted,
+            limit=query.limit,
+        )
+        ranked_from = self._timer()
+        ranked = rank(prepared.basis, request, self._weights, self._timer)
+        provenance = Provenance(as_of, fresh.epoch.meta.epoch, fresh.applied, self._catalog.version, request.bundle)
+        return Recommendations(
+            catalog=prepared.catalog,
+            resources=ranked.resources,
+            recommendation_ids=_recommendation_ids(tenant, query, provenance, prepared.catalog, ranked.resources),
+            provenance=provenance,
+            degraded=self._degraded(fresh, prepared),
+            candidates=ranked.candidates,
+            stage_seconds={"read": read - began, "prepare": ranked_from - read, **ranked.stage_seconds},
+        )
+
+    def prepare(self, tenant: str) -> None:
+        """Prepare a tenant's catalog ahead of the next request. Safe in another thread.
+
+        Raises:
+            NoEpochError: when there is no epoch to prepare for.
+        """
+        self._prepare(tenant, self._in_force.epoch)
+
+    def _prepare(self, tenant: str, epoch: EpochInForce) -> _Prepared:
+        catalog = self._catalog.columns(tenant)
+        parameters = epoch.parameters.for_tenant(tenant)
+        model = self._in_force.collaborative(tenant)
+        held = self._prepared.get(tenant)
+        if held is not None and held.is_of(catalog, parameters, model):
+            return held
+        resources = () if model is None else model.resources
+        rows, index_of_row = collaborative_rows(catalog, resources)
+        prepared = _Prepared(
+            catalog, parameters, model, prepare(catalog, parameters), frozenset(resources), rows, index_of_row
+        )
+        self._prepared[tenant] = prepared
+        return prepared
+
+    def _degraded(self, fresh: FreshState, prepared: _Prepared) -> tuple[Degradation, ...]:
+        no_bundle = self._in_force.bundle is None or not fresh.epoch.parameters_found
+        missing = {
+            Degradation.NEW_LEARNER: fresh.new_learner,
+            Degradation.NO_BUNDLE: no_bundle,
+            Degradation.NO_COLLABORATIVE_FILTERING: prepared.model is None and not no_bundle,
+            Degradation.EMPTY_CATALOG: not len(prepared.catalog),
+            Degradation.STALE_STATE: fresh.stale,
+            Degradation.STALE_CATALOG: not self._catalog.reachable,
+        }
+        return tuple(degradation for degradation, is_so in missing.items() if is_so)
+
+
+def _recommendation_ids(
+    tenant: str,
+    query: RecommendQuery,
+    provenance: Provenance,
+    catalog: CatalogColumns,
+    resources: tuple[RankedResource, ...],
+) -> tuple[str, ...]:
+    """A name for each resource of a list: a hash of all the list depends on, so the same list has the same names."""
+    applied: Position | None = provenance.applied
+    inputs = (
+        tenant,
+        query.learner,
+        query.limit,
+        query.wanted.identity,
+        provenance.as_of.timestamp(),
+        provenance.epoch,
+        None if applied is None else (applied.partition, applied.offset),
+        (provenance.catalog.resources_offset, provenance.catalog.skills_offset),
+        provenance.bundle,
+    )
+    of_list = hashlib.blake2b(repr(inputs).encode(), digest_size=16)
+
+    def name(row: int) -> str:
+        digest = of_list.copy()
+        digest.update(catalog.resource_ids[row].encode())
+        return digest.hexdigest()
+
+    return tuple(name(resource.row) for resource in resources)

@@ -1,0 +1,365 @@
+"""A tenant's catalog as columns: what ranking reads, laid out once per version so that a request only gathers.
+
+Resources stand in the order of their ids, so the same catalog gives the same columns whatever the order of its updates.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+BoolColumn = NDArray[np.bool_]
+IntColumn = NDArray[np.intp]
+FloatColumn = NDArray[np.float64]
+
+MINUTES_UNKNOWN = -1
+_LABEL_CHARACTERS = 70
+
+
+class ResourceKind(IntEnum):
+    """What kind of thing a resource is; the numbers of the contract."""
+
+    UNSPECIFIED = 0
+    LESSON = 1
+    VIDEO = 2
+    PRACTICE = 3
+    GAME = 4
+    ASSESSMENT = 5
+    ACTIVITY = 6
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogResource:
+    """What ranking needs of a resource.
+
+    Attributes:
+        resource_id: the owner's id.
+        title: what it is called.
+        url: where it is.
+        kind: what kind of thing it is.
+        teaches: (skill, weight above 0) pairs.
+        assesses: (skill, weight above 0) pairs.
+        grades: grades it is for; empty: any.
+        language: BCP 47 tag; empty: not tied to one.
+        minutes: how long it takes; None: not known.
+        active: whether it may be recommended.
+    """
+
+    resource_id: str
+    title: str = ""
+    url: str = ""
+    kind: ResourceKind = ResourceKind.PRACTICE
+    teaches: tuple[tuple[str, float], ...] = ()
+    assesses: tuple[tuple[str, float], ...] = ()
+    grades: tuple[str, ...] = ()
+    language: str = ""
+    minutes: int | None = None
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSkill:
+    """What ranking needs of a skill: its name for people, its prerequisites, and how much it matters, from 0 to 1."""
+
+    skill_id: str
+    label: str = ""
+    prerequisites: tuple[str, ...] = ()
+    importance: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogVersion:
+    """How far the catalog's two topics have been read: their next offsets."""
+
+    resources_offset: int = 0
+    skills_offset: int = 0
+
+
+class Entries(NamedTuple):
+    """The entries of some rows of a ragged array, one row after the other.
+
+    Attributes:
+        owners: for each entry, the place of its row among those asked for.
+        indices: for each entry, its index into the ragged array's values.
+        filled: places of the rows that have entries.
+        firsts: where the entries of each of these begin.
+    """
+
+    owners: IntColumn
+    indices: IntColumn
+    filled: IntColumn
+    firsts: IntColumn
+
+
+def ragged_range(firsts: IntColumn, counts: IntColumn) -> Entries:
+    """The runs `firsts[r], firsts[r] + 1, ...` of `counts[r]` numbers, one after the other."""
+    owners = np.arange(len(counts)).repeat(counts)
+    before = counts.cumsum() - counts
+    filled = counts.nonzero()[0]
+    return Entries(owners, np.arange(len(owners)) + (firsts - before)[owners], filled, before[filled])
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Rows of differing length in one array: row r is `values[starts[r]:starts[r + 1]]` (compressed sparse rows)."""
+
+    starts: IntColumn
+    values: IntColumn
+
+    def row(self, row: int) -> IntColumn:
+        """The values of one row."""
+        return self.values[self.starts[row] : self.starts[row + 1]]
+
+    def entries(self, rows: IntColumn) -> Entries:
+        """The entries of some rows."""
+        firsts = self.starts[rows]
+        return ragged_range(firsts, self.starts[rows + 1] - firsts)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Which rows carry which label (a grade, a language), and which carry none and so fit any."""
+
+    rows: Mapping[str, IntColumn]
+    unlabelled: BoolColumn
+
+    def matching(self, labels: Iterable[str]) -> BoolColumn:
+        """Rows with at least one of `labels`, or without any."""
+        matching = self.unlabelled.copy()
+        for label in labels:
+            matching[self.rows.get(label, _NO_ROWS)] = True
+        return matching
+
+
+@dataclass(frozen=True)
+class CatalogColumns:
+    """The active resources of a tenant and the skills they and the framework name.
+
+    N resources, S skills, E tags. A tag is a (resource, skill) pair; a skill both taught and assessed is one tag with
+    both weights. Do not write to the arrays.
+
+    Attributes:
+        resource_ids: N ids, sorted.
+        row_of_resource: row by id.
+        titles: N titles.
+        urls: N URLs.
+        kinds: ResourceKind, N.
+        minutes: N; MINUTES_UNKNOWN where not known.
+        grades: rows by grade.
+        languages: rows by language tag, in lower case.
+        skill_ids: S ids, sorted.
+        slot_of_skill: slot by id.
+        skill_labels: S names for people.
+        importance: S, from 0 to 1.
+        tags: for each resource its skills' slots.
+        tag_weights: E; a resource's sum to 1.
+        tag_teaches: E; whether the resource teaches the skill.
+        tag_assesses: E; whether the resource assesses the skill.
+        tag_measures: E; 1/K on the K skills a response to the resource is evidence of - those it assesses, else those
+            it teaches - and 0 on the others.
+        skill_tags: for each skill the indices of its tags.
+        tag_rows: E; the resource of each tag.
+        prerequisites: for each resource the prerequisites of its skills that are not themselves its skills, each once.
+        skill_prerequisites: for each skill its prerequisites.
+        assessments: for each skill the rows that assess it: assessments first, then by weight, then by id.
+    """
+
+    resource_ids: tuple[str, ...]
+    row_of_resource: Mapping[str, int]
+    titles: tuple[str, ...]
+    urls: tuple[str, ...]
+    kinds: NDArray[np.int8]
+    minutes: NDArray[np.int32]
+    grades: Labels
+    languages: Labels
+    skill_ids: tuple[str, ...]
+    slot_of_skill: Mapping[str, int]
+    skill_labels: tuple[str, ...]
+    importance: FloatColumn
+    tags: Ragged
+    tag_weights: FloatColumn
+    tag_teaches: BoolColumn
+    tag_assesses: BoolColumn
+    tag_measures: FloatColumn
+    skill_tags: Ragged
+    tag_rows: IntColumn
+    prerequisites: Ragged
+    skill_prerequisites: Ragged
+    assessments: Ragged
+
+    def __len__(self) -> int:
+        return len(self.resource_ids)
+
+    def rows_about(self, skills: Iterable[str]) -> BoolColumn:
+        """Rows tagged with at least one of `skills`."""
+        about = np.zeros(len(self), np.bool_)
+        for skill in skills:
+            slot = self.slot_of_skill.get(skill)
+            if slot is not None:
+                about[self.tag_rows[self.skill_tags.row(slot)]] = True
+        return about
+
+    def shares(self, row: int) -> FloatColumn:
+        """The weights of a resource's tags."""
+        return self.tag_weights[self.tags.starts[row] : self.tags.starts[row + 1]]
+
+    def teaches(self, row: int, slot: int) -> bool:
+        """Whether a resource teaches a skill."""
+        start, end = self.tags.starts[row], self.tags.starts[row + 1]
+        return any(
+            taught and of == slot
+            for taught, of in zip(
+                self.tag_teaches[start:end].tolist(), self.tags.values[start:end].tolist(), strict=True
+            )
+        )
+
+    def rows_of(self, resource_ids: Iterable[str]) -> IntColumn:
+        """Rows of those ids that are here, in their order."""
+        row_of = self.row_of_resource
+        return np.array([row_of[identifier] for identifier in resource_ids if identifier in row_of], np.intp)
+
+
+@dataclass(slots=True)
+class _Tags:
+    """Tags while they are collected, column by column."""
+
+    rows: list[int] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    taught: list[float] = field(default_factory=list)
+    assessed: list[float] = field(default_factory=list)
+
+
+_NO_ROWS = np.zeros(0, np.intp)
+
+
+def build_columns(resources: Iterable[CatalogResource], skills: Iterable[CatalogSkill]) -> CatalogColumns:
+    """Lay out a tenant's catalog. Resources that are not active are left out: they cannot be recommended.
+
+    Args:
+        resources: each id once.
+        skills: each id once; one that only a tag or a prerequisite names is there too, with its id as label.
+    """
+    active = sorted((resource for resource in resources if resource.active), key=lambda resource: resource.resource_id)
+    described = {skill.skill_id: skill for skill in skills}
+    skill_ids = sorted(
+        described.keys()
+        | {prerequisite for skill in described.values() for prerequisite in skill.prerequisites}
+        | {skill for resource in active for skill, _ in resource.teaches}
+        | {skill for resource in active for skill, _ in resource.assesses}
+    )
+    slot_of_skill = {skill: slot for slot, skill in enumerate(skill_ids)}
+    listed = [described.get(skill) or CatalogSkill(skill) for skill in skill_ids]
+    kinds = np.fromiter((resource.kind for resource in active), np.int8, len(active))
+    tags = _collect_tags(active, slot_of_skill)
+    rows, slots = np.array(tags.rows, np.intp), np.array(tags.slots, np.intp)
+    taught, assessed = np.array(tags.taught, np.float64), np.array(tags.assessed, np.float64)
+    weights = taught + assessed
+    weights /= np.bincount(rows, weights, minlength=len(active))[rows]
+    tag_starts = _starts(rows, len(active))
+    skill_prerequisites = _ragged(
+        [
+            sorted({slot_of_skill[prerequisite] for prerequisite in skill.prerequisites} - {slot})
+            for slot, skill in enumerate(listed)
+        ]
+    )
+    by_skill = np.lexsort((rows, slots))
+    return CatalogColumns(
+        resource_ids=tuple(resource.resource_id for resource in active),
+        row_of_resource=MappingProxyType({resource.resource_id: row for row, resource in enumerate(active)}),
+        titles=tuple(resource.title for resource in active),
+        urls=tuple(resource.url for resource in active),
+        kinds=kinds,
+        minutes=np.fromiter(
+            (MINUTES_UNKNOWN if resource.minutes is None else resource.minutes for resource in active),
+            np.int32,
+            len(active),
+        ),
+        grades=_labels([resource.grades for resource in active]),
+        languages=_labels([(resource.language.lower(),) if resource.language else () for resource in active]),
+        skill_ids=tuple(skill_ids),
+        slot_of_skill=MappingProxyType(slot_of_skill),
+        skill_labels=tuple(
+            textwrap.shorten(skill.label, _LABEL_CHARACTERS, placeholder="...") or skill.skill_id for skill in listed
+        ),
+        importance=np.fromiter((skill.importance for skill in listed), np.float64, len(listed)),
+        tags=Ragged(tag_starts, slots),
+        tag_weights=weights,
+        tag_teaches=taught > 0,
+        tag_assesses=assessed > 0,
+        tag_measures=_measures(rows, assessed > 0, len(active)),
+        skill_tags=Ragged(_starts(slots[by_skill], len(listed)), by_skill),
+        tag_rows=rows,
+        prerequisites=_resource_prerequisites(rows, slots, skill_prerequisites, len(active), len(listed)),
+        skill_prerequisites=skill_prerequisites,
+        assessments=_assessments(rows, slots, assessed, kinds, len(listed)),
+    )
+
+
+def _collect_tags(active: Sequence[CatalogResource], slot_of_skill: Mapping[str, int]) -> _Tags:
+    tags = _Tags()
+    for row, resource in enumerate(active):
+        taught: dict[str, float] = {}
+        assessed: dict[str, float] = {}
+        for weights, pairs in ((taught, resource.teaches), (assessed, resource.assesses)):
+            for skill, weight in pairs:
+                weights[skill] = weights.get(skill, 0.0) + weight
+        for skill in taught | assessed:
+            tags.rows.append(row)
+            tags.slots.append(slot_of_skill[skill])
+            tags.taught.append(taught.get(skill, 0.0))
+            tags.assessed.append(assessed.get(skill, 0.0))
+    return tags
+
+
+def _measures(rows: IntColumn, assesses: BoolColumn, resources: int) -> FloatColumn:
+    assessed_skills = np.bincount(rows, assesses, minlength=resources)
+    measures = assesses | (assessed_skills == 0)[rows]
+    shares: FloatColumn = measures / np.bincount(rows, measures, minlength=resources)[rows]
+    return shares
+
+
+def _resource_prerequisites(
+    rows: IntColumn, slots: IntColumn, skill_prerequisites: Ragged, resources: int, skills: int
+) -> Ragged:
+    entries = skill_prerequisites.entries(slots)
+    # A pair (resource, skill) as one number, so that sets of pairs are sets of numbers.
+    needed = np.unique(rows[entries.owners] * skills + skill_prerequisites.values[entries.indices])
+    outside = np.setdiff1d(needed, rows * skills + slots, assume_unique=True)
+    return Ragged(_starts(outside // max(skills, 1), resources), outside % max(skills, 1))
+
+
+def _assessments(
+    rows: IntColumn, slots: IntColumn, assessed: FloatColumn, kinds: NDArray[np.int8], skills: int
+) -> Ragged:
+    tags = np.flatnonzero(assessed > 0)
+    other_kind = kinds[rows[tags]] != ResourceKind.ASSESSMENT
+    order = tags[np.lexsort((rows[tags], -assessed[tags], other_kind, slots[tags]))]
+    return Ragged(_starts(slots[order], skills), rows[order])
+
+
+def _labels(labels_of_rows: Sequence[tuple[str, ...]]) -> Labels:
+    rows: dict[str, list[int]] = {}
+    for row, labels in enumerate(labels_of_rows):
+        for label in labels:
+            rows.setdefault(label, []).append(row)
+    return Labels(
+        MappingProxyType({label: np.array(members, np.intp) for label, members in rows.items()}),
+        np.fromiter((not labels for labels in labels_of_rows), np.bool_, len(labels_of_rows)),
+    )
+
+
+def _ragged(lists: Sequence[Sequence[int]]) -> Ragged:
+    counts = np.fromiter((len(values) for values in lists), np.intp, len(lists))
+    starts = np.concatenate(([0], np.cumsum(counts))).astype(np.intp)
+    return Ragged(starts, np.array([value for values in lists for value in values], np.intp))
+
+
+def _starts(sorted_owners: IntColumn, owners: int) -> IntColumn:
+    return np.searchsorted(sorted_owners, np.arange(owners + 1)).astype(np.intp)

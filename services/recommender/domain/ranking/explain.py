@@ -1,0 +1,197 @@
+"""Why a resource is in a list, in a teacher's words and with the learner's own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from services.recommender.domain.ranking.catalog import CatalogColumns, IntColumn, ResourceKind
+from services.recommender.domain.ranking.features import PRACTISED_KINDS, Features, SkillEstimates
+from services.recommender.domain.ranking.scoring import Scores
+from services.recommender.domain.ranking.weights import RankingWeights
+
+_REASONS = 2
+
+
+class Step(IntEnum):
+    """What a recommendation is for; the numbers of the contract."""
+
+    TEACH = 1
+    PRACTISE = 2
+    REASSESS = 3
+
+
+class ReasonKind(IntEnum):
+    """Sorts of reasons; the numbers of the contract."""
+
+    GAP = 1
+    FIT = 2
+    REVIEW = 3
+    SIMILAR_LEARNERS = 4
+    EXPLORE = 5
+
+
+_KINDS = tuple(ReasonKind)
+
+
+class Reason(NamedTuple):
+    """A reason: its kind, the sentence, and what it added to the score."""
+
+    kind: ReasonKind
+    text: str
+    contribution: float
+
+
+class Explanation(NamedTuple):
+    """What a resource is in the list for.
+
+    Attributes:
+        skill: the skill it serves; empty when it has none.
+        step: what to do with it.
+        reasons: the strongest two, strongest first.
+    """
+
+    skill: str
+    step: Step
+    reasons: tuple[Reason, ...]
+
+
+def explain(
+    catalog: CatalogColumns,
+    estimates: SkillEstimates,
+    rows: IntColumn,
+    features: Features,
+    scores: Scores,
+    positives: int,
+    picked: Sequence[int],
+    weights: RankingWeights,
+) -> list[Explanation]:
+    """Why each picked candidate is in the list.
+
+    Args:
+        catalog: the catalog.
+        estimates: the learner's.
+        rows: of the candidates.
+        features: of the candidates.
+        scores: of the candidates.
+        positives: of the learner, for collaborative filtering.
+        picked: places of the candidates to explain.
+        weights: the weights.
+    """
+    # Below the average candidate, similar learners are no reason to show a resource.
+    trust = positives / (positives + weights.similar_responses)
+    similar = scores.similar[picked] * (features.similar[picked] > trust / 2)
+    contributions = zip(
+        scores.gap[picked].tolist(),
+        scores.fit[picked].tolist(),
+        scores.review[picked].tolist(),
+        similar.tolist(),
+        scores.uncertainty[picked].tolist(),
+        strict=True,
+    )
+    narrator = _Narrator(catalog, estimates, positives, weights)
+    return [
+        narrator.explain(row, slot, success, added)
+        for row, slot, success, added in zip(
+            rows[picked].tolist(),
+            features.served[picked].tolist(),
+            features.success[picked].tolist(),
+            contributions,
+            strict=True,
+        )
+    ]
+
+
+class _Narrator:
+    """Tells of one learner. A skill is described once, however many resources serve it."""
+
+    def __init__(
+        self, catalog: CatalogColumns, estimates: SkillEstimates, positives: int, weights: RankingWeights
+    ) -> None:
+        self._catalog = catalog
+        self._estimates = estimates
+        self._positives = positives
+        self._weights = weights
+        self._gaps: dict[int, str] = {}
+
+    def explain(self, row: int, slot: int, success: float, contributions: tuple[float, ...]) -> Explanation:
+        kind = int(self._catalog.kinds[row])
+        step = self._step(row, slot, kind, success)
+        strongest = sorted(zip(contributions, _KINDS, strict=True), key=_contribution, reverse=True)[:_REASONS]
+        reasons = tuple(
+            Reason(reason, self._sentence(reason, row, slot, kind, success), added)
+            for added, reason in strongest
+            if added > 0.0
+        )
+        return Explanation(self._catalog.skill_ids[slot] if slot >= 0 else "", step, reasons)
+
+    def _step(self, row: int, slot: int, kind: int, success: float) -> Step:
+        """Teach what would not succeed yet, if the resource teaches it; re-assess with assessments; else practise."""
+        if success < self._weights.teach_below and self._catalog.teaches(row, slot):
+            return Step.TEACH
+        return Step.REASSESS if kind == ResourceKind.ASSESSMENT else Step.PRACTISE
+
+    def _sentence(self, reason: ReasonKind, row: int, slot: int, kind: int, success: float) -> str:
+        match reason:
+            case ReasonKind.GAP:
+                return self._gap(slot)
+            case ReasonKind.FIT:
+                return f"{_percent(success)} likely to succeed on it: {self._challenge(kind, success)}"
+            case ReasonKind.REVIEW:
+                return self._review(row)
+            case ReasonKind.SIMILAR_LEARNERS:
+                return (
+                    f"Learners with a similar history worked on it ({_counted(self._positives, 'resource')} compared)"
+                )
+            case ReasonKind.EXPLORE:
+                record = "nothing" if slot < 0 else f"{self._catalog.skill_labels[slot]}: {self._record(slot)}"
+                return f"Little is known yet, {record}"
+
+    def _gap(self, slot: int) -> str:
+        if slot not in self._gaps:
+            low, high = self._estimates.interval(slot)
+            chance = _percent(self._estimates.probabilities[slot])
+            self._gaps[slot] = (
+                f"{self._catalog.skill_labels[slot]}: {chance} likely to succeed "
+                f"({100 * low:.0f}-{100 * high:.0f} %), {self._record(slot)}"
+            )
+        return self._gaps[slot]
+
+    def _challenge(self, kind: int, success: float) -> str:
+        if kind not in PRACTISED_KINDS:
+            return "to be taught first" if success < self._weights.teach_below else "to see it in another way"
+        if success < self._weights.fit_target - self._weights.fit_width:
+            return "hard, but within reach"
+        if success > self._weights.fit_target + self._weights.fit_width:
+            return "easy, builds confidence"
+        return "the right challenge"
+
+    def _review(self, row: int) -> str:
+        slots, shares = self._catalog.tags.row(row), self._catalog.shares(row)
+        due = int(slots[np.argmax(shares * self._estimates.reviews[slots])])
+        days = max(1, round(float(self._estimates.days_since[due])))
+        return (
+            f"{self._catalog.skill_labels[due]}: mastered ({self._record(due)}), "
+            f"last practised {_counted(days, 'day')} ago"
+        )
+
+    def _record(self, slot: int) -> str:
+        responses = int(self._estimates.responses[slot])
+        if not responses:
+            return "no responses yet"
+        return f"{_counted(responses, 'response')}, {self._estimates.successes[slot]:.3g} right"
+
+
+def _contribution(reason: tuple[float, ReasonKind]) -> float:
+    return reason[0]
+
+
+def _percent(probability: float) -> str:
+    return f"{100 * probability:.0f} %"
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

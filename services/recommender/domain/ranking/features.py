@@ -1,0 +1,375 @@
+"""What ranking knows about each skill and each candidate, as columns.
+
+The formulas stand with the functions. tag_rk is the weight of skill k in resource r (a resource's tags sum to 1); p_k
+is the learner's chance of success on skill k's average item, n_k their responses to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.mastery import mastered as is_mastered
+from services.recommender.domain.mastery import success_interval, success_probability
+from services.recommender.domain.ranking.catalog import (
+    BoolColumn,
+    CatalogColumns,
+    Entries,
+    FloatColumn,
+    IntColumn,
+    Ragged,
+    ResourceKind,
+)
+from services.recommender.domain.ranking.weights import RankingWeights
+from services.recommender.domain.tracing import FilterSettings, TenantParameters
+
+_SECONDS_PER_DAY = 86_400
+PRACTISED_KINDS = (ResourceKind.PRACTICE, ResourceKind.ASSESSMENT)
+
+
+@dataclass(frozen=True)
+class Difficulties:
+    """How hard a catalog's skills and resources are, on the logit scale; made once per catalog and parameters.
+
+    Attributes:
+        settings: the filter's constants.
+        skill_logits: sigma_k + mean difficulty of the skill's items, S.
+        resource_means: delta_r + (1/K) sum_k sigma_k over the K skills it measures, N.
+        resource_variances: v_r + (1/K^2) sum_k v_sk, N.
+        practised: whether responses say if it fits: a practice or an assessment, N.
+    """
+
+    settings: FilterSettings
+    skill_logits: FloatColumn
+    resource_means: FloatColumn
+    resource_variances: FloatColumn
+    practised: BoolColumn
+
+
+@dataclass(frozen=True)
+class SkillEstimates:
+    """What is believed about one learner on each of a catalog's S skills.
+
+    Attributes:
+        learner_mean: mu_u.
+        learner_variance: v_u.
+        means: mu_uk.
+        variances: v_uk.
+        logits: logit of success on the skill's average item, b0 + mu_u + mu_uk - sigma_k - its items' mean difficulty.
+        responses: n_k.
+        successes: their sum.
+        probabilities: p_k.
+        mastered: whether the skill counts as mastered.
+        days_since: days since the last response; nan where nobody knows.
+        needs: importance_k max(0, .85 - p_k) / .85 where not mastered, else 0.
+        reviews: how due a review is, from 0 to 1.
+        readiness: 1 - n_k/(n_k+3) (1 - sigmoid(8 (p_k - .6))): how far it stands in the way of what builds on it.
+        unknowns: (v_u + v_uk) / (v_u0 + v_k0): 1 when nothing is known.
+    """
+
+    learner_mean: float
+    learner_variance: float
+    means: FloatColumn
+    variances: FloatColumn
+    logits: FloatColumn
+    responses: IntColumn
+    successes: FloatColumn
+    probabilities: FloatColumn
+    mastered: BoolColumn
+    days_since: FloatColumn
+    needs: FloatColumn
+    reviews: FloatColumn
+    readiness: FloatColumn
+    unknowns: FloatColumn
+
+    def interval(self, slot: int) -> tuple[float, float]:
+        """Central 95 % interval of p_k."""
+        low, high = success_interval(self.logits[slot], self.learner_variance + self.variances[slot])
+        return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class CollaborativeScores:
+    """What collaborative filtering says for one learner.
+
+    Attributes:
+        scores: of the resources the model knows, in its own order.
+        rows: the catalog row of each, -1 where the catalog has no such active resource.
+        index_of_row: N; the inverse: index into `scores`, -1 where the model does not know the resource.
+        positives: how many resources of the learner's history the model knows.
+    """
+
+    scores: NDArray[np.float32]
+    rows: IntColumn
+    index_of_row: IntColumn
+    positives: int
+
+
+@dataclass(frozen=True)
+class Features:
+    """What scoring reads, one value per candidate.
+
+    Attributes:
+        gap: sum_k tag_rk needs_k, from 0 to 1.
+        fit: how well the challenge suits, from 0 to 1.
+        review: sum_k tag_rk reviews_k, from 0 to 1.
+        ready: least readiness of the prerequisites outside the resource's own skills; 1 without any.
+        similar: collaborative score, from 0 to 1, before `open` is asked; 0 where the model does not know the resource.
+        uncertainty: sum_k tag_rk unknowns_k, from 0 to 1.
+        on_goal_path: whether it leads to a goal of the learner.
+        success: chance of success on it.
+        served: slot of the skill it serves, -1 without tags.
+    """
+
+    gap: FloatColumn
+    fit: FloatColumn
+    review: FloatColumn
+    ready: FloatColumn
+    similar: FloatColumn
+    uncertainty: FloatColumn
+    on_goal_path: BoolColumn
+    success: FloatColumn
+    served: IntColumn
+
+
+def difficulties_of(catalog: CatalogColumns, parameters: TenantParameters) -> Difficulties:
+    """Look up the difficulty of everything in a catalog.
+
+    A skill that was never fitted has difficulty 0 at its prior variance. A resource that is a fitted item has that
+    item's difficulty; any other the mean difficulty of the items of the skills it measures, at the prior variance.
+    """
+    settings = parameters.settings
+    skills = [parameters.skills.get(skill) for skill in catalog.skill_ids]
+    items = [parameters.items.get(resource) for resource in catalog.resource_ids]
+    skill_means = np.array([0.0 if skill is None else skill.mean for skill in skills], np.float64)
+    skill_variances = np.array(
+        [settings.skill_difficulty_variance if skill is None else skill.variance for skill in skills], np.float64
+    )
+    skill_item_means = np.array([0.0 if skill is None else skill.mean_item_difficulty for skill in skills], np.float64)
+    fitted = np.fromiter((item is not None for item in items), np.bool_, len(items))
+    slots, shares = catalog.tags.values, catalog.tag_measures
+
+    def over_measured(values: FloatColumn) -> FloatColumn:
+        summed: FloatColumn = np.bincount(catalog.tag_rows, values, minlength=len(catalog)).astype(
+            np.float64, copy=False
+        )
+        return summed
+
+    item_means = over_measured(shares * skill_item_means[slots])
+    item_means[fitted] = [item.mean for item in items if item is not None]
+    item_variances = np.full(len(items), settings.item_difficulty_variance)
+    item_variances[fitted] = [item.variance for item in items if item is not None]
+    return Difficulties(
+        settings=settings,
+        skill_logits=skill_means + skill_item_means,
+        resource_means=item_means + over_measured(shares * skill_means[slots]),
+        resource_variances=item_variances + over_measured(shares**2 * skill_variances[slots]),
+        practised=np.isin(catalog.kinds, PRACTISED_KINDS),
+    )
+
+
+def estimate_skills(
+    catalog: CatalogColumns,
+    difficulties: Difficulties,
+    state: LearnerState | None,
+    as_of_s: float,
+    weights: RankingWeights,
+) -> SkillEstimates:
+    """Spread a learner's state over a catalog's skills; without responses, and without state, there are priors.
+
+    Args:
+        catalog: the catalog.
+        difficulties: its difficulties.
+        state: the learner's state; None for a new learner.
+        as_of_s: the moment to answer for, Unix seconds.
+        weights: the thresholds.
+    """
+    settings = difficulties.settings
+    skills = len(catalog.skill_ids)
+    means, variances = np.zeros(skills), np.full(skills, settings.skill_variance)
+    responses, successes = np.zeros(skills, np.intp), np.zeros(skills)
+    days_since = np.full(skills, np.nan)
+    learner_mean, learner_variance = 0.0, settings.learner_variance
+    if state is not None:
+        learner_mean, learner_variance = state.mean, state.variance
+        slot_of = catalog.slot_of_skill
+        slots = np.fromiter((slot_of.get(name, -1) for name in state.skill_names), np.intp, len(state.skill_names))
+        here = slots >= 0
+        slots, records = slots[here], state.skill_records[here]
+        means[slots], variances[slots] = records["mean"], records["variance"]
+        responses[slots], successes[slots] = records["attempts"], records["successes"]
+        last_at_s = records["last_at_s"].astype(np.float64)
+        days_since[slots] = np.where(last_at_s > 0, (as_of_s - last_at_s) / _SECONDS_PER_DAY, np.nan)
+    logits = (settings.base + learner_mean) + means - difficulties.skill_logits
+    unknown = learner_variance + variances
+    probabilities, mastered = success_probability(logits, unknown), is_mastered(logits, unknown, responses)
+    needs = np.maximum(0.0, weights.gap_target - probabilities) / weights.gap_target * catalog.importance
+    needs[mastered] = 0.0
+    return SkillEstimates(
+        learner_mean=learner_mean,
+        learner_variance=learner_variance,
+        means=means,
+        variances=variances,
+        logits=logits,
+        responses=responses,
+        successes=successes,
+        probabilities=probabilities,
+        mastered=mastered,
+        days_since=days_since,
+        needs=needs,
+        reviews=review_due(days_since, successes, mastered, weights),
+        readiness=readiness(probabilities, responses, weights),
+        unknowns=np.minimum(1.0, unknown / (settings.learner_variance + settings.skill_variance)),
+    )
+
+
+def review_due(
+    days_since: FloatColumn, successes: FloatColumn, mastered: BoolColumn, weights: RankingWeights
+) -> FloatColumn:
+    """How due a review of each skill is: 1 - 2^(-days / (7 sqrt(1 + successes))) where mastered, else 0.
+
+    The share of a mastered skill that is expected to be forgotten: exponential forgetting with a half-life that grows
+    with practice (half-life regression; Settles and Meeder, A Trainable Spaced Repetition Model for Language Learning,
+    ACL 2016), by the square root because responses tend to come in bunches. With 3 successes one half, and so due,
+    after two weeks; with 15 after four. A skill that is not mastered is a gap and not a review; without a clock nothing
+    is due.
+    """
+    half_life_days = weights.review_half_life_days * np.sqrt(1.0 + successes)
+    forgotten = 1.0 - np.exp2(-np.maximum(days_since, 0.0) / half_life_days)
+    return np.where(mastered & ~np.isnan(days_since), forgotten, 0.0)
+
+
+def readiness(probabilities: FloatColumn, responses: IntColumn, weights: RankingWeights) -> FloatColumn:
+    """How ready a learner is for what builds on each skill: 1 - n/(n+3) (1 - sigmoid(8 (p - .6))).
+
+    1 where nothing is known: an unknown prerequisite bars nobody.
+    """
+    known = responses / (responses + weights.ready_responses)
+    ready: FloatColumn = 1.0 - known * (1.0 - expit(weights.ready_steepness * (probabilities - weights.ready_midpoint)))
+    return ready
+
+
+def challenge_fit(success: FloatColumn, practised: BoolColumn, weights: RankingWeights) -> FloatColumn:
+    """How well a challenge suits: exp(-(p - .75)^2 / (2 .15^2)) for practice and assessment, .5 for other kinds.
+
+    So a lesson leads where a practice would succeed less than 57 times in a hundred.
+    """
+    distance = (success - weights.fit_target) / weights.fit_width
+    return np.where(practised, np.exp(-0.5 * distance * distance), weights.fit_elsewhere)
+
+
+def least_readiness(prerequisites: Ragged, rows: IntColumn, skill_readiness: FloatColumn) -> FloatColumn:
+    """For each row the least readiness of its prerequisites; 1 without any."""
+    ready = np.ones(len(rows))
+    entries = prerequisites.entries(rows)
+    if len(entries.filled):
+        needed = skill_readiness[prerequisites.values[entries.indices]]
+        ready[entries.filled] = np.minimum.reduceat(needed, entries.firsts)
+    return ready
+
+
+def similarity(collaborative: CollaborativeScores | None, rows: IntColumn, weights: RankingWeights) -> FloatColumn:
+    """Collaborative score, (clip(z, -2, 2) + 2) / 4 * n / (n + 20), z standardised over the candidates the model knows.
+
+    n is the learner's positives: with few of them similar learners say little. 0 for what the model does not know.
+    """
+    similar = np.zeros(len(rows))
+    if collaborative is None or not collaborative.positives:
+        return similar
+    indices = collaborative.index_of_row[rows]
+    known = (indices >= 0).nonzero()[0]
+    if not len(known):
+        return similar
+    scores = collaborative.scores[indices[known]].astype(np.float64)
+    scores -= scores.sum() / len(scores)
+    deviation = math.sqrt(float(scores @ scores) / len(scores))
+    if deviation == 0.0:
+        return similar
+    clip = weights.similar_clip
+    trust = collaborative.positives / (collaborative.positives + weights.similar_responses)
+    similar[known] = ((scores / deviation).clip(-clip, clip) + clip) * (trust / (2 * clip))
+    return similar
+
+
+def compute_features(
+    catalog: CatalogColumns,
+    difficulties: Difficulties,
+    estimates: SkillEstimates,
+    collaborative: CollaborativeScores | None,
+    rows: IntColumn,
+    weights: RankingWeights,
+) -> Features:
+    """The features of some rows of a catalog for one learner.
+
+    The chance of success is what the filter foresees before the learner's next response (`mastery.item_success`).
+    """
+    settings, count = difficulties.settings, len(rows)
+    owners, tags, filled, firsts = catalog.tags.entries(rows)
+    slots, shares, measures = catalog.tags.values[tags], catalog.tag_weights[tags], catalog.tag_measures[tags]
+
+    def over_tags(values: FloatColumn) -> FloatColumn:
+        summed: FloatColumn = np.bincount(owners, values, minlength=count).astype(np.float64, copy=False)
+        return summed
+
+    needed, due = shares * estimates.needs[slots], shares * estimates.reviews[slots]
+    success = success_probability(
+        (settings.base + estimates.learner_mean)
+        + over_tags(measures * estimates.means[slots])
+        - difficulties.resource_means[rows],
+        min(estimates.learner_variance + settings.learner_noise, settings.learner_variance)
+        + over_tags(
+            measures * measures * np.minimum(estimates.variances + settings.skill_noise, settings.skill_variance)[slots]
+        )
+        + difficulties.resource_variances[rows],
+    )
+    return Features(
+        gap=over_tags(needed),
+        fit=challenge_fit(success, difficulties.practised[rows], weights),
+        review=over_tags(due),
+        ready=least_readiness(catalog.prerequisites, rows, estimates.readiness),
+        similar=similarity(collaborative, rows, weights),
+        uncertainty=over_tags(shares * estimates.unknowns[slots]),
+        on_goal_path=np.zeros(count, np.bool_),
+        success=success,
+        served=_served(
+            Entries(owners, slots, filled, firsts), weights.gap * needed + weights.review * due, shares, count
+        ),
+    )
+
+
+def _served(entries: Entries, wanted: FloatColumn, shares: FloatColumn, count: int) -> IntColumn:
+    """The skill of each resource that its gap or review is mostly about, else the one it is mostly about.
+
+    Args:
+        entries: the resources' tags, with the skills' slots as indices.
+        wanted: what each tag adds to gap and review.
+        shares: the tags' weights.
+        count: how many resources.
+    """
+    served = np.full(count, -1, np.intp)
+    if len(entries.filled):
+        # The weight decides only where gap and review do not.
+        preference = wanted + 1e-9 * shares
+        best = np.maximum.reduceat(preference, entries.firsts)
+        most = np.zeros(count)
+        most[entries.filled] = best
+        # Backwards, so that of equals the first one stays.
+        chosen = (preference == most[entries.owners]).nonzero()[0][::-1]
+        served[entries.owners[chosen]] = entries.indices[chosen]
+    return served
+
+
+def collaborative_rows(catalog: CatalogColumns, resources: Sequence[str]) -> tuple[IntColumn, IntColumn]:
+    """Where a collaborative model's resources stand in a catalog, and the inverse; -1 where they do not."""
+    row_of = catalog.row_of_resource
+    rows = np.fromiter((row_of.get(resource, -1) for resource in resources), np.intp, len(resources))
+    index_of_row = np.full(len(catalog), -1, np.intp)
+    here = np.flatnonzero(rows >= 0)
+    index_of_row[rows[here]] = here
+    return rows, index_of_row

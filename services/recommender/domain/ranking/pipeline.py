@@ -1,0 +1,172 @@
+"""Candidates, features, scores, policy and explanation, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.ranking.candidates import Shelves, build_shelves, random_seed, select_candidates
+from services.recommender.domain.ranking.catalog import CatalogColumns, IntColumn
+from services.recommender.domain.ranking.explain import Explanation, explain
+from services.recommender.domain.ranking.features import (
+    CollaborativeScores,
+    Difficulties,
+    compute_features,
+    difficulties_of,
+    estimate_skills,
+)
+from services.recommender.domain.ranking.policy import Reassessments, ResourceFilter, compose, eligibility
+from services.recommender.domain.ranking.scoring import score
+from services.recommender.domain.ranking.weights import RankingWeights
+from services.recommender.domain.tracing import TenantParameters
+
+
+@dataclass(frozen=True)
+class RankingBasis:
+    """A catalog prepared for ranking with some parameters; made once for many requests."""
+
+    catalog: CatalogColumns
+    difficulties: Difficulties
+    shelves: Shelves
+
+
+@dataclass(frozen=True)
+class RankingRequest:
+    """What a list is made for.
+
+    Attributes:
+        tenant: the tenant.
+        learner: the learner's pseudonym.
+        state: the learner's state; None for a new learner.
+        collaborative: the learner's collaborative scores; None without a model.
+        bundle: id of the bundle; empty when none.
+        as_of_s: the moment to answer for, Unix seconds.
+        day: its ISO date.
+        wanted: which resources may be in the list.
+        limit: most resources in it.
+    """
+
+    tenant: str
+    learner: str
+    state: LearnerState | None
+    collaborative: CollaborativeScores | None
+    bundle: str
+    as_of_s: float
+    day: str
+    wanted: ResourceFilter
+    limit: int
+
+
+class RankedResource(NamedTuple):
+    """A resource of a list.
+
+    Attributes:
+        row: where it stands in the catalog.
+        score: its score.
+        success: chance of success on it.
+        explanation: skill served, step and reasons.
+        reassess_with: id of another resource that assesses the skill; empty when there is none.
+    """
+
+    row: int
+    score: float
+    success: float
+    explanation: Explanation
+    reassess_with: str
+
+
+@dataclass(frozen=True, slots=True)
+class RankedList:
+    """A list, best first, and what making it took.
+
+    Attributes:
+        resources: the list.
+        candidates: how many were scored.
+        stage_seconds: time by stage.
+    """
+
+    resources: tuple[RankedResource, ...]
+    candidates: int
+    stage_seconds: Mapping[str, float]
+
+
+def prepare(catalog: CatalogColumns, parameters: TenantParameters) -> RankingBasis:
+    """Make a catalog ready for ranking."""
+    difficulties = difficulties_of(catalog, parameters)
+    return RankingBasis(catalog, difficulties, build_shelves(catalog, difficulties))
+
+
+def rank(
+    basis: RankingBasis, request: RankingRequest, weights: RankingWeights, timer: Callable[[], float]
+) -> RankedList:
+    """Make a list. The same basis, request and weights give the same list.
+
+    Args:
+        basis: the prepared catalog.
+        request: what the list is for.
+        weights: the weights.
+        timer: monotonic seconds, for `stage_seconds` only.
+    """
+    catalog = basis.catalog
+    if not len(catalog):
+        return RankedList((), 0, {})
+    started = timer()
+    eligible = eligibility(catalog, request.wanted)
+    answered = _answered(catalog, request.state)
+    estimates = estimate_skills(catalog, basis.difficulties, request.state, request.as_of_s, weights)
+    seed = random_seed(request.tenant, request.learner, request.bundle, request.day)
+    shelves = basis.shelves if eligible.everything else basis.shelves.restricted(eligible.allowed)
+    rows = select_candidates(
+        catalog,
+        shelves,
+        estimates,
+        request.collaborative,
+        eligible.allowed,
+        answered,
+        request.limit,
+        seed,
+        weights,
+    )
+    selected = timer()
+    features = compute_features(catalog, basis.difficulties, estimates, request.collaborative, rows, weights)
+    computed = timer()
+    scores = score(features, weights)
+    scored = timer()
+    was_answered = np.zeros(len(catalog), np.bool_)
+    was_answered[answered] = True
+    held_back = was_answered[rows] & (features.review < weights.review_opens)
+    picked = compose(scores.total, features.served, held_back, request.limit, weights)
+    composed = timer()
+    positives = 0 if request.collaborative is None else request.collaborative.positives
+    explanations = explain(catalog, estimates, rows, features, scores, positives, picked, weights)
+    reassessments = Reassessments(catalog, eligible.suitable, was_answered)
+    resources = tuple(
+        RankedResource(row, total, success, explanation, reassessments.after(row, slot))
+        for row, total, success, explanation, slot in zip(
+            rows[picked].tolist(),
+            scores.total[picked].tolist(),
+            features.success[picked].tolist(),
+            explanations,
+            features.served[picked].tolist(),
+            strict=True,
+        )
+    )
+    return RankedList(
+        resources,
+        len(rows),
+        {
+            "candidates": selected - started,
+            "features": computed - selected,
+            "scoring": scored - computed,
+            "policy": composed - scored,
+            "explain": timer() - composed,
+        },
+    )
+
+
+def _answered(catalog: CatalogColumns, state: LearnerState | None) -> IntColumn:
+    return catalog.rows_of(() if state is None else (recent.resource for recent in state.resources))

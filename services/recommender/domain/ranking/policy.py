@@ -1,0 +1,153 @@
+"""Which resources may be in a list at all, and how a list is made of the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.recommender.domain.ranking.catalog import (
+    MINUTES_UNKNOWN,
+    BoolColumn,
+    CatalogColumns,
+    FloatColumn,
+    IntColumn,
+    ResourceKind,
+)
+from services.recommender.domain.ranking.weights import RankingWeights
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFilter:
+    """Which resources may be in a list. An empty field allows everything.
+
+    Attributes:
+        kinds: only these kinds.
+        skills: only resources about at least one of these.
+        grades: only resources for at least one of these, or for any.
+        languages: only resources in one of these, or tied to none. A range such as `es` covers `es-MX` (RFC 4647 basic
+            filtering).
+        max_minutes: only resources known to take at most this long.
+        excluded: never these.
+    """
+
+    kinds: tuple[ResourceKind, ...] = ()
+    skills: tuple[str, ...] = ()
+    grades: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    max_minutes: int | None = None
+    excluded: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """The fields as plain values: equal for equal filters."""
+        kinds = tuple(int(kind) for kind in self.kinds)
+        return (kinds, self.skills, self.grades, self.languages, self.max_minutes, self.excluded)
+
+
+EVERYTHING = ResourceFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class Eligibility:
+    """What a request allows.
+
+    Attributes:
+        suitable: rows that suit the learner: grade and language fit, not excluded. What may be given to them at all.
+        allowed: those of them that are also of the kinds, skills and length asked for.
+        everything: whether all rows are allowed.
+    """
+
+    suitable: BoolColumn
+    allowed: BoolColumn
+    everything: bool
+
+
+def eligibility(catalog: CatalogColumns, wanted: ResourceFilter) -> Eligibility:
+    """Apply a filter to a catalog."""
+    suitable = np.ones(len(catalog), np.bool_)
+    if wanted == EVERYTHING:
+        return Eligibility(suitable, suitable, everything=True)
+    if wanted.grades:
+        suitable &= catalog.grades.matching(wanted.grades)
+    if wanted.languages:
+        suitable &= catalog.languages.matching(_covered(catalog.languages.rows, wanted.languages))
+    suitable[catalog.rows_of(wanted.excluded)] = False
+    allowed = suitable.copy()
+    if wanted.kinds:
+        allowed &= np.isin(catalog.kinds, wanted.kinds)
+    if wanted.skills:
+        allowed &= catalog.rows_about(wanted.skills)
+    if wanted.max_minutes is not None:
+        allowed &= (catalog.minutes != MINUTES_UNKNOWN) & (catalog.minutes <= wanted.max_minutes)
+    return Eligibility(suitable, allowed, everything=False)
+
+
+def compose(
+    scores: FloatColumn, served: IntColumn, held_back: BoolColumn, limit: int, weights: RankingWeights
+) -> list[int]:
+    """Pick a list from scored candidates.
+
+    By score; ties by the order given. At most two serve one skill, unless the list would fall short: then more of them
+    follow, and last what is held back (the learner answered it lately and it is not due).
+
+    Args:
+        scores: of the candidates.
+        served: the skill each serves; -1 for none, which counts against no skill.
+        held_back: whether to show it only when nothing else is left.
+        limit: most that are picked.
+        weights: the cap per skill.
+
+    Returns:
+        Places of the picked candidates, in the order of the list.
+    """
+    picked: list[int] = []
+    passed_over: list[int] = []
+    last: list[int] = []
+    of_skill: dict[int, int] = {}
+    slots, back = served.tolist(), held_back.tolist()
+    for place in np.argsort(-scores, kind="stable").tolist():
+        if len(picked) == limit:
+            return picked
+        if back[place]:
+            last.append(place)
+            continue
+        slot = slots[place]
+        already = of_skill.get(slot, 0)
+        if slot >= 0 and already >= weights.per_skill:
+            passed_over.append(place)
+            continue
+        of_skill[slot] = already + 1
+        picked.append(place)
+    return (picked + passed_over + last)[:limit]
+
+
+class Reassessments:
+    """The best resource to measure a skill with afterwards, for one request.
+
+    Of the resources that assess the skill and suit the learner: one not answered lately, else any; assessments before
+    other kinds, then the most about the skill.
+    """
+
+    def __init__(self, catalog: CatalogColumns, suitable: BoolColumn, answered: BoolColumn) -> None:
+        self._catalog = catalog
+        self._suitable = suitable
+        self._answered = answered
+        self._best: dict[int, list[int]] = {}
+
+    def after(self, row: int, slot: int) -> str:
+        """Id of what to measure the skill at `slot` with after the resource at `row`; empty when there is nothing."""
+        if slot < 0:
+            return ""
+        if slot not in self._best:
+            assessing = self._catalog.assessments.row(slot)
+            assessing = assessing[self._suitable[assessing]]
+            # Two, because a resource is not measured with itself.
+            self._best[slot] = assessing[self._answered[assessing].argsort(kind="stable")[:2]].tolist()
+        return next((self._catalog.resource_ids[best] for best in self._best[slot] if best != row), "")
+
+
+def _covered(tags: Iterable[str], ranges: tuple[str, ...]) -> list[str]:
+    lowered = [wanted.lower() for wanted in ranges]
+    return [tag for tag in tags if any(tag == wanted or tag.startswith(wanted + "-") for wanted in lowered)]

@@ -1,0 +1,118 @@
+"""RecommendationService over gRPC."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter, Histogram
+
+from cairn.v1 import recommender_pb2, recommender_pb2_grpc
+from services.common.grpc_server import current_tenant
+from services.common.statuses import abort, failed_precondition, invalid_argument, unavailable
+from services.recommender.application.fresh_state import LogDiffersError, StateLostError
+from services.recommender.application.in_force import NoEpochError
+from services.recommender.application.ports import StateUnavailableError
+from services.recommender.application.recommend import Recommend, Recommendations
+from services.recommender.application.show_learner import ShowLearner
+from services.recommender.wire_calls import (
+    RequestInvalidError,
+    learner_query,
+    learner_response,
+    recommend_query,
+    recommend_response,
+)
+
+if TYPE_CHECKING:
+    from services.common.grpc_server import Context
+
+SERVICE_NAME = "cairn.v1.RecommendationService"
+
+_RETRY_AFTER_S = 1.0
+_FASTEST_S = 0.0005
+
+REQUESTS = Counter("cairn_server_requests", "Calls answered, by method and outcome.", ["method", "outcome"])
+SECONDS = Histogram(
+    "cairn_server_request_seconds",
+    "Time to answer, waiting for freshness included.",
+    ["method"],
+    buckets=[_FASTEST_S * 2**power for power in range(15)],
+)
+STAGE_SECONDS = Counter("cairn_server_stage_seconds", "Time spent in Recommend, by stage.", ["stage"])
+CANDIDATES = Counter("cairn_server_candidates", "Resources scored.")
+RECOMMENDED = Counter("cairn_server_recommended", "Resources recommended.")
+DEGRADED = Counter("cairn_server_degraded", "Answers with something missing, by what.", ["kind"])
+
+
+class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer):
+    """Ranks for a learner, and shows what is known of one."""
+
+    def __init__(self, recommend: Recommend, show_learner: ShowLearner) -> None:
+        self._recommend = recommend
+        self._show_learner = show_learner
+
+    async def Recommend(  # noqa: N802 - the name of the RPC.
+        self, request: recommender_pb2.RecommendRequest, context: Context
+    ) -> recommender_pb2.RecommendResponse:
+        """A ranked list for one learner."""
+        async with _answering("Recommend", context):
+            tenant = current_tenant()
+            answer = await self._recommend(tenant.name, recommend_query(request, tenant), _remaining_s(context))
+            _observe(answer)
+            return recommend_response(request.learner_id, answer)
+
+    async def GetLearner(  # noqa: N802 - the name of the RPC.
+        self, request: recommender_pb2.GetLearnerRequest, context: Context
+    ) -> recommender_pb2.GetLearnerResponse:
+        """What is known of one learner."""
+        async with _answering("GetLearner", context):
+            tenant = current_tenant()
+            learner, freshness = learner_query(request, tenant)
+            view = await self._show_learner(tenant.name, learner, freshness, _remaining_s(context))
+            for degradation in view.degraded:
+                DEGRADED.labels(degradation.name.lower()).inc()
+            return learner_response(request.learner_id, view)
+
+
+@asynccontextmanager
+async def _answering(method: str, context: Context) -> AsyncIterator[None]:
+    """Counts and times a call, and turns what can go wrong into a status."""
+    began_s = time.perf_counter()
+    outcome = "failed"
+    try:
+        yield
+        outcome = "answered"
+    except RequestInvalidError as error:
+        outcome = "invalid"
+        await abort(context, invalid_argument(error.violations))
+    except LogDiffersError as error:
+        outcome = "other_log"
+        await abort(context, failed_precondition(f"freshness_token: {error}", reason="LOG_DIFFERS"))
+    except StateUnavailableError as error:
+        outcome = "unavailable"
+        await abort(context, unavailable(str(error), reason=_reason(error), retry_after_s=_RETRY_AFTER_S))
+    finally:
+        REQUESTS.labels(method, outcome).inc()
+        SECONDS.labels(method).observe(time.perf_counter() - began_s)
+
+
+def _reason(error: StateUnavailableError) -> str:
+    if isinstance(error, NoEpochError):
+        return "NO_EPOCH"
+    return "STATE_LOST" if isinstance(error, StateLostError) else "STATE_UNAVAILABLE"
+
+
+def _remaining_s(context: Context) -> float:
+    # The interceptor refuses calls without a deadline.
+    return float(context.time_remaining() or 0.0)
+
+
+def _observe(answer: Recommendations) -> None:
+    CANDIDATES.inc(answer.candidates)
+    RECOMMENDED.inc(len(answer.resources))
+    for stage, seconds in answer.stage_seconds.items():
+        STAGE_SECONDS.labels(stage).inc(seconds)
+    for degradation in answer.degraded:
+        DEGRADED.labels(degradation.name.lower()).inc()

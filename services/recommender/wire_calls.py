@@ -1,0 +1,256 @@
+"""Requests and replies of RecommendationService: checked and turned into queries, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from cairn.v1 import catalog_pb2, recommender_pb2
+from services.common import freshness
+from services.common.envelope import Position
+from services.common.statuses import FieldViolation
+from services.common.tenants import Tenant
+from services.recommender.application.provenance import Degradation
+from services.recommender.application.recommend import Recommendations, RecommendQuery
+from services.recommender.application.show_learner import LearnerView, SkillMastery
+from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, CatalogColumns, ResourceKind
+from services.recommender.domain.ranking.pipeline import RankedResource
+from services.recommender.domain.ranking.policy import ResourceFilter
+
+LIMIT_DEFAULT = 10
+LIMIT_MAX = 100
+LEARNER_ID_CHARACTERS_MAX = 256
+IDENTIFIER_CHARACTERS_MAX = 256
+LABEL_CHARACTERS_MAX = 64
+FILTER_ENTRIES_MAX = 100
+EXCLUDED_MAX = 1_000
+TOKEN_CHARACTERS_MAX = 200
+
+# The latest moment a Timestamp can say; its nanoseconds do not matter here.
+_LATEST_S = 253_402_300_799
+_SHOWN_CHARACTERS = 40
+
+
+class RequestInvalidError(ValueError):
+    """A request cannot be answered as it is.
+
+    Attributes:
+        violations: what is wrong, field by field.
+    """
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        super().__init__("; ".join(f"{violation.field}: {violation.reason}" for violation in violations))
+        self.violations = tuple(violations)
+
+
+class _Problems(list[FieldViolation]):
+    """Violations while they are collected."""
+
+    def say(self, field: str, reason: str) -> None:
+        self.append(FieldViolation(field, reason))
+
+    def raise_any(self) -> None:
+        if self:
+            raise RequestInvalidError(self)
+
+
+def recommend_query(request: recommender_pb2.RecommendRequest, tenant: Tenant) -> RecommendQuery:
+    """The query of a Recommend call.
+
+    Raises:
+        RequestInvalidError: when a field is not as the contract says.
+    """
+    problems = _Problems()
+    _check_learner_id(request.learner_id, problems)
+    if request.limit > LIMIT_MAX:
+        problems.say("limit", f"{request.limit} is more than {LIMIT_MAX}; ask for 1 to {LIMIT_MAX}")
+    wanted = _filter(request.filter, problems)
+    as_of = _as_of(request.as_of, problems) if request.HasField("as_of") else None
+    token = _freshness(request.freshness_token, tenant, problems)
+    problems.raise_any()
+    return RecommendQuery(
+        learner=tenant.pseudonym(request.learner_id),
+        limit=request.limit or LIMIT_DEFAULT,
+        wanted=wanted,
+        as_of=as_of,
+        freshness=token,
+    )
+
+
+def learner_query(request: recommender_pb2.GetLearnerRequest, tenant: Tenant) -> tuple[str, freshness.Freshness | None]:
+    """The learner's pseudonym and the freshness asked for of a GetLearner call.
+
+    Raises:
+        RequestInvalidError: when a field is not as the contract says.
+    """
+    problems = _Problems()
+    _check_learner_id(request.learner_id, problems)
+    token = _freshness(request.freshness_token, tenant, problems)
+    problems.raise_any()
+    return tenant.pseudonym(request.learner_id), token
+
+
+def recommend_response(learner_id: str, answer: Recommendations) -> recommender_pb2.RecommendResponse:
+    """The reply of a Recommend call."""
+    provenance = answer.provenance
+    return recommender_pb2.RecommendResponse(
+        learner_id=learner_id,
+        recommendations=[
+            _recommendation(answer.catalog, resource, name)
+            for resource, name in zip(answer.resources, answer.recommendation_ids, strict=True)
+        ],
+        provenance=recommender_pb2.Provenance(
+            as_of=_timestamp(provenance.as_of),
+            epoch=provenance.epoch,
+            applied=_position(provenance.applied),
+            catalog=catalog_pb2.CatalogVersion(
+                resources_offset=provenance.catalog.resources_offset, skills_offset=provenance.catalog.skills_offset
+            ),
+            bundle=provenance.bundle,
+        ),
+        degraded=_degraded(answer.degraded),
+    )
+
+
+def learner_response(learner_id: str, view: LearnerView) -> recommender_pb2.GetLearnerResponse:
+    """The reply of a GetLearner call."""
+    return recommender_pb2.GetLearnerResponse(
+        learner_id=learner_id,
+        responses=view.responses,
+        skills=[_mastery(skill) for skill in view.skills],
+        epoch=view.epoch,
+        applied=_position(view.applied),
+        degraded=_degraded(view.degraded),
+    )
+
+
+def _check_learner_id(learner_id: str, problems: _Problems) -> None:
+    if not learner_id:
+        problems.say("learner_id", "it is empty; give the learner's id as your platform knows it")
+    elif len(learner_id) > LEARNER_ID_CHARACTERS_MAX:
+        problems.say("learner_id", f"it has {len(learner_id)} characters; give at most {LEARNER_ID_CHARACTERS_MAX}")
+
+
+def _filter(message: recommender_pb2.ResourceFilter, problems: _Problems) -> ResourceFilter:
+    kinds = []
+    for index, kind in enumerate(message.kinds[:FILTER_ENTRIES_MAX]):
+        if kind == catalog_pb2.RESOURCE_KIND_UNSPECIFIED or kind not in catalog_pb2.ResourceKind.values():
+            names = ", ".join(catalog_pb2.ResourceKind.keys()[1:])
+            problems.say(f"filter.kinds[{index}]", f"{kind} is not a kind of resource; use {names}")
+        else:
+            kinds.append(ResourceKind(kind))
+    if len(message.kinds) > FILTER_ENTRIES_MAX:
+        _say_too_many("filter.kinds", len(message.kinds), FILTER_ENTRIES_MAX, problems)
+    max_minutes = message.max_minutes if message.HasField("max_minutes") else None
+    if max_minutes == 0:
+        problems.say("filter.max_minutes", "0 leaves nothing; give at least 1, or leave it out for any length")
+    return ResourceFilter(
+        kinds=tuple(sorted(set(kinds))),
+        skills=_texts("filter.skills", message.skills, FILTER_ENTRIES_MAX, IDENTIFIER_CHARACTERS_MAX, problems),
+        grades=_texts("filter.grades", message.grades, FILTER_ENTRIES_MAX, LABEL_CHARACTERS_MAX, problems),
+        languages=_texts("filter.languages", message.languages, FILTER_ENTRIES_MAX, LABEL_CHARACTERS_MAX, problems),
+        max_minutes=max_minutes,
+        excluded=_texts(
+            "filter.exclude_resource_ids",
+            message.exclude_resource_ids,
+            EXCLUDED_MAX,
+            IDENTIFIER_CHARACTERS_MAX,
+            problems,
+        ),
+    )
+
+
+def _texts(
+    field: str, values: Sequence[str], entries_max: int, characters_max: int, problems: _Problems
+) -> tuple[str, ...]:
+    """The values in order, each once: how a caller orders them does not change the answer."""
+    if len(values) > entries_max:
+        _say_too_many(field, len(values), entries_max, problems)
+        return ()
+    for index, value in enumerate(values):
+        if not value:
+            problems.say(f"{field}[{index}]", "it is empty; leave it out")
+        elif len(value) > characters_max:
+            shown = f"{value[:_SHOWN_CHARACTERS]}..."
+            problems.say(f"{field}[{index}]", f"{shown!r} has {len(value)} characters; give at most {characters_max}")
+    return tuple(sorted(set(values)))
+
+
+def _say_too_many(field: str, entries: int, entries_max: int, problems: _Problems) -> None:
+    problems.say(field, f"it has {entries} entries; give at most {entries_max}")
+
+
+def _as_of(moment: Timestamp, problems: _Problems) -> datetime | None:
+    if not 0 <= moment.seconds <= _LATEST_S:
+        problems.say("as_of", f"{moment.seconds} s is not from 1970 to 9999; give a moment in between, or none for now")
+        return None
+    return datetime.fromtimestamp(moment.seconds, UTC)
+
+
+def _freshness(token: str, tenant: Tenant, problems: _Problems) -> freshness.Freshness | None:
+    if not token:
+        return None
+    if len(token) > TOKEN_CHARACTERS_MAX:
+        problems.say("freshness_token", f"it has {len(token)} characters; pass the one of PublishEvents unchanged")
+        return None
+    try:
+        return freshness.decode(token, tenant.secret)
+    except freshness.FreshnessInvalidError as error:
+        problems.say("freshness_token", str(error))
+        return None
+
+
+def _recommendation(catalog: CatalogColumns, resource: RankedResource, name: str) -> recommender_pb2.Recommendation:
+    row = resource.row
+    minutes = int(catalog.minutes[row])
+    explanation = resource.explanation
+    return recommender_pb2.Recommendation(
+        recommendation_id=name,
+        resource_id=catalog.resource_ids[row],
+        title=catalog.titles[row],
+        kind=int(catalog.kinds[row]),  # type: ignore[arg-type]  # the numbers are the contract's.
+        url=catalog.urls[row],
+        minutes=None if minutes == MINUTES_UNKNOWN else minutes,
+        score=resource.score,
+        skill=explanation.skill,
+        step=int(explanation.step),  # type: ignore[arg-type]  # as above.
+        reasons=[
+            recommender_pb2.Reason(
+                kind=int(reason.kind),  # type: ignore[arg-type]  # as above.
+                text=reason.text,
+                contribution=reason.contribution,
+            )
+            for reason in explanation.reasons
+        ],
+        success_probability=resource.success,
+        reassess_with=resource.reassess_with,
+    )
+
+
+def _mastery(skill: SkillMastery) -> recommender_pb2.SkillMastery:
+    return recommender_pb2.SkillMastery(
+        skill=skill.skill,
+        probability=skill.probability,
+        low=skill.low,
+        high=skill.high,
+        responses=skill.responses,
+        successes=skill.successes,
+        mastered=skill.mastered,
+        last_response_at=None if skill.last_response_at is None else _timestamp(skill.last_response_at),
+    )
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    return Timestamp(seconds=int(moment.timestamp()))
+
+
+def _position(position: Position | None) -> recommender_pb2.AppliedPosition | None:
+    if position is None:
+        return None
+    return recommender_pb2.AppliedPosition(partition=position.partition, offset=position.offset)
+
+
+def _degraded(degraded: Iterable[Degradation]) -> list[recommender_pb2.Degradation.ValueType]:
+    return [int(degradation) for degradation in degraded]  # type: ignore[misc]  # as above.

@@ -1,0 +1,82 @@
+"""From records of the catalog's topics to what ranking reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError, Message
+
+from cairn.v1 import catalog_pb2
+from services.common.envelope import JSON, content_type_of
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
+
+_Record = TypeVar("_Record", bound=Message)
+
+
+class CatalogRecordInvalidError(ValueError):
+    """A record of the catalog cannot be used; the message says why."""
+
+
+def decode_resource(identifier: str, value: bytes, headers: Iterable[tuple[str, bytes]]) -> CatalogResource:
+    """The resource of a record of `cairn.resources` whose key names `identifier`.
+
+    A status that is not stated counts as active; a kind or status this version does not know is not recommended.
+
+    Raises:
+        CatalogRecordInvalidError: when the value is not that resource.
+    """
+    message = _parse(catalog_pb2.Resource(), identifier, value, headers)
+    known_kind = message.kind in catalog_pb2.ResourceKind.values()
+    return CatalogResource(
+        resource_id=message.id,
+        title=message.title,
+        url=message.url,
+        kind=ResourceKind(message.kind) if known_kind else ResourceKind.UNSPECIFIED,
+        teaches=_tags(message.teaches),
+        assesses=_tags(message.assesses),
+        grades=tuple(message.grades),
+        language=message.language,
+        minutes=message.minutes if message.HasField("minutes") else None,
+        active=known_kind and message.status in _RECOMMENDED,
+    )
+
+
+def decode_skill(identifier: str, value: bytes, headers: Iterable[tuple[str, bytes]]) -> CatalogSkill:
+    """The skill of a record of `cairn.skills` whose key names `identifier`.
+
+    Raises:
+        CatalogRecordInvalidError: when the value is not that skill.
+    """
+    message = _parse(catalog_pb2.Skill(), identifier, value, headers)
+    importance = message.importance if message.HasField("importance") else 1.0
+    return CatalogSkill(
+        skill_id=message.id,
+        label=message.statement or message.code,
+        prerequisites=tuple(message.prerequisites),
+        # A NaN fails both comparisons and so becomes 0.
+        importance=min(importance, 1.0) if importance > 0.0 else 0.0,
+    )
+
+
+_RECOMMENDED = (catalog_pb2.RESOURCE_STATUS_UNSPECIFIED, catalog_pb2.RESOURCE_STATUS_ACTIVE)
+
+
+def _parse(message: _Record, identifier: str, value: bytes, headers: Iterable[tuple[str, bytes]]) -> _Record:
+    if not value:
+        raise CatalogRecordInvalidError("the value has no bytes; a removal is a null value")
+    try:
+        if content_type_of(headers) == JSON:
+            json_format.Parse(value, message)
+        else:
+            message.ParseFromString(value)
+    except (DecodeError, json_format.ParseError) as error:
+        raise CatalogRecordInvalidError(f"the value is no {message.DESCRIPTOR.name}: {error}") from error
+    if message.id != identifier:  # type: ignore[attr-defined]  # both records have one.
+        raise CatalogRecordInvalidError(f"the key names {identifier!r}, the body {message.id!r}")  # type: ignore[attr-defined]  # as above.
+    return message
+
+
+def _tags(tags: Iterable[catalog_pb2.SkillTag]) -> tuple[tuple[str, float], ...]:
+    return tuple((tag.skill, tag.weight) for tag in tags if tag.skill and tag.weight > 0.0)
