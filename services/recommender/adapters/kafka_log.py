@@ -1,0 +1,24 @@
+"""The log of learner events as it stands: which one it is, and where it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from services.common.envelope import LEARNER_EVENTS
+from services.common.kafka import KafkaConnection, log_identity, topic_end_offsets
+
+
+class KafkaLog:
+    """Asks Kafka; implements LogReader."""
+
+    def __init__(self, connection: KafkaConnection, topic: str = LEARNER_EVENTS) -> None:
+        self._connection = connection
+        self._topic = topic
+
+    async def identity(self) -> str:
+        """Which log it is, as LogIdentity text."""
+        return str(await log_identity(self._connection, self._topic))
+
+    async def end_offsets(self) -> Mapping[int, int]:
+        """One past the last record, by partition."""
+        return await topic_end_offsets(self._connection, self._topic)

@@ -1,0 +1,181 @@
+"""Everything that is kept in Redis, in memory: for tests, and to say in few lines what the ports mean."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from services.recommender.application.ports import (
+    CommitRefusedError,
+    DeadLetter,
+    EpochBusyError,
+    EpochExistsError,
+    EpochMeta,
+    EpochMissingError,
+    EpochStatus,
+    LearnerCommit,
+    LearnerKey,
+    PartitionProgress,
+    StoredLearner,
+    StoredLearnerBytes,
+)
+from services.recommender.domain.journal import encode_journal
+from services.recommender.domain.learner import decode_state, encode_state
+from services.recommender.domain.stored import NEW_LEARNER, StoredFold
+
+
+class MemoryStates:
+    """Learners, positions and epochs in memory; implements LearnerReader, EpochReader and EpochStore.
+
+    `fold_store` gives the write side of an epoch.
+    """
+
+    def __init__(self) -> None:
+        self.learners: dict[int, dict[bytes, StoredFold]] = {}
+        self.positions: dict[int, dict[int, PartitionProgress]] = {}
+        self._metas: dict[int, EpochMeta] = {}
+        self._current: int | None = None
+        self._held: set[int] = set()
+
+    def fold_store(self, epoch: int) -> MemoryFoldStore:
+        """The write side of an epoch."""
+        return MemoryFoldStore(self.learners.setdefault(epoch, {}), self.positions.setdefault(epoch, {}))
+
+    async def read(self, epoch: int, key: LearnerKey) -> StoredLearner | None:
+        """A learner's state, or None when the epoch has none for it."""
+        stored = self.learners.get(epoch, {}).get(f"{key.tenant}/{key.learner}".encode())
+        if stored is None or stored.state is None:
+            return None
+        return StoredLearner(decode_state(encode_state(stored.state)), stored.offset)
+
+    async def read_many(self, epoch: int, keys: Sequence[LearnerKey]) -> list[StoredLearner | None]:
+        """States in the order of `keys`."""
+        return [await self.read(epoch, key) for key in keys]
+
+    async def applied_offset(self, epoch: int, key: LearnerKey) -> int | None:
+        """Offset of the last record that changed the learner, or None."""
+        stored = await self.read(epoch, key)
+        return None if stored is None else stored.offset
+
+    async def position(self, epoch: int, partition: int) -> int | None:
+        """One past the last record dealt with; None when the epoch never saw the partition."""
+        progress = self.positions.get(epoch, {}).get(partition)
+        return None if progress is None else progress.position
+
+    async def current_epoch(self) -> int | None:
+        """Number of the epoch that is served, or None when there is none."""
+        return self._current
+
+    async def current(self) -> EpochMeta | None:
+        """The epoch to answer from, or None when there is none."""
+        return None if self._current is None else self._metas.get(self._current)
+
+    async def get(self, epoch: int) -> EpochMeta | None:
+        """The epoch, or None."""
+        return self._metas.get(epoch)
+
+    async def epochs(self) -> Sequence[EpochMeta]:
+        """Every epoch that exists, by number."""
+        return [meta for _, meta in sorted(self._metas.items())]
+
+    async def progress(self, epoch: int) -> Mapping[int, PartitionProgress]:
+        """Progress by partition; a partition the epoch never saw is absent."""
+        return dict(self.positions.get(epoch, {}))
+
+    async def create(self, meta: EpochMeta) -> None:
+        """Begin an epoch."""
+        if meta.epoch in self._metas:
+            raise EpochExistsError(f"there is an epoch {meta.epoch} already")
+        self._metas[meta.epoch] = meta
+
+    async def set_status(self, epoch: int, status: EpochStatus) -> None:
+        """Note where an epoch is in its life."""
+        self._metas[epoch] = replace(self._require(epoch), status=status)
+
+    async def make_current(self, epoch: int) -> None:
+        """Mark an epoch live and let servers answer from it."""
+        await self.set_status(epoch, EpochStatus.LIVE)
+        self._current = epoch
+
+    async def drop(self, epoch: int) -> int:
+        """Remove an epoch and everything stored in it; return how many learners that was."""
+        del self._metas[self._require(epoch).epoch]
+        self.positions.pop(epoch, None)
+        return len(self.learners.pop(epoch, {}))
+
+    async def contents(self, epoch: int) -> AsyncIterator[StoredLearnerBytes]:
+        """Everything stored about the epoch's learners, sorted by key."""
+        for key, stored in sorted(self.learners.get(epoch, {}).items()):
+            if stored.state is not None:
+                yield StoredLearnerBytes(
+                    key,
+                    stored.offset,
+                    encode_state(stored.state),
+                    encode_journal(stored.journal),
+                    stored.checkpoint,
+                    stored.seen,
+                )
+
+    @asynccontextmanager
+    async def exclusive(self, epoch: int) -> AsyncIterator[None]:
+        """Hold the epoch for one replay."""
+        if epoch in self._held:
+            raise EpochBusyError(f"another process is replaying into epoch {epoch}")
+        self._held.add(epoch)
+        try:
+            yield
+        finally:
+            self._held.discard(epoch)
+
+    def _require(self, epoch: int) -> EpochMeta:
+        if epoch not in self._metas:
+            raise EpochMissingError(f"there is no epoch {epoch}; list them with: cairn epoch list")
+        return self._metas[epoch]
+
+
+class MemoryFoldStore:
+    """What one epoch's fold reads and writes, in memory; implements FoldStore."""
+
+    def __init__(self, learners: dict[bytes, StoredFold], positions: dict[int, PartitionProgress]) -> None:
+        self._learners = learners
+        self._positions = positions
+
+    async def progress(self, partitions: Sequence[int]) -> dict[int, PartitionProgress]:
+        """Progress by partition; a partition the epoch never saw is absent."""
+        return {partition: self._positions[partition] for partition in partitions if partition in self._positions}
+
+    async def read(self, partitions: Sequence[int], keys: Sequence[bytes]) -> tuple[dict[int, int], list[StoredFold]]:
+        """Positions by partition, and learners in the order of `keys`."""
+        positions = {partition: progress.position for partition, progress in (await self.progress(partitions)).items()}
+        return positions, [self._learners.get(key, NEW_LEARNER) for key in keys]
+
+    async def commit(self, commits: Sequence[LearnerCommit]) -> None:
+        """Store learners, only where the stored offset is still the one expected."""
+        refused = 0
+        for commit in commits:
+            if self._learners.get(commit.key, NEW_LEARNER).offset == commit.expected_offset:
+                self._learners[commit.key] = commit.stored
+            else:
+                refused += 1
+        if refused:
+            raise CommitRefusedError(f"{refused} of {len(commits)} learners are not as they were read")
+
+    async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
+        """Move partitions from the progress that was read to the one reached."""
+        for partition, (before, after) in moves.items():
+            stored = self._positions.get(partition)
+            if (None if stored is None else stored.position) != (None if before is None else before.position):
+                raise CommitRefusedError(f"the position of partition {partition} is not as it was read")
+            self._positions[partition] = after
+
+
+class MemoryDeadLetters:
+    """Dead letters in a list; implements DeadLetters."""
+
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+
+    async def write(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep the letters."""
+        self.letters += letters

@@ -1,0 +1,240 @@
+"""Epochs in Redis.
+
+cairn:epochs           set of the numbers of the epochs there are
+cairn:<epoch>:meta     hash: what was fixed when it began, and its status
+cairn:<epoch>:replay   held, with an expiry, by the replay that folds into it
+cairn:current-epoch    number of the epoch that is served
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import orjson
+import redis.asyncio
+import structlog
+
+from services.recommender.adapters.redis_connection import unavailable_when_redis_is
+from services.recommender.adapters.redis_states import decode_progress, learner_keys, position_key
+from services.recommender.application.ports import (
+    EpochBusyError,
+    EpochExistsError,
+    EpochMeta,
+    EpochMissingError,
+    EpochStatus,
+    PartitionProgress,
+    StateUnavailableError,
+    StoredLearnerBytes,
+)
+
+_log = structlog.get_logger(__name__)
+
+_EPOCHS = b"cairn:epochs"
+_CURRENT = b"cairn:current-epoch"
+_SCAN_COUNT = 2_000
+_LEARNERS_PER_READ = 256
+_HOLD_S = 30.0
+# Workers look at the epochs every second: after this long none of them folds into a dropped one any more.
+_SETTLE_S = 2.0
+
+_CREATE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('SADD', KEYS[2], ARGV[1])
+return 1
+"""
+_RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+_LET_GO = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+class RedisEpochs:
+    """Keeps the epochs; implements EpochStore and EpochReader."""
+
+    def __init__(self, client: redis.asyncio.Redis, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Args: `client` that leaves replies as bytes; `sleep` takes seconds."""
+        self._client: Any = client
+        self._sleep = sleep
+
+    async def current_epoch(self) -> int | None:
+        """Number of the epoch that is served, or None when there is none."""
+        with unavailable_when_redis_is():
+            number = await self._client.get(_CURRENT)
+        return None if number is None else int(number)
+
+    async def current(self) -> EpochMeta | None:
+        """The epoch to answer from, or None when there is none."""
+        number = await self.current_epoch()
+        return None if number is None else await self.get(number)
+
+    async def get(self, epoch: int) -> EpochMeta | None:
+        """The epoch, or None."""
+        with unavailable_when_redis_is():
+            fields = await self._client.hgetall(_meta_key(epoch))
+        return _decode_meta(epoch, fields) if fields else None
+
+    async def epochs(self) -> Sequence[EpochMeta]:
+        """Every epoch that exists, by number."""
+        with unavailable_when_redis_is():
+            numbers = sorted(int(number) for number in await self._client.smembers(_EPOCHS))
+        found = [await self.get(number) for number in numbers]
+        return [meta for meta in found if meta is not None]
+
+    async def progress(self, epoch: int) -> Mapping[int, PartitionProgress]:
+        """Progress by partition; a partition the epoch never saw is absent."""
+        meta = await self.get(epoch)
+        if meta is None:
+            return {}
+        partitions = sorted(meta.end_positions)
+        pipeline = self._client.pipeline(transaction=False)
+        for partition in partitions:
+            pipeline.hmget(position_key(epoch, partition), "offset", "applied", "duplicates", "dlt")
+        with unavailable_when_redis_is():
+            answers = await pipeline.execute()
+        found = {partition: decode_progress(fields) for partition, fields in zip(partitions, answers, strict=True)}
+        return {partition: progress for partition, progress in found.items() if progress is not None}
+
+    async def create(self, meta: EpochMeta) -> None:
+        """Begin an epoch."""
+        with unavailable_when_redis_is():
+            fields = [item for pair in _encode_meta(meta).items() for item in pair]
+            created = await self._client.eval(_CREATE, 2, _meta_key(meta.epoch), _EPOCHS, meta.epoch, *fields)
+        if not created:
+            raise EpochExistsError(f"there is an epoch {meta.epoch} already")
+
+    async def set_status(self, epoch: int, status: EpochStatus) -> None:
+        """Note where an epoch is in its life."""
+        await self._require(epoch)
+        with unavailable_when_redis_is():
+            await self._client.hset(_meta_key(epoch), "status", status.value)
+
+    async def make_current(self, epoch: int) -> None:
+        """Mark an epoch live and let servers answer from it, in one step."""
+        await self._require(epoch)
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.hset(_meta_key(epoch), "status", EpochStatus.LIVE.value)
+        pipeline.set(_CURRENT, epoch)
+        with unavailable_when_redis_is():
+            await pipeline.execute()
+
+    async def drop(self, epoch: int) -> int:
+        """Remove an epoch and everything stored in it; return how many learners that was."""
+        await self._require(epoch)
+        learners = 0
+        with unavailable_when_redis_is():
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.srem(_EPOCHS, epoch)
+            pipeline.delete(_meta_key(epoch))
+            await pipeline.execute()
+            await self._sleep(_SETTLE_S)
+            batch: list[bytes] = []
+            async for key in self._client.scan_iter(match=b"cairn:%d:*" % epoch, count=_SCAN_COUNT):
+                learners += key.endswith(b"}:state")
+                batch.append(key)
+                if len(batch) == _SCAN_COUNT:
+                    await self._client.unlink(*batch)
+                    batch = []
+            if batch:
+                await self._client.unlink(*batch)
+        return learners
+
+    async def contents(self, epoch: int) -> AsyncIterator[StoredLearnerBytes]:
+        """Everything stored about the epoch's learners, sorted by key."""
+        prefix, suffix = b"cairn:%d:{" % epoch, b"}:state"
+        keys = set()
+        with unavailable_when_redis_is():
+            async for key in self._client.scan_iter(match=prefix + b"*" + suffix, count=_SCAN_COUNT):
+                keys.add(key[len(prefix) : -len(suffix)])
+        ordered = sorted(keys)
+        for start in range(0, len(ordered), _LEARNERS_PER_READ):
+            for learner in await self._read(epoch, ordered[start : start + _LEARNERS_PER_READ]):
+                yield learner
+
+    @asynccontextmanager
+    async def exclusive(self, epoch: int) -> AsyncIterator[None]:
+        """Hold the epoch for one replay.
+
+        The hold spares two people a surprise. What keeps two replays from spoiling an epoch is that positions and
+        learners move only from where they were read.
+        """
+        key, token = b"cairn:%d:replay" % epoch, secrets.token_hex(16)
+        with unavailable_when_redis_is():
+            held = await self._client.set(key, token, nx=True, px=int(_HOLD_S * 1000))
+        if not held:
+            raise EpochBusyError(
+                f"another process is replaying into epoch {epoch}; wait for it, or choose another number. If it was "
+                f"killed, its hold ends within {_HOLD_S:.0f} s"
+            )
+        renewing = asyncio.create_task(self._renew(key, token))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            with suppress(asyncio.CancelledError):
+                await renewing
+            with unavailable_when_redis_is():
+                await self._client.eval(_LET_GO, 1, key, token)
+
+    async def _renew(self, key: bytes, token: str) -> None:
+        while True:
+            await self._sleep(_HOLD_S / 3)
+            try:
+                with unavailable_when_redis_is():
+                    held = await self._client.eval(_RENEW, 1, key, token, int(_HOLD_S * 1000))
+            except StateUnavailableError as error:
+                _log.warning("the hold of the replay could not be renewed", error=str(error))
+                continue
+            if not held:
+                _log.warning("the hold of the replay was lost")
+                return
+
+    async def _read(self, epoch: int, keys: Sequence[bytes]) -> list[StoredLearnerBytes]:
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            state, journal, seen = learner_keys(epoch, key)
+            pipeline.hmget(state, "blob", "off")
+            pipeline.hmget(journal, "entries", "checkpoint")
+            pipeline.lrange(seen, 0, -1)
+        with unavailable_when_redis_is():
+            answers = iter(await pipeline.execute())
+        learners = []
+        for key in keys:
+            (blob, offset), (entries, checkpoint), seen_ids = next(answers), next(answers), next(answers)
+            if blob is None or offset is None:
+                continue
+            learners.append(
+                StoredLearnerBytes(key, int(offset), blob, entries or b"", checkpoint or b"", b"".join(seen_ids))
+            )
+        return learners
+
+    async def _require(self, epoch: int) -> None:
+        if await self.get(epoch) is None:
+            raise EpochMissingError(f"there is no epoch {epoch}; list them with: cairn epoch list")
+
+
+def _meta_key(epoch: int) -> bytes:
+    return b"cairn:%d:meta" % epoch
+
+
+def _encode_meta(meta: EpochMeta) -> dict[str, str | bytes]:
+    return {
+        "status": meta.status.value,
+        "parameters_id": meta.parameters_id,
+        "parameters_bundle": meta.parameters_bundle,
+        "log_identity": meta.log_identity,
+        "end_positions": orjson.dumps({str(p): offset for p, offset in sorted(meta.end_positions.items())}),
+    }
+
+
+def _decode_meta(epoch: int, fields: Mapping[bytes, bytes]) -> EpochMeta:
+    return EpochMeta(
+        epoch=epoch,
+        status=EpochStatus(fields[b"status"].decode()),
+        parameters_id=fields[b"parameters_id"].decode(),
+        parameters_bundle=fields[b"parameters_bundle"].decode(),
+        log_identity=fields[b"log_identity"].decode(),
+        end_positions={int(p): offset for p, offset in orjson.loads(fields[b"end_positions"]).items()},
+    )

@@ -1,0 +1,301 @@
+"""Learner states in Redis.
+
+One epoch's keys, with tenant/learner in braces so that everything of a learner is in one cluster slot:
+
+    cairn:<epoch>:{<tenant>/<learner>}:state     hash: blob (the state), off (offset of the last record that changed it)
+    cairn:<epoch>:{<tenant>/<learner>}:journal   hash: entries, checkpoint
+    cairn:<epoch>:{<tenant>/<learner>}:seen      list of fingerprints, oldest first; appended to, never rewritten
+    cairn:<epoch>:position:<partition>           hash: offset, applied, duplicates, dlt
+
+Needs Redis 6.2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import redis.asyncio
+
+from services.recommender.adapters.redis_connection import Command, RedisConnection, unavailable_when_redis_is
+from services.recommender.application.ports import (
+    CommitRefusedError,
+    LearnerCommit,
+    LearnerKey,
+    PartitionProgress,
+    StoredLearner,
+)
+from services.recommender.domain.journal import EMPTY_JOURNAL, decode_journal, encode_journal
+from services.recommender.domain.learner import decode_state, encode_state, unpack_state
+from services.recommender.domain.stored import NEW_LEARNER, SEEN_EVENTS, StoredFold
+
+# Compares the stored offset with the one that was read and writes everything of a learner, or nothing. Lua does not
+# roll back, so arguments are checked before the first write.
+_COMMIT = f"""
+local state, journal, seen = KEYS[1], KEYS[2], KEYS[3]
+local expected, offset, blob, entries, checkpoint, fingerprints = unpack(ARGV)
+if #KEYS ~= 3 or #ARGV ~= 6 or not string.find(offset, '^%d+$') or #blob == 0 or #entries == 0
+    or #fingerprints % 8 ~= 0 then
+  return redis.error_reply('ERR a learner commit has malformed arguments')
+end
+if (redis.call('HGET', state, 'off') or '') ~= expected then return 0 end
+redis.call('HSET', state, 'blob', blob, 'off', offset)
+if checkpoint == '' then
+  redis.call('HSET', journal, 'entries', entries)
+else
+  redis.call('HSET', journal, 'entries', entries, 'checkpoint', checkpoint)
+end
+local ids = {{}}
+for at = 1, #fingerprints, 8 do
+  ids[#ids + 1] = string.sub(fingerprints, at, at + 7)
+  if #ids == 1000 then redis.call('RPUSH', seen, unpack(ids)); ids = {{}} end
+end
+if #ids > 0 then redis.call('RPUSH', seen, unpack(ids)) end
+redis.call('LTRIM', seen, -{SEEN_EVENTS}, -1)
+return 1
+"""
+
+# Moves a partition only from the position that was read.
+_ADVANCE = """
+if (redis.call('HGET', KEYS[1], 'offset') or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'offset', ARGV[2], 'applied', ARGV[3], 'duplicates', ARGV[4], 'dlt', ARGV[5])
+return 1
+"""
+
+_PROGRESS_FIELDS = (b"offset", b"applied", b"duplicates", b"dlt")
+
+# What Python objects around a learner's bytes take, about.
+_CACHED_OVERHEAD_BYTES = 1_000
+
+
+def learner_keys(epoch: int, key: bytes) -> tuple[bytes, bytes, bytes]:
+    """The learner's keys: state, journal, seen."""
+    prefix = b"cairn:%d:{%b}:" % (epoch, key)
+    return prefix + b"state", prefix + b"journal", prefix + b"seen"
+
+
+def position_key(epoch: int, partition: int) -> bytes:
+    """The key of a partition's progress."""
+    return b"cairn:%d:position:%d" % (epoch, partition)
+
+
+def decode_progress(fields: Sequence[bytes | None]) -> PartitionProgress | None:
+    """Progress from the values of offset, applied, duplicates and dlt; None where there is none."""
+    if fields[0] is None:
+        return None
+    return PartitionProgress(*(int(value or 0) for value in fields))
+
+
+class RedisLearnerReader:
+    """Reads learner states for answers; implements LearnerReader."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        """Args: `client` that leaves replies as bytes."""
+        self._client: Any = client
+
+    async def read(self, epoch: int, key: LearnerKey) -> StoredLearner | None:
+        """A learner's state, or None when the epoch has none for it."""
+        with unavailable_when_redis_is():
+            fields = await self._client.hmget(_state_key(epoch, key), b"blob", b"off")
+        return _stored_learner(fields)
+
+    async def read_many(self, epoch: int, keys: Sequence[LearnerKey]) -> list[StoredLearner | None]:
+        """States in the order of `keys`, in one round trip."""
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.hmget(_state_key(epoch, key), b"blob", b"off")
+        with unavailable_when_redis_is():
+            answers = await pipeline.execute()
+        return [_stored_learner(fields) for fields in answers]
+
+    async def applied_offset(self, epoch: int, key: LearnerKey) -> int | None:
+        """Offset of the last record that changed the learner, or None."""
+        with unavailable_when_redis_is():
+            offset = await self._client.hget(_state_key(epoch, key), b"off")
+        return None if offset is None else int(offset)
+
+    async def position(self, epoch: int, partition: int) -> int | None:
+        """One past the last record dealt with; None when the epoch never saw the partition."""
+        with unavailable_when_redis_is():
+            offset = await self._client.hget(position_key(epoch, partition), b"offset")
+        return None if offset is None else int(offset)
+
+
+class RedisFoldStore:
+    """Reads and writes what one epoch's fold needs; implements FoldStore.
+
+    Learners folded lately are kept. State at an offset is a function of the log, so a kept learner is what Redis holds
+    if, and only if, the offset in Redis is the kept one; that is asked at every read.
+    """
+
+    def __init__(self, connection: RedisConnection, epoch: int, *, cache_bytes: int) -> None:
+        """Args: `connection` of this store's own; `cache_bytes` that learners kept in memory may take, about."""
+        self._connection = connection
+        self._epoch = epoch
+        self._cache = _LearnerCache(cache_bytes)
+        self._commit_sha = hashlib.sha1(_COMMIT.encode(), usedforsecurity=False).hexdigest()
+        self._advance_sha = hashlib.sha1(_ADVANCE.encode(), usedforsecurity=False).hexdigest()
+        self._scripts_loaded = False
+
+    async def progress(self, partitions: Sequence[int]) -> dict[int, PartitionProgress]:
+        """Progress by partition; a partition the epoch never saw is absent."""
+        answers = await self._connection.execute(
+            [("HMGET", position_key(self._epoch, partition), *_PROGRESS_FIELDS) for partition in partitions]
+        )
+        found = {partition: decode_progress(fields) for partition, fields in zip(partitions, answers, strict=True)}
+        return {partition: progress for partition, progress in found.items() if progress is not None}
+
+    async def read(self, partitions: Sequence[int], keys: Sequence[bytes]) -> tuple[dict[int, int], list[StoredFold]]:
+        """Positions by partition, and learners in the order of `keys`."""
+        commands: list[Command] = [("HGET", position_key(self._epoch, p), b"offset") for p in partitions]
+        kept = [self._cache.get(key) for key in keys]
+        for key, learner in zip(keys, kept, strict=True):
+            if learner is None:
+                commands += self._read_commands(key)
+            else:
+                commands.append(("HGET", learner_keys(self._epoch, key)[0], b"off"))
+        answers = iter(await self._connection.execute(commands))
+        positions = {partition: int(value) for partition in partitions if (value := next(answers)) is not None}
+        learners = []
+        outdated = []
+        for index, learner in enumerate(kept):
+            if learner is None:
+                learners.append(_stored_fold(next(answers), next(answers), next(answers)))
+            else:
+                offset = next(answers)
+                if (-1 if offset is None else int(offset)) != learner.offset:
+                    outdated.append(index)
+                learners.append(learner)
+        if outdated:
+            again = iter(
+                await self._connection.execute(
+                    [command for index in outdated for command in self._read_commands(keys[index])]
+                )
+            )
+            for index in outdated:
+                learners[index] = _stored_fold(next(again), next(again), next(again))
+        return positions, learners
+
+    async def commit(self, commits: Sequence[LearnerCommit]) -> None:
+        """Store learners, each whole or not at all, only where the stored offset is still the one expected."""
+        commands = []
+        for commit in commits:
+            stored = commit.stored
+            if stored.state is None:
+                raise AssertionError("a learner without events has nothing to store")
+            commands.append(
+                (
+                    "EVALSHA",
+                    self._commit_sha,
+                    3,
+                    *learner_keys(self._epoch, commit.key),
+                    commit.expected_offset if commit.expected_offset >= 0 else b"",
+                    stored.offset,
+                    encode_state(stored.state),
+                    encode_journal(stored.journal),
+                    stored.checkpoint if commit.checkpoint_changed else b"",
+                    commit.fingerprints,
+                )
+            )
+        answers = await self._execute_scripts(commands)
+        refused = len(answers) - sum(answers)
+        if refused:
+            raise CommitRefusedError(
+                f"{refused} of {len(commits)} learners are not as they were read: another worker folds their "
+                "partition, or Redis lost data; this worker ends, and begins again from what is stored"
+            )
+        for commit in commits:
+            self._cache.put(commit.key, commit.stored)
+
+    async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
+        """Move partitions from the progress that was read to the one reached."""
+        commands = [
+            (
+                "EVALSHA",
+                self._advance_sha,
+                1,
+                position_key(self._epoch, partition),
+                b"" if before is None else before.position,
+                after.position,
+                after.applied,
+                after.duplicates,
+                after.dead_lettered,
+            )
+            for partition, (before, after) in moves.items()
+        ]
+        answers = await self._execute_scripts(commands)
+        for partition, moved in zip(moves, answers, strict=True):
+            if not moved:
+                raise CommitRefusedError(
+                    f"the position of partition {partition} is not as it was read: another worker folds it, or Redis "
+                    "lost data; this worker ends, and begins again from what is stored"
+                )
+
+    async def _execute_scripts(self, commands: Sequence[Command]) -> list[int]:
+        if not self._scripts_loaded:
+            await self._connection.execute([("SCRIPT", "LOAD", _COMMIT), ("SCRIPT", "LOAD", _ADVANCE)])
+            self._scripts_loaded = True
+        return await self._connection.execute(commands)
+
+    def _read_commands(self, key: bytes) -> list[Command]:
+        state, journal, seen = learner_keys(self._epoch, key)
+        return [
+            ("HMGET", state, b"blob", b"off"),
+            ("HMGET", journal, b"entries", b"checkpoint"),
+            ("LRANGE", seen, 0, -1),
+        ]
+
+
+class _LearnerCache:
+    """Learners folded lately, the least lately used leave first."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
+        self._learners: OrderedDict[bytes, tuple[int, StoredFold]] = OrderedDict()
+
+    def get(self, key: bytes) -> StoredFold | None:
+        entry = self._learners.get(key)
+        if entry is None:
+            return None
+        self._learners.move_to_end(key)
+        return entry[1]
+
+    def put(self, key: bytes, learner: StoredFold) -> None:
+        weight = _weight(learner)
+        before = self._learners.pop(key, None)
+        self._bytes += weight - (before[0] if before else 0)
+        self._learners[key] = (weight, learner)
+        while self._bytes > self._limit_bytes:
+            _, (freed, _) = self._learners.popitem(last=False)
+            self._bytes -= freed
+
+
+def _weight(learner: StoredFold) -> int:
+    state = sum(map(len, learner.state or ()))
+    return _CACHED_OVERHEAD_BYTES + state + sum(map(len, learner.journal)) + len(learner.checkpoint) + len(learner.seen)
+
+
+def _state_key(epoch: int, key: LearnerKey) -> bytes:
+    return learner_keys(epoch, f"{key.tenant}/{key.learner}".encode())[0]
+
+
+def _stored_learner(fields: Sequence[bytes | None]) -> StoredLearner | None:
+    blob, offset = fields
+    return None if blob is None or offset is None else StoredLearner(decode_state(blob), int(offset))
+
+
+def _stored_fold(state: Sequence[bytes | None], journal: Sequence[bytes | None], seen: Sequence[bytes]) -> StoredFold:
+    blob, offset = state
+    entries, checkpoint = journal
+    if blob is None or offset is None:
+        return NEW_LEARNER
+    return StoredFold(
+        int(offset),
+        unpack_state(blob),
+        decode_journal(entries) if entries else EMPTY_JOURNAL,
+        checkpoint or b"",
+        b"".join(seen),
+    )

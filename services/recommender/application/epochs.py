@@ -1,0 +1,206 @@
+"""Epochs: beginning one, saying what is in it, switching to it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from services.recommender.application.ports import (
+    BundleReader,
+    EpochMeta,
+    EpochMissingError,
+    EpochStatus,
+    EpochStore,
+    LogReader,
+)
+from services.recommender.domain.learner import applied_of
+from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+
+FIRST_EPOCH = 1
+
+
+class EpochUnusableError(ValueError):
+    """The epoch cannot be used for that; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochDigest:
+    """What an epoch holds, in three numbers.
+
+    Attributes:
+        digest: SHA-256, in hexadecimal, of everything stored that influences later folds or answers, learners in the
+            order of their keys. Not of offsets, positions or the epoch's number: equal folds of the same events have
+            equal digests.
+        learners: how many learners it holds.
+        applied: events applied, each once.
+    """
+
+    digest: str
+    learners: int
+    applied: int
+
+
+async def digest_epoch(store: EpochStore, epoch: int) -> EpochDigest:
+    """What an epoch holds.
+
+    Raises:
+        EpochMissingError: when there is no such epoch.
+    """
+    if await store.get(epoch) is None:
+        raise EpochMissingError(f"there is no epoch {epoch}; list them with: cairn epoch list")
+    digest = hashlib.sha256()
+    learners = applied = 0
+    async for learner in store.contents(epoch):
+        for part in (learner.key, learner.state, learner.journal, learner.checkpoint, learner.seen):
+            digest.update(len(part).to_bytes(4, "little"))
+            digest.update(part)
+        learners += 1
+        applied += applied_of(learner.state)
+    return EpochDigest(digest.hexdigest(), learners, applied)
+
+
+async def ensure_first_epoch(store: EpochStore, log: LogReader) -> None:
+    """Where no epoch can be served or become so, begin the first with the priors.
+
+    It becomes current only once it has reached the end of the log as it is now: after Redis lost its data, nobody is
+    given priors as if they were what is known.
+    """
+    if any(meta.status in {EpochStatus.LIVE, EpochStatus.CATCHING_UP} for meta in await store.epochs()):
+        return
+    taken = {meta.epoch for meta in await store.epochs()}
+    number = max(taken, default=0) + 1
+    await store.create(
+        EpochMeta(
+            epoch=number,
+            status=EpochStatus.CATCHING_UP,
+            parameters_id=PRIOR_PARAMETERS_ID,
+            parameters_bundle="",
+            log_identity=await log.identity(),
+            end_positions=dict(await log.end_offsets()),
+        )
+    )
+
+
+async def parameters_of(meta: EpochMeta, bundles: BundleReader) -> TracingParameters:
+    """The parameters an epoch is folded with.
+
+    Raises:
+        EpochUnusableError: when the bundle no longer holds the parameters the epoch was begun with.
+        BundleUnreadableError: when the bundle cannot be read.
+    """
+    if not meta.parameters_bundle:
+        return TracingParameters()
+    parameters = bundles.load(meta.parameters_bundle).parameters
+    if parameters.parameters_id != meta.parameters_id:
+        raise EpochUnusableError(
+            f"epoch {meta.epoch} was begun with the parameters {meta.parameters_id}, the bundle "
+            f"{meta.parameters_bundle} now holds {parameters.parameters_id}: restore that bundle, or replay into a "
+            "new epoch"
+        )
+    return parameters
+
+
+def check_log(meta: EpochMeta, identity: str) -> None:
+    """Refuse an epoch of another log: its offsets would lie.
+
+    Raises:
+        EpochUnusableError: when the topic was recreated or its partition count changed.
+    """
+    if meta.log_identity == identity:
+        return
+    before, _, partitions_before = meta.log_identity.partition("/")
+    now, _, partitions_now = identity.partition("/")
+    if before != now:
+        differs = f"was folded from the topic with id {before}, which now has id {now}: the topic was recreated"
+    else:
+        differs = f"was folded from a topic of {partitions_before} partitions, which now has {partitions_now}"
+    raise EpochUnusableError(
+        f"epoch {meta.epoch} {differs}, so its offsets say nothing about it. Restore the topic; or fold the new one: "
+        f"cairn replay --epoch {meta.epoch + 1} --parameters same, then cairn epoch switch {meta.epoch + 1}, then "
+        "start the workers; or, if nothing in Redis is needed, empty it and start them"
+    )
+
+
+async def begin_replay(
+    store: EpochStore, log: LogReader, bundles: BundleReader, epoch: int, parameters: str
+) -> EpochMeta:
+    """The epoch to replay into: a new one, or one whose replay was broken off, to be taken up.
+
+    Args:
+        store: the epochs.
+        log: the log.
+        bundles: where bundles are.
+        epoch: its number.
+        parameters: a bundle's id; or `same`: those of the current epoch.
+
+    Raises:
+        EpochUnusableError: when the epoch exists and is not a broken-off replay with the same parameters, or there is
+            no current epoch to take parameters from.
+        BundleUnreadableError: when the bundle cannot be read.
+    """
+    identity = await log.identity()
+    parameters_id, bundle = await _parameters_named(store, bundles, parameters)
+    existing = await store.get(epoch)
+    if existing is not None:
+        check_log(existing, identity)
+        if existing.status is not EpochStatus.BUILDING:
+            raise EpochUnusableError(
+                f"epoch {epoch} is {existing.status} already: choose another number, or run cairn epoch drop {epoch}"
+            )
+        if existing.parameters_id != parameters_id:
+            raise EpochUnusableError(
+                f"epoch {epoch} was begun with the parameters {existing.parameters_id}, not {parameters_id}: take it "
+                f"up with those, or run cairn epoch drop {epoch}"
+            )
+        return existing
+    meta = EpochMeta(epoch, EpochStatus.BUILDING, parameters_id, bundle, identity, dict(await log.end_offsets()))
+    await store.create(meta)
+    return meta
+
+
+async def switch_epoch(store: EpochStore, epoch: int) -> EpochMeta:
+    """Hand an epoch that a replay has built to the workers; it becomes current once it has no lag.
+
+    Raises:
+        EpochMissingError: when there is no such epoch.
+        EpochUnusableError: when its replay has not reached its end.
+    """
+    meta = await store.get(epoch)
+    if meta is None:
+        raise EpochMissingError(f"there is no epoch {epoch}; build it with: cairn replay --epoch {epoch}")
+    if meta.status is EpochStatus.BUILDING:
+        raise EpochUnusableError(f"the replay into epoch {epoch} has not reached its end; run cairn replay again")
+    if meta.status is EpochStatus.BUILT:
+        await store.set_status(epoch, EpochStatus.CATCHING_UP)
+        return replace(meta, status=EpochStatus.CATCHING_UP)
+    if meta.status is EpochStatus.LIVE and await store.current_epoch() != epoch:
+        await store.make_current(epoch)
+    return meta
+
+
+async def drop_epoch(store: EpochStore, epoch: int) -> int:
+    """Remove an epoch; return how many learners it held.
+
+    Raises:
+        EpochMissingError: when there is no such epoch.
+        EpochUnusableError: when it is the current one.
+    """
+    if await store.current_epoch() == epoch:
+        raise EpochUnusableError(f"epoch {epoch} is being served; switch to another first: cairn epoch switch N")
+    return await store.drop(epoch)
+
+
+def has_reached(goal: Mapping[int, int], positions: Mapping[int, int]) -> bool:
+    """Whether every partition is at its goal or past it."""
+    return all(positions.get(partition, 0) >= offset for partition, offset in goal.items())
+
+
+async def _parameters_named(store: EpochStore, bundles: BundleReader, parameters: str) -> tuple[str, str]:
+    if parameters != "same":
+        return bundles.load(parameters).parameters.parameters_id, parameters
+    current = await store.current_epoch()
+    meta = None if current is None else await store.get(current)
+    if meta is None:
+        raise EpochUnusableError("there is no current epoch to take the same parameters from; name a bundle")
+    return meta.parameters_id, meta.parameters_bundle

@@ -1,0 +1,208 @@
+"""Folding the log into one epoch: batch by batch, each learner stored whole before its partition's position moves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from services.recommender.application.ports import (
+    CommitRefusedError,
+    DeadLetter,
+    DeadLetters,
+    FoldStore,
+    LearnerCommit,
+    PartitionProgress,
+)
+from services.recommender.domain.events import AssessmentEvent
+from services.recommender.domain.fold import FoldedLearner, LearnerEvents, LearnerFold
+from services.recommender.domain.stored import StoredFold
+
+
+@dataclass(slots=True)
+class PartitionBatch:
+    """Consecutive records of one partition.
+
+    Attributes:
+        partition: its number.
+        next_offset: one past the last record.
+        learners: tenant, and events with their offsets, by record key.
+        dead: records that cannot be applied.
+    """
+
+    partition: int
+    next_offset: int
+    learners: dict[bytes, tuple[str, list[tuple[int, AssessmentEvent]]]] = field(default_factory=dict)
+    dead: list[DeadLetter] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class FoldReport:
+    """What became of a batch.
+
+    Attributes:
+        applied: records in the state of a learner now, not counted before.
+        duplicates: records left out because an earlier one has their source and id.
+        dead_lettered: records that went to the dead letters, by the reason in one word.
+        learners: learners that changed.
+        read_s: time to read the learners.
+        fold_s: time to fold.
+        commit_s: time to store.
+    """
+
+    applied: int
+    duplicates: int
+    dead_lettered: Mapping[str, int]
+    learners: int
+    read_s: float
+    fold_s: float
+    commit_s: float
+
+
+class FoldEvents:
+    """Folds batches into one epoch's store and keeps the partitions' positions.
+
+    What is lost by a crash at any point is read again: a learner's offset makes what it already holds harmless, and a
+    position moves only after every learner of its batch.
+    """
+
+    def __init__(
+        self,
+        store: FoldStore,
+        dead_letters: DeadLetters,
+        fold: LearnerFold,
+        clock_s: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Args: `clock_s` times the stages; nothing that is stored depends on it."""
+        self._store = store
+        self._dead_letters = dead_letters
+        self._fold = fold
+        self._clock_s = clock_s
+        self._progress: dict[int, PartitionProgress] = {}
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """One past the last record dealt with, by partition held."""
+        return {partition: progress.position for partition, progress in self._progress.items()}
+
+    async def take(self, beginnings: Mapping[int, int]) -> None:
+        """Take partitions over: read how far they are; one never seen is noted at once as being at its beginning.
+
+        Args:
+            beginnings: the first offset each partition of the log still holds.
+
+        Raises:
+            CommitRefusedError: when another process noted a partition at the same time.
+        """
+        stored = await self._store.progress(list(beginnings))
+        new = {
+            partition: PartitionProgress(beginning, 0, 0, 0)
+            for partition, beginning in beginnings.items()
+            if partition not in stored
+        }
+        if new:
+            await self._store.advance({partition: (None, progress) for partition, progress in new.items()})
+        self._progress.update(stored | new)
+
+    def release(self, partitions: Iterable[int]) -> None:
+        """Let partitions go."""
+        for partition in partitions:
+            self._progress.pop(partition, None)
+
+    async def fold(self, batches: Sequence[PartitionBatch]) -> FoldReport:
+        """Apply records, store what changed, then move the positions.
+
+        Raises:
+            CommitRefusedError: when another process folds one of the partitions, or the store lost data. Positions of
+                the batch have not moved; the process must end and begin again from what is stored.
+        """
+        started = self._clock_s()
+        letters = await self._write_dead_letters(batches)
+        keys = [key for batch in batches for key in batch.learners]
+        positions, stored = await self._store.read([batch.partition for batch in batches], keys)
+        self._check_positions(batches, positions)
+        read = self._clock_s()
+        work = self._work(batches, stored)
+        folded = self._fold.fold(work)
+        commits = _commits(keys, stored, folded)
+        done = self._clock_s()
+        await self._store.commit(commits)
+        reached = self._reached(batches, folded, letters)
+        if reached:
+            await self._store.advance({p: (self._progress[p], progress) for p, progress in reached.items()})
+            self._progress.update(reached)
+        return FoldReport(
+            applied=sum(learner.applied for learner in folded),
+            duplicates=sum(learner.duplicates for learner in folded),
+            dead_lettered=_by_code(letters),
+            learners=len(commits),
+            read_s=read - started,
+            fold_s=done - read,
+            commit_s=self._clock_s() - done,
+        )
+
+    async def _write_dead_letters(self, batches: Sequence[PartitionBatch]) -> list[DeadLetter]:
+        """Confirm the dead letters of records not dealt with before."""
+        letters = [
+            letter
+            for batch in batches
+            for letter in batch.dead
+            if letter.offset >= self._progress[batch.partition].position
+        ]
+        if letters:
+            await self._dead_letters.write(letters)
+        return letters
+
+    def _check_positions(self, batches: Sequence[PartitionBatch], stored: Mapping[int, int]) -> None:
+        for batch in batches:
+            held = self._progress[batch.partition].position
+            found = stored.get(batch.partition)
+            if found != held:
+                raise CommitRefusedError(
+                    f"partition {batch.partition} is at {held} here but at {found} in the store: another worker folds "
+                    "it, or the store lost data; this worker ends, and begins again from what is stored"
+                )
+
+    def _work(self, batches: Sequence[PartitionBatch], stored: Sequence[StoredFold]) -> list[LearnerEvents]:
+        work = []
+        learner = iter(stored)
+        for batch in batches:
+            counted_from = self._progress[batch.partition].position
+            for tenant, events in batch.learners.values():
+                work.append(LearnerEvents(tenant, next(learner), events, counted_from))
+        return work
+
+    def _reached(
+        self, batches: Sequence[PartitionBatch], folded: Sequence[FoldedLearner], letters: Sequence[DeadLetter]
+    ) -> dict[int, PartitionProgress]:
+        reached = {}
+        learner = iter(folded)
+        for batch in batches:
+            before = self._progress[batch.partition]
+            mine = [next(learner) for _ in batch.learners]
+            # A batch read again after a rewind may end before the position; it has nothing to count then.
+            if batch.next_offset > before.position:
+                reached[batch.partition] = PartitionProgress(
+                    batch.next_offset,
+                    before.applied + sum(one.applied for one in mine),
+                    before.duplicates + sum(one.duplicates for one in mine),
+                    before.dead_lettered + sum(letter.partition == batch.partition for letter in letters),
+                )
+        return reached
+
+
+def _commits(
+    keys: Sequence[bytes], stored: Sequence[StoredFold], folded: Sequence[FoldedLearner]
+) -> list[LearnerCommit]:
+    return [
+        LearnerCommit(key, before.offset, after.stored, after.fingerprints, after.checkpoint_changed)
+        for key, before, after in zip(keys, stored, folded, strict=True)
+        if after.stored is not before
+    ]
+
+
+def _by_code(letters: Sequence[DeadLetter]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for letter in letters:
+        counts[letter.code] = counts.get(letter.code, 0) + 1
+    return counts

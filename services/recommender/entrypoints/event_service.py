@@ -1,0 +1,355 @@
+"""The event service: reads the log of learner events in batches and folds each batch into one epoch.
+
+A child service of the Faust app. A Faust agent would spend two tasks on each event and acknowledge an event whose
+handling failed; this reads whole batches, and nothing counts as done before it is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import aiokafka
+import mode
+import structlog
+from aiokafka.errors import CommitFailedError
+
+from services.common.envelope import LEARNER_EVENTS
+from services.common.kafka import KafkaConnection, new_consumer
+from services.recommender.application.fold_events import FoldEvents, FoldReport, PartitionBatch
+from services.recommender.application.ports import DeadLetter
+from services.recommender.entrypoints.fold_metrics import FoldMetrics
+from services.recommender.wire import RecordInvalidError, decode_event
+
+_log = structlog.get_logger(__name__)
+
+_POLL_MS = 200
+_KAFKA_COMMIT_EVERY_S = 1.0
+_FETCH_BYTES_PER_PARTITION = 4 * 1024 * 1024
+
+
+class LogTruncatedError(RuntimeError):
+    """The log no longer holds records that were not dealt with, or is not the log it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventServiceOptions:
+    """How an event service reads.
+
+    Attributes:
+        topic: the log.
+        batch_records: most records of a batch.
+        rewind_records: how many records before the position are read again on assignment. Learners that hold them
+            drop them; one that a failing Redis forgot gets them back.
+        session_timeout_ms: how long the group waits for a silent member. The embedded broker lets every join wait
+            half of it.
+        stuck_after_s: a partition with records to read that does not advance for so long is stuck.
+    """
+
+    topic: str = LEARNER_EVENTS
+    batch_records: int = 10_000
+    rewind_records: int = 1_000
+    session_timeout_ms: int = 10_000
+    stuck_after_s: float = 30.0
+
+
+@dataclass(slots=True)
+class _Fetched:
+    """Records decoded, and under which assignment they were read."""
+
+    assignment: int
+    records: int
+    batches: list[PartitionBatch]
+
+
+class EventService(mode.Service):
+    """Folds one epoch's events, as a member of a consumer group or over the whole log up to a goal.
+
+    Any exception crashes the service, and with it the process: nothing is skipped, and what was not stored is read
+    again by whoever takes over.
+    """
+
+    def __init__(
+        self,
+        epoch: int,
+        fold: FoldEvents,
+        connection: KafkaConnection,
+        *,
+        partitions: int,
+        group: str | None,
+        goal: Mapping[int, int] | None = None,
+        options: EventServiceOptions | None = None,
+        metrics: FoldMetrics | None = None,
+        on_batch: Callable[[FoldReport], None] | None = None,
+        clock_s: Callable[[], float] = time.monotonic,
+        **service_options: Any,
+    ) -> None:
+        """Prepare the service; starting it connects.
+
+        Args:
+            epoch: the epoch's number.
+            fold: the use case, bound to the epoch's store.
+            connection: the cluster.
+            partitions: how many partitions the log has.
+            group: consumer group; None: read every partition, alone.
+            goal: where to stop, by partition; None: never.
+            options: how to read.
+            metrics: where to count.
+            on_batch: called after each batch.
+            clock_s: monotonic, for the pace of commits and for what counts as stuck.
+            service_options: mode's own.
+        """
+        super().__init__(**service_options)
+        self.epoch = epoch
+        self._fold = fold
+        self._connection = connection
+        self._partitions = partitions
+        self._group = group
+        self._goal = goal
+        self._options = options or EventServiceOptions()
+        self._metrics = metrics
+        self._on_batch = on_batch
+        self._clock_s = clock_s
+        self._consumer: aiokafka.AIOKafkaConsumer | None = None
+        self._assignment = 0
+        self._assigned_once = False
+        self._folding = asyncio.Lock()
+        self._listener_failure: BaseException | None = None
+        self._kafka_committed_at_s = 0.0
+        self._progressed_at_s: dict[int, float] = {}
+        self._finished = asyncio.Event()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the goal is reached."""
+        return self._finished.is_set()
+
+    async def wait_finished(self) -> None:
+        """Return once the goal is reached, or the service ended.
+
+        Raises:
+            Exception: what the service crashed with.
+        """
+        await self.wait(self._finished.wait())
+        if self.crash_reason is not None:
+            raise self.crash_reason
+
+    @property
+    def healthy(self) -> bool:
+        """Whether partitions were assigned, and each of them advances or has nothing to read."""
+        if not self._assigned_once or self.crashed:
+            return False
+        now_s, lag = self._clock_s(), self.lag
+        return all(
+            lag.get(partition, 0) == 0 or now_s - since_s < self._options.stuck_after_s
+            for partition, since_s in self._progressed_at_s.items()
+        )
+
+    @property
+    def lag(self) -> dict[int, int]:
+        """Records not dealt with, by partition held, as of the last fetch."""
+        if self._consumer is None:
+            return {}
+        lag = {}
+        for partition, position in self._fold.positions.items():
+            topic_partition = self._topic_partition(partition)
+            # Asking for the high watermark of a partition that was just revoked is an error.
+            if topic_partition in self._consumer.assignment():
+                end = self._consumer.highwater(topic_partition)
+                lag[partition] = max(0, (end or 0) - position)
+        return lag
+
+    async def on_start(self) -> None:
+        """Connect, and join the group or take every partition."""
+        options: dict[str, object] = {"max_partition_fetch_bytes": _FETCH_BYTES_PER_PARTITION}
+        if self._group is not None:
+            options |= {
+                "group_id": self._group,
+                "session_timeout_ms": self._options.session_timeout_ms,
+                "heartbeat_interval_ms": self._options.session_timeout_ms // 3,
+            }
+        consumer = new_consumer(self._connection, **options)
+        self._consumer = consumer
+        await consumer.start()
+        if self._group is not None:
+            consumer.subscribe([self._options.topic], listener=_Rebalance(self))
+        else:
+            everything = [self._topic_partition(number) for number in range(self._partitions)]
+            consumer.assign(everything)
+            await self.take(everything)
+
+    async def on_stop(self) -> None:
+        """Let the batch being folded finish, and fold no other."""
+        async with self._folding:
+            self._assignment += 1
+
+    async def on_shutdown(self) -> None:
+        """Leave the group; where others go on is committed first."""
+        if self._consumer is not None:
+            if self._group is not None and not self.crashed:
+                await self._commit_to_kafka()
+            await self._consumer.stop()
+
+    @mode.Service.task
+    async def _fold_the_log(self) -> None:
+        # The next batch is read and decoded while Redis stores this one.
+        fetching = asyncio.create_task(self._fetch())
+        try:
+            while not (self.should_stop or self._reached_goal()):
+                fetched = await fetching
+                fetching = asyncio.create_task(self._fetch())
+                async with self._folding:
+                    await self._fold_fetched(fetched)
+        finally:
+            fetching.cancel()
+            with suppress(asyncio.CancelledError):
+                await fetching
+        if self._reached_goal():
+            self._finished.set()
+
+    async def take(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
+        """Take partitions over and seek to where this epoch is in them.
+
+        Raises:
+            LogTruncatedError: when the log no longer holds what was not dealt with.
+        """
+        consumer = self._require_consumer()
+        async with self._folding:
+            beginnings = await consumer.beginning_offsets(assigned) if assigned else {}
+            await self._fold.take({tp.partition: offset for tp, offset in beginnings.items()})
+            for topic_partition, beginning in beginnings.items():
+                position = self._fold.positions[topic_partition.partition]
+                if position < beginning:
+                    raise LogTruncatedError(
+                        f"epoch {self.epoch} is at offset {position} of partition {topic_partition.partition}, but the "
+                        f"log begins at {beginning}: records were deleted before they were dealt with. Keep the log "
+                        "longer (retention.ms), and replay what is left into a new epoch"
+                    )
+                committed = None if self._group is None else await consumer.committed(topic_partition)
+                start = position if committed is None else min(position, committed)
+                consumer.seek(topic_partition, max(beginning, start - self._options.rewind_records))
+            now_s = self._clock_s()
+            self._progressed_at_s = {tp.partition: now_s for tp in assigned}
+            self._assignment += 1
+            self._assigned_once = True
+        _log.info("partitions assigned", epoch=self.epoch, positions=self._fold.positions)
+
+    async def give_back(self, revoked: Sequence[aiokafka.TopicPartition]) -> None:
+        """Let partitions go: the batch being folded is finished first, what was read ahead is forgotten."""
+        async with self._folding:
+            if revoked:
+                await self._commit_to_kafka()
+            if self._metrics is not None:
+                self._metrics.forget(self.epoch, self._lag_shown())
+            self._assignment += 1
+            self._fold.release(tp.partition for tp in revoked)
+            self._progressed_at_s = {}
+
+    def fail(self, error: BaseException) -> None:
+        """Crash with what went wrong in a rebalance: aiokafka would log it and go on."""
+        self._listener_failure = error
+
+    async def _fetch(self) -> _Fetched:
+        records = await self._require_consumer().getmany(timeout_ms=_POLL_MS, max_records=self._options.batch_records)
+        if self._listener_failure is not None:
+            raise self._listener_failure
+        assignment = self._assignment
+        batches = [
+            decode_batch(topic_partition.partition, consecutive, self._partitions)
+            for topic_partition, consecutive in records.items()
+        ]
+        return _Fetched(assignment, sum(map(len, records.values())), batches)
+
+    async def _fold_fetched(self, fetched: _Fetched) -> None:
+        if fetched.batches and fetched.assignment == self._assignment:
+            report = await self._fold.fold(fetched.batches)
+            now_s = self._clock_s()
+            for batch in fetched.batches:
+                self._progressed_at_s[batch.partition] = now_s
+            if self._metrics is not None:
+                self._metrics.observe(self.epoch, fetched.records, report)
+            if self._on_batch is not None:
+                self._on_batch(report)
+        lag = self.lag
+        if self._metrics is not None:
+            self._metrics.lag(self.epoch, lag)
+        now_s = self._clock_s()
+        for partition, behind in lag.items():
+            if not behind:
+                self._progressed_at_s[partition] = now_s
+        if self._group is not None and now_s - self._kafka_committed_at_s >= _KAFKA_COMMIT_EVERY_S:
+            self._kafka_committed_at_s = now_s
+            await self._commit_to_kafka()
+
+    async def _commit_to_kafka(self) -> None:
+        consumer = self._require_consumer()
+        held = consumer.assignment()
+        offsets = {
+            self._topic_partition(partition): position
+            for partition, position in self._fold.positions.items()
+            if self._topic_partition(partition) in held
+        }
+        if offsets:
+            try:
+                await consumer.commit(offsets)
+            except CommitFailedError:
+                # A rebalance has begun. Redis has the positions; these only tell Kafka's tools.
+                _log.info("offsets were not committed, a rebalance has begun", epoch=self.epoch)
+
+    def _reached_goal(self) -> bool:
+        positions = self._fold.positions
+        return self._goal is not None and all(
+            positions.get(partition, 0) >= offset for partition, offset in self._goal.items()
+        )
+
+    def _lag_shown(self) -> dict[int, int]:
+        return dict.fromkeys(self._progressed_at_s, 0)
+
+    def _topic_partition(self, partition: int) -> aiokafka.TopicPartition:
+        return aiokafka.TopicPartition(self._options.topic, partition)
+
+    def _require_consumer(self) -> aiokafka.AIOKafkaConsumer:
+        if self._consumer is None:
+            raise AssertionError("the event service was not started")
+        return self._consumer
+
+
+class _Rebalance(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types.
+    """Tells the service what it holds. aiokafka swallows what a listener raises, so the service is told that too."""
+
+    def __init__(self, service: EventService) -> None:
+        self._service = service
+
+    async def on_partitions_revoked(self, revoked: Iterable[aiokafka.TopicPartition]) -> None:
+        try:
+            await self._service.give_back(sorted(revoked))
+        except Exception as error:  # noqa: BLE001 - handed to the service, which crashes with it.
+            self._service.fail(error)
+
+    async def on_partitions_assigned(self, assigned: Iterable[aiokafka.TopicPartition]) -> None:
+        try:
+            await self._service.take(sorted(assigned))
+        except Exception as error:  # noqa: BLE001 - handed to the service, which crashes with it.
+            self._service.fail(error)
+
+
+def decode_batch(partition: int, records: Sequence[aiokafka.ConsumerRecord], partitions: int) -> PartitionBatch:
+    """Records of one partition, in order, grouped by learner; those that cannot be applied set apart."""
+    batch = PartitionBatch(partition, records[-1].offset + 1)
+    learners, dead = batch.learners, batch.dead
+    for record in records:
+        key = record.key
+        try:
+            tenant, event = decode_event(key, record.value, record.headers, partition, partitions)
+        except RecordInvalidError as error:
+            dead.append(DeadLetter(partition, record.offset, key, record.value, record.headers, error.code, str(error)))
+            continue
+        mine = learners.get(key)
+        if mine is None:
+            mine = learners[key] = (tenant, [])
+        mine[1].append((record.offset, event))
+    return batch

@@ -1,0 +1,65 @@
+"""What a worker counts and times, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.recommender.application.fold_events import FoldReport
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_RECORDS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
+
+
+class FoldMetrics:
+    """The worker's metrics, by epoch."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._applied = Counter(
+            "cairn_events_applied", "Records in a learner's state, each once.", ["epoch"], registry=registry
+        )
+        self._duplicates = Counter(
+            "cairn_events_duplicate", "Records left out: their source and id came before.", ["epoch"], registry=registry
+        )
+        self._dead_lettered = Counter(
+            "cairn_events_dead_lettered", "Records that cannot be applied.", ["epoch", "reason"], registry=registry
+        )
+        self._batch = Histogram(
+            "cairn_fold_batch_records", "Records of a batch.", ["epoch"], buckets=_RECORDS, registry=registry
+        )
+        self._stages = {
+            name: Histogram(
+                f"cairn_fold_{name}_seconds", f"Time to {what}.", ["epoch"], buckets=_SECONDS, registry=registry
+            )
+            for name, what in (
+                ("read", "read a batch's learners"),
+                ("compute", "fold a batch"),
+                ("commit", "store a batch"),
+            )
+        }
+        self._lag = Gauge(
+            "cairn_fold_lag_records", "Records not dealt with yet.", ["epoch", "partition"], registry=registry
+        )
+
+    def observe(self, epoch: int, records: int, report: FoldReport) -> None:
+        """Note what became of a batch."""
+        label = str(epoch)
+        self._applied.labels(label).inc(report.applied)
+        self._duplicates.labels(label).inc(report.duplicates)
+        for code, count in report.dead_lettered.items():
+            self._dead_lettered.labels(label, code).inc(count)
+        self._batch.labels(label).observe(records)
+        self._stages["read"].labels(label).observe(report.read_s)
+        self._stages["compute"].labels(label).observe(report.fold_s)
+        self._stages["commit"].labels(label).observe(report.commit_s)
+
+    def lag(self, epoch: int, lag_by_partition: Mapping[int, int]) -> None:
+        """Note how far behind each partition held is."""
+        for partition, lag in lag_by_partition.items():
+            self._lag.labels(str(epoch), str(partition)).set(lag)
+
+    def forget(self, epoch: int, partitions: Mapping[int, int]) -> None:
+        """Stop telling the lag of partitions that others hold now."""
+        for partition in partitions:
+            self._lag.remove(str(epoch), str(partition))

@@ -1,0 +1,200 @@
+"""The worker: a Faust app that runs one event service for every epoch that is live or catching up.
+
+The app's web server and leader election are off, and it has no tables: learner state is in Redis. An error in any of
+its services ends the process; agents that later issues add are given the supervisor that does the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import faust
+import faust.app.base
+import mode
+import structlog
+from mode.supervisors import CrashingSupervisor
+
+from services.recommender.application.epochs import check_log, ensure_first_epoch, has_reached
+from services.recommender.application.ports import (
+    EpochExistsError,
+    EpochMeta,
+    EpochStatus,
+    EpochStore,
+    LogReader,
+)
+from services.recommender.entrypoints.event_service import EventService
+
+_log = structlog.get_logger(__name__)
+
+_WATCH_EVERY_S = 1.0
+# An epoch that reaches ends of the log that are no older has no lag to speak of.
+_FRESH_ENDS_S = 2.0
+
+MakeEventService = Callable[[EpochMeta], Awaitable[EventService]]
+
+
+class EpochsLostError(RuntimeError):
+    """Redis no longer knows the epochs this process folds into."""
+
+
+class _ServicesOnly(faust.app.base.BootStrategy):  # type: ignore[misc]  # faust ships no types.
+    """Starts the app's own services and no Faust consumer, producer, tables or web server: there are no agents yet."""
+
+    def server(self) -> Iterable[mode.Service]:
+        return [*self.sensors(), self.app.epoch_services]
+
+
+class WorkerApp(faust.App):  # type: ignore[misc]  # faust ships no types.
+    """The Faust app of the worker."""
+
+    BootStrategy = _ServicesOnly
+
+    def __init__(self, epoch_services: EpochServices, bootstrap_servers: str) -> None:
+        """Args: `epoch_services` to run; `bootstrap_servers` of Kafka."""
+        super().__init__(
+            "cairn-recommender",
+            broker=[f"kafka://{server}" for server in bootstrap_servers.split(",")],
+            web_enabled=False,
+            topic_disable_leader=True,
+            agent_supervisor=CrashingSupervisor,
+            store="memory://",
+        )
+        self.epoch_services = epoch_services
+
+
+class EpochServices(mode.Service):
+    """Looks at the epochs every second and runs an event service for each one that is live or catching up."""
+
+    def __init__(
+        self,
+        epochs: EpochStore,
+        log: LogReader,
+        make_service: MakeEventService,
+        *,
+        watch_every_s: float = _WATCH_EVERY_S,
+        clock_s: Callable[[], float] = time.monotonic,
+        **service_options: Any,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            epochs: the epochs.
+            log: the log of learner events.
+            make_service: makes the event service of an epoch.
+            watch_every_s: how often the epochs are looked at.
+            clock_s: monotonic.
+            service_options: mode's own.
+        """
+        super().__init__(**service_options)
+        self._epochs = epochs
+        self._log_reader = log
+        self._make_service = make_service
+        self._watch_every_s = watch_every_s
+        self._clock_s = clock_s
+        self._running: dict[int, EventService] = {}
+        self._goals: dict[int, tuple[float, Mapping[int, int]]] = {}
+        self._foreign: set[int] = set()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether there is an epoch to fold into and every event service gets on."""
+        return bool(self._running) and all(service.healthy for service in self._running.values())
+
+    async def on_start(self) -> None:
+        """Begin the first epoch where there is none, and the event services.
+
+        Raises:
+            EpochUnusableError: when every epoch to fold into is of another log.
+        """
+        try:
+            await ensure_first_epoch(self._epochs, self._log_reader)
+        except EpochExistsError:
+            _log.info("another worker began the first epoch")
+        await self._look()
+
+    @mode.Service.task
+    async def _watch(self) -> None:
+        while not self.should_stop:
+            await self.sleep(self._watch_every_s)
+            if not self.should_stop:
+                await self._look()
+
+    async def _look(self) -> None:
+        metas = {meta.epoch: meta for meta in await self._epochs.epochs()}
+        active = {
+            epoch: meta
+            for epoch, meta in metas.items()
+            if meta.status in {EpochStatus.LIVE, EpochStatus.CATCHING_UP} and epoch not in self._foreign
+        }
+        await self._stop_dropped(active)
+        await self._start_new({epoch: meta for epoch, meta in active.items() if epoch not in self._running})
+        current = await self._epochs.current_epoch()
+        for epoch, meta in active.items():
+            if epoch in self._running and (meta.status is EpochStatus.CATCHING_UP or current is None):
+                await self._make_current_once_caught_up(meta)
+
+    async def _stop_dropped(self, active: Mapping[int, EpochMeta]) -> None:
+        gone = [epoch for epoch in self._running if epoch not in active]
+        if gone and await self._epochs.current_epoch() is None:
+            raise EpochsLostError(
+                f"Redis no longer knows epoch {', '.join(map(str, gone))} and has no current epoch: it lost its data. "
+                "This worker ends; started again, it folds the log anew"
+            )
+        for epoch in gone:
+            _log.info("epoch dropped", epoch=epoch)
+            self._goals.pop(epoch, None)
+            await self.remove_dependency(self._running.pop(epoch))
+
+    async def _start_new(self, new: Mapping[int, EpochMeta]) -> None:
+        if not new:
+            return
+        identity = await self._log_reader.identity()
+        ours = {epoch: meta for epoch, meta in new.items() if meta.log_identity == identity}
+        if not ours and not self._running:
+            for meta in new.values():
+                check_log(meta, identity)
+        for epoch in new.keys() - ours.keys():
+            _log.warning("epoch of another log is left alone", epoch=epoch, log=new[epoch].log_identity)
+            self._foreign.add(epoch)
+        for epoch, meta in sorted(ours.items()):
+            service = await self._make_service(meta)
+            self._running[epoch] = service
+            _log.info("epoch begun", epoch=epoch, status=meta.status.value, parameters=meta.parameters_id)
+            await self.add_runtime_dependency(service)
+
+    async def _make_current_once_caught_up(self, meta: EpochMeta) -> None:
+        """Compare what is stored, of every worker's partitions, with ends of the log asked before."""
+        if meta.epoch not in self._goals:
+            self._goals[meta.epoch] = (self._clock_s(), await self._log_reader.end_offsets())
+        asked_s, ends = self._goals[meta.epoch]
+        progress = await self._epochs.progress(meta.epoch)
+        positions = {partition: reached.position for partition, reached in progress.items()}
+        if not (positions.keys() >= ends.keys() and has_reached(ends, positions)):
+            return
+        if not has_reached(meta.end_positions, positions):
+            return
+        del self._goals[meta.epoch]
+        if self._clock_s() - asked_s <= _FRESH_ENDS_S:
+            await self._epochs.make_current(meta.epoch)
+            _log.info("epoch is current", epoch=meta.epoch)
+        else:
+            # It took a while to get there; the log has grown since.
+            await self._make_current_once_caught_up(meta)
+
+
+async def run_app(app: WorkerApp) -> None:
+    """Run the app until cancelled.
+
+    Raises:
+        Exception: whatever one of its services crashed with.
+    """
+    try:
+        await app.start()
+        await app.wait_until_stopped()
+    finally:
+        await asyncio.shield(app.stop())
+    if app.crash_reason is not None:
+        raise app.crash_reason
