@@ -163,7 +163,8 @@ class KafkaCatalogView:
     @property
     def sizes(self) -> tuple[int, int]:
         """How many skills and resources all tenants have together."""
-        contents = self._contents.values()
+        # Metrics are collected on another thread, while tenants may be added.
+        contents = tuple(self._contents.values())
         return sum(len(tenant.skills) for tenant in contents), sum(len(tenant.resources) for tenant in contents)
 
     def contents(self, tenant: str) -> Contents:
