@@ -4,10 +4,58 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from services.common.settings import KafkaSettings
+from services.common.settings import KafkaSettings, ProcessSettings, RedisSettings, ServerSettings
 
 
 class BundleSettings(KafkaSettings):
     """Where bundles are, and the log they are trained on."""
 
     bundles: str = Field(default="bundles", description="Where bundles are kept: a path or any URL that fsspec knows.")
+
+
+class FoldSettings(BundleSettings, RedisSettings):
+    """Folding the log into Redis, live or in a replay."""
+
+    batch_records: int = Field(default=10_000, ge=1, description="Most events folded and stored at once.")
+    cache_mb: int = Field(default=256, ge=0, description="Memory for learners folded lately, per epoch, in MiB.")
+
+
+class WorkerSettings(ProcessSettings, ServerSettings, FoldSettings):
+    """The worker."""
+
+    session_timeout_ms: int = Field(
+        default=6_000, ge=1_000, description="How long the consumer group waits for a silent worker."
+    )
+    rewind_records: int = Field(
+        default=1_000, ge=0, description="Events before a partition's position that are looked at again on assignment."
+    )
+    stuck_after_s: float = Field(
+        default=30.0, gt=0, description="A partition that does not advance for so long makes the worker not serving."
+    )
+
+
+class StatusSettings(BundleSettings, RedisSettings):
+    """Where everything is that `cairn status` looks at. A process whose address is not known is left out."""
+
+    target_catalog: str = Field("", description="host:port of the catalog service.")
+    target_ingest: str = Field("", description="host:port of the ingest service.")
+    target_worker: str = Field("", description="host:port of a worker's health service.")
+    target_recommender: str = Field("", description="host:port of the recommendation service.")
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """Addresses by name."""
+        return {
+            "catalog": self.target_catalog,
+            "ingest": self.target_ingest,
+            "worker": self.target_worker,
+            "server": self.target_recommender,
+        }
+
+
+class RecommenderServerSettings(ProcessSettings, BundleSettings, RedisSettings, ServerSettings):
+    """The recommender server."""
+
+    redis_timeout_s: float = Field(
+        default=1.0, gt=0, description="How long a read of learner state may take; then UNAVAILABLE."
+    )

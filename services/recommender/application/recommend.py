@@ -153,6 +153,19 @@ class Recommend:
             stage_seconds={"read": read - began, "prepare": ranked_from - read, **ranked.stage_seconds},
         )
 
+    def is_prepared(self, tenant: str) -> bool:
+        """Whether the next request finds the tenant's catalog prepared.
+
+        Raises:
+            NoEpochError: when there is no epoch to be prepared for.
+        """
+        held = self._prepared.get(tenant)
+        return held is not None and held.is_of(
+            self._catalog.columns(tenant),
+            self._in_force.epoch.parameters.for_tenant(tenant),
+            self._in_force.collaborative(tenant),
+        )
+
     def prepare(self, tenant: str) -> None:
         """Prepare a tenant's catalog ahead of the next request. Safe in another thread.
 

@@ -1,0 +1,65 @@
+"""Runs a recommender process: `python -m services.recommender server`, or `worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.common import logs
+from services.common.grpc_server import ListenAddressError
+from services.common.kafka import BrokerUnavailableError, TopicMissingError
+from services.common.settings import ProcessSettings
+from services.common.tenants import TenantsFileError
+from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
+from services.recommender.settings import RecommenderServerSettings, WorkerSettings
+
+_Process = tuple[type[ProcessSettings], str, str]
+
+# Settings, module and function of each process. A module is loaded only for its own process: each is large.
+_PROCESSES: dict[str, _Process] = {
+    "server": (RecommenderServerSettings, "services.recommender.bootstrap_server", "run_server"),
+    "worker": (WorkerSettings, "services.recommender.bootstrap_worker", "run_worker"),
+}
+
+_CANNOT_GO_ON = (
+    BrokerUnavailableError,
+    BundlesUrlInvalidError,
+    ListenAddressError,
+    TenantsFileError,
+    TopicMissingError,
+    OSError,
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Run until stopped; 0 after a stop, 1 when it cannot go on, 2 when arguments or settings are wrong."""
+    if len(arguments) != 1 or arguments[0] not in _PROCESSES:
+        sys.stderr.write(f"usage: python -m services.recommender {'|'.join(_PROCESSES)}\n")
+        return 2
+    process = arguments[0]
+    settings_type, module, function = _PROCESSES[process]
+    try:
+        settings = settings_type()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"CAIRN_{'_'.join(map(str, entry['loc'])).upper()}={entry['input']!r}: {entry['msg']}"
+            for entry in error.errors(include_url=False)
+        )
+        sys.stderr.write(f"recommender {process} cannot start: {wrong}\n")
+        return 2
+    logs.configure(settings.log_level, settings.log_format, service=f"recommender-{process}")
+    run: Any = getattr(importlib.import_module(module), function)
+    try:
+        asyncio.run(run(settings))
+    except _CANNOT_GO_ON as error:
+        sys.stderr.write(f"recommender {process} stopped: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,73 @@
+"""Wires the recommender server: neither Faust nor the libraries that fit are loaded here."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import redis.asyncio
+from prometheus_client import start_http_server
+
+from cairn.v1 import recommender_pb2_grpc
+from services.common.grpc_server import GrpcServer, ServerOptions, announce, run_until_stopped
+from services.common.tenants import load_tenants
+from services.recommender.adapters.kafka_catalog import KafkaCatalog
+from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.adapters.redis_states import RedisLearnerReader
+from services.recommender.application.fresh_state import FreshStates
+from services.recommender.application.in_force import InForce
+from services.recommender.application.recommend import Recommend
+from services.recommender.application.show_learner import ShowLearner
+from services.recommender.bootstrap import bundle_store
+from services.recommender.entrypoints.grpc import SERVICE_NAME, RecommendationServicer
+from services.recommender.entrypoints.upkeep import Upkeep
+from services.recommender.settings import RecommenderServerSettings
+
+
+async def run_server(settings: RecommenderServerSettings) -> None:
+    """Run a recommender server until it is told to stop.
+
+    Raises:
+        ListenAddressError: when it may not or cannot listen where it was told to.
+        TenantsFileError: when the tenants file cannot be used.
+        BundlesUrlInvalidError: when fsspec does not know the URL of the bundles.
+        BrokerUnavailableError: when Kafka cannot be reached at the start.
+        TopicMissingError: when a topic of the catalog does not exist.
+        OSError: when the metrics port is taken.
+    """
+    tenants = load_tenants(settings.tenants)
+    client = redis.asyncio.Redis.from_url(
+        settings.redis,
+        protocol=2,
+        socket_timeout=settings.redis_timeout_s,
+        socket_connect_timeout=settings.redis_timeout_s,
+    )
+    in_force = InForce(RedisEpochs(client), bundle_store(settings.bundles))
+    catalog = KafkaCatalog(settings.connection)
+    states = FreshStates(RedisLearnerReader(client), in_force, time.monotonic)
+    recommend = Recommend(states, catalog, in_force, lambda: datetime.now(UTC), time.perf_counter)
+    servicer = RecommendationServicer(recommend, ShowLearner(states))
+    server = GrpcServer(
+        ServerOptions(
+            listen=settings.listen,
+            insecure=settings.insecure,
+            reflection=settings.reflection,
+            max_message_bytes=settings.max_message_bytes,
+            max_concurrent_calls=settings.max_concurrent_calls,
+            drain_s=settings.drain_s,
+        ),
+        tenants,
+    )
+    server.register(
+        lambda grpc: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(servicer, grpc), SERVICE_NAME
+    )
+    upkeep = Upkeep(in_force, catalog, recommend, tenants.names, lambda serving: server.set_serving(serving=serving))
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.metrics_host)
+    announce("recommender", await server.start(), settings.address_file)
+    try:
+        await run_until_stopped([catalog.run(), upkeep.run()])
+    finally:
+        # Running calls may still read state while they finish.
+        await server.stop()
+        await client.aclose()

@@ -1,0 +1,120 @@
+"""What a recommender server does beside answering: staying current, and saying whether it can answer."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import structlog
+from prometheus_client import Gauge
+
+from services.recommender.application.in_force import InForce
+from services.recommender.application.ports import CatalogReader, StateUnavailableError
+from services.recommender.application.recommend import Recommend
+
+_log = structlog.get_logger(__name__)
+
+_EPOCH_EVERY_S = 1.0
+_BUNDLE_EVERY_S = 2.0
+_PREPARE_EVERY_S = 0.1
+_HEALTH_EVERY_S = 0.1
+
+_SERVING = Gauge("cairn_server_serving", "1 while calls can be answered, else 0.")
+_EPOCH = Gauge("cairn_server_epoch", "The epoch that is served; 0: none.")
+_RESOURCES = Gauge("cairn_server_catalog_resources", "Active resources of a tenant.", ["tenant"])
+
+
+class ReadableCatalog(CatalogReader, Protocol):
+    """A catalog that says when all of it has been read."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything that stood there at the start has been read."""
+        ...
+
+
+class Upkeep:
+    """Re-reads the epoch every second and the newest bundle every two, prepares catalogs ahead of requests.
+
+    Health: serving while the catalog has been read and the epoch to serve could be read last time.
+    """
+
+    def __init__(
+        self,
+        in_force: InForce,
+        catalog: ReadableCatalog,
+        recommend: Recommend,
+        tenants: Sequence[str],
+        say_serving: Callable[[bool], Awaitable[None]],
+    ) -> None:
+        """Args: ports; `tenants` to prepare for; `say_serving` tells the health service."""
+        self._in_force = in_force
+        self._catalog = catalog
+        self._recommend = recommend
+        self._tenants = tuple(tenants)
+        self._say_serving = say_serving
+        self._state_readable = False
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        jobs = [
+            asyncio.create_task(job)
+            for job in (self._keep_epoch(), self._keep_bundle(), self._keep_prepared(), self._report_health())
+        ]
+        try:
+            await asyncio.gather(*jobs)
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _keep_epoch(self) -> None:
+        # Before the first epoch, so that its parameters need not be looked for twice.
+        await self._in_force.refresh_bundle()
+        while True:
+            try:
+                await self._in_force.refresh_epoch()
+            except StateUnavailableError as error:
+                if self._state_readable:
+                    _log.warning("the epoch cannot be read", reason=str(error))
+                self._state_readable = False
+            else:
+                self._state_readable = True
+            _EPOCH.set(self._in_force.epoch.meta.epoch if self._in_force.has_epoch else 0)
+            await asyncio.sleep(_EPOCH_EVERY_S)
+
+    async def _keep_bundle(self) -> None:
+        while True:
+            await asyncio.sleep(_BUNDLE_EVERY_S)
+            await self._in_force.refresh_bundle()
+
+    async def _keep_prepared(self) -> None:
+        while True:
+            for tenant in self._tenants:
+                if self._in_force.has_epoch and not self._recommend.is_prepared(tenant):
+                    await asyncio.to_thread(self._recommend.prepare, tenant)
+                    _RESOURCES.labels(tenant).set(len(self._catalog.columns(tenant)))
+            await asyncio.sleep(_PREPARE_EVERY_S)
+
+    async def _report_health(self) -> None:
+        reported = settled = False
+        while True:
+            serving = self._catalog.ready and self._in_force.has_epoch and self._state_readable
+            if serving and not settled:
+                # The catalog stays: looking for garbage in it over and over would stall calls.
+                gc.collect()
+                gc.freeze()
+                settled = True
+            if serving != reported:
+                await self._say_serving(serving)
+                _SERVING.set(serving)
+                _log.info(
+                    "serving" if serving else "not serving",
+                    catalog=self._catalog.ready,
+                    epoch=self._in_force.has_epoch,
+                    state=self._state_readable,
+                )
+                reported = serving
+            await asyncio.sleep(_HEALTH_EVERY_S)
