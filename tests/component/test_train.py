@@ -25,6 +25,7 @@ from services.recommender.application.train import (
     TooFewPositivesError,
     Trainer,
     collect,
+    first_copies,
 )
 from services.recommender.domain.events import AssessmentEvent, Grain
 from services.recommender.domain.fold import LearnerEvents, LearnerFold
@@ -127,6 +128,14 @@ async def test_an_event_sent_twice_counts_once_however_far_apart_and_only_for_it
     window, responses = await collect(MemoryLog(entries, batch=1_000))
     assert (window.records, window.duplicates) == (5_001, 1)
     assert len(responses["t"].evidence) == 5_000
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=40))
+def test_the_first_copies_are_those_a_set_per_learner_would_let_through(events):
+    seen: set[tuple[int, int]] = set()
+    expected = [pair not in seen and not seen.add(pair) for pair in events]
+    learner, fingerprint = np.array(events, np.int64).reshape(-1, 2).T
+    assert first_copies(learner.astype(np.int32), fingerprint.astype(np.uint64)).tolist() == expected
 
 
 async def test_of_copies_the_first_counts():

@@ -154,8 +154,9 @@ class BundleStoreSuite:
             elif damage == "shorter":
                 files.pipe_file(path, intact[:-1])
             else:
-                files.pipe_file(path, bytes([intact[0] ^ 1]) + intact[1:])
-            with pytest.raises(BundleUnreadableError, match=re.escape(name)):
+                files.pipe_file(path, intact[:-2] + bytes([intact[-2] ^ 1]) + intact[-1:])
+            problem = {"missing": "missing", "shorter": "bytes, .* were written", "flipped": "SHA-256"}[damage]
+            with pytest.raises(BundleUnreadableError, match=f"{re.escape(name)}: .*{problem}"):
                 store.load(bundle_id)
             files.pipe_file(path, intact)
         assert store.load(bundle_id).bundle_id == bundle_id

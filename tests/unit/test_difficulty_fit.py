@@ -10,6 +10,7 @@ import pytest
 from services.recommender.domain.metrics import log_loss
 from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.domain.tracing import FilterSettings
+from services.recommender.models import difficulty_fit
 from services.recommender.models.difficulty_fit import (
     Difficulties,
     fit_difficulties,
@@ -154,3 +155,22 @@ def test_few_learners_are_fitted_with_the_default_constants():
     fitted = fit_tracing(table, seed=1)
     assert fitted.parameters.settings.learner_variance == FilterSettings().learner_variance
     assert fitted.hyperparameters["tracing_settings_searched"] == 0
+
+
+def test_learners_that_are_fitted_on_judged_on_and_reported_on_are_different_ones(monkeypatch):
+    table, _ = simulated(120)
+    seen = {}
+
+    def search(fitted_on, judged_on, **_):
+        seen["fitted"], seen["judged"] = set(fitted_on.learner), set(judged_on.learner)
+        return FilterSettings()
+
+    def report(held_out, _difficulties, *, base_rate):
+        seen["reported"] = set(held_out.learner)
+        return {}
+
+    monkeypatch.setattr(difficulty_fit, "search_settings", search)
+    monkeypatch.setattr(difficulty_fit, "_metrics_on", report)
+    fit_tracing(table, seed=1)
+    assert sorted([*seen["fitted"], *seen["judged"], *seen["reported"]]) == list(range(120))
+    assert min(len(learners) for learners in seen.values()) > 10
