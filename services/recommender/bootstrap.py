@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 
+import redis.asyncio
+
 from services.recommender.adapters.bundle_store import FsspecBundleStore
 from services.recommender.adapters.kafka_training_log import KafkaTrainingLog
+from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.application.train import Trainer
 from services.recommender.models import als
 from services.recommender.settings import BundleSettings
@@ -24,6 +29,16 @@ def bundle_store(url: str) -> FsspecBundleStore:
         BundlesUrlInvalidError: when fsspec does not know the URL.
     """
     return FsspecBundleStore(url, {als.KIND: als.AlsModel.from_arrays})
+
+
+@asynccontextmanager
+async def epoch_store(redis_url: str) -> AsyncIterator[RedisEpochs]:
+    """The epochs in the Redis at a URL, as commands use them."""
+    client = redis.asyncio.Redis.from_url(redis_url, protocol=2)
+    try:
+        yield RedisEpochs(client)
+    finally:
+        await client.aclose()
 
 
 def trainer(*, bundles: str | None = None, factors: int | None = None) -> Trainer:

@@ -233,6 +233,10 @@ class RedisFoldStore:
                     "lost data; this worker ends, and begins again from what is stored"
                 )
 
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
     async def _execute_scripts(self, commands: Sequence[Command]) -> list[int]:
         if not self._scripts_loaded:
             await self._connection.execute([("SCRIPT", "LOAD", _COMMIT), ("SCRIPT", "LOAD", _ADVANCE)])

@@ -82,7 +82,7 @@ async def ensure_first_epoch(store: EpochStore, log: LogReader) -> None:
     )
 
 
-async def parameters_of(meta: EpochMeta, bundles: BundleReader) -> TracingParameters:
+def parameters_of(meta: EpochMeta, bundles: BundleReader) -> TracingParameters:
     """The parameters an epoch is folded with.
 
     Raises:

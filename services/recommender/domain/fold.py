@@ -28,7 +28,7 @@ from services.recommender.domain.learner import (
     pack_touch,
     unpack_state,
 )
-from services.recommender.domain.stored import FINGERPRINT_BYTES, SEEN_EVENTS, StoredFold
+from services.recommender.domain.stored import FINGERPRINT_BYTES, NEW_LEARNER, SEEN_EVENTS, StoredFold
 from services.recommender.domain.tracing import FilterSettings, TenantParameters, TracingParameters
 
 MOST_SKILLS = 0xFFFF
@@ -109,6 +109,12 @@ class LearnerFold:
             draft.add(entry.item, slots, entry.response, entry.at_s, entry.resource, evidence=entry.evidence)
         plan.run()
         return encode_state(draft.finish())
+
+
+def warm_up() -> None:
+    """Load the compiled kernel, or compile it: the first fold would wait for it otherwise."""
+    event = AssessmentEvent(bytes(FINGERPRINT_BYTES), 1.0, 0, "item", "", ("skill",), Grain.ITEM, "")
+    LearnerFold(TracingParameters()).fold([LearnerEvents("", NEW_LEARNER, [(0, event)])])
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import aiokafka
 import mode
@@ -36,6 +36,14 @@ class LogTruncatedError(RuntimeError):
     """The log no longer holds records that were not dealt with, or is not the log it was."""
 
 
+class Closable(Protocol):
+    """Holds a connection."""
+
+    async def close(self) -> None:
+        """Let it go."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class EventServiceOptions:
     """How an event service reads.
@@ -53,7 +61,7 @@ class EventServiceOptions:
     topic: str = LEARNER_EVENTS
     batch_records: int = 10_000
     rewind_records: int = 1_000
-    session_timeout_ms: int = 10_000
+    session_timeout_ms: int = 6_000
     stuck_after_s: float = 30.0
 
 
@@ -85,6 +93,7 @@ class EventService(mode.Service):
         options: EventServiceOptions | None = None,
         metrics: FoldMetrics | None = None,
         on_batch: Callable[[FoldReport], None] | None = None,
+        resources: Sequence[Closable] = (),
         clock_s: Callable[[], float] = time.monotonic,
         **service_options: Any,
     ) -> None:
@@ -100,6 +109,7 @@ class EventService(mode.Service):
             options: how to read.
             metrics: where to count.
             on_batch: called after each batch.
+            resources: what to close at the end.
             clock_s: monotonic, for the pace of commits and for what counts as stuck.
             service_options: mode's own.
         """
@@ -113,6 +123,7 @@ class EventService(mode.Service):
         self._options = options or EventServiceOptions()
         self._metrics = metrics
         self._on_batch = on_batch
+        self._resources = resources
         self._clock_s = clock_s
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         self._assignment = 0
@@ -124,9 +135,9 @@ class EventService(mode.Service):
         self._finished = asyncio.Event()
 
     @property
-    def finished(self) -> bool:
-        """Whether the goal is reached."""
-        return self._finished.is_set()
+    def positions(self) -> dict[int, int]:
+        """One past the last record dealt with, by partition held."""
+        return self._fold.positions
 
     async def wait_finished(self) -> None:
         """Return once the goal is reached, or the service ended.
@@ -193,6 +204,8 @@ class EventService(mode.Service):
             if self._group is not None and not self.crashed:
                 await self._commit_to_kafka()
             await self._consumer.stop()
+        for resource in self._resources:
+            await resource.close()
 
     @mode.Service.task
     async def _fold_the_log(self) -> None:

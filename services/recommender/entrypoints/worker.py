@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import faust
 import faust.app.base
@@ -40,14 +40,14 @@ class EpochsLostError(RuntimeError):
     """Redis no longer knows the epochs this process folds into."""
 
 
-class _ServicesOnly(faust.app.base.BootStrategy):  # type: ignore[misc]  # faust ships no types.
+class _ServicesOnly(faust.app.base.BootStrategy):
     """Starts the app's own services and no Faust consumer, producer, tables or web server: there are no agents yet."""
 
-    def server(self) -> Iterable[mode.Service]:
-        return [*self.sensors(), self.app.epoch_services]
+    def server(self) -> Iterable[Any]:
+        return [*self.sensors(), cast("WorkerApp", self.app).epoch_services]
 
 
-class WorkerApp(faust.App):  # type: ignore[misc]  # faust ships no types.
+class WorkerApp(faust.App):
     """The Faust app of the worker."""
 
     BootStrategy = _ServicesOnly

@@ -1,0 +1,173 @@
+"""Wires what folds the log: the worker, replays, and the commands about epochs and dead letters.
+
+Apart from the wiring of servers, which need neither Faust nor the compiled kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from prometheus_client import REGISTRY, start_http_server
+
+from services.common.envelope import LogIdentity
+from services.common.grpc_server import GrpcServer, ServerOptions, announce, check_listen_address, run_until_stopped
+from services.common.kafka import KafkaConnection
+from services.recommender.adapters.kafka_dead_letters import KafkaDeadLetters
+from services.recommender.adapters.kafka_log import KafkaLog
+from services.recommender.adapters.redis_connection import RedisConnection
+from services.recommender.adapters.redis_states import RedisFoldStore
+from services.recommender.application.epochs import begin_replay, parameters_of
+from services.recommender.application.fold_events import FoldEvents, FoldReport
+from services.recommender.application.ports import EpochMeta
+from services.recommender.bootstrap import bundle_store, epoch_store
+from services.recommender.domain.fold import LearnerFold, warm_up
+from services.recommender.domain.tracing import TracingParameters
+from services.recommender.entrypoints.event_service import EventService, EventServiceOptions
+from services.recommender.entrypoints.fold_metrics import FoldMetrics
+from services.recommender.entrypoints.replay import ReplayProgress, run_replay
+from services.recommender.entrypoints.worker import EpochServices, WorkerApp, run_app
+from services.recommender.settings import FoldSettings, WorkerSettings
+
+_HEALTH_CHECK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class FoldWiring:
+    """What event services are made of.
+
+    Attributes:
+        connection: the Kafka cluster.
+        redis_url: the Redis that learner states go to.
+        cache_bytes: memory for learners folded lately, per epoch.
+        options: how to read.
+    """
+
+    connection: KafkaConnection
+    redis_url: str
+    cache_bytes: int = 256 * 1024 * 1024
+    options: EventServiceOptions = field(default_factory=EventServiceOptions)
+
+    def event_service(
+        self,
+        meta: EpochMeta,
+        parameters: TracingParameters,
+        *,
+        group: str | None,
+        goal: Mapping[int, int] | None = None,
+        metrics: FoldMetrics | None = None,
+        on_batch: Callable[[FoldReport], None] | None = None,
+    ) -> EventService:
+        """The event service of an epoch; starting it connects.
+
+        Args:
+            meta: the epoch.
+            parameters: what it is folded with.
+            group: the consumer group to join; None: read every partition, alone.
+            goal: where to stop, by partition; None: never.
+            metrics: where to count.
+            on_batch: called after each batch.
+        """
+        store = RedisFoldStore(RedisConnection(self.redis_url), meta.epoch, cache_bytes=self.cache_bytes)
+        dead_letters = KafkaDeadLetters(self.connection, origin=self.options.topic)
+        return EventService(
+            meta.epoch,
+            FoldEvents(store, dead_letters, LearnerFold(parameters)),
+            self.connection,
+            partitions=LogIdentity.parse(meta.log_identity).partitions,
+            group=group,
+            goal=goal,
+            options=self.options,
+            metrics=metrics,
+            on_batch=on_batch,
+            resources=(store, dead_letters),
+        )
+
+
+def fold_wiring(settings: FoldSettings) -> FoldWiring:
+    """What event services are made of, by the settings."""
+    options = EventServiceOptions(batch_records=settings.batch_records)
+    if isinstance(settings, WorkerSettings):
+        options = replace(
+            options,
+            rewind_records=settings.rewind_records,
+            session_timeout_ms=settings.session_timeout_ms,
+            stuck_after_s=settings.stuck_after_s,
+        )
+    return FoldWiring(settings.connection, settings.redis, settings.cache_mb * 1024 * 1024, options)
+
+
+async def run_worker(settings: WorkerSettings) -> None:
+    """Run the worker until it is told to stop.
+
+    Raises:
+        Exception: whatever stopped it; nothing it had not stored counts as done.
+    """
+    check_listen_address(settings.listen, insecure=settings.insecure)
+    metrics = FoldMetrics(REGISTRY)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.metrics_host)
+    wiring = fold_wiring(settings)
+    bundles = bundle_store(settings.bundles)
+    warm_up()
+    async with epoch_store(settings.redis) as epochs:
+
+        async def make_service(meta: EpochMeta) -> EventService:
+            parameters = await asyncio.to_thread(parameters_of, meta, bundles)
+            return wiring.event_service(meta, parameters, group=f"cairn-recommender-{meta.epoch}", metrics=metrics)
+
+        services = EpochServices(epochs, KafkaLog(settings.connection), make_service)
+        server = GrpcServer(
+            ServerOptions(
+                listen=settings.listen,
+                insecure=settings.insecure,
+                reflection=settings.reflection,
+                drain_s=settings.drain_s,
+            ),
+            None,
+        )
+        address = await server.start()
+        announce("worker", address, settings.address_file)
+        try:
+            app = WorkerApp(services, settings.kafka)
+            await run_until_stopped([run_app(app), _report_worker_health(services, server)])
+        finally:
+            await server.stop()
+
+
+async def _report_worker_health(services: EpochServices, server: GrpcServer) -> None:
+    reported = False
+    while True:
+        if services.healthy != reported:
+            reported = services.healthy
+            await server.set_serving(serving=reported)
+        await asyncio.sleep(_HEALTH_CHECK_S)
+
+
+async def replay(
+    epoch: int, parameters: str, on_begin: Callable[[EpochMeta], None], on_progress: Callable[[ReplayProgress], None]
+) -> ReplayProgress:
+    """What `cairn replay` runs.
+
+    Args:
+        epoch: the epoch to fold into.
+        parameters: a bundle's id, or `same`.
+        on_begin: called once with the epoch.
+        on_progress: called after each batch.
+    """
+    settings = FoldSettings()
+    wiring = fold_wiring(settings)
+    bundles = bundle_store(settings.bundles)
+    async with epoch_store(settings.redis) as epochs:
+        meta = await begin_replay(epochs, KafkaLog(settings.connection), bundles, epoch, parameters)
+        on_begin(meta)
+        traced = parameters_of(meta, bundles)
+        return await run_replay(
+            meta,
+            epochs,
+            lambda begun, on_batch: wiring.event_service(
+                begun, traced, group=None, goal=begun.end_positions, on_batch=on_batch
+            ),
+            on_progress,
+        )
