@@ -9,11 +9,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do if $$p -c 'import sys; raise SystemExit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help setup test test-fast lint format bench demo up down status protos protos-check lock clean
+.PHONY: help setup test test-fast lint format bench demo up down status protos protos-check contracts contracts-check contracts-accept lock clean
 
 help: ## Show this list
 	@echo "Cairn: what to run"; echo
-	awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1mmake %-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1mmake %-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	echo; echo "  make demo DATASET=DIR   the same on a real log (DIR/interactions.csv.gz)"
 	echo "  make demo JSON=FILE     also write the summary to FILE"
 	echo "  make bench JSON=FILE    also write the figures to FILE"
@@ -34,7 +34,7 @@ test: $(STAMP) ## Run every test tier that needs no Java
 test-fast: $(STAMP) ## Run the tests that start no processes
 	@$(BIN)/python -m pytest tests/unit tests/component tests/contract $(ARGS)
 
-lint: $(STAMP) protos-check ## Check style, types, layers and generated code
+lint: $(STAMP) protos-check contracts-check ## Check style, types, layers, contracts and generated code
 	@$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -71,6 +71,15 @@ protos-check: $(STAMP) ## Fail when the generated code is not what protos/ gives
 	for file in protos/cairn/v1/*_pb2*; do
 	  cmp -s "$$file" "$$fresh/cairn/v1/$$(basename "$$file")" || { echo "$$file is not what protos/ generates: run make protos and commit the result" >&2; exit 1; }
 	done
+
+contracts: $(STAMP) ## Generate docs/api.md and docs/asyncapi.yaml from protos/ and the topics
+	@$(BIN)/python -m deploy.contracts write
+
+contracts-check: $(STAMP) ## Fail when a contract breaks its baseline or a document of it is stale
+	@$(BIN)/python -m deploy.contracts check
+
+contracts-accept: $(STAMP) ## Guard the contracts as they stand from here on (BREAKING=yes: even what breaks)
+	@$(BIN)/python -m deploy.contracts accept $(if $(BREAKING),--breaking)
 
 lock: ## Resolve requirements.lock anew (needs uv)
 	@uv pip compile pyproject.toml --extra local --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements.lock
