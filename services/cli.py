@@ -74,7 +74,13 @@ _OPERATING = "Operating"
 COMMANDS = (
     _LaterCommand("ingest", _INGEST, (), "Load events from files.", _DATA),
     _LaterCommand("catalog", _CATALOG, (), "Import and list skills and resources.", _DATA),
-    _LaterCommand("train", _RECOMMENDER, ("train",), "Fit models on the log and write them as a bundle.", _MODELS),
+    _LaterCommand(
+        "train",
+        _RECOMMENDER,
+        ("train",),
+        "Fit every tenant's models on the log and write them as a bundle, which servers pick up.",
+        _MODELS,
+    ),
     _LaterCommand("replay", _RECOMMENDER, ("replay",), "Fold the log anew into an epoch of its own.", _MODELS),
     _LaterCommand("epoch", _RECOMMENDER, ("epoch",), "List, compare, switch and drop epochs.", _MODELS),
     _LaterCommand("status", _RECOMMENDER, ("status",), "Say what runs, where, and how far it is.", _OPERATING),

@@ -132,7 +132,7 @@ class _Learner:
         self.random = random
         self.sessions_factor = random.lognormvariate(0, 0.35)
         self._strength = random.gauss(0, 0.8)
-        self._learning = 0.12 * random.lognormvariate(0, 0.4)
+        self._learning = 0.18 * random.lognormvariate(0, 0.4)
         self._curriculum = curriculum
         self._knows: dict[str, bool] = {}
         self._responses = 0
@@ -142,7 +142,7 @@ class _Learner:
         if skill not in self._knows:
             prerequisites = [self.knows(before) for before in self._curriculum.prerequisites(skill)]
             years_ago = _grade_number(self.grade) - self._curriculum.grade_of(skill)
-            logit = 1.6 * years_ago - 1.2 + self._strength - 1.5 * prerequisites.count(False)
+            logit = 1.6 * years_ago - 0.4 + self._strength - 1.2 * prerequisites.count(False)
             self._knows[skill] = self.random.random() < 1 / (1 + math.exp(-logit))
         return self._knows[skill]
 

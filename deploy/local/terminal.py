@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
+from cairn.v1 import recommender_pb2
+from deploy.local.live import Answered
 from deploy.local.stack import Component, Report
+from deploy.local.summary import Summary
 
 _COLUMNS = 80
 _NAME_COLUMNS = 9
 _ADDRESS_COLUMNS = 48
+_BAR_COLUMNS = 25
+_INDENT = (0, 0, 0, 2)
+
+_STEPS = {
+    recommender_pb2.STEP_TEACH: "learn",
+    recommender_pb2.STEP_PRACTISE: "practise",
+    recommender_pb2.STEP_REASSESS: "re-assess",
+}
+_DEGRADATIONS = {
+    recommender_pb2.DEGRADATION_NEW_LEARNER: "a learner without responses",
+    recommender_pb2.DEGRADATION_NO_BUNDLE: "no fitted models yet",
+    recommender_pb2.DEGRADATION_NO_COLLABORATIVE_FILTERING: "no collaborative filtering",
+    recommender_pb2.DEGRADATION_EMPTY_CATALOG: "an empty catalog",
+    recommender_pb2.DEGRADATION_STALE_STATE: "a state that is behind",
+    recommender_pb2.DEGRADATION_STALE_CATALOG: "a catalog that may be behind",
+}
 
 
 def console() -> Console:
@@ -44,10 +69,166 @@ def print_how_to_use(to: Console, environment_file: Path) -> None:
     """What to type after `up`."""
     to.print()
     to.print("Everything runs. In this shell, for the commands and for your own clients:")
-    to.print(f"  set -a; . {environment_file}; set +a", style="bold")
+    to.print(f"  set -a; . {environment_file}; set +a", style="bold", soft_wrap=True)
     to.print("Then, for example:")
     to.print("  cairn status", style="bold")
     to.print("  cairn catalog import --skills deploy/local/sample/skills.jsonl \\", style="bold")
     to.print("                       --resources deploy/local/sample/resources.jsonl", style="bold")
     to.print("  cairn ingest load events.ndjson --format ndjson", style="bold")
     to.print("Stop everything with: make down")
+
+
+class Story:
+    """A demo as it is told: numbered stages, what was typed, what came back, and how long each stage took."""
+
+    def __init__(self, to: Console) -> None:
+        self._console = to
+        self.stages_s: dict[str, float] = {}
+
+    @property
+    def console(self) -> Console:
+        """Where it is told."""
+        return self._console
+
+    def begin(self, title: str) -> None:
+        """The headline."""
+        self._console.print(Text("Cairn", style="bold cyan"), Text(f"on {title}"), soft_wrap=True)
+
+    @contextmanager
+    def stage(self, name: str, heading: str) -> Iterator[None]:
+        """A stage: its heading, whatever is printed within, and its seconds."""
+        self._console.print()
+        self._console.print(Text(f"{len(self.stages_s) + 1}  {heading}", style="bold"))
+        begun = time.monotonic()
+        yield
+        self.stages_s[name] = round(time.monotonic() - begun, 3)
+
+    def command(self, words: Sequence[str]) -> None:
+        """A command that is about to run, as a person would type it."""
+        self._console.print(Text(f"  $ cairn {' '.join(words)}", style="dim"), soft_wrap=True)
+
+    def done(self, text: str) -> None:
+        """Something that was reached."""
+        line = Text("  ")
+        line.append("✓ ", style="green")
+        line.append(text)
+        self._console.print(line)
+
+    @contextmanager
+    def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """A bar in a terminal, nothing in a pipe; call the result with how many are done."""
+        columns = (TextColumn(f"  {what}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as bars:
+            task = bars.add_task(what, total=total)
+            yield lambda done: bars.update(task, completed=done)
+
+    def recommendations(self, heading: str, reply: recommender_pb2.RecommendResponse) -> None:
+        """A list, best first, each with its strongest reason."""
+        self._console.print()
+        self._console.print(Text(f"  {heading}", style="bold"))
+        for number, recommended in enumerate(reply.recommendations, 1):
+            line = Text(f"  {number} ", style="cyan")
+            line.append(_cut(recommended.title, 46).ljust(47), style="bold")
+            line.append(f"{_STEPS.get(recommended.step, ''):10}")
+            line.append(_cut(recommended.skill, 18), style="dim")
+            self._console.print(line, no_wrap=True, overflow="ellipsis")
+            for reason in recommended.reasons[:2]:
+                self._console.print(Padding(Text(reason.text, style="dim italic"), (0, 0, 0, 4)))
+        if reply.degraded:
+            missing = ", ".join(_DEGRADATIONS.get(flag, "unknown") for flag in reply.degraded)
+            self._console.print(Padding(Text(f"made with {missing}", style="yellow"), _INDENT))
+
+    def answer(self, number: int, answered: Answered) -> None:
+        """One live response."""
+        assessment = answered.submission.assessment
+        right = assessment is not None and assessment.outcome is True
+        line = Text("    ")
+        line.append("right  " if right else "wrong  ", style="green" if right else "red")
+        line.append(f"answer {number:2}", style="bold")
+        line.append(f"  new list after {answered.milliseconds:6.1f} ms   top: ")
+        top = answered.recommended.recommendations[0].title if answered.recommended.recommendations else "nothing"
+        line.append(_cut(top, 34), style="dim")
+        self._console.print(line, no_wrap=True, overflow="ellipsis")
+
+    def mastery(
+        self,
+        skills: Sequence[str],
+        before: recommender_pb2.GetLearnerResponse,
+        after: recommender_pb2.GetLearnerResponse,
+    ) -> None:
+        """Bars of mastery with 95 % intervals, before and after."""
+        known_before = {mastery.skill: mastery for mastery in before.skills}
+        known_after = {mastery.skill: mastery for mastery in after.skills}
+        self._console.print()
+        self._console.print(Text("  Mastery: chance of success on the skill, with its 95 % interval", style="bold"))
+        for skill in skills:
+            if skill not in known_after:
+                continue
+            self._console.print(Text(f"    {_cut(skill, 70)}", style="cyan"))
+            if skill in known_before:
+                self._console.print(_mastery_line("before", known_before[skill]), no_wrap=True)
+            self._console.print(_mastery_line("after", known_after[skill]), no_wrap=True)
+
+    def reassess(self, entries: Sequence[tuple[str, str]]) -> None:
+        """What to measure again: pairs of what was worked on and what measures it."""
+        self._console.print()
+        self._console.print(Text("  Then re-assess", style="bold"))
+        if not entries:
+            self._console.print("    the catalog has nothing that assesses these skills")
+        for worked_on, measured_with in entries:
+            line = Text("    ")
+            line.append(_cut(worked_on, 34).ljust(35))
+            line.append("→ ", style="dim")
+            line.append(_cut(measured_with, 37))
+            self._console.print(line, no_wrap=True)
+
+    def summary(self, figures: Summary) -> None:
+        """The table at the end."""
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        latency = figures.event_to_recommendation_ms
+        same = figures.state_digest == figures.replay_digest
+        table.add_row("events read", f"{figures.events_read:,}")
+        table.add_row("accepted, applied", f"{figures.accepted:,}, {figures.applied:,}")
+        table.add_row("duplicates, rejected", f"{figures.duplicates:,}, {figures.rejected:,}")
+        table.add_row("dead letters", f"{figures.dlt:,}")
+        table.add_row("learners, resources", f"{figures.learners:,}, {figures.resources:,}")
+        table.add_row("skills mastered", f"{figures.mastered_share:.1%} of the learners' skills")
+        table.add_row("event to fresh list", f"p50 {latency.p50:.1f} ms, p99 {latency.p99:.1f} ms")
+        table.add_row("state digest", Text(figures.state_digest[:32] + "…"))
+        table.add_row(
+            "replay digest",
+            Text(figures.replay_digest[:32] + ("… the same" if same else "… DIFFERENT"), "" if same else "red"),
+        )
+        stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in figures.stages_s.items())
+        table.add_row("seconds", f"{sum(figures.stages_s.values()):.1f} in all: {stages}")
+        self._console.print()
+        self._console.print(Text("Summary", style="bold"))
+        self._console.print(table)
+
+
+def _mastery_line(when: str, mastery: recommender_pb2.SkillMastery) -> Text:
+    line = Text(f"      {when:7}")
+    low, middle, high = (
+        min(_BAR_COLUMNS - 1, int(share * _BAR_COLUMNS)) for share in (mastery.low, mastery.probability, mastery.high)
+    )
+    colour = "green" if mastery.mastered else "yellow"
+    for column in range(_BAR_COLUMNS):
+        if column == middle:
+            line.append("●", style=f"bold {colour}")
+        elif low <= column <= high:
+            line.append("━", style=colour)
+        else:
+            line.append("·", style="dim")
+    responses = "response" if mastery.responses == 1 else "responses"
+    line.append(
+        f"  {mastery.probability:.2f} ({mastery.low:.2f} to {mastery.high:.2f})  {mastery.responses} {responses}"
+    )
+    if mastery.mastered:
+        line.append("  mastered", style="green")
+    return line
+
+
+def _cut(text: str, columns: int) -> str:
+    return text if len(text) <= columns else text[: columns - 1] + "…"

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import orjson
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBars
@@ -83,6 +84,43 @@ def train(
         typer.echo(_tenant_line(name, models))
     typer.echo(_trained_line(trained, elapsed_s))
     typer.echo(trained.bundle_id)
+
+
+@app.command("status", epilog="Example: cairn status --json - | jq .epochs")
+def status(
+    *,
+    environment_file: Annotated[
+        Path, typer.Option("--env-file", help="Addresses for what the environment does not name; `make up` leaves it.")
+    ] = Path(".local/env"),
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write it to this file instead; -: standard output.", show_default=False),
+    ] = None,
+) -> None:
+    """Say what runs, where, and how far it is.
+
+    Shows the health of each process, the epochs with their positions, lag and counts by partition, the newest bundle,
+    and what is wrong. Addresses come from CAIRN_KAFKA, CAIRN_REDIS, CAIRN_BUNDLES and CAIRN_TARGET_CATALOG, _INGEST,
+    _WORKER and _RECOMMENDER.
+
+    Ends with 1 when something is wrong.
+    """
+    # The libraries behind the other commands take a second to load.
+    from services.recommender import bootstrap_status  # noqa: PLC0415
+    from services.recommender.entrypoints.status_report import print_status, status_as_json  # noqa: PLC0415
+
+    try:
+        found = asyncio.run(bootstrap_status.find_status(environment_file if environment_file.is_file() else None))
+    except (BundlesUrlInvalidError, ValidationError) as error:
+        _fail(str(error), _BAD_INPUT)
+    if json_file is None:
+        print_status(Console(highlight=False), found.status, kafka=found.kafka, redis=found.redis)
+    elif str(json_file) == "-":
+        typer.echo(status_as_json(found.status), nl=False)
+    else:
+        json_file.write_bytes(status_as_json(found.status))
+    if found.status.problems:
+        raise typer.Exit(_FAILED)
 
 
 def _trained_table(trained: Trained) -> Table:

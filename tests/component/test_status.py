@@ -119,6 +119,7 @@ async def test_without_redis_the_rest_is_still_told():
 
     assert status.problems == ("Redis at x cannot be reached",)
     assert status.log_identity == LOG
+    assert not status.state_readable
     assert status.epochs == ()
 
 
@@ -126,6 +127,7 @@ async def test_no_current_epoch_is_a_problem_with_a_remedy():
     status = await reader(epochs=Epochs(None, {}))({})
 
     assert "cairn epoch switch" in status.problems[0]
+    assert status.state_readable
 
 
 async def test_an_epoch_of_another_log_is_a_problem_that_names_it():

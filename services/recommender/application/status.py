@@ -114,6 +114,7 @@ class SystemStatus:
     Attributes:
         processes: those whose address is known.
         log_identity: the log of learner events; empty: it cannot be read.
+        state_readable: whether derived state could be read.
         epochs: every epoch, by number.
         bundle: the newest bundle; empty: there is none.
         problems: what is wrong, each a sentence with a remedy where there is one; empty: nothing.
@@ -121,6 +122,7 @@ class SystemStatus:
 
     processes: tuple[ProcessReport, ...]
     log_identity: str
+    state_readable: bool
     epochs: tuple[EpochReport, ...]
     bundle: str
     problems: tuple[str, ...]
@@ -148,7 +150,8 @@ class ReadStatus:
         """
         problems: list[str] = []
         identity, ends = await self._read_log(problems)
-        epochs = await self._read_epochs(ends, problems)
+        found = await self._read_epochs(ends, problems)
+        epochs = found or ()
         if identity:
             problems += [_other_log(report.meta) for report in epochs if report.meta.log_identity != identity]
         processes = await self._read_processes(targets)
@@ -159,7 +162,9 @@ class ReadStatus:
             for process in processes
             if process.health is not Health.SERVING
         ]
-        return SystemStatus(processes, identity, epochs, self._newest_bundle(problems), tuple(problems))
+        return SystemStatus(
+            processes, identity, found is not None, epochs, self._newest_bundle(problems), tuple(problems)
+        )
 
     async def _read_log(self, problems: list[str]) -> tuple[str, Mapping[int, int] | None]:
         try:
@@ -168,14 +173,15 @@ class ReadStatus:
             problems.append(str(error))
             return "", None
 
-    async def _read_epochs(self, ends: Mapping[int, int] | None, problems: list[str]) -> tuple[EpochReport, ...]:
+    async def _read_epochs(self, ends: Mapping[int, int] | None, problems: list[str]) -> tuple[EpochReport, ...] | None:
+        """Every epoch; None when derived state cannot be read."""
         try:
             current = await self._epochs.current_epoch()
             metas = await self._epochs.epochs()
             progress = [await self._epochs.progress(meta.epoch) for meta in metas]
         except StateUnavailableError as error:
             problems.append(str(error))
-            return ()
+            return None
         if current is None:
             problems.append("no epoch is served: start a worker, or switch to an epoch with: cairn epoch switch NUMBER")
         return tuple(

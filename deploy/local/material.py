@@ -1,0 +1,267 @@
+"""What a demo is about: a catalog, events to load, and responses that are held back to be played live."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from deploy.local.district import SOURCE, District, DistrictSettings, SimulatedResponse
+from deploy.local.processes import BadInputError
+from services.catalog.formats.jsonl import read_resources, read_skills
+from services.ingest.application.ports import Row, UnreadableRow
+from services.ingest.domain.assessment import Assessment, Instant, Submission
+from services.ingest.formats import Format, read_events
+from services.ingest.formats.catalog_of_log import catalog_of_rows
+from services.ingest.formats.lines import FileUnusableError
+
+SAMPLE = Path(__file__).parent / "sample"
+LOG_FILE = "interactions.csv.gz"
+
+_LIVE_RESPONSES = 10
+_LIVE_RESPONSES_IN_ALL = 200
+_OTHER_LEARNERS_SIMULATED = 24
+_SHORT_LOG = 30
+_LONG_LOG = 200
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class LivePlay:
+    """What one learner answers live, after everything else was loaded.
+
+    Attributes:
+        learner_id: the learner as the platform knows them.
+        about: who they are and what they answer, for people.
+        submissions: their responses, in order.
+    """
+
+    learner_id: str
+    about: str
+    submissions: Sequence[Submission]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Everything that a demo puts into the system.
+
+    Attributes:
+        title: what it is, for people.
+        skills: file of skills to import.
+        resources: file of resources to import.
+        events: file of events to load.
+        events_format: its format.
+        loaded: how many responses `events` holds.
+        learners: learners' ids, sorted.
+        live: the learner whose next assessment is shown.
+        others: learners who answer live too, so that enough answers are timed.
+        as_of: the moment to recommend for; None: now.
+    """
+
+    title: str
+    skills: Path
+    resources: Path
+    events: Path
+    events_format: Format
+    loaded: int
+    learners: Sequence[str]
+    live: LivePlay
+    others: Sequence[LivePlay]
+    as_of: datetime | None
+
+
+def simulated_district(settings: DistrictSettings, directory: Path) -> Material:
+    """A district that works with the sample catalog; its events are written to `directory` as canonical NDJSON."""
+    skills, resources = SAMPLE / "skills.jsonl", SAMPLE / "resources.jsonl"
+    district = District(settings, read_skills(skills).records, read_resources(resources).records)
+    history = district.history()
+    events = directory / "district.ndjson"
+    with events.open("wb") as file:
+        file.writelines(_ndjson(response) for response in history)
+    per_learner = _LIVE_RESPONSES_IN_ALL // (_OTHER_LEARNERS_SIMULATED + 1)
+    plays = [
+        LivePlay(
+            taken.learner_id,
+            f"{taken.learner_id}, grade {taken.grade}, takes {taken.resource.title!r}",
+            [_submission(response) for response in taken.responses],
+        )
+        for taken in district.next_assessments(_OTHER_LEARNERS_SIMULATED + 1, per_learner)
+    ]
+    # Somebody in the middle of the district's classes.
+    live = plays.pop(len(plays) // 2)
+    return Material(
+        title=f"a simulated district: {settings.learners} learners in {settings.classes} classes, seed {settings.seed}",
+        skills=skills,
+        resources=resources,
+        events=events,
+        events_format=Format.NDJSON,
+        loaded=len(history),
+        learners=sorted({response.learner_id for response in history} | {play.learner_id for play in (live, *plays)}),
+        live=live,
+        others=plays,
+        as_of=settings.ends_at + timedelta(hours=1),
+    )
+
+
+def real_log(dataset: Path, directory: Path, observe: Callable[[int], None]) -> Material:
+    """An ASSISTments log, with its problems as the catalog.
+
+    One learner's last ten responses, and the last one of some others, are held back to be played live.
+
+    Args:
+        dataset: the folder; only its `interactions.csv.gz` is read.
+        directory: the catalog and the log without what is held back are written here.
+        observe: told how many responses have been read, now and then.
+
+    Raises:
+        BadInputError: when the folder has no such log, or one too short.
+    """
+    log = dataset / LOG_FILE
+    if not log.is_file():
+        raise BadInputError(
+            f"there is no {LOG_FILE} in {dataset}: name the folder that holds it, for example "
+            "make demo DATASET=../shared/data/assistments2009"
+        )
+    skills, resources, events = (directory / name for name in ("skills.jsonl", "resources.jsonl", "events.csv.gz"))
+    read = _LastResponses(observe)
+    try:
+        _write_catalog(read.watch(read_events(log, Format.ASSISTMENTS)), skills, resources)
+    except FileUnusableError as error:
+        raise BadInputError(str(error)) from error
+    live, others = read.choose(log)
+    held_back = [live, *others]
+    _write_without(
+        {_row_key(row) for held in held_back for response in held.rows for row in response.original}, log, events
+    )
+    return Material(
+        title=f"the log {log}",
+        skills=skills,
+        resources=resources,
+        events=events,
+        events_format=Format.ASSISTMENTS,
+        loaded=read.responses - sum(len(held.rows) for held in held_back),
+        learners=sorted(read.counts),
+        live=live.play(),
+        others=[held.play() for held in others],
+        as_of=None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldBack:
+    learner_id: str
+    about: str
+    rows: Sequence[Any]
+
+    def play(self) -> LivePlay:
+        """The rows as submissions."""
+        return LivePlay(self.learner_id, self.about, [row.submission for row in self.rows])
+
+
+class _LastResponses:
+    """Notes each learner's last responses while a log is read."""
+
+    def __init__(self, observe: Callable[[int], None]) -> None:
+        self.responses = 0
+        self.counts: dict[str, int] = {}
+        self._last: dict[str, deque[Row]] = {}
+        self._observe = observe
+
+    def watch(self, rows: Iterable[Row | UnreadableRow]) -> Iterator[Row | UnreadableRow]:
+        """The rows, each noted as it passes."""
+        for row in rows:
+            if isinstance(row, Row):
+                learner = row.submission.learner_id
+                self.responses += 1
+                self.counts[learner] = self.counts.get(learner, 0) + 1
+                self._last.setdefault(learner, deque(maxlen=_LIVE_RESPONSES)).append(row)
+                if self.responses % 5_000 == 0:
+                    self._observe(self.responses)
+            yield row
+
+    def choose(self, log: Path) -> tuple[_HeldBack, list[_HeldBack]]:
+        """Who answers live: by rule, so that everybody who runs it sees the same learner.
+
+        The learner shown has a log of middling length and works on few skills in the end, with some success.
+        """
+        eligible = [learner for learner, count in self.counts.items() if _SHORT_LOG <= count <= _LONG_LOG]
+        if len(eligible) < 2:
+            raise BadInputError(
+                f"{log} has fewer than two learners with {_SHORT_LOG} to {_LONG_LOG} responses: "
+                "the demo needs one to show and some to time"
+            )
+        shown = min(eligible, key=self._unsuited)
+        candidates = sorted(learner for learner in self.counts if learner != shown and self.counts[learner] > 1)
+        others = candidates[:: max(1, len(candidates) // (_LIVE_RESPONSES_IN_ALL - _LIVE_RESPONSES))]
+        others = others[: _LIVE_RESPONSES_IN_ALL - _LIVE_RESPONSES]
+        about = (
+            f"learner {shown}, {self.counts[shown] - _LIVE_RESPONSES} responses so far, answers {_LIVE_RESPONSES} more"
+        )
+        return (
+            _HeldBack(shown, about, list(self._last[shown])),
+            [_HeldBack(learner, f"learner {learner}", [self._last[learner][-1]]) for learner in others],
+        )
+
+    def _unsuited(self, learner: str) -> tuple[int, int, str]:
+        assessments = [row.submission.assessment for row in self._last[learner]]
+        skills = {skill for assessment in assessments if assessment for skill in assessment.skills}
+        successes = sum(assessment is not None and assessment.outcome is True for assessment in assessments)
+        return len(skills) or _LIVE_RESPONSES, abs(successes - 7), learner
+
+
+def _write_catalog(rows: Iterator[Row | UnreadableRow], skills: Path, resources: Path) -> None:
+    with skills.open("wb") as skill_file, resources.open("wb") as resource_file:
+        for kind, line in catalog_of_rows(rows, framework="ASSISTments"):
+            (skill_file if kind == "skill" else resource_file).write(orjson.dumps(line) + b"\n")
+
+
+def _row_key(row: dict[str, str]) -> tuple[str, str]:
+    return row["user_id"], row["seq"]
+
+
+def _write_without(held_back: set[tuple[str, str]], log: Path, events: Path) -> None:
+    with (
+        gzip.open(log, "rt", newline="", encoding="utf-8", errors="replace") as complete,
+        gzip.open(events, "wt", newline="", encoding="utf-8", compresslevel=1) as rest,
+    ):
+        rows = csv.DictReader(complete)
+        writer = csv.DictWriter(rest, rows.fieldnames or ())
+        writer.writeheader()
+        writer.writerows(row for row in rows if _row_key(row) not in held_back)
+
+
+def _ndjson(response: SimulatedResponse) -> bytes:
+    event = {
+        "event_id": response.event_id,
+        "learner_id": response.learner_id,
+        "source": SOURCE,
+        "occurred_at": response.occurred_at,
+        "item": response.item,
+        "activity": response.resource,
+        "correct": response.correct,
+        "duration_ms": response.duration_ms,
+    }
+    return orjson.dumps(event, option=orjson.OPT_UTC_Z) + b"\n"
+
+
+def _submission(response: SimulatedResponse) -> Submission:
+    since = response.occurred_at - _EPOCH
+    return Submission(
+        learner_id=response.learner_id,
+        source=SOURCE,
+        assessment=Assessment(
+            item=response.item,
+            activity=response.resource,
+            outcome=response.correct,
+            duration_ms=response.duration_ms,
+        ),
+        event_id=response.event_id,
+        occurred_at=Instant(since.days * 86_400 + since.seconds, since.microseconds * 1_000),
+    )

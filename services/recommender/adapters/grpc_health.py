@@ -1,0 +1,29 @@
+"""Asks a process for its health over the standard gRPC health service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.recommender.application.status import Health
+
+
+class GrpcHealthProbe:
+    """Implements HealthProbe."""
+
+    def __init__(self, timeout_s: float = 2.0) -> None:
+        """Args: `timeout_s`, how long a process may take to answer before it counts as away."""
+        self._timeout_s = timeout_s
+
+    async def health(self, address: str) -> Health:
+        """The health of the process at `host:port`."""
+        async with grpc.aio.insecure_channel(address) as channel:
+            # Its type stubs lack the methods.
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            try:
+                reply = await stub.Check(health_pb2.HealthCheckRequest(), timeout=self._timeout_s)
+            except grpc.aio.AioRpcError:
+                return Health.AWAY
+        return Health.SERVING if reply.status == health_pb2.HealthCheckResponse.SERVING else Health.NOT_SERVING

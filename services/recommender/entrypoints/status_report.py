@@ -1,0 +1,115 @@
+"""How the status of the system reads: for people and for machines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from services.recommender.application.status import EpochReport, Health, SystemStatus
+
+_HEALTH_STYLES = {Health.SERVING: "green", Health.NOT_SERVING: "yellow", Health.AWAY: "red"}
+
+
+def status_as_json(status: SystemStatus) -> bytes:
+    """The status for machines; lag is null where the log cannot be read."""
+    document = {
+        "processes": [asdict(process) for process in status.processes],
+        "log_identity": status.log_identity,
+        "state_readable": status.state_readable,
+        "current_epoch": status.current.meta.epoch if status.current else None,
+        "bundle": status.bundle,
+        "epochs": [
+            {
+                "epoch": report.meta.epoch,
+                "status": report.meta.status.value,
+                "current": report.current,
+                "parameters_id": report.meta.parameters_id,
+                "parameters_bundle": report.meta.parameters_bundle,
+                "lag": report.lag,
+                "applied": report.applied,
+                "duplicates": report.duplicates,
+                "dead_lettered": report.dead_lettered,
+                "partitions": [asdict(partition) | {"lag": partition.lag} for partition in report.partitions],
+            }
+            for report in status.epochs
+        ],
+        "problems": status.problems,
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def print_status(console: Console, status: SystemStatus, *, kafka: str, redis: str) -> None:
+    """The status for people.
+
+    Args:
+        console: where to.
+        status: what was found.
+        kafka: where the log was looked for.
+        redis: where derived state was looked for, without a password.
+    """
+    console.print(_process_table(status, {"kafka": kafka, "redis": redis}))
+    for report in status.epochs:
+        console.print()
+        console.print(_epoch_line(report), soft_wrap=True)
+        console.print(_partition_table(report))
+    console.print()
+    console.print(f"newest bundle  {status.bundle or 'none; fit one with: cairn train'}", soft_wrap=True)
+    for problem in status.problems:
+        console.print(Text(f"problem: {problem}", style="bold red"), soft_wrap=True)
+
+
+def _process_table(status: SystemStatus, places: dict[str, str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("what", "where", "health"):
+        table.add_column(heading, no_wrap=True)
+    # Whether these two answer shows in what could be read from them.
+    answers = {"kafka": bool(status.log_identity), "redis": status.state_readable}
+    for name, address in places.items():
+        table.add_row(name, address, Text("answers", "green") if answers[name] else Text("cannot be read", "red"))
+    for process in status.processes:
+        table.add_row(process.name, process.address, Text(process.health.value, style=_HEALTH_STYLES[process.health]))
+    return table
+
+
+def _epoch_line(report: EpochReport) -> Text:
+    line = Text(f"epoch {report.meta.epoch}", style="bold")
+    line.append(", current" if report.current else "", style="green")
+    parameters = report.meta.parameters_bundle or "the priors"
+    line.append(f", {report.meta.status.value}, parameters of {parameters}", style="not bold")
+    return line
+
+
+def _partition_table(report: EpochReport) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("partition", "position", "end", "lag", "applied", "duplicates", "dead letters"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for partition in report.partitions:
+        table.add_row(
+            str(partition.partition),
+            f"{partition.position:,}",
+            _known(partition.end),
+            _known(partition.lag),
+            f"{partition.applied:,}",
+            f"{partition.duplicates:,}",
+            f"{partition.dead_lettered:,}",
+        )
+    table.add_section()
+    table.add_row(
+        "all",
+        "",
+        "",
+        _known(report.lag),
+        f"{report.applied:,}",
+        f"{report.duplicates:,}",
+        f"{report.dead_lettered:,}",
+        style="bold",
+    )
+    return table
+
+
+def _known(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
