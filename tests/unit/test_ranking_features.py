@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.recommender.domain.mastery import item_success, mastered, skill_logits, success_probability
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
+from services.recommender.domain.ranking.features import (
+    CollaborativeScores,
+    challenge_fit,
+    collaborative_rows,
+    compute_features,
+    difficulties_of,
+    estimate_skills,
+    review_due,
+    similarity,
+)
+from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
+from services.recommender.domain.tracing import ItemDifficulty, SkillDifficulty, TenantParameters
+from tests.learners import Ability, learner_state
+
+DAY_S = 86_400
+NOW_S = 1_700_000_000
+
+CATALOG = build_columns(
+    [
+        CatalogResource("item", kind=ResourceKind.PRACTICE, assesses=(("a", 1.0), ("b", 0.2))),
+        CatalogResource("lesson", kind=ResourceKind.LESSON, teaches=(("a", 0.5), ("c", 1.5))),
+        CatalogResource("plain", kind=ResourceKind.ASSESSMENT),
+        CatalogResource("quiz", kind=ResourceKind.ASSESSMENT, assesses=(("c", 1.0),)),
+    ],
+    [
+        CatalogSkill("a", importance=0.5),
+        CatalogSkill("b", prerequisites=("a",)),
+        CatalogSkill("c", prerequisites=("a", "b")),
+    ],
+)
+PARAMETERS = TenantParameters(
+    items={"item": ItemDifficulty(0.7, 0.2)},
+    skills={"a": SkillDifficulty(0.3, 0.1, 0.4), "c": SkillDifficulty(-0.5, 0.2, 0.1)},
+)
+STATE = learner_state(
+    {
+        "a": Ability(mean=0.4, variance=0.12, attempts=9, successes=7.0, last_at_s=NOW_S - 30 * DAY_S),
+        "b": Ability(mean=-0.9, variance=0.2, attempts=4, successes=1.0),
+        "elsewhere": Ability(mean=3.0),
+    },
+    mean=0.6,
+    variance=0.05,
+)
+
+
+def _estimates(state, parameters=PARAMETERS, as_of_s=NOW_S):
+    return estimate_skills(CATALOG, difficulties_of(CATALOG, parameters), state, as_of_s, WEIGHTS)
+
+
+def _features(state, parameters=PARAMETERS, rows=(0, 1, 2, 3)):
+    difficulties = difficulties_of(CATALOG, parameters)
+    estimates = estimate_skills(CATALOG, difficulties, state, NOW_S, WEIGHTS)
+    return compute_features(CATALOG, difficulties, estimates, None, np.array(rows, np.intp), WEIGHTS)
+
+
+@pytest.mark.parametrize("state", [None, STATE])
+def test_a_skill_is_estimated_as_the_learner_model_says(state):
+    logits = skill_logits(state, CATALOG.skill_ids, PARAMETERS)
+    estimates = _estimates(state)
+    assert estimates.probabilities == pytest.approx(success_probability(logits.mean, logits.variance))
+    assert estimates.mastered.tolist() == mastered(logits.mean, logits.variance, logits.attempts).tolist()
+    assert estimates.responses.tolist() == logits.attempts.tolist()
+
+
+@pytest.mark.parametrize("state", [None, STATE])
+def test_success_on_a_fitted_item_is_what_the_filter_foresees(state):
+    foreseen = item_success(state, "item", ["a", "b"], PARAMETERS)
+    assert _features(state).success[0] == pytest.approx(foreseen)
+
+
+def test_success_on_what_is_no_fitted_item_goes_by_its_skills_items():
+    # The mean difficulty of skill c's items stands in for the quiz's own.
+    settled = TenantParameters(
+        items={"quiz": ItemDifficulty(0.1, PARAMETERS.settings.item_difficulty_variance)}, skills=PARAMETERS.skills
+    )
+    assert _features(STATE).success[3] == pytest.approx(item_success(STATE, "quiz", ["c"], settled))
+
+
+def test_without_tags_success_goes_by_the_learner_alone():
+    features = _features(STATE)
+    assert features.success[2] == pytest.approx(item_success(STATE, "plain", [], PARAMETERS))
+    assert (features.gap[2], features.review[2], features.ready[2], features.served[2]) == (0.0, 0.0, 1.0, -1)
+
+
+def test_the_gap_weighs_each_skill_by_tag_importance_and_distance_to_the_target():
+    estimates = _estimates(STATE)
+    a, _, c = estimates.probabilities
+    expected = 0.25 * 0.5 * max(0.0, 0.85 - a) / 0.85 + 0.75 * max(0.0, 0.85 - c) / 0.85
+    assert not estimates.mastered.any()
+    assert _features(STATE).gap[1] == pytest.approx(expected)
+
+
+def test_a_mastered_skill_has_no_gap():
+    able = learner_state({"c": Ability(mean=3.0, variance=0.02, attempts=20, successes=20)}, mean=1.0)
+    assert _features(able).gap[3] == 0.0
+
+
+def test_readiness_is_that_of_the_least_ready_prerequisite_outside_the_resource():
+    estimates = _estimates(STATE)
+    assert (
+        _features(STATE).ready.tolist()
+        == [
+            1.0,  # Its one prerequisite, a, is one of its own skills.
+            pytest.approx(estimates.readiness[1]),
+            1.0,
+            pytest.approx(min(estimates.readiness[:2])),
+        ]
+    )
+
+
+def test_a_resource_serves_the_skill_its_gap_is_mostly_about():
+    assert _features(STATE).served.tolist() == [0, 2, -1, 2]
+    able = learner_state({"c": Ability(mean=3.0, variance=0.02, attempts=20, successes=20)}, mean=0.5)
+    assert _features(able).served[1] == 0
+
+
+def test_a_resource_of_mastered_skills_serves_the_one_it_is_mostly_about():
+    sure = Ability(mean=4.0, variance=0.02, attempts=20, successes=20)
+    assert _features(learner_state(dict.fromkeys("abc", sure), mean=1.0)).served.tolist() == [0, 2, -1, 2]
+
+
+def test_uncertainty_is_one_for_a_new_learner_and_falls_with_evidence():
+    assert _features(None).uncertainty.tolist() == pytest.approx([1.0, 1.0, 0.0, 1.0])
+    assert _features(STATE).uncertainty[0] < 0.5
+
+
+def test_a_practice_fits_best_at_three_in_four_and_a_lesson_leads_where_it_would_succeed_less_than_57_in_100():
+    success = np.array([0.75, 0.60, 0.58, 0.56, 0.2])
+    practice = challenge_fit(success, np.ones(5, np.bool_), WEIGHTS)
+    lesson = challenge_fit(success, np.zeros(5, np.bool_), WEIGHTS)
+    assert practice[0] == 1.0
+    assert practice[1] == pytest.approx(np.exp(-0.5))
+    assert (practice > lesson).tolist() == [True, True, True, False, False]
+
+
+def _due(days, successes=3.0, *, is_mastered=True):
+    return float(review_due(np.array([days]), np.array([successes]), np.array([is_mastered]), WEIGHTS)[0])
+
+
+def test_a_review_is_due_after_one_half_life_which_grows_with_practice():
+    assert _due(14.0) == pytest.approx(0.5)
+    assert _due(14.0, successes=15.0) < 0.5
+    assert _due(28.0, successes=15.0) == pytest.approx(0.5)
+
+
+def test_nothing_is_due_without_a_clock_nor_before_it_is_mastered_nor_in_the_past():
+    assert _due(np.nan) == 0.0
+    assert _due(400.0, is_mastered=False) == 0.0
+    assert _due(-3.0) == 0.0
+
+
+@given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e4))
+def test_a_review_grows_more_due_with_time_and_stays_within_one(days, more_days, successes):
+    assert 0.0 <= _due(days, successes) <= _due(days + more_days, successes) <= 1.0
+
+
+def _collaborative(scores, positives=20, resources=("item", "quiz", "gone", "lesson")):
+    rows, index_of_row = collaborative_rows(CATALOG, resources)
+    return CollaborativeScores(np.array(scores, np.float32), rows, index_of_row, positives)
+
+
+def test_similarity_is_standardised_over_the_candidates_the_model_knows_and_shrunk_by_positives():
+    similar = similarity(_collaborative([3.0, 1.0, 99.0, 2.0]), np.array([0, 1, 2, 3]), WEIGHTS)
+    z = np.sqrt(1.5)
+    # 20 positives count half; the resource the model does not know has nothing; what the catalog lacks has no part.
+    assert similar == pytest.approx([(z + 2) / 8, 0.25, 0.0, (2 - z) / 8])
+
+
+def test_similarity_is_nothing_without_positives_and_where_all_score_alike():
+    rows = np.array([0, 1, 3])
+    assert not similarity(_collaborative([3.0, 1.0, 9.0, 2.0], positives=0), rows, WEIGHTS).any()
+    assert not similarity(_collaborative([1.0, 1.0, 9.0, 1.0]), rows, WEIGHTS).any()
+    assert not similarity(None, rows, WEIGHTS).any()
+
+
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=4, max_size=4), st.integers(0, 1000))
+def test_similarity_stays_within_what_positives_allow(scores, positives):
+    similar = similarity(_collaborative(scores, positives), np.array([0, 1, 3]), WEIGHTS)
+    assert (similar >= 0.0).all()
+    assert (similar <= positives / (positives + 20) + 1e-12).all()

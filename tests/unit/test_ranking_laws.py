@@ -1,0 +1,113 @@
+"""Laws of scoring, with all other features held fixed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from services.recommender.domain.ranking.features import Features, readiness
+from services.recommender.domain.ranking.scoring import is_open, score
+from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
+
+_unit = st.floats(0.0, 1.0)
+_pairs = st.tuples(_unit, _unit)
+
+
+def _features(**columns):
+    count = len(next(iter(columns.values())))
+    defaults = dict.fromkeys(("gap", "fit", "review", "similar", "uncertainty", "success"), 0.0) | {"ready": 1.0}
+    floats = {name: np.broadcast_to(np.float64(value), count) for name, value in defaults.items()}
+    given_columns = {
+        name: np.array(values, np.bool_ if name == "on_goal_path" else np.float64) for name, values in columns.items()
+    }
+    return Features(
+        **({"on_goal_path": np.zeros(count, np.bool_), "served": np.full(count, -1)} | floats | given_columns)
+    )
+
+
+def _two_alike(draw_alike, **columns):
+    return _features(**{name: [value, value] for name, value in draw_alike.items()}, **columns)
+
+
+_alike = st.fixed_dictionaries({"fit": _unit, "ready": _unit, "uncertainty": _unit})
+
+
+@given(
+    _alike,
+    st.floats(0.0, WEIGHTS.review_opens, exclude_max=True),
+    st.floats(WEIGHTS.gap_opens, 1.0, exclude_min=True),
+    _pairs,
+)
+def test_what_is_mastered_and_neither_due_nor_on_a_goal_path_never_overtakes_an_open_one_through_similar_learners(
+    alike, review, gap, similar
+):
+    features = _two_alike(alike, gap=[0.0, gap], review=[review, review], similar=list(similar))
+    closed, opened = score(features, WEIGHTS).total
+    assert is_open(features, WEIGHTS).tolist() == [False, True]
+    assert closed <= opened
+
+
+@given(_alike, _unit, _unit, _pairs, st.booleans())
+def test_more_gap_never_lowers_a_score(alike, review, similar, gaps, on_goal_path):
+    features = _two_alike(
+        alike,
+        gap=sorted(gaps),
+        review=[review] * 2,
+        similar=[similar] * 2,
+        on_goal_path=[on_goal_path] * 2,
+    )
+    less, more = score(features, WEIGHTS).total
+    assert less <= more
+
+
+@given(_unit, _unit, _unit, _unit, _unit, _pairs)
+def test_more_readiness_never_lowers_a_score(gap, fit, review, similar, uncertainty, readinesses):
+    features = _features(
+        gap=[gap] * 2,
+        fit=[fit] * 2,
+        review=[review] * 2,
+        similar=[similar] * 2,
+        uncertainty=[uncertainty] * 2,
+        ready=sorted(readinesses),
+    )
+    less, more = score(features, WEIGHTS).total
+    assert less <= more
+
+
+@given(_unit)
+def test_an_unknown_prerequisite_bars_nobody(probability):
+    assert readiness(np.array([probability]), np.array([0]), WEIGHTS) == 1.0
+
+
+@given(_pairs, st.integers(0, 500))
+def test_a_better_known_prerequisite_never_lowers_readiness(probabilities, responses):
+    less, more = readiness(np.array(sorted(probabilities)), np.array([responses] * 2), WEIGHTS)
+    assert 0.0 <= less <= more <= 1.0
+
+
+@given(_unit, _unit, _unit, _unit, _unit, _unit)
+def test_a_score_is_the_sum_of_what_its_reasons_add(gap, fit, review, similar, uncertainty, ready):
+    features = _features(
+        gap=[gap], fit=[fit], review=[review], similar=[similar], uncertainty=[uncertainty], ready=[ready]
+    )
+    scores = score(features, WEIGHTS)
+    parts = (scores.gap, scores.fit, scores.review, scores.similar, scores.uncertainty)
+    assert all(part[0] >= 0.0 for part in parts)
+    assert scores.total[0] == pytest.approx(sum(part[0] for part in parts))
+
+
+def test_a_score_is_the_published_formula():
+    features = _features(gap=[0.4], fit=[0.6], review=[0.2], similar=[0.5], uncertainty=[0.3], ready=[0.7])
+    expected = 0.7 * (1.0 * 0.4 + 0.8 * 0.6 + 0.5 * 0.2 + 0.4 * 0.5) + 0.1 * 0.3
+    assert score(features, WEIGHTS).total[0] == pytest.approx(expected)
+
+
+@given(_unit, st.floats(0.0, WEIGHTS.gap_opens), st.floats(0.0, WEIGHTS.review_opens, exclude_max=True))
+def test_what_nothing_opens_counts_a_tenth_and_similar_learners_not_at_all(similar, gap, review):
+    assume(gap <= WEIGHTS.gap_opens)
+    features = _features(gap=[gap], fit=[0.5], review=[review], similar=[similar], ready=[1.0])
+    expected = 0.1 * (gap + 0.8 * 0.5 + 0.5 * review)
+    assert score(features, WEIGHTS).total[0] == pytest.approx(expected)
+    assert score(features, WEIGHTS).similar[0] == 0.0
