@@ -107,14 +107,21 @@ async def topic_beginning_offsets(connection: KafkaConnection, topic: str) -> di
     return {partition.partition: offset for partition, offset in offsets.items()}
 
 
-async def log_identity(connection: KafkaConnection, topic: str) -> LogIdentity:
+async def log_identity(
+    connection: KafkaConnection, topic: str, *, bootstrap_timeout_ms: int = BOOTSTRAP_TIMEOUT_MS
+) -> LogIdentity:
     """The identity of a topic as it exists now.
+
+    Args:
+        connection: the cluster.
+        topic: which topic.
+        bootstrap_timeout_ms: how long to try to reach the cluster; a process cannot end while this goes on.
 
     Raises:
         BrokerUnavailableError: when the cluster cannot be reached.
         TopicMissingError: when the topic does not exist.
     """
-    return await asyncio.to_thread(_log_identity, connection, topic)
+    return await asyncio.to_thread(_log_identity, connection, topic, bootstrap_timeout_ms)
 
 
 async def _partitions_of(
@@ -156,10 +163,10 @@ async def _fetch_watermarks(
         await reader.stop()
 
 
-def _log_identity(connection: KafkaConnection, topic: str) -> LogIdentity:
+def _log_identity(connection: KafkaConnection, topic: str, bootstrap_timeout_ms: int) -> LogIdentity:
     try:
         admin = KafkaAdminClient(
-            bootstrap_servers=connection.bootstrap_servers.split(","), bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS
+            bootstrap_servers=connection.bootstrap_servers.split(","), bootstrap_timeout_ms=bootstrap_timeout_ms
         )
     except AdminKafkaError as error:
         raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error

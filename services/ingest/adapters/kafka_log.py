@@ -33,6 +33,8 @@ _log = structlog.get_logger(__name__)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BATCH_BYTES = 256 * 1024
 _LINGER_MS = 3
+# One attempt of many; short, because the process cannot end while it goes on.
+_BOOTSTRAP_TIMEOUT_MS = 2_000
 _DISCARD_S = 1.0
 
 
@@ -56,7 +58,7 @@ class KafkaLogOptions:
     events_in_flight_max: int = 20_000
     delivery_timeout_s: float = 10.0
     reconnect_s: float = 0.5
-    identity_check_s: float = 10.0
+    identity_check_s: float = 5.0
 
 
 class KafkaEventLog:
@@ -169,7 +171,7 @@ class KafkaEventLog:
                 return
 
     async def _confirm_identity(self) -> LogIdentity:
-        identity = await log_identity(self._connection, self._options.topic)
+        identity = await log_identity(self._connection, self._options.topic, bootstrap_timeout_ms=_BOOTSTRAP_TIMEOUT_MS)
         if self._identity is not None and identity != self._identity:
             raise LogRecreatedError(
                 f"the topic {self._options.topic} was recreated (it was {self._identity}, it is {identity}): start "
@@ -241,6 +243,7 @@ class _Writer:
         # Confirmations of a partition arrive in the order of its offsets, on the producer's thread.
         self._last_offsets = [-1] * partitions
         self._unsettled: set[_Batch] = set()
+        self._doubted = ""
 
     def submit(self, events: Sequence[AcceptedEvent], batch: _Batch) -> None:
         """Have the events sent, after all those submitted before."""
@@ -285,6 +288,10 @@ class _Writer:
 
     def _confirmed(self, batch: _Batch, index: int, metadata: Any) -> None:
         partition, offset = metadata.partition, metadata.offset
+        if self._doubted:
+            # What made the producer doubtful is as true of what it confirms afterwards.
+            batch.fail(self._doubted)
+            return
         if offset <= self._last_offsets[partition]:
             # -1 when the broker knows the records already but not where; smaller when the topic is another one.
             reason = f"offset {offset} of partition {partition} after {self._last_offsets[partition]}"
@@ -295,6 +302,7 @@ class _Writer:
 
     def _failed(self, batch: _Batch, error: BaseException) -> None:
         reason = str(error) or type(error).__name__
+        self._doubted = self._doubted or reason
         batch.fail(reason)
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self.give_up, reason)
@@ -313,7 +321,7 @@ def _new_producer(connection: KafkaConnection, options: KafkaLogOptions) -> Kafk
         delivery_timeout_ms=timeout_ms,
         request_timeout_ms=max(1, timeout_ms // 2),
         max_block_ms=timeout_ms,
-        bootstrap_timeout_ms=min(timeout_ms, 2_000),
+        bootstrap_timeout_ms=_BOOTSTRAP_TIMEOUT_MS,
         metrics_enabled=False,
         # Records of one batch say much the same, and what is left of them is little to checksum and to keep.
         compression_type="gzip",

@@ -1,0 +1,101 @@
+"""What a producer confirms is believed only while nothing about it is in doubt."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.future import Future
+
+from services.common.envelope import Position
+from services.ingest.adapters.kafka_log import _Batch, _Writer
+from services.ingest.application.ports import LogUnavailableError
+from tests.suites.event_log import event
+
+# The learner of `event` is on this partition.
+PARTITION = 1
+
+
+class StandInProducer:
+    """Keeps what was sent until the test says what became of it."""
+
+    def __init__(self):
+        self.sent = []
+        self.refuses = None
+
+    def send(self, topic, *, value, key, headers, partition):
+        if self.refuses:
+            raise self.refuses
+        assert partition == PARTITION
+        self.sent.append(Future())
+        return self.sent[-1]
+
+
+@pytest.fixture
+def producer():
+    return StandInProducer()
+
+
+@pytest.fixture
+async def append(producer):
+    writer = _Writer(producer, "topic", 4, asyncio.get_running_loop())
+
+    async def submit(count):
+        batch = _Batch(count, asyncio.get_running_loop())
+        writer.submit([event(number) for number in range(count)], batch)
+        await asyncio.wrap_future(writer._thread.submit(lambda: None))
+        return batch.done
+
+    submit.writer = writer
+    yield submit
+    writer._thread.shutdown()
+
+
+def confirm(future, offset):
+    future.success(SimpleNamespace(partition=PARTITION, offset=offset))
+
+
+async def test_a_batch_is_done_when_its_last_event_is(producer, append):
+    done = await append(3)
+    for future, offset in zip(producer.sent, (7, 8, 12), strict=True):
+        assert not done.done()
+        confirm(future, offset)
+    assert await done == [Position(PARTITION, 7), Position(PARTITION, 8), Position(PARTITION, 12)]
+    assert not append.writer.in_doubt.done()
+
+
+async def test_one_failed_event_fails_its_batch_and_the_producer(producer, append):
+    done = await append(2)
+    confirm(producer.sent[0], 1)
+    producer.sent[1].failure(KafkaTimeoutError("expired"))
+    with pytest.raises(LogUnavailableError, match="expired"):
+        await done
+    assert "expired" in await append.writer.in_doubt
+
+
+@pytest.mark.parametrize("offset", [-1, 5, 4])
+async def test_an_offset_that_does_not_grow_is_no_confirmation(producer, append, offset):
+    first, second = await append(1), await append(1)
+    confirm(producer.sent[0], 5)
+    confirm(producer.sent[1], offset)
+    assert await first == [Position(PARTITION, 5)]
+    with pytest.raises(LogUnavailableError, match=f"offset {offset} of partition 1 after 5"):
+        await second
+    await append.writer.in_doubt
+
+
+async def test_what_is_confirmed_after_a_doubt_is_not_believed(producer, append):
+    first, second = await append(1), await append(1)
+    producer.sent[0].failure(KafkaError("gone"))
+    confirm(producer.sent[1], 100)
+    for done in (first, second):
+        with pytest.raises(LogUnavailableError, match="gone"):
+            await done
+
+
+@pytest.mark.parametrize("error", [KafkaTimeoutError("no metadata"), ValueError("Unrecognized partition 3")])
+async def test_an_event_that_cannot_be_sent_fails_its_batch(producer, append, error):
+    producer.refuses = error
+    with pytest.raises(LogUnavailableError, match=str(error)):
+        await (await append(1))
+    assert str(error) in await append.writer.in_doubt
