@@ -83,9 +83,10 @@ COMMANDS = (
     ),
     _LaterCommand("replay", _RECOMMENDER, ("replay",), "Fold the log anew into an epoch of its own.", _MODELS),
     _LaterCommand("epoch", _RECOMMENDER, ("epoch",), "List, compare, switch and drop epochs.", _MODELS),
+    _LaterCommand("dlt", _RECOMMENDER, ("dlt",), "Look at records that could not be applied.", _OPERATING),
     _LaterCommand("status", _RECOMMENDER, ("status",), "Say what runs, where, and how far it is.", _OPERATING),
     _LaterCommand("topics", _COMMON, ("topics",), "Create the Kafka topics.", _OPERATING),
-    _LaterCommand("keys", _COMMON, ("keys",), "Create tenants and their API keys.", _OPERATING),
+    _LaterCommand("keys", _COMMON, ("keys",), "Create, list, rotate and revoke API keys.", _OPERATING),
 )
 
 

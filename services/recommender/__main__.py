@@ -15,6 +15,13 @@ from services.common.kafka import BrokerUnavailableError, TopicMissingError
 from services.common.settings import ProcessSettings
 from services.common.tenants import TenantsFileError
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
+from services.recommender.application.epochs import EpochUnusableError
+from services.recommender.application.ports import (
+    BundleUnreadableError,
+    CommitRefusedError,
+    EpochsLostError,
+    LogTruncatedError,
+)
 from services.recommender.settings import RecommenderServerSettings, WorkerSettings
 
 _Process = tuple[type[ProcessSettings], str, str]
@@ -27,8 +34,13 @@ _PROCESSES: dict[str, _Process] = {
 
 _CANNOT_GO_ON = (
     BrokerUnavailableError,
+    BundleUnreadableError,
     BundlesUrlInvalidError,
+    CommitRefusedError,
+    EpochUnusableError,
+    EpochsLostError,
     ListenAddressError,
+    LogTruncatedError,
     TenantsFileError,
     TopicMissingError,
     OSError,

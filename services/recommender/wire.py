@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import lru_cache
 
 from google.protobuf import json_format
@@ -18,6 +18,8 @@ MOST_SKILLS = 16
 LONGEST_ID = 256
 
 _LATEST_S = 2**32 - 1
+_EXACT = frozenset((0.0, 1.0))
+_PROTOBUF_HEADER = ("content-type", PROTOBUF.encode())
 _FLOAT32 = struct.Struct("<f")
 _GRAINS = {events_pb2.GRAIN_ITEM: Grain.ITEM, events_pb2.GRAIN_ACTIVITY: Grain.ACTIVITY}
 
@@ -37,7 +39,7 @@ class RecordInvalidError(ValueError):
 def decode_event(
     key: bytes | None,
     value: bytes | None,
-    headers: Iterable[tuple[str, bytes]],
+    headers: Collection[tuple[str, bytes]],
     partition: int,
     partitions: int,
 ) -> tuple[str, AssessmentEvent]:
@@ -73,23 +75,23 @@ def decode_event(
         raise RecordInvalidError(
             "field", f"assessment.grain is {body.grain}, which is neither item (1) nor activity (2)"
         )
-    item, activity = body.item, body.activity
+    item, activity, resource = body.item, body.activity, body.resource
     if not (activity if grain else item):
         raise RecordInvalidError("field", f"assessment.{'activity' if grain else 'item'} is empty though it was scored")
-    event = AssessmentEvent(
+    skills = tuple(body.skills)
+    for identifier in (item, activity, resource, *skills):
+        if len(identifier) > LONGEST_ID or "\0" in identifier:
+            raise _bad_id(identifier)
+    return tenant, AssessmentEvent(
         event_fingerprint(source, event_id),
-        response if response in {0.0, 1.0} else _as_float32(response),
+        response if response in _EXACT else _as_float32(response),
         _seconds(message),
         item,
         activity,
-        _skills(body.skills),
+        _distinct(skills) if len(skills) > 1 or skills == ("",) else skills,
         grain,
-        body.resource,
+        resource,
     )
-    _check_id("assessment.item", item)
-    _check_id("assessment.activity", activity)
-    _check_id("assessment.resource", event.resource)
-    return tenant, event
 
 
 @lru_cache(maxsize=200_000)
@@ -108,10 +110,11 @@ def _addressee(key: bytes | None, partition: int, partitions: int) -> tuple[str,
     return tenant, learner
 
 
-def _parse(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> events_pb2.LearnerEvent:
+def _parse(value: bytes | None, headers: Collection[tuple[str, bytes]]) -> events_pb2.LearnerEvent:
     if not value:
         raise RecordInvalidError("value", "the value is empty")
-    content_type = content_type_of(headers)
+    # What ingest writes, found without looking at every header's name.
+    content_type = PROTOBUF if _PROTOBUF_HEADER in headers else content_type_of(headers)
     try:
         if content_type == PROTOBUF:
             return events_pb2.LearnerEvent.FromString(value)
@@ -131,24 +134,19 @@ def _seconds(message: events_pb2.LearnerEvent) -> int:
     return seconds
 
 
-def _skills(given: Iterable[str]) -> tuple[str, ...]:
-    skills = tuple(given)
-    if len(skills) > 1:
-        skills = tuple(dict.fromkeys(skills))
-        if len(skills) > MOST_SKILLS:
-            raise RecordInvalidError("field", f"assessment.skills has {len(skills)} skills, more than {MOST_SKILLS}")
-    for skill in skills:
-        if not skill:
-            raise RecordInvalidError("field", "assessment.skills holds an empty skill")
-        _check_id("assessment.skills", skill)
+def _distinct(given: tuple[str, ...]) -> tuple[str, ...]:
+    skills = tuple(dict.fromkeys(given))
+    if len(skills) > MOST_SKILLS:
+        raise RecordInvalidError("field", f"assessment.skills has {len(skills)} skills, more than {MOST_SKILLS}")
+    if "" in skills:
+        raise RecordInvalidError("field", "assessment.skills holds an empty skill")
     return skills
 
 
-def _check_id(field: str, identifier: str) -> None:
+def _bad_id(identifier: str) -> RecordInvalidError:
     if len(identifier) > LONGEST_ID:
-        raise RecordInvalidError("field", f"{field} has {len(identifier)} characters, more than {LONGEST_ID}")
-    if "\0" in identifier:
-        raise RecordInvalidError("field", f"{field} holds a NUL character")
+        return RecordInvalidError("field", f"an id has {len(identifier)} characters, more than {LONGEST_ID}")
+    return RecordInvalidError("field", f"the id {identifier[:40]!r} holds a NUL character")
 
 
 def _as_float32(value: float) -> float:

@@ -336,6 +336,14 @@ class CommitRefusedError(RuntimeError):
     """What is stored is not what was read: another process folds the same partition, or the store lost data."""
 
 
+class EpochsLostError(RuntimeError):
+    """The store no longer knows the epochs this process folds into."""
+
+
+class LogTruncatedError(RuntimeError):
+    """The log no longer holds records that were not dealt with."""
+
+
 class FoldStore(Protocol):
     """Write side of one epoch: what a fold reads and writes. Every call may raise StateUnavailableError."""
 

@@ -21,7 +21,7 @@ from aiokafka.errors import CommitFailedError
 from services.common.envelope import LEARNER_EVENTS
 from services.common.kafka import KafkaConnection, new_consumer
 from services.recommender.application.fold_events import FoldEvents, FoldReport, PartitionBatch
-from services.recommender.application.ports import DeadLetter
+from services.recommender.application.ports import DeadLetter, LogTruncatedError
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
 from services.recommender.wire import RecordInvalidError, decode_event
 
@@ -30,10 +30,6 @@ _log = structlog.get_logger(__name__)
 _POLL_MS = 200
 _KAFKA_COMMIT_EVERY_S = 1.0
 _FETCH_BYTES_PER_PARTITION = 4 * 1024 * 1024
-
-
-class LogTruncatedError(RuntimeError):
-    """The log no longer holds records that were not dealt with, or is not the log it was."""
 
 
 class Closable(Protocol):

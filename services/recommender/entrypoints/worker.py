@@ -21,6 +21,7 @@ from services.recommender.application.epochs import check_log, ensure_first_epoc
 from services.recommender.application.ports import (
     EpochExistsError,
     EpochMeta,
+    EpochsLostError,
     EpochStatus,
     EpochStore,
     LogReader,
@@ -34,10 +35,6 @@ _WATCH_EVERY_S = 1.0
 _FRESH_ENDS_S = 2.0
 
 MakeEventService = Callable[[EpochMeta], Awaitable[EventService]]
-
-
-class EpochsLostError(RuntimeError):
-    """Redis no longer knows the epochs this process folds into."""
 
 
 class _ServicesOnly(faust.app.base.BootStrategy):

@@ -1,0 +1,294 @@
+"""The commands about epochs, replays and dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, NoReturn, Self, TypeVar
+
+import orjson
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from services.common.envelope import positions_as_text
+from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
+from services.recommender.application.epochs import (
+    EpochUnusableError,
+    digest_epoch,
+    drop_epoch,
+    switch_epoch,
+)
+from services.recommender.application.ports import (
+    BundleUnreadableError,
+    CommitRefusedError,
+    EpochBusyError,
+    EpochExistsError,
+    EpochMeta,
+    EpochMissingError,
+    EpochStore,
+)
+from services.recommender.bootstrap import epoch_store
+from services.recommender.settings import FoldSettings
+
+_FAILED = 1
+_BAD_INPUT = 2
+_PLAIN_EVERY_S = 5.0
+
+_T = TypeVar("_T")
+
+_EnvironmentFile = Annotated[
+    Path, typer.Option("--env-file", help="Addresses for what the environment does not name; `make up` leaves it.")
+]
+_Number = Annotated[int, typer.Argument(min=1, metavar="EPOCH", help="The epoch's number.")]
+
+app = typer.Typer()
+_epoch = typer.Typer(no_args_is_help=True, help="List, compare, switch and drop epochs.")
+_dlt = typer.Typer(no_args_is_help=True, help="Look at records that could not be applied.")
+app.add_typer(_epoch, name="epoch")
+app.add_typer(_dlt, name="dlt")
+
+
+@app.command("replay", epilog="Example: cairn replay --epoch 2 --parameters same")
+def replay(
+    *,
+    epoch: Annotated[int, typer.Option(min=1, help="Number of the epoch to fold into; a new one, or one broken off.")],
+    parameters: Annotated[
+        str, typer.Option(help="A bundle's id, as `cairn train` prints it; or same: those of the current epoch.")
+    ],
+    environment_file: _EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Fold the whole log anew into an epoch of its own, up to where the log ends now.
+
+    Nobody is served from it until `cairn epoch switch`. One that was broken off goes on where it was.
+
+    Ends with 2 when the epoch or the parameters cannot be used, with 1 when Kafka or Redis cannot be reached.
+    """
+    # Faust and the compiled kernel take seconds to load.
+    from services.recommender import bootstrap_worker  # noqa: PLC0415
+
+    settings = _settings(environment_file)
+    with _ReplayDisplay() as display:
+        result = _run(bootstrap_worker.replay(settings, epoch, parameters, display.begin, display.show))
+    elapsed_s = display.elapsed_s
+    typer.echo(
+        f"epoch {epoch} is built: {result.applied:,} applied, {result.duplicates:,} duplicates, "
+        f"{result.dead_lettered:,} dead letters in {elapsed_s:.1f} s ({result.applied / max(elapsed_s, 1e-9):,.0f}/s). "
+        f"Serve it with: cairn epoch switch {epoch}"
+    )
+
+
+@_epoch.command("list", epilog="Example: cairn epoch list")
+def list_epochs(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    environment_file: _EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Show every epoch: its status, what it was folded with, how far it is."""
+
+    async def find(store: EpochStore) -> tuple[int | None, list[tuple[EpochMeta, dict[int, int], int]]]:
+        rows = []
+        for meta in await store.epochs():
+            progress = await store.progress(meta.epoch)
+            positions = {partition: reached.position for partition, reached in progress.items()}
+            rows.append((meta, positions, sum(reached.applied for reached in progress.values())))
+        return await store.current_epoch(), rows
+
+    current, rows = _with_store(environment_file, find)
+    if as_json:
+        typer.echo(
+            orjson.dumps(
+                [
+                    {
+                        "epoch": meta.epoch,
+                        "current": meta.epoch == current,
+                        "status": meta.status.value,
+                        "parameters_id": meta.parameters_id,
+                        "parameters_bundle": meta.parameters_bundle,
+                        "log_identity": meta.log_identity,
+                        "end_positions": {str(p): end for p, end in meta.end_positions.items()},
+                        "positions": {str(p): position for p, position in positions.items()},
+                        "applied": applied,
+                    }
+                    for meta, positions, applied in rows
+                ],
+                option=orjson.OPT_INDENT_2,
+            ).decode()
+        )
+        return
+    table = Table(title="Epochs", title_justify="left")
+    for heading in ("epoch", "status", "parameters", "applied", "positions"):
+        table.add_column(heading, justify="right" if heading == "applied" else "left", overflow="fold")
+    for meta, positions, applied in rows:
+        status = f"{meta.status.value}, current" if meta.epoch == current else meta.status.value
+        parameters = meta.parameters_bundle or meta.parameters_id
+        table.add_row(str(meta.epoch), status, parameters, f"{applied:,}", positions_as_text(positions))
+    Console(highlight=False).print(table)
+
+
+@_epoch.command("digest", epilog="Example: cairn epoch digest 2 --json")
+def digest(
+    epoch: _Number,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    environment_file: _EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Print a hash of everything an epoch holds, its learners and its applied events.
+
+    Two epochs that were folded from the same records with the same parameters have the same digest. Digest an epoch
+    that workers fold into only while nothing is being sent.
+    """
+    found = _with_store(environment_file, lambda store: digest_epoch(store, epoch))
+    if as_json:
+        typer.echo(
+            orjson.dumps(
+                {"epoch": epoch, "digest": found.digest, "learners": found.learners, "applied": found.applied}
+            ).decode()
+        )
+    else:
+        typer.echo(f"{found.digest}  epoch {epoch}, {found.learners:,} learners, {found.applied:,} events applied")
+
+
+@_epoch.command("switch", epilog="Example: cairn epoch switch 2")
+def switch(
+    epoch: _Number,
+    *,
+    wait_s: Annotated[
+        float, typer.Option("--wait", min=0, help="Wait so many seconds until it is served.", show_default=False)
+    ] = 0.0,
+    environment_file: _EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Hand an epoch to the workers; it is served once they have caught up with the log."""
+
+    async def hand_over(store: EpochStore) -> bool:
+        await switch_epoch(store, epoch)
+        deadline_s = time.monotonic() + wait_s
+        served = await store.current_epoch() == epoch
+        while not served and time.monotonic() < deadline_s:  # noqa: ASYNC110 - another process serves it.
+            await asyncio.sleep(0.1)
+            served = await store.current_epoch() == epoch
+        return served
+
+    if _with_store(environment_file, hand_over):
+        typer.echo(f"epoch {epoch} is served")
+    elif wait_s:
+        _fail(f"epoch {epoch} is not served after {wait_s:g} s: is a worker running? See cairn status", _FAILED)
+    else:
+        typer.echo(f"workers catch up with epoch {epoch}; it is served once they have. See cairn epoch list")
+
+
+@_epoch.command("drop", epilog="Example: cairn epoch drop 1")
+def drop(epoch: _Number, *, environment_file: _EnvironmentFile = Path(".local/env")) -> None:
+    """Remove an epoch and all it holds; never the one that is served. The log stays."""
+    learners = _with_store(environment_file, lambda store: drop_epoch(store, epoch))
+    typer.echo(f"epoch {epoch} is gone, with {learners:,} learners")
+
+
+@_dlt.command("list", epilog="Example: cairn dlt list")
+def list_dead_letters(
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    environment_file: _EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Show records that could not be applied: where they stood, and why."""
+    from services.recommender.adapters.kafka_dead_letters import read_dead_letters  # noqa: PLC0415 - Kafka only here.
+
+    letters = _run(read_dead_letters(_settings(environment_file).connection))
+    table = Table(title=f"Dead letters: {len(letters):,}", title_justify="left")
+    for heading in ("partition", "offset", "bytes", "reason"):
+        table.add_column(heading, justify="left" if heading == "reason" else "right", overflow="fold")
+    for letter in letters[:limit]:
+        table.add_row(
+            str(letter.partition), str(letter.offset), str(letter.value_bytes), f"{letter.code}: {letter.reason}"
+        )
+    Console(highlight=False).print(table)
+
+
+class _ReplayDisplay:
+    """A bar at a terminal, else a line now and then on standard error."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = ProgressBar(
+            TextColumn("replay"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._started_s = self._told_s = time.monotonic()
+        self._already = 0
+        self._task = self._bar.add_task("replay", total=None, rate="")
+
+    def __enter__(self) -> Self:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the replay began."""
+        return time.monotonic() - self._started_s
+
+    def begin(self, meta: EpochMeta) -> None:
+        """Note what is to be done."""
+        self._started_s = self._told_s = time.monotonic()
+        self._bar.update(self._task, total=sum(meta.end_positions.values()))
+
+    def show(self, done: int, total: int) -> None:
+        """Show how far it is."""
+        rate = done / max(self.elapsed_s, 1e-9)
+        self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.0f}/s")
+        if not self._console.is_terminal and time.monotonic() - self._told_s >= _PLAIN_EVERY_S:
+            self._told_s = time.monotonic()
+            left_s = (total - done) / max(rate, 1e-9)
+            typer.echo(f"replay: {done:,} of {total:,}, {rate:,.0f}/s, {left_s:.0f} s left", err=True)
+
+
+def _settings(environment_file: Path) -> FoldSettings:
+    try:
+        return FoldSettings(_env_file=environment_file if environment_file.is_file() else None)  # type: ignore[call-arg]  # pydantic-settings' own argument.
+    except ValidationError as error:
+        _fail(str(error), _BAD_INPUT)
+
+
+def _with_store(environment_file: Path, use: Callable[[EpochStore], Awaitable[_T]]) -> _T:
+    settings = _settings(environment_file)
+
+    async def run() -> _T:
+        async with epoch_store(settings.redis) as store:
+            return await use(store)
+
+    return _run(run())
+
+
+def _run(work: Awaitable[_T]) -> _T:
+    async def awaited() -> _T:
+        return await work
+
+    try:
+        return asyncio.run(awaited())
+    except (
+        EpochUnusableError,
+        EpochMissingError,
+        EpochExistsError,
+        BundleUnreadableError,
+        BundlesUrlInvalidError,
+    ) as error:
+        _fail(str(error), _BAD_INPUT)
+    except (EpochBusyError, CommitRefusedError, ConnectionError, LookupError) as error:
+        _fail(str(error), _FAILED)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(code)
