@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.recommender.domain.ranking.candidates import random_seed, select_candidates
+from services.recommender.domain.ranking.candidates import at_random, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
 from services.recommender.domain.ranking.explain import ReasonKind, Step
 from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows, estimate_skills
@@ -185,6 +185,20 @@ def test_random_candidates_change_with_the_day_and_with_nothing_else():
     assert _ids(catalog, first) == _ids(catalog, again)
     assert _ids(catalog, first) != _ids(catalog, _rank(catalog, day="2023-11-15"))
     assert _ids(catalog, first) != _ids(catalog, _rank(catalog, learner="M"))
+
+
+@given(st.integers(1, 300), st.integers(0, 2**64 - 1))
+def test_random_candidates_come_once_each(limit, seed):
+    every = np.ones(300, np.bool_)
+    assert len(set(at_random(every, limit, seed).tolist())) == limit
+
+
+def test_every_resource_is_equally_likely_to_be_a_random_candidate():
+    every = np.ones(60, np.bool_)
+    seeds = [random_seed("t", f"learner-{number}", "b", "2023-11-14") for number in range(3_000)]
+    counts = np.bincount(np.concatenate([at_random(every, 6, seed) for seed in seeds]), minlength=60)
+    assert counts.min() > 220
+    assert counts.max() < 380
 
 
 def test_seeds_differ_by_each_of_their_parts():

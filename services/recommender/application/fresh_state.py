@@ -11,7 +11,8 @@ from services.common.freshness import Freshness
 from services.recommender.application.in_force import EpochInForce, InForce
 from services.recommender.application.ports import LearnerKey, LearnerReader, StateUnavailableError, StoredLearner
 
-_DEADLINE_MARGIN_S = 0.05
+# What is left for ranking and the way back; of a short deadline, half.
+_DEADLINE_MARGIN_S = 0.1
 _WAIT_MAX_S = 30.0
 _POLL_FIRST_S = 0.003
 _POLL_LAST_S = 0.05
@@ -103,7 +104,7 @@ class FreshStates:
     async def _wait(
         self, epoch: EpochInForce, key: LearnerKey, partition: int, wanted: Position, remaining_s: float
     ) -> bool:
-        gives_up_at_s = self._clock_s() + min(remaining_s - _DEADLINE_MARGIN_S, _WAIT_MAX_S)
+        gives_up_at_s = self._clock_s() + min(max(remaining_s - _DEADLINE_MARGIN_S, remaining_s / 2), _WAIT_MAX_S)
         pause_s, polls = _POLL_FIRST_S, 0
         while not await self._reached(epoch, key, partition, wanted):
             left_s = gives_up_at_s - self._clock_s()

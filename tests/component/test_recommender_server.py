@@ -1,0 +1,536 @@
+"""The recommender server over real gRPC, with everything behind its ports in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from datetime import UTC, datetime
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from cairn.v1 import catalog_pb2, recommender_pb2, recommender_pb2_grpc
+from services.common import freshness
+from services.common.envelope import LogIdentity, Position, partition_of, record_key
+from services.common.grpc_server import GrpcServer, ServerOptions
+from services.common.statuses import violations_of
+from services.common.tenants import create_api_key, load_tenants
+from services.recommender.adapters.memory_catalog import MemoryCatalog
+from services.recommender.application.fresh_state import FreshStates
+from services.recommender.application.in_force import InForce
+from services.recommender.application.ports import (
+    Bundle,
+    BundleUnreadableError,
+    EpochMeta,
+    EpochStatus,
+    StateUnavailableError,
+    StoredLearner,
+)
+from services.recommender.application.recommend import Recommend
+from services.recommender.application.show_learner import ShowLearner
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
+from services.recommender.domain.tracing import (
+    PRIOR_PARAMETERS_ID,
+    SkillDifficulty,
+    TenantParameters,
+    TracingParameters,
+)
+from services.recommender.entrypoints.grpc import SERVICE_NAME, RecommendationServicer
+from tests.learners import Ability, learner_state
+
+LOG = LogIdentity(bytes(range(16)), 8)
+NOW = datetime(2024, 3, 5, 14, 37, 12, tzinfo=UTC)
+RESOURCES = [
+    CatalogResource(
+        f"{skill}-{kind.name.lower()}",
+        title=f"{kind.name.title()} on {skill}",
+        url=f"https://example.org/{skill}",
+        kind=kind,
+        minutes=15,
+        **{side: ((skill, 1.0),)},
+    )
+    for skill in ("add", "fractions")
+    for kind, side in (
+        (ResourceKind.LESSON, "teaches"),
+        (ResourceKind.PRACTICE, "assesses"),
+        (ResourceKind.ASSESSMENT, "assesses"),
+    )
+]
+SKILLS = [CatalogSkill("add", "Adding"), CatalogSkill("fractions", "Fractions", prerequisites=("add",))]
+WEAK = learner_state({"fractions": Ability(mean=-1.0, attempts=5, successes=2.0, last_at_s=1_700_000_000)})
+
+
+class States:
+    """Learner states and the epoch, as a test says they are."""
+
+    def __init__(self):
+        self.learners = {}
+        self.positions = dict.fromkeys(range(LOG.partitions), 100)
+        self.epoch = EpochMeta(3, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", str(LOG), {})
+        self.away = False
+        self.asked_again = asyncio.Event()
+
+    async def current(self):
+        self._check()
+        return self.epoch
+
+    async def read(self, epoch, key):
+        self._check()
+        return self.learners.get((key.tenant, key.learner))
+
+    async def read_many(self, epoch, keys):
+        return [await self.read(epoch, key) for key in keys]
+
+    async def applied_offset(self, epoch, key):
+        self.asked_again.set()
+        stored = await self.read(epoch, key)
+        return None if stored is None else stored.offset
+
+    async def position(self, epoch, partition):
+        self._check()
+        return self.positions.get(partition)
+
+    def _check(self):
+        if self.away:
+            raise StateUnavailableError("Redis did not answer: connection refused")
+
+
+class Bundles:
+    """Bundles by id; None stands for one that cannot be read."""
+
+    def __init__(self):
+        self.bundles = {}
+
+    def latest_id(self):
+        return max(self.bundles, default=None)
+
+    def load(self, bundle_id):
+        if self.bundles.get(bundle_id) is None:
+            raise BundleUnreadableError(f"{bundle_id} does not match its checksums")
+        return self.bundles[bundle_id]
+
+
+class Favourite:
+    """A collaborative model that knows one answer."""
+
+    resources = tuple(resource.resource_id for resource in RESOURCES)
+
+    def __init__(self, resource):
+        self._resource = resource
+
+    def scores(self, history):
+        return np.array([float(resource == self._resource) for resource in self.resources], np.float32)
+
+
+def bundle(bundle_id, parameters=None, **collaborative):
+    return Bundle(bundle_id, NOW, parameters or TracingParameters("fitted-1"), collaborative)
+
+
+class Server:
+    def __init__(self, tenants_file):
+        self.api_key = create_api_key(tenants_file, "riverbend", "test")
+        self.other_api_key = create_api_key(tenants_file, "lakeside", "test")
+        self.tenants = load_tenants(tenants_file)
+        self.now = NOW
+        self.states, self.catalog, self.bundles = States(), MemoryCatalog(), Bundles()
+        self.catalog.put("riverbend", RESOURCES, SKILLS)
+        self.in_force = InForce(self.states, self.bundles)
+        states = FreshStates(self.states, self.in_force, time.monotonic)
+        self.recommender = Recommend(states, self.catalog, self.in_force, lambda: self.now, time.perf_counter)
+        self.servicer = RecommendationServicer(self.recommender, ShowLearner(states))
+        self.grpc = GrpcServer(ServerOptions("127.0.0.1:0", drain_s=0.1), self.tenants)
+        self.grpc.register(
+            lambda inner: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(self.servicer, inner),
+            SERVICE_NAME,
+        )
+
+    def pseudonym(self, learner="amy", tenant="riverbend"):
+        return self.tenants.get(tenant).pseudonym(learner)
+
+    def partition(self, learner="amy"):
+        return partition_of(record_key("riverbend", self.pseudonym(learner)), LOG.partitions)
+
+    def store(self, state, offset=40, learner="amy"):
+        self.states.learners["riverbend", self.pseudonym(learner)] = StoredLearner(state, offset)
+
+    def token(self, offset, *, partition=None, tenant="riverbend", log=LOG):
+        position = Position(self.partition() if partition is None else partition, offset)
+        return freshness.encode(freshness.Freshness(log.topic_id, position), self.tenants.get(tenant).secret)
+
+    async def recommend(self, learner_id="amy", *, api_key=None, timeout_s=5.0, **fields):
+        request = recommender_pb2.RecommendRequest(learner_id=learner_id, **fields)
+        return await self.stub.Recommend(request, metadata=self._metadata(api_key), timeout=timeout_s)
+
+    async def get_learner(self, learner_id="amy", *, api_key=None, timeout_s=5.0, **fields):
+        request = recommender_pb2.GetLearnerRequest(learner_id=learner_id, **fields)
+        return await self.stub.GetLearner(request, metadata=self._metadata(api_key), timeout=timeout_s)
+
+    def _metadata(self, api_key):
+        return (("authorization", f"Bearer {api_key or self.api_key}"),)
+
+
+@pytest.fixture
+async def server(tmp_path):
+    server = Server(tmp_path / "tenants.yaml")
+    await server.in_force.refresh_epoch()
+    address = await server.grpc.start()
+    async with grpc.aio.insecure_channel(address) as channel:
+        server.stub = recommender_pb2_grpc.RecommendationServiceStub(channel)
+        yield server
+    await server.grpc.stop()
+
+
+def degraded(reply):
+    return {recommender_pb2.Degradation.Name(each).removeprefix("DEGRADATION_") for each in reply.degraded}
+
+
+def details_of(error, kind):
+    for detail in rpc_status.from_call(error).details:
+        message = kind()
+        if detail.Unpack(message):
+            return message
+    raise AssertionError(f"no {kind.DESCRIPTOR.name} in the details")
+
+
+async def test_a_recommendation_says_what_why_and_what_it_was_made_from(server):
+    server.store(WEAK)
+    reply = await server.recommend(limit=1)
+    (first,) = reply.recommendations
+    assert (first.resource_id, first.title) == ("fractions-lesson", "Lesson on fractions")
+    assert first.kind == catalog_pb2.RESOURCE_KIND_LESSON
+    assert (first.url, first.minutes) == ("https://example.org/fractions", 15)
+    assert (first.skill, first.step) == ("fractions", recommender_pb2.STEP_TEACH)
+    assert first.reassess_with == "fractions-assessment"
+    assert [reason.kind for reason in first.reasons] == [
+        recommender_pb2.REASON_KIND_GAP,
+        recommender_pb2.REASON_KIND_FIT,
+    ]
+    assert "5 responses, 2 right" in first.reasons[0].text
+    assert reply.learner_id == "amy"
+    assert (reply.provenance.epoch, reply.provenance.bundle) == (3, "")
+    assert (reply.provenance.applied.partition, reply.provenance.applied.offset) == (server.partition(), 40)
+    assert reply.provenance.catalog.resources_offset == len(RESOURCES)
+
+
+async def test_the_same_inputs_give_the_same_bytes(server):
+    server.store(WEAK)
+    one = await server.recommend(limit=5)
+    server.now = NOW.replace(minute=59)
+    other = await server.recommend(limit=5)
+    assert one.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True)
+
+
+async def test_names_of_recommendations_differ_between_lists_and_within_one(server):
+    server.store(WEAK)
+    one = await server.recommend(limit=5)
+    server.store(WEAK, offset=41)
+    other = await server.recommend(limit=5)
+    names = {each.recommendation_id for reply in (one, other) for each in reply.recommendations}
+    assert len(names) == 10
+
+
+async def test_the_moment_answered_for_is_now_cut_to_the_hour_or_the_one_asked_for(server):
+    assert (await server.recommend()).provenance.as_of.ToDatetime(UTC) == NOW.replace(minute=0, second=0)
+    asked = recommender_pb2.RecommendRequest()
+    asked.as_of.FromDatetime(datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC))
+    reply = await server.recommend(as_of=asked.as_of)
+    assert reply.provenance.as_of == asked.as_of
+
+
+async def test_a_limit_of_zero_means_ten(server):
+    server.catalog.put("riverbend", [CatalogResource(f"r{number:02}") for number in range(30)])
+    assert len((await server.recommend()).recommendations) == 10
+    assert len((await server.recommend(limit=25)).recommendations) == 25
+
+
+async def test_filters_reach_the_ranking(server):
+    wanted = recommender_pb2.ResourceFilter(kinds=[catalog_pb2.RESOURCE_KIND_PRACTICE], skills=["add"], max_minutes=20)
+    reply = await server.recommend(filter=wanted)
+    assert [each.resource_id for each in reply.recommendations] == ["add-practice"]
+
+
+async def test_a_new_learner_gets_priors_and_is_told_so(server):
+    reply = await server.recommend()
+    assert degraded(reply) == {"NEW_LEARNER", "NO_BUNDLE"}
+    assert len(reply.recommendations) == 6
+    assert not reply.provenance.HasField("applied")
+
+
+async def test_a_learner_without_state_is_new_only_where_the_partition_has_a_position(server):
+    del server.states.positions[server.partition()]
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await server.recommend()
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert details_of(refused.value, error_details_pb2.ErrorInfo).reason == "STATE_LOST"
+    assert details_of(refused.value, error_details_pb2.RetryInfo).retry_delay.seconds == 1
+
+
+async def test_a_flushed_store_is_not_a_district_of_new_learners(server):
+    server.store(WEAK)
+    server.states.learners.clear()
+    server.states.positions.clear()
+    server.states.epoch = None
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await server.recommend()
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert details_of(refused.value, error_details_pb2.ErrorInfo).reason == "NO_EPOCH"
+
+
+async def test_a_store_that_is_away_makes_the_answer_unavailable_not_wrong(server):
+    server.store(WEAK)
+    server.states.away = True
+    for call in (server.recommend, server.get_learner):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call()
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert details_of(refused.value, error_details_pb2.ErrorInfo).reason == "STATE_UNAVAILABLE"
+
+
+async def test_an_empty_catalog_gives_an_empty_flagged_list(server):
+    server.catalog.put("riverbend", [dataclasses.replace(RESOURCES[0], active=False)])
+    reply = await server.recommend()
+    assert not reply.recommendations
+    assert "EMPTY_CATALOG" in degraded(reply)
+
+
+async def test_a_catalog_whose_log_is_away_is_flagged_and_still_answers(server):
+    server.catalog.reachable = False
+    reply = await server.recommend()
+    assert "STALE_CATALOG" in degraded(reply)
+    assert reply.recommendations
+
+
+async def test_a_bundle_brings_similar_learners_and_its_name(server):
+    server.bundles.bundles["b1"] = bundle("b1", riverbend=Favourite("fractions-practice"))
+    assert await server.in_force.refresh_bundle()
+    server.store(dataclasses.replace(WEAK, resources=learner_state({}, answered=["add-lesson"]).resources))
+    reply = await server.recommend()
+    assert degraded(reply) == set()
+    assert reply.provenance.bundle == "b1"
+    similar = {
+        each.resource_id
+        for each in reply.recommendations
+        for reason in each.reasons
+        if reason.kind == recommender_pb2.REASON_KIND_SIMILAR_LEARNERS
+    }
+    assert similar <= {"fractions-practice"}
+
+
+async def test_a_bundle_without_a_model_for_the_tenant_is_flagged(server):
+    server.bundles.bundles["b1"] = bundle("b1", lakeside=Favourite("add-lesson"))
+    await server.in_force.refresh_bundle()
+    server.store(WEAK)
+    assert degraded(await server.recommend()) == {"NO_COLLABORATIVE_FILTERING"}
+
+
+async def test_a_broken_bundle_is_ignored_and_the_one_before_goes_on(server):
+    server.bundles.bundles["b1"] = bundle("b1", riverbend=Favourite("add-lesson"))
+    await server.in_force.refresh_bundle()
+    server.bundles.bundles["b2"] = None
+    assert not await server.in_force.refresh_bundle()
+    server.store(WEAK)
+    reply = await server.recommend()
+    assert reply.provenance.bundle == "b1"
+    server.bundles.bundles["b3"] = bundle("b3")
+    assert await server.in_force.refresh_bundle()
+    assert (await server.recommend()).provenance.bundle == "b3"
+
+
+HARD = TracingParameters("fitted-1", {"riverbend": TenantParameters(skills={"fractions": SkillDifficulty(2.0, 0.1)})})
+
+
+async def _chance_on_fractions(server):
+    wanted = recommender_pb2.ResourceFilter(exclude_resource_ids=["add-practice"], kinds=[3])
+    (practice,) = (await server.recommend(filter=wanted)).recommendations
+    return practice.success_probability
+
+
+async def test_difficulties_are_the_epochs_own_whatever_the_newest_bundle_says(server):
+    server.store(WEAK)
+    easy = await _chance_on_fractions(server)
+    server.bundles.bundles["b1"] = bundle("b1", HARD)
+    await server.in_force.refresh_bundle()
+    assert await _chance_on_fractions(server) == easy
+    server.states.epoch = dataclasses.replace(
+        server.states.epoch, epoch=4, parameters_id="fitted-1", parameters_bundle="b1"
+    )
+    await server.in_force.refresh_epoch()
+    hard = await _chance_on_fractions(server)
+    assert hard < easy
+    server.bundles.bundles["b2"] = bundle("b2", TracingParameters("fitted-2"))
+    await server.in_force.refresh_bundle()
+    await server.in_force.refresh_epoch()
+    assert await _chance_on_fractions(server) == hard
+
+
+async def test_an_epoch_whose_difficulties_cannot_be_found_is_flagged(server):
+    server.bundles.bundles["b1"] = bundle("b1", riverbend=Favourite("add-lesson"))
+    await server.in_force.refresh_bundle()
+    server.states.epoch = dataclasses.replace(server.states.epoch, parameters_id="gone", parameters_bundle="b0")
+    await server.in_force.refresh_epoch()
+    server.store(WEAK)
+    assert degraded(await server.recommend()) == {"NO_BUNDLE"}
+    assert degraded(await server.get_learner()) == {"NO_BUNDLE"}
+
+
+async def test_an_answer_waits_for_the_event_of_its_token(server):
+    server.store(WEAK, offset=40)
+    server.states.positions[server.partition()] = 41
+    waiting = asyncio.create_task(server.recommend(freshness_token=server.token(41)))
+    await server.states.asked_again.wait()
+    assert not waiting.done()
+    server.store(WEAK, offset=41)
+    reply = await waiting
+    assert reply.provenance.applied.offset == 41
+    assert "STALE_STATE" not in degraded(reply)
+
+
+async def test_a_duplicate_satisfies_its_token_once_the_position_is_past_it(server):
+    server.store(WEAK, offset=40)
+    server.states.positions[server.partition()] = 42
+    reply = await server.recommend(freshness_token=server.token(41))
+    assert reply.provenance.applied.offset == 40
+    assert "STALE_STATE" not in degraded(reply)
+
+
+async def test_a_position_at_the_event_is_not_past_it(server):
+    server.store(WEAK, offset=40)
+    server.states.positions[server.partition()] = 41
+    reply = await server.recommend(freshness_token=server.token(41), timeout_s=0.3)
+    assert "STALE_STATE" in degraded(reply)
+
+
+async def test_an_offset_in_another_partition_says_nothing_about_the_learner(server):
+    elsewhere = (server.partition() + 1) % LOG.partitions
+    server.store(WEAK, offset=1_000)
+    server.states.positions[elsewhere] = 5
+    reply = await server.recommend(freshness_token=server.token(41, partition=elsewhere), timeout_s=0.3)
+    assert "STALE_STATE" in degraded(reply)
+    server.states.positions[elsewhere] = 42
+    reply = await server.recommend(freshness_token=server.token(41, partition=elsewhere), timeout_s=0.3)
+    assert "STALE_STATE" not in degraded(reply)
+
+
+async def test_an_event_that_is_not_applied_in_time_leaves_a_flag_not_an_error(server):
+    server.store(WEAK, offset=40)
+    server.states.positions[server.partition()] = 41
+    reply = await server.recommend(freshness_token=server.token(99_999), timeout_s=0.3)
+    assert "STALE_STATE" in degraded(reply)
+    assert reply.recommendations
+
+
+async def test_a_token_of_another_log_cannot_be_satisfied(server):
+    server.store(WEAK)
+    token = server.token(1, log=LogIdentity(bytes(16), 8))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await server.recommend(freshness_token=token)
+    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert details_of(refused.value, error_details_pb2.ErrorInfo).reason == "LOG_DIFFERS"
+    assert "publish the events again" in refused.value.details()
+
+
+@pytest.mark.parametrize("token", ["nonsense", "another tenant's", "x" * 500])
+async def test_a_token_that_was_not_given_to_this_tenant_is_refused(server, token):
+    token = server.token(1, tenant="lakeside") if token == "another tenant's" else token
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await server.get_learner(freshness_token=token)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert [violation.field for violation in violations_of(refused.value)] == ["freshness_token"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "said"),
+    [
+        ({"learner_id": ""}, "learner_id", "give the learner's id"),
+        ({"learner_id": "x" * 257}, "learner_id", "at most 256"),
+        ({"limit": 101}, "limit", "101 is more than 100"),
+        ({"filter": {"kinds": [0]}}, "filter.kinds[0]", "RESOURCE_KIND_LESSON"),
+        ({"filter": {"kinds": [1, 99]}}, "filter.kinds[1]", "99 is not a kind"),
+        ({"filter": {"kinds": [1] * 101}}, "filter.kinds", "at most 100"),
+        ({"filter": {"skills": ["a", ""]}}, "filter.skills[1]", "leave it out"),
+        ({"filter": {"skills": ["x" * 257]}}, "filter.skills[0]", "at most 256"),
+        ({"filter": {"grades": ["3"] * 101}}, "filter.grades", "101 entries"),
+        ({"filter": {"languages": ["x" * 65]}}, "filter.languages[0]", "at most 64"),
+        ({"filter": {"max_minutes": 0}}, "filter.max_minutes", "at least 1"),
+        ({"filter": {"exclude_resource_ids": ["a"] * 1001}}, "filter.exclude_resource_ids", "at most 1000"),
+        ({"as_of": {"seconds": -5}}, "as_of", "-5 s"),
+    ],
+)
+async def test_a_bad_field_is_named_with_its_value_and_the_remedy(server, fields, field, said):
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await server.recommend(**fields)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    (violation,) = violations_of(refused.value)
+    assert violation.field == field
+    assert said in violation.reason
+
+
+async def test_every_bad_field_is_named_at_once(server):
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await server.recommend(learner_id="", limit=500, freshness_token="?")
+    assert [each.field for each in violations_of(refused.value)] == ["learner_id", "limit", "freshness_token"]
+
+
+async def test_another_tenants_key_gives_the_answer_for_an_absent_learner(server):
+    server.store(WEAK)
+    foreign = await server.get_learner(api_key=server.other_api_key)
+    absent = await server.get_learner("nobody", api_key=server.other_api_key)
+    absent.learner_id = foreign.learner_id
+    assert foreign == absent
+    foreign_list = await server.recommend(api_key=server.other_api_key)
+    assert not foreign_list.recommendations
+    assert not foreign_list.provenance.HasField("applied")
+
+
+async def test_a_learner_is_shown_with_intervals_and_responses_by_skill(server):
+    state = learner_state(
+        {
+            "fractions": Ability(mean=-1.0, attempts=5, successes=2.0, last_at_s=1_700_000_000),
+            "add": Ability(mean=3.0, variance=0.05, attempts=12, successes=12.0),
+        },
+        mean=0.5,
+    )
+    server.store(state)
+    reply = await server.get_learner()
+    assert (reply.responses, reply.epoch, reply.applied.offset) == (17, 3, 40)
+    adding, fractions = reply.skills
+    assert (adding.skill, adding.responses, adding.successes, adding.mastered) == ("add", 12, 12.0, True)
+    assert (fractions.skill, fractions.responses, fractions.mastered) == ("fractions", 5, False)
+    assert not adding.HasField("last_response_at")
+    assert fractions.last_response_at.seconds == 1_700_000_000
+    for skill in reply.skills:
+        assert 0 < skill.low < skill.probability < skill.high < 1
+    assert not reply.degraded
+
+
+async def test_an_unknown_learner_is_shown_as_new(server):
+    reply = await server.get_learner("nobody")
+    assert not reply.skills
+    assert degraded(reply) == {"NEW_LEARNER"}
+
+
+async def test_a_new_epoch_is_answered_from_after_the_next_look(server):
+    server.store(WEAK)
+    server.states.epoch = dataclasses.replace(server.states.epoch, epoch=4)
+    await server.in_force.refresh_epoch()
+    assert (await server.recommend()).provenance.epoch == 4
+
+
+async def test_a_changed_catalog_is_ranked_from_the_next_call_on(server):
+    await server.recommend()
+    server.catalog.put("riverbend", [CatalogResource("new")])
+    reply = await server.recommend()
+    assert [each.resource_id for each in reply.recommendations] == ["new"]
+    assert reply.provenance.catalog.resources_offset == len(RESOURCES) + 1
+
+
+async def test_a_catalog_can_be_prepared_ahead_of_requests(server):
+    assert not server.recommender.is_prepared("riverbend")
+    await asyncio.to_thread(server.recommender.prepare, "riverbend")
+    assert server.recommender.is_prepared("riverbend")
+    server.catalog.put("riverbend", RESOURCES)
+    assert not server.recommender.is_prepared("riverbend")
