@@ -74,7 +74,7 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
         seed: decides which learners are held out.
         advance: told how many of how many steps are done.
     """
-    fold = _fold_of_learner(table, seed)
+    fold = learner_folds(table, seed)
     searched = len(table.learners) >= _LEARNERS_TO_SEARCH and len(table) >= _RESPONSES_TO_SEARCH
     held_out = table.of_learners(fold == 0)
     rest = table.of_learners(fold != 0)
@@ -218,7 +218,7 @@ def _metrics_on(held_out: ResponseTable, difficulties: Difficulties, *, base_rat
     return metrics if area is None else metrics | {"tracing_auc": area}
 
 
-def _fold_of_learner(table: ResponseTable, seed: int) -> NDArray[np.int64]:
+def learner_folds(table: ResponseTable, seed: int) -> NDArray[np.int64]:
     """One of five folds per learner: by their id, so that a learner stays in theirs as the log grows."""
     key = seed.to_bytes(8, "little", signed=True)
     return np.fromiter(

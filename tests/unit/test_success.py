@@ -1,0 +1,130 @@
+"""The success head: the same features live and in bulk, and weights that find what is there to find."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import struct
+
+import numpy as np
+import pytest
+
+from services.recommender.domain.events import AssessmentEvent, Grain
+from services.recommender.domain.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner import decode_state, encode_state
+from services.recommender.domain.metrics import log_loss
+from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.stored import NEW_LEARNER
+from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES, SuccessHead, features_of
+from services.recommender.domain.tracing import FilterSettings, TracingParameters
+from services.recommender.models.difficulty_fit import fit_difficulties, foresee, parameters_of
+from services.recommender.models.success_fit import fit_success, fit_weights, foresee_success, success_features
+
+SETTINGS = FilterSettings(learner_variance=1.2, skill_variance=0.4)
+
+
+def responses(learners: int, *, each: int = 12, seed: int = 1) -> ResponseTable:
+    """Responses whose chance rises with every response to the skill `learnt`, and stays as it is on `static`."""
+    rng = np.random.default_rng(seed)
+    builder = ResponseTableBuilder()
+    for learner in range(learners):
+        ability, met = rng.normal(0, 0.5), {"learnt": 0, "static": 0}
+        for _ in range(each):
+            skills = [["learnt"], ["static"], ["learnt", "static"]][rng.integers(3)]
+            item = "" if rng.random() < 0.1 else f"i{rng.integers(9)}"
+            logit = ability - 1 + (0.6 * met["learnt"] if "learnt" in skills else 1.0)
+            builder.append(
+                learner=f"l{learner:04}",
+                item=item,
+                skills=skills,
+                response=float(rng.random() < 1 / (1 + math.exp(-logit))),
+            )
+            for skill in skills:
+                met[skill] += 1
+    return builder.build()
+
+
+def test_features_in_bulk_are_those_of_the_states_that_folding_gives():
+    table = responses(6)
+    difficulties = fit_difficulties(table, SETTINGS)
+    features = success_features(table, difficulties)
+    parameters = parameters_of(table, difficulties)
+    fold = LearnerFold(TracingParameters("fitted", {"t": parameters}))
+    for number in range(len(table.learners)):
+        stored, state = NEW_LEARNER, None
+        for row in np.flatnonzero(table.learner == number):
+            entries = slice(table.skill_start[row], table.skill_start[row + 1])
+            skills = [table.skills[skill] for skill in table.skill[entries]]
+            item = table.items[table.item[row]] if table.item[row] >= 0 else ""
+            shared, own = features_of(state, item, skills, parameters)
+            np.testing.assert_allclose(shared, features.shared[row], atol=2e-5)
+            np.testing.assert_allclose(own[:, 1:3], features.counts[entries], atol=2e-5)
+            response = float(table.response[row])
+            event = AssessmentEvent(struct.pack("<Q", row), response, 0, item, "", tuple(skills), Grain.ITEM, "")
+            stored = fold.fold([LearnerEvents("t", stored, [(int(row), event)])])[0].stored
+            state = decode_state(encode_state(stored.state))
+
+
+def test_the_chance_of_one_response_is_that_of_the_bulk():
+    table = responses(40)
+    difficulties = fit_difficulties(table, SETTINGS)
+    features = success_features(table, difficulties)
+    head = fit_weights(table, features, 8.0)
+    parameters = parameters_of(table, difficulties)
+    first = int(np.flatnonzero(np.diff(table.learner, prepend=-1))[3])
+    skills = [table.skills[k] for k in table.skill[table.skill_start[first] : table.skill_start[first + 1]]]
+    item = table.items[table.item[first]] if table.item[first] >= 0 else ""
+    chance = foresee_success(table, features, head)[first]
+    assert head.chance(None, item, skills, parameters) == pytest.approx(chance, abs=1e-5)
+
+
+def test_the_head_finds_what_the_filter_cannot_say():
+    table = responses(400)
+    known = np.arange(len(table.learners)) < 300
+    fitted_on, new = table.of_learners(known), table.of_learners(~known)
+    difficulties = fit_difficulties(fitted_on, SETTINGS)
+    head, _ = fit_success(fitted_on, SETTINGS, seed=1)
+    by_head = foresee_success(new, success_features(new, difficulties), head)
+    assert log_loss(new.response, by_head) < log_loss(new.response, foresee(new, difficulties)) - 0.01
+    own = dict(zip(head.skills, head.per_skill, strict=True))
+    practice = SKILL_FEATURES.index("skill_successes")
+    assert own["learnt"][practice] > own["static"][practice]
+
+
+def test_weights_are_those_of_the_least_penalised_loss():
+    table = responses(60)
+    features = success_features(table, fit_difficulties(table, SETTINGS))
+    head = fit_weights(table, features, 8.0)
+    best = log_loss(table.response, foresee_success(table, features, head))
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        moved = dataclasses.replace(head, shared=head.shared + rng.normal(0, 0.3, len(SHARED_FEATURES)))
+        assert log_loss(table.response, foresee_success(table, features, moved)) > best
+
+
+def test_a_stronger_penalty_gives_smaller_weights_per_skill():
+    table = responses(60)
+    features = success_features(table, fit_difficulties(table, SETTINGS))
+    loose, tight = (fit_weights(table, features, penalty) for penalty in (1.0, 100.0))
+    assert np.abs(tight.per_skill).sum() < np.abs(loose.per_skill).sum()
+
+
+def test_skills_with_few_responses_have_no_weights_of_their_own():
+    builder = ResponseTableBuilder()
+    for number in range(200):
+        builder.append(learner=f"l{number % 20}", item="i", skills=["common"], response=float(number % 3 > 0))
+    builder.append(learner="l1", item="i", skills=["rare"], response=1.0)
+    head, _ = fit_success(builder.build(), SETTINGS, seed=1)
+    assert head.skills == ("common",)
+
+
+def test_a_table_without_skills_is_fitted_by_shared_weights_alone():
+    builder = ResponseTableBuilder()
+    for number in range(200):
+        builder.append(learner=f"l{number % 20}", item=f"i{number % 4}", skills=[], response=float(number % 4 > 0))
+    head, _ = fit_success(builder.build(), SETTINGS, seed=1)
+    assert head.skills == ()
+    assert isinstance(head, SuccessHead)
+    assert (
+        head.chance(None, "i0", [], parameters_of(builder.build(), fit_difficulties(builder.build(), SETTINGS))) < 0.6
+    )
