@@ -163,7 +163,13 @@ class EpochServices(mode.Service):
             await self.add_runtime_dependency(service)
 
     async def _make_current_once_caught_up(self, meta: EpochMeta) -> None:
-        """Compare what is stored, of every worker's partitions, with ends of the log asked before."""
+        """Compare what is stored, of every worker's partitions, with ends of the log asked before.
+
+        A replay may have stored everything before this worker holds a partition. It waits for its own, or the first
+        events after the switch would wait for the group to settle.
+        """
+        if not self._running[meta.epoch].healthy:
+            return
         if meta.epoch not in self._goals:
             self._goals[meta.epoch] = (self._clock_s(), await self._log_reader.end_offsets())
         asked_s, ends = self._goals[meta.epoch]
