@@ -1,6 +1,8 @@
 """The catalog in the topics of a real broker: the suite of its ports, and what only a broker can do."""
 
 import asyncio
+import gc
+import warnings
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
@@ -71,6 +73,16 @@ def send(kafka_broker):
     producer = KafkaProducer(bootstrap_servers=kafka_broker.bootstrap_servers.split(","))
     yield lambda topic, **record: producer.send(topic, partition=0, **record).get(timeout=10).offset
     producer.close()
+
+
+@pytest.fixture
+def lost_broker(fresh_kafka_broker):
+    """A broker to take away. kafka-python leaves sockets of refused connections to the garbage collector, which would
+    complain during some later test."""
+    yield fresh_kafka_broker
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 class TestKafkaCatalogLog(CatalogLogSuite):
@@ -147,25 +159,25 @@ async def test_an_invalid_record_is_logged_with_its_offset_and_changes_nothing(
     assert reason in line["reason"]
 
 
-async def test_without_a_broker_nothing_is_acknowledged_and_reads_go_on(fresh_kafka_broker):
-    connection = fresh_kafka_broker.connection
+async def test_without_a_broker_nothing_is_acknowledged_and_reads_go_on(lost_broker):
+    connection = lost_broker.connection
     async with open_log(connection) as log, running_view(connection) as view:
         importing = ImportCatalog(log, view)
         await importing.run("riverbend", [Skill(id="a")], [BARE_RESOURCE])
-        fresh_kafka_broker.stop()
+        lost_broker.stop()
         with pytest.raises(CatalogUnavailableError):
             await importing.run("riverbend", [Skill(id="b")], [])
         assert list(view.contents("riverbend").skills) == ["a"]
 
 
-async def test_topics_that_were_recreated_are_not_taken_for_the_old_ones(fresh_kafka_broker):
-    connection = fresh_kafka_broker.connection
+async def test_topics_that_were_recreated_are_not_taken_for_the_old_ones(lost_broker):
+    connection = lost_broker.connection
     async with open_log(connection) as log, running_view(connection) as view:
         importing = ImportCatalog(log, view)
         await importing.run("riverbend", [Skill(id="a")], [BARE_RESOURCE])
     read_to = view.version
-    fresh_kafka_broker.stop()
-    fresh_kafka_broker.start()
+    lost_broker.stop()
+    lost_broker.start()
     ensure_topics(connection, load_declarations(TOPICS))
     async with open_log(connection) as log:
         assert not (await log.end()).includes(read_to)
@@ -173,17 +185,15 @@ async def test_topics_that_were_recreated_are_not_taken_for_the_old_ones(fresh_k
             await ImportCatalog(log, view).run("riverbend", [Skill(id="b")], [])
 
 
-async def test_an_append_that_was_not_delivered_fails_and_the_next_one_has_a_new_producer(
-    fresh_kafka_broker, monkeypatch
-):
+async def test_an_append_that_was_not_delivered_fails_and_the_next_one_has_a_new_producer(lost_broker, monkeypatch):
     monkeypatch.setattr("services.catalog.adapters.kafka_catalog._DELIVERY_TIMEOUT_MS", 1_500)
     monkeypatch.setattr("services.catalog.adapters.kafka_catalog._REQUEST_TIMEOUT_MS", 1_000)
-    connection = fresh_kafka_broker.connection
+    connection = lost_broker.connection
     async with open_log(connection) as log:
         await log.append("riverbend", [Skill(id="a")], [])
-        fresh_kafka_broker.stop()
+        lost_broker.stop()
         with pytest.raises(CatalogUnavailableError):
             await log.append("riverbend", [Skill(id="b")], [])
-        fresh_kafka_broker.start()
+        lost_broker.start()
         ensure_topics(connection, load_declarations(TOPICS))
         assert (await log.append("riverbend", [Skill(id="c")], [])).skills_offset == 1

@@ -140,7 +140,7 @@ def test_a_wrong_key_is_refused_in_a_sentence(catalog, tmp_path):
     key_file.write_text("wrong\n")
     result = catalog.cli("list", "skill", "--api-key-file", str(key_file))
     assert result.exit_code == 1
-    assert result.stderr.startswith("UNAUTHENTICATED: the API key is not known or was revoked")
+    assert result.stderr.startswith("UNAUTHENTICATED: the API key is not known")
 
 
 def test_a_restarted_service_has_the_same_catalog_and_another_one_follows_live(kafka_broker, tmp_path):

@@ -3,7 +3,7 @@
 import gzip
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag
@@ -24,6 +24,7 @@ def written(tmp_path, *lines):
     return file
 
 
+@settings(deadline=None)
 @given(st.lists(skills, max_size=4), st.lists(resources, max_size=4))
 def test_what_is_written_is_read_back(tmp_path_factory, some_skills, some_resources):
     folder = tmp_path_factory.mktemp("lines")

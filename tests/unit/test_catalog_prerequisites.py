@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.catalog.domain.prerequisites import cycles, requirements_first
@@ -36,11 +36,13 @@ def test_a_chain_longer_than_the_recursion_limit_is_walked():
     assert cycles(chain | {"20000": ["0"]})[0][-1] == "0"
 
 
+@settings(deadline=None)
 @given(graphs)
 def test_a_graph_has_cycles_exactly_when_it_cannot_be_ordered(graph):
     assert (cycles(graph) == []) == is_acyclic(graph)
 
 
+@settings(deadline=None)
 @given(graphs)
 def test_each_named_cycle_runs_along_edges_back_to_its_start(graph):
     for cycle in cycles(graph):
@@ -48,6 +50,7 @@ def test_each_named_cycle_runs_along_edges_back_to_its_start(graph):
         assert all(required in graph[node] for node, required in pairwise(cycle))
 
 
+@settings(deadline=None)
 @given(graphs)
 def test_without_the_edges_that_close_them_no_cycle_is_left(graph):
     closing = {(cycle[-2], cycle[-1]) for cycle in cycles(graph)}
@@ -55,6 +58,7 @@ def test_without_the_edges_that_close_them_no_cycle_is_left(graph):
     assert is_acyclic(rest)
 
 
+@settings(deadline=None)
 @given(graphs)
 def test_the_order_has_every_key_once_and_what_it_requires_before_it(graph):
     order = requirements_first(graph)
@@ -64,6 +68,7 @@ def test_the_order_has_every_key_once_and_what_it_requires_before_it(graph):
             assert all(order.index(r) < order.index(node) for r in required if r in graph)
 
 
+@settings(deadline=None)
 @given(graphs, graphs, st.integers(0, 7))
 def test_a_half_written_change_of_an_acyclic_graph_is_acyclic(before, change, written):
     after = before | change

@@ -1,7 +1,7 @@
 """Between records and messages of the catalog: nothing is lost on the way."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from cairn.v1 import catalog_pb2
 from services.catalog import wire
@@ -9,12 +9,14 @@ from services.catalog.domain.model import ResourceKind, ResourceStatus
 from tests.suites.catalog_records import resources, skills
 
 
+@settings(deadline=None)
 @given(skills)
 def test_a_skill_survives_the_way_there_and_back(skill):
     encoded = wire.skill_to_proto(skill).SerializeToString()
     assert wire.skill_from_proto(catalog_pb2.Skill.FromString(encoded)) == skill
 
 
+@settings(deadline=None)
 @given(resources)
 def test_a_resource_survives_the_way_there_and_back(resource):
     encoded = wire.resource_to_proto(resource).SerializeToString()
