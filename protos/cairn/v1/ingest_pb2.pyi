@@ -94,7 +94,9 @@ class EventSubmission(_message.Message):
     source: _builtins.str
     """The system that observed the event; at most 256 characters. Required."""
     source_sequence: _builtins.str
-    """The source's own sequence number or row id. It tells apart two answers to the same item when there is no event_id."""
+    """The source's own sequence number or row id, at most 128 characters. It tells apart two answers to the same item when there
+    is no event_id.
+    """
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When the learner acted. Leave absent when not known; at most 5 minutes ahead of the server's clock."""
@@ -154,7 +156,9 @@ class AssessmentSubmission(_message.Message):
     """What was scored. Unspecified means an item when `item` is set, else an activity."""
     @_builtins.property
     def skills(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The skills it assesses, at most 16. When empty, the catalog's tags of the item, else of the activity, are used."""
+        """The skills it assesses, at most 16, each at most 256 characters and named once. When empty, the catalog's tags of the
+        item, else of the activity, are used.
+        """
 
     @_builtins.property
     def score(self) -> _events_pb2.Score:

@@ -49,7 +49,7 @@ class IngestServiceServicer:
     def PublishEvents(self, request, context):
         """Appends up to 500 events. Every event gets its own result, in the order sent; a bad one never sinks the others.
         UNAVAILABLE (with RetryInfo) when the log cannot be reached: events whose append was not confirmed were not acknowledged,
-        and the whole request may be sent again.
+        and the whole request may be sent again. RESOURCE_EXHAUSTED (with RetryInfo) when too many events await the log.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class IngestServiceStub:
     PublishEvents: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.PublishEventsRequest, _ingest_pb2.PublishEventsResponse]
     """Appends up to 500 events. Every event gets its own result, in the order sent; a bad one never sinks the others.
     UNAVAILABLE (with RetryInfo) when the log cannot be reached: events whose append was not confirmed were not acknowledged,
-    and the whole request may be sent again.
+    and the whole request may be sent again. RESOURCE_EXHAUSTED (with RetryInfo) when too many events await the log.
     """
 
 @_typing.type_check_only
@@ -47,7 +47,7 @@ class IngestServiceAsyncStub(IngestServiceStub):
     PublishEvents: _aio.UnaryUnaryMultiCallable[_ingest_pb2.PublishEventsRequest, _ingest_pb2.PublishEventsResponse]  # type: ignore[assignment]
     """Appends up to 500 events. Every event gets its own result, in the order sent; a bad one never sinks the others.
     UNAVAILABLE (with RetryInfo) when the log cannot be reached: events whose append was not confirmed were not acknowledged,
-    and the whole request may be sent again.
+    and the whole request may be sent again. RESOURCE_EXHAUSTED (with RetryInfo) when too many events await the log.
     """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -61,7 +61,7 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ingest_pb2.PublishEventsResponse, _abc.Awaitable[_ingest_pb2.PublishEventsResponse]]:
         """Appends up to 500 events. Every event gets its own result, in the order sent; a bad one never sinks the others.
         UNAVAILABLE (with RetryInfo) when the log cannot be reached: events whose append was not confirmed were not acknowledged,
-        and the whole request may be sent again.
+        and the whole request may be sent again. RESOURCE_EXHAUSTED (with RetryInfo) when too many events await the log.
         """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
