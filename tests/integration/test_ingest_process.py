@@ -107,9 +107,7 @@ class Ingest:
         key = {"CAIRN_API_KEY": self.api_keys[self.tenant], "PYTHONPATH": str(Path.cwd())}
         return subprocess.run(
             [*command, "--target", self.wait_address(), *options],
-            env=self._environment
-            | {"CAIRN_API_KEY": self.api_keys[self.tenant], "PYTHONPATH": str(Path.cwd())}
-            | environment,
+            env=self._environment | key | environment,
             cwd=self.directory,
             capture_output=True,
             text=True,
