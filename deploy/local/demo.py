@@ -1,24 +1,325 @@
-"""The demo."""
+"""The main job from end to end: events in, recommendations out, and the proof that nothing was lost on the way."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import grpc
+import orjson
+import redis.asyncio
 from rich.console import Console
 
-from deploy.local.stack import StackOptions
+from cairn.v1 import recommender_pb2
+from deploy.local import terminal
+from deploy.local.district import DistrictSettings
+from deploy.local.live import Answered, Platform, connected, percentile
+from deploy.local.material import LivePlay, Material, check_log, real_log, simulated_district
+from deploy.local.processes import StackError
+from deploy.local.stack import Stack, StackOptions
+from deploy.local.summary import Latency, Summary, check_writable
+from deploy.local.terminal import Story
+from services.common.envelope import LEARNER_EVENTS
+from services.common.kafka import topic_end_offsets
+from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.application.epochs import digest_epoch
+from services.recommender.application.ports import PartitionProgress, StateUnavailableError
+
+# A Friday after school. The simulated weeks end here, so that every run simulates the same district.
+SIMULATED_NOW = datetime(2026, 3, 13, 15, tzinfo=UTC)
+DISTRICT = DistrictSettings(seed=20_260_313, ends_at=SIMULATED_NOW)
+
+_LIVE_EPOCH = 2
+_PROOF_EPOCH = 3
+_POLL_S = 0.05
+_STUCK_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What to show."""
+    """What to show.
+
+    Attributes:
+        stack: what to start.
+        dataset: folder of a real log; None: a simulated district.
+        json: where to write the figures too; None: nowhere.
+        district: the simulated district.
+    """
 
     stack: StackOptions
-    dataset: Path | None
-    json: Path | None
+    dataset: Path | None = None
+    json: Path | None = None
+    district: DistrictSettings = DISTRICT
 
 
 def run_demo(options: DemoOptions, console: Console) -> None:
-    """Run it."""
-    raise NotImplementedError
+    """Start everything, load, train, replay, play live, prove, and stop everything.
+
+    Raises:
+        StackError: when it cannot go on, or when the figures do not add up; the message is a sentence with a remedy.
+        StopRequestedError: when a signal came; everything is stopped by then.
+    """
+    # What a person can mend is found out before anything is started.
+    if options.json is not None:
+        check_writable(options.json)
+    if options.dataset is not None:
+        check_log(options.dataset)
+    story = Story(console)
+    story.begin("a real log" if options.dataset else "a simulated district")
+    with contextlib.ExitStack() as running:
+        with story.stage("start", "Start broker, Redis and services on this machine"):
+            stack = running.enter_context(Stack(options.stack, terminal.component_reporter(console)))
+            story.note(f"their logs are in {options.stack.directory}")
+        try:
+            summary = _Demo(options, stack, story).run()
+        except (grpc.RpcError, StateUnavailableError, ConnectionError) as error:
+            # What broke is the component that ended, if one did; the error is only how that was noticed.
+            stack.check_running()
+            raise StackError(f"{_said(error)}; the logs are in {stack.directory}") from error
+    story.summary(summary)
+    if options.json is not None:
+        options.json.write_bytes(summary.as_json())
+    if summary.problems:
+        raise StackError("; ".join(summary.problems))
+
+
+class _Demo:
+    """One run on a stack that is up."""
+
+    def __init__(self, options: DemoOptions, stack: Stack, story: Story) -> None:
+        self._options = options
+        self._stack = stack
+        self._story = story
+
+    def run(self) -> Summary:
+        self._refuse_a_log_in_use()
+        material = self._prepare()
+        with connected(
+            self._stack.address("ingest"),
+            self._stack.address("catalog"),
+            self._stack.address("server"),
+            self._stack.api_key,
+            material.as_of,
+        ) as platform:
+            loaded = self._load(material)
+            self._train_and_switch(platform, material.live.learner_id)
+            answers = self._play(platform, material)
+            return self._prove(platform, material, loaded, answers)
+
+    def _refuse_a_log_in_use(self) -> None:
+        ends = asyncio.run(topic_end_offsets(self._stack.kafka, LEARNER_EVENTS))
+        if sum(ends.values()):
+            raise StackError(
+                f"{LEARNER_EVENTS} at {self._stack.kafka.bootstrap_servers} holds {sum(ends.values()):,} records "
+                "already, and the demo accounts for every record: unset CAIRN_KAFKA and CAIRN_REDIS for embedded ones"
+            )
+
+    def _prepare(self) -> Material:
+        dataset = self._options.dataset
+        if dataset is None:
+            with self._story.stage("prepare", "Simulate a district: nobody in it is real"):
+                material = simulated_district(self._options.district, self._stack.directory)
+                self._story.done(f"{material.title}: {material.loaded:,} responses")
+            return material
+        with self._story.stage("prepare", "Read the log"), self._story.progress("reading", None) as observe:
+            material = real_log(dataset, self._stack.directory, observe)
+            live = len(material.live.submissions) + sum(len(play.submissions) for play in material.others)
+            self._story.done(
+                f"{material.loaded + live:,} responses of {len(material.learners):,} learners, {live} held back"
+            )
+        return material
+
+    def _load(self, material: Material) -> Mapping[str, Any]:
+        with self._story.stage("catalog", "Import the catalog"):
+            files = ["--skills", str(material.skills), "--resources", str(material.resources)]
+            self._cairn("catalog", "import", *files)
+        summary = self._stack.directory / "load.json"
+        with self._story.stage("load", f"Load {material.loaded:,} events through ingest into Kafka"):
+            rejected = self._stack.directory / "rejected.ndjson"
+            arguments = ["--format", material.events_format.value, "--rejected", str(rejected), "--json", str(summary)]
+            self._cairn("ingest", "load", str(material.events), *arguments, may_end_with={0, 1})
+        with self._story.stage("apply", "Wait until the worker has applied them all"):
+            progress = self._wait_until_applied(None)
+            self._story.done(f"lag 0: {sum(each.applied for each in progress.values()):,} events applied")
+        loaded: Mapping[str, Any] = orjson.loads(summary.read_bytes())
+        return loaded
+
+    def _train_and_switch(self, platform: Platform, learner_id: str) -> None:
+        trained = self._stack.directory / "trained.json"
+        with self._story.stage("train", "Fit difficulties and collaborative filtering on the log"):
+            self._cairn("train", "--json", str(trained))
+        bundle = orjson.loads(trained.read_bytes())["bundle_id"]
+        with self._story.stage("replay", "Replay the log with what was fitted"):
+            self._cairn("replay", "--epoch", str(_LIVE_EPOCH), "--parameters", bundle)
+        with self._story.stage("switch", "Switch to the new epoch, while events may go on coming in"):
+            self._cairn("epoch", "switch", str(_LIVE_EPOCH))
+            self._wait_until_applied(_LIVE_EPOCH)
+            self._wait_until(
+                lambda: platform.recommend(learner_id).provenance.epoch == _LIVE_EPOCH, "serve the new epoch"
+            )
+            self._story.done(f"epoch {_LIVE_EPOCH} is served")
+
+    def _play(self, platform: Platform, material: Material) -> list[Answered]:
+        live = material.live
+        with self._story.stage("live", "Play one learner's next assessment live"):
+            self._story.done(live.about)
+            before, known_before = platform.recommend(live.learner_id, live.grades), platform.learner(live.learner_id)
+            self._story.recommendations("Recommended before", before)
+            self._story.note("Each answer goes to ingest; the list after it includes it:")
+            answers = []
+            for number, submission in enumerate(live.submissions, 1):
+                answers.append(platform.answer(submission, live.grades))
+                self._story.answer(number, answers[-1])
+            after, known_after = platform.recommend(live.learner_id, live.grades), platform.learner(live.learner_id)
+            self._story.recommendations("Recommended after", after)
+            self._story.mastery(_skills_touched(known_before, known_after), known_before, known_after)
+            reassess = [each for each in after.recommendations if each.reassess_with]
+            titles = platform.titles(sorted({each.reassess_with for each in reassess}))
+            self._story.reassess([(each.title, titles[each.reassess_with]) for each in reassess])
+            answers += self._play_others(platform, material.others)
+        return answers
+
+    def _play_others(self, platform: Platform, others: Sequence[LivePlay]) -> list[Answered]:
+        answers = []
+        with self._story.progress("other learners", sum(len(play.submissions) for play in others)) as observe:
+            for play in others:
+                for submission in play.submissions:
+                    answers.append(platform.answer(submission, play.grades))
+                    observe(len(answers))
+        self._story.note(f"{len(others)} other learners answered {len(answers)} items too, timed the same way.")
+        return answers
+
+    def _prove(
+        self, platform: Platform, material: Material, loaded: Mapping[str, Any], answers: Sequence[Answered]
+    ) -> Summary:
+        with self._story.stage("prove", "Fold the whole log again and compare"):
+            progress = self._wait_until_applied(_LIVE_EPOCH)
+            state_digest = self._digest(_LIVE_EPOCH)
+            self._cairn("replay", "--epoch", str(_PROOF_EPOCH), "--parameters", "same")
+            replay_digest = self._digest(_PROOF_EPOCH)
+            if state_digest == replay_digest:
+                self._story.done("the replay gives the very state that was folded live")
+        with self._story.stage("survey", "Ask what every learner has mastered"):
+            known = platform.learners(material.learners)
+            pairs = [mastery.mastered for learner in known for mastery in learner.skills]
+            resources = platform.resources()
+            self._story.done(f"{len(known):,} learners, {len(pairs):,} pairs of learner and skill")
+        milliseconds = [answer.milliseconds for answer in answers]
+        return Summary(
+            events_read=loaded["read"] + len(answers),
+            accepted=loaded["accepted"] + len(answers),
+            duplicates=loaded["duplicates"] + sum(each.duplicates for each in progress.values()),
+            rejected=loaded["rejected"],
+            applied=sum(each.applied for each in progress.values()),
+            dlt=sum(each.dead_lettered for each in progress.values()),
+            learners=len(known),
+            resources=resources,
+            stages_s=self._story.stages_s,
+            event_to_recommendation_ms=Latency(
+                round(percentile(milliseconds, 0.5), 2), round(percentile(milliseconds, 0.99), 2)
+            ),
+            state_digest=state_digest,
+            replay_digest=replay_digest,
+            mastered_share=round(sum(pairs) / len(pairs), 4) if pairs else 0.0,
+        )
+
+    def _cairn(self, *words: str, may_end_with: frozenset[int] | set[int] = frozenset({0})) -> None:
+        """Run a command of `cairn` as a person would, its output where ours goes.
+
+        Raises:
+            ComponentFailedError: when a component ends meanwhile.
+            StackError: when the command fails.
+        """
+        self._story.command(words)
+        program = "from services.cli import main; main()"
+        command = subprocess.Popen(
+            [sys.executable, "-c", program, *words],
+            env=os.environ | self._stack.environment,
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            while True:
+                try:
+                    code = command.wait(_POLL_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    self._stack.check_running()
+        finally:
+            command.kill()
+            command.wait()
+        if code not in may_end_with:
+            self._stack.check_running()
+            raise StackError(f"cairn {' '.join(words)} ended with exit code {code}; what it said stands above")
+
+    def _wait_until(self, reached: Callable[[], bool], what: str) -> None:
+        """Return once `reached()`; raise StackError when it takes too long."""
+        give_up_at = time.monotonic() + _STUCK_AFTER_S
+        while not reached():
+            self._stack.check_running()
+            if time.monotonic() > give_up_at:
+                raise StackError(f"the server did not {what} within {_STUCK_AFTER_S:g} s; see its log")
+            time.sleep(_POLL_S)
+
+    def _wait_until_applied(self, epoch: int | None) -> Mapping[int, PartitionProgress]:
+        return asyncio.run(self._applied(epoch))
+
+    async def _applied(self, epoch: int | None) -> Mapping[int, PartitionProgress]:
+        """The progress of the current epoch once it is `epoch` (None: any) and has reached the end of the log."""
+        ends = await topic_end_offsets(self._stack.kafka, LEARNER_EVENTS)
+        total = sum(ends.values())
+        last_moved_at, last_done = asyncio.get_running_loop().time(), -1
+        client = redis.asyncio.Redis.from_url(self._stack.redis)
+        epochs = RedisEpochs(client)
+        try:
+            with self._story.progress("applied", total) as observe:
+                while True:
+                    current = await epochs.current_epoch()
+                    progress = {} if current is None else await epochs.progress(current)
+                    done = sum(each.position for each in progress.values())
+                    observe(done)
+                    if done >= total and current is not None and epoch in {None, current}:
+                        return progress
+                    now = asyncio.get_running_loop().time()
+                    if done != last_done:
+                        last_moved_at, last_done = now, done
+                    elif now - last_moved_at > _STUCK_AFTER_S:
+                        raise StackError(
+                            f"the worker stands still at {done:,} of {total:,} records since {_STUCK_AFTER_S:g} s; see "
+                            f"{self._stack.directory / 'worker.log'}"
+                        )
+                    self._stack.check_running()
+                    await asyncio.sleep(_POLL_S)
+        finally:
+            await client.aclose()
+
+    def _digest(self, epoch: int) -> str:
+        async def digest() -> str:
+            client = redis.asyncio.Redis.from_url(self._stack.redis)
+            try:
+                return (await digest_epoch(RedisEpochs(client), epoch)).digest
+            finally:
+                await client.aclose()
+
+        return asyncio.run(digest())
+
+
+def _skills_touched(before: recommender_pb2.GetLearnerResponse, after: recommender_pb2.GetLearnerResponse) -> list[str]:
+    """The skills that got responses in between."""
+    responses_before = {mastery.skill: mastery.responses for mastery in before.skills}
+    return [mastery.skill for mastery in after.skills if mastery.responses > responses_before.get(mastery.skill, 0)]
+
+
+def _said(error: Exception) -> str:
+    """What an error says, without the dump that gRPC adds."""
+    if isinstance(error, grpc.Call):
+        return f"a service answered {error.code().name}: {error.details()}"
+    return str(error)

@@ -75,6 +75,11 @@ class _Item:
     slip: float
 
 
+def main_skill(resource: Resource) -> str:
+    """The skill a resource assesses most; it must assess one."""
+    return max(resource.assesses, key=lambda tag: (tag.weight, tag.skill)).skill
+
+
 class Curriculum:
     """What a catalog offers a class: its grade's skills, prerequisites first, and where to answer items on them."""
 
@@ -100,8 +105,7 @@ class Curriculum:
         """The resources to answer in, by the skill they assess most."""
         found: dict[str, list[Resource]] = {}
         for resource in self._resources:
-            heaviest = max(resource.assesses, key=lambda tag: (tag.weight, tag.skill))
-            found.setdefault(heaviest.skill, []).append(resource)
+            found.setdefault(main_skill(resource), []).append(resource)
         return {skill: tuple(sorted(listed, key=lambda resource: resource.id)) for skill, listed in found.items()}
 
     @cached_property
@@ -202,13 +206,15 @@ class District:
         return _Learner(f"sim-{number + 1:04d}", grade, random.randrange(_STYLES), random, self._curriculum)
 
     def _weeks_of(self, learner: _Learner) -> Iterator[SimulatedResponse]:
+        """A learner's sessions: on the first day everybody has one, later as often as they work."""
         ends_at = self._settings.ends_at
         weeks_before = timedelta(weeks=self._settings.weeks - 1, days=ends_at.weekday())
         monday = (ends_at - weeks_before).replace(hour=0, minute=0)
         for week in range(self._settings.weeks):
             share = self._settings.sessions_per_week * learner.sessions_factor / len(_SCHOOL_DAYS)
             for day in _SCHOOL_DAYS:
-                if learner.random.random() >= share:
+                first_day = week == 0 and day == _SCHOOL_DAYS[0]
+                if learner.random.random() >= share and not first_day:
                     continue
                 minutes = learner.random.randrange(8 * 60, 14 * 60)
                 begins_at = monday + timedelta(weeks=week, days=day, minutes=minutes)

@@ -55,10 +55,15 @@ class Platform:
         self._metadata = (("authorization", f"Bearer {api_key}"),)
         self._as_of = as_of
 
-    def recommend(self, learner_id: str, freshness_token: str = "") -> recommender_pb2.RecommendResponse:
-        """The learner's list, from a state that includes the token's event."""
+    def recommend(
+        self, learner_id: str, grades: Sequence[str] = (), freshness_token: str = ""
+    ) -> recommender_pb2.RecommendResponse:
+        """The learner's list for some grades (none: any), from a state that includes the token's event."""
         request = recommender_pb2.RecommendRequest(
-            learner_id=learner_id, limit=_LIST_LENGTH, freshness_token=freshness_token
+            learner_id=learner_id,
+            limit=_LIST_LENGTH,
+            filter=recommender_pb2.ResourceFilter(grades=grades),
+            freshness_token=freshness_token,
         )
         if self._as_of is not None:
             request.as_of.FromDatetime(self._as_of)
@@ -66,6 +71,10 @@ class Platform:
             request, timeout=_TIMEOUT_S, metadata=self._metadata
         )
         return reply
+
+    def epoch_served(self, learner_id: str) -> int:
+        """The epoch that the learner's list is made from."""
+        return int(self.recommend(learner_id).provenance.epoch)
 
     def learner(self, learner_id: str) -> recommender_pb2.GetLearnerResponse:
         """What is known of the learner."""
@@ -75,7 +84,7 @@ class Platform:
         )
         return reply
 
-    def answer(self, submission: Submission) -> Answered:
+    def answer(self, submission: Submission, grades: Sequence[str] = ()) -> Answered:
         """Send one response and ask for the list that includes it.
 
         Raises:
@@ -90,7 +99,7 @@ class Platform:
         if result.status != ingest_pb2.EVENT_STATUS_ACCEPTED:
             reasons = "; ".join(f"{problem.field}: {problem.reason}" for problem in result.problems)
             raise StackError(f"ingest did not accept a live response: {reasons or 'it is a duplicate'}")
-        recommended = self.recommend(submission.learner_id, result.freshness_token)
+        recommended = self.recommend(submission.learner_id, grades, result.freshness_token)
         milliseconds = (time.perf_counter() - begun) * 1000
         if recommender_pb2.DEGRADATION_STALE_STATE in recommended.degraded:
             raise StackError(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import orjson
 
-from deploy.local.district import SOURCE, District, DistrictSettings, SimulatedResponse
+from deploy.local.district import SOURCE, District, DistrictSettings, NextAssessment, SimulatedResponse, main_skill
 from deploy.local.processes import BadInputError
 from services.catalog.formats.jsonl import read_resources, read_skills
 from services.ingest.application.ports import Row, UnreadableRow
@@ -22,12 +24,13 @@ from services.ingest.formats import Format, read_events
 from services.ingest.formats.catalog_of_log import catalog_of_rows
 from services.ingest.formats.lines import FileUnusableError
 
-SAMPLE = Path(__file__).parent / "sample"
+SAMPLE = Path(os.path.relpath(Path(__file__).parent / "sample"))
 LOG_FILE = "interactions.csv.gz"
 
 _LIVE_RESPONSES = 10
 _LIVE_RESPONSES_IN_ALL = 200
 _OTHER_LEARNERS_SIMULATED = 24
+_PRACTICE_WORTH_SHOWING = 4
 _SHORT_LOG = 30
 _LONG_LOG = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,11 +43,13 @@ class LivePlay:
     Attributes:
         learner_id: the learner as the platform knows them.
         about: who they are and what they answer, for people.
+        grades: what to recommend for; empty: any grade.
         submissions: their responses, in order.
     """
 
     learner_id: str
     about: str
+    grades: Sequence[str]
     submissions: Sequence[Submission]
 
 
@@ -80,22 +85,17 @@ class Material:
 def simulated_district(settings: DistrictSettings, directory: Path) -> Material:
     """A district that works with the sample catalog; its events are written to `directory` as canonical NDJSON."""
     skills, resources = SAMPLE / "skills.jsonl", SAMPLE / "resources.jsonl"
-    district = District(settings, read_skills(skills).records, read_resources(resources).records)
+    catalog = read_resources(resources).records
+    skills_of = {resource.id: main_skill(resource) for resource in catalog if resource.assesses}
+    district = District(settings, read_skills(skills).records, catalog)
     history = district.history()
     events = directory / "district.ndjson"
     with events.open("wb") as file:
         file.writelines(_ndjson(response) for response in history)
     per_learner = _LIVE_RESPONSES_IN_ALL // (_OTHER_LEARNERS_SIMULATED + 1)
-    plays = [
-        LivePlay(
-            taken.learner_id,
-            f"{taken.learner_id}, grade {taken.grade}, takes {taken.resource.title!r}",
-            [_submission(response) for response in taken.responses],
-        )
-        for taken in district.next_assessments(_OTHER_LEARNERS_SIMULATED + 1, per_learner)
-    ]
-    # Somebody in the middle of the district's classes.
-    live = plays.pop(len(plays) // 2)
+    following = district.next_assessments(_OTHER_LEARNERS_SIMULATED + 1, per_learner)
+    shown = max(following, key=lambda taken: (_progress_made(taken, history, skills_of), taken.learner_id))
+    live, others = _play(shown), [_play(taken) for taken in following if taken is not shown]
     return Material(
         title=f"a simulated district: {settings.learners} learners in {settings.classes} classes, seed {settings.seed}",
         skills=skills,
@@ -103,11 +103,43 @@ def simulated_district(settings: DistrictSettings, directory: Path) -> Material:
         events=events,
         events_format=Format.NDJSON,
         loaded=len(history),
-        learners=sorted({response.learner_id for response in history} | {play.learner_id for play in (live, *plays)}),
+        learners=sorted({response.learner_id for response in history} | {taken.learner_id for taken in following}),
         live=live,
-        others=plays,
+        others=others,
         as_of=settings.ends_at + timedelta(hours=1),
     )
+
+
+def _play(taken: NextAssessment) -> LivePlay:
+    about = f"{taken.learner_id} of grade {taken.grade} takes the assessment {taken.resource.title!r}"
+    grades = [taken.grade] if not taken.grade.isdecimal() else [str(int(taken.grade) - 1), taken.grade]
+    return LivePlay(taken.learner_id, about, grades, [_submission(response) for response in taken.responses])
+
+
+def _progress_made(taken: NextAssessment, history: Sequence[SimulatedResponse], skills: Mapping[str, str]) -> float:
+    """How much better an assessment goes than the learner's practice of its skill before; -1 without practice."""
+    skill = skills[taken.resource.id]
+    before = [
+        response.correct
+        for response in history
+        if response.learner_id == taken.learner_id and skills[response.resource] == skill
+    ]
+    if len(before) < _PRACTICE_WORTH_SHOWING:
+        return -1.0
+    return fmean(response.correct for response in taken.responses) - fmean(before)
+
+
+def check_log(dataset: Path) -> None:
+    """Find out before a long run whether a folder has a log.
+
+    Raises:
+        BadInputError: when it has not.
+    """
+    if not (dataset / LOG_FILE).is_file():
+        raise BadInputError(
+            f"there is no {LOG_FILE} in {dataset}: name the folder that holds it, for example "
+            "make demo DATASET=../shared/data/assistments2009"
+        )
 
 
 def real_log(dataset: Path, directory: Path, observe: Callable[[int], None]) -> Material:
@@ -121,14 +153,9 @@ def real_log(dataset: Path, directory: Path, observe: Callable[[int], None]) -> 
         observe: told how many responses have been read, now and then.
 
     Raises:
-        BadInputError: when the folder has no such log, or one too short.
+        BadInputError: when the log cannot be read, or is too short.
     """
     log = dataset / LOG_FILE
-    if not log.is_file():
-        raise BadInputError(
-            f"there is no {LOG_FILE} in {dataset}: name the folder that holds it, for example "
-            "make demo DATASET=../shared/data/assistments2009"
-        )
     skills, resources, events = (directory / name for name in ("skills.jsonl", "resources.jsonl", "events.csv.gz"))
     read = _LastResponses(observe)
     try:
@@ -162,7 +189,7 @@ class _HeldBack:
 
     def play(self) -> LivePlay:
         """The rows as submissions."""
-        return LivePlay(self.learner_id, self.about, [row.submission for row in self.rows])
+        return LivePlay(self.learner_id, self.about, (), [row.submission for row in self.rows])
 
 
 class _LastResponses:

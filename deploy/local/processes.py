@@ -116,7 +116,10 @@ class Child:
 
     def failure(self) -> ComponentFailedError:
         """What to tell a person about its end."""
-        return ComponentFailedError(f"{self.name} {self._how_it_ended()}. {last_lines(self.command.log)}")
+        return ComponentFailedError(
+            f"{self.name} {self._how_it_ended()}, so everything is stopped. Its log ends with why; mend that, or start "
+            f"again if it says nothing. {last_lines(self.command.log)}"
+        )
 
     def check_running(self) -> None:
         """Raise ComponentFailedError when it has ended."""

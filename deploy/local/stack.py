@@ -285,7 +285,7 @@ class Stack:
     def _create_key(self) -> None:
         tenants = self._options.directory / "tenants.yaml"
         self._api_key = create_api_key(tenants, self._options.tenant, "laptop")
-        self._report(Component("tenant", f"{self._options.tenant}, key in {tenants.parent}", 0, None, 0.0))
+        self._report(Component("tenant", f"{self._options.tenant}, with an API key", 0, None, 0.0))
 
     def _start_services(self, ports: Mapping[str, int]) -> None:
         """Start them in order, then wait for them in order: their imports may share the processors."""

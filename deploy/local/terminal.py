@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from cairn.v1 import recommender_pb2
@@ -23,7 +22,7 @@ _COLUMNS = 80
 _NAME_COLUMNS = 9
 _ADDRESS_COLUMNS = 48
 _BAR_COLUMNS = 25
-_INDENT = (0, 0, 0, 2)
+_LABEL_COLUMNS = 22
 
 _STEPS = {
     recommender_pb2.STEP_TEACH: "learn",
@@ -105,14 +104,22 @@ class Story:
 
     def command(self, words: Sequence[str]) -> None:
         """A command that is about to run, as a person would type it."""
-        self._console.print(Text(f"  $ cairn {' '.join(words)}", style="dim"), soft_wrap=True)
+        for line in _as_typed(("$", "cairn", *words)):
+            self._console.print(Text(line, style="dim"), soft_wrap=True)
 
     def done(self, text: str) -> None:
         """Something that was reached."""
+        first, *rest = textwrap.wrap(text, _COLUMNS - 4)
         line = Text("  ")
         line.append("✓ ", style="green")
-        line.append(text)
+        line.append(first)
         self._console.print(line)
+        for more in rest:
+            self._console.print(Text(f"    {more}"))
+
+    def note(self, text: str) -> None:
+        """A word in between."""
+        self._wrapped(text, "  ", "dim")
 
     @contextmanager
     def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
@@ -133,10 +140,10 @@ class Story:
             line.append(_cut(recommended.skill, 18), style="dim")
             self._console.print(line, no_wrap=True, overflow="ellipsis")
             for reason in recommended.reasons[:2]:
-                self._console.print(Padding(Text(reason.text, style="dim italic"), (0, 0, 0, 4)))
+                self._wrapped(reason.text, "    ", "dim italic")
         if reply.degraded:
             missing = ", ".join(_DEGRADATIONS.get(flag, "unknown") for flag in reply.degraded)
-            self._console.print(Padding(Text(f"made with {missing}", style="yellow"), _INDENT))
+            self._wrapped(f"made with {missing}", "  ", "yellow")
 
     def answer(self, number: int, answered: Answered) -> None:
         """One live response."""
@@ -184,28 +191,35 @@ class Story:
 
     def summary(self, figures: Summary) -> None:
         """The table at the end."""
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
         latency = figures.event_to_recommendation_ms
         same = figures.state_digest == figures.replay_digest
-        table.add_row("events read", f"{figures.events_read:,}")
-        table.add_row("accepted, applied", f"{figures.accepted:,}, {figures.applied:,}")
-        table.add_row("duplicates, rejected", f"{figures.duplicates:,}, {figures.rejected:,}")
-        table.add_row("dead letters", f"{figures.dlt:,}")
-        table.add_row("learners, resources", f"{figures.learners:,}, {figures.resources:,}")
-        table.add_row("skills mastered", f"{figures.mastered_share:.1%} of the learners' skills")
-        table.add_row("event to fresh list", f"p50 {latency.p50:.1f} ms, p99 {latency.p99:.1f} ms")
-        table.add_row("state digest", Text(figures.state_digest[:32] + "…"))
-        table.add_row(
-            "replay digest",
-            Text(figures.replay_digest[:32] + ("… the same" if same else "… DIFFERENT"), "" if same else "red"),
-        )
         stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in figures.stages_s.items())
-        table.add_row("seconds", f"{sum(figures.stages_s.values()):.1f} in all: {stages}")
         self._console.print()
         self._console.print(Text("Summary", style="bold"))
-        self._console.print(table)
+        self._row("events read", f"{figures.events_read:,}")
+        self._row("accepted, applied", f"{figures.accepted:,}, {figures.applied:,}")
+        self._row("duplicates, rejected", f"{figures.duplicates:,}, {figures.rejected:,}")
+        self._row("dead letters", f"{figures.dlt:,}")
+        self._row("learners, resources", f"{figures.learners:,}, {figures.resources:,}")
+        self._row("skills mastered", f"{figures.mastered_share:.1%} of the learners' skills")
+        self._row("event to fresh list", f"p50 {latency.p50:.1f} ms, p99 {latency.p99:.1f} ms")
+        self._row("state digest", f"{figures.state_digest[:32]}…")
+        self._row(
+            "replay digest",
+            f"{figures.replay_digest[:32]}… {'the same' if same else 'DIFFERENT'}",
+            "green" if same else "bold red",
+        )
+        self._row("seconds", f"{sum(figures.stages_s.values()):.1f} in all: {stages}")
+
+    def _row(self, label: str, text: str, style: str = "") -> None:
+        first, *rest = textwrap.wrap(text, _COLUMNS - _LABEL_COLUMNS - 2)
+        self._console.print(Text(f"  {label.ljust(_LABEL_COLUMNS)}", "bold") + Text(first, style))
+        for more in rest:
+            self._console.print(Text(" " * (_LABEL_COLUMNS + 2) + more, style))
+
+    def _wrapped(self, text: str, indent: str, style: str) -> None:
+        for line in textwrap.wrap(text, _COLUMNS, initial_indent=indent, subsequent_indent=indent):
+            self._console.print(Text(line, style=style))
 
 
 def _mastery_line(when: str, mastery: recommender_pb2.SkillMastery) -> Text:
@@ -228,6 +242,17 @@ def _mastery_line(when: str, mastery: recommender_pb2.SkillMastery) -> Text:
     if mastery.mastered:
         line.append("  mastered", style="green")
     return line
+
+
+def _as_typed(words: Sequence[str]) -> list[str]:
+    """A command on lines that fit, broken between words as a shell allows."""
+    lines = [" "]
+    for word in words:
+        if len(lines[-1]) + len(word) + 1 > _COLUMNS - 2:
+            lines[-1] += " \\"
+            lines.append("     ")
+        lines[-1] += f" {word}"
+    return lines
 
 
 def _cut(text: str, columns: int) -> str:
