@@ -323,8 +323,6 @@ def _new_producer(connection: KafkaConnection, options: KafkaLogOptions) -> Kafk
         max_block_ms=timeout_ms,
         bootstrap_timeout_ms=_BOOTSTRAP_TIMEOUT_MS,
         metrics_enabled=False,
-        # Records of one batch say much the same, and what is left of them is little to checksum and to keep.
-        compression_type="gzip",
     )
 
 
