@@ -63,6 +63,7 @@ class InForce:
         self._epoch: EpochInForce | None = None
         self._bundle: Bundle | None = None
         self._broken: set[str] = set()
+        self._unreadable: StateUnavailableError | None = None
 
     @property
     def epoch(self) -> EpochInForce:
@@ -70,10 +71,13 @@ class InForce:
 
         Raises:
             NoEpochError: when there is none.
+            StateUnavailableError: when none is known because it could not be read last time.
         """
-        if self._epoch is None:
-            raise NoEpochError
-        return self._epoch
+        if self._epoch is not None:
+            return self._epoch
+        if self._unreadable is not None:
+            raise StateUnavailableError(str(self._unreadable))
+        raise NoEpochError
 
     @property
     def has_epoch(self) -> bool:
@@ -96,7 +100,12 @@ class InForce:
         Raises:
             StateUnavailableError: when that cannot be read now; what was in force stays.
         """
-        meta = await self._epochs.current()
+        try:
+            meta = await self._epochs.current()
+        except StateUnavailableError as error:
+            self._unreadable = error
+            raise
+        self._unreadable = None
         if meta is None:
             self._epoch = None
         elif self._epoch is None or meta.parameters_id != self._epoch.meta.parameters_id or self._must_look_again():

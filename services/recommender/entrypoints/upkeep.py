@@ -20,6 +20,7 @@ _EPOCH_EVERY_S = 1.0
 _BUNDLE_EVERY_S = 2.0
 _PREPARE_EVERY_S = 0.1
 _HEALTH_EVERY_S = 0.1
+_CANCEL_AGAIN_S = 0.1
 
 _SERVING = Gauge("cairn_server_serving", "1 while calls can be answered, else 0.")
 _EPOCH = Gauge("cairn_server_epoch", "The epoch that is served; 0: none.")
@@ -66,9 +67,7 @@ class Upkeep:
         try:
             await asyncio.gather(*jobs)
         finally:
-            for job in jobs:
-                job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
+            await _end(jobs)
 
     async def _keep_epoch(self) -> None:
         # Before the first epoch, so that its parameters need not be looked for twice.
@@ -118,3 +117,12 @@ class Upkeep:
                 )
                 reported = serving
             await asyncio.sleep(_HEALTH_EVERY_S)
+
+
+async def _end(jobs: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel jobs until they have ended: opening a connection to Redis can swallow a cancellation."""
+    pending = set(jobs)
+    while pending:
+        for job in pending:
+            job.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import pytest
+
+from services.recommender.adapters.memory_catalog import MemoryCatalog
+from tests.suites.catalog_reader import CatalogReaderSuite
+
+
+class TestMemoryCatalog(CatalogReaderSuite):
+    @pytest.fixture
+    def catalog(self):
+        return MemoryCatalog()
+
+    @pytest.fixture
+    def replace(self, catalog):
+        async def put(tenant, resources, skills):
+            catalog.put(tenant, resources, skills)
+
+        return put

@@ -1,0 +1,64 @@
+"""What every reader of catalogs does; run over memory and over Kafka."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill
+
+LESSON = CatalogResource("lesson", title="A lesson", teaches=(("s", 0.5), ("t", 1.5)), minutes=9, grades=("3",))
+QUIZ = CatalogResource("quiz", assesses=(("t", 1.0),), language="en")
+DRAFT = CatalogResource("draft", active=False)
+SKILL = CatalogSkill("t", "Taking away", prerequisites=("s",), importance=0.25)
+
+
+class CatalogReaderSuite:
+    """Inherited by a test class per adapter, with the fixtures `catalog` and `replace`.
+
+    `replace(tenant, resources, skills)` makes these the tenant's catalog and returns once the reader has them.
+    """
+
+    @pytest.fixture
+    def tenant(self):
+        return f"tenant-{uuid.uuid4().hex[:8]}"
+
+    async def test_a_tenant_that_is_not_known_has_an_empty_catalog(self, catalog, tenant):
+        assert len(catalog.columns(tenant)) == 0
+
+    async def test_what_was_written_is_laid_out(self, catalog, replace, tenant):
+        await replace(tenant, [QUIZ, LESSON, DRAFT], [SKILL])
+        columns = catalog.columns(tenant)
+        assert columns.resource_ids == ("lesson", "quiz")
+        assert columns.titles[0] == "A lesson"
+        assert columns.minutes.tolist() == [9, -1]
+        assert columns.skill_labels == ("s", "Taking away")
+        assert columns.importance.tolist() == [1.0, 0.25]
+        assert columns.shares(0).tolist() == [0.25, 0.75]
+        assert columns.skill_prerequisites.row(1).tolist() == [0]
+
+    async def test_a_resource_changes_and_goes(self, catalog, replace, tenant):
+        await replace(tenant, [LESSON, QUIZ], [SKILL])
+        await replace(tenant, [CatalogResource("quiz", title="A better quiz")], [])
+        columns = catalog.columns(tenant)
+        assert columns.resource_ids == ("quiz",)
+        assert columns.titles == ("A better quiz",)
+        assert columns.skill_ids == ()
+
+    async def test_the_same_id_in_two_tenants_never_meets(self, catalog, replace, tenant):
+        await replace(tenant, [LESSON], [])
+        await replace(f"{tenant}-other", [CatalogResource("lesson", title="Theirs")], [])
+        assert catalog.columns(tenant).titles == ("A lesson",)
+        assert catalog.columns(f"{tenant}-other").titles == ("Theirs",)
+
+    async def test_a_write_makes_a_version_and_leaves_the_columns_of_others_alone(self, catalog, replace, tenant):
+        await replace(tenant, [LESSON], [SKILL])
+        before, columns = catalog.version, catalog.columns(tenant)
+        await replace(f"{tenant}-other", [QUIZ], [])
+        assert catalog.version.resources_offset > before.resources_offset
+        assert catalog.version.skills_offset >= before.skills_offset
+        assert catalog.columns(tenant) is columns
+
+    async def test_a_catalog_that_can_be_reached_says_so(self, catalog):
+        assert catalog.reachable
