@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -11,7 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from services.common.kafka import BrokerUnavailableError, KafkaConnection
-from services.common.tenants import TenantsFileError, create_api_key
+from services.common.tenants import (
+    ALL_SCOPES,
+    ApiKey,
+    Scope,
+    TenantsFileError,
+    create_api_key,
+    load_tenants,
+    revoke_api_keys,
+    rotate_api_key,
+)
 from services.common.topics import TopicOutcome, TopicReport, TopicsFileError, ensure_topics, load_declarations
 
 _BAD_INPUT = 2
@@ -19,7 +31,9 @@ _STYLES = {TopicOutcome.CREATED: "green", TopicOutcome.AS_DECLARED: "", TopicOut
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 topics_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Create the Kafka topics.")
-keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Create tenants and their API keys.")
+keys_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="Create, list, rotate and revoke API keys."
+)
 app.add_typer(topics_app, name="topics")
 app.add_typer(keys_app, name="keys")
 
@@ -31,7 +45,10 @@ def _topics() -> None:
 
 @keys_app.callback()
 def _keys() -> None:
-    """Create tenants and their API keys."""
+    """Create, list, rotate and revoke API keys, and create tenants with them.
+
+    Services that run take up every change at once; a stream that is open stays open until it ends.
+    """
 
 
 @topics_app.command("create", epilog="Example: cairn topics create --kafka 10.0.0.5:9092 --replication-factor 3")
@@ -63,11 +80,17 @@ def create_topics(
         raise typer.Exit(1)
 
 
-@keys_app.command("create", epilog="Example: cairn keys create --tenant riverbend --name gradebook")
+@keys_app.command(
+    "create", epilog="Example: cairn keys create --tenant riverbend --name gradebook --scope ingest --scope recommend"
+)
 def create_key(
     *,
     tenant: Annotated[str, typer.Option(help="The district or platform: 1 to 63 of a-z, 0-9 and -.")],
     name: Annotated[str, typer.Option(help="What the key is for, to recognise it by later.")] = "default",
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(help="What the key may be used for; repeat it for several. Default: everything."),
+    ] = None,
     tenants: Annotated[
         Path, typer.Option(envvar="CAIRN_TENANTS", help="The tenants file; made, mode 0600, when there is none.")
     ] = Path("tenants.yaml"),
@@ -75,16 +98,99 @@ def create_key(
     """Create an API key for a tenant, and the tenant with it.
 
     The key is printed on standard output this once; the file keeps its hash.
-    Services read the file when they start.
     """
+    with _tenants_file(tenants):
+        api_key = create_api_key(tenants, tenant, name, scope or (), created_at=datetime.now(UTC))
+    typer.echo(f"Key {name!r} of tenant {tenant!r} added to {tenants}; keep it, it is not stored.", err=True)
+    typer.echo(api_key)
+
+
+_TenantOption = Annotated[str, typer.Option(help="The tenant whose key it is.")]
+_NameOption = Annotated[str, typer.Option(help="The key's name, or its id as `cairn keys list` shows it.")]
+_FileOption = Annotated[Path, typer.Option(envvar="CAIRN_TENANTS", help="The tenants file.")]
+
+
+@keys_app.command("list", epilog="Example: cairn keys list --tenant riverbend")
+def list_keys(
+    *,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's keys.")] = None,
+    tenants: _FileOption = Path("tenants.yaml"),
+) -> None:
+    """List the API keys: whose they are, what they may be used for, when they were created and when they expire.
+
+    The keys themselves are not stored, so they cannot be shown.
+    """
+    with _tenants_file(tenants):
+        registry = load_tenants(tenants)
+    if tenant is not None and registry.get(tenant) is None:
+        _fail(f"there is no tenant {tenant!r}; known are: {', '.join(registry.names) or 'none'}", _BAD_INPUT)
+    listed = [key for key in registry.api_keys if tenant in {None, key.tenant}]
+    Console(highlight=False).print(_keys_table(listed, datetime.now(UTC)))
+
+
+@keys_app.command("rotate", epilog="Example: cairn keys rotate --tenant riverbend --name gradebook --overlap-h 2")
+def rotate_key(
+    *,
+    tenant: _TenantOption,
+    name: _NameOption,
+    overlap_h: Annotated[
+        float, typer.Option(min=0, help="How many hours the old key is still accepted; 0 refuses it at once.")
+    ] = 24.0,
+    tenants: _FileOption = Path("tenants.yaml"),
+) -> None:
+    """Replace an API key by a fresh one of the same name and scopes.
+
+    The fresh key is printed on standard output this once. The old one goes on working for `--overlap-h` hours, so that
+    the platform can be changed over without a gap.
+    """
+    with _tenants_file(tenants):
+        api_key = rotate_api_key(tenants, tenant, name, now=datetime.now(UTC), overlap=timedelta(hours=overlap_h))
+    old = f"the old one is accepted for another {overlap_h:g} h" if overlap_h else "the old one is refused from now on"
+    typer.echo(f"Key {name!r} of tenant {tenant!r} rotated in {tenants}; {old}. Keep it, it is not stored.", err=True)
+    typer.echo(api_key)
+
+
+@keys_app.command("revoke", epilog="Example: cairn keys revoke --tenant riverbend --name gradebook")
+def revoke_key(*, tenant: _TenantOption, name: _NameOption, tenants: _FileOption = Path("tenants.yaml")) -> None:
+    """Revoke the API keys of a name, or the one of an id: calls with them are refused at once."""
+    with _tenants_file(tenants):
+        revoked = revoke_api_keys(tenants, tenant, name)
+    ids = ", ".join(f"{key.name} ({key.key_id})" for key in revoked)
+    typer.echo(f"Revoked {len(revoked)} key(s) of tenant {tenant!r} in {tenants}: {ids}", err=True)
+
+
+@contextmanager
+def _tenants_file(path: Path) -> Iterator[None]:
+    """End the command with a sentence when the tenants file cannot be used."""
     try:
-        api_key = create_api_key(tenants, tenant, name)
+        yield
     except TenantsFileError as error:
         _fail(str(error), _BAD_INPUT)
     except OSError as error:
-        _fail(f"the tenants file {tenants} cannot be written: {error.strerror}. Name another with --tenants", 1)
-    typer.echo(f"Key {name!r} of tenant {tenant!r} added to {tenants}; keep it, it is not stored.", err=True)
-    typer.echo(api_key)
+        _fail(f"the tenants file {path} cannot be read or written: {error.strerror}. Name another with --tenants", 1)
+
+
+def _keys_table(keys: Sequence[ApiKey], now: datetime) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("tenant", "name", "id", "scopes", "created", "expires"):
+        # Names wrap where a terminal is narrow; ids and times stay whole.
+        table.add_column(heading, no_wrap=heading in {"id", "created"}, overflow="fold")
+    for key in keys:
+        scopes = "all" if key.scopes == ALL_SCOPES else ", ".join(scope for scope in Scope if scope in key.scopes)
+        expired = key.expires_at is not None and key.expires_at <= now
+        table.add_row(
+            key.tenant,
+            Text(key.name),
+            key.key_id,
+            scopes,
+            _moment(key.created_at),
+            Text(_moment(key.expires_at) + (" (expired)" if expired else ""), style="dim" if expired else ""),
+        )
+    return table
+
+
+def _moment(moment: datetime | None) -> str:
+    return "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def _topics_table(reports: list[TopicReport]) -> Table:

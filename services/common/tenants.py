@@ -6,28 +6,58 @@ The file is YAML, readable by its owner only:
       riverbend:
         secret: <hex, at least 16 bytes>
         api_keys:
-          - {name: gradebook, sha256: <hex of the key's SHA-256>}
+          - name: gradebook
+            sha256: <hex of the key's SHA-256>
+            scopes: [ingest, recommend]           # without it, the key may do everything
+            created_at: 2026-03-01T08:00:00Z
+            expires_at: 2026-03-02T08:00:00Z      # without it, the key does not expire
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
+import structlog
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from services.common.identity import TENANT_PATTERN, pseudonym
+
+_log = structlog.get_logger(__name__)
+
+_ID_CHARACTERS = 12
 
 
 class TenantsFileError(ValueError):
     """The tenants file cannot be used; the message says why and what to do."""
+
+
+class ApiKeyMissingError(TenantsFileError):
+    """The tenants file has no such key, or more than one; the message says how to name it."""
+
+
+class Scope(StrEnum):
+    """What an API key may be used for."""
+
+    INGEST = "ingest"
+    RECOMMEND = "recommend"
+    CATALOG = "catalog"
+    ADMIN = "admin"
+
+
+ALL_SCOPES = frozenset(Scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +77,65 @@ class Tenant:
         return pseudonym(self.secret, learner_id)
 
 
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key as it is kept: everything but the key itself.
+
+    Attributes:
+        tenant: whose it is.
+        name: what it is for; several keys may share a name.
+        key_id: the first characters of its hash; tells apart keys of one name, and reveals nothing.
+        scopes: what it may be used for.
+        created_at: when it was created; None for keys of older files.
+        expires_at: from when on it is refused; None: never.
+    """
+
+    tenant: str
+    name: str
+    key_id: str
+    scopes: frozenset[Scope] = ALL_SCOPES
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What an API key proves: the tenant, and the key it was."""
+
+    tenant: Tenant
+    api_key: ApiKey
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 class TenantRegistry:
     """Finds the tenant of an API key."""
 
-    def __init__(self, tenants: Mapping[str, Tenant], tenant_by_key_sha256: Mapping[str, str]) -> None:
-        self._tenants = dict(tenants)
-        self._tenant_by_key_sha256 = dict(tenant_by_key_sha256)
+    def __init__(
+        self, tenants: Mapping[str, Tenant], api_keys: Mapping[str, ApiKey], clock: Callable[[], datetime] = _now
+    ) -> None:
+        """Args: `tenants` by name, `api_keys` by their hashes; `clock` says which have expired."""
+        self._clock = clock
+        self._tenants: Mapping[str, Tenant] = {}
+        self._api_keys: Mapping[str, ApiKey] = {}
+        self._hold(tenants, api_keys)
 
     def authenticate(self, api_key: str) -> Tenant | None:
-        """The key's tenant, or None.
+        """The key's tenant, or None."""
+        credential = self.credential(api_key)
+        return None if credential is None else credential.tenant
+
+    def credential(self, api_key: str) -> Credential | None:
+        """The key's tenant and what it may be used for; None when it is not known, was revoked or has expired.
 
         Looking up a hash leaks no timing about the key: its SHA-256 cannot be steered towards a stored one.
         """
-        name = self._tenant_by_key_sha256.get(hash_api_key(api_key))
-        return None if name is None else self._tenants[name]
+        kept = self._api_keys.get(hash_api_key(api_key))
+        if kept is None or (kept.expires_at is not None and kept.expires_at <= self._clock()):
+            return None
+        return Credential(self._tenants[kept.tenant], kept)
 
     def get(self, name: str) -> Tenant | None:
         """The tenant of that name, or None."""
@@ -71,15 +146,88 @@ class TenantRegistry:
         """All tenants' names, sorted."""
         return tuple(sorted(self._tenants))
 
+    @property
+    def api_keys(self) -> tuple[ApiKey, ...]:
+        """All keys, by tenant, name and id; expired ones too."""
+        return tuple(sorted(self._api_keys.values(), key=lambda key: (key.tenant, key.name, key.key_id)))
+
+    def _hold(self, tenants: Mapping[str, Tenant], api_keys: Mapping[str, ApiKey]) -> None:
+        self._tenants = dict(tenants)
+        self._api_keys = dict(api_keys)
+
+
+class FollowedTenants(TenantRegistry):
+    """The registry of a file, read again whenever the file changes, so that a revoked key is refused at once.
+
+    A file that becomes unusable is logged and changes nothing: a slip of an editor must not shut every tenant out.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], datetime] = _now) -> None:
+        """Read the file.
+
+        Raises:
+            TenantsFileError: when it is missing, readable by others, or malformed.
+        """
+        self._path = path
+        self._version = _version_of(path)
+        super().__init__(*_contents(path), clock)
+
+    def credential(self, api_key: str) -> Credential | None:
+        """As the registry says, of the file as it stands."""
+        self._follow()
+        return super().credential(api_key)
+
+    def get(self, name: str) -> Tenant | None:
+        """As the registry says, of the file as it stands."""
+        self._follow()
+        return super().get(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As the registry says, of the file as it stands."""
+        self._follow()
+        return super().names
+
+    @property
+    def api_keys(self) -> tuple[ApiKey, ...]:
+        """As the registry says, of the file as it stands."""
+        self._follow()
+        return super().api_keys
+
+    def _follow(self) -> None:
+        version = _version_of(self._path)
+        if version == self._version:
+            return
+        # Noted before reading, so that a file that is replaced meanwhile is read again, and an unusable one only once.
+        self._version = version
+        try:
+            self._hold(*_contents(self._path))
+        except (TenantsFileError, OSError) as error:
+            _log.error("tenants file not read again; the keys known before stay valid", reason=str(error))
+        else:
+            _log.info("tenants file read again", tenants=len(self._tenants), api_keys=len(self._api_keys))
+
+
+_Private = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
 
 class _ApiKey(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = _Private
     name: str = Field(min_length=1)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    scopes: Annotated[list[Scope], Field(min_length=1)] | None = None
+    created_at: AwareDatetime | None = None
+    expires_at: AwareDatetime | None = None
+
+    def of(self, tenant: str) -> ApiKey:
+        """The key as callers see it."""
+        scopes = ALL_SCOPES if self.scopes is None else frozenset(self.scopes)
+        key_id = self.sha256[:_ID_CHARACTERS]
+        return ApiKey(tenant, self.name, key_id, scopes, self.created_at, self.expires_at)
 
 
 class _Tenant(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = _Private
     secret: str
     api_keys: list[_ApiKey] = []
 
@@ -92,7 +240,7 @@ class _Tenant(BaseModel):
 
 
 class _TenantsFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = _Private
     tenants: dict[str, _Tenant]
 
     @field_validator("tenants")
@@ -115,43 +263,162 @@ def new_api_key(tenant: str) -> str:
 
 
 def load_tenants(path: Path) -> TenantRegistry:
-    """Read the tenants file.
+    """The registry of a tenants file, which follows the file from then on.
 
     Raises:
         TenantsFileError: when it is missing, readable by others, or malformed.
     """
-    if not path.is_file():
-        raise TenantsFileError(f"there is no tenants file at {path}; create one with: cairn keys create --tenant NAME")
-    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise TenantsFileError(f"the tenants file {path} holds secrets but others may read it; run: chmod 600 {path}")
-    content = _read(path)
-    tenants = {name: Tenant(name, bytes.fromhex(entry.secret)) for name, entry in content.tenants.items()}
-    by_key = {key.sha256: name for name, entry in content.tenants.items() for key in entry.api_keys}
-    return TenantRegistry(tenants, by_key)
+    return FollowedTenants(path)
 
 
-def create_api_key(path: Path, tenant: str, key_name: str) -> str:
+def create_api_key(
+    path: Path, tenant: str, key_name: str, scopes: Sequence[Scope] = (), *, created_at: datetime | None = None
+) -> str:
     """Add a key for `tenant` to the file, creating file and tenant as needed, and return the key.
+
+    Args:
+        path: the tenants file.
+        tenant: whose key it is.
+        key_name: what it is for.
+        scopes: what it may be used for; without any, everything.
+        created_at: noted with the key.
 
     Raises:
         TenantsFileError: when the tenant's name is not allowed or the file is malformed.
     """
     if not TENANT_PATTERN.fullmatch(tenant):
         raise TenantsFileError(f"tenant {tenant!r} must match {TENANT_PATTERN.pattern}")
-    content = _read(path) if path.is_file() else _TenantsFile(tenants={})
-    entry = content.tenants.setdefault(tenant, _Tenant(secret=secrets.token_hex(32)))
-    api_key = new_api_key(tenant)
-    entry.api_keys.append(_ApiKey(name=key_name, sha256=hash_api_key(api_key)))
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        yaml.safe_dump(content.model_dump(), file, sort_keys=True)
-    temporary.replace(path)
+    with _changing(path, create=True) as content:
+        entry = content.tenants.setdefault(tenant, _Tenant(secret=secrets.token_hex(32)))
+        api_key = new_api_key(tenant)
+        listed = sorted(set(scopes)) or None
+        kept = _ApiKey(name=key_name, sha256=hash_api_key(api_key), scopes=listed, created_at=created_at)
+        entry.api_keys.append(kept)
     return api_key
+
+
+def rotate_api_key(path: Path, tenant: str, key_name: str, *, now: datetime, overlap: timedelta) -> str:
+    """Replace a key by a fresh one of the same name and scopes, and return it.
+
+    Args:
+        path: the tenants file.
+        tenant: whose key it is.
+        key_name: the key's name, or its id where several keys share the name.
+        now: noted as the new key's creation.
+        overlap: how long the old key is still accepted; zero revokes it at once.
+
+    Raises:
+        ApiKeyMissingError: when there is no such key, or more than one.
+        TenantsFileError: when the file is missing or malformed.
+    """
+    with _changing(path) as content:
+        keys = _keys_of(content, tenant)
+        # Keys that are on their way out do not make the name ambiguous.
+        lasting = [key for key in keys if _is_called(key, key_name) and key.expires_at is None]
+        old = _only(lasting or [key for key in keys if _is_called(key, key_name)], tenant, key_name)
+        if overlap > timedelta(0):
+            end = now + overlap
+            old.expires_at = end if old.expires_at is None else min(end, old.expires_at)
+        else:
+            keys.remove(old)
+        api_key = new_api_key(tenant)
+        keys.append(_ApiKey(name=old.name, sha256=hash_api_key(api_key), scopes=old.scopes, created_at=now))
+    return api_key
+
+
+def revoke_api_keys(path: Path, tenant: str, key_name: str) -> list[ApiKey]:
+    """Remove a tenant's keys of that name, or the one of that id; return what was removed.
+
+    Raises:
+        ApiKeyMissingError: when there is none.
+        TenantsFileError: when the file is missing or malformed.
+    """
+    with _changing(path) as content:
+        keys = _keys_of(content, tenant)
+        revoked = [key for key in keys if _is_called(key, key_name)]
+        if not revoked:
+            raise ApiKeyMissingError(_missing(tenant, key_name))
+        content.tenants[tenant].api_keys = [key for key in keys if key not in revoked]
+    return [key.of(tenant) for key in revoked]
+
+
+def _keys_of(content: _TenantsFile, tenant: str) -> list[_ApiKey]:
+    if tenant not in content.tenants:
+        known = ", ".join(sorted(content.tenants)) or "none"
+        raise ApiKeyMissingError(f"there is no tenant {tenant!r}; known are: {known}")
+    return content.tenants[tenant].api_keys
+
+
+def _is_called(key: _ApiKey, name_or_id: str) -> bool:
+    return name_or_id in {key.name, key.sha256[:_ID_CHARACTERS]}
+
+
+def _only(keys: Sequence[_ApiKey], tenant: str, key_name: str) -> _ApiKey:
+    if not keys:
+        raise ApiKeyMissingError(_missing(tenant, key_name))
+    if len(keys) > 1:
+        ids = ", ".join(key.sha256[:_ID_CHARACTERS] for key in keys)
+        raise ApiKeyMissingError(f"tenant {tenant!r} has {len(keys)} keys {key_name!r}; name one by its id: {ids}")
+    return keys[0]
+
+
+def _missing(tenant: str, key_name: str) -> str:
+    return f"tenant {tenant!r} has no key {key_name!r}; list its keys with: cairn keys list --tenant {tenant}"
+
+
+def _contents(path: Path) -> tuple[dict[str, Tenant], dict[str, ApiKey]]:
+    """Tenants by name and keys by hash."""
+    if not path.is_file():
+        raise TenantsFileError(f"there is no tenants file at {path}; create one with: cairn keys create --tenant NAME")
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise TenantsFileError(f"the tenants file {path} holds secrets but others may read it; run: chmod 600 {path}")
+    content = _read(path)
+    tenants = {name: Tenant(name, bytes.fromhex(entry.secret)) for name, entry in content.tenants.items()}
+    keys = {key.sha256: key.of(name) for name, entry in content.tenants.items() for key in entry.api_keys}
+    return tenants, keys
+
+
+def _version_of(path: Path) -> tuple[int, int, int] | None:
+    """Differs whenever the file was written or replaced; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+@contextmanager
+def _changing(path: Path, *, create: bool = False) -> Iterator[_TenantsFile]:
+    """The file's content, written back whole when the block ends without an exception; one writer at a time."""
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if not path.is_file() and not create:
+            raise TenantsFileError(
+                f"there is no tenants file at {path}; create one with: cairn keys create --tenant NAME"
+            )
+        content = _read(path) if path.is_file() else _TenantsFile(tenants={})
+        yield content
+        temporary = path.with_name(path.name + ".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            yaml.safe_dump(content.model_dump(mode="json", exclude_none=True), file, sort_keys=True)
+            file.flush()
+            # Without a tenant's secret its learners cannot be found again.
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        os.close(directory)
 
 
 def _read(path: Path) -> _TenantsFile:
     try:
         return _TenantsFile.model_validate(yaml.safe_load(path.read_text()) or {})
-    except (yaml.YAMLError, ValidationError) as error:
+    except yaml.MarkedYAMLError as error:
+        # The error's own text quotes the file, which holds secrets.
+        line = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 1}"
+        raise TenantsFileError(f"the tenants file {path} is malformed{line}: {error.problem}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TenantsFileError(f"the tenants file {path} is malformed: it is not YAML in UTF-8") from error
+    except ValidationError as error:
         raise TenantsFileError(f"the tenants file {path} is malformed: {error}") from error

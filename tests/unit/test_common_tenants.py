@@ -1,10 +1,26 @@
 """The tenants file: keys are hashed, secrets are private, mistakes are named."""
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from services.common.tenants import TenantsFileError, create_api_key, load_tenants
+from services.common.tenants import (
+    ALL_SCOPES,
+    ApiKey,
+    ApiKeyMissingError,
+    FollowedTenants,
+    Scope,
+    TenantsFileError,
+    create_api_key,
+    hash_api_key,
+    load_tenants,
+    revoke_api_keys,
+    rotate_api_key,
+)
 
 
 @pytest.fixture
@@ -67,3 +83,158 @@ def test_a_malformed_file_names_what_is_wrong(path, content, named):
     path.chmod(0o600)
     with pytest.raises(TenantsFileError, match=named):
         load_tenants(path)
+
+
+NOW = datetime(2026, 3, 1, 8, tzinfo=UTC)
+
+
+def test_a_key_of_a_file_without_scopes_may_do_everything(path):
+    sha256 = hash_api_key("old-key")
+    path.write_text(
+        f"tenants: {{riverbend: {{secret: {'ab' * 16}, api_keys: [{{name: gradebook, sha256: {sha256}}}]}}}}"
+    )
+    path.chmod(0o600)
+    credential = load_tenants(path).credential("old-key")
+    assert credential.api_key.scopes == ALL_SCOPES
+    assert credential.api_key.created_at is None
+    assert credential.tenant.name == "riverbend"
+
+
+def test_what_is_noted_of_a_key_is_read_back(path):
+    api_key = create_api_key(path, "riverbend", "gradebook", [Scope.INGEST], created_at=NOW)
+    kept = load_tenants(path).credential(api_key).api_key
+    assert kept == ApiKey("riverbend", "gradebook", hash_api_key(api_key)[:12], frozenset({Scope.INGEST}), NOW, None)
+
+
+@pytest.mark.parametrize("scopes", ["[]", "[everything]", "ingest"])
+def test_scopes_that_grant_nothing_or_nothing_known_are_refused_rather_than_granting_all(path, scopes):
+    path.write_text(
+        f"tenants: {{riverbend: {{secret: {'ab' * 16}, "
+        f"api_keys: [{{name: gradebook, sha256: {'0' * 64}, scopes: {scopes}}}]}}}}"
+    )
+    path.chmod(0o600)
+    with pytest.raises(TenantsFileError, match="scopes"):
+        load_tenants(path)
+
+
+def test_a_rotated_key_is_accepted_until_the_overlap_ends_and_not_a_moment_longer(path):
+    old = create_api_key(path, "riverbend", "gradebook", created_at=NOW)
+    now = NOW
+    registry = FollowedTenants(path, lambda: now)
+    new = rotate_api_key(path, "riverbend", "gradebook", now=NOW, overlap=timedelta(hours=2))
+    now = NOW + timedelta(hours=2) - timedelta(microseconds=1)
+    assert registry.authenticate(old) == registry.authenticate(new) is not None
+    now = NOW + timedelta(hours=2)
+    assert registry.authenticate(old) is None
+    assert registry.authenticate(new) is not None
+
+
+def test_rotating_twice_rotates_the_lasting_key_and_prolongs_no_other(path):
+    create_api_key(path, "riverbend", "gradebook")
+    rotate_api_key(path, "riverbend", "gradebook", now=NOW, overlap=timedelta(hours=1))
+    rotate_api_key(path, "riverbend", "gradebook", now=NOW, overlap=timedelta(hours=8))
+    ends = sorted(key.expires_at for key in load_tenants(path).api_keys if key.expires_at)
+    assert ends == [NOW + timedelta(hours=1), NOW + timedelta(hours=8)]
+
+
+def test_a_name_of_several_keys_must_be_told_apart_by_id_to_rotate_and_all_are_revoked_by_it(path):
+    create_api_key(path, "riverbend", "gradebook")
+    second = create_api_key(path, "riverbend", "gradebook")
+    with pytest.raises(ApiKeyMissingError, match="has 2 keys 'gradebook'; name one by its id") as refused:
+        rotate_api_key(path, "riverbend", "gradebook", now=NOW, overlap=timedelta(0))
+    key_id = load_tenants(path).credential(second).api_key.key_id
+    assert key_id in str(refused.value)
+    rotate_api_key(path, "riverbend", key_id, now=NOW, overlap=timedelta(0))
+    assert load_tenants(path).authenticate(second) is None
+    assert len(revoke_api_keys(path, "riverbend", "gradebook")) == 2
+    assert load_tenants(path).api_keys == ()
+    assert load_tenants(path).names == ("riverbend",)
+
+
+def test_revoking_by_id_leaves_the_keys_of_the_same_name(path):
+    first, second = (create_api_key(path, "riverbend", "gradebook") for _ in range(2))
+    (revoked,) = revoke_api_keys(path, "riverbend", load_tenants(path).credential(first).api_key.key_id)
+    assert revoked.name == "gradebook"
+    registry = load_tenants(path)
+    assert registry.authenticate(first) is None
+    assert registry.authenticate(second) is not None
+
+
+def test_revoking_keeps_other_tenants_and_the_secret(path):
+    river, hill = create_api_key(path, "riverbend", "default"), create_api_key(path, "hilltop", "default")
+    secret = load_tenants(path).get("riverbend").secret
+    revoke_api_keys(path, "riverbend", "default")
+    registry = load_tenants(path)
+    assert registry.authenticate(river) is None
+    assert registry.authenticate(hill).name == "hilltop"
+    assert registry.get("riverbend").secret == secret
+
+
+def test_a_registry_takes_up_new_tenants_and_lets_go_of_removed_ones(path):
+    create_api_key(path, "riverbend", "default")
+    registry = load_tenants(path)
+    assert registry.get("hilltop") is None
+    hill = create_api_key(path, "hilltop", "default")
+    assert registry.authenticate(hill).name == "hilltop"
+    assert registry.names == ("hilltop", "riverbend")
+
+
+@pytest.mark.parametrize("damage", ["malformed", "readable by others", "gone"])
+def test_a_file_that_becomes_unusable_shuts_nobody_out_and_is_taken_up_once_mended(path, damage):
+    api_key = create_api_key(path, "riverbend", "default")
+    registry = load_tenants(path)
+    good = path.read_text()
+    if damage == "malformed":
+        path.write_text("tenants: [")
+    elif damage == "readable by others":
+        create_api_key(path, "riverbend", "second")
+        path.chmod(0o644)
+    else:
+        path.unlink()
+    with capture_logs() as logs:
+        assert registry.authenticate(api_key) is not None
+        assert registry.authenticate(api_key) is not None
+    assert [entry["log_level"] for entry in logs] == ["error"]
+    path.unlink(missing_ok=True)
+    path.write_text(good)
+    path.chmod(0o600)
+    hill = create_api_key(path, "hilltop", "default")
+    assert registry.authenticate(hill) is not None
+
+
+def test_a_file_that_does_not_change_is_read_once(path, monkeypatch):
+    api_key = create_api_key(path, "riverbend", "default")
+    registry = load_tenants(path)
+    monkeypatch.setattr(Path, "read_text", lambda *_: pytest.fail("the file was read again"))
+    assert registry.authenticate(api_key) is not None
+
+
+@pytest.mark.parametrize("content", ["tenants: {riverbend: {secret: %s", "tenants: {riverbend: {secret: %s}}"])
+def test_no_message_about_a_malformed_file_holds_its_secrets(path, content):
+    secret = "c0ffee" * 5
+    path.write_text(content % secret)
+    path.chmod(0o600)
+    with pytest.raises(TenantsFileError, match="malformed") as refused:
+        load_tenants(path)
+    assert "c0ffee" not in str(refused.value)
+
+
+def test_keys_created_at_once_are_all_kept(path):
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda number: create_api_key(path, "riverbend", f"key {number}"), range(24)))
+    registry = load_tenants(path)
+    assert all(registry.authenticate(api_key) for api_key in made)
+
+
+def test_a_change_that_fails_halfway_leaves_the_file_as_it_was(path, monkeypatch):
+    api_key = create_api_key(path, "riverbend", "default")
+    before = path.read_bytes()
+
+    def full_disk(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("services.common.tenants.yaml.safe_dump", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        revoke_api_keys(path, "riverbend", "default")
+    assert path.read_bytes() == before
+    assert load_tenants(path).authenticate(api_key) is not None

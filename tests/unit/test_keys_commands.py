@@ -1,0 +1,112 @@
+"""`cairn keys create | list | rotate | revoke`: what they print, what they change, and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from services.common.cli import app
+from services.common.tenants import Scope, load_tenants
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "tenants.yaml"
+
+
+@pytest.fixture
+def keys(path):
+    def run(*arguments):
+        return CliRunner().invoke(app, ["keys", *arguments, "--tenants", str(path)])
+
+    return run
+
+
+def test_a_key_with_scopes_has_those_and_one_without_has_all(keys, path):
+    narrow = keys("create", "--tenant", "riverbend", "--scope", "ingest", "--scope", "recommend").stdout.strip()
+    wide = keys("create", "--tenant", "riverbend").stdout.strip()
+    registry = load_tenants(path)
+    assert registry.credential(narrow).api_key.scopes == {Scope.INGEST, Scope.RECOMMEND}
+    assert registry.credential(wide).api_key.scopes == set(Scope)
+
+
+def test_the_list_shows_everything_about_the_keys_but_the_keys(keys, path):
+    made = keys("create", "--tenant", "riverbend", "--name", "gradebook", "--scope", "ingest").stdout.strip()
+    keys("create", "--tenant", "hilltop")
+    shown = keys("list").stdout
+    (hilltop, riverbend) = shown.splitlines()[1:]
+    assert hilltop.split()[:2] == ["hilltop", "default"]
+    assert hilltop.split()[3] == "all"
+    key_id = load_tenants(path).credential(made).api_key.key_id
+    assert riverbend.split()[:4] == ["riverbend", "gradebook", key_id, "ingest"]
+    assert made not in shown
+    assert "hilltop" not in keys("list", "--tenant", "riverbend").stdout
+
+
+def test_a_rotated_key_goes_on_working_beside_the_fresh_one_unless_told_otherwise(keys, path):
+    first = keys("create", "--tenant", "riverbend", "--name", "gradebook", "--scope", "catalog").stdout.strip()
+    rotated = keys("rotate", "--tenant", "riverbend", "--name", "gradebook", "--overlap-h", "2")
+    second = rotated.stdout.strip()
+    assert "accepted for another 2 h" in rotated.stderr
+    registry = load_tenants(path)
+    assert registry.credential(first).api_key.expires_at is not None
+    assert registry.credential(second).api_key.scopes == {Scope.CATALOG}
+    assert registry.credential(second).api_key.expires_at is None
+
+    third = keys("rotate", "--tenant", "riverbend", "--name", "gradebook", "--overlap-h", "0").stdout.strip()
+    registry = load_tenants(path)
+    assert registry.authenticate(second) is None
+    assert registry.authenticate(first).name == registry.authenticate(third).name == "riverbend"
+
+
+def test_a_revoked_key_is_refused_by_a_registry_that_was_loaded_before(keys, path):
+    made, kept = (keys("create", "--tenant", "riverbend", "--name", name).stdout.strip() for name in ("a", "b"))
+    registry = load_tenants(path)
+    assert registry.authenticate(made) is not None
+    revoked = keys("revoke", "--tenant", "riverbend", "--name", "a")
+    assert revoked.exit_code == 0
+    assert "Revoked 1 key(s)" in revoked.stderr
+    assert registry.authenticate(made) is None
+    assert registry.authenticate(kept) is not None
+
+
+@pytest.mark.parametrize("command", ["rotate", "revoke"])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--tenant", "riverbend", "--name", "library"), "tenant 'riverbend' has no key 'library'; list its keys with"),
+        (("--tenant", "hilltop", "--name", "default"), "there is no tenant 'hilltop'; known are: riverbend"),
+    ],
+)
+def test_a_key_that_is_not_there_is_bad_input_and_changes_nothing(keys, path, command, arguments, said):
+    keys("create", "--tenant", "riverbend")
+    before = path.read_bytes()
+    result = keys(command, *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [("list",), ("rotate", "--tenant", "a", "--name", "b"), ("revoke", "--tenant", "a", "--name", "b")]
+)
+def test_a_missing_file_is_bad_input_and_is_not_made(keys, path, arguments):
+    result = keys(*arguments)
+    assert result.exit_code == 2
+    assert "cairn keys create" in result.stderr
+    assert not path.exists()
+
+
+def test_listing_a_tenant_that_is_not_there_names_those_that_are(keys):
+    keys("create", "--tenant", "riverbend")
+    result = keys("list", "--tenant", "hilltop")
+    assert result.exit_code == 2
+    assert "there is no tenant 'hilltop'; known are: riverbend" in result.stderr
+
+
+def test_a_scope_that_is_not_one_is_refused_with_those_that_are(keys, path):
+    result = keys("create", "--tenant", "riverbend", "--scope", "everything")
+    assert result.exit_code == 2
+    for scope in Scope:
+        assert scope in result.stderr
+    assert not path.exists()
