@@ -14,7 +14,7 @@ from services.catalog.application.import_catalog import ImportCatalog
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.settings import CatalogSettings
-from services.common.grpc_server import GrpcServer, ServerOptions, announce, run_until_stopped
+from services.common.grpc_server import GrpcServer, announce, run_until_stopped
 from services.common.tenants import load_tenants
 
 
@@ -38,7 +38,7 @@ async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheu
         limits=ImportLimits(settings.catalog_import_records_max, settings.catalog_import_bytes_max),
         reply_bytes_max=settings.max_message_bytes,
     )
-    server = GrpcServer(_server_options(settings), load_tenants(settings.tenants))
+    server = GrpcServer(settings.server_options, load_tenants(settings.tenants))
     server.register(
         lambda grpc_server: catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, grpc_server), SERVICE_NAME
     )
@@ -65,17 +65,6 @@ async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheu
 
 async def _until_it_ends(task: asyncio.Task[None]) -> None:
     await asyncio.shield(task)
-
-
-def _server_options(settings: CatalogSettings) -> ServerOptions:
-    return ServerOptions(
-        listen=settings.listen,
-        insecure=settings.insecure,
-        reflection=settings.reflection,
-        max_message_bytes=settings.max_message_bytes,
-        max_concurrent_calls=settings.max_concurrent_calls,
-        drain_s=settings.drain_s,
-    )
 
 
 def _metrics(registry: CollectorRegistry, view: KafkaCatalogView) -> CatalogMetrics:

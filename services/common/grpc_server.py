@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import signal
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,8 +18,10 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.common.statuses import abort, unauthenticated
-from services.common.tenants import Tenant, TenantRegistry
+from services.common.rate_limits import RateLimit, TokenBuckets
+from services.common.statuses import abort, permission_denied, resource_exhausted, unauthenticated
+from services.common.tenants import Credential, Scope, Tenant, TenantRegistry
+from services.common.tls import TlsFiles, TlsFilesError, server_credentials
 
 if TYPE_CHECKING:
     # The stubs make these generic; the classes themselves are not.
@@ -28,6 +32,17 @@ _log = structlog.get_logger(__name__)
 
 _UNAUTHENTICATED_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
 _tenant: ContextVar[Tenant] = ContextVar("tenant")
+
+REQUEST_ID = "x-request-id"
+# What a caller chose stands in logs and in replies, so it is short and plain.
+_REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/@+=-]{1,128}")
+
+# What a key needs to call a service; a service that is not here needs the scope admin.
+SCOPES = {
+    "cairn.v1.IngestService": Scope.INGEST,
+    "cairn.v1.RecommendationService": Scope.RECOMMEND,
+    "cairn.v1.CatalogService": Scope.CATALOG,
+}
 
 
 class ListenAddressError(ValueError):
@@ -45,6 +60,8 @@ class ServerOptions:
         max_message_bytes: largest request and reply.
         max_concurrent_calls: calls handled at once; more get RESOURCE_EXHAUSTED.
         drain_s: how long running calls may finish once stopping.
+        tls: speak TLS with these; None: plain text.
+        rate_limit: how often a tenant may call; None: no limit.
     """
 
     listen: str
@@ -53,6 +70,8 @@ class ServerOptions:
     max_message_bytes: int = 4 * 1024 * 1024
     max_concurrent_calls: int = 200
     drain_s: float = 10.0
+    tls: TlsFiles | None = None
+    rate_limit: RateLimit | None = None
 
 
 def current_tenant() -> Tenant:
@@ -66,11 +85,50 @@ def calling_as(tenant: Tenant) -> ContextVar[Tenant]:
     return _tenant
 
 
-class Authentication(grpc.aio.ServerInterceptor):
-    """Finds the tenant of `authorization: Bearer <API key>` and refuses calls without one or without a deadline."""
+def new_request_id() -> str:
+    """An id for a call that brought none."""
+    return uuid.uuid4().hex
 
-    def __init__(self, tenants: TenantRegistry) -> None:
+
+class RequestIds(grpc.aio.ServerInterceptor):
+    """Gives every call an id: the caller's `x-request-id` if it is usable, else a new one.
+
+    It is on every log line of the call, and comes back in the trailing metadata.
+    """
+
+    def __init__(self, new_id: Callable[[], str] = new_request_id) -> None:
+        """Args: `new_id`, makes an id for a call that brought none."""
+        self._new_id = new_id
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Bind the id to the call's context, which is the call's own."""
+        given = _metadata_of(handler_call_details, REQUEST_ID)
+        request_id = next(filter(_REQUEST_ID_PATTERN.fullmatch, given), None) or self._new_id()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        handler = await continuation(handler_call_details)
+        if handler is None or handler_call_details.method.startswith(_UNAUTHENTICATED_SERVICES):
+            return handler
+
+        async def echo(context: Context) -> None:
+            context.set_trailing_metadata(((REQUEST_ID, request_id),))
+
+        return _preceded(handler, echo)
+
+
+class Authentication(grpc.aio.ServerInterceptor):
+    """Finds the tenant of `authorization: Bearer <API key>`.
+
+    Refuses calls without a key, with one that may not call the service, without a deadline, or more often than the
+    tenant's limit.
+    """
+
+    def __init__(self, tenants: TenantRegistry, rate_limit: RateLimit | None = None) -> None:
         self._tenants = tenants
+        self._buckets = None if rate_limit is None else TokenBuckets(rate_limit)
 
     async def intercept_service(
         self,
@@ -81,9 +139,40 @@ class Authentication(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith(_UNAUTHENTICATED_SERVICES):
             return handler
-        api_key = _api_key_of(handler_call_details.invocation_metadata)
-        tenant = self._tenants.authenticate(api_key) if api_key else None
-        return _guarded(handler, tenant, has_key=bool(api_key))
+        api_key = _api_key_of(handler_call_details)
+        credential = self._tenants.credential(api_key) if api_key else None
+        service = handler_call_details.method.removeprefix("/").partition("/")[0]
+
+        async def admit(context: Context) -> None:
+            if credential is None:
+                problem = "the API key is not known, was revoked or has expired" if api_key else "there is no API key"
+                await abort(context, unauthenticated(f"{problem}; send the metadata authorization: Bearer <API key>"))
+            await self._check_scope(context, credential, service)
+            if context.time_remaining() is None:
+                message = "the call has no deadline; set one, for example timeout=5 in Python or -max-time 5 in grpcurl"
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
+            await self._check_rate(context, credential.tenant.name)
+            _tenant.set(credential.tenant)
+
+        return _preceded(handler, admit)
+
+    @staticmethod
+    async def _check_scope(context: Context, credential: Credential, service: str) -> None:
+        needed, key = SCOPES.get(service, Scope.ADMIN), credential.api_key
+        if needed in key.scopes:
+            return
+        message = (
+            f"the API key {key.name!r} ({key.key_id}) may be used for {', '.join(sorted(key.scopes))}, and {service} "
+            f"needs the scope {needed}; use a key that has it, or have one made: "
+            f"cairn keys create --tenant {key.tenant} --scope {needed}"
+        )
+        await abort(context, permission_denied(message, reason="SCOPE_MISSING"))
+
+    async def _check_rate(self, context: Context, tenant: str) -> None:
+        wait_s = 0.0 if self._buckets is None else self._buckets.take(tenant)
+        if wait_s:
+            message = f"tenant {tenant!r} calls more often than it may; send the call again in {wait_s:.3f} s"
+            await abort(context, resource_exhausted(message, reason="RATE_LIMITED", retry_after_s=wait_s))
 
 
 class GrpcServer:
@@ -95,10 +184,10 @@ class GrpcServer:
 
     def __init__(self, options: ServerOptions, tenants: TenantRegistry | None) -> None:
         """Args: `options`, and `tenants`, None for a process that serves health only."""
-        check_listen_address(options.listen, insecure=options.insecure)
+        check_listen_address(options.listen, insecure=options.insecure or options.tls is not None)
         self._options = options
         self._server = grpc.aio.server(
-            interceptors=[] if tenants is None else [Authentication(tenants)],
+            interceptors=[] if tenants is None else [RequestIds(), Authentication(tenants, options.rate_limit)],
             maximum_concurrent_rpcs=options.max_concurrent_calls,
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
@@ -120,13 +209,15 @@ class GrpcServer:
         """Listen and return `host:port`.
 
         Raises:
-            ListenAddressError: when the address is taken or is not this machine's.
+            ListenAddressError: when the address is taken or is not this machine's, or the TLS files cannot be used.
         """
         if self._options.reflection:
             names = [*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, self._server)
         try:
-            self._bound_port = self._server.add_insecure_port(self._options.listen)
+            self._bound_port = self._listen()
+        except TlsFilesError as error:
+            raise ListenAddressError(f"cannot speak TLS on {self._options.listen}: {error}") from error
         except RuntimeError as error:
             raise ListenAddressError(
                 f"cannot listen on {self._options.listen}: {error}; stop what uses the port, "
@@ -136,6 +227,11 @@ class GrpcServer:
         await self._server.start()
         host = self._options.listen.rpartition(":")[0]
         return f"{host}:{self._bound_port}"
+
+    def _listen(self) -> int:
+        if self._options.tls is None:
+            return self._server.add_insecure_port(self._options.listen)
+        return self._server.add_secure_port(self._options.listen, server_credentials(self._options.tls))
 
     async def set_serving(self, *, serving: bool) -> None:
         """Tell the health service about the whole server and each registered service."""
@@ -166,7 +262,7 @@ def check_listen_address(listen: str, *, insecure: bool) -> None:
     if not loopback and not insecure:
         raise ListenAddressError(
             f"listen={listen!r} can be reached from other machines and there is no TLS: listen on 127.0.0.1 "
-            "behind a TLS proxy, or set CAIRN_INSECURE=true to accept it"
+            "behind a TLS proxy, set CAIRN_TLS_CERTIFICATE and CAIRN_TLS_KEY, or set CAIRN_INSECURE=true to accept it"
         )
 
 
@@ -203,31 +299,26 @@ async def run_until_stopped(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:
             loop.remove_signal_handler(number)
 
 
-def _api_key_of(metadata: Sequence[tuple[str, str | bytes]]) -> str | None:
-    for name, value in metadata or ():
-        if name == "authorization" and isinstance(value, str):
-            scheme, _, api_key = value.partition(" ")
-            if scheme.lower() == "bearer" and api_key:
-                return api_key.strip()
+def _metadata_of(details: grpc.HandlerCallDetails, wanted: str) -> list[str]:
+    return [value for name, value in details.invocation_metadata or () if name == wanted and isinstance(value, str)]
+
+
+def _api_key_of(details: grpc.HandlerCallDetails) -> str | None:
+    for value in _metadata_of(details, "authorization"):
+        scheme, _, api_key = value.partition(" ")
+        if scheme.lower() == "bearer" and api_key:
+            return api_key.strip()
     return None
 
 
-def _guarded(handler: Handler, tenant: Tenant | None, *, has_key: bool) -> Handler:
-    async def admit(context: Context) -> None:
-        if tenant is None:
-            problem = "the API key is not known or was revoked" if has_key else "there is no API key"
-            await abort(context, unauthenticated(f"{problem}; send the metadata authorization: Bearer <API key>"))
-        if context.time_remaining() is None:
-            message = "the call has no deadline; set one, for example timeout=5 in Python or -max-time 5 in grpcurl"
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
-        _tenant.set(tenant)
-
+def _preceded(handler: Handler, before: Callable[[Context], Awaitable[None]]) -> Handler:
+    """The handler, run after `before`, which may end the call."""
     behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     make: Any
     if handler.response_streaming:
 
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            await admit(context)
+            await before(context)
             async for reply in behaviour(request, context):
                 yield reply
 
@@ -237,7 +328,7 @@ def _guarded(handler: Handler, tenant: Tenant | None, *, has_key: bool) -> Handl
         return cast("Handler", make(stream, handler.request_deserializer, handler.response_serializer))
 
     async def unary(request: Any, context: Context) -> Any:
-        await admit(context)
+        await before(context)
         return await behaviour(request, context)
 
     make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler

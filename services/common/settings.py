@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.common.grpc_server import ServerOptions
 from services.common.kafka import KafkaConnection
+from services.common.rate_limits import RateLimit
+from services.common.tls import TlsFiles
 
 
 class ProcessSettings(BaseSettings):
@@ -66,3 +69,48 @@ class ServerSettings(BaseSettings):
     )
     address_file: Path | None = Field(default=None, description="File to write the address to once listening.")
     drain_s: float = Field(default=10.0, ge=0, description="How long calls may finish after SIGTERM.")
+    tls_certificate: Path | None = Field(
+        default=None, description="The server's certificate chain in PEM; needs tls_key."
+    )
+    tls_key: Path | None = Field(
+        default=None, validate_default=True, description="The certificate's private key in PEM, not encrypted."
+    )
+    tls_client_ca: Path | None = Field(
+        default=None, description="Authorities in PEM; only clients with a certificate of one of them may connect."
+    )
+    tenant_calls_per_s: float = Field(
+        default=0, ge=0, description="Calls a tenant may make to this process in the long run; 0: no limit."
+    )
+    tenant_calls_burst: int = Field(default=100, ge=1, description="Calls a tenant may make at once after a pause.")
+
+    @field_validator("tls_key")
+    @classmethod
+    def _beside_a_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if (info.data.get("tls_certificate") is None) != (value is None):
+            raise ValueError("CAIRN_TLS_CERTIFICATE and CAIRN_TLS_KEY belong together: set both, or neither")
+        return value
+
+    @field_validator("tls_client_ca")
+    @classmethod
+    def _beside_tls(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("tls_certificate") is None:
+            raise ValueError("clients are asked for certificates over TLS only: set CAIRN_TLS_CERTIFICATE too")
+        return value
+
+    @property
+    def server_options(self) -> ServerOptions:
+        """The server as the plumbing takes it."""
+        limit = RateLimit(self.tenant_calls_per_s, self.tenant_calls_burst) if self.tenant_calls_per_s else None
+        tls = None
+        if self.tls_certificate is not None and self.tls_key is not None:
+            tls = TlsFiles(self.tls_certificate, self.tls_key, self.tls_client_ca)
+        return ServerOptions(
+            listen=self.listen,
+            insecure=self.insecure,
+            reflection=self.reflection,
+            max_message_bytes=self.max_message_bytes,
+            max_concurrent_calls=self.max_concurrent_calls,
+            drain_s=self.drain_s,
+            tls=tls,
+            rate_limit=limit,
+        )

@@ -71,6 +71,12 @@ def unauthenticated(message: str) -> status_pb2.Status:
     return _status(code_pb2.UNAUTHENTICATED, message, info)
 
 
+def permission_denied(message: str, *, reason: str) -> status_pb2.Status:
+    """PERMISSION_DENIED: the credential is known but not for this."""
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN)
+    return _status(code_pb2.PERMISSION_DENIED, message, info)
+
+
 def failed_precondition(message: str, *, reason: str) -> status_pb2.Status:
     """FAILED_PRECONDITION: the call cannot succeed until the caller or operator changes something."""
     info = error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN)
@@ -78,9 +84,11 @@ def failed_precondition(message: str, *, reason: str) -> status_pb2.Status:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> NoReturn:
-    """End a call with a status and its details."""
-    await context.abort_with_status(rpc_status.to_status(status))
-    raise AssertionError("abort_with_status returned")
+    """End a call with a status and its details, beside the trailing metadata the call already has."""
+    ended = rpc_status.to_status(status)
+    trailing = (*(context.trailing_metadata() or ()), *ended.trailing_metadata)
+    await context.abort(ended.code, ended.details, trailing)
+    raise AssertionError("abort returned")
 
 
 def retry_after_s_of(error: grpc.aio.AioRpcError) -> float | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
 from prometheus_client import Gauge, start_http_server
 
 from cairn.v1 import ingest_pb2_grpc
-from services.common.grpc_server import GrpcServer, ServerOptions, announce, run_until_stopped
+from services.common.grpc_server import GrpcServer, announce, run_until_stopped
 from services.common.tenants import load_tenants
 from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
 from services.ingest.adapters.kafka_tags import KafkaSkillTags
@@ -52,14 +53,7 @@ async def run(settings: IngestSettings) -> None:
     publish = PublishEvents(MeteredEventLog(log), tags, lambda: datetime.now(UTC))
     servicer = IngestServicer(publish, request_bytes_max=settings.max_message_bytes)
     server = GrpcServer(
-        ServerOptions(
-            listen=settings.listen,
-            insecure=settings.insecure,
-            reflection=settings.reflection,
-            max_message_bytes=settings.max_message_bytes * _RECEIVED_OVER_ACCEPTED,
-            max_concurrent_calls=settings.max_concurrent_calls,
-            drain_s=settings.drain_s,
-        ),
+        replace(settings.server_options, max_message_bytes=settings.max_message_bytes * _RECEIVED_OVER_ACCEPTED),
         tenants,
     )
     server.register(lambda grpc: ingest_pb2_grpc.add_IngestServiceServicer_to_server(servicer, grpc), SERVICE_NAME)

@@ -9,7 +9,7 @@ import redis.asyncio
 from prometheus_client import start_http_server
 
 from cairn.v1 import recommender_pb2_grpc
-from services.common.grpc_server import GrpcServer, ServerOptions, announce, run_until_stopped
+from services.common.grpc_server import GrpcServer, announce, run_until_stopped
 from services.common.tenants import load_tenants
 from services.recommender.adapters.kafka_catalog import KafkaCatalog
 from services.recommender.adapters.redis_epochs import RedisEpochs
@@ -47,17 +47,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     states = FreshStates(RedisLearnerReader(client), in_force, time.monotonic)
     recommend = Recommend(states, catalog, in_force, lambda: datetime.now(UTC), time.perf_counter)
     servicer = RecommendationServicer(recommend, ShowLearner(states))
-    server = GrpcServer(
-        ServerOptions(
-            listen=settings.listen,
-            insecure=settings.insecure,
-            reflection=settings.reflection,
-            max_message_bytes=settings.max_message_bytes,
-            max_concurrent_calls=settings.max_concurrent_calls,
-            drain_s=settings.drain_s,
-        ),
-        tenants,
-    )
+    server = GrpcServer(settings.server_options, tenants)
     server.register(
         lambda grpc: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(servicer, grpc), SERVICE_NAME
     )

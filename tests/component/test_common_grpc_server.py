@@ -1,19 +1,33 @@
 """Every server: calls need a known key and a deadline, health does not, and only loopback is open."""
 
+import asyncio
+import re
+from contextlib import asynccontextmanager
+
 import grpc
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from cairn.v1 import catalog_pb2, catalog_pb2_grpc
+from cairn.v1 import catalog_pb2, catalog_pb2_grpc, ingest_pb2, recommender_pb2
 from services.common.grpc_server import (
+    SCOPES,
     GrpcServer,
     ListenAddressError,
     ServerOptions,
     check_listen_address,
     current_tenant,
 )
-from services.common.statuses import FieldViolation, abort, invalid_argument, violations_of
-from services.common.tenants import create_api_key, load_tenants
+from services.common.rate_limits import RateLimit
+from services.common.statuses import (
+    FieldViolation,
+    abort,
+    invalid_argument,
+    not_found,
+    retry_after_s_of,
+    violations_of,
+)
+from services.common.tenants import Scope, create_api_key, hash_api_key, load_tenants, revoke_api_keys
 
 
 class EchoTenant(catalog_pb2_grpc.CatalogServiceServicer):
@@ -142,3 +156,180 @@ def test_loopback_is_always_allowed(listen):
 def test_an_address_without_a_port_is_refused():
     with pytest.raises(ListenAddressError, match="host:port"):
         check_listen_address("127.0.0.1", insecure=False)
+
+
+# What a key may be used for, and until when.
+
+
+@asynccontextmanager
+async def serving(tenants_file, servicer=None, **options):
+    server = GrpcServer(ServerOptions("127.0.0.1:0", drain_s=0.1, **options), load_tenants(tenants_file))
+    server.register(
+        lambda inner: catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer or EchoTenant(), inner),
+        "cairn.v1.CatalogService",
+    )
+    address = await server.start()
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield catalog_pb2_grpc.CatalogServiceStub(channel), channel
+    finally:
+        await server.stop()
+
+
+async def refusal_of(call):
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return refused.value
+
+
+@pytest.mark.parametrize("scope", [scope for scope in Scope if scope is not Scope.CATALOG])
+async def test_a_key_without_the_services_scope_is_refused_and_told_which_it_needs(tmp_path, scope):
+    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "gradebook", [scope])
+    async with serving(tmp_path / "t.yaml") as (stub, _):
+        for call in (
+            stub.GetSkill(catalog_pb2.GetSkillRequest(id="x"), metadata=bearer(api_key), timeout=5),
+            stub.ImportCatalog(iter(()), metadata=bearer(api_key), timeout=5),
+        ):
+            error = await refusal_of(call)
+            assert error.code() == grpc.StatusCode.PERMISSION_DENIED
+            assert f"'gradebook' ({hash_api_key(api_key)[:12]}) may be used for {scope}," in error.details()
+            assert "cairn.v1.CatalogService needs the scope catalog" in error.details()
+            assert "cairn keys create --tenant riverbend --scope catalog" in error.details()
+            assert api_key not in error.details()
+
+
+@pytest.mark.parametrize("scopes", [[], [Scope.CATALOG], list(Scope)])
+async def test_a_key_with_the_services_scope_or_without_listed_scopes_is_let_in(tmp_path, scopes):
+    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "gradebook", scopes)
+    async with serving(tmp_path / "t.yaml") as (stub, _):
+        reply = await stub.GetSkill(catalog_pb2.GetSkillRequest(id="x"), metadata=bearer(api_key), timeout=5)
+        assert reply.skill.id == "riverbend"
+
+
+async def test_a_service_that_no_scope_names_needs_the_scope_admin(tmp_path, monkeypatch):
+    monkeypatch.delitem(SCOPES, "cairn.v1.CatalogService")
+    catalog_key = create_api_key(tmp_path / "t.yaml", "riverbend", "a", [Scope.CATALOG])
+    admin_key = create_api_key(tmp_path / "t.yaml", "riverbend", "b", [Scope.ADMIN])
+    async with serving(tmp_path / "t.yaml") as (stub, _):
+        request = catalog_pb2.GetSkillRequest(id="x")
+        error = await refusal_of(stub.GetSkill(request, metadata=bearer(catalog_key), timeout=5))
+        assert error.code() == grpc.StatusCode.PERMISSION_DENIED
+        assert (await stub.GetSkill(request, metadata=bearer(admin_key), timeout=5)).skill.id == "riverbend"
+
+
+async def test_a_revoked_key_is_refused_and_a_new_one_let_in_without_a_restart(tmp_path):
+    path = tmp_path / "t.yaml"
+    revoked = create_api_key(path, "riverbend", "old")
+    async with serving(path) as (stub, _):
+        request = catalog_pb2.GetSkillRequest(id="x")
+        await stub.GetSkill(request, metadata=bearer(revoked), timeout=5)
+        made = create_api_key(path, "hilltop", "new")
+        revoke_api_keys(path, "riverbend", "old")
+        error = await refusal_of(stub.GetSkill(request, metadata=bearer(revoked), timeout=5))
+        assert error.code() == grpc.StatusCode.UNAUTHENTICATED
+        assert "was revoked" in error.details()
+        assert (await stub.GetSkill(request, metadata=bearer(made), timeout=5)).skill.id == "hilltop"
+
+
+# How often a tenant may call.
+
+
+async def test_a_tenant_over_its_limit_is_told_when_to_come_back_and_others_are_not_kept_waiting(tmp_path):
+    path = tmp_path / "t.yaml"
+    river, also_river = (create_api_key(path, "riverbend", name) for name in ("a", "b"))
+    hill = create_api_key(path, "hilltop", "a")
+    request = catalog_pb2.GetSkillRequest(id="x")
+    async with serving(path, rate_limit=RateLimit(calls_per_s=0.01, burst=2)) as (stub, _):
+        for api_key in (river, also_river):
+            await stub.GetSkill(request, metadata=bearer(api_key), timeout=5)
+        error = await refusal_of(stub.GetSkill(request, metadata=bearer(river), timeout=5))
+        assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert 90 < retry_after_s_of(error) <= 100
+        assert "tenant 'riverbend' calls more often than it may" in error.details()
+        assert (await stub.GetSkill(request, metadata=bearer(hill), timeout=5)).skill.id == "hilltop"
+
+
+async def test_calls_that_are_refused_anyway_take_nothing_from_the_tenants_limit(tmp_path):
+    path = tmp_path / "t.yaml"
+    narrow = create_api_key(path, "riverbend", "a", [Scope.INGEST])
+    wide = create_api_key(path, "riverbend", "b")
+    request = catalog_pb2.GetSkillRequest(id="x")
+    async with serving(path, rate_limit=RateLimit(calls_per_s=0.01, burst=1)) as (stub, _):
+        for metadata, timeout in ((bearer(narrow), 5), (bearer("wrong"), 5), (bearer(wide), None)):
+            await refusal_of(stub.GetSkill(request, metadata=metadata, timeout=timeout))
+        await stub.GetSkill(request, metadata=bearer(wide), timeout=5)
+
+
+# Ids of calls.
+
+
+class Logging(catalog_pb2_grpc.CatalogServiceServicer):
+    def __init__(self):
+        self.both = asyncio.Barrier(2)
+        self.seen = {}
+
+    async def GetSkill(self, request, context):  # noqa: N802 - gRPC's name.
+        await self.both.wait()
+        self.seen[request.id] = structlog.contextvars.get_contextvars()["request_id"]
+        if request.id == "absent":
+            await abort(context, not_found("there is none"))
+        return catalog_pb2.GetSkillResponse()
+
+
+def request_id_of(metadata):
+    (value,) = [value for name, value in metadata if name == "x-request-id"]
+    return value
+
+
+async def test_the_callers_request_id_is_on_the_calls_log_lines_and_comes_back_even_with_an_error(tmp_path):
+    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "a")
+    servicer = Logging()
+    async with serving(tmp_path / "t.yaml", servicer) as (stub, _):
+        calls = {
+            name: stub.GetSkill(
+                catalog_pb2.GetSkillRequest(id=name),
+                metadata=(*bearer(api_key), ("x-request-id", f"trace/{name}:1")),
+                timeout=5,
+            )
+            for name in ("present", "absent")
+        }
+        assert request_id_of(await calls["present"].trailing_metadata()) == "trace/present:1"
+        error = await refusal_of(calls["absent"])
+        assert error.code() == grpc.StatusCode.NOT_FOUND
+        assert request_id_of(error.trailing_metadata()) == "trace/absent:1"
+        assert "grpc-status-details-bin" in dict(error.trailing_metadata())
+        # Both were in flight at once.
+        assert servicer.seen == {"present": "trace/present:1", "absent": "trace/absent:1"}
+
+
+@pytest.mark.parametrize("given", [(), (("x-request-id", "two words"),), (("x-request-id", "x" * 129),)])
+async def test_a_call_without_a_usable_request_id_gets_a_new_one(server, given):
+    _, channel, api_key = server
+    stub = catalog_pb2_grpc.CatalogServiceStub(channel)
+    ids = []
+    for _ in range(2):
+        call = stub.GetSkill(catalog_pb2.GetSkillRequest(), metadata=(*bearer(api_key), *given), timeout=5)
+        await call
+        ids.append(request_id_of(await call.trailing_metadata()))
+    assert all(re.fullmatch(r"[0-9a-f]{32}", request_id) for request_id in ids)
+    assert ids[0] != ids[1]
+
+
+async def test_a_refused_call_has_its_request_id_too(server):
+    _, channel, api_key = server
+    stub = catalog_pb2_grpc.CatalogServiceStub(channel)
+    given = ("x-request-id", "seven")
+    without_key = stub.GetSkill(catalog_pb2.GetSkillRequest(), metadata=(given,), timeout=5)
+    without_deadline = stub.GetSkill(catalog_pb2.GetSkillRequest(), metadata=(*bearer(api_key), given))
+    for call in (without_key, without_deadline):
+        assert request_id_of((await refusal_of(call)).trailing_metadata()) == "seven"
+
+
+def test_every_service_of_the_contracts_has_a_scope_of_its_own():
+    services = {
+        service.full_name
+        for module in (catalog_pb2, ingest_pb2, recommender_pb2)
+        for service in module.DESCRIPTOR.services_by_name.values()
+    }
+    assert set(SCOPES) == services
+    assert len(set(SCOPES.values())) == len(SCOPES)

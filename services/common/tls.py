@@ -1,0 +1,124 @@
+"""TLS of a server: certificate, key and, for mutual TLS, the authority of its clients, from files that get renewed."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+
+class TlsFilesError(ValueError):
+    """The files cannot be used; the message names the setting, the file and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """What a server proves itself with, in PEM.
+
+    Attributes:
+        certificate: its certificate, followed by those between it and the authority's.
+        key: the certificate's private key, not encrypted.
+        client_ca: certificates of the authorities that sign clients' certificates. With it, a client without such a
+            certificate cannot connect (mutual TLS); the API key is needed all the same.
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.certificate, self.key, *([self.client_ca] if self.client_ca else []))
+
+
+def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """Credentials that read the files again for the next connection after they were changed.
+
+    Renewing a certificate therefore needs no restart. Files that become unusable, as they are between the writing of
+    one and the other, are logged and change nothing.
+
+    Raises:
+        TlsFilesError: when they cannot be used at the start.
+    """
+    renewed = _RenewedFiles(files)
+    return grpc.dynamic_ssl_server_credentials(
+        renewed.configuration,
+        renewed.fetch,  # type: ignore[arg-type]  # The stub knows no None, which means: as before.
+        require_client_authentication=files.client_ca is not None,
+    )
+
+
+class _RenewedFiles:
+    """The files as last read, and whether they have changed since."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self._version = _version_of(files)
+        self.configuration = _read(files)
+
+    def fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        """The configuration if it is another than before; gRPC asks at each new connection, on a thread of its own."""
+        version = _version_of(self._files)
+        if version == self._version:
+            return None
+        # Noted before reading, so that files that are replaced meanwhile are read again, and unusable ones only once.
+        self._version = version
+        try:
+            self.configuration = _read(self._files)
+        except TlsFilesError as error:
+            _log.error("TLS files not read again; those read before stay in use", reason=str(error))
+            return None
+        _log.info("TLS files read again", certificate=str(self._files.certificate))
+        return self.configuration
+
+
+def _read(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
+    try:
+        pem = {path: path.read_bytes() for path in files.paths}
+    except OSError as error:
+        raise TlsFilesError(
+            f"the TLS file {error.filename} cannot be read: {error.strerror}; "
+            "look at CAIRN_TLS_CERTIFICATE, CAIRN_TLS_KEY and CAIRN_TLS_CLIENT_CA"
+        ) from error
+    _check(files)
+    client_ca = None if files.client_ca is None else pem[files.client_ca]
+    return grpc.ssl_server_certificate_configuration([(pem[files.key], pem[files.certificate])], client_ca)
+
+
+def _check(files: TlsFiles) -> None:
+    """Refuse what gRPC would take, only to turn every client away without a word to the operator."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # The empty password keeps OpenSSL from asking for one on the terminal.
+        context.load_cert_chain(files.certificate, files.key, password=lambda: b"")
+    except (ssl.SSLError, OSError) as error:
+        raise TlsFilesError(
+            f"CAIRN_TLS_CERTIFICATE={files.certificate} and CAIRN_TLS_KEY={files.key} are not a certificate and its "
+            f"key in PEM ({getattr(error, 'reason', None) or error}): name a certificate and its unencrypted key"
+        ) from error
+    if files.client_ca is not None:
+        try:
+            context.load_verify_locations(files.client_ca)
+        except (ssl.SSLError, OSError) as error:
+            raise TlsFilesError(
+                f"CAIRN_TLS_CLIENT_CA={files.client_ca} holds no certificate in PEM: name the certificates of the "
+                "authorities that sign clients' certificates"
+            ) from error
+
+
+def _version_of(files: TlsFiles) -> tuple[tuple[int, int, int] | None, ...]:
+    return tuple(_stamp_of(path) for path in files.paths)
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

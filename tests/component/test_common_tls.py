@@ -1,0 +1,201 @@
+"""Servers that speak TLS: clients that trust them get in, mutual TLS asks for more, renewal needs no restart."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import grpc
+import pytest
+from structlog.testing import capture_logs
+
+from cairn.v1 import catalog_pb2, catalog_pb2_grpc
+from services.common.grpc_server import GrpcServer, ListenAddressError, ServerOptions, current_tenant
+from services.common.tenants import create_api_key, load_tenants
+from services.common.tls import TlsFiles, TlsFilesError, server_credentials
+
+OPENSSL = shutil.which("openssl")
+
+pytestmark = pytest.mark.skipif(OPENSSL is None, reason="certificates are made by openssl, which is not on PATH")
+
+
+class EchoTenant(catalog_pb2_grpc.CatalogServiceServicer):
+    async def GetSkill(self, request, context):  # noqa: N802 - gRPC's name.
+        return catalog_pb2.GetSkillResponse(skill=catalog_pb2.Skill(id=current_tenant().name))
+
+
+class Authority:
+    """Signs certificates, as a platform's own authority does."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        self.certificate = folder / "ca.pem"
+        self._key = folder / "ca.key"
+        self._openssl(
+            "req", "-x509", *self._new_key(self._key), "-out", self.certificate, "-days", "2", "-subj", "/CN=authority"
+        )
+
+    def sign(self, name):
+        """Certificate and key of a host or client on this machine."""
+        certificate, key, request = (self.folder / f"{name}.{suffix}" for suffix in ("pem", "key", "csr"))
+        extensions = self.folder / f"{name}.cnf"
+        extensions.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        self._openssl("req", *self._new_key(key), "-out", request, "-subj", f"/CN={name}")
+        self._openssl(
+            *("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial"),
+            *("-days", "1", "-out", certificate, "-extfile", extensions),
+        )
+        return certificate, key
+
+    @staticmethod
+    def _new_key(path):
+        return "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", path
+
+    @staticmethod
+    def _openssl(*arguments):
+        subprocess.run([OPENSSL, *map(str, arguments)], check=True, capture_output=True, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("tls") / "authority")
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("tls") / "stranger")
+
+
+@pytest.fixture(scope="module")
+def signed(authority):
+    return authority.sign("server")
+
+
+@pytest.fixture
+def files(signed, tmp_path):
+    """A server's files in a place of their own, where they may be replaced."""
+    certificate, key = (shutil.copy(path, tmp_path / path.name) for path in signed)
+    return TlsFiles(certificate, key)
+
+
+@asynccontextmanager
+async def serving(files, tmp_path, listen="127.0.0.1:0"):
+    api_key = create_api_key(tmp_path / "tenants.yaml", "riverbend", "test")
+    server = GrpcServer(ServerOptions(listen, drain_s=0.1, tls=files), load_tenants(tmp_path / "tenants.yaml"))
+    server.register(
+        lambda inner: catalog_pb2_grpc.add_CatalogServiceServicer_to_server(EchoTenant(), inner),
+        "cairn.v1.CatalogService",
+    )
+    address = await server.start()
+    try:
+        yield address, api_key
+    finally:
+        await server.stop()
+
+
+async def call(address, api_key, *, ca, client=None):
+    certificate, key = (path.read_bytes() for path in client) if client else (None, None)
+    credentials = grpc.ssl_channel_credentials(ca.certificate.read_bytes(), key, certificate)
+    # A pool of its own, so that no session of an earlier channel is resumed.
+    async with grpc.aio.secure_channel(address, credentials, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        stub = catalog_pb2_grpc.CatalogServiceStub(channel)
+        metadata = (("authorization", f"Bearer {api_key}"),)
+        reply = await stub.GetSkill(catalog_pb2.GetSkillRequest(id="x"), metadata=metadata, timeout=5)
+        return reply.skill.id
+
+
+async def refusal_of(call):
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return refused.value.code()
+
+
+async def test_a_client_that_trusts_the_authority_is_answered(files, tmp_path, authority):
+    async with serving(files, tmp_path) as (address, api_key):
+        assert await call(address, api_key, ca=authority) == "riverbend"
+
+
+async def test_tls_replaces_no_key(files, tmp_path, authority):
+    async with serving(files, tmp_path) as (address, _):
+        assert await refusal_of(call(address, "wrong", ca=authority)) == grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_client_that_trusts_another_authority_or_speaks_plain_text_gets_nothing(files, tmp_path, stranger):
+    async with serving(files, tmp_path) as (address, api_key):
+        assert await refusal_of(call(address, api_key, ca=stranger)) == grpc.StatusCode.UNAVAILABLE
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = catalog_pb2_grpc.CatalogServiceStub(channel)
+            plain = stub.GetSkill(catalog_pb2.GetSkillRequest(), timeout=5)
+            assert await refusal_of(plain) == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_mutual_tls_lets_in_only_clients_with_a_certificate_of_the_named_authority(
+    files, tmp_path, authority, stranger
+):
+    mutual = replace(files, client_ca=authority.certificate)
+    async with serving(mutual, tmp_path) as (address, api_key):
+        assert await call(address, api_key, ca=authority, client=authority.sign("platform")) == "riverbend"
+        assert await refusal_of(call(address, api_key, ca=authority)) == grpc.StatusCode.UNAVAILABLE
+        foreign = stranger.sign("platform")
+        assert await refusal_of(call(address, api_key, ca=authority, client=foreign)) == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_renewed_certificate_is_served_to_the_next_connection(files, tmp_path, authority, stranger):
+    async with serving(files, tmp_path) as (address, api_key):
+        assert await call(address, api_key, ca=authority) == "riverbend"
+        for path, fresh in zip((files.certificate, files.key), stranger.sign("server"), strict=True):
+            shutil.copy(fresh, path)
+        assert await call(address, api_key, ca=stranger) == "riverbend"
+        assert await refusal_of(call(address, api_key, ca=authority)) == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_certificate_without_its_key_changes_nothing_until_the_key_is_there_too(
+    files, tmp_path, authority, stranger
+):
+    certificate, key = stranger.sign("server")
+    async with serving(files, tmp_path) as (address, api_key):
+        shutil.copy(certificate, files.certificate)
+        with capture_logs() as logs:
+            assert await call(address, api_key, ca=authority) == "riverbend"
+        assert [entry["log_level"] for entry in logs] == ["error"]
+        shutil.copy(key, files.key)
+        assert await call(address, api_key, ca=stranger) == "riverbend"
+
+
+async def test_with_tls_any_address_may_be_listened_on(files):
+    GrpcServer(ServerOptions("0.0.0.0:0", tls=files), None)
+    with pytest.raises(ListenAddressError, match="CAIRN_TLS_CERTIFICATE"):
+        GrpcServer(ServerOptions("0.0.0.0:0"), None)
+
+
+async def test_unusable_files_are_named_at_the_start(files, tmp_path):
+    missing = replace(files, key=tmp_path / "none.key")
+    with pytest.raises(ListenAddressError, match=r"none\.key cannot be read"):
+        await GrpcServer(ServerOptions("127.0.0.1:0", tls=missing), None).start()
+
+
+def test_a_key_of_another_certificate_a_text_and_an_empty_authority_are_refused_by_setting(files, tmp_path, authority):
+    _, other_key = authority.sign("other")
+    (tmp_path / "empty.pem").write_text("")
+    for wrong, named in (
+        (replace(files, key=other_key), "CAIRN_TLS_KEY=.*key_values_mismatch|CAIRN_TLS_KEY=.*KEY_VALUES_MISMATCH"),
+        (replace(files, certificate=tmp_path / "empty.pem"), "CAIRN_TLS_CERTIFICATE=.*empty.pem"),
+        (replace(files, client_ca=tmp_path / "empty.pem"), "CAIRN_TLS_CLIENT_CA=.*holds no certificate"),
+    ):
+        with pytest.raises(TlsFilesError, match=named):
+            server_credentials(wrong)
+
+
+def test_an_encrypted_key_is_refused_without_asking_anyone(files, tmp_path):
+    encrypted = tmp_path / "encrypted.key"
+    subprocess.run(
+        [OPENSSL, "ec", "-in", files.key, "-out", encrypted, "-aes256", "-passout", "pass:secret"],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    with pytest.raises(TlsFilesError, match="unencrypted key"):
+        server_credentials(replace(files, key=encrypted))

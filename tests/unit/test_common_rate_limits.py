@@ -1,0 +1,72 @@
+"""Token buckets: a burst at once, then the rate, each tenant on its own."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.common.rate_limits import RateLimit, TokenBuckets
+
+
+class Clock:
+    def __init__(self):
+        self.now_s = 100.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_a_burst_passes_at_once_and_the_next_call_is_told_when_it_may_come(clock):
+    buckets = TokenBuckets(RateLimit(calls_per_s=2, burst=3), clock)
+    assert [buckets.take("riverbend") for _ in range(4)] == [0, 0, 0, 0.5]
+
+
+def test_a_call_that_waits_as_long_as_it_was_told_passes(clock):
+    buckets = TokenBuckets(RateLimit(calls_per_s=4, burst=1), clock)
+    assert buckets.take("riverbend") == 0
+    clock.now_s += 0.125
+    wait_s = buckets.take("riverbend")
+    assert wait_s == 0.125
+    clock.now_s += wait_s
+    assert buckets.take("riverbend") == 0
+
+
+def test_being_refused_costs_nothing(clock):
+    buckets = TokenBuckets(RateLimit(calls_per_s=1, burst=1), clock)
+    buckets.take("riverbend")
+    assert {buckets.take("riverbend") for _ in range(10)} == {1.0}
+
+
+def test_one_tenants_calls_take_nothing_from_another(clock):
+    buckets = TokenBuckets(RateLimit(calls_per_s=1, burst=1), clock)
+    assert buckets.take("riverbend") == 0
+    assert buckets.take("riverbend") > 0
+    assert buckets.take("hilltop") == 0
+
+
+def test_a_long_silence_saves_up_no_more_than_the_burst(clock):
+    buckets = TokenBuckets(RateLimit(calls_per_s=10, burst=2), clock)
+    buckets.take("riverbend")
+    clock.now_s += 3_600
+    assert [buckets.take("riverbend") > 0 for _ in range(3)] == [False, False, True]
+
+
+@given(
+    pauses_s=st.lists(st.floats(0, 3), max_size=60),
+    calls_per_s=st.floats(0.1, 50),
+    burst=st.integers(1, 10),
+)
+def test_no_more_calls_pass_than_the_burst_and_what_the_rate_gives(pauses_s, calls_per_s, burst):
+    clock = Clock()
+    buckets = TokenBuckets(RateLimit(calls_per_s, burst), clock)
+    passed = 0
+    for pause_s in pauses_s:
+        clock.now_s += pause_s
+        passed += buckets.take("riverbend") == 0
+    assert passed <= burst + sum(pauses_s) * calls_per_s + 1e-6
