@@ -69,9 +69,11 @@ class _LaterCommand(typer.core.TyperCommand):
 _INGEST = "services.ingest.cli"
 _CATALOG = "services.catalog.cli"
 _RECOMMENDER = "services.recommender.cli"
+_LEARNERS = "services.recommender.cli_learners"
 _COMMON = "services.common.cli"
 
 _DATA = "Data in"
+_ANSWERS = "Answers out"
 _MODELS = "Models and derived state"
 _OPERATING = "Operating"
 
@@ -79,13 +81,27 @@ COMMANDS = (
     _LaterCommand("ingest", _INGEST, (), "Load events from files.", _DATA),
     _LaterCommand("catalog", _CATALOG, (), "Import and list skills and resources.", _DATA),
     _LaterCommand(
+        "recommend",
+        _LEARNERS,
+        ("recommend",),
+        "List what a learner should work on next, best first, and why.",
+        _ANSWERS,
+    ),
+    _LaterCommand("learner", _LEARNERS, ("learner",), "Show what is known of a learner.", _ANSWERS),
+    _LaterCommand(
         "train",
         _RECOMMENDER,
         ("train",),
         "Fit every tenant's models on the log and write them as a bundle, which servers pick up.",
         _MODELS,
     ),
-    _LaterCommand("replay", _RECOMMENDER, ("replay",), "Fold the log anew into an epoch of its own.", _MODELS),
+    _LaterCommand(
+        "replay",
+        _RECOMMENDER,
+        ("replay",),
+        "Fold the whole log anew into an epoch of its own, up to where the log ends now.",
+        _MODELS,
+    ),
     _LaterCommand("epoch", _RECOMMENDER, ("epoch",), "List, compare, switch and drop epochs.", _MODELS),
     _LaterCommand("dlt", _RECOMMENDER, ("dlt",), "Look at records that could not be applied.", _OPERATING),
     _LaterCommand("status", _RECOMMENDER, ("status",), "Say what runs, where, and how far it is.", _OPERATING),

@@ -1,0 +1,289 @@
+"""What to give a learner next, and what is known of one: clients of the RecommendationService."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import grpc
+import typer
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from grpc_status import rpc_status
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cairn.v1 import catalog_pb2, recommender_pb2, recommender_pb2_grpc
+
+_FAILED = 1
+_BAD_INPUT = 2
+_DEFAULT_TARGET = "127.0.0.1:50053"
+_BAR_CELLS = 20
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+learner_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Show what is known of a learner.")
+app.add_typer(learner_app, name="learner")
+
+
+class Kind(StrEnum):
+    """What kind of thing a resource is."""
+
+    LESSON = "lesson"
+    VIDEO = "video"
+    PRACTICE = "practice"
+    GAME = "game"
+    ASSESSMENT = "assessment"
+    ACTIVITY = "activity"
+
+
+Learner = Annotated[str, typer.Argument(metavar="LEARNER", help="The learner's id, as your platform knows it.")]
+Target = Annotated[
+    str, typer.Option(envvar="CAIRN_TARGET_RECOMMENDER", help="host:port of the recommendation service.")
+]
+ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File that holds the API key; without it the key is taken from CAIRN_API_KEY.", show_default=False
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", help="Talk to another machine without TLS. The API key can then be read on the way."),
+]
+TimeoutS = Annotated[float, typer.Option(min=0.1, help="Give up after this many seconds.")]
+FreshnessToken = Annotated[
+    str, typer.Option(help="From PublishEvents: wait until that event counts.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
+
+
+@app.callback()
+def _recommendations() -> None:
+    """What to give a learner next, and what is known of one."""
+
+
+@learner_app.callback()
+def _learner() -> None:
+    """Show what is known of a learner."""
+
+
+@app.command("recommend", epilog="Example: cairn recommend amy --limit 5 --kind practice --max-minutes 20")
+def recommend(
+    learner: Learner,
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="At most this many resources.")] = 10,
+    kind: Annotated[
+        list[Kind] | None, typer.Option(help="Only this kind. May be given several times.", show_default=False)
+    ] = None,
+    skill: Annotated[
+        list[str] | None, typer.Option(help="Only about this skill. May be given several times.", show_default=False)
+    ] = None,
+    grade: Annotated[
+        list[str] | None, typer.Option(help="Only for this grade. May be given several times.", show_default=False)
+    ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(help="Only in this language, such as es. May be given several times.", show_default=False),
+    ] = None,
+    max_minutes: Annotated[
+        int | None, typer.Option(min=1, help="Only what takes at most this long.", show_default=False)
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Not this resource. May be given several times.", show_default=False)
+    ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+            help="The moment to answer for, in UTC; without it now, cut to the hour.",
+            show_default=False,
+        ),
+    ] = None,
+    freshness_token: FreshnessToken = "",
+    target: Target = _DEFAULT_TARGET,
+    api_key_file: ApiKeyFile = None,
+    insecure: Insecure = False,
+    timeout_s: TimeoutS = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """List what a learner should work on next, best first, and why.
+
+    Exit codes: 0, there is a list, even an empty one. 1, the service did not answer. 2, an option is unusable.
+    """
+    request = recommender_pb2.RecommendRequest(
+        learner_id=learner,
+        limit=limit,
+        filter=recommender_pb2.ResourceFilter(
+            kinds=[catalog_pb2.ResourceKind.Value(f"RESOURCE_KIND_{each.name}") for each in kind or ()],
+            skills=skill or (),
+            grades=grade or (),
+            languages=language or (),
+            max_minutes=max_minutes,
+            exclude_resource_ids=exclude or (),
+        ),
+        freshness_token=freshness_token,
+    )
+    if as_of is not None:
+        request.as_of.FromDatetime(as_of.replace(tzinfo=UTC))
+    with _calling(target, api_key_file, insecure=insecure) as (stub, metadata):
+        reply = stub.Recommend(request, metadata=metadata, timeout=timeout_s)
+    if as_json:
+        _print_json(reply)
+        return
+    console = Console(highlight=False)
+    for place, recommendation in enumerate(reply.recommendations, start=1):
+        _print_recommendation(console, place, recommendation)
+    if not reply.recommendations:
+        console.print("Nothing in the catalog fits.")
+    _print_degraded(console, reply.degraded)
+
+
+@learner_app.command("show", epilog="Example: cairn learner show amy")
+def show(
+    learner: Learner,
+    *,
+    freshness_token: FreshnessToken = "",
+    target: Target = _DEFAULT_TARGET,
+    api_key_file: ApiKeyFile = None,
+    insecure: Insecure = False,
+    timeout_s: TimeoutS = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show a learner's mastery of every skill they responded to, with its 95 % interval.
+
+    Exit codes: 0, there is an answer. 1, the service did not answer. 2, an option is unusable.
+    """
+    request = recommender_pb2.GetLearnerRequest(learner_id=learner, freshness_token=freshness_token)
+    with _calling(target, api_key_file, insecure=insecure) as (stub, metadata):
+        reply = stub.GetLearner(request, metadata=metadata, timeout=timeout_s)
+    if as_json:
+        _print_json(reply)
+        return
+    console = Console(highlight=False)
+    if reply.skills:
+        console.print(_mastery_table(reply.skills))
+    console.print(f"{reply.responses:,} responses to {len(reply.skills):,} skills, epoch {reply.epoch}")
+    _print_degraded(console, reply.degraded)
+
+
+def _print_recommendation(console: Console, place: int, each: recommender_pb2.Recommendation) -> None:
+    step = recommender_pb2.Step.Name(each.step).removeprefix("STEP_").lower()
+    kind = catalog_pb2.ResourceKind.Name(each.kind).removeprefix("RESOURCE_KIND_").lower()
+    minutes = f", {each.minutes} min" if each.HasField("minutes") else ""
+    console.print(f"[bold]{place:>3}  {escape(each.title or each.resource_id)}[/bold]", soft_wrap=True)
+    lines = [f"{step}: {kind} {each.resource_id}{minutes}", *(reason.text for reason in each.reasons)]
+    if each.reassess_with:
+        lines.append(f"afterwards measure with {each.reassess_with}")
+    for line in lines:
+        console.print(f"     {escape(line)}", soft_wrap=True)
+
+
+def _mastery_table(skills: Sequence[recommender_pb2.SkillMastery]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("skill", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("chance of success", no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("95 %", justify="right", no_wrap=True)
+    table.add_column("right", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for skill in skills:
+        table.add_row(
+            escape(skill.skill),
+            _bar(skill),
+            f"{100 * skill.probability:.0f} %",
+            f"{100 * skill.low:.0f}-{100 * skill.high:.0f}",
+            f"{skill.successes:.3g} of {skill.responses}",
+            "mastered" if skill.mastered else "",
+        )
+    return table
+
+
+def _bar(skill: recommender_pb2.SkillMastery) -> str:
+    """The chance as a bar; what the interval adds to it in a lighter shade."""
+    sure, reach = round(_BAR_CELLS * skill.probability), round(_BAR_CELLS * skill.high)
+    return "█" * sure + "░" * max(reach - sure, 0)
+
+
+def _print_degraded(console: Console, degraded: Sequence[recommender_pb2.Degradation.ValueType]) -> None:
+    for each in degraded:
+        console.print(f"note: {_NOTES.get(each, recommender_pb2.Degradation.Name(each))}", soft_wrap=True)
+
+
+_NOTES = {
+    recommender_pb2.DEGRADATION_NEW_LEARNER: "nothing is known of this learner yet",
+    recommender_pb2.DEGRADATION_NO_BUNDLE: "nothing was fitted yet: all items count as equally hard (cairn train)",
+    recommender_pb2.DEGRADATION_NO_COLLABORATIVE_FILTERING: "too little data yet to compare with other learners",
+    recommender_pb2.DEGRADATION_EMPTY_CATALOG: "the catalog has no active resource (cairn catalog import)",
+    recommender_pb2.DEGRADATION_STALE_STATE: "the event of the token does not count yet",
+    recommender_pb2.DEGRADATION_STALE_CATALOG: "Kafka is away: the catalog may have changed since",
+}
+
+
+def _print_json(reply: Message) -> None:
+    typer.echo(json_format.MessageToJson(reply, ensure_ascii=False))
+
+
+@contextmanager
+def _calling(
+    target: str, api_key_file: Path | None, *, insecure: bool
+) -> Iterator[tuple[recommender_pb2_grpc.RecommendationServiceStub, Metadata]]:
+    metadata = (("authorization", f"Bearer {_api_key(api_key_file)}"),)
+    with _channel(target, insecure=insecure) as channel:
+        try:
+            yield recommender_pb2_grpc.RecommendationServiceStub(channel), metadata
+        except grpc.RpcError as error:
+            _fail_with(error, target)
+
+
+def _api_key(file: Path | None) -> str:
+    try:
+        api_key = file.read_text().strip() if file else os.environ.get("CAIRN_API_KEY", "").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        _fail(f"the API key file {file} cannot be read: {error}. Name another with --api-key-file", _BAD_INPUT)
+    if not api_key:
+        _fail(
+            "there is no API key: set CAIRN_API_KEY or name its file with --api-key-file "
+            "(make one with: cairn keys create --tenant NAME)",
+            _BAD_INPUT,
+        )
+    return api_key
+
+
+def _channel(target: str, *, insecure: bool) -> grpc.Channel:
+    host = target.rpartition(":")[0].strip("[]")
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if loopback or insecure:
+        return grpc.insecure_channel(target)
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials())
+
+
+def _fail_with(error: Any, target: str) -> NoReturn:
+    # gRPC types its errors as RpcError alone; those of a call are the call as well.
+    code = error.code()
+    if code is grpc.StatusCode.UNAVAILABLE and rpc_status.from_call(error) is None:
+        # The service's own UNAVAILABLE carries details; this one is the connection's.
+        _fail(
+            f"no recommendation service answers at {target}: start it, or name another with --target "
+            f"({error.details()})",
+            _FAILED,
+        )
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        _fail(f"the service at {target} did not answer in time: allow it longer with --timeout-s", _FAILED)
+    _fail(f"{code.name}: {error.details()}", _BAD_INPUT if code is grpc.StatusCode.INVALID_ARGUMENT else _FAILED)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
