@@ -1,0 +1,133 @@
+"""Events per second: a Faust agent that does nothing, the live worker, and a replay, over one preloaded log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import redis
+
+from deploy.local.processes import Child, Command
+from deploy.local.stack import TOPICS, Stack, StackOptions
+from services.common.envelope import LEARNER_EVENTS, record_key
+from services.common.kafka import topic_end_offsets
+from services.common.topics import load_declarations
+from tests.benchmarks.synthetic import TENANT, fifty_skills, learner_key, log_events, preload
+
+EVENTS = 200_000
+LEARNERS = 2_000
+_LIMIT_S = 60.0
+_POLL_S = 0.005
+CAIRN = [sys.executable, "-c", "from services.cli import main; main()"]
+_PARTITIONS = load_declarations(TOPICS)[LEARNER_EVENTS].partitions
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Figures of one run over one log."""
+
+    noop_events_per_s: float
+    worker_events_per_s: float
+    replay_events_per_s: float
+    worker_rss_mb: float
+    redis_bytes_per_learner_p50: float
+    redis_bytes_per_learner_p99: float
+    state_bytes_at_50_skills: int
+
+
+def measure(directory: Path) -> Throughput:
+    """Preload a log on an embedded broker, then read it three times: no-op agent, worker, replay."""
+    with Stack(StackOptions(directory, services=()), lambda _component: None) as stack:
+        events = log_events(EVENTS, LEARNERS, skills=100, items=2_000, seed=1)
+        count = asyncio.run(preload(stack.kafka, events, _PARTITIONS))
+        noop = _noop(stack.kafka.bootstrap_servers, count)
+        worker, rss_mb = _worker(stack, count)
+        replay = _replay(stack, count)
+        sizes = _bytes_per_learner(stack.redis)
+        asyncio.run(preload(stack.kafka, fifty_skills(), _PARTITIONS))
+        state_bytes = _state_bytes_at_50_skills(stack)
+    p50, p99 = np.percentile(sizes, [50, 99])
+    return Throughput(noop, worker, replay, rss_mb, float(p50), float(p99), state_bytes)
+
+
+def _noop(bootstrap: str, events: int) -> float:
+    command = [sys.executable, "-m", "tests.benchmarks.noop_agent", bootstrap, LEARNER_EVENTS, str(events)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=2 * _LIMIT_S).stdout
+    result = json.loads(printed[printed.index("{") : printed.index("}") + 1])
+    return float(result["events"] / result["seconds"])
+
+
+def _worker(stack: Stack, events: int) -> tuple[float, float]:
+    with _running_worker(stack) as child:
+        rate = _rate(stack, epoch=1, events=events, child=child)
+        return rate, psutil.Process(child.pid).memory_info().rss / 1e6
+
+
+def _replay(stack: Stack, events: int) -> float:
+    command = [*CAIRN, "replay", "--epoch", "2", "--parameters", "same"]
+    with _Running(Command("replay", command, stack.directory / "replay.log", stack.environment)) as child:
+        return _rate(stack, epoch=2, events=events, child=child)
+
+
+def _state_bytes_at_50_skills(stack: Stack) -> int:
+    ends = asyncio.run(topic_end_offsets(stack.kafka, LEARNER_EVENTS))
+    state = f"cairn:1:{{{record_key(TENANT, learner_key(10_000_000)).decode()}}}:state"
+    with _running_worker(stack) as child, redis.Redis.from_url(stack.redis) as client:
+        child.wait_ready(lambda: _positions(client, 1) == ends, _LIMIT_S)
+        return int(client.hstrlen(state, "blob"))
+
+
+def _running_worker(stack: Stack) -> _Running:
+    command = [sys.executable, "-m", "services.recommender", "worker"]
+    environment = stack.environment | {"CAIRN_LISTEN": "127.0.0.1:0"}
+    return _Running(Command("worker", command, stack.directory / "worker.log", environment))
+
+
+class _Running:
+    """A child process for the length of a block."""
+
+    def __init__(self, command: Command) -> None:
+        self._command = command
+
+    def __enter__(self) -> Child:
+        self._child = Child(self._command)
+        return self._child
+
+    def __exit__(self, *_: object) -> None:
+        self._child.stop()
+
+
+def _rate(stack: Stack, *, epoch: int, events: int, child: Child) -> float:
+    """Events per second that became durable after the first batch did; the first batch starts the clock."""
+    with redis.Redis.from_url(stack.redis) as client:
+        child.wait_ready(lambda: sum(_positions(client, epoch).values()) > 0, _LIMIT_S)
+        began, at_start = time.perf_counter(), sum(_positions(client, epoch).values())
+        done = at_start
+        while done < events and time.perf_counter() - began < _LIMIT_S:
+            done = sum(_positions(client, epoch).values())
+            time.sleep(_POLL_S)
+        return (done - at_start) / (time.perf_counter() - began)
+
+
+def _positions(client: redis.Redis, epoch: int) -> Mapping[int, int]:
+    with client.pipeline(transaction=False) as pipeline:
+        for partition in range(_PARTITIONS):
+            pipeline.hget(f"cairn:{epoch}:position:{partition}", "offset")
+        return {partition: int(offset or 0) for partition, offset in enumerate(pipeline.execute())}
+
+
+def _bytes_per_learner(url: str) -> list[int]:
+    sizes: dict[bytes, int] = {}
+    with redis.Redis.from_url(url) as client:
+        for key in client.scan_iter("cairn:1:{*", count=1_000):
+            learner = key[key.index(b"{") : key.index(b"}")]
+            sizes[learner] = sizes.get(learner, 0) + int(client.memory_usage(key, samples=0) or 0)
+    return list(sizes.values())
