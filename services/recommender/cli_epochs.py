@@ -169,7 +169,7 @@ def switch(
         await switch_epoch(store, epoch)
         deadline_s = time.monotonic() + wait_s
         served = await store.current_epoch() == epoch
-        while not served and time.monotonic() < deadline_s:  # noqa: ASYNC110 - another process serves it.
+        while not served and time.monotonic() < deadline_s:
             await asyncio.sleep(0.1)
             served = await store.current_epoch() == epoch
         return served

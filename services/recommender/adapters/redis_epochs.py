@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -54,10 +54,10 @@ _LET_GO = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL'
 class RedisEpochs:
     """Keeps the epochs; implements EpochStore and EpochReader."""
 
-    def __init__(self, client: redis.asyncio.Redis, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Args: `client` that leaves replies as bytes; `sleep` takes seconds."""
+    def __init__(self, client: redis.asyncio.Redis, *, settle_s: float = _SETTLE_S) -> None:
+        """Args: `client` that leaves replies as bytes; `settle_s` between closing a dropped epoch and removing it."""
         self._client: Any = client
-        self._sleep = sleep
+        self._settle_s = settle_s
 
     async def current_epoch(self) -> int | None:
         """Number of the epoch that is served, or None when there is none."""
@@ -129,7 +129,7 @@ class RedisEpochs:
             pipeline.srem(_EPOCHS, epoch)
             pipeline.delete(_meta_key(epoch))
             await pipeline.execute()
-            await self._sleep(_SETTLE_S)
+            await asyncio.sleep(self._settle_s)
             batch: list[bytes] = []
             async for key in self._client.scan_iter(match=b"cairn:%d:*" % epoch, count=_SCAN_COUNT):
                 learners += key.endswith(b"}:state")
@@ -168,19 +168,22 @@ class RedisEpochs:
                 f"another process is replaying into epoch {epoch}; wait for it, or choose another number. If it was "
                 f"killed, its hold ends within {_HOLD_S:.0f} s"
             )
-        renewing = asyncio.create_task(self._renew(key, token))
+        over = asyncio.Event()
+        renewing = asyncio.create_task(self._renew(key, token, over))
         try:
             yield
         finally:
-            renewing.cancel()
-            with suppress(asyncio.CancelledError):
-                await renewing
+            over.set()
+            await renewing
             with unavailable_when_redis_is():
                 await self._client.eval(_LET_GO, 1, key, token)
 
-    async def _renew(self, key: bytes, token: str) -> None:
-        while True:
-            await self._sleep(_HOLD_S / 3)
+    async def _renew(self, key: bytes, token: str, over: asyncio.Event) -> None:
+        while not over.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_HOLD_S / 3):
+                    await over.wait()
+                    return
             try:
                 with unavailable_when_redis_is():
                     held = await self._client.eval(_RENEW, 1, key, token, int(_HOLD_S * 1000))

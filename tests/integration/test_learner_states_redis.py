@@ -1,0 +1,142 @@
+"""Learner states, positions and epochs in a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+
+import pytest
+import redis.asyncio
+from redis.crc import key_slot
+
+from services.recommender.adapters.redis_connection import RedisConnection
+from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.adapters.redis_states import RedisFoldStore, RedisLearnerReader, learner_keys
+from services.recommender.application.ports import StateUnavailableError
+from services.recommender.domain.stored import SEEN_EVENTS
+from tests.suites.learner_states import ADA, LearnerStatesSuite, commit, record_key_of
+
+
+@pytest.fixture
+async def client(redis_server):
+    client = redis.asyncio.Redis.from_url(redis_server, protocol=2)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def make_fold_store(redis_server):
+    connections = []
+
+    def make(epoch, cache_bytes=1 << 20):
+        connections.append(RedisConnection(redis_server))
+        return RedisFoldStore(connections[-1], epoch, cache_bytes=cache_bytes)
+
+    yield make
+    for connection in connections:
+        await connection.close()
+
+
+class TestRedisStates(LearnerStatesSuite):
+    @pytest.fixture
+    def epochs(self, client):
+        return RedisEpochs(client, settle_s=0)
+
+    @pytest.fixture
+    def reader(self, client):
+        return RedisLearnerReader(client)
+
+    @pytest.fixture
+    def make_fold_store(self, make_fold_store):
+        return make_fold_store
+
+
+def test_a_learners_keys_are_in_one_cluster_slot():
+    assert len({key_slot(key) for key in learner_keys(7, b"riverbend/ADA")}) == 1
+    assert key_slot(learner_keys(7, b"riverbend/ADA")[0]) != key_slot(learner_keys(7, b"riverbend/ALAN")[0])
+    assert all(key.count(b"{") == key.count(b"}") == 1 for key in learner_keys(7, b"riverbend/ADA"))
+
+
+async def test_the_window_of_seen_events_is_bounded_and_costs_at_most_12_bytes_an_id(make_fold_store, client):
+    store = make_fold_store(1)
+    written = commit(ADA, range(SEEN_EVENTS + 500))
+    await store.commit([written])
+    key = learner_keys(1, record_key_of(ADA))[2]
+    assert await client.llen(key) == SEEN_EVENTS
+    assert await client.lindex(key, 0) == struct.pack("<Q", 500)
+    assert await client.memory_usage(key, samples=0) / SEEN_EVENTS <= 12
+
+
+async def test_a_learner_that_left_memory_is_read_from_redis(make_fold_store):
+    store = make_fold_store(1, cache_bytes=0)
+    first = commit(ADA, range(3))
+    await store.commit([first])
+    _, (read,) = await store.read([], [record_key_of(ADA)])
+    assert read == first.stored
+    assert read is not first.stored
+
+
+async def test_a_kept_learner_is_not_read_again(make_fold_store):
+    store = make_fold_store(1)
+    first = commit(ADA, range(3))
+    await store.commit([first])
+    _, (read,) = await store.read([], [record_key_of(ADA)])
+    assert read is first.stored
+
+
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [(8, b""), (9, b""), (7, b"not a number"), (11, b"seven b")],
+    ids=["state", "journal", "offset", "ids"],
+)
+async def test_a_malformed_commit_writes_nothing(make_fold_store, client, monkeypatch, index, value):
+    store = make_fold_store(1)
+    execute = store._connection.execute
+
+    async def corrupted(commands):
+        return await execute(
+            [
+                (*command[:index], value, *command[index + 1 :]) if command[0] == "EVALSHA" else command
+                for command in commands
+            ]
+        )
+
+    monkeypatch.setattr(store._connection, "execute", corrupted)
+    with pytest.raises(StateUnavailableError, match="malformed"):
+        await store.commit([commit(ADA, range(3))])
+    assert await client.keys("*") == []
+
+
+async def test_a_connection_that_failed_is_opened_anew_and_gives_nobody_anothers_replies(redis_server):
+    connection = RedisConnection(redis_server)
+    with pytest.raises(StateUnavailableError, match="CAIRN_REDIS"):
+        await connection.execute([("GET", "a"), ("NO-SUCH-COMMAND",), ("GET", "b")])
+    slow = asyncio.create_task(connection.execute([("BLPOP", "nothing", 30)]))
+    _, running = await asyncio.wait([slow], timeout=0.1)
+    assert running
+    slow.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await slow
+    assert await connection.execute([("ECHO", "mine")]) == [b"mine"]
+    await connection.close()
+
+
+async def test_a_redis_that_does_not_answer_in_time_is_unavailable(redis_server):
+    connection = RedisConnection(redis_server, timeout_s=0.05)
+    with pytest.raises(StateUnavailableError):
+        await connection.execute([("BLPOP", "nothing", 30)])
+    await connection.close()
+
+
+async def test_a_redis_that_is_away_is_unavailable(fresh_redis_server):
+    url = fresh_redis_server.url
+    fresh_redis_server.stop()
+    connection = RedisConnection(url)
+    client = redis.asyncio.Redis.from_url(url)
+    with pytest.raises(StateUnavailableError):
+        await connection.execute([("PING",)])
+    with pytest.raises(StateUnavailableError):
+        await RedisLearnerReader(client).read(1, ADA)
+    with pytest.raises(StateUnavailableError):
+        await RedisEpochs(client).current()
+    await client.aclose()

@@ -1,0 +1,246 @@
+"""What every store of learner states, positions and epochs does; run over memory and over Redis."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+import pytest
+
+from services.recommender.application.epochs import EpochUnusableError, digest_epoch, drop_epoch
+from services.recommender.application.ports import (
+    CommitRefusedError,
+    EpochBusyError,
+    EpochExistsError,
+    EpochMeta,
+    EpochMissingError,
+    EpochReader,
+    EpochStatus,
+    EpochStore,
+    FoldStore,
+    LearnerCommit,
+    LearnerKey,
+    LearnerReader,
+    PartitionProgress,
+)
+from services.recommender.domain.events import AssessmentEvent, Grain
+from services.recommender.domain.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.stored import NEW_LEARNER, StoredFold
+from services.recommender.domain.tracing import TracingParameters
+from tests.learner_events import pseudonym
+
+ADA = LearnerKey("riverbend", pseudonym("ada"))
+ALAN = LearnerKey("riverbend", pseudonym("alan"))
+FOLD = LearnerFold(TracingParameters())
+
+
+def record_key_of(key: LearnerKey) -> bytes:
+    return f"{key.tenant}/{key.learner}".encode()
+
+
+def commit(
+    key: LearnerKey,
+    offsets: range,
+    stored: StoredFold = NEW_LEARNER,
+    *,
+    expected: int | None = None,
+    response: float = 1.0,
+) -> LearnerCommit:
+    """The commit of events at these offsets."""
+    events = [
+        (
+            offset,
+            AssessmentEvent(
+                struct.pack("<Q", offset),
+                response,
+                7,
+                f"i{offset}",
+                "",
+                ("s1", f"s{offset % 5}"),
+                Grain.ITEM,
+                f"r{offset}",
+            ),
+        )
+        for offset in offsets
+    ]
+    (folded,) = FOLD.fold([LearnerEvents(key.tenant, stored, events)])
+    before = stored.offset if expected is None else expected
+    return LearnerCommit(record_key_of(key), before, folded.stored, folded.fingerprints, folded.checkpoint_changed)
+
+
+class LearnerStatesSuite:
+    """Inherited by a test class per adapter, with the fixtures `make_fold_store`, `reader` and `epochs`."""
+
+    @pytest.fixture
+    def fold_store(self, make_fold_store: Callable[[int], FoldStore]) -> FoldStore:
+        return make_fold_store(1)
+
+    async def test_what_was_never_stored_is_absent(self, fold_store: FoldStore, reader: LearnerReader):
+        assert await reader.read(1, ADA) is None
+        assert await reader.read_many(1, [ADA, ALAN]) == [None, None]
+        assert await reader.applied_offset(1, ADA) is None
+        assert await reader.position(1, 0) is None
+        assert await fold_store.progress([0]) == {}
+        assert await fold_store.read([0], [record_key_of(ADA)]) == ({}, [NEW_LEARNER])
+
+    async def test_what_was_committed_is_read_back_whole(self, make_fold_store, fold_store, reader):
+        written = commit(ADA, range(100))
+        await fold_store.commit([written, commit(ALAN, range(100, 103))])
+        # Another store has nothing kept in memory.
+        _, (read, _) = await make_fold_store(1).read([], [record_key_of(ADA), record_key_of(ALAN)])
+        assert read == written.stored
+        seen = await reader.read(1, ADA)
+        assert seen.offset == 99
+        assert seen.state.applied == 100
+        assert await reader.applied_offset(1, ADA) == 99
+        assert [one.offset for one in await reader.read_many(1, [ALAN, ADA])] == [102, 99]
+
+    async def test_commits_build_on_one_another(self, make_fold_store, fold_store):
+        first = commit(ADA, range(70))
+        await fold_store.commit([first])
+        _, (read,) = await fold_store.read([], [record_key_of(ADA)])
+        await fold_store.commit([commit(ADA, range(70, 140), read)])
+        _, (again,) = await make_fold_store(1).read([], [record_key_of(ADA)])
+        assert again == commit(ADA, range(140)).stored
+
+    async def test_a_commit_on_another_offset_than_the_stored_one_is_refused_and_writes_nothing(
+        self, make_fold_store, fold_store
+    ):
+        first = commit(ADA, range(3))
+        await fold_store.commit([first])
+        second = commit(ADA, range(3, 6), first.stored)
+        zombie = commit(ADA, range(3, 9), first.stored, response=0.0)
+        await fold_store.commit([second])
+        with pytest.raises(CommitRefusedError):
+            await make_fold_store(1).commit([zombie])
+        _, (read,) = await make_fold_store(1).read([], [record_key_of(ADA)])
+        assert read == second.stored
+
+    async def test_a_commit_for_a_new_learner_is_refused_where_there_is_one(self, make_fold_store, fold_store):
+        await fold_store.commit([commit(ADA, range(3))])
+        with pytest.raises(CommitRefusedError):
+            await make_fold_store(1).commit([commit(ADA, range(2))])
+
+    async def test_a_commit_is_refused_where_the_learner_was_lost(self, fold_store):
+        first = commit(ADA, range(3))
+        with pytest.raises(CommitRefusedError):
+            await fold_store.commit([commit(ADA, range(3, 6), first.stored)])
+        _, (read,) = await fold_store.read([], [record_key_of(ADA)])
+        assert read == NEW_LEARNER
+
+    async def test_one_refused_learner_does_not_take_others_with_it(self, make_fold_store, fold_store):
+        with pytest.raises(CommitRefusedError):
+            await fold_store.commit([commit(ADA, range(2), expected=7), commit(ALAN, range(2))])
+        _, (ada, alan) = await make_fold_store(1).read([], [record_key_of(ADA), record_key_of(ALAN)])
+        assert (ada.offset, alan.offset) == (-1, 1)
+
+    async def test_a_reader_is_not_misled_by_what_it_keeps(self, make_fold_store, fold_store):
+        first = commit(ADA, range(3))
+        await fold_store.commit([first])
+        second = commit(ADA, range(3, 6), first.stored)
+        await make_fold_store(1).commit([second])
+        _, (read,) = await fold_store.read([], [record_key_of(ADA)])
+        assert read == second.stored
+
+    async def test_positions_move_only_from_where_they_were_read(self, fold_store, reader):
+        begun, moved = PartitionProgress(5, 0, 0, 0), PartitionProgress(9, 3, 1, 0)
+        await fold_store.advance({2: (None, begun)})
+        assert await reader.position(1, 2) == 5
+        await fold_store.advance({2: (begun, moved)})
+        assert await fold_store.progress([1, 2]) == {2: moved}
+        assert await fold_store.read([2, 3], []) == ({2: 9}, [])
+        with pytest.raises(CommitRefusedError):
+            await fold_store.advance({2: (begun, PartitionProgress(7, 2, 0, 0))})
+        with pytest.raises(CommitRefusedError):
+            await fold_store.advance({2: (None, begun)})
+        assert await fold_store.progress([2]) == {2: moved}
+
+    async def test_epochs_do_not_see_one_another(self, make_fold_store, fold_store, reader):
+        await fold_store.commit([commit(ADA, range(3))])
+        await fold_store.advance({0: (None, PartitionProgress(3, 3, 0, 0))})
+        assert await reader.read(2, ADA) is None
+        assert await make_fold_store(2).progress([0]) == {}
+
+    async def test_an_epoch_is_created_once(self, epochs: EpochStore):
+        meta = meta_of(3)
+        await epochs.create(meta)
+        with pytest.raises(EpochExistsError):
+            await epochs.create(meta_of(3, parameters_id="others"))
+        assert await epochs.get(3) == meta
+        assert await epochs.epochs() == [meta]
+        assert await epochs.get(4) is None
+
+    async def test_epochs_are_listed_by_number(self, epochs):
+        for number in (10, 9, 2):
+            await epochs.create(meta_of(number))
+        assert [meta.epoch for meta in await epochs.epochs()] == [2, 9, 10]
+
+    async def test_the_current_epoch_is_the_one_made_so(self, epochs: EpochStore & EpochReader):
+        assert await epochs.current_epoch() is None
+        assert await epochs.current() is None
+        await epochs.create(meta_of(1))
+        await epochs.make_current(1)
+        assert await epochs.current_epoch() == 1
+        assert (await epochs.current()).status is EpochStatus.LIVE
+
+    async def test_what_is_not_there_cannot_be_changed(self, epochs):
+        for change in (epochs.set_status(7, EpochStatus.BUILT), epochs.make_current(7), epochs.drop(7)):
+            with pytest.raises(EpochMissingError):
+                await change
+
+    async def test_a_dropped_epoch_leaves_nothing_and_others_alone(self, epochs, make_fold_store, reader):
+        for number in (1, 11):
+            await epochs.create(meta_of(number))
+            await make_fold_store(number).commit([commit(ADA, range(3)), commit(ALAN, range(3, 5))])
+            await make_fold_store(number).advance({0: (None, PartitionProgress(5, 5, 0, 0))})
+        assert await drop_epoch(epochs, 1) == 2
+        assert await epochs.get(1) is None
+        assert await reader.read(1, ADA) is None
+        assert await reader.position(1, 0) is None
+        assert (await reader.read(11, ADA)).offset == 2
+        assert await reader.position(11, 0) == 5
+
+    async def test_the_current_epoch_is_not_dropped(self, epochs):
+        await epochs.create(meta_of(1))
+        await epochs.make_current(1)
+        with pytest.raises(EpochUnusableError, match="being served"):
+            await drop_epoch(epochs, 1)
+
+    async def test_progress_is_told_by_partition(self, epochs, make_fold_store):
+        await epochs.create(meta_of(1))
+        await make_fold_store(1).advance({1: (None, PartitionProgress(5, 3, 1, 1))})
+        assert await epochs.progress(1) == {1: PartitionProgress(5, 3, 1, 1)}
+
+    async def test_a_digest_tells_equal_contents_from_others(self, epochs, make_fold_store):
+        for number in (1, 2, 3):
+            await epochs.create(meta_of(number))
+        ada, alan = commit(ADA, range(70)), commit(ALAN, range(70, 80))
+        await make_fold_store(1).commit([ada, alan])
+        await make_fold_store(2).commit([alan])
+        await make_fold_store(2).commit([ada])
+        await make_fold_store(3).commit([ada, commit(ALAN, range(70, 79))])
+        one, two, three = [await digest_epoch(epochs, number) for number in (1, 2, 3)]
+        assert one == two
+        assert (one.learners, one.applied) == (2, 80)
+        assert three.digest != one.digest
+
+    async def test_an_epoch_is_held_by_one_at_a_time(self, epochs):
+        async with epochs.exclusive(1):
+            with pytest.raises(EpochBusyError):
+                async with epochs.exclusive(1):
+                    pytest.fail("both hold it")
+            async with epochs.exclusive(2):
+                pass
+        async with epochs.exclusive(1):
+            pass
+
+
+def meta_of(epoch: int, *, parameters_id: str = "priors-1") -> EpochMeta:
+    return EpochMeta(
+        epoch,
+        EpochStatus.BUILDING,
+        parameters_id,
+        "",
+        "00000000-0000-0000-0000-000000000001/4",
+        {0: 3, 1: 0, 2: 5, 3: 1},
+    )
