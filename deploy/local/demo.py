@@ -80,7 +80,7 @@ def run_demo(options: DemoOptions, console: Console) -> None:
             stack = running.enter_context(Stack(options.stack, terminal.component_reporter(console)))
             story.note(f"their logs are in {options.stack.directory}")
         try:
-            summary = _Demo(options, stack, story).run()
+            summary = Demo(options, stack, story).run()
         except (grpc.RpcError, StateUnavailableError, ConnectionError) as error:
             # What broke is the component that ended, if one did; the error is only how that was noticed.
             stack.check_running()
@@ -92,15 +92,25 @@ def run_demo(options: DemoOptions, console: Console) -> None:
         raise StackError("; ".join(summary.problems))
 
 
-class _Demo:
-    """One run on a stack that is up."""
+class Demo:
+    """One run on a stack that is up.
+
+    Attributes:
+        live_responses: how many responses were played live.
+    """
 
     def __init__(self, options: DemoOptions, stack: Stack, story: Story) -> None:
         self._options = options
         self._stack = stack
         self._story = story
+        self.live_responses = 0
 
     def run(self) -> Summary:
+        """Everything between start and stop; the figures, whether they add up or not.
+
+        Raises:
+            StackError: when it cannot go on.
+        """
         self._refuse_a_log_in_use()
         material = self._prepare()
         with connected(
@@ -148,7 +158,7 @@ class _Demo:
             arguments = ["--format", material.events_format.value, "--rejected", str(rejected), "--json", str(summary)]
             self._cairn("ingest", "load", str(material.events), *arguments, may_end_with={0, 1})
         with self._story.stage("apply", "Wait until the worker has applied them all"):
-            progress = self._wait_until_applied(None)
+            progress = self.wait_until_applied(None)
             self._story.done(f"lag 0: {sum(each.applied for each in progress.values()):,} events applied")
         loaded: Mapping[str, Any] = orjson.loads(summary.read_bytes())
         return loaded
@@ -162,7 +172,7 @@ class _Demo:
             self._cairn("replay", "--epoch", str(_LIVE_EPOCH), "--parameters", bundle)
         with self._story.stage("switch", "Switch to the new epoch, while events may go on coming in"):
             self._cairn("epoch", "switch", str(_LIVE_EPOCH))
-            self._wait_until_applied(_LIVE_EPOCH)
+            self.wait_until_applied(_LIVE_EPOCH)
             self._wait_until(
                 lambda: platform.recommend(learner_id).provenance.epoch == _LIVE_EPOCH, "serve the new epoch"
             )
@@ -186,6 +196,7 @@ class _Demo:
             titles = platform.titles(sorted({each.reassess_with for each in reassess}))
             self._story.reassess([(each.title, titles[each.reassess_with]) for each in reassess])
             answers += self._play_others(platform, material.others)
+            self.live_responses = len(answers)
         return answers
 
     def _play_others(self, platform: Platform, others: Sequence[LivePlay]) -> list[Answered]:
@@ -202,7 +213,7 @@ class _Demo:
         self, platform: Platform, material: Material, loaded: Mapping[str, Any], answers: Sequence[Answered]
     ) -> Summary:
         with self._story.stage("prove", "Fold the whole log again and compare"):
-            progress = self._wait_until_applied(_LIVE_EPOCH)
+            progress = self.wait_until_applied(_LIVE_EPOCH)
             state_digest = self._digest(_LIVE_EPOCH)
             self._cairn("replay", "--epoch", str(_PROOF_EPOCH), "--parameters", "same")
             replay_digest = self._digest(_PROOF_EPOCH)
@@ -269,11 +280,16 @@ class _Demo:
                 raise StackError(f"the server did not {what} within {_STUCK_AFTER_S:g} s; see its log")
             time.sleep(_POLL_S)
 
-    def _wait_until_applied(self, epoch: int | None) -> Mapping[int, PartitionProgress]:
+    def wait_until_applied(self, epoch: int | None) -> Mapping[int, PartitionProgress]:
+        """The progress of the current epoch once it is `epoch` (None: any) and has reached the end of the log.
+
+        Raises:
+            ComponentFailedError: when a component ends meanwhile.
+            StackError: when the worker stands still.
+        """
         return asyncio.run(self._applied(epoch))
 
     async def _applied(self, epoch: int | None) -> Mapping[int, PartitionProgress]:
-        """The progress of the current epoch once it is `epoch` (None: any) and has reached the end of the log."""
         ends = await topic_end_offsets(self._stack.kafka, LEARNER_EVENTS)
         total = sum(ends.values())
         last_moved_at, last_done = asyncio.get_running_loop().time(), -1

@@ -1,0 +1,137 @@
+"""The figures at the end of the demo, and how it reads."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import orjson
+import pytest
+from rich.console import Console
+
+from cairn.v1 import recommender_pb2
+from deploy.local.live import percentile
+from deploy.local.processes import BadInputError
+from deploy.local.summary import Latency, Summary, check_writable
+from deploy.local.terminal import Story
+
+SUMMARY = Summary(
+    events_read=12,
+    accepted=11,
+    duplicates=1,
+    rejected=1,
+    applied=9,
+    dlt=1,
+    learners=3,
+    resources=4,
+    stages_s={"start": 1.5, "load": 0.5},
+    event_to_recommendation_ms=Latency(p50=10.0, p99=20.0),
+    state_digest="a" * 64,
+    replay_digest="a" * 64,
+    mastered_share=0.25,
+)
+
+
+def told(tell):
+    written = io.StringIO()
+    tell(Story(Console(file=written, width=80, highlight=False)))
+    return written.getvalue()
+
+
+def test_figures_that_add_up_have_no_problems():
+    assert SUMMARY.problems == ()
+
+
+@pytest.mark.parametrize("change", [{"applied": 8}, {"applied": 10}, {"accepted": 12}])
+def test_an_event_lost_or_counted_twice_is_a_problem(change):
+    (problem,) = replace(SUMMARY, **change).problems
+
+    assert "lost or counted twice" in problem
+
+
+def test_digests_that_differ_are_a_problem_that_names_both():
+    (problem,) = replace(SUMMARY, replay_digest="b" * 64).problems
+
+    assert "a" * 64 in problem
+    assert "b" * 64 in problem
+
+
+def test_the_json_has_every_figure():
+    assert orjson.loads(SUMMARY.as_json()) == {
+        "events_read": 12,
+        "accepted": 11,
+        "duplicates": 1,
+        "rejected": 1,
+        "applied": 9,
+        "dlt": 1,
+        "learners": 3,
+        "resources": 4,
+        "stages_s": {"start": 1.5, "load": 0.5},
+        "event_to_recommendation_ms": {"p50": 10.0, "p99": 20.0},
+        "state_digest": "a" * 64,
+        "replay_digest": "a" * 64,
+        "mastered_share": 0.25,
+    }
+
+
+def test_a_file_that_cannot_be_written_is_found_out_before(tmp_path):
+    with pytest.raises(BadInputError, match="cannot be written"):
+        check_writable(tmp_path / "no" / "figures.json")
+    with pytest.raises(BadInputError, match="cannot be written"):
+        check_writable(tmp_path)
+    check_writable(tmp_path / "figures.json")
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.5, 100), (0.99, 198), (1.0, 200), (0.001, 1)])
+def test_percentiles_are_values_that_were_measured(share, expected):
+    assert percentile(list(range(200, 0, -1)), share) == expected
+
+
+def test_in_a_pipe_nothing_is_wider_than_eighty_columns_and_nothing_is_coloured():
+    reply = recommender_pb2.RecommendResponse(
+        recommendations=[
+            recommender_pb2.Recommendation(
+                title="A title that goes on and on, well beyond what a column of a terminal has room for",
+                skill="Probability of Two Distinct Events",
+                step=recommender_pb2.STEP_TEACH,
+                reasons=[recommender_pb2.Reason(text="A reason with the learner's own numbers in it. " * 4)],
+            )
+        ],
+        degraded=[recommender_pb2.DEGRADATION_NO_BUNDLE],
+    )
+    mastery = recommender_pb2.GetLearnerResponse(
+        skills=[
+            recommender_pb2.SkillMastery(
+                skill="s" * 100, probability=0.7, low=0.1, high=1.0, responses=1000, mastered=True
+            )
+        ]
+    )
+
+    def tell(story):
+        story.recommendations("Recommended", reply)
+        story.mastery(["s" * 100], mastery, mastery)
+        story.reassess([("w" * 60, "m" * 60)])
+        story.command(["catalog", "import", "--skills", "x" * 40, "--resources", "y" * 40])
+        story.note("note " * 40)
+        story.done("done " * 40)
+        story.summary(SUMMARY)
+
+    text = told(tell)
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+    assert "made with no fitted models yet" in text
+    assert not any(line.endswith(" ") for line in text.splitlines())
+
+
+def test_a_command_is_shown_as_it_can_be_typed():
+    text = told(lambda story: story.command(["ingest", "load", "f" * 60, "--format", "ndjson"]))
+
+    joined = text.replace("\\\n", " ").split()
+    assert joined == ["$", "cairn", "ingest", "load", "f" * 60, "--format", "ndjson"]
+
+
+def test_the_summary_says_when_the_digests_differ():
+    text = told(lambda story: story.summary(replace(SUMMARY, replay_digest="b" * 64)))
+
+    assert "DIFFERENT" in text
