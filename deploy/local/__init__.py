@@ -2,6 +2,6 @@
 
 import os
 
-# Children are started by fork and exec from processes that also use gRPC, whose fork handlers are for children that go
-# on without exec and can abort the parent. Read when gRPC is first imported, so it is set before anything of this package.
+# Children are started by fork and exec from processes that also use gRPC. Its fork handlers are for children that go on
+# without exec, and can abort the parent. Set before anything of this package imports gRPC, which reads it then.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -68,6 +68,8 @@ def _noop(bootstrap: str, events: int) -> float:
 def _worker(stack: Stack, events: int) -> tuple[float, float]:
     with _running_worker(stack) as child:
         rate = _rate(stack, epoch=1, events=events, child=child)
+        with redis.Redis.from_url(stack.redis) as client:
+            child.wait_ready(lambda: client.get("cairn:current-epoch") is not None, _LIMIT_S)
         return rate, psutil.Process(child.pid).memory_info().rss / 1e6
 
 
