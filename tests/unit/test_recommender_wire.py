@@ -1,0 +1,144 @@
+"""What a record of the log must be to be applied."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from google.protobuf import json_format
+
+from cairn.v1 import events_pb2
+from services.common.envelope import PROTOBUF
+from services.common.identity import event_fingerprint
+from services.recommender.domain.events import Grain
+from services.recommender.wire import RecordInvalidError, decode_event
+from tests.learner_events import PARTITIONS, WHEN, Record, message, record
+
+
+def decode(one: Record, *, partition: int | None = None):
+    where = one.right_partition if partition is None else partition
+    return decode_event(one.key, one.value, one.headers, where, PARTITIONS)
+
+
+def code_of(one: Record, *, partition: int | None = None) -> str:
+    with pytest.raises(RecordInvalidError) as caught:
+        decode(one, partition=partition)
+    assert str(caught.value)
+    return caught.value.code
+
+
+def test_an_event_is_read_as_ingest_wrote_it():
+    tenant, event = decode(record(message(1, item="i", activity="a", skills=["s", "t"], resource="a", response=0.1)))
+    assert tenant == "riverbend"
+    assert event.fingerprint == event_fingerprint("tests", "event-1")
+    assert event.response == pytest.approx(0.1)
+    assert event.response != 0.1, "kept in the precision of the journal"
+    assert (event.item, event.activity, event.skills, event.resource) == ("i", "a", ("s", "t"), "a")
+    assert event.at_s == int(WHEN.timestamp())
+    assert event.grain is Grain.ITEM
+
+
+def test_protobuf_json_is_read_alike():
+    event = message(1)
+    as_json = record(
+        event, value=json_format.MessageToJson(event).encode(), headers=[("content-type", b"application/json")]
+    )
+    assert decode(as_json) == decode(record(event))
+
+
+def test_a_record_without_headers_is_protobuf():
+    assert decode(record(message(1), headers=[])) == decode(record(message(1)))
+
+
+def test_an_event_without_a_time_has_none():
+    event = message(1)
+    event.ClearField("occurred_at")
+    assert decode(record(event))[1].at_s == 0
+
+
+def test_a_skill_named_twice_counts_once():
+    assert decode(record(message(1, skills=["s", "t", "s"])))[1].skills == ("s", "t")
+
+
+@pytest.mark.parametrize("response", [math.nan, math.inf, -0.01, 1.01])
+def test_a_response_outside_its_range_is_refused(response):
+    assert code_of(record(message(1, response=response))) == "field"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"item": ""},
+        {"grain": events_pb2.GRAIN_ACTIVITY, "item": "", "activity": ""},
+        {"grain": events_pb2.GRAIN_UNSPECIFIED},
+        {"grain": 99},
+        {"skills": [f"s{n}" for n in range(17)]},
+        {"skills": [""]},
+        {"skills": ["s", ""]},
+        {"item": "i" * 257},
+        {"skills": ["nul\0"]},
+        {"resource": "nul\0"},
+        {"activity": "nul\0"},
+    ],
+    ids=str,
+)
+def test_a_field_that_cannot_be_is_refused(changes):
+    assert code_of(record(message(1, **changes))) == "field"
+
+
+@pytest.mark.parametrize("field", ["event_id", "source"])
+def test_an_event_that_copies_could_not_be_told_from_is_refused(field):
+    event = message(1)
+    event.ClearField(field)
+    assert code_of(record(event)) == "field"
+
+
+def test_a_time_before_1970_is_refused():
+    event = message(1)
+    event.occurred_at.seconds = -1
+    assert code_of(record(event)) == "field"
+
+
+def test_an_event_without_a_known_body_is_refused():
+    event = message(1)
+    event.ClearField("assessment")
+    assert code_of(record(event)) == "body"
+
+
+@pytest.mark.parametrize("value", [None, b"", b"\xff\xff\xff\xff", b"not protobuf at all"])
+def test_bytes_that_are_no_event_are_refused(value):
+    assert code_of(record(message(1), value=value)) in {"value", "identity"}
+
+
+@pytest.mark.parametrize("value", [b"{", b'{"unknown": 1}', b"\xff", b"[" * 100_000, b'{"tenant": "\\ud800"}'])
+def test_json_that_is_no_event_is_refused(value):
+    headers = [("content-type", b"application/json; charset=utf-8")]
+    assert code_of(record(message(1), value=value, headers=headers)) == "value"
+
+
+def test_an_unknown_content_type_is_refused():
+    assert code_of(record(message(1), headers=[("content-type", b"application/avro")])) == "content-type"
+
+
+def test_a_record_on_a_partition_that_is_not_its_keys_is_refused():
+    good = record(message(1))
+    assert code_of(good, partition=(good.right_partition + 1) % PARTITIONS) == "partition"
+
+
+@pytest.mark.parametrize(
+    "key", [None, b"", b"riverbend", b"riverbend/", b"/ADA", b"\xff\xff/x", b"River/" + b"A" * 26, b"riverbend/ada"]
+)
+def test_a_key_that_is_not_tenant_and_learner_is_refused(key):
+    assert code_of(record(message(1), key=key, partition=0)) == "key"
+
+
+def test_a_body_of_another_learner_or_tenant_than_the_key_is_refused():
+    assert code_of(record(message(1), key=record(message(1, "alan")).key)) == "identity"
+    other = message(1, tenant="lakeside")
+    assert code_of(record(other, key=record(message(1)).key)) == "identity"
+
+
+def test_the_content_type_is_found_wherever_it_stands():
+    good = record(message(1))
+    good.headers = [("content-type", PROTOBUF.encode()), ("x", b"y")]
+    assert decode(good)[0] == "riverbend"
