@@ -1,0 +1,162 @@
+"""The life of an epoch: begun, built, handed to workers, dropped."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from services.recommender.adapters.memory import MemoryStates
+from services.recommender.application.epochs import (
+    EpochUnusableError,
+    begin_replay,
+    check_log,
+    drop_epoch,
+    ensure_first_epoch,
+    parameters_of,
+    switch_epoch,
+)
+from services.recommender.application.ports import (
+    Bundle,
+    BundleUnreadableError,
+    EpochMeta,
+    EpochMissingError,
+    EpochStatus,
+)
+from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+
+LOG = "00000000-0000-0000-0000-000000000001/4"
+OTHER_LOG = "00000000-0000-0000-0000-000000000002/4"
+
+
+class Log:
+    def __init__(self, identity=LOG, ends=None):
+        self._identity, self._ends = identity, ends or {0: 5, 1: 0}
+
+    async def identity(self):
+        return self._identity
+
+    async def end_offsets(self):
+        return self._ends
+
+
+class Bundles:
+    def __init__(self, **parameters_id_by_bundle):
+        self._ids = parameters_id_by_bundle
+
+    def latest_id(self):
+        return max(self._ids, default=None)
+
+    def load(self, bundle_id):
+        if bundle_id not in self._ids:
+            raise BundleUnreadableError(f"there is no bundle {bundle_id}")
+        return Bundle(bundle_id, datetime(2026, 1, 1, tzinfo=UTC), TracingParameters(self._ids[bundle_id]), {})
+
+
+@pytest.fixture
+def store():
+    return MemoryStates()
+
+
+async def test_the_first_epoch_has_the_priors_and_is_not_served_before_it_reached_the_end_of_the_log(store):
+    await ensure_first_epoch(store, Log())
+    (meta,) = await store.epochs()
+    assert (meta.epoch, meta.status, meta.parameters_id) == (1, EpochStatus.CATCHING_UP, PRIOR_PARAMETERS_ID)
+    assert (meta.log_identity, meta.end_positions) == (LOG, {0: 5, 1: 0})
+    assert await store.current() is None
+
+
+async def test_where_there_is_an_epoch_to_fold_into_no_other_is_begun(store):
+    await ensure_first_epoch(store, Log())
+    await store.make_current(1)
+    await ensure_first_epoch(store, Log())
+    assert len(await store.epochs()) == 1
+
+
+async def test_a_replay_takes_the_parameters_of_the_bundle_it_is_given(store):
+    meta = await begin_replay(store, Log(), Bundles(b1="sha-1"), 2, "b1")
+    assert (meta.parameters_id, meta.parameters_bundle, meta.status) == ("sha-1", "b1", EpochStatus.BUILDING)
+    assert parameters_of(meta, Bundles(b1="sha-1")).parameters_id == "sha-1"
+
+
+async def test_same_parameters_are_those_of_the_current_epoch(store):
+    await begin_replay(store, Log(), Bundles(b1="sha-1"), 2, "b1")
+    await store.make_current(2)
+    meta = await begin_replay(store, Log(), Bundles(), 3, "same")
+    assert (meta.parameters_id, meta.parameters_bundle) == ("sha-1", "b1")
+
+
+async def test_same_as_nothing_is_refused(store):
+    with pytest.raises(EpochUnusableError, match="no current epoch"):
+        await begin_replay(store, Log(), Bundles(), 3, "same")
+
+
+async def test_an_unknown_bundle_is_refused_and_no_epoch_begun(store):
+    with pytest.raises(BundleUnreadableError):
+        await begin_replay(store, Log(), Bundles(), 2, "b9")
+    assert await store.epochs() == []
+
+
+async def test_a_replay_that_was_broken_off_is_taken_up_with_its_own_end(store):
+    begun = await begin_replay(store, Log(), Bundles(b1="sha-1"), 2, "b1")
+    assert await begin_replay(store, Log(ends={0: 99}), Bundles(b1="sha-1"), 2, "b1") == begun
+
+
+async def test_a_replay_is_not_taken_up_with_other_parameters_or_on_another_log(store):
+    bundles = Bundles(b1="sha-1", b2="sha-2")
+    await begin_replay(store, Log(), bundles, 2, "b1")
+    with pytest.raises(EpochUnusableError, match="sha-1"):
+        await begin_replay(store, Log(), bundles, 2, "b2")
+    with pytest.raises(EpochUnusableError, match="recreated"):
+        await begin_replay(store, Log(OTHER_LOG), bundles, 2, "b1")
+
+
+@pytest.mark.parametrize("status", [EpochStatus.BUILT, EpochStatus.CATCHING_UP, EpochStatus.LIVE])
+async def test_nothing_is_replayed_into_an_epoch_that_is_beyond_building(store, status):
+    await begin_replay(store, Log(), Bundles(b1="sha-1"), 2, "b1")
+    await store.set_status(2, status)
+    with pytest.raises(EpochUnusableError, match=status.value):
+        await begin_replay(store, Log(), Bundles(b1="sha-1"), 2, "b1")
+
+
+async def test_an_epoch_is_handed_over_only_when_built(store):
+    await begin_replay(store, Log(), Bundles(b1="sha-1"), 2, "b1")
+    with pytest.raises(EpochUnusableError, match="not reached its end"):
+        await switch_epoch(store, 2)
+    await store.set_status(2, EpochStatus.BUILT)
+    assert (await switch_epoch(store, 2)).status is EpochStatus.CATCHING_UP
+    assert await store.current_epoch() is None, "workers make it current"
+    with pytest.raises(EpochMissingError):
+        await switch_epoch(store, 3)
+
+
+async def test_a_live_epoch_can_be_served_again(store):
+    for number in (1, 2):
+        await store.create(EpochMeta(number, EpochStatus.LIVE, "p", "", LOG, {}))
+        await store.make_current(number)
+    await switch_epoch(store, 1)
+    assert await store.current_epoch() == 1
+
+
+async def test_the_epoch_being_served_is_never_dropped(store):
+    await store.create(EpochMeta(1, EpochStatus.LIVE, "p", "", LOG, {}))
+    await store.make_current(1)
+    with pytest.raises(EpochUnusableError, match="being served"):
+        await drop_epoch(store, 1)
+
+
+async def test_a_bundle_that_no_longer_holds_the_epochs_parameters_is_refused(store):
+    meta = await begin_replay(store, Log(), Bundles(b1="sha-1"), 2, "b1")
+    with pytest.raises(EpochUnusableError, match="restore that bundle"):
+        parameters_of(meta, Bundles(b1="sha-9"))
+
+
+@pytest.mark.parametrize(
+    ("identity", "differs"), [(OTHER_LOG, "recreated"), (LOG.replace("/4", "/8"), "4 partitions, which now has 8")]
+)
+def test_an_epoch_of_another_log_is_refused_with_what_differs_and_the_remedy(identity, differs):
+    meta = EpochMeta(1, EpochStatus.LIVE, "p", "", LOG, {})
+    check_log(meta, LOG)
+    with pytest.raises(EpochUnusableError, match=differs) as caught:
+        check_log(meta, identity)
+    assert "cairn replay --epoch 2" in str(caught.value)

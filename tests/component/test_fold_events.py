@@ -1,0 +1,152 @@
+"""Folding batches into one epoch: what moves when, and what stops it."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.common.envelope import record_key
+from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
+from services.recommender.application.fold_events import FoldEvents, PartitionBatch
+from services.recommender.application.ports import CommitRefusedError, DeadLetter, PartitionProgress
+from services.recommender.domain.events import AssessmentEvent, Grain
+from services.recommender.domain.fold import LearnerFold
+from services.recommender.domain.tracing import TracingParameters
+
+ADA, ALAN = record_key("riverbend", "ADA"), record_key("riverbend", "ALAN")
+
+
+def event(number: int) -> AssessmentEvent:
+    return AssessmentEvent(number.to_bytes(8, "little"), 1.0, 0, "i", "", ("s",), Grain.ITEM, "")
+
+
+def batch(events: dict[int, tuple[bytes, int]], *, partition: int = 0, dead: tuple[int, ...] = ()) -> PartitionBatch:
+    """Records by offset: the learner's key and the event's number."""
+    made = PartitionBatch(partition, max([*events, *dead]) + 1)
+    for offset, (key, number) in events.items():
+        made.learners.setdefault(key, ("riverbend", []))[1].append((offset, event(number)))
+    made.dead += [DeadLetter(partition, offset, b"k", b"v", [], "value", "why") for offset in dead]
+    return made
+
+
+@pytest.fixture
+def states():
+    return MemoryStates()
+
+
+@pytest.fixture
+def letters():
+    return MemoryDeadLetters()
+
+
+def folding(states, letters) -> FoldEvents:
+    return FoldEvents(states.fold_store(1), letters, LearnerFold(TracingParameters()), clock_s=lambda: 0.0)
+
+
+async def test_a_partition_never_seen_is_noted_at_its_beginning_at_once(states, letters):
+    fold = folding(states, letters)
+    await fold.take({0: 17})
+    assert await states.position(1, 0) == 17
+    assert fold.positions == {0: 17}
+
+
+async def test_a_batch_is_applied_and_its_position_moves(states, letters):
+    fold = folding(states, letters)
+    await fold.take({0: 0})
+    report = await fold.fold([batch({0: (ADA, 1), 1: (ALAN, 2), 2: (ADA, 1), 3: (ADA, 3)}, dead=(4,))])
+    assert (report.applied, report.duplicates, report.dead_lettered, report.learners) == (3, 1, {"value": 1}, 2)
+    assert await states.progress(1) == {0: PartitionProgress(5, 3, 1, 1)}
+    assert [letter.offset for letter in letters.letters] == [4]
+
+
+async def test_what_is_read_again_changes_nothing_and_is_not_counted_again(states, letters):
+    fold = folding(states, letters)
+    await fold.take({0: 0})
+    first = batch({0: (ADA, 1), 1: (ADA, 1), 2: (ALAN, 2)}, dead=(3,))
+    await fold.fold([first])
+    before = dict(states.learners[1])
+    again = folding(states, letters)
+    await again.take({0: 0})
+    await again.fold([first])
+    assert states.learners[1] == before
+    assert await states.progress(1) == {0: PartitionProgress(4, 2, 1, 1)}
+    assert len(letters.letters) == 1
+
+
+async def test_a_crash_between_learners_and_position_loses_and_doubles_nothing(states, letters, monkeypatch):
+    fold = folding(states, letters)
+    await fold.take({0: 0})
+    crash = RuntimeError("power cut")
+
+    async def cut(_moves):
+        raise crash
+
+    monkeypatch.setattr(fold._store, "advance", cut)
+    records = batch({0: (ADA, 1), 1: (ALAN, 2), 2: (ADA, 3)})
+    with pytest.raises(RuntimeError, match="power cut"):
+        await fold.fold([records])
+    stored = dict(states.learners[1])
+    assert await states.position(1, 0) == 0
+    again = folding(states, letters)
+    await again.take({0: 0})
+    await again.fold([records])
+    assert states.learners[1] == stored
+    assert await states.progress(1) == {0: PartitionProgress(3, 3, 0, 0)}
+
+
+async def test_a_learner_that_was_lost_below_the_position_is_folded_again(states, letters):
+    fold = folding(states, letters)
+    await fold.take({0: 0})
+    records = batch({0: (ADA, 1), 1: (ALAN, 2)})
+    await fold.fold([records])
+    whole = dict(states.learners[1])
+    del states.learners[1][ADA]
+    await fold.fold([records])
+    assert states.learners[1] == whole
+    assert (await states.progress(1))[0].applied == 2
+
+
+async def test_a_zombie_whose_partition_another_worker_moved_on_is_refused(states, letters):
+    zombie, owner = folding(states, letters), folding(states, letters)
+    await zombie.take({0: 0})
+    await owner.take({0: 0})
+    await owner.fold([batch({0: (ADA, 1)})])
+    with pytest.raises(CommitRefusedError, match="another worker"):
+        await zombie.fold([batch({0: (ADA, 1), 1: (ADA, 2)})])
+    assert await states.position(1, 0) == 1
+
+
+async def test_a_store_that_lost_the_position_stops_the_worker(states, letters):
+    fold = folding(states, letters)
+    await fold.take({0: 0})
+    await fold.fold([batch({0: (ADA, 1)})])
+    states.learners[1].clear()
+    states.positions[1].clear()
+    with pytest.raises(CommitRefusedError, match="lost data"):
+        await fold.fold([batch({1: (ADA, 2)})])
+    assert states.learners[1] == {}
+
+
+async def test_the_position_stays_when_the_dead_letters_are_not_confirmed(states, letters, monkeypatch):
+    async def away(_letters):
+        raise ConnectionError("broker away")
+
+    monkeypatch.setattr(letters, "write", away)
+    fold = folding(states, letters)
+    await fold.take({0: 0})
+    with pytest.raises(ConnectionError):
+        await fold.fold([batch({0: (ADA, 1)}, dead=(1,))])
+    assert await states.position(1, 0) == 0
+
+
+async def test_partitions_are_counted_apart(states, letters):
+    fold = folding(states, letters)
+    await fold.take({0: 0, 3: 5})
+    await fold.fold([batch({0: (ADA, 1)}), batch({5: (ALAN, 2), 6: (ALAN, 2)}, partition=3, dead=(7,))])
+    assert await states.progress(1) == {0: PartitionProgress(1, 1, 0, 0), 3: PartitionProgress(8, 1, 1, 1)}
+
+
+async def test_a_partition_let_go_is_not_moved_any_more(states, letters):
+    fold = folding(states, letters)
+    await fold.take({0: 0, 1: 0})
+    fold.release([1])
+    assert fold.positions == {0: 0}
