@@ -1,0 +1,158 @@
+"""How well each skill goes with a text, seen in several ways; no way decides alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from services.catalog.tagging.ridge import Matrix, fit_leaving_groups_out
+from services.catalog.tagging.vectors import Vectors
+
+WAYS = ("ridge", "nearest by words", "nearest by pieces", "neighbours", "statement by words", "statement by pieces")
+_PENALTY = 0.3
+Scores = NDArray[np.float32]
+
+# Raised to this power, the closest neighbours decide.
+_NEIGHBOUR_POWER = 4
+_BLOCK_ROWS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreBlock:
+    """Scores of some texts.
+
+    Attributes:
+        start: number of the first text.
+        values: (ways, texts, skills), float32, the ways in the order of `WAYS`.
+        counts: (texts, skills), from how many tagged resources each skill is known where the scores come from.
+    """
+
+    start: int
+    values: Scores
+    counts: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """What scores are computed from.
+
+    Attributes:
+        examples: vectors of the tagged resources.
+        statements: vectors of the skills' statements, in the order of the skills.
+        targets: (examples, skills), 1 where the resource carries the skill.
+        weights: the ridge's dual weights, (examples, skills).
+    """
+
+    examples: Vectors
+    statements: Vectors
+    targets: scipy.sparse.csr_matrix
+    weights: Matrix
+
+    def score(self, vectors: Vectors) -> Iterator[ScoreBlock]:
+        """Scores of new texts, a block at a time."""
+        by_skill = _ExamplesBySkill(self.targets)
+        for start in range(0, vectors.words.shape[0], _BLOCK_ROWS):
+            block = vectors.rows(start, start + _BLOCK_ROWS)
+            words, pieces = _similarities(block, self.examples)
+            mean = _mean(words, pieces)
+            values: Scores = np.stack(
+                [
+                    mean @ self.weights,
+                    by_skill.nearest(words),
+                    by_skill.nearest(pieces),
+                    by_skill.neighbours(mean),
+                    *_similarities(block, self.statements),
+                ]
+            )
+            yield ScoreBlock(start, values, np.broadcast_to(by_skill.counts, values.shape[1:]))
+
+
+def fit_scorer(
+    examples: Vectors, statements: Vectors, targets: scipy.sparse.csr_matrix, groups: NDArray[np.int64]
+) -> tuple[Scorer, list[ScoreBlock]]:
+    """Fit the scores, and compute for every example what they are when its whole group is left out.
+
+    Args:
+        examples: vectors of the tagged resources.
+        statements: vectors of the skills' statements.
+        targets: (examples, skills), 1 where the resource carries the skill.
+        groups: of each example; near-duplicates share one.
+
+    Returns:
+        The scorer, and the left-out scores of the examples in their order.
+    """
+    size, skills = targets.shape
+    by_skill = _ExamplesBySkill(targets)
+    left_out_counts = _counts_by_group(targets, groups)
+    kernel = np.empty((size, size), dtype=np.float32)
+    blocks = []
+    for start in range(0, size, _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        block = examples.rows(start, start + _BLOCK_ROWS)
+        words, pieces = _similarities(block, examples)
+        kernel[rows] = _mean(words, pieces)
+        own = groups[rows, None] == groups[None, :]
+        words[own] = 0
+        pieces[own] = 0
+        values = np.empty((len(WAYS), len(words), skills), dtype=np.float32)
+        values[1] = by_skill.nearest(words)
+        values[2] = by_skill.nearest(pieces)
+        values[3] = by_skill.neighbours(_mean(words, pieces))
+        values[4:] = _similarities(block, statements)
+        counts = by_skill.counts - left_out_counts[groups[rows]].toarray()
+        blocks.append(ScoreBlock(start, values, np.asarray(counts, dtype=np.float32)))
+    weights, left_out = fit_leaving_groups_out(kernel, targets, groups, _PENALTY)
+    for scored in blocks:
+        scored.values[0] = left_out[scored.start : scored.start + _BLOCK_ROWS]
+    return Scorer(examples, statements, targets, weights), blocks
+
+
+class _ExamplesBySkill:
+    """Columns of a similarity matrix gathered skill by skill."""
+
+    def __init__(self, targets: scipy.sparse.csr_matrix) -> None:
+        columns = targets.tocsc()
+        per_skill = np.diff(columns.indptr)
+        self.counts: Matrix = per_skill.astype(np.float32)
+        self._examples = columns.indices
+        # A skill without examples has no segment to reduce.
+        self._skills = np.flatnonzero(per_skill)
+        self._starts = columns.indptr[self._skills]
+
+    def nearest(self, similarities: Matrix) -> Matrix:
+        """Similarity to the nearest example of each skill; 0 where it has none."""
+        return self._reduced(np.maximum, similarities)
+
+    def neighbours(self, similarities: Matrix) -> Matrix:
+        """Share of each skill in what all examples say, the nearer the louder."""
+        votes = similarities**_NEIGHBOUR_POWER
+        total: Matrix = votes.sum(axis=1, keepdims=True)
+        total[total == 0] = 1
+        return np.divide(self._reduced(np.add, votes), total, dtype=np.float32)
+
+    def _reduced(self, ufunc: np.ufunc, similarities: Matrix) -> Matrix:
+        reduced = np.zeros((len(similarities), len(self.counts)), dtype=np.float32)
+        if len(self._skills):
+            reduced[:, self._skills] = ufunc.reduceat(similarities[:, self._examples], self._starts, axis=1)
+        return reduced
+
+
+def _similarities(left: Vectors, right: Vectors) -> tuple[Matrix, Matrix]:
+    return (left.words @ right.words.T).toarray(), (left.pieces @ right.pieces.T).toarray()
+
+
+def _mean(words: Matrix, pieces: Matrix) -> Matrix:
+    mean: Matrix = (words + pieces) / np.float32(2)
+    return mean
+
+
+def _counts_by_group(targets: scipy.sparse.csr_matrix, groups: NDArray[np.int64]) -> scipy.sparse.csr_matrix:
+    members = scipy.sparse.csr_matrix(
+        (np.ones(len(groups), dtype=np.float32), (groups, np.arange(len(groups)))),
+        shape=(int(groups.max()) + 1, len(groups)),
+    )
+    return (members @ targets).tocsr()

@@ -1,0 +1,141 @@
+"""Keeping a fitted tagger in a folder: arrays and JSON, no pickle, every file with its checksum.
+
+`manifest.json` names the format, the model card and the SHA-256 of the other files; it is written last, so a folder
+without it holds no tagger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import scipy.sparse
+from numpy.typing import NDArray
+
+from services.catalog.tagging.precision import PrecisionCurve, PrecisionLevel
+from services.catalog.tagging.scores import Scorer
+from services.catalog.tagging.stacking import Stacker
+from services.catalog.tagging.tagger import ModelCard, SkillTagger
+from services.catalog.tagging.vectors import TextVectors, Vectors, Vocabulary
+
+FORMAT = "cairn-skill-tagger/1"
+MANIFEST = "manifest.json"
+_ARRAYS = "arrays.npz"
+_NAMES = "names.json"
+_MATRICES = ("example_words", "example_pieces", "statement_words", "statement_pieces", "targets")
+
+
+class TaggerUnusableError(ValueError):
+    """A folder holds no tagger that this version can use; the message says why and what to do."""
+
+
+def save_tagger(tagger: SkillTagger, folder: Path) -> None:
+    """Write a tagger; one that is there is replaced.
+
+    Raises:
+        OSError: when the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    files = {_ARRAYS: _arrays_of(tagger), _NAMES: _names_of(tagger)}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    manifest = {
+        "format": FORMAT,
+        "card": asdict(tagger.card),
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+    }
+    beside = folder / f"{MANIFEST}.new"
+    beside.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+    beside.replace(folder / MANIFEST)
+
+
+def load_tagger(folder: Path) -> SkillTagger:
+    """Read what `save_tagger` wrote; it suggests exactly what the tagger that was saved would.
+
+    Raises:
+        TaggerUnusableError: when there is none, it is damaged, or another version wrote it.
+    """
+    remedy = "remove the folder and fit the tagger again"
+    try:
+        manifest = orjson.loads((folder / MANIFEST).read_bytes())
+        if manifest["format"] != FORMAT:
+            raise TaggerUnusableError(f"{folder} has the format {manifest['format']!r}, not {FORMAT!r}: {remedy}")
+        files = {name: (folder / name).read_bytes() for name in manifest["sha256"]}
+        for name, content in files.items():
+            if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
+                raise TaggerUnusableError(f"{folder / name} is not the file that was saved: {remedy}")
+        names = orjson.loads(files[_NAMES])
+        with np.load(io.BytesIO(files[_ARRAYS]), allow_pickle=False) as arrays:
+            return _tagger_of(names, arrays, _card_of(manifest["card"]))
+    except OSError as error:
+        raise TaggerUnusableError(f"there is no tagger in {folder}: {error}") from error
+    except (orjson.JSONDecodeError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise TaggerUnusableError(f"the tagger in {folder} cannot be read ({error!r}): {remedy}") from error
+
+
+def _arrays_of(tagger: SkillTagger) -> bytes:
+    scorer, stacker = tagger.scorer, tagger.stacker
+    words, pieces = tagger.vectors.vocabularies
+    arrays: dict[str, NDArray[Any]] = {
+        "word_weights": words.weights,
+        "piece_weights": pieces.weights,
+        "weights": scorer.weights,
+        "coefficients": stacker.coefficients,
+        "intercept": np.asarray(stacker.intercept),
+        "knots": stacker.knots,
+        "confidences": stacker.confidences,
+    }
+    matrices = (
+        scorer.examples.words,
+        scorer.examples.pieces,
+        scorer.statements.words,
+        scorer.statements.pieces,
+        scorer.targets,
+    )
+    for name, matrix in zip(_MATRICES, matrices, strict=True):
+        arrays |= {
+            f"{name}.data": matrix.data,
+            f"{name}.indices": matrix.indices,
+            f"{name}.indptr": matrix.indptr,
+            f"{name}.shape": np.asarray(matrix.shape),
+        }
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _names_of(tagger: SkillTagger) -> bytes:
+    words, pieces = tagger.vectors.vocabularies
+    return orjson.dumps({"skills": tagger.skills, "words": words.terms, "pieces": pieces.terms})
+
+
+def _tagger_of(names: Mapping[str, list[str]], arrays: Mapping[str, NDArray[Any]], card: ModelCard) -> SkillTagger:
+    example_words, example_pieces, statement_words, statement_pieces, targets = (
+        scipy.sparse.csr_matrix(
+            (arrays[f"{name}.data"], arrays[f"{name}.indices"], arrays[f"{name}.indptr"]),
+            shape=tuple(arrays[f"{name}.shape"]),
+        )
+        for name in _MATRICES
+    )
+    vectors = TextVectors.from_vocabularies(
+        Vocabulary(tuple(names["words"]), arrays["word_weights"]),
+        Vocabulary(tuple(names["pieces"]), arrays["piece_weights"]),
+    )
+    scorer = Scorer(
+        Vectors(example_words, example_pieces), Vectors(statement_words, statement_pieces), targets, arrays["weights"]
+    )
+    stacker = Stacker(arrays["coefficients"], float(arrays["intercept"]), arrays["knots"], arrays["confidences"])
+    return SkillTagger(names["skills"], vectors, scorer, stacker, card)
+
+
+def _card_of(values: dict[str, Any]) -> ModelCard:
+    levels = tuple(PrecisionLevel(**level) for level in values["curve"]["levels"])
+    return ModelCard(**(values | {"curve": PrecisionCurve(levels)}))

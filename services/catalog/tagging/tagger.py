@@ -1,0 +1,246 @@
+"""The tagger: learns from tagged resources, suggests skills for others, and knows how often it is right."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from services.catalog.tagging.examples import Example, NotEnoughExamplesError, Statement, statements_for
+from services.catalog.tagging.near_duplicates import near_duplicate_groups
+from services.catalog.tagging.precision import PrecisionCurve, precision_curve
+from services.catalog.tagging.scores import WAYS, Scorer, fit_scorer
+from services.catalog.tagging.stacking import Candidates, Stacker, candidates_of, carried, fit_stacker, ranks
+from services.catalog.tagging.vectors import TextVectors
+
+EXAMPLES_MIN = 20
+GROUPS_MIN = 10
+MEMORY_BYTES_MAX = 3 * 1024**3
+_FLOAT_BYTES = 4
+_BATCH_TEXTS = 2_048
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A skill that a resource may be about, and how likely it is, above 0 and below 1."""
+
+    skill: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a tagger was fitted on, and how good it was on examples of groups that were held out.
+
+    Attributes:
+        examples: how many tagged resources it has learned from.
+        examples_left_out: how many more there were than fit into memory.
+        groups: how many groups of near-duplicates the examples are.
+        examples_per_skill: by skill; a skill known by its statement alone has 0.
+        recall_at_5: mean share of a resource's skills among the first five suggestions.
+        curve: precision, recall and coverage by confidence.
+        seed: of the folds.
+    """
+
+    examples: int
+    examples_left_out: int
+    groups: int
+    examples_per_skill: dict[str, int]
+    recall_at_5: float
+    curve: PrecisionCurve
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the tagger makes of some texts.
+
+    Attributes:
+        candidates: pairs of text and skill.
+        sums: orders the skills of a text.
+        confidences: how likely each pair is right.
+    """
+
+    candidates: Candidates
+    sums: NDArray[np.float64]
+    confidences: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What the tagger makes of its own examples when their groups are held out.
+
+    Attributes:
+        assessment: of the examples' texts.
+        targets: (examples, skills), 1 where the example carries the skill.
+        groups: of each example.
+    """
+
+    assessment: Assessment
+    targets: scipy.sparse.csr_matrix
+    groups: NDArray[np.int64]
+
+
+class SkillTagger:
+    """Fitted; immutable."""
+
+    def __init__(
+        self, skills: Sequence[str], vectors: TextVectors, scorer: Scorer, stacker: Stacker, card: ModelCard
+    ) -> None:
+        """Use `fit_tagger`, or the store."""
+        self.skills = tuple(skills)
+        self.vectors = vectors
+        self.scorer = scorer
+        self.stacker = stacker
+        self.card = card
+
+    def suggest(self, texts: Sequence[str], limit: int = 5) -> list[list[Suggestion]]:
+        """The likeliest skills of each text, the likeliest first.
+
+        Args:
+            texts: in the form of `Example.text`.
+            limit: how many per text, at most.
+        """
+        suggestions: list[list[Suggestion]] = []
+        for start in range(0, len(texts), _BATCH_TEXTS):
+            suggestions += self._suggest(texts[start : start + _BATCH_TEXTS], limit)
+        return suggestions
+
+    def assess(self, texts: Sequence[str]) -> Assessment:
+        """Every candidate of the texts; memory grows with their number."""
+        candidates = candidates_of(self.scorer.score(self.vectors.transform(texts)))
+        sums = self.stacker.sums(candidates.features)
+        return Assessment(candidates, sums, self.stacker.confidence(sums))
+
+    def _suggest(self, texts: Sequence[str], limit: int) -> list[list[Suggestion]]:
+        assessment = self.assess(texts)
+        candidates = assessment.candidates
+        place = ranks(candidates.texts, assessment.sums)
+        suggestions: list[list[Suggestion]] = [[] for _ in texts]
+        for pair in np.lexsort((place, candidates.texts)):
+            if place[pair] < limit:
+                suggestion = Suggestion(self.skills[candidates.skills[pair]], float(assessment.confidences[pair]))
+                suggestions[candidates.texts[pair]].append(suggestion)
+        return suggestions
+
+
+def fit_tagger(
+    examples: Sequence[Example],
+    statements: Sequence[Statement] = (),
+    *,
+    seed: int = 0,
+    memory_bytes_max: int = MEMORY_BYTES_MAX,
+    progress: Progress = lambda _: None,
+) -> tuple[SkillTagger, HeldOut]:
+    """Fit a tagger.
+
+    Args:
+        examples: tagged resources; those without skills are passed over.
+        statements: skills in words. A skill without one is known by its id; one without examples can be suggested too.
+        seed: of the folds, and of which examples stay when they are too many. The same inputs give the same tagger.
+        memory_bytes_max: what fitting may take, about. Beyond, the skills with the most examples lose some.
+        progress: told what is being done.
+
+    Returns:
+        The tagger, and what it makes of its examples when they are held out.
+
+    Raises:
+        NotEnoughExamplesError: when there are too few examples, or too few that differ, to learn from or to hold out.
+    """
+    tagged = [example for example in examples if example.skills]
+    described = statements_for(tagged, statements)
+    kept = within_memory(tagged, len(described), memory_bytes_max, seed)
+    progress(f"{len(kept):,} examples of {len(described):,} skills: near-duplicates")
+    groups = near_duplicate_groups([example.own_text or example.text for example in kept])
+    if len(kept) < EXAMPLES_MIN or groups.max() + 1 < GROUPS_MIN:
+        distinct = int(groups.max()) + 1 if len(groups) else 0
+        raise NotEnoughExamplesError(
+            f"there are {len(kept)} tagged resources, {distinct} of them different from each other; the tagger needs "
+            f"{EXAMPLES_MIN} and {GROUPS_MIN}: tag more resources by hand first"
+        )
+    skills = [statement.skill for statement in described]
+    targets = targets_of(kept, skills)
+    progress("vocabulary")
+    vectors, example_vectors = TextVectors.fit([example.text for example in kept])
+    statement_vectors = vectors.transform([statement.text for statement in described])
+    progress("scores, each example's group left out")
+    scorer, blocks = fit_scorer(example_vectors, statement_vectors, targets, groups)
+    progress("confidences on held-out folds")
+    candidates = candidates_of(blocks)
+    stacker, sums, confidences = fit_stacker(candidates, targets, groups, seed)
+    held_out = HeldOut(Assessment(candidates, sums, confidences), targets, groups)
+    card = _card(held_out, skills, len(tagged) - len(kept), seed)
+    return SkillTagger(skills, vectors, scorer, stacker, card), held_out
+
+
+def targets_of(examples: Sequence[Example], skills: Sequence[str]) -> scipy.sparse.csr_matrix:
+    """(examples, skills), float32, 1 where the example carries the skill; skills not listed are passed over."""
+    column_of = {skill: column for column, skill in enumerate(skills)}
+    pairs = [
+        (row, column_of[skill])
+        for row, example in enumerate(examples)
+        for skill in dict.fromkeys(example.skills)
+        if skill in column_of
+    ]
+    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    ones = np.ones(len(pairs), dtype=np.float32)
+    return scipy.sparse.csr_matrix((ones, (rows, columns)), shape=(len(examples), len(skills)))
+
+
+def recalls_at(assessment: Assessment, targets: scipy.sparse.csr_matrix, places: int) -> NDArray[np.float64]:
+    """Share of each text's skills among the first `places` of its candidates; NaN where it carries none."""
+    candidates = assessment.candidates
+    found = carried(candidates, targets) & (ranks(candidates.texts, assessment.sums) < places)
+    hits = np.bincount(candidates.texts, weights=found, minlength=targets.shape[0])
+    carries = np.asarray(targets.sum(axis=1), dtype=np.float64).ravel()
+    recalls = np.full(len(hits), np.nan)
+    np.divide(hits, carries, out=recalls, where=carries > 0)
+    return recalls
+
+
+def within_memory(examples: Sequence[Example], skills: int, memory_bytes_max: int, seed: int) -> list[Example]:
+    """The examples that fitting can hold, in their order: all, or of every skill as many up to one number."""
+    # The kernel and its inverse share one square; the scores, the weights and the targets are examples by skills.
+    per_skill_bytes = _FLOAT_BYTES * skills * (len(WAYS) + 3)
+    count_max = int(
+        (np.sqrt(per_skill_bytes**2 + 4 * _FLOAT_BYTES * memory_bytes_max) - per_skill_bytes) / (2 * _FLOAT_BYTES)
+    )
+    if len(examples) <= count_max:
+        return list(examples)
+    # The place of each example among those of its rarest skill; the shuffle keeps collections from going first.
+    carrying = Counter(skill for example in examples for skill in example.skills)
+    seen: Counter[str] = Counter()
+    places = np.empty(len(examples), dtype=np.int64)
+    for row in np.random.default_rng(seed).permutation(len(examples)):
+        rarest = min(examples[row].skills, key=lambda skill: (carrying[skill], skill))
+        places[row] = seen[rarest]
+        seen[rarest] += 1
+    kept = np.sort(np.argsort(places, kind="stable")[:count_max])
+    return [examples[row] for row in kept]
+
+
+def _card(held_out: HeldOut, skills: Sequence[str], left_out: int, seed: int) -> ModelCard:
+    assessment, targets = held_out.assessment, held_out.targets
+    counts = np.asarray(targets.sum(axis=0), dtype=np.int64).ravel()
+    curve = precision_curve(
+        assessment.confidences,
+        carried(assessment.candidates, targets),
+        assessment.candidates.texts,
+        held_out.groups,
+        int(targets.sum()),
+    )
+    return ModelCard(
+        examples=targets.shape[0],
+        examples_left_out=left_out,
+        groups=int(held_out.groups.max()) + 1,
+        examples_per_skill={skill: int(count) for skill, count in zip(skills, counts, strict=True)},
+        recall_at_5=float(np.nanmean(recalls_at(assessment, targets, 5))),
+        curve=curve,
+        seed=seed,
+    )

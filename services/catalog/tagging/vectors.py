@@ -1,0 +1,96 @@
+"""Texts as sparse TF-IDF vectors of words and of pieces of words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+# Signs count as words: in mathematics `=` and `\frac` say as much as nouns do.
+_WORD = r"\w+|[^\w\s]"
+_PIECE_SHARE_MAX = 0.1
+_PIECE_COUNT_MIN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Rows of unit length, one per text, float32.
+
+    Attributes:
+        words: by words and pairs of neighbouring words.
+        pieces: by the 3 to 5 characters long pieces of each word.
+    """
+
+    words: scipy.sparse.csr_matrix
+    pieces: scipy.sparse.csr_matrix
+
+    def rows(self, start: int, stop: int) -> Vectors:
+        """The vectors of some texts."""
+        return Vectors(self.words[start:stop], self.pieces[start:stop])
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The terms of one kind of vector: their order is their column."""
+
+    terms: tuple[str, ...]
+    weights: NDArray[np.float32]
+
+
+class TextVectors:
+    """Turns texts into vectors, with the vocabulary and the weights of the texts it was fitted on."""
+
+    def __init__(self, words: Any, pieces: Any) -> None:
+        """Args: fitted vectorizers; use `fit` or `from_vocabularies`."""
+        self._words = words
+        self._pieces = pieces
+
+    @classmethod
+    def fit(cls, texts: Sequence[str]) -> tuple[TextVectors, Vectors]:
+        """Learn the vocabulary of some texts; returns it with the vectors of these texts.
+
+        Pieces that stand in more than a tenth of the texts tell nothing apart and cost most of the time: they are left
+        out, and so are those that stand in one text only.
+        """
+        words, pieces = _word_vectorizer(), _piece_vectorizer()
+        pieces.max_df = max(_PIECE_COUNT_MIN, round(_PIECE_SHARE_MAX * len(texts)))
+        pieces.min_df = 2 if len(texts) > _PIECE_COUNT_MIN else 1
+        vectors = Vectors(words.fit_transform(texts), pieces.fit_transform(texts))
+        return cls(words, pieces), vectors
+
+    @classmethod
+    def from_vocabularies(cls, words: Vocabulary, pieces: Vocabulary) -> TextVectors:
+        """As it was when it gave these vocabularies."""
+        return cls(_restored(_word_vectorizer(), words), _restored(_piece_vectorizer(), pieces))
+
+    def transform(self, texts: Sequence[str]) -> Vectors:
+        """The vectors of any texts. A text of which no term is known has an empty row."""
+        return Vectors(self._words.transform(texts), self._pieces.transform(texts))
+
+    @property
+    def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
+        """Those of the words and of the pieces."""
+        return _vocabulary(self._words), _vocabulary(self._pieces)
+
+
+def _word_vectorizer() -> Any:
+    return TfidfVectorizer(ngram_range=(1, 2), token_pattern=_WORD, sublinear_tf=True, dtype=np.float32)
+
+
+def _piece_vectorizer() -> Any:
+    return TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, dtype=np.float32)
+
+
+def _vocabulary(vectorizer: Any) -> Vocabulary:
+    return Vocabulary(tuple(vectorizer.get_feature_names_out()), vectorizer.idf_.astype(np.float32))
+
+
+def _restored(vectorizer: Any, vocabulary: Vocabulary) -> Any:
+    vectorizer.vocabulary = {term: column for column, term in enumerate(vocabulary.terms)}
+    vectorizer.idf_ = vocabulary.weights
+    return vectorizer

@@ -1,0 +1,305 @@
+"""The skill tagger: its parts against refitting and brute force, and the whole on texts with an obvious answer."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag
+from services.catalog.tagging.examples import (
+    Example,
+    NotEnoughExamplesError,
+    Statement,
+    example_of,
+    statement_of,
+    statements_for,
+)
+from services.catalog.tagging.near_duplicates import near_duplicate_groups
+from services.catalog.tagging.precision import precision_curve
+from services.catalog.tagging.ridge import fit_leaving_groups_out
+from services.catalog.tagging.scores import WAYS, fit_scorer
+from services.catalog.tagging.stacking import candidates_of, fit_stacker, ranks
+from services.catalog.tagging.store import MANIFEST, TaggerUnusableError, load_tagger, save_tagger
+from services.catalog.tagging.tagger import fit_tagger, targets_of, within_memory
+from services.catalog.tagging.vectors import TextVectors
+
+TOPICS = {
+    "fractions": "numerator denominator fraction half third simplify common",
+    "triangles": "triangle angle hypotenuse side right opposite adjacent",
+    "decimals": "decimal tenths hundredths point place value round",
+    "probability": "dice coin chance outcome event likely sample",
+    "equations": "solve variable equation unknown balance both sides",
+}
+FILLER = [
+    "find",
+    "look",
+    "write",
+    "show",
+    "answer",
+    "explain",
+    "give",
+    "each",
+    "name",
+    "tell",
+    "choose",
+    "work",
+    "check",
+    "draw",
+    "use",
+]
+
+
+def corpus(per_topic, seed=0):
+    """Texts that each draw words of one topic, and filler."""
+    rng = np.random.default_rng(seed)
+    examples = []
+    for topic, words in TOPICS.items():
+        for number in range(per_topic):
+            drawn = [*rng.choice(words.split(), 3, replace=False), *rng.choice(FILLER, 6, replace=False)]
+            rng.shuffle(drawn)
+            examples.append(Example(f"{topic}-{number}", " ".join(drawn), (topic,)))
+    return examples
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit_tagger(corpus(30))
+
+
+class TestNearDuplicates:
+    def test_texts_that_differ_in_numbers_only_are_one_group(self):
+        groups = near_duplicate_groups(["Solve x + 3 = 7 for x today", "Solve x + 5 = 9 for x today", "Name the angle"])
+        assert groups.tolist() == [0, 0, 1]
+
+    def test_a_chain_of_near_duplicates_is_one_group(self):
+        words = [f"word{number}" for number in range(12)]
+        texts = [" ".join(words[start : start + 9]) for start in (0, 1, 2, 3)]
+        ends_only = near_duplicate_groups([texts[0], texts[3]], similarity_min=0.6)
+        assert ends_only.tolist() == [0, 1]
+        assert near_duplicate_groups(texts, similarity_min=0.6).tolist() == [0, 0, 0, 0]
+
+    def test_texts_without_words_stand_alone(self):
+        assert near_duplicate_groups(["+ -", "= =", ""]).tolist() == [0, 1, 2]
+        assert near_duplicate_groups(["", "half of it", "half of it", ""]).tolist() == [0, 1, 1, 2]
+
+
+class TestRidge:
+    @given(seed=st.integers(0, 10_000), size=st.integers(3, 12))
+    @settings(max_examples=25, deadline=None)
+    def test_left_out_scores_are_those_of_a_fit_without_the_group(self, seed, size):
+        rng = np.random.default_rng(seed)
+        rows = rng.normal(size=(size, 4)).astype(np.float32)
+        targets = (rng.random((size, 3)) < 0.4).astype(np.float32)
+        groups = rng.integers(0, 3, size)
+        kernel = rows @ rows.T
+        weights, left_out = fit_leaving_groups_out(kernel.copy(), scipy.sparse.csr_matrix(targets), groups, 0.5)
+
+        whole = np.linalg.solve(kernel + 0.5 * np.eye(size), targets)
+        np.testing.assert_allclose(weights, whole, atol=1e-3)
+        for group in np.unique(groups):
+            out, rest = groups == group, groups != group
+            refitted = np.linalg.solve(kernel[np.ix_(rest, rest)] + 0.5 * np.eye(rest.sum()), targets[rest])
+            np.testing.assert_allclose(left_out[out], kernel[np.ix_(out, rest)] @ refitted, atol=2e-3)
+
+
+class TestScores:
+    def fit(self, examples, groups):
+        skills = sorted({skill for example in examples for skill in example.skills} | {"untaught"})
+        vectors, rows = TextVectors.fit([example.text for example in examples])
+        statements = vectors.transform(skills)
+        scorer, blocks = fit_scorer(rows, statements, targets_of(examples, skills), np.asarray(groups))
+        return skills, vectors, scorer, blocks
+
+    def test_the_nearest_example_of_each_skill_is_as_by_brute_force(self):
+        examples = corpus(12)
+        skills, vectors, scorer, _blocks = self.fit(examples, range(len(examples)))
+        new = vectors.transform(["triangle side chance", "round the decimal"])
+        (scored,) = scorer.score(new)
+        similar = (new.words @ scorer.examples.words.T).toarray()
+        for column, skill in enumerate(skills):
+            of_skill = [row for row, example in enumerate(examples) if skill in example.skills]
+            expected = similar[:, of_skill].max(axis=1) if of_skill else np.zeros(2)
+            np.testing.assert_allclose(scored.values[WAYS.index("nearest by words"), :, column], expected, rtol=1e-6)
+
+    def test_nothing_of_its_own_group_speaks_for_a_held_out_example(self):
+        examples = [
+            *corpus(6),
+            Example("a", "zebra crossing", ("zebras",)),
+            Example("b", "zebra crossing", ("zebras",)),
+        ]
+        groups = [*range(len(examples) - 2), len(examples), len(examples)]
+        skills, _, _, blocks = self.fit(examples, groups)
+        (block,) = blocks
+        zebras = skills.index("zebras")
+        for way in WAYS[:4]:
+            assert abs(block.values[WAYS.index(way), -1, zebras]) < 1e-4, way
+        assert block.counts[-1, zebras] == 0
+        assert block.counts[0, zebras] == 2
+
+    def test_places_are_counted_within_each_text(self):
+        texts = np.array([0, 0, 0, 2, 2])
+        assert ranks(texts, np.array([0.1, 0.9, 0.9, -1.0, 3.0])).tolist() == [2, 0, 1, 1, 0]
+
+
+class TestStacking:
+    def test_confidences_rise_with_the_sums_and_are_never_certain(self, fitted):
+        tagger, _held_out = fitted
+        confidences = tagger.stacker.confidence(np.linspace(-50, 50, 1_000))
+        assert (np.diff(confidences) >= 0).all()
+        assert 0 < confidences[0] < confidences[-1] < 1
+
+    def test_the_calibration_is_of_folds_the_weights_have_not_seen(self):
+        # Random features say nothing: fitted sums would look informative, held-out ones must not.
+        rng = np.random.default_rng(0)
+        examples = corpus(12)
+        skills = sorted(TOPICS)
+        targets = targets_of(examples, skills)
+        vectors, rows = TextVectors.fit([example.text for example in examples])
+        _, blocks = fit_scorer(rows, vectors.transform(skills), targets, np.arange(len(examples)))
+        candidates = candidates_of(blocks)
+        candidates.features[:] = rng.normal(size=candidates.features.shape)
+        _, held_out, _ = fit_stacker(candidates, targets, np.arange(len(examples)), seed=0)
+        right = np.asarray(targets[candidates.texts, candidates.skills]).ravel() > 0
+        assert abs(held_out[right].mean() - held_out[~right].mean()) < 0.5 * held_out.std()
+
+
+class TestPrecision:
+    def curve(self, confidences, right, groups=None, carried=10):
+        size = len(confidences)
+        groups = np.arange(size) if groups is None else np.asarray(groups)
+        return precision_curve(np.asarray(confidences, float), np.asarray(right), np.arange(size), groups, carried)
+
+    def test_the_obvious_answer(self):
+        curve = self.curve([0.9, 0.8, 0.8, 0.1], [True, True, False, False], carried=2)
+        assert [level.confidence for level in curve.levels] == [0.1, 0.8, 0.9]
+        at = curve.at(0.5)
+        assert (at.tags, at.precision, at.recall, at.coverage) == (3, 2 / 3, 1.0, 0.75)
+        assert curve.best_f1().confidence == 0.8
+        assert curve.at(0.95) is None
+
+    def test_a_few_right_tags_do_not_support_a_precision(self):
+        assert self.curve([0.99] * 5, [True] * 5).supporting(0.9) is None
+        assert self.curve([0.99] * 40, [True] * 40).supporting(0.9).coverage == 1
+
+    def test_near_duplicates_count_as_one_proof(self):
+        right = [True] * 190 + [False] * 10
+        alone = self.curve([0.9] * 200, right).levels[0].precision_low
+        together = self.curve([0.9] * 200, right, groups=[place // 10 for place in range(200)]).levels[0].precision_low
+        assert together < alone - 0.02
+
+    def test_of_the_levels_that_are_supported_the_one_of_most_coverage_is_taken(self):
+        confidences = np.linspace(1, 0, 1_000)
+        right = np.arange(1_000) % 20 != 0
+        right[500:] = np.arange(500) % 2 == 0
+        level = self.curve(confidences, right, carried=1_000).supporting(0.9)
+        assert 0.45 < level.coverage < 0.6
+        assert level.precision_low >= 0.9
+
+
+class TestTagger:
+    def test_new_texts_get_the_skill_of_their_topic(self, fitted):
+        tagger, _ = fitted
+        hidden = corpus(8, seed=1)
+        suggestions = tagger.suggest([example.text for example in hidden])
+        right = [found[0].skill in example.skills for found, example in zip(suggestions, hidden, strict=True)]
+        assert np.mean(right) > 0.9
+        for found in suggestions:
+            confidences = [suggestion.confidence for suggestion in found]
+            assert confidences == sorted(confidences, reverse=True)
+            assert len(found) <= 5
+
+    def test_the_card_says_how_good_it_is_and_on_how_many_examples(self, fitted):
+        card = fitted[0].card
+        assert card.examples == 150
+        assert card.examples_per_skill == dict.fromkeys(sorted(TOPICS), 30)
+        assert card.recall_at_5 > 0.95
+        assert card.curve.best_f1().f1 > 0.8
+
+    def test_the_same_inputs_give_the_same_suggestions(self, fitted):
+        again, _ = fit_tagger(corpus(30))
+        texts = [example.text for example in corpus(4, seed=2)]
+        assert again.suggest(texts) == fitted[0].suggest(texts)
+
+    def test_a_skill_without_examples_is_suggested_by_its_statement(self):
+        tagger, _ = fit_tagger(corpus(30), [Statement("astronomy", "planets and stars of the solar system")])
+        (found,) = tagger.suggest(["the planets and stars of our solar system"])
+        assert "astronomy" in [suggestion.skill for suggestion in found]
+        assert tagger.card.examples_per_skill["astronomy"] == 0
+
+    def test_a_text_of_unknown_words_gets_no_confidence(self, fitted):
+        (found,) = fitted[0].suggest(["qqq zzz"])
+        assert all(suggestion.confidence < 0.5 for suggestion in found)
+
+    def test_texts_are_independent_of_what_they_are_asked_with(self, fitted):
+        texts = [example.text for example in corpus(2, seed=3)]
+        assert fitted[0].suggest(texts)[3] == fitted[0].suggest(texts[3:4])[0]
+
+    @pytest.mark.parametrize("examples", [[], corpus(3), [Example(str(n), "the same", ("a",)) for n in range(50)]])
+    def test_too_little_to_learn_from_is_said(self, examples):
+        with pytest.raises(NotEnoughExamplesError, match="tag more resources by hand first"):
+            fit_tagger(examples)
+
+    def test_untagged_resources_are_passed_over(self):
+        assert fit_tagger([*corpus(30), Example("bare", "no skills here")])[0].card.examples == 150
+
+    def test_when_memory_is_short_the_largest_skills_give_way(self):
+        examples = [*corpus(20)[:20], *(Example(f"rare-{n}", "text", ("rare",)) for n in range(3))]
+        kept = within_memory(examples, skills=2, memory_bytes_max=4 * 10**2 + 4 * 9 * 2 * 10, seed=0)
+        assert len(kept) == 10
+        assert sum(example.skills == ("rare",) for example in kept) == 3
+        assert within_memory(examples, skills=2, memory_bytes_max=10**6, seed=0) == examples
+
+
+class TestExamples:
+    def test_a_resource_is_its_words_and_all_its_skills(self):
+        resource = Resource(
+            id="r", title="Halves", kind=ResourceKind.VIDEO, description="Cut a cake.", provider="Cake school",
+            teaches=(SkillTag("a", 1), SkillTag("b", 0.5)), assesses=(SkillTag("a", 1),),
+        )  # fmt: skip
+        assert example_of(resource) == Example(
+            "r", "Cake school\nHalves\nCut a cake.", ("a", "b"), "Halves\nCut a cake."
+        )
+
+    def test_a_skill_without_words_is_known_by_its_id(self):
+        assert statement_of(Skill("add_fractions")).text == "add fractions"
+        assert statement_of(Skill("x", code="3.NF.1", statement="Halves.")).text == "3.NF.1 Halves."
+        found = statements_for([Example("r", "", ("b_c",))], [Statement("a", "first")])
+        assert found == [Statement("a", "first"), Statement("b_c", "b c")]
+
+
+class TestStore:
+    def test_a_saved_tagger_suggests_the_same(self, fitted, tmp_path):
+        save_tagger(fitted[0], tmp_path / "tagger")
+        loaded = load_tagger(tmp_path / "tagger")
+        texts = [example.text for example in corpus(4, seed=2)]
+        assert loaded.suggest(texts) == fitted[0].suggest(texts)
+        assert loaded.card == fitted[0].card
+
+    def test_saving_the_same_tagger_gives_the_same_files(self, fitted, tmp_path):
+        for name in ("one", "two"):
+            save_tagger(fitted[0], tmp_path / name)
+        one, two = (json.loads((tmp_path / name / MANIFEST).read_text()) for name in ("one", "two"))
+        assert one == two
+
+    @pytest.mark.parametrize("name", ["arrays.npz", "names.json"])
+    def test_a_damaged_file_is_noticed(self, fitted, tmp_path, name):
+        save_tagger(fitted[0], tmp_path)
+        content = bytearray((tmp_path / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(TaggerUnusableError, match=f"{name} is not the file that was saved"):
+            load_tagger(tmp_path)
+
+    def test_a_folder_without_a_tagger_is_named(self, tmp_path):
+        with pytest.raises(TaggerUnusableError, match="there is no tagger in"):
+            load_tagger(tmp_path / "absent")
+
+    def test_another_format_is_refused_with_the_remedy(self, fitted, tmp_path):
+        save_tagger(fitted[0], tmp_path)
+        manifest = json.loads((tmp_path / MANIFEST).read_text()) | {"format": "cairn-skill-tagger/9"}
+        (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+        with pytest.raises(TaggerUnusableError, match="fit the tagger again"):
+            load_tagger(tmp_path)
