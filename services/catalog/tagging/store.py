@@ -108,7 +108,7 @@ def _arrays_of(tagger: SkillTagger) -> bytes:
             f"{name}.shape": np.asarray(matrix.shape),
         }
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
