@@ -110,10 +110,10 @@ def test_what_is_noted_of_a_key_is_read_back(path):
 def test_scopes_that_grant_nothing_or_nothing_known_are_refused_rather_than_granting_all(path, scopes):
     path.write_text(
         f"tenants: {{riverbend: {{secret: {'ab' * 16}, "
-        f"api_keys: [{{name: gradebook, sha256: {'0' * 64}, scopes: {scopes}}}]}}}}"
+        f"api_keys: [{{name: gradebook, sha256: {'a' * 64}, scopes: {scopes}}}]}}}}"
     )
     path.chmod(0o600)
-    with pytest.raises(TenantsFileError, match="scopes"):
+    with pytest.raises(TenantsFileError, match=r"riverbend\.api_keys\.0\.scopes"):
         load_tenants(path)
 
 
