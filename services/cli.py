@@ -110,9 +110,31 @@ COMMANDS = (
 )
 
 
+# `cairn evaluate`: what is measured belongs to different services.
+EVALUATIONS = (
+    _LaterCommand(
+        "tagging",
+        "services.catalog.cli_evaluate",
+        (),
+        "Measure the skill tagger on resources whose tags it was not shown.",
+        _MODELS,
+    ),
+)
+
+
 def root() -> Any:
     """The root command with every other below it."""
     group: Any = typer.main.get_command(_root)
+    group.add_command(
+        typer.core.TyperGroup(
+            name="evaluate",
+            commands={str(command.name): command for command in EVALUATIONS},
+            help="Measure the models on a data set, by a fixed protocol, with intervals.",
+            rich_markup_mode="markdown",
+            rich_help_panel=_MODELS,
+            no_args_is_help=True,
+        )
+    )
     for command in COMMANDS:
         group.add_command(command)
     return group

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from services.cli import COMMANDS, root
+from services.cli import COMMANDS, EVALUATIONS, root
 
 _MODULES_THAT_COST_TIME = ("numpy", "numba", "kafka", "aiokafka", "redis", "grpc")
 
@@ -30,14 +30,14 @@ def test_help_imports_nothing_that_costs_time():
     assert took_s < 5, "even on a machine that is busy with other tests"
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", [*COMMANDS, *EVALUATIONS], ids=lambda command: command.name)
 def test_the_line_in_the_help_is_the_command_s_own(command):
     pytest.importorskip(command.module, exc_type=ModuleNotFoundError)
 
     assert command.load().help.splitlines()[0] == command.short_help
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", [*COMMANDS, *EVALUATIONS], ids=lambda command: command.name)
 def test_every_command_teaches_with_an_example(command):
     pytest.importorskip(command.module, exc_type=ModuleNotFoundError)
 

@@ -20,6 +20,8 @@ from services.catalog.tagging.vectors import TextVectors
 EXAMPLES_MIN = 20
 GROUPS_MIN = 10
 MEMORY_BYTES_MAX = 3 * 1024**3
+# How often `fit_tagger` tells its progress.
+STAGES = 4
 _FLOAT_BYTES = 4
 _BATCH_TEXTS = 2_048
 

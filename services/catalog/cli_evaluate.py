@@ -1,0 +1,140 @@
+"""`cairn evaluate tagging`: how good the skill tagger is on a data set, measured anew."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, NoReturn, Self
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from services.catalog.tagging.data_files import DataUnusableError, read_examples
+from services.catalog.tagging.evaluation import FOLDS, SERVED, STAGES, Estimate, TaggingEvaluation, evaluate
+from services.catalog.tagging.examples import NotEnoughExamplesError
+from services.common.commit import commit_of_code
+
+_BAD_INPUT = 2
+_TEXT_ONLY = "oatutor-text"
+# Protocols by the names under which they are known: whether the text says which course and lesson it stands in.
+_PROTOCOLS = {"oatutor": True, _TEXT_ONLY: False}
+_FAMILY = "tagging"
+
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
+
+
+@app.command(
+    "tagging", epilog="Example: cairn evaluate tagging --data data/oatutor --protocol oatutor --json tagging.json"
+)
+def tagging(
+    *,
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder with resources.jsonl or problems.jsonl, plain or gzip.", exists=True, file_okay=False
+        ),
+    ],
+    protocol: Annotated[str, typer.Option(help="oatutor, or oatutor-text.")] = "oatutor",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the figures to this file.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Deals the folds and draws the intervals.")] = 0,
+) -> None:
+    """Measure the skill tagger on resources whose tags it was not shown.
+
+    Five folds, dealt by groups of near-duplicates (cosine of TF-IDF vectors at least .85), so that no copy of a hidden
+    text is learned from; everything is fitted inside the fold. Beside it: the nearest neighbour, the ridge alone, and
+    the most frequent skills.
+
+    Protocol `oatutor` reads what a platform knows of a problem: course, lesson, title, text, steps and choices;
+    `oatutor-text` without course and lesson. Other data: `resources.jsonl` with `id`, `text`, `skills` and, if known,
+    `context` on each line, and `skills.jsonl` with `id` and `statement`.
+    """
+    name = protocol.removeprefix(f"{_FAMILY}/")
+    name = "oatutor" if name == _FAMILY else name
+    if name not in _PROTOCOLS:
+        _fail(f"--protocol {protocol} is not known; choose one of {', '.join(_PROTOCOLS)}")
+    begun_s = time.monotonic()
+    try:
+        examples, statements = read_examples(data, with_context=_PROTOCOLS[name])
+        with _Bar() as bar:
+            evaluation = evaluate(
+                examples,
+                statements,
+                protocol=f"{_FAMILY}/{name}",
+                commit=commit_of_code(),
+                seed=seed,
+                progress=bar.show,
+            )
+    except (DataUnusableError, NotEnoughExamplesError) as error:
+        _fail(str(error))
+    _print(evaluation, time.monotonic() - begun_s)
+    if json_file:
+        try:
+            json_file.write_bytes(evaluation.as_json())
+        except OSError as error:
+            _fail(f"--json {json_file} cannot be written: {error}")
+
+
+class _Bar:
+    """Progress on stderr: a bar on a terminal, a line per fold elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        columns = (
+            TextColumn("fold {task.fields[fold]} of " + str(FOLDS)),
+            BarColumn(),
+            TextColumn("{task.description}"),
+        )
+        self._progress = Progress(
+            *columns, TimeElapsedColumn(), console=self._console, transient=True, disable=not self._console.is_terminal
+        )
+        self._task = self._progress.add_task("", total=STAGES, fold=1)
+        self._fold = -1
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, fold: int, stage: str) -> None:
+        """Move on to a stage."""
+        self._progress.update(self._task, advance=1, description=stage, fold=fold + 1)
+        if not self._console.is_terminal and fold != self._fold:
+            self._console.print(f"fold {fold + 1} of {FOLDS}")
+        self._fold = fold
+
+
+def _print(evaluation: TaggingEvaluation, elapsed_s: float) -> None:
+    console = Console(highlight=False)
+    console.print(f"{evaluation.protocol}: {evaluation.data}")
+    console.print(_table(evaluation.models), "")
+    console.print(f"{SERVED} minus the other, on the same draws")
+    console.print(_table(evaluation.differences))
+    for note in evaluation.notes:
+        console.print(f"- {note}", soft_wrap=True)
+    console.print(f"commit {evaluation.commit or 'not known'}, {elapsed_s:.0f} s")
+
+
+def _table(models: Mapping[str, Mapping[str, Estimate]]) -> Table:
+    # Measures go down and models across: so the table fits 80 columns.
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for name in models:
+        table.add_column(name, justify="right")
+    for measure in dict.fromkeys(measure for measures in models.values() for measure in measures):
+        values = [measures.get(measure) for measures in models.values()]
+        table.add_row(measure, *(f"{value.mean:.3f}" if value else "" for value in values))
+        intervals = (f"{value.low:.3f} {value.high:.3f}" if value else "" for value in values)
+        table.add_row("", *intervals, style="dim")
+    return table
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(_BAD_INPUT)

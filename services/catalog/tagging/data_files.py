@@ -1,0 +1,113 @@
+"""Reading tagged resources from a folder, for evaluation.
+
+Two forms are known, each plain or gzip-compressed, one JSON object a line:
+
+- `resources.jsonl`: `id`, `skills` (ids, or objects with `skill`) and `text`, or `title` and `description`; `context`,
+  where stated, is the course or collection that the resource stands in. `skills.jsonl` beside it, if there is one, has
+  `id` and `statement`.
+- `problems.jsonl`: problems of OATutor's content, with `title`, `body`, `steps`, `lesson`, `courseName` and `skills`.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from services.catalog.tagging.examples import Example, Statement, in_words
+
+_RESOURCES = "resources.jsonl"
+_SKILLS = "skills.jsonl"
+_PROBLEMS = "problems.jsonl"
+
+
+class DataUnusableError(ValueError):
+    """A file is missing or malformed; the message names it and says what would be right."""
+
+
+def read_examples(folder: Path, *, with_context: bool) -> tuple[list[Example], list[Statement]]:
+    """The examples and the skills in words, in the order of the files.
+
+    Args:
+        folder: where the files are.
+        with_context: whether the text says which course and lesson, or which collection, the resource stands in.
+
+    Raises:
+        DataUnusableError: when there is no file of a known form, or one is malformed.
+    """
+    if file := _found(folder, _RESOURCES):
+        examples = list(_examples(file, _resource, with_context=with_context))
+        skills = _found(folder, _SKILLS)
+        return examples, [_statement(place, record) for place, record in _records(skills)] if skills else []
+    if file := _found(folder, _PROBLEMS):
+        return list(_examples(file, _problem, with_context=with_context)), []
+    raise DataUnusableError(
+        f"{folder} has neither {_RESOURCES} nor {_PROBLEMS} (or either with .gz); name their folder"
+    )
+
+
+def _found(folder: Path, name: str) -> Path | None:
+    return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
+
+
+def _records(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    record = orjson.loads(line)
+                    if not isinstance(record, dict):
+                        raise DataUnusableError(f"{file}:{number} is not a JSON object")
+                    yield f"{file}:{number}", record
+    except orjson.JSONDecodeError as error:
+        raise DataUnusableError(f"{file}:{number} is not JSON: {error}") from error
+    except (OSError, EOFError) as error:
+        raise DataUnusableError(f"{file} cannot be read: {error}") from error
+
+
+def _examples(
+    file: Path, parts_of: Callable[[Mapping[str, Any]], tuple[Iterable[Any], Iterable[Any]]], *, with_context: bool
+) -> Iterator[Example]:
+    for place, record in _records(file):
+        try:
+            context, own = parts_of(record)
+            own_text = _joined(own)
+            yield Example(
+                id=str(record["id"]),
+                text=_joined([*context, own_text]) if with_context else own_text,
+                skills=_skills(record["skills"]),
+                own_text=own_text,
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataUnusableError(f"{place} is not of the form that {file.name} has: {error!r}") from error
+
+
+def _resource(record: Mapping[str, Any]) -> tuple[Iterable[Any], Iterable[Any]]:
+    return [record.get("context")], [record.get("text"), record.get("title"), record.get("description")]
+
+
+def _problem(record: Mapping[str, Any]) -> tuple[Iterable[Any], Iterable[Any]]:
+    own = [record["title"], record["body"]]
+    for step in record["steps"]:
+        own += [step["stepTitle"], step["stepBody"], *step.get("choices", [])]
+    return [record["courseName"], record["lesson"]], own
+
+
+def _skills(values: Iterable[Any]) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise TypeError("skills must be a list")
+    return tuple(dict.fromkeys(str(value["skill"] if isinstance(value, dict) else value) for value in values))
+
+
+def _statement(place: str, record: Mapping[str, Any]) -> Statement:
+    if "id" not in record:
+        raise DataUnusableError(f"{place} has no id")
+    identifier = str(record["id"])
+    return Statement(identifier, in_words(str(record.get("statement") or identifier)))
+
+
+def _joined(parts: Iterable[Any]) -> str:
+    return "\n".join(str(part) for part in parts if part)

@@ -1,0 +1,187 @@
+"""The evaluation of the tagger: on data whose answer is known, and what its command accepts and writes."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from services.catalog.cli_evaluate import app
+from services.catalog.tagging.data_files import DataUnusableError, read_examples
+from services.catalog.tagging.evaluation import evaluate
+from services.catalog.tagging.examples import Example, NotEnoughExamplesError, Statement
+
+DATA = Path(os.environ.get("CAIRN_DATA", "../shared/data")) / "oatutor"
+WORDS = [
+    first + second for first in ("ba", "ke", "li", "mo", "nu", "ra", "se") for second in ("dor", "fin", "gul", "pat")
+]
+
+runner = CliRunner(env={"COLUMNS": "80"})
+
+
+def separable(count, skills, seed=0):
+    """Each skill has four words of its own; each text draws three of them and four of everyone's."""
+    rng = np.random.default_rng(seed)
+    examples = []
+    for number in range(count):
+        skill = number % skills
+        drawn = [*rng.choice(WORDS[4 * skill : 4 * skill + 4], 3), *rng.choice(["of", "and", "with", "for", "by"], 4)]
+        examples.append(Example(f"r{number}", " ".join([*drawn, f"own{rng.integers(60)}"]), (f"s{skill}",)))
+    return examples
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    return evaluate(separable(180, 6), protocol="tagging/test", commit="abc")
+
+
+def test_what_can_be_told_from_the_words_is_found(evaluation):
+    assert evaluation.models["cairn"]["micro_f1"].mean > 0.95
+    assert evaluation.models["cairn"]["recall_at_5"].mean > 0.95
+    assert evaluation.models["majority"]["precision_at_1"].mean < 0.3
+
+
+def test_tags_are_applied_only_as_often_as_they_are_right(evaluation):
+    served = evaluation.models["cairn"]
+    assert served["auto_apply_coverage"].mean > 0.8
+    assert served["auto_apply_precision"].mean > 0.9
+    assert "auto_apply_precision" not in evaluation.models["majority"]
+
+
+def test_every_measure_stands_within_its_interval(evaluation):
+    for models in (evaluation.models, evaluation.differences):
+        for measures in models.values():
+            for measure, estimate in measures.items():
+                assert estimate.low <= estimate.mean + 1e-9, measure
+                if measure != "ece":  # A sum of absolute values grows under resampling.
+                    assert estimate.mean <= estimate.high + 1e-9, measure
+
+
+def test_the_differences_are_those_of_the_models(evaluation):
+    for name, measures in evaluation.differences.items():
+        for measure, difference in measures.items():
+            expected = evaluation.models["cairn"][measure].mean - evaluation.models[name][measure].mean
+            assert difference.mean == pytest.approx(expected)
+
+
+def test_a_copy_of_a_hidden_text_is_never_learned_from():
+    # Only its copy could say which skill a text has: skills are random, and each text stands there twice.
+    rng = np.random.default_rng(0)
+    examples = []
+    for number in range(100):
+        words, skill = " ".join(rng.choice(WORDS, 8)), f"s{rng.integers(20)}"
+        examples += [Example(f"a{number}", words, (skill,)), Example(f"b{number}", words, (skill,))]
+    measured = evaluate(examples, [Statement(f"s{number}", f"s{number}") for number in range(20)], protocol="t")
+    assert measured.models["nearest neighbour"]["precision_at_1"].mean < 0.2
+    assert measured.models["cairn"]["precision_at_1"].mean < 0.2
+    assert measured.models["cairn"]["auto_apply_coverage"].mean < 0.1
+
+
+def test_the_same_seed_gives_the_same_figures(evaluation):
+    assert evaluate(separable(180, 6), protocol="tagging/test", commit="abc").as_json() == evaluation.as_json()
+
+
+def test_too_few_examples_for_five_folds_are_refused():
+    with pytest.raises(NotEnoughExamplesError, match="there are 60 tagged resources; five folds need at least 100"):
+        evaluate(separable(60, 6), protocol="t")
+
+
+class TestReading:
+    def test_resources_with_text_context_and_skills(self, tmp_path):
+        lines = [{"id": 1, "text": "Add halves.", "context": "Unit 2", "skills": ["a", {"skill": "b"}, "a"]}]
+        (tmp_path / "resources.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+        (tmp_path / "skills.jsonl").write_text('{"id": "a_b", "statement": ""}\n{"id": "c", "statement": "Count."}\n')
+        examples, statements = read_examples(tmp_path, with_context=True)
+        assert examples == [Example("1", "Unit 2\nAdd halves.", ("a", "b"), "Add halves.")]
+        assert statements == [Statement("a_b", "a b"), Statement("c", "Count.")]
+        assert read_examples(tmp_path, with_context=False)[0][0].text == "Add halves."
+
+    def test_problems_of_oatutor(self, tmp_path):
+        step = {
+            "stepTitle": "Solve",
+            "stepBody": "",
+            "choices": ["one", "two"],
+            "stepAnswer": ["hidden"],
+            "skills": ["z"],
+        }
+        problem = {
+            "id": "p",
+            "title": "T",
+            "body": "B",
+            "steps": [step],
+            "lesson": "L",
+            "courseName": "C",
+            "skills": ["z"],
+        }
+        with gzip.open(tmp_path / "problems.jsonl.gz", "wt") as file:
+            file.write(json.dumps(problem))
+        (example,), _ = read_examples(tmp_path, with_context=True)
+        assert example == Example("p", "C\nL\nT\nB\nSolve\none\ntwo", ("z",), "T\nB\nSolve\none\ntwo")
+
+    @pytest.mark.parametrize(
+        ("line", "reason"),
+        [
+            ("{", r"resources.jsonl:2 is not JSON"),
+            ("[]", r"resources.jsonl:2 is not a JSON object"),
+            ('{"id": "x", "text": "t"}', r"resources.jsonl:2 is not of the form .*skills"),
+            ('{"id": "x", "text": "t", "skills": "a"}', r"resources.jsonl:2 .*skills must be a list"),
+        ],
+    )
+    def test_a_malformed_line_is_named(self, tmp_path, line, reason):
+        (tmp_path / "resources.jsonl").write_text('{"id": "r", "text": "t", "skills": []}\n' + line)
+        with pytest.raises(DataUnusableError, match=reason):
+            read_examples(tmp_path, with_context=True)
+
+    def test_a_file_that_is_no_gzip_is_named(self, tmp_path):
+        (tmp_path / "resources.jsonl.gz").write_bytes(b"plain")
+        with pytest.raises(DataUnusableError, match=r"resources.jsonl.gz cannot be read"):
+            read_examples(tmp_path, with_context=True)
+
+    @pytest.mark.skipif(not DATA.is_dir(), reason=f"the OATutor content is not in {DATA}; set CAIRN_DATA to its parent")
+    def test_the_real_problems_are_all_read(self):
+        examples, _ = read_examples(DATA, with_context=True)
+        assert len(examples) == 12_814
+        assert len({skill for example in examples for skill in example.skills}) == 1_233
+        assert all(example.skills and example.own_text for example in examples)
+        assert not any(example.id in example.text for example in examples)
+
+
+class TestCommand:
+    def write(self, folder, examples):
+        lines = [json.dumps({"id": one.id, "text": one.text, "skills": one.skills}) for one in examples]
+        (folder / "resources.jsonl").write_text("\n".join(lines))
+
+    def test_the_figures_are_printed_and_written(self, tmp_path):
+        self.write(tmp_path, separable(120, 4))
+        file = tmp_path / "figures.json"
+        file.write_text("older")
+        done = runner.invoke(app, ["--data", str(tmp_path), "--protocol", "tagging", "--json", str(file)])
+        assert done.exit_code == 0, done.stderr
+        assert max(map(len, done.stdout.splitlines()[:24])) <= 80
+        assert "120 tagged resources" in done.stdout
+        assert "fold 5 of 5" in done.stderr
+        written = json.loads(file.read_text())
+        assert written["protocol"] == "tagging/oatutor"
+        assert {"protocol", "data", "commit", "models"} <= written.keys()
+        assert set(written["models"]) == {"cairn", "nearest neighbour", "ridge", "majority"}
+        for measure in ("micro_f1", "recall_at_5", "auto_apply_coverage", "auto_apply_precision", "ece"):
+            assert written["models"]["cairn"][measure].keys() == {"mean", "low", "high"}
+
+    def test_a_protocol_that_is_not_known_is_answered_with_those_that_are(self, tmp_path):
+        done = runner.invoke(app, ["--data", str(tmp_path), "--protocol", "tagging/oat"])
+        assert done.exit_code == 2
+        assert "--protocol tagging/oat is not known; choose one of oatutor, oatutor-text" in done.stderr
+
+    def test_a_folder_without_data_is_named(self, tmp_path):
+        done = runner.invoke(app, ["--data", str(tmp_path)])
+        assert done.exit_code == 2
+        assert "has neither resources.jsonl nor problems.jsonl" in done.stderr
+
+    def test_too_little_data_is_said(self, tmp_path):
+        self.write(tmp_path, separable(20, 4))
+        done = runner.invoke(app, ["--data", str(tmp_path)])
+        assert done.exit_code == 2
+        assert "there are 20 tagged resources" in done.stderr
