@@ -104,6 +104,8 @@ def up(options: StackOptions, report: Report) -> None:
         supervisor.terminate()
         supervisor.wait()
         raise
+    # It outlives this object, which would otherwise warn of that.
+    supervisor.returncode = 0
 
 
 def down(directory: Path) -> list[str]:

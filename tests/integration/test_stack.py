@@ -199,9 +199,20 @@ def test_a_new_broker_never_meets_the_bundles_and_tenants_of_an_old_one(start, t
         assert load_tenants(stack.directory / "tenants.yaml").authenticate(first) is None
 
 
+@pytest.fixture
+def supervised(tmp_path):
+    """A supervisor whose stack is ready, and the components of that stack."""
+    options = StackOptions(tmp_path / "up", services=(stand_in("ingest"),))
+    command = [sys.executable, "-m", "deploy.local", "supervise", supervisor.OPTIONS.dump_json(options).decode()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        # Standard output ends once everything is ready.
+        yield process, [supervisor.COMPONENT.validate_json(line) for line in process.stdout]
+        process.terminate()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_everything(tmp_path, number):
-    process, components = _supervised(tmp_path)
+def test_a_signal_stops_everything(supervised, tmp_path, number):
+    process, components = supervised
     assert len(alive(pids(components))) == 3
 
     process.send_signal(number)
@@ -212,8 +223,8 @@ def test_a_signal_stops_everything(tmp_path, number):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
-def test_nothing_is_left_when_the_parent_is_killed(tmp_path):
-    process, components = _supervised(tmp_path)
+def test_nothing_is_left_when_the_parent_is_killed(supervised):
+    process, components = supervised
     children = [psutil.Process(pid) for pid in pids(components)]
 
     process.kill()
@@ -223,8 +234,8 @@ def test_nothing_is_left_when_the_parent_is_killed(tmp_path):
     assert alive(pids(components)) == []
 
 
-def test_the_supervisor_names_the_component_that_ended_and_stops_the_others(tmp_path):
-    process, components = _supervised(tmp_path)
+def test_the_supervisor_names_the_component_that_ended_and_stops_the_others(supervised):
+    process, components = supervised
 
     os.kill(components[1].pid, signal.SIGKILL)
 
@@ -260,16 +271,3 @@ def test_up_that_fails_says_why_and_leaves_nothing(tmp_path, ready):
 
     assert alive(pids(ready)) == []
     assert supervisor.down(options.directory) == []
-
-
-def _supervised(tmp_path):
-    options = StackOptions(tmp_path / "up", services=(stand_in("ingest"),))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deploy.local", "supervise", supervisor.OPTIONS.dump_json(options).decode()],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    # Standard output ends once everything is ready.
-    components = [supervisor.COMPONENT.validate_json(line) for line in process.stdout]
-    return process, components
