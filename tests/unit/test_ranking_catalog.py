@@ -74,12 +74,10 @@ def test_a_response_measures_the_assessed_skills_alike_else_the_taught_ones(reso
     catalog = build_columns(resources, [])
     for resource in (resource for resource in resources if resource.active):
         row = catalog.row_of_resource[resource.resource_id]
-        entries = catalog.tags.entries(np.array([row]))
+        _, entries = catalog.tags.entries(np.array([row]))
         measured = {
             catalog.skill_ids[slot]: share
-            for slot, share in zip(
-                catalog.tags.values[entries.indices], catalog.tag_measures[entries.indices], strict=True
-            )
+            for slot, share in zip(catalog.tags.values[entries], catalog.tag_measures[entries], strict=True)
             if share
         }
         skills = {skill for skill, _ in resource.assesses} or {skill for skill, _ in resource.teaches}
@@ -120,11 +118,9 @@ def test_entries_of_some_rows_are_their_values_one_row_after_the_other(lists, da
     starts = np.concatenate(([0], np.cumsum([len(values) for values in lists]))).astype(np.intp)
     ragged = Ragged(starts, np.array([value for values in lists for value in values], np.intp))
     rows = data.draw(st.lists(st.integers(0, len(lists) - 1)))
-    entries = ragged.entries(np.array(rows, np.intp))
-    assert ragged.values[entries.indices].tolist() == [value for row in rows for value in lists[row]]
-    assert entries.owners.tolist() == [place for place, row in enumerate(rows) for _ in lists[row]]
-    assert entries.filled.tolist() == [place for place, row in enumerate(rows) if lists[row]]
-    assert [entries.owners[first] for first in entries.firsts] == entries.filled.tolist()
+    owners, entries = ragged.entries(np.array(rows, np.intp))
+    assert ragged.values[entries].tolist() == [value for row in rows for value in lists[row]]
+    assert owners.tolist() == [place for place, row in enumerate(rows) for _ in lists[row]]
 
 
 def _same(one, other):

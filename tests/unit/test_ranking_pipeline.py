@@ -272,9 +272,7 @@ def test_candidates_are_few_allowed_and_each_once(limit, seed):
     state = learner_state({f"s{number}": STRONG if number % 3 else WEAK for number in range(30)})
     estimates = estimate_skills(BIG, BIG_BASIS.difficulties, state, NOW_S + 90 * DAY_S, WEIGHTS)
     similar = _similar(BIG, {resource: float(rng.random()) for resource in BIG.resource_ids})
-    rows = select_candidates(
-        BIG, BIG_BASIS.shelves.restricted(allowed), estimates, similar, allowed, answered, limit, seed, WEIGHTS
-    )
+    rows = select_candidates(BIG, BIG_BASIS.shelves, estimates, similar, allowed, answered, limit, seed, WEIGHTS)
     assert len(rows) <= WEIGHTS.candidates
     assert len(rows) >= min(limit, np.count_nonzero(allowed))
     assert (np.diff(rows) > 0).all()

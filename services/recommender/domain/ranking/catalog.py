@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,30 +81,6 @@ class CatalogVersion:
     skills_offset: int = 0
 
 
-class Entries(NamedTuple):
-    """The entries of some rows of a ragged array, one row after the other.
-
-    Attributes:
-        owners: for each entry, the place of its row among those asked for.
-        indices: for each entry, its index into the ragged array's values.
-        filled: places of the rows that have entries.
-        firsts: where the entries of each of these begin.
-    """
-
-    owners: IntColumn
-    indices: IntColumn
-    filled: IntColumn
-    firsts: IntColumn
-
-
-def ragged_range(firsts: IntColumn, counts: IntColumn) -> Entries:
-    """The runs `firsts[r], firsts[r] + 1, ...` of `counts[r]` numbers, one after the other."""
-    owners = np.arange(len(counts)).repeat(counts)
-    before = counts.cumsum() - counts
-    filled = counts.nonzero()[0]
-    return Entries(owners, np.arange(len(owners)) + (firsts - before)[owners], filled, before[filled])
-
-
 @dataclass(frozen=True, slots=True)
 class Ragged:
     """Rows of differing length in one array: row r is `values[starts[r]:starts[r + 1]]` (compressed sparse rows)."""
@@ -117,10 +92,17 @@ class Ragged:
         """The values of one row."""
         return self.values[self.starts[row] : self.starts[row + 1]]
 
-    def entries(self, rows: IntColumn) -> Entries:
-        """The entries of some rows."""
+    def entries(self, rows: IntColumn) -> tuple[IntColumn, IntColumn]:
+        """The entries of some rows, one row after the other.
+
+        Returns:
+            For each entry the place of its row in `rows`, and its index into `values`.
+        """
         firsts = self.starts[rows]
-        return ragged_range(firsts, self.starts[rows + 1] - firsts)
+        counts = self.starts[rows + 1] - firsts
+        owners = np.arange(len(rows)).repeat(counts)
+        before = counts.cumsum() - counts
+        return owners, np.arange(len(owners)) + (firsts - before)[owners]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +140,7 @@ class CatalogColumns:
         slot_of_skill: slot by id.
         skill_labels: S names for people.
         importance: S, from 0 to 1.
+        every_slot: 0 to S - 1.
         tags: for each resource its skills' slots.
         tag_weights: E; a resource's sum to 1.
         tag_teaches: E; whether the resource teaches the skill.
@@ -183,6 +166,7 @@ class CatalogColumns:
     slot_of_skill: Mapping[str, int]
     skill_labels: tuple[str, ...]
     importance: FloatColumn
+    every_slot: IntColumn
     tags: Ragged
     tag_weights: FloatColumn
     tag_teaches: BoolColumn
@@ -289,6 +273,7 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
             textwrap.shorten(skill.label, _LABEL_CHARACTERS, placeholder="...") or skill.skill_id for skill in listed
         ),
         importance=np.fromiter((skill.importance for skill in listed), np.float64, len(listed)),
+        every_slot=np.arange(len(listed)),
         tags=Ragged(tag_starts, slots),
         tag_weights=weights,
         tag_teaches=taught > 0,
@@ -328,9 +313,9 @@ def _measures(rows: IntColumn, assesses: BoolColumn, resources: int) -> FloatCol
 def _resource_prerequisites(
     rows: IntColumn, slots: IntColumn, skill_prerequisites: Ragged, resources: int, skills: int
 ) -> Ragged:
-    entries = skill_prerequisites.entries(slots)
+    owners, entries = skill_prerequisites.entries(slots)
     # A pair (resource, skill) as one number, so that sets of pairs are sets of numbers.
-    needed = np.unique(rows[entries.owners] * skills + skill_prerequisites.values[entries.indices])
+    needed = np.unique(rows[owners] * skills + skill_prerequisites.values[entries])
     outside = np.setdiff1d(needed, rows * skills + slots, assume_unique=True)
     return Ragged(_starts(outside // max(skills, 1), resources), outside % max(skills, 1))
 

@@ -20,12 +20,11 @@ from services.recommender.domain.mastery import success_interval, success_probab
 from services.recommender.domain.ranking.catalog import (
     BoolColumn,
     CatalogColumns,
-    Entries,
     FloatColumn,
     IntColumn,
-    Ragged,
     ResourceKind,
 )
+from services.recommender.domain.ranking.compiled import least_of_rows, sum_over_tags
 from services.recommender.domain.ranking.weights import RankingWeights
 from services.recommender.domain.tracing import FilterSettings, TenantParameters
 
@@ -264,16 +263,6 @@ def challenge_fit(success: FloatColumn, practised: BoolColumn, weights: RankingW
     return np.where(practised, np.exp(-0.5 * distance * distance), weights.fit_elsewhere)
 
 
-def least_readiness(prerequisites: Ragged, rows: IntColumn, skill_readiness: FloatColumn) -> FloatColumn:
-    """For each row the least readiness of its prerequisites; 1 without any."""
-    ready = np.ones(len(rows))
-    entries = prerequisites.entries(rows)
-    if len(entries.filled):
-        needed = skill_readiness[prerequisites.values[entries.indices]]
-        ready[entries.filled] = np.minimum.reduceat(needed, entries.firsts)
-    return ready
-
-
 def similarity(collaborative: CollaborativeScores | None, rows: IntColumn, weights: RankingWeights) -> FloatColumn:
     """Collaborative score, (clip(z, -2, 2) + 2) / 4 * n / (n + 20), z standardised over the candidates the model knows.
 
@@ -309,60 +298,40 @@ def compute_features(
 
     The chance of success is what the filter foresees before the learner's next response (`mastery.item_success`).
     """
-    settings, count = difficulties.settings, len(rows)
-    owners, tags, filled, firsts = catalog.tags.entries(rows)
-    slots, shares, measures = catalog.tags.values[tags], catalog.tag_weights[tags], catalog.tag_measures[tags]
-
-    def over_tags(values: FloatColumn) -> FloatColumn:
-        summed: FloatColumn = np.bincount(owners, values, minlength=count).astype(np.float64, copy=False)
-        return summed
-
-    needed, due = shares * estimates.needs[slots], shares * estimates.reviews[slots]
+    settings, tags = difficulties.settings, catalog.tags
+    sums, served = sum_over_tags(
+        rows,
+        tags.starts,
+        tags.values,
+        catalog.tag_weights,
+        catalog.tag_measures,
+        estimates.needs,
+        estimates.reviews,
+        estimates.unknowns,
+        estimates.means,
+        np.minimum(estimates.variances + settings.skill_noise, settings.skill_variance),
+        weights.gap,
+        weights.review,
+    )
+    gap, review, uncertainty, ability, variance = sums
     success = success_probability(
-        (settings.base + estimates.learner_mean)
-        + over_tags(measures * estimates.means[slots])
-        - difficulties.resource_means[rows],
+        (settings.base + estimates.learner_mean) + ability - difficulties.resource_means[rows],
         min(estimates.learner_variance + settings.learner_noise, settings.learner_variance)
-        + over_tags(
-            measures * measures * np.minimum(estimates.variances + settings.skill_noise, settings.skill_variance)[slots]
-        )
+        + variance
         + difficulties.resource_variances[rows],
     )
+    prerequisites = catalog.prerequisites
     return Features(
-        gap=over_tags(needed),
+        gap=gap,
         fit=challenge_fit(success, difficulties.practised[rows], weights),
-        review=over_tags(due),
-        ready=least_readiness(catalog.prerequisites, rows, estimates.readiness),
+        review=review,
+        ready=least_of_rows(prerequisites.starts, prerequisites.values, rows, estimates.readiness),
         similar=similarity(collaborative, rows, weights),
-        uncertainty=over_tags(shares * estimates.unknowns[slots]),
-        on_goal_path=np.zeros(count, np.bool_),
+        uncertainty=uncertainty,
+        on_goal_path=np.zeros(len(rows), np.bool_),
         success=success,
-        served=_served(
-            Entries(owners, slots, filled, firsts), weights.gap * needed + weights.review * due, shares, count
-        ),
+        served=served,
     )
-
-
-def _served(entries: Entries, wanted: FloatColumn, shares: FloatColumn, count: int) -> IntColumn:
-    """The skill of each resource that its gap or review is mostly about, else the one it is mostly about.
-
-    Args:
-        entries: the resources' tags, with the skills' slots as indices.
-        wanted: what each tag adds to gap and review.
-        shares: the tags' weights.
-        count: how many resources.
-    """
-    served = np.full(count, -1, np.intp)
-    if len(entries.filled):
-        # The weight decides only where gap and review do not.
-        preference = wanted + 1e-9 * shares
-        best = np.maximum.reduceat(preference, entries.firsts)
-        most = np.zeros(count)
-        most[entries.filled] = best
-        # Backwards, so that of equals the first one stays.
-        chosen = (preference == most[entries.owners]).nonzero()[0][::-1]
-        served[entries.owners[chosen]] = entries.indices[chosen]
-    return served
 
 
 def collaborative_rows(catalog: CatalogColumns, resources: Sequence[str]) -> tuple[IntColumn, IntColumn]:

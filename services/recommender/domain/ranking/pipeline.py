@@ -119,10 +119,9 @@ def rank(
     answered = _answered(catalog, request.state)
     estimates = estimate_skills(catalog, basis.difficulties, request.state, request.as_of_s, weights)
     seed = random_seed(request.tenant, request.learner, request.bundle, request.day)
-    shelves = basis.shelves if eligible.everything else basis.shelves.restricted(eligible.allowed)
     rows = select_candidates(
         catalog,
-        shelves,
+        basis.shelves,
         estimates,
         request.collaborative,
         eligible.allowed,

@@ -56,19 +56,17 @@ class Eligibility:
     Attributes:
         suitable: rows that suit the learner: grade and language fit, not excluded. What may be given to them at all.
         allowed: those of them that are also of the kinds, skills and length asked for.
-        everything: whether all rows are allowed.
     """
 
     suitable: BoolColumn
     allowed: BoolColumn
-    everything: bool
 
 
 def eligibility(catalog: CatalogColumns, wanted: ResourceFilter) -> Eligibility:
     """Apply a filter to a catalog."""
     suitable = np.ones(len(catalog), np.bool_)
     if wanted == EVERYTHING:
-        return Eligibility(suitable, suitable, everything=True)
+        return Eligibility(suitable, suitable)
     if wanted.grades:
         suitable &= catalog.grades.matching(wanted.grades)
     if wanted.languages:
@@ -81,7 +79,7 @@ def eligibility(catalog: CatalogColumns, wanted: ResourceFilter) -> Eligibility:
         allowed &= catalog.rows_about(wanted.skills)
     if wanted.max_minutes is not None:
         allowed &= (catalog.minutes != MINUTES_UNKNOWN) & (catalog.minutes <= wanted.max_minutes)
-    return Eligibility(suitable, allowed, everything=False)
+    return Eligibility(suitable, allowed)
 
 
 def compose(
