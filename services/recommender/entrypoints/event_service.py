@@ -61,13 +61,13 @@ class EventServiceOptions:
     stuck_after_s: float = 30.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Fetched:
-    """Records decoded, and under which assignment they were read."""
+    """Consecutive records of one partition, decoded."""
 
-    assignment: int
+    first_offset: int
     records: int
-    batches: list[PartitionBatch]
+    batch: PartitionBatch
 
 
 class EventService(mode.Service):
@@ -122,8 +122,10 @@ class EventService(mode.Service):
         self._resources = resources
         self._clock_s = clock_s
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
-        self._assignment = 0
-        self._assigned_once = False
+        # Where the next records of each partition held must begin; what begins elsewhere is not folded.
+        self._expected: dict[int, int] = {}
+        self._gaps: dict[int, tuple[int, int]] = {}
+        self._assigned = False
         self._folding = asyncio.Lock()
         self._listener_failure: BaseException | None = None
         self._kafka_committed_at_s = 0.0
@@ -147,8 +149,8 @@ class EventService(mode.Service):
 
     @property
     def healthy(self) -> bool:
-        """Whether partitions were assigned, and each of them advances or has nothing to read."""
-        if not self._assigned_once or self.crashed:
+        """Whether there is an assignment, and each of its partitions advances or has nothing to read."""
+        if not self._assigned or self.crashed:
             return False
         now_s, lag = self._clock_s(), self.lag
         return all(
@@ -192,7 +194,7 @@ class EventService(mode.Service):
     async def on_stop(self) -> None:
         """Let the batch being folded finish, and fold no other."""
         async with self._folding:
-            self._assignment += 1
+            self._expected = {}
 
     async def on_shutdown(self) -> None:
         """Leave the group; where others go on is committed first."""
@@ -230,21 +232,18 @@ class EventService(mode.Service):
         async with self._folding:
             beginnings = await consumer.beginning_offsets(assigned) if assigned else {}
             await self._fold.take({tp.partition: offset for tp, offset in beginnings.items()})
+            starts = {}
             for topic_partition, beginning in beginnings.items():
                 position = self._fold.positions[topic_partition.partition]
-                if position < beginning:
-                    raise LogTruncatedError(
-                        f"epoch {self.epoch} is at offset {position} of partition {topic_partition.partition}, but the "
-                        f"log begins at {beginning}: records were deleted before they were dealt with. Keep the log "
-                        "longer (retention.ms), and replay what is left into a new epoch"
-                    )
+                self._check_beginning(topic_partition.partition, position, beginning)
                 committed = None if self._group is None else await consumer.committed(topic_partition)
                 start = position if committed is None else min(position, committed)
-                consumer.seek(topic_partition, max(beginning, start - self._options.rewind_records))
-            now_s = self._clock_s()
-            self._progressed_at_s = {tp.partition: now_s for tp in assigned}
-            self._assignment += 1
-            self._assigned_once = True
+                starts[topic_partition] = max(beginning, start - self._options.rewind_records)
+            for topic_partition, start in starts.items():
+                consumer.seek(topic_partition, start)
+            self._expected = {tp.partition: start for tp, start in starts.items()}
+            self._progressed_at_s = dict.fromkeys(self._expected, self._clock_s())
+            self._assigned = True
         _log.info("partitions assigned", epoch=self.epoch, positions=self._fold.positions)
 
     async def give_back(self, revoked: Sequence[aiokafka.TopicPartition]) -> None:
@@ -254,33 +253,33 @@ class EventService(mode.Service):
                 await self._commit_to_kafka()
             if self._metrics is not None:
                 self._metrics.forget(self.epoch, self._lag_shown())
-            self._assignment += 1
             self._fold.release(tp.partition for tp in revoked)
+            self._expected = {}
             self._progressed_at_s = {}
+            self._assigned = False
 
     def fail(self, error: BaseException) -> None:
         """Crash with what went wrong in a rebalance: aiokafka would log it and go on."""
         self._listener_failure = error
 
-    async def _fetch(self) -> _Fetched:
+    async def _fetch(self) -> list[_Fetched]:
         records = await self._require_consumer().getmany(timeout_ms=_POLL_MS, max_records=self._options.batch_records)
         if self._listener_failure is not None:
             raise self._listener_failure
-        assignment = self._assignment
-        batches = [
-            decode_batch(topic_partition.partition, consecutive, self._partitions)
-            for topic_partition, consecutive in records.items()
+        return [
+            _Fetched(some[0].offset, len(some), decode_batch(topic_partition.partition, some, self._partitions))
+            for topic_partition, some in records.items()
         ]
-        return _Fetched(assignment, sum(map(len, records.values())), batches)
 
-    async def _fold_fetched(self, fetched: _Fetched) -> None:
-        if fetched.batches and fetched.assignment == self._assignment:
-            report = await self._fold.fold(fetched.batches)
+    async def _fold_fetched(self, fetched: Sequence[_Fetched]) -> None:
+        following = [one for one in fetched if await self._follows(one)]
+        if following:
+            report = await self._fold.fold([one.batch for one in following])
             now_s = self._clock_s()
-            for batch in fetched.batches:
-                self._progressed_at_s[batch.partition] = now_s
+            for one in following:
+                self._progressed_at_s[one.batch.partition] = now_s
             if self._metrics is not None:
-                self._metrics.observe(self.epoch, fetched.records, report)
+                self._metrics.observe(self.epoch, sum(one.records for one in following), report)
             if self._on_batch is not None:
                 self._on_batch(report)
         lag = self.lag
@@ -293,6 +292,43 @@ class EventService(mode.Service):
         if self._group is not None and now_s - self._kafka_committed_at_s >= _KAFKA_COMMIT_EVERY_S:
             self._kafka_committed_at_s = now_s
             await self._commit_to_kafka()
+
+    async def _follows(self, fetched: _Fetched) -> bool:
+        """Whether records begin where those before them ended.
+
+        Records that were read ahead before a seek may come after it. They are dropped and what is expected is read
+        again; only where that begins elsewhere too, the log has a gap there, as transactions leave them.
+
+        Raises:
+            LogTruncatedError: when the log no longer holds what is expected.
+        """
+        partition = fetched.batch.partition
+        expected = self._expected.get(partition)
+        if expected is None:
+            return False
+        if fetched.first_offset != expected:
+            consumer, topic_partition = self._require_consumer(), self._topic_partition(partition)
+            if self._gaps.get(partition) != (expected, fetched.first_offset):
+                self._gaps[partition] = (expected, fetched.first_offset)
+                consumer.seek(topic_partition, expected)
+                return False
+            beginning = (await consumer.beginning_offsets([topic_partition]))[topic_partition]
+            self._check_beginning(partition, expected, max(beginning, 0))
+            if fetched.first_offset < expected:
+                raise LogTruncatedError(
+                    f"partition {partition} gives offset {fetched.first_offset} where {expected} was asked for: the "
+                    "topic was made anew while the worker ran. Start the worker again; it says what to do"
+                )
+        self._expected[partition] = fetched.batch.next_offset
+        return True
+
+    def _check_beginning(self, partition: int, position: int, beginning: int) -> None:
+        if position < beginning:
+            raise LogTruncatedError(
+                f"epoch {self.epoch} is at offset {position} of partition {partition}, but the log begins at "
+                f"{beginning}: records were deleted before they were dealt with. Keep the log longer (retention.ms), "
+                "and replay what is left into a new epoch"
+            )
 
     async def _commit_to_kafka(self) -> None:
         consumer = self._require_consumer()
