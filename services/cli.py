@@ -70,6 +70,7 @@ _INGEST = "services.ingest.cli"
 _CATALOG = "services.catalog.cli"
 _RECOMMENDER = "services.recommender.cli"
 _LEARNERS = "services.recommender.cli_learners"
+_EVALUATE = "services.recommender.cli_evaluate"
 _COMMON = "services.common.cli"
 
 _DATA = "Data in"
@@ -112,6 +113,20 @@ COMMANDS = (
 
 # `cairn evaluate`: what is measured belongs to different services.
 EVALUATIONS = (
+    _LaterCommand(
+        "tracing",
+        _EVALUATE,
+        ("tracing",),
+        "Measure how well responses of learners never seen before are foreseen.",
+        _MODELS,
+    ),
+    _LaterCommand(
+        "ranking",
+        _EVALUATE,
+        ("ranking",),
+        "Measure how well rankings list what learners work on next.",
+        _MODELS,
+    ),
     _LaterCommand(
         "tagging",
         "services.catalog.cli_evaluate",

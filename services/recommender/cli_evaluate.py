@@ -1,0 +1,169 @@
+"""`cairn evaluate tracing` and `cairn evaluate ranking`: how good the models are, on data that anyone can get."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from services.recommender.evaluation.data import DataUnusableError
+from services.recommender.evaluation.intervals import Estimate
+from services.recommender.evaluation.ranking import evaluate_ranking, split_by_sequence
+from services.recommender.evaluation.report import as_html, measures_of
+from services.recommender.evaluation.results import Evaluation, as_json
+from services.recommender.evaluation.tracing import evaluate_tracing, given_split, split_by_learner
+
+_BAD_INPUT = 2
+
+Advance = Callable[[str, int, int], None]
+Split = TypeVar("Split")
+
+_TRACING = {"assistments2009-kt": given_split, "algebra05": split_by_learner}
+_RANKING = {"assistments2009": split_by_sequence}
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+
+Data = Annotated[Path, typer.Option(help="The folder with the protocol's files.", exists=True, file_okay=False)]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the measures to this file, as JSON.", show_default=False)
+]
+HtmlFile = Annotated[
+    Path | None, typer.Option("--html", help="Write a report with plots to this file.", show_default=False)
+]
+
+
+@app.callback()
+def _evaluate() -> None:
+    """Measure the models on known data."""
+
+
+@app.command("tracing", epilog="Example: cairn evaluate tracing --data data/algebra05 --protocol algebra05")
+def tracing(
+    *,
+    data: Data,
+    protocol: Annotated[str, typer.Option(help=f"{' or '.join(_TRACING)}.")],
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+) -> None:
+    """Measure how well responses of learners never seen before are foreseen.
+
+    Fits everything itself: no bundle and no running service. Intervals are central 95 % over draws of learners.
+    Protocols: assistments2009-kt (train.tsv, test.tsv, q_mat.npz) and algebra05 (responses.tsv, q_mat.npz).
+    """
+    split = _chosen(protocol, "tracing", _TRACING)
+    _check_folders(json_file, html_file)
+    with _progress() as advance, _data_is_usable():
+        name = f"tracing/{_short(protocol)}"
+        evaluation = evaluate_tracing(name, split(data), commit=_commit(), advance=advance)
+    _write(evaluation, json_file, html_file, shown=("auc", "log_loss", "ece"))
+
+
+@app.command("ranking", epilog="Example: cairn evaluate ranking --data data/assistments2009 --protocol assistments2009")
+def ranking(
+    *,
+    data: Data,
+    protocol: Annotated[str, typer.Option(help=f"{' or '.join(_RANKING)}.")],
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+) -> None:
+    """Measure how well rankings list what learners work on next.
+
+    Every resource is ranked. Fits everything itself: no bundle and no running service. Intervals are central 95 %
+    over draws of learners. Protocol: assistments2009 (interactions.csv).
+    """
+    split = _chosen(protocol, "ranking", _RANKING)
+    _check_folders(json_file, html_file)
+    with _progress() as advance, _data_is_usable():
+        name = f"ranking/{_short(protocol)}"
+        evaluation = evaluate_ranking(name, split(data), commit=_commit(), advance=advance)
+    _write(evaluation, json_file, html_file, shown=("ndcg_at_10", "recall_at_50", "gap_next_at_10"))
+
+
+def _short(protocol: str) -> str:
+    return protocol.rpartition("/")[2]
+
+
+def _chosen(protocol: str, family: str, known: Mapping[str, Callable[[Path], Split]]) -> Callable[[Path], Split]:
+    if protocol.removeprefix(f"{family}/") not in known:
+        _fail(f"--protocol {protocol} is not known; it is one of {', '.join(known)}")
+    return known[_short(protocol)]
+
+
+def _check_folders(*files: Path | None) -> None:
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            _fail(f"{file}: the folder {file.parent} does not exist; make it first")
+
+
+@contextmanager
+def _data_is_usable() -> Iterator[None]:
+    try:
+        yield
+    except DataUnusableError as error:
+        _fail(str(error))
+
+
+def _write(evaluation: Evaluation, json_file: Path | None, html_file: Path | None, *, shown: tuple[str, ...]) -> None:
+    if json_file is not None:
+        json_file.write_bytes(as_json(evaluation))
+    if html_file is not None:
+        html_file.write_text(as_html(evaluation), encoding="utf-8")
+    console = Console(highlight=False)
+    console.print(f"{evaluation.protocol}: {evaluation.data}", soft_wrap=True)
+    table = Table()
+    table.add_column("model")
+    measures = [measure for measure in measures_of(evaluation.models) if measure in shown]
+    for measure in measures:
+        table.add_column(measure, justify="right")
+    for name, values in evaluation.models.items():
+        table.add_row(name, *(_cell(values.get(measure), wide=measure == shown[0]) for measure in measures))
+    console.print(table)
+    for note in evaluation.notes:
+        console.print(f"- {note}", soft_wrap=True)
+
+
+def _cell(value: Estimate | None, *, wide: bool) -> str:
+    if value is None:
+        return ""
+    return f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]" if wide else f"{value.mean:.3f}"
+
+
+def _commit() -> str:
+    """The commit of the code, when it runs from a checkout."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git made the checkout.
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return answer.stdout.strip()
+
+
+@contextmanager
+def _progress() -> Iterator[Advance]:
+    """A bar at a terminal, else a line on standard error as each model begins."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda name, done, total: typer.echo(f"{done}/{total} {name}", err=True)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with ProgressBar(*columns, console=console) as bar:
+        task = bar.add_task("reading", total=None)
+        yield lambda name, done, total: bar.update(task, description=name, completed=done, total=total)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(_BAD_INPUT)

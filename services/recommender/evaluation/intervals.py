@@ -1,0 +1,143 @@
+"""Measures with intervals: learners are drawn again and again, with replacement, and the measure is taken each time.
+
+Efron, Tibshirani: An Introduction to the Bootstrap, 1993 (percentile intervals). Learners are drawn whole, because the
+responses of one learner are not independent. Models are compared on the same draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+CALIBRATION_BINS = 15
+_CENTRAL_95 = (2.5, 97.5)
+_SMALLEST_CHANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A measure, and the ends of its central 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """How often each learner was drawn: the first row has everyone once, for the measure itself.
+
+    Attributes:
+        weights: float64, draws by learners.
+    """
+
+    weights: Floats
+
+    @classmethod
+    def of(cls, learners: int, *, draws: int, seed: int) -> Draws:
+        """Draw learners as often as there are, `draws` times."""
+        rng = np.random.default_rng(seed)
+        drawn = rng.multinomial(learners, np.full(learners, 1.0 / learners), size=draws).astype(np.float64)
+        return cls(np.vstack([np.ones(learners), drawn]))
+
+
+def estimate(values: Floats) -> Estimate:
+    """The estimate from a measure's value on every draw, the first being the measure itself."""
+    low, high = np.percentile(values[1:], _CENTRAL_95)
+    return Estimate(float(values[0]), float(low), float(high))
+
+
+def of_learners(values: Floats, draws: Draws) -> Floats:
+    """Mean over learners on every draw.
+
+    Args:
+        values: one per learner.
+        draws: how often each was drawn.
+    """
+    mean: Floats = draws.weights @ values / draws.weights.sum(axis=1)
+    return mean
+
+
+def of_forecasts(learner: NDArray[np.integer], outcome: Floats, chance: Floats, draws: Draws) -> dict[str, Floats]:
+    """AUC, log-loss, RMSE and expected calibration error, pooled over responses, on every draw.
+
+    Args:
+        learner: of each response, from 0 to the number of learners drawn from.
+        outcome: of each response, in [0, 1]; for the AUC one of at least .5 is a success.
+        chance: foreseen for each response.
+        draws: how often each learner was drawn.
+    """
+    learners = draws.weights.shape[1]
+
+    def summed(values: Floats) -> Floats:
+        return draws.weights @ np.bincount(learner, weights=values, minlength=learners)
+
+    responses = summed(np.ones(len(outcome)))
+    clipped = np.clip(chance, _SMALLEST_CHANCE, 1 - _SMALLEST_CHANCE)
+    losses = -(outcome * np.log(clipped) + (1 - outcome) * np.log1p(-clipped))
+    return {
+        "auc": _areas(learner, outcome >= 0.5, chance, draws),
+        "log_loss": summed(losses) / responses,
+        "rmse": np.sqrt(summed((outcome - chance) ** 2) / responses),
+        "ece": _calibration_errors(learner, outcome, chance, draws) / responses,
+    }
+
+
+def compared(values: Mapping[str, Mapping[str, Floats]], reference: str) -> dict[str, dict[str, Estimate]]:
+    """By how much `reference` is above each other model, measure by measure, on the same draws."""
+    return {
+        name: {
+            measure: estimate(values[reference][measure] - other)
+            for measure, other in measures.items()
+            if measure in values[reference]
+        }
+        for name, measures in values.items()
+        if name != reference
+    }
+
+
+def _areas(learner: NDArray[np.integer], success: NDArray[np.bool_], chance: Floats, draws: Draws) -> Floats:
+    order = np.argsort(chance, kind="stable")
+    ends_group = np.diff(chance[order], append=np.inf) > 0
+    areas: Floats = _drawn_areas(learner[order].astype(np.int64), success[order], ends_group, draws.weights)
+    return areas
+
+
+@numba.njit(cache=True)
+def _drawn_areas(
+    learner: NDArray[np.int64], success: NDArray[np.bool_], ends_group: NDArray[np.bool_], weights: Floats
+) -> Floats:
+    """Area under the curve on every draw; rows stand in the order of their chances, equal chances are one group."""
+    areas = np.empty(len(weights))
+    for draw in range(len(weights)):
+        pairs = successes = failures = group_successes = group_failures = 0.0
+        for row in range(len(learner)):
+            weight = weights[draw, learner[row]]
+            if success[row]:
+                group_successes += weight
+            else:
+                group_failures += weight
+            if ends_group[row]:
+                # A success is above the failures of lower groups and half of those of its own.
+                pairs += group_successes * (failures + group_failures / 2)
+                successes += group_successes
+                failures += group_failures
+                group_successes = group_failures = 0.0
+        areas[draw] = pairs / (successes * failures) if successes * failures > 0 else np.nan
+    return areas
+
+
+def _calibration_errors(learner: NDArray[np.integer], outcome: Floats, chance: Floats, draws: Draws) -> Floats:
+    learners = draws.weights.shape[1]
+    which = np.minimum((chance * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    gaps = np.bincount(
+        learner * CALIBRATION_BINS + which, weights=chance - outcome, minlength=learners * CALIBRATION_BINS
+    ).reshape(learners, CALIBRATION_BINS)
+    errors: Floats = np.abs(draws.weights @ gaps).sum(axis=1)
+    return errors

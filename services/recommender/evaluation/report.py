@@ -1,0 +1,100 @@
+"""The evaluation as one page of HTML that needs nothing else: tables, and plots as inline SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+
+from services.recommender.evaluation.intervals import Estimate
+from services.recommender.evaluation.results import SERVED, Evaluation, Reliability
+
+_SIDE = 220
+_MARGIN = 30
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430; }
+table { border-collapse: collapse; margin: 1rem 0 2rem; } caption { text-align: left; font-weight: 600; }
+th, td { padding: .25rem .8rem; border-bottom: 1px solid #d8dee6; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } tr.served { background: #eef6ee; font-weight: 600; }
+small { color: #5b6675; font-weight: 400; } figure { display: inline-block; margin: 0 1rem 1rem 0; }
+figcaption { text-align: center; } svg { background: #fbfcfd; } li { margin: .3rem 0; }
+"""
+
+
+def as_html(evaluation: Evaluation) -> str:
+    """The page."""
+    parts = [
+        f"<h1>{escape(evaluation.protocol)}</h1><p>{escape(evaluation.data)}.</p>",
+        _table("All of it", evaluation.models),
+        _table(f"{SERVED} minus the other, on the same draws of learners", evaluation.differences),
+        *(_table(name, models) for name, models in evaluation.slices.items()),
+        *(_reliability_plot(name, reliability) for name, reliability in evaluation.reliability.items()),
+        "<h2>Notes</h2>",
+        _list([*evaluation.notes, _facts("Seeds", evaluation.seeds), _facts("Seconds", evaluation.elapsed_s)]),
+        f"<p><small>Commit {escape(evaluation.commit or 'not known')}</small></p>",
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(evaluation.protocol)}</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def measures_of(models: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """Every measure that some model has, in the order met."""
+    return list(dict.fromkeys(measure for measures in models.values() for measure in measures))
+
+
+def _table(caption: str, models: Mapping[str, Mapping[str, Estimate]]) -> str:
+    if not models:
+        return ""
+    measures = measures_of(models)
+    heading = "".join(f"<th>{escape(measure)}</th>" for measure in measures)
+    rows = "".join(
+        f"<tr{' class=served' if name == SERVED else ''}><td>{escape(name)}</td>"
+        + "".join(f"<td>{_cell(values.get(measure))}</td>" for measure in measures)
+        + "</tr>"
+        for name, values in models.items()
+    )
+    return f"<table><caption>{escape(caption)}</caption><tr><th>model</th>{heading}</tr>{rows}</table>"
+
+
+def _cell(value: Estimate | None) -> str:
+    if value is None:
+        return ""
+    return f"{value.mean:.4f} <small>[{value.low:.4f}, {value.high:.4f}]</small>"
+
+
+def _reliability_plot(name: str, reliability: Reliability) -> str:
+    most = max(reliability.responses)
+    points = "".join(
+        f'<circle cx="{_x(foreseen):.1f}" cy="{_y(observed):.1f}" r="{2 + 5 * (responses / most) ** 0.5:.1f}" '
+        f'fill="#2f7d4f"><title>{foreseen:.2f} foreseen, {observed:.2f} observed, {responses:,} responses</title>'
+        "</circle>"
+        for foreseen, observed, responses in zip(
+            reliability.foreseen, reliability.observed, reliability.responses, strict=True
+        )
+    )
+    side = _SIDE + 2 * _MARGIN
+    return (
+        f'<figure><svg width="{side}" height="{side}" role="img" aria-label="reliability of {escape(name)}">'
+        f'<rect x="{_MARGIN}" y="{_MARGIN}" width="{_SIDE}" height="{_SIDE}" fill="none" stroke="#b8c2cc"/>'
+        f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}" stroke="#b8c2cc" stroke-dasharray="4"/>{points}'
+        f'<text x="{_x(0.5)}" y="{side - 8}" text-anchor="middle" font-size="11">foreseen</text>'
+        f'<text x="12" y="{_y(0.5)}" text-anchor="middle" font-size="11" transform="rotate(-90 12 {_y(0.5)})">'
+        f"observed</text></svg><figcaption>{escape(name)}</figcaption></figure>"
+    )
+
+
+def _x(share: float) -> float:
+    return _MARGIN + _SIDE * share
+
+
+def _y(share: float) -> float:
+    return _MARGIN + _SIDE * (1 - share)
+
+
+def _list(items: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items if item) + "</ul>"
+
+
+def _facts(name: str, values: Mapping[str, float]) -> str:
+    return f"{name}: " + ", ".join(f"{key} {value:g}" for key, value in values.items()) if values else ""

@@ -1,0 +1,66 @@
+"""What an evaluation comes to, and how it is written: JSON for programs, one self-contained page for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import orjson
+
+from services.recommender.evaluation.intervals import Estimate
+
+SERVED = "cairn"
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Foreseen against observed success of one model, in bins of equal width.
+
+    Attributes:
+        foreseen: mean chance by bin.
+        observed: share of successes by bin.
+        responses: how many, by bin; bins without any are left out of all three.
+    """
+
+    foreseen: list[float]
+    observed: list[float]
+    responses: list[int]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One protocol's outcome.
+
+    Attributes:
+        protocol: its name.
+        data: what it was run on, in words.
+        commit: of the code; empty when not known.
+        models: measures by model; the one that is served is `cairn`.
+        differences: by how much `cairn` is above each other model, on the same draws of learners.
+        slices: measures by model for parts of the data, by the part's name.
+        reliability: by model, where chances are foreseen.
+        notes: what a reader must know.
+        seeds: by what they decide.
+        elapsed_s: how long fitting and measuring took, by model.
+    """
+
+    protocol: str
+    data: str
+    commit: str
+    models: Mapping[str, Mapping[str, Estimate]]
+    differences: Mapping[str, Mapping[str, Estimate]]
+    slices: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
+    reliability: Mapping[str, Reliability] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    elapsed_s: Mapping[str, float] = field(default_factory=dict)
+
+    def as_values(self) -> dict[str, Any]:
+        """Plain values, as JSON has them."""
+        return asdict(self)
+
+
+def as_json(evaluation: Evaluation) -> bytes:
+    """The evaluation as JSON, one key a line."""
+    return orjson.dumps(evaluation.as_values(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,183 @@
+"""Evaluating learner models: how well each response of learners never seen before is foreseen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.recommender.domain.responses import ResponseTable
+from services.recommender.evaluation.data import DataUnusableError, read_tracing_table
+from services.recommender.evaluation.intervals import (
+    CALIBRATION_BINS,
+    Draws,
+    Estimate,
+    Floats,
+    compared,
+    estimate,
+    of_forecasts,
+)
+from services.recommender.evaluation.results import SERVED, Evaluation, Reliability
+from services.recommender.models.tracing_baselines import (
+    Constant,
+    Elo,
+    Filter,
+    FilterWithHead,
+    LogisticOnCounts,
+    Rasch,
+    TracingModel,
+)
+
+DRAWS = 200
+SEED = 1
+# Parts of the data by how often the learner met the response's skills before: first of them, and one past the last.
+_ATTEMPTS = {"attempt 1": (0, 1), "attempts 2-5": (1, 5), "attempts 6+": (5, np.inf)}
+
+Advance = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class TracingSplit:
+    """What models are fitted on and judged on: different learners, in tables with the same ids."""
+
+    train: ResponseTable
+    test: ResponseTable
+    description: str
+
+
+def given_split(folder: Path) -> TracingSplit:
+    """The split of `train.tsv` and `test.tsv`.
+
+    Raises:
+        DataUnusableError: when a file is missing or malformed, or a learner is in both.
+    """
+    table, (train, test) = read_tracing_table(folder, ("train.tsv", "test.tsv"))
+    if both := train.keys() & test.keys():
+        raise DataUnusableError(f"{folder}: {len(both)} learners are in both train.tsv and test.tsv")
+    return _split(table, frozenset(train.values()), f"{folder.name}: learners as split by the files")
+
+
+def split_by_learner(folder: Path) -> TracingSplit:
+    """`responses.tsv`, 70 % of the learners to fit on, 30 % to judge on, drawn with seed 1.
+
+    Raises:
+        DataUnusableError: when a file is missing or malformed.
+    """
+    table, (learners,) = read_tracing_table(folder, ("responses.tsv",))
+    # Ids of different lengths that count learners are thus in the order of counting.
+    ids = sorted(learners, key=lambda identifier: (len(identifier), identifier))
+    chosen = np.random.default_rng(SEED).permutation(len(ids))[: int(0.7 * len(ids))]
+    train = frozenset(learners[ids[number]] for number in chosen)
+    return _split(table, train, f"{folder.name}: 70 % of the learners to fit on, 30 % to judge on, seed {SEED}")
+
+
+def evaluate_tracing(
+    protocol: str, split: TracingSplit, *, commit: str = "", advance: Advance = lambda *_: None
+) -> Evaluation:
+    """Fit every model on the one learners, judge it on the others.
+
+    Args:
+        protocol: its name.
+        split: the data.
+        commit: of the code.
+        advance: told which model is being done, and how many of how many are.
+    """
+    models = tracing_models()
+    chances: dict[str, Floats] = {}
+    elapsed_s: dict[str, float] = {}
+    for number, (name, model) in enumerate(models.items()):
+        advance(name, number, len(models))
+        started_s = time.perf_counter()
+        model.fit(split.train)
+        chances[name] = model.foresee(split.test)
+        elapsed_s[name] = round(time.perf_counter() - started_s, 3)
+    advance("intervals", len(models), len(models))
+    everything = np.ones(len(split.test), np.bool_)
+    values = _measured(split.test, chances, everything)
+    attempts = prior_attempts(split.test)
+    return Evaluation(
+        protocol=protocol,
+        data=f"{split.description}; {_described(split.train)} to fit on, {_described(split.test)} to judge on",
+        commit=commit,
+        models=_estimates(values),
+        differences=compared(values, SERVED),
+        slices={
+            name: _estimates(_measured(split.test, chances, (attempts >= low) & (attempts < high)))
+            for name, (low, high) in _ATTEMPTS.items()
+            if ((attempts >= low) & (attempts < high)).any()
+        },
+        reliability={name: _reliability(split.test, chance) for name, chance in chances.items()},
+        notes=(
+            "Every response is one row; measures are pooled over rows.",
+            "What was fitted about items and skills stays as it is while the learners to judge on are followed.",
+            f"Intervals are central 95 % of {DRAWS} bootstrap draws of learners; differences use the same draws.",
+            "Bayesian knowledge tracing is not among the models: no maintained library of it is part of this project.",
+        ),
+        seeds={"bootstrap": SEED, "held-out learners": SEED},
+        elapsed_s=elapsed_s,
+    )
+
+
+def tracing_models() -> Mapping[str, TracingModel]:
+    """Every learner model, by name; `cairn` is ours."""
+    return {
+        "constant": Constant(),
+        "elo": Elo(seed=SEED),
+        "elo_multi_concept": Elo(seed=SEED, per_skill=True),
+        "rasch_online": Rasch(),
+        "pfa": LogisticOnCounts(),
+        "best_lr": LogisticOnCounts(best=True),
+        "filter": Filter(seed=SEED),
+        SERVED: FilterWithHead(seed=SEED),
+    }
+
+
+def prior_attempts(table: ResponseTable) -> NDArray[np.float64]:
+    """How often each response's learner met its skills before, the mean over the skills."""
+    attempts = np.zeros(len(table))
+    counts: dict[tuple[int, int], int] = {}
+    rows = table.skill_rows()
+    shares = 1.0 / np.maximum(np.diff(table.skill_start), 1)
+    for row, learner, skill in zip(rows.tolist(), table.learner[rows].tolist(), table.skill.tolist(), strict=True):
+        met = counts.get((learner, skill), 0)
+        attempts[row] += shares[row] * met
+        counts[learner, skill] = met + 1
+    return attempts
+
+
+def _measured(
+    table: ResponseTable, chances: Mapping[str, Floats], rows: NDArray[np.bool_]
+) -> dict[str, dict[str, Floats]]:
+    _, learner = np.unique(table.learner[rows], return_inverse=True)
+    draws = Draws.of(int(learner.max()) + 1, draws=DRAWS, seed=SEED)
+    outcome = table.response[rows].astype(np.float64)
+    return {name: of_forecasts(learner, outcome, chance[rows], draws) for name, chance in chances.items()}
+
+
+def _estimates(values: Mapping[str, Mapping[str, Floats]]) -> dict[str, dict[str, Estimate]]:
+    return {
+        name: {measure: estimate(drawn) for measure, drawn in measures.items() if not np.isnan(drawn).any()}
+        for name, measures in values.items()
+    }
+
+
+def _reliability(table: ResponseTable, chance: Floats) -> Reliability:
+    which = np.minimum((chance * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    responses = np.bincount(which, minlength=CALIBRATION_BINS)
+    used = responses > 0
+    foreseen = np.bincount(which, weights=chance, minlength=CALIBRATION_BINS)[used] / responses[used]
+    observed = np.bincount(which, weights=table.response, minlength=CALIBRATION_BINS)[used] / responses[used]
+    return Reliability(foreseen.round(4).tolist(), observed.round(4).tolist(), responses[used].tolist())
+
+
+def _split(table: ResponseTable, train: frozenset[str], description: str) -> TracingSplit:
+    chosen = np.array([learner in train for learner in table.learners], np.bool_)
+    return TracingSplit(table.of_learners(chosen), table.of_learners(~chosen), description)
+
+
+def _described(table: ResponseTable) -> str:
+    return f"{len(table):,} responses of {len(np.unique(table.learner)):,} learners"

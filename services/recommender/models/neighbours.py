@@ -1,0 +1,239 @@
+"""Collaborative filtering by which resources go with which: item-kNN, RP3beta, EASE and sequential co-occurrence.
+
+All of them implement `CollaborativeModel`: a learner is folded in by their history alone, so one who was not there when
+the model was fitted is scored like any other. Learners' rows are used to fit; only EASE's dual form keeps them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from services.recommender.domain.positives import Positives
+
+# Above this many resources and learners, EASE's square matrix is no longer worth its memory.
+EASE_SIDE_MOST = 10_000
+
+Scores = NDArray[np.float32]
+
+
+class TooLargeError(ValueError):
+    """A model would need more memory than it is worth; the message says how much."""
+
+
+class ItemItemModel:
+    """Sums what each resource of a history says about every other: scores = sum_h weight_h W[h].
+
+    A history is newest last; with `half_life`, a resource counts half as much as one that came that much later.
+    """
+
+    def __init__(
+        self, resources: Sequence[str], weights: scipy.sparse.csr_matrix, *, half_life: float | None = None
+    ) -> None:
+        """Args: `resources`, the ids of rows and columns of `weights`; `half_life`, in resources of the history."""
+        self._resources = tuple(resources)
+        self._weights = weights.astype(np.float32)
+        self._half_life = half_life
+        self._row_of_resource = {resource: row for row, resource in enumerate(self._resources)}
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """The resources it can score, in the order of the scores."""
+        return self._resources
+
+    def scores(self, history: Sequence[str]) -> Scores:
+        """Score every resource for a learner with these positives, newest last; unknown ids are ignored."""
+        rows = [self._row_of_resource[resource] for resource in history if resource in self._row_of_resource]
+        scores = np.zeros(len(self._resources), np.float32)
+        if not rows:
+            return scores
+        age = np.arange(len(rows) - 1, -1, -1)
+        ages = np.ones(len(rows)) if self._half_life is None else 0.5 ** (age / self._half_life)
+        recency = scipy.sparse.csr_matrix((ages.astype(np.float32), ([0] * len(rows), rows)), (1, len(scores)))
+        summed: Scores = (recency @ self._weights).toarray()[0]
+        return summed
+
+
+def fit_item_knn(
+    positives: Positives, *, neighbours: int = 100, shrinkage: float = 10.0, half_life: float | None = 20.0
+) -> ItemItemModel:
+    """Cosine similarity of who worked on what, shrunk where few did; the nearest neighbours of each resource count.
+
+    Deshpande, Karypis: Item-Based Top-N Recommendation Algorithms, TOIS 22(1), 2004.
+
+    Args:
+        positives: who worked on what.
+        neighbours: how many of each resource count.
+        shrinkage: added to the product of norms.
+        half_life: of a resource in a history, in resources; None: order does not matter.
+    """
+    together, counts = _together(positives)
+    entries = together.tocoo()
+    norms = np.sqrt(counts[entries.row] * counts[entries.col])
+    entries.data = entries.data / (norms + shrinkage)
+    return ItemItemModel(positives.resources, _nearest(entries.tocsr(), neighbours), half_life=half_life)
+
+
+def fit_rp3beta(positives: Positives, *, alpha: float = 1.0, beta: float = 0.4, neighbours: int = 200) -> ItemItemModel:
+    """Three steps of a random walk over learners and resources, popular ends damped.
+
+    Paudel, Christoffel, Newell, Bernstein: Updatable, Accurate, Diverse, and Scalable Recommendations for Interactive
+    Applications, TiiS 7(1), 2016.
+
+    Args:
+        positives: who worked on what.
+        alpha: exponent of the transition chances.
+        beta: exponent of the popularity that a score is divided by.
+        neighbours: how many of each resource count.
+    """
+    matrix = matrix_of(positives)
+    by_learner = np.maximum(np.diff(matrix.indptr), 1)
+    by_resource = np.maximum(np.bincount(matrix.indices, minlength=matrix.shape[1]), 1)
+    to_resource = scipy.sparse.diags(by_learner ** -float(alpha)) @ matrix
+    to_learner = scipy.sparse.diags(by_resource ** -float(alpha)) @ matrix.T
+    walk = _without_diagonal((to_learner @ to_resource).tocsr()) @ scipy.sparse.diags(by_resource ** -float(beta))
+    return ItemItemModel(positives.resources, _nearest(walk.tocsr(), neighbours))
+
+
+def fit_sequential(
+    positives: Positives, *, window: int = 15, half_life: float = 6.0, popularity: float = 0.5, neighbours: int = 200
+) -> ItemItemModel:
+    """What follows what: how often a resource came within a window after another, nearer ones counting more.
+
+    Args:
+        positives: who worked on what, in order.
+        window: how many resources after one are looked at.
+        half_life: of a resource in a history, and of the distance within the window, in resources.
+        popularity: exponent of the popularity of the resource that follows, which a count is divided by.
+        neighbours: how many followers of each resource count.
+    """
+    size = len(positives.resources)
+    learner = np.repeat(np.arange(len(positives.learners)), np.diff(positives.start))
+    pairs: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]] = []
+    for distance in range(1, window + 1):
+        same = learner[distance:] == learner[:-distance]
+        before, after = positives.resource[:-distance][same], positives.resource[distance:][same]
+        pairs.append((before, after, np.full(len(before), 0.5 ** ((distance - 1) / half_life))))
+    before, after, weight = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    follows = scipy.sparse.csr_matrix((weight, (before, after)), (size, size))
+    counts = np.maximum(np.bincount(positives.resource, minlength=size), 1)
+    damped = scipy.sparse.diags(1.0 / np.sqrt(counts)) @ follows @ scipy.sparse.diags(counts ** -float(popularity))
+    return ItemItemModel(positives.resources, _nearest(damped.tocsr(), neighbours), half_life=half_life)
+
+
+class EaseModel:
+    """Linear regression of every resource on all others, in closed form.
+
+    Steck: Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019. B = I - P diag(P)^-1 with P = (X'X + l I)^-1.
+    With fewer learners than resources P is taken from the learners' side, P = (I - X'(XX' + l I)^-1 X) / l, and never
+    written out.
+    """
+
+    def __init__(self, positives: Positives, *, regularization: float = 100.0) -> None:
+        """Fit.
+
+        Args:
+            positives: who worked on what.
+            regularization: l.
+
+        Raises:
+            TooLargeError: when the smaller of the two sides is too large.
+        """
+        self._resources = positives.resources
+        self._row_of_resource = {resource: row for row, resource in enumerate(self._resources)}
+        matrix = matrix_of(positives).astype(np.float64)
+        learners, resources = matrix.shape
+        side = min(learners, resources)
+        if side > EASE_SIDE_MOST:
+            raise TooLargeError(
+                f"EASE over {learners:,} learners and {resources:,} resources needs {8 * side**2 / 2**30:.1f} GiB"
+            )
+        self._regularization = regularization
+        self._dual = learners < resources
+        gram = (matrix @ matrix.T if self._dual else matrix.T @ matrix).toarray()
+        gram[np.diag_indices(side)] += regularization
+        inverse = cho_solve(cho_factor(gram, lower=True, overwrite_a=True), np.eye(side), overwrite_b=True)
+        if self._dual:
+            self._matrix, self._inverse = matrix.astype(np.float32), inverse.astype(np.float32)
+            self._diagonal = _diagonal(matrix.T.tocsr(), inverse, regularization)
+        else:
+            self._weights = (-inverse / np.diag(inverse)).astype(np.float32)
+            np.fill_diagonal(self._weights, 0.0)
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """The resources it can score, in the order of the scores."""
+        return self._resources
+
+    def scores(self, history: Sequence[str]) -> Scores:
+        """Score every resource for a learner with these positives; their own scores say nothing in the dual form."""
+        rows = sorted({self._row_of_resource[resource] for resource in history if resource in self._row_of_resource})
+        if not rows:
+            return np.zeros(len(self._resources), np.float32)
+        if not self._dual:
+            summed: Scores = self._weights[rows].sum(axis=0)
+            return summed
+        through = self._inverse @ np.asarray(self._matrix[:, rows].sum(axis=1)).ravel()
+        product = -(self._matrix.T @ through)
+        product[rows] += 1.0
+        scores: Scores = (-product / self._regularization / self._diagonal).astype(np.float32)
+        return scores
+
+
+def matrix_of(positives: Positives) -> scipy.sparse.csr_matrix:
+    """Learners by resources, 1 where a learner worked on a resource, columns in order."""
+    return scipy.sparse.csr_matrix(
+        (np.ones(len(positives), np.float32), positives.resource, positives.start),
+        shape=(len(positives.learners), len(positives.resources)),
+    ).sorted_indices()
+
+
+def _together(positives: Positives) -> tuple[scipy.sparse.csr_matrix, NDArray[np.int64]]:
+    matrix = matrix_of(positives)
+    counts = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    return _without_diagonal((matrix.T @ matrix).tocsr()), counts
+
+
+def _without_diagonal(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+    entries = matrix.tocoo()
+    other = entries.row != entries.col
+    return scipy.sparse.csr_matrix((entries.data[other], (entries.row[other], entries.col[other])), matrix.shape)
+
+
+def _nearest(matrix: scipy.sparse.csr_matrix, neighbours: int) -> scipy.sparse.csr_matrix:
+    """The largest entries of each row; of equal ones those of the lower columns."""
+    matrix = matrix.sorted_indices()
+    kept = []
+    for start, end in itertools.pairwise(matrix.indptr.tolist()):
+        if end - start > neighbours:
+            order = np.argsort(-matrix.data[start:end], kind="stable")[:neighbours]
+            kept.append(start + np.sort(order))
+        else:
+            kept.append(np.arange(start, end))
+    entries = np.concatenate(kept) if kept else np.zeros(0, np.int64)
+    lengths = np.fromiter((len(row) for row in kept), np.int64, len(kept))
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return scipy.sparse.csr_matrix((matrix.data[entries], matrix.indices[entries], starts), matrix.shape)
+
+
+def _diagonal(
+    learners_of: scipy.sparse.csr_matrix, inverse: NDArray[np.float64], regularization: float
+) -> NDArray[np.float64]:
+    """Diagonal of (I - X'(XX' + l I)^-1 X) / l, some resources at a time.
+
+    Args:
+        learners_of: X', resources by learners.
+        inverse: (XX' + l I)^-1.
+        regularization: l.
+    """
+    at_once = 1_000
+    explained = [
+        np.asarray(part.multiply(part @ inverse).sum(axis=1)).ravel()
+        for part in (learners_of[start : start + at_once] for start in range(0, learners_of.shape[0], at_once))
+    ]
+    return (1.0 - np.concatenate(explained)) / regularization

@@ -1,0 +1,164 @@
+"""`cairn evaluate`, from files in the shape of the published data to a report."""
+
+from __future__ import annotations
+
+import gzip
+import re
+
+import numpy as np
+import orjson
+import pytest
+import scipy.sparse
+from typer.testing import CliRunner
+
+from services.recommender.cli_evaluate import app
+
+LEARNERS, ITEMS, SKILLS = 60, 24, 4
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def tracing_folder(tmp_path):
+    rng = np.random.default_rng(3)
+    matrix = scipy.sparse.csr_matrix((np.ones(ITEMS), (np.arange(ITEMS), np.arange(ITEMS) % SKILLS)))
+    scipy.sparse.save_npz(tmp_path / "q_mat.npz", matrix)
+    difficulty = rng.normal(0, 1.5, ITEMS)
+    lines = ["user_id\titem_id\ttimestamp\tcorrect\tskill_id"]
+    for learner in range(LEARNERS):
+        ability = rng.normal(0, 1)
+        for at, item in enumerate(rng.permutation(ITEMS)):
+            correct = int(rng.random() < 1 / (1 + np.exp(difficulty[item] - ability)))
+            lines.append(f"{learner}\t{item}\t{at}\t{correct}\t{item % SKILLS}")
+    with gzip.open(tmp_path / "responses.tsv.gz", "wt") as file:
+        file.write("\n".join(lines) + "\n")
+    rows = lines[1:]
+    half = len(rows) // 2
+    (tmp_path / "train.tsv").write_text("\n".join([lines[0], *rows[:half]]) + "\n")
+    (tmp_path / "test.tsv").write_text("\n".join([lines[0], *rows[half:]]) + "\n")
+    return tmp_path
+
+
+@pytest.fixture
+def ranking_folder(tmp_path):
+    """Learners go through the problems of their skill in order; each problem has two skills, so two rows a response."""
+    lines = ["user_id,seq,problem_id,skill_id,skill_name,correct,fold"]
+    rng = np.random.default_rng(5)
+    for learner in range(LEARNERS):
+        group, first = learner % 2, int(rng.integers(0, 6))
+        for seq in range(first, first + 22):
+            correct = int(rng.random() < 0.6)
+            skills = (f"skill-{group}", f"part-{group}-{seq // 10}")
+            lines += [f"{learner},{seq},{group}{seq:02},1,{skill},{correct},1" for skill in skills]
+    (tmp_path / "interactions.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("protocol", ["algebra05", "assistments2009-kt", "tracing/algebra05"])
+def test_learner_models_are_measured_on_learners_they_have_not_seen(tracing_folder, protocol):
+    report = tracing_folder / "report.json"
+    result = run("tracing", "--data", tracing_folder, "--protocol", protocol, "--json", report)
+    assert result.exit_code == 0, result.output
+    found = orjson.loads(report.read_bytes())
+    assert found["protocol"] == f"tracing/{protocol.removeprefix('tracing/')}"
+    models = found["models"]
+    assert models["constant"]["auc"]["mean"] == 0.5
+    for name in ("elo", "rasch_online", "best_lr", "filter", "cairn"):
+        auc = models[name]["auc"]
+        assert 0.65 < auc["low"] < auc["mean"] < auc["high"] < 0.95
+    difference = found["differences"]["constant"]["auc"]
+    assert difference["mean"] == pytest.approx(models["cairn"]["auc"]["mean"] - 0.5)
+    assert difference["low"] > 0
+    assert re.fullmatch("[0-9a-f]{40}", found["commit"])
+    assert set(found["slices"]) == {"attempt 1", "attempts 2-5", "attempts 6+"}
+
+
+def test_the_same_data_gives_the_same_measures(tracing_folder):
+    found = []
+    for name in ("first.json", "second.json"):
+        run("tracing", "--data", tracing_folder, "--protocol", "algebra05", "--json", tracing_folder / name)
+        found.append(orjson.loads((tracing_folder / name).read_bytes())["models"])
+    assert found[0] == found[1]
+
+
+def test_rankings_are_measured_on_what_learners_worked_on_next(ranking_folder):
+    report = ranking_folder / "report.json"
+    result = run("ranking", "--data", ranking_folder, "--protocol", "assistments2009", "--json", report)
+    assert result.exit_code == 0, result.output
+    found = orjson.loads(report.read_bytes())
+    assert "1,320 responses of 60 learners" in found["data"]
+    models = found["models"]
+    assert models["sequential"]["ndcg_at_10"]["low"] > models["random"]["ndcg_at_10"]["high"]
+    assert models["popular_in_current_skills"]["gap_next_at_10"]["mean"] > 0.7
+    assert 0 <= models["cairn"]["recall_at_50"]["mean"] <= 1
+    assert set(found["differences"]) == set(models) - {"cairn"}
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(tracing_folder):
+    page = tracing_folder / "report.html"
+    result = run("tracing", "--data", tracing_folder, "--protocol", "algebra05", "--html", page)
+    assert result.exit_code == 0, result.output
+    text = page.read_text()
+    assert text.startswith("<!doctype html>")
+    assert text.count("<svg") == 8
+    assert "best_lr" in text
+    assert "http" not in text
+    assert "<script" not in text
+
+
+def test_the_summary_names_every_model_with_its_interval(tracing_folder):
+    result = run("tracing", "--data", tracing_folder, "--protocol", "algebra05")
+    for name in ("constant", "elo_multi_concept", "pfa", "filter", "cairn"):
+        assert re.search(rf"{name} .*0\.\d{{3}} \[0\.\d{{3}}, 0\.\d{{3}}\]", result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "responses.tsv.gz").unlink(), "holds neither responses.tsv.gz nor responses.tsv"),
+        (lambda folder: (folder / "q_mat.npz").write_bytes(b"no"), "q_mat.npz is not a sparse matrix"),
+        (
+            lambda folder: (folder / "responses.tsv.gz").write_bytes(gzip.compress(b"user_id\titem_id\n1\t2\n")),
+            "lacks the column timestamp",
+        ),
+        (
+            lambda folder: (folder / "responses.tsv.gz").write_bytes(
+                gzip.compress(b"user_id\titem_id\ttimestamp\tcorrect\n1\t2\t0\t7\n")
+            ),
+            "line 2: correct is 7, not in [0, 1]",
+        ),
+        (
+            lambda folder: (folder / "responses.tsv.gz").write_bytes(
+                gzip.compress(b"user_id\titem_id\ttimestamp\tcorrect\n1\t999\t0\t1\n")
+            ),
+            "line 2: item_id 999",
+        ),
+    ],
+)
+def test_files_that_cannot_be_used_are_told_with_line_and_remedy(tracing_folder, change, message):
+    change(tracing_folder)
+    result = run("tracing", "--data", tracing_folder, "--protocol", "algebra05")
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--protocol", "nowhere"), "--protocol nowhere is not known; it is one of assistments2009-kt, algebra05"),
+        (("--protocol", "algebra05", "--json", "/nowhere/at/all.json"), "the folder /nowhere/at does not exist"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_told(tracing_folder, arguments, message):
+    result = run("tracing", "--data", tracing_folder, *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_a_learner_on_both_sides_of_a_split_is_told(tracing_folder):
+    (tracing_folder / "test.tsv").write_text((tracing_folder / "train.tsv").read_text())
+    result = run("tracing", "--data", tracing_folder, "--protocol", "assistments2009-kt")
+    assert result.exit_code == 2
+    assert "learners are in both train.tsv and test.tsv" in result.stderr
