@@ -21,7 +21,8 @@ from rich.console import Console
 
 from deploy.local.demo import DISTRICT, Demo, DemoOptions
 from deploy.local.material import LOG_FILE
-from deploy.local.stack import Stack, StackOptions
+from deploy.local.processes import ComponentFailedError
+from deploy.local.stack import SERVICES, Stack, StackOptions
 from deploy.local.terminal import Story
 from services.common.envelope import LEARNER_EVENTS
 from services.common.kafka import topic_end_offsets
@@ -148,6 +149,30 @@ def test_a_broker_that_dies_during_the_demo_is_named_and_everything_is_stopped(t
     assert "Traceback" not in said
     _, alive = psutil.wait_procs(children, timeout=5)
     assert alive == []
+
+
+@pytest.mark.timeout(120)
+def test_a_topic_that_was_recreated_stops_the_start_with_a_sentence(tmp_path, fresh_kafka_broker, fresh_redis_server):
+    worker = next(service for service in SERVICES if service.name == "worker")
+    options = StackOptions(
+        tmp_path / "stack",
+        kafka=fresh_kafka_broker.connection.bootstrap_servers,
+        kafka_fetch_wait_ms=fresh_kafka_broker.connection.fetch_wait_ms,
+        redis=fresh_redis_server.url,
+        services=[worker],
+    )
+    with Stack(options, lambda _: None):
+        pass
+    fresh_kafka_broker.stop()
+    fresh_kafka_broker.start()
+
+    with pytest.raises(ComponentFailedError) as failed, Stack(options, lambda _: None):
+        pass
+
+    said = str(failed.value)
+    assert "worker ended with exit code 1" in said
+    assert "the topic was recreated" in said
+    assert "cairn replay" in said
 
 
 @pytest.mark.timeout(60)
