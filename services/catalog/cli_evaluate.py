@@ -57,6 +57,8 @@ def tagging(
     name = "oatutor" if name == _FAMILY else name
     if name not in _PROTOCOLS:
         _fail(f"--protocol {protocol} is not known; choose one of {', '.join(_PROTOCOLS)}")
+    if json_file and not json_file.parent.is_dir():
+        _fail(f"--json {json_file}: the folder {json_file.parent} does not exist; make it first")
     begun_s = time.monotonic()
     try:
         examples, statements = read_examples(data, with_context=_PROTOCOLS[name])

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from cairn.v1 import catalog_pb2
 from services.catalog.application.import_catalog import ImportOutcome
 from services.catalog.application.ports import CatalogVersion
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag
+from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag, TagOrigin
 from services.common import envelope
 
 Message = TypeVar("Message", catalog_pb2.Skill, catalog_pb2.Resource)
@@ -25,6 +25,11 @@ _STATUSES = {
 _STATUS_NUMBERS = {
     status: catalog_pb2.ResourceStatus.Value(f"RESOURCE_STATUS_{status.name}") for status in ResourceStatus
 }
+
+_ORIGINS = {catalog_pb2.TagOrigin.Value(f"TAG_ORIGIN_{origin.name}"): origin for origin in TagOrigin} | {
+    catalog_pb2.TAG_ORIGIN_UNSPECIFIED: TagOrigin.SOURCE
+}
+_ORIGIN_NUMBERS = {origin: catalog_pb2.TagOrigin.Value(f"TAG_ORIGIN_{origin.name}") for origin in TagOrigin}
 
 
 class RecordInvalidError(ValueError):
@@ -154,8 +159,24 @@ def _from_record(
 
 
 def _tags_from_proto(tags: Sequence[catalog_pb2.SkillTag]) -> tuple[SkillTag, ...]:
-    return tuple(SkillTag(tag.skill, tag.weight) for tag in tags)
+    return tuple(
+        SkillTag(
+            tag.skill,
+            tag.weight,
+            origin=_ORIGINS.get(tag.origin),
+            confidence=tag.confidence if tag.HasField("confidence") else None,
+        )
+        for tag in tags
+    )
 
 
 def _tags_to_proto(tags: Sequence[SkillTag]) -> list[catalog_pb2.SkillTag]:
-    return [catalog_pb2.SkillTag(skill=tag.skill, weight=tag.weight) for tag in tags]
+    return [
+        catalog_pb2.SkillTag(
+            skill=tag.skill,
+            weight=tag.weight,
+            origin=_ORIGIN_NUMBERS[tag.origin] if tag.origin else catalog_pb2.TAG_ORIGIN_UNSPECIFIED,
+            confidence=tag.confidence,
+        )
+        for tag in tags
+    ]

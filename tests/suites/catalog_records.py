@@ -2,11 +2,11 @@
 
 from hypothesis import strategies as st
 
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag
+from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag, TagOrigin
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 parts = st.floats(0, 1)
-tags = st.lists(st.builds(SkillTag, texts, parts), max_size=3).map(tuple)
+tags = st.lists(st.builds(SkillTag, texts, parts, st.sampled_from(TagOrigin), st.none() | parts), max_size=3).map(tuple)
 lists = st.lists(texts, max_size=3).map(tuple)
 skills = st.builds(Skill, texts, texts, texts, texts, lists, lists, st.none() | parts)
 resources = st.builds(

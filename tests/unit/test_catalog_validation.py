@@ -72,6 +72,16 @@ def test_the_least_a_record_needs_is_enough():
             "0.0 must be above",
         ),
         (replace(RESOURCE, assesses=(SkillTag("6.RP.A.1", 1.1),)), "resources[0].assesses[0].weight", "1.1 must be"),
+        (
+            replace(RESOURCE, teaches=(SkillTag("6.RP.A.1", 1, confidence=math.nan),)),
+            "resources[0].teaches[0].confidence",
+            "nan must be from 0 to 1",
+        ),
+        (
+            replace(RESOURCE, teaches=(SkillTag("6.RP.A.1", 1, origin=None),)),
+            "resources[0].teaches[0].origin",
+            "must be one of source, suggested, reviewed",
+        ),
         (replace(RESOURCE, teaches=(SkillTag("6.RP.A.1", math.nan),)), "resources[0].teaches[0].weight", "nan must be"),
         (replace(RESOURCE, teaches=RESOURCE.teaches * 2), "resources[0].teaches[1].skill", "is also resources[0]"),
         (replace(RESOURCE, grades=("7", "7")), "resources[0].grades[1]", "is also resources[0].grades[0]; keep one"),

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 
 from cairn.v1 import catalog_pb2
 from services.catalog import wire
-from services.catalog.domain.model import ResourceKind, ResourceStatus
+from services.catalog.domain.model import ResourceKind, ResourceStatus, TagOrigin
 from tests.suites.catalog_records import resources, skills
 
 
@@ -29,9 +29,17 @@ def test_every_kind_and_status_of_the_contract_has_its_word():
     numbers = catalog_pb2.ResourceStatus.values()
     statuses = {wire.resource_from_proto(catalog_pb2.Resource(status=n)).status for n in numbers}
     assert statuses == set(ResourceStatus)
+    tags = [catalog_pb2.SkillTag(origin=number) for number in catalog_pb2.TagOrigin.values()]
+    origins = {tag.origin for tag in wire.resource_from_proto(catalog_pb2.Resource(teaches=tags)).teaches}
+    assert origins == set(TagOrigin)
 
 
 @pytest.mark.parametrize("field", ["kind", "status"])
 def test_a_number_of_a_later_version_is_not_taken_for_a_known_one(field):
     message = catalog_pb2.Resource.FromString(bytes([{"kind": 6, "status": 14}[field] << 3, 99]))
     assert getattr(wire.resource_from_proto(message), field) is None
+
+
+def test_an_origin_of_a_later_version_is_not_taken_for_a_known_one():
+    tag = catalog_pb2.SkillTag.FromString(bytes([3 << 3, 99]))
+    assert wire.resource_from_proto(catalog_pb2.Resource(assesses=[tag])).assesses[0].origin is None

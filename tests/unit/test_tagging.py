@@ -246,10 +246,10 @@ class TestTagger:
         assert fit_tagger([*corpus(30), Example("bare", "no skills here")])[0].card.examples == 150
 
     def test_when_memory_is_short_the_largest_skills_give_way(self):
-        examples = [*corpus(20)[:20], *(Example(f"rare-{n}", "text", ("rare",)) for n in range(3))]
+        examples = [*corpus(20)[:20], *(Example(f"rare-{n}", "text", ("fractions", "rare")) for n in range(3))]
         kept = within_memory(examples, skills=2, memory_bytes_max=4 * 10**2 + 4 * 9 * 2 * 10, seed=0)
         assert len(kept) == 10
-        assert sum(example.skills == ("rare",) for example in kept) == 3
+        assert sum("rare" in example.skills for example in kept) == 3
         assert within_memory(examples, skills=2, memory_bytes_max=10**6, seed=0) == examples
 
 

@@ -24,45 +24,47 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x61irn/v1/catalog.proto\x12\x08\x63\x61irn.v1\"\xf1\x02\n\x08Resource\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x0b\n\x03url\x18\x05 \x01(\t\x12$\n\x04kind\x18\x06 \x01(\x0e\x32\x16.cairn.v1.ResourceKind\x12#\n\x07teaches\x18\x07 \x03(\x0b\x32\x12.cairn.v1.SkillTag\x12$\n\x08\x61ssesses\x18\x08 \x03(\x0b\x32\x12.cairn.v1.SkillTag\x12\x0e\n\x06grades\x18\t \x03(\t\x12\x10\n\x08language\x18\n \x01(\t\x12\x14\n\x07minutes\x18\x0b \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07license\x18\x0c \x01(\t\x12\x17\n\ndifficulty\x18\r \x01(\x01H\x01\x88\x01\x01\x12(\n\x06status\x18\x0e \x01(\x0e\x32\x18.cairn.v1.ResourceStatusB\n\n\x08_minutesB\r\n\x0b_difficulty\")\n\x08SkillTag\x12\r\n\x05skill\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\x96\x01\n\x05Skill\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tframework\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x11\n\tstatement\x18\x04 \x01(\t\x12\x15\n\rprerequisites\x18\x05 \x03(\t\x12\x0e\n\x06grades\x18\x06 \x03(\t\x12\x17\n\nimportance\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_importance\" \n\x12GetResourceRequest\x12\n\n\x02id\x18\x01 \x01(\t\";\n\x13GetResourceResponse\x12$\n\x08resource\x18\x01 \x01(\x0b\x32\x12.cairn.v1.Resource\"=\n\x14ListResourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x15ListResourcesResponse\x12%\n\tresources\x18\x01 \x03(\x0b\x32\x12.cairn.v1.Resource\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\r\"\x1d\n\x0fGetSkillRequest\x12\n\n\x02id\x18\x01 \x01(\t\"2\n\x10GetSkillResponse\x12\x1e\n\x05skill\x18\x01 \x01(\x0b\x32\x0f.cairn.v1.Skill\":\n\x11ListSkillsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x12ListSkillsResponse\x12\x1f\n\x06skills\x18\x01 \x03(\x0b\x32\x0f.cairn.v1.Skill\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\r\"^\n\x14ImportCatalogRequest\x12\x1f\n\x06skills\x18\x01 \x03(\x0b\x32\x0f.cairn.v1.Skill\x12%\n\tresources\x18\x02 \x03(\x0b\x32\x12.cairn.v1.Resource\"\xac\x01\n\x15ImportCatalogResponse\x12\x16\n\x0eskills_written\x18\x01 \x01(\r\x12\x18\n\x10skills_unchanged\x18\x02 \x01(\r\x12\x19\n\x11resources_written\x18\x03 \x01(\r\x12\x1b\n\x13resources_unchanged\x18\x04 \x01(\r\x12)\n\x07version\x18\x05 \x01(\x0b\x32\x18.cairn.v1.CatalogVersion\"A\n\x0e\x43\x61talogVersion\x12\x18\n\x10resources_offset\x18\x01 \x01(\x04\x12\x15\n\rskills_offset\x18\x02 \x01(\x04*\xce\x01\n\x0cResourceKind\x12\x1d\n\x19RESOURCE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14RESOURCE_KIND_LESSON\x10\x01\x12\x17\n\x13RESOURCE_KIND_VIDEO\x10\x02\x12\x1a\n\x16RESOURCE_KIND_PRACTICE\x10\x03\x12\x16\n\x12RESOURCE_KIND_GAME\x10\x04\x12\x1c\n\x18RESOURCE_KIND_ASSESSMENT\x10\x05\x12\x1a\n\x16RESOURCE_KIND_ACTIVITY\x10\x06*\x85\x01\n\x0eResourceStatus\x12\x1f\n\x1bRESOURCE_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15RESOURCE_STATUS_DRAFT\x10\x01\x12\x1a\n\x16RESOURCE_STATUS_ACTIVE\x10\x02\x12\x1b\n\x17RESOURCE_STATUS_RETIRED\x10\x03\x32\x8e\x03\n\x0e\x43\x61talogService\x12J\n\x0bGetResource\x12\x1c.cairn.v1.GetResourceRequest\x1a\x1d.cairn.v1.GetResourceResponse\x12P\n\rListResources\x12\x1e.cairn.v1.ListResourcesRequest\x1a\x1f.cairn.v1.ListResourcesResponse\x12\x41\n\x08GetSkill\x12\x19.cairn.v1.GetSkillRequest\x1a\x1a.cairn.v1.GetSkillResponse\x12G\n\nListSkills\x12\x1b.cairn.v1.ListSkillsRequest\x1a\x1c.cairn.v1.ListSkillsResponse\x12R\n\rImportCatalog\x12\x1e.cairn.v1.ImportCatalogRequest\x1a\x1f.cairn.v1.ImportCatalogResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x61irn/v1/catalog.proto\x12\x08\x63\x61irn.v1\"\xf1\x02\n\x08Resource\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x0b\n\x03url\x18\x05 \x01(\t\x12$\n\x04kind\x18\x06 \x01(\x0e\x32\x16.cairn.v1.ResourceKind\x12#\n\x07teaches\x18\x07 \x03(\x0b\x32\x12.cairn.v1.SkillTag\x12$\n\x08\x61ssesses\x18\x08 \x03(\x0b\x32\x12.cairn.v1.SkillTag\x12\x0e\n\x06grades\x18\t \x03(\t\x12\x10\n\x08language\x18\n \x01(\t\x12\x14\n\x07minutes\x18\x0b \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07license\x18\x0c \x01(\t\x12\x17\n\ndifficulty\x18\r \x01(\x01H\x01\x88\x01\x01\x12(\n\x06status\x18\x0e \x01(\x0e\x32\x18.cairn.v1.ResourceStatusB\n\n\x08_minutesB\r\n\x0b_difficulty\"v\n\x08SkillTag\x12\r\n\x05skill\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\x12#\n\x06origin\x18\x03 \x01(\x0e\x32\x13.cairn.v1.TagOrigin\x12\x17\n\nconfidence\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_confidence\"\x96\x01\n\x05Skill\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tframework\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x11\n\tstatement\x18\x04 \x01(\t\x12\x15\n\rprerequisites\x18\x05 \x03(\t\x12\x0e\n\x06grades\x18\x06 \x03(\t\x12\x17\n\nimportance\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_importance\" \n\x12GetResourceRequest\x12\n\n\x02id\x18\x01 \x01(\t\";\n\x13GetResourceResponse\x12$\n\x08resource\x18\x01 \x01(\x0b\x32\x12.cairn.v1.Resource\"=\n\x14ListResourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x15ListResourcesResponse\x12%\n\tresources\x18\x01 \x03(\x0b\x32\x12.cairn.v1.Resource\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\r\"\x1d\n\x0fGetSkillRequest\x12\n\n\x02id\x18\x01 \x01(\t\"2\n\x10GetSkillResponse\x12\x1e\n\x05skill\x18\x01 \x01(\x0b\x32\x0f.cairn.v1.Skill\":\n\x11ListSkillsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x12ListSkillsResponse\x12\x1f\n\x06skills\x18\x01 \x03(\x0b\x32\x0f.cairn.v1.Skill\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\r\"^\n\x14ImportCatalogRequest\x12\x1f\n\x06skills\x18\x01 \x03(\x0b\x32\x0f.cairn.v1.Skill\x12%\n\tresources\x18\x02 \x03(\x0b\x32\x12.cairn.v1.Resource\"\xac\x01\n\x15ImportCatalogResponse\x12\x16\n\x0eskills_written\x18\x01 \x01(\r\x12\x18\n\x10skills_unchanged\x18\x02 \x01(\r\x12\x19\n\x11resources_written\x18\x03 \x01(\r\x12\x1b\n\x13resources_unchanged\x18\x04 \x01(\r\x12)\n\x07version\x18\x05 \x01(\x0b\x32\x18.cairn.v1.CatalogVersion\"A\n\x0e\x43\x61talogVersion\x12\x18\n\x10resources_offset\x18\x01 \x01(\x04\x12\x15\n\rskills_offset\x18\x02 \x01(\x04*q\n\tTagOrigin\x12\x1a\n\x16TAG_ORIGIN_UNSPECIFIED\x10\x00\x12\x15\n\x11TAG_ORIGIN_SOURCE\x10\x01\x12\x18\n\x14TAG_ORIGIN_SUGGESTED\x10\x02\x12\x17\n\x13TAG_ORIGIN_REVIEWED\x10\x03*\xce\x01\n\x0cResourceKind\x12\x1d\n\x19RESOURCE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14RESOURCE_KIND_LESSON\x10\x01\x12\x17\n\x13RESOURCE_KIND_VIDEO\x10\x02\x12\x1a\n\x16RESOURCE_KIND_PRACTICE\x10\x03\x12\x16\n\x12RESOURCE_KIND_GAME\x10\x04\x12\x1c\n\x18RESOURCE_KIND_ASSESSMENT\x10\x05\x12\x1a\n\x16RESOURCE_KIND_ACTIVITY\x10\x06*\x85\x01\n\x0eResourceStatus\x12\x1f\n\x1bRESOURCE_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15RESOURCE_STATUS_DRAFT\x10\x01\x12\x1a\n\x16RESOURCE_STATUS_ACTIVE\x10\x02\x12\x1b\n\x17RESOURCE_STATUS_RETIRED\x10\x03\x32\x8e\x03\n\x0e\x43\x61talogService\x12J\n\x0bGetResource\x12\x1c.cairn.v1.GetResourceRequest\x1a\x1d.cairn.v1.GetResourceResponse\x12P\n\rListResources\x12\x1e.cairn.v1.ListResourcesRequest\x1a\x1f.cairn.v1.ListResourcesResponse\x12\x41\n\x08GetSkill\x12\x19.cairn.v1.GetSkillRequest\x1a\x1a.cairn.v1.GetSkillResponse\x12G\n\nListSkills\x12\x1b.cairn.v1.ListSkillsRequest\x1a\x1c.cairn.v1.ListSkillsResponse\x12R\n\rImportCatalog\x12\x1e.cairn.v1.ImportCatalogRequest\x1a\x1f.cairn.v1.ImportCatalogResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cairn.v1.catalog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESOURCEKIND']._serialized_start=1453
-  _globals['_RESOURCEKIND']._serialized_end=1659
-  _globals['_RESOURCESTATUS']._serialized_start=1662
-  _globals['_RESOURCESTATUS']._serialized_end=1795
+  _globals['_TAGORIGIN']._serialized_start=1529
+  _globals['_TAGORIGIN']._serialized_end=1642
+  _globals['_RESOURCEKIND']._serialized_start=1645
+  _globals['_RESOURCEKIND']._serialized_end=1851
+  _globals['_RESOURCESTATUS']._serialized_start=1854
+  _globals['_RESOURCESTATUS']._serialized_end=1987
   _globals['_RESOURCE']._serialized_start=37
   _globals['_RESOURCE']._serialized_end=406
   _globals['_SKILLTAG']._serialized_start=408
-  _globals['_SKILLTAG']._serialized_end=449
-  _globals['_SKILL']._serialized_start=452
-  _globals['_SKILL']._serialized_end=602
-  _globals['_GETRESOURCEREQUEST']._serialized_start=604
-  _globals['_GETRESOURCEREQUEST']._serialized_end=636
-  _globals['_GETRESOURCERESPONSE']._serialized_start=638
-  _globals['_GETRESOURCERESPONSE']._serialized_end=697
-  _globals['_LISTRESOURCESREQUEST']._serialized_start=699
-  _globals['_LISTRESOURCESREQUEST']._serialized_end=760
-  _globals['_LISTRESOURCESRESPONSE']._serialized_start=762
-  _globals['_LISTRESOURCESRESPONSE']._serialized_end=869
-  _globals['_GETSKILLREQUEST']._serialized_start=871
-  _globals['_GETSKILLREQUEST']._serialized_end=900
-  _globals['_GETSKILLRESPONSE']._serialized_start=902
-  _globals['_GETSKILLRESPONSE']._serialized_end=952
-  _globals['_LISTSKILLSREQUEST']._serialized_start=954
-  _globals['_LISTSKILLSREQUEST']._serialized_end=1012
-  _globals['_LISTSKILLSRESPONSE']._serialized_start=1014
-  _globals['_LISTSKILLSRESPONSE']._serialized_end=1112
-  _globals['_IMPORTCATALOGREQUEST']._serialized_start=1114
-  _globals['_IMPORTCATALOGREQUEST']._serialized_end=1208
-  _globals['_IMPORTCATALOGRESPONSE']._serialized_start=1211
-  _globals['_IMPORTCATALOGRESPONSE']._serialized_end=1383
-  _globals['_CATALOGVERSION']._serialized_start=1385
-  _globals['_CATALOGVERSION']._serialized_end=1450
-  _globals['_CATALOGSERVICE']._serialized_start=1798
-  _globals['_CATALOGSERVICE']._serialized_end=2196
+  _globals['_SKILLTAG']._serialized_end=526
+  _globals['_SKILL']._serialized_start=529
+  _globals['_SKILL']._serialized_end=679
+  _globals['_GETRESOURCEREQUEST']._serialized_start=681
+  _globals['_GETRESOURCEREQUEST']._serialized_end=713
+  _globals['_GETRESOURCERESPONSE']._serialized_start=715
+  _globals['_GETRESOURCERESPONSE']._serialized_end=774
+  _globals['_LISTRESOURCESREQUEST']._serialized_start=776
+  _globals['_LISTRESOURCESREQUEST']._serialized_end=837
+  _globals['_LISTRESOURCESRESPONSE']._serialized_start=839
+  _globals['_LISTRESOURCESRESPONSE']._serialized_end=946
+  _globals['_GETSKILLREQUEST']._serialized_start=948
+  _globals['_GETSKILLREQUEST']._serialized_end=977
+  _globals['_GETSKILLRESPONSE']._serialized_start=979
+  _globals['_GETSKILLRESPONSE']._serialized_end=1029
+  _globals['_LISTSKILLSREQUEST']._serialized_start=1031
+  _globals['_LISTSKILLSREQUEST']._serialized_end=1089
+  _globals['_LISTSKILLSRESPONSE']._serialized_start=1091
+  _globals['_LISTSKILLSRESPONSE']._serialized_end=1189
+  _globals['_IMPORTCATALOGREQUEST']._serialized_start=1191
+  _globals['_IMPORTCATALOGREQUEST']._serialized_end=1285
+  _globals['_IMPORTCATALOGRESPONSE']._serialized_start=1288
+  _globals['_IMPORTCATALOGRESPONSE']._serialized_end=1460
+  _globals['_CATALOGVERSION']._serialized_start=1462
+  _globals['_CATALOGVERSION']._serialized_end=1527
+  _globals['_CATALOGSERVICE']._serialized_start=1990
+  _globals['_CATALOGSERVICE']._serialized_end=2388
 # @@protoc_insertion_point(module_scope)

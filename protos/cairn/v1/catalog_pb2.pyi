@@ -19,6 +19,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _TagOrigin:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TagOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TagOrigin.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TAG_ORIGIN_UNSPECIFIED: _TagOrigin.ValueType  # 0
+    """Not stated; an import takes it as the source's."""
+    TAG_ORIGIN_SOURCE: _TagOrigin.ValueType  # 1
+    """The resource's owner or publisher."""
+    TAG_ORIGIN_SUGGESTED: _TagOrigin.ValueType  # 2
+    """The tagger; nobody has looked at it."""
+    TAG_ORIGIN_REVIEWED: _TagOrigin.ValueType  # 3
+    """A person, of what the tagger had suggested."""
+
+class TagOrigin(_TagOrigin, metaclass=_TagOriginEnumTypeWrapper):
+    """Who says that a resource is about a skill."""
+
+TAG_ORIGIN_UNSPECIFIED: TagOrigin.ValueType  # 0
+"""Not stated; an import takes it as the source's."""
+TAG_ORIGIN_SOURCE: TagOrigin.ValueType  # 1
+"""The resource's owner or publisher."""
+TAG_ORIGIN_SUGGESTED: TagOrigin.ValueType  # 2
+"""The tagger; nobody has looked at it."""
+TAG_ORIGIN_REVIEWED: TagOrigin.ValueType  # 3
+"""A person, of what the tagger had suggested."""
+Global___TagOrigin: _TypeAlias = TagOrigin  # noqa: Y015
+
 class _ResourceKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -182,23 +210,33 @@ class SkillTag(_message.Message):
 
     SKILL_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
     skill: _builtins.str
     """The skill's id."""
     weight: _builtins.float
     """How much of the resource is about it, above 0 and at most 1. Kept as given; whoever ranks scales a resource's weights to
     sum to 1.
     """
+    origin: Global___TagOrigin.ValueType
+    """Who says so."""
+    confidence: _builtins.float
+    """How likely the tag is right, from 0 to 1, by the tagger that suggested it. Absent: no tagger did."""
     def __init__(
         self,
         *,
         skill: _builtins.str = ...,
         weight: _builtins.float = ...,
+        origin: Global___TagOrigin.ValueType = ...,
+        confidence: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["skill", b"skill", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "origin", b"origin", "skill", b"skill", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
+    _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence) -> _WhichOneofReturnType__confidence | None: ...
 
 Global___SkillTag: _TypeAlias = SkillTag  # noqa: Y015
 

@@ -25,12 +25,29 @@ class ResourceStatus(StrEnum):
     RETIRED = "retired"
 
 
+class TagOrigin(StrEnum):
+    """Who says that a resource is about a skill."""
+
+    SOURCE = "source"
+    SUGGESTED = "suggested"
+    REVIEWED = "reviewed"
+
+
 @dataclass(frozen=True, slots=True)
 class SkillTag:
-    """A skill a resource is about, and how much of the resource is: above 0, at most 1."""
+    """A skill a resource is about.
+
+    Attributes:
+        skill: the skill's id.
+        weight: how much of the resource is about it, above 0, at most 1.
+        origin: who says so; None: an origin this version does not know. Never passes the check.
+        confidence: how likely it is right, by the tagger that suggested it; None: no tagger did.
+    """
 
     skill: str
     weight: float
+    origin: TagOrigin | None = TagOrigin.SOURCE
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from urllib.parse import urlsplit
 
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag
+from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag, TagOrigin
 from services.catalog.domain.prerequisites import cycles
 
 ID_CHARACTERS_MAX = 256
@@ -122,6 +122,12 @@ def _tags(path: str, tags: Sequence[SkillTag]) -> Iterator[Problem]:
         # Written so that NaN fails.
         if not 0 < tag.weight <= 1:
             yield Problem(f"{path}[{index}].weight", f"{tag.weight} must be above 0 and at most 1")
+        if tag.origin is None:
+            reason = f"is not known; must be one of {_listed(TagOrigin)}, or left out for source"
+            yield Problem(f"{path}[{index}].origin", reason)
+        if tag.confidence is not None and not 0 <= tag.confidence <= 1:
+            reason = f"{tag.confidence} must be from 0 to 1; leave it out where no tagger suggested the tag"
+            yield Problem(f"{path}[{index}].confidence", reason)
     yield from _repeated([tag.skill for tag in tags], lambda index: f"{path}[{index}].skill")
 
 

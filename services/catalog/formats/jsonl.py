@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Annotated, Generic, TypeVar, cast
+from typing import IO, Annotated, Any, Generic, TypeVar, cast
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag
+from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag, TagOrigin
 
 Record = TypeVar("Record", Skill, Resource)
 
@@ -69,6 +69,11 @@ class _Line(BaseModel):
 class _SkillTagLine(_Line):
     skill: str
     weight: float
+    origin: TagOrigin = TagOrigin.SOURCE
+    confidence: float | None = None
+
+    def tag(self) -> SkillTag:
+        return SkillTag(self.skill, self.weight, self.origin, self.confidence)
 
 
 class _SkillLine(_Line):
@@ -116,8 +121,8 @@ class _ResourceLine(_Line):
             description=self.description,
             provider=self.provider,
             url=self.url,
-            teaches=tuple(SkillTag(tag.skill, tag.weight) for tag in self.teaches),
-            assesses=tuple(SkillTag(tag.skill, tag.weight) for tag in self.assesses),
+            teaches=tuple(tag.tag() for tag in self.teaches),
+            assesses=tuple(tag.tag() for tag in self.assesses),
             grades=tuple(self.grades),
             language=self.language,
             minutes=self.minutes,
@@ -150,9 +155,16 @@ def line_of(record: Skill | Resource) -> bytes:
 
     Columns that may be left out and hold their default are left out.
     """
-    defaults = {field.name: field.default for field in fields(record)}
-    columns = {name: getattr(record, name) for name in defaults if getattr(record, name) != defaults[name]}
+    columns = _stated(record)
+    for name in ("teaches", "assesses"):
+        if name in columns:
+            columns[name] = [_stated(tag) for tag in columns[name]]
     return orjson.dumps(columns)
+
+
+def _stated(record: Skill | Resource | SkillTag) -> dict[str, Any]:
+    defaults = {field.name: field.default for field in fields(record)}
+    return {name: getattr(record, name) for name in defaults if getattr(record, name) != defaults[name]}
 
 
 def _read(path: Path, line_model: type[_SkillLine | _ResourceLine]) -> FileContents[Record]:
