@@ -158,3 +158,7 @@ def root() -> Any:
 def main() -> None:
     """Run the command line of this process."""
     root()(prog_name="cairn")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,488 @@
+"""The worker as a process, and the event service, on a real broker and a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import aiokafka
+import grpc
+import pytest
+import redis
+import redis.asyncio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from deploy.local.processes import Child, Command
+from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT
+from services.common.kafka import KafkaConnection, topic_end_offsets
+from services.common.topics import TopicDeclaration, ensure_topics
+from services.recommender.adapters.kafka_dead_letters import read_dead_letters
+from services.recommender.adapters.kafka_log import KafkaLog
+from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.adapters.redis_states import position_key
+from services.recommender.application.epochs import digest_epoch
+from services.recommender.application.ports import CommitRefusedError, EpochMeta, EpochStatus
+from services.recommender.bootstrap_worker import FoldWiring
+from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.entrypoints.event_service import EventServiceOptions
+from tests.learner_events import PARTITIONS, message, publish, record
+
+DEADLINE_S = 60.0
+
+
+class Worker:
+    """The worker process, with small batches so that a kill comes in the middle of things."""
+
+    def __init__(self, directory: Path, kafka: KafkaConnection, redis_url: str) -> None:
+        self._log = directory / "worker.log"
+        self._address = directory / "worker.address"
+        self._command = Command(
+            "worker",
+            [sys.executable, "-m", "services.recommender", "worker"],
+            self._log,
+            {
+                "CAIRN_KAFKA": kafka.bootstrap_servers,
+                "CAIRN_KAFKA_FETCH_WAIT_MS": str(kafka.fetch_wait_ms),
+                "CAIRN_REDIS": redis_url,
+                "CAIRN_LISTEN": "127.0.0.1:0",
+                "CAIRN_ADDRESS_FILE": str(self._address),
+                "CAIRN_BATCH_RECORDS": "100",
+                # The embedded broker lets every join wait half of it.
+                "CAIRN_SESSION_TIMEOUT_MS": "2000",
+                "CAIRN_BUNDLES": str(directory / "bundles"),
+            },
+            grace_s=20.0,
+        )
+        self.child: Child | None = None
+
+    def start(self) -> Child:
+        self._address.unlink(missing_ok=True)
+        self.child = Child(self._command)
+        return self.child
+
+    def stop(self) -> None:
+        if self.child is not None:
+            self.child.stop()
+
+    def serving(self) -> bool:
+        if not self._address.is_file():
+            return False
+        with grpc.insecure_channel(self._address.read_text()) as channel:
+            try:
+                answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+            except grpc.RpcError:
+                return False
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+    def exit_code(self) -> int:
+        """Wait for it to end by itself."""
+        assert self.child is not None
+        return self.child._process.wait(DEADLINE_S)
+
+    def last_line(self) -> str:
+        return self._log.read_text().strip().splitlines()[-1]
+
+
+@pytest.fixture
+def broker(fresh_kafka_broker):
+    return fresh_kafka_broker.connection
+
+
+@pytest.fixture
+def worker(tmp_path, broker, redis_server):
+    worker = Worker(tmp_path, broker, redis_server)
+    yield worker
+    worker.stop()
+
+
+@pytest.fixture
+def client(redis_server):
+    with redis.Redis.from_url(redis_server) as client:
+        yield client
+
+
+def position_sum(client: redis.Redis, epoch: int = 1) -> int:
+    return sum(int(client.hget(position_key(epoch, p), "offset") or 0) for p in range(PARTITIONS))
+
+
+def counts(client: redis.Redis, name: str, epoch: int = 1) -> int:
+    return sum(int(client.hget(position_key(epoch, p), name) or 0) for p in range(PARTITIONS))
+
+
+async def digest(redis_url: str, epoch: int):
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        return await digest_epoch(RedisEpochs(client), epoch)
+
+
+async def clean_fold(broker: KafkaConnection, redis_url: str, epoch: int, *, batch_records: int = 10_000):
+    """Fold the whole log alone, in one go, into another epoch, and digest it."""
+    log = KafkaLog(broker)
+    ends = await log.end_offsets()
+    meta = EpochMeta(epoch, EpochStatus.BUILDING, PRIOR_PARAMETERS_ID, "", await log.identity(), ends)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await RedisEpochs(client).create(meta)
+    wiring = FoldWiring(broker, redis_url, options=EventServiceOptions(batch_records=batch_records))
+    service = wiring.event_service(meta, TracingParameters(), group=None, goal=ends)
+    await service.start()
+    await service.wait_finished()
+    await service.stop()
+    return await digest(redis_url, epoch)
+
+
+def some_records(count: int, *, first: int = 0):
+    return [record(message(number, f"learner-{number % 23}")) for number in range(first, first + count)]
+
+
+async def test_killed_again_and_again_the_worker_loses_nothing_and_doubles_nothing(
+    broker, redis_server, worker, client
+):
+    events, kills = 12_000, 4
+    await publish(broker, some_records(events))
+    for kill in range(1, kills + 1):
+        child = worker.start()
+        child.wait_ready(lambda goal=events * kill // (kills + 2): position_sum(client) >= goal, DEADLINE_S)
+        assert position_sum(client) < events, "it was killed too late to prove anything"
+        child.kill()
+    child = worker.start()
+    child.wait_ready(lambda: position_sum(client) == events, DEADLINE_S)
+    child.wait_ready(lambda: client.get("cairn:current-epoch") == b"1", DEADLINE_S)
+    live = await digest(redis_server, 1)
+    assert live.applied == events
+    assert live == await clean_fold(broker, redis_server, 2)
+    assert counts(client, "applied") == events
+
+
+async def test_a_duplicate_is_counted_and_a_poisoned_record_is_set_apart_and_neighbours_are_applied(
+    broker, redis_server, worker, client
+):
+    good = some_records(60)
+    poison = [
+        record(message(900), value=b"\xff\xff"),
+        record(message(901, response=float("nan"))),
+        record(message(902), partition=(good[0].right_partition + 1) % PARTITIONS, key=good[0].key),
+        record(message(903), key=None, partition=0),
+    ]
+    await publish(broker, [*good[:30], *poison, *good[30:], *good[:10]])
+    child = worker.start()
+    child.wait_ready(lambda: position_sum(client) == 74, DEADLINE_S)
+    child.wait_ready(worker.serving, DEADLINE_S)
+    assert [counts(client, name) for name in ("applied", "duplicates", "dlt")] == [60, 10, 4]
+    worker.stop()
+
+    letters = await read_dead_letters(broker)
+    assert sorted(letter.code for letter in letters) == ["field", "key", "partition", "value"]
+    raw = await all_records(broker, LEARNER_EVENTS_DLT)
+    for letter in raw:
+        headers = dict(letter.headers)
+        origin = aiokafka.TopicPartition(headers["cairn-dlt-topic"].decode(), int(headers["cairn-dlt-partition"]))
+        first = await record_at(broker, origin, int(headers["cairn-dlt-offset"]))
+        assert (letter.key, letter.value) == (first.key, first.value)
+        assert letter.headers[: len(first.headers)] == tuple(first.headers)
+        assert headers["cairn-dlt-reason"]
+
+
+async def test_stopped_politely_it_ends_with_0_and_another_goes_on_without_reading_all_again(
+    broker, redis_server, worker, client
+):
+    await publish(broker, some_records(300))
+    child = worker.start()
+    child.wait_ready(lambda: position_sum(client) == 300, DEADLINE_S)
+    child.wait_ready(worker.serving, DEADLINE_S)
+    child.signal_stop()
+    assert worker.exit_code() == 0
+    await publish(broker, some_records(100, first=300))
+    child = worker.start()
+    child.wait_ready(lambda: position_sum(client) == 400, DEADLINE_S)
+    assert counts(client, "applied") == 400
+    assert (await digest(redis_server, 1)).applied == 400
+
+
+async def test_after_redis_lost_everything_the_log_is_folded_from_its_beginning_though_kafka_says_it_was_done(
+    broker, redis_server, worker, client
+):
+    await publish(broker, some_records(400))
+    child = worker.start()
+    child.wait_ready(lambda: position_sum(client) == 400, DEADLINE_S)
+    child.signal_stop()
+    assert worker.exit_code() == 0
+    before = await digest(redis_server, 1)
+    committed = await committed_offsets(broker, "cairn-recommender-1")
+    assert sum(committed.values()) == 400
+    client.flushall()
+    child = worker.start()
+    child.wait_ready(lambda: position_sum(client) == 400, DEADLINE_S)
+    assert await digest(redis_server, 1) == before
+
+
+async def test_after_redis_was_set_back_the_worker_goes_back_with_it(broker, redis_server, worker, client):
+    await publish(broker, some_records(200))
+    child = worker.start()
+    child.wait_ready(lambda: position_sum(client) == 200, DEADLINE_S)
+    child.kill()
+    backup = {key: client.dump(key) for key in client.keys("*")}
+    await publish(broker, some_records(200, first=200))
+    child = worker.start()
+    child.wait_ready(lambda: position_sum(client) == 400, DEADLINE_S)
+    child.signal_stop()
+    assert worker.exit_code() == 0
+    after = await digest(redis_server, 1)
+    client.flushall()
+    for key, value in backup.items():
+        client.restore(key, 0, value)
+    child = worker.start()
+    child.wait_ready(lambda: position_sum(client) == 400, DEADLINE_S)
+    assert await digest(redis_server, 1) == after
+
+
+async def test_redis_losing_its_data_while_the_worker_runs_ends_it_with_a_sentence(broker, worker, client):
+    await publish(broker, some_records(50))
+    child = worker.start()
+    child.wait_ready(lambda: client.get("cairn:current-epoch") == b"1", DEADLINE_S)
+    client.flushall()
+    assert worker.exit_code() == 1
+    assert "lost" in worker.last_line()
+
+
+async def test_a_recreated_topic_is_refused_with_the_remedy(fresh_kafka_broker, redis_server, worker, client, tmp_path):
+    await publish(fresh_kafka_broker.connection, some_records(50))
+    child = worker.start()
+    child.wait_ready(lambda: client.get("cairn:current-epoch") == b"1", DEADLINE_S)
+    worker.stop()
+    before = {key: client.dump(key) for key in client.keys("*")}
+    fresh_kafka_broker.stop()
+    fresh_kafka_broker.start()
+    declared = {name: TopicDeclaration(partitions=PARTITIONS) for name in (LEARNER_EVENTS, LEARNER_EVENTS_DLT)}
+    ensure_topics(fresh_kafka_broker.connection, declared)
+    worker.start()
+    assert worker.exit_code() == 1
+    assert "recreated" in worker.last_line()
+    assert "cairn replay --epoch 2" in worker.last_line()
+    assert {key: client.dump(key) for key in client.keys("*")} == before
+
+
+async def test_an_unexpected_exception_ends_the_process_and_commits_nothing(broker, redis_server, worker, client):
+    await publish(broker, some_records(10))
+    # A learner whose stored bytes are damaged: no code expects it.
+    child = worker.start()
+    child.wait_ready(lambda: position_sum(client) == 10, DEADLINE_S)
+    worker.stop()
+    (state, *_) = client.keys("*:state")
+    client.hset(state, "blob", b"\x07damaged")
+    await publish(broker, some_records(23, first=10))
+    before = position_sum(client)
+    worker.start()
+    assert worker.exit_code() not in {0, None}
+    assert "StateCorruptError" in worker.last_line()
+    assert position_sum(client) == before
+
+
+async def test_an_epoch_is_replayed_switched_to_and_the_old_one_dropped_while_events_come(
+    broker, redis_server, worker, client
+):
+    await publish(broker, some_records(500))
+    child = worker.start()
+    child.wait_ready(lambda: client.get("cairn:current-epoch") == b"1", DEADLINE_S)
+    environment = os.environ | dict(worker._command.environment)
+
+    def cairn(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "services.cli", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    replayed = cairn("replay", "--epoch", "2", "--parameters", "same")
+    assert replayed.returncode == 0, replayed.stderr
+    assert "500 applied" in replayed.stdout
+    assert (await digest(redis_server, 1)) == (await digest(redis_server, 2))
+    await publish(broker, some_records(50, first=500))
+    switched = cairn("epoch", "switch", "2", "--wait", "30")
+    assert switched.returncode == 0, switched.stderr
+    assert client.get("cairn:current-epoch") == b"2"
+    child.wait_ready(lambda: position_sum(client, 2) == position_sum(client, 1) == 550, DEADLINE_S)
+    assert (await digest(redis_server, 1)) == (await digest(redis_server, 2))
+    assert '"applied":550' in cairn("epoch", "digest", "2", "--json").stdout
+    assert cairn("epoch", "drop", "2").returncode == 2
+    dropped = cairn("epoch", "drop", "1")
+    assert dropped.returncode == 0, dropped.stderr
+    assert client.keys("cairn:1:*") == []
+    await publish(broker, some_records(20, first=550))
+    child.wait_ready(lambda: position_sum(client, 2) == 570, DEADLINE_S)
+    assert client.keys("cairn:1:*") == []
+    listed = cairn("epoch", "list", "--json")
+    assert '"current": true' in listed.stdout
+    child.check_running()
+
+
+async def test_any_batching_of_the_log_gives_the_same_digest_and_any_event_more_another(broker, redis_server):
+    await publish(broker, some_records(700))
+    digests = {(await clean_fold(broker, redis_server, 10 + size, batch_records=size)).digest for size in (1, 7, 500)}
+    assert len(digests) == 1
+    await publish(broker, some_records(1, first=700))
+    assert (await clean_fold(broker, redis_server, 1_000)).digest not in digests
+
+
+async def test_a_replay_broken_off_goes_on_where_it_was(broker, redis_server, client):
+    await publish(broker, some_records(600))
+    log = KafkaLog(broker)
+    meta = EpochMeta(1, EpochStatus.BUILDING, PRIOR_PARAMETERS_ID, "", await log.identity(), await log.end_offsets())
+    async with redis.asyncio.Redis.from_url(redis_server) as store:
+        await RedisEpochs(store).create(meta)
+    enough = asyncio.Event()
+    wiring = FoldWiring(broker, redis_server, options=EventServiceOptions(batch_records=20, rewind_records=0))
+    first = wiring.event_service(
+        meta, TracingParameters(), group=None, goal=meta.end_positions, on_batch=lambda _: enough.set()
+    )
+    await first.start()
+    await enough.wait()
+    await first.stop()
+    assert 0 < position_sum(client) < 600
+    applied = []
+    second = wiring.event_service(
+        meta, TracingParameters(), group=None, goal=meta.end_positions, on_batch=lambda r: applied.append(r.applied)
+    )
+    before = counts(client, "applied")
+    await second.start()
+    await second.wait_finished()
+    await second.stop()
+    assert sum(applied) + before == 600
+    assert await digest(redis_server, 1) == await clean_fold(broker, redis_server, 2)
+
+
+async def test_two_workers_share_the_partitions_and_a_rebalance_loses_nothing(
+    broker, redis_server, worker, tmp_path, client
+):
+    second = Worker(tmp_path / "second", broker, redis_server)
+    child = worker.start()
+    child.wait_ready(worker.serving, DEADLINE_S)
+    try:
+        other = second.start()
+        for start in range(0, 2_000, 200):
+            await publish(broker, some_records(200, first=start))
+        other.wait_ready(second.serving, DEADLINE_S)
+        await publish(broker, some_records(500, first=2_000))
+        child.wait_ready(lambda: position_sum(client) == 2_500, DEADLINE_S)
+        child.check_running()
+        other.check_running()
+    finally:
+        second.stop()
+    live = await digest(redis_server, 1)
+    assert live.applied == 2_500
+    assert live == await clean_fold(broker, redis_server, 2)
+
+
+async def test_a_failure_in_a_rebalance_crashes_the_service_though_aiokafka_swallows_it(broker, redis_server):
+    service = await group_service(broker, redis_server)
+    error = CommitRefusedError("somebody else has it")
+
+    async def refuse(_beginnings):
+        raise error
+
+    service._fold.take = refuse
+    await service.start()
+    await service.wait_until_stopped()
+    assert service.crash_reason is error
+    await service.stop()
+
+
+async def test_a_partition_that_does_not_advance_makes_the_service_unhealthy(broker, redis_server):
+    now_s = [0.0]
+    service = await group_service(broker, redis_server, clock_s=lambda: now_s[0])
+    held = asyncio.Event()
+    fold = service._fold.fold
+
+    async def hold(batches):
+        await held.wait()
+        return await fold(batches)
+
+    service._fold.fold = hold
+    assert not service.healthy
+    await service.start()
+    await until(lambda: service.healthy)
+    await publish(broker, some_records(200))
+    await until(lambda: sum(service.lag.values()) > 0)
+    assert service.healthy
+    now_s[0] += 31
+    assert not service.healthy
+    held.set()
+    await until(lambda: sum(service.lag.values()) == 0 and service.healthy)
+    await service.stop()
+
+
+async def test_records_read_ahead_of_where_the_epoch_is_are_read_again_in_order(broker, redis_server, client):
+    await publish(broker, some_records(300))
+    service = await group_service(broker, redis_server)
+    await service.start()
+    getmany, cut = service._consumer.getmany, []
+
+    async def ahead(**options):
+        records = await getmany(**options)
+        if records and not cut:
+            cut.append(True)
+            return {partition: some[3:] for partition, some in records.items()}
+        return records
+
+    service._consumer.getmany = ahead
+    await until(lambda: position_sum(client) == 300)
+    await service.stop()
+    assert cut
+    assert (counts(client, "applied"), len(client.keys("*:state"))) == (300, 23)
+
+
+async def test_a_service_between_two_assignments_is_not_healthy(broker, redis_server):
+    service = await group_service(broker, redis_server)
+    await service.start()
+    await until(lambda: service.healthy)
+    await service.give_back(sorted(service._consumer.assignment()))
+    assert not service.healthy
+    await service.stop()
+
+
+async def group_service(broker, redis_server, **options):
+    log = KafkaLog(broker)
+    meta = EpochMeta(1, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", await log.identity(), await log.end_offsets())
+    wiring = FoldWiring(broker, redis_server)
+    service = wiring.event_service(meta, TracingParameters(), group=f"group-{uuid.uuid4()}")
+    for name, value in options.items():
+        setattr(service, f"_{name}", value)
+    return service
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for is in another process or thread.
+            await asyncio.sleep(0.01)
+
+
+async def committed_offsets(broker: KafkaConnection, group: str) -> dict[int, int]:
+    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=broker.bootstrap_servers, group_id=group)
+    await consumer.start()
+    try:
+        partitions = [aiokafka.TopicPartition(LEARNER_EVENTS, number) for number in range(PARTITIONS)]
+        consumer.assign(partitions)
+        return {tp.partition: await consumer.committed(tp) or 0 for tp in partitions}
+    finally:
+        await consumer.stop()
+
+
+async def all_records(broker: KafkaConnection, topic: str) -> list[aiokafka.ConsumerRecord]:
+    ends = await topic_end_offsets(broker, topic)
+    return [
+        await record_at(broker, aiokafka.TopicPartition(topic, partition), offset)
+        for partition, end in ends.items()
+        for offset in range(end)
+    ]
+
+
+async def record_at(
+    broker: KafkaConnection, partition: aiokafka.TopicPartition, offset: int
+) -> aiokafka.ConsumerRecord:
+    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=broker.bootstrap_servers, fetch_max_wait_ms=10)
+    await consumer.start()
+    try:
+        consumer.assign([partition])
+        consumer.seek(partition, offset)
+        return await consumer.getone()
+    finally:
+        await consumer.stop()
