@@ -83,7 +83,8 @@ class _Prepared:
         if self.model is None or state is None:
             return None
         history = [recent.resource for recent in state.resources]
-        positives = sum(resource in self.known for resource in history)
+        # Each is there once.
+        positives = len(self.known.intersection(history))
         if not positives:
             return None
         return CollaborativeScores(self.model.scores(history), self.rows, self.index_of_row, positives)

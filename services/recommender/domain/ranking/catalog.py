@@ -206,8 +206,8 @@ class CatalogColumns:
 
     def rows_of(self, resource_ids: Iterable[str]) -> IntColumn:
         """Rows of those ids that are here, in their order."""
-        row_of = self.row_of_resource
-        return np.array([row_of[identifier] for identifier in resource_ids if identifier in row_of], np.intp)
+        found = map(self.row_of_resource.get, resource_ids)
+        return np.array([row for row in found if row is not None], np.intp)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from services.recommender.domain.ranking.scoring import Scores
 from services.recommender.domain.ranking.weights import RankingWeights
 
 _REASONS = 2
+_LITTLE_KNOWN = 0.5
 
 
 class Step(IntEnum):
@@ -66,7 +66,7 @@ def explain(
     features: Features,
     scores: Scores,
     positives: int,
-    picked: Sequence[int],
+    picked: IntColumn,
     weights: RankingWeights,
 ) -> list[Explanation]:
     """Why each picked candidate is in the list.
@@ -92,12 +92,14 @@ def explain(
         scores.uncertainty[picked].tolist(),
         strict=True,
     )
-    narrator = _Narrator(catalog, estimates, positives, weights)
+    served = features.served[picked]
+    narrator = _Narrator(catalog, estimates, served, positives, weights)
     return [
-        narrator.explain(row, slot, success, added)
-        for row, slot, success, added in zip(
+        narrator.explain(row, slot, kind, success, added)
+        for row, slot, kind, success, added in zip(
             rows[picked].tolist(),
-            features.served[picked].tolist(),
+            served.tolist(),
+            catalog.kinds[rows[picked]].tolist(),
             features.success[picked].tolist(),
             contributions,
             strict=True,
@@ -109,24 +111,35 @@ class _Narrator:
     """Tells of one learner. A skill is described once, however many resources serve it."""
 
     def __init__(
-        self, catalog: CatalogColumns, estimates: SkillEstimates, positives: int, weights: RankingWeights
+        self,
+        catalog: CatalogColumns,
+        estimates: SkillEstimates,
+        served: IntColumn,
+        positives: int,
+        weights: RankingWeights,
     ) -> None:
+        """Args: what the request was answered from; `served`, slots that will be told of."""
         self._catalog = catalog
         self._estimates = estimates
-        self._positives = positives
         self._weights = weights
+        self._similar = f"Learners with a similar history worked on it ({_counted(positives, 'resource')} compared)"
+        slots = sorted({slot for slot in served.tolist() if slot >= 0})
+        lows, highs = estimates.intervals(np.array(slots, np.intp))
+        self._chances = {
+            slot: f"{100 * low:.0f}-{100 * high:.0f} %"
+            for slot, low, high in zip(slots, lows.tolist(), highs.tolist(), strict=True)
+        }
         self._gaps: dict[int, str] = {}
 
-    def explain(self, row: int, slot: int, success: float, contributions: tuple[float, ...]) -> Explanation:
-        kind = int(self._catalog.kinds[row])
-        step = self._step(row, slot, kind, success)
+    def explain(self, row: int, slot: int, kind: int, success: float, contributions: tuple[float, ...]) -> Explanation:
         strongest = sorted(zip(contributions, _KINDS, strict=True), key=_contribution, reverse=True)[:_REASONS]
-        reasons = tuple(
+        reasons = [
             Reason(reason, self._sentence(reason, row, slot, kind, success), added)
             for added, reason in strongest
             if added > 0.0
-        )
-        return Explanation(self._catalog.skill_ids[slot] if slot >= 0 else "", step, reasons)
+        ]
+        skill = self._catalog.skill_ids[slot] if slot >= 0 else ""
+        return Explanation(skill, self._step(row, slot, kind, success), tuple(reasons))
 
     def _step(self, row: int, slot: int, kind: int, success: float) -> Step:
         """Teach what would not succeed yet, if the resource teaches it; re-assess with assessments; else practise."""
@@ -143,26 +156,23 @@ class _Narrator:
             case ReasonKind.REVIEW:
                 return self._review(row)
             case ReasonKind.SIMILAR_LEARNERS:
-                return (
-                    f"Learners with a similar history worked on it ({_counted(self._positives, 'resource')} compared)"
-                )
+                return self._similar
             case ReasonKind.EXPLORE:
-                record = "nothing" if slot < 0 else f"{self._catalog.skill_labels[slot]}: {self._record(slot)}"
-                return f"Little is known yet, {record}"
+                return self._unknown(slot)
 
     def _gap(self, slot: int) -> str:
         if slot not in self._gaps:
-            low, high = self._estimates.interval(slot)
-            chance = _percent(self._estimates.probabilities[slot])
             self._gaps[slot] = (
-                f"{self._catalog.skill_labels[slot]}: {chance} likely to succeed "
-                f"({100 * low:.0f}-{100 * high:.0f} %), {self._record(slot)}"
+                f"{self._catalog.skill_labels[slot]}: {_percent(float(self._estimates.probabilities[slot]))} likely to "
+                f"succeed ({self._chances[slot]}), {self._record(slot)}"
             )
         return self._gaps[slot]
 
     def _challenge(self, kind: int, success: float) -> str:
         if kind not in PRACTISED_KINDS:
             return "to be taught first" if success < self._weights.teach_below else "to see it in another way"
+        if success < self._weights.teach_below:
+            return "still hard"
         if success < self._weights.fit_target - self._weights.fit_width:
             return "hard, but within reach"
         if success > self._weights.fit_target + self._weights.fit_width:
@@ -178,11 +188,19 @@ class _Narrator:
             f"last practised {_counted(days, 'day')} ago"
         )
 
+    def _unknown(self, slot: int) -> str:
+        if slot < 0 or self._estimates.unknowns[slot] > _LITTLE_KNOWN:
+            return "Little is known yet" + self._of_skill(slot)
+        return "Keeps the estimate current" + self._of_skill(slot)
+
+    def _of_skill(self, slot: int) -> str:
+        return f", {self._catalog.skill_labels[slot]}: {self._record(slot)}" if slot >= 0 else ""
+
     def _record(self, slot: int) -> str:
         responses = int(self._estimates.responses[slot])
         if not responses:
             return "no responses yet"
-        return f"{_counted(responses, 'response')}, {self._estimates.successes[slot]:.3g} right"
+        return f"{_counted(responses, 'response')}, {float(self._estimates.successes[slot]):.3g} right"
 
 
 def _contribution(reason: tuple[float, ReasonKind]) -> float:

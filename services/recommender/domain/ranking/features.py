@@ -87,10 +87,9 @@ class SkillEstimates:
     readiness: FloatColumn
     unknowns: FloatColumn
 
-    def interval(self, slot: int) -> tuple[float, float]:
-        """Central 95 % interval of p_k."""
-        low, high = success_interval(self.logits[slot], self.learner_variance + self.variances[slot])
-        return float(low), float(high)
+    def intervals(self, slots: IntColumn) -> tuple[FloatColumn, FloatColumn]:
+        """Ends of the central 95 % interval of p_k, for some skills."""
+        return success_interval(self.logits[slots], self.learner_variance + self.variances[slots])
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def rank(
     was_answered = np.zeros(len(catalog), np.bool_)
     was_answered[answered] = True
     held_back = was_answered[rows] & (features.review < weights.review_opens)
-    picked = compose(scores.total, features.served, held_back, request.limit, weights)
+    picked = np.array(compose(scores.total, features.served, held_back, request.limit, weights), np.intp)
     composed = timer()
     positives = 0 if request.collaborative is None else request.collaborative.positives
     explanations = explain(catalog, estimates, rows, features, scores, positives, picked, weights)

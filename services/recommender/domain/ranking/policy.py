@@ -130,8 +130,8 @@ class Reassessments:
 
     def __init__(self, catalog: CatalogColumns, suitable: BoolColumn, answered: BoolColumn) -> None:
         self._catalog = catalog
-        self._suitable = suitable
-        self._answered = answered
+        self._unanswered = suitable & ~answered
+        self._answered_yet_suitable = suitable & answered
         self._best: dict[int, list[int]] = {}
 
     def after(self, row: int, slot: int) -> str:
@@ -140,9 +140,11 @@ class Reassessments:
             return ""
         if slot not in self._best:
             assessing = self._catalog.assessments.row(slot)
-            assessing = assessing[self._suitable[assessing]]
             # Two, because a resource is not measured with itself.
-            self._best[slot] = assessing[self._answered[assessing].argsort(kind="stable")[:2]].tolist()
+            best = assessing[self._unanswered[assessing]][:2]
+            if len(best) < 2:
+                best = np.concatenate((best, assessing[self._answered_yet_suitable[assessing]][:2]))
+            self._best[slot] = best.tolist()
         return next((self._catalog.resource_ids[best] for best in self._best[slot] if best != row), "")
 
 
