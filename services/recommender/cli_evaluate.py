@@ -16,7 +16,8 @@ from rich.table import Table
 
 from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.intervals import Estimate
-from services.recommender.evaluation.ranking import evaluate_ranking, split_by_sequence
+from services.recommender.evaluation.lists import split_by_sequence
+from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.report import as_html, measures_of
 from services.recommender.evaluation.results import Evaluation, as_json
 from services.recommender.evaluation.tracing import evaluate_tracing, given_split, split_by_learner

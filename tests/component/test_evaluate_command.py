@@ -88,12 +88,24 @@ def test_rankings_are_measured_on_what_learners_worked_on_next(ranking_folder):
     result = run("ranking", "--data", ranking_folder, "--protocol", "assistments2009", "--json", report)
     assert result.exit_code == 0, result.output
     found = orjson.loads(report.read_bytes())
-    assert "1,320 responses of 60 learners" in found["data"]
+    assert "60 learners, 1,320 responses" in found["data"]
     models = found["models"]
     assert models["sequential"]["ndcg_at_10"]["low"] > models["random"]["ndcg_at_10"]["high"]
     assert models["popular_in_current_skills"]["gap_next_at_10"]["mean"] > 0.7
     assert 0 <= models["cairn"]["recall_at_50"]["mean"] <= 1
     assert set(found["differences"]) == set(models) - {"cairn"}
+
+
+def test_a_ranking_that_cannot_be_fitted_is_left_out_and_it_says_why(ranking_folder):
+    log = ranking_folder / "interactions.csv"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[: 1 + 44 * 8]))
+    report = ranking_folder / "report.json"
+    result = run("ranking", "--data", ranking_folder, "--protocol", "assistments2009", "--json", report)
+    assert result.exit_code == 0, result.output
+    found = orjson.loads(report.read_bytes())
+    assert "als" not in found["models"]
+    assert "cairn" in found["models"]
+    assert any(note.startswith("als is not among the rankings: 8 learners") for note in found["notes"])
 
 
 def test_the_report_is_one_page_that_needs_nothing_else(tracing_folder):

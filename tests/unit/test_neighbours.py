@@ -7,6 +7,7 @@ import pytest
 
 from services.recommender.domain.positives import Positives, positives_of
 from services.recommender.domain.responses import ResponseTableBuilder
+from services.recommender.models.bpr import fit_bpr
 from services.recommender.models.neighbours import (
     EaseModel,
     TooLargeError,
@@ -21,6 +22,7 @@ MODELS = {
     "rp3beta": fit_rp3beta,
     "sequential": fit_sequential,
     "ease": lambda positives: EaseModel(positives, regularization=20.0),
+    "bpr": lambda positives: fit_bpr(positives, factors=4, seed=1),
 }
 
 
@@ -99,3 +101,9 @@ def test_ease_says_what_memory_it_would_take_instead_of_taking_it(monkeypatch):
     monkeypatch.setattr("services.recommender.models.neighbours.EASE_SIDE_MOST", 10)
     with pytest.raises(TooLargeError, match=r"20 learners and 24 resources needs 0\.0 GiB"):
         EaseModel(two_groups(learners=20))
+
+
+def test_bpr_gives_the_same_scores_for_the_same_positives_and_seed():
+    positives = two_groups(learners=40)
+    first, second, other = (fit_bpr(positives, factors=4, seed=seed).scores(["a01"]) for seed in (1, 1, 2))
+    assert first.tobytes() == second.tobytes() != other.tobytes()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.application.ports import CollaborativeModel
+from services.recommender.application.train import TooFewPositivesError
 from services.recommender.domain.events import AssessmentEvent, Grain
 from services.recommender.domain.fold import LearnerEvents, LearnerFold
 from services.recommender.domain.learner import LearnerState, decode_state, encode_state
@@ -28,48 +29,91 @@ from services.recommender.domain.ranking.weights import RankingWeights
 from services.recommender.domain.responses import ResponseTable
 from services.recommender.domain.stored import NEW_LEARNER
 from services.recommender.domain.tracing import TracingParameters
+from services.recommender.evaluation.lists import Ranker, RankingSplit, own
 from services.recommender.evaluation.results import SERVED
 from services.recommender.models.als import AlsModel
 from services.recommender.models.als_fit import AlsSettings, fit_als
+from services.recommender.models.bpr import fit_bpr
 from services.recommender.models.difficulty_fit import fit_tracing
 from services.recommender.models.neighbours import EaseModel, fit_item_knn, fit_rp3beta, fit_sequential
 
 _RECENT_SKILLS = 5
 
 
-class Ranker(Protocol):
-    """Lists resources for learners."""
-
-    def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
-        """Numbers of at most so many resources the learner has not worked on, best first."""
-        ...
+Fit = Callable[[Positives, int], CollaborativeModel]
 
 
-def rankers(
-    train: ResponseTable, positives: Positives, tags: Sequence[frozenset[int]], *, seed: int
-) -> Mapping[str, Callable[[], Ranker]]:
-    """What makes each ranking, by name; `cairn` is the one that is served."""
+def _als(**settings: float) -> Fit:
+    return lambda positives, seed: AlsModel.from_arrays(
+        fit_als(positives, AlsSettings(**settings), seed=seed).model  # type: ignore[arg-type]  # factors are whole.
+    )
+
+
+def _item_knn(half_life: float | None, shrinkage: float) -> Fit:
+    return lambda positives, _seed: fit_item_knn(positives, half_life=half_life, shrinkage=shrinkage)
+
+
+def _rp3beta(alpha: float, beta: float) -> Fit:
+    return lambda positives, _seed: fit_rp3beta(positives, alpha=alpha, beta=beta)
+
+
+def _sequential(window: int, half_life: float, popularity: float) -> Fit:
+    return lambda positives, _seed: fit_sequential(positives, window=window, half_life=half_life, popularity=popularity)
+
+
+def _bpr(factors: int) -> Fit:
+    return lambda positives, seed: fit_bpr(positives, factors=factors, seed=seed)
+
+
+def _ease(regularization: float) -> Fit:
+    return lambda positives, _seed: EaseModel(positives, regularization=regularization)
+
+
+# Every collaborative model with the settings it is tried with; the first stand where there is nothing to choose by.
+FAMILIES: Mapping[str, Mapping[str, Fit]] = {
+    "item_knn": {
+        f"half_life={half_life} shrinkage={shrinkage}": _item_knn(half_life, shrinkage)
+        for half_life, shrinkage in itertools.product((20.0, 5.0, None), (10.0, 100.0))
+    },
+    "rp3beta": {
+        f"alpha={alpha} beta={beta}": _rp3beta(alpha, beta) for alpha, beta in itertools.product((1.0, 0.6), (0.4, 0.1))
+    },
+    "sequential": {
+        f"window={window} half_life={half_life} popularity={popularity}": _sequential(window, half_life, popularity)
+        for window, half_life, popularity in itertools.product((15, 10), (6.0, 2.0), (0.5, 0.25, 0.0))
+    },
+    "bpr": {f"factors={factors}": _bpr(factors) for factors in (64,)},
+    "als": {
+        f"factors={factors} confidence={confidence}": _als(factors=factors, confidence=confidence)
+        for factors, confidence in itertools.product((64, 128), (2.0, 1.0))
+    },
+    "ease": {f"regularization={strength}": _ease(strength) for strength in (100.0, 300.0, 30.0)},
+}
+
+
+def rankers(split: RankingSplit, settings: Mapping[str, str], *, seed: int) -> Mapping[str, Callable[[], Ranker]]:
+    """What makes each ranking, by name; `cairn` is the one that is served.
+
+    Args:
+        split: the data.
+        settings: which of its settings each of FAMILIES is fitted with.
+        seed: of the fits.
+    """
+    positives = split.positives
     popularity = np.bincount(positives.resource, minlength=len(positives.resources)).astype(np.float32)
 
-    def collaborative(fit: Callable[[], CollaborativeModel]) -> Callable[[], Ranker]:
-        return lambda: Collaborative(fit(), positives)
+    def collaborative(fit: Fit) -> Callable[[], Ranker]:
+        return lambda: Collaborative(fit(positives, seed), positives)
 
     return {
         "random": lambda: Random(positives, seed),
         "popular": lambda: Scored(positives, lambda _learner: popularity.copy()),
-        "popular_in_current_skills": lambda: Scored(positives, InCurrentSkills(train, tags, popularity).scores),
-        "item_knn": collaborative(lambda: fit_item_knn(positives)),
-        "rp3beta": collaborative(lambda: fit_rp3beta(positives)),
-        "sequential": collaborative(lambda: fit_sequential(positives)),
-        "als": collaborative(lambda: als_model(positives, seed)),
-        "ease": collaborative(lambda: EaseModel(positives)),
-        SERVED: lambda: Served(train, positives, tags, seed),
+        "popular_in_current_skills": lambda: Scored(
+            positives, InCurrentSkills(split.train, split.tags, popularity).scores
+        ),
+        **{family: collaborative(FAMILIES[family][label]) for family, label in settings.items()},
+        SERVED: lambda: Served(split.train, positives, split.tags, seed),
     }
-
-
-def als_model(positives: Positives, seed: int) -> AlsModel:
-    """The model that `cairn train` fits."""
-    return AlsModel.from_arrays(fit_als(positives, AlsSettings(), seed=seed).model)
 
 
 class Scored:
@@ -162,7 +206,7 @@ class Served:
         parameters = fit_tracing(train, seed=seed).parameters
         self._train = train
         self._positives = positives
-        self._model = als_model(positives, seed)
+        self._model = _served_model(positives, seed)
         self._fold = LearnerFold(TracingParameters("evaluation", {"t": parameters}))
         catalog = build_columns(
             [
@@ -179,11 +223,12 @@ class Served:
         self._basis = prepare(catalog, parameters)
         number = {resource: place for place, resource in enumerate(positives.resources)}
         self._number_of_row = np.array([number[resource] for resource in catalog.resource_ids], np.int64)
-        self._rows = catalog.rows_of(self._model.resources)
+        scored = () if self._model is None else self._model.resources
+        self._rows = catalog.rows_of(scored)
         self._index_of_row = np.full(len(catalog), -1, np.intp)
         self._index_of_row[self._rows] = np.arange(len(self._rows))
         self._first = np.searchsorted(train.learner, np.arange(len(train.learners) + 1))
-        self._known = frozenset(self._model.resources)
+        self._known = frozenset(scored)
 
     def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
         """Numbers of at most so many resources, best first."""
@@ -192,7 +237,9 @@ class Served:
             tenant="t",
             learner=self._train.learners[learner],
             state=self._state(learner),
-            collaborative=CollaborativeScores(
+            collaborative=None
+            if self._model is None
+            else CollaborativeScores(
                 scores=self._model.scores(history),
                 rows=self._rows,
                 index_of_row=self._index_of_row,
@@ -221,6 +268,9 @@ class Served:
         return None if stored.state is None else decode_state(encode_state(stored.state))
 
 
-def own(positives: Positives, learner: int) -> NDArray[np.int32]:
-    """Numbers of the resources a learner worked on, in the order first met."""
-    return positives.resource[positives.start[learner] : positives.start[learner + 1]]
+def _served_model(positives: Positives, seed: int) -> AlsModel | None:
+    """The collaborative model that `cairn train` fits; None where it fits none."""
+    try:
+        return AlsModel.from_arrays(fit_als(positives, AlsSettings(), seed=seed).model)
+    except TooFewPositivesError:
+        return None

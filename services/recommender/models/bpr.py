@@ -1,0 +1,109 @@
+"""Collaborative filtering by Bayesian personalised ranking with the library `implicit`.
+
+Rendle, Freudenthaler, Gantner, Schmidt-Thieme: BPR: Bayesian Personalized Ranking from Implicit Feedback, UAI 2009.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from implicit.bpr import BayesianPersonalizedRanking
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types.
+
+from services.recommender.domain.positives import Positives
+from services.recommender.models.neighbours import matrix_of
+
+_NEWTON_STEPS = 4
+_NEGATIVES_PER_POSITIVE = 5
+
+
+class BprModel:
+    """Implements `CollaborativeModel`: scores = Y u + b, with u fitted to the learner's own pairs when they ask.
+
+    u is the maximum of sum over pairs of log sigmoid(u (y_i - y_j) + b_i - b_j) - regularization/2 |u|^2, i from the
+    history, j drawn from the rest with a fixed seed: the criterion the factors were fitted by.
+    """
+
+    def __init__(
+        self,
+        resources: Sequence[str],
+        factors: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        *,
+        regularization: float,
+        seed: int,
+    ) -> None:
+        """Args: `factors` and `bias` of each of `resources`; `regularization` and `seed` of a fold-in."""
+        self._resources = tuple(resources)
+        self._factors = factors
+        self._bias = bias
+        self._regularization = regularization
+        self._seed = seed
+        self._row_of_resource = {resource: row for row, resource in enumerate(self._resources)}
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """The resources it can score, in the order of the scores."""
+        return self._resources
+
+    def fold_in(self, history: Sequence[str]) -> NDArray[np.float32]:
+        """Factors of a learner with these positives: zeros when none of them is known."""
+        width = self._factors.shape[1]
+        rows = sorted({self._row_of_resource[resource] for resource in history if resource in self._row_of_resource})
+        rest = np.setdiff1d(np.arange(len(self._resources)), rows)
+        if not rows or not len(rest):
+            return np.zeros(width, np.float32)
+        rng = np.random.default_rng(self._seed)
+        positive = np.repeat(rows, _NEGATIVES_PER_POSITIVE)
+        negative = rng.choice(rest, len(positive))
+        difference = (self._factors[positive] - self._factors[negative]).astype(np.float64)
+        offset = (self._bias[positive] - self._bias[negative]).astype(np.float64)
+        learner = np.zeros(width)
+        for _ in range(_NEWTON_STEPS):
+            missing = 1.0 / (1.0 + np.exp(difference @ learner + offset))
+            gradient = difference.T @ missing - self._regularization * learner
+            curvature = (difference * (missing * (1 - missing))[:, None]).T @ difference
+            curvature[np.diag_indices(width)] += self._regularization
+            learner += np.linalg.solve(curvature, gradient)
+        return learner.astype(np.float32)
+
+    def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
+        """Score every resource for a learner with these positives; zeros when none of them is known."""
+        if not any(resource in self._row_of_resource for resource in history):
+            return np.zeros(len(self._resources), np.float32)
+        return self._factors @ self.fold_in(history) + self._bias
+
+
+def fit_bpr(
+    positives: Positives, *, factors: int = 64, regularization: float = 0.01, iterations: int = 100, seed: int
+) -> BprModel:
+    """Fit: the same positives and the same seed give the same model.
+
+    Args:
+        positives: who worked on what.
+        factors: numbers per resource.
+        regularization: weight of the squared factors, and of a learner's in a fold-in.
+        iterations: passes over the positives.
+        seed: of the factors to start from and of the pairs drawn.
+    """
+    model = BayesianPersonalizedRanking(
+        factors=factors,
+        regularization=regularization,
+        iterations=iterations,
+        # One thread, so that steps are always taken in the same order.
+        num_threads=1,
+        random_state=seed,
+    )
+    with threadpool_limits(1, "blas"):
+        model.fit(matrix_of(positives), show_progress=False)
+    fitted = np.asarray(model.item_factors, np.float32)
+    # The library keeps a resource's bias as its last factor.
+    return BprModel(
+        positives.resources,
+        np.ascontiguousarray(fitted[:, :-1]),
+        np.ascontiguousarray(fitted[:, -1]),
+        regularization=max(regularization, 0.1),
+        seed=seed,
+    )
