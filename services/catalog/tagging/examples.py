@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from services.catalog.domain.model import Resource, Skill
+from services.catalog.domain.model import Resource, Skill, TagOrigin
 
 _SEPARATORS = re.compile(r"[_\s]+")
 
@@ -47,12 +47,16 @@ class NotEnoughExamplesError(ValueError):
 
 
 def example_of(resource: Resource) -> Example:
-    """A catalog's resource as an example: what it teaches and assesses are its skills, whatever their weights."""
+    """A catalog's resource as an example: what it teaches and assesses are its skills, whatever their weights.
+
+    Tags that the tagger suggested and nobody has reviewed are left out: it must not learn from itself.
+    """
+    tags = (*resource.assesses, *resource.teaches)
     own_text = "\n".join(part for part in (resource.title, resource.description) if part)
     return Example(
         id=resource.id,
         text="\n".join(part for part in (resource.provider, own_text) if part),
-        skills=tuple(dict.fromkeys(tag.skill for tag in (*resource.assesses, *resource.teaches))),
+        skills=tuple(dict.fromkeys(tag.skill for tag in tags if tag.origin is not TagOrigin.SUGGESTED)),
         own_text=own_text,
     )
 

@@ -1,0 +1,211 @@
+"""`cairn catalog tag`: skills for resources that have none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from services.catalog.cli_calls import (
+    BAD_INPUT,
+    DEFAULT_TARGET,
+    FAILED,
+    ApiKeyFile,
+    Insecure,
+    Kind,
+    Target,
+    TimeoutS,
+    calling,
+    fail,
+    listed,
+    send,
+)
+from services.catalog.domain.model import Resource, Skill
+
+if TYPE_CHECKING:
+    from services.catalog.tagging.tagger import ModelCard, SkillTagger
+    from services.catalog.tagging.untagged import Proposal
+
+# Skills with fewer examples than this are guessed more than known.
+_FEW = 5
+
+app = typer.Typer(rich_markup_mode="markdown")
+
+
+@app.command("tag", epilog="Example: cairn catalog tag --apply-above 0.9 --dry-run")
+def tag(
+    *,
+    apply_above: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5,
+            max=0.999,
+            metavar="PRECISION",
+            help="Write tags of which at least this share is right.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
+    per_resource: Annotated[int, typer.Option(min=1, max=20, help="Suggest at most this many skills each.")] = 3,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many resources.")] = 20,
+    json_lines: Annotated[
+        bool, typer.Option("--json", help="Print every suggestion, one JSON object a resource.")
+    ] = False,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to keep the tagger in: the one that is there is used, else one is fitted and kept.",
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
+    target: Target = DEFAULT_TARGET,
+    api_key_file: ApiKeyFile = None,
+    insecure: Insecure = False,
+    timeout_s: TimeoutS = 120.0,
+) -> None:
+    """Suggest skills for resources that have none, learned from those that have.
+
+    Shows the surest first, each with how likely it is right. With `--apply-above 0.9`, tags are written from the
+    confidence on at which, on resources held out from learning, at least 90 % of the tags were right (with 95 %
+    confidence); where no confidence reaches that, nothing is written. Tags written carry the origin `suggested` and
+    their confidence, and are never learned from until a person has reviewed them.
+
+    Ends with 1 when the service cannot be reached, or when there are too few tagged resources to learn from.
+    """
+    with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
+        skills = [one for one in listed(stub, metadata, Kind.SKILL, sys.maxsize, timeout_s) if isinstance(one, Skill)]
+        resources = [
+            one for one in listed(stub, metadata, Kind.RESOURCE, sys.maxsize, timeout_s) if isinstance(one, Resource)
+        ]
+        from services.catalog.tagging import untagged as found  # noqa: PLC0415 - scikit-learn takes a second to import.
+
+        bare = found.untagged(resources)
+        if not bare:
+            typer.echo("every resource has skills already: there is nothing to suggest", err=json_lines)
+            return
+        tagger = _tagger(skills, resources, model)
+        proposals = found.propose(tagger, bare, per_resource)
+        confidence = _supported(tagger.card, apply_above)
+        if json_lines:
+            _print_lines(proposals, confidence)
+        else:
+            _print_table(proposals, confidence, limit)
+        console = Console(stderr=json_lines, highlight=False)
+        console.print(_about(tagger.card), soft_wrap=True)
+        if apply_above is None:
+            return
+        console.print(_about_applying(tagger.card, apply_above), soft_wrap=True)
+        records = [found.tagged(proposal, confidence) for proposal in proposals if proposal.above(confidence)]
+        count = sum(len(proposal.above(confidence)) for proposal in proposals)
+        if records and not dry_run:
+            send(stub, metadata, records, timeout_s)
+        verb = "would be written" if dry_run else "written"
+        console.print(f"{count:,} tags of {len(records):,} resources {verb}, of {len(bare):,} without skills")
+
+
+def _tagger(skills: Sequence[Skill], resources: Sequence[Resource], folder: Path | None) -> SkillTagger:
+    from services.catalog.tagging.examples import (  # noqa: PLC0415 - as above.
+        NotEnoughExamplesError,
+        example_of,
+        statement_of,
+    )
+    from services.catalog.tagging.store import (  # noqa: PLC0415 - as above.
+        MANIFEST,
+        TaggerUnusableError,
+        load_tagger,
+        save_tagger,
+    )
+    from services.catalog.tagging.tagger import fit_tagger  # noqa: PLC0415 - as above.
+
+    console = Console(stderr=True)
+    try:
+        if folder is not None and (folder / MANIFEST).is_file():
+            loaded = load_tagger(folder)
+            known = {skill.id for skill in skills}
+            if gone := [skill for skill in loaded.skills if skill not in known]:
+                fail(
+                    f"the tagger in {folder} knows the skill {gone[0]!r}, which the catalog does not have: it is of "
+                    "another catalog or an older one; name another folder with --model",
+                    BAD_INPUT,
+                )
+            return loaded
+        with console.status("learning") as status:
+            tagger, _ = fit_tagger(
+                [example_of(resource) for resource in resources],
+                [statement_of(skill) for skill in skills],
+                progress=lambda stage: status.update(f"learning: {stage}"),
+            )
+        if folder is not None:
+            save_tagger(tagger, folder)
+    except NotEnoughExamplesError as error:
+        fail(str(error), FAILED)
+    except TaggerUnusableError as error:
+        fail(str(error), BAD_INPUT)
+    except OSError as error:
+        fail(f"the tagger cannot be kept in {folder}: {error}. Name another folder with --model", BAD_INPUT)
+    return tagger
+
+
+def _supported(card: ModelCard, precision: float | None) -> float:
+    level = card.curve.supporting(precision) if precision is not None else None
+    return level.confidence if level else float("inf")
+
+
+def _about(card: ModelCard) -> str:
+    left_out = f" ({card.examples_left_out:,} more did not fit into memory)" if card.examples_left_out else ""
+    best = card.curve.best_f1()
+    few = sum(count < _FEW for count in card.examples_per_skill.values())
+    return (
+        f"learned from {card.examples:,} tagged resources{left_out} of {len(card.examples_per_skill):,} skills, "
+        f"{few:,} of them with fewer than {_FEW}; on held-out resources {card.recall_at_5:.0%} of the skills are among "
+        f"the first 5 suggestions, and tags from {best.confidence:.2f} on are right in {best.precision:.0%}"
+    )
+
+
+def _about_applying(card: ModelCard, precision: float) -> str:
+    level = card.curve.supporting(precision)
+    if level is None:
+        return (
+            f"no tag is sure enough to be written: on held-out resources no confidence reached a precision of "
+            f"{precision:g} (with 95 % confidence); tag more resources by hand, or review the suggestions"
+        )
+    return (
+        f"tags from confidence {level.confidence:.2f} on are sure enough: {level.precision:.1%} of {level.tags:,} such "
+        f"tags of held-out resources were right, at least {level.precision_low:.1%} with 95 % confidence, and "
+        f"{level.coverage:.0%} of the resources got one"
+    )
+
+
+def _print_table(proposals: Sequence[Proposal], confidence: float, limit: int) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("resource", no_wrap=True, overflow="ellipsis", ratio=2)
+    table.add_column("title", no_wrap=True, overflow="ellipsis", ratio=3)
+    table.add_column("skill", no_wrap=True, overflow="ellipsis", ratio=3)
+    table.add_column("sure", justify="right")
+    table.add_column("")
+    for proposal in proposals[:limit]:
+        names = (proposal.resource.id, proposal.resource.title)
+        for one in proposal.suggestions:
+            applies = "apply" if one.confidence >= confidence else ""
+            table.add_row(*map(escape, (*names, one.skill)), f"{one.confidence:.2f}", applies)
+            names = ("", "")
+    Console(highlight=False).print(table)
+    if len(proposals) > limit:
+        typer.echo(f"... and {len(proposals) - limit:,} more resources: show them with --limit or --json")
+
+
+def _print_lines(proposals: Sequence[Proposal], confidence: float) -> None:
+    for proposal in proposals:
+        suggestions = [
+            {"skill": one.skill, "confidence": round(one.confidence, 4), "apply": one.confidence >= confidence}
+            for one in proposal.suggestions
+        ]
+        typer.echo(orjson.dumps({"id": proposal.resource.id, "suggestions": suggestions}))

@@ -1,0 +1,48 @@
+"""Resources without skills, what the tagger suggests for them, and which of it may be written without a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from services.catalog.domain.model import Resource, ResourceKind, SkillTag, TagOrigin
+from services.catalog.tagging.examples import example_of
+from services.catalog.tagging.tagger import SkillTagger, Suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """An untagged resource, and the skills suggested for it, the likeliest first."""
+
+    resource: Resource
+    suggestions: tuple[Suggestion, ...]
+
+    def above(self, confidence: float) -> tuple[Suggestion, ...]:
+        """The suggestions of at least this confidence."""
+        return tuple(one for one in self.suggestions if one.confidence >= confidence)
+
+
+def untagged(resources: Sequence[Resource]) -> list[Resource]:
+    """The resources that neither teach nor assess a skill."""
+    return [resource for resource in resources if not resource.teaches and not resource.assesses]
+
+
+def propose(tagger: SkillTagger, resources: Sequence[Resource], limit: int) -> list[Proposal]:
+    """Up to `limit` suggestions for each resource; the resource of the surest first suggestion comes first."""
+    suggestions = tagger.suggest([example_of(resource).text for resource in resources], limit)
+    proposals = [Proposal(resource, tuple(found)) for resource, found in zip(resources, suggestions, strict=True)]
+    return sorted(proposals, key=lambda proposal: (-proposal.suggestions[0].confidence, proposal.resource.id))
+
+
+def tagged(proposal: Proposal, confidence: float) -> Resource:
+    """The resource with every suggestion of at least this confidence as a tag, all of one weight.
+
+    An assessment assesses the skills; everything else teaches them.
+    """
+    applied = proposal.above(confidence)
+    tags = tuple(
+        SkillTag(one.skill, 1 / len(applied), origin=TagOrigin.SUGGESTED, confidence=one.confidence) for one in applied
+    )
+    if proposal.resource.kind is ResourceKind.ASSESSMENT:
+        return replace(proposal.resource, assesses=tags)
+    return replace(proposal.resource, teaches=tags)

@@ -1,0 +1,183 @@
+"""`cairn catalog tag` against a CatalogService over real gRPC, its log in memory."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner
+
+from cairn.v1 import catalog_pb2_grpc
+from services.catalog.adapters.memory import MemoryCatalogLog
+from services.catalog.application.import_catalog import ImportCatalog
+from services.catalog.cli import app
+from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag, TagOrigin
+from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
+from services.catalog.entrypoints.metrics import CatalogMetrics
+from services.common.grpc_server import GrpcServer, ServerOptions
+from services.common.tenants import create_api_key, load_tenants
+
+TOPICS = {
+    "fractions": "numerator denominator halves thirds simplify",
+    "triangles": "angle hypotenuse adjacent opposite vertex",
+    "chance": "dice coin outcome event likely",
+    "decimals": "tenths hundredths point place round",
+}
+FILLER = ["find", "look", "write", "show", "explain", "give", "each", "name", "tell", "choose", "work", "check", "draw"]
+
+
+def resource(topic, number, rng, *, tagged=True, kind=ResourceKind.PRACTICE):
+    words = [*rng.choice(TOPICS[topic].split(), 3, replace=False), *rng.choice(FILLER, 5, replace=False)]
+    tags = (SkillTag(topic, 1.0),) if tagged else ()
+    return Resource(f"{topic}-{number:03}", " ".join(words), kind, provider="School", teaches=tags)
+
+
+@pytest.fixture
+async def catalog(tmp_path):
+    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "test")
+    log = MemoryCatalogLog()
+    view = await log.view()
+    servicer = CatalogServicer(
+        view,
+        ImportCatalog(log, view),
+        CatalogMetrics(CollectorRegistry()),
+        limits=ImportLimits(records_max=10_000, bytes_max=10_000_000),
+        reply_bytes_max=4_000_000,
+    )
+    server = GrpcServer(ServerOptions("127.0.0.1:0", drain_s=0.1), load_tenants(tmp_path / "t.yaml"))
+    server.register(lambda inner: catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, inner), SERVICE_NAME)
+    address = await server.start()
+    runner = CliRunner(env={"CAIRN_API_KEY": api_key, "CAIRN_TARGET_CATALOG": address, "COLUMNS": "80"})
+
+    async def tag(*options):
+        return await asyncio.to_thread(runner.invoke, app, ["tag", *options])
+
+    tag.log, tag.view = log, view
+    yield tag
+    await server.stop()
+
+
+async def fill(log, *, tagged=60, bare=6):
+    rng = np.random.default_rng(0)
+    resources = [resource(topic, number, rng) for topic in TOPICS for number in range(tagged)]
+    resources += [resource(topic, 900 + number, rng, tagged=False) for topic in TOPICS for number in range(bare)]
+    await log.append("riverbend", [Skill(topic) for topic in TOPICS], resources)
+
+
+def found(catalog):
+    return catalog.view.contents("riverbend").resources
+
+
+async def test_the_surest_suggestions_are_shown_and_nothing_is_written(catalog):
+    await fill(catalog.log)
+    before = len(catalog.log.resources)
+    done = await catalog("--limit", "5")
+    assert done.exit_code == 0, done.output
+    assert "... and 19 more resources: show them with --limit or --json" in done.stdout
+    assert "learned from 240 tagged resources of 4 skills, 0 of them with fewer than 5" in done.stdout
+    assert max(map(len, done.stdout.splitlines()[:10])) <= 80
+    assert len(catalog.log.resources) == before
+
+
+async def test_what_the_held_out_precision_supports_is_applied_with_origin_and_confidence(catalog):
+    await fill(catalog.log)
+    done = await catalog("--apply-above", "0.9")
+    assert done.exit_code == 0, done.output
+    assert "are sure enough" in done.stdout
+    assert "at least 9" in done.stdout
+    applied = [one for one in found(catalog).values() if one.id.endswith(("900", "901", "902", "903", "904", "905"))]
+    tags = [(one.id.partition("-")[0], tag) for one in applied for tag in one.teaches]
+    assert len(tags) > 18
+    assert np.mean([topic == tag.skill for topic, tag in tags]) > 0.9
+    assert {tag.origin for _, tag in tags} == {TagOrigin.SUGGESTED}
+    assert all(0 < tag.confidence < 1 for _, tag in tags)
+    assert all(one.provider == "School" and one.kind is ResourceKind.PRACTICE for one in applied)
+
+
+async def test_an_assessment_assesses_what_is_suggested(catalog):
+    await fill(catalog.log, bare=0)
+    rng = np.random.default_rng(9)
+    quiz = resource("chance", 999, rng, tagged=False, kind=ResourceKind.ASSESSMENT)
+    await catalog.log.append("riverbend", [], [quiz])
+    await catalog("--apply-above", "0.9")
+    assert [tag.skill for tag in found(catalog)["chance-999"].assesses] == ["chance"]
+    assert not found(catalog)["chance-999"].teaches
+
+
+async def test_a_dry_run_says_what_would_be_written_and_writes_nothing(catalog):
+    await fill(catalog.log)
+    before = len(catalog.log.resources)
+    done = await catalog("--apply-above", "0.9", "--dry-run")
+    assert "would be written, of 24 without skills" in done.stdout
+    assert len(catalog.log.resources) == before
+
+
+async def test_nothing_is_applied_where_the_precision_is_not_supported(catalog):
+    # A few examples can be right every time and still not prove 99.9 %.
+    await fill(catalog.log, tagged=8)
+    before = len(catalog.log.resources)
+    done = await catalog("--apply-above", "0.999")
+    assert done.exit_code == 0
+    assert "no tag is sure enough to be written" in done.stdout
+    assert "0 tags of 0 resources written, of 24 without skills" in done.stdout
+    assert len(catalog.log.resources) == before
+
+
+async def test_json_has_every_suggestion_a_line_a_resource(catalog):
+    await fill(catalog.log)
+    done = await catalog("--json", "--per-resource", "2", "--apply-above", "0.9", "--dry-run")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == 24
+    first = lines[0]["suggestions"]
+    assert [one.keys() for one in first] == [{"skill", "confidence", "apply"}] * 2
+    assert first[0]["confidence"] >= first[1]["confidence"]
+    assert "sure enough" in done.stderr
+
+
+async def test_the_tagger_does_not_learn_from_its_own_suggestions(catalog):
+    await fill(catalog.log)
+    await catalog("--apply-above", "0.9")
+    await catalog.log.append("riverbend", [], [Resource("new", "dice coin outcome", ResourceKind.GAME)])
+    done = await catalog()
+    assert "learned from 240 tagged resources" in done.stdout
+
+
+async def test_what_a_person_has_reviewed_is_learned_from(catalog):
+    await fill(catalog.log)
+    one = found(catalog)["chance-900"]
+    reviewed = replace(one, teaches=(SkillTag("chance", 1.0, TagOrigin.REVIEWED, 0.8),))
+    await catalog.log.append("riverbend", [], [reviewed])
+    assert "learned from 241 tagged resources" in (await catalog()).stdout
+
+
+async def test_a_tagger_that_is_kept_suggests_the_same(catalog, tmp_path):
+    await fill(catalog.log)
+    folder = tmp_path / "tagger"
+    fitted = await catalog("--json", "--model", str(folder))
+    kept = await catalog("--json", "--model", str(folder))
+    assert (folder / "manifest.json").is_file()
+    assert kept.stdout == fitted.stdout
+
+
+async def test_a_tagger_of_another_catalog_is_refused(catalog, tmp_path):
+    await fill(catalog.log)
+    await catalog("--model", str(tmp_path / "tagger"))
+    catalog.view.contents("riverbend").skills.remove("chance")
+    done = await catalog("--model", str(tmp_path / "tagger"))
+    assert done.exit_code == 2
+    assert "knows the skill 'chance', which the catalog does not have" in done.stderr
+
+
+async def test_too_few_examples_are_said_with_the_remedy(catalog):
+    await fill(catalog.log, tagged=2)
+    done = await catalog()
+    assert done.exit_code == 1
+    assert "there are 8 tagged resources" in done.stderr
+    assert "tag more resources by hand first" in done.stderr
+
+
+async def test_a_catalog_without_gaps_needs_nothing(catalog):
+    await fill(catalog.log, bare=0)
+    assert "every resource has skills already" in (await catalog()).stdout
