@@ -7,12 +7,15 @@ from datetime import UTC, datetime
 
 import redis.asyncio
 from prometheus_client import start_http_server
+from threadpoolctl import threadpool_limits
 
 from cairn.v1 import recommender_pb2_grpc
 from services.common.grpc_server import GrpcServer, announce, run_until_stopped
 from services.common.tenants import load_tenants
 from services.recommender.adapters.kafka_catalog import KafkaCatalog
+from services.recommender.adapters.redis_connection import RedisConnection
 from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.adapters.redis_reads import RedisReads
 from services.recommender.adapters.redis_states import RedisLearnerReader
 from services.recommender.application.fresh_state import FreshStates
 from services.recommender.application.in_force import InForce
@@ -35,7 +38,10 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         TopicMissingError: when a topic of the catalog does not exist.
         OSError: when the metrics port is taken.
     """
+    # One request's matrices are small: handing parts of them to other threads costs far more than it saves.
+    threadpool_limits(limits=1, user_api="blas")
     tenants = load_tenants(settings.tenants)
+    reads = RedisReads(RedisConnection(settings.redis, settings.redis_timeout_s))
     client = redis.asyncio.Redis.from_url(
         settings.redis,
         protocol=2,
@@ -44,7 +50,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     )
     in_force = InForce(RedisEpochs(client), bundle_store(settings.bundles))
     catalog = KafkaCatalog(settings.connection)
-    states = FreshStates(RedisLearnerReader(client), in_force, time.monotonic)
+    states = FreshStates(RedisLearnerReader(reads), in_force, time.monotonic)
     recommend = Recommend(states, catalog, in_force, lambda: datetime.now(UTC), time.perf_counter)
     servicer = RecommendationServicer(recommend, ShowLearner(states))
     server = GrpcServer(settings.server_options, tenants)
@@ -60,4 +66,5 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     finally:
         # Running calls may still read state while they finish.
         await server.stop()
+        await reads.close()
         await client.aclose()

@@ -11,6 +11,7 @@ from redis.crc import key_slot
 
 from services.recommender.adapters.redis_connection import RedisConnection
 from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.adapters.redis_reads import RedisReads
 from services.recommender.adapters.redis_states import RedisFoldStore, RedisLearnerReader, learner_keys
 from services.recommender.application.ports import StateUnavailableError
 from services.recommender.domain.stored import SEEN_EVENTS
@@ -22,6 +23,13 @@ async def client(redis_server):
     client = redis.asyncio.Redis.from_url(redis_server, protocol=2)
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+async def reads(redis_server):
+    reads = RedisReads(RedisConnection(redis_server))
+    yield reads
+    await reads.close()
 
 
 @pytest.fixture
@@ -43,8 +51,8 @@ class TestRedisStates(LearnerStatesSuite):
         return RedisEpochs(client, settle_s=0)
 
     @pytest.fixture
-    def reader(self, client):
-        return RedisLearnerReader(client)
+    def reader(self, reads):
+        return RedisLearnerReader(reads)
 
     @pytest.fixture
     def make_fold_store(self, make_fold_store):
@@ -136,7 +144,50 @@ async def test_a_redis_that_is_away_is_unavailable(fresh_redis_server):
     with pytest.raises(StateUnavailableError):
         await connection.execute([("PING",)])
     with pytest.raises(StateUnavailableError):
-        await RedisLearnerReader(client).read(1, ADA)
+        await RedisLearnerReader(RedisReads(connection)).read(1, ADA)
     with pytest.raises(StateUnavailableError):
         await RedisEpochs(client).current()
     await client.aclose()
+
+
+async def test_readers_at_the_same_time_each_get_their_own_replies(reads):
+    asked = [[("ECHO", f"{caller}-{number}") for number in range(caller % 4)] for caller in range(100)]
+    answers = await asyncio.gather(*(reads.execute(commands) for commands in asked))
+    assert answers == [[text.encode() for _, text in commands] for commands in asked]
+
+
+async def test_a_reader_that_gives_up_leaves_the_others_their_replies(reads):
+    callers = [asyncio.create_task(reads.execute([("ECHO", str(number))])) for number in range(10)]
+    await asyncio.sleep(0)
+    callers[3].cancel()
+    answers = await asyncio.gather(*callers, return_exceptions=True)
+    assert isinstance(answers.pop(3), asyncio.CancelledError)
+    assert answers == [[str(number).encode()] for number in range(10) if number != 3]
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_opened_again(reads, client):
+    (own,) = await reads.execute([("CLIENT", "ID")])
+    await client.client_kill_filter(_id=str(own))
+    assert await reads.execute([("ECHO", "still here")]) == [b"still here"]
+
+
+async def test_every_reader_is_told_that_redis_is_away(fresh_redis_server):
+    reads = RedisReads(RedisConnection(fresh_redis_server.url))
+    assert await reads.execute([("PING",)]) == [b"PONG"]
+    fresh_redis_server.stop()
+    answers = await asyncio.gather(*(reads.execute([("PING",)]) for _ in range(5)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [StateUnavailableError] * 5
+    fresh_redis_server.start()
+    assert await reads.execute([("PING",)]) == [b"PONG"]
+    await reads.close()
+
+
+async def test_who_waits_when_the_connection_is_closed_is_told_so(redis_server):
+    reads = RedisReads(RedisConnection(redis_server))
+    waiting = asyncio.create_task(reads.execute([("BLPOP", "nothing", 30)]))
+    behind = asyncio.create_task(reads.execute([("PING",)]))
+    await asyncio.sleep(0)
+    await reads.close()
+    for caller in (waiting, behind):
+        with pytest.raises(StateUnavailableError):
+            await caller

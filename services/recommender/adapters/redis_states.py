@@ -15,11 +15,9 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import redis.asyncio
-
-from services.recommender.adapters.redis_connection import Command, RedisConnection, unavailable_when_redis_is
+from services.recommender.adapters.redis_connection import Command, RedisConnection
+from services.recommender.adapters.redis_reads import RedisReads
 from services.recommender.application.ports import (
     CommitRefusedError,
     LearnerCommit,
@@ -91,35 +89,29 @@ def decode_progress(fields: Sequence[bytes | None]) -> PartitionProgress | None:
 class RedisLearnerReader:
     """Reads learner states for answers; implements LearnerReader."""
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        """Args: `client` that leaves replies as bytes."""
-        self._client: Any = client
+    def __init__(self, reads: RedisReads) -> None:
+        """Args: `reads`, how Redis is asked."""
+        self._reads = reads
 
     async def read(self, epoch: int, key: LearnerKey) -> StoredLearner | None:
         """A learner's state, or None when the epoch has none for it."""
-        with unavailable_when_redis_is():
-            fields = await self._client.hmget(_state_key(epoch, key), b"blob", b"off")
+        (fields,) = await self._reads.execute([_read_state(epoch, key)])
         return _stored_learner(fields)
 
     async def read_many(self, epoch: int, keys: Sequence[LearnerKey]) -> list[StoredLearner | None]:
         """States in the order of `keys`, in one round trip."""
-        pipeline = self._client.pipeline(transaction=False)
-        for key in keys:
-            pipeline.hmget(_state_key(epoch, key), b"blob", b"off")
-        with unavailable_when_redis_is():
-            answers = await pipeline.execute()
-        return [_stored_learner(fields) for fields in answers]
+        return [
+            _stored_learner(fields) for fields in await self._reads.execute([_read_state(epoch, key) for key in keys])
+        ]
 
     async def applied_offset(self, epoch: int, key: LearnerKey) -> int | None:
         """Offset of the last record that changed the learner, or None."""
-        with unavailable_when_redis_is():
-            offset = await self._client.hget(_state_key(epoch, key), b"off")
+        (offset,) = await self._reads.execute([("HGET", _state_key(epoch, key), b"off")])
         return None if offset is None else int(offset)
 
     async def position(self, epoch: int, partition: int) -> int | None:
         """One past the last record dealt with; None when the epoch never saw the partition."""
-        with unavailable_when_redis_is():
-            offset = await self._client.hget(position_key(epoch, partition), b"offset")
+        (offset,) = await self._reads.execute([("HGET", position_key(epoch, partition), b"offset")])
         return None if offset is None else int(offset)
 
 
@@ -280,6 +272,10 @@ class _LearnerCache:
 def _weight(learner: StoredFold) -> int:
     state = sum(map(len, learner.state or ()))
     return _CACHED_OVERHEAD_BYTES + state + sum(map(len, learner.journal)) + len(learner.checkpoint) + len(learner.seen)
+
+
+def _read_state(epoch: int, key: LearnerKey) -> Command:
+    return ("HMGET", _state_key(epoch, key), b"blob", b"off")
 
 
 def _state_key(epoch: int, key: LearnerKey) -> bytes:

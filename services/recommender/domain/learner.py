@@ -60,8 +60,10 @@ class InteractionKind(IntEnum):
     ANSWERED = 1
 
 
-@dataclass(frozen=True, slots=True)
-class RecentResource:
+_INTERACTION_KINDS = {int(kind): kind for kind in InteractionKind}
+
+
+class RecentResource(NamedTuple):
     """A catalog resource the learner touched: its id, how, and when (Unix seconds, 0: not known)."""
 
     resource: str
@@ -178,7 +180,7 @@ def decode_state(blob: bytes) -> LearnerState:
         skill_names=tuple(_text(packed.skill_names)),
         skill_records=np.frombuffer(packed.skills, SKILL_RECORD),
         resources=tuple(
-            RecentResource(resource, InteractionKind(kind), at_s)
+            RecentResource(resource, _INTERACTION_KINDS[kind], at_s)
             for resource, (kind, at_s) in zip(_text(packed.resources), _TOUCH.iter_unpack(packed.touches), strict=True)
         ),
         applied=int(learner["applied"]),

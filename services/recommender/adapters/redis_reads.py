@@ -1,0 +1,77 @@
+"""Many readers on one connection to Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from services.recommender.adapters.redis_connection import Command, RedisConnection
+from services.recommender.application.ports import StateUnavailableError
+
+
+class RedisReads:
+    """Sends what several callers ask for at the same time together; the busier it is, the less a read costs.
+
+    For commands that only read: they are sent a second time when the connection turns out to be broken.
+    """
+
+    def __init__(self, connection: RedisConnection) -> None:
+        """Args: `connection`, used by nobody else."""
+        self._connection = connection
+        self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands and return their replies.
+
+        Raises:
+            StateUnavailableError: when Redis cannot be reached, answers an error, or not in time.
+        """
+        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((commands, answer))
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send())
+        return await answer
+
+    async def close(self) -> None:
+        """Close the connection; who still waits is told so."""
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+        await self._connection.close()
+
+    async def _send(self) -> None:
+        asked: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
+        try:
+            while self._waiting:
+                asked, self._waiting = self._waiting, []
+                await self._exchange(asked)
+        finally:
+            self._sending = None
+            for _, answer in (*asked, *self._waiting):
+                if not answer.done():
+                    answer.set_exception(StateUnavailableError("the connection to Redis was closed; ask again"))
+            self._waiting = []
+
+    async def _exchange(self, asked: Sequence[tuple[Sequence[Command], asyncio.Future[list[Any]]]]) -> None:
+        commands = [command for of_one, _ in asked for command in of_one]
+        try:
+            replies = await self._twice(commands)
+        except StateUnavailableError as error:
+            for _, answer in asked:
+                if not answer.done():
+                    answer.set_exception(StateUnavailableError(str(error)))
+            return
+        start = 0
+        for of_one, answer in asked:
+            # A caller that gave up meanwhile has cancelled its own.
+            if not answer.done():
+                answer.set_result(replies[start : start + len(of_one)])
+            start += len(of_one)
+
+    async def _twice(self, commands: Sequence[Command]) -> list[Any]:
+        try:
+            return await self._connection.execute(commands)
+        except StateUnavailableError:
+            return await self._connection.execute(commands)
