@@ -78,7 +78,7 @@ def decode_event(
     item, activity, resource = body.item, body.activity, body.resource
     if not (activity if grain else item):
         raise RecordInvalidError("field", f"assessment.{'activity' if grain else 'item'} is empty though it was scored")
-    skills = tuple(body.skills)
+    skills = tuple(body.skills[:])  # A slice is copied at once, an iterator asks for each.
     for identifier in (item, activity, resource, *skills):
         if len(identifier) > LONGEST_ID or "\0" in identifier:
             raise _bad_id(identifier)
@@ -126,9 +126,8 @@ def _parse(value: bytes | None, headers: Collection[tuple[str, bytes]]) -> event
 
 
 def _seconds(message: events_pb2.LearnerEvent) -> int:
-    if not message.HasField("occurred_at"):
-        return 0
-    seconds = int(message.occurred_at.seconds)
+    # Absent reads as 0, which is what not known is here.
+    seconds: int = message.occurred_at.seconds
     if not 0 <= seconds <= _LATEST_S:
         raise RecordInvalidError("field", f"occurred_at is {seconds} s from 1970, not between 1970 and 2106")
     return seconds

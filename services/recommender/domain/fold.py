@@ -221,9 +221,9 @@ class _StateDraft:
         self._plan = plan
         self._row = len(plan.states)
         self.skill_count = len(self._stored.skills) // SKILL_RECORD.itemsize
-        self._skill_names = bytearray(self._stored.skill_names)
+        self._skill_names = names.begin(self._stored.skill_names)
         self._touches = bytearray(self._stored.touches)
-        self._resources = bytearray(self._stored.resources)
+        self._resources = names.begin(self._stored.resources)
         plan.states.append(self)
 
     @property
@@ -245,18 +245,19 @@ class _StateDraft:
         A learner who has MOST_SKILLS skills meets no more: a response to another one is evidence of what remains.
         """
         slots = []
+        known, tenant = self._skill_names, self._tenant
         for skill in skills:
             name = skill.encode()
-            place = names.find(self._skill_names, name)
+            place = known.find(b"\0%b\0" % name)
             if place >= 0:
-                slot = names.number_at(self._skill_names, place)
+                slot = known.count(names.SEPARATOR, 0, place)
             elif self.skill_count < MOST_SKILLS:
                 slot = self.skill_count
                 self.skill_count += 1
-                names.append(self._skill_names, name)
+                known += name + names.SEPARATOR
             else:
                 continue
-            slots.append((slot, self._tenant.skills.get(skill, self._tenant.unknown_skill)))
+            slots.append((slot, tenant.skills.get(skill, tenant.unknown_skill)))
         return slots
 
     def skill_names(self) -> list[bytes]:
@@ -287,9 +288,9 @@ class _StateDraft:
         return PackedState(
             plan.learners[at : at + LEARNER_RECORD.itemsize],
             plan.skills[first * SKILL_RECORD.itemsize : end * SKILL_RECORD.itemsize],
-            bytes(self._skill_names),
+            names.end(self._skill_names),
             bytes(self._touches),
-            bytes(self._resources),
+            names.end(self._resources),
         )
 
     def _touch(self, resource: bytes, at_s: int) -> None:
@@ -301,7 +302,7 @@ class _StateDraft:
         elif len(self._touches) == RECENT_RESOURCES * TOUCH_BYTES:
             del self._touches[:TOUCH_BYTES]
             names.remove_at(self._resources, 0)
-        names.append(self._resources, resource)
+        self._resources += resource + names.SEPARATOR
         self._touches += pack_touch(InteractionKind.ANSWERED, at_s)
 
 
@@ -360,7 +361,7 @@ class _LearnerDraft:
         if journal.full:
             self._fold_oldest(state)
         slots = state.slots_of(event.skills)
-        journal.append(event, [slot for slot, _ in slots], evidence=evidence)
+        journal.append(event, slots, evidence=evidence)
         state.add(event.item, slots, event.response, event.at_s, event.resource, evidence=evidence)
 
     def _fold_oldest(self, state: _StateDraft) -> None:

@@ -29,7 +29,8 @@ _VERSION = 1
 _HEADER = struct.Struct("<BBH")
 _EVENT = struct.Struct("<8sfIIH")
 _EVIDENCE = 0b0001
-_ACTIVITY_GRAIN = 0b0010
+_GRAIN_SHIFT = 1
+_ACTIVITY_GRAIN = Grain.ACTIVITY << _GRAIN_SHIFT
 _RESOURCE_IS_ITEM = 0b0100
 _RESOURCE_IS_NAMED = 0b1000
 _SKILL_COUNT_SHIFT = 4
@@ -96,7 +97,7 @@ class JournalDraft:
     def __init__(self, journal: Journal) -> None:
         self._events = bytearray(journal.events)
         self._slots = bytearray(journal.slots)
-        self._names = bytearray(journal.names)
+        self._names = names.begin(journal.names)
 
     @property
     def full(self) -> bool:
@@ -111,24 +112,25 @@ class JournalDraft:
             for _, _, _, hashed, flags in _EVENT.iter_unpack(self._events)
         )
 
-    def append(self, event: AssessmentEvent, slots: Sequence[int], *, evidence: bool) -> None:
-        """Add the newest event, with its skills as slots of the state."""
-        flags = len(slots) << _SKILL_COUNT_SHIFT
-        if evidence:
-            flags |= _EVIDENCE
-        if event.grain:
-            flags |= _ACTIVITY_GRAIN
-        item, resource = event.item, event.resource
-        names.append(self._names, item.encode())
+    def append(self, event: AssessmentEvent, slots: Sequence[tuple[int, int]], *, evidence: bool) -> None:
+        """Add the newest event.
+
+        Args:
+            event: what happened.
+            slots: its skills, each as its slot in the state and something that the journal does not need.
+            evidence: whether it moves the posterior.
+        """
+        fingerprint, response, at_s, item, activity, _, grain, resource = event
+        flags = len(slots) << _SKILL_COUNT_SHIFT | evidence | grain << _GRAIN_SHIFT
+        self._names += item.encode() + names.SEPARATOR
         if resource:
             if resource == item:
                 flags |= _RESOURCE_IS_ITEM
             else:
                 flags |= _RESOURCE_IS_NAMED
-                names.append(self._names, resource.encode())
-        activity = activity_hash(event.activity)
-        self._events += _EVENT.pack(event.fingerprint, event.response, event.at_s, activity, flags)
-        for slot in slots:
+                self._names += resource.encode() + names.SEPARATOR
+        self._events += _EVENT.pack(fingerprint, response, at_s, activity_hash(activity), flags)
+        for slot, _ in slots:
             self._slots += slot.to_bytes(2, "little")
 
     def take_oldest(self, skill_names: Sequence[bytes]) -> list[JournalEntry]:
@@ -148,7 +150,7 @@ class JournalDraft:
 
     def finish(self) -> Journal:
         """The journal with what was appended."""
-        return Journal(bytes(self._events), bytes(self._slots), bytes(self._names))
+        return Journal(bytes(self._events), bytes(self._slots), names.end(self._names))
 
 
 def entries_of(journal: Journal, skill_names: Sequence[bytes]) -> list[JournalEntry]:

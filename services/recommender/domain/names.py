@@ -19,21 +19,21 @@ def number_at(names: bytes | bytearray, place: int) -> int:
     return names.count(SEPARATOR, 0, place)
 
 
-def append(names: bytearray, name: bytes) -> None:
-    """Add a name at the end."""
-    if not names:
-        names += SEPARATOR
-    names += name
-    names += SEPARATOR
+def begin(names: bytes) -> bytearray:
+    """Names that can be added to: each addition is the name and a separator."""
+    return bytearray(names or SEPARATOR)
+
+
+def end(names: bytearray) -> bytes:
+    """What was added to, as kept."""
+    return bytes(names) if len(names) > 1 else b""
 
 
 def remove_at(names: bytearray, place: int) -> None:
     """Remove the name found at `place`."""
     del names[place : names.index(SEPARATOR, place + 1)]
-    if len(names) == 1:
-        names.clear()
 
 
 def split(names: bytes | bytearray) -> list[bytes]:
     """The names, in order."""
-    return bytes(names[1:-1]).split(SEPARATOR) if names else []
+    return bytes(names[1:-1]).split(SEPARATOR) if len(names) > 1 else []
