@@ -9,6 +9,8 @@ from typing import Any
 from services.recommender.adapters.redis_connection import Command, RedisConnection
 from services.recommender.application.ports import StateUnavailableError
 
+_Asked = tuple[Sequence[Command], asyncio.Future[list[Any]]]
+
 
 class RedisReads:
     """Sends what several callers ask for at the same time together; the busier it is, the less a read costs.
@@ -19,7 +21,8 @@ class RedisReads:
     def __init__(self, connection: RedisConnection) -> None:
         """Args: `connection`, used by nobody else."""
         self._connection = connection
-        self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
+        self._waiting: list[_Asked] = []
+        self._on_the_way: list[_Asked] = []
         self._sending: asyncio.Task[None] | None = None
 
     async def execute(self, commands: Sequence[Command]) -> list[Any]:
@@ -39,22 +42,18 @@ class RedisReads:
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.gather(self._sending, return_exceptions=True)
+        for _, answer in (*self._on_the_way, *self._waiting):
+            if not answer.done():
+                answer.set_exception(StateUnavailableError("the connection to Redis was closed; ask again"))
         await self._connection.close()
 
     async def _send(self) -> None:
-        asked: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
-        try:
-            while self._waiting:
-                asked, self._waiting = self._waiting, []
-                await self._exchange(asked)
-        finally:
-            self._sending = None
-            for _, answer in (*asked, *self._waiting):
-                if not answer.done():
-                    answer.set_exception(StateUnavailableError("the connection to Redis was closed; ask again"))
-            self._waiting = []
+        while self._waiting:
+            self._on_the_way, self._waiting = self._waiting, []
+            await self._exchange(self._on_the_way)
+        self._sending = None
 
-    async def _exchange(self, asked: Sequence[tuple[Sequence[Command], asyncio.Future[list[Any]]]]) -> None:
+    async def _exchange(self, asked: Sequence[_Asked]) -> None:
         commands = [command for of_one, _ in asked for command in of_one]
         try:
             replies = await self._twice(commands)
