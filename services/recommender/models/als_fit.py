@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 from implicit.als import AlternatingLeastSquares
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types.
+from threadpoolctl import threadpool_limits
 
 from services.recommender.application.train import Advance, FittedCollaborative, TooFewPositivesError
 from services.recommender.domain.positives import Positives

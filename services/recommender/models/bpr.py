@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from implicit.bpr import BayesianPersonalizedRanking
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types.
+from threadpoolctl import threadpool_limits
 
 from services.recommender.domain.positives import Positives
 from services.recommender.models.neighbours import matrix_of
