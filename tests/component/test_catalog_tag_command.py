@@ -89,7 +89,7 @@ async def test_what_the_held_out_precision_supports_is_applied_with_origin_and_c
     assert "at least 9" in done.stdout
     applied = [one for one in found(catalog).values() if one.id.endswith(("900", "901", "902", "903", "904", "905"))]
     tags = [(one.id.partition("-")[0], tag) for one in applied for tag in one.teaches]
-    assert len(tags) > 18
+    assert len(tags) >= 12
     assert np.mean([topic == tag.skill for topic, tag in tags]) > 0.9
     assert {tag.origin for _, tag in tags} == {TagOrigin.SUGGESTED}
     assert all(0 < tag.confidence < 1 for _, tag in tags)

@@ -1,4 +1,8 @@
-"""One confidence from all the scores: logistic regression over each score's best candidates, then calibrated."""
+"""One confidence from all the scores: logistic regression over each score's best candidates, then calibrated.
+
+The regression reads the features and the products of the scores: how far a near neighbour may be trusted depends on
+what the other scores say, and on how many examples the skill has.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from services.catalog.tagging.scores import ScoreBlock
+from services.catalog.tagging.scores import WAYS, ScoreBlock
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -21,6 +25,8 @@ CANDIDATES_PER_WAY = 10
 FOLDS = 5
 # The best score of these ways also says how near anything is at all.
 _OVERALL_WAYS = (0, 1, 4)
+# Columns of the features that are scores themselves, and of how many examples the skill has.
+_MULTIPLIED = [*range(0, 3 * len(WAYS), 3), 3 * len(WAYS)]
 _REGULARISATION = 0.1
 _ITERATIONS_MAX = 500
 
@@ -41,24 +47,43 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
-class Stacker:
+class Weights:
     """Weighs the features of a pair.
 
     Attributes:
-        coefficients: one per feature, on its own scale.
+        middle: mean of each feature where the weights were fitted.
+        spread: its standard deviation there.
+        coefficients: one per standardised feature, then one per product of two of the scores.
         intercept: added to the weighted sum.
+    """
+
+    middle: Floats
+    spread: Floats
+    coefficients: Floats
+    intercept: float
+
+    def sums(self, features: NDArray[np.float32]) -> Floats:
+        """The weighted sum of each pair."""
+        return np.asarray(_with_products(features, self.middle, self.spread) @ self.coefficients + self.intercept)
+
+
+@dataclass(frozen=True, slots=True)
+class Stacker:
+    """Turns the features of a pair into a confidence.
+
+    Attributes:
+        weights: of the features.
         knots: sums, rising, at which confidences are known.
         confidences: at the knots, not falling; between two knots the confidence is in between.
     """
 
-    coefficients: Floats
-    intercept: float
+    weights: Weights
     knots: Floats
     confidences: Floats
 
     def sums(self, features: NDArray[np.float32]) -> Floats:
         """The weighted sum of each pair; orders the skills of a text."""
-        return np.asarray(features @ self.coefficients + self.intercept, dtype=np.float64)
+        return self.weights.sums(features)
 
     def confidence(self, sums: Floats) -> Floats:
         """The share of such pairs in which the resource carries the skill, above 0 and below 1."""
@@ -97,14 +122,13 @@ def fit_stacker(
     held_out = np.empty(len(right))
     folds = GroupKFold(min(FOLDS, len(np.unique(groups))), shuffle=True, random_state=seed)
     for fitted, other in folds.split(right, groups=groups[candidates.texts]):
-        coefficients, intercept = _fit_weights(candidates.features[fitted], right[fitted])
-        held_out[other] = candidates.features[other] @ coefficients + intercept
+        held_out[other] = _fit_weights(candidates.features[fitted], right[fitted]).sums(candidates.features[other])
     calibration = IsotonicRegression(out_of_bounds="clip").fit(held_out, right)
     # Never sure: with n texts, a share cannot be told from 1 more finely than this.
     doubt = 1 / (targets.shape[0] + 2)
     confidences = np.clip(calibration.y_thresholds_, doubt, 1 - doubt)
-    coefficients, intercept = _fit_weights(candidates.features, right)
-    stacker = Stacker(coefficients, intercept, np.asarray(calibration.X_thresholds_, dtype=np.float64), confidences)
+    knots = np.asarray(calibration.X_thresholds_, dtype=np.float64)
+    stacker = Stacker(_fit_weights(candidates.features, right), knots, confidences)
     return stacker, held_out, stacker.confidence(held_out)
 
 
@@ -147,10 +171,17 @@ def _two_best(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
     return two[:, 1], two[:, 0]
 
 
-def _fit_weights(features: NDArray[np.float32], right: NDArray[np.bool_]) -> tuple[Floats, float]:
+def _fit_weights(features: NDArray[np.float32], right: NDArray[np.bool_]) -> Weights:
     middle = features.mean(axis=0, dtype=np.float64)
     spread = features.std(axis=0, dtype=np.float64)
     spread[spread == 0] = 1
-    model = LogisticRegression(C=_REGULARISATION, max_iter=_ITERATIONS_MAX).fit((features - middle) / spread, right)
-    coefficients = model.coef_[0] / spread
-    return coefficients, float(model.intercept_[0] - coefficients @ middle)
+    model = LogisticRegression(C=_REGULARISATION, max_iter=_ITERATIONS_MAX)
+    model.fit(_with_products(features, middle, spread), right)
+    return Weights(middle, spread, model.coef_[0], float(model.intercept_[0]))
+
+
+def _with_products(features: NDArray[np.float32], middle: Floats, spread: Floats) -> NDArray[np.float32]:
+    standard = ((features - middle) / spread).astype(np.float32)
+    left, right = np.triu_indices(len(_MULTIPLIED))
+    scores = standard[:, _MULTIPLIED]
+    return np.hstack([standard, scores[:, left] * scores[:, right]])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from services.catalog.tagging.precision import PrecisionCurve, PrecisionLevel
 from services.catalog.tagging.scores import Scorer
-from services.catalog.tagging.stacking import Stacker
+from services.catalog.tagging.stacking import Stacker, Weights
 from services.catalog.tagging.tagger import ModelCard, SkillTagger
 from services.catalog.tagging.vectors import TextVectors, Vectors, Vocabulary
 
@@ -88,8 +88,10 @@ def _arrays_of(tagger: SkillTagger) -> bytes:
         "word_weights": words.weights,
         "piece_weights": pieces.weights,
         "weights": scorer.weights,
-        "coefficients": stacker.coefficients,
-        "intercept": np.asarray(stacker.intercept),
+        "middle": stacker.weights.middle,
+        "spread": stacker.weights.spread,
+        "coefficients": stacker.weights.coefficients,
+        "intercept": np.asarray(stacker.weights.intercept),
         "knots": stacker.knots,
         "confidences": stacker.confidences,
     }
@@ -132,7 +134,8 @@ def _tagger_of(names: Mapping[str, list[str]], arrays: Mapping[str, NDArray[Any]
     scorer = Scorer(
         Vectors(example_words, example_pieces), Vectors(statement_words, statement_pieces), targets, arrays["weights"]
     )
-    stacker = Stacker(arrays["coefficients"], float(arrays["intercept"]), arrays["knots"], arrays["confidences"])
+    weights = Weights(arrays["middle"], arrays["spread"], arrays["coefficients"], float(arrays["intercept"]))
+    stacker = Stacker(weights, arrays["knots"], arrays["confidences"])
     return SkillTagger(names["skills"], vectors, scorer, stacker, card)
 
 
