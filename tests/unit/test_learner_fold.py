@@ -306,7 +306,7 @@ def test_the_journal_keeps_the_recent_events_and_folds_the_oldest_33_when_it_is_
     assert (full.journal.count, full.checkpoint) == (64, b"")
     assert over.journal.count == 32
     assert over.checkpoint == encode_state(fold(events[:33]).stored.state)
-    kept = entries_of(over.journal, names.split(over.state.skill_names))
+    kept = entries_of(over.journal)
     assert [(entry.item, entry.response, entry.resource) for entry in kept] == [
         (e.item, e.response, e.resource) for e in events[33:]
     ]

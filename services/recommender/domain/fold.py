@@ -15,7 +15,7 @@ import numpy as np
 
 from services.recommender.domain import names
 from services.recommender.domain.events import AssessmentEvent, Grain
-from services.recommender.domain.journal import Journal, JournalDraft, entries_of
+from services.recommender.domain.journal import Journal, JournalDraft, JournalEntry, entries_of
 from services.recommender.domain.kernel import EVENT_RECORD, EVENT_SKILL_RECORD, fold_responses
 from services.recommender.domain.learner import (
     LEARNER_RECORD,
@@ -99,14 +99,12 @@ class LearnerFold:
             journal: the events.
             skill_names: the skills of the learner's state, by slot.
         """
-        entries = entries_of(journal, skill_names)
+        entries = entries_of(journal)
         if not checkpoint and not entries:
             return b""
         plan = _Plan(self._columns)
         draft = _StateDraft(plan, tenant, unpack_state(checkpoint) if checkpoint else None)
-        for entry in entries:
-            slots = draft.slots_of(entry.skills)
-            draft.add(entry.item, slots, entry.response, entry.at_s, entry.resource, evidence=entry.evidence)
+        draft.add_again(entries, skill_names)
         plan.run()
         return encode_state(draft.finish())
 
@@ -260,6 +258,22 @@ class _StateDraft:
             slots.append((slot, tenant.skills.get(skill, tenant.unknown_skill)))
         return slots
 
+    def add_again(self, entries: Iterable[JournalEntry], skill_names: Sequence[bytes]) -> None:
+        """Add the next events of the journal of a later state of the learner.
+
+        Args:
+            entries: the events that follow this state.
+            skill_names: the later state's skills; this one's are the first of them.
+        """
+        tenant = self._tenant
+        rows = [tenant.skills.get(name.decode(), tenant.unknown_skill) for name in skill_names]
+        for _, response, at_s, item, _, slots, _, evidence, resource in entries:
+            for slot in slots:
+                if slot >= self.skill_count:
+                    self.skill_count += 1
+                    self._skill_names += skill_names[slot] + names.SEPARATOR
+            self.add(item, [(slot, rows[slot]) for slot in slots], response, at_s, resource, evidence=evidence)
+
     def skill_names(self) -> list[bytes]:
         return names.split(self._skill_names)
 
@@ -370,9 +384,7 @@ class _LearnerDraft:
             stored = self._learner.stored.checkpoint
             checkpoint = _StateDraft(self._plan, self._learner.tenant, unpack_state(stored) if stored else None)
             self._checkpoint = checkpoint
-        for entry in self._journal.take_oldest(state.skill_names()):
-            slots = checkpoint.slots_of(entry.skills)
-            checkpoint.add(entry.item, slots, entry.response, entry.at_s, entry.resource, evidence=entry.evidence)
+        checkpoint.add_again(self._journal.take_oldest(), state.skill_names())
 
     def finish(self) -> FoldedLearner:
         stored = self._learner.stored

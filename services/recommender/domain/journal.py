@@ -45,7 +45,7 @@ class JournalEntry(NamedTuple):
         at_s: when the learner acted, Unix seconds; 0: not known.
         item: the question; empty for an activity.
         activity_hash: CRC-32 of the activity; 0: not known.
-        skills: what the response was evidence of.
+        slots: its skills, as slots of the learner's state.
         grain: what was scored.
         evidence: whether it moved the posterior.
         resource: the catalog resource it was given in; empty when there is none.
@@ -56,7 +56,7 @@ class JournalEntry(NamedTuple):
     at_s: int
     item: str
     activity_hash: int
-    skills: tuple[str, ...]
+    slots: tuple[int, ...]
     grain: Grain
     evidence: bool
     resource: str
@@ -133,15 +133,11 @@ class JournalDraft:
         for slot, _ in slots:
             self._slots += slot.to_bytes(2, "little")
 
-    def take_oldest(self, skill_names: Sequence[bytes]) -> list[JournalEntry]:
-        """Remove the oldest FOLDED_AT_ONCE events.
-
-        Args:
-            skill_names: the state's skills, by slot.
-        """
+    def take_oldest(self) -> list[JournalEntry]:
+        """Remove the oldest FOLDED_AT_ONCE events."""
         taken = _EVENT.size * FOLDED_AT_ONCE
         item_names = names.split(self._names)
-        entries, slots_end, names_end = _entries(self._events[:taken], self._slots, item_names, skill_names)
+        entries, slots_end, names_end = _entries(self._events[:taken], self._slots, item_names)
         del self._events[:taken]
         del self._slots[: 2 * slots_end]
         # Each name ends with a separator; the first of those that stay needs one before it.
@@ -153,14 +149,9 @@ class JournalDraft:
         return Journal(bytes(self._events), bytes(self._slots), names.end(self._names))
 
 
-def entries_of(journal: Journal, skill_names: Sequence[bytes]) -> list[JournalEntry]:
-    """The events, oldest first.
-
-    Args:
-        journal: a learner's journal.
-        skill_names: the skills of the learner's state, by slot.
-    """
-    return _entries(journal.events, journal.slots, names.split(journal.names), skill_names)[0]
+def entries_of(journal: Journal) -> list[JournalEntry]:
+    """The events, oldest first."""
+    return _entries(journal.events, journal.slots, names.split(journal.names))[0]
 
 
 def encode_journal(journal: Journal) -> bytes:
@@ -191,7 +182,7 @@ def decode_journal(blob: bytes) -> Journal:
 
 
 def _entries(
-    events: bytes | bytearray, slots: bytes | bytearray, item_names: Sequence[bytes], skill_names: Sequence[bytes]
+    events: bytes | bytearray, slots: bytes | bytearray, item_names: Sequence[bytes]
 ) -> tuple[list[JournalEntry], int, int]:
     """The entries, and how many slots and how many names they use."""
     slot = struct.unpack(f"<{len(slots) // 2}H", slots)
@@ -205,18 +196,10 @@ def _entries(
         if flags & _RESOURCE_IS_NAMED:
             resource = item_names[name_at].decode()
             name_at += 1
+        grain = Grain.ACTIVITY if flags & _ACTIVITY_GRAIN else Grain.ITEM
+        evidence = flags & _EVIDENCE == _EVIDENCE
         entries.append(
-            JournalEntry(
-                fingerprint,
-                response,
-                at_s,
-                item,
-                hashed,
-                tuple([skill_names[index].decode() for index in slot[slot_at:slots_end]]),
-                Grain.ACTIVITY if flags & _ACTIVITY_GRAIN else Grain.ITEM,
-                bool(flags & _EVIDENCE),
-                resource,
-            )
+            JournalEntry(fingerprint, response, at_s, item, hashed, slot[slot_at:slots_end], grain, evidence, resource)
         )
         slot_at = slots_end
     return entries, slot_at, name_at
