@@ -94,12 +94,14 @@ def test_the_head_finds_what_the_filter_cannot_say():
 def test_weights_are_those_of_the_least_penalised_loss():
     table = responses(60)
     features = success_features(table, fit_difficulties(table, SETTINGS))
-    head = fit_weights(table, features, 8.0)
+    head = fit_weights(table, features, 1e-3)
     best = log_loss(table.response, foresee_success(table, features, head))
     rng = np.random.default_rng(0)
     for _ in range(20):
-        moved = dataclasses.replace(head, shared=head.shared + rng.normal(0, 0.3, len(SHARED_FEATURES)))
-        assert log_loss(table.response, foresee_success(table, features, moved)) > best
+        shared = dataclasses.replace(head, shared=head.shared + rng.normal(0, 0.3, len(SHARED_FEATURES)))
+        own = dataclasses.replace(head, per_skill=head.per_skill + rng.normal(0, 0.1, head.per_skill.shape))
+        for moved in (shared, own):
+            assert log_loss(table.response, foresee_success(table, features, moved)) > best
 
 
 def test_a_stronger_penalty_gives_smaller_weights_per_skill():

@@ -179,9 +179,8 @@ class EaseModel:
             summed: Scores = self._weights[rows].sum(axis=0)
             return summed
         through = self._inverse @ np.asarray(self._matrix[:, rows].sum(axis=1)).ravel()
-        product = -(self._matrix.T @ through)
-        product[rows] += 1.0
-        scores: Scores = (-product / self._regularization / self._diagonal).astype(np.float32)
+        # x P at the resources outside the history, where x is 0; a learner's own resources are not to be listed.
+        scores: Scores = (self._matrix.T @ through / self._regularization / self._diagonal).astype(np.float32)
         return scores
 
 
