@@ -95,12 +95,8 @@ def learner_query(request: recommender_pb2.GetLearnerRequest, tenant: Tenant) ->
 def recommend_response(learner_id: str, answer: Recommendations) -> recommender_pb2.RecommendResponse:
     """The reply of a Recommend call."""
     provenance = answer.provenance
-    return recommender_pb2.RecommendResponse(
+    message = recommender_pb2.RecommendResponse(
         learner_id=learner_id,
-        recommendations=[
-            _recommendation(answer.catalog, resource, name)
-            for resource, name in zip(answer.resources, answer.recommendation_ids, strict=True)
-        ],
         provenance=recommender_pb2.Provenance(
             as_of=_timestamp(provenance.as_of),
             epoch=provenance.epoch,
@@ -112,6 +108,9 @@ def recommend_response(learner_id: str, answer: Recommendations) -> recommender_
         ),
         degraded=_degraded(answer.degraded),
     )
+    for resource, name in zip(answer.resources, answer.recommendation_ids, strict=True):
+        _add_recommendation(message, answer.catalog, resource, name)
+    return message
 
 
 def learner_response(learner_id: str, view: LearnerView) -> recommender_pb2.GetLearnerResponse:
@@ -202,31 +201,32 @@ def _freshness(token: str, tenant: Tenant, problems: _Problems) -> freshness.Fre
         return None
 
 
-def _recommendation(catalog: CatalogColumns, resource: RankedResource, name: str) -> recommender_pb2.Recommendation:
+def _add_recommendation(
+    message: recommender_pb2.RecommendResponse, catalog: CatalogColumns, resource: RankedResource, name: str
+) -> None:
+    """Add one in place: handing finished messages to a message's constructor copies them, at twice the time."""
     row = resource.row
     minutes = int(catalog.minutes[row])
     explanation = resource.explanation
-    return recommender_pb2.Recommendation(
+    recommendation = message.recommendations.add(
         recommendation_id=name,
         resource_id=catalog.resource_ids[row],
         title=catalog.titles[row],
-        kind=int(catalog.kinds[row]),  # type: ignore[arg-type]  # the numbers are the contract's.
+        kind=int(catalog.kinds[row]),
         url=catalog.urls[row],
         minutes=None if minutes == MINUTES_UNKNOWN else minutes,
         score=resource.score,
         skill=explanation.skill,
-        step=int(explanation.step),  # type: ignore[arg-type]  # as above.
-        reasons=[
-            recommender_pb2.Reason(
-                kind=int(reason.kind),  # type: ignore[arg-type]  # as above.
-                text=reason.text,
-                contribution=reason.contribution,
-            )
-            for reason in explanation.reasons
-        ],
+        step=int(explanation.step),
         success_probability=resource.success,
         reassess_with=resource.reassess_with,
     )
+    for reason in explanation.reasons:
+        recommendation.reasons.add(
+            kind=int(reason.kind),
+            text=reason.text,
+            contribution=reason.contribution,
+        )
 
 
 def _mastery(skill: SkillMastery) -> recommender_pb2.SkillMastery:

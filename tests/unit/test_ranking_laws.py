@@ -23,7 +23,15 @@ def _features(**columns):
         name: np.array(values, np.bool_ if name == "on_goal_path" else np.float64) for name, values in columns.items()
     }
     return Features(
-        **({"on_goal_path": np.zeros(count, np.bool_), "served": np.full(count, -1)} | floats | given_columns)
+        **(
+            {
+                "on_goal_path": np.zeros(count, np.bool_),
+                "served": np.full(count, -1),
+                "teaches": np.zeros(count, np.bool_),
+            }
+            | floats
+            | given_columns
+        )
     )
 
 

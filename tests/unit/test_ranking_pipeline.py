@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.recommender.domain.ranking import compiled
 from services.recommender.domain.ranking.candidates import at_random, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
 from services.recommender.domain.ranking.explain import ReasonKind, Step
 from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows, estimate_skills
-from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank
+from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank, warm_up
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from services.recommender.domain.tracing import ItemDifficulty, TenantParameters
@@ -292,3 +293,13 @@ BIG = build_columns(
     [],
 )
 BIG_BASIS = prepare(BIG, PRIORS)
+
+
+def test_after_the_warm_up_no_request_waits_for_a_compiler():
+    warm_up()
+    loops = (compiled.least_of_rows, compiled.pick_from_shelves, compiled.pick_highest, compiled.sum_over_tags)
+    compiled_for = [list(loop.signatures) for loop in loops]
+    state = learner_state({"add": STRONG, "fractions": WEAK}, answered=["add-practice"])
+    _rank(CHAIN, state, collaborative=_similar(CHAIN, {"add-lesson": 1.0, "ratios-lesson": 0.0}))
+    _rank(CHAIN, wanted=ResourceFilter(kinds=(ResourceKind.LESSON,)))
+    assert [list(loop.signatures) for loop in loops] == compiled_for

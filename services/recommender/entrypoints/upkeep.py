@@ -13,6 +13,7 @@ from prometheus_client import Gauge
 from services.recommender.application.in_force import InForce
 from services.recommender.application.ports import CatalogReader, StateUnavailableError
 from services.recommender.application.recommend import Recommend
+from services.recommender.domain.ranking.pipeline import warm_up
 
 _log = structlog.get_logger(__name__)
 
@@ -60,6 +61,7 @@ class Upkeep:
 
     async def run(self) -> None:
         """Go on until cancelled."""
+        await asyncio.to_thread(warm_up)
         jobs = [
             asyncio.create_task(job)
             for job in (self._keep_epoch(), self._keep_bundle(), self._keep_prepared(), self._report_health())

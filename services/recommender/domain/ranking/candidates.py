@@ -119,7 +119,7 @@ def select_candidates(
     if collaborative is not None and collaborative.positives:
         pick_highest(collaborative.scores, collaborative.rows, fresh, weights.similar_candidates, chosen)
     found = int(np.count_nonzero(chosen))
-    chosen[at_random(fresh, max(weights.random_candidates, limit - found), seed)] = True
+    chosen[at_random(fresh & ~chosen, max(weights.random_candidates, limit - found), seed)] = True
     if np.count_nonzero(chosen) < limit:
         chosen[answered[allowed[answered]]] = True
     return chosen.nonzero()[0][: weights.candidates]
@@ -156,9 +156,9 @@ def _pick(
     )
 
 
-def at_random(fresh: BoolColumn, count: int, seed: int) -> IntColumn:
-    """Some fresh rows, each as likely as any other; all of them when there are no more than `count`."""
-    rows = fresh.nonzero()[0]
+def at_random(usable: BoolColumn, count: int, seed: int) -> IntColumn:
+    """Some usable rows, each as likely as any other; all of them when there are no more than `count`."""
+    rows = usable.nonzero()[0]
     if len(rows) <= count:
         return rows
     # Equal steps from a random place: each row is as likely as any other, none comes twice, at hardly any cost.

@@ -20,6 +20,7 @@ FloatColumn = NDArray[np.float64]
 
 MINUTES_UNKNOWN = -1
 _LABEL_CHARACTERS = 70
+_FIRST_ASSESSMENTS = 8
 
 
 class ResourceKind(IntEnum):
@@ -152,6 +153,7 @@ class CatalogColumns:
         prerequisites: for each resource the prerequisites of its skills that are not themselves its skills, each once.
         skill_prerequisites: for each skill its prerequisites.
         assessments: for each skill the rows that assess it: assessments first, then by weight, then by id.
+        first_assessments: S; the first few of them.
     """
 
     resource_ids: tuple[str, ...]
@@ -177,6 +179,7 @@ class CatalogColumns:
     prerequisites: Ragged
     skill_prerequisites: Ragged
     assessments: Ragged
+    first_assessments: tuple[tuple[int, ...], ...]
 
     def __len__(self) -> int:
         return len(self.resource_ids)
@@ -193,16 +196,6 @@ class CatalogColumns:
     def shares(self, row: int) -> FloatColumn:
         """The weights of a resource's tags."""
         return self.tag_weights[self.tags.starts[row] : self.tags.starts[row + 1]]
-
-    def teaches(self, row: int, slot: int) -> bool:
-        """Whether a resource teaches a skill."""
-        start, end = self.tags.starts[row], self.tags.starts[row + 1]
-        return any(
-            taught and of == slot
-            for taught, of in zip(
-                self.tag_teaches[start:end].tolist(), self.tags.values[start:end].tolist(), strict=True
-            )
-        )
 
     def rows_of(self, resource_ids: Iterable[str]) -> IntColumn:
         """Rows of those ids that are here, in their order."""
@@ -254,6 +247,7 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
         ]
     )
     by_skill = np.lexsort((rows, slots))
+    assessments = _assessments(rows, slots, assessed, kinds, len(listed))
     return CatalogColumns(
         resource_ids=tuple(resource.resource_id for resource in active),
         row_of_resource=MappingProxyType({resource.resource_id: row for row, resource in enumerate(active)}),
@@ -283,7 +277,10 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
         tag_rows=rows,
         prerequisites=_resource_prerequisites(rows, slots, skill_prerequisites, len(active), len(listed)),
         skill_prerequisites=skill_prerequisites,
-        assessments=_assessments(rows, slots, assessed, kinds, len(listed)),
+        assessments=assessments,
+        first_assessments=tuple(
+            tuple(assessments.row(slot)[:_FIRST_ASSESSMENTS].tolist()) for slot in range(len(listed))
+        ),
     )
 
 

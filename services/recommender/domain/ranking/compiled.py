@@ -157,8 +157,8 @@ def sum_over_tags(
 
     Returns:
         (5, C): sums over each resource's tags of weight * need, weight * review, weight * unknown, measure * mean and
-        measure^2 * variance. C: slot of the skill that gap or review is mostly about, else of the one the resource is
-        mostly about; -1 without tags.
+        measure^2 * variance. C: the tag of the skill that gap or review is mostly about, else of the one the resource
+        is mostly about; -1 without tags.
     """
     sums = np.zeros((5, len(rows)))
     served = np.full(len(rows), -1, np.intp)
@@ -174,5 +174,5 @@ def sum_over_tags(
             wanted = weight * (gap_weight * needs[slot] + review_weight * reviews[slot])
             if wanted > most_wanted or (wanted == most_wanted and weight > most_weight):
                 most_wanted, most_weight = wanted, weight
-                served[place] = slot
+                served[place] = tag
     return sums, served

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -84,27 +85,22 @@ def explain(
     # Below the average candidate, similar learners are no reason to show a resource.
     trust = positives / (positives + weights.similar_responses)
     similar = scores.similar[picked] * (features.similar[picked] > trust / 2)
-    contributions = zip(
-        scores.gap[picked].tolist(),
-        scores.fit[picked].tolist(),
-        scores.review[picked].tolist(),
-        similar.tolist(),
-        scores.uncertainty[picked].tolist(),
+    added = np.stack(
+        (scores.gap[picked], scores.fit[picked], scores.review[picked], similar, scores.uncertainty[picked]), axis=1
+    )
+    strongest = (-added).argsort(axis=1, kind="stable")[:, :_REASONS]
+    narrator = _Narrator(catalog, estimates, features.served[picked], positives, weights)
+    told = zip(
+        rows[picked].tolist(),
+        features.served[picked].tolist(),
+        catalog.kinds[rows[picked]].tolist(),
+        features.success[picked].tolist(),
+        features.teaches[picked].tolist(),
+        strongest.tolist(),
+        np.take_along_axis(added, strongest, axis=1).tolist(),
         strict=True,
     )
-    served = features.served[picked]
-    narrator = _Narrator(catalog, estimates, served, positives, weights)
-    return [
-        narrator.explain(row, slot, kind, success, added)
-        for row, slot, kind, success, added in zip(
-            rows[picked].tolist(),
-            served.tolist(),
-            catalog.kinds[rows[picked]].tolist(),
-            features.success[picked].tolist(),
-            contributions,
-            strict=True,
-        )
-    ]
+    return [narrator.explain(*of_one) for of_one in told]
 
 
 class _Narrator:
@@ -123,29 +119,37 @@ class _Narrator:
         self._estimates = estimates
         self._weights = weights
         self._similar = f"Learners with a similar history worked on it ({_counted(positives, 'resource')} compared)"
-        slots = sorted({slot for slot in served.tolist() if slot >= 0})
-        lows, highs = estimates.intervals(np.array(slots, np.intp))
+        slots = np.array(sorted({slot for slot in served.tolist() if slot >= 0}), np.intp)
+        lows, highs = estimates.intervals(slots)
         self._chances = {
-            slot: f"{100 * low:.0f}-{100 * high:.0f} %"
-            for slot, low, high in zip(slots, lows.tolist(), highs.tolist(), strict=True)
+            slot: f"{_percent(chance)} likely to succeed ({100 * low:.0f}-{100 * high:.0f} %)"
+            for slot, chance, low, high in zip(
+                slots.tolist(), estimates.probabilities[slots].tolist(), lows.tolist(), highs.tolist(), strict=True
+            )
         }
         self._gaps: dict[int, str] = {}
 
-    def explain(self, row: int, slot: int, kind: int, success: float, contributions: tuple[float, ...]) -> Explanation:
-        strongest = sorted(zip(contributions, _KINDS, strict=True), key=_contribution, reverse=True)[:_REASONS]
-        reasons = [
-            Reason(reason, self._sentence(reason, row, slot, kind, success), added)
-            for added, reason in strongest
-            if added > 0.0
-        ]
-        skill = self._catalog.skill_ids[slot] if slot >= 0 else ""
-        return Explanation(skill, self._step(row, slot, kind, success), tuple(reasons))
-
-    def _step(self, row: int, slot: int, kind: int, success: float) -> Step:
+    def explain(
+        self,
+        row: int,
+        slot: int,
+        kind: int,
+        success: float,
+        teaches: bool,  # noqa: FBT001 - a column's value, passed with its row's others.
+        strongest: Sequence[int],
+        added: Sequence[float],
+    ) -> Explanation:
         """Teach what would not succeed yet, if the resource teaches it; re-assess with assessments; else practise."""
-        if success < self._weights.teach_below and self._catalog.teaches(row, slot):
-            return Step.TEACH
-        return Step.REASSESS if kind == ResourceKind.ASSESSMENT else Step.PRACTISE
+        if teaches and success < self._weights.teach_below:
+            step = Step.TEACH
+        else:
+            step = Step.REASSESS if kind == ResourceKind.ASSESSMENT else Step.PRACTISE
+        reasons = []
+        for place, contribution in zip(strongest, added, strict=True):
+            if contribution > 0.0:
+                reason = _KINDS[place]
+                reasons.append(Reason(reason, self._sentence(reason, row, slot, kind, success), contribution))
+        return Explanation(self._catalog.skill_ids[slot] if slot >= 0 else "", step, tuple(reasons))
 
     def _sentence(self, reason: ReasonKind, row: int, slot: int, kind: int, success: float) -> str:
         match reason:
@@ -162,10 +166,8 @@ class _Narrator:
 
     def _gap(self, slot: int) -> str:
         if slot not in self._gaps:
-            self._gaps[slot] = (
-                f"{self._catalog.skill_labels[slot]}: {_percent(float(self._estimates.probabilities[slot]))} likely to "
-                f"succeed ({self._chances[slot]}), {self._record(slot)}"
-            )
+            label = self._catalog.skill_labels[slot]
+            self._gaps[slot] = f"{label}: {self._chances[slot]}, {self._record(slot)}"
         return self._gaps[slot]
 
     def _challenge(self, kind: int, success: float) -> str:
@@ -201,10 +203,6 @@ class _Narrator:
         if not responses:
             return "no responses yet"
         return f"{_counted(responses, 'response')}, {float(self._estimates.successes[slot]):.3g} right"
-
-
-def _contribution(reason: tuple[float, ReasonKind]) -> float:
-    return reason[0]
 
 
 def _percent(probability: float) -> str:

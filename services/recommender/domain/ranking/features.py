@@ -123,6 +123,7 @@ class Features:
         on_goal_path: whether it leads to a goal of the learner.
         success: chance of success on it.
         served: slot of the skill it serves, -1 without tags.
+        teaches: whether it teaches that skill.
     """
 
     gap: FloatColumn
@@ -134,6 +135,7 @@ class Features:
     on_goal_path: BoolColumn
     success: FloatColumn
     served: IntColumn
+    teaches: BoolColumn
 
 
 def difficulties_of(catalog: CatalogColumns, parameters: TenantParameters) -> Difficulties:
@@ -298,7 +300,7 @@ def compute_features(
     The chance of success is what the filter foresees before the learner's next response (`mastery.item_success`).
     """
     settings, tags = difficulties.settings, catalog.tags
-    sums, served = sum_over_tags(
+    sums, served_tags = sum_over_tags(
         rows,
         tags.starts,
         tags.values,
@@ -320,6 +322,10 @@ def compute_features(
         + difficulties.resource_variances[rows],
     )
     prerequisites = catalog.prerequisites
+    tagged = served_tags >= 0
+    served, teaches = np.full(len(rows), -1, np.intp), np.zeros(len(rows), np.bool_)
+    served[tagged] = tags.values[served_tags[tagged]]
+    teaches[tagged] = catalog.tag_teaches[served_tags[tagged]]
     return Features(
         gap=gap,
         fit=challenge_fit(success, difficulties.practised[rows], weights),
@@ -330,6 +336,7 @@ def compute_features(
         on_goal_path=np.zeros(len(rows), np.bool_),
         success=success,
         served=served,
+        teaches=teaches,
     )
 
 

@@ -10,18 +10,19 @@ import numpy as np
 
 from services.recommender.domain.learner import LearnerState
 from services.recommender.domain.ranking.candidates import Shelves, build_shelves, random_seed, select_candidates
-from services.recommender.domain.ranking.catalog import CatalogColumns, IntColumn
+from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogResource, IntColumn, build_columns
 from services.recommender.domain.ranking.explain import Explanation, explain
 from services.recommender.domain.ranking.features import (
     CollaborativeScores,
     Difficulties,
+    collaborative_rows,
     compute_features,
     difficulties_of,
     estimate_skills,
 )
-from services.recommender.domain.ranking.policy import Reassessments, ResourceFilter, compose, eligibility
+from services.recommender.domain.ranking.policy import EVERYTHING, Reassessments, ResourceFilter, compose, eligibility
 from services.recommender.domain.ranking.scoring import score
-from services.recommender.domain.ranking.weights import RankingWeights
+from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingWeights
 from services.recommender.domain.tracing import TenantParameters
 
 
@@ -165,6 +166,15 @@ def rank(
             "explain": timer() - composed,
         },
     )
+
+
+def warm_up() -> None:
+    """Load the compiled loops, or compile them: the first request would wait for it otherwise."""
+    catalog = build_columns([CatalogResource("a", assesses=(("s", 1.0),)), CatalogResource("b")], [])
+    rows, index_of_row = collaborative_rows(catalog, ("a", "b"))
+    collaborative = CollaborativeScores(np.zeros(2, np.float32), rows, index_of_row, positives=1)
+    request = RankingRequest("", "", None, collaborative, "", 0.0, "1970-01-01", EVERYTHING, limit=1)
+    rank(prepare(catalog, TenantParameters()), request, DEFAULT_WEIGHTS, lambda: 0.0)
 
 
 def _answered(catalog: CatalogColumns, state: LearnerState | None) -> IntColumn:

@@ -130,8 +130,8 @@ class Reassessments:
 
     def __init__(self, catalog: CatalogColumns, suitable: BoolColumn, answered: BoolColumn) -> None:
         self._catalog = catalog
+        self._suitable = suitable
         self._unanswered = suitable & ~answered
-        self._answered_yet_suitable = suitable & answered
         self._best: dict[int, list[int]] = {}
 
     def after(self, row: int, slot: int) -> str:
@@ -139,13 +139,24 @@ class Reassessments:
         if slot < 0:
             return ""
         if slot not in self._best:
-            assessing = self._catalog.assessments.row(slot)
-            # Two, because a resource is not measured with itself.
-            best = assessing[self._unanswered[assessing]][:2]
-            if len(best) < 2:
-                best = np.concatenate((best, assessing[self._answered_yet_suitable[assessing]][:2]))
-            self._best[slot] = best.tolist()
-        return next((self._catalog.resource_ids[best] for best in self._best[slot] if best != row), "")
+            self._best[slot] = self._best_two(slot)
+        for best in self._best[slot]:
+            if best != row:
+                return self._catalog.resource_ids[best]
+        return ""
+
+    def _best_two(self, slot: int) -> list[int]:
+        """Two, because a resource is not measured with itself."""
+        first = [row for row in self._catalog.first_assessments[slot] if self._unanswered[row]]
+        if len(first) >= 2:
+            return first[:2]
+        every = self._catalog.assessments.row(slot)
+        fresh = every[self._unanswered[every]][:2].tolist()
+        return (
+            fresh
+            if len(fresh) == 2
+            else [*fresh, *every[self._suitable[every] & ~self._unanswered[every]][:2].tolist()]
+        )
 
 
 def _covered(tags: Iterable[str], ranges: tuple[str, ...]) -> list[str]:
