@@ -26,7 +26,7 @@ from services.recommender.wire_catalog import CatalogRecordInvalidError, decode_
 _log = structlog.get_logger(__name__)
 
 _PAUSE_S = 0.05
-# Laying out 100,000 resources takes about a second; a catalog that changes all the time may take a fifth of a core.
+# However often a large catalog changes, laying it out may take a fifth of a core.
 _PAUSE_PER_BUILD_S = 4.0
 _PAUSE_MAX_S = 10.0
 
@@ -87,7 +87,8 @@ class KafkaCatalog:
     """Implements `CatalogReader`. `run` reads the topics.
 
     Records are decoded and columns laid out in a thread, all that arrived meanwhile at once; requests go on with the
-    columns before. Costs, on one 2-core development machine: 0.15 s for 10,000 resources, 1.5 s for 100,000.
+    columns before. Costs, on a busy 2-core machine: laying out 10,000 resources 0.05 s, 100,000 resources 0.6 s; decoding
+    them all, at the start, 0.2 s and 2.4 s.
     """
 
     def __init__(self, connection: KafkaConnection) -> None:
