@@ -16,7 +16,7 @@ class BundleSettings(KafkaSettings):
 class FoldSettings(BundleSettings, RedisSettings):
     """Folding the log into Redis, live or in a replay."""
 
-    batch_records: int = Field(default=10_000, ge=1, description="Most events folded and stored at once.")
+    batch_records: int = Field(default=20_000, ge=1, description="Most events folded and stored at once.")
     cache_mb: int = Field(default=256, ge=0, description="Memory for learners folded lately, per epoch, in MiB.")
 
 

@@ -51,6 +51,7 @@ class Worker:
                 "CAIRN_LISTEN": "127.0.0.1:0",
                 "CAIRN_ADDRESS_FILE": str(self._address),
                 "CAIRN_BATCH_RECORDS": "100",
+                "CAIRN_REWIND_RECORDS": "10",
                 # The embedded broker lets every join wait half of it.
                 "CAIRN_SESSION_TIMEOUT_MS": "2000",
                 "CAIRN_BUNDLES": str(directory / "bundles"),

@@ -55,7 +55,7 @@ class EventServiceOptions:
     """
 
     topic: str = LEARNER_EVENTS
-    batch_records: int = 10_000
+    batch_records: int = 20_000
     rewind_records: int = 1_000
     session_timeout_ms: int = 6_000
     stuck_after_s: float = 30.0
