@@ -17,7 +17,7 @@ from services.recommender.application.recommend import Recommendations, Recommen
 from services.recommender.application.show_learner import LearnerView, SkillMastery
 from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, CatalogColumns, ResourceKind
 from services.recommender.domain.ranking.pipeline import RankedResource
-from services.recommender.domain.ranking.policy import ResourceFilter
+from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 
 LIMIT_DEFAULT = 10
 LIMIT_MAX = 100
@@ -66,7 +66,7 @@ def recommend_query(request: recommender_pb2.RecommendRequest, tenant: Tenant) -
     _check_learner_id(request.learner_id, problems)
     if request.limit > LIMIT_MAX:
         problems.say("limit", f"{request.limit} is more than {LIMIT_MAX}; ask for 1 to {LIMIT_MAX}")
-    wanted = _filter(request.filter, problems)
+    wanted = _filter(request.filter, problems) if request.HasField("filter") else EVERYTHING
     as_of = _as_of(request.as_of, problems) if request.HasField("as_of") else None
     token = _freshness(request.freshness_token, tenant, problems)
     problems.raise_any()
