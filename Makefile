@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do if $$p -c 'import sys; raise SystemExit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help setup test test-fast lint format bench demo up down status protos protos-check contracts contracts-check contracts-accept lock clean
+.PHONY: help setup test test-kafka test-fast lint format bench demo up down status protos protos-check contracts contracts-check contracts-accept lock clean
 
 help: ## Show this list
 	@echo "Cairn: what to run"; echo
@@ -29,7 +29,11 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $(STAMP)
 
 test: $(STAMP) ## Run every test tier that needs no Java
-	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks $(ARGS)
+	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/kafka $(ARGS)
+
+test-kafka: $(STAMP) ## Run the broker tests against a real Apache Kafka (needs Java 17 and Maven)
+	@if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then echo "skipped: a real Kafka needs Java 17 and Maven on PATH"; exit 0; fi
+	CAIRN_TEST_BROKER=kafka $(BIN)/python -m pytest tests/kafka tests/integration/test_common_kafka.py $(ARGS)
 
 test-fast: $(STAMP) ## Run the tests that start no processes
 	@$(BIN)/python -m pytest tests/unit tests/component tests/contract $(ARGS)

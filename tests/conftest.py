@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from deploy.kafka.cluster import KafkaCluster
 from deploy.local.broker import Broker
 from deploy.local.redis import RedisServer
 from services.common.kafka import KafkaConnection
 from services.common.topics import ensure_topics, load_declarations
 
 TOPICS = Path(__file__).parents[1] / "deploy" / "topics.yaml"
+# Kept between runs: Maven fetches the broker's jars once.
+KAFKA_LIBRARIES = Path(__file__).parents[1] / ".local" / "kafka"
 
 
 @pytest.fixture(scope="session")
 def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaConnection]:
-    """An embedded broker for the whole session, with the declared topics.
+    """A broker for the whole session, with the declared topics: embedded, or Apache Kafka (`make test-kafka`).
 
     Its log is never emptied: a test that needs a topic to itself makes one under a name of its own, and a test that
     needs an empty log or stops the broker takes `fresh_kafka_broker`.
     """
-    broker = Broker(tmp_path_factory.mktemp("broker") / "broker.log")
-    broker.start()
+    directory = tmp_path_factory.mktemp("broker")
+    broker: Broker | KafkaCluster
+    if os.environ.get("CAIRN_TEST_BROKER") == "kafka":
+        broker = KafkaCluster(directory / "kafka", nodes=1, cache=KAFKA_LIBRARIES)
+    else:
+        broker = Broker(directory / "broker.log")
     try:
+        broker.start()
         ensure_topics(broker.connection, load_declarations(TOPICS))
         yield broker.connection
     finally:
