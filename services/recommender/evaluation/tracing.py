@@ -123,7 +123,7 @@ def evaluate_tracing(
 
 
 def tracing_models() -> Mapping[str, TracingModel]:
-    """Every learner model, by name; `cairn` is ours."""
+    """Every learner model by name; `cairn` is the one served, the filter alone until bundles carry its head."""
     return {
         "constant": Constant(),
         "elo": Elo(seed=SEED),
@@ -131,8 +131,8 @@ def tracing_models() -> Mapping[str, TracingModel]:
         "rasch_online": Rasch(),
         "pfa": LogisticOnCounts(),
         "best_lr": LogisticOnCounts(best=True),
-        "filter": Filter(seed=SEED),
-        SERVED: FilterWithHead(seed=SEED),
+        SERVED: Filter(seed=SEED),
+        "filter_with_head": FilterWithHead(seed=SEED),
     }
 
 
