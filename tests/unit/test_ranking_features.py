@@ -7,19 +7,22 @@ from hypothesis import strategies as st
 
 from services.recommender.domain.mastery import item_success, mastered, skill_logits, success_probability
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
+from services.recommender.domain.ranking.compiled import challenge_fit, review_due
 from services.recommender.domain.ranking.features import (
     CollaborativeScores,
-    challenge_fit,
     collaborative_rows,
     compute_features,
     difficulties_of,
     estimate_skills,
-    review_due,
     similarity,
 )
+from services.recommender.domain.ranking.pipeline import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from services.recommender.domain.tracing import ItemDifficulty, SkillDifficulty, TenantParameters
 from tests.learners import Ability, learner_state
+
+# Examples have a deadline that compiling would miss.
+warm_up()
 
 DAY_S = 86_400
 NOW_S = 1_700_000_000
@@ -135,15 +138,18 @@ def test_uncertainty_is_one_for_a_new_learner_and_falls_with_evidence():
 
 def test_a_practice_fits_best_at_three_in_four_and_a_lesson_leads_where_it_would_succeed_less_than_57_in_100():
     success = np.array([0.75, 0.60, 0.58, 0.56, 0.2])
-    practice = challenge_fit(success, np.ones(5, np.bool_), WEIGHTS)
-    lesson = challenge_fit(success, np.zeros(5, np.bool_), WEIGHTS)
+    practice = challenge_fit(success, np.ones(5, np.bool_), *FIT)
+    lesson = challenge_fit(success, np.zeros(5, np.bool_), *FIT)
     assert practice[0] == 1.0
     assert practice[1] == pytest.approx(np.exp(-0.5))
     assert (practice > lesson).tolist() == [True, True, True, False, False]
 
 
-def _due(days, successes=3.0, *, is_mastered=True):
-    return float(review_due(np.array([days]), np.array([successes]), np.array([is_mastered]), WEIGHTS)[0])
+FIT = (WEIGHTS.fit_target, WEIGHTS.fit_width, WEIGHTS.fit_elsewhere)
+
+
+def _due(days, successes=3.0):
+    return review_due(days, successes, WEIGHTS.review_half_life_days)
 
 
 def test_a_review_is_due_after_one_half_life_which_grows_with_practice():
@@ -152,10 +158,25 @@ def test_a_review_is_due_after_one_half_life_which_grows_with_practice():
     assert _due(28.0, successes=15.0) == pytest.approx(0.5)
 
 
-def test_nothing_is_due_without_a_clock_nor_before_it_is_mastered_nor_in_the_past():
+def test_nothing_is_due_without_a_clock_nor_before_it_was_practised():
     assert _due(np.nan) == 0.0
-    assert _due(400.0, is_mastered=False) == 0.0
     assert _due(-3.0) == 0.0
+
+
+def test_only_what_is_mastered_is_reviewed_and_only_what_is_not_has_a_gap():
+    sure = Ability(mean=4.0, variance=0.02, attempts=20, successes=20, last_at_s=NOW_S - 90 * DAY_S)
+    unsure = Ability(mean=-1.0, variance=0.1, attempts=20, successes=5, last_at_s=NOW_S - 90 * DAY_S)
+    estimates = _estimates(learner_state({"a": sure, "b": unsure}))
+    assert estimates.reviews[0] > 0.5
+    assert estimates.reviews[1] == 0.0
+    assert estimates.needs[0] == 0.0
+    assert estimates.needs[1] > 0.5
+
+
+def test_a_need_is_urgent_as_far_as_its_prerequisites_are_there():
+    estimates = _estimates(STATE)
+    ready = [1.0, estimates.readiness[0], min(estimates.readiness[:2])]
+    assert estimates.urgencies == pytest.approx(estimates.needs * ready)
 
 
 @given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e4))

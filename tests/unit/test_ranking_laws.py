@@ -7,9 +7,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from services.recommender.domain.ranking.features import Features, readiness
+from services.recommender.domain.ranking.compiled import readiness
+from services.recommender.domain.ranking.features import Features
+from services.recommender.domain.ranking.pipeline import warm_up
 from services.recommender.domain.ranking.scoring import is_open, score
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
+
+# Examples have a deadline that compiling would miss.
+warm_up()
 
 _unit = st.floats(0.0, 1.0)
 _pairs = st.tuples(_unit, _unit)
@@ -18,7 +23,7 @@ _pairs = st.tuples(_unit, _unit)
 def _features(**columns):
     count = len(next(iter(columns.values())))
     defaults = dict.fromkeys(("gap", "fit", "review", "similar", "uncertainty", "success"), 0.0) | {"ready": 1.0}
-    floats = {name: np.broadcast_to(np.float64(value), count) for name, value in defaults.items()}
+    floats = {name: np.full(count, value) for name, value in defaults.items()}
     given_columns = {
         name: np.array(values, np.bool_ if name == "on_goal_path" else np.float64) for name, values in columns.items()
     }
@@ -84,14 +89,18 @@ def test_more_readiness_never_lowers_a_score(gap, fit, review, similar, uncertai
     assert less <= more
 
 
+def _readiness(probability, responses):
+    return readiness(probability, responses, WEIGHTS.ready_midpoint, WEIGHTS.ready_steepness, WEIGHTS.ready_responses)
+
+
 @given(_unit)
 def test_an_unknown_prerequisite_bars_nobody(probability):
-    assert readiness(np.array([probability]), np.array([0]), WEIGHTS) == 1.0
+    assert _readiness(probability, 0) == 1.0
 
 
 @given(_pairs, st.integers(0, 500))
 def test_a_better_known_prerequisite_never_lowers_readiness(probabilities, responses):
-    less, more = readiness(np.array(sorted(probabilities)), np.array([responses] * 2), WEIGHTS)
+    less, more = (_readiness(probability, responses) for probability in sorted(probabilities))
     assert 0.0 <= less <= more <= 1.0
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
-from services.recommender.domain.ranking.compiled import least_of_rows, pick_from_shelves, pick_highest
+from services.recommender.domain.ranking.compiled import pick_from_shelves, pick_highest
 from services.recommender.domain.ranking.features import (
     CollaborativeScores,
     Difficulties,
@@ -105,14 +105,7 @@ def select_candidates(
     chosen = np.zeros(len(catalog), np.bool_)
     skills = min(max(limit, weights.gap_skills_min), weights.gap_skills_max)
     per_skill = min(weights.gap_candidates_per_skill, weights.gap_candidates // skills)
-    ready = least_of_rows(
-        catalog.skill_prerequisites.starts,
-        catalog.skill_prerequisites.values,
-        catalog.every_slot,
-        estimates.readiness,
-    )
-    gaps = estimates.needs * ready
-    _pick(shelves, estimates, gaps, fresh, Quota(skills, per_skill), chosen, weights)
+    _pick(shelves, estimates, estimates.urgencies, fresh, Quota(skills, per_skill), chosen, weights)
     due = np.where(estimates.reviews >= weights.review_opens, estimates.reviews, 0.0)
     quota = Quota(weights.review_skills, weights.review_candidates_per_skill)
     _pick(shelves, estimates, due, allowed, quota, chosen, weights)

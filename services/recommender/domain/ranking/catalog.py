@@ -141,7 +141,6 @@ class CatalogColumns:
         slot_of_skill: slot by id.
         skill_labels: S names for people.
         importance: S, from 0 to 1.
-        every_slot: 0 to S - 1.
         tags: for each resource its skills' slots.
         tag_weights: E; a resource's sum to 1.
         tag_teaches: E; whether the resource teaches the skill.
@@ -168,7 +167,6 @@ class CatalogColumns:
     slot_of_skill: Mapping[str, int]
     skill_labels: tuple[str, ...]
     importance: FloatColumn
-    every_slot: IntColumn
     tags: Ragged
     tag_weights: FloatColumn
     tag_teaches: BoolColumn
@@ -267,7 +265,6 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
             textwrap.shorten(skill.label, _LABEL_CHARACTERS, placeholder="...") or skill.skill_id for skill in listed
         ),
         importance=np.fromiter((skill.importance for skill in listed), np.float64, len(listed)),
-        every_slot=np.arange(len(listed)),
         tags=Ragged(tag_starts, slots),
         tag_weights=weights,
         tag_teaches=taught > 0,

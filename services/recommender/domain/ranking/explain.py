@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -89,10 +90,11 @@ def explain(
         (scores.gap[picked], scores.fit[picked], scores.review[picked], similar, scores.uncertainty[picked]), axis=1
     )
     strongest = (-added).argsort(axis=1, kind="stable")[:, :_REASONS]
-    narrator = _Narrator(catalog, estimates, features.served[picked], positives, weights)
+    served = features.served[picked]
+    narrator = _Narrator(catalog, estimates, served, positives, weights)
     told = zip(
         rows[picked].tolist(),
-        features.served[picked].tolist(),
+        served.tolist(),
         catalog.kinds[rows[picked]].tolist(),
         features.success[picked].tolist(),
         features.teaches[picked].tolist(),
@@ -119,15 +121,22 @@ class _Narrator:
         self._estimates = estimates
         self._weights = weights
         self._similar = f"Learners with a similar history worked on it ({_counted(positives, 'resource')} compared)"
-        slots = np.array(sorted({slot for slot in served.tolist() if slot >= 0}), np.intp)
+        slots = np.array(sorted(set(served.tolist()) - {-1}), np.intp)
         lows, highs = estimates.intervals(slots)
-        self._chances = {
-            slot: f"{_percent(chance)} likely to succeed ({100 * low:.0f}-{100 * high:.0f} %)"
-            for slot, chance, low, high in zip(
-                slots.tolist(), estimates.probabilities[slots].tolist(), lows.tolist(), highs.tolist(), strict=True
-            )
+        known = zip(
+            slots.tolist(),
+            estimates.probabilities[slots].tolist(),
+            lows.tolist(),
+            highs.tolist(),
+            estimates.responses[slots].tolist(),
+            estimates.successes[slots].tolist(),
+            strict=True,
+        )
+        self._gaps = {
+            slot: f"{catalog.skill_labels[slot]}: {100 * chance:.0f} % likely to succeed "
+            f"({100 * low:.0f}-{100 * high:.0f} %), {_record(responses, successes)}"
+            for slot, chance, low, high, responses, successes in known
         }
-        self._gaps: dict[int, str] = {}
 
     def explain(
         self,
@@ -144,31 +153,25 @@ class _Narrator:
             step = Step.TEACH
         else:
             step = Step.REASSESS if kind == ResourceKind.ASSESSMENT else Step.PRACTISE
-        reasons = []
-        for place, contribution in zip(strongest, added, strict=True):
-            if contribution > 0.0:
-                reason = _KINDS[place]
-                reasons.append(Reason(reason, self._sentence(reason, row, slot, kind, success), contribution))
-        return Explanation(self._catalog.skill_ids[slot] if slot >= 0 else "", step, tuple(reasons))
+        reasons = tuple(
+            Reason(_KINDS[place], self._sentence(_KINDS[place], row, slot, kind, success), contribution)
+            for place, contribution in zip(strongest, added, strict=True)
+            if contribution > 0.0
+        )
+        return Explanation(self._catalog.skill_ids[slot] if slot >= 0 else "", step, reasons)
 
     def _sentence(self, reason: ReasonKind, row: int, slot: int, kind: int, success: float) -> str:
         match reason:
             case ReasonKind.GAP:
-                return self._gap(slot)
+                return self._gaps[slot]
             case ReasonKind.FIT:
-                return f"{_percent(success)} likely to succeed on it: {self._challenge(kind, success)}"
+                return _fit_sentence(round(100 * success), self._challenge(kind, success))
             case ReasonKind.REVIEW:
                 return self._review(row)
             case ReasonKind.SIMILAR_LEARNERS:
                 return self._similar
             case ReasonKind.EXPLORE:
                 return self._unknown(slot)
-
-    def _gap(self, slot: int) -> str:
-        if slot not in self._gaps:
-            label = self._catalog.skill_labels[slot]
-            self._gaps[slot] = f"{label}: {self._chances[slot]}, {self._record(slot)}"
-        return self._gaps[slot]
 
     def _challenge(self, kind: int, success: float) -> str:
         if kind not in PRACTISED_KINDS:
@@ -186,27 +189,28 @@ class _Narrator:
         due = int(slots[np.argmax(shares * self._estimates.reviews[slots])])
         days = max(1, round(float(self._estimates.days_since[due])))
         return (
-            f"{self._catalog.skill_labels[due]}: mastered ({self._record(due)}), "
+            f"{self._catalog.skill_labels[due]}: mastered ({self._record_of(due)}), "
             f"last practised {_counted(days, 'day')} ago"
         )
 
     def _unknown(self, slot: int) -> str:
-        if slot < 0 or self._estimates.unknowns[slot] > _LITTLE_KNOWN:
-            return "Little is known yet" + self._of_skill(slot)
-        return "Keeps the estimate current" + self._of_skill(slot)
+        if slot < 0:
+            return "Little is known yet"
+        little = self._estimates.unknowns[slot] > _LITTLE_KNOWN
+        said = "Little is known yet" if little else "Keeps the estimate current"
+        return f"{said}, {self._catalog.skill_labels[slot]}: {self._record_of(slot)}"
 
-    def _of_skill(self, slot: int) -> str:
-        return f", {self._catalog.skill_labels[slot]}: {self._record(slot)}" if slot >= 0 else ""
-
-    def _record(self, slot: int) -> str:
-        responses = int(self._estimates.responses[slot])
-        if not responses:
-            return "no responses yet"
-        return f"{_counted(responses, 'response')}, {float(self._estimates.successes[slot]):.3g} right"
+    def _record_of(self, slot: int) -> str:
+        return _record(int(self._estimates.responses[slot]), float(self._estimates.successes[slot]))
 
 
-def _percent(probability: float) -> str:
-    return f"{100 * probability:.0f} %"
+def _record(responses: int, successes: float) -> str:
+    return f"{_counted(responses, 'response')}, {successes:.3g} right" if responses else "no responses yet"
+
+
+@lru_cache(maxsize=1_000)
+def _fit_sentence(percent: int, challenge: str) -> str:
+    return f"{percent} % likely to succeed on it: {challenge}"
 
 
 def _counted(count: int, thing: str) -> str:

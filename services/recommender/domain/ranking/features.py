@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
-from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.learner import SKILL_RECORD, LearnerState
 from services.recommender.domain.mastery import mastered as is_mastered
 from services.recommender.domain.mastery import success_interval, success_probability
 from services.recommender.domain.ranking.catalog import (
@@ -24,11 +23,17 @@ from services.recommender.domain.ranking.catalog import (
     IntColumn,
     ResourceKind,
 )
-from services.recommender.domain.ranking.compiled import least_of_rows, sum_over_tags
+from services.recommender.domain.ranking.compiled import (
+    challenge_fit,
+    judge_skills,
+    least_of_rows,
+    spread_state,
+    sum_over_tags,
+)
 from services.recommender.domain.ranking.weights import RankingWeights
 from services.recommender.domain.tracing import FilterSettings, TenantParameters
 
-_SECONDS_PER_DAY = 86_400
+_NO_RECORDS = np.zeros(0, SKILL_RECORD)
 PRACTISED_KINDS = (ResourceKind.PRACTICE, ResourceKind.ASSESSMENT)
 
 
@@ -67,9 +72,10 @@ class SkillEstimates:
         mastered: whether the skill counts as mastered.
         days_since: days since the last response; nan where nobody knows.
         needs: importance_k max(0, .85 - p_k) / .85 where not mastered, else 0.
-        reviews: how due a review is, from 0 to 1.
-        readiness: 1 - n_k/(n_k+3) (1 - sigmoid(8 (p_k - .6))): how far it stands in the way of what builds on it.
+        reviews: how due a review is where mastered, from 0 to 1; see `compiled.review_due`.
+        readiness: for what builds on the skill, from 0 to 1; see `compiled.readiness`.
         unknowns: (v_u + v_uk) / (v_u0 + v_k0): 1 when nothing is known.
+        urgencies: needs times the least readiness of the skill's prerequisites.
     """
 
     learner_mean: float
@@ -86,6 +92,7 @@ class SkillEstimates:
     reviews: FloatColumn
     readiness: FloatColumn
     unknowns: FloatColumn
+    urgencies: FloatColumn
 
     def intervals(self, slots: IntColumn) -> tuple[FloatColumn, FloatColumn]:
         """Ends of the central 95 % interval of p_k, for some skills."""
@@ -191,26 +198,36 @@ def estimate_skills(
         weights: the thresholds.
     """
     settings = difficulties.settings
-    skills = len(catalog.skill_ids)
-    means, variances = np.zeros(skills), np.full(skills, settings.skill_variance)
-    responses, successes = np.zeros(skills, np.intp), np.zeros(skills)
-    days_since = np.full(skills, np.nan)
-    learner_mean, learner_variance = 0.0, settings.learner_variance
-    if state is not None:
-        learner_mean, learner_variance = state.mean, state.variance
-        slot_of = catalog.slot_of_skill
-        slots = np.fromiter((slot_of.get(name, -1) for name in state.skill_names), np.intp, len(state.skill_names))
-        here = slots >= 0
-        slots, records = slots[here], state.skill_records[here]
-        means[slots], variances[slots] = records["mean"], records["variance"]
-        responses[slots], successes[slots] = records["attempts"], records["successes"]
-        last_at_s = records["last_at_s"].astype(np.float64)
-        days_since[slots] = np.where(last_at_s > 0, (as_of_s - last_at_s) / _SECONDS_PER_DAY, np.nan)
-    logits = (settings.base + learner_mean) + means - difficulties.skill_logits
-    unknown = learner_variance + variances
+    learner_mean, learner_variance = (0.0, settings.learner_variance) if state is None else (state.mean, state.variance)
+    names: tuple[str, ...] = () if state is None else state.skill_names
+    slot_of = catalog.slot_of_skill
+    columns, responses = spread_state(
+        np.array([slot_of.get(name, -1) for name in names], np.intp),
+        # A copy, because stored records are read-only and would be compiled for again.
+        _NO_RECORDS if state is None else state.skill_records.copy(),
+        difficulties.skill_logits,
+        settings.base + learner_mean,
+        learner_variance,
+        settings.skill_variance,
+        as_of_s,
+    )
+    means, variances, logits, unknown, successes, days_since = columns
     probabilities, mastered = success_probability(logits, unknown), is_mastered(logits, unknown, responses)
-    needs = np.maximum(0.0, weights.gap_target - probabilities) / weights.gap_target * catalog.importance
-    needs[mastered] = 0.0
+    needs, reviews, ready, unknowns, urgencies = judge_skills(
+        probabilities,
+        mastered,
+        columns,
+        responses,
+        catalog.importance,
+        catalog.skill_prerequisites.starts,
+        catalog.skill_prerequisites.values,
+        settings.learner_variance + settings.skill_variance,
+        weights.gap_target,
+        weights.review_half_life_days,
+        weights.ready_midpoint,
+        weights.ready_steepness,
+        weights.ready_responses,
+    )
     return SkillEstimates(
         learner_mean=learner_mean,
         learner_variance=learner_variance,
@@ -223,45 +240,11 @@ def estimate_skills(
         mastered=mastered,
         days_since=days_since,
         needs=needs,
-        reviews=review_due(days_since, successes, mastered, weights),
-        readiness=readiness(probabilities, responses, weights),
-        unknowns=np.minimum(1.0, unknown / (settings.learner_variance + settings.skill_variance)),
+        reviews=reviews,
+        readiness=ready,
+        unknowns=unknowns,
+        urgencies=urgencies,
     )
-
-
-def review_due(
-    days_since: FloatColumn, successes: FloatColumn, mastered: BoolColumn, weights: RankingWeights
-) -> FloatColumn:
-    """How due a review of each skill is: 1 - 2^(-days / (7 sqrt(1 + successes))) where mastered, else 0.
-
-    The share of a mastered skill that is expected to be forgotten: exponential forgetting with a half-life that grows
-    with practice (half-life regression; Settles and Meeder, A Trainable Spaced Repetition Model for Language Learning,
-    ACL 2016), by the square root because responses tend to come in bunches. With 3 successes one half, and so due,
-    after two weeks; with 15 after four. A skill that is not mastered is a gap and not a review; without a clock nothing
-    is due.
-    """
-    half_life_days = weights.review_half_life_days * np.sqrt(1.0 + successes)
-    forgotten = 1.0 - np.exp2(-np.maximum(days_since, 0.0) / half_life_days)
-    return np.where(mastered & ~np.isnan(days_since), forgotten, 0.0)
-
-
-def readiness(probabilities: FloatColumn, responses: IntColumn, weights: RankingWeights) -> FloatColumn:
-    """How ready a learner is for what builds on each skill: 1 - n/(n+3) (1 - sigmoid(8 (p - .6))).
-
-    1 where nothing is known: an unknown prerequisite bars nobody.
-    """
-    known = responses / (responses + weights.ready_responses)
-    ready: FloatColumn = 1.0 - known * (1.0 - expit(weights.ready_steepness * (probabilities - weights.ready_midpoint)))
-    return ready
-
-
-def challenge_fit(success: FloatColumn, practised: BoolColumn, weights: RankingWeights) -> FloatColumn:
-    """How well a challenge suits: exp(-(p - .75)^2 / (2 .15^2)) for practice and assessment, .5 for other kinds.
-
-    So a lesson leads where a practice would succeed less than 57 times in a hundred.
-    """
-    distance = (success - weights.fit_target) / weights.fit_width
-    return np.where(practised, np.exp(-0.5 * distance * distance), weights.fit_elsewhere)
 
 
 def similarity(collaborative: CollaborativeScores | None, rows: IntColumn, weights: RankingWeights) -> FloatColumn:
@@ -328,7 +311,9 @@ def compute_features(
     teaches[tagged] = catalog.tag_teaches[served_tags[tagged]]
     return Features(
         gap=gap,
-        fit=challenge_fit(success, difficulties.practised[rows], weights),
+        fit=challenge_fit(
+            success, difficulties.practised[rows], weights.fit_target, weights.fit_width, weights.fit_elsewhere
+        ),
         review=review,
         ready=least_of_rows(prerequisites.starts, prerequisites.values, rows, estimates.readiness),
         similar=similarity(collaborative, rows, weights),

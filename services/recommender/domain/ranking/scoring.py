@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.recommender.domain.ranking.catalog import BoolColumn, FloatColumn
+from services.recommender.domain.ranking.compiled import weigh
 from services.recommender.domain.ranking.features import Features
 from services.recommender.domain.ranking.weights import RankingWeights
 
@@ -42,11 +43,16 @@ def score(features: Features, weights: RankingWeights) -> Scores:
 
     open is 1 for what `is_open`, else .1; cf is `similar` where open, else 0.
     """
-    opened = is_open(features, weights)
-    factor = features.ready * np.where(opened, 1.0, weights.closed)
-    gap = factor * (weights.gap * features.gap)
-    fit = factor * (weights.fit * features.fit)
-    review = factor * (weights.review * features.review)
-    similar = factor * (weights.similar * np.where(opened, features.similar, 0.0))
-    uncertainty = weights.uncertainty * features.uncertainty
-    return Scores(gap + fit + review + similar + uncertainty, gap, fit, review, similar, uncertainty)
+    gap, fit, review, similar, uncertainty, total = weigh(
+        features.gap,
+        features.fit,
+        features.review,
+        features.ready,
+        features.similar,
+        features.uncertainty,
+        is_open(features, weights),
+        np.array(
+            (weights.gap, weights.fit, weights.review, weights.similar, weights.uncertainty, weights.closed), np.float64
+        ),
+    )
+    return Scores(total, gap, fit, review, similar, uncertainty)
