@@ -114,7 +114,7 @@ class _Bar:
 
 def _print(evaluation: TaggingEvaluation, elapsed_s: float) -> None:
     console = Console(highlight=False)
-    console.print(f"{evaluation.protocol}: {evaluation.data}")
+    console.print(f"{evaluation.protocol}: {evaluation.data}", soft_wrap=True)
     console.print(_table(evaluation.models), "")
     console.print(f"{SERVED} minus the other, on the same draws")
     console.print(_table(evaluation.differences))
