@@ -39,7 +39,12 @@ _PARTIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cairn.learner-events.dlt": (("recommender",), ()),
     "cairn.resources": (("catalog",), ("catalog", "ingest", "recommender")),
     "cairn.skills": (("catalog",), ("catalog", "ingest", "recommender")),
+    "cairn.rules": (("catalog",), ("catalog", "recommender")),
+    "cairn.learner-keys": (("ingest",), ("ingest", "recommender")),
 }
+
+# What the Kafka binding knows of a topic's configuration.
+_BOUND_CONFIGURATION = {"cleanup.policy", "retention.ms", "retention.bytes", "delete.retention.ms", "max.message.bytes"}
 
 _HEADER_SCHEMAS: dict[str, dict[str, Any]] = {
     "ce_specversion": {"type": "string", "const": "1.0", "description": "Version of CloudEvents."},
@@ -243,7 +248,9 @@ def _schema_of(message: Message, files: Sequence[ContractFile]) -> str:
 
 def _channel_binding(topic: str, declaration: TopicDeclaration) -> dict[str, Any]:
     config: dict[str, Any] = {
-        name: int(value) if re.fullmatch(r"-?[0-9]+", value) else value for name, value in declaration.config.items()
+        name: int(value) if re.fullmatch(r"-?[0-9]+", value) else value
+        for name, value in declaration.config.items()
+        if name in _BOUND_CONFIGURATION
     }
     if "cleanup.policy" in config:
         config["cleanup.policy"] = config["cleanup.policy"].split(",")

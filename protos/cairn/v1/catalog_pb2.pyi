@@ -6,6 +6,7 @@ What learners can be given, and what it is about. The truth is in the compacted 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -115,6 +116,90 @@ RESOURCE_STATUS_RETIRED: ResourceStatus.ValueType  # 3
 """No longer recommended; responses to it still find their skills."""
 Global___ResourceStatus: _TypeAlias = ResourceStatus  # noqa: Y015
 
+class _RuleAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RuleActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RuleAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RULE_ACTION_UNSPECIFIED: _RuleAction.ValueType  # 0
+    """Not stated; not accepted."""
+    RULE_ACTION_PIN: _RuleAction.ValueType  # 1
+    """Puts them first, where they are eligible at all."""
+    RULE_ACTION_BLOCK: _RuleAction.ValueType  # 2
+    """Keeps them out of every list."""
+    RULE_ACTION_BOOST: _RuleAction.ValueType  # 3
+    """Multiplies their score."""
+
+class RuleAction(_RuleAction, metaclass=_RuleActionEnumTypeWrapper):
+    """What a rule does."""
+
+RULE_ACTION_UNSPECIFIED: RuleAction.ValueType  # 0
+"""Not stated; not accepted."""
+RULE_ACTION_PIN: RuleAction.ValueType  # 1
+"""Puts them first, where they are eligible at all."""
+RULE_ACTION_BLOCK: RuleAction.ValueType  # 2
+"""Keeps them out of every list."""
+RULE_ACTION_BOOST: RuleAction.ValueType  # 3
+"""Multiplies their score."""
+Global___RuleAction: _TypeAlias = RuleAction  # noqa: Y015
+
+class _PutStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PutStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PutStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PUT_STATUS_UNSPECIFIED: _PutStatus.ValueType  # 0
+    """Never sent."""
+    PUT_STATUS_WRITTEN: _PutStatus.ValueType  # 1
+    """Written."""
+    PUT_STATUS_UNCHANGED: _PutStatus.ValueType  # 2
+    """It already stood like that."""
+    PUT_STATUS_CONFLICT: _PutStatus.ValueType  # 3
+    """Not as the request expected it: read it again."""
+    PUT_STATUS_REJECTED: _PutStatus.ValueType  # 4
+    """Not written. Mend it and send it again."""
+
+class PutStatus(_PutStatus, metaclass=_PutStatusEnumTypeWrapper):
+    """What became of one entry of a batch."""
+
+PUT_STATUS_UNSPECIFIED: PutStatus.ValueType  # 0
+"""Never sent."""
+PUT_STATUS_WRITTEN: PutStatus.ValueType  # 1
+"""Written."""
+PUT_STATUS_UNCHANGED: PutStatus.ValueType  # 2
+"""It already stood like that."""
+PUT_STATUS_CONFLICT: PutStatus.ValueType  # 3
+"""Not as the request expected it: read it again."""
+PUT_STATUS_REJECTED: PutStatus.ValueType  # 4
+"""Not written. Mend it and send it again."""
+Global___PutStatus: _TypeAlias = PutStatus  # noqa: Y015
+
+class _TagDecision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TagDecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TagDecision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TAG_DECISION_UNSPECIFIED: _TagDecision.ValueType  # 0
+    """Not stated; not accepted."""
+    TAG_DECISION_ACCEPT: _TagDecision.ValueType  # 1
+    """The resource is about the skill: the tag becomes a reviewed one."""
+    TAG_DECISION_REJECT: _TagDecision.ValueType  # 2
+    """It is not: the tag goes, and is suggested no more."""
+
+class TagDecision(_TagDecision, metaclass=_TagDecisionEnumTypeWrapper):
+    """What a person says of a suggestion."""
+
+TAG_DECISION_UNSPECIFIED: TagDecision.ValueType  # 0
+"""Not stated; not accepted."""
+TAG_DECISION_ACCEPT: TagDecision.ValueType  # 1
+"""The resource is about the skill: the tag becomes a reviewed one."""
+TAG_DECISION_REJECT: TagDecision.ValueType  # 2
+"""It is not: the tag goes, and is suggested no more."""
+Global___TagDecision: _TypeAlias = TagDecision  # noqa: Y015
+
 @_typing.final
 class Resource(_message.Message):
     """Anything a learner can be given. Value of the topic `cairn.resources`, under the key `tenant/id`."""
@@ -135,6 +220,8 @@ class Resource(_message.Message):
     LICENSE_FIELD_NUMBER: _builtins.int
     DIFFICULTY_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    TOPICS_FIELD_NUMBER: _builtins.int
+    REJECTED_SKILLS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The owner's id of the resource, at most 256 characters, no control characters."""
     title: _builtins.str
@@ -169,6 +256,16 @@ class Resource(_message.Message):
     def grades(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Grades it is meant for, each `PK`, `K` or `1` to `12`. Empty: any grade."""
 
+    @_builtins.property
+    def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it is about beside skills, as labels that learners' interests are compared with: `[a-z0-9-]`, 1 to 64 characters;
+        at most 32, each once.
+        """
+
+    @_builtins.property
+    def rejected_skills(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Skills a person has said it is not about, at most 64, each once: the tagger suggests them no more."""
+
     def __init__(
         self,
         *,
@@ -186,10 +283,12 @@ class Resource(_message.Message):
         license: _builtins.str = ...,
         difficulty: _builtins.float | None = ...,
         status: Global___ResourceStatus.ValueType = ...,
+        topics: _abc.Iterable[_builtins.str] | None = ...,
+        rejected_skills: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_difficulty", b"_difficulty", "_minutes", b"_minutes", "difficulty", b"difficulty", "minutes", b"minutes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_difficulty", b"_difficulty", "_minutes", b"_minutes", "assesses", b"assesses", "description", b"description", "difficulty", b"difficulty", "grades", b"grades", "id", b"id", "kind", b"kind", "language", b"language", "license", b"license", "minutes", b"minutes", "provider", b"provider", "status", b"status", "teaches", b"teaches", "title", b"title", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_difficulty", b"_difficulty", "_minutes", b"_minutes", "assesses", b"assesses", "description", b"description", "difficulty", b"difficulty", "grades", b"grades", "id", b"id", "kind", b"kind", "language", b"language", "license", b"license", "minutes", b"minutes", "provider", b"provider", "rejected_skills", b"rejected_skills", "status", b"status", "teaches", b"teaches", "title", b"title", "topics", b"topics", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__difficulty: _TypeAlias = _typing.Literal["difficulty"]  # noqa: Y015
     _WhichOneofArgType__difficulty: _TypeAlias = _typing.Literal["_difficulty", b"_difficulty"]  # noqa: Y015
@@ -293,6 +392,948 @@ class Skill(_message.Message):
 Global___Skill: _TypeAlias = Skill  # noqa: Y015
 
 @_typing.final
+class Rule(_message.Message):
+    """What a teacher or a tenant lays down about resources. Value of the topic `cairn.rules`, under the key `tenant/id`.
+    It is about the resources it names and those of the providers it names; with skills, only those about one of them.
+    It holds for every call of the tenant, or, with classes or grades, for those made for one of them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    RESOURCE_IDS_FIELD_NUMBER: _builtins.int
+    PROVIDERS_FIELD_NUMBER: _builtins.int
+    SKILLS_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    GRADES_FIELD_NUMBER: _builtins.int
+    FACTOR_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_WITH_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The owner's id of the rule, at most 256 characters, no control characters."""
+    action: Global___RuleAction.ValueType
+    """What to do with the resources; required."""
+    factor: _builtins.float
+    """What a boost multiplies the score with, from 0.1 to 10. Required for a boost, absent otherwise."""
+    author: _builtins.str
+    """Who laid it down, as the platform knows them; at most 256 characters; required. No names or addresses, please."""
+    note: _builtins.str
+    """Why, for others to read; at most 1,024 characters."""
+    updated_with: _builtins.str
+    """The API key it was last written with; set by the service."""
+    @_builtins.property
+    def resource_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The resources, by id; at most 1,000, each once."""
+
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All resources of these providers; at most 100, each once."""
+
+    @_builtins.property
+    def skills(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only resources about one of these skills; at most 64, each once. Empty: whatever they are about."""
+
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only calls made for one of these classes (`class_id`); at most 1,000, each once. Empty: any."""
+
+    @_builtins.property
+    def grades(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only calls made for one of these grades (`ResourceFilter.grades`). Empty: any."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ends. Absent: when it is removed."""
+
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was last written; set by the service."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        action: Global___RuleAction.ValueType = ...,
+        resource_ids: _abc.Iterable[_builtins.str] | None = ...,
+        providers: _abc.Iterable[_builtins.str] | None = ...,
+        skills: _abc.Iterable[_builtins.str] | None = ...,
+        classes: _abc.Iterable[_builtins.str] | None = ...,
+        grades: _abc.Iterable[_builtins.str] | None = ...,
+        factor: _builtins.float | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        author: _builtins.str = ...,
+        note: _builtins.str = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+        updated_with: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_factor", b"_factor", "expires_at", b"expires_at", "factor", b"factor", "updated_at", b"updated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_factor", b"_factor", "action", b"action", "author", b"author", "classes", b"classes", "expires_at", b"expires_at", "factor", b"factor", "grades", b"grades", "id", b"id", "note", b"note", "providers", b"providers", "resource_ids", b"resource_ids", "skills", b"skills", "updated_at", b"updated_at", "updated_with", b"updated_with"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__factor: _TypeAlias = _typing.Literal["factor"]  # noqa: Y015
+    _WhichOneofArgType__factor: _TypeAlias = _typing.Literal["_factor", b"_factor"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__factor) -> _WhichOneofReturnType__factor | None: ...
+
+Global___Rule: _TypeAlias = Rule  # noqa: Y015
+
+@_typing.final
+class PutResourceRequest(_message.Message):
+    """Writes one resource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    MUST_BE_NEW_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """`etag` of the version this one replaces. Empty: whatever stands there."""
+    must_be_new: _builtins.bool
+    """Whether to write it only where there is none yet."""
+    @_builtins.property
+    def resource(self) -> Global___Resource:
+        """The resource as it is to be."""
+
+    def __init__(
+        self,
+        *,
+        resource: Global___Resource | None = ...,
+        etag: _builtins.str = ...,
+        must_be_new: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "must_be_new", b"must_be_new", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutResourceRequest: _TypeAlias = PutResourceRequest  # noqa: Y015
+
+@_typing.final
+class PutResourceResponse(_message.Message):
+    """A resource was written; it is in this service's own view."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Changes with its content."""
+    @_builtins.property
+    def resource(self) -> Global___Resource:
+        """The resource as it stands."""
+
+    @_builtins.property
+    def version(self) -> Global___CatalogVersion:
+        """The catalog after it."""
+
+    def __init__(
+        self,
+        *,
+        resource: Global___Resource | None = ...,
+        etag: _builtins.str = ...,
+        version: Global___CatalogVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "resource", b"resource", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutResourceResponse: _TypeAlias = PutResourceResponse  # noqa: Y015
+
+@_typing.final
+class DeleteResourceRequest(_message.Message):
+    """Removes one resource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    etag: _builtins.str
+    """`etag` of the version to remove. Empty: whatever stands there."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteResourceRequest: _TypeAlias = DeleteResourceRequest  # noqa: Y015
+
+@_typing.final
+class DeleteResourceResponse(_message.Message):
+    """A resource was removed; it is gone from this service's own view."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> Global___CatalogVersion:
+        """The catalog after it."""
+
+    def __init__(
+        self,
+        *,
+        version: Global___CatalogVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteResourceResponse: _TypeAlias = DeleteResourceResponse  # noqa: Y015
+
+@_typing.final
+class PutSkillRequest(_message.Message):
+    """Writes one skill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKILL_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    MUST_BE_NEW_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """`etag` of the version this one replaces. Empty: whatever stands there."""
+    must_be_new: _builtins.bool
+    """Whether to write it only where there is none yet."""
+    @_builtins.property
+    def skill(self) -> Global___Skill:
+        """The skill as it is to be."""
+
+    def __init__(
+        self,
+        *,
+        skill: Global___Skill | None = ...,
+        etag: _builtins.str = ...,
+        must_be_new: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["skill", b"skill"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "must_be_new", b"must_be_new", "skill", b"skill"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutSkillRequest: _TypeAlias = PutSkillRequest  # noqa: Y015
+
+@_typing.final
+class PutSkillResponse(_message.Message):
+    """A skill was written; it is in this service's own view."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKILL_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Changes with its content."""
+    @_builtins.property
+    def skill(self) -> Global___Skill:
+        """The skill as it stands."""
+
+    @_builtins.property
+    def version(self) -> Global___CatalogVersion:
+        """The catalog after it."""
+
+    def __init__(
+        self,
+        *,
+        skill: Global___Skill | None = ...,
+        etag: _builtins.str = ...,
+        version: Global___CatalogVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["skill", b"skill", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "skill", b"skill", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutSkillResponse: _TypeAlias = PutSkillResponse  # noqa: Y015
+
+@_typing.final
+class DeleteSkillRequest(_message.Message):
+    """Removes one skill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    etag: _builtins.str
+    """`etag` of the version to remove. Empty: whatever stands there."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSkillRequest: _TypeAlias = DeleteSkillRequest  # noqa: Y015
+
+@_typing.final
+class DeleteSkillResponse(_message.Message):
+    """A skill was removed; it is gone from this service's own view."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> Global___CatalogVersion:
+        """The catalog after it."""
+
+    def __init__(
+        self,
+        *,
+        version: Global___CatalogVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSkillResponse: _TypeAlias = DeleteSkillResponse  # noqa: Y015
+
+@_typing.final
+class BatchPutRequest(_message.Message):
+    """Writes several skills and resources; at most 500 in all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKILLS_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def skills(self) -> _containers.RepeatedCompositeFieldContainer[Global___PutSkillRequest]:
+        """Skills to write, first."""
+
+    @_builtins.property
+    def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___PutResourceRequest]:
+        """Resources to write, then."""
+
+    def __init__(
+        self,
+        *,
+        skills: _abc.Iterable[Global___PutSkillRequest] | None = ...,
+        resources: _abc.Iterable[Global___PutResourceRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources", "skills", b"skills"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchPutRequest: _TypeAlias = BatchPutRequest  # noqa: Y015
+
+@_typing.final
+class BatchPutResponse(_message.Message):
+    """What became of each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKILLS_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def skills(self) -> _containers.RepeatedCompositeFieldContainer[Global___PutResult]:
+        """One per skill, in the order sent."""
+
+    @_builtins.property
+    def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___PutResult]:
+        """One per resource, in the order sent."""
+
+    @_builtins.property
+    def version(self) -> Global___CatalogVersion:
+        """The catalog after them."""
+
+    def __init__(
+        self,
+        *,
+        skills: _abc.Iterable[Global___PutResult] | None = ...,
+        resources: _abc.Iterable[Global___PutResult] | None = ...,
+        version: Global___CatalogVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources", "skills", b"skills", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchPutResponse: _TypeAlias = BatchPutResponse  # noqa: Y015
+
+@_typing.final
+class PutResult(_message.Message):
+    """What became of one entry of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    status: Global___PutStatus.ValueType
+    """Whether it stands as sent."""
+    etag: _builtins.str
+    """Its etag as it stands. Not when rejected."""
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogProblem]:
+        """What is wrong, field by field. Only when rejected."""
+
+    def __init__(
+        self,
+        *,
+        status: Global___PutStatus.ValueType = ...,
+        etag: _builtins.str = ...,
+        problems: _abc.Iterable[Global___CatalogProblem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "problems", b"problems", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutResult: _TypeAlias = PutResult  # noqa: Y015
+
+@_typing.final
+class CatalogProblem(_message.Message):
+    """One thing wrong with one field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Path of the field, for example `resources[3].resource.minutes`."""
+    reason: _builtins.str
+    """What is wrong with which value, and what would be right."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogProblem: _TypeAlias = CatalogProblem  # noqa: Y015
+
+@_typing.final
+class GetRuleRequest(_message.Message):
+    """Asks for one rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRuleRequest: _TypeAlias = GetRuleRequest  # noqa: Y015
+
+@_typing.final
+class GetRuleResponse(_message.Message):
+    """One rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Changes with its content."""
+    @_builtins.property
+    def rule(self) -> Global___Rule:
+        """The rule."""
+
+    def __init__(
+        self,
+        *,
+        rule: Global___Rule | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRuleResponse: _TypeAlias = GetRuleResponse  # noqa: Y015
+
+@_typing.final
+class ListRulesRequest(_message.Message):
+    """Asks for a page of rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    INCLUDE_EXPIRED_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many, up to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first."""
+    include_expired: _builtins.bool
+    """Whether to list rules that have ended, too."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        include_expired: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_expired", b"include_expired", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRulesRequest: _TypeAlias = ListRulesRequest  # noqa: Y015
+
+@_typing.final
+class ListRulesResponse(_message.Message):
+    """A page of rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    total_size: _builtins.int
+    """How many there are."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rule]:
+        """The rules, by id."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___Rule] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rules", b"rules", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRulesResponse: _TypeAlias = ListRulesResponse  # noqa: Y015
+
+@_typing.final
+class PutRuleRequest(_message.Message):
+    """Writes one rule. PreviewRule of RecommendationService shows beforehand what it would change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    MUST_BE_NEW_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """`etag` of the version this one replaces. Empty: whatever stands there."""
+    must_be_new: _builtins.bool
+    """Whether to write it only where there is none yet."""
+    @_builtins.property
+    def rule(self) -> Global___Rule:
+        """The rule as it is to be."""
+
+    def __init__(
+        self,
+        *,
+        rule: Global___Rule | None = ...,
+        etag: _builtins.str = ...,
+        must_be_new: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "must_be_new", b"must_be_new", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutRuleRequest: _TypeAlias = PutRuleRequest  # noqa: Y015
+
+@_typing.final
+class PutRuleResponse(_message.Message):
+    """A rule was written; it is in this service's own view."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Changes with its content."""
+    @_builtins.property
+    def rule(self) -> Global___Rule:
+        """The rule as it stands."""
+
+    def __init__(
+        self,
+        *,
+        rule: Global___Rule | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutRuleResponse: _TypeAlias = PutRuleResponse  # noqa: Y015
+
+@_typing.final
+class DeleteRuleRequest(_message.Message):
+    """Removes one rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    etag: _builtins.str
+    """`etag` of the version to remove. Empty: whatever stands there."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRuleRequest: _TypeAlias = DeleteRuleRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRuleResponse(_message.Message):
+    """A rule was removed; it is gone from this service's own view."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRuleResponse: _TypeAlias = DeleteRuleResponse  # noqa: Y015
+
+@_typing.final
+class SuggestTagsRequest(_message.Message):
+    """Asks what resources may be about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_IDS_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """At most this many skills each, up to 20; 0 means 5."""
+    @_builtins.property
+    def resource_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Resources of the catalog, by id; at most 100 with `texts` in all."""
+
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Texts that are not in the catalog, each at most 8,192 characters."""
+
+    def __init__(
+        self,
+        *,
+        resource_ids: _abc.Iterable[_builtins.str] | None = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "resource_ids", b"resource_ids", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuggestTagsRequest: _TypeAlias = SuggestTagsRequest  # noqa: Y015
+
+@_typing.final
+class SuggestTagsResponse(_message.Message):
+    """What resources may be about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUGGESTIONS_FIELD_NUMBER: _builtins.int
+    TAGGER_FIELD_NUMBER: _builtins.int
+    tagger: _builtins.str
+    """The tagger that suggests."""
+    @_builtins.property
+    def suggestions(self) -> _containers.RepeatedCompositeFieldContainer[Global___TagSuggestions]:
+        """One per resource, then one per text, in the order asked."""
+
+    def __init__(
+        self,
+        *,
+        suggestions: _abc.Iterable[Global___TagSuggestions] | None = ...,
+        tagger: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["suggestions", b"suggestions", "tagger", b"tagger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuggestTagsResponse: _TypeAlias = SuggestTagsResponse  # noqa: Y015
+
+@_typing.final
+class TagSuggestions(_message.Message):
+    """What one resource may be about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    SKILLS_FIELD_NUMBER: _builtins.int
+    resource_id: _builtins.str
+    """The resource; empty for a text."""
+    @_builtins.property
+    def skills(self) -> _containers.RepeatedCompositeFieldContainer[Global___TagSuggestion]:
+        """The skills, likeliest first."""
+
+    def __init__(
+        self,
+        *,
+        resource_id: _builtins.str = ...,
+        skills: _abc.Iterable[Global___TagSuggestion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resource_id", b"resource_id", "skills", b"skills"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagSuggestions: _TypeAlias = TagSuggestions  # noqa: Y015
+
+@_typing.final
+class TagSuggestion(_message.Message):
+    """A skill that a resource may be about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKILL_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    skill: _builtins.str
+    """The skill."""
+    confidence: _builtins.float
+    """How likely the resource is about it, from 0 to 1."""
+    examples: _builtins.int
+    """On how many resources that have the skill the tagger has learned it."""
+    def __init__(
+        self,
+        *,
+        skill: _builtins.str = ...,
+        confidence: _builtins.float = ...,
+        examples: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "examples", b"examples", "skill", b"skill"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagSuggestion: _TypeAlias = TagSuggestion  # noqa: Y015
+
+@_typing.final
+class ListTagReviewsRequest(_message.Message):
+    """Asks for suggestions that wait for a person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many, up to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTagReviewsRequest: _TypeAlias = ListTagReviewsRequest  # noqa: Y015
+
+@_typing.final
+class ListTagReviewsResponse(_message.Message):
+    """Suggestions that wait for a person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVIEWS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    total_size: _builtins.int
+    """How many wait."""
+    @_builtins.property
+    def reviews(self) -> _containers.RepeatedCompositeFieldContainer[Global___TagReview]:
+        """The suggestions, those first that matter most."""
+
+    def __init__(
+        self,
+        *,
+        reviews: _abc.Iterable[Global___TagReview] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "reviews", b"reviews", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTagReviewsResponse: _TypeAlias = ListTagReviewsResponse  # noqa: Y015
+
+@_typing.final
+class TagReview(_message.Message):
+    """A suggestion that waits for a person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    SKILL_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
+    DRAWN_AT_RANDOM_FIELD_NUMBER: _builtins.int
+    resource_id: _builtins.str
+    """The resource."""
+    title: _builtins.str
+    """Its title."""
+    skill: _builtins.str
+    """The skill suggested."""
+    confidence: _builtins.float
+    """How likely it is right, by the tagger."""
+    traffic: _builtins.int
+    """How many responses learners gave in the resource, so far as known."""
+    drawn_at_random: _builtins.bool
+    """Whether it was drawn at random rather than for what it matters."""
+    def __init__(
+        self,
+        *,
+        resource_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        skill: _builtins.str = ...,
+        confidence: _builtins.float = ...,
+        traffic: _builtins.int = ...,
+        drawn_at_random: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "drawn_at_random", b"drawn_at_random", "resource_id", b"resource_id", "skill", b"skill", "title", b"title", "traffic", b"traffic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagReview: _TypeAlias = TagReview  # noqa: Y015
+
+@_typing.final
+class ReviewTagRequest(_message.Message):
+    """A person's answer to a suggestion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    SKILL_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    resource_id: _builtins.str
+    """The resource."""
+    skill: _builtins.str
+    """The skill."""
+    decision: Global___TagDecision.ValueType
+    """The answer."""
+    etag: _builtins.str
+    """`etag` of the version that was looked at. Empty: whatever stands there."""
+    def __init__(
+        self,
+        *,
+        resource_id: _builtins.str = ...,
+        skill: _builtins.str = ...,
+        decision: Global___TagDecision.ValueType = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "etag", b"etag", "resource_id", b"resource_id", "skill", b"skill"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewTagRequest: _TypeAlias = ReviewTagRequest  # noqa: Y015
+
+@_typing.final
+class ReviewTagResponse(_message.Message):
+    """The resource after the answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Changes with its content."""
+    @_builtins.property
+    def resource(self) -> Global___Resource:
+        """The resource as it stands."""
+
+    def __init__(
+        self,
+        *,
+        resource: Global___Resource | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewTagResponse: _TypeAlias = ReviewTagResponse  # noqa: Y015
+
+@_typing.final
 class GetResourceRequest(_message.Message):
     """Asks for one resource."""
 
@@ -321,6 +1362,9 @@ class GetResourceResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESOURCE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Changes with its content; pass it to PutResource to replace exactly this version."""
     @_builtins.property
     def resource(self) -> Global___Resource:
         """The resource."""
@@ -329,10 +1373,11 @@ class GetResourceResponse(_message.Message):
         self,
         *,
         resource: Global___Resource | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "resource", b"resource"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -346,23 +1391,95 @@ class ListResourcesRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many, up to 1,000; 0 means 100."""
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first."""
+    @_builtins.property
+    def filter(self) -> Global___ListResourcesFilter:
+        """Which resources to list. Absent: all."""
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: Global___ListResourcesFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListResourcesRequest: _TypeAlias = ListResourcesRequest  # noqa: Y015
+
+@_typing.final
+class ListResourcesFilter(_message.Message):
+    """Which resources to list. An empty field allows everything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KINDS_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
+    SKILLS_FIELD_NUMBER: _builtins.int
+    PROVIDERS_FIELD_NUMBER: _builtins.int
+    GRADES_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
+    TOPICS_FIELD_NUMBER: _builtins.int
+    UNTAGGED_FIELD_NUMBER: _builtins.int
+    untagged: _builtins.bool
+    """Only those without any tag (true) or with one (false)."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___ResourceKind.ValueType]:
+        """Only these kinds."""
+
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___ResourceStatus.ValueType]:
+        """Only in these statuses."""
+
+    @_builtins.property
+    def skills(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only about at least one of these skills."""
+
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only of these providers."""
+
+    @_builtins.property
+    def grades(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only for at least one of these grades, or for any grade."""
+
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only in one of these languages, or tied to none."""
+
+    @_builtins.property
+    def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only about at least one of these topics."""
+
+    def __init__(
+        self,
+        *,
+        kinds: _abc.Iterable[Global___ResourceKind.ValueType] | None = ...,
+        statuses: _abc.Iterable[Global___ResourceStatus.ValueType] | None = ...,
+        skills: _abc.Iterable[_builtins.str] | None = ...,
+        providers: _abc.Iterable[_builtins.str] | None = ...,
+        grades: _abc.Iterable[_builtins.str] | None = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
+        topics: _abc.Iterable[_builtins.str] | None = ...,
+        untagged: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_untagged", b"_untagged", "untagged", b"untagged"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_untagged", b"_untagged", "grades", b"grades", "kinds", b"kinds", "languages", b"languages", "providers", b"providers", "skills", b"skills", "statuses", b"statuses", "topics", b"topics", "untagged", b"untagged"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__untagged: _TypeAlias = _typing.Literal["untagged"]  # noqa: Y015
+    _WhichOneofArgType__untagged: _TypeAlias = _typing.Literal["_untagged", b"_untagged"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__untagged) -> _WhichOneofReturnType__untagged | None: ...
+
+Global___ListResourcesFilter: _TypeAlias = ListResourcesFilter  # noqa: Y015
 
 @_typing.final
 class ListResourcesResponse(_message.Message):
@@ -376,7 +1493,7 @@ class ListResourcesResponse(_message.Message):
     next_page_token: _builtins.str
     """Token of the next page; empty at the end."""
     total_size: _builtins.int
-    """How many resources the tenant has."""
+    """How many resources of the tenant the filter lets through."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Resource]:
         """The resources, by id."""
@@ -425,6 +1542,9 @@ class GetSkillResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SKILL_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Changes with its content; pass it to PutSkill to replace exactly this version."""
     @_builtins.property
     def skill(self) -> Global___Skill:
         """The skill."""
@@ -433,10 +1553,11 @@ class GetSkillResponse(_message.Message):
         self,
         *,
         skill: Global___Skill | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["skill", b"skill"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["skill", b"skill"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "skill", b"skill"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,6 +60,66 @@ class CatalogServiceStub:
                 request_serializer=cairn_dot_v1_dot_catalog__pb2.ImportCatalogRequest.SerializeToString,
                 response_deserializer=cairn_dot_v1_dot_catalog__pb2.ImportCatalogResponse.FromString,
                 _registered_method=True)
+        self.PutResource = channel.unary_unary(
+                '/cairn.v1.CatalogService/PutResource',
+                request_serializer=cairn_dot_v1_dot_catalog__pb2.PutResourceRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_catalog__pb2.PutResourceResponse.FromString,
+                _registered_method=True)
+        self.DeleteResource = channel.unary_unary(
+                '/cairn.v1.CatalogService/DeleteResource',
+                request_serializer=cairn_dot_v1_dot_catalog__pb2.DeleteResourceRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_catalog__pb2.DeleteResourceResponse.FromString,
+                _registered_method=True)
+        self.PutSkill = channel.unary_unary(
+                '/cairn.v1.CatalogService/PutSkill',
+                request_serializer=cairn_dot_v1_dot_catalog__pb2.PutSkillRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_catalog__pb2.PutSkillResponse.FromString,
+                _registered_method=True)
+        self.DeleteSkill = channel.unary_unary(
+                '/cairn.v1.CatalogService/DeleteSkill',
+                request_serializer=cairn_dot_v1_dot_catalog__pb2.DeleteSkillRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_catalog__pb2.DeleteSkillResponse.FromString,
+                _registered_method=True)
+        self.BatchPut = channel.unary_unary(
+                '/cairn.v1.CatalogService/BatchPut',
+                request_serializer=cairn_dot_v1_dot_catalog__pb2.BatchPutRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_catalog__pb2.BatchPutResponse.FromString,
+                _registered_method=True)
+        self.GetRule = channel.unary_unary(
+                '/cairn.v1.CatalogService/GetRule',
+                request_serializer=cairn_dot_v1_dot_catalog__pb2.GetRuleRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_catalog__pb2.GetRuleResponse.FromString,
+                _registered_method=True)
+        self.ListRules = channel.unary_unary(
+                '/cairn.v1.CatalogService/ListRules',
+                request_serializer=cairn_dot_v1_dot_catalog__pb2.ListRulesRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_catalog__pb2.ListRulesResponse.FromString,
+                _registered_method=True)
+        self.PutRule = channel.unary_unary(
+                '/cairn.v1.CatalogService/PutRule',
+                request_serializer=cairn_dot_v1_dot_catalog__pb2.PutRuleRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_catalog__pb2.PutRuleResponse.FromString,
+                _registered_method=True)
+        self.DeleteRule = channel.unary_unary(
+                '/cairn.v1.CatalogService/DeleteRule',
+                request_serializer=cairn_dot_v1_dot_catalog__pb2.DeleteRuleRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_catalog__pb2.DeleteRuleResponse.FromString,
+                _registered_method=True)
+        self.SuggestTags = channel.unary_unary(
+                '/cairn.v1.CatalogService/SuggestTags',
+                request_serializer=cairn_dot_v1_dot_catalog__pb2.SuggestTagsRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_catalog__pb2.SuggestTagsResponse.FromString,
+                _registered_method=True)
+        self.ListTagReviews = channel.unary_unary(
+                '/cairn.v1.CatalogService/ListTagReviews',
+                request_serializer=cairn_dot_v1_dot_catalog__pb2.ListTagReviewsRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_catalog__pb2.ListTagReviewsResponse.FromString,
+                _registered_method=True)
+        self.ReviewTag = channel.unary_unary(
+                '/cairn.v1.CatalogService/ReviewTag',
+                request_serializer=cairn_dot_v1_dot_catalog__pb2.ReviewTagRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_catalog__pb2.ReviewTagResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -102,6 +162,92 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutResource(self, request, context):
+        """Writes one resource. ABORTED when it is not as the request expects it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteResource(self, request, context):
+        """Removes one resource. NOT_FOUND when there is none; ABORTED when it is not as the request expects it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutSkill(self, request, context):
+        """Writes one skill. ABORTED when it is not as the request expects it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSkill(self, request, context):
+        """Removes one skill. NOT_FOUND when there is none; FAILED_PRECONDITION while a resource, a rule or another skill names it;
+        ABORTED when it is not as the request expects it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchPut(self, request, context):
+        """Writes up to 500 skills and resources, skills first. Each has its own result; a bad one never sinks the others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRule(self, request, context):
+        """One rule by id. NOT_FOUND when there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRules(self, request, context):
+        """Rules in the order of their ids, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutRule(self, request, context):
+        """Writes one rule. ABORTED when it is not as the request expects it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteRule(self, request, context):
+        """Removes one rule. NOT_FOUND when there is none; ABORTED when it is not as the request expects it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SuggestTags(self, request, context):
+        """Skills that resources may be about, by the tenant's tagger. FAILED_PRECONDITION when there is none yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTagReviews(self, request, context):
+        """Suggestions that wait for a person, those first that matter most: traffic times uncertainty, one in ten drawn at random so
+        that the tagger's precision stays measurable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviewTag(self, request, context):
+        """A person's answer to a suggestion.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +275,66 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ImportCatalog,
                     request_deserializer=cairn_dot_v1_dot_catalog__pb2.ImportCatalogRequest.FromString,
                     response_serializer=cairn_dot_v1_dot_catalog__pb2.ImportCatalogResponse.SerializeToString,
+            ),
+            'PutResource': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutResource,
+                    request_deserializer=cairn_dot_v1_dot_catalog__pb2.PutResourceRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_catalog__pb2.PutResourceResponse.SerializeToString,
+            ),
+            'DeleteResource': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteResource,
+                    request_deserializer=cairn_dot_v1_dot_catalog__pb2.DeleteResourceRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_catalog__pb2.DeleteResourceResponse.SerializeToString,
+            ),
+            'PutSkill': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutSkill,
+                    request_deserializer=cairn_dot_v1_dot_catalog__pb2.PutSkillRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_catalog__pb2.PutSkillResponse.SerializeToString,
+            ),
+            'DeleteSkill': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSkill,
+                    request_deserializer=cairn_dot_v1_dot_catalog__pb2.DeleteSkillRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_catalog__pb2.DeleteSkillResponse.SerializeToString,
+            ),
+            'BatchPut': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchPut,
+                    request_deserializer=cairn_dot_v1_dot_catalog__pb2.BatchPutRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_catalog__pb2.BatchPutResponse.SerializeToString,
+            ),
+            'GetRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRule,
+                    request_deserializer=cairn_dot_v1_dot_catalog__pb2.GetRuleRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_catalog__pb2.GetRuleResponse.SerializeToString,
+            ),
+            'ListRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRules,
+                    request_deserializer=cairn_dot_v1_dot_catalog__pb2.ListRulesRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_catalog__pb2.ListRulesResponse.SerializeToString,
+            ),
+            'PutRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutRule,
+                    request_deserializer=cairn_dot_v1_dot_catalog__pb2.PutRuleRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_catalog__pb2.PutRuleResponse.SerializeToString,
+            ),
+            'DeleteRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRule,
+                    request_deserializer=cairn_dot_v1_dot_catalog__pb2.DeleteRuleRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_catalog__pb2.DeleteRuleResponse.SerializeToString,
+            ),
+            'SuggestTags': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuggestTags,
+                    request_deserializer=cairn_dot_v1_dot_catalog__pb2.SuggestTagsRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_catalog__pb2.SuggestTagsResponse.SerializeToString,
+            ),
+            'ListTagReviews': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTagReviews,
+                    request_deserializer=cairn_dot_v1_dot_catalog__pb2.ListTagReviewsRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_catalog__pb2.ListTagReviewsResponse.SerializeToString,
+            ),
+            'ReviewTag': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewTag,
+                    request_deserializer=cairn_dot_v1_dot_catalog__pb2.ReviewTagRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_catalog__pb2.ReviewTagResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +473,330 @@ class CatalogService:
             '/cairn.v1.CatalogService/ImportCatalog',
             cairn_dot_v1_dot_catalog__pb2.ImportCatalogRequest.SerializeToString,
             cairn_dot_v1_dot_catalog__pb2.ImportCatalogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutResource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.CatalogService/PutResource',
+            cairn_dot_v1_dot_catalog__pb2.PutResourceRequest.SerializeToString,
+            cairn_dot_v1_dot_catalog__pb2.PutResourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteResource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.CatalogService/DeleteResource',
+            cairn_dot_v1_dot_catalog__pb2.DeleteResourceRequest.SerializeToString,
+            cairn_dot_v1_dot_catalog__pb2.DeleteResourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutSkill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.CatalogService/PutSkill',
+            cairn_dot_v1_dot_catalog__pb2.PutSkillRequest.SerializeToString,
+            cairn_dot_v1_dot_catalog__pb2.PutSkillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSkill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.CatalogService/DeleteSkill',
+            cairn_dot_v1_dot_catalog__pb2.DeleteSkillRequest.SerializeToString,
+            cairn_dot_v1_dot_catalog__pb2.DeleteSkillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchPut(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.CatalogService/BatchPut',
+            cairn_dot_v1_dot_catalog__pb2.BatchPutRequest.SerializeToString,
+            cairn_dot_v1_dot_catalog__pb2.BatchPutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.CatalogService/GetRule',
+            cairn_dot_v1_dot_catalog__pb2.GetRuleRequest.SerializeToString,
+            cairn_dot_v1_dot_catalog__pb2.GetRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.CatalogService/ListRules',
+            cairn_dot_v1_dot_catalog__pb2.ListRulesRequest.SerializeToString,
+            cairn_dot_v1_dot_catalog__pb2.ListRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.CatalogService/PutRule',
+            cairn_dot_v1_dot_catalog__pb2.PutRuleRequest.SerializeToString,
+            cairn_dot_v1_dot_catalog__pb2.PutRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.CatalogService/DeleteRule',
+            cairn_dot_v1_dot_catalog__pb2.DeleteRuleRequest.SerializeToString,
+            cairn_dot_v1_dot_catalog__pb2.DeleteRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuggestTags(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.CatalogService/SuggestTags',
+            cairn_dot_v1_dot_catalog__pb2.SuggestTagsRequest.SerializeToString,
+            cairn_dot_v1_dot_catalog__pb2.SuggestTagsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTagReviews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.CatalogService/ListTagReviews',
+            cairn_dot_v1_dot_catalog__pb2.ListTagReviewsRequest.SerializeToString,
+            cairn_dot_v1_dot_catalog__pb2.ListTagReviewsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewTag(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.CatalogService/ReviewTag',
+            cairn_dot_v1_dot_catalog__pb2.ReviewTagRequest.SerializeToString,
+            cairn_dot_v1_dot_catalog__pb2.ReviewTagResponse.FromString,
             options,
             channel_credentials,
             insecure,

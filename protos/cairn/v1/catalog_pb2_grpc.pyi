@@ -45,6 +45,34 @@ class CatalogServiceStub:
     """Writes a whole set of skills and resources after checking it together with what is already there: all of it, or,
     when anything is wrong, none of it. Answers once this service's own view holds every record.
     """
+    PutResource: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.PutResourceRequest, _catalog_pb2.PutResourceResponse]
+    """Writes one resource. ABORTED when it is not as the request expects it."""
+    DeleteResource: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.DeleteResourceRequest, _catalog_pb2.DeleteResourceResponse]
+    """Removes one resource. NOT_FOUND when there is none; ABORTED when it is not as the request expects it."""
+    PutSkill: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.PutSkillRequest, _catalog_pb2.PutSkillResponse]
+    """Writes one skill. ABORTED when it is not as the request expects it."""
+    DeleteSkill: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.DeleteSkillRequest, _catalog_pb2.DeleteSkillResponse]
+    """Removes one skill. NOT_FOUND when there is none; FAILED_PRECONDITION while a resource, a rule or another skill names it;
+    ABORTED when it is not as the request expects it.
+    """
+    BatchPut: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.BatchPutRequest, _catalog_pb2.BatchPutResponse]
+    """Writes up to 500 skills and resources, skills first. Each has its own result; a bad one never sinks the others."""
+    GetRule: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetRuleRequest, _catalog_pb2.GetRuleResponse]
+    """One rule by id. NOT_FOUND when there is none."""
+    ListRules: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListRulesRequest, _catalog_pb2.ListRulesResponse]
+    """Rules in the order of their ids, a page at a time."""
+    PutRule: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.PutRuleRequest, _catalog_pb2.PutRuleResponse]
+    """Writes one rule. ABORTED when it is not as the request expects it."""
+    DeleteRule: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.DeleteRuleRequest, _catalog_pb2.DeleteRuleResponse]
+    """Removes one rule. NOT_FOUND when there is none; ABORTED when it is not as the request expects it."""
+    SuggestTags: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.SuggestTagsRequest, _catalog_pb2.SuggestTagsResponse]
+    """Skills that resources may be about, by the tenant's tagger. FAILED_PRECONDITION when there is none yet."""
+    ListTagReviews: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListTagReviewsRequest, _catalog_pb2.ListTagReviewsResponse]
+    """Suggestions that wait for a person, those first that matter most: traffic times uncertainty, one in ten drawn at random so
+    that the tagger's precision stays measurable.
+    """
+    ReviewTag: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ReviewTagRequest, _catalog_pb2.ReviewTagResponse]
+    """A person's answer to a suggestion."""
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -63,6 +91,34 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """Writes a whole set of skills and resources after checking it together with what is already there: all of it, or,
     when anything is wrong, none of it. Answers once this service's own view holds every record.
     """
+    PutResource: _aio.UnaryUnaryMultiCallable[_catalog_pb2.PutResourceRequest, _catalog_pb2.PutResourceResponse]  # type: ignore[assignment]
+    """Writes one resource. ABORTED when it is not as the request expects it."""
+    DeleteResource: _aio.UnaryUnaryMultiCallable[_catalog_pb2.DeleteResourceRequest, _catalog_pb2.DeleteResourceResponse]  # type: ignore[assignment]
+    """Removes one resource. NOT_FOUND when there is none; ABORTED when it is not as the request expects it."""
+    PutSkill: _aio.UnaryUnaryMultiCallable[_catalog_pb2.PutSkillRequest, _catalog_pb2.PutSkillResponse]  # type: ignore[assignment]
+    """Writes one skill. ABORTED when it is not as the request expects it."""
+    DeleteSkill: _aio.UnaryUnaryMultiCallable[_catalog_pb2.DeleteSkillRequest, _catalog_pb2.DeleteSkillResponse]  # type: ignore[assignment]
+    """Removes one skill. NOT_FOUND when there is none; FAILED_PRECONDITION while a resource, a rule or another skill names it;
+    ABORTED when it is not as the request expects it.
+    """
+    BatchPut: _aio.UnaryUnaryMultiCallable[_catalog_pb2.BatchPutRequest, _catalog_pb2.BatchPutResponse]  # type: ignore[assignment]
+    """Writes up to 500 skills and resources, skills first. Each has its own result; a bad one never sinks the others."""
+    GetRule: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetRuleRequest, _catalog_pb2.GetRuleResponse]  # type: ignore[assignment]
+    """One rule by id. NOT_FOUND when there is none."""
+    ListRules: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListRulesRequest, _catalog_pb2.ListRulesResponse]  # type: ignore[assignment]
+    """Rules in the order of their ids, a page at a time."""
+    PutRule: _aio.UnaryUnaryMultiCallable[_catalog_pb2.PutRuleRequest, _catalog_pb2.PutRuleResponse]  # type: ignore[assignment]
+    """Writes one rule. ABORTED when it is not as the request expects it."""
+    DeleteRule: _aio.UnaryUnaryMultiCallable[_catalog_pb2.DeleteRuleRequest, _catalog_pb2.DeleteRuleResponse]  # type: ignore[assignment]
+    """Removes one rule. NOT_FOUND when there is none; ABORTED when it is not as the request expects it."""
+    SuggestTags: _aio.UnaryUnaryMultiCallable[_catalog_pb2.SuggestTagsRequest, _catalog_pb2.SuggestTagsResponse]  # type: ignore[assignment]
+    """Skills that resources may be about, by the tenant's tagger. FAILED_PRECONDITION when there is none yet."""
+    ListTagReviews: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListTagReviewsRequest, _catalog_pb2.ListTagReviewsResponse]  # type: ignore[assignment]
+    """Suggestions that wait for a person, those first that matter most: traffic times uncertainty, one in ten drawn at random so
+    that the tagger's precision stays measurable.
+    """
+    ReviewTag: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ReviewTagRequest, _catalog_pb2.ReviewTagResponse]  # type: ignore[assignment]
+    """A person's answer to a suggestion."""
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps a tenant's resources and skills. The tenant is the credential's; another tenant's ids are as absent."""
@@ -108,5 +164,105 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         """Writes a whole set of skills and resources after checking it together with what is already there: all of it, or,
         when anything is wrong, none of it. Answers once this service's own view holds every record.
         """
+
+    @_abc_1.abstractmethod
+    def PutResource(
+        self,
+        request: _catalog_pb2.PutResourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.PutResourceResponse, _abc.Awaitable[_catalog_pb2.PutResourceResponse]]:
+        """Writes one resource. ABORTED when it is not as the request expects it."""
+
+    @_abc_1.abstractmethod
+    def DeleteResource(
+        self,
+        request: _catalog_pb2.DeleteResourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.DeleteResourceResponse, _abc.Awaitable[_catalog_pb2.DeleteResourceResponse]]:
+        """Removes one resource. NOT_FOUND when there is none; ABORTED when it is not as the request expects it."""
+
+    @_abc_1.abstractmethod
+    def PutSkill(
+        self,
+        request: _catalog_pb2.PutSkillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.PutSkillResponse, _abc.Awaitable[_catalog_pb2.PutSkillResponse]]:
+        """Writes one skill. ABORTED when it is not as the request expects it."""
+
+    @_abc_1.abstractmethod
+    def DeleteSkill(
+        self,
+        request: _catalog_pb2.DeleteSkillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.DeleteSkillResponse, _abc.Awaitable[_catalog_pb2.DeleteSkillResponse]]:
+        """Removes one skill. NOT_FOUND when there is none; FAILED_PRECONDITION while a resource, a rule or another skill names it;
+        ABORTED when it is not as the request expects it.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchPut(
+        self,
+        request: _catalog_pb2.BatchPutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.BatchPutResponse, _abc.Awaitable[_catalog_pb2.BatchPutResponse]]:
+        """Writes up to 500 skills and resources, skills first. Each has its own result; a bad one never sinks the others."""
+
+    @_abc_1.abstractmethod
+    def GetRule(
+        self,
+        request: _catalog_pb2.GetRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.GetRuleResponse, _abc.Awaitable[_catalog_pb2.GetRuleResponse]]:
+        """One rule by id. NOT_FOUND when there is none."""
+
+    @_abc_1.abstractmethod
+    def ListRules(
+        self,
+        request: _catalog_pb2.ListRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.ListRulesResponse, _abc.Awaitable[_catalog_pb2.ListRulesResponse]]:
+        """Rules in the order of their ids, a page at a time."""
+
+    @_abc_1.abstractmethod
+    def PutRule(
+        self,
+        request: _catalog_pb2.PutRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.PutRuleResponse, _abc.Awaitable[_catalog_pb2.PutRuleResponse]]:
+        """Writes one rule. ABORTED when it is not as the request expects it."""
+
+    @_abc_1.abstractmethod
+    def DeleteRule(
+        self,
+        request: _catalog_pb2.DeleteRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.DeleteRuleResponse, _abc.Awaitable[_catalog_pb2.DeleteRuleResponse]]:
+        """Removes one rule. NOT_FOUND when there is none; ABORTED when it is not as the request expects it."""
+
+    @_abc_1.abstractmethod
+    def SuggestTags(
+        self,
+        request: _catalog_pb2.SuggestTagsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.SuggestTagsResponse, _abc.Awaitable[_catalog_pb2.SuggestTagsResponse]]:
+        """Skills that resources may be about, by the tenant's tagger. FAILED_PRECONDITION when there is none yet."""
+
+    @_abc_1.abstractmethod
+    def ListTagReviews(
+        self,
+        request: _catalog_pb2.ListTagReviewsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.ListTagReviewsResponse, _abc.Awaitable[_catalog_pb2.ListTagReviewsResponse]]:
+        """Suggestions that wait for a person, those first that matter most: traffic times uncertainty, one in ten drawn at random so
+        that the tagger's precision stays measurable.
+        """
+
+    @_abc_1.abstractmethod
+    def ReviewTag(
+        self,
+        request: _catalog_pb2.ReviewTagRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.ReviewTagResponse, _abc.Awaitable[_catalog_pb2.ReviewTagResponse]]:
+        """A person's answer to a suggestion."""
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

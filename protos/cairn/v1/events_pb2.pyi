@@ -3,6 +3,7 @@
 isort:skip_file
 The records of the log. Everything about a learner is on one topic, under one key, so its order is total."""
 
+from cairn.v1 import catalog_pb2 as _catalog_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -19,6 +20,62 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _InteractionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InteractionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InteractionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INTERACTION_KIND_UNSPECIFIED: _InteractionKind.ValueType  # 0
+    """Not stated; never written by ingest."""
+    INTERACTION_KIND_OPENED: _InteractionKind.ValueType  # 1
+    """Began it."""
+    INTERACTION_KIND_COMPLETED: _InteractionKind.ValueType  # 2
+    """Finished it: it is not recommended again unless a review is due."""
+    INTERACTION_KIND_DISMISSED: _InteractionKind.ValueType  # 3
+    """Put it away: it is not recommended again, until it is opened after all."""
+
+class InteractionKind(_InteractionKind, metaclass=_InteractionKindEnumTypeWrapper):
+    """What a learner did with a resource."""
+
+INTERACTION_KIND_UNSPECIFIED: InteractionKind.ValueType  # 0
+"""Not stated; never written by ingest."""
+INTERACTION_KIND_OPENED: InteractionKind.ValueType  # 1
+"""Began it."""
+INTERACTION_KIND_COMPLETED: InteractionKind.ValueType  # 2
+"""Finished it: it is not recommended again unless a review is due."""
+INTERACTION_KIND_DISMISSED: InteractionKind.ValueType  # 3
+"""Put it away: it is not recommended again, until it is opened after all."""
+Global___InteractionKind: _TypeAlias = InteractionKind  # noqa: Y015
+
+class _Pace:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PaceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pace.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PACE_UNSPECIFIED: _Pace.ValueType  # 0
+    """Not stated."""
+    PACE_GENTLE: _Pace.ValueType  # 1
+    """Easier practice: success about 85 times in 100."""
+    PACE_STEADY: _Pace.ValueType  # 2
+    """About 75 times in 100, as for a learner who said nothing."""
+    PACE_BRISK: _Pace.ValueType  # 3
+    """Harder practice: about 65 times in 100."""
+
+class Pace(_Pace, metaclass=_PaceEnumTypeWrapper):
+    """How much of a challenge a learner wants: the chance of success that practice is chosen for."""
+
+PACE_UNSPECIFIED: Pace.ValueType  # 0
+"""Not stated."""
+PACE_GENTLE: Pace.ValueType  # 1
+"""Easier practice: success about 85 times in 100."""
+PACE_STEADY: Pace.ValueType  # 2
+"""About 75 times in 100, as for a learner who said nothing."""
+PACE_BRISK: Pace.ValueType  # 3
+"""Harder practice: about 65 times in 100."""
+Global___Pace: _TypeAlias = Pace  # noqa: Y015
 
 class _SkillsFrom:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -87,6 +144,10 @@ class LearnerEvent(_message.Message):
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     RECEIVED_AT_FIELD_NUMBER: _builtins.int
     ASSESSMENT_FIELD_NUMBER: _builtins.int
+    INTERACTION_FIELD_NUMBER: _builtins.int
+    PREFERENCE_FIELD_NUMBER: _builtins.int
+    CORRECTION_FIELD_NUMBER: _builtins.int
+    ERASURE_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Identity of the event within its source: the platform's own id, or a UUIDv5 of the natural key where it had none.
     Two records with the same source and id are one event, sent twice.
@@ -109,6 +170,22 @@ class LearnerEvent(_message.Message):
     def assessment(self) -> Global___AssessmentEvent:
         """The learner answered an item, or was scored on an activity."""
 
+    @_builtins.property
+    def interaction(self) -> Global___InteractionEvent:
+        """The learner did something with a resource."""
+
+    @_builtins.property
+    def preference(self) -> Global___PreferenceEvent:
+        """The learner, or somebody for them, said what they want."""
+
+    @_builtins.property
+    def correction(self) -> Global___CorrectionEvent:
+        """An assessment event was wrong."""
+
+    @_builtins.property
+    def erasure(self) -> Global___ErasureEvent:
+        """Everything known of the learner is to be forgotten."""
+
     def __init__(
         self,
         *,
@@ -119,12 +196,16 @@ class LearnerEvent(_message.Message):
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
         received_at: _timestamp_pb2.Timestamp | None = ...,
         assessment: Global___AssessmentEvent | None = ...,
+        interaction: Global___InteractionEvent | None = ...,
+        preference: Global___PreferenceEvent | None = ...,
+        correction: Global___CorrectionEvent | None = ...,
+        erasure: Global___ErasureEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "occurred_at", b"occurred_at", "received_at", b"received_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "correction", b"correction", "erasure", b"erasure", "interaction", b"interaction", "occurred_at", b"occurred_at", "preference", b"preference", "received_at", b"received_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "event_id", b"event_id", "learner", b"learner", "occurred_at", b"occurred_at", "received_at", b"received_at", "source", b"source", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "correction", b"correction", "erasure", b"erasure", "event_id", b"event_id", "interaction", b"interaction", "learner", b"learner", "occurred_at", b"occurred_at", "preference", b"preference", "received_at", b"received_at", "source", b"source", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["assessment"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["assessment", "interaction", "preference", "correction", "erasure"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -214,6 +295,303 @@ class AssessmentEvent(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___AssessmentEvent: _TypeAlias = AssessmentEvent  # noqa: Y015
+
+@_typing.final
+class InteractionEvent(_message.Message):
+    """A learner did something with a resource of the catalog."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    resource: _builtins.str
+    """The resource, by its id in the catalog."""
+    kind: Global___InteractionKind.ValueType
+    """What the learner did."""
+    recommendation_id: _builtins.str
+    """The `recommendation_id` that led to it. Empty when none did, or when not known."""
+    duration_ms: _builtins.int
+    """Time spent, in milliseconds. Absent when not measured."""
+    def __init__(
+        self,
+        *,
+        resource: _builtins.str = ...,
+        kind: Global___InteractionKind.ValueType = ...,
+        recommendation_id: _builtins.str = ...,
+        duration_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "duration_ms", b"duration_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "duration_ms", b"duration_ms", "kind", b"kind", "recommendation_id", b"recommendation_id", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__duration_ms: _TypeAlias = _typing.Literal["duration_ms"]  # noqa: Y015
+    _WhichOneofArgType__duration_ms: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__duration_ms) -> _WhichOneofReturnType__duration_ms | None: ...
+
+Global___InteractionEvent: _TypeAlias = InteractionEvent  # noqa: Y015
+
+@_typing.final
+class PreferenceEvent(_message.Message):
+    """What a learner wants. Replaces what an earlier event said of the fields it sets; what it leaves unset stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GOALS_FIELD_NUMBER: _builtins.int
+    INTERESTS_FIELD_NUMBER: _builtins.int
+    FORMATS_FIELD_NUMBER: _builtins.int
+    PACE_FIELD_NUMBER: _builtins.int
+    pace: Global___Pace.ValueType
+    """How much of a challenge the learner wants. Unspecified leaves it as it was."""
+    @_builtins.property
+    def goals(self) -> Global___GoalSkills:
+        """The skills the learner works towards."""
+
+    @_builtins.property
+    def interests(self) -> Global___InterestTopics:
+        """What the learner likes to meet in their work."""
+
+    @_builtins.property
+    def formats(self) -> Global___PreferredKinds:
+        """The kinds of resource the learner prefers."""
+
+    def __init__(
+        self,
+        *,
+        goals: Global___GoalSkills | None = ...,
+        interests: Global___InterestTopics | None = ...,
+        formats: Global___PreferredKinds | None = ...,
+        pace: Global___Pace.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_formats", b"_formats", "_goals", b"_goals", "_interests", b"_interests", "formats", b"formats", "goals", b"goals", "interests", b"interests"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_formats", b"_formats", "_goals", b"_goals", "_interests", b"_interests", "formats", b"formats", "goals", b"goals", "interests", b"interests", "pace", b"pace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__formats: _TypeAlias = _typing.Literal["formats"]  # noqa: Y015
+    _WhichOneofArgType__formats: _TypeAlias = _typing.Literal["_formats", b"_formats"]  # noqa: Y015
+    _WhichOneofReturnType__goals: _TypeAlias = _typing.Literal["goals"]  # noqa: Y015
+    _WhichOneofArgType__goals: _TypeAlias = _typing.Literal["_goals", b"_goals"]  # noqa: Y015
+    _WhichOneofReturnType__interests: _TypeAlias = _typing.Literal["interests"]  # noqa: Y015
+    _WhichOneofArgType__interests: _TypeAlias = _typing.Literal["_interests", b"_interests"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__formats) -> _WhichOneofReturnType__formats | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__goals) -> _WhichOneofReturnType__goals | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__interests) -> _WhichOneofReturnType__interests | None: ...
+
+Global___PreferenceEvent: _TypeAlias = PreferenceEvent  # noqa: Y015
+
+@_typing.final
+class GoalSkills(_message.Message):
+    """Skills a learner works towards; what leads to them through prerequisites is on their path. Empty: none, from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKILLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def skills(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The skills, at most 16, each once."""
+
+    def __init__(
+        self,
+        *,
+        skills: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["skills", b"skills"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GoalSkills: _TypeAlias = GoalSkills  # noqa: Y015
+
+@_typing.final
+class InterestTopics(_message.Message):
+    """Topics a learner likes, as labels of the catalog's `Resource.topics`. Empty: none, from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPICS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The topics, at most 32, each once: `[a-z0-9-]`, 1 to 64 characters."""
+
+    def __init__(
+        self,
+        *,
+        topics: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["topics", b"topics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InterestTopics: _TypeAlias = InterestTopics  # noqa: Y015
+
+@_typing.final
+class PreferredKinds(_message.Message):
+    """Kinds of resource a learner prefers. Empty: none, from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KINDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_catalog_pb2.ResourceKind.ValueType]:
+        """The kinds, each once."""
+
+    def __init__(
+        self,
+        *,
+        kinds: _abc.Iterable[_catalog_pb2.ResourceKind.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreferredKinds: _TypeAlias = PreferredKinds  # noqa: Y015
+
+@_typing.final
+class CorrectionEvent(_message.Message):
+    """An assessment event of the same learner was wrong. It may stand in the log before its target does.
+    Afterwards state is what it would be had the corrected outcome been there from the start.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_EVENT_ID_FIELD_NUMBER: _builtins.int
+    VOIDED_FIELD_NUMBER: _builtins.int
+    REGRADE_FIELD_NUMBER: _builtins.int
+    target_source: _builtins.str
+    """`source` of the event that was wrong."""
+    target_event_id: _builtins.str
+    """`event_id` of the event that was wrong."""
+    @_builtins.property
+    def voided(self) -> Global___Void:
+        """It never happened."""
+
+    @_builtins.property
+    def regrade(self) -> Global___Regrade:
+        """Its outcome was another."""
+
+    def __init__(
+        self,
+        *,
+        target_source: _builtins.str = ...,
+        target_event_id: _builtins.str = ...,
+        voided: Global___Void | None = ...,
+        regrade: Global___Regrade | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "regrade", b"regrade", "voided", b"voided"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "regrade", b"regrade", "target_event_id", b"target_event_id", "target_source", b"target_source", "voided", b"voided"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["voided", "regrade"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___CorrectionEvent: _TypeAlias = CorrectionEvent  # noqa: Y015
+
+@_typing.final
+class Void(_message.Message):
+    """The event never happened."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Void: _TypeAlias = Void  # noqa: Y015
+
+@_typing.final
+class Regrade(_message.Message):
+    """The event's outcome was another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORRECT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    correct: _builtins.bool
+    """Right or wrong."""
+    response: _builtins.float
+    """The outcome on [0, 1], as in AssessmentEvent."""
+    @_builtins.property
+    def score(self) -> Global___Score:
+        """Points on a scale."""
+
+    def __init__(
+        self,
+        *,
+        correct: _builtins.bool = ...,
+        score: Global___Score | None = ...,
+        response: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["correct", b"correct", "outcome", b"outcome", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["correct", b"correct", "outcome", b"outcome", "response", b"response", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["correct", "score"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___Regrade: _TypeAlias = Regrade  # noqa: Y015
+
+@_typing.final
+class ErasureEvent(_message.Message):
+    """Everything known of the learner is to be forgotten. Events after it start afresh."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasureEvent: _TypeAlias = ErasureEvent  # noqa: Y015
+
+@_typing.final
+class LearnerDataKey(_message.Message):
+    """The key that a learner's values in the log are encrypted with. Value of the topic `cairn.learner-keys`, under the key
+    `tenant/learner`; a null value: destroyed, and what was encrypted with it is unreadable.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    WRAPPED_KEY_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Names the key; the record header `cairn_key_id` says it."""
+    wrapped_key: _builtins.bytes
+    """The key, encrypted with the tenant's own key (AES-256-GCM): 12 bytes of nonce, then the ciphertext with its tag."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        wrapped_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "wrapped_key", b"wrapped_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearnerDataKey: _TypeAlias = LearnerDataKey  # noqa: Y015
 
 @_typing.final
 class Score(_message.Message):

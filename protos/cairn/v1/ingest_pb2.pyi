@@ -50,6 +50,116 @@ EVENT_STATUS_REJECTED: EventStatus.ValueType  # 3
 Global___EventStatus: _TypeAlias = EventStatus  # noqa: Y015
 
 @_typing.final
+class StreamEventsRequest(_message.Message):
+    """One batch of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    batch: _builtins.int
+    """The sender's own number of the batch; its results carry it."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventSubmission]:
+        """1 to 500 events, of any learners."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___EventSubmission] | None = ...,
+        batch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEventsRequest: _TypeAlias = StreamEventsRequest  # noqa: Y015
+
+@_typing.final
+class StreamEventsResponse(_message.Message):
+    """What became of one batch of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    batch: _builtins.int
+    """The sender's number of the batch."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventResult]:
+        """One result per event, in the order sent."""
+
+    def __init__(
+        self,
+        *,
+        batch: _builtins.int = ...,
+        results: _abc.Iterable[Global___EventResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEventsResponse: _TypeAlias = StreamEventsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteLearnerRequest(_message.Message):
+    """Asks for a learner to be forgotten."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNER_ID_FIELD_NUMBER: _builtins.int
+    learner_id: _builtins.str
+    """The learner as the platform knows them, at most 256 characters."""
+    def __init__(
+        self,
+        *,
+        learner_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["learner_id", b"learner_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteLearnerRequest: _TypeAlias = DeleteLearnerRequest  # noqa: Y015
+
+@_typing.final
+class DeleteLearnerResponse(_message.Message):
+    """A learner is forgotten once the event has been applied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    FRESHNESS_TOKEN_FIELD_NUMBER: _builtins.int
+    KEY_DESTROYED_FIELD_NUMBER: _builtins.int
+    freshness_token: _builtins.str
+    """Pass it to GetLearner to be answered from a state without the learner."""
+    key_destroyed: _builtins.bool
+    """Whether the learner's values in the log, so far as they were encrypted, can no longer be read."""
+    @_builtins.property
+    def position(self) -> Global___LogPosition:
+        """Where the ErasureEvent stands in the log."""
+
+    def __init__(
+        self,
+        *,
+        position: Global___LogPosition | None = ...,
+        freshness_token: _builtins.str = ...,
+        key_destroyed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freshness_token", b"freshness_token", "key_destroyed", b"key_destroyed", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteLearnerResponse: _TypeAlias = DeleteLearnerResponse  # noqa: Y015
+
+@_typing.final
 class PublishEventsRequest(_message.Message):
     """A batch of events."""
 
@@ -85,6 +195,9 @@ class EventSubmission(_message.Message):
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     SOURCE_SEQUENCE_FIELD_NUMBER: _builtins.int
     ASSESSMENT_FIELD_NUMBER: _builtins.int
+    INTERACTION_FIELD_NUMBER: _builtins.int
+    PREFERENCE_FIELD_NUMBER: _builtins.int
+    CORRECTION_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """The platform's id of the event, at most 128 characters. When empty, one is derived from source, learner, item, activity,
     occurred_at and source_sequence.
@@ -105,6 +218,18 @@ class EventSubmission(_message.Message):
     def assessment(self) -> Global___AssessmentSubmission:
         """The learner answered an item, or was scored on an activity."""
 
+    @_builtins.property
+    def interaction(self) -> Global___InteractionSubmission:
+        """The learner did something with a resource."""
+
+    @_builtins.property
+    def preference(self) -> _events_pb2.PreferenceEvent:
+        """The learner said what they want."""
+
+    @_builtins.property
+    def correction(self) -> Global___CorrectionSubmission:
+        """An assessment event of this learner was wrong."""
+
     def __init__(
         self,
         *,
@@ -114,16 +239,99 @@ class EventSubmission(_message.Message):
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
         source_sequence: _builtins.str = ...,
         assessment: Global___AssessmentSubmission | None = ...,
+        interaction: Global___InteractionSubmission | None = ...,
+        preference: _events_pb2.PreferenceEvent | None = ...,
+        correction: Global___CorrectionSubmission | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "occurred_at", b"occurred_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "correction", b"correction", "interaction", b"interaction", "occurred_at", b"occurred_at", "preference", b"preference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "event_id", b"event_id", "learner_id", b"learner_id", "occurred_at", b"occurred_at", "source", b"source", "source_sequence", b"source_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "correction", b"correction", "event_id", b"event_id", "interaction", b"interaction", "learner_id", b"learner_id", "occurred_at", b"occurred_at", "preference", b"preference", "source", b"source", "source_sequence", b"source_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["assessment"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["assessment", "interaction", "preference", "correction"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___EventSubmission: _TypeAlias = EventSubmission  # noqa: Y015
+
+@_typing.final
+class InteractionSubmission(_message.Message):
+    """Something a learner did with a resource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    resource: _builtins.str
+    """The resource, by its id in the catalog, at most 256 characters. Required; it need not be in the catalog yet."""
+    kind: _events_pb2.InteractionKind.ValueType
+    """What the learner did; required."""
+    recommendation_id: _builtins.str
+    """The `recommendation_id` that led to it, at most 64 characters."""
+    duration_ms: _builtins.int
+    """Time spent, in milliseconds."""
+    def __init__(
+        self,
+        *,
+        resource: _builtins.str = ...,
+        kind: _events_pb2.InteractionKind.ValueType = ...,
+        recommendation_id: _builtins.str = ...,
+        duration_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "duration_ms", b"duration_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "duration_ms", b"duration_ms", "kind", b"kind", "recommendation_id", b"recommendation_id", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__duration_ms: _TypeAlias = _typing.Literal["duration_ms"]  # noqa: Y015
+    _WhichOneofArgType__duration_ms: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__duration_ms) -> _WhichOneofReturnType__duration_ms | None: ...
+
+Global___InteractionSubmission: _TypeAlias = InteractionSubmission  # noqa: Y015
+
+@_typing.final
+class CorrectionSubmission(_message.Message):
+    """An assessment event was wrong."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_EVENT_ID_FIELD_NUMBER: _builtins.int
+    VOIDED_FIELD_NUMBER: _builtins.int
+    CORRECT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    target_source: _builtins.str
+    """`source` of the event that was wrong; empty: the same as of this one."""
+    target_event_id: _builtins.str
+    """`event_id` of the event that was wrong: the one given, or the one PublishEvents derived. Required."""
+    correct: _builtins.bool
+    """It was right, or wrong."""
+    @_builtins.property
+    def voided(self) -> _events_pb2.Void:
+        """It never happened."""
+
+    @_builtins.property
+    def score(self) -> _events_pb2.Score:
+        """Its points."""
+
+    def __init__(
+        self,
+        *,
+        target_source: _builtins.str = ...,
+        target_event_id: _builtins.str = ...,
+        voided: _events_pb2.Void | None = ...,
+        correct: _builtins.bool = ...,
+        score: _events_pb2.Score | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "correct", b"correct", "score", b"score", "voided", b"voided"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "correct", b"correct", "score", b"score", "target_event_id", b"target_event_id", "target_source", b"target_source", "voided", b"voided"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["voided", "correct", "score"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___CorrectionSubmission: _TypeAlias = CorrectionSubmission  # noqa: Y015
 
 @_typing.final
 class AssessmentSubmission(_message.Message):
@@ -235,12 +443,15 @@ class EventResult(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     FRESHNESS_TOKEN_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    LEARNER_FIELD_NUMBER: _builtins.int
     status: Global___EventStatus.ValueType
     """Accepted, a duplicate within this request, or rejected."""
     event_id: _builtins.str
     """The event's id: the one given, or the one derived."""
     freshness_token: _builtins.str
     """Pass it to Recommend or GetLearner to be answered from a state that includes this event. Only when accepted or a duplicate."""
+    learner: _builtins.str
+    """The learner's pseudonym, which a subscription to a whole tenant names learners by. Not when rejected."""
     @_builtins.property
     def position(self) -> Global___LogPosition:
         """Where the event stands in the log. Only when accepted; a duplicate has its first copy's."""
@@ -257,10 +468,11 @@ class EventResult(_message.Message):
         position: Global___LogPosition | None = ...,
         freshness_token: _builtins.str = ...,
         problems: _abc.Iterable[Global___FieldProblem] | None = ...,
+        learner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "freshness_token", b"freshness_token", "position", b"position", "problems", b"problems", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "freshness_token", b"freshness_token", "learner", b"learner", "position", b"position", "problems", b"problems", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,16 @@ class IngestServiceStub:
                 request_serializer=cairn_dot_v1_dot_ingest__pb2.PublishEventsRequest.SerializeToString,
                 response_deserializer=cairn_dot_v1_dot_ingest__pb2.PublishEventsResponse.FromString,
                 _registered_method=True)
+        self.StreamEvents = channel.stream_stream(
+                '/cairn.v1.IngestService/StreamEvents',
+                request_serializer=cairn_dot_v1_dot_ingest__pb2.StreamEventsRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_ingest__pb2.StreamEventsResponse.FromString,
+                _registered_method=True)
+        self.DeleteLearner = channel.unary_unary(
+                '/cairn.v1.IngestService/DeleteLearner',
+                request_serializer=cairn_dot_v1_dot_ingest__pb2.DeleteLearnerRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_ingest__pb2.DeleteLearnerResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -55,6 +65,23 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamEvents(self, request_iterator, context):
+        """The same for a sender that never stops: batches go in, and their results come back in the order sent, each once the log
+        has confirmed it. The server reads no further while too many events await the log, so a sender is held back rather than
+        refused. When the stream ends with a status, batches without results may be sent again on another.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteLearner(self, request, context):
+        """Forgets a learner: appends an ErasureEvent and destroys the key that their values in the log are encrypted with.
+        Needs the scope `admin`. An unknown learner is answered like a known one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +89,16 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.PublishEvents,
                     request_deserializer=cairn_dot_v1_dot_ingest__pb2.PublishEventsRequest.FromString,
                     response_serializer=cairn_dot_v1_dot_ingest__pb2.PublishEventsResponse.SerializeToString,
+            ),
+            'StreamEvents': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamEvents,
+                    request_deserializer=cairn_dot_v1_dot_ingest__pb2.StreamEventsRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_ingest__pb2.StreamEventsResponse.SerializeToString,
+            ),
+            'DeleteLearner': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteLearner,
+                    request_deserializer=cairn_dot_v1_dot_ingest__pb2.DeleteLearnerRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_ingest__pb2.DeleteLearnerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +129,60 @@ class IngestService:
             '/cairn.v1.IngestService/PublishEvents',
             cairn_dot_v1_dot_ingest__pb2.PublishEventsRequest.SerializeToString,
             cairn_dot_v1_dot_ingest__pb2.PublishEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamEvents(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/cairn.v1.IngestService/StreamEvents',
+            cairn_dot_v1_dot_ingest__pb2.StreamEventsRequest.SerializeToString,
+            cairn_dot_v1_dot_ingest__pb2.StreamEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteLearner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.IngestService/DeleteLearner',
+            cairn_dot_v1_dot_ingest__pb2.DeleteLearnerRequest.SerializeToString,
+            cairn_dot_v1_dot_ingest__pb2.DeleteLearnerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,15 @@ class IngestServiceStub:
     UNAVAILABLE (with RetryInfo) when the log cannot be reached: events whose append was not confirmed were not acknowledged,
     and the whole request may be sent again. RESOURCE_EXHAUSTED (with RetryInfo) when too many events await the log.
     """
+    StreamEvents: _grpc.StreamStreamMultiCallable[_ingest_pb2.StreamEventsRequest, _ingest_pb2.StreamEventsResponse]
+    """The same for a sender that never stops: batches go in, and their results come back in the order sent, each once the log
+    has confirmed it. The server reads no further while too many events await the log, so a sender is held back rather than
+    refused. When the stream ends with a status, batches without results may be sent again on another.
+    """
+    DeleteLearner: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.DeleteLearnerRequest, _ingest_pb2.DeleteLearnerResponse]
+    """Forgets a learner: appends an ErasureEvent and destroys the key that their values in the log are encrypted with.
+    Needs the scope `admin`. An unknown learner is answered like a known one.
+    """
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -48,6 +57,15 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """Appends up to 500 events. Every event gets its own result, in the order sent; a bad one never sinks the others.
     UNAVAILABLE (with RetryInfo) when the log cannot be reached: events whose append was not confirmed were not acknowledged,
     and the whole request may be sent again. RESOURCE_EXHAUSTED (with RetryInfo) when too many events await the log.
+    """
+    StreamEvents: _aio.StreamStreamMultiCallable[_ingest_pb2.StreamEventsRequest, _ingest_pb2.StreamEventsResponse]  # type: ignore[assignment]
+    """The same for a sender that never stops: batches go in, and their results come back in the order sent, each once the log
+    has confirmed it. The server reads no further while too many events await the log, so a sender is held back rather than
+    refused. When the stream ends with a status, batches without results may be sent again on another.
+    """
+    DeleteLearner: _aio.UnaryUnaryMultiCallable[_ingest_pb2.DeleteLearnerRequest, _ingest_pb2.DeleteLearnerResponse]  # type: ignore[assignment]
+    """Forgets a learner: appends an ErasureEvent and destroys the key that their values in the log are encrypted with.
+    Needs the scope `admin`. An unknown learner is answered like a known one.
     """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -62,6 +80,27 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         """Appends up to 500 events. Every event gets its own result, in the order sent; a bad one never sinks the others.
         UNAVAILABLE (with RetryInfo) when the log cannot be reached: events whose append was not confirmed were not acknowledged,
         and the whole request may be sent again. RESOURCE_EXHAUSTED (with RetryInfo) when too many events await the log.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamEvents(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ingest_pb2.StreamEventsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ingest_pb2.StreamEventsResponse], _abc.AsyncIterator[_ingest_pb2.StreamEventsResponse]]:
+        """The same for a sender that never stops: batches go in, and their results come back in the order sent, each once the log
+        has confirmed it. The server reads no further while too many events await the log, so a sender is held back rather than
+        refused. When the stream ends with a status, batches without results may be sent again on another.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteLearner(
+        self,
+        request: _ingest_pb2.DeleteLearnerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.DeleteLearnerResponse, _abc.Awaitable[_ingest_pb2.DeleteLearnerResponse]]:
+        """Forgets a learner: appends an ErasureEvent and destroys the key that their values in the log are encrypted with.
+        Needs the scope `admin`. An unknown learner is answered like a known one.
         """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

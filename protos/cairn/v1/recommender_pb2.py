@@ -23,42 +23,81 @@ _sym_db = _symbol_database.Default()
 
 
 from cairn.v1 import catalog_pb2 as cairn_dot_v1_dot_catalog__pb2
+from cairn.v1 import events_pb2 as cairn_dot_v1_dot_events__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x61irn/v1/recommender.proto\x12\x08\x63\x61irn.v1\x1a\x16\x63\x61irn/v1/catalog.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x01\n\x10RecommendRequest\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12(\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x18.cairn.v1.ResourceFilter\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x66reshness_token\x18\x05 \x01(\t\"\xb2\x01\n\x0eResourceFilter\x12%\n\x05kinds\x18\x01 \x03(\x0e\x32\x16.cairn.v1.ResourceKind\x12\x0e\n\x06skills\x18\x02 \x03(\t\x12\x0e\n\x06grades\x18\x03 \x03(\t\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x18\n\x0bmax_minutes\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x14\x65xclude_resource_ids\x18\x06 \x03(\tB\x0e\n\x0c_max_minutes\"\xad\x01\n\x11RecommendResponse\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12\x31\n\x0frecommendations\x18\x02 \x03(\x0b\x32\x18.cairn.v1.Recommendation\x12(\n\nprovenance\x18\x03 \x01(\x0b\x32\x14.cairn.v1.Provenance\x12\'\n\x08\x64\x65graded\x18\x04 \x03(\x0e\x32\x15.cairn.v1.Degradation\"\xb7\x02\n\x0eRecommendation\x12\x19\n\x11recommendation_id\x18\x01 \x01(\t\x12\x13\n\x0bresource_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12$\n\x04kind\x18\x04 \x01(\x0e\x32\x16.cairn.v1.ResourceKind\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x14\n\x07minutes\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05score\x18\x07 \x01(\x01\x12\r\n\x05skill\x18\x08 \x01(\t\x12\x1c\n\x04step\x18\t \x01(\x0e\x32\x0e.cairn.v1.Step\x12!\n\x07reasons\x18\n \x03(\x0b\x32\x10.cairn.v1.Reason\x12\x1b\n\x13success_probability\x18\x0b \x01(\x01\x12\x15\n\rreassess_with\x18\x0c \x01(\tB\n\n\x08_minutes\"P\n\x06Reason\x12\"\n\x04kind\x18\x01 \x01(\x0e\x32\x14.cairn.v1.ReasonKind\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x01\"\xad\x01\n\nProvenance\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12*\n\x07\x61pplied\x18\x03 \x01(\x0b\x32\x19.cairn.v1.AppliedPosition\x12)\n\x07\x63\x61talog\x18\x04 \x01(\x0b\x32\x18.cairn.v1.CatalogVersion\x12\x0e\n\x06\x62undle\x18\x05 \x01(\t\"4\n\x0f\x41ppliedPosition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"@\n\x11GetLearnerRequest\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12\x17\n\x0f\x66reshness_token\x18\x02 \x01(\t\"\xc7\x01\n\x12GetLearnerResponse\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12\x11\n\tresponses\x18\x02 \x01(\r\x12&\n\x06skills\x18\x03 \x03(\x0b\x32\x16.cairn.v1.SkillMastery\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12*\n\x07\x61pplied\x18\x05 \x01(\x0b\x32\x19.cairn.v1.AppliedPosition\x12\'\n\x08\x64\x65graded\x18\x06 \x03(\x0e\x32\x15.cairn.v1.Degradation\"\xbb\x01\n\x0cSkillMastery\x12\r\n\x05skill\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\x11\n\tresponses\x18\x05 \x01(\r\x12\x11\n\tsuccesses\x18\x06 \x01(\x01\x12\x10\n\x08mastered\x18\x07 \x01(\x08\x12\x34\n\x10last_response_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*R\n\x04Step\x12\x14\n\x10STEP_UNSPECIFIED\x10\x00\x12\x0e\n\nSTEP_TEACH\x10\x01\x12\x11\n\rSTEP_PRACTISE\x10\x02\x12\x11\n\rSTEP_REASSESS\x10\x03*\xa6\x01\n\nReasonKind\x12\x1b\n\x17REASON_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fREASON_KIND_GAP\x10\x01\x12\x13\n\x0fREASON_KIND_FIT\x10\x02\x12\x16\n\x12REASON_KIND_REVIEW\x10\x03\x12 \n\x1cREASON_KIND_SIMILAR_LEARNERS\x10\x04\x12\x17\n\x13REASON_KIND_EXPLORE\x10\x05*\xe9\x01\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45GRADATION_NEW_LEARNER\x10\x01\x12\x19\n\x15\x44\x45GRADATION_NO_BUNDLE\x10\x02\x12*\n&DEGRADATION_NO_COLLABORATIVE_FILTERING\x10\x03\x12\x1d\n\x19\x44\x45GRADATION_EMPTY_CATALOG\x10\x04\x12\x1b\n\x17\x44\x45GRADATION_STALE_STATE\x10\x05\x12\x1d\n\x19\x44\x45GRADATION_STALE_CATALOG\x10\x06\x32\xa6\x01\n\x15RecommendationService\x12\x44\n\tRecommend\x12\x1a.cairn.v1.RecommendRequest\x1a\x1b.cairn.v1.RecommendResponse\x12G\n\nGetLearner\x12\x1b.cairn.v1.GetLearnerRequest\x1a\x1c.cairn.v1.GetLearnerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x61irn/v1/recommender.proto\x12\x08\x63\x61irn.v1\x1a\x16\x63\x61irn/v1/catalog.proto\x1a\x15\x63\x61irn/v1/events.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n\x10RecommendRequest\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12(\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x18.cairn.v1.ResourceFilter\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x66reshness_token\x18\x05 \x01(\t\x12\x10\n\x08\x63lass_id\x18\x06 \x01(\t\"\xb2\x01\n\x0eResourceFilter\x12%\n\x05kinds\x18\x01 \x03(\x0e\x32\x16.cairn.v1.ResourceKind\x12\x0e\n\x06skills\x18\x02 \x03(\t\x12\x0e\n\x06grades\x18\x03 \x03(\t\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x18\n\x0bmax_minutes\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x14\x65xclude_resource_ids\x18\x06 \x03(\tB\x0e\n\x0c_max_minutes\"\xad\x01\n\x11RecommendResponse\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12\x31\n\x0frecommendations\x18\x02 \x03(\x0b\x32\x18.cairn.v1.Recommendation\x12(\n\nprovenance\x18\x03 \x01(\x0b\x32\x14.cairn.v1.Provenance\x12\'\n\x08\x64\x65graded\x18\x04 \x03(\x0e\x32\x15.cairn.v1.Degradation\"\xb7\x02\n\x0eRecommendation\x12\x19\n\x11recommendation_id\x18\x01 \x01(\t\x12\x13\n\x0bresource_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12$\n\x04kind\x18\x04 \x01(\x0e\x32\x16.cairn.v1.ResourceKind\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x14\n\x07minutes\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05score\x18\x07 \x01(\x01\x12\r\n\x05skill\x18\x08 \x01(\t\x12\x1c\n\x04step\x18\t \x01(\x0e\x32\x0e.cairn.v1.Step\x12!\n\x07reasons\x18\n \x03(\x0b\x32\x10.cairn.v1.Reason\x12\x1b\n\x13success_probability\x18\x0b \x01(\x01\x12\x15\n\rreassess_with\x18\x0c \x01(\tB\n\n\x08_minutes\"P\n\x06Reason\x12\"\n\x04kind\x18\x01 \x01(\x0e\x32\x14.cairn.v1.ReasonKind\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x01\"\xad\x01\n\nProvenance\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12*\n\x07\x61pplied\x18\x03 \x01(\x0b\x32\x19.cairn.v1.AppliedPosition\x12)\n\x07\x63\x61talog\x18\x04 \x01(\x0b\x32\x18.cairn.v1.CatalogVersion\x12\x0e\n\x06\x62undle\x18\x05 \x01(\t\"4\n\x0f\x41ppliedPosition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"@\n\x11GetLearnerRequest\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12\x17\n\x0f\x66reshness_token\x18\x02 \x01(\t\"\xf7\x01\n\x12GetLearnerResponse\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12\x11\n\tresponses\x18\x02 \x01(\r\x12&\n\x06skills\x18\x03 \x03(\x0b\x32\x16.cairn.v1.SkillMastery\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12*\n\x07\x61pplied\x18\x05 \x01(\x0b\x32\x19.cairn.v1.AppliedPosition\x12\'\n\x08\x64\x65graded\x18\x06 \x03(\x0e\x32\x15.cairn.v1.Degradation\x12.\n\x0bpreferences\x18\x07 \x01(\x0b\x32\x19.cairn.v1.PreferenceEvent\"\xbb\x01\n\x0cSkillMastery\x12\r\n\x05skill\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\x11\n\tresponses\x18\x05 \x01(\r\x12\x11\n\tsuccesses\x18\x06 \x01(\x01\x12\x10\n\x08mastered\x18\x07 \x01(\x08\x12\x34\n\x10last_response_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa2\x01\n\x15RecommendBatchRequest\x12\x13\n\x0blearner_ids\x18\x01 \x03(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12(\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x18.cairn.v1.ResourceFilter\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63lass_id\x18\x05 \x01(\t\"l\n\x16RecommendBatchResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.cairn.v1.LearnerResult\x12(\n\nprovenance\x18\x02 \x01(\x0b\x32\x14.cairn.v1.Provenance\"\xfb\x01\n\rLearnerResult\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12\x31\n\x0frecommendations\x18\x02 \x03(\x0b\x32\x18.cairn.v1.Recommendation\x12#\n\x03gap\x18\x03 \x01(\x0b\x32\x16.cairn.v1.SkillMastery\x12*\n\x07\x61pplied\x18\x04 \x01(\x0b\x32\x19.cairn.v1.AppliedPosition\x12\'\n\x08\x64\x65graded\x18\x05 \x03(\x0e\x32\x15.cairn.v1.Degradation\x12)\n\x07problem\x18\x06 \x01(\x0b\x32\x18.cairn.v1.LearnerProblem\"/\n\x0eLearnerProblem\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xb7\x01\n\x10PlanGroupRequest\x12\x13\n\x0blearner_ids\x18\x01 \x03(\t\x12\x12\n\ngroups_max\x18\x02 \x01(\r\x12\x13\n\x0bminutes_max\x18\x03 \x01(\r\x12(\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x18.cairn.v1.ResourceFilter\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63lass_id\x18\x06 \x01(\t\"\xb4\x01\n\x11PlanGroupResponse\x12\x1f\n\x06groups\x18\x01 \x03(\x0b\x32\x0f.cairn.v1.Group\x12+\n\x08unplaced\x18\x02 \x03(\x0b\x32\x19.cairn.v1.UnplacedLearner\x12(\n\nprovenance\x18\x03 \x01(\x0b\x32\x14.cairn.v1.Provenance\x12\'\n\x08\x64\x65graded\x18\x04 \x03(\x0e\x32\x15.cairn.v1.Degradation\"\x85\x01\n\x05Group\x12\r\n\x05skill\x18\x01 \x01(\t\x12\x11\n\tstatement\x18\x02 \x01(\t\x12&\n\x07members\x18\x03 \x03(\x0b\x32\x15.cairn.v1.GroupMember\x12!\n\x05steps\x18\x04 \x03(\x0b\x32\x12.cairn.v1.PlanStep\x12\x0f\n\x07minutes\x18\x05 \x01(\r\"J\n\x0bGroupMember\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12\'\n\x07mastery\x18\x02 \x01(\x0b\x32\x16.cairn.v1.SkillMastery\"\xb1\x01\n\x08PlanStep\x12\x1c\n\x04step\x18\x01 \x01(\x0e\x32\x0e.cairn.v1.Step\x12\x13\n\x0bresource_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12$\n\x04kind\x18\x04 \x01(\x0e\x32\x16.cairn.v1.ResourceKind\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x14\n\x07minutes\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x07 \x01(\tB\n\n\x08_minutes\"]\n\x0fUnplacedLearner\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.cairn.v1.UnplacedReason\x12\x0c\n\x04text\x18\x03 \x01(\t\"\xb2\x01\n\x10SubscribeRequest\x12\x13\n\x0blearner_ids\x18\x01 \x03(\t\x12\x14\n\x0cwhole_tenant\x18\x02 \x01(\x08\x12\r\n\x05limit\x18\x03 \x01(\r\x12(\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x18.cairn.v1.ResourceFilter\x12\x10\n\x08\x63lass_id\x18\x05 \x01(\t\x12(\n\x07\x63ursors\x18\x06 \x03(\x0b\x32\x17.cairn.v1.LearnerCursor\"3\n\rLearnerCursor\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"\x82\x01\n\x11SubscribeResponse\x12)\n\x06update\x18\x01 \x01(\x0b\x32\x17.cairn.v1.LearnerUpdateH\x00\x12\x37\n\x11snapshot_complete\x18\x02 \x01(\x0b\x32\x1a.cairn.v1.SnapshotCompleteH\x00\x42\t\n\x07message\"\xb9\x01\n\rLearnerUpdate\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12\x31\n\x0frecommendations\x18\x02 \x03(\x0b\x32\x18.cairn.v1.Recommendation\x12(\n\nprovenance\x18\x03 \x01(\x0b\x32\x14.cairn.v1.Provenance\x12\'\n\x08\x64\x65graded\x18\x04 \x03(\x0e\x32\x15.cairn.v1.Degradation\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\t\"$\n\x10SnapshotComplete\x12\x10\n\x08learners\x18\x01 \x01(\r\"\xce\x01\n\x12PreviewRuleRequest\x12\x1c\n\x04rule\x18\x01 \x01(\x0b\x32\x0e.cairn.v1.Rule\x12\x0f\n\x07removed\x18\x02 \x01(\x08\x12\x13\n\x0blearner_ids\x18\x03 \x03(\t\x12\r\n\x05limit\x18\x04 \x01(\r\x12(\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x18.cairn.v1.ResourceFilter\x12\x10\n\x08\x63lass_id\x18\x06 \x01(\t\x12)\n\x05\x61s_of\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\">\n\x13PreviewRuleResponse\x12\'\n\x08learners\x18\x01 \x03(\x0b\x32\x15.cairn.v1.RulePreview\"k\n\x0bRulePreview\x12\x12\n\nlearner_id\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x03(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x03(\t\x12)\n\x07problem\x18\x04 \x01(\x0b\x32\x18.cairn.v1.LearnerProblem*R\n\x04Step\x12\x14\n\x10STEP_UNSPECIFIED\x10\x00\x12\x0e\n\nSTEP_TEACH\x10\x01\x12\x11\n\rSTEP_PRACTISE\x10\x02\x12\x11\n\rSTEP_REASSESS\x10\x03*\x89\x02\n\nReasonKind\x12\x1b\n\x17REASON_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fREASON_KIND_GAP\x10\x01\x12\x13\n\x0fREASON_KIND_FIT\x10\x02\x12\x16\n\x12REASON_KIND_REVIEW\x10\x03\x12 \n\x1cREASON_KIND_SIMILAR_LEARNERS\x10\x04\x12\x17\n\x13REASON_KIND_EXPLORE\x10\x05\x12\x14\n\x10REASON_KIND_GOAL\x10\x06\x12\x1a\n\x16REASON_KIND_PREFERENCE\x10\x07\x12\x16\n\x12REASON_KIND_PINNED\x10\x08\x12\x17\n\x13REASON_KIND_BOOSTED\x10\t*\xe9\x01\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45GRADATION_NEW_LEARNER\x10\x01\x12\x19\n\x15\x44\x45GRADATION_NO_BUNDLE\x10\x02\x12*\n&DEGRADATION_NO_COLLABORATIVE_FILTERING\x10\x03\x12\x1d\n\x19\x44\x45GRADATION_EMPTY_CATALOG\x10\x04\x12\x1b\n\x17\x44\x45GRADATION_STALE_STATE\x10\x05\x12\x1d\n\x19\x44\x45GRADATION_STALE_CATALOG\x10\x06*\xcf\x01\n\x0eUnplacedReason\x12\x1f\n\x1bUNPLACED_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1bUNPLACED_REASON_NEW_LEARNER\x10\x01\x12\x1a\n\x16UNPLACED_REASON_NO_GAP\x10\x02\x12!\n\x1dUNPLACED_REASON_TOO_FEW_SHARE\x10\x03\x12\x1f\n\x1bUNPLACED_REASON_NO_RESOURCE\x10\x04\x12\x1b\n\x17UNPLACED_REASON_PROBLEM\x10\x05\x32\xd5\x03\n\x15RecommendationService\x12\x44\n\tRecommend\x12\x1a.cairn.v1.RecommendRequest\x1a\x1b.cairn.v1.RecommendResponse\x12G\n\nGetLearner\x12\x1b.cairn.v1.GetLearnerRequest\x1a\x1c.cairn.v1.GetLearnerResponse\x12S\n\x0eRecommendBatch\x12\x1f.cairn.v1.RecommendBatchRequest\x1a .cairn.v1.RecommendBatchResponse\x12\x44\n\tPlanGroup\x12\x1a.cairn.v1.PlanGroupRequest\x1a\x1b.cairn.v1.PlanGroupResponse\x12\x46\n\tSubscribe\x12\x1a.cairn.v1.SubscribeRequest\x1a\x1b.cairn.v1.SubscribeResponse0\x01\x12J\n\x0bPreviewRule\x12\x1c.cairn.v1.PreviewRuleRequest\x1a\x1d.cairn.v1.PreviewRuleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cairn.v1.recommender_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STEP']._serialized_start=1704
-  _globals['_STEP']._serialized_end=1786
-  _globals['_REASONKIND']._serialized_start=1789
-  _globals['_REASONKIND']._serialized_end=1955
-  _globals['_DEGRADATION']._serialized_start=1958
-  _globals['_DEGRADATION']._serialized_end=2191
-  _globals['_RECOMMENDREQUEST']._serialized_start=98
-  _globals['_RECOMMENDREQUEST']._serialized_end=261
-  _globals['_RESOURCEFILTER']._serialized_start=264
-  _globals['_RESOURCEFILTER']._serialized_end=442
-  _globals['_RECOMMENDRESPONSE']._serialized_start=445
-  _globals['_RECOMMENDRESPONSE']._serialized_end=618
-  _globals['_RECOMMENDATION']._serialized_start=621
-  _globals['_RECOMMENDATION']._serialized_end=932
-  _globals['_REASON']._serialized_start=934
-  _globals['_REASON']._serialized_end=1014
-  _globals['_PROVENANCE']._serialized_start=1017
-  _globals['_PROVENANCE']._serialized_end=1190
-  _globals['_APPLIEDPOSITION']._serialized_start=1192
-  _globals['_APPLIEDPOSITION']._serialized_end=1244
-  _globals['_GETLEARNERREQUEST']._serialized_start=1246
-  _globals['_GETLEARNERREQUEST']._serialized_end=1310
-  _globals['_GETLEARNERRESPONSE']._serialized_start=1313
-  _globals['_GETLEARNERRESPONSE']._serialized_end=1512
-  _globals['_SKILLMASTERY']._serialized_start=1515
-  _globals['_SKILLMASTERY']._serialized_end=1702
-  _globals['_RECOMMENDATIONSERVICE']._serialized_start=2194
-  _globals['_RECOMMENDATIONSERVICE']._serialized_end=2360
+  _globals['_STEP']._serialized_start=4202
+  _globals['_STEP']._serialized_end=4284
+  _globals['_REASONKIND']._serialized_start=4287
+  _globals['_REASONKIND']._serialized_end=4552
+  _globals['_DEGRADATION']._serialized_start=4555
+  _globals['_DEGRADATION']._serialized_end=4788
+  _globals['_UNPLACEDREASON']._serialized_start=4791
+  _globals['_UNPLACEDREASON']._serialized_end=4998
+  _globals['_RECOMMENDREQUEST']._serialized_start=121
+  _globals['_RECOMMENDREQUEST']._serialized_end=302
+  _globals['_RESOURCEFILTER']._serialized_start=305
+  _globals['_RESOURCEFILTER']._serialized_end=483
+  _globals['_RECOMMENDRESPONSE']._serialized_start=486
+  _globals['_RECOMMENDRESPONSE']._serialized_end=659
+  _globals['_RECOMMENDATION']._serialized_start=662
+  _globals['_RECOMMENDATION']._serialized_end=973
+  _globals['_REASON']._serialized_start=975
+  _globals['_REASON']._serialized_end=1055
+  _globals['_PROVENANCE']._serialized_start=1058
+  _globals['_PROVENANCE']._serialized_end=1231
+  _globals['_APPLIEDPOSITION']._serialized_start=1233
+  _globals['_APPLIEDPOSITION']._serialized_end=1285
+  _globals['_GETLEARNERREQUEST']._serialized_start=1287
+  _globals['_GETLEARNERREQUEST']._serialized_end=1351
+  _globals['_GETLEARNERRESPONSE']._serialized_start=1354
+  _globals['_GETLEARNERRESPONSE']._serialized_end=1601
+  _globals['_SKILLMASTERY']._serialized_start=1604
+  _globals['_SKILLMASTERY']._serialized_end=1791
+  _globals['_RECOMMENDBATCHREQUEST']._serialized_start=1794
+  _globals['_RECOMMENDBATCHREQUEST']._serialized_end=1956
+  _globals['_RECOMMENDBATCHRESPONSE']._serialized_start=1958
+  _globals['_RECOMMENDBATCHRESPONSE']._serialized_end=2066
+  _globals['_LEARNERRESULT']._serialized_start=2069
+  _globals['_LEARNERRESULT']._serialized_end=2320
+  _globals['_LEARNERPROBLEM']._serialized_start=2322
+  _globals['_LEARNERPROBLEM']._serialized_end=2369
+  _globals['_PLANGROUPREQUEST']._serialized_start=2372
+  _globals['_PLANGROUPREQUEST']._serialized_end=2555
+  _globals['_PLANGROUPRESPONSE']._serialized_start=2558
+  _globals['_PLANGROUPRESPONSE']._serialized_end=2738
+  _globals['_GROUP']._serialized_start=2741
+  _globals['_GROUP']._serialized_end=2874
+  _globals['_GROUPMEMBER']._serialized_start=2876
+  _globals['_GROUPMEMBER']._serialized_end=2950
+  _globals['_PLANSTEP']._serialized_start=2953
+  _globals['_PLANSTEP']._serialized_end=3130
+  _globals['_UNPLACEDLEARNER']._serialized_start=3132
+  _globals['_UNPLACEDLEARNER']._serialized_end=3225
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=3228
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=3406
+  _globals['_LEARNERCURSOR']._serialized_start=3408
+  _globals['_LEARNERCURSOR']._serialized_end=3459
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=3462
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=3592
+  _globals['_LEARNERUPDATE']._serialized_start=3595
+  _globals['_LEARNERUPDATE']._serialized_end=3780
+  _globals['_SNAPSHOTCOMPLETE']._serialized_start=3782
+  _globals['_SNAPSHOTCOMPLETE']._serialized_end=3818
+  _globals['_PREVIEWRULEREQUEST']._serialized_start=3821
+  _globals['_PREVIEWRULEREQUEST']._serialized_end=4027
+  _globals['_PREVIEWRULERESPONSE']._serialized_start=4029
+  _globals['_PREVIEWRULERESPONSE']._serialized_end=4091
+  _globals['_RULEPREVIEW']._serialized_start=4093
+  _globals['_RULEPREVIEW']._serialized_end=4200
+  _globals['_RECOMMENDATIONSERVICE']._serialized_start=5001
+  _globals['_RECOMMENDATIONSERVICE']._serialized_end=5470
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 What a learner should work on next, and what is known about them."""
 
 from cairn.v1 import catalog_pb2 as _catalog_pb2
+from cairn.v1 import events_pb2 as _events_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -67,6 +68,14 @@ class _ReasonKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonKind
     """Learners with a similar history worked on it."""
     REASON_KIND_EXPLORE: _ReasonKind.ValueType  # 5
     """It was picked to find out more about the learner."""
+    REASON_KIND_GOAL: _ReasonKind.ValueType  # 6
+    """It leads to a goal of the learner."""
+    REASON_KIND_PREFERENCE: _ReasonKind.ValueType  # 7
+    """It is of a kind, or about a topic, that the learner prefers."""
+    REASON_KIND_PINNED: _ReasonKind.ValueType  # 8
+    """A teacher or the tenant pinned it."""
+    REASON_KIND_BOOSTED: _ReasonKind.ValueType  # 9
+    """A teacher or the tenant boosted it."""
 
 class ReasonKind(_ReasonKind, metaclass=_ReasonKindEnumTypeWrapper):
     """Sorts of reasons."""
@@ -83,6 +92,14 @@ REASON_KIND_SIMILAR_LEARNERS: ReasonKind.ValueType  # 4
 """Learners with a similar history worked on it."""
 REASON_KIND_EXPLORE: ReasonKind.ValueType  # 5
 """It was picked to find out more about the learner."""
+REASON_KIND_GOAL: ReasonKind.ValueType  # 6
+"""It leads to a goal of the learner."""
+REASON_KIND_PREFERENCE: ReasonKind.ValueType  # 7
+"""It is of a kind, or about a topic, that the learner prefers."""
+REASON_KIND_PINNED: ReasonKind.ValueType  # 8
+"""A teacher or the tenant pinned it."""
+REASON_KIND_BOOSTED: ReasonKind.ValueType  # 9
+"""A teacher or the tenant boosted it."""
 Global___ReasonKind: _TypeAlias = ReasonKind  # noqa: Y015
 
 class _Degradation:
@@ -125,6 +142,42 @@ DEGRADATION_STALE_CATALOG: Degradation.ValueType  # 6
 """The log cannot be reached: the catalog may have changed since."""
 Global___Degradation: _TypeAlias = Degradation  # noqa: Y015
 
+class _UnplacedReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UnplacedReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UnplacedReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UNPLACED_REASON_UNSPECIFIED: _UnplacedReason.ValueType  # 0
+    """Never sent."""
+    UNPLACED_REASON_NEW_LEARNER: _UnplacedReason.ValueType  # 1
+    """Nothing is known of the learner: assess them first."""
+    UNPLACED_REASON_NO_GAP: _UnplacedReason.ValueType  # 2
+    """Every skill of the catalog that they have worked on is mastered."""
+    UNPLACED_REASON_TOO_FEW_SHARE: _UnplacedReason.ValueType  # 3
+    """Their gaps are shared by too few to be one of the groups."""
+    UNPLACED_REASON_NO_RESOURCE: _UnplacedReason.ValueType  # 4
+    """The catalog has no resource for their gaps."""
+    UNPLACED_REASON_PROBLEM: _UnplacedReason.ValueType  # 5
+    """Their id cannot be used, or their state could not be read."""
+
+class UnplacedReason(_UnplacedReason, metaclass=_UnplacedReasonEnumTypeWrapper):
+    """Why a learner is in no group."""
+
+UNPLACED_REASON_UNSPECIFIED: UnplacedReason.ValueType  # 0
+"""Never sent."""
+UNPLACED_REASON_NEW_LEARNER: UnplacedReason.ValueType  # 1
+"""Nothing is known of the learner: assess them first."""
+UNPLACED_REASON_NO_GAP: UnplacedReason.ValueType  # 2
+"""Every skill of the catalog that they have worked on is mastered."""
+UNPLACED_REASON_TOO_FEW_SHARE: UnplacedReason.ValueType  # 3
+"""Their gaps are shared by too few to be one of the groups."""
+UNPLACED_REASON_NO_RESOURCE: UnplacedReason.ValueType  # 4
+"""The catalog has no resource for their gaps."""
+UNPLACED_REASON_PROBLEM: UnplacedReason.ValueType  # 5
+"""Their id cannot be used, or their state could not be read."""
+Global___UnplacedReason: _TypeAlias = UnplacedReason  # noqa: Y015
+
 @_typing.final
 class RecommendRequest(_message.Message):
     """Asks for a ranked list."""
@@ -136,12 +189,15 @@ class RecommendRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     FRESHNESS_TOKEN_FIELD_NUMBER: _builtins.int
+    CLASS_ID_FIELD_NUMBER: _builtins.int
     learner_id: _builtins.str
     """The learner as the platform knows them, at most 256 characters."""
     limit: _builtins.int
     """How many recommendations, up to 100; 0 means 10."""
     freshness_token: _builtins.str
     """From PublishEvents: answer from a state that includes that event, waiting for it within the deadline."""
+    class_id: _builtins.str
+    """The class the call is made for, at most 256 characters; rules may be about a class. Empty: none."""
     @_builtins.property
     def filter(self) -> Global___ResourceFilter:
         """Which resources may be in the list. Absent: any active one."""
@@ -158,10 +214,11 @@ class RecommendRequest(_message.Message):
         filter: Global___ResourceFilter | None = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
         freshness_token: _builtins.str = ...,
+        class_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "filter", b"filter", "freshness_token", b"freshness_token", "learner_id", b"learner_id", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "class_id", b"class_id", "filter", b"filter", "freshness_token", b"freshness_token", "learner_id", b"learner_id", "limit", b"limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -469,6 +526,7 @@ class GetLearnerResponse(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     APPLIED_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
+    PREFERENCES_FIELD_NUMBER: _builtins.int
     learner_id: _builtins.str
     """The learner id of the request."""
     responses: _builtins.int
@@ -487,6 +545,10 @@ class GetLearnerResponse(_message.Message):
     def degraded(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
         """What was missing; empty when nothing was."""
 
+    @_builtins.property
+    def preferences(self) -> _events_pb2.PreferenceEvent:
+        """What the learner wants, so far as they said."""
+
     def __init__(
         self,
         *,
@@ -496,10 +558,11 @@ class GetLearnerResponse(_message.Message):
         epoch: _builtins.int = ...,
         applied: Global___AppliedPosition | None = ...,
         degraded: _abc.Iterable[Global___Degradation.ValueType] | None = ...,
+        preferences: _events_pb2.PreferenceEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "preferences", b"preferences"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "degraded", b"degraded", "epoch", b"epoch", "learner_id", b"learner_id", "responses", b"responses", "skills", b"skills"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "degraded", b"degraded", "epoch", b"epoch", "learner_id", b"learner_id", "preferences", b"preferences", "responses", b"responses", "skills", b"skills"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -556,3 +619,687 @@ class SkillMastery(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SkillMastery: _TypeAlias = SkillMastery  # noqa: Y015
+
+@_typing.final
+class RecommendBatchRequest(_message.Message):
+    """Asks for the lists of a roster."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNER_IDS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    CLASS_ID_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """How many recommendations each, up to 20; 0 means 3."""
+    class_id: _builtins.str
+    """The class the call is made for; rules may be about a class. Empty: none."""
+    @_builtins.property
+    def learner_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The learners as the platform knows them, 1 to 500."""
+
+    @_builtins.property
+    def filter(self) -> Global___ResourceFilter:
+        """Which resources may be in the lists. Absent: any active one."""
+
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The moment to answer for. Absent: now, cut to the hour."""
+
+    def __init__(
+        self,
+        *,
+        learner_ids: _abc.Iterable[_builtins.str] | None = ...,
+        limit: _builtins.int = ...,
+        filter: Global___ResourceFilter | None = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+        class_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "class_id", b"class_id", "filter", b"filter", "learner_ids", b"learner_ids", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecommendBatchRequest: _TypeAlias = RecommendBatchRequest  # noqa: Y015
+
+@_typing.final
+class RecommendBatchResponse(_message.Message):
+    """The lists of a roster."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LearnerResult]:
+        """One per learner, in the order asked."""
+
+    @_builtins.property
+    def provenance(self) -> Global___Provenance:
+        """What all lists were made from; `applied` is each learner's own."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___LearnerResult] | None = ...,
+        provenance: Global___Provenance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecommendBatchResponse: _TypeAlias = RecommendBatchResponse  # noqa: Y015
+
+@_typing.final
+class LearnerResult(_message.Message):
+    """One learner of a roster: a list, or why there is none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNER_ID_FIELD_NUMBER: _builtins.int
+    RECOMMENDATIONS_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
+    APPLIED_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    learner_id: _builtins.str
+    """The learner id of the request."""
+    @_builtins.property
+    def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
+        """Best first. Empty when there is a problem."""
+
+    @_builtins.property
+    def gap(self) -> Global___SkillMastery:
+        """The skill the learner should work on first, and how well they have it. Absent when every skill of the catalog is mastered,
+        or when there is a problem.
+        """
+
+    @_builtins.property
+    def applied(self) -> Global___AppliedPosition:
+        """The learner's last applied record. Absent for a learner without state."""
+
+    @_builtins.property
+    def degraded(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
+        """What was missing; empty when nothing was."""
+
+    @_builtins.property
+    def problem(self) -> Global___LearnerProblem:
+        """Why there is no list. Absent when there is one."""
+
+    def __init__(
+        self,
+        *,
+        learner_id: _builtins.str = ...,
+        recommendations: _abc.Iterable[Global___Recommendation] | None = ...,
+        gap: Global___SkillMastery | None = ...,
+        applied: Global___AppliedPosition | None = ...,
+        degraded: _abc.Iterable[Global___Degradation.ValueType] | None = ...,
+        problem: Global___LearnerProblem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "gap", b"gap", "problem", b"problem"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "degraded", b"degraded", "gap", b"gap", "learner_id", b"learner_id", "problem", b"problem", "recommendations", b"recommendations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearnerResult: _TypeAlias = LearnerResult  # noqa: Y015
+
+@_typing.final
+class LearnerProblem(_message.Message):
+    """Why a call could not be answered for one learner of a roster."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """The status the call would have had for this learner alone, as a google.rpc.Code."""
+    message: _builtins.str
+    """What is wrong, with which value, and what would be right."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearnerProblem: _TypeAlias = LearnerProblem  # noqa: Y015
+
+@_typing.final
+class PlanGroupRequest(_message.Message):
+    """Asks for a plan for a class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNER_IDS_FIELD_NUMBER: _builtins.int
+    GROUPS_MAX_FIELD_NUMBER: _builtins.int
+    MINUTES_MAX_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    CLASS_ID_FIELD_NUMBER: _builtins.int
+    groups_max: _builtins.int
+    """At most this many groups, up to 20; 0 means 4."""
+    minutes_max: _builtins.int
+    """At most this many minutes for a group's sequence, up to 600; 0 means 60."""
+    class_id: _builtins.str
+    """The class the call is made for; rules may be about a class. Empty: none."""
+    @_builtins.property
+    def learner_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The learners as the platform knows them, 1 to 500."""
+
+    @_builtins.property
+    def filter(self) -> Global___ResourceFilter:
+        """Which resources may be in a sequence. Absent: any active one."""
+
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The moment to answer for. Absent: now, cut to the hour."""
+
+    def __init__(
+        self,
+        *,
+        learner_ids: _abc.Iterable[_builtins.str] | None = ...,
+        groups_max: _builtins.int = ...,
+        minutes_max: _builtins.int = ...,
+        filter: Global___ResourceFilter | None = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+        class_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "class_id", b"class_id", "filter", b"filter", "groups_max", b"groups_max", "learner_ids", b"learner_ids", "minutes_max", b"minutes_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanGroupRequest: _TypeAlias = PlanGroupRequest  # noqa: Y015
+
+@_typing.final
+class PlanGroupResponse(_message.Message):
+    """A plan for a class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    UNPLACED_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___Group]:
+        """The groups, the largest first."""
+
+    @_builtins.property
+    def unplaced(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnplacedLearner]:
+        """Learners in no group."""
+
+    @_builtins.property
+    def provenance(self) -> Global___Provenance:
+        """What the plan was made from."""
+
+    @_builtins.property
+    def degraded(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
+        """What was missing; empty when nothing was."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___Group] | None = ...,
+        unplaced: _abc.Iterable[Global___UnplacedLearner] | None = ...,
+        provenance: Global___Provenance | None = ...,
+        degraded: _abc.Iterable[Global___Degradation.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "groups", b"groups", "provenance", b"provenance", "unplaced", b"unplaced"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanGroupResponse: _TypeAlias = PlanGroupResponse  # noqa: Y015
+
+@_typing.final
+class Group(_message.Message):
+    """Learners who share a gap, and what to do with them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKILL_FIELD_NUMBER: _builtins.int
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    MINUTES_FIELD_NUMBER: _builtins.int
+    skill: _builtins.str
+    """The skill they should work on."""
+    statement: _builtins.str
+    """Its statement; empty when the catalog has none."""
+    minutes: _builtins.int
+    """Minutes of the whole sequence; resources whose length nobody knows count 10."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupMember]:
+        """The learners, and how well each has the skill; those who have it least first."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanStep]:
+        """What to do, in order: learn, practise, measure again. A step is missing when the catalog has nothing for it."""
+
+    def __init__(
+        self,
+        *,
+        skill: _builtins.str = ...,
+        statement: _builtins.str = ...,
+        members: _abc.Iterable[Global___GroupMember] | None = ...,
+        steps: _abc.Iterable[Global___PlanStep] | None = ...,
+        minutes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "minutes", b"minutes", "skill", b"skill", "statement", b"statement", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Group: _TypeAlias = Group  # noqa: Y015
+
+@_typing.final
+class GroupMember(_message.Message):
+    """A learner of a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNER_ID_FIELD_NUMBER: _builtins.int
+    MASTERY_FIELD_NUMBER: _builtins.int
+    learner_id: _builtins.str
+    """The learner id of the request."""
+    @_builtins.property
+    def mastery(self) -> Global___SkillMastery:
+        """How well they have the group's skill."""
+
+    def __init__(
+        self,
+        *,
+        learner_id: _builtins.str = ...,
+        mastery: Global___SkillMastery | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mastery", b"mastery"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["learner_id", b"learner_id", "mastery", b"mastery"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupMember: _TypeAlias = GroupMember  # noqa: Y015
+
+@_typing.final
+class PlanStep(_message.Message):
+    """One step of a group's sequence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    MINUTES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    step: Global___Step.ValueType
+    """What it is for."""
+    resource_id: _builtins.str
+    """The resource."""
+    title: _builtins.str
+    """Its title."""
+    kind: _catalog_pb2.ResourceKind.ValueType
+    """Its kind."""
+    url: _builtins.str
+    """Where it is."""
+    minutes: _builtins.int
+    """How long it usually takes, in minutes. Absent: not known."""
+    reason: _builtins.str
+    """Why this one, with the group's own numbers."""
+    def __init__(
+        self,
+        *,
+        step: Global___Step.ValueType = ...,
+        resource_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        kind: _catalog_pb2.ResourceKind.ValueType = ...,
+        url: _builtins.str = ...,
+        minutes: _builtins.int | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_minutes", b"_minutes", "minutes", b"minutes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_minutes", b"_minutes", "kind", b"kind", "minutes", b"minutes", "reason", b"reason", "resource_id", b"resource_id", "step", b"step", "title", b"title", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__minutes: _TypeAlias = _typing.Literal["minutes"]  # noqa: Y015
+    _WhichOneofArgType__minutes: _TypeAlias = _typing.Literal["_minutes", b"_minutes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minutes) -> _WhichOneofReturnType__minutes | None: ...
+
+Global___PlanStep: _TypeAlias = PlanStep  # noqa: Y015
+
+@_typing.final
+class UnplacedLearner(_message.Message):
+    """A learner in no group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNER_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    learner_id: _builtins.str
+    """The learner id of the request."""
+    reason: Global___UnplacedReason.ValueType
+    """Why."""
+    text: _builtins.str
+    """The same in a sentence, with the learner's own numbers and what to do."""
+    def __init__(
+        self,
+        *,
+        learner_id: _builtins.str = ...,
+        reason: Global___UnplacedReason.ValueType = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["learner_id", b"learner_id", "reason", b"reason", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnplacedLearner: _TypeAlias = UnplacedLearner  # noqa: Y015
+
+@_typing.final
+class SubscribeRequest(_message.Message):
+    """Asks for lists to be kept up to date."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNER_IDS_FIELD_NUMBER: _builtins.int
+    WHOLE_TENANT_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    CLASS_ID_FIELD_NUMBER: _builtins.int
+    CURSORS_FIELD_NUMBER: _builtins.int
+    whole_tenant: _builtins.bool
+    """Every learner of the tenant, new ones too. Updates then name learners by pseudonym, as PublishEvents returns it."""
+    limit: _builtins.int
+    """How many recommendations each, up to 20; 0 means 5."""
+    class_id: _builtins.str
+    """The class the call is made for; rules may be about a class. Empty: none."""
+    @_builtins.property
+    def learner_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The learners as the platform knows them, 1 to 1,000. Empty only with `whole_tenant`."""
+
+    @_builtins.property
+    def filter(self) -> Global___ResourceFilter:
+        """Which resources may be in the lists. Absent: any active one."""
+
+    @_builtins.property
+    def cursors(self) -> _containers.RepeatedCompositeFieldContainer[Global___LearnerCursor]:
+        """What the reader already has, learner by learner, from an earlier stream with the same limit, filter and class. Not for
+        learners that are not asked for.
+        """
+
+    def __init__(
+        self,
+        *,
+        learner_ids: _abc.Iterable[_builtins.str] | None = ...,
+        whole_tenant: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+        filter: Global___ResourceFilter | None = ...,
+        class_id: _builtins.str = ...,
+        cursors: _abc.Iterable[Global___LearnerCursor] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_id", b"class_id", "cursors", b"cursors", "filter", b"filter", "learner_ids", b"learner_ids", "limit", b"limit", "whole_tenant", b"whole_tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubscribeRequest: _TypeAlias = SubscribeRequest  # noqa: Y015
+
+@_typing.final
+class LearnerCursor(_message.Message):
+    """What a reader has of a learner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNER_ID_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    learner_id: _builtins.str
+    """The learner id of the request, or, for a whole tenant, the pseudonym."""
+    cursor: _builtins.str
+    """`cursor` of the last update."""
+    def __init__(
+        self,
+        *,
+        learner_id: _builtins.str = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "learner_id", b"learner_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearnerCursor: _TypeAlias = LearnerCursor  # noqa: Y015
+
+@_typing.final
+class SubscribeResponse(_message.Message):
+    """One message of a subscription."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATE_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_COMPLETE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def update(self) -> Global___LearnerUpdate:
+        """A learner's list."""
+
+    @_builtins.property
+    def snapshot_complete(self) -> Global___SnapshotComplete:
+        """Every learner asked for has been sent, or was as the reader has it. Sent once."""
+
+    def __init__(
+        self,
+        *,
+        update: Global___LearnerUpdate | None = ...,
+        snapshot_complete: Global___SnapshotComplete | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "snapshot_complete", b"snapshot_complete", "update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "snapshot_complete", b"snapshot_complete", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["update", "snapshot_complete"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___SubscribeResponse: _TypeAlias = SubscribeResponse  # noqa: Y015
+
+@_typing.final
+class LearnerUpdate(_message.Message):
+    """A learner's list, as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNER_ID_FIELD_NUMBER: _builtins.int
+    RECOMMENDATIONS_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    learner_id: _builtins.str
+    """The learner id of the request; for a whole tenant, the pseudonym."""
+    cursor: _builtins.str
+    """Pass it when coming back, to be sent this learner only if something differs."""
+    @_builtins.property
+    def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
+        """Best first."""
+
+    @_builtins.property
+    def provenance(self) -> Global___Provenance:
+        """What the list was made from."""
+
+    @_builtins.property
+    def degraded(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
+        """What was missing when it was made; empty when nothing was."""
+
+    def __init__(
+        self,
+        *,
+        learner_id: _builtins.str = ...,
+        recommendations: _abc.Iterable[Global___Recommendation] | None = ...,
+        provenance: Global___Provenance | None = ...,
+        degraded: _abc.Iterable[Global___Degradation.ValueType] | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "degraded", b"degraded", "learner_id", b"learner_id", "provenance", b"provenance", "recommendations", b"recommendations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearnerUpdate: _TypeAlias = LearnerUpdate  # noqa: Y015
+
+@_typing.final
+class SnapshotComplete(_message.Message):
+    """Every learner asked for has been sent, or was as the reader has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNERS_FIELD_NUMBER: _builtins.int
+    learners: _builtins.int
+    """How many learners are watched."""
+    def __init__(
+        self,
+        *,
+        learners: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["learners", b"learners"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotComplete: _TypeAlias = SnapshotComplete  # noqa: Y015
+
+@_typing.final
+class PreviewRuleRequest(_message.Message):
+    """Asks what a rule would change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    LEARNER_IDS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    CLASS_ID_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    removed: _builtins.bool
+    """Whether to ask instead what removing the rule of that id would change."""
+    limit: _builtins.int
+    """How many recommendations each, up to 20; 0 means 10."""
+    class_id: _builtins.str
+    """The class the call is made for. Empty: none."""
+    @_builtins.property
+    def rule(self) -> _catalog_pb2.Rule:
+        """The rule as it would be written; one of the same id is taken as replaced."""
+
+    @_builtins.property
+    def learner_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The learners, 1 to 50."""
+
+    @_builtins.property
+    def filter(self) -> Global___ResourceFilter:
+        """Which resources may be in the lists. Absent: any active one."""
+
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The moment to answer for. Absent: now, cut to the hour."""
+
+    def __init__(
+        self,
+        *,
+        rule: _catalog_pb2.Rule | None = ...,
+        removed: _builtins.bool = ...,
+        learner_ids: _abc.Iterable[_builtins.str] | None = ...,
+        limit: _builtins.int = ...,
+        filter: Global___ResourceFilter | None = ...,
+        class_id: _builtins.str = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "filter", b"filter", "rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "class_id", b"class_id", "filter", b"filter", "learner_ids", b"learner_ids", "limit", b"limit", "removed", b"removed", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewRuleRequest: _TypeAlias = PreviewRuleRequest  # noqa: Y015
+
+@_typing.final
+class PreviewRuleResponse(_message.Message):
+    """What a rule would change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def learners(self) -> _containers.RepeatedCompositeFieldContainer[Global___RulePreview]:
+        """One per learner, in the order asked."""
+
+    def __init__(
+        self,
+        *,
+        learners: _abc.Iterable[Global___RulePreview] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["learners", b"learners"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewRuleResponse: _TypeAlias = PreviewRuleResponse  # noqa: Y015
+
+@_typing.final
+class RulePreview(_message.Message):
+    """What a rule would change for one learner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNER_ID_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    learner_id: _builtins.str
+    """The learner id of the request."""
+    @_builtins.property
+    def before(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Resources of the list as it is, best first."""
+
+    @_builtins.property
+    def after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Resources of the list as it would be, best first."""
+
+    @_builtins.property
+    def problem(self) -> Global___LearnerProblem:
+        """Why there is neither. Absent when there are both."""
+
+    def __init__(
+        self,
+        *,
+        learner_id: _builtins.str = ...,
+        before: _abc.Iterable[_builtins.str] | None = ...,
+        after: _abc.Iterable[_builtins.str] | None = ...,
+        problem: Global___LearnerProblem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "learner_id", b"learner_id", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RulePreview: _TypeAlias = RulePreview  # noqa: Y015

@@ -45,6 +45,26 @@ class RecommendationServiceStub:
                 request_serializer=cairn_dot_v1_dot_recommender__pb2.GetLearnerRequest.SerializeToString,
                 response_deserializer=cairn_dot_v1_dot_recommender__pb2.GetLearnerResponse.FromString,
                 _registered_method=True)
+        self.RecommendBatch = channel.unary_unary(
+                '/cairn.v1.RecommendationService/RecommendBatch',
+                request_serializer=cairn_dot_v1_dot_recommender__pb2.RecommendBatchRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_recommender__pb2.RecommendBatchResponse.FromString,
+                _registered_method=True)
+        self.PlanGroup = channel.unary_unary(
+                '/cairn.v1.RecommendationService/PlanGroup',
+                request_serializer=cairn_dot_v1_dot_recommender__pb2.PlanGroupRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_recommender__pb2.PlanGroupResponse.FromString,
+                _registered_method=True)
+        self.Subscribe = channel.unary_stream(
+                '/cairn.v1.RecommendationService/Subscribe',
+                request_serializer=cairn_dot_v1_dot_recommender__pb2.SubscribeRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_recommender__pb2.SubscribeResponse.FromString,
+                _registered_method=True)
+        self.PreviewRule = channel.unary_unary(
+                '/cairn.v1.RecommendationService/PreviewRule',
+                request_serializer=cairn_dot_v1_dot_recommender__pb2.PreviewRuleRequest.SerializeToString,
+                response_deserializer=cairn_dot_v1_dot_recommender__pb2.PreviewRuleResponse.FromString,
+                _registered_method=True)
 
 
 class RecommendationServiceServicer:
@@ -66,6 +86,37 @@ class RecommendationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecommendBatch(self, request, context):
+        """Lists for up to 500 learners in one call. Each has its own result: a bad one never sinks the others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlanGroup(self, request, context):
+        """Puts the learners of a roster into groups that share a gap, each with what to do: learn, practise, measure again.
+        Every learner is in one group, or is named with the reason why not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Subscribe(self, request, context):
+        """Keeps lists up to date: a list for every learner first, then one whenever what is in it, its steps or the kinds of its
+        reasons change. The server ends the stream from time to time (ABORTED) and when a reader is too slow (RESOURCE_EXHAUSTED);
+        a reader comes back with the cursors it has and is sent only what differs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewRule(self, request, context):
+        """What a rule would change in the lists of some learners, without writing it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecommendationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +129,26 @@ def add_RecommendationServiceServicer_to_server(servicer, server):
                     servicer.GetLearner,
                     request_deserializer=cairn_dot_v1_dot_recommender__pb2.GetLearnerRequest.FromString,
                     response_serializer=cairn_dot_v1_dot_recommender__pb2.GetLearnerResponse.SerializeToString,
+            ),
+            'RecommendBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecommendBatch,
+                    request_deserializer=cairn_dot_v1_dot_recommender__pb2.RecommendBatchRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_recommender__pb2.RecommendBatchResponse.SerializeToString,
+            ),
+            'PlanGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanGroup,
+                    request_deserializer=cairn_dot_v1_dot_recommender__pb2.PlanGroupRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_recommender__pb2.PlanGroupResponse.SerializeToString,
+            ),
+            'Subscribe': grpc.unary_stream_rpc_method_handler(
+                    servicer.Subscribe,
+                    request_deserializer=cairn_dot_v1_dot_recommender__pb2.SubscribeRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_recommender__pb2.SubscribeResponse.SerializeToString,
+            ),
+            'PreviewRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewRule,
+                    request_deserializer=cairn_dot_v1_dot_recommender__pb2.PreviewRuleRequest.FromString,
+                    response_serializer=cairn_dot_v1_dot_recommender__pb2.PreviewRuleResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +206,114 @@ class RecommendationService:
             '/cairn.v1.RecommendationService/GetLearner',
             cairn_dot_v1_dot_recommender__pb2.GetLearnerRequest.SerializeToString,
             cairn_dot_v1_dot_recommender__pb2.GetLearnerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecommendBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.RecommendationService/RecommendBatch',
+            cairn_dot_v1_dot_recommender__pb2.RecommendBatchRequest.SerializeToString,
+            cairn_dot_v1_dot_recommender__pb2.RecommendBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.RecommendationService/PlanGroup',
+            cairn_dot_v1_dot_recommender__pb2.PlanGroupRequest.SerializeToString,
+            cairn_dot_v1_dot_recommender__pb2.PlanGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Subscribe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cairn.v1.RecommendationService/Subscribe',
+            cairn_dot_v1_dot_recommender__pb2.SubscribeRequest.SerializeToString,
+            cairn_dot_v1_dot_recommender__pb2.SubscribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cairn.v1.RecommendationService/PreviewRule',
+            cairn_dot_v1_dot_recommender__pb2.PreviewRuleRequest.SerializeToString,
+            cairn_dot_v1_dot_recommender__pb2.PreviewRuleResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,19 @@ class RecommendationServiceStub:
     """
     GetLearner: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetLearnerRequest, _recommender_pb2.GetLearnerResponse]
     """What is known of one learner: mastery per skill, with its uncertainty."""
+    RecommendBatch: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecommendBatchRequest, _recommender_pb2.RecommendBatchResponse]
+    """Lists for up to 500 learners in one call. Each has its own result: a bad one never sinks the others."""
+    PlanGroup: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.PlanGroupRequest, _recommender_pb2.PlanGroupResponse]
+    """Puts the learners of a roster into groups that share a gap, each with what to do: learn, practise, measure again.
+    Every learner is in one group, or is named with the reason why not.
+    """
+    Subscribe: _grpc.UnaryStreamMultiCallable[_recommender_pb2.SubscribeRequest, _recommender_pb2.SubscribeResponse]
+    """Keeps lists up to date: a list for every learner first, then one whenever what is in it, its steps or the kinds of its
+    reasons change. The server ends the stream from time to time (ABORTED) and when a reader is too slow (RESOURCE_EXHAUSTED);
+    a reader comes back with the cursors it has and is sent only what differs.
+    """
+    PreviewRule: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.PreviewRuleRequest, _recommender_pb2.PreviewRuleResponse]
+    """What a rule would change in the lists of some learners, without writing it."""
 
 @_typing.type_check_only
 class RecommendationServiceAsyncStub(RecommendationServiceStub):
@@ -51,6 +64,19 @@ class RecommendationServiceAsyncStub(RecommendationServiceStub):
     """
     GetLearner: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetLearnerRequest, _recommender_pb2.GetLearnerResponse]  # type: ignore[assignment]
     """What is known of one learner: mastery per skill, with its uncertainty."""
+    RecommendBatch: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecommendBatchRequest, _recommender_pb2.RecommendBatchResponse]  # type: ignore[assignment]
+    """Lists for up to 500 learners in one call. Each has its own result: a bad one never sinks the others."""
+    PlanGroup: _aio.UnaryUnaryMultiCallable[_recommender_pb2.PlanGroupRequest, _recommender_pb2.PlanGroupResponse]  # type: ignore[assignment]
+    """Puts the learners of a roster into groups that share a gap, each with what to do: learn, practise, measure again.
+    Every learner is in one group, or is named with the reason why not.
+    """
+    Subscribe: _aio.UnaryStreamMultiCallable[_recommender_pb2.SubscribeRequest, _recommender_pb2.SubscribeResponse]  # type: ignore[assignment]
+    """Keeps lists up to date: a list for every learner first, then one whenever what is in it, its steps or the kinds of its
+    reasons change. The server ends the stream from time to time (ABORTED) and when a reader is too slow (RESOURCE_EXHAUSTED);
+    a reader comes back with the cursors it has and is sent only what differs.
+    """
+    PreviewRule: _aio.UnaryUnaryMultiCallable[_recommender_pb2.PreviewRuleRequest, _recommender_pb2.PreviewRuleResponse]  # type: ignore[assignment]
+    """What a rule would change in the lists of some learners, without writing it."""
 
 class RecommendationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Ranks on request, from the learner's state as last applied. The tenant is the credential's."""
@@ -72,5 +98,42 @@ class RecommendationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.GetLearnerResponse, _abc.Awaitable[_recommender_pb2.GetLearnerResponse]]:
         """What is known of one learner: mastery per skill, with its uncertainty."""
+
+    @_abc_1.abstractmethod
+    def RecommendBatch(
+        self,
+        request: _recommender_pb2.RecommendBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recommender_pb2.RecommendBatchResponse, _abc.Awaitable[_recommender_pb2.RecommendBatchResponse]]:
+        """Lists for up to 500 learners in one call. Each has its own result: a bad one never sinks the others."""
+
+    @_abc_1.abstractmethod
+    def PlanGroup(
+        self,
+        request: _recommender_pb2.PlanGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recommender_pb2.PlanGroupResponse, _abc.Awaitable[_recommender_pb2.PlanGroupResponse]]:
+        """Puts the learners of a roster into groups that share a gap, each with what to do: learn, practise, measure again.
+        Every learner is in one group, or is named with the reason why not.
+        """
+
+    @_abc_1.abstractmethod
+    def Subscribe(
+        self,
+        request: _recommender_pb2.SubscribeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_recommender_pb2.SubscribeResponse], _abc.AsyncIterator[_recommender_pb2.SubscribeResponse]]:
+        """Keeps lists up to date: a list for every learner first, then one whenever what is in it, its steps or the kinds of its
+        reasons change. The server ends the stream from time to time (ABORTED) and when a reader is too slow (RESOURCE_EXHAUSTED);
+        a reader comes back with the cursors it has and is sent only what differs.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewRule(
+        self,
+        request: _recommender_pb2.PreviewRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recommender_pb2.PreviewRuleResponse, _abc.Awaitable[_recommender_pb2.PreviewRuleResponse]]:
+        """What a rule would change in the lists of some learners, without writing it."""
 
 def add_RecommendationServiceServicer_to_server(servicer: RecommendationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
