@@ -20,6 +20,7 @@ from aiokafka.errors import CommitFailedError
 
 from services.common.envelope import LEARNER_EVENTS
 from services.common.kafka import KafkaConnection, new_consumer
+from services.recommender.application.assignment import starting_offset
 from services.recommender.application.fold_events import FoldEvents, FoldReport, PartitionBatch
 from services.recommender.application.ports import DeadLetter, LogTruncatedError
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
@@ -91,6 +92,7 @@ class EventService(mode.Service):
         on_batch: Callable[[FoldReport], None] | None = None,
         resources: Sequence[Closable] = (),
         clock_s: Callable[[], float] = time.monotonic,
+        make_consumer: Callable[..., aiokafka.AIOKafkaConsumer] = new_consumer,
         **service_options: Any,
     ) -> None:
         """Prepare the service; starting it connects.
@@ -107,6 +109,7 @@ class EventService(mode.Service):
             on_batch: called after each batch.
             resources: what to close at the end.
             clock_s: monotonic, for the pace of commits and for what counts as stuck.
+            make_consumer: connects to Kafka, given the connection and the consumer's options.
             service_options: mode's own.
         """
         super().__init__(**service_options)
@@ -121,6 +124,7 @@ class EventService(mode.Service):
         self._on_batch = on_batch
         self._resources = resources
         self._clock_s = clock_s
+        self._make_consumer = make_consumer
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         # Where the next records of each partition held must begin; what begins elsewhere is not folded.
         self._expected: dict[int, int] = {}
@@ -181,7 +185,7 @@ class EventService(mode.Service):
                 "session_timeout_ms": self._options.session_timeout_ms,
                 "heartbeat_interval_ms": self._options.session_timeout_ms // 3,
             }
-        consumer = new_consumer(self._connection, **options)
+        consumer = self._make_consumer(self._connection, **options)
         self._consumer = consumer
         await consumer.start()
         if self._group is not None:
@@ -237,8 +241,12 @@ class EventService(mode.Service):
                 position = self._fold.positions[topic_partition.partition]
                 self._check_beginning(topic_partition.partition, position, beginning)
                 committed = None if self._group is None else await consumer.committed(topic_partition)
-                start = position if committed is None else min(position, committed)
-                starts[topic_partition] = max(beginning, start - self._options.rewind_records)
+                starts[topic_partition] = starting_offset(
+                    position=position,
+                    committed=committed,
+                    beginning=beginning,
+                    rewind_records=self._options.rewind_records,
+                )
             for topic_partition, start in starts.items():
                 consumer.seek(topic_partition, start)
             self._expected = {tp.partition: start for tp, start in starts.items()}
