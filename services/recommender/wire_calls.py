@@ -69,6 +69,7 @@ def recommend_query(request: recommender_pb2.RecommendRequest, tenant: Tenant) -
     wanted = _filter(request.filter, problems) if request.HasField("filter") else EVERYTHING
     as_of = _as_of(request.as_of, problems) if request.HasField("as_of") else None
     token = _freshness(request.freshness_token, tenant, problems)
+    _check_class_id(request.class_id, problems)
     problems.raise_any()
     return RecommendQuery(
         learner=tenant.pseudonym(request.learner_id),
@@ -76,6 +77,7 @@ def recommend_query(request: recommender_pb2.RecommendRequest, tenant: Tenant) -
         wanted=wanted,
         as_of=as_of,
         freshness=token,
+        class_id=request.class_id,
     )
 
 
@@ -130,6 +132,11 @@ def _check_learner_id(learner_id: str, problems: _Problems) -> None:
         problems.say("learner_id", "it is empty; give the learner's id as your platform knows it")
     elif len(learner_id) > LEARNER_ID_CHARACTERS_MAX:
         problems.say("learner_id", f"it has {len(learner_id)} characters; give at most {LEARNER_ID_CHARACTERS_MAX}")
+
+
+def _check_class_id(class_id: str, problems: _Problems) -> None:
+    if len(class_id) > IDENTIFIER_CHARACTERS_MAX:
+        problems.say("class_id", f"it has {len(class_id)} characters; give at most {IDENTIFIER_CHARACTERS_MAX}")
 
 
 def _filter(message: recommender_pb2.ResourceFilter, problems: _Problems) -> ResourceFilter:

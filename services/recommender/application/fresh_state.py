@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from services.common.envelope import Position, partition_of, record_key
@@ -100,6 +100,27 @@ class FreshStates:
         if stored is None:
             await self._check_nothing_lost(epoch, partition)
         return FreshState(epoch, stored, partition, stale)
+
+    async def read_many(self, keys: Sequence[LearnerKey]) -> list[FreshState | StateUnavailableError]:
+        """States in the order of `keys`, read in one go; where one cannot be had, why.
+
+        Raises:
+            StateUnavailableError: when none can be read.
+        """
+        epoch = self._in_force.epoch
+        partitions = [partition_of(record_key(key.tenant, key.learner), epoch.log.partitions) for key in keys]
+        stored = await self._learners.read_many(epoch.meta.epoch, keys)
+        absent = {partition for partition, one in zip(partitions, stored, strict=True) if one is None}
+        lost: dict[int, StateUnavailableError] = {}
+        for partition in sorted(absent):
+            try:
+                await self._check_nothing_lost(epoch, partition)
+            except StateLostError as error:
+                lost[partition] = error
+        return [
+            lost[partition] if one is None and partition in lost else FreshState(epoch, one, partition, stale=False)
+            for partition, one in zip(partitions, stored, strict=True)
+        ]
 
     async def _wait(
         self, epoch: EpochInForce, key: LearnerKey, partition: int, wanted: Position, remaining_s: float

@@ -32,6 +32,7 @@ class RecommendQuery:
         wanted: which resources may be in the list.
         as_of: the moment to answer for; None: now, cut to the hour.
         freshness: the record the answer must include, if any.
+        class_id: the class it is asked for; empty: none.
     """
 
     learner: str
@@ -39,6 +40,7 @@ class RecommendQuery:
     wanted: ResourceFilter = EVERYTHING
     as_of: datetime | None = None
     freshness: Freshness | None = None
+    class_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,20 @@ class Recommend:
         """
         began = self._timer()
         fresh = await self._states.read(LearnerKey(tenant, query.learner), query.freshness, remaining_s)
-        read = self._timer()
-        as_of = query.as_of or self._clock().replace(minute=0, second=0, microsecond=0)
+        read_s = self._timer() - began
+        return self.answer(tenant, query, fresh, read_s)
+
+    def answer(self, tenant: str, query: RecommendQuery, fresh: FreshState, read_s: float = 0.0) -> Recommendations:
+        """The same from a state that was read already; `query.freshness` is not looked at.
+
+        Args:
+            tenant: the tenant.
+            query: what is asked for.
+            fresh: the learner's state.
+            read_s: what reading it took.
+        """
+        began = self._timer()
+        as_of = query.as_of or self.now()
         bundle = self._in_force.bundle
         prepared = self._prepare(tenant, fresh.epoch)
         state = None if fresh.stored is None else fresh.stored.state
@@ -151,8 +165,12 @@ class Recommend:
             provenance=provenance,
             degraded=self._degraded(fresh, prepared),
             candidates=ranked.candidates,
-            stage_seconds={"read": read - began, "prepare": ranked_from - read, **ranked.stage_seconds},
+            stage_seconds={"read": read_s, "prepare": ranked_from - began, **ranked.stage_seconds},
         )
+
+    def now(self) -> datetime:
+        """The moment answers are made for when nobody says one: now, cut to the hour."""
+        return self._clock().replace(minute=0, second=0, microsecond=0)
 
     def is_prepared(self, tenant: str) -> bool:
         """Whether the next request finds the tenant's catalog prepared.
@@ -217,6 +235,7 @@ def _recommendation_ids(
         query.learner,
         query.limit,
         query.wanted.identity,
+        query.class_id,
         provenance.as_of.timestamp(),
         provenance.epoch,
         None if applied is None else (applied.partition, applied.offset),
