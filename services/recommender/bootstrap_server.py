@@ -22,7 +22,7 @@ from services.recommender.application.in_force import InForce
 from services.recommender.application.recommend import Recommend
 from services.recommender.application.show_learner import ShowLearner
 from services.recommender.bootstrap import bundle_store
-from services.recommender.entrypoints.grpc import SERVICE_NAME, RecommendationServicer
+from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
 from services.recommender.entrypoints.upkeep import Upkeep
 from services.recommender.settings import RecommenderServerSettings
 
@@ -52,7 +52,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     catalog = KafkaCatalog(settings.connection)
     states = FreshStates(RedisLearnerReader(reads), in_force, time.monotonic)
     recommend = Recommend(states, catalog, in_force, lambda: datetime.now(UTC), time.perf_counter)
-    servicer = RecommendationServicer(recommend, ShowLearner(states))
+    servicer = RecommendationServicer(Calls(recommend=recommend, show_learner=ShowLearner(states)))
     server = GrpcServer(settings.server_options, tenants)
     server.register(
         lambda grpc: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(servicer, grpc), SERVICE_NAME

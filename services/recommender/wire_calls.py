@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cairn.v1 import catalog_pb2, recommender_pb2
@@ -12,7 +13,7 @@ from services.common import freshness
 from services.common.envelope import Position
 from services.common.statuses import FieldViolation
 from services.common.tenants import Tenant
-from services.recommender.application.provenance import Degradation
+from services.recommender.application.provenance import Degradation, Provenance
 from services.recommender.application.recommend import Recommendations, RecommendQuery
 from services.recommender.application.show_learner import LearnerView, SkillMastery
 from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, CatalogColumns, ResourceKind
@@ -45,13 +46,15 @@ class RequestInvalidError(ValueError):
         self.violations = tuple(violations)
 
 
-class _Problems(list[FieldViolation]):
+class Problems(list[FieldViolation]):
     """Violations while they are collected."""
 
     def say(self, field: str, reason: str) -> None:
+        """Add one."""
         self.append(FieldViolation(field, reason))
 
     def raise_any(self) -> None:
+        """Raise RequestInvalidError when there is one."""
         if self:
             raise RequestInvalidError(self)
 
@@ -62,14 +65,14 @@ def recommend_query(request: recommender_pb2.RecommendRequest, tenant: Tenant) -
     Raises:
         RequestInvalidError: when a field is not as the contract says.
     """
-    problems = _Problems()
-    _check_learner_id(request.learner_id, problems)
+    problems = Problems()
+    check_learner_id(request.learner_id, problems)
     if request.limit > LIMIT_MAX:
         problems.say("limit", f"{request.limit} is more than {LIMIT_MAX}; ask for 1 to {LIMIT_MAX}")
-    wanted = _filter(request.filter, problems) if request.HasField("filter") else EVERYTHING
-    as_of = _as_of(request.as_of, problems) if request.HasField("as_of") else None
-    token = _freshness(request.freshness_token, tenant, problems)
-    _check_class_id(request.class_id, problems)
+    wanted = resource_filter(request.filter, problems) if request.HasField("filter") else EVERYTHING
+    as_of = moment_of(request.as_of, problems) if request.HasField("as_of") else None
+    token = freshness_of(request.freshness_token, tenant, problems)
+    check_class_id(request.class_id, problems)
     problems.raise_any()
     return RecommendQuery(
         learner=tenant.pseudonym(request.learner_id),
@@ -87,31 +90,21 @@ def learner_query(request: recommender_pb2.GetLearnerRequest, tenant: Tenant) ->
     Raises:
         RequestInvalidError: when a field is not as the contract says.
     """
-    problems = _Problems()
-    _check_learner_id(request.learner_id, problems)
-    token = _freshness(request.freshness_token, tenant, problems)
+    problems = Problems()
+    check_learner_id(request.learner_id, problems)
+    token = freshness_of(request.freshness_token, tenant, problems)
     problems.raise_any()
     return tenant.pseudonym(request.learner_id), token
 
 
 def recommend_response(learner_id: str, answer: Recommendations) -> recommender_pb2.RecommendResponse:
     """The reply of a Recommend call."""
-    provenance = answer.provenance
     message = recommender_pb2.RecommendResponse(
         learner_id=learner_id,
-        provenance=recommender_pb2.Provenance(
-            as_of=_timestamp(provenance.as_of),
-            epoch=provenance.epoch,
-            applied=_position(provenance.applied),
-            catalog=catalog_pb2.CatalogVersion(
-                resources_offset=provenance.catalog.resources_offset, skills_offset=provenance.catalog.skills_offset
-            ),
-            bundle=provenance.bundle,
-        ),
-        degraded=_degraded(answer.degraded),
+        provenance=provenance_message(answer.provenance),
+        degraded=degradations(answer.degraded),
     )
-    for resource, name in zip(answer.resources, answer.recommendation_ids, strict=True):
-        _add_recommendation(message, answer.catalog, resource, name)
+    add_recommendations(message.recommendations, answer)
     return message
 
 
@@ -120,26 +113,29 @@ def learner_response(learner_id: str, view: LearnerView) -> recommender_pb2.GetL
     return recommender_pb2.GetLearnerResponse(
         learner_id=learner_id,
         responses=view.responses,
-        skills=[_mastery(skill) for skill in view.skills],
+        skills=[mastery_message(skill) for skill in view.skills],
         epoch=view.epoch,
-        applied=_position(view.applied),
-        degraded=_degraded(view.degraded),
+        applied=position_message(view.applied),
+        degraded=degradations(view.degraded),
     )
 
 
-def _check_learner_id(learner_id: str, problems: _Problems) -> None:
+def check_learner_id(learner_id: str, problems: Problems, field: str = "learner_id") -> None:
+    """Say what is wrong with a learner's id."""
     if not learner_id:
-        problems.say("learner_id", "it is empty; give the learner's id as your platform knows it")
+        problems.say(field, "it is empty; give the learner's id as your platform knows it")
     elif len(learner_id) > LEARNER_ID_CHARACTERS_MAX:
-        problems.say("learner_id", f"it has {len(learner_id)} characters; give at most {LEARNER_ID_CHARACTERS_MAX}")
+        problems.say(field, f"it has {len(learner_id)} characters; give at most {LEARNER_ID_CHARACTERS_MAX}")
 
 
-def _check_class_id(class_id: str, problems: _Problems) -> None:
+def check_class_id(class_id: str, problems: Problems) -> None:
+    """Say what is wrong with a class's id."""
     if len(class_id) > IDENTIFIER_CHARACTERS_MAX:
         problems.say("class_id", f"it has {len(class_id)} characters; give at most {IDENTIFIER_CHARACTERS_MAX}")
 
 
-def _filter(message: recommender_pb2.ResourceFilter, problems: _Problems) -> ResourceFilter:
+def resource_filter(message: recommender_pb2.ResourceFilter, problems: Problems) -> ResourceFilter:
+    """The filter of a request; what is wrong with it is said."""
     kinds = []
     for index, kind in enumerate(message.kinds[:FILTER_ENTRIES_MAX]):
         if kind == catalog_pb2.RESOURCE_KIND_UNSPECIFIED or kind not in catalog_pb2.ResourceKind.values():
@@ -169,7 +165,7 @@ def _filter(message: recommender_pb2.ResourceFilter, problems: _Problems) -> Res
 
 
 def _texts(
-    field: str, values: Sequence[str], entries_max: int, characters_max: int, problems: _Problems
+    field: str, values: Sequence[str], entries_max: int, characters_max: int, problems: Problems
 ) -> tuple[str, ...]:
     """The values in order, each once: how a caller orders them does not change the answer."""
     if len(values) > entries_max:
@@ -184,18 +180,20 @@ def _texts(
     return tuple(sorted(set(values)))
 
 
-def _say_too_many(field: str, entries: int, entries_max: int, problems: _Problems) -> None:
+def _say_too_many(field: str, entries: int, entries_max: int, problems: Problems) -> None:
     problems.say(field, f"it has {entries} entries; give at most {entries_max}")
 
 
-def _as_of(moment: Timestamp, problems: _Problems) -> datetime | None:
+def moment_of(moment: Timestamp, problems: Problems) -> datetime | None:
+    """The moment a request asks for; what is wrong with it is said."""
     if not 0 <= moment.seconds <= _LATEST_S:
         problems.say("as_of", f"{moment.seconds} s is not from 1970 to 9999; give a moment in between, or none for now")
         return None
     return datetime.fromtimestamp(moment.seconds, UTC)
 
 
-def _freshness(token: str, tenant: Tenant, problems: _Problems) -> freshness.Freshness | None:
+def freshness_of(token: str, tenant: Tenant, problems: Problems) -> freshness.Freshness | None:
+    """The record that an answer must include; what is wrong with the token is said."""
     if not token:
         return None
     if len(token) > TOKEN_CHARACTERS_MAX:
@@ -208,14 +206,37 @@ def _freshness(token: str, tenant: Tenant, problems: _Problems) -> freshness.Fre
         return None
 
 
-def _add_recommendation(
-    message: recommender_pb2.RecommendResponse, catalog: CatalogColumns, resource: RankedResource, name: str
+def provenance_message(provenance: Provenance) -> recommender_pb2.Provenance:
+    """What an answer was made from."""
+    return recommender_pb2.Provenance(
+        as_of=timestamp(provenance.as_of),
+        epoch=provenance.epoch,
+        applied=position_message(provenance.applied),
+        catalog=catalog_pb2.CatalogVersion(
+            resources_offset=provenance.catalog.resources_offset, skills_offset=provenance.catalog.skills_offset
+        ),
+        bundle=provenance.bundle,
+    )
+
+
+def add_recommendations(
+    listed: RepeatedCompositeFieldContainer[recommender_pb2.Recommendation], answer: Recommendations
 ) -> None:
-    """Add one in place: handing finished messages to a message's constructor copies them, at twice the time."""
+    """Add a list to a message, in place: a message handed to a constructor is copied, at twice the time."""
+    for resource, name in zip(answer.resources, answer.recommendation_ids, strict=True):
+        _add_recommendation(listed, answer.catalog, resource, name)
+
+
+def _add_recommendation(
+    listed: RepeatedCompositeFieldContainer[recommender_pb2.Recommendation],
+    catalog: CatalogColumns,
+    resource: RankedResource,
+    name: str,
+) -> None:
     row = resource.row
     minutes = int(catalog.minutes[row])
     explanation = resource.explanation
-    recommendation = message.recommendations.add(
+    recommendation = listed.add(
         recommendation_id=name,
         resource_id=catalog.resource_ids[row],
         title=catalog.titles[row],
@@ -236,7 +257,8 @@ def _add_recommendation(
         )
 
 
-def _mastery(skill: SkillMastery) -> recommender_pb2.SkillMastery:
+def mastery_message(skill: SkillMastery) -> recommender_pb2.SkillMastery:
+    """How well a learner has a skill."""
     return recommender_pb2.SkillMastery(
         skill=skill.skill,
         probability=skill.probability,
@@ -245,19 +267,22 @@ def _mastery(skill: SkillMastery) -> recommender_pb2.SkillMastery:
         responses=skill.responses,
         successes=skill.successes,
         mastered=skill.mastered,
-        last_response_at=None if skill.last_response_at is None else _timestamp(skill.last_response_at),
+        last_response_at=None if skill.last_response_at is None else timestamp(skill.last_response_at),
     )
 
 
-def _timestamp(moment: datetime) -> Timestamp:
+def timestamp(moment: datetime) -> Timestamp:
+    """A moment, in whole seconds."""
     return Timestamp(seconds=int(moment.timestamp()))
 
 
-def _position(position: Position | None) -> recommender_pb2.AppliedPosition | None:
+def position_message(position: Position | None) -> recommender_pb2.AppliedPosition | None:
+    """The last record that changed a learner."""
     if position is None:
         return None
     return recommender_pb2.AppliedPosition(partition=position.partition, offset=position.offset)
 
 
-def _degraded(degraded: Iterable[Degradation]) -> list[recommender_pb2.Degradation.ValueType]:
+def degradations(degraded: Iterable[Degradation]) -> list[recommender_pb2.Degradation.ValueType]:
+    """What was missing, in the numbers of the contract."""
     return [int(degradation) for degradation in degraded]  # type: ignore[misc]  # as above.

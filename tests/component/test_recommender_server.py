@@ -39,7 +39,7 @@ from services.recommender.domain.tracing import (
     TenantParameters,
     TracingParameters,
 )
-from services.recommender.entrypoints.grpc import SERVICE_NAME, RecommendationServicer
+from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
 from tests.learners import Ability, learner_state
 
 LOG = LogIdentity(bytes(range(16)), 8)
@@ -141,7 +141,7 @@ class Server:
         self.in_force = InForce(self.states, self.bundles)
         states = FreshStates(self.states, self.in_force, time.monotonic)
         self.recommender = Recommend(states, self.catalog, self.in_force, lambda: self.now, time.perf_counter)
-        self.servicer = RecommendationServicer(self.recommender, ShowLearner(states))
+        self.servicer = RecommendationServicer(Calls(recommend=self.recommender, show_learner=ShowLearner(states)))
         self.grpc = GrpcServer(ServerOptions("127.0.0.1:0", drain_s=0.1), self.tenants)
         self.grpc.register(
             lambda inner: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(self.servicer, inner),

@@ -193,6 +193,10 @@ class Recommend:
         """
         self._prepare(tenant, self._in_force.epoch)
 
+    def basis(self, tenant: str, epoch: EpochInForce) -> RankingBasis:
+        """A tenant's catalog, prepared with the parameters of an epoch."""
+        return self._prepare(tenant, epoch).basis
+
     def _prepare(self, tenant: str, epoch: EpochInForce) -> _Prepared:
         catalog = self._catalog.columns(tenant)
         parameters = epoch.parameters.for_tenant(tenant)

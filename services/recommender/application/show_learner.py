@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,7 +11,9 @@ from services.common.freshness import Freshness
 from services.recommender.application.fresh_state import FreshStates
 from services.recommender.application.ports import LearnerKey
 from services.recommender.application.provenance import Degradation
+from services.recommender.domain.learner import LearnerState
 from services.recommender.domain.mastery import mastered, skill_logits, success_interval, success_probability
+from services.recommender.domain.tracing import TenantParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +89,30 @@ class ShowLearner:
         state = None if fresh.stored is None else fresh.stored.state
         if state is None:
             return LearnerView(0, (), fresh.epoch.meta.epoch, fresh.applied, degraded)
-        names = sorted(state.skill_names)
-        logits = skill_logits(state, names, fresh.epoch.parameters.for_tenant(tenant))
-        low, high = success_interval(logits.mean, logits.variance)
-        columns = zip(
-            names,
-            success_probability(logits.mean, logits.variance).tolist(),
-            low.tolist(),
-            high.tolist(),
-            logits.attempts.tolist(),
-            logits.successes.tolist(),
-            mastered(logits.mean, logits.variance, logits.attempts).tolist(),
-            (datetime.fromtimestamp(at_s, UTC) if at_s else None for at_s in logits.last_at_s.tolist()),
-            strict=True,
-        )
         return LearnerView(
             responses=state.responses,
-            skills=tuple(SkillMastery(*column) for column in columns),
+            skills=skill_masteries(state, sorted(state.skill_names), fresh.epoch.parameters.for_tenant(tenant)),
             epoch=fresh.epoch.meta.epoch,
             applied=fresh.applied,
             degraded=degraded,
         )
+
+
+def skill_masteries(
+    state: LearnerState | None, skills: Sequence[str], parameters: TenantParameters
+) -> tuple[SkillMastery, ...]:
+    """How well a learner has some skills, in their order; one never met is at its prior."""
+    logits = skill_logits(state, skills, parameters)
+    low, high = success_interval(logits.mean, logits.variance)
+    columns = zip(
+        skills,
+        success_probability(logits.mean, logits.variance).tolist(),
+        low.tolist(),
+        high.tolist(),
+        logits.attempts.tolist(),
+        logits.successes.tolist(),
+        mastered(logits.mean, logits.variance, logits.attempts).tolist(),
+        (datetime.fromtimestamp(at_s, UTC) if at_s else None for at_s in logits.last_at_s.tolist()),
+        strict=True,
+    )
+    return tuple(SkillMastery(*column) for column in columns)

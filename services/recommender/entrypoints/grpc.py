@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -50,12 +51,19 @@ DEGRADED = Counter("cairn_server_degraded", "Answers with something missing, by 
 _requests, _seconds, _stage_seconds = cache(REQUESTS.labels), cache(SECONDS.labels), cache(STAGE_SECONDS.labels)
 
 
-class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer):
-    """Ranks for a learner, and shows what is known of one."""
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What the service can be asked for, one use case per call."""
 
-    def __init__(self, recommend: Recommend, show_learner: ShowLearner) -> None:
-        self._recommend = recommend
-        self._show_learner = show_learner
+    recommend: Recommend
+    show_learner: ShowLearner
+
+
+class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer):
+    """Ranks for learners, and shows what is known of them."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
     async def Recommend(  # noqa: N802 - the name of the RPC.
         self, request: recommender_pb2.RecommendRequest, context: Context
@@ -63,7 +71,7 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
         """A ranked list for one learner."""
         async with _answering("Recommend", context):
             tenant = current_tenant()
-            answer = await self._recommend(tenant.name, recommend_query(request, tenant), _remaining_s(context))
+            answer = await self._calls.recommend(tenant.name, recommend_query(request, tenant), _remaining_s(context))
             _observe(answer)
             return recommend_response(request.learner_id, answer)
 
@@ -74,7 +82,7 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
         async with _answering("GetLearner", context):
             tenant = current_tenant()
             learner, freshness = learner_query(request, tenant)
-            view = await self._show_learner(tenant.name, learner, freshness, _remaining_s(context))
+            view = await self._calls.show_learner(tenant.name, learner, freshness, _remaining_s(context))
             for degradation in view.degraded:
                 DEGRADED.labels(degradation.name.lower()).inc()
             return learner_response(request.learner_id, view)
