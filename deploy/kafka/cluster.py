@@ -32,6 +32,9 @@ class KafkaNode:
         self.node_id = node_id
         self.port = free_port()
         self.controller_port = free_port()
+        # A second listener tells clients to come to `proxy_port`, where a test may put something in the way.
+        self.proxy_port = free_port()
+        self.behind_proxy_port = free_port()
         self._directory = directory
         self._libraries = libraries
         self._child: Child | None = None
@@ -54,10 +57,12 @@ class KafkaNode:
         settings = {
             "process.roles": "broker,controller",
             "node.id": self.node_id,
-            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{LOOPBACK}:{self.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port}",
+            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},PROXIED://{LOOPBACK}:{self.behind_proxy_port},"
+            f"CONTROLLER://{LOOPBACK}:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},PROXIED://{LOOPBACK}:{self.proxy_port}",
+            "inter.broker.listener.name": "PLAINTEXT",
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT",
             "controller.quorum.voters": voters,
             "log.dirs": self._directory / "data",
             "auto.create.topics.enable": "false",
@@ -132,6 +137,11 @@ class KafkaCluster:
     def connection(self) -> KafkaConnection:
         """How to reach it."""
         return KafkaConnection(",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes), FETCH_WAIT_MS)
+
+    @property
+    def proxied_connection(self) -> KafkaConnection:
+        """How to reach it through whatever listens on the nodes' proxy ports."""
+        return KafkaConnection(",".join(f"{LOOPBACK}:{node.proxy_port}" for node in self.nodes), FETCH_WAIT_MS)
 
     @property
     def replication_factor(self) -> int:

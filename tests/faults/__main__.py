@@ -1,0 +1,69 @@
+"""`python -m tests.faults`: run the scenarios and print one row for each."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deploy.kafka.cluster import missing_tools
+from services.common import logs
+from tests.faults.results import Row, as_json, print_table
+from tests.faults.scenarios import SCENARIOS, run_scenario
+from tests.faults.scene import Bench
+
+# Kept between runs: Maven fetches the broker's jars once.
+LIBRARIES = Path(__file__).parents[2] / ".local" / "kafka"
+_FIRST_SEED = 1_000
+
+
+def main(
+    *,
+    nodes: Annotated[list[int] | None, typer.Option(help="Brokers of a cluster: 1 or 3; repeat for both.")] = None,
+    times: Annotated[int, typer.Option(min=1, help="How often, each time with another seed.")] = 1,
+    only: Annotated[list[str] | None, typer.Option(help="Only this scenario; repeat for several.")] = None,
+    of_the_broker: Annotated[bool, typer.Option(help="Only faults of the broker.")] = False,
+    seed: Annotated[int, typer.Option(help="The first seed.")] = _FIRST_SEED,
+    json: Annotated[Path | None, typer.Option(help="Also write the rows to this file.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep logs and data in this folder.")] = None,
+) -> None:
+    """Run scenarios on a real Kafka; ends with 1 when something did not hold."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    if missing := missing_tools():
+        console.print(f"skipped: a real Kafka needs Java 17 and Maven on PATH, and {', '.join(missing)} is not there")
+        return
+    logging.basicConfig(handlers=[logging.NullHandler()])
+    logs.configure("error", "console", service="faults")
+    names = [name for name, each in SCENARIOS.items() if each.of_the_broker or not of_the_broker]
+    for name in only or ():
+        if name not in SCENARIOS:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(SCENARIOS)}", param_hint="--only")
+    rows: list[Row] = []
+    begun_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="cairn-faults-") as temporary:
+        directory = keep or Path(temporary)
+        for count in nodes or [1]:
+            with Bench(directory / f"nodes-{count}-{time.time_ns()}", nodes=count, cache=LIBRARIES) as bench:
+                for run in range(times):
+                    for name in only or names:
+                        row = run_scenario(bench, name, seed + run)
+                        rows.append(row)
+                        state = f"FAILED: {row.failure}" if row.failure else "held"
+                        print(f"{name} ({count} nodes, seed {row.seed}): {state} after {row.seconds:.0f} s", flush=True)
+    print_table(rows, console)
+    failed = sum(bool(row.failure) for row in rows)
+    console.print(f"{len(rows) - failed} of {len(rows)} held, in {time.monotonic() - begun_s:.0f} s")
+    if json is not None:
+        json.write_bytes(as_json(rows))
+    if failed:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,116 @@
+"""Processes of Cairn as an orchestrator runs them: one that ends by itself is started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from deploy.local.processes import Child, Command
+from deploy.local.stack import is_serving
+
+_RESTART_AFTER_S = 0.5
+_GRACE_S = 10.0
+
+
+class Supervised:
+    """One process. `tend` starts it again some time after it ended, unless it was told to stay down.
+
+    Attributes:
+        restarts: how often it was started again.
+        exits: codes it ended with by itself; negative: the signal.
+    """
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], directory: Path, environment: Mapping[str, str], address: Path
+    ) -> None:
+        self.name = name
+        self.restarts = 0
+        self.exits: list[int] = []
+        self.log = directory / f"{name}.log"
+        self._address_file = address
+        self._arguments = [sys.executable, "-m", *arguments]
+        self.environment = dict(environment) | {"CAIRN_ADDRESS_FILE": str(address)}
+        self._child: Child | None = None
+        self._ended_s: float | None = None
+        self._wanted = False
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.child.pid
+
+    @property
+    def child(self) -> Child:
+        """Its process."""
+        assert self._child is not None
+        return self._child
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return self._address_file.read_text()
+
+    @property
+    def serving(self) -> bool:
+        """Whether it says SERVING."""
+        if not self.child.running or not self._address_file.is_file():
+            return False
+        return is_serving(self._address_file.read_text())
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory it holds."""
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    def start(self) -> None:
+        """Start it, without waiting."""
+        self._address_file.unlink(missing_ok=True)
+        self._child = Child(Command(self.name, self._arguments, self.log, self.environment, grace_s=_GRACE_S))
+        self._wanted, self._ended_s = True, None
+
+    def tend(self) -> None:
+        """Start it again if it ended a while ago."""
+        if not self._wanted or self.child.running:
+            return
+        if self._ended_s is None:
+            self._ended_s = time.monotonic()
+            code = self.child._process.returncode
+            self.exits.append(code)
+        elif time.monotonic() - self._ended_s >= _RESTART_AFTER_S:
+            self.restarts += 1
+            self.start()
+
+    def kill(self, *, restart: bool = True) -> None:
+        """End it as a power cut would."""
+        self._wanted = restart
+        self.child.kill()
+
+    def pause(self) -> None:
+        """Keep it from running without it noticing: SIGSTOP."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it run on: SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def signal_stop(self) -> None:
+        """Ask it to end, for good."""
+        self._wanted = False
+        if self._child is not None:
+            self._child.signal_stop()
+
+    def stop(self) -> None:
+        """End it for good. Safe to call again."""
+        self._wanted = False
+        if self._child is not None:
+            self._child.stop()
+
+    def last_lines(self, count: int = 3) -> str:
+        """The end of its log."""
+        return " | ".join(self.log.read_text(errors="replace").splitlines()[-count:])

@@ -1,0 +1,128 @@
+"""A platform that sends events through ingest and keeps what was acknowledged."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import grpc
+import numpy as np
+
+from cairn.v1 import ingest_pb2, ingest_pb2_grpc
+from services.common.envelope import Position
+
+SOURCE = "faults"
+_CALL_TIMEOUT_S = 15.0
+_RETRY_PAUSE_S = 0.25
+_START_S = 1_788_000_000
+
+
+def submissions(count: int, *, seed: int, learners: int = 200) -> Iterator[ingest_pb2.EventSubmission]:
+    """Answers of learners to items, in the order of their making; the same for the same seed."""
+    random = np.random.default_rng(seed)
+    who, what = random.integers(0, learners, count), random.integers(0, 300, count)
+    correct = random.random(count) < 0.6
+    for number in range(count):
+        item = int(what[number])
+        entry = ingest_pb2.EventSubmission(
+            event_id=f"{seed}-{number}",
+            learner_id=f"learner-{who[number]}",
+            source=SOURCE,
+            assessment=ingest_pb2.AssessmentSubmission(
+                item=f"item-{item}", skills=[f"skill-{item % 17}"], correct=bool(correct[number])
+            ),
+        )
+        entry.occurred_at.FromSeconds(_START_S + number)
+        yield entry
+
+
+class Platform:
+    """Sends requests one after the other, each again until it is acknowledged.
+
+    Attributes:
+        acknowledged: where each acknowledged event stands, by its id; the first place, if it was sent again.
+        sent: ids of every event that was tried.
+        answers: how many calls ended how, by gRPC status.
+        resent: events of requests that were sent again, so that they may stand in the log more than once.
+    """
+
+    def __init__(self, target: str, api_key: str) -> None:
+        """Args: `target` of ingest; `api_key` of the tenant."""
+        self._channel: Any = grpc.insecure_channel(
+            target,
+            options=[
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.max_reconnect_backoff_ms", 500),
+                ("grpc.max_send_message_length", 64 << 20),
+            ],
+        )
+        self._stub: Any = ingest_pb2_grpc.IngestServiceStub(self._channel)
+        self._metadata = (("authorization", f"Bearer {api_key}"),)
+        self._lock = threading.Lock()
+        self.acknowledged: dict[str, Position] = {}
+        self.sent: set[str] = set()
+        self.answers: Counter[str] = Counter()
+        self.resent = 0
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+
+    def close(self) -> None:
+        """Stop sending."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._channel.close()
+
+    @property
+    def done(self) -> bool:
+        """Whether everything begun in the background is acknowledged."""
+        if self._failure is not None:
+            raise self._failure
+        return self._thread is None or not self._thread.is_alive()
+
+    def begin(self, events: Sequence[ingest_pb2.EventSubmission], *, per_s: float, per_request: int = 50) -> None:
+        """Send events in the background at a pace; `done` tells when all are acknowledged."""
+        self._thread = threading.Thread(target=self._send_all, args=(events, per_s, per_request), daemon=True)
+        self._thread.start()
+
+    def send(self, events: Sequence[ingest_pb2.EventSubmission], *, per_request: int = 500) -> None:
+        """Send events and return once all are acknowledged."""
+        remaining = iter(events)
+        while request := list(islice(remaining, per_request)):
+            self._send_until_acknowledged(request)
+
+    def _send_all(self, events: Sequence[ingest_pb2.EventSubmission], per_s: float, per_request: int) -> None:
+        try:
+            begun_s, remaining, sent = time.monotonic(), iter(events), 0
+            while (request := list(islice(remaining, per_request))) and not self._stopping.is_set():
+                self._send_until_acknowledged(request)
+                sent += len(request)
+                self._stopping.wait(max(0.0, begun_s + sent / per_s - time.monotonic()))
+        except BaseException as error:  # noqa: BLE001 - handed to whoever asks for `done`.
+            self._failure = error
+
+    def _send_until_acknowledged(self, events: Sequence[ingest_pb2.EventSubmission]) -> None:
+        request = ingest_pb2.PublishEventsRequest(events=events)
+        with self._lock:
+            self.sent.update(event.event_id for event in events)
+        while not self._stopping.is_set():
+            try:
+                reply = self._stub.PublishEvents(request, timeout=_CALL_TIMEOUT_S, metadata=self._metadata)
+            except grpc.RpcError as error:
+                self.answers[error.code().name] += 1
+                self.resent += len(events)
+                self._stopping.wait(_RETRY_PAUSE_S)
+                continue
+            self.answers["OK"] += 1
+            with self._lock:
+                for result in reply.results:
+                    assert result.status == ingest_pb2.EVENT_STATUS_ACCEPTED, result
+                    self.acknowledged.setdefault(
+                        result.event_id, Position(result.position.partition, result.position.offset)
+                    )
+            return

@@ -1,0 +1,83 @@
+"""What came of a scenario: one row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+
+class ScenarioFailedError(AssertionError):
+    """Something that must hold did not; the message is a sentence."""
+
+
+@dataclass
+class Row:
+    """One run of one scenario.
+
+    Attributes:
+        scenario: its name.
+        nodes: brokers of the cluster.
+        seed: what its events were made from.
+        events: events sent, each counted once.
+        acknowledged: of these, the ones that ingest acknowledged.
+        applied: records of the log that are in a learner's state.
+        duplicates: records left out because an earlier one has their source and id.
+        dead_lettered: records in the dead letters.
+        restarts: processes that ended by themselves and were started again.
+        recovery_s: from the fault, or its end where it lasts, until an event of every partition, sent afterwards, was
+            acknowledged and applied.
+        digest_equal: whether the epoch that was served equals a replay of the log without faults.
+        seconds: how long the run took.
+        notes: what the scenario saw that has no column.
+        failure: why it failed; empty when everything held.
+    """
+
+    scenario: str
+    nodes: int
+    seed: int
+    events: int = 0
+    acknowledged: int = 0
+    applied: int = 0
+    duplicates: int = 0
+    dead_lettered: int = 0
+    restarts: int = 0
+    recovery_s: float | None = None
+    digest_equal: bool | None = None
+    seconds: float = 0.0
+    notes: dict[str, object] = field(default_factory=dict)
+    failure: str = ""
+
+
+def as_json(rows: Sequence[Row]) -> bytes:
+    """The rows for machines."""
+    return orjson.dumps([asdict(row) for row in rows], option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def print_table(rows: Sequence[Row], console: Console) -> None:
+    """The rows for people, and a sentence under the table for each that failed."""
+    table = Table(title="Faults", title_justify="left", box=None, pad_edge=False)
+    table.add_column("scenario", no_wrap=True)
+    for heading in ("nodes", "seed", "events", "ack", "applied", "dup", "dlt", "restarts", "recovery s", "took s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("digest", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for row in rows:
+        counts = (row.events, row.acknowledged, row.applied, row.duplicates, row.dead_lettered, row.restarts)
+        table.add_row(
+            row.scenario,
+            str(row.nodes),
+            str(row.seed),
+            *(f"{count:,}" for count in counts),
+            "-" if row.recovery_s is None else f"{row.recovery_s:.1f}",
+            f"{row.seconds:.0f}",
+            {True: "equal", False: "DIFFERS", None: "-"}[row.digest_equal],
+            "[red]FAILED[/red]" if row.failure else "held",
+        )
+    console.print(table)
+    for row in rows:
+        if row.failure:
+            console.print(f"{row.scenario}, {row.nodes} nodes, seed {row.seed}: {row.failure}", markup=False)

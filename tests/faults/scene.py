@@ -1,0 +1,479 @@
+"""What a scenario happens in: a Kafka that scenarios share, and a log, a Redis and processes of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiokafka
+import redis.asyncio
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError  # noqa: F401
+
+from cairn.v1 import events_pb2, ingest_pb2
+from deploy.kafka.cluster import KafkaCluster
+from deploy.local.processes import LOOPBACK, free_port
+from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position, partition_of, record_key
+from services.common.kafka import KafkaConnection, new_consumer, topic_end_offsets
+from services.common.tenants import create_api_key, load_tenants
+from services.common.topics import ensure_topics, load_declarations
+from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.adapters.redis_states import position_key
+from services.recommender.application.epochs import digest_epoch
+from services.recommender.bootstrap_worker import replay
+from services.recommender.domain.learner import applied_of
+from services.recommender.settings import FoldSettings
+from tests.faults.processes import Supervised
+from tests.faults.publishing import SOURCE, Platform
+from tests.faults.redis_server import DurableRedis
+from tests.faults.results import Row, ScenarioFailedError
+
+TENANT = "riverbend"
+PARTITIONS = 4
+SESSION_TIMEOUT_MS = 3_000
+
+_TOPICS = Path(__file__).parents[2] / "deploy" / "topics.yaml"
+_POLL_S = 0.05
+_START_DEADLINE_S = 45.0
+_DRAIN_DEADLINE_S = 30.0
+_PROOF_EPOCH = 1_000
+
+
+class Bench:
+    """A running cluster that scenarios share, each with topics made anew."""
+
+    def __init__(self, directory: Path, *, nodes: int, cache: Path) -> None:
+        """Args: `directory`, new; `nodes` of the cluster; `cache` of the broker's jars."""
+        self.directory = directory
+        self.nodes = nodes
+        self.cluster = KafkaCluster(directory / "kafka", nodes=nodes, cache=cache)
+        self._runs = 0
+
+    def __enter__(self) -> Bench:
+        try:
+            self.cluster.start()
+        except BaseException:
+            self.cluster.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cluster.stop()
+
+    @contextmanager
+    def scene(self, name: str, seed: int) -> Iterator[Scene]:
+        """A scene with an empty log and an empty Redis that does not run yet."""
+        self._runs += 1
+        self._empty_log()
+        scene = Scene(self, self.directory / f"{self._runs:03d}-{name}", Row(name, self.nodes, seed))
+        try:
+            yield scene
+        finally:
+            scene.close()
+
+    def _empty_log(self) -> None:
+        # A node that was killed may still be missing from what the others tell.
+        self.cluster.start()
+        declarations = load_declarations(_TOPICS)
+        admin = KafkaAdminClient(bootstrap_servers=self.cluster.connection.bootstrap_servers.split(","))
+        try:
+            existing = set(admin.list_topics()) & declarations.keys()
+            if existing:
+                admin.delete_topics(sorted(existing))
+                _until(lambda: not set(admin.list_topics()) & existing, 20.0, "topics were not deleted")
+        finally:
+            admin.close()
+
+        def created() -> bool:
+            try:
+                ensure_topics(self.cluster.connection, declarations, replication_factor=self.nodes)
+            except ConnectionError:
+                return False
+            return True
+
+        _until(created, 30.0, "topics were not created")
+
+
+@dataclass(frozen=True)
+class LogRecord:
+    """A record of the log: where it stands, its key and id. Without an id: it is not an event."""
+
+    position: Position
+    key: bytes | None
+    source: str
+    event_id: str
+    value: bytes | None
+
+
+class Scene:
+    """One run of one scenario.
+
+    Attributes:
+        row: what comes of it.
+        redis: its Redis; `start_redis` starts it.
+        processes: everything started, by name.
+        platform: sends events, once ingest runs.
+    """
+
+    def __init__(self, bench: Bench, directory: Path, row: Row) -> None:
+        self.bench = bench
+        self.directory = directory
+        self.row = row
+        self.kafka: KafkaConnection = bench.cluster.connection
+        self.redis = DurableRedis(directory / "redis")
+        self.processes: dict[str, Supervised] = {}
+        self.running = ExitStack()
+        directory.mkdir(parents=True, exist_ok=True)
+        self.tenants_file = directory / "tenants.yaml"
+        self.api_key = create_api_key(self.tenants_file, TENANT, "faults")
+        self.tenant = load_tenants(self.tenants_file).get(TENANT)
+        self._platform: Platform | None = None
+        self._fault_s: float | None = None
+
+    @property
+    def platform(self) -> Platform:
+        """What sends events."""
+        assert self._platform is not None
+        return self._platform
+
+    @property
+    def workers(self) -> list[Supervised]:
+        """The workers."""
+        return [process for name, process in self.processes.items() if name.startswith("worker")]
+
+    def close(self) -> None:
+        """Stop everything."""
+        if self._platform is not None:
+            self._platform.close()
+        for process in self.processes.values():
+            process.signal_stop()
+        for process in self.processes.values():
+            process.kill(restart=False)
+        self.redis.stop()
+        self.running.close()
+
+    def start(self, *, workers: int = 2, server: bool = False) -> None:
+        """Start Redis, ingest, workers and, where asked for, a server; return once all are serving."""
+        self.redis.start()
+        self.start_ingest()
+        for number in range(1, workers + 1):
+            self.start_worker(number)
+        self.wait(lambda: all(process.serving for process in self.processes.values()), _START_DEADLINE_S, "start")
+        if server:
+            # It serves once there is an epoch, which the workers have begun.
+            self.start_server()
+            self.wait(lambda: self.processes["server"].serving, _START_DEADLINE_S, "start of the server")
+
+    def start_ingest(self, **environment: str) -> None:
+        """Start ingest, on a port that it keeps."""
+        port = free_port()
+        self._start("ingest", ["services.ingest"], {"CAIRN_LISTEN": f"{LOOPBACK}:{port}"} | environment)
+        self._platform = Platform(f"{LOOPBACK}:{port}", self.api_key)
+
+    def start_worker(self, number: int, **environment: str) -> Supervised:
+        """Start a worker, without waiting."""
+        return self._start(
+            f"worker-{number}",
+            ["services.recommender", "worker"],
+            {
+                # Small batches, so that faults come between two of them.
+                "CAIRN_BATCH_RECORDS": "100",
+                "CAIRN_REWIND_RECORDS": "50",
+                "CAIRN_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
+                "CAIRN_LISTEN": f"{LOOPBACK}:0",
+            }
+            | environment,
+        )
+
+    def start_server(self, **environment: str) -> Supervised:
+        """Start a recommender server, without waiting."""
+        listen = {"CAIRN_LISTEN": f"{LOOPBACK}:{free_port()}"}
+        return self._start("server", ["services.recommender", "server"], listen | environment)
+
+    def tend(self) -> None:
+        """Do an orchestrator's round."""
+        for process in self.processes.values():
+            process.tend()
+
+    def wait(self, condition: Callable[[], bool], deadline_s: float, what: str) -> None:
+        """Return once the condition holds; processes that end meanwhile are started again."""
+
+        def tended() -> bool:
+            self.tend()
+            return condition()
+
+        try:
+            _until(tended, deadline_s, f"{what} took more than {deadline_s:g} s")
+        except ScenarioFailedError as error:
+            logs = "; ".join(f"{each.name}: {each.last_lines()}" for each in self.processes.values())
+            raise ScenarioFailedError(f"{error} ({logs})") from error
+
+    def spend(self, seconds: float) -> None:
+        """Let the fault last, tending processes."""
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            self.tend()
+            time.sleep(_POLL_S)
+
+    def check(self, holds: bool, otherwise: str) -> None:
+        """Fail the scenario with a sentence unless something holds."""
+        if not holds:
+            raise ScenarioFailedError(otherwise)
+
+    def begin(self, events: int, *, per_s: float) -> None:
+        """Send so many events in the background, at a pace."""
+        self.platform.begin(self.submissions(events), per_s=per_s)
+
+    def submissions(self, events: int) -> list[ingest_pb2.EventSubmission]:
+        """The scenario's events."""
+        from tests.faults.publishing import submissions
+
+        return list(submissions(events, seed=self.row.seed))
+
+    def wait_applied(self, events: int, deadline_s: float = _START_DEADLINE_S) -> None:
+        """Return once the first epoch has dealt with at least so many records."""
+        self.wait(lambda: sum(self.positions(1).values()) >= events, deadline_s, f"dealing with {events} records")
+
+    def positions(self, epoch: int) -> dict[int, int]:
+        """How far an epoch is, by partition; 0 where Redis does not tell."""
+        try:
+            with self.redis.client() as client:
+                found = {p: client.hget(position_key(epoch, p), "offset") for p in range(PARTITIONS)}
+        except redis.exceptions.RedisError:
+            return dict.fromkeys(range(PARTITIONS), 0)
+        return {partition: int(offset or 0) for partition, offset in found.items()}
+
+    def current_epoch(self) -> int | None:
+        """The epoch that is served, if Redis knows one."""
+        try:
+            with self.redis.client() as client:
+                number = client.get("cairn:current-epoch")
+        except redis.exceptions.RedisError:
+            return None
+        return None if number is None else int(number)
+
+    def fault_is_over(self) -> None:
+        """Measure recovery from now on: of the last fault, where there are several."""
+        self._fault_s = time.monotonic()
+
+    def recover(self, within_s: float) -> None:
+        """Send an event to every partition, and fail unless all are acknowledged and applied in time."""
+        assert self._fault_s is not None
+        probes = self._probes()
+        probe = Platform(self.processes["ingest"].address, self.api_key)
+        try:
+            probe.begin(probes, per_s=1_000)
+            deadline_s = within_s - (time.monotonic() - self._fault_s)
+            self.wait(lambda: probe.done, max(deadline_s, 1.0), "acknowledging an event for every partition")
+
+            def applied() -> bool:
+                reached = self.positions(self.current_epoch() or 0)
+                return all(reached[place.partition] > place.offset for place in probe.acknowledged.values())
+
+            deadline_s = within_s - (time.monotonic() - self._fault_s)
+            self.wait(applied, max(deadline_s, 1.0), "applying an event of every partition")
+        finally:
+            probe.close()
+            self.platform.acknowledged.update(probe.acknowledged)
+            self.platform.sent |= probe.sent
+            self.platform.answers += probe.answers
+        self.row.recovery_s = round(time.monotonic() - self._fault_s, 2)
+
+    def _probes(self) -> list[ingest_pb2.EventSubmission]:
+        """One event for each partition, new each time."""
+        found: dict[int, ingest_pb2.EventSubmission] = {}
+        number = len(self.platform.sent)
+        while len(found) < PARTITIONS:
+            number += 1
+            learner = f"probe-{number}"
+            entry = ingest_pb2.EventSubmission(
+                event_id=f"{self.row.seed}-probe-{number}",
+                learner_id=learner,
+                source=SOURCE,
+                assessment=ingest_pb2.AssessmentSubmission(item="probe", skills=["probe"], correct=True),
+            )
+            found.setdefault(self.partition_of(learner), entry)
+        return list(found.values())
+
+    def key_of(self, learner_id: str) -> bytes:
+        """The record key of a learner, as the platform knows them."""
+        return record_key(TENANT, self.tenant.pseudonym(learner_id))
+
+    def partition_of(self, learner_id: str) -> int:
+        """The partition of a learner."""
+        return partition_of(self.key_of(learner_id), PARTITIONS)
+
+    def finish(self, *, within_s: float = _DRAIN_DEADLINE_S, window_exceeded: bool = False) -> None:
+        """Wait until everything sent is dealt with, then check what must hold after every fault.
+
+        Args:
+            within_s: how long it may take until nothing lags, from now.
+            window_exceeded: whether copies came after the de-duplication window, so that they count again.
+        """
+        self.wait(lambda: self.platform.done, within_s, "acknowledging every event")
+        ends = self._ends()
+        self.wait(lambda: self._drained(ends), within_s, "dealing with every record")
+        if self._ends() != ends:
+            raise ScenarioFailedError("the log grew though nobody sent anything")
+        self.row.restarts += sum(process.restarts for process in self.processes.values())
+        epoch = self.current_epoch()
+        log = asyncio.run(read_log(self.bench.cluster.connection))
+        self._check_acknowledged(log)
+        self._count(epoch, log, window_exceeded=window_exceeded)
+        self._check_against_replay(epoch)
+
+    def _drained(self, ends: dict[int, int]) -> bool:
+        epoch = self.current_epoch()
+        return epoch is not None and self.positions(epoch) == ends
+
+    def _ends(self) -> dict[int, int]:
+        return asyncio.run(topic_end_offsets(self.bench.cluster.connection, LEARNER_EVENTS))
+
+    def _check_acknowledged(self, log: Sequence[LogRecord]) -> None:
+        """Every acknowledged event stands in the log where ingest said: it never said OK and lost it."""
+        at = {record.position: record.event_id for record in log}
+        wrong = [event for event, place in self.platform.acknowledged.items() if at.get(place) != event]
+        if wrong:
+            raise ScenarioFailedError(
+                f"{len(wrong)} acknowledged events do not stand where ingest said, for example {wrong[0]} at "
+                f"{self.platform.acknowledged[wrong[0]]}"
+            )
+        self.row.events = len(self.platform.sent)
+        self.row.acknowledged = len(self.platform.acknowledged)
+
+    def _count(self, epoch: int | None, log: Sequence[LogRecord], *, window_exceeded: bool) -> None:
+        """Every record is applied, a duplicate, or a dead letter; every event counts once in its learner's state."""
+        with self.redis.client() as client:
+            sums: Counter[str] = Counter()
+            for partition in range(PARTITIONS):
+                fields = client.hmget(position_key(epoch, partition), "applied", "duplicates", "dlt")
+                sums.update(dict(zip(("applied", "duplicates", "dlt"), map(int, fields), strict=True)))
+            prefix = f"cairn:{epoch}:{{".encode()
+            blobs = {
+                key[len(prefix) : -len(b"}:state")]: client.hget(key, "blob")
+                for key in client.scan_iter(match=prefix + b"*}:state", count=1_000)
+            }
+        self.row.applied, self.row.duplicates, self.row.dead_lettered = (
+            sums["applied"],
+            sums["duplicates"],
+            sums["dlt"],
+        )
+        if sum(sums.values()) != len(log):
+            raise ScenarioFailedError(f"the log holds {len(log)} records, but {dict(sums)} were counted")
+        dead = asyncio.run(dead_letter_origins(self.bench.cluster.connection))
+        if len(dead) != sums["dlt"]:
+            raise ScenarioFailedError(f"{sums['dlt']} dead letters were counted, {len(dead)} origins are in the topic")
+        living = [record for record in log if record.position not in dead]
+        expected = Counter(key for key, _ in {(record.key, (record.source, record.event_id)) for record in living})
+        held = {key: applied_of(blob) for key, blob in blobs.items()}
+        if window_exceeded:
+            return
+        if held != dict(expected):
+            wrong = [key for key in expected.keys() | held.keys() if held.get(key) != expected.get(key)]
+            raise ScenarioFailedError(
+                f"{len(wrong)} learners do not hold each of their events once, for example {wrong[0]!r}: "
+                f"{held.get(wrong[0])} in state, {expected.get(wrong[0])} in the log"
+            )
+
+    def _check_against_replay(self, epoch: int | None) -> None:
+        settings = FoldSettings(
+            kafka=self.bench.cluster.connection.bootstrap_servers,
+            redis=self.redis.url,
+            bundles=str(self.directory / "bundles"),
+        )
+
+        async def digests() -> tuple[str, str]:
+            await replay(settings, _PROOF_EPOCH, "same", lambda _: None, lambda _, __: None)
+            async with redis.asyncio.Redis.from_url(self.redis.url) as client:
+                epochs = RedisEpochs(client)
+                assert epoch is not None
+                served, replayed = await digest_epoch(epochs, epoch), await digest_epoch(epochs, _PROOF_EPOCH)
+                return served.digest, replayed.digest
+
+        served, replayed = asyncio.run(digests())
+        self.row.digest_equal = served == replayed
+        if not self.row.digest_equal:
+            raise ScenarioFailedError(f"epoch {epoch} has the digest {served}, a replay of the log has {replayed}")
+
+    def _start(self, name: str, arguments: Sequence[str], environment: dict[str, str]) -> Supervised:
+        surroundings = {
+            "CAIRN_KAFKA": self.kafka.bootstrap_servers,
+            "CAIRN_REDIS": self.redis.url,
+            "CAIRN_TENANTS": str(self.tenants_file),
+            "CAIRN_BUNDLES": str(self.directory / "bundles"),
+            "CAIRN_DRAIN_S": "1",
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+        }
+        process = Supervised(
+            name, arguments, self.directory, surroundings | environment, self.directory / f"{name}.address"
+        )
+        self.processes[name] = process
+        process.start()
+        return process
+
+
+async def read_log(connection: KafkaConnection, topic: str = LEARNER_EVENTS) -> list[LogRecord]:
+    """Every record of the log as it stands, with the id that its value has, if it is an event."""
+    return [_log_record(record) for record in await read_all(connection, topic)]
+
+
+async def dead_letter_origins(connection: KafkaConnection) -> dict[Position, aiokafka.ConsumerRecord]:
+    """The first dead letter of each place of origin."""
+    found: dict[Position, aiokafka.ConsumerRecord] = {}
+    for record in await read_all(connection, LEARNER_EVENTS_DLT):
+        headers = dict(record.headers)
+        origin = Position(int(headers["cairn-dlt-partition"]), int(headers["cairn-dlt-offset"]))
+        found.setdefault(origin, record)
+    return found
+
+
+async def read_all(connection: KafkaConnection, topic: str) -> list[aiokafka.ConsumerRecord]:
+    """Every record of a topic as it stands."""
+    ends = await topic_end_offsets(connection, topic)
+    partitions = [aiokafka.TopicPartition(topic, partition) for partition, end in ends.items() if end]
+    found: list[aiokafka.ConsumerRecord] = []
+    if not partitions:
+        return found
+    consumer = new_consumer(connection)
+    await consumer.start()
+    try:
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        while sum(ends.values()) > len(found):
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                found += records
+    finally:
+        await consumer.stop()
+    return found
+
+
+def _log_record(record: aiokafka.ConsumerRecord) -> LogRecord:
+    headers = dict(record.headers)
+    source, event_id = headers.get("ce_source", b"").decode(), headers.get("ce_id", b"").decode()
+    if not event_id:
+        try:
+            event = events_pb2.LearnerEvent.FromString(record.value or b"")
+            source, event_id = event.source, event.event_id
+        except ValueError:
+            source, event_id = "", ""
+    return LogRecord(Position(record.partition, record.offset), record.key, source, event_id, record.value)
+
+
+def _until(condition: Callable[[], bool], deadline_s: float, otherwise: str) -> None:
+    give_up_s = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > give_up_s:
+            raise ScenarioFailedError(otherwise)
+        time.sleep(_POLL_S)
+
+
+def chunks(events: Sequence[ingest_pb2.EventSubmission], size: int) -> Iterable[Sequence[ingest_pb2.EventSubmission]]:
+    """Events in requests of some size."""
+    for start in range(0, len(events), size):
+        yield events[start : start + size]
