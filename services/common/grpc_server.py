@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import ipaddress
 import re
 import signal
@@ -33,6 +34,10 @@ _log = structlog.get_logger(__name__)
 _UNAUTHENTICATED_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
 _tenant: ContextVar[Tenant] = ContextVar("tenant")
 
+_KEEPALIVE_MS = 60_000
+_KEEPALIVE_TIMEOUT_MS = 20_000
+_CLIENT_PINGS_EVERY_MS = 20_000
+
 REQUEST_ID = "x-request-id"
 # What a caller chose stands in logs and in replies, so it is short and plain.
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/@+=-]{1,128}")
@@ -62,6 +67,8 @@ class ServerOptions:
         drain_s: how long running calls may finish once stopping.
         tls: speak TLS with these; None: plain text.
         rate_limit: how often a tenant may call; None: no limit.
+        connection_age_s: after how long, give or take a tenth, clients are asked to connect anew, so that their calls
+            spread over servers that came since; calls that run then may go on for as long again. None: never.
     """
 
     listen: str
@@ -72,6 +79,7 @@ class ServerOptions:
     drain_s: float = 10.0
     tls: TlsFiles | None = None
     rate_limit: RateLimit | None = None
+    connection_age_s: float | None = None
 
 
 def current_tenant() -> Tenant:
@@ -122,8 +130,8 @@ class RequestIds(grpc.aio.ServerInterceptor):
 class Authentication(grpc.aio.ServerInterceptor):
     """Finds the tenant of `authorization: Bearer <API key>`.
 
-    Refuses calls without a key, with one that may not call the service, without a deadline, or more often than the
-    tenant's limit.
+    Refuses calls without a key, with one that may not call the service, without a deadline (streams of replies may go
+    on for as long as the server lets them), or more often than the tenant's limit.
     """
 
     def __init__(self, tenants: TenantRegistry, rate_limit: RateLimit | None = None) -> None:
@@ -148,7 +156,7 @@ class Authentication(grpc.aio.ServerInterceptor):
                 problem = "the API key is not known, was revoked or has expired" if api_key else "there is no API key"
                 await abort(context, unauthenticated(f"{problem}; send the metadata authorization: Bearer <API key>"))
             await self._check_scope(context, credential, service)
-            if context.time_remaining() is None:
+            if context.time_remaining() is None and not handler.response_streaming:
                 message = "the call has no deadline; set one, for example timeout=5 in Python or -max-time 5 in grpcurl"
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
             await self._check_rate(context, credential.tenant.name)
@@ -193,6 +201,12 @@ class GrpcServer:
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
                 ("grpc.so_reuseport", 0),
+                # A client that vanished without a word is found out, and one that holds a stream may look whether we
+                # are there.
+                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+                ("grpc.http2.min_ping_interval_without_data_ms", _CLIENT_PINGS_EVERY_MS),
+                *_age_options(options.connection_age_s),
             ],
         )
         self._health = health.aio.HealthServicer()
@@ -299,6 +313,13 @@ async def run_until_stopped(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:
             loop.remove_signal_handler(number)
 
 
+def _age_options(age_s: float | None) -> list[tuple[str, int]]:
+    if age_s is None:
+        return []
+    age_ms = round(age_s * 1000)
+    return [("grpc.max_connection_age_ms", age_ms), ("grpc.max_connection_age_grace_ms", age_ms)]
+
+
 def _metadata_of(details: grpc.HandlerCallDetails, wanted: str) -> list[str]:
     return [value for name, value in details.invocation_metadata or () if name == wanted and isinstance(value, str)]
 
@@ -322,10 +343,16 @@ def _preceded(handler: Handler, before: Callable[[Context], Awaitable[None]]) ->
             async for reply in behaviour(request, context):
                 yield reply
 
+        async def writing(request: Any, context: Context) -> None:
+            await before(context)
+            await behaviour(request, context)
+
+        # A method yields its replies, or writes them itself and so sees how long a reader takes.
+        streaming: Any = stream if inspect.isasyncgenfunction(behaviour) else writing
         make = (
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
-        return cast("Handler", make(stream, handler.request_deserializer, handler.response_serializer))
+        return cast("Handler", make(streaming, handler.request_deserializer, handler.response_serializer))
 
     async def unary(request: Any, context: Context) -> Any:
         await before(context)

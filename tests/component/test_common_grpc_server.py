@@ -9,7 +9,7 @@ import pytest
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from cairn.v1 import catalog_pb2, catalog_pb2_grpc, ingest_pb2, recommender_pb2
+from cairn.v1 import catalog_pb2, catalog_pb2_grpc, ingest_pb2, recommender_pb2, recommender_pb2_grpc
 from services.common.grpc_server import (
     SCOPES,
     GrpcServer,
@@ -258,6 +258,64 @@ async def test_calls_that_are_refused_anyway_take_nothing_from_the_tenants_limit
         for metadata, timeout in ((bearer(narrow), 5), (bearer("wrong"), 5), (bearer(wide), None)):
             await refusal_of(stub.GetSkill(request, metadata=metadata, timeout=timeout))
         await stub.GetSkill(request, metadata=bearer(wide), timeout=5)
+
+
+# Streams of replies.
+
+
+class Streaming(recommender_pb2_grpc.RecommendationServiceServicer):
+    async def Subscribe(self, request, context):  # noqa: N802 - gRPC's name.
+        name = current_tenant().name
+        await context.write(update_of(name))
+        await context.write(update_of(name))
+
+
+class Yielding(recommender_pb2_grpc.RecommendationServiceServicer):
+    async def Subscribe(self, request, context):  # noqa: N802 - gRPC's name.
+        for _ in range(2):
+            yield update_of(current_tenant().name)
+
+
+def update_of(name):
+    return recommender_pb2.SubscribeResponse(update=recommender_pb2.LearnerUpdate(learner_id=name))
+
+
+@asynccontextmanager
+async def streaming(tmp_path, servicer, **options):
+    server = GrpcServer(ServerOptions("127.0.0.1:0", drain_s=0.1, **options), load_tenants(tmp_path / "t.yaml"))
+    server.register(
+        lambda inner: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(servicer, inner),
+        "cairn.v1.RecommendationService",
+    )
+    address = await server.start()
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield recommender_pb2_grpc.RecommendationServiceStub(channel)
+    finally:
+        await server.stop()
+
+
+@pytest.mark.parametrize("servicer", [Streaming, Yielding])
+async def test_a_stream_of_replies_is_guarded_alike_but_needs_no_deadline(tmp_path, servicer):
+    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "a")
+    narrow = create_api_key(tmp_path / "t.yaml", "riverbend", "b", [Scope.INGEST])
+    request = recommender_pb2.SubscribeRequest()
+    async with streaming(tmp_path, servicer()) as stub:
+        call = stub.Subscribe(request, metadata=(*bearer(api_key), ("x-request-id", "seven")))
+        assert [reply.update.learner_id async for reply in call] == ["riverbend", "riverbend"]
+        assert request_id_of(await call.trailing_metadata()) == "seven"
+        for metadata, code in (((), "UNAUTHENTICATED"), (bearer(narrow), "PERMISSION_DENIED")):
+            refused = await refusal_of(anext(aiter(stub.Subscribe(request, metadata=metadata))))
+            assert refused.code().name == code
+
+
+async def test_streams_count_towards_the_tenants_limit(tmp_path):
+    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "a")
+    request = recommender_pb2.SubscribeRequest()
+    async with streaming(tmp_path, Streaming(), rate_limit=RateLimit(calls_per_s=0.01, burst=1)) as stub:
+        assert len([reply async for reply in stub.Subscribe(request, metadata=bearer(api_key))]) == 2
+        refused = await refusal_of(anext(aiter(stub.Subscribe(request, metadata=bearer(api_key)))))
+        assert refused.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 # Ids of calls.
