@@ -53,7 +53,7 @@ def trainer(*, bundles: str | None = None, factors: int | None = None) -> Traine
     """
     # The libraries that fit take a second to load, which no server should wait for.
     from services.recommender.models.als_fit import AlsSettings, fit_als  # noqa: PLC0415
-    from services.recommender.models.difficulty_fit import fit_tracing  # noqa: PLC0415
+    from services.recommender.models.tracing_fit import fit_tracing  # noqa: PLC0415
 
     settings = BundleSettings()
     als_settings = AlsSettings() if factors is None else AlsSettings(factors=factors)

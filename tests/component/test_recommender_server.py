@@ -22,6 +22,7 @@ from services.common.tenants import create_api_key, load_tenants
 from services.recommender.adapters.memory_catalog import MemoryCatalog
 from services.recommender.application.fresh_state import FreshStates
 from services.recommender.application.in_force import InForce
+from services.recommender.application.plan_group import PlanGroup
 from services.recommender.application.ports import (
     Bundle,
     BundleUnreadableError,
@@ -31,8 +32,10 @@ from services.recommender.application.ports import (
     StoredLearner,
 )
 from services.recommender.application.recommend import Recommend
+from services.recommender.application.recommend_batch import RecommendBatch
 from services.recommender.application.show_learner import ShowLearner
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
+from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES, SuccessHead
 from services.recommender.domain.tracing import (
     PRIOR_PARAMETERS_ID,
     SkillDifficulty,
@@ -141,7 +144,14 @@ class Server:
         self.in_force = InForce(self.states, self.bundles)
         states = FreshStates(self.states, self.in_force, time.monotonic)
         self.recommender = Recommend(states, self.catalog, self.in_force, lambda: self.now, time.perf_counter)
-        self.servicer = RecommendationServicer(Calls(recommend=self.recommender, show_learner=ShowLearner(states)))
+        self.servicer = RecommendationServicer(
+            Calls(
+                recommend=self.recommender,
+                show_learner=ShowLearner(states),
+                recommend_batch=RecommendBatch(states, self.recommender),
+                plan_group=PlanGroup(states, self.recommender, self.in_force, self.catalog),
+            )
+        )
         self.grpc = GrpcServer(ServerOptions("127.0.0.1:0", drain_s=0.1), self.tenants)
         self.grpc.register(
             lambda inner: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(self.servicer, inner),
@@ -365,6 +375,40 @@ async def test_difficulties_are_the_epochs_own_whatever_the_newest_bundle_says(s
     await server.in_force.refresh_bundle()
     await server.in_force.refresh_epoch()
     assert await _chance_on_fractions(server) == hard
+
+
+def _sure_head(logit):
+    """A head that gives every response the same chance."""
+    products = np.zeros((len(SHARED_FEATURES), len(SHARED_FEATURES)))
+    products[0, 0] = logit
+    ranges = np.vstack([np.full(len(SHARED_FEATURES), -9.0), np.full(len(SHARED_FEATURES), 9.0)])
+    return SuccessHead(products, ranges, (), np.zeros((0, len(SKILL_FEATURES))))
+
+
+async def test_a_success_head_is_used_only_with_the_parameters_it_was_fitted_with(server):
+    server.store(WEAK)
+    by_filter = await _chance_on_fractions(server)
+    fitted = dataclasses.replace(bundle("b1", TracingParameters("fitted-1")), success={"riverbend": _sure_head(3.0)})
+    server.bundles.bundles["b1"] = fitted
+    await server.in_force.refresh_bundle()
+    assert await _chance_on_fractions(server) == by_filter
+    server.states.epoch = dataclasses.replace(
+        server.states.epoch, epoch=4, parameters_id="fitted-1", parameters_bundle="b1"
+    )
+    await server.in_force.refresh_epoch()
+    assert await _chance_on_fractions(server) == pytest.approx(1 / (1 + np.exp(-3.0)))
+    # Another tenant's head says nothing here, and one fitted with other parameters neither: the epoch's own goes on.
+    server.bundles.bundles["b2"] = dataclasses.replace(
+        bundle("b2", TracingParameters("fitted-2")), success={"riverbend": _sure_head(-3.0)}
+    )
+    await server.in_force.refresh_bundle()
+    await server.in_force.refresh_epoch()
+    assert await _chance_on_fractions(server) == pytest.approx(1 / (1 + np.exp(-3.0)))
+    server.bundles.bundles["b3"] = dataclasses.replace(
+        bundle("b3", TracingParameters("fitted-1")), success={"lakeside": _sure_head(-3.0)}
+    )
+    await server.in_force.refresh_bundle()
+    assert await _chance_on_fractions(server) == pytest.approx(by_filter)
 
 
 async def test_an_epoch_whose_difficulties_cannot_be_found_is_flagged(server):

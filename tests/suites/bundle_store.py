@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import re
 from datetime import UTC, datetime, timedelta
@@ -22,10 +23,18 @@ from services.recommender.application.ports import (
     TenantModels,
     TrainingWindow,
 )
+from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES, SuccessHead
 from services.recommender.domain.tracing import FilterSettings, ItemDifficulty, SkillDifficulty, TenantParameters
 from services.recommender.models.als import AlsModel
 
 CREATED_AT = datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=UTC)
+WIDTH = len(SHARED_FEATURES)
+HEAD = SuccessHead(
+    products=np.triu(np.random.default_rng(3).normal(size=(WIDTH, WIDTH))),
+    ranges=np.vstack([np.full(WIDTH, -2.0), np.full(WIDTH, 2.0)]),
+    skills=("fractions", "größe/ß"),
+    per_skill=np.random.default_rng(4).normal(size=(2, len(SKILL_FEATURES))),
+)
 
 
 def draft(*, created_at: datetime = CREATED_AT, records: int = 10) -> BundleDraft:
@@ -44,6 +53,7 @@ def draft(*, created_at: datetime = CREATED_AT, records: int = 10) -> BundleDraf
         counts={"learners": 3, "responses": 9},
         metrics={"auc": 0.75},
         hyperparameters={"seed": 1.0},
+        success=HEAD,
     )
     hilltop = TenantModels(TenantParameters(), None, "2 learners, at least 10 are needed", {"learners": 2}, {}, {})
     return BundleDraft(
@@ -96,6 +106,50 @@ class BundleStoreSuite:
         assert model.scores(history).tobytes() == AlsModel.from_arrays(stored).scores(history).tobytes()
         assert "hilltop" not in bundle.collaborative
 
+    def test_a_success_head_read_back_says_the_same_to_the_precision_it_is_kept_in(self, store):
+        bundle = store.load(store.write(draft()))
+        assert set(bundle.success) == {"riverbend"}
+        head = bundle.success["riverbend"]
+        assert head.skills == HEAD.skills
+        for read, written in (
+            (head.products, HEAD.products),
+            (head.ranges, HEAD.ranges),
+            (head.per_skill, HEAD.per_skill),
+        ):
+            assert read.tobytes() == written.astype(np.float32).astype(np.float64).tobytes()
+
+    def test_a_success_head_is_carried_over_bit_by_bit(self, store):
+        first = store.write(draft())
+        carried = dataclasses.replace(
+            draft(created_at=CREATED_AT + timedelta(days=1)), tenants=store.tenant_models(first)
+        )
+        second = store.write(carried)
+        for name in ("success_products.npy", "success_ranges.npy", "success_per_skill.npy", "success_skills.json"):
+            assert store.read_file(first, f"riverbend/{name}") == store.read_file(second, f"riverbend/{name}")
+
+    def test_a_success_head_over_other_features_is_refused(self, store, monkeypatch):
+        monkeypatch.setattr(bundle_store, "SHARED_FEATURES", (*SHARED_FEATURES[:-1], "shoe_size"))
+        bundle_id = store.write(draft())
+        monkeypatch.undo()
+        with pytest.raises(
+            BundleUnreadableError, match=r"tenants\.riverbend\.success: .*first_attempt, shoe_size.*train again"
+        ):
+            store.load(bundle_id)
+
+    def test_a_bundle_from_before_there_were_success_heads_is_still_read(self, store, url):
+        plain = draft()
+        plain = dataclasses.replace(plain, tenants={"hilltop": plain.tenants["hilltop"]})
+        bundle_id = store.write(plain)
+        files, root = fsspec.core.url_to_fs(url)
+        manifest = orjson.loads(files.cat_file(f"{root}/{bundle_id}/manifest.json"))
+        for part in ("success",):
+            del manifest["content"]["tenants"]["hilltop"][part]
+        digest = hashlib.sha256(orjson.dumps(manifest["content"], option=orjson.OPT_SORT_KEYS)).hexdigest()
+        manifest["bundle_id"] = older = f"{bundle_id[:-16]}{digest[:16]}"
+        files.mv(f"{root}/{bundle_id}", f"{root}/{older}", recursive=True)
+        files.pipe_file(f"{root}/{older}/manifest.json", orjson.dumps(manifest))
+        assert store.load(older).success == {}
+
     def test_the_same_content_has_the_same_hash_whenever_it_is_written(self, store):
         first = store.write(draft())
         second = store.write(draft(created_at=CREATED_AT + timedelta(days=1)))
@@ -145,7 +199,7 @@ class BundleStoreSuite:
         bundle_id = store.write(draft())
         files, root = fsspec.core.url_to_fs(url)
         names = list(store.manifest(bundle_id)["content"]["files"])
-        assert len(names) == 10
+        assert len(names) == 14
         for name in names:
             path = f"{root}/{bundle_id}/{name}"
             intact = files.cat_file(path)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 
 from services.recommender.domain.metrics import log_loss
 from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.domain.tracing import FilterSettings
-from services.recommender.models import difficulty_fit
 from services.recommender.models.difficulty_fit import (
     Difficulties,
     fit_difficulties,
-    fit_tracing,
     foresee,
     parameters_of,
     search_settings,
@@ -99,40 +96,6 @@ def test_the_mean_item_difficulty_of_a_skill_is_over_the_distinct_items_seen_wit
     assert parameters.skills["b"].mean_item_difficulty == -1.5
 
 
-def test_responses_without_item_or_skills_are_fitted_too():
-    builder = ResponseTableBuilder()
-    for number in range(30):
-        builder.append(learner=f"l{number}", item="", skills=[], response=1.0 if number % 3 else 0.0)
-    fitted = fit_tracing(builder.build(), seed=1)
-    assert fitted.parameters.items == {}
-    assert fitted.parameters.settings.base == pytest.approx(math.log(2), abs=0.2)
-
-
-@pytest.mark.parametrize("response", [0.0, 1.0])
-def test_a_log_of_one_outcome_only_gives_finite_numbers_and_no_auc(response):
-    builder = ResponseTableBuilder()
-    for number in range(200):
-        builder.append(learner=f"l{number % 40:02}", item=f"i{number % 7}", skills=["s"], response=response)
-    fitted = fit_tracing(builder.build(), seed=1)
-    assert all(math.isfinite(entry.mean) for entry in fitted.parameters.items.values())
-    assert "tracing_auc" not in fitted.metrics
-    assert math.isfinite(fitted.metrics["tracing_log_loss"])
-
-
-def test_an_empty_table_gives_the_priors():
-    fitted = fit_tracing(ResponseTableBuilder().build(), seed=1)
-    assert fitted.parameters.settings == FilterSettings()
-    assert fitted.metrics == {}
-
-
-def test_the_same_responses_and_seed_give_the_same_parameters():
-    table, _ = simulated(80)
-    first, second = fit_tracing(table, seed=3), fit_tracing(table, seed=3)
-    assert first == second
-    assert first.hyperparameters["tracing_settings_searched"] == 1
-    assert fit_tracing(table, seed=4).metrics != first.metrics
-
-
 def test_the_search_finds_constants_that_foresee_at_least_as_well_as_the_defaults():
     table, _ = simulated(300)
     fitting = np.arange(len(table.learners)) < 200
@@ -148,29 +111,3 @@ def test_the_search_finds_constants_that_foresee_at_least_as_well_as_the_default
     assert loss(found) <= loss(FilterSettings())
     assert steps[-1] == (40, 40)
     assert steps == sorted(steps)
-
-
-def test_few_learners_are_fitted_with_the_default_constants():
-    table, _ = simulated(15)
-    fitted = fit_tracing(table, seed=1)
-    assert fitted.parameters.settings.learner_variance == FilterSettings().learner_variance
-    assert fitted.hyperparameters["tracing_settings_searched"] == 0
-
-
-def test_learners_that_are_fitted_on_judged_on_and_reported_on_are_different_ones(monkeypatch):
-    table, _ = simulated(120)
-    seen = {}
-
-    def search(fitted_on, judged_on, **_):
-        seen["fitted"], seen["judged"] = set(fitted_on.learner), set(judged_on.learner)
-        return FilterSettings()
-
-    def report(held_out, _difficulties, *, base_rate):
-        seen["reported"] = set(held_out.learner)
-        return {}
-
-    monkeypatch.setattr(difficulty_fit, "search_settings", search)
-    monkeypatch.setattr(difficulty_fit, "_metrics_on", report)
-    fit_tracing(table, seed=1)
-    assert sorted([*seen["fitted"], *seen["judged"], *seen["reported"]]) == list(range(120))
-    assert min(len(learners) for learners in seen.values()) > 10

@@ -14,10 +14,12 @@ from services.recommender.domain.ranking.features import (
     compute_features,
     difficulties_of,
     estimate_skills,
+    lay_out_head,
     similarity,
 )
 from services.recommender.domain.ranking.pipeline import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
+from services.recommender.domain.success import SHARED_FEATURES, SuccessHead
 from services.recommender.domain.tracing import ItemDifficulty, SkillDifficulty, TenantParameters
 from tests.learners import Ability, learner_state
 
@@ -86,6 +88,27 @@ def test_success_on_what_is_no_fitted_item_goes_by_its_skills_items():
         items={"quiz": ItemDifficulty(0.1, PARAMETERS.settings.item_difficulty_variance)}, skills=PARAMETERS.skills
     )
     assert _features(STATE).success[3] == pytest.approx(item_success(STATE, "quiz", ["c"], settled))
+
+
+@pytest.mark.parametrize("state", [None, STATE])
+def test_with_a_success_head_success_is_what_the_head_says(state):
+    rng = np.random.default_rng(0)
+    width = len(SHARED_FEATURES)
+    head = SuccessHead(
+        products=np.triu(rng.normal(0, 0.2, (width, width))),
+        ranges=np.vstack([np.full(width, -0.9), np.full(width, 1.5)]),
+        skills=("a", "elsewhere", "unheard-of"),
+        per_skill=rng.normal(0, 0.5, (3, 4)),
+    )
+    difficulties = difficulties_of(CATALOG, PARAMETERS)
+    estimates = estimate_skills(CATALOG, difficulties, state, NOW_S, WEIGHTS)
+    by_head = lay_out_head(CATALOG, difficulties, head).of(state)
+    rows = np.array([2, 0], np.intp)
+    features = compute_features(CATALOG, difficulties, estimates, None, rows, WEIGHTS, by_head)
+    expected = [head.chance(state, "plain", [], PARAMETERS), head.chance(state, "item", ["a", "b"], PARAMETERS)]
+    assert features.success == pytest.approx(expected)
+    assert features.fit == pytest.approx(challenge_fit(features.success, np.ones(2, np.bool_), 0.75, 0.15, 0.5))
+    assert features.success != pytest.approx(_features(state, rows=rows).success, abs=0.01)
 
 
 def test_without_tags_success_goes_by_the_learner_alone():

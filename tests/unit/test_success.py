@@ -19,6 +19,7 @@ from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES,
 from services.recommender.domain.tracing import FilterSettings, TracingParameters
 from services.recommender.models.difficulty_fit import fit_difficulties, foresee, parameters_of
 from services.recommender.models.success_fit import fit_success, fit_weights, foresee_success, success_features
+from tests.learners import Ability, learner_state
 
 SETTINGS = FilterSettings(learner_variance=1.2, skill_variance=0.4)
 
@@ -65,11 +66,12 @@ def test_features_in_bulk_are_those_of_the_states_that_folding_gives():
             state = decode_state(encode_state(stored.state))
 
 
-def test_the_chance_of_one_response_is_that_of_the_bulk():
+@pytest.mark.parametrize("products", [False, True])
+def test_the_chance_of_one_response_is_that_of_the_bulk(products):
     table = responses(40)
     difficulties = fit_difficulties(table, SETTINGS)
     features = success_features(table, difficulties)
-    head = fit_weights(table, features, 8.0)
+    head = fit_weights(table, features, 8.0, products=products)
     parameters = parameters_of(table, difficulties)
     first = int(np.flatnonzero(np.diff(table.learner, prepend=-1))[3])
     skills = [table.skills[k] for k in table.skill[table.skill_start[first] : table.skill_start[first + 1]]]
@@ -91,17 +93,57 @@ def test_the_head_finds_what_the_filter_cannot_say():
     assert own["learnt"][practice] > own["static"][practice]
 
 
-def test_weights_are_those_of_the_least_penalised_loss():
+@pytest.mark.parametrize("products", [False, True])
+def test_weights_are_those_of_the_least_penalised_loss(products):
     table = responses(60)
     features = success_features(table, fit_difficulties(table, SETTINGS))
-    head = fit_weights(table, features, 1e-3)
+    head = fit_weights(table, features, 1e-3, products=products)
     best = log_loss(table.response, foresee_success(table, features, head))
     rng = np.random.default_rng(0)
     for _ in range(20):
-        shared = dataclasses.replace(head, shared=head.shared + rng.normal(0, 0.3, len(SHARED_FEATURES)))
+        moves = np.zeros_like(head.products)
+        moves[0] = rng.normal(0, 0.3, len(SHARED_FEATURES))
+        shared = dataclasses.replace(head, products=head.products + moves)
         own = dataclasses.replace(head, per_skill=head.per_skill + rng.normal(0, 0.1, head.per_skill.shape))
         for moved in (shared, own):
             assert log_loss(table.response, foresee_success(table, features, moved)) > best
+
+
+def test_products_of_features_are_weighed_only_where_they_foresee_better():
+    rng = np.random.default_rng(2)
+    alone, together = ResponseTableBuilder(), ResponseTableBuilder()
+    for number in range(6_000):
+        learner, item = f"l{number % 300:03}", f"i{rng.integers(40):02}"
+        met = number // 300
+        # What practice does depends on how hard the item is, or does not.
+        for builder, logit in ((alone, 0.1 * met), (together, 0.3 * met * (1 if item < "i20" else -1))):
+            response = float(rng.random() < 1 / (1 + math.exp(1 - logit)))
+            builder.append(learner=learner, item=item, skills=["s"], response=response)
+    _, chosen_alone = fit_success(alone.build(), SETTINGS, seed=1)
+    _, chosen_together = fit_success(together.build(), SETTINGS, seed=1)
+    assert (chosen_alone.products, chosen_together.products) == (False, True)
+
+
+def test_a_feature_beyond_what_was_fitted_on_counts_as_the_farthest_seen():
+    table = responses(60)
+    difficulties = fit_difficulties(table, SETTINGS)
+    head = fit_weights(table, success_features(table, difficulties), 8.0, products=True)
+    parameters = parameters_of(table, difficulties)
+    chances = []
+    for mean in (50.0, 500.0):
+        state = learner_state({"elsewhere": Ability(attempts=1_000)}, mean=mean)
+        chances.append(head.chance(state, "i1", [], parameters))
+    assert chances[0] == pytest.approx(chances[1])
+
+
+def test_a_skill_met_only_in_what_was_no_evidence_is_one_not_met():
+    table = responses(20)
+    parameters = parameters_of(table, fit_difficulties(table, SETTINGS))
+    met = learner_state({"learnt": Ability(attempts=0, successes=0.0, mean=0.0, variance=SETTINGS.skill_variance)})
+    shared, _ = features_of(met, "i1", ["learnt"], parameters)
+    new = learner_state({})
+    expected, _ = features_of(new, "i1", ["learnt"], parameters)
+    np.testing.assert_allclose(shared, expected, atol=1e-6)
 
 
 def test_a_stronger_penalty_gives_smaller_weights_per_skill():

@@ -33,6 +33,7 @@ from services.recommender.application.ports import (
     TenantModels,
 )
 from services.recommender.domain.parameter_identity import parameters_id
+from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES, SuccessHead
 from services.recommender.domain.tracing import (
     FilterSettings,
     ItemDifficulty,
@@ -79,6 +80,11 @@ class _Collaborative(_Part):
     arrays: list[_ArrayName]
 
 
+class _Success(_Part):
+    features: list[str]
+    skill_features: list[str]
+
+
 class _Tenant(_Part):
     settings: dict[str, float]
     collaborative: _Collaborative | None
@@ -87,6 +93,7 @@ class _Tenant(_Part):
     metrics: dict[str, float]
     hyperparameters: dict[str, float]
     carried_from: str
+    success: _Success | None = None
 
 
 class _Content(_Part):
@@ -171,6 +178,11 @@ class FsspecBundleStore:
                 for name, tenant in manifest.content.tenants.items()
                 if tenant.collaborative is not None
             },
+            success={
+                name: _read_success(reader, name, tenant.success)
+                for name, tenant in manifest.content.tenants.items()
+                if tenant.success is not None
+            },
         )
 
     def tenant_models(self, bundle_id: str) -> Mapping[str, TenantModels]:
@@ -192,6 +204,7 @@ class FsspecBundleStore:
                 metrics=described.metrics,
                 hyperparameters=described.hyperparameters,
                 carried_from=described.carried_from or bundle_id,
+                success=None if described.success is None else _read_success(reader, name, described.success),
             )
             for name, described in manifest.content.tenants.items()
         }
@@ -223,7 +236,7 @@ class FsspecBundleStore:
         try:
             for file_name, payload in payloads.items():
                 self._put(self._path(bundle_id, file_name), payload)
-            self._put(self._path(bundle_id, f".{MANIFEST}"), _canonical(manifest, indent=True))
+            self._put(self._path(bundle_id, f".{MANIFEST}"), _as_json(manifest))
             self._files.mv(self._path(bundle_id, f".{MANIFEST}"), self._path(bundle_id, MANIFEST))
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -262,7 +275,8 @@ class FsspecBundleStore:
             )
         payload = self.read_file(bundle_id, MANIFEST)
         try:
-            found = orjson.loads(payload)["content"]["format_version"]
+            content = orjson.loads(payload)["content"]
+            found = content["format_version"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise _unreadable(bundle_id, MANIFEST, "it is not the JSON of a bundle's manifest") from error
         if found != FORMAT_VERSION:
@@ -275,7 +289,8 @@ class FsspecBundleStore:
             problem = error.errors()[0]
             where = ".".join(str(part) for part in problem["loc"])
             raise _unreadable(bundle_id, MANIFEST, f"{where}: {problem['msg']}") from error
-        if manifest.bundle_id != bundle_id or _bundle_id(manifest.created_at, manifest.content) != bundle_id:
+        # The hash is of what stands there: a manifest from before a part existed lacks it and stays readable.
+        if manifest.bundle_id != bundle_id or _bundle_id(manifest.created_at, content) != bundle_id:
             raise _unreadable(bundle_id, MANIFEST, "its content is not what the bundle's id was made from")
         return manifest
 
@@ -375,6 +390,29 @@ def _read_model(reader: _BundleFiles, tenant: str, described: _Collaborative) ->
     )
 
 
+def _read_success(reader: _BundleFiles, tenant: str, described: _Success) -> SuccessHead:
+    known, found = (*SHARED_FEATURES, *SKILL_FEATURES), (*described.features, *described.skill_features)
+    if found != known:
+        strange = ", ".join(sorted(set(found) ^ set(known))) or "their order"
+        raise _unreadable(
+            reader.bundle_id,
+            MANIFEST,
+            f"tenants.{tenant}.success: its features are not those this program knows ({strange}): train again",
+        )
+    skills, width = reader.ids(f"{tenant}/success_skills.json"), len(SHARED_FEATURES)
+
+    def numbers(name: str, rows: int, columns: int) -> NDArray[np.float64]:
+        table = reader.table(f"{tenant}/success_{name}.npy", rows=rows, columns=columns)
+        return np.array(table, np.float64).reshape(rows, columns)
+
+    return SuccessHead(
+        products=numbers("products", width, width),
+        ranges=numbers("ranges", 2, width),
+        skills=skills,
+        per_skill=numbers("per_skill", len(skills), len(SKILL_FEATURES)),
+    )
+
+
 def _array_file(tenant: str, name: str) -> str:
     return f"{tenant}/collaborative_{name}.npy"
 
@@ -393,6 +431,11 @@ def _tenant_files(tenant: str, models: TenantModels) -> dict[str, bytes]:
             ).reshape(-1, 3)
         ),
     }
+    if models.success is not None:
+        files[f"{tenant}/success_skills.json"] = orjson.dumps(list(models.success.skills))
+        files[f"{tenant}/success_products.npy"] = _npy(models.success.products)
+        files[f"{tenant}/success_ranges.npy"] = _npy(models.success.ranges)
+        files[f"{tenant}/success_per_skill.npy"] = _npy(models.success.per_skill)
     if models.collaborative is not None:
         files[f"{tenant}/collaborative_resources.json"] = orjson.dumps(list(models.collaborative.resources))
         for name, values in sorted(models.collaborative.arrays.items()):
@@ -419,7 +462,7 @@ def _rounded(value: float) -> float:
     return float(np.float32(value))
 
 
-def _npy(values: NDArray[np.float32]) -> bytes:
+def _npy(values: NDArray[np.floating]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(values, "<f4"), allow_pickle=False)
     return buffer.getvalue()
@@ -438,7 +481,13 @@ def _manifest_of(draft: BundleDraft, tenants: Mapping[str, TenantModels], payloa
         },
     )
     created_at = draft.created_at.astimezone(UTC)
-    return _Manifest(bundle_id=_bundle_id(created_at, content), created_at=created_at, content=content)
+    bundle_id = _bundle_id(created_at, content.model_dump(mode="json"))
+    return _Manifest(bundle_id=bundle_id, created_at=created_at, content=content)
+
+
+def _as_json(manifest: _Manifest) -> bytes:
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    return orjson.dumps(manifest.model_dump(mode="json"), option=options)
 
 
 def _described(models: TenantModels) -> _Tenant:
@@ -453,17 +502,14 @@ def _described(models: TenantModels) -> _Tenant:
         metrics=dict(models.metrics),
         hyperparameters=dict(models.hyperparameters),
         carried_from=models.carried_from,
+        success=None
+        if models.success is None
+        else _Success(features=list(SHARED_FEATURES), skill_features=list(SKILL_FEATURES)),
     )
 
 
-def _bundle_id(created_at: datetime, content: _Content) -> str:
+def _bundle_id(created_at: datetime, content: Mapping[str, Any]) -> str:
     """Sorts by the time of writing, to the millisecond, and ends in a hash of the content."""
     moment = created_at.astimezone(UTC)
-    return (
-        f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03}Z-{hashlib.sha256(_canonical(content)).hexdigest()[:16]}"
-    )
-
-
-def _canonical(part: _Part, *, indent: bool = False) -> bytes:
-    options = orjson.OPT_SORT_KEYS | (orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE if indent else 0)
-    return orjson.dumps(part.model_dump(mode="json"), option=options)
+    digest = hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03}Z-{digest[:16]}"

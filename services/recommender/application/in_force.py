@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -18,6 +18,7 @@ from services.recommender.application.ports import (
     EpochReader,
     StateUnavailableError,
 )
+from services.recommender.domain.success import SuccessHead
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
 
 _log = structlog.get_logger(__name__)
@@ -42,19 +43,22 @@ class EpochInForce:
         log: the log it was folded from.
         parameters: the parameters; the priors when `parameters_found` is false.
         parameters_found: whether these are the epoch's own.
+        success: success heads of the bundle the parameters come from, by tenant.
     """
 
     meta: EpochMeta
     log: LogIdentity
     parameters: TracingParameters
     parameters_found: bool
+    success: Mapping[str, SuccessHead] = field(default_factory=dict)
 
 
 class InForce:
     """Keeps what is in force; `refresh_epoch` and `refresh_bundle` look for something newer.
 
     Difficulties always are those the epoch was folded with, whatever the newest bundle says: a state means nothing
-    beside others. Collaborative filtering is always the newest bundle's.
+    beside others. So is the success head: the newest bundle's where that has the epoch's parameters, else that of the
+    bundle they come from. Collaborative filtering is always the newest bundle's.
     """
 
     def __init__(self, epochs: EpochReader, bundles: BundleReader) -> None:
@@ -94,6 +98,15 @@ class InForce:
         models: Mapping[str, CollaborativeModel] = {} if self._bundle is None else self._bundle.collaborative
         return models.get(tenant)
 
+    def success(self, tenant: str) -> SuccessHead | None:
+        """The tenant's success head, if there is one that goes with the epoch's parameters."""
+        epoch, bundle = self._epoch, self._bundle
+        if epoch is None or not epoch.parameters_found:
+            return None
+        if bundle is not None and bundle.parameters.parameters_id == epoch.meta.parameters_id:
+            return bundle.success.get(tenant)
+        return epoch.success.get(tenant)
+
     async def refresh_epoch(self) -> None:
         """Take over the epoch that is marked as current.
 
@@ -109,15 +122,9 @@ class InForce:
         if meta is None:
             self._epoch = None
         elif self._epoch is None or meta.parameters_id != self._epoch.meta.parameters_id or self._must_look_again():
-            parameters = await asyncio.to_thread(self._parameters_of, meta)
-            self._epoch = EpochInForce(
-                meta, LogIdentity.parse(meta.log_identity), parameters or TracingParameters(), parameters is not None
-            )
+            self._epoch = await asyncio.to_thread(self._epoch_of, meta)
         elif meta != self._epoch.meta:
-            held = self._epoch
-            self._epoch = EpochInForce(
-                meta, LogIdentity.parse(meta.log_identity), held.parameters, held.parameters_found
-            )
+            self._epoch = replace(self._epoch, meta=meta, log=LogIdentity.parse(meta.log_identity))
 
     async def refresh_bundle(self) -> bool:
         """Take over the newest bundle, if it can be read; return whether it is another one than before."""
@@ -141,15 +148,16 @@ class InForce:
             return None
         return self._load(bundle_id)
 
-    def _parameters_of(self, meta: EpochMeta) -> TracingParameters | None:
+    def _epoch_of(self, meta: EpochMeta) -> EpochInForce:
+        log = LogIdentity.parse(meta.log_identity)
         if meta.parameters_id == PRIOR_PARAMETERS_ID:
-            return TracingParameters()
+            return EpochInForce(meta, log, TracingParameters(), parameters_found=True)
         bundle = self._bundle
         if bundle is None or bundle.parameters.parameters_id != meta.parameters_id:
             bundle = None if meta.parameters_bundle in self._broken else self._load(meta.parameters_bundle)
         if bundle is None or bundle.parameters.parameters_id != meta.parameters_id:
-            return None
-        return bundle.parameters
+            return EpochInForce(meta, log, TracingParameters(), parameters_found=False)
+        return EpochInForce(meta, log, bundle.parameters, parameters_found=True, success=bundle.success)
 
     def _load(self, bundle_id: str) -> Bundle | None:
         try:

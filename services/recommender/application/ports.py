@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from services.recommender.domain.learner import LearnerState
 from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogVersion
 from services.recommender.domain.stored import StoredFold
+from services.recommender.domain.success import SuccessHead
 from services.recommender.domain.tracing import TenantParameters, TracingParameters
 
 
@@ -66,6 +67,10 @@ class EpochMeta:
 
 class StateUnavailableError(ConnectionError):
     """Learner state cannot be read now; nothing may be assumed about it."""
+
+
+class StateRefusedError(StateUnavailableError):
+    """The store answers, and with an error that waiting does not mend."""
 
 
 class LearnerReader(Protocol):
@@ -184,12 +189,15 @@ class Bundle:
         created_at: when it was written.
         parameters: difficulties for the filter, used only where the epoch was folded with the same `parameters_id`.
         collaborative: collaborative-filtering models by tenant; a tenant without enough data has none.
+        success: success heads by tenant, used only where the epoch was folded with the same `parameters_id`; a tenant
+            for which the filter alone foresees no worse has none.
     """
 
     bundle_id: str
     created_at: datetime
     parameters: TracingParameters
     collaborative: Mapping[str, CollaborativeModel]
+    success: Mapping[str, SuccessHead] = field(default_factory=dict)
 
 
 class BundleUnreadableError(ValueError):
@@ -262,6 +270,7 @@ class TenantModels:
         metrics: measured on learners held out of the fit.
         hyperparameters: what the models were fitted with, seeds included.
         carried_from: the bundle they were taken over from unchanged; empty when they were fitted for this one.
+        success: the success head, kept as float32, or None.
     """
 
     parameters: TenantParameters
@@ -271,6 +280,7 @@ class TenantModels:
     metrics: Mapping[str, float]
     hyperparameters: Mapping[str, float]
     carried_from: str = ""
+    success: SuccessHead | None = None
 
 
 @dataclass(frozen=True, slots=True)

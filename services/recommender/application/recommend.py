@@ -19,6 +19,7 @@ from services.recommender.domain.ranking.features import CollaborativeScores, co
 from services.recommender.domain.ranking.pipeline import RankedResource, RankingBasis, RankingRequest, prepare, rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingWeights
+from services.recommender.domain.success import SuccessHead
 from services.recommender.domain.tracing import TenantParameters
 
 
@@ -73,13 +74,25 @@ class _Prepared:
     catalog: CatalogColumns
     parameters: TenantParameters
     model: CollaborativeModel | None
+    head: SuccessHead | None
     basis: RankingBasis
     known: frozenset[str]
     rows: IntColumn
     index_of_row: IntColumn
 
-    def is_of(self, catalog: CatalogColumns, parameters: TenantParameters, model: CollaborativeModel | None) -> bool:
-        return self.catalog is catalog and self.parameters is parameters and self.model is model
+    def is_of(
+        self,
+        catalog: CatalogColumns,
+        parameters: TenantParameters,
+        model: CollaborativeModel | None,
+        head: SuccessHead | None,
+    ) -> bool:
+        return (
+            self.catalog is catalog
+            and self.parameters is parameters
+            and self.model is model
+            and self.head is head
+        )  # fmt: skip
 
     def collaborative(self, state: LearnerState | None) -> CollaborativeScores | None:
         if self.model is None or state is None:
@@ -183,6 +196,7 @@ class Recommend:
             self._catalog.columns(tenant),
             self._in_force.epoch.parameters.for_tenant(tenant),
             self._in_force.collaborative(tenant),
+            self._in_force.success(tenant),
         )
 
     def prepare(self, tenant: str) -> None:
@@ -200,14 +214,21 @@ class Recommend:
     def _prepare(self, tenant: str, epoch: EpochInForce) -> _Prepared:
         catalog = self._catalog.columns(tenant)
         parameters = epoch.parameters.for_tenant(tenant)
-        model = self._in_force.collaborative(tenant)
+        model, head = self._in_force.collaborative(tenant), self._in_force.success(tenant)
         held = self._prepared.get(tenant)
-        if held is not None and held.is_of(catalog, parameters, model):
+        if held is not None and held.is_of(catalog, parameters, model, head):
             return held
         resources = () if model is None else model.resources
         rows, index_of_row = collaborative_rows(catalog, resources)
         prepared = _Prepared(
-            catalog, parameters, model, prepare(catalog, parameters), frozenset(resources), rows, index_of_row
+            catalog,
+            parameters,
+            model,
+            head,
+            prepare(catalog, parameters, head),
+            frozenset(resources),
+            rows,
+            index_of_row,
         )
         self._prepared[tenant] = prepared
         return prepared

@@ -23,6 +23,7 @@ from services.recommender.domain.events import AssessmentEvent, Grain
 from services.recommender.domain.journal import FOLDED_AT_ONCE, JOURNAL_EVENTS
 from services.recommender.domain.positives import Positives, positives_of
 from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.success import SuccessHead
 from services.recommender.domain.tracing import TenantParameters
 
 READING = "reading the log"
@@ -107,11 +108,13 @@ class FittedTracing:
         parameters: for the filter.
         metrics: on learners held out of a fit like it; empty when there are too few.
         hyperparameters: how it was fitted.
+        success: the success head, or None where the filter alone foresees no worse.
     """
 
     parameters: TenantParameters
     metrics: Mapping[str, float]
     hyperparameters: Mapping[str, float]
+    success: SuccessHead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +227,7 @@ class Trainer:
             absent = str(error)
         return TenantModels(
             parameters=tracing.parameters,
+            success=tracing.success,
             collaborative=collaborative.model if collaborative else None,
             collaborative_absent=absent,
             counts={

@@ -34,8 +34,8 @@ from services.recommender.evaluation.results import SERVED
 from services.recommender.models.als import AlsModel
 from services.recommender.models.als_fit import AlsSettings, fit_als
 from services.recommender.models.bpr import fit_bpr
-from services.recommender.models.difficulty_fit import fit_tracing
 from services.recommender.models.neighbours import EaseModel, fit_item_knn, fit_rp3beta, fit_sequential
+from services.recommender.models.tracing_fit import fit_tracing
 
 _RECENT_SKILLS = 5
 
@@ -203,7 +203,8 @@ class Served:
             tags: of each resource.
             seed: of the fits.
         """
-        parameters = fit_tracing(train, seed=seed).parameters
+        tracing = fit_tracing(train, seed=seed)
+        parameters = tracing.parameters
         self._train = train
         self._positives = positives
         self._model = _served_model(positives, seed)
@@ -220,7 +221,7 @@ class Served:
             ],
             [CatalogSkill(skill_id=skill) for skill in train.skills],
         )
-        self._basis = prepare(catalog, parameters)
+        self._basis = prepare(catalog, parameters, tracing.success)
         number = {resource: place for place, resource in enumerate(positives.resources)}
         self._number_of_row = np.array([number[resource] for resource in catalog.resource_ids], np.int64)
         scored = () if self._model is None else self._model.resources

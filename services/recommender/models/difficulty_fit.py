@@ -1,4 +1,4 @@
-"""Fitting the learner model to a tenant's responses: difficulties of items and skills, and the filter's constants.
+"""Fitting the filter to a tenant's responses: difficulties of items and skills, and the filter's constants.
 
 The filter itself is run over the responses with the difficulties unknown too: item and skill difficulties (and the
 base) are part of what each response moves, with the coefficients -1, -1/K (and 1) where the learner's abilities have 1
@@ -18,20 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from services.recommender.application.train import Advance, FittedTracing
-from services.recommender.domain.metrics import auc, log_loss
+from services.recommender.application.train import Advance
+from services.recommender.domain.metrics import log_loss
 from services.recommender.domain.responses import ResponseTable
 from services.recommender.domain.tracing import FilterSettings, ItemDifficulty, SkillDifficulty, TenantParameters
 
 PASSES = 2
 
-# Below these the defaults are better than what a search could tell apart.
-_LEARNERS_TO_SEARCH = 50
-_RESPONSES_TO_SEARCH = 2_000
-_LEARNERS_TO_HOLD_OUT = 10
 # A search sees at most this many responses, of learners taken whole, so that its time is bounded.
 _RESPONSES_SEARCHED = 200_000
-_EVALUATIONS = 150
+EVALUATIONS = 150
 
 _BASE_VARIANCE = 1.0
 _SMALLEST_VARIANCE = 1e-4
@@ -64,34 +60,6 @@ class Difficulties:
     item_variance: NDArray[np.float64]
     skill_mean: NDArray[np.float64]
     skill_variance: NDArray[np.float64]
-
-
-def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None) -> FittedTracing:
-    """Fit the learner model to a tenant's responses.
-
-    Args:
-        table: the responses.
-        seed: decides which learners are held out.
-        advance: told how many of how many steps are done.
-    """
-    fold = learner_folds(table, seed)
-    searched = len(table.learners) >= _LEARNERS_TO_SEARCH and len(table) >= _RESPONSES_TO_SEARCH
-    held_out = table.of_learners(fold == 0)
-    rest = table.of_learners(fold != 0)
-    settings = FilterSettings()
-    if searched:
-        settings = search_settings(rest.of_learners(fold != 1), table.of_learners(fold == 1), advance=advance)
-    metrics: dict[str, float] = {}
-    if len(table.learners) >= _LEARNERS_TO_HOLD_OUT and len(held_out) and len(rest):
-        metrics = _metrics_on(held_out, fit_difficulties(rest, settings), base_rate=float(rest.response.mean()))
-    parameters = parameters_of(table, fit_difficulties(table, settings))
-    if not searched:
-        advance(1, 1)
-    return FittedTracing(
-        parameters=parameters,
-        metrics=metrics,
-        hyperparameters={"tracing_passes": PASSES, "tracing_settings_searched": int(searched), "tracing_seed": seed},
-    )
 
 
 def fit_difficulties(table: ResponseTable, settings: FilterSettings, *, passes: int = PASSES) -> Difficulties:
@@ -136,7 +104,7 @@ def search_settings(
     judged_on: ResponseTable,
     *,
     advance: Advance = lambda _done, _total: None,
-    evaluations: int = _EVALUATIONS,
+    evaluations: int = EVALUATIONS,
 ) -> FilterSettings:
     """The filter's constants with the least log-loss on `judged_on` after a fit to `fitted_on`.
 
@@ -149,8 +117,8 @@ def search_settings(
         evaluations: at most this many.
     """
     fitted_on, judged_on = (
-        _at_most(fitted_on, _RESPONSES_SEARCHED * 3 // 4),
-        _at_most(judged_on, _RESPONSES_SEARCHED // 4),
+        at_most(fitted_on, _RESPONSES_SEARCHED * 3 // 4),
+        at_most(judged_on, _RESPONSES_SEARCHED // 4),
     )
     done = 0
 
@@ -208,16 +176,6 @@ def parameters_of(table: ResponseTable, difficulties: Difficulties) -> TenantPar
     )
 
 
-def _metrics_on(held_out: ResponseTable, difficulties: Difficulties, *, base_rate: float) -> dict[str, float]:
-    chance = foresee(held_out, difficulties)
-    metrics = {
-        "tracing_log_loss": log_loss(held_out.response, chance),
-        "base_rate_log_loss": log_loss(held_out.response, np.full(len(held_out), base_rate)),
-    }
-    area = auc(held_out.response, chance)
-    return metrics if area is None else metrics | {"tracing_auc": area}
-
-
 def learner_folds(table: ResponseTable, seed: int) -> NDArray[np.int64]:
     """One of five folds per learner: by their id, so that a learner stays in theirs as the log grows."""
     key = seed.to_bytes(8, "little", signed=True)
@@ -228,8 +186,8 @@ def learner_folds(table: ResponseTable, seed: int) -> NDArray[np.int64]:
     )
 
 
-def _at_most(table: ResponseTable, responses: int) -> ResponseTable:
-    """The first learners that have that many responses between them. Learner ids are hashes: the first are any."""
+def at_most(table: ResponseTable, responses: int) -> ResponseTable:
+    """The first learners that have at most that many responses between them; their ids are hashes, so they are any."""
     if len(table) <= responses:
         return table
     return table.rows(table.learner < table.learner[responses])

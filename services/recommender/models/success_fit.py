@@ -1,8 +1,8 @@
 """Fitting the success head: features of every response in one pass, weights by Newton's method.
 
 The features of a learner's responses come from difficulties fitted on other learners, else the head would trust the
-filter's logit more than it may be on learners it has not seen. Weights are shrunk towards 0: those per skill by a
-strength that is chosen on learners held out.
+filter's logit more than it may be on learners it has not seen. Weights are shrunk towards 0. Whether products of
+features are weighed, and how strongly weights per skill are shrunk, is what foresees learners held out best.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from typing import NamedTuple
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
+from services.recommender.application.train import Advance
 from services.recommender.domain.kernel import RECENCY_DECAY
 from services.recommender.domain.metrics import log_loss
 from services.recommender.domain.responses import ResponseTable
 from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES, SuccessHead
 from services.recommender.domain.tracing import FilterSettings
-from services.recommender.models.difficulty_fit import Difficulties, fit_difficulties, learner_folds
+from services.recommender.models.difficulty_fit import Difficulties, at_most, fit_difficulties, learner_folds
 
-# Ridge penalties on standardised features.
-_SHARED_PENALTY = 1.0
+# Ridge penalties on standardised features and their products.
+_SHARED_PENALTY = 3.0
 _SKILL_PENALTIES = (2.0, 8.0, 32.0, 128.0)
 # A skill needs this many responses for weights of its own, and at most so many skills get some: time is cubic in them.
 _RESPONSES_PER_SKILL = 50
@@ -30,6 +32,26 @@ _SKILLS_MOST = 400
 _NEWTON_STEPS = 12
 # Steps end when one lowers the mean loss by less.
 _CONVERGED = 1e-6
+# A fit looks at most at so many responses, of learners taken whole, so that its time is bounded.
+_RESPONSES_FITTED = 1_000_000
+_ROWS_AT_ONCE = 20_000
+
+# How many steps `fit_success` says it is through.
+HEAD_STEPS = len(_SKILL_PENALTIES) + 3
+
+
+class HeadChoice(NamedTuple):
+    """What is chosen about a head on learners held out.
+
+    Attributes:
+        products: whether products of features are weighed.
+        skill_penalty: ridge penalty of the weights per skill.
+        log_loss: on the learners held out; nan when there were none.
+    """
+
+    products: bool
+    skill_penalty: float
+    log_loss: float
 
 
 class ResponseFeatures(NamedTuple):
@@ -44,26 +66,42 @@ class ResponseFeatures(NamedTuple):
     counts: NDArray[np.float64]
 
 
-def fit_success(table: ResponseTable, settings: FilterSettings, *, seed: int) -> tuple[SuccessHead, float]:
-    """Fit the head to a tenant's responses, and say which strength of shrinking was chosen.
+def fit_success(
+    table: ResponseTable, settings: FilterSettings, *, seed: int, advance: Advance = lambda _done, _total: None
+) -> tuple[SuccessHead, HeadChoice]:
+    """Fit the head to a tenant's responses, and say what was chosen.
 
     Args:
         table: the responses.
         settings: the filter's constants; its base is not looked at.
         seed: decides which learners are held out.
+        advance: told how many of how many steps are done.
     """
+    table = at_most(table, _RESPONSES_FITTED)
     fold = learner_folds(table, seed)
     features = _features_from_others(table, settings, fold)
-    held_out = (fold == 0)[table.learner]
-    penalty = _SKILL_PENALTIES[1]
+    # The first fold that has learners: of a table that another fold was taken from, the next one.
+    held_out = (fold == fold[table.learner].min(initial=4))[table.learner]
+    choice = HeadChoice(products=False, skill_penalty=_SKILL_PENALTIES[1], log_loss=math.nan)
     if held_out.any() and not held_out.all():
-        losses = []
-        for candidate in _SKILL_PENALTIES:
-            head = fit_weights(table.rows(~held_out), _rows_of(table, features, ~held_out), candidate)
-            chance = foresee_success(table.rows(held_out), _rows_of(table, features, held_out), head)
-            losses.append(log_loss(table.response[held_out], chance))
-        penalty = _SKILL_PENALTIES[int(np.argmin(losses))]
-    return fit_weights(table, features, penalty), penalty
+        rest, judged = table.rows(~held_out), table.rows(held_out)
+        of_rest, of_judged = _rows_of(table, features, ~held_out), _rows_of(table, features, held_out)
+
+        def tried(choice: HeadChoice) -> HeadChoice:
+            head = fit_weights(rest, of_rest, choice.skill_penalty, products=choice.products)
+            return choice._replace(log_loss=log_loss(judged.response, foresee_success(judged, of_judged, head)))
+
+        found = [tried(choice._replace(products=products)) for products in (False, True)]
+        advance(2, HEAD_STEPS)
+        best = min(found, key=lambda each: each.log_loss)
+        for number, penalty in enumerate(_SKILL_PENALTIES):
+            if penalty != best.skill_penalty:
+                found.append(tried(best._replace(skill_penalty=penalty)))
+            advance(3 + number, HEAD_STEPS)
+        choice = min(found, key=lambda each: each.log_loss)
+    head = fit_weights(table, features, choice.skill_penalty, products=choice.products)
+    advance(HEAD_STEPS, HEAD_STEPS)
+    return head, choice
 
 
 def success_features(table: ResponseTable, difficulties: Difficulties) -> ResponseFeatures:
@@ -98,54 +136,91 @@ def success_features(table: ResponseTable, difficulties: Difficulties) -> Respon
 
 def foresee_success(table: ResponseTable, features: ResponseFeatures, head: SuccessHead) -> NDArray[np.float64]:
     """The chance of success that a head gives before each response."""
-    weights = _aligned(table, head)
-    return 1.0 / (1.0 + np.exp(-_logits(table.skill_start, table.skill, *features, head.shared, weights)))
+    shared = np.clip(features.shared, *head.ranges)
+    logits = np.einsum("ri,ri->r", shared @ head.products, shared)
+    _add_skills(
+        table.skill_start, table.skill, features.counts, features.shared[:, 1], _aligned(table, head), logits
+    )  # fmt: skip
+    return np.asarray(1.0 / (1.0 + np.exp(-logits)))
 
 
-def fit_weights(table: ResponseTable, features: ResponseFeatures, skill_penalty: float) -> SuccessHead:
-    """The weights with the least penalised log-loss (Newton's method)."""
+def fit_weights(
+    table: ResponseTable, features: ResponseFeatures, skill_penalty: float, *, products: bool = False
+) -> SuccessHead:
+    """The weights with the least penalised log-loss (Newton's method).
+
+    Args:
+        table: the responses.
+        features: theirs.
+        skill_penalty: ridge penalty of the weights per skill.
+        products: whether products of features are weighed too.
+    """
     shared, counts = features
     mean, deviation = shared.mean(axis=0), shared.std(axis=0)
     mean[0], deviation[deviation < 1e-9] = 0.0, 1.0
     deviation[0] = 1.0
     standard = (shared - mean) / deviation
     count_deviation = np.maximum(counts.std(axis=0), 1e-9) if len(counts) else np.ones(2)
-    responses_of_skill = np.bincount(table.skill, minlength=len(table.skills))
-    chosen = np.argsort(-responses_of_skill, kind="stable")[:_SKILLS_MOST]
-    chosen = np.sort(chosen[responses_of_skill[chosen] >= _RESPONSES_PER_SKILL])
-    slot = np.full(len(table.skills), -1, np.int64)
-    slot[chosen] = np.arange(len(chosen))
-    width = len(SHARED_FEATURES) + len(chosen) * len(SKILL_FEATURES)
-    penalty = np.full(width, skill_penalty)
-    penalty[: len(SHARED_FEATURES)] = _SHARED_PENALTY
+    slot, chosen = _skills_with_weights(table)
+    width = len(SHARED_FEATURES)
+    left, right = np.triu_indices(width) if products else (np.zeros(width, np.intp), np.arange(width))
+    pairs = len(left)
+    penalty = np.full(pairs + len(chosen) * len(SKILL_FEATURES), skill_penalty)
+    penalty[:pairs] = _SHARED_PENALTY
     penalty[0] = 1e-6
-    weights = np.zeros(width)
+    weights = np.zeros(len(penalty))
     previous = math.inf
-    for _ in range(_NEWTON_STEPS):
-        gradient, hessian = np.zeros(width), np.zeros((width, width))
-        loss = _accumulate(
-            table.response,
-            table.skill_start,
-            slot[table.skill],
-            standard,
-            counts / count_deviation,
-            weights,
-            gradient,
-            hessian,
-        ) + 0.5 * float(penalty @ weights**2)
-        if previous - loss < _CONVERGED * len(table):
-            break
-        previous = loss
-        hessian += np.tril(hessian, -1).T + np.diag(penalty)
-        weights = weights - np.linalg.solve(hessian, gradient + penalty * weights)
-    # Weights of features as they are, not as standardised.
-    plain = weights[: len(SHARED_FEATURES)] / deviation
-    plain[0] -= float(plain @ mean)
-    own = weights[len(SHARED_FEATURES) :].reshape(-1, len(SKILL_FEATURES)).copy()
+    with threadpool_limits(1, "blas"):
+        for _ in range(_NEWTON_STEPS):
+            gradient, hessian = np.zeros(len(weights)), np.zeros((len(weights), len(weights)))
+            loss = 0.5 * float(penalty @ weights**2)
+            for first in range(0, len(table), _ROWS_AT_ONCE):
+                block = slice(first, first + _ROWS_AT_ONCE)
+                rows = standard[block]
+                loss += _accumulate(
+                    table.response[block],
+                    table.skill_start[first : first + _ROWS_AT_ONCE + 1],
+                    slot,
+                    table.skill,
+                    rows[:, left] * rows[:, right],
+                    counts / count_deviation,
+                    rows[:, 1].copy(),
+                    weights,
+                    gradient,
+                    hessian,
+                )
+            if previous - loss < _CONVERGED * len(table):
+                break
+            previous = loss
+            hessian[:pairs, pairs:] = hessian[pairs:, :pairs].T
+            hessian[np.diag_indices(len(weights))] += penalty
+            weights = weights - np.linalg.solve(hessian, gradient + penalty * weights)
+    # Weights of features as they are, not as standardised: x standardised is T x, so W is T' V T.
+    standardised = np.zeros((width, width))
+    standardised[left, right] = weights[:pairs]
+    transform = np.diag(1.0 / deviation)
+    transform[:, 0] -= mean / deviation
+    plain = transform.T @ standardised @ transform
+    own = weights[pairs:].reshape(-1, len(SKILL_FEATURES)).copy()
     own[:, 1:3] /= count_deviation
     own[:, 3] /= deviation[1]
     own[:, 0] -= own[:, 3] * mean[1]
-    return SuccessHead(plain, tuple(table.skills[skill] for skill in chosen), own)
+    return SuccessHead(
+        products=np.triu(plain) + np.tril(plain, -1).T,
+        ranges=np.vstack([shared.min(axis=0), shared.max(axis=0)]),
+        skills=tuple(table.skills[skill] for skill in chosen),
+        per_skill=own,
+    )
+
+
+def _skills_with_weights(table: ResponseTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Per skill its place among those with weights of their own, or -1; and those skills."""
+    responses = np.bincount(table.skill, minlength=len(table.skills))
+    chosen = np.argsort(-responses, kind="stable")[:_SKILLS_MOST]
+    chosen = np.sort(chosen[responses[chosen] >= _RESPONSES_PER_SKILL])
+    slot = np.full(len(table.skills), -1, np.int64)
+    slot[chosen] = np.arange(len(chosen))
+    return slot, chosen
 
 
 def _features_from_others(table: ResponseTable, settings: FilterSettings, fold: NDArray[np.int64]) -> ResponseFeatures:
@@ -174,71 +249,92 @@ def _aligned(table: ResponseTable, head: SuccessHead) -> NDArray[np.float64]:
     return weights
 
 
-@numba.njit(cache=True)
-def _logits(
-    skill_start: NDArray[np.int64],
-    skill: NDArray[np.int32],
-    shared: NDArray[np.float64],
-    counts: NDArray[np.float64],
-    shared_weights: NDArray[np.float64],
-    skill_weights: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    logits = np.empty(len(shared))
-    for row in range(len(shared)):
-        logit = 0.0
-        for column in range(shared.shape[1]):
-            logit += shared[row, column] * shared_weights[column]
-        share = 1.0 / max(skill_start[row + 1] - skill_start[row], 1)
-        for entry in range(skill_start[row], skill_start[row + 1]):
-            own = skill_weights[skill[entry]]
-            logit += share * (own[0] + own[1] * counts[entry, 0] + own[2] * counts[entry, 1] + own[3] * shared[row, 1])
-        logits[row] = logit
-    return logits
-
-
-@numba.njit(cache=True)
 def _accumulate(
     response: NDArray[np.float32],
     skill_start: NDArray[np.int64],
     slot: NDArray[np.int64],
+    skill: NDArray[np.int32],
     shared: NDArray[np.float64],
     counts: NDArray[np.float64],
+    foreseen: NDArray[np.float64],
     weights: NDArray[np.float64],
     gradient: NDArray[np.float64],
     hessian: NDArray[np.float64],
 ) -> float:
-    """Add up gradient and lower Hessian of the log-loss at `weights`, and return the loss."""
-    width = shared.shape[1]
-    columns, values = np.empty(width + 4 * 256, np.int64), np.empty(width + 4 * 256)
-    loss = 0.0
-    for row in range(len(response)):
-        for column in range(width):
-            columns[column], values[column] = column, shared[row, column]
-        used = width
+    """Add gradient and Hessian of some rows' log-loss, its upper right part left out, and return the loss."""
+    pairs = shared.shape[1]
+    own = np.zeros((len(slot), len(SKILL_FEATURES)))
+    own[slot >= 0] = weights[pairs:].reshape(-1, len(SKILL_FEATURES))
+    logits = shared @ weights[:pairs]
+    _add_skills(skill_start, skill, counts, foreseen, own, logits)
+    chance = 1.0 / (1.0 + np.exp(-logits))
+    error, information = chance - response, chance * (1.0 - chance)
+    gradient[:pairs] += error @ shared
+    hessian[:pairs, :pairs] += shared.T @ (shared * information[:, None])
+    _accumulate_skills(
+        skill_start, slot, skill, shared, counts, foreseen, error, information, gradient, hessian
+    )  # fmt: skip
+    return float(np.sum(np.logaddexp(0.0, logits) - response * logits))
+
+
+@numba.njit(cache=True)
+def _add_skills(
+    skill_start: NDArray[np.int64],
+    skill: NDArray[np.int32],
+    counts: NDArray[np.float64],
+    foreseen: NDArray[np.float64],
+    skill_weights: NDArray[np.float64],
+    logits: NDArray[np.float64],
+) -> None:
+    """Add to the rows' logits what the weights per skill say."""
+    for row in range(len(logits)):
         share = 1.0 / max(skill_start[row + 1] - skill_start[row], 1)
         for entry in range(skill_start[row], skill_start[row + 1]):
-            if slot[entry] < 0:
+            own = skill_weights[skill[entry]]
+            logits[row] += share * (
+                own[0] + own[1] * counts[entry, 0] + own[2] * counts[entry, 1] + own[3] * foreseen[row]
+            )
+
+
+@numba.njit(cache=True)
+def _accumulate_skills(
+    skill_start: NDArray[np.int64],
+    slot: NDArray[np.int64],
+    skill: NDArray[np.int32],
+    shared: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    foreseen: NDArray[np.float64],
+    error: NDArray[np.float64],
+    information: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    hessian: NDArray[np.float64],
+) -> None:
+    """Add what the weights per skill have to do with: their gradient, their rows of the Hessian."""
+    pairs = shared.shape[1]
+    values, others = np.empty(4), np.empty(4)
+    for row in range(len(shared)):
+        start, end = skill_start[row], skill_start[row + 1]
+        share = 1.0 / max(end - start, 1)
+        for entry in range(start, end):
+            if slot[skill[entry]] < 0:
                 continue
-            first = width + 4 * slot[entry]
-            for column in range(4):
-                columns[used + column] = first + column
-            values[used] = share
-            values[used + 1], values[used + 2] = share * counts[entry, 0], share * counts[entry, 1]
-            values[used + 3] = share * shared[row, 1]
-            used += 4
-        logit = 0.0
-        for column in range(used):
-            logit += weights[columns[column]] * values[column]
-        chance = 1.0 / (1.0 + math.exp(-logit))
-        loss += math.log1p(math.exp(-abs(logit))) + max(logit, 0.0) - response[row] * logit
-        error, information = chance - response[row], chance * (1.0 - chance)
-        for i in range(used):
-            gradient[columns[i]] += error * values[i]
-            scaled = information * values[i]
-            for j in range(used):
-                if columns[j] <= columns[i]:
-                    hessian[columns[i], columns[j]] += scaled * values[j]
-    return loss
+            first = pairs + 4 * slot[skill[entry]]
+            values[0], values[3] = share, share * foreseen[row]
+            values[1], values[2] = share * counts[entry, 0], share * counts[entry, 1]
+            for i in range(4):
+                gradient[first + i] += error[row] * values[i]
+                scaled = information[row] * values[i]
+                for column in range(pairs):
+                    hessian[first + i, column] += scaled * shared[row, column]
+            for other in range(start, end):
+                if slot[skill[other]] < 0:
+                    continue
+                second = pairs + 4 * slot[skill[other]]
+                others[0], others[3] = share, share * foreseen[row]
+                others[1], others[2] = share * counts[other, 0], share * counts[other, 1]
+                for i in range(4):
+                    for j in range(4):
+                        hessian[first + i, second + j] += information[row] * values[i] * others[j]
 
 
 @numba.njit(cache=True)

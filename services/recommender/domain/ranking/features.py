@@ -31,6 +31,7 @@ from services.recommender.domain.ranking.compiled import (
     sum_over_tags,
 )
 from services.recommender.domain.ranking.weights import RankingWeights
+from services.recommender.domain.success import CatalogHead, Chances, SuccessHead
 from services.recommender.domain.tracing import FilterSettings, TenantParameters
 
 _NO_RECORDS = np.zeros(0, SKILL_RECORD)
@@ -47,6 +48,8 @@ class Difficulties:
         resource_means: delta_r + (1/K) sum_k sigma_k over the K skills it measures, N.
         resource_variances: v_r + (1/K^2) sum_k v_sk, N.
         practised: whether responses say if it fits: a practice or an assessment, N.
+        item_means: delta_r, N.
+        item_variances: v_r, N.
     """
 
     settings: FilterSettings
@@ -54,6 +57,8 @@ class Difficulties:
     resource_means: FloatColumn
     resource_variances: FloatColumn
     practised: BoolColumn
+    item_means: FloatColumn
+    item_variances: FloatColumn
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,21 @@ def difficulties_of(catalog: CatalogColumns, parameters: TenantParameters) -> Di
         resource_means=item_means + over_measured(shares * skill_means[slots]),
         resource_variances=item_variances + over_measured(shares**2 * skill_variances[slots]),
         practised=np.isin(catalog.kinds, PRACTISED_KINDS),
+        item_means=item_means,
+        item_variances=item_variances,
+    )
+
+
+def lay_out_head(catalog: CatalogColumns, difficulties: Difficulties, head: SuccessHead) -> CatalogHead:
+    """A success head over a catalog; made once per catalog, parameters and head."""
+    return CatalogHead(
+        head=head,
+        slot_of_skill=catalog.slot_of_skill,
+        item_means=difficulties.item_means,
+        item_variances=difficulties.item_variances,
+        tag_starts=catalog.tags.starts,
+        tag_slots=catalog.tags.values,
+        tag_shares=catalog.tag_measures,
     )
 
 
@@ -277,10 +297,12 @@ def compute_features(
     collaborative: CollaborativeScores | None,
     rows: IntColumn,
     weights: RankingWeights,
+    by_head: Chances | None = None,
 ) -> Features:
     """The features of some rows of a catalog for one learner.
 
-    The chance of success is what the filter foresees before the learner's next response (`mastery.item_success`).
+    The chance of success is what the filter foresees before the learner's next response (`mastery.item_success`), and
+    what `by_head` makes of it where there is a success head.
     """
     settings, tags = difficulties.settings, catalog.tags
     sums, served_tags = sum_over_tags(
@@ -304,6 +326,8 @@ def compute_features(
         + variance
         + difficulties.resource_variances[rows],
     )
+    if by_head is not None:
+        success = by_head(rows, success)
     prerequisites = catalog.prerequisites
     tagged = served_tags >= 0
     served, teaches = np.full(len(rows), -1, np.intp), np.zeros(len(rows), np.bool_)

@@ -19,20 +19,30 @@ from services.recommender.domain.ranking.features import (
     compute_features,
     difficulties_of,
     estimate_skills,
+    lay_out_head,
 )
 from services.recommender.domain.ranking.policy import EVERYTHING, Reassessments, ResourceFilter, compose, eligibility
 from services.recommender.domain.ranking.scoring import score
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingWeights
+from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES, CatalogHead, SuccessHead
 from services.recommender.domain.tracing import TenantParameters
 
 
 @dataclass(frozen=True)
 class RankingBasis:
-    """A catalog prepared for ranking with some parameters; made once for many requests."""
+    """A catalog prepared for ranking with some parameters; made once for many requests.
+
+    Attributes:
+        catalog: the catalog.
+        difficulties: how hard everything in it is.
+        shelves: where candidates stand.
+        head: the success head over it; None: the filter alone says how likely success is.
+    """
 
     catalog: CatalogColumns
     difficulties: Difficulties
     shelves: Shelves
+    head: CatalogHead | None = None
 
 
 @dataclass(frozen=True)
@@ -95,10 +105,18 @@ class RankedList:
     stage_seconds: Mapping[str, float]
 
 
-def prepare(catalog: CatalogColumns, parameters: TenantParameters) -> RankingBasis:
-    """Make a catalog ready for ranking."""
+def prepare(catalog: CatalogColumns, parameters: TenantParameters, head: SuccessHead | None = None) -> RankingBasis:
+    """Make a catalog ready for ranking.
+
+    Args:
+        catalog: the catalog.
+        parameters: the tenant's, that learners' states are folded with.
+        head: the success head that goes with them, if any.
+    """
     difficulties = difficulties_of(catalog, parameters)
-    return RankingBasis(catalog, difficulties, build_shelves(catalog, difficulties))
+    shelves = build_shelves(catalog, difficulties)
+    laid_out = None if head is None else lay_out_head(catalog, difficulties, head)
+    return RankingBasis(catalog, difficulties, shelves, laid_out)
 
 
 def rank(
@@ -132,7 +150,8 @@ def rank(
         weights,
     )
     selected = timer()
-    features = compute_features(catalog, basis.difficulties, estimates, request.collaborative, rows, weights)
+    by_head = None if basis.head is None else basis.head.of(request.state)
+    features = compute_features(catalog, basis.difficulties, estimates, request.collaborative, rows, weights, by_head)
     computed = timer()
     scores = score(features, weights)
     scored = timer()
@@ -174,7 +193,9 @@ def warm_up() -> None:
     rows, index_of_row = collaborative_rows(catalog, ("a", "b"))
     collaborative = CollaborativeScores(np.zeros(2, np.float32), rows, index_of_row, positives=1)
     request = RankingRequest("", "", None, collaborative, "", 0.0, "1970-01-01", EVERYTHING, limit=1)
-    rank(prepare(catalog, TenantParameters()), request, DEFAULT_WEIGHTS, lambda: 0.0)
+    width = len(SHARED_FEATURES)
+    head = SuccessHead(np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, len(SKILL_FEATURES))))
+    rank(prepare(catalog, TenantParameters(), head), request, DEFAULT_WEIGHTS, lambda: 0.0)
 
 
 def _answered(catalog: CatalogColumns, state: LearnerState | None) -> IntColumn:

@@ -1,0 +1,100 @@
+"""Fitting the learner model to a tenant's responses: the filter, and the success head where it helps."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.recommender.application.train import Advance, FittedTracing
+from services.recommender.domain.metrics import auc, log_loss
+from services.recommender.domain.responses import ResponseTable
+from services.recommender.domain.success import SuccessHead
+from services.recommender.domain.tracing import FilterSettings
+from services.recommender.models.difficulty_fit import (
+    EVALUATIONS,
+    PASSES,
+    Difficulties,
+    fit_difficulties,
+    foresee,
+    learner_folds,
+    parameters_of,
+    search_settings,
+)
+from services.recommender.models.success_fit import HEAD_STEPS, fit_success, foresee_success, success_features
+
+# Below these the defaults, and the filter alone, are better than what a search could tell apart.
+_LEARNERS_TO_SEARCH = 50
+_RESPONSES_TO_SEARCH = 2_000
+_LEARNERS_TO_HOLD_OUT = 10
+
+
+def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None) -> FittedTracing:
+    """Fit the learner model to a tenant's responses.
+
+    A fifth of the learners is held out of a first fit, to say how good it is and whether the head is any better than
+    the filter alone; a fit to all of them is what is kept.
+
+    Args:
+        table: the responses.
+        seed: decides which learners are held out.
+        advance: told how many of how many steps are done.
+    """
+    fold = learner_folds(table, seed)
+    held_out, rest = table.of_learners(fold == 0), table.of_learners(fold != 0)
+    settings, head = FilterSettings(), None
+    hyperparameters: dict[str, float] = {"tracing_passes": PASSES, "tracing_settings_searched": 0, "tracing_seed": seed}
+    judged = len(table.learners) >= _LEARNERS_TO_HOLD_OUT and len(held_out) and len(rest)
+    if len(table.learners) < _LEARNERS_TO_SEARCH or len(table) < _RESPONSES_TO_SEARCH or not judged:
+        metrics = _metrics(held_out, foresee(held_out, fit_difficulties(rest, settings)), rest) if judged else {}
+        advance(1, 1)
+        return FittedTracing(
+            parameters_of(table, fit_difficulties(table, settings)), metrics=metrics, hyperparameters=hyperparameters
+        )
+    steps = EVALUATIONS + 2 * HEAD_STEPS
+    settings = search_settings(
+        rest.of_learners(fold != 1),
+        table.of_learners(fold == 1),
+        advance=lambda done, _total: advance(done, steps),
+    )
+    hyperparameters["tracing_settings_searched"] = 1
+    by_filter = foresee(held_out, difficulties := fit_difficulties(rest, settings))
+    head, _ = fit_success(
+        rest, settings, seed=seed, advance=lambda done, _total: advance(EVALUATIONS + done, steps)
+    )  # fmt: skip
+    metrics = _metrics(held_out, by_filter, rest)
+    by_head = _chances(held_out, difficulties, head)
+    if log_loss(held_out.response, by_head) < metrics["tracing_log_loss"]:
+        metrics = _metrics(held_out, by_head, rest) | {
+            "filter_log_loss": metrics["tracing_log_loss"],
+        }
+        head, choice = fit_success(
+            table, settings, seed=seed, advance=lambda done, _total: advance(EVALUATIONS + HEAD_STEPS + done, steps)
+        )
+        hyperparameters |= {
+            "success_products": int(choice.products),
+            "success_skill_penalty": choice.skill_penalty,
+            "success_skills": len(head.skills),
+        }
+    else:
+        head = None
+    advance(steps, steps)
+    return FittedTracing(
+        parameters_of(table, fit_difficulties(table, settings)),
+        metrics=metrics,
+        hyperparameters=hyperparameters,
+        success=head,
+    )
+
+
+def _chances(table: ResponseTable, difficulties: Difficulties, head: SuccessHead) -> NDArray[np.float64]:
+    return foresee_success(table, success_features(table, difficulties), head)
+
+
+def _metrics(held_out: ResponseTable, chance: NDArray[np.float64], rest: ResponseTable) -> dict[str, float]:
+    base_rate = np.full(len(held_out), float(rest.response.mean()))
+    metrics = {
+        "tracing_log_loss": log_loss(held_out.response, chance),
+        "base_rate_log_loss": log_loss(held_out.response, base_rate),
+    }
+    area = auc(held_out.response, chance)
+    return metrics if area is None else metrics | {"tracing_auc": area}

@@ -1,0 +1,137 @@
+"""Fitting the learner model as a whole: what is held out from what, and when the success head is kept."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.tracing import FilterSettings
+from services.recommender.models import success_fit, tracing_fit
+from services.recommender.models.tracing_fit import fit_tracing
+
+
+def simulated(learners: int, *, seed: int = 5) -> ResponseTable:
+    """Responses of a Rasch model."""
+    rng = np.random.default_rng(seed)
+    difficulty = rng.normal(0, 1.0, 40)
+    builder = ResponseTableBuilder()
+    for learner in range(learners):
+        ability = rng.normal(0, 0.7)
+        for item in rng.permutation(40)[:30]:
+            chance = 1 / (1 + math.exp(-(0.4 + ability - difficulty[item])))
+            builder.append(
+                learner=f"learner-{learner:04}",
+                item=f"item-{item:02}",
+                skills=[f"skill-{item % 4}"],
+                response=float(rng.random() < chance),
+            )
+    return builder.build()
+
+
+def learning(learners: int) -> ResponseTable:
+    """Responses whose chance rises with practice on one skill and falls on the other: no ability moves like that."""
+    rng = np.random.default_rng(1)
+    builder = ResponseTableBuilder()
+    for learner in range(learners):
+        ability, met = rng.normal(0, 0.5), {"learnt": 0, "forgotten": 0}
+        for _ in range(20):
+            skill = ("learnt", "forgotten")[rng.integers(2)]
+            logit = ability + (0.4 * met[skill] - 1.5 if skill == "learnt" else 1.5 - 0.4 * met[skill])
+            response = float(rng.random() < 1 / (1 + math.exp(-logit)))
+            builder.append(learner=f"l{learner:04}", item=f"i{rng.integers(9)}", skills=[skill], response=response)
+            met[skill] += 1
+    return builder.build()
+
+
+def test_responses_without_item_or_skills_are_fitted_too():
+    builder = ResponseTableBuilder()
+    for number in range(30):
+        builder.append(learner=f"l{number}", item="", skills=[], response=1.0 if number % 3 else 0.0)
+    fitted = fit_tracing(builder.build(), seed=1)
+    assert fitted.parameters.items == {}
+    assert fitted.parameters.settings.base == pytest.approx(math.log(2), abs=0.2)
+
+
+@pytest.mark.parametrize("response", [0.0, 1.0])
+def test_a_log_of_one_outcome_only_gives_finite_numbers_and_no_auc(response):
+    builder = ResponseTableBuilder()
+    for number in range(200):
+        builder.append(learner=f"l{number % 40:02}", item=f"i{number % 7}", skills=["s"], response=response)
+    fitted = fit_tracing(builder.build(), seed=1)
+    assert all(math.isfinite(entry.mean) for entry in fitted.parameters.items.values())
+    assert "tracing_auc" not in fitted.metrics
+    assert math.isfinite(fitted.metrics["tracing_log_loss"])
+
+
+def test_an_empty_table_gives_the_priors():
+    fitted = fit_tracing(ResponseTableBuilder().build(), seed=1)
+    assert fitted.parameters.settings == FilterSettings()
+    assert fitted.metrics == {}
+
+
+def test_the_same_responses_and_seed_give_the_same_parameters():
+    table = simulated(80)
+    first, second = fit_tracing(table, seed=3), fit_tracing(table, seed=3)
+    assert first.parameters == second.parameters
+    assert (first.metrics, first.hyperparameters) == (second.metrics, second.hyperparameters)
+    assert (first.success is None) == (second.success is None)
+    assert first.hyperparameters["tracing_settings_searched"] == 1
+    assert fit_tracing(table, seed=4).metrics != first.metrics
+
+
+def test_few_learners_are_fitted_with_the_default_constants():
+    table = simulated(15)
+    fitted = fit_tracing(table, seed=1)
+    assert fitted.parameters.settings.learner_variance == FilterSettings().learner_variance
+    assert fitted.hyperparameters["tracing_settings_searched"] == 0
+
+
+def test_learners_that_are_fitted_on_judged_on_and_reported_on_are_different_ones(monkeypatch):
+    table = simulated(120)
+    seen = {}
+
+    def search(fitted_on, judged_on, **_):
+        seen["fitted"], seen["judged"] = set(fitted_on.learner), set(judged_on.learner)
+        return FilterSettings()
+
+    def head(table, *_, **__):
+        seen.setdefault("head", set(table.learner))
+        return success_fit.fit_success(table, FilterSettings(), seed=1)
+
+    def report(held_out, chance, rest):
+        seen.setdefault("reported", set(held_out.learner))
+        return {"tracing_log_loss": 0.0}
+
+    monkeypatch.setattr(tracing_fit, "search_settings", search)
+    monkeypatch.setattr(tracing_fit, "fit_success", head)
+    monkeypatch.setattr(tracing_fit, "_metrics", report)
+    tracing_fit.fit_tracing(table, seed=1)
+    assert sorted([*seen["fitted"], *seen["judged"], *seen["reported"]]) == list(range(120))
+    assert min(len(learners) for learners in seen.values()) > 10
+    assert not seen["head"] & seen["reported"]
+
+
+def test_the_head_is_kept_where_it_helps_and_left_out_where_it_does_not():
+    helped = fit_tracing(learning(300), seed=1)
+    assert helped.success is not None
+    assert helped.metrics["tracing_log_loss"] < helped.metrics["filter_log_loss"] < helped.metrics["base_rate_log_loss"]
+    assert helped.hyperparameters["success_skill_penalty"] > 0
+    coins = ResponseTableBuilder()
+    rng = np.random.default_rng(7)
+    for number in range(3_000):
+        coins.append(
+            learner=f"l{number % 60:02}", item=f"i{number % 5}", skills=["s"], response=float(rng.random() < 0.5)
+        )
+    fitted = fit_tracing(coins.build(), seed=1)
+    assert fitted.success is None
+    assert "filter_log_loss" not in fitted.metrics
+
+
+def test_progress_rises_to_its_end():
+    steps = []
+    fit_tracing(learning(120), seed=1, advance=lambda done, total: steps.append((done, total)))
+    assert steps == sorted(steps)
+    assert steps[-1][0] == steps[-1][1]
