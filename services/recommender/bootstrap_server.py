@@ -19,7 +19,9 @@ from services.recommender.adapters.redis_reads import RedisReads
 from services.recommender.adapters.redis_states import RedisLearnerReader
 from services.recommender.application.fresh_state import FreshStates
 from services.recommender.application.in_force import InForce
+from services.recommender.application.plan_group import PlanGroup
 from services.recommender.application.recommend import Recommend
+from services.recommender.application.recommend_batch import RecommendBatch
 from services.recommender.application.show_learner import ShowLearner
 from services.recommender.bootstrap import bundle_store
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
@@ -52,7 +54,14 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     catalog = KafkaCatalog(settings.connection)
     states = FreshStates(RedisLearnerReader(reads), in_force, time.monotonic)
     recommend = Recommend(states, catalog, in_force, lambda: datetime.now(UTC), time.perf_counter)
-    servicer = RecommendationServicer(Calls(recommend=recommend, show_learner=ShowLearner(states)))
+    servicer = RecommendationServicer(
+        Calls(
+            recommend=recommend,
+            show_learner=ShowLearner(states),
+            recommend_batch=RecommendBatch(states, recommend),
+            plan_group=PlanGroup(states, recommend, in_force, catalog),
+        )
+    )
     server = GrpcServer(settings.server_options, tenants)
     server.register(
         lambda grpc: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(servicer, grpc), SERVICE_NAME

@@ -16,8 +16,10 @@ from services.common.grpc_server import current_tenant
 from services.common.statuses import abort, failed_precondition, invalid_argument, unavailable
 from services.recommender.application.fresh_state import LogDiffersError, StateLostError
 from services.recommender.application.in_force import NoEpochError
+from services.recommender.application.plan_group import PlanGroup
 from services.recommender.application.ports import StateUnavailableError
 from services.recommender.application.recommend import Recommend, Recommendations
+from services.recommender.application.recommend_batch import LearnerAnswer, RecommendBatch
 from services.recommender.application.show_learner import ShowLearner
 from services.recommender.wire_calls import (
     RequestInvalidError,
@@ -26,6 +28,7 @@ from services.recommender.wire_calls import (
     recommend_query,
     recommend_response,
 )
+from services.recommender.wire_rosters import batch_query, batch_response, plan_query, plan_response
 
 if TYPE_CHECKING:
     from services.common.grpc_server import Context
@@ -57,6 +60,8 @@ class Calls:
 
     recommend: Recommend
     show_learner: ShowLearner
+    recommend_batch: RecommendBatch
+    plan_group: PlanGroup
 
 
 class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer):
@@ -86,6 +91,29 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
             for degradation in view.degraded:
                 DEGRADED.labels(degradation.name.lower()).inc()
             return learner_response(request.learner_id, view)
+
+    async def RecommendBatch(  # noqa: N802 - the name of the RPC.
+        self, request: recommender_pb2.RecommendBatchRequest, context: Context
+    ) -> recommender_pb2.RecommendBatchResponse:
+        """Lists for a roster."""
+        async with _answering("RecommendBatch", context):
+            tenant = current_tenant()
+            answers = await self._calls.recommend_batch(tenant.name, batch_query(request, tenant))
+            for answer in answers:
+                if isinstance(answer, LearnerAnswer):
+                    _observe(answer.answer)
+            return batch_response(request.learner_ids, answers)
+
+    async def PlanGroup(  # noqa: N802 - the name of the RPC.
+        self, request: recommender_pb2.PlanGroupRequest, context: Context
+    ) -> recommender_pb2.PlanGroupResponse:
+        """A plan for a class."""
+        async with _answering("PlanGroup", context):
+            tenant = current_tenant()
+            plan = await self._calls.plan_group(tenant.name, plan_query(request, tenant))
+            for degradation in plan.degraded:
+                DEGRADED.labels(degradation.name.lower()).inc()
+            return plan_response(request.learner_ids, plan)
 
 
 @asynccontextmanager

@@ -1,0 +1,259 @@
+"""PlanGroup: a roster in a few groups that share a gap, each with what to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+
+import numpy as np
+
+from services.recommender.application.fresh_state import FreshState, FreshStates
+from services.recommender.application.in_force import EpochInForce, InForce
+from services.recommender.application.ports import CatalogReader
+from services.recommender.application.provenance import Degradation, Provenance
+from services.recommender.application.recommend import Recommend
+from services.recommender.application.rosters import LearnerProblem, RosterEntry, read_roster
+from services.recommender.application.show_learner import SkillMastery, skill_masteries
+from services.recommender.domain.groups import LearnerGroup, form_groups, worked_on_gaps
+from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn
+from services.recommender.domain.ranking.features import SkillEstimates, compute_features, estimate_skills
+from services.recommender.domain.ranking.pipeline import RankingBasis
+from services.recommender.domain.ranking.policy import ResourceFilter, eligibility
+from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
+from services.recommender.domain.sequences import GroupFit, SequenceStep, compose_sequence, minutes_of
+
+# Estimates are arithmetic on one thread: between so many learners other calls have their turn.
+_LEARNERS_PER_TURN = 16
+# Of a skill with thousands of resources, so many of those most about it are looked at.
+_RESOURCES_PER_SKILL = 60
+
+
+class UnplacedReason(IntEnum):
+    """Why a learner is in no group; the numbers of the contract."""
+
+    NEW_LEARNER = 1
+    NO_GAP = 2
+    TOO_FEW_SHARE = 3
+    NO_RESOURCE = 4
+    PROBLEM = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PlanQuery:
+    """What is asked for.
+
+    Attributes:
+        roster: the learners.
+        groups_max: most groups.
+        minutes_max: most minutes for a group's sequence.
+        wanted: which resources may be in a sequence.
+        as_of: the moment to answer for; None: now, cut to the hour.
+        class_id: the class it is asked for; empty: none.
+    """
+
+    roster: tuple[RosterEntry, ...]
+    groups_max: int
+    minutes_max: int
+    wanted: ResourceFilter
+    as_of: datetime | None
+    class_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedGroup:
+    """A group and what it does.
+
+    Attributes:
+        skill: the skill.
+        statement: its name for people.
+        members: (place in the roster, mastery of the skill), those who have it least first.
+        steps: what to do, in order.
+        minutes: of the whole sequence.
+    """
+
+    skill: str
+    statement: str
+    members: tuple[tuple[int, SkillMastery], ...]
+    steps: tuple[SequenceStep, ...]
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """A learner in no group: their place in the roster, why, and the same in a sentence."""
+
+    place: int
+    reason: UnplacedReason
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan for a class.
+
+    Attributes:
+        catalog: the catalog that the steps' rows point into.
+        groups: the largest first.
+        unplaced: learners in no group, in the order of the roster.
+        provenance: what it was made from.
+        degraded: what was missing.
+    """
+
+    catalog: CatalogColumns
+    groups: tuple[PlannedGroup, ...]
+    unplaced: tuple[Unplaced, ...]
+    provenance: Provenance
+    degraded: tuple[Degradation, ...]
+
+
+class PlanGroup:
+    """Plans for a roster. Every learner is in one group, or is named with the reason why not."""
+
+    def __init__(self, states: FreshStates, recommend: Recommend, in_force: InForce, catalog: CatalogReader) -> None:
+        """Args: ports and the use case whose prepared catalogs are used."""
+        self._states = states
+        self._recommend = recommend
+        self._in_force = in_force
+        self._catalog = catalog
+
+    async def __call__(self, tenant: str, query: PlanQuery) -> Plan:
+        """The plan. The same query, states, epoch, catalog and bundle give the same plan.
+
+        Raises:
+            StateUnavailableError: when no state can be read.
+        """
+        found = await read_roster(self._states, tenant, query.roster)
+        as_of = query.as_of or self._recommend.now()
+        epoch = next((fresh.epoch for fresh in found if isinstance(fresh, FreshState)), self._in_force.epoch)
+        basis = self._recommend.basis(tenant, epoch)
+        allowed = eligibility(basis.catalog, query.wanted).allowed
+        planner = _Planner(basis, allowed, query, epoch, tenant)
+        for number, (place, fresh) in enumerate(enumerate(found), start=1):
+            planner.add(place, fresh, as_of.timestamp())
+            if not number % _LEARNERS_PER_TURN:
+                await asyncio.sleep(0)
+        groups, unplaced = planner.plan()
+        bundle = self._in_force.bundle
+        provenance = Provenance(
+            as_of, epoch.meta.epoch, None, self._catalog.version, "" if bundle is None else bundle.bundle_id
+        )
+        missing = {
+            Degradation.NO_BUNDLE: bundle is None or not epoch.parameters_found,
+            Degradation.EMPTY_CATALOG: not len(basis.catalog),
+            Degradation.STALE_CATALOG: not self._catalog.reachable,
+        }
+        degraded = tuple(degradation for degradation, is_so in missing.items() if is_so)
+        return Plan(basis.catalog, tuple(groups), tuple(unplaced), provenance, degraded)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A learner of whom something is known."""
+
+    place: int
+    state: LearnerState
+    estimates: SkillEstimates
+    touched: frozenset[str]
+
+
+class _Planner:
+    """Collects the learners of one roster, then plans."""
+
+    def __init__(
+        self, basis: RankingBasis, allowed: BoolColumn, query: PlanQuery, epoch: EpochInForce, tenant: str
+    ) -> None:
+        self._basis = basis
+        self._catalog = basis.catalog
+        self._allowed = allowed
+        self._query = query
+        self._parameters = epoch.parameters.for_tenant(tenant)
+        self._known: list[_Known] = []
+        self._unplaced: dict[int, Unplaced] = {}
+
+    def add(self, place: int, fresh: FreshState | LearnerProblem, as_of_s: float) -> None:
+        """Take in a learner of the roster."""
+        if isinstance(fresh, LearnerProblem):
+            self._leave_out(place, UnplacedReason.PROBLEM, fresh.message)
+        elif fresh.stored is None or fresh.new_learner:
+            self._leave_out(place, UnplacedReason.NEW_LEARNER, "nothing is known of them yet: assess them first")
+        else:
+            state = fresh.stored.state
+            estimates = estimate_skills(self._catalog, self._basis.difficulties, state, as_of_s, DEFAULT_WEIGHTS)
+            touched = frozenset(recent.resource for recent in state.resources)
+            self._known.append(_Known(place, state, estimates, touched))
+
+    def plan(self) -> tuple[list[PlannedGroup], list[Unplaced]]:
+        """The groups, and the learners in none."""
+        gaps = np.array([worked_on_gaps(known.estimates) for known in self._known])
+        if not gaps.size:
+            gaps = np.zeros((len(self._known), 0))
+        workable = self._workable()
+        groups = form_groups(gaps * workable, self._query.groups_max)
+        planned = [self._planned(group) for group in groups]
+        placed = {member for group in groups for member in group.members}
+        for number, known in enumerate(self._known):
+            if number not in placed:
+                self._explain_unplaced(known, gaps[number], gaps[number] * workable, planned)
+        return planned, [self._unplaced[place] for place in sorted(self._unplaced)]
+
+    def _workable(self) -> BoolColumn:
+        """Whether there is a resource about each skill that may be given."""
+        catalog = self._catalog
+        tags = np.flatnonzero(self._allowed[catalog.tag_rows])
+        return np.bincount(catalog.tags.values[tags], minlength=len(catalog.skill_ids)) > 0
+
+    def _planned(self, group: LearnerGroup) -> PlannedGroup:
+        members = [self._known[number] for number in group.members]
+        skill = self._catalog.skill_ids[group.slot]
+        masteries = [(known.place, skill_masteries(known.state, [skill], self._parameters)[0]) for known in members]
+        steps = compose_sequence(self._catalog, group.slot, self._suits(group.slot, members), self._query.minutes_max)
+        return PlannedGroup(
+            skill=skill,
+            statement=self._catalog.skill_labels[group.slot],
+            members=tuple(sorted(masteries, key=lambda member: (member[1].probability, member[0]))),
+            steps=tuple(steps),
+            minutes=sum(minutes_of(self._catalog, step.row) for step in steps),
+        )
+
+    def _suits(self, slot: int, members: Sequence[_Known]) -> GroupFit:
+        catalog = self._catalog
+        tags = catalog.skill_tags.row(slot)
+        tags = tags[self._allowed[catalog.tag_rows[tags]]]
+        tags = tags[np.lexsort((catalog.tag_rows[tags], -catalog.tag_weights[tags]))][:_RESOURCES_PER_SKILL]
+        rows = np.sort(catalog.tag_rows[tags])
+        fit, success, untouched = np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
+        for known in members:
+            features = compute_features(catalog, self._basis.difficulties, known.estimates, None, rows, DEFAULT_WEIGHTS)
+            fit += features.fit
+            success += features.success
+            untouched += [catalog.resource_ids[row] not in known.touched for row in rows.tolist()]
+        return GroupFit(rows, fit / len(members), success / len(members), untouched / len(members))
+
+    def _explain_unplaced(
+        self, known: _Known, gaps: FloatColumn, workable: FloatColumn, planned: Sequence[PlannedGroup]
+    ) -> None:
+        if not gaps.any():
+            skills = int(np.count_nonzero(known.estimates.responses))
+            text = (
+                f"every skill they have worked on is mastered ({skills}): give them something new"
+                if skills
+                else "they have worked on no skill of the catalog: assess them on one"
+            )
+            self._leave_out(known.place, UnplacedReason.NO_GAP, text)
+            return
+        usable = workable if workable.any() else gaps
+        slot = int(usable.argmax())
+        gap = f"{self._catalog.skill_labels[slot]}, {100 * known.estimates.probabilities[slot]:.0f} % likely to succeed"
+        if not workable.any():
+            text = f"nothing that may be given is about their gap ({gap}): add a resource, or ask for less"
+            self._leave_out(known.place, UnplacedReason.NO_RESOURCE, text)
+        else:
+            text = f"too few share their gap ({gap}) for one of {len(planned)} groups: allow more groups"
+            self._leave_out(known.place, UnplacedReason.TOO_FEW_SHARE, text)
+
+    def _leave_out(self, place: int, reason: UnplacedReason, text: str) -> None:
+        self._unplaced[place] = Unplaced(place, reason, text)

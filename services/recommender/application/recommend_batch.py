@@ -1,0 +1,98 @@
+"""RecommendBatch: lists for a roster in one call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from services.recommender.application.fresh_state import FreshState, FreshStates
+from services.recommender.application.provenance import Provenance
+from services.recommender.application.recommend import Recommend, Recommendations, RecommendQuery
+from services.recommender.application.rosters import LearnerProblem, RosterEntry, read_roster
+from services.recommender.application.show_learner import SkillMastery, skill_masteries
+from services.recommender.domain.groups import worked_on_gaps
+from services.recommender.domain.ranking.features import estimate_skills
+from services.recommender.domain.ranking.policy import ResourceFilter
+from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
+
+# Ranking is arithmetic on one thread: between so many learners other calls have their turn.
+_LEARNERS_PER_TURN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BatchQuery:
+    """What is asked for.
+
+    Attributes:
+        roster: the learners.
+        limit: most resources for each.
+        wanted: which resources may be in the lists.
+        as_of: the moment to answer for; None: now, cut to the hour.
+        class_id: the class it is asked for; empty: none.
+    """
+
+    roster: tuple[RosterEntry, ...]
+    limit: int
+    wanted: ResourceFilter
+    as_of: datetime | None
+    class_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerAnswer:
+    """One learner's list, and the gap to work on first; None when there is none."""
+
+    answer: Recommendations
+    gap: SkillMastery | None
+
+
+class RecommendBatch:
+    """Ranks a tenant's catalog for a roster. One learner's trouble never sinks the others."""
+
+    def __init__(self, states: FreshStates, recommend: Recommend) -> None:
+        """Args: ports' use cases."""
+        self._states = states
+        self._recommend = recommend
+
+    async def __call__(self, tenant: str, query: BatchQuery) -> list[LearnerAnswer | LearnerProblem]:
+        """An answer for each learner, in the order of the roster: the list that `Recommend` gives them.
+
+        Raises:
+            StateUnavailableError: when no state can be read.
+        """
+        found = await read_roster(self._states, tenant, query.roster)
+        as_of = query.as_of or self._recommend.now()
+        of_learner = RecommendQuery("", query.limit, query.wanted, as_of, None, query.class_id)
+        answers: list[LearnerAnswer | LearnerProblem] = []
+        for number, (entry, fresh) in enumerate(zip(query.roster, found, strict=True), start=1):
+            if isinstance(fresh, LearnerProblem):
+                answers.append(fresh)
+                continue
+            answer = self._recommend.answer(tenant, replace(of_learner, learner=entry.learner), fresh)
+            answers.append(LearnerAnswer(answer, self._gap(tenant, fresh, as_of)))
+            if not number % _LEARNERS_PER_TURN:
+                await asyncio.sleep(0)
+        return answers
+
+    def _gap(self, tenant: str, fresh: FreshState, as_of: datetime) -> SkillMastery | None:
+        """The most urgent of the skills the learner has worked on and not mastered."""
+        if fresh.stored is None:
+            return None
+        basis, state = self._recommend.basis(tenant, fresh.epoch), fresh.stored.state
+        gaps = worked_on_gaps(
+            estimate_skills(basis.catalog, basis.difficulties, state, as_of.timestamp(), DEFAULT_WEIGHTS)
+        )
+        if not gaps.size or not gaps.any():
+            return None
+        skill = basis.catalog.skill_ids[int(gaps.argmax())]
+        return skill_masteries(state, [skill], fresh.epoch.parameters.for_tenant(tenant))[0]
+
+
+def shared_provenance(answers: Sequence[LearnerAnswer | LearnerProblem]) -> Provenance | None:
+    """What all lists were made from, without the learners' own positions; None when there is no list."""
+    for answer in answers:
+        if isinstance(answer, LearnerAnswer):
+            return replace(answer.answer.provenance, applied=None)
+    return None

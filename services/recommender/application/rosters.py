@@ -1,0 +1,56 @@
+"""What calls for many learners share: the roster, checked, and each learner's state or what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from services.recommender.application.fresh_state import FreshState, FreshStates
+from services.recommender.application.ports import LearnerKey, StateUnavailableError
+
+
+class ProblemKind(StrEnum):
+    """What sort of thing is wrong with one learner of a roster."""
+
+    INVALID = "invalid"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerProblem:
+    """Why a call cannot be answered for one learner of a roster."""
+
+    kind: ProblemKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RosterEntry:
+    """A learner of a roster: their pseudonym, or what is wrong with the id they were named by."""
+
+    learner: str
+    problem: LearnerProblem | None = None
+
+
+async def read_roster(
+    states: FreshStates, tenant: str, roster: Sequence[RosterEntry]
+) -> list[FreshState | LearnerProblem]:
+    """Each learner's state, in the order of the roster, read in one go.
+
+    Raises:
+        StateUnavailableError: when no state can be read.
+    """
+    usable = [entry for entry in roster if entry.problem is None]
+    read = iter(await states.read_many([LearnerKey(tenant, entry.learner) for entry in usable]))
+    found: list[FreshState | LearnerProblem] = []
+    for entry in roster:
+        if entry.problem is not None:
+            found.append(entry.problem)
+            continue
+        state = next(read)
+        if isinstance(state, StateUnavailableError):
+            found.append(LearnerProblem(ProblemKind.UNAVAILABLE, str(state)))
+        else:
+            found.append(state)
+    return found

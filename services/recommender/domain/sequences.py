@@ -1,0 +1,141 @@
+"""What a group does with its skill: learn it, practise it, measure it again, within the minutes there are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.recommender.domain.ranking.catalog import (
+    MINUTES_UNKNOWN,
+    BoolColumn,
+    CatalogColumns,
+    FloatColumn,
+    IntColumn,
+    ResourceKind,
+)
+from services.recommender.domain.ranking.explain import Step
+
+# What a resource is taken to last whose length nobody knows.
+MINUTES_ASSUMED = 10
+_CHOICES_PER_STEP = 6
+_STEPS = (Step.TEACH, Step.PRACTISE, Step.REASSESS)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceStep:
+    """One step.
+
+    Attributes:
+        step: what it is for.
+        row: the resource, a row of the catalog.
+        success: the group's mean chance of success on it.
+        untouched: share of the group that has not worked on it lately.
+    """
+
+    step: Step
+    row: int
+    success: float
+    untouched: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFit:
+    """How a skill's resources suit a group; one value per row of `rows`.
+
+    Attributes:
+        rows: resources about the skill that may be given to the group.
+        fit: mean over the members of how well the challenge suits, from 0 to 1.
+        success: mean chance of success.
+        untouched: share of the members that have not worked on it lately.
+    """
+
+    rows: IntColumn
+    fit: FloatColumn
+    success: FloatColumn
+    untouched: FloatColumn
+
+
+def minutes_of(catalog: CatalogColumns, row: int) -> int:
+    """How long a resource takes; what is assumed where nobody knows."""
+    minutes = int(catalog.minutes[row])
+    return MINUTES_ASSUMED if minutes == MINUTES_UNKNOWN else minutes
+
+
+def compose_sequence(catalog: CatalogColumns, slot: int, suits: GroupFit, minutes_max: int) -> list[SequenceStep]:
+    """The best sequence that takes at most so many minutes.
+
+    Of all combinations of the best few resources of each step: the one with the most steps, then the one that suits
+    best. A step nothing is there for, or no time, is missing; teaching goes before practice, practice before measuring.
+
+    Args:
+        catalog: the catalog.
+        slot: the skill.
+        suits: how its resources suit the group.
+        minutes_max: most minutes in all.
+    """
+    choices = [[None, *_choices(catalog, slot, suits, step)] for step in _STEPS]
+    best: tuple[tuple[int, float], tuple[int | None, ...]] | None = None
+    worth = _worth(catalog, slot, suits)
+    for places in itertools.product(*choices):
+        taken = [place for place in places if place is not None]
+        rows = [int(suits.rows[place]) for place in taken]
+        if len(set(rows)) < len(rows) or sum(minutes_of(catalog, row) for row in rows) > minutes_max:
+            continue
+        # Of sequences with as many steps, the earlier steps matter more: one cannot measure what was not taught.
+        quality = (len(taken), sum(float(worth[place]) for place in taken) - 0.01 * sum(_missing(places)))
+        if best is None or quality > best[0]:
+            best = (quality, places)
+    if best is None:
+        return []
+    return [
+        SequenceStep(step, int(suits.rows[place]), float(suits.success[place]), float(suits.untouched[place]))
+        for step, place in zip(_STEPS, best[1], strict=True)
+        if place is not None
+    ]
+
+
+def _missing(places: Sequence[int | None]) -> list[int]:
+    return [len(places) - index for index, place in enumerate(places) if place is None]
+
+
+def _choices(catalog: CatalogColumns, slot: int, suits: GroupFit, step: Step) -> list[int]:
+    """Places in `suits` of the best few resources for a step, best first; equal ones by id."""
+    places = np.flatnonzero(_serves(catalog, slot, suits.rows, step))
+    worth = _worth(catalog, slot, suits)[places]
+    return places[np.argsort(-worth, kind="stable")][:_CHOICES_PER_STEP].tolist()
+
+
+def _serves(catalog: CatalogColumns, slot: int, rows: IntColumn, step: Step) -> BoolColumn:
+    kinds = catalog.kinds[rows]
+    teaches, assesses = _tag_flags(catalog, slot, rows)
+    if step is Step.TEACH:
+        return teaches & ~np.isin(kinds, (ResourceKind.ASSESSMENT, ResourceKind.PRACTICE, ResourceKind.GAME))
+    if step is Step.PRACTISE:
+        return np.isin(kinds, (ResourceKind.PRACTICE, ResourceKind.GAME, ResourceKind.ACTIVITY))
+    measures = assesses & (kinds == ResourceKind.ASSESSMENT)
+    # Where a catalog has no assessments of the skill, whatever its responses are evidence of measures it.
+    return measures if measures.any() else assesses
+
+
+def _tag_flags(catalog: CatalogColumns, slot: int, rows: IntColumn) -> tuple[BoolColumn, BoolColumn]:
+    """Whether each row teaches, and assesses, the skill."""
+    tags = _tags(catalog, slot, rows)
+    return catalog.tag_teaches[tags], catalog.tag_assesses[tags]
+
+
+def _tags(catalog: CatalogColumns, slot: int, rows: IntColumn) -> IntColumn:
+    tags = catalog.skill_tags.row(slot)
+    owners = catalog.tag_rows[tags]
+    order = np.argsort(owners, kind="stable")
+    found: IntColumn = tags[order[np.searchsorted(owners[order], rows)]]
+    return found
+
+
+def _worth(catalog: CatalogColumns, slot: int, suits: GroupFit) -> FloatColumn:
+    """How much a resource is about the skill, how well it suits, and how new it is to the group; from 0 to 1."""
+    about = catalog.tag_weights[_tags(catalog, slot, suits.rows)]
+    worth: FloatColumn = about * suits.fit * (0.25 + 0.75 * suits.untouched)
+    return worth

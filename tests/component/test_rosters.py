@@ -1,0 +1,188 @@
+"""Calls for a whole roster over real gRPC, with everything behind the ports in memory."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from cairn.v1 import recommender_pb2
+from services.common.envelope import partition_of, record_key
+from services.common.statuses import violations_of
+from services.recommender.domain.ranking.catalog import CatalogResource
+from tests.component.test_recommender_server import LOG, RESOURCES, SKILLS, server  # noqa: F401 - a fixture.
+from tests.learners import Ability, learner_state
+
+ADD_GAP = learner_state({"add": Ability(mean=-1.5, attempts=6, successes=1.0)})
+FRACTIONS_GAP = learner_state({"fractions": Ability(mean=-1.0, attempts=5, successes=2.0)})
+NO_GAP = learner_state({"add": Ability(mean=4.0, attempts=20, successes=20.0)})
+
+pytestmark = pytest.mark.usefixtures("server")
+
+
+async def batch(server, learner_ids, **fields):  # noqa: F811 - the fixture.
+    request = recommender_pb2.RecommendBatchRequest(learner_ids=learner_ids, **fields)
+    return await server.stub.RecommendBatch(request, metadata=server._metadata(None), timeout=5.0)
+
+
+async def plan(server, learner_ids, **fields):  # noqa: F811 - the fixture.
+    request = recommender_pb2.PlanGroupRequest(learner_ids=learner_ids, **fields)
+    return await server.stub.PlanGroup(request, metadata=server._metadata(None), timeout=5.0)
+
+
+async def violations(call):
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    return {violation.field: violation.reason for violation in violations_of(refused.value)}
+
+
+async def test_each_learner_of_a_batch_gets_the_list_that_recommend_gives(server):  # noqa: F811
+    server.store(ADD_GAP, learner="amy")
+    server.store(FRACTIONS_GAP, learner="ben", offset=41)
+    reply = await batch(server, ["amy", "ben"], limit=4)
+    for learner, result in zip(("amy", "ben"), reply.results, strict=True):
+        alone = await server.recommend(learner, limit=4)
+        assert result.learner_id == learner
+        assert list(result.recommendations) == list(alone.recommendations)
+        assert result.applied == alone.provenance.applied
+        assert result.degraded == alone.degraded
+    assert reply.provenance.epoch == 3
+    assert not reply.provenance.HasField("applied")
+
+
+async def test_a_batch_says_each_learners_gap_and_mastery_of_it(server):  # noqa: F811
+    server.store(ADD_GAP, learner="amy")
+    server.store(NO_GAP, learner="ben")
+    amy, ben, new = (await batch(server, ["amy", "ben", "new"])).results
+    assert (amy.gap.skill, amy.gap.responses, amy.gap.mastered) == ("add", 6, False)
+    assert amy.gap.low < amy.gap.probability < amy.gap.high
+    assert not ben.HasField("gap")
+    assert not new.HasField("gap")
+    assert new.degraded[0] == recommender_pb2.DEGRADATION_NEW_LEARNER
+
+
+async def test_a_bad_id_is_that_learners_problem_alone(server):  # noqa: F811
+    server.store(ADD_GAP, learner="amy")
+    amy, empty, long, again = (await batch(server, ["amy", "", "x" * 257, "amy"])).results
+    assert amy.recommendations
+    for result in (empty, long, again):
+        assert not result.recommendations
+        assert result.problem.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert "learner_ids[1]: it is empty" in empty.problem.message
+    assert "257 characters" in long.problem.message
+    assert "learner_ids[0]" in again.problem.message
+
+
+async def test_a_lost_state_is_that_learners_problem_alone(server):  # noqa: F811
+    server.store(ADD_GAP, learner="amy")
+    lost = next(
+        name
+        for name in map(str, range(100))
+        if partition_of(record_key("riverbend", server.pseudonym(name)), LOG.partitions) != server.partition()
+    )
+    del server.states.positions[partition_of(record_key("riverbend", server.pseudonym(lost)), LOG.partitions)]
+    amy, other = (await batch(server, ["amy", lost])).results
+    assert amy.recommendations
+    assert other.problem.code == grpc.StatusCode.UNAVAILABLE.value[0]
+    assert "lost its data" in other.problem.message
+
+
+async def test_a_store_that_is_away_makes_the_whole_batch_unavailable(server):  # noqa: F811
+    server.states.away = True
+    for call in (batch, plan):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(server, ["amy"])
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_what_is_wrong_with_a_batch_is_named_with_the_remedy(server):  # noqa: F811
+    assert "name 1 to 500" in (await violations(batch(server, [])))["learner_ids"]
+    roster = [str(number) for number in range(501)]
+    assert "501" in (await violations(batch(server, roster)))["learner_ids"]
+    assert "21" in (await violations(batch(server, ["amy"], limit=21)))["limit"]
+    assert "3000" in (await violations(batch(server, roster[:500], limit=20)))["limit"]
+    assert "class_id" in await violations(batch(server, ["amy"], class_id="x" * 257))
+
+
+async def test_a_class_is_grouped_by_the_gap_its_learners_share(server):  # noqa: F811
+    for learner in ("amy", "ben", "cem"):
+        server.store(ADD_GAP, learner=learner)
+    server.store(FRACTIONS_GAP, learner="dia")
+    reply = await plan(server, ["dia", "amy", "ben", "cem"])
+    adding, fractions = reply.groups
+    assert (adding.skill, adding.statement) == ("add", "Adding")
+    assert [member.learner_id for member in adding.members] == ["amy", "ben", "cem"]
+    assert adding.members[0].mastery.skill == "add"
+    assert [(step.step, step.resource_id) for step in adding.steps] == [
+        (recommender_pb2.STEP_TEACH, "add-lesson"),
+        (recommender_pb2.STEP_PRACTISE, "add-practice"),
+        (recommender_pb2.STEP_REASSESS, "add-assessment"),
+    ]
+    assert adding.minutes == sum(step.minutes for step in adding.steps) == 45
+    assert "3 learners at" in adding.steps[0].reason
+    assert [member.learner_id for member in fractions.members] == ["dia"]
+    assert not reply.unplaced
+
+
+async def test_who_is_in_no_group_is_named_with_the_reason(server):  # noqa: F811
+    for learner in ("amy", "ben"):
+        server.store(ADD_GAP, learner=learner)
+    server.store(FRACTIONS_GAP, learner="dia")
+    server.store(NO_GAP, learner="eli")
+    server.store(learner_state({"poetry": Ability(mean=-1.0)}), learner="fay")
+    reply = await plan(server, ["amy", "ben", "dia", "eli", "fay", "new", ""], groups_max=1)
+    assert [group.skill for group in reply.groups] == ["add"]
+    reasons = {each.learner_id: recommender_pb2.UnplacedReason.Name(each.reason) for each in reply.unplaced}
+    assert reasons == {
+        "dia": "UNPLACED_REASON_TOO_FEW_SHARE",
+        "eli": "UNPLACED_REASON_NO_GAP",
+        "fay": "UNPLACED_REASON_NO_GAP",
+        "new": "UNPLACED_REASON_NEW_LEARNER",
+        "": "UNPLACED_REASON_PROBLEM",
+    }
+    assert all(each.text for each in reply.unplaced)
+
+
+async def test_a_gap_that_the_catalog_has_nothing_for_is_said(server):  # noqa: F811
+    only_adding = [resource for resource in RESOURCES if resource.resource_id.startswith("add")]
+    server.catalog.put("riverbend", only_adding, SKILLS)
+    server.store(FRACTIONS_GAP, learner="dia")
+    reply = await plan(server, ["dia"])
+    assert not reply.groups
+    assert reply.unplaced[0].reason == recommender_pb2.UNPLACED_REASON_NO_RESOURCE
+    assert "Fractions" in reply.unplaced[0].text
+
+
+async def test_everyone_of_a_roster_is_in_one_place(server):  # noqa: F811
+    states = [ADD_GAP, FRACTIONS_GAP, NO_GAP]
+    roster = [f"learner-{number}" for number in range(30)]
+    for number, learner in enumerate(roster[:25]):
+        server.store(states[number % 3], learner=learner)
+    reply = await plan(server, roster)
+    placed = [member.learner_id for group in reply.groups for member in group.members]
+    assert sorted(placed + [each.learner_id for each in reply.unplaced]) == sorted(roster)
+
+
+async def test_a_plan_keeps_to_the_minutes_and_the_filter(server):  # noqa: F811
+    server.store(ADD_GAP, learner="amy")
+    (group,) = (await plan(server, ["amy"], minutes_max=30)).groups
+    assert [step.step for step in group.steps] == [recommender_pb2.STEP_TEACH, recommender_pb2.STEP_PRACTISE]
+    without = recommender_pb2.ResourceFilter(exclude_resource_ids=["add-lesson"])
+    (group,) = (await plan(server, ["amy"], filter=without)).groups
+    assert "add-lesson" not in [step.resource_id for step in group.steps]
+
+
+async def test_the_same_roster_gives_the_same_plan(server):  # noqa: F811
+    for learner in ("amy", "ben"):
+        server.store(ADD_GAP, learner=learner)
+    one, other = await plan(server, ["amy", "ben"]), await plan(server, ["amy", "ben"])
+    assert one.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True)
+
+
+async def test_another_tenants_learners_are_as_new_ones(server):  # noqa: F811
+    server.store(ADD_GAP, learner="amy")
+    request = recommender_pb2.PlanGroupRequest(learner_ids=["amy"])
+    metadata = server._metadata(server.other_api_key)
+    server.catalog.put("lakeside", [CatalogResource("theirs")])
+    reply = await server.stub.PlanGroup(request, metadata=metadata, timeout=5.0)
+    assert reply.unplaced[0].reason == recommender_pb2.UNPLACED_REASON_NEW_LEARNER

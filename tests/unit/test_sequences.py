@@ -1,0 +1,89 @@
+"""What a group does with its skill."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from services.recommender.domain.ranking.catalog import CatalogResource, ResourceKind, build_columns
+from services.recommender.domain.ranking.explain import Step
+from services.recommender.domain.sequences import GroupFit, compose_sequence
+
+ABOUT = (("s", 1.0),)
+
+
+def resource(name, kind, minutes=10, **sides):
+    return CatalogResource(name, kind=kind, minutes=minutes, **(sides or {"assesses": ABOUT}))
+
+
+LESSON = resource("lesson", ResourceKind.LESSON, teaches=ABOUT)
+PRACTICE = resource("practice", ResourceKind.PRACTICE)
+CHECK = resource("check", ResourceKind.ASSESSMENT)
+
+
+def sequence(*resources, minutes_max=60, fit=None, untouched=None):
+    catalog = build_columns(resources, [])
+    rows = np.arange(len(catalog))
+    suits = GroupFit(
+        rows,
+        np.array([(fit or {}).get(name, 0.5) for name in catalog.resource_ids]),
+        np.full(len(rows), 0.6),
+        np.array([(untouched or {}).get(name, 1.0) for name in catalog.resource_ids]),
+    )
+    steps = compose_sequence(catalog, catalog.slot_of_skill["s"], suits, minutes_max)
+    return [(step.step, catalog.resource_ids[step.row]) for step in steps]
+
+
+def test_a_group_learns_practises_and_measures_again():
+    assert sequence(CHECK, PRACTICE, LESSON) == [
+        (Step.TEACH, "lesson"),
+        (Step.PRACTISE, "practice"),
+        (Step.REASSESS, "check"),
+    ]
+
+
+def test_what_suits_the_group_best_is_practised():
+    other = resource("another practice", ResourceKind.PRACTICE)
+    assert (Step.PRACTISE, "practice") in sequence(LESSON, PRACTICE, other, CHECK, fit={"practice": 0.9})
+    assert (Step.PRACTISE, "another practice") in sequence(LESSON, PRACTICE, other, CHECK, fit={"practice": 0.1})
+
+
+def test_what_the_group_has_not_worked_on_goes_first():
+    other = resource("another practice", ResourceKind.PRACTICE)
+    assert (Step.PRACTISE, "practice") in sequence(PRACTICE, other, untouched={"another practice": 0.0})
+
+
+def test_a_step_without_a_resource_is_missing():
+    assert sequence(PRACTICE, CHECK) == [(Step.PRACTISE, "practice"), (Step.REASSESS, "check")]
+    assert sequence(LESSON) == [(Step.TEACH, "lesson")]
+
+
+def test_without_assessments_another_practice_measures():
+    other = resource("another practice", ResourceKind.PRACTICE)
+    assert [step for step, _ in sequence(LESSON, PRACTICE, other)] == [Step.TEACH, Step.PRACTISE, Step.REASSESS]
+    assert sequence(PRACTICE) == [(Step.PRACTISE, "practice")]
+
+
+@pytest.mark.parametrize(
+    ("minutes_max", "expected"),
+    [
+        (30, ["lesson", "practice", "check"]),
+        (29, ["lesson", "practice"]),
+        (10, ["lesson"]),
+        (9, []),
+    ],
+)
+def test_the_sequence_fits_into_the_minutes_and_keeps_what_comes_first(minutes_max, expected):
+    assert [name for _, name in sequence(LESSON, PRACTICE, CHECK, minutes_max=minutes_max)] == expected
+
+
+def test_a_shorter_resource_is_taken_where_it_makes_room_for_a_further_step():
+    short = resource("short lesson", ResourceKind.LESSON, minutes=5, teaches=ABOUT)
+    taken = sequence(LESSON, short, PRACTICE, CHECK, minutes_max=25, fit={"lesson": 0.9})
+    assert [name for _, name in taken] == ["short lesson", "practice", "check"]
+
+
+def test_what_takes_nobody_knows_how_long_counts_ten_minutes():
+    unknown = resource("lesson", ResourceKind.LESSON, minutes=None, teaches=ABOUT)
+    assert sequence(unknown, minutes_max=10)
+    assert not sequence(unknown, minutes_max=9)
