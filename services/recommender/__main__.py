@@ -15,6 +15,8 @@ from services.common.kafka import BrokerUnavailableError, TopicMissingError
 from services.common.settings import ProcessSettings
 from services.common.tenants import TenantsFileError
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
+from services.recommender.adapters.fail_points import FailPointInvalidError
+from services.recommender.adapters.redis_epochs import EvictingRedisError
 from services.recommender.application.epochs import EpochUnusableError
 from services.recommender.application.ports import (
     BundleUnreadableError,
@@ -39,6 +41,8 @@ _CANNOT_GO_ON = (
     CommitRefusedError,
     EpochUnusableError,
     EpochsLostError,
+    EvictingRedisError,
+    FailPointInvalidError,
     ListenAddressError,
     LogTruncatedError,
     TenantsFileError,

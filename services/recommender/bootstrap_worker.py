@@ -9,12 +9,14 @@ import asyncio
 import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from prometheus_client import REGISTRY, start_http_server
 
 from services.common.envelope import LogIdentity
 from services.common.grpc_server import GrpcServer, ServerOptions, announce, check_listen_address, run_until_stopped
 from services.common.kafka import KafkaConnection
+from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPoints, Step
 from services.recommender.adapters.kafka_dead_letters import KafkaDeadLetters
 from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.redis_connection import RedisConnection
@@ -44,12 +46,14 @@ class FoldWiring:
         redis_url: the Redis that learner states go to.
         cache_bytes: memory for learners folded lately, per epoch.
         options: how to read.
+        fail_points: where to end or stand still, in a test.
     """
 
     connection: KafkaConnection
     redis_url: str
     cache_bytes: int = 256 * 1024 * 1024
     options: EventServiceOptions = field(default_factory=EventServiceOptions)
+    fail_points: FailPoints | None = None
 
     def event_service(
         self,
@@ -73,9 +77,14 @@ class FoldWiring:
         """
         store = RedisFoldStore(RedisConnection(self.redis_url), meta.epoch, cache_bytes=self.cache_bytes)
         dead_letters = KafkaDeadLetters(self.connection, origin=self.options.topic)
+        fail_points = self.fail_points
         return EventService(
             meta.epoch,
-            FoldEvents(store, dead_letters, LearnerFold(parameters)),
+            FoldEvents(
+                store if fail_points is None else FailingFoldStore(store, fail_points),
+                dead_letters,
+                LearnerFold(parameters),
+            ),
             self.connection,
             partitions=LogIdentity.parse(meta.log_identity).partitions,
             group=group,
@@ -83,6 +92,7 @@ class FoldWiring:
             options=self.options,
             metrics=metrics,
             on_batch=on_batch,
+            on_acknowledged=None if fail_points is None else partial(fail_points.reach, Step.AFTER_ACKNOWLEDGEMENT),
             resources=(store, dead_letters),
         )
 
@@ -90,6 +100,7 @@ class FoldWiring:
 def fold_wiring(settings: FoldSettings) -> FoldWiring:
     """What event services are made of, by the settings."""
     options = EventServiceOptions(batch_records=settings.batch_records)
+    fail_points = None
     if isinstance(settings, WorkerSettings):
         options = replace(
             options,
@@ -97,7 +108,8 @@ def fold_wiring(settings: FoldSettings) -> FoldWiring:
             session_timeout_ms=settings.session_timeout_ms,
             stuck_after_s=settings.stuck_after_s,
         )
-    return FoldWiring(settings.connection, settings.redis, settings.cache_mb * 1024 * 1024, options)
+        fail_points = FailPoints(FailPoint.parse(settings.fail_point)) if settings.fail_point else None
+    return FoldWiring(settings.connection, settings.redis, settings.cache_mb * 1024 * 1024, options, fail_points)
 
 
 async def run_worker(settings: WorkerSettings) -> None:
@@ -115,6 +127,8 @@ async def run_worker(settings: WorkerSettings) -> None:
     warm_up()
     collect_garbage_seldom()
     async with epoch_store(settings.redis) as epochs:
+        if not settings.allow_eviction:
+            await epochs.check_nothing_is_evicted()
 
         async def make_service(meta: EpochMeta) -> EventService:
             parameters = await asyncio.to_thread(parameters_of, meta, bundles)
@@ -168,6 +182,8 @@ async def replay(
     bundles = bundle_store(settings.bundles)
     collect_garbage_seldom()
     async with epoch_store(settings.redis) as epochs:
+        if not settings.allow_eviction:
+            await epochs.check_nothing_is_evicted()
         meta = await begin_replay(epochs, KafkaLog(settings.connection), bundles, epoch, parameters)
         traced = parameters_of(meta, bundles)
         warm_up()

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from services.common.envelope import positions_as_text
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
+from services.recommender.adapters.redis_epochs import EvictingRedisError
 from services.recommender.application.epochs import (
     EpochUnusableError,
     digest_epoch,
@@ -285,7 +286,7 @@ def _run(work: Awaitable[_T]) -> _T:
         BundlesUrlInvalidError,
     ) as error:
         _fail(str(error), _BAD_INPUT)
-    except (EpochBusyError, CommitRefusedError, ConnectionError, LookupError) as error:
+    except (EpochBusyError, EvictingRedisError, CommitRefusedError, ConnectionError, LookupError) as error:
         _fail(str(error), _FAILED)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from services.common.settings import KafkaSettings, ProcessSettings, RedisSettings, ServerSettings
 
@@ -17,6 +17,10 @@ class FoldSettings(BundleSettings, RedisSettings):
     """Folding the log into Redis, live or in a replay."""
 
     batch_records: int = Field(default=20_000, ge=1, description="Most events folded and stored at once.")
+    allow_eviction: bool = Field(
+        default=False,
+        description="Fold into a Redis that evicts learners when its memory is full (maxmemory-policy allkeys-*).",
+    )
     cache_mb: int = Field(default=256, ge=0, description="Memory for learners folded lately, per epoch, in MiB.")
 
 
@@ -32,6 +36,20 @@ class WorkerSettings(ProcessSettings, ServerSettings, FoldSettings):
     stuck_after_s: float = Field(
         default=30.0, gt=0, description="A partition that does not advance for so long makes the worker not serving."
     )
+    fail_point: str = Field(
+        default="",
+        description="Tests only, with allow_fail_points: STEP:ACTION:OCCASION, for example after-commit:kill:5.",
+    )
+    allow_fail_points: bool = Field(
+        default=False, validate_default=True, description="Tests only: let fail_point end or stop this worker."
+    )
+
+    @field_validator("allow_fail_points")
+    @classmethod
+    def _beside_a_fail_point(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic calls it.
+        if info.data.get("fail_point") and not value:
+            raise ValueError("CAIRN_FAIL_POINT ends this worker on purpose: set CAIRN_ALLOW_FAIL_POINTS=true in a test")
+        return value
 
 
 class StatusSettings(BundleSettings, RedisSettings):

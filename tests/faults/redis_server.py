@@ -67,9 +67,7 @@ class DurableRedis:
         """Take the last share of the append-only file away, as an unsynced disk would; return how many bytes."""
         # Redis 6 has one file, Redis 7 a folder with the file that grows.
         file = next(
-            path
-            for pattern in ("appendonly.aof", "appendonlydir/*.incr.aof")
-            for path in self.directory.glob(pattern)
+            path for pattern in ("appendonly.aof", "appendonlydir/*.incr.aof") for path in self.directory.glob(pattern)
         )
         size = file.stat().st_size
         with file.open("r+b") as opened:

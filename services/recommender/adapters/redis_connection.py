@@ -15,9 +15,15 @@ import hiredis
 import redis.asyncio
 import redis.exceptions
 
-from services.recommender.application.ports import StateUnavailableError
+from services.recommender.application.ports import StateRefusedError, StateUnavailableError
 
 Command = tuple[bytes | str | int | float | memoryview, ...]
+
+# What Redis answers while it is full, cannot write its disk, loads, fails over or is a replica; and NOSCRIPT, after it
+# was started again. All of it passes.
+_PASSING = frozenset(
+    ("OOM", "MISCONF", "LOADING", "READONLY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOSCRIPT")
+)
 
 _COMMANDS_PER_WRITE = 256
 _READ_BYTES = 1 << 18
@@ -25,9 +31,14 @@ _READ_BYTES = 1 << 18
 
 @contextmanager
 def unavailable_when_redis_is() -> Iterator[None]:
-    """Turn what goes wrong between us and Redis into StateUnavailableError."""
+    """Turn what goes wrong between us and Redis into StateUnavailableError, or StateRefusedError where it will stay."""
     try:
         yield
+    except redis.exceptions.ResponseError as error:
+        said = str(error)
+        refused = said.partition(" ")[0] not in _PASSING and "OOM command not allowed" not in said
+        kind = StateRefusedError if refused else StateUnavailableError
+        raise kind(f"Redis answered an error: {said}; check its memory limit, its disk and its log") from error
     except (redis.exceptions.RedisError, hiredis.HiredisError, OSError, asyncio.IncompleteReadError) as error:
         raise StateUnavailableError(
             f"Redis did not answer: {error}; check that it runs, that CAIRN_REDIS names it, and its memory limit"

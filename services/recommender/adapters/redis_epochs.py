@@ -51,6 +51,10 @@ _RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPI
 _LET_GO = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
+class EvictingRedisError(RuntimeError):
+    """Redis forgets learners when its memory is full."""
+
+
 class RedisEpochs:
     """Keeps the epochs; implements EpochStore and EpochReader."""
 
@@ -58,6 +62,22 @@ class RedisEpochs:
         """Args: `client` that leaves replies as bytes; `settle_s` between closing a dropped epoch and removing it."""
         self._client: Any = client
         self._settle_s = settle_s
+
+    async def check_nothing_is_evicted(self) -> None:
+        """See that Redis refuses writes when its memory is full, rather than forget learners.
+
+        A policy that evicts only keys with an expiry (`volatile-*`) is as good as none: learners' keys have none.
+
+        Raises:
+            EvictingRedisError: when Redis evicts any key.
+        """
+        with unavailable_when_redis_is():
+            policy = (await self._client.info("memory")).get("maxmemory_policy", "")
+        if policy.startswith("allkeys-"):
+            raise EvictingRedisError(
+                f"Redis evicts keys when its memory is full (maxmemory-policy {policy}), and would forget learners "
+                "without a word: set maxmemory-policy noeviction, or set CAIRN_ALLOW_EVICTION=true to accept it"
+            )
 
     async def current_epoch(self) -> int | None:
         """Number of the epoch that is served, or None when there is none."""

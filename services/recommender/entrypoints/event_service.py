@@ -16,13 +16,18 @@ from typing import Any, Protocol
 import aiokafka
 import mode
 import structlog
-from aiokafka.errors import CommitFailedError
+from aiokafka.errors import CommitFailedError, KafkaTimeoutError
 
 from services.common.envelope import LEARNER_EVENTS
-from services.common.kafka import KafkaConnection, new_consumer
+from services.common.kafka import BrokerUnavailableError, KafkaConnection, new_consumer
 from services.recommender.application.assignment import starting_offset
 from services.recommender.application.fold_events import FoldEvents, FoldReport, PartitionBatch
-from services.recommender.application.ports import DeadLetter, LogTruncatedError
+from services.recommender.application.ports import (
+    DeadLetter,
+    LogTruncatedError,
+    StateRefusedError,
+    StateUnavailableError,
+)
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
 from services.recommender.wire import RecordInvalidError, decode_event
 
@@ -30,6 +35,10 @@ _log = structlog.get_logger(__name__)
 
 _POLL_MS = 200
 _KAFKA_COMMIT_EVERY_S = 1.0
+# aiokafka would try for as long as the broker is away, and with it this worker could not be stopped.
+_KAFKA_COMMIT_TIMEOUT_S = 5.0
+_PAUSE_FIRST_S = 0.2
+_PAUSE_LAST_S = 2.0
 _FETCH_BYTES_PER_PARTITION = 4 * 1024 * 1024
 
 
@@ -74,8 +83,9 @@ class _Fetched:
 class EventService(mode.Service):
     """Folds one epoch's events, as a member of a consumer group or over the whole log up to a goal.
 
-    Any exception crashes the service, and with it the process: nothing is skipped, and what was not stored is read
-    again by whoever takes over.
+    While Redis or the dead letters cannot be written to, it pauses: it acknowledges nothing, and takes its partitions
+    anew once they can. Any other exception crashes the service, and with it the process: nothing is skipped, and what
+    was not stored is read again by whoever takes over.
     """
 
     def __init__(
@@ -90,6 +100,7 @@ class EventService(mode.Service):
         options: EventServiceOptions | None = None,
         metrics: FoldMetrics | None = None,
         on_batch: Callable[[FoldReport], None] | None = None,
+        on_acknowledged: Callable[[], None] | None = None,
         resources: Sequence[Closable] = (),
         clock_s: Callable[[], float] = time.monotonic,
         make_consumer: Callable[..., aiokafka.AIOKafkaConsumer] = new_consumer,
@@ -107,6 +118,7 @@ class EventService(mode.Service):
             options: how to read.
             metrics: where to count.
             on_batch: called after each batch.
+            on_acknowledged: called after offsets were committed to Kafka.
             resources: what to close at the end.
             clock_s: monotonic, for the pace of commits and for what counts as stuck.
             make_consumer: connects to Kafka, given the connection and the consumer's options.
@@ -122,6 +134,7 @@ class EventService(mode.Service):
         self._options = options or EventServiceOptions()
         self._metrics = metrics
         self._on_batch = on_batch
+        self._on_acknowledged = on_acknowledged
         self._resources = resources
         self._clock_s = clock_s
         self._make_consumer = make_consumer
@@ -132,6 +145,7 @@ class EventService(mode.Service):
         self._assigned = False
         self._folding = asyncio.Lock()
         self._listener_failure: BaseException | None = None
+        self._interruption: Exception | None = None
         self._kafka_committed_at_s = 0.0
         self._progressed_at_s: dict[int, float] = {}
         self._finished = asyncio.Event()
@@ -154,7 +168,7 @@ class EventService(mode.Service):
     @property
     def healthy(self) -> bool:
         """Whether there is an assignment, and each of its partitions advances or has nothing to read."""
-        if not self._assigned or self.crashed:
+        if not self._assigned or self.crashed or self._interruption is not None:
             return False
         now_s, lag = self._clock_s(), self.lag
         return all(
@@ -217,8 +231,14 @@ class EventService(mode.Service):
             while not (self.should_stop or self._reached_goal()):
                 fetched = await fetching
                 fetching = asyncio.create_task(self._fetch())
-                async with self._folding:
-                    await self._fold_fetched(fetched)
+                try:
+                    async with self._folding:
+                        await self._fold_fetched(fetched)
+                except (StateUnavailableError, BrokerUnavailableError) as error:
+                    if not self._passes(error):
+                        raise
+                    self._interrupt(error)
+                await self._resume()
         finally:
             fetching.cancel()
             with suppress(asyncio.CancelledError):
@@ -231,27 +251,33 @@ class EventService(mode.Service):
 
         Raises:
             LogTruncatedError: when the log no longer holds what was not dealt with.
+            StateUnavailableError: when Redis does not say where that is.
+            BrokerUnavailableError: when Kafka does not say where the log begins.
         """
-        consumer = self._require_consumer()
         async with self._folding:
-            beginnings = await consumer.beginning_offsets(assigned) if assigned else {}
-            await self._fold.take({tp.partition: offset for tp, offset in beginnings.items()})
-            starts = {}
-            for topic_partition, beginning in beginnings.items():
-                position = self._fold.positions[topic_partition.partition]
-                self._check_beginning(topic_partition.partition, position, beginning)
-                committed = None if self._group is None else await consumer.committed(topic_partition)
-                starts[topic_partition] = starting_offset(
-                    position=position,
-                    committed=committed,
-                    beginning=beginning,
-                    rewind_records=self._options.rewind_records,
-                )
-            for topic_partition, start in starts.items():
-                consumer.seek(topic_partition, start)
-            self._expected = {tp.partition: start for tp, start in starts.items()}
-            self._progressed_at_s = dict.fromkeys(self._expected, self._clock_s())
-            self._assigned = True
+            await self._take(assigned)
+
+    async def _take(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
+        consumer = self._require_consumer()
+        beginnings = await self._beginnings(assigned)
+        await self._fold.take({tp.partition: offset for tp, offset in beginnings.items()})
+        starts = {}
+        for topic_partition, beginning in beginnings.items():
+            position = self._fold.positions[topic_partition.partition]
+            self._check_beginning(topic_partition.partition, position, beginning)
+            committed = None if self._group is None else await consumer.committed(topic_partition)
+            starts[topic_partition] = starting_offset(
+                position=position,
+                committed=committed,
+                beginning=beginning,
+                rewind_records=self._options.rewind_records,
+            )
+        for topic_partition, start in starts.items():
+            consumer.seek(topic_partition, start)
+        self._expected = {tp.partition: start for tp, start in starts.items()}
+        self._progressed_at_s = dict.fromkeys(self._expected, self._clock_s())
+        self._assigned = True
+        self._interruption = None
         _log.info("partitions assigned", epoch=self.epoch, positions=self._fold.positions)
 
     async def give_back(self, revoked: Sequence[aiokafka.TopicPartition]) -> None:
@@ -266,9 +292,40 @@ class EventService(mode.Service):
             self._progressed_at_s = {}
             self._assigned = False
 
-    def fail(self, error: BaseException) -> None:
-        """Crash with what went wrong in a rebalance: aiokafka would log it and go on."""
-        self._listener_failure = error
+    def _interrupt(self, error: Exception) -> None:
+        """Pause, because of an error that passes."""
+        if self._interruption is None:
+            _log.warning("paused: nothing can be stored now", epoch=self.epoch, reason=str(error))
+        self._interruption = error
+        # Until the partitions are taken anew, nothing that is read counts.
+        self._expected = {}
+
+    async def _resume(self) -> None:
+        """After an interruption, return once the partitions held are taken anew: what was not stored is read again."""
+        pause_s = _PAUSE_FIRST_S
+        while self._interruption is not None and not self.should_stop:
+            await self.sleep(pause_s)
+            pause_s = min(pause_s * 2, _PAUSE_LAST_S)
+            try:
+                async with self._folding:
+                    if self._interruption is not None:
+                        await self._take(sorted(self._require_consumer().assignment()))
+            except (StateUnavailableError, BrokerUnavailableError) as error:
+                if not self._passes(error):
+                    raise
+                self._interrupt(error)
+
+    def _passes(self, error: Exception) -> bool:
+        """Whether to wait until an error passes. A replay does not: somebody waits for it, and it can be taken up."""
+        passes = isinstance(error, (StateUnavailableError, BrokerUnavailableError))
+        return passes and not isinstance(error, StateRefusedError) and self._group is not None
+
+    def fail(self, error: Exception) -> None:
+        """Pause or crash with what went wrong in a rebalance: aiokafka would log it and go on."""
+        if self._passes(error):
+            self._interrupt(error)
+        else:
+            self._listener_failure = error
 
     async def _fetch(self) -> list[_Fetched]:
         records = await self._require_consumer().getmany(timeout_ms=_POLL_MS, max_records=self._options.batch_records)
@@ -320,7 +377,7 @@ class EventService(mode.Service):
                 self._gaps[partition] = (expected, fetched.first_offset)
                 consumer.seek(topic_partition, expected)
                 return False
-            beginning = (await consumer.beginning_offsets([topic_partition]))[topic_partition]
+            beginning = (await self._beginnings([topic_partition]))[topic_partition]
             self._check_beginning(partition, expected, max(beginning, 0))
             if fetched.first_offset < expected:
                 raise LogTruncatedError(
@@ -329,6 +386,15 @@ class EventService(mode.Service):
                 )
         self._expected[partition] = fetched.batch.next_offset
         return True
+
+    async def _beginnings(self, partitions: Sequence[aiokafka.TopicPartition]) -> dict[aiokafka.TopicPartition, int]:
+        if not partitions:
+            return {}
+        try:
+            offsets: dict[aiokafka.TopicPartition, int] = await self._require_consumer().beginning_offsets(partitions)
+        except KafkaTimeoutError as error:
+            raise BrokerUnavailableError(f"Kafka did not say where its log begins: {error}") from error
+        return offsets
 
     def _check_beginning(self, partition: int, position: int, beginning: int) -> None:
         if position < beginning:
@@ -347,11 +413,17 @@ class EventService(mode.Service):
             if self._topic_partition(partition) in held
         }
         if offsets:
+            # Redis has the positions; these only tell Kafka's tools.
             try:
-                await consumer.commit(offsets)
+                async with asyncio.timeout(_KAFKA_COMMIT_TIMEOUT_S):
+                    await consumer.commit(offsets)
             except CommitFailedError:
-                # A rebalance has begun. Redis has the positions; these only tell Kafka's tools.
                 _log.info("offsets were not committed, a rebalance has begun", epoch=self.epoch)
+            except TimeoutError:
+                _log.warning("offsets were not committed, Kafka does not answer", epoch=self.epoch)
+            else:
+                if self._on_acknowledged is not None:
+                    self._on_acknowledged()
 
     def _reached_goal(self) -> bool:
         positions = self._fold.positions

@@ -1,0 +1,108 @@
+"""Fail-points: a worker that ends, or falls silent, between two chosen steps. For tests of what happens then.
+
+Off unless `CAIRN_FAIL_POINT` names one, and refused even then unless `CAIRN_ALLOW_FAIL_POINTS` is true.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from services.recommender.application.ports import FoldStore, LearnerCommit, PartitionProgress
+from services.recommender.domain.stored import StoredFold
+
+
+class Step(StrEnum):
+    """Where in the handling of a batch."""
+
+    BEFORE_COMMIT = "before-commit"  # learners are folded, nothing is stored
+    AFTER_COMMIT = "after-commit"  # learners are stored, the partitions' positions are not
+    BEFORE_ACKNOWLEDGEMENT = "before-acknowledgement"  # positions are stored, Kafka was not told
+    AFTER_ACKNOWLEDGEMENT = "after-acknowledgement"  # Kafka was told
+
+
+class Action(StrEnum):
+    """What happens there."""
+
+    KILL = "kill"  # the process ends, as in a power cut
+    STOP = "stop"  # the process stands still until SIGCONT
+
+
+_SIGNALS = {Action.KILL: signal.SIGKILL, Action.STOP: signal.SIGSTOP}
+
+
+class FailPointInvalidError(ValueError):
+    """A fail-point is not one that there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailPoint:
+    """A step, what happens there, and the how many-th time it does."""
+
+    step: Step
+    action: Action
+    occasion: int
+
+    @classmethod
+    def parse(cls, text: str) -> FailPoint:
+        """From `STEP:ACTION:OCCASION`, for example `after-commit:kill:5`.
+
+        Raises:
+            FailPointInvalidError: when it is not of that form.
+        """
+        try:
+            step, action, occasion = text.split(":")
+            return cls(Step(step), Action(action), int(occasion))
+        except ValueError as error:
+            raise FailPointInvalidError(
+                f"{text!r} is not STEP:ACTION:OCCASION with a step of {', '.join(Step)}, an action of "
+                f"{', '.join(Action)} and a number"
+            ) from error
+
+
+class FailPoints:
+    """Counts how often steps are reached, and acts when it is time."""
+
+    def __init__(self, fail_point: FailPoint, signal_self: Callable[[signal.Signals], None] | None = None) -> None:
+        """Args: `signal_self` sends this process a signal."""
+        self._fail_point = fail_point
+        self._signal_self = signal_self or (lambda number: os.kill(os.getpid(), number))
+        self._reached = 0
+
+    def reach(self, step: Step) -> None:
+        """Note that a step is reached."""
+        if step is not self._fail_point.step:
+            return
+        self._reached += 1
+        if self._reached == self._fail_point.occasion:
+            self._signal_self(_SIGNALS[self._fail_point.action])
+
+
+class FailingFoldStore:
+    """A FoldStore with fail-points around its writes."""
+
+    def __init__(self, store: FoldStore, fail_points: FailPoints) -> None:
+        self._store = store
+        self._fail_points = fail_points
+
+    async def progress(self, partitions: Sequence[int]) -> dict[int, PartitionProgress]:
+        """As the port says."""
+        return await self._store.progress(partitions)
+
+    async def read(self, partitions: Sequence[int], keys: Sequence[bytes]) -> tuple[dict[int, int], list[StoredFold]]:
+        """As the port says."""
+        return await self._store.read(partitions, keys)
+
+    async def commit(self, commits: Sequence[LearnerCommit]) -> None:
+        """As the port says."""
+        self._fail_points.reach(Step.BEFORE_COMMIT)
+        await self._store.commit(commits)
+        self._fail_points.reach(Step.AFTER_COMMIT)
+
+    async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
+        """As the port says."""
+        await self._store.advance(moves)
+        self._fail_points.reach(Step.BEFORE_ACKNOWLEDGEMENT)
