@@ -75,6 +75,15 @@ class LearnerStatesSuite:
     def fold_store(self, make_fold_store: Callable[[int], FoldStore]) -> FoldStore:
         return make_fold_store(1)
 
+    async def test_learners_of_a_tenant_are_listed_with_their_offsets(self, make_fold_store, reader):
+        foreign = LearnerKey("lakeside", ADA.learner)
+        await make_fold_store(1).commit([commit(ADA, range(3)), commit(ALAN, range(9)), commit(foreign, range(2))])
+        await make_fold_store(2).commit([commit(LearnerKey("riverbend", pseudonym("eve")), range(3))])
+        listed = [learner async for some in reader.learners_of(1, "riverbend") for learner in some]
+        assert set(listed) == {ADA.learner, ALAN.learner}
+        assert await reader.applied_offsets(1, [ALAN, LearnerKey("riverbend", "NOBODY"), ADA]) == [8, None, 2]
+        assert await reader.applied_offsets(1, []) == []
+
     async def test_what_was_never_stored_is_absent(self, fold_store: FoldStore, reader: LearnerReader):
         assert await reader.read(1, ADA) is None
         assert await reader.read_many(1, [ADA, ALAN]) == [None, None]

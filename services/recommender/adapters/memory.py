@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from services.recommender.application.ports import (
+    ChangeListener,
     CommitRefusedError,
     DeadLetter,
     EpochBusyError,
@@ -26,12 +29,14 @@ from services.recommender.domain.stored import NEW_LEARNER, StoredFold
 
 
 class MemoryStates:
-    """Learners, positions and epochs in memory; implements LearnerReader, EpochReader and EpochStore.
+    """Learners, positions and epochs in memory.
 
-    `fold_store` gives the write side of an epoch.
+    Implements LearnerReader, LearnerOffsets, EpochReader and EpochStore; `fold_store` gives the write side of an epoch,
+    which tells `hints` of what it stores.
     """
 
     def __init__(self) -> None:
+        self.hints = MemoryHints()
         self.learners: dict[int, dict[bytes, StoredFold]] = {}
         self.positions: dict[int, dict[int, PartitionProgress]] = {}
         self._metas: dict[int, EpochMeta] = {}
@@ -40,7 +45,8 @@ class MemoryStates:
 
     def fold_store(self, epoch: int) -> MemoryFoldStore:
         """The write side of an epoch."""
-        return MemoryFoldStore(self.learners.setdefault(epoch, {}), self.positions.setdefault(epoch, {}))
+        learners, positions = self.learners.setdefault(epoch, {}), self.positions.setdefault(epoch, {})
+        return MemoryFoldStore(learners, positions, lambda key, offset: self.hints.tell(epoch, key, offset))
 
     async def read(self, epoch: int, key: LearnerKey) -> StoredLearner | None:
         """A learner's state, or None when the epoch has none for it."""
@@ -57,6 +63,15 @@ class MemoryStates:
         """Offset of the last record that changed the learner, or None."""
         stored = await self.read(epoch, key)
         return None if stored is None else stored.offset
+
+    async def applied_offsets(self, epoch: int, keys: Sequence[LearnerKey]) -> list[int | None]:
+        """Offset of the last record that changed each learner, in the order of `keys`."""
+        return [await self.applied_offset(epoch, key) for key in keys]
+
+    async def learners_of(self, epoch: int, tenant: str) -> AsyncIterator[Sequence[str]]:
+        """Pseudonyms of all learners of a tenant."""
+        prefix = f"{tenant}/".encode()
+        yield [key[len(prefix) :].decode() for key in self.learners.get(epoch, {}) if key.startswith(prefix)]
 
     async def position(self, epoch: int, partition: int) -> int | None:
         """One past the last record dealt with; None when the epoch never saw the partition."""
@@ -137,9 +152,16 @@ class MemoryStates:
 class MemoryFoldStore:
     """What one epoch's fold reads and writes, in memory; implements FoldStore."""
 
-    def __init__(self, learners: dict[bytes, StoredFold], positions: dict[int, PartitionProgress]) -> None:
+    def __init__(
+        self,
+        learners: dict[bytes, StoredFold],
+        positions: dict[int, PartitionProgress],
+        tell: Callable[[bytes, int], None],
+    ) -> None:
+        """Args: what is stored; `tell` is called with the key and the offset of each learner that was stored."""
         self._learners = learners
         self._positions = positions
+        self._tell = tell
 
     async def progress(self, partitions: Sequence[int]) -> dict[int, PartitionProgress]:
         """Progress by partition; a partition the epoch never saw is absent."""
@@ -156,6 +178,7 @@ class MemoryFoldStore:
         for commit in commits:
             if self._learners.get(commit.key, NEW_LEARNER).offset == commit.expected_offset:
                 self._learners[commit.key] = commit.stored
+                self._tell(commit.key, commit.stored.offset)
             else:
                 refused += 1
         if refused:
@@ -168,6 +191,59 @@ class MemoryFoldStore:
             if (None if stored is None else stored.position) != (None if before is None else before.position):
                 raise CommitRefusedError(f"the position of partition {partition} is not as it was read")
             self._positions[partition] = after
+
+
+class MemoryHints:
+    """Tells listeners at once; implements ChangeHints. `lost` makes it tell nothing."""
+
+    def __init__(self) -> None:
+        self.lost = False
+        self._listeners: list[ChangeListener] = []
+        self._epoch: int | None = None
+        self._watched: Counter[bytes | None] = Counter()
+
+    def tell(self, epoch: int, key: bytes, offset: int) -> None:
+        """A learner was stored."""
+        if self.lost or epoch != self._epoch or not (self._watched[key] or self._watched[None]):
+            return
+        for listener in self._listeners:
+            listener.changed(key, offset)
+
+    def follow(self, epoch: int) -> None:
+        """As the port says."""
+        self._epoch = epoch
+        self._heard_anew()
+
+    def watch(self, keys: Iterable[bytes]) -> None:
+        """As the port says."""
+        self._watched.update(keys)
+        self._heard_anew()
+
+    def unwatch(self, keys: Iterable[bytes]) -> None:
+        """As the port says."""
+        self._watched.subtract(keys)
+
+    def watch_all(self) -> None:
+        """As the port says."""
+        self._watched[None] += 1
+        self._heard_anew()
+
+    def unwatch_all(self) -> None:
+        """As the port says."""
+        self._watched[None] -= 1
+
+    async def run(self, listener: ChangeListener) -> None:
+        """As the port says."""
+        self._listeners.append(listener)
+        self._heard_anew()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._listeners.remove(listener)
+
+    def _heard_anew(self) -> None:
+        for listener in () if self.lost else self._listeners:
+            listener.missed_some()
 
 
 class MemoryDeadLetters:

@@ -7,22 +7,24 @@ One epoch's keys, with tenant/learner in braces so that everything of a learner 
     cairn:<epoch>:{<tenant>/<learner>}:seen      list of fingerprints, oldest first; appended to, never rewritten
     cairn:<epoch>:position:<partition>           hash: offset, applied, duplicates, dlt
 
-Needs Redis 6.2.
+Storing a learner is published (redis_hints.py). Needs Redis 6.2.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from services.recommender.adapters.redis_connection import Command, RedisConnection
+from services.recommender.adapters.redis_hints import hint_channel, hint_message
 from services.recommender.adapters.redis_reads import RedisReads
 from services.recommender.application.ports import (
     CommitRefusedError,
     LearnerCommit,
     LearnerKey,
     PartitionProgress,
+    StateUnavailableError,
     StoredLearner,
 )
 from services.recommender.domain.journal import EMPTY_JOURNAL, decode_journal, encode_journal
@@ -33,8 +35,8 @@ from services.recommender.domain.stored import NEW_LEARNER, SEEN_EVENTS, StoredF
 # roll back, so arguments are checked before the first write.
 _COMMIT = f"""
 local state, journal, seen = KEYS[1], KEYS[2], KEYS[3]
-local expected, offset, blob, entries, checkpoint, fingerprints = unpack(ARGV)
-if #KEYS ~= 3 or #ARGV ~= 6 or not string.find(offset, '^%d+$') or #blob == 0 or #entries == 0
+local expected, offset, blob, entries, checkpoint, fingerprints, channel, hint = unpack(ARGV)
+if #KEYS ~= 3 or #ARGV ~= 8 or not string.find(offset, '^%d+$') or #blob == 0 or #entries == 0
     or #fingerprints % 8 ~= 0 then
   return redis.error_reply('ERR a learner commit has malformed arguments')
 end
@@ -52,6 +54,7 @@ for at = 1, #fingerprints, 8 do
 end
 if #ids > 0 then redis.call('RPUSH', seen, unpack(ids)) end
 redis.call('LTRIM', seen, -{SEEN_EVENTS}, -1)
+redis.call('PUBLISH', channel, hint)
 return 1
 """
 
@@ -63,6 +66,8 @@ return 1
 """
 
 _PROGRESS_FIELDS = (b"offset", b"applied", b"duplicates", b"dlt")
+
+_SCAN_COUNT = 2_000
 
 # What Python objects around a learner's bytes take, about.
 _CACHED_OVERHEAD_BYTES = 1_000
@@ -87,7 +92,7 @@ def decode_progress(fields: Sequence[bytes | None]) -> PartitionProgress | None:
 
 
 class RedisLearnerReader:
-    """Reads learner states for answers; implements LearnerReader."""
+    """Reads learner states for answers; implements LearnerReader and LearnerOffsets."""
 
     def __init__(self, reads: RedisReads) -> None:
         """Args: `reads`, how Redis is asked."""
@@ -113,6 +118,23 @@ class RedisLearnerReader:
         """One past the last record dealt with; None when the epoch never saw the partition."""
         (offset,) = await self._reads.execute([("HGET", position_key(epoch, partition), b"offset")])
         return None if offset is None else int(offset)
+
+    async def applied_offsets(self, epoch: int, keys: Sequence[LearnerKey]) -> list[int | None]:
+        """Offset of the last record that changed each learner, in the order of `keys`."""
+        offsets = await self._reads.execute([("HGET", _state_key(epoch, key), b"off") for key in keys])
+        return [None if offset is None else int(offset) for offset in offsets]
+
+    async def learners_of(self, epoch: int, tenant: str) -> AsyncIterator[Sequence[str]]:
+        """Pseudonyms of all learners of a tenant; walks over all keys there are."""
+        prefix, suffix = b"cairn:%d:{%b/" % (epoch, tenant.encode()), b"}:state"
+        cursor = b"0"
+        while True:
+            command = ("SCAN", cursor, "MATCH", prefix + b"*" + suffix, "COUNT", _SCAN_COUNT)
+            ((cursor, keys),) = await self._reads.execute([command])
+            if keys:
+                yield [key[len(prefix) : -len(suffix)].decode() for key in keys]
+            if cursor == b"0":
+                return
 
 
 class RedisFoldStore:
@@ -189,6 +211,8 @@ class RedisFoldStore:
                     encode_journal(stored.journal),
                     stored.checkpoint if commit.checkpoint_changed else b"",
                     commit.fingerprints,
+                    hint_channel(self._epoch, commit.key),
+                    hint_message(commit.key, stored.offset),
                 )
             )
         answers = await self._execute_scripts(commands)
@@ -233,7 +257,12 @@ class RedisFoldStore:
         if not self._scripts_loaded:
             await self._connection.execute([("SCRIPT", "LOAD", _COMMIT), ("SCRIPT", "LOAD", _ADVANCE)])
             self._scripts_loaded = True
-        return await self._connection.execute(commands)
+        try:
+            return await self._connection.execute(commands)
+        except StateUnavailableError:
+            # It may have been started again, without the scripts.
+            self._scripts_loaded = False
+            raise
 
     def _read_commands(self, key: bytes) -> list[Command]:
         state, journal, seen = learner_keys(self._epoch, key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from services.recommender.domain.learner import LearnerState
 from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogVersion
+from services.recommender.domain.ranking.rules import RuleBook
 from services.recommender.domain.stored import StoredFold
 from services.recommender.domain.success import SuccessHead
 from services.recommender.domain.tracing import TenantParameters, TracingParameters
@@ -93,6 +94,58 @@ class LearnerReader(Protocol):
         ...
 
 
+class LearnerOffsets(Protocol):
+    """What tells whether learners changed. Every call may raise StateUnavailableError."""
+
+    async def applied_offsets(self, epoch: int, keys: Sequence[LearnerKey]) -> list[int | None]:
+        """Offset of the last record that changed each learner, in the order of `keys`; None: nothing is stored."""
+        ...
+
+    def learners_of(self, epoch: int, tenant: str) -> AsyncIterator[Sequence[str]]:
+        """Pseudonyms of all learners of a tenant, some at a time, in no order; one may come twice."""
+        ...
+
+
+class ChangeListener(Protocol):
+    """Is told of learners that changed."""
+
+    def changed(self, key: bytes, offset: int) -> None:
+        """A learner, by record key, was stored with the state at `offset`."""
+        ...
+
+    def missed_some(self) -> None:
+        """Changes up to now may have gone untold; from now on they are told."""
+        ...
+
+
+class ChangeHints(Protocol):
+    """Word of learners that changed. It may be lost: who relies on it compares offsets from time to time."""
+
+    def follow(self, epoch: int) -> None:
+        """Hear of changes in this epoch, and of no other."""
+        ...
+
+    def watch(self, keys: Iterable[bytes]) -> None:
+        """Hear of these learners, by record key, once more; of others too, perhaps."""
+        ...
+
+    def unwatch(self, keys: Iterable[bytes]) -> None:
+        """Take back one `watch` of these learners."""
+        ...
+
+    def watch_all(self) -> None:
+        """Hear of every learner, once more."""
+        ...
+
+    def unwatch_all(self) -> None:
+        """Take back one `watch_all`."""
+        ...
+
+    async def run(self, listener: ChangeListener) -> None:
+        """Tell the listener until cancelled; connect again as often as it takes."""
+        ...
+
+
 class EpochReader(Protocol):
     """Which epoch is served. Every call may raise StateUnavailableError."""
 
@@ -156,11 +209,15 @@ class CatalogReader(Protocol):
 
     @property
     def version(self) -> CatalogVersion:
-        """What `columns` are made from, for every tenant."""
+        """What `columns` and `rules` are made from, for every tenant."""
         ...
 
     def columns(self, tenant: str) -> CatalogColumns:
         """A tenant's catalog, laid out for ranking; without resources when the tenant has none."""
+        ...
+
+    def rules(self, tenant: str) -> RuleBook:
+        """A tenant's rules, looked up in `columns`."""
         ...
 
 

@@ -1,0 +1,61 @@
+"""Word of changed learners over a real Redis, and what becomes of it when Redis goes away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from services.recommender.adapters.redis_connection import RedisConnection
+from services.recommender.adapters.redis_hints import CHANNELS, RedisHints, hint_channel
+from services.recommender.adapters.redis_states import RedisFoldStore
+from tests.suites.change_hints import ChangeHintsSuite, Listener
+from tests.suites.learner_states import ADA, ALAN, commit, record_key_of
+
+
+@pytest.fixture
+async def make_fold_store(redis_server):
+    connections = []
+
+    def make(epoch):
+        connections.append(RedisConnection(redis_server))
+        return RedisFoldStore(connections[-1], epoch, cache_bytes=0)
+
+    yield make
+    for connection in connections:
+        await connection.close()
+
+
+class TestRedisHints(ChangeHintsSuite):
+    @pytest.fixture
+    def hints(self, redis_server):
+        return RedisHints(redis_server)
+
+    @pytest.fixture
+    def make_fold_store(self, make_fold_store):
+        return make_fold_store
+
+
+def test_learners_spread_over_64_channels_and_epochs_share_none():
+    keys = [f"riverbend/{number}".encode() for number in range(5_000)]
+    assert len({hint_channel(1, key) for key in keys}) == CHANNELS == 64
+    assert not {hint_channel(1, key) for key in keys} & {hint_channel(2, key) for key in keys}
+    assert hint_channel(1, record_key_of(ADA)) != hint_channel(1, record_key_of(ALAN))
+
+
+async def test_a_redis_that_comes_back_is_listened_to_again_and_what_was_missed_is_said(fresh_redis_server):
+    hints, listener = RedisHints(fresh_redis_server.url, reconnect_s=0.01), Listener()
+    running = asyncio.create_task(hints.run(listener))
+    hints.follow(1)
+    hints.watch([record_key_of(ADA)])
+    await listener.until(lambda: listener.gaps == 1)
+    fresh_redis_server.stop()
+    fresh_redis_server.start()
+    await listener.until(lambda: listener.gaps == 2)
+    connection = RedisConnection(fresh_redis_server.url)
+    await RedisFoldStore(connection, 1, cache_bytes=0).commit([commit(ADA, range(3))])
+    await listener.until(lambda: listener.told)
+    assert listener.told == [(record_key_of(ADA), 2)]
+    await connection.close()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
