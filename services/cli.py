@@ -70,6 +70,7 @@ _INGEST = "services.ingest.cli"
 _CATALOG = "services.catalog.cli"
 _RECOMMENDER = "services.recommender.cli"
 _LEARNERS = "services.recommender.cli_learners"
+_PLAN = "services.recommender.cli_plan"
 _EVALUATE = "services.recommender.cli_evaluate"
 _COMMON = "services.common.cli"
 
@@ -86,6 +87,20 @@ COMMANDS = (
         _LEARNERS,
         ("recommend",),
         "List what a learner should work on next, best first, and why.",
+        _ANSWERS,
+    ),
+    _LaterCommand(
+        "class",
+        _PLAN,
+        ("class",),
+        "Show each learner's most urgent gap, how well they have it, and what to work on next.",
+        _ANSWERS,
+    ),
+    _LaterCommand(
+        "plan",
+        _PLAN,
+        ("plan",),
+        "Put a class into groups that share a gap, each with what to learn, to practise and to measure again with.",
         _ANSWERS,
     ),
     _LaterCommand("learner", _LEARNERS, ("learner",), "Show what is known of a learner.", _ANSWERS),

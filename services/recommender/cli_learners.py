@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import ipaddress
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
-import grpc
 import typer
-from google.protobuf import json_format
-from google.protobuf.message import Message
-from grpc_status import rpc_status
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cairn.v1 import catalog_pb2, recommender_pb2, recommender_pb2_grpc
+from cairn.v1 import catalog_pb2, recommender_pb2
+from services.recommender.cli_calls import (
+    DEFAULT_TARGET,
+    ApiKeyFile,
+    AsJson,
+    Insecure,
+    Target,
+    TimeoutS,
+    calling,
+    print_degraded,
+    print_json,
+)
 
-_FAILED = 1
-_BAD_INPUT = 2
-_DEFAULT_TARGET = "127.0.0.1:50053"
 _BAR_CELLS = 20
 
-Metadata = tuple[tuple[str, str | bytes], ...]
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 learner_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Show what is known of a learner.")
@@ -46,24 +45,9 @@ class Kind(StrEnum):
 
 
 Learner = Annotated[str, typer.Argument(metavar="LEARNER", help="The learner's id, as your platform knows it.")]
-Target = Annotated[
-    str, typer.Option(envvar="CAIRN_TARGET_RECOMMENDER", help="host:port of the recommendation service.")
-]
-ApiKeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        help="File that holds the API key; without it the key is taken from CAIRN_API_KEY.", show_default=False
-    ),
-]
-Insecure = Annotated[
-    bool,
-    typer.Option("--insecure", help="Talk to another machine without TLS. The API key can then be read on the way."),
-]
-TimeoutS = Annotated[float, typer.Option(min=0.1, help="Give up after this many seconds.")]
 FreshnessToken = Annotated[
     str, typer.Option(help="From PublishEvents: wait until that event counts.", show_default=False)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
 
 
 @app.callback()
@@ -109,7 +93,7 @@ def recommend(
         ),
     ] = None,
     freshness_token: FreshnessToken = "",
-    target: Target = _DEFAULT_TARGET,
+    target: Target = DEFAULT_TARGET,
     api_key_file: ApiKeyFile = None,
     insecure: Insecure = False,
     timeout_s: TimeoutS = 10.0,
@@ -134,17 +118,17 @@ def recommend(
     )
     if as_of is not None:
         request.as_of.FromDatetime(as_of.replace(tzinfo=UTC))
-    with _calling(target, api_key_file, insecure=insecure) as (stub, metadata):
+    with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
         reply = stub.Recommend(request, metadata=metadata, timeout=timeout_s)
     if as_json:
-        _print_json(reply)
+        print_json(reply)
         return
     console = Console(highlight=False)
     for place, recommendation in enumerate(reply.recommendations, start=1):
         _print_recommendation(console, place, recommendation)
     if not reply.recommendations:
         console.print("Nothing in the catalog fits.")
-    _print_degraded(console, reply.degraded)
+    print_degraded(console, reply.degraded)
 
 
 @learner_app.command("show", epilog="Example: cairn learner show amy")
@@ -152,7 +136,7 @@ def show(
     learner: Learner,
     *,
     freshness_token: FreshnessToken = "",
-    target: Target = _DEFAULT_TARGET,
+    target: Target = DEFAULT_TARGET,
     api_key_file: ApiKeyFile = None,
     insecure: Insecure = False,
     timeout_s: TimeoutS = 10.0,
@@ -163,16 +147,16 @@ def show(
     Exit codes: 0, there is an answer. 1, the service did not answer. 2, an option is unusable.
     """
     request = recommender_pb2.GetLearnerRequest(learner_id=learner, freshness_token=freshness_token)
-    with _calling(target, api_key_file, insecure=insecure) as (stub, metadata):
+    with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
         reply = stub.GetLearner(request, metadata=metadata, timeout=timeout_s)
     if as_json:
-        _print_json(reply)
+        print_json(reply)
         return
     console = Console(highlight=False)
     if reply.skills:
         console.print(_mastery_table(reply.skills))
     console.print(f"{reply.responses:,} responses to {len(reply.skills):,} skills, epoch {reply.epoch}")
-    _print_degraded(console, reply.degraded)
+    print_degraded(console, reply.degraded)
 
 
 def _print_recommendation(console: Console, place: int, each: recommender_pb2.Recommendation) -> None:
@@ -211,79 +195,3 @@ def _bar(skill: recommender_pb2.SkillMastery) -> str:
     """The chance as a bar; what the interval adds to it in a lighter shade."""
     sure, reach = round(_BAR_CELLS * skill.probability), round(_BAR_CELLS * skill.high)
     return "█" * sure + "░" * max(reach - sure, 0)
-
-
-def _print_degraded(console: Console, degraded: Sequence[recommender_pb2.Degradation.ValueType]) -> None:
-    for each in degraded:
-        console.print(f"note: {_NOTES.get(each, recommender_pb2.Degradation.Name(each))}", soft_wrap=True)
-
-
-_NOTES = {
-    recommender_pb2.DEGRADATION_NEW_LEARNER: "nothing is known of this learner yet",
-    recommender_pb2.DEGRADATION_NO_BUNDLE: "nothing was fitted yet: all items count as equally hard (cairn train)",
-    recommender_pb2.DEGRADATION_NO_COLLABORATIVE_FILTERING: "too little data yet to compare with other learners",
-    recommender_pb2.DEGRADATION_EMPTY_CATALOG: "the catalog has no active resource (cairn catalog import)",
-    recommender_pb2.DEGRADATION_STALE_STATE: "the event of the token does not count yet",
-    recommender_pb2.DEGRADATION_STALE_CATALOG: "Kafka is away: the catalog may have changed since",
-}
-
-
-def _print_json(reply: Message) -> None:
-    typer.echo(json_format.MessageToJson(reply, ensure_ascii=False))
-
-
-@contextmanager
-def _calling(
-    target: str, api_key_file: Path | None, *, insecure: bool
-) -> Iterator[tuple[recommender_pb2_grpc.RecommendationServiceStub, Metadata]]:
-    metadata = (("authorization", f"Bearer {_api_key(api_key_file)}"),)
-    with _channel(target, insecure=insecure) as channel:
-        try:
-            yield recommender_pb2_grpc.RecommendationServiceStub(channel), metadata
-        except grpc.RpcError as error:
-            _fail_with(error, target)
-
-
-def _api_key(file: Path | None) -> str:
-    try:
-        api_key = file.read_text().strip() if file else os.environ.get("CAIRN_API_KEY", "").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        _fail(f"the API key file {file} cannot be read: {error}. Name another with --api-key-file", _BAD_INPUT)
-    if not api_key:
-        _fail(
-            "there is no API key: set CAIRN_API_KEY or name its file with --api-key-file "
-            "(make one with: cairn keys create --tenant NAME)",
-            _BAD_INPUT,
-        )
-    return api_key
-
-
-def _channel(target: str, *, insecure: bool) -> grpc.Channel:
-    host = target.rpartition(":")[0].strip("[]")
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if loopback or insecure:
-        return grpc.insecure_channel(target)
-    return grpc.secure_channel(target, grpc.ssl_channel_credentials())
-
-
-def _fail_with(error: Any, target: str) -> NoReturn:
-    # gRPC types its errors as RpcError alone; those of a call are the call as well.
-    code = error.code()
-    if code is grpc.StatusCode.UNAVAILABLE and rpc_status.from_call(error) is None:
-        # The service's own UNAVAILABLE carries details; this one is the connection's.
-        _fail(
-            f"no recommendation service answers at {target}: start it, or name another with --target "
-            f"({error.details()})",
-            _FAILED,
-        )
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        _fail(f"the service at {target} did not answer in time: allow it longer with --timeout-s", _FAILED)
-    _fail(f"{code.name}: {error.details()}", _BAD_INPUT if code is grpc.StatusCode.INVALID_ARGUMENT else _FAILED)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)

@@ -1693,25 +1693,29 @@ Global___ImportCatalogResponse: _TypeAlias = ImportCatalogResponse  # noqa: Y015
 
 @_typing.final
 class CatalogVersion(_message.Message):
-    """A version of the catalog: how far its two topics have been read."""
+    """A version of the catalog: how far its topics have been read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RESOURCES_OFFSET_FIELD_NUMBER: _builtins.int
     SKILLS_OFFSET_FIELD_NUMBER: _builtins.int
+    RULES_OFFSET_FIELD_NUMBER: _builtins.int
     resources_offset: _builtins.int
     """Next offset of `cairn.resources`."""
     skills_offset: _builtins.int
     """Next offset of `cairn.skills`."""
+    rules_offset: _builtins.int
+    """Next offset of `cairn.rules`."""
     def __init__(
         self,
         *,
         resources_offset: _builtins.int = ...,
         skills_offset: _builtins.int = ...,
+        rules_offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["resources_offset", b"resources_offset", "skills_offset", b"skills_offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resources_offset", b"resources_offset", "rules_offset", b"rules_offset", "skills_offset", b"skills_offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

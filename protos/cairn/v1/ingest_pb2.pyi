@@ -199,8 +199,9 @@ class EventSubmission(_message.Message):
     PREFERENCE_FIELD_NUMBER: _builtins.int
     CORRECTION_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """The platform's id of the event, at most 128 characters. When empty, one is derived from source, learner, item, activity,
-    occurred_at and source_sequence.
+    """The platform's id of the event, at most 128 characters. When empty, one is derived from source, learner, occurred_at,
+    source_sequence and what happened: an assessment's item and activity, all of the other kinds. What agrees in these is
+    one event, so a sender without ids sends a time or a sequence with what may be said twice.
     """
     learner_id: _builtins.str
     """The learner as the platform knows them, at most 256 characters. Only a keyed hash of it enters the log."""

@@ -632,7 +632,7 @@ class RecommendBatchRequest(_message.Message):
     AS_OF_FIELD_NUMBER: _builtins.int
     CLASS_ID_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
-    """How many recommendations each, up to 20; 0 means 3."""
+    """How many recommendations each, up to 20, and at most 3,000 in all; 0 means 3."""
     class_id: _builtins.str
     """The class the call is made for; rules may be about a class. Empty: none."""
     @_builtins.property
@@ -714,8 +714,8 @@ class LearnerResult(_message.Message):
 
     @_builtins.property
     def gap(self) -> Global___SkillMastery:
-        """The skill the learner should work on first, and how well they have it. Absent when every skill of the catalog is mastered,
-        or when there is a problem.
+        """The most urgent of the skills that the learner has worked on and not mastered, and how well they have it. Absent when there
+        is none, or when there is a problem.
         """
 
     @_builtins.property
