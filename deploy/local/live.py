@@ -21,7 +21,7 @@ from cairn.v1 import (
     recommender_pb2_grpc,
 )
 from deploy.local.processes import StackError
-from services.ingest.domain.assessment import Submission
+from services.ingest.domain.submission import Submission
 from services.ingest.wire import submission_message
 
 _TIMEOUT_S = 10.0

@@ -19,7 +19,8 @@ from deploy.local.district import SOURCE, District, DistrictSettings, NextAssess
 from deploy.local.processes import BadInputError
 from services.catalog.formats.jsonl import read_resources, read_skills
 from services.ingest.application.ports import Row, UnreadableRow
-from services.ingest.domain.assessment import Assessment, Instant, Submission
+from services.ingest.domain.assessment import Assessment
+from services.ingest.domain.submission import Instant, Submission
 from services.ingest.formats import Format, read_events
 from services.ingest.formats.catalog_of_log import catalog_of_rows
 from services.ingest.formats.lines import FileUnusableError
@@ -283,7 +284,7 @@ def _submission(response: SimulatedResponse) -> Submission:
     return Submission(
         learner_id=response.learner_id,
         source=SOURCE,
-        assessment=Assessment(
+        body=Assessment(
             item=response.item,
             activity=response.resource,
             outcome=response.correct,

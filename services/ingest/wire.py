@@ -5,9 +5,19 @@ from __future__ import annotations
 from cairn.v1 import events_pb2, ingest_pb2
 from services.ingest.application.ports import FieldReason, SubmissionResult
 from services.ingest.application.publish import EventOutcome, Outcome
-from services.ingest.domain.assessment import AcceptedEvent, Assessment, Instant, Score, Submission
+from services.ingest.domain.assessment import Assessment, Score, StampedAssessment, normalised
+from services.ingest.domain.correction import Correction, Erasure, Void
+from services.ingest.domain.interaction import Interaction
+from services.ingest.domain.preference import Preference
+from services.ingest.domain.submission import AcceptedBody, AcceptedEvent, Instant, Submission, SubmittedBody
 
-ASSESSMENT_EVENT_TYPE = "cairn.v1.AssessmentEvent"
+_EVENT_TYPES: dict[type, str] = {
+    StampedAssessment: "cairn.v1.AssessmentEvent",
+    Interaction: "cairn.v1.InteractionEvent",
+    Preference: "cairn.v1.PreferenceEvent",
+    Correction: "cairn.v1.CorrectionEvent",
+    Erasure: "cairn.v1.ErasureEvent",
+}
 
 _STATUS_OF_OUTCOME = {
     Outcome.ACCEPTED: ingest_pb2.EVENT_STATUS_ACCEPTED,
@@ -21,7 +31,7 @@ def submission_of(message: ingest_pb2.EventSubmission) -> Submission:
     return Submission(
         learner_id=message.learner_id,
         source=message.source,
-        assessment=_assessment_of(message.assessment) if message.HasField("assessment") else None,
+        body=_submitted_body(message),
         event_id=message.event_id,
         occurred_at=(
             Instant(message.occurred_at.seconds, message.occurred_at.nanos) if message.HasField("occurred_at") else None
@@ -41,17 +51,33 @@ def submission_message(submission: Submission) -> ingest_pb2.EventSubmission:
     if submission.occurred_at is not None:
         message.occurred_at.seconds = submission.occurred_at.seconds
         message.occurred_at.nanos = submission.occurred_at.nanoseconds
-    if submission.assessment is not None:
-        assessment = submission.assessment
-        message.assessment.SetInParent()
-        body = message.assessment
-        body.item = assessment.item
-        body.activity = assessment.activity
-        body.skills.extend(assessment.skills)
-        # Enums are open in proto3: an unknown number travels, and the server names it.
-        body.grain = assessment.grain  # type: ignore[assignment]  # The stubs want a ValueType.
-        _set_observations(body, assessment)
+    match submission.body:
+        case Assessment() as assessment:
+            message.assessment.SetInParent()
+            message.assessment.item = assessment.item
+            message.assessment.activity = assessment.activity
+            message.assessment.skills.extend(assessment.skills)
+            # Enums are open in proto3: an unknown number travels, and the server names it.
+            message.assessment.grain = assessment.grain  # type: ignore[assignment]  # The stubs want a ValueType.
+            _set_observations(message.assessment, assessment)
+        case Interaction() as interaction:
+            message.interaction.SetInParent()
+            _set_interaction(message.interaction, interaction)
+        case Preference() as preference:
+            message.preference.SetInParent()
+            _set_preference(message.preference, preference)
+        case Correction() as correction:
+            message.correction.target_source = correction.target_source
+            message.correction.target_event_id = correction.target_event_id
+            _set_submitted_change(message.correction, correction)
+        case None:
+            pass
     return message
+
+
+def event_type_of(event: AcceptedEvent) -> str:
+    """The full name of the message that says what happened: the record's `ce_type`."""
+    return _EVENT_TYPES[type(event.body)]
 
 
 def learner_event_value(event: AcceptedEvent) -> bytes:
@@ -66,26 +92,33 @@ def learner_event_value(event: AcceptedEvent) -> bytes:
         message.occurred_at.nanos = event.occurred_at.nanoseconds
     message.received_at.seconds = event.received_at.seconds
     message.received_at.nanos = event.received_at.nanoseconds
-    body = message.assessment
-    body.item = event.assessment.item
-    body.activity = event.assessment.activity
-    body.skills.extend(event.skills)
-    body.skills_from = event.skills_from.value  # type: ignore[assignment]  # The stubs want a ValueType.
-    body.response = event.response
-    body.grain = event.assessment.effective_grain  # type: ignore[assignment]  # The stubs want a ValueType.
-    body.resource = event.resource
-    _set_observations(body, event.assessment)
+    _set_accepted_body(message, event.body)
     return message.SerializeToString(deterministic=True)
 
 
 def response_of(outcomes: list[EventOutcome]) -> ingest_pb2.PublishEventsResponse:
     """The reply about a batch."""
     response = ingest_pb2.PublishEventsResponse()
+    _add_results(response, outcomes)
+    return response
+
+
+def stream_response_of(batch: int, outcomes: list[EventOutcome]) -> ingest_pb2.StreamEventsResponse:
+    """The reply about one batch of a stream, by the sender's number."""
+    response = ingest_pb2.StreamEventsResponse(batch=batch)
+    _add_results(response, outcomes)
+    return response
+
+
+def _add_results(
+    response: ingest_pb2.PublishEventsResponse | ingest_pb2.StreamEventsResponse, outcomes: list[EventOutcome]
+) -> None:
     for index, outcome in enumerate(outcomes):
         result = response.results.add(
             status=_STATUS_OF_OUTCOME[outcome.outcome],
             event_id=outcome.event_id,
             freshness_token=outcome.freshness_token,
+            learner=outcome.learner,
         )
         if outcome.position is not None:
             result.position.SetInParent()
@@ -93,7 +126,6 @@ def response_of(outcomes: list[EventOutcome]) -> ingest_pb2.PublishEventsRespons
             result.position.offset = outcome.position.offset
         for problem in outcome.problems:
             result.problems.add(field=f"{_path(index)}{problem.field}", reason=problem.reason)
-    return response
 
 
 def results_of(response: ingest_pb2.PublishEventsResponse) -> list[SubmissionResult]:
@@ -111,6 +143,33 @@ def results_of(response: ingest_pb2.PublishEventsResponse) -> list[SubmissionRes
 
 def _path(index: int) -> str:
     return f"events[{index}]."
+
+
+def _submitted_body(message: ingest_pb2.EventSubmission) -> SubmittedBody | None:
+    match message.WhichOneof("body"):
+        case "assessment":
+            return _assessment_of(message.assessment)
+        case "interaction":
+            interaction = message.interaction
+            return Interaction(
+                resource=interaction.resource,
+                kind=interaction.kind,
+                recommendation_id=interaction.recommendation_id,
+                duration_ms=interaction.duration_ms if interaction.HasField("duration_ms") else None,
+            )
+        case "preference":
+            preference = message.preference
+            return Preference(
+                goals=tuple(preference.goals.skills) if preference.HasField("goals") else None,
+                interests=tuple(preference.interests.topics) if preference.HasField("interests") else None,
+                formats=tuple(preference.formats.kinds) if preference.HasField("formats") else None,
+                pace=preference.pace,
+            )
+        case "correction":
+            correction = message.correction
+            return Correction(correction.target_event_id, _change_of(correction), correction.target_source)
+        case None:
+            return None
 
 
 def _assessment_of(message: ingest_pb2.AssessmentSubmission) -> Assessment:
@@ -132,14 +191,105 @@ def _assessment_of(message: ingest_pb2.AssessmentSubmission) -> Assessment:
     )
 
 
+def _change_of(message: ingest_pb2.CorrectionSubmission) -> Void | bool | Score | None:
+    match message.WhichOneof("change"):
+        case "voided":
+            return Void()
+        case "correct":
+            return message.correct
+        case "score":
+            return Score(message.score.raw, message.score.min, message.score.max)
+        case None:
+            return None
+
+
+def _set_accepted_body(message: events_pb2.LearnerEvent, body: AcceptedBody) -> None:
+    match body:
+        case StampedAssessment():
+            assessment = message.assessment
+            assessment.item = body.assessment.item
+            assessment.activity = body.assessment.activity
+            assessment.skills.extend(body.skills)
+            assessment.skills_from = body.skills_from.value  # type: ignore[assignment]  # The stubs want a ValueType.
+            assessment.response = body.response
+            assessment.grain = body.assessment.effective_grain  # type: ignore[assignment]  # The stubs want a ValueType.
+            assessment.resource = body.resource
+            _set_observations(assessment, body.assessment)
+        case Interaction():
+            _set_interaction(message.interaction, body)
+        case Preference():
+            _set_preference(message.preference, body)
+        case Correction():
+            message.correction.target_source = body.target_source
+            message.correction.target_event_id = body.target_event_id
+            _set_accepted_change(message.correction, body)
+        case Erasure():
+            message.erasure.SetInParent()
+
+
+def _set_interaction(
+    message: ingest_pb2.InteractionSubmission | events_pb2.InteractionEvent, interaction: Interaction
+) -> None:
+    message.resource = interaction.resource
+    message.kind = interaction.kind  # type: ignore[assignment]  # The stubs want a ValueType.
+    message.recommendation_id = interaction.recommendation_id
+    if interaction.duration_ms is not None:
+        message.duration_ms = interaction.duration_ms
+
+
+def _set_preference(message: events_pb2.PreferenceEvent, preference: Preference) -> None:
+    # An empty list is said, too: it takes back what was said before.
+    if preference.goals is not None:
+        message.goals.SetInParent()
+        message.goals.skills.extend(preference.goals)
+    if preference.interests is not None:
+        message.interests.SetInParent()
+        message.interests.topics.extend(preference.interests)
+    if preference.formats is not None:
+        message.formats.SetInParent()
+        message.formats.kinds.extend(preference.formats)  # type: ignore[arg-type]  # The stubs want ValueTypes.
+    message.pace = preference.pace  # type: ignore[assignment]  # The stubs want a ValueType.
+
+
+def _set_submitted_change(message: ingest_pb2.CorrectionSubmission, correction: Correction) -> None:
+    match correction.change:
+        case Void():
+            message.voided.SetInParent()
+        case bool() as correct:
+            message.correct = correct
+        case Score() as score:
+            _set_score(message.score, score)
+        case None:
+            pass
+
+
+def _set_accepted_change(message: events_pb2.CorrectionEvent, correction: Correction) -> None:
+    match correction.change:
+        case Void():
+            message.voided.SetInParent()
+            return
+        case bool() as correct:
+            message.regrade.correct = correct
+        case Score() as score:
+            _set_score(message.regrade.score, score)
+        case None:
+            raise AssertionError("a correction without a change passed the check")
+    message.regrade.response = normalised(correction.change)
+
+
+def _set_score(message: events_pb2.Score, score: Score) -> None:
+    # Also when every number is 0: which of the outcomes it is must be said.
+    message.SetInParent()
+    message.raw = score.raw
+    message.min = score.min
+    message.max = score.max
+
+
 def _set_observations(
     message: ingest_pb2.AssessmentSubmission | events_pb2.AssessmentEvent, assessment: Assessment
 ) -> None:
     if isinstance(assessment.outcome, Score):
-        message.score.SetInParent()
-        message.score.raw = assessment.outcome.raw
-        message.score.min = assessment.outcome.min
-        message.score.max = assessment.outcome.max
+        _set_score(message.score, assessment.outcome)
     elif assessment.outcome is not None:
         message.correct = assessment.outcome
     if assessment.attempt is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.ingest.application.ports import Row
-from services.ingest.domain.assessment import Instant
+from services.ingest.domain.submission import Instant
 from services.ingest.domain.validation import problems_of
 from services.ingest.formats import Format, read_events
 from services.ingest.formats.catalog_of_log import catalog_of_log, catalog_of_rows

@@ -15,9 +15,13 @@ from services.ingest.adapters.grpc_publisher import GrpcPublisher
 from services.ingest.adapters.memory import MemoryEventLog, MemorySkillTags
 from services.ingest.application.ports import FieldReason, PublisherUnavailableError, SubmissionResult
 from services.ingest.application.publish import PublishEvents
-from services.ingest.domain.assessment import Assessment, Submission
+from services.ingest.domain.assessment import Assessment, Score
+from services.ingest.domain.correction import Correction, Void
+from services.ingest.domain.interaction import Interaction
+from services.ingest.domain.preference import Preference
+from services.ingest.domain.submission import Instant, Submission
 from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
-from services.ingest.wire import learner_event_value
+from services.ingest.wire import event_type_of, learner_event_value, submission_message, submission_of
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
 ACCEPTED, DUPLICATE, REJECTED = (
@@ -132,6 +136,62 @@ async def test_a_token_asks_for_the_events_own_position_and_only_its_tenant_can_
         decode(result.freshness_token, service.tenants.get("hilltop").secret)
 
 
+def other(**body):
+    return ingest_pb2.EventSubmission(learner_id="ada", source="gradebook", source_sequence="1", **body)
+
+
+async def test_interactions_preferences_and_corrections_are_on_the_log_as_they_will_be_read(service):
+    opened = ingest_pb2.InteractionSubmission(
+        resource="video-1", kind=events_pb2.INTERACTION_KIND_OPENED, recommendation_id="r-1", duration_ms=0
+    )
+    wanted = events_pb2.PreferenceEvent(goals=events_pb2.GoalSkills(), pace=events_pb2.PACE_BRISK)
+    regraded = ingest_pb2.CorrectionSubmission(target_event_id="e1", score=events_pb2.Score(raw=1, max=4))
+    voided = ingest_pb2.CorrectionSubmission(target_event_id="e1", target_source="old", voided=events_pb2.Void())
+    results = await service.publish(
+        other(interaction=opened), other(preference=wanted), other(correction=regraded), other(correction=voided)
+    )
+    assert [result.status for result in results] == [ACCEPTED] * 4
+    pseudonym = service.tenants.get("riverbend").pseudonym("ada")
+    assert {result.learner for result in results} == {pseudonym}
+    records = [service.record(number) for number in range(4)]
+    assert len({record.event_id for record in records}) == 4
+    assert records[0].interaction == events_pb2.InteractionEvent(
+        resource="video-1", kind=events_pb2.INTERACTION_KIND_OPENED, recommendation_id="r-1", duration_ms=0
+    )
+    assert records[1].preference == wanted
+    assert records[1].preference.HasField("goals")
+    assert not records[1].preference.HasField("interests")
+    assert records[2].correction == events_pb2.CorrectionEvent(
+        target_source="gradebook",
+        target_event_id="e1",
+        regrade=events_pb2.Regrade(score=events_pb2.Score(raw=1, min=0, max=4), response=0.25),
+    )
+    assert records[3].correction == events_pb2.CorrectionEvent(
+        target_source="old", target_event_id="e1", voided=events_pb2.Void()
+    )
+    assert [event_type_of(event) for event in service.stored()] == [
+        "cairn.v1.InteractionEvent",
+        "cairn.v1.PreferenceEvent",
+        "cairn.v1.CorrectionEvent",
+        "cairn.v1.CorrectionEvent",
+    ]
+
+
+async def test_problems_of_the_other_kinds_have_their_path_in_the_request(service):
+    results = await service.publish(
+        submission(),
+        other(interaction=ingest_pb2.InteractionSubmission()),
+        other(preference=events_pb2.PreferenceEvent()),
+        other(correction=ingest_pb2.CorrectionSubmission(correct=True)),
+    )
+    assert [result.problems[0].field for result in results[1:]] == [
+        "events[1].interaction.resource",
+        "events[2].preference",
+        "events[3].correction.target_event_id",
+    ]
+    assert [result.learner for result in results[1:]] == ["", "", ""]
+
+
 async def test_one_bad_event_never_sinks_the_batch(service):
     bad = submission(event_id="bad", score=events_pb2.Score(raw=math.nan, min=0, max=1), attempt=0)
     results = await service.publish(submission("a"), bad, submission("b"))
@@ -155,7 +215,7 @@ async def test_what_proto_leaves_open_is_checked(service):
     from_the_future.occurred_at.FromDatetime(NOW + timedelta(minutes=5, seconds=1))
     results = await service.publish(no_body, no_outcome, submission(grain=9), from_the_future)
     assert [result.problems[0].field for result in results] == [
-        "events[0].assessment",
+        "events[0].body",
         "events[1].assessment.outcome",
         "events[2].assessment.grain",
         "events[3].occurred_at",
@@ -281,3 +341,21 @@ class TestGrpcPublisher:
     async def test_a_wrong_key_is_not_tried_again(self, service):
         with pytest.raises(PublisherUnavailableError, match=r"refused the events \(UNAUTHENTICATED"):
             await self.publisher(service, key="wrong").publish([])
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            Interaction("r", 2, "id", 5),
+            Interaction("r", 9),
+            Preference((), ("dogs",), (1, 9), 2),
+            Preference(),
+            Correction("e", Void(), "s"),
+            Correction("e", change=False),
+            Correction("e", Score(0, 0, 0)),
+            Correction("e", None),
+            None,
+        ],
+    )
+    def test_what_a_client_sends_is_what_the_service_reads(self, body):
+        sent = Submission("a", "s", body, "e", Instant(5, 6), "7")
+        assert submission_of(submission_message(sent)) == sent

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cairn.v1 import catalog_pb2, events_pb2, ingest_pb2, recommender_pb2
-from services.ingest.domain.assessment import AcceptedEvent, Assessment, Grain, Instant, Score, SkillsFrom
+from services.ingest.domain.assessment import Assessment, Grain, Score, SkillsFrom, StampedAssessment
+from services.ingest.domain.submission import AcceptedEvent, Instant
 from services.ingest.wire import learner_event_value
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -31,20 +32,22 @@ FULL = AcceptedEvent(
     source="https://gradebook.example/events",
     occurred_at=Instant(1_772_597_167, 250_000_000),
     received_at=Instant(1_772_597_170, 89_000),
-    assessment=Assessment(
-        item="item-1",
-        activity="quiz-1",
-        skills=("6.RP.A.3",),
-        outcome=Score(3, 0, 4),
-        attempt=2,
-        hints=0,
-        duration_ms=30_500,
-        grain=Grain.ITEM,
+    body=StampedAssessment(
+        Assessment(
+            item="item-1",
+            activity="quiz-1",
+            skills=("6.RP.A.3",),
+            outcome=Score(3, 0, 4),
+            attempt=2,
+            hints=0,
+            duration_ms=30_500,
+            grain=Grain.ITEM,
+        ),
+        response=0.75,
+        skills=("6.RP.A.3", "6.RP.A.1"),
+        skills_from=SkillsFrom.CATALOG,
+        resource="item-1",
     ),
-    response=0.75,
-    skills=("6.RP.A.3", "6.RP.A.1"),
-    skills_from=SkillsFrom.CATALOG,
-    resource="item-1",
 )
 SPARSE = AcceptedEvent(
     event_id="1",
@@ -53,11 +56,9 @@ SPARSE = AcceptedEvent(
     source="assistments2009",
     occurred_at=None,
     received_at=Instant(1_772_597_170),
-    assessment=Assessment(activity="84805", outcome=False),
-    response=0.0,
-    skills=(),
-    skills_from=SkillsFrom.NONE,
-    resource="",
+    body=StampedAssessment(
+        Assessment(activity="84805", outcome=False), response=0.0, skills=(), skills_from=SkillsFrom.NONE, resource=""
+    ),
 )
 
 
@@ -79,7 +80,8 @@ class TestGoldenLearnerEvents:
     def test_what_was_known_is_told_apart_from_what_was_not(self, name: str, event: AcceptedEvent) -> None:
         record = events_pb2.LearnerEvent.FromString((GOLDEN / f"{name}.binpb").read_bytes())
         assert record.HasField("occurred_at") == (event.occurred_at is not None)
-        assert record.assessment.HasField("hints") == (event.assessment.hints is not None)
+        assert isinstance(event.body, StampedAssessment)
+        assert record.assessment.HasField("hints") == (event.body.assessment.hints is not None)
         assert record.assessment.WhichOneof("outcome") == ("score" if name.endswith("full") else "correct")
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from services.common.envelope import partition_of, record_key
 from services.ingest.application.ports import LogOverloadedError
-from services.ingest.domain.assessment import AcceptedEvent, Assessment, Instant, Score, SkillsFrom
+from services.ingest.domain.assessment import Assessment, Score, SkillsFrom, StampedAssessment
+from services.ingest.domain.submission import AcceptedEvent, Instant
 
 
 def event(number: int, *, learner: str = "A" * 26, tenant: str = "riverbend") -> AcceptedEvent:
@@ -20,11 +21,13 @@ def event(number: int, *, learner: str = "A" * 26, tenant: str = "riverbend") ->
         source="gradebook",
         occurred_at=Instant(1_700_000_000 + number, 5_000) if number % 2 else None,
         received_at=Instant(1_800_000_000),
-        assessment=Assessment(item=f"item-{number}", outcome=Score(1, 0, 4) if number % 3 else True, attempt=1),
-        response=0.25 if number % 3 else 1.0,
-        skills=("fractions",),
-        skills_from=SkillsFrom.CATALOG,
-        resource="item-1",
+        body=StampedAssessment(
+            Assessment(item=f"item-{number}", outcome=Score(1, 0, 4) if number % 3 else True, attempt=1),
+            response=0.25 if number % 3 else 1.0,
+            skills=("fractions",),
+            skills_from=SkillsFrom.CATALOG,
+            resource="item-1",
+        ),
     )
 
 
@@ -68,6 +71,26 @@ class EventLogSuite:
             await log.append([event(number) for number in range(1_001)])
         assert len(await stored(log)) == before
         assert await log.append([event(0)])
+
+    async def test_what_is_submitted_one_after_the_other_keeps_its_order_though_nobody_waits(self, log: Any) -> None:
+        confirmations = [await log.submit([event(10 * batch + n) for n in range(10)]) for batch in range(8)]
+        offsets = [position.offset for confirmation in confirmations for position in await confirmation]
+        assert offsets == sorted(offsets)
+        assert len(set(offsets)) == 80
+
+    async def test_who_waits_for_room_gets_it_once_others_are_confirmed(self, log: Any) -> None:
+        batches = [[event(100 * n + m, learner=learner(n)) for m in range(400)] for n in range(6)]
+
+        async def submit(batch: Any) -> Any:
+            return await (await log.submit(batch, wait_for_room=True))
+
+        async with asyncio.timeout(20):
+            results = await asyncio.gather(*map(submit, batches))
+        assert len({position for positions in results for position in positions}) == 2_400
+
+    async def test_more_than_it_may_ever_hold_is_not_waited_for(self, log: Any) -> None:
+        with pytest.raises(LogOverloadedError):
+            await log.submit([event(number) for number in range(1_001)], wait_for_room=True)
 
     async def test_its_identity_stays(self, log: Any) -> None:
         before = log.identity

@@ -5,16 +5,11 @@ import math
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from services.ingest.domain.assessment import (
-    Assessment,
-    Instant,
-    Score,
-    SkillsFrom,
-    Submission,
-    event_id_of,
-    normalised,
-    stamp,
-)
+from services.ingest.domain.assessment import Assessment, Score, SkillsFrom, normalised, stamp
+from services.ingest.domain.correction import Correction, Void
+from services.ingest.domain.interaction import Interaction
+from services.ingest.domain.preference import Preference
+from services.ingest.domain.submission import Instant, Submission, event_id_of
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 CATALOG = {
@@ -55,7 +50,8 @@ def test_the_ends_and_the_middle_of_a_scale_are_0_1_and_a_half():
 
 
 def stamped(**fields):
-    return stamp(Assessment(**fields), CATALOG.get)
+    result = stamp(Assessment(**fields, outcome=True), CATALOG.get)
+    return result.skills, result.skills_from, result.resource
 
 
 def test_the_platforms_own_skills_come_first():
@@ -86,7 +82,7 @@ def test_of_a_resource_with_many_skills_the_16_heaviest_are_stamped():
 def identified(event_id="", occurred_at=None, sequence="7", item="item-1", source="gradebook"):
     assessment = Assessment(item=item, outcome=True)
     submission = Submission("ada", source, assessment, event_id, occurred_at, sequence)
-    return event_id_of(submission, assessment, "riverbend", "A" * 26)
+    return event_id_of(submission, "riverbend", "A" * 26)
 
 
 def test_an_events_own_id_is_kept():
@@ -108,3 +104,42 @@ def test_derived_ids_are_equal_only_when_the_natural_keys_are(keys):
 
 def test_a_time_that_is_not_known_is_another_than_the_beginning_of_1970():
     assert identified(occurred_at=Instant(0)) != identified()
+
+
+BODIES = (
+    Assessment(item="1", activity="interaction", outcome=True),
+    Assessment(item="interaction", activity="1", outcome=True),
+    Interaction("1", 1),
+    Interaction("1", 2),
+    Preference(goals=()),
+    Preference(interests=()),
+    Preference(goals=("a",)),
+    Preference(goals=("a", "1")),
+    Preference(goals=("a",), interests=("1",)),
+    Preference(formats=(1,)),
+    Preference(pace=1),
+    Correction("e1", Void()),
+    Correction("e1", change=True),
+    Correction("e1", change=False),
+    Correction("e1", Score(1, 0, 2)),
+    Correction("e1", Void(), "elsewhere"),
+    Correction("e2", Void()),
+)
+
+
+def derived(body):
+    return event_id_of(Submission("ada", "gradebook", body, "", None, "7"), "riverbend", "A" * 26)
+
+
+def test_events_that_say_different_things_have_different_derived_ids():
+    assert len({derived(body) for body in BODIES}) == len(BODIES)
+
+
+def test_a_correction_that_names_its_own_source_is_the_one_that_leaves_it_out():
+    assert derived(Correction("e1", Void(), "gradebook")) == derived(Correction("e1", Void()))
+
+
+def test_the_derived_ids_of_other_kinds_are_known_in_advance_too():
+    assert derived(Interaction("video-1", 2)) == "e7256188-4121-5ac1-b624-bf1c306c6385"
+    assert derived(Preference(goals=("fractions",), pace=1)) == "8c8df50a-6e29-5d47-8759-8374152cf12f"
+    assert derived(Correction("e1", Score(1, 0, 2))) == "1dc25ceb-ea62-53d6-8075-a8e6c8445ed9"

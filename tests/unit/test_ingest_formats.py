@@ -6,7 +6,11 @@ import orjson
 import pytest
 
 from services.ingest.application.ports import Row, UnreadableRow
-from services.ingest.domain.assessment import Assessment, Grain, Instant, Score, Submission
+from services.ingest.domain.assessment import Assessment, Grain, Score
+from services.ingest.domain.correction import Correction, Void
+from services.ingest.domain.interaction import Interaction, InteractionKind
+from services.ingest.domain.preference import Pace, Preference, ResourceKind
+from services.ingest.domain.submission import Instant, Submission
 from services.ingest.domain.validation import problems_of
 from services.ingest.formats import Format, assistments, lines, read_events
 from services.ingest.formats.catalog_of_log import catalog_of_rows
@@ -66,6 +70,49 @@ class TestNdjson:
         )
         at = Instant(1_772_597_167, 250_000_000)
         assert row.submission == Submission("ada", "gradebook", assessment, "e1", at, "9")
+
+    @pytest.mark.parametrize(
+        ("line", "body"),
+        [
+            (
+                {"interaction": "completed", "resource": "video-1", "recommendation_id": "r-1", "duration_ms": 9},
+                Interaction("video-1", InteractionKind.COMPLETED, "r-1", 9),
+            ),
+            (
+                {"preference": {"goals": ["a"], "interests": [], "formats": ["video", "game"], "pace": "gentle"}},
+                Preference(("a",), (), (ResourceKind.VIDEO, ResourceKind.GAME), Pace.GENTLE),
+            ),
+            ({"preference": {"goals": []}}, Preference(goals=())),
+            ({"corrects": "e1", "void": True}, Correction("e1", Void())),
+            (
+                {"corrects": "e1", "corrects_source": "old", "correct": False},
+                Correction("e1", change=False, target_source="old"),
+            ),
+            ({"corrects": "e1", "score": {"raw": 1, "min": 0, "max": 2}}, Correction("e1", Score(1.0, 0.0, 2.0))),
+        ],
+    )
+    def test_the_other_kinds_of_event_are_read(self, file, line, body):
+        (row,) = read(file(orjson.dumps({"learner_id": "ada"} | line)), Format.NDJSON, source="s")
+        assert row.submission == Submission("ada", "s", body)
+
+    @pytest.mark.parametrize(
+        ("line", "field", "words"),
+        [
+            ({"interaction": "read", "resource": "r"}, "interaction", "'opened', 'completed' or 'dismissed'"),
+            ({"interaction": "opened", "resource": "r", "item": "i"}, "item", "no field of an event with interaction"),
+            ({"interaction": "opened", "resource": "r", "corrects": "e"}, "corrects", "so is interaction"),
+            ({"preference": {"goal": ["a"]}}, "preference.goal", "use one of goals, interests, formats, pace"),
+            ({"preference": {}, "skills": ["a"]}, "skills", "no field of an event with preference"),
+            ({"corrects": "e1", "void": True, "correct": True}, "correct", "so is void"),
+            ({"item": "i", "correct": True, "resource": "r"}, "resource", "no field of an assessment"),
+            ({"item": "i", "void": True}, "void", "no field of an assessment"),
+        ],
+    )
+    def test_a_line_that_says_two_things_is_named(self, file, line, field, words):
+        (row,) = read(file(orjson.dumps({"learner_id": "ada"} | line)), Format.NDJSON, source="s")
+        assert isinstance(row, UnreadableRow)
+        assert [problem.field for problem in row.problems] == [field]
+        assert words in row.problems[0].reason
 
     def test_what_is_absent_stays_absent(self, file):
         (row,) = read(file('{"learner_id":"ada","item":"i","correct":false}'), Format.NDJSON, source="gradebook")

@@ -14,7 +14,8 @@ from services.ingest.application.ports import (
     SubmissionResult,
     UnreadableRow,
 )
-from services.ingest.domain.assessment import Assessment, Submission
+from services.ingest.domain.assessment import Assessment
+from services.ingest.domain.submission import Submission
 
 
 def row(line, learner):

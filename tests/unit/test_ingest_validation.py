@@ -7,15 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.domain.assessment import Assessment, Grain, Instant, Score, Submission
-from services.ingest.domain.validation import ProblemKind, problems_of
+from services.ingest.domain.assessment import Assessment, Grain, Score
+from services.ingest.domain.correction import Correction, Void
+from services.ingest.domain.interaction import Interaction, InteractionKind
+from services.ingest.domain.preference import Pace, Preference, ResourceKind
+from services.ingest.domain.problems import ProblemKind
+from services.ingest.domain.submission import Instant, Submission
+from services.ingest.domain.validation import problems_of
 
 NOW = Instant(1_800_000_000, 500)
 RIGHT = Submission("ada", "gradebook", Assessment(item="item-1", outcome=True), occurred_at=Instant(1_700_000_000))
 
 
 def assessed(**changes):
-    return dataclasses.replace(RIGHT, assessment=dataclasses.replace(RIGHT.assessment, **changes))
+    return dataclasses.replace(RIGHT, body=dataclasses.replace(RIGHT.body, **changes))
 
 
 def submitted(**changes):
@@ -66,7 +71,7 @@ def test_what_is_within_the_limits_enters(submission):
             ProblemKind.FROM_THE_FUTURE,
             "300 s ahead",
         ),
-        (submitted(assessment=None), "assessment", ProblemKind.MISSING, "say what happened"),
+        (submitted(body=None), "body", ProblemKind.MISSING, "say what happened"),
         (assessed(item=""), "assessment.item", ProblemKind.MISSING, "name the item"),
         (assessed(item="", grain=Grain.ACTIVITY), "assessment.activity", ProblemKind.MISSING, "the activity"),
         (assessed(item="", activity="q", grain=Grain.ITEM), "assessment.item", ProblemKind.MISSING, "GRAIN_ACTIVITY"),
@@ -120,3 +125,74 @@ def test_all_problems_of_an_event_are_named_at_once():
 def test_what_is_said_about_a_long_value_stays_short(value):
     for problem in problems_of(submitted(source=value), NOW):
         assert len(problem.reason) < 600
+
+
+INTERACTION = Interaction("video-1", InteractionKind.COMPLETED)
+CORRECTION = Correction("e1", Void())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(Interaction("r" * 256, kind, "r" * 64, 0) for kind in (1, 2, 3)),
+        Preference(goals=()),
+        Preference(
+            goals=tuple(f"skill-{n}" for n in range(16)),
+            interests=tuple(f"topic-{n}" for n in range(32)),
+            formats=tuple(ResourceKind),
+            pace=Pace.BRISK,
+        ),
+        CORRECTION,
+        Correction("e" * 128, change=False, target_source="s" * 256),
+        Correction("e1", Score(1, 0, 2)),
+    ],
+)
+def test_other_kinds_within_their_limits_enter(body):
+    assert problems_of(submitted(body=body), NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "kind", "words"),
+    [
+        (Interaction("", 1), "interaction.resource", ProblemKind.MISSING, "id in the catalog"),
+        (Interaction("r" * 257, 1), "interaction.resource", ProblemKind.TOO_LONG, "257"),
+        (Interaction("r\n", 1), "interaction.resource", ProblemKind.CONTROL_CHARACTER, "U+000A"),
+        (Interaction("r", 0), "interaction.kind", ProblemKind.MISSING, "INTERACTION_KIND_OPENED (1)"),
+        (Interaction("r", 4), "interaction.kind", ProblemKind.UNKNOWN, "is 4"),
+        (Interaction("r", 1, "x" * 65), "interaction.recommendation_id", ProblemKind.TOO_LONG, "at most 64"),
+        (Preference(), "preference", ProblemKind.MISSING, "set goals"),
+        (Preference(goals=("a", "a")), "preference.goals.skills[1]", ProblemKind.REPEATED, "skills[0]"),
+        (Preference(goals=("",)), "preference.goals.skills[0]", ProblemKind.MISSING, "a skill's id"),
+        (Preference(goals=tuple("abcdefghijklmnopq")), "preference.goals.skills", ProblemKind.TOO_MANY, "17"),
+        (Preference(interests=("Dogs",)), "preference.interests.topics[0]", ProblemKind.UNKNOWN, "'Dogs'"),
+        (Preference(interests=("a", "a")), "preference.interests.topics[1]", ProblemKind.REPEATED, "topics[0]"),
+        (
+            Preference(interests=tuple(map(str, range(33)))),
+            "preference.interests.topics",
+            ProblemKind.TOO_MANY,
+            "at most 32",
+        ),
+        (Preference(formats=(7,)), "preference.formats.kinds[0]", ProblemKind.UNKNOWN, "LESSON (1)"),
+        (Preference(formats=(0,)), "preference.formats.kinds[0]", ProblemKind.UNKNOWN, "is 0"),
+        (Preference(formats=(1, 1)), "preference.formats.kinds[1]", ProblemKind.REPEATED, "kinds[0]"),
+        (Preference(pace=4), "preference.pace", ProblemKind.UNKNOWN, "PACE_GENTLE (1)"),
+        (Correction("", Void()), "correction.target_event_id", ProblemKind.MISSING, "PublishEvents derived it"),
+        (Correction("e" * 129, Void()), "correction.target_event_id", ProblemKind.TOO_LONG, "at most 128"),
+        (Correction("e1", Void(), "s" * 257), "correction.target_source", ProblemKind.TOO_LONG, "257"),
+        (Correction("e1", None), "correction.change", ProblemKind.MISSING, "send voided"),
+        (Correction("e1", Score(3, 0, 2)), "correction.score.raw", ProblemKind.OUT_OF_RANGE, "outside min 0 to max 2"),
+        (Correction("e1", Score(math.nan, 0, 2)), "correction.score.raw", ProblemKind.NOT_FINITE, "is nan"),
+    ],
+)
+def test_a_problem_of_another_kind_of_event_is_named_alike(body, field, kind, words):
+    (problem,) = problems_of(submitted(body=body), NOW)
+    assert (problem.field, problem.kind) == (field, kind)
+    assert words in problem.reason
+    assert ": " in problem.reason
+
+
+@pytest.mark.parametrize("target_source", ["", "gradebook"])
+def test_a_correction_cannot_be_about_itself(target_source):
+    (problem,) = problems_of(submitted(event_id="e1", body=Correction("e1", Void(), target_source)), NOW)
+    assert (problem.field, problem.kind) == ("correction.target_event_id", ProblemKind.CONTRADICTORY)
+    assert not problems_of(submitted(event_id="e1", body=Correction("e1", Void(), "elsewhere")), NOW)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ from services.common.envelope import (
     record_key,
 )
 from services.common.kafka import BrokerUnavailableError, KafkaConnection, TopicMissingError, log_identity
-from services.ingest.application.ports import LogOverloadedError, LogUnavailableError
-from services.ingest.domain.assessment import AcceptedEvent, Instant
-from services.ingest.wire import ASSESSMENT_EVENT_TYPE, learner_event_value
+from services.ingest.application.ports import Confirmation, LogOverloadedError, LogUnavailableError
+from services.ingest.domain.submission import AcceptedEvent, Instant
+from services.ingest.wire import event_type_of, learner_event_value
 
 _log = structlog.get_logger(__name__)
 
@@ -77,6 +77,7 @@ class KafkaEventLog:
         self._identity: LogIdentity | None = None
         self._absence = "it was not reached yet"
         self._in_flight = 0
+        self._settled = asyncio.Event()
 
     @property
     def connected(self) -> bool:
@@ -97,26 +98,25 @@ class KafkaEventLog:
 
     async def append(self, events: Sequence[AcceptedEvent]) -> list[Position]:
         """As the port says."""
-        writer = self._writer
-        if writer is None:
-            raise LogUnavailableError(self._absent())
-        if self._in_flight + len(events) > self._options.events_in_flight_max:
-            raise LogOverloadedError(
-                f"{self._in_flight} events await the log's confirmation, which leaves no room for {len(events)} more "
-                f"(at most {self._options.events_in_flight_max}); send them again later"
-            )
+        return await (await self.submit(events))
+
+    async def submit(self, events: Sequence[AcceptedEvent], *, wait_for_room: bool = False) -> Confirmation:
+        """As the port says."""
+        writer = self._require_writer()
+        while not self._has_room(len(events)):
+            if not wait_for_room or len(events) > self._options.events_in_flight_max:
+                raise LogOverloadedError(
+                    f"{self._in_flight} events await the log's confirmation, which leaves no room for {len(events)} "
+                    f"more (at most {self._options.events_in_flight_max}); send them again later"
+                )
+            self._settled.clear()
+            await self._settled.wait()
+            writer = self._require_writer()
         batch = _Batch(len(events), asyncio.get_running_loop())
         self._in_flight += len(events)
         batch.done.add_done_callback(lambda _: self._settle(len(events)))
         writer.submit(events, batch)
-        try:
-            # Beyond the producer's own timeout, which does not run while it has no connection to ask for its id.
-            async with asyncio.timeout(self._options.delivery_timeout_s + 1.0):
-                # Shielded: a caller that goes away does not make its events any less in flight.
-                return await asyncio.shield(batch.done)
-        except TimeoutError as error:
-            writer.give_up("no confirmation in time")
-            raise LogUnavailableError("the log did not confirm the events in time") from error
+        return _Confirmation(writer, batch, self._options.delivery_timeout_s)
 
     async def run(self) -> None:
         """Keep a producer until cancelled.
@@ -179,8 +179,17 @@ class KafkaEventLog:
             )
         return identity
 
+    def _has_room(self, events: int) -> bool:
+        return self._in_flight + events <= self._options.events_in_flight_max
+
     def _settle(self, events: int) -> None:
         self._in_flight -= events
+        self._settled.set()
+
+    def _require_writer(self) -> _Writer:
+        if self._writer is None:
+            raise LogUnavailableError(self._absent())
+        return self._writer
 
     def _absent(self) -> str:
         return f"the log cannot be reached: {self._absence}"
@@ -228,6 +237,28 @@ class _Batch:
     def _fail(self, reason: str) -> None:
         if not self.done.done():
             self.done.set_exception(LogUnavailableError(f"the log did not confirm every event: {reason}"))
+
+
+class _Confirmation:
+    """Where the events of a batch stand, once awaited. One that nobody awaits leaves its events in flight till then."""
+
+    def __init__(self, writer: _Writer, batch: _Batch, timeout_s: float) -> None:
+        self._writer = writer
+        self._batch = batch
+        self._timeout_s = timeout_s
+
+    def __await__(self) -> Generator[Any, None, list[Position]]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> list[Position]:
+        try:
+            # Beyond the producer's own timeout, which does not run while it has no connection to ask for its id.
+            async with asyncio.timeout(self._timeout_s + 1.0):
+                # Shielded: a caller that goes away does not make its events any less in flight.
+                return await asyncio.shield(self._batch.done)
+        except TimeoutError as error:
+            self._writer.give_up("no confirmation in time")
+            raise LogUnavailableError("the log did not confirm the events in time") from error
 
 
 class _Writer:
@@ -330,7 +361,7 @@ def _headers(event: AcceptedEvent) -> list[tuple[str, bytes]]:
     return cloud_event_headers(
         event_id=event.event_id,
         source=event.source,
-        event_type=ASSESSMENT_EVENT_TYPE,
+        event_type=event_type_of(event),
         time=_datetime(event.occurred_at or event.received_at),
     )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from typing import Any
 
 from prometheus_client import Counter, Histogram
 
 from services.common.envelope import LogIdentity, Position
-from services.ingest.application.ports import EventLog
-from services.ingest.domain.assessment import AcceptedEvent
+from services.ingest.application.ports import Confirmation, EventLog
+from services.ingest.domain.submission import AcceptedEvent
 
 APPEND_SECONDS = Histogram(
     "cairn_ingest_append_seconds",
@@ -32,8 +33,23 @@ class MeteredEventLog:
 
     async def append(self, events: Sequence[AcceptedEvent]) -> list[Position]:
         """As the port says."""
+        return await (await self.submit(events))
+
+    async def submit(self, events: Sequence[AcceptedEvent], *, wait_for_room: bool = False) -> Confirmation:
+        """As the port says."""
         began = time.perf_counter()
-        positions = await self._log.append(events)
-        APPEND_SECONDS.observe(time.perf_counter() - began)
+        return _Metered(await self._log.submit(events, wait_for_room=wait_for_room), began)
+
+
+class _Metered:
+    """Counts a confirmation when it comes."""
+
+    def __init__(self, confirmation: Confirmation, began: float) -> None:
+        self._confirmation = confirmation
+        self._began = began
+
+    def __await__(self) -> Generator[Any, None, list[Position]]:
+        positions = yield from self._confirmation.__await__()
+        APPEND_SECONDS.observe(time.perf_counter() - self._began)
         APPENDED_EVENTS.inc(len(positions))
         return positions

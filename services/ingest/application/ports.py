@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from services.common.envelope import LogIdentity, Position
-from services.ingest.domain.assessment import AcceptedEvent, Submission
+from services.ingest.domain.submission import AcceptedEvent, Submission
 
 
 class LogUnavailableError(ConnectionError):
@@ -16,6 +16,13 @@ class LogUnavailableError(ConnectionError):
 
 class LogOverloadedError(RuntimeError):
     """Too many events await the log's confirmation; none of these was written."""
+
+
+Confirmation = Awaitable[list[Position]]
+"""Where each of some events stands, in the order given, once the log has confirmed all of them.
+
+Raises LogUnavailableError when it did not.
+"""
 
 
 class EventLog(Protocol):
@@ -35,6 +42,19 @@ class EventLog(Protocol):
         Raises:
             LogUnavailableError: when not all were confirmed.
             LogOverloadedError: when the events that await confirmation leave no room for these.
+        """
+        ...
+
+    async def submit(self, events: Sequence[AcceptedEvent], *, wait_for_room: bool = False) -> Confirmation:
+        """Begin to write events; those of calls that returned one after the other keep that order.
+
+        Args:
+            events: at least one.
+            wait_for_room: wait while the events that await confirmation leave no room, rather than raise.
+
+        Raises:
+            LogUnavailableError: when the log cannot be reached.
+            LogOverloadedError: when there is no room for these.
         """
         ...
 

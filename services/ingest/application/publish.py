@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from functools import partial
@@ -11,17 +11,12 @@ from functools import partial
 from services.common.envelope import Position
 from services.common.freshness import Freshness, encode
 from services.common.tenants import Tenant
-from services.ingest.application.ports import EventLog, SkillTags
-from services.ingest.domain.assessment import (
-    AcceptedEvent,
-    Assessment,
-    Instant,
-    Submission,
-    event_id_of,
-    normalised,
-    stamp,
-)
-from services.ingest.domain.validation import Problem, problems_of
+from services.ingest.application.ports import Confirmation, EventLog, SkillTags
+from services.ingest.domain.assessment import Assessment, stamp
+from services.ingest.domain.correction import Correction
+from services.ingest.domain.problems import Problem
+from services.ingest.domain.submission import AcceptedBody, AcceptedEvent, Instant, Submission, event_id_of
+from services.ingest.domain.validation import problems_of
 
 EVENTS_MAX = 500
 
@@ -52,6 +47,7 @@ class EventOutcome:
         position: where it, or the first of its duplicates, stands; None when rejected.
         freshness_token: asks for a state that includes it; empty when rejected.
         problems: what is wrong; empty unless rejected.
+        learner: the learner's pseudonym; empty when rejected.
     """
 
     outcome: Outcome
@@ -59,6 +55,40 @@ class EventOutcome:
     position: Position | None = None
     freshness_token: str = ""
     problems: tuple[Problem, ...] = ()
+    learner: str = ""
+
+
+class BatchUnderWay:
+    """A batch that was handed to the log and awaits its confirmation."""
+
+    def __init__(
+        self,
+        decided: Sequence[EventOutcome | tuple[Outcome, int]],
+        accepted: Sequence[AcceptedEvent],
+        confirmation: Confirmation | None,
+        token_of: Callable[[Position], str],
+    ) -> None:
+        """Args: per submission its rejection or the place of its event among the `accepted`; None: none was."""
+        self._decided = decided
+        self._accepted = accepted
+        self._confirmation = confirmation
+        self._token_of = token_of
+
+    async def outcomes(self) -> list[EventOutcome]:
+        """One outcome per submission, in the order given, once the log has confirmed every event.
+
+        Raises:
+            LogUnavailableError: when it did not; nothing is acknowledged.
+        """
+        positions = [] if self._confirmation is None else await self._confirmation
+        written = [
+            (event.event_id, position, self._token_of(position), (), event.learner)
+            for event, position in zip(self._accepted, positions, strict=True)
+        ]
+        return [
+            entry if isinstance(entry, EventOutcome) else EventOutcome(entry[0], *written[entry[1]])
+            for entry in self._decided
+        ]
 
 
 class PublishEvents:
@@ -82,6 +112,26 @@ class PublishEvents:
             LogUnavailableError: when the log did not confirm every event; nothing is acknowledged.
             LogOverloadedError: when the log has no room for the batch now.
         """
+        return await (await self.begin(tenant, submissions)).outcomes()
+
+    async def begin(
+        self, tenant: Tenant, submissions: Sequence[Submission], *, wait_for_room: bool = False
+    ) -> BatchUnderWay:
+        """Check a batch and hand what is right to the log, without waiting for the confirmation.
+
+        Batches that are begun one after the other stand in the log in that order.
+
+        Args:
+            tenant: whose events they are.
+            submissions: the events.
+            wait_for_room: wait while too many events await the log, rather than raise.
+
+        Raises:
+            BatchSizeError: when there are none, or more than 500.
+            CatalogNotReadyError: before the catalog was read to its end.
+            LogUnavailableError: when the log cannot be reached.
+            LogOverloadedError: when the log has no room for the batch now.
+        """
         if not 1 <= len(submissions) <= EVENTS_MAX:
             raise BatchSizeError(
                 f"has {len(submissions)} events, a request takes 1 to {EVENTS_MAX}: send them in several requests"
@@ -90,17 +140,17 @@ class PublishEvents:
             )
         if not self._tags.ready:
             raise CatalogNotReadyError("the catalog is being read, and skills cannot be stamped before its end")
-        received_at = _instant(self._clock())
+        received_at = instant_of(self._clock())
         accepted: list[AcceptedEvent] = []
         first_with: dict[tuple[str, str], int] = {}
         # Per submission its rejection, or the place of its event among the accepted.
         decided: list[EventOutcome | tuple[Outcome, int]] = []
         for submission in submissions:
             problems = problems_of(submission, received_at)
-            if problems or submission.assessment is None:
+            if problems:
                 decided.append(EventOutcome(Outcome.REJECTED, submission.event_id, problems=tuple(problems)))
                 continue
-            event = self._accept(tenant, submission, submission.assessment, received_at)
+            event = self._accept(tenant, submission, received_at)
             identity = (event.source, event.event_id)
             if identity in first_with:
                 decided.append((Outcome.DUPLICATE, first_with[identity]))
@@ -108,46 +158,39 @@ class PublishEvents:
                 decided.append((Outcome.ACCEPTED, len(accepted)))
                 first_with[identity] = len(accepted)
                 accepted.append(event)
-        written = await self._append(tenant, accepted)
-        return [
-            entry if isinstance(entry, EventOutcome) else EventOutcome(entry[0], *written[entry[1]])
-            for entry in decided
-        ]
+        confirmation = await self._log.submit(accepted, wait_for_room=wait_for_room) if accepted else None
+        return BatchUnderWay(decided, accepted, confirmation, partial(self._token, tenant))
 
-    def _accept(
-        self, tenant: Tenant, submission: Submission, assessment: Assessment, received_at: Instant
-    ) -> AcceptedEvent:
-        if assessment.outcome is None:
-            raise AssertionError("an assessment without an outcome passed the check")
+    def _accept(self, tenant: Tenant, submission: Submission, received_at: Instant) -> AcceptedEvent:
         learner = tenant.pseudonym(submission.learner_id)
-        skills, skills_from, resource = stamp(assessment, partial(self._tags.assessed_skills, tenant.name))
         return AcceptedEvent(
-            event_id=event_id_of(submission, assessment, tenant.name, learner),
+            event_id=event_id_of(submission, tenant.name, learner),
             tenant=tenant.name,
             learner=learner,
             source=submission.source,
             occurred_at=submission.occurred_at,
             received_at=received_at,
-            assessment=assessment,
-            response=normalised(assessment.outcome),
-            skills=skills,
-            skills_from=skills_from,
-            resource=resource,
+            body=self._accepted_body(tenant.name, submission),
         )
 
-    async def _append(self, tenant: Tenant, events: Sequence[AcceptedEvent]) -> list[tuple[str, Position, str]]:
-        """Id, position and freshness token of each event, written."""
-        if not events:
-            return []
-        positions = await self._log.append(events)
-        topic_id = self._log.identity.topic_id
-        return [
-            (event.event_id, position, encode(Freshness(topic_id, position), tenant.secret))
-            for event, position in zip(events, positions, strict=True)
-        ]
+    def _accepted_body(self, tenant: str, submission: Submission) -> AcceptedBody:
+        body = submission.body
+        match body:
+            case Assessment():
+                return stamp(body, partial(self._tags.assessed_skills, tenant))
+            case Correction():
+                return replace(body, target_source=body.target_source or submission.source)
+            case None:
+                raise AssertionError("an event without a body passed the check")
+            case _:
+                return body
+
+    def _token(self, tenant: Tenant, position: Position) -> str:
+        return encode(Freshness(self._log.identity.topic_id, position), tenant.secret)
 
 
-def _instant(moment: datetime) -> Instant:
+def instant_of(moment: datetime) -> Instant:
+    """The point in time of an aware moment, to the microsecond."""
     # Not by timestamp(): its float does not hold today's microseconds exactly.
     seconds = int(moment.replace(microsecond=0).timestamp())
     return Instant(seconds, moment.microsecond * 1000)

@@ -1,4 +1,4 @@
-"""What a platform submits, and what ingest makes of it for the log."""
+"""A learner's response to an item, or a score on an activity: as submitted, and as stamped for the log."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-
-from services.common.identity import natural_event_id
 
 SKILLS_MAX = 16
 
@@ -26,22 +24,6 @@ class SkillsFrom(IntEnum):
     EVENT = 1
     CATALOG = 2
     NONE = 3
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Instant:
-    """A point in time.
-
-    Attributes:
-        seconds: whole seconds since 1970-01-01T00:00:00Z.
-        nanoseconds: the rest, 0 to 999,999,999 where the instant is valid.
-    """
-
-    seconds: int
-    nanoseconds: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.seconds}.{self.nanoseconds:09d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,37 +68,10 @@ class Assessment:
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
-    """One event as a platform knows it. Nothing about it has been checked.
+class StampedAssessment:
+    """An assessment as it goes on the log.
 
     Attributes:
-        learner_id: the learner as the platform knows them.
-        source: the system that observed the event.
-        assessment: what happened; None when the platform did not say.
-        event_id: the platform's id of the event; empty: one is derived.
-        occurred_at: when the learner acted; None when not known.
-        source_sequence: the source's own sequence number or row id.
-    """
-
-    learner_id: str
-    source: str
-    assessment: Assessment | None
-    event_id: str = ""
-    occurred_at: Instant | None = None
-    source_sequence: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptedEvent:
-    """An event as it goes on the log, where it never changes again.
-
-    Attributes:
-        event_id: identity within the source.
-        tenant: whose learner it is.
-        learner: the learner's pseudonym.
-        source: the system that observed it.
-        occurred_at: when the learner acted; None when not known.
-        received_at: when it was accepted.
         assessment: what was submitted, checked.
         response: the outcome on [0, 1].
         skills: the skills it is evidence of.
@@ -124,12 +79,6 @@ class AcceptedEvent:
         resource: the catalog resource it was given in; empty when it is none.
     """
 
-    event_id: str
-    tenant: str
-    learner: str
-    source: str
-    occurred_at: Instant | None
-    received_at: Instant
     assessment: Assessment
     response: float
     skills: tuple[str, ...]
@@ -157,12 +106,14 @@ def normalised(outcome: bool | Score) -> float:  # noqa: FBT001 - a response tha
     return min((raw - low) / (high - low), 1.0) + 0.0
 
 
-def stamp(assessment: Assessment, assessed_skills: AssessedSkills) -> tuple[tuple[str, ...], SkillsFrom, str]:
-    """The skills the response is evidence of, where they came from, and the resource it was given in.
+def stamp(assessment: Assessment, assessed_skills: AssessedSkills) -> StampedAssessment:
+    """The assessment with its response, the skills it is evidence of, and the resource it was given in.
 
-    The platform's own skills come first; else those of the item's resource; else those of the activity's. An item whose
-    resource assesses nothing leaves the word to the activity.
+    The outcome has been checked. The platform's own skills come first; else those of the item's resource; else those of
+    the activity's. An item whose resource assesses nothing leaves the word to the activity.
     """
+    if assessment.outcome is None:
+        raise AssertionError("an assessment without an outcome passed the check")
     of_item = assessed_skills(assessment.item) if assessment.item else None
     of_activity = assessed_skills(assessment.activity) if assessment.activity else None
     resource = ""
@@ -170,30 +121,8 @@ def stamp(assessment: Assessment, assessed_skills: AssessedSkills) -> tuple[tupl
         resource = assessment.item
     elif of_activity is not None:
         resource = assessment.activity
-    if assessment.skills:
-        return assessment.skills, SkillsFrom.EVENT, resource
-    from_catalog = of_item or of_activity
-    if from_catalog:
-        return from_catalog[:SKILLS_MAX], SkillsFrom.CATALOG, resource
-    return (), SkillsFrom.NONE, resource
-
-
-def event_id_of(submission: Submission, assessment: Assessment, tenant: str, learner: str) -> str:
-    """The event's id: the platform's, or UUIDv5 of its natural key.
-
-    Without an id, a time and a sequence of its source, two answers of a learner to one item are one event.
-    """
-    if submission.event_id:
-        return submission.event_id
-    occurred_at = "" if submission.occurred_at is None else str(submission.occurred_at)
-    return natural_event_id(
-        (
-            tenant,
-            submission.source,
-            learner,
-            assessment.item,
-            assessment.activity,
-            occurred_at,
-            submission.source_sequence,
-        )
-    )
+    skills, skills_from = assessment.skills, SkillsFrom.EVENT
+    if not skills:
+        skills = (of_item or of_activity or ())[:SKILLS_MAX]
+        skills_from = SkillsFrom.CATALOG if skills else SkillsFrom.NONE
+    return StampedAssessment(assessment, normalised(assessment.outcome), skills, skills_from, resource)

@@ -5,51 +5,24 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 
-from services.ingest.domain.assessment import SKILLS_MAX, Assessment, Grain, Instant, Score, Submission
+from services.ingest.domain.assessment import SKILLS_MAX, Assessment, Grain, Score
+from services.ingest.domain.correction import Correction
+from services.ingest.domain.interaction import Interaction, InteractionKind
+from services.ingest.domain.preference import GOALS_MAX, INTERESTS_MAX, Pace, Preference, ResourceKind
+from services.ingest.domain.problems import Problem, ProblemKind, shown, text_problems
+from services.ingest.domain.submission import Instant, Submission
 
 EVENT_ID_CHARACTERS_MAX = 128
 ID_CHARACTERS_MAX = 256
 SEQUENCE_CHARACTERS_MAX = 128
+RECOMMENDATION_ID_CHARACTERS_MAX = 64
 FUTURE_MAX_S = 5 * 60
 
 _NANOSECONDS_PER_SECOND = 1_000_000_000
 # 9999-12-31T23:59:59Z, the last second of a Timestamp.
 _SECONDS_MAX = 253_402_300_799
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_SHOWN_CHARACTERS = 40
-
-
-class ProblemKind(StrEnum):
-    """Sorts of problems, for counting."""
-
-    MISSING = "missing"
-    TOO_LONG = "too_long"
-    CONTROL_CHARACTER = "control_character"
-    TOO_MANY = "too_many"
-    REPEATED = "repeated"
-    CONTRADICTORY = "contradictory"
-    UNKNOWN = "unknown"
-    NOT_FINITE = "not_finite"
-    OUT_OF_RANGE = "out_of_range"
-    FROM_THE_FUTURE = "from_the_future"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong with one field.
-
-    Attributes:
-        field: path of the field within the submission, for example `assessment.score.raw`.
-        kind: the sort of problem.
-        reason: what is wrong with which value, and what would be right.
-    """
-
-    field: str
-    kind: ProblemKind
-    reason: str
+_TOPIC = re.compile(r"[a-z0-9-]{1,64}")
 
 
 def problems_of(submission: Submission, now: Instant) -> list[Problem]:
@@ -59,35 +32,43 @@ def problems_of(submission: Submission, now: Instant) -> list[Problem]:
         submission: as a platform sent it.
         now: the server's clock.
     """
+    learner, source = "the platform's id of the learner", "the name of the system that saw the event"
     problems = [
-        *_text("learner_id", submission.learner_id, ID_CHARACTERS_MAX, required="the platform's id of the learner"),
-        *_text("source", submission.source, ID_CHARACTERS_MAX, required="the name of the system that saw the event"),
-        *_text("event_id", submission.event_id, EVENT_ID_CHARACTERS_MAX),
-        *_text("source_sequence", submission.source_sequence, SEQUENCE_CHARACTERS_MAX),
+        *text_problems("learner_id", submission.learner_id, ID_CHARACTERS_MAX, required=learner),
+        *text_problems("source", submission.source, ID_CHARACTERS_MAX, required=source),
+        *text_problems("event_id", submission.event_id, EVENT_ID_CHARACTERS_MAX),
+        *text_problems("source_sequence", submission.source_sequence, SEQUENCE_CHARACTERS_MAX),
     ]
     if submission.occurred_at is not None:
         problems += _occurred_at(submission.occurred_at, now)
-    if submission.assessment is None:
-        problems.append(
-            Problem("assessment", ProblemKind.MISSING, "is not set: say what happened; this version takes assessments")
-        )
-    else:
-        problems += _assessment(submission.assessment)
+    match submission.body:
+        case Assessment() as assessment:
+            problems += _assessment(assessment)
+        case Interaction() as interaction:
+            problems += _interaction(interaction)
+        case Preference() as preference:
+            problems += _preference(preference)
+        case Correction() as correction:
+            problems += _correction(correction, submission)
+        case None:
+            reason = "is not set: say what happened with assessment, interaction, preference or correction"
+            problems.append(Problem("body", ProblemKind.MISSING, reason))
     return problems
 
 
 def _assessment(assessment: Assessment) -> Iterator[Problem]:
-    yield from _text("assessment.item", assessment.item, ID_CHARACTERS_MAX)
-    yield from _text("assessment.activity", assessment.activity, ID_CHARACTERS_MAX)
+    yield from text_problems("assessment.item", assessment.item, ID_CHARACTERS_MAX)
+    yield from text_problems("assessment.activity", assessment.activity, ID_CHARACTERS_MAX)
     yield from _grain(assessment)
     if assessment.skills:
-        yield from _skills(assessment.skills)
+        keep = "those the item chiefly assesses"
+        yield from _distinct_ids("assessment.skills", assessment.skills, SKILLS_MAX, keep)
     if assessment.outcome is None:
         yield Problem(
             "assessment.outcome", ProblemKind.MISSING, "is not set: send correct, or score with raw, min and max"
         )
     elif isinstance(assessment.outcome, Score):
-        yield from _score(assessment.outcome)
+        yield from _score("assessment.score", assessment.outcome)
     if assessment.attempt == 0:
         yield Problem(
             "assessment.attempt", ProblemKind.OUT_OF_RANGE, "is 0: count tries from 1, or leave it out when not counted"
@@ -124,50 +105,107 @@ def _grain(assessment: Assessment) -> Iterator[Problem]:
         yield Problem(
             "assessment.item",
             ProblemKind.CONTRADICTORY,
-            f"is {_shown(assessment.item)} but the grain is an activity: leave the item out, or send GRAIN_ITEM",
+            f"is {shown(assessment.item)} but the grain is an activity: leave the item out, or send GRAIN_ITEM",
         )
 
 
-def _skills(skills: tuple[str, ...]) -> Iterator[Problem]:
-    if len(skills) > SKILLS_MAX:
-        yield Problem(
-            "assessment.skills",
-            ProblemKind.TOO_MANY,
-            f"has {len(skills)} skills, at most {SKILLS_MAX}: keep those the item chiefly assesses",
-        )
+def _interaction(interaction: Interaction) -> Iterator[Problem]:
+    required = "the resource's id in the catalog"
+    yield from text_problems("interaction.resource", interaction.resource, ID_CHARACTERS_MAX, required=required)
+    if interaction.kind == InteractionKind.UNSPECIFIED or interaction.kind not in InteractionKind.__members__.values():
+        reason = "is not set" if not interaction.kind else f"is {interaction.kind}, which names no kind"
+        remedy = "send INTERACTION_KIND_OPENED (1), INTERACTION_KIND_COMPLETED (2) or INTERACTION_KIND_DISMISSED (3)"
+        kind = ProblemKind.UNKNOWN if interaction.kind else ProblemKind.MISSING
+        yield Problem("interaction.kind", kind, f"{reason}: {remedy}")
+    recommendation_id = interaction.recommendation_id
+    yield from text_problems("interaction.recommendation_id", recommendation_id, RECOMMENDATION_ID_CHARACTERS_MAX)
+
+
+def _preference(preference: Preference) -> Iterator[Problem]:
+    if preference == Preference():
+        reason = "says nothing: set goals, interests, formats or pace; an empty list takes back what was said before"
+        yield Problem("preference", ProblemKind.MISSING, reason)
+    yield from _distinct_ids("preference.goals.skills", preference.goals or (), GOALS_MAX, "those that come first")
+    yield from _interests(preference.interests or ())
+    yield from _formats(preference.formats or ())
+    if preference.pace not in Pace.__members__.values():
+        remedy = "send PACE_GENTLE (1), PACE_STEADY (2) or PACE_BRISK (3), or leave it out"
+        yield Problem("preference.pace", ProblemKind.UNKNOWN, f"is {preference.pace}, which names no pace: {remedy}")
+
+
+def _interests(topics: tuple[str, ...]) -> Iterator[Problem]:
+    if len(topics) > INTERESTS_MAX:
+        reason = f"has {len(topics)} topics, at most {INTERESTS_MAX}: keep those that matter most"
+        yield Problem("preference.interests.topics", ProblemKind.TOO_MANY, reason)
         return
-    for index, skill in enumerate(skills):
-        field = f"assessment.skills[{index}]"
-        yield from _text(field, skill, ID_CHARACTERS_MAX, required="a skill's id, or leave the entry out")
-        first = skills.index(skill)
-        if skill and first != index:
-            yield Problem(
-                field, ProblemKind.REPEATED, f"is {_shown(skill)} again, as skills[{first}]: name each skill once"
-            )
+    for index, topic in enumerate(topics):
+        field = f"preference.interests.topics[{index}]"
+        first = topics.index(topic)
+        if not _TOPIC.fullmatch(topic):
+            reason = f"is {shown(topic)}: send a label of the catalog's topics, 1 to 64 of a-z, 0-9 and -"
+            yield Problem(field, ProblemKind.UNKNOWN, reason)
+        elif first != index:
+            yield Problem(field, ProblemKind.REPEATED, f"is {shown(topic)} again, as topics[{first}]: name each once")
 
 
-def _score(score: Score) -> Iterator[Problem]:
+def _formats(kinds: tuple[int, ...]) -> Iterator[Problem]:
+    for index, kind in enumerate(kinds):
+        field = f"preference.formats.kinds[{index}]"
+        first = kinds.index(kind)
+        if first != index:
+            yield Problem(field, ProblemKind.REPEATED, f"is {kind} again, as kinds[{first}]: name each kind once")
+        elif kind not in ResourceKind.__members__.values():
+            known = ", ".join(f"{known.name} ({known.value})" for known in ResourceKind)
+            yield Problem(field, ProblemKind.UNKNOWN, f"is {kind}, which names no kind of resource: send {known}")
+
+
+def _correction(correction: Correction, submission: Submission) -> Iterator[Problem]:
+    yield from text_problems(
+        "correction.target_event_id",
+        correction.target_event_id,
+        EVENT_ID_CHARACTERS_MAX,
+        required="the id of the event that was wrong, as it was given or as PublishEvents derived it",
+    )
+    yield from text_problems("correction.target_source", correction.target_source, ID_CHARACTERS_MAX)
+    own = (submission.source, submission.event_id)
+    if correction.target_event_id and own == (correction.target_source or own[0], correction.target_event_id):
+        reason = f"is {shown(correction.target_event_id)}, this correction's own id: name the event that was wrong"
+        yield Problem("correction.target_event_id", ProblemKind.CONTRADICTORY, reason)
+    if correction.change is None:
+        reason = "is not set: send voided when the event never happened, else correct, or score with raw, min and max"
+        yield Problem("correction.change", ProblemKind.MISSING, reason)
+    elif isinstance(correction.change, Score):
+        yield from _score("correction.score", correction.change)
+
+
+def _distinct_ids(field: str, identifiers: tuple[str, ...], count_max: int, keep: str) -> Iterator[Problem]:
+    if len(identifiers) > count_max:
+        reason = f"has {len(identifiers)} skills, at most {count_max}: keep {keep}"
+        yield Problem(field, ProblemKind.TOO_MANY, reason)
+        return
+    for index, identifier in enumerate(identifiers):
+        entry = f"{field}[{index}]"
+        required = "a skill's id, or leave the entry out"
+        yield from text_problems(entry, identifier, ID_CHARACTERS_MAX, required=required)
+        first = identifiers.index(identifier)
+        if identifier and first != index:
+            reason = f"is {shown(identifier)} again, as skills[{first}]: name each skill once"
+            yield Problem(entry, ProblemKind.REPEATED, reason)
+
+
+def _score(field: str, score: Score) -> Iterator[Problem]:
     not_finite = [name for name in ("raw", "min", "max") if not math.isfinite(getattr(score, name))]
     for name in not_finite:
-        yield Problem(
-            f"assessment.score.{name}",
-            ProblemKind.NOT_FINITE,
-            f"is {getattr(score, name)}: send a finite number",
-        )
+        reason = f"is {getattr(score, name)}: send a finite number"
+        yield Problem(f"{field}.{name}", ProblemKind.NOT_FINITE, reason)
     if not_finite:
         return
     if score.max <= score.min:
-        yield Problem(
-            "assessment.score.max",
-            ProblemKind.OUT_OF_RANGE,
-            f"is {score.max:g}, not above min {score.min:g}: send the most points one can get",
-        )
+        reason = f"is {score.max:g}, not above min {score.min:g}: send the most points one can get"
+        yield Problem(f"{field}.max", ProblemKind.OUT_OF_RANGE, reason)
     elif not score.min <= score.raw <= score.max:
-        yield Problem(
-            "assessment.score.raw",
-            ProblemKind.OUT_OF_RANGE,
-            f"is {score.raw:g}, outside min {score.min:g} to max {score.max:g}: correct the points or the scale",
-        )
+        reason = f"is {score.raw:g}, outside min {score.min:g} to max {score.max:g}: correct the points or the scale"
+        yield Problem(f"{field}.raw", ProblemKind.OUT_OF_RANGE, reason)
 
 
 def _occurred_at(occurred_at: Instant, now: Instant) -> Iterator[Problem]:
@@ -191,28 +229,3 @@ def _occurred_at(occurred_at: Instant, now: Instant) -> Iterator[Problem]:
             f"is {occurred_at.seconds - now.seconds} s ahead of this server's clock, at most {FUTURE_MAX_S}: "
             "set the sending clock, or leave it out when not known",
         )
-
-
-def _text(field: str, value: str, characters_max: int, *, required: str = "") -> Iterator[Problem]:
-    if not value:
-        if required:
-            yield Problem(field, ProblemKind.MISSING, f"is empty: send {required}")
-        return
-    if len(value) > characters_max:
-        yield Problem(
-            field,
-            ProblemKind.TOO_LONG,
-            f"has {len(value)} characters ({_shown(value)}), at most {characters_max}: shorten it",
-        )
-    if control := _CONTROL_CHARACTER.search(value):
-        yield Problem(
-            field,
-            ProblemKind.CONTROL_CHARACTER,
-            f"has the control character U+{ord(control[0]):04X} at position {control.start()}: remove it",
-        )
-    elif value.isspace():
-        yield Problem(field, ProblemKind.MISSING, "is only white space: send an id, or leave it out where it may be")
-
-
-def _shown(value: str) -> str:
-    return repr(value if len(value) <= _SHOWN_CHARACTERS else value[:_SHOWN_CHARACTERS] + "...")

@@ -30,7 +30,8 @@ from pathlib import Path
 import orjson
 
 from services.ingest.application.ports import FieldReason, Row, UnreadableRow
-from services.ingest.domain.assessment import Assessment, Score, Submission
+from services.ingest.domain.assessment import Assessment, Score
+from services.ingest.domain.submission import Submission
 from services.ingest.formats.lines import LINE_BYTES_MAX, FileUnusableError, lines_of
 
 SOURCE = "assistments2009"
@@ -234,7 +235,7 @@ def _row_of(response: _Response, sequence: str, source: str) -> Row:
         learner_id=row["user_id"].strip(),
         source=source,
         source_sequence=row[sequence].strip(),
-        assessment=Assessment(
+        body=Assessment(
             item=row["problem_id"].strip(),
             activity="" if activity in _ABSENT else activity,
             skills=tuple(response.skills),
