@@ -213,7 +213,9 @@ def provenance_message(provenance: Provenance) -> recommender_pb2.Provenance:
         epoch=provenance.epoch,
         applied=position_message(provenance.applied),
         catalog=catalog_pb2.CatalogVersion(
-            resources_offset=provenance.catalog.resources_offset, skills_offset=provenance.catalog.skills_offset
+            resources_offset=provenance.catalog.resources_offset,
+            skills_offset=provenance.catalog.skills_offset,
+            rules_offset=provenance.catalog.rules_offset,
         ),
         bundle=provenance.bundle,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from cairn.v1 import catalog_pb2
 from services.common.envelope import JSON, content_type_of
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
+from services.recommender.domain.ranking.rules import Rule, RuleAction
 
 _Record = TypeVar("_Record", bound=Message)
 
@@ -40,6 +42,7 @@ def decode_resource(identifier: str, value: bytes, headers: Iterable[tuple[str, 
         language=message.language,
         minutes=message.minutes if message.HasField("minutes") else None,
         active=known_kind and message.status in _RECOMMENDED,
+        provider=message.provider,
     )
 
 
@@ -57,6 +60,42 @@ def decode_skill(identifier: str, value: bytes, headers: Iterable[tuple[str, byt
         prerequisites=tuple(message.prerequisites),
         # A NaN fails both comparisons and so becomes 0.
         importance=min(importance, 1.0) if importance > 0.0 else 0.0,
+    )
+
+
+def decode_rule(identifier: str, value: bytes, headers: Iterable[tuple[str, bytes]]) -> Rule:
+    """The rule of a record of `cairn.rules` whose key names `identifier`.
+
+    Raises:
+        CatalogRecordInvalidError: when the value is not that rule.
+    """
+    return rule_of(_parse(catalog_pb2.Rule(), identifier, value, headers))
+
+
+def rule_of(message: catalog_pb2.Rule) -> Rule:
+    """A rule as ranking reads it.
+
+    Raises:
+        CatalogRecordInvalidError: when it says no action this version knows, or boosts by a factor that is not above 0.
+    """
+    action = int(message.action)
+    if action not in {int(known) for known in RuleAction}:
+        names = ", ".join(action.name for action in RuleAction)
+        raise CatalogRecordInvalidError(f"action: {action} is not one of {names}")
+    factor = message.factor if action == RuleAction.BOOST else 1.0
+    if not 0.0 < factor < math.inf:
+        raise CatalogRecordInvalidError(f"factor: {factor} is not above 0; a boost multiplies the score with it")
+    return Rule(
+        rule_id=message.id,
+        action=RuleAction(action),
+        resource_ids=tuple(message.resource_ids),
+        providers=tuple(message.providers),
+        skills=tuple(message.skills),
+        classes=tuple(message.classes),
+        grades=tuple(message.grades),
+        factor=factor,
+        expires_at_s=message.expires_at.seconds if message.HasField("expires_at") else None,
+        note=message.note,
     )
 
 

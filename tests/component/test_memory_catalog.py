@@ -17,3 +17,10 @@ class TestMemoryCatalog(CatalogReaderSuite):
             catalog.put(tenant, resources, skills)
 
         return put
+
+    @pytest.fixture
+    def lay_down(self, catalog):
+        async def put(tenant, rules):
+            catalog.lay_down(tenant, rules)
+
+        return put

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import json_format
 
 from cairn.v1 import catalog_pb2
-from services.common.envelope import JSON, RESOURCES, SKILLS, record_key
+from services.common.envelope import JSON, RESOURCES, RULES, SKILLS, record_key
 from services.recommender.adapters.kafka_catalog import KafkaCatalog
 from tests.suites.catalog_reader import LESSON, CatalogReaderSuite
 
@@ -38,12 +38,30 @@ def skill_message(skill):
     )
 
 
+def rule_message(rule):
+    message = catalog_pb2.Rule(
+        id=rule.rule_id,
+        action=int(rule.action),
+        resource_ids=rule.resource_ids,
+        providers=rule.providers,
+        skills=rule.skills,
+        classes=rule.classes,
+        grades=rule.grades,
+        factor=rule.factor,
+        note=rule.note,
+    )
+    if rule.expires_at_s is not None:
+        message.expires_at.seconds = rule.expires_at_s
+    return message
+
+
 class Writer:
     """Writes records of the catalog's topics, and waits until a reader has them."""
 
     def __init__(self, connection):
         self._producer = kafka.KafkaProducer(bootstrap_servers=connection.bootstrap_servers, acks="all")
         self._written = {}
+        self._rules = {}
 
     def write(self, topic, key, value, headers=()):
         return self._producer.send(topic, key=key, value=value, headers=list(headers)).get(timeout=WITHIN_S).offset
@@ -51,8 +69,14 @@ class Writer:
     def replace(self, tenant, resources, skills):
         records = {(RESOURCES, each.resource_id): resource_message(each) for each in resources}
         records |= {(SKILLS, each.skill_id): skill_message(each) for each in skills}
-        gone = self._written.get(tenant, {}).keys() - records.keys()
-        self._written[tenant] = records
+        return self._put(self._written, tenant, records)
+
+    def lay_down(self, tenant, rules):
+        return self._put(self._rules, tenant, {(RULES, each.rule_id): rule_message(each) for each in rules})
+
+    def _put(self, written, tenant, records):
+        gone = written.get(tenant, {}).keys() - records.keys()
+        written[tenant] = records
         offsets = {
             topic: self.write(topic, record_key(tenant, identifier), message.SerializeToString())
             for (topic, identifier), message in records.items()
@@ -72,7 +96,11 @@ async def until(condition):
 
 
 def has_read(catalog, offsets):
-    version = {RESOURCES: catalog.version.resources_offset, SKILLS: catalog.version.skills_offset}
+    version = {
+        RESOURCES: catalog.version.resources_offset,
+        SKILLS: catalog.version.skills_offset,
+        RULES: catalog.version.rules_offset,
+    }
     return all(version[topic] > offset for topic, offset in offsets.items())
 
 
@@ -112,6 +140,15 @@ def replace(catalog, writer):
     return put
 
 
+@pytest.fixture
+def lay_down(catalog, writer):
+    async def put(tenant, rules):
+        offsets = await asyncio.to_thread(writer.lay_down, tenant, rules)
+        await until(lambda: has_read(catalog, offsets))
+
+    return put
+
+
 class TestKafkaCatalog(CatalogReaderSuite):
     @pytest.fixture
     def catalog(self, catalog):
@@ -120,6 +157,10 @@ class TestKafkaCatalog(CatalogReaderSuite):
     @pytest.fixture
     def replace(self, replace):
         return replace
+
+    @pytest.fixture
+    def lay_down(self, lay_down):
+        return lay_down
 
 
 async def test_what_stood_in_the_topics_before_is_there_once_it_is_ready(kafka_broker, writer):

@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill
+from services.recommender.domain.ranking.rules import Rule, RuleAction
 
 LESSON = CatalogResource("lesson", title="A lesson", teaches=(("s", 0.5), ("t", 1.5)), minutes=9, grades=("3",))
 QUIZ = CatalogResource("quiz", assesses=(("t", 1.0),), language="en")
@@ -15,9 +16,10 @@ SKILL = CatalogSkill("t", "Taking away", prerequisites=("s",), importance=0.25)
 
 
 class CatalogReaderSuite:
-    """Inherited by a test class per adapter, with the fixtures `catalog` and `replace`.
+    """Inherited by a test class per adapter, with the fixtures `catalog`, `replace` and `lay_down`.
 
-    `replace(tenant, resources, skills)` makes these the tenant's catalog and returns once the reader has them.
+    `replace(tenant, resources, skills)` makes these the tenant's catalog and returns once the reader has them;
+    `lay_down(tenant, rules)` does so with its rules.
     """
 
     @pytest.fixture
@@ -59,6 +61,29 @@ class CatalogReaderSuite:
         assert catalog.version.resources_offset > before.resources_offset
         assert catalog.version.skills_offset >= before.skills_offset
         assert catalog.columns(tenant) is columns
+
+    async def test_rules_are_looked_up_in_the_catalog_and_come_and_go(self, catalog, replace, lay_down, tenant):
+        pin = Rule("pin", RuleAction.PIN, ("quiz", "lesson"), skills=("s",), expires_at_s=2_000_000_000, note="now")
+        block = Rule("block", RuleAction.BLOCK, providers=("acorn",), classes=("4b",), grades=("4",))
+        boost = Rule("boost", RuleAction.BOOST, ("quiz",), factor=2.5)
+        await replace(tenant, [QUIZ, LESSON], [SKILL])
+        columns, before = catalog.columns(tenant), catalog.version
+        await lay_down(tenant, [pin, block, boost])
+        assert dict(catalog.rules(tenant).rules) == {"pin": pin, "block": block, "boost": boost}
+        assert [subject.named for subject in catalog.rules(tenant).anywhere] == [(1,), (0,)]
+        assert catalog.columns(tenant) is columns
+        assert catalog.version.rules_offset > before.rules_offset
+        await lay_down(tenant, [boost])
+        assert dict(catalog.rules(tenant).rules) == {"boost": boost}
+        assert not catalog.rules(f"{tenant}-other").rules
+
+    async def test_rules_follow_the_catalog_they_are_looked_up_in(self, catalog, replace, lay_down, tenant):
+        await lay_down(tenant, [Rule("pin", RuleAction.PIN, ("quiz",)), Rule("block", RuleAction.BLOCK, ("gone",))])
+        assert catalog.rules(tenant).anywhere == ()
+        await replace(tenant, [QUIZ, LESSON], [])
+        assert [subject.named for subject in catalog.rules(tenant).anywhere] == [(1,)]
+        await replace(tenant, [QUIZ], [])
+        assert [subject.named for subject in catalog.rules(tenant).anywhere] == [(0,)]
 
     async def test_a_catalog_that_can_be_reached_says_so(self, catalog):
         assert catalog.reachable

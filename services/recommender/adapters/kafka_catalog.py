@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from services.common.compacted import CompactedView
-from services.common.envelope import RESOURCES, SKILLS, KeyInvalidError, split_key
+from services.common.envelope import RESOURCES, RULES, SKILLS, KeyInvalidError, split_key
 from services.common.kafka import KafkaConnection
 from services.recommender.domain.ranking.catalog import (
     CatalogColumns,
@@ -21,7 +21,13 @@ from services.recommender.domain.ranking.catalog import (
     CatalogVersion,
     build_columns,
 )
-from services.recommender.wire_catalog import CatalogRecordInvalidError, decode_resource, decode_skill
+from services.recommender.domain.ranking.rules import NO_RULE_BOOK, Rule, RuleBook, rule_book
+from services.recommender.wire_catalog import (
+    CatalogRecordInvalidError,
+    decode_resource,
+    decode_rule,
+    decode_skill,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -39,6 +45,15 @@ class _Contents:
 
     resources: dict[str, CatalogResource] = field(default_factory=dict)
     skills: dict[str, CatalogSkill] = field(default_factory=dict)
+    rules: dict[str, Rule] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """Tenants whose resources or skills changed, and tenants whose rules did."""
+
+    catalogs: set[str] = field(default_factory=set)
+    rules: set[str] = field(default_factory=set)
 
 
 class CatalogContents:
@@ -46,24 +61,25 @@ class CatalogContents:
 
     def __init__(self) -> None:
         self._tenants: dict[str, _Contents] = {}
-        self._next_offsets = {RESOURCES: 0, SKILLS: 0}
+        self._next_offsets = {RESOURCES: 0, SKILLS: 0, RULES: 0}
 
     @property
     def version(self) -> CatalogVersion:
         """How far the records have been applied."""
-        return CatalogVersion(self._next_offsets[RESOURCES], self._next_offsets[SKILLS])
+        return CatalogVersion(self._next_offsets[RESOURCES], self._next_offsets[SKILLS], self._next_offsets[RULES])
 
-    def apply(self, records: Iterable[Any]) -> set[str]:
-        """Apply consumer records in the order of each topic; return the tenants whose catalog they changed."""
-        changed = set()
+    def apply(self, records: Iterable[Any]) -> _Changes:
+        """Apply consumer records in the order of each topic; return whose catalog and whose rules they changed."""
+        changes = _Changes()
         for record in records:
             try:
-                changed.add(self._apply(record))
+                tenant = self._apply(record)
+                (changes.rules if record.topic == RULES else changes.catalogs).add(tenant)
             except (CatalogRecordInvalidError, KeyInvalidError) as error:
                 # Only the catalog service writes here; a foreign record must not take recommendations away.
                 _log.error("catalog record ignored", topic=record.topic, offset=record.offset, reason=str(error))
             self._next_offsets[record.topic] = record.offset + 1
-        return changed
+        return changes
 
     def columns(self, tenants: Collection[str]) -> dict[str, CatalogColumns]:
         """Lay out the catalogs of some tenants."""
@@ -73,11 +89,19 @@ class CatalogContents:
             if tenant in tenants
         }
 
+    def rules(self, columns: Mapping[str, CatalogColumns]) -> dict[str, RuleBook]:
+        """Look the rules of some tenants up in their columns."""
+        return {
+            tenant: rule_book(laid_out, self._tenants[tenant].rules.values()) for tenant, laid_out in columns.items()
+        }
+
     def _apply(self, record: Any) -> str:
         tenant, identifier = split_key(record.key)
         contents = self._tenants.setdefault(tenant, _Contents())
         if record.topic == RESOURCES:
             _put(contents.resources, identifier, record, decode_resource)
+        elif record.topic == RULES:
+            _put(contents.rules, identifier, record, decode_rule)
         else:
             _put(contents.skills, identifier, record, decode_skill)
         return tenant
@@ -92,13 +116,14 @@ class KafkaCatalog:
     """
 
     def __init__(self, connection: KafkaConnection) -> None:
-        self._view = CompactedView(connection, [RESOURCES, SKILLS], self._receive)
+        self._view = CompactedView(connection, [RESOURCES, SKILLS, RULES], self._receive)
         self._contents = CatalogContents()
         self._received: list[Any] = []
         self._wake = asyncio.Event()
         self._caught_up = asyncio.Event()
         self._version = CatalogVersion()
         self._columns: Mapping[str, CatalogColumns] = MappingProxyType({})
+        self._rules: Mapping[str, RuleBook] = MappingProxyType({})
 
     @property
     def reachable(self) -> bool:
@@ -118,6 +143,10 @@ class KafkaCatalog:
     def columns(self, tenant: str) -> CatalogColumns:
         """As the port says."""
         return self._columns.get(tenant, _EMPTY)
+
+    def rules(self, tenant: str) -> RuleBook:
+        """As the port says."""
+        return self._rules.get(tenant, NO_RULE_BOOK)
 
     async def wait_ready(self) -> None:
         """Return once `ready`."""
@@ -149,8 +178,9 @@ class KafkaCatalog:
             read_to_end = self._view.ready
             records, self._received = self._received, []
             began_s = time.monotonic()
-            columns, version = await asyncio.to_thread(self._lay_out, records)
+            columns, rules, version = await asyncio.to_thread(self._lay_out, records)
             self._columns = MappingProxyType({**self._columns, **columns})
+            self._rules = MappingProxyType({**self._rules, **rules})
             self._version = version
             if read_to_end and not self._caught_up.is_set():
                 self._caught_up.set()
@@ -160,9 +190,12 @@ class KafkaCatalog:
                 _log.info("catalog laid out", records=len(records), resources=resources, seconds=round(took_s, 3))
             await asyncio.sleep(min(_PAUSE_S + _PAUSE_PER_BUILD_S * took_s, _PAUSE_MAX_S))
 
-    def _lay_out(self, records: Sequence[Any]) -> tuple[dict[str, CatalogColumns], CatalogVersion]:
-        changed = self._contents.apply(records)
-        return self._contents.columns(changed), self._contents.version
+    def _lay_out(self, records: Sequence[Any]) -> tuple[dict[str, CatalogColumns], dict[str, RuleBook], CatalogVersion]:
+        changes = self._contents.apply(records)
+        columns = self._contents.columns(changes.catalogs)
+        # Rules point into columns, so they are looked up anew with either.
+        looked_in = {tenant: self._columns.get(tenant, _EMPTY) for tenant in changes.rules} | columns
+        return columns, self._contents.rules(looked_in), self._contents.version
 
 
 _Thing = TypeVar("_Thing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from services.recommender.domain.ranking.catalog import (
     CatalogColumns,
@@ -11,6 +12,7 @@ from services.recommender.domain.ranking.catalog import (
     CatalogVersion,
     build_columns,
 )
+from services.recommender.domain.ranking.rules import NO_RULE_BOOK, Rule, RuleBook, rule_book
 
 
 class MemoryCatalog:
@@ -19,6 +21,7 @@ class MemoryCatalog:
     def __init__(self) -> None:
         self.reachable = True
         self._columns: dict[str, CatalogColumns] = {}
+        self._rules: dict[str, RuleBook] = {}
         self._version = CatalogVersion()
 
     @property
@@ -30,10 +33,23 @@ class MemoryCatalog:
         """As the port says."""
         return self._columns.get(tenant) or build_columns((), ())
 
+    def rules(self, tenant: str) -> RuleBook:
+        """As the port says."""
+        return self._rules.get(tenant, NO_RULE_BOOK)
+
     def put(self, tenant: str, resources: Iterable[CatalogResource], skills: Iterable[CatalogSkill] = ()) -> None:
         """Replace a tenant's catalog."""
         listed, described = list(resources), list(skills)
         self._columns[tenant] = build_columns(listed, described)
+        self._rules[tenant] = rule_book(self._columns[tenant], self.rules(tenant).rules.values())
         self._version = CatalogVersion(
-            self._version.resources_offset + len(listed), self._version.skills_offset + len(described)
+            self._version.resources_offset + len(listed),
+            self._version.skills_offset + len(described),
+            self._version.rules_offset,
         )
+
+    def lay_down(self, tenant: str, rules: Iterable[Rule]) -> None:
+        """Replace a tenant's rules."""
+        listed = list(rules)
+        self._rules[tenant] = rule_book(self.columns(tenant), listed)
+        self._version = replace(self._version, rules_offset=self._version.rules_offset + max(1, len(listed)))

@@ -18,6 +18,7 @@ from services.recommender.domain.ranking.catalog import CatalogColumns, IntColum
 from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows
 from services.recommender.domain.ranking.pipeline import RankedResource, RankingBasis, RankingRequest, prepare, rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
+from services.recommender.domain.ranking.rules import RuleBook
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingWeights
 from services.recommender.domain.success import SuccessHead
 from services.recommender.domain.tracing import TenantParameters
@@ -143,7 +144,15 @@ class Recommend:
         read_s = self._timer() - began
         return self.answer(tenant, query, fresh, read_s)
 
-    def answer(self, tenant: str, query: RecommendQuery, fresh: FreshState, read_s: float = 0.0) -> Recommendations:
+    def answer(
+        self,
+        tenant: str,
+        query: RecommendQuery,
+        fresh: FreshState,
+        read_s: float = 0.0,
+        *,
+        rules: RuleBook | None = None,
+    ) -> Recommendations:
         """The same from a state that was read already; `query.freshness` is not looked at.
 
         Args:
@@ -151,11 +160,13 @@ class Recommend:
             query: what is asked for.
             fresh: the learner's state.
             read_s: what reading it took.
+            rules: instead of the tenant's.
         """
         began = self._timer()
         as_of = query.as_of or self.now()
         bundle = self._in_force.bundle
         prepared = self._prepare(tenant, fresh.epoch)
+        book = self._catalog.rules(tenant) if rules is None else rules
         state = None if fresh.stored is None else fresh.stored.state
         request = RankingRequest(
             tenant=tenant,
@@ -167,6 +178,7 @@ class Recommend:
             day=as_of.astimezone(UTC).date().isoformat(),
             wanted=query.wanted,
             limit=query.limit,
+            rules=book.in_force(query.class_id, query.wanted.grades, as_of.timestamp()),
         )
         ranked_from = self._timer()
         ranked = rank(prepared.basis, request, self._weights, self._timer)
@@ -264,7 +276,7 @@ def _recommendation_ids(
         provenance.as_of.timestamp(),
         provenance.epoch,
         None if applied is None else (applied.partition, applied.offset),
-        (provenance.catalog.resources_offset, provenance.catalog.skills_offset),
+        (provenance.catalog.resources_offset, provenance.catalog.skills_offset, provenance.catalog.rules_offset),
         provenance.bundle,
     )
     of_list = hashlib.blake2b(repr(inputs).encode(), digest_size=16)

@@ -50,6 +50,7 @@ class CatalogResource:
         language: BCP 47 tag; empty: not tied to one.
         minutes: how long it takes; None: not known.
         active: whether it may be recommended.
+        provider: who offers it; empty: not known.
     """
 
     resource_id: str
@@ -62,6 +63,7 @@ class CatalogResource:
     language: str = ""
     minutes: int | None = None
     active: bool = True
+    provider: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,11 @@ class CatalogSkill:
 
 @dataclass(frozen=True, slots=True)
 class CatalogVersion:
-    """How far the catalog's two topics have been read: their next offsets."""
+    """How far the catalog's topics have been read: their next offsets."""
 
     resources_offset: int = 0
     skills_offset: int = 0
+    rules_offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class CatalogColumns:
         minutes: N; MINUTES_UNKNOWN where not known.
         grades: rows by grade.
         languages: rows by language tag, in lower case.
+        providers: rows by provider.
         skill_ids: S ids, sorted.
         slot_of_skill: slot by id.
         skill_labels: S names for people.
@@ -163,6 +167,7 @@ class CatalogColumns:
     minutes: NDArray[np.int32]
     grades: Labels
     languages: Labels
+    providers: Labels
     skill_ids: tuple[str, ...]
     slot_of_skill: Mapping[str, int]
     skill_labels: tuple[str, ...]
@@ -259,6 +264,7 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
         ),
         grades=_labels([resource.grades for resource in active]),
         languages=_labels([(resource.language.lower(),) if resource.language else () for resource in active]),
+        providers=_labels([(resource.provider,) if resource.provider else () for resource in active]),
         skill_ids=tuple(skill_ids),
         slot_of_skill=MappingProxyType(slot_of_skill),
         skill_labels=tuple(

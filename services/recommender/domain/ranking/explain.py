@@ -14,7 +14,7 @@ from services.recommender.domain.ranking.features import PRACTISED_KINDS, Featur
 from services.recommender.domain.ranking.scoring import Scores
 from services.recommender.domain.ranking.weights import RankingWeights
 
-_REASONS = 2
+REASONS_MAX = 2
 _LITTLE_KNOWN = 0.5
 
 
@@ -34,6 +34,8 @@ class ReasonKind(IntEnum):
     REVIEW = 3
     SIMILAR_LEARNERS = 4
     EXPLORE = 5
+    PINNED = 8
+    BOOSTED = 9
 
 
 _KINDS = tuple(ReasonKind)
@@ -89,7 +91,7 @@ def explain(
     added = np.stack(
         (scores.gap[picked], scores.fit[picked], scores.review[picked], similar, scores.uncertainty[picked]), axis=1
     )
-    strongest = (-added).argsort(axis=1, kind="stable")[:, :_REASONS]
+    strongest = (-added).argsort(axis=1, kind="stable")[:, :REASONS_MAX]
     served = features.served[picked]
     narrator = _Narrator(catalog, estimates, served, positives, weights)
     told = zip(
@@ -172,6 +174,8 @@ class _Narrator:
                 return self._similar
             case ReasonKind.EXPLORE:
                 return self._unknown(slot)
+            case ReasonKind.PINNED | ReasonKind.BOOSTED:
+                raise AssertionError("rules tell their own reasons")
 
     def _challenge(self, kind: int, success: float) -> str:
         if kind not in PRACTISED_KINDS:

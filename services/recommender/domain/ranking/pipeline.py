@@ -10,7 +10,14 @@ import numpy as np
 
 from services.recommender.domain.learner import LearnerState
 from services.recommender.domain.ranking.candidates import Shelves, build_shelves, random_seed, select_candidates
-from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogResource, IntColumn, build_columns
+from services.recommender.domain.ranking.catalog import (
+    BoolColumn,
+    CatalogColumns,
+    CatalogResource,
+    FloatColumn,
+    IntColumn,
+    build_columns,
+)
 from services.recommender.domain.ranking.explain import Explanation, explain
 from services.recommender.domain.ranking.features import (
     CollaborativeScores,
@@ -22,6 +29,7 @@ from services.recommender.domain.ranking.features import (
     lay_out_head,
 )
 from services.recommender.domain.ranking.policy import EVERYTHING, Reassessments, ResourceFilter, compose, eligibility
+from services.recommender.domain.ranking.rules import NO_RULES, RulesInForce
 from services.recommender.domain.ranking.scoring import score
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingWeights
 from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES, CatalogHead, SuccessHead
@@ -59,6 +67,7 @@ class RankingRequest:
         day: its ISO date.
         wanted: which resources may be in the list.
         limit: most resources in it.
+        rules: what teachers and the tenant laid down for it.
     """
 
     tenant: str
@@ -70,6 +79,7 @@ class RankingRequest:
     day: str
     wanted: ResourceFilter
     limit: int
+    rules: RulesInForce = NO_RULES
 
 
 class RankedResource(NamedTuple):
@@ -134,7 +144,7 @@ def rank(
     if not len(catalog):
         return RankedList((), 0, {})
     started = timer()
-    eligible = eligibility(catalog, request.wanted)
+    eligible = request.rules.permit(eligibility(catalog, request.wanted))
     answered = _answered(catalog, request.state)
     estimates = estimate_skills(catalog, basis.difficulties, request.state, request.as_of_s, weights)
     seed = random_seed(request.tenant, request.learner, request.bundle, request.day)
@@ -149,25 +159,46 @@ def rank(
         seed,
         weights,
     )
+    favoured = request.rules.favoured(eligible.allowed)
+    if favoured is not None:
+        # What rules favour is looked at however little it suits the learner.
+        more = select_candidates(
+            catalog,
+            basis.shelves,
+            estimates,
+            request.collaborative,
+            favoured,
+            answered,
+            request.limit,
+            seed,
+            weights,
+        )
+        named = np.array(request.rules.pinned(eligible.allowed)[: request.limit], np.intp)
+        rows = np.unique(np.concatenate((rows, more, named)))
     selected = timer()
-    by_head = None if basis.head is None else basis.head.of(request.state)
+    by_head = None if basis.head is None else basis.head.of(request.state, request.as_of_s)
     features = compute_features(catalog, basis.difficulties, estimates, request.collaborative, rows, weights, by_head)
     computed = timer()
     scores = score(features, weights)
+    totals = request.rules.boost(rows, scores.total)
     scored = timer()
     was_answered = np.zeros(len(catalog), np.bool_)
     was_answered[answered] = True
     held_back = was_answered[rows] & (features.review < weights.review_opens)
-    picked = np.array(compose(scores.total, features.served, held_back, request.limit, weights), np.intp)
+    first = _pinned(request.rules, eligible.allowed, rows, totals, features.served, held_back, request.limit, weights)
+    picked = np.array(compose(totals, features.served, held_back, request.limit, weights, first), np.intp)
     composed = timer()
     positives = 0 if request.collaborative is None else request.collaborative.positives
     explanations = explain(catalog, estimates, rows, features, scores, positives, picked, weights)
+    for row, favour in request.rules.favour(rows[picked]).items():
+        place = int(np.flatnonzero(rows[picked] == row)[0])
+        explanations[place] = favour.told_in(explanations[place], float(totals[picked[place]]))
     reassessments = Reassessments(catalog, eligible.suitable, was_answered)
     resources = tuple(
         RankedResource(row, total, success, explanation, reassessments.after(row, slot))
         for row, total, success, explanation, slot in zip(
             rows[picked].tolist(),
-            scores.total[picked].tolist(),
+            totals[picked].tolist(),
             features.success[picked].tolist(),
             explanations,
             features.served[picked].tolist(),
@@ -196,6 +227,30 @@ def warm_up() -> None:
     width = len(SHARED_FEATURES)
     head = SuccessHead(np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, len(SKILL_FEATURES))))
     rank(prepare(catalog, TenantParameters(), head), request, DEFAULT_WEIGHTS, lambda: 0.0)
+
+
+def _pinned(
+    rules: RulesInForce,
+    allowed: BoolColumn,
+    rows: IntColumn,
+    totals: FloatColumn,
+    served: IntColumn,
+    held_back: BoolColumn,
+    limit: int,
+    weights: RankingWeights,
+) -> list[int]:
+    """Places of the candidates that are pinned: those named, in their order, then the best of the pinned providers.
+
+    What the learner answered lately is put first by its name only, not because of who offers it.
+    """
+    if not rules:
+        return []
+    named = np.searchsorted(rows, rules.pinned(allowed)[:limit]).tolist()
+    offered = rules.pinned_by_provider(rows) & ~held_back
+    offered[named] = False
+    places = offered.nonzero()[0]
+    best = compose(totals[places], served[places], held_back[places], limit, weights)
+    return [*named, *places[best].tolist()]
 
 
 def _answered(catalog: CatalogColumns, state: LearnerState | None) -> IntColumn:

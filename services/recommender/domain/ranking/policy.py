@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,12 +84,18 @@ def eligibility(catalog: CatalogColumns, wanted: ResourceFilter) -> Eligibility:
 
 
 def compose(
-    scores: FloatColumn, served: IntColumn, held_back: BoolColumn, limit: int, weights: RankingWeights
+    scores: FloatColumn,
+    served: IntColumn,
+    held_back: BoolColumn,
+    limit: int,
+    weights: RankingWeights,
+    first: Sequence[int] = (),
 ) -> list[int]:
     """Pick a list from scored candidates.
 
-    By score; ties by the order given. At most two serve one skill, unless the list would fall short: then more of them
-    follow, and last what is held back (the learner answered it lately and it is not due).
+    What is to come first, as it is ordered; then by score, ties by the order given. At most two serve one skill, unless
+    the list would fall short: then more of them follow, and last what is held back (the learner answered it lately and
+    it is not due).
 
     Args:
         scores: of the candidates.
@@ -96,18 +103,22 @@ def compose(
         held_back: whether to show it only when nothing else is left.
         limit: most that are picked.
         weights: the cap per skill.
+        first: places of candidates that come first, whatever they serve; they count against the cap of the others.
 
     Returns:
         Places of the picked candidates, in the order of the list.
     """
-    picked: list[int] = []
+    slots, back = served.tolist(), held_back.tolist()
+    picked = list(first[:limit])
     passed_over: list[int] = []
     last: list[int] = []
-    of_skill: dict[int, int] = {}
-    slots, back = served.tolist(), held_back.tolist()
+    of_skill: dict[int, int] = Counter(slots[place] for place in picked)
+    taken = set(picked)
     for place in np.argsort(-scores, kind="stable").tolist():
         if len(picked) == limit:
             return picked
+        if place in taken:
+            continue
         if back[place]:
             last.append(place)
             continue

@@ -1,0 +1,258 @@
+"""What teachers and tenants lay down about resources: pinned first, blocked, or boosted.
+
+A block is part of who may be given what, so it always wins. A pin puts a resource first where it is eligible at all. A
+boost multiplies its score. Whether a rule has ended is judged by the moment an answer is made for, so that the same
+request gets the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+
+import numpy as np
+
+from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
+from services.recommender.domain.ranking.explain import REASONS_MAX, Explanation, Reason, ReasonKind
+from services.recommender.domain.ranking.policy import Eligibility
+
+
+class RuleAction(IntEnum):
+    """What a rule does; the numbers of the contract."""
+
+    PIN = 1
+    BLOCK = 2
+    BOOST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule about the resources it names and those of the providers it names.
+
+    Attributes:
+        rule_id: the owner's id.
+        action: what to do with them.
+        resource_ids: the resources; pins keep this order.
+        providers: all resources of these, too.
+        skills: only resources about one of these; empty: whatever they are about.
+        classes: only answers made for one of these classes; empty: any.
+        grades: only answers made for one of these grades; empty: any.
+        factor: what a boost multiplies the score with, above 0.
+        expires_at_s: when it ends, Unix seconds; None: never.
+        note: why, for others to read.
+    """
+
+    rule_id: str
+    action: RuleAction
+    resource_ids: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    skills: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    grades: tuple[str, ...] = ()
+    factor: float = 1.0
+    expires_at_s: float | None = None
+    note: str = ""
+
+    def holds_for(self, grades: Sequence[str], as_of_s: float) -> bool:
+        """Whether it holds for an answer made for these grades at this moment; its classes are not looked at."""
+        ended = self.expires_at_s is not None and self.expires_at_s <= as_of_s
+        return not ended and (not self.grades or not set(self.grades).isdisjoint(grades))
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A rule, and the rows of one catalog it is about: those it names, in its order, then its providers' others."""
+
+    rule: Rule
+    named: tuple[int, ...]
+    others: IntColumn
+
+    @property
+    def rows(self) -> IntColumn:
+        """All of them."""
+        return np.concatenate((np.array(self.named, np.intp), self.others))
+
+
+@dataclass(frozen=True, slots=True)
+class Favour:
+    """Why a resource was helped: the rule that pinned it, and the rules that boosted it with their joint factor."""
+
+    pinned: Rule | None = None
+    boosted: tuple[Rule, ...] = ()
+    factor: float = 1.0
+
+    def told_in(self, explanation: Explanation, score: float) -> Explanation:
+        """An explanation with this in it: a pin before all other reasons, a boost by what it added to the score.
+
+        Args:
+            explanation: of the resource without rules.
+            score: of the resource, boosted.
+        """
+        reasons = list(explanation.reasons)
+        if self.factor > 1.0:
+            before = score / self.factor if score >= 0.0 else score * self.factor
+            text = f"Boosted {self.factor:.3g} times by {_named(self.boosted)}"
+            reasons.append(Reason(ReasonKind.BOOSTED, text, score - before))
+            reasons.sort(key=lambda reason: -reason.contribution)
+        if self.pinned is not None:
+            reasons.insert(0, Reason(ReasonKind.PINNED, f"Pinned by {_named((self.pinned,))}", 0.0))
+        return explanation._replace(reasons=tuple(reasons[:REASONS_MAX]))
+
+
+@dataclass(frozen=True)
+class RulesInForce:
+    """The rules that hold for one answer, in the order of their ids."""
+
+    subjects: tuple[Subject, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.subjects)
+
+    def permit(self, eligible: Eligibility) -> Eligibility:
+        """Take away what is blocked."""
+        blocked = [subject.rows for subject in self._of(RuleAction.BLOCK)]
+        if not blocked:
+            return eligible
+        suitable, allowed = eligible.suitable.copy(), eligible.allowed.copy()
+        for rows in blocked:
+            suitable[rows] = allowed[rows] = False
+        return Eligibility(suitable, allowed)
+
+    def favoured(self, allowed: BoolColumn) -> BoolColumn | None:
+        """The allowed rows that are pinned or boosted above 1, so must be looked at; None when no rule favours any."""
+        rows = [
+            subject.rows
+            for subject in self.subjects
+            if subject.rule.action is RuleAction.PIN
+            or (subject.rule.action is RuleAction.BOOST and subject.rule.factor > 1.0)
+        ]
+        if not rows:
+            return None
+        favoured = np.zeros(len(allowed), np.bool_)
+        favoured[np.concatenate(rows)] = True
+        return favoured & allowed
+
+    def pinned(self, allowed: BoolColumn) -> list[int]:
+        """Allowed rows that are pinned by name: by the rules' ids, then in each rule's order; each once."""
+        named = (row for subject in self._of(RuleAction.PIN) for row in subject.named)
+        return [row for row in dict.fromkeys(named) if allowed[row]]
+
+    def pinned_by_provider(self, rows: IntColumn) -> BoolColumn:
+        """Which of some rows are pinned because of who offers them."""
+        pinned = [subject.others for subject in self._of(RuleAction.PIN)]
+        return np.isin(rows, np.concatenate(pinned)) if pinned else np.zeros(len(rows), np.bool_)
+
+    def boost(self, rows: IntColumn, totals: FloatColumn) -> FloatColumn:
+        """The scores of some rows with every boost; what would raise a score of 0 or more raises one below 0, too."""
+        factors = self._factors(rows)
+        if factors is None:
+            return totals
+        return np.where(totals >= 0.0, totals * factors, totals / factors)
+
+    def favour(self, rows: IntColumn) -> dict[int, Favour]:
+        """Why each of some rows was helped; without those that were not."""
+        wanted = set(rows.tolist())
+        pins: dict[int, Rule] = {}
+        boosts: dict[int, list[Rule]] = {}
+        for subject in self.subjects:
+            for row in wanted.intersection(subject.rows.tolist()):
+                if subject.rule.action is RuleAction.PIN:
+                    pins.setdefault(row, subject.rule)
+                elif subject.rule.action is RuleAction.BOOST and subject.rule.factor != 1.0:
+                    boosts.setdefault(row, []).append(subject.rule)
+        factors = dict(zip(rows.tolist(), self._all_factors(rows).tolist(), strict=True))
+        return {
+            row: Favour(pins.get(row), tuple(boosts.get(row, ())), factors[row]) for row in pins.keys() | boosts.keys()
+        }
+
+    def _of(self, action: RuleAction) -> Iterable[Subject]:
+        return (subject for subject in self.subjects if subject.rule.action is action)
+
+    def _factors(self, rows: IntColumn) -> FloatColumn | None:
+        factors = None
+        for subject in self._of(RuleAction.BOOST):
+            if subject.rule.factor != 1.0:
+                factors = np.ones(len(rows)) if factors is None else factors
+                factors[np.isin(rows, subject.rows)] *= subject.rule.factor
+        return factors
+
+    def _all_factors(self, rows: IntColumn) -> FloatColumn:
+        factors = self._factors(rows)
+        return np.ones(len(rows)) if factors is None else factors
+
+
+NO_RULES = RulesInForce()
+
+
+@dataclass(frozen=True)
+class RuleBook:
+    """A tenant's rules, looked up in one catalog once for many answers.
+
+    Attributes:
+        rules: all of them, by id.
+        anywhere: those that are not about classes, by id.
+        by_class: those about a class, by class and id.
+    """
+
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    anywhere: tuple[Subject, ...] = ()
+    by_class: Mapping[str, tuple[Subject, ...]] = field(default_factory=dict)
+
+    def in_force(self, class_id: str, grades: Sequence[str], as_of_s: float) -> RulesInForce:
+        """The rules that hold for an answer.
+
+        Args:
+            class_id: the class it is made for; empty: none.
+            grades: the grades it is made for; empty: none in particular, so rules about grades do not hold.
+            as_of_s: the moment it is made for, Unix seconds.
+        """
+        candidates = self.anywhere
+        if class_id and (of_class := self.by_class.get(class_id)):
+            candidates = tuple(sorted((*candidates, *of_class), key=lambda subject: subject.rule.rule_id))
+        holding = tuple(subject for subject in candidates if subject.rule.holds_for(grades, as_of_s))
+        return RulesInForce(holding) if holding else NO_RULES
+
+
+NO_RULE_BOOK = RuleBook()
+
+
+def rule_book(catalog: CatalogColumns, rules: Iterable[Rule]) -> RuleBook:
+    """Look rules up in a catalog. A rule about nothing that is there is kept, and does nothing.
+
+    Args:
+        catalog: the catalog.
+        rules: each id once.
+    """
+    by_id = {rule.rule_id: rule for rule in sorted(rules, key=lambda rule: rule.rule_id)}
+    anywhere: list[Subject] = []
+    by_class: dict[str, list[Subject]] = {}
+    for rule in by_id.values():
+        subject = _subject(catalog, rule)
+        if not subject.named and not len(subject.others):
+            continue
+        if not rule.classes:
+            anywhere.append(subject)
+        for class_id in dict.fromkeys(rule.classes):
+            by_class.setdefault(class_id, []).append(subject)
+    return RuleBook(
+        MappingProxyType(by_id),
+        tuple(anywhere),
+        MappingProxyType({class_id: tuple(subjects) for class_id, subjects in by_class.items()}),
+    )
+
+
+def _named(rules: Sequence[Rule]) -> str:
+    notes = [f"{rule.rule_id!r} ({rule.note})" if rule.note else repr(rule.rule_id) for rule in rules]
+    return ("the rule " if len(notes) == 1 else "the rules ") + ", ".join(notes)
+
+
+def _subject(catalog: CatalogColumns, rule: Rule) -> Subject:
+    about = catalog.rows_about(rule.skills) if rule.skills else None
+    named = [row for row in dict.fromkeys(catalog.rows_of(rule.resource_ids).tolist()) if about is None or about[row]]
+    offered = [catalog.providers.rows[name] for name in rule.providers if name in catalog.providers.rows]
+    others = np.setdiff1d(np.concatenate(offered), named) if offered else np.zeros(0, np.intp)
+    if about is not None:
+        others = others[about[others]]
+    return Subject(rule, tuple(named), others.astype(np.intp))

@@ -1,0 +1,225 @@
+"""Rules of teachers and tenants: the laws of pin, block and boost, on any catalog and any set of rules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.recommender.domain.ranking.catalog import CatalogResource, build_columns
+from services.recommender.domain.ranking.explain import ReasonKind
+from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank, warm_up
+from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
+from services.recommender.domain.ranking.rules import NO_RULES, Rule, RuleAction, RulesInForce, rule_book
+from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
+from services.recommender.domain.tracing import TenantParameters
+from tests.learners import learner_state
+
+# Examples have a deadline that compiling would miss.
+warm_up()
+
+NOW_S = 1_700_000_000
+RESOURCES = [
+    CatalogResource(
+        f"r{number:02}",
+        assesses=((f"s{number % 4}", 1.0),),
+        provider=("acorn", "birch", "")[number % 3],
+        grades=(("3",), ())[number % 2],
+    )
+    for number in range(24)
+]
+CATALOG = build_columns(RESOURCES, [])
+BASIS = prepare(CATALOG, TenantParameters())
+LEARNER = learner_state({}, answered=["r01", "r02"])
+
+PIN, BLOCK, BOOST = RuleAction
+
+
+def ranked(*rules, limit=5, wanted=EVERYTHING, class_id="", as_of_s=NOW_S, state=LEARNER):
+    request = RankingRequest(
+        tenant="riverbend",
+        learner="L",
+        state=state,
+        collaborative=None,
+        bundle="",
+        as_of_s=as_of_s,
+        day="2023-11-14",
+        wanted=wanted,
+        limit=limit,
+        rules=rule_book(CATALOG, rules).in_force(class_id, wanted.grades, as_of_s),
+    )
+    return rank(BASIS, request, WEIGHTS, lambda: 0.0).resources
+
+
+def ids(resources):
+    return [CATALOG.resource_ids[resource.row] for resource in resources]
+
+
+names = st.lists(st.sampled_from([resource.resource_id for resource in RESOURCES]), max_size=4, unique=True).map(tuple)
+rules = st.lists(
+    st.builds(
+        Rule,
+        rule_id=st.uuids().map(str),
+        action=st.sampled_from(RuleAction),
+        resource_ids=names,
+        providers=st.lists(st.sampled_from(["acorn", "birch"]), max_size=1).map(tuple),
+        skills=st.lists(st.sampled_from(["s0", "s1"]), max_size=1).map(tuple),
+        factor=st.floats(0.1, 10),
+    ),
+    max_size=5,
+)
+limits = st.integers(1, 30)
+few = settings(max_examples=60, deadline=None)
+
+
+def blocked_by(laid_down):
+    return {
+        resource.resource_id
+        for rule in laid_down
+        if rule.action is BLOCK
+        for resource in RESOURCES
+        if (resource.resource_id in rule.resource_ids or resource.provider in rule.providers)
+        and (not rule.skills or resource.assesses[0][0] in rule.skills)
+    }
+
+
+@few
+@given(rules, limits)
+def test_a_block_always_wins(laid_down, limit):
+    resources = ranked(*laid_down, limit=limit)
+    blocked = blocked_by(laid_down)
+    assert not blocked & set(ids(resources))
+    assert not blocked & {resource.reassess_with for resource in resources}
+
+
+@few
+@given(names, limits)
+def test_pins_come_first_and_keep_their_order(pinned, limit):
+    assert ids(ranked(Rule("p", PIN, pinned), limit=limit))[: len(pinned)] == list(pinned)[:limit]
+
+
+@few
+@given(rules, limits)
+def test_a_boost_of_1_changes_nothing(laid_down, limit):
+    boost = Rule("boost", BOOST, tuple(CATALOG.resource_ids), factor=1.0)
+    assert ranked(*laid_down, boost, limit=limit) == ranked(*laid_down, limit=limit)
+
+
+@few
+@given(rules, limits)
+def test_a_list_has_no_resource_twice_and_is_as_long_as_it_can_be(laid_down, limit):
+    listed = ids(ranked(*laid_down, limit=limit))
+    assert len(listed) == len(set(listed)) == min(limit, len(RESOURCES) - len(blocked_by(laid_down)))
+
+
+@few
+@given(st.permutations(range(4)))
+def test_the_order_rules_come_in_does_not_matter(order):
+    laid_down = [
+        Rule("a", PIN, ("r09", "r03")),
+        Rule("b", PIN, ("r05",)),
+        Rule("c", BLOCK, providers=("birch",)),
+        Rule("d", BOOST, skills=("s2",), providers=("acorn",), factor=3.0),
+    ]
+    assert ranked(*[laid_down[place] for place in order]) == ranked(*laid_down)
+
+
+@given(st.floats(-5, 5), st.floats(-5, 5), st.floats(0.1, 10))
+def test_a_boost_raises_or_lowers_every_score_the_same_way(one, other, factor):
+    rules_in_force = rule_book(CATALOG, [Rule("b", BOOST, ("r00", "r01"), factor=factor)]).in_force("", (), 0.0)
+    low, high = rules_in_force.boost(np.array([0, 1]), np.sort(np.array([one, other])))
+    assert low <= high
+    (raised,) = rules_in_force.boost(np.array([0]), np.array([one]))
+    assert raised >= one if factor >= 1.0 else raised <= one
+
+
+def test_a_boosted_resource_is_looked_at_however_little_it_suits_and_overtakes():
+    last = ids(ranked(limit=24))[-3]
+    resources = ranked(Rule("b", BOOST, (last,), factor=10.0), limit=1)
+    assert ids(resources) == [last]
+
+
+def test_a_factor_below_1_moves_a_resource_back():
+    first = ids(ranked(limit=1))[0]
+    assert ids(ranked(Rule("b", BOOST, (first,), factor=0.1), limit=1)) != [first]
+
+
+def test_boosts_multiply():
+    (plain,) = (resource for resource in ranked(limit=24) if resource.row == 0)
+    both = (Rule("a", BOOST, ("r00",), factor=2.0), Rule("b", BOOST, ("r00",), factor=3.0))
+    (boosted,) = (resource for resource in ranked(*both, limit=24) if resource.row == 0)
+    assert boosted.score == pytest.approx(6.0 * plain.score)
+
+
+def test_a_pin_holds_only_where_the_resource_is_eligible():
+    wanted = ResourceFilter(grades=("5",), excluded=("r03",))
+    assert ids(ranked(Rule("p", PIN, ("r02", "r03", "r05")), wanted=wanted))[0] == "r05"
+    listed = ids(ranked(Rule("p", PIN, ("r02", "r03", "r05")), wanted=wanted, limit=24))
+    assert not {"r02", "r03"} & set(listed)
+
+
+def test_what_was_answered_lately_is_pinned_by_its_name_but_not_because_of_who_offers_it():
+    assert ids(ranked(Rule("p", PIN, ("r01",))))[0] == "r01"
+    by_provider = ids(ranked(Rule("p", PIN, providers=("birch",)), limit=24))
+    assert CATALOG.resource_ids[CATALOG.providers.rows["birch"][0]] == "r01"
+    assert "r01" not in by_provider[:7]
+    assert set(by_provider[:7]) == {f"r{number:02}" for number in range(4, 24, 3)}
+
+
+def test_pins_by_name_come_before_pins_by_provider():
+    listed = ids(ranked(Rule("a", PIN, providers=("acorn",)), Rule("b", PIN, ("r04",)), limit=3))
+    assert listed[0] == "r04"
+    assert all(int(name[1:]) % 3 == 0 for name in listed[1:])
+
+
+def test_skills_narrow_what_a_rule_is_about():
+    listed = ids(ranked(Rule("b", BLOCK, providers=("acorn",), skills=("s0",)), limit=24))
+    assert set(CATALOG.resource_ids) - set(listed) == {"r00", "r12"}
+
+
+def test_a_rule_about_a_class_holds_for_that_class_alone():
+    rule = Rule("p", PIN, ("r07",), classes=("4b", "4c"))
+    assert ids(ranked(rule, class_id="4c"))[0] == "r07"
+    assert ranked(rule, class_id="4a") == ranked(rule) == ranked()
+
+
+def test_a_rule_about_grades_holds_for_answers_made_for_one_of_them():
+    rule = Rule("p", PIN, ("r07",), grades=("3", "4"))
+    assert ids(ranked(rule, wanted=ResourceFilter(grades=("4", "5"))))[0] == "r07"
+    assert ids(ranked(rule, wanted=ResourceFilter(grades=("5",))))[0] != "r07"
+    assert ranked(rule) == ranked()
+
+
+def test_a_rule_ends_at_its_moment():
+    rule = Rule("p", PIN, ("r07",), expires_at_s=NOW_S)
+    assert ids(ranked(rule, as_of_s=NOW_S - 1))[0] == "r07"
+    assert ids(ranked(rule, as_of_s=NOW_S))[0] != "r07"
+
+
+def test_a_pin_is_the_first_reason_and_names_the_rule():
+    (first, *others) = ranked(Rule("unit 3", PIN, ("r07",), note="the test is on Friday"))
+    assert first.explanation.reasons[0].kind is ReasonKind.PINNED
+    assert first.explanation.reasons[0].text == "Pinned by the rule 'unit 3' (the test is on Friday)"
+    assert len(first.explanation.reasons) == 2
+    assert not any(reason.kind is ReasonKind.PINNED for one in others for reason in one.explanation.reasons)
+
+
+def test_a_boost_is_a_reason_with_what_it_added():
+    boosts = (Rule("a", BOOST, ("r07",), factor=4.0), Rule("b", BOOST, ("r07",), factor=2.0))
+    (resource,) = (resource for resource in ranked(*boosts, limit=24) if resource.row == 7)
+    (reason,) = (reason for reason in resource.explanation.reasons if reason.kind is ReasonKind.BOOSTED)
+    assert reason.text == "Boosted 8 times by the rules 'a', 'b'"
+    assert reason.contribution == pytest.approx(resource.score * 7 / 8)
+
+
+def test_being_moved_back_is_no_reason_to_be_listed():
+    rule = Rule("a", BOOST, ("r07",), factor=0.5)
+    (resource,) = (resource for resource in ranked(rule, limit=24) if resource.row == 7)
+    assert {reason.kind for reason in resource.explanation.reasons}.isdisjoint({ReasonKind.BOOSTED})
+
+
+def test_a_rule_about_nothing_that_is_there_does_nothing():
+    rules_in_force = rule_book(CATALOG, [Rule("p", PIN, ("gone",), providers=("nobody",))]).in_force("", (), 0.0)
+    assert rules_in_force is NO_RULES
+    assert not RulesInForce()
