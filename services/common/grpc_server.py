@@ -42,6 +42,10 @@ REQUEST_ID = "x-request-id"
 # What a caller chose stands in logs and in replies, so it is short and plain.
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:/@+=-]{1,128}")
 
+# What a key needs to call a method, where it is not what its service needs.
+METHOD_SCOPES = {
+    "cairn.v1.IngestService/DeleteLearner": Scope.ADMIN,
+}
 # What a key needs to call a service; a service that is not here needs the scope admin.
 SCOPES = {
     "cairn.v1.IngestService": Scope.INGEST,
@@ -131,7 +135,8 @@ class Authentication(grpc.aio.ServerInterceptor):
     """Finds the tenant of `authorization: Bearer <API key>`.
 
     Refuses calls without a key, with one that may not call the service, without a deadline (streams of replies may go
-    on for as long as the server lets them), or more often than the tenant's limit.
+    on for as long as the server lets them), or more often than the tenant's limit. Each message of a stream of requests
+    counts as a call: a sender over the limit is not read from until there is room.
     """
 
     def __init__(self, tenants: TenantRegistry, rate_limit: RateLimit | None = None) -> None:
@@ -149,28 +154,30 @@ class Authentication(grpc.aio.ServerInterceptor):
             return handler
         api_key = _api_key_of(handler_call_details)
         credential = self._tenants.credential(api_key) if api_key else None
-        service = handler_call_details.method.removeprefix("/").partition("/")[0]
+        method = handler_call_details.method.removeprefix("/")
 
         async def admit(context: Context) -> None:
             if credential is None:
                 problem = "the API key is not known, was revoked or has expired" if api_key else "there is no API key"
                 await abort(context, unauthenticated(f"{problem}; send the metadata authorization: Bearer <API key>"))
-            await self._check_scope(context, credential, service)
+            await self._check_scope(context, credential, method)
             if context.time_remaining() is None and not handler.response_streaming:
                 message = "the call has no deadline; set one, for example timeout=5 in Python or -max-time 5 in grpcurl"
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
             await self._check_rate(context, credential.tenant.name)
             _tenant.set(credential.tenant)
 
-        return _preceded(handler, admit)
+        return _preceded(handler, admit, self._paced if handler.request_streaming else None)
 
     @staticmethod
-    async def _check_scope(context: Context, credential: Credential, service: str) -> None:
-        needed, key = SCOPES.get(service, Scope.ADMIN), credential.api_key
+    async def _check_scope(context: Context, credential: Credential, method: str) -> None:
+        service = method.partition("/")[0]
+        needed, key = METHOD_SCOPES.get(method) or SCOPES.get(service, Scope.ADMIN), credential.api_key
         if needed in key.scopes:
             return
+        what = method if method in METHOD_SCOPES else service
         message = (
-            f"the API key {key.name!r} ({key.key_id}) may be used for {', '.join(sorted(key.scopes))}, and {service} "
+            f"the API key {key.name!r} ({key.key_id}) may be used for {', '.join(sorted(key.scopes))}, and {what} "
             f"needs the scope {needed}; use a key that has it, or have one made: "
             f"cairn keys create --tenant {key.tenant} --scope {needed}"
         )
@@ -181,6 +188,13 @@ class Authentication(grpc.aio.ServerInterceptor):
         if wait_s:
             message = f"tenant {tenant!r} calls more often than it may; send the call again in {wait_s:.3f} s"
             await abort(context, resource_exhausted(message, reason="RATE_LIMITED", retry_after_s=wait_s))
+
+    async def _paced(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """The messages of a stream, no more often than the tenant may call."""
+        async for request in requests:
+            while self._buckets is not None and (wait_s := self._buckets.take(_tenant.get().name)):  # noqa: ASYNC110 - what is waited for is time.
+                await asyncio.sleep(wait_s)
+            yield request
 
 
 class GrpcServer:
@@ -332,20 +346,24 @@ def _api_key_of(details: grpc.HandlerCallDetails) -> str | None:
     return None
 
 
-def _preceded(handler: Handler, before: Callable[[Context], Awaitable[None]]) -> Handler:
-    """The handler, run after `before`, which may end the call."""
+def _preceded(
+    handler: Handler,
+    before: Callable[[Context], Awaitable[None]],
+    paced: Callable[[AsyncIterator[Any]], AsyncIterator[Any]] | None = None,
+) -> Handler:
+    """The handler, run after `before`, which may end the call; a stream of requests is read through `paced`."""
     behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     make: Any
     if handler.response_streaming:
 
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
             await before(context)
-            async for reply in behaviour(request, context):
+            async for reply in behaviour(paced(request) if paced else request, context):
                 yield reply
 
         async def writing(request: Any, context: Context) -> None:
             await before(context)
-            await behaviour(request, context)
+            await behaviour(paced(request) if paced else request, context)
 
         # A method yields its replies, or writes them itself and so sees how long a reader takes.
         streaming: Any = stream if inspect.isasyncgenfunction(behaviour) else writing
@@ -356,7 +374,7 @@ def _preceded(handler: Handler, before: Callable[[Context], Awaitable[None]]) ->
 
     async def unary(request: Any, context: Context) -> Any:
         await before(context)
-        return await behaviour(request, context)
+        return await behaviour(paced(request) if paced else request, context)
 
     make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
     return cast("Handler", make(unary, handler.request_deserializer, handler.response_serializer))

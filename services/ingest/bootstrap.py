@@ -17,6 +17,7 @@ from services.ingest.adapters.kafka_tags import KafkaSkillTags
 from services.ingest.adapters.metered_log import MeteredEventLog
 from services.ingest.application.publish import PublishEvents
 from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
+from services.ingest.entrypoints.stream import StreamLimits
 from services.ingest.settings import IngestSettings
 
 _log = structlog.get_logger(__name__)
@@ -24,6 +25,8 @@ _log = structlog.get_logger(__name__)
 _HEALTH_CHECK_S = 0.1
 # A request somewhat over the limit still arrives, so that the answer can name the field and the remedy.
 _RECEIVED_OVER_ACCEPTED = 2
+# A connection asks for another after its age, and is cut off after as long again.
+_STREAM_TO_CONNECTION_AGE = 0.9
 
 _IN_FLIGHT = Gauge("cairn_ingest_events_in_flight", "Events that await Kafka's confirmation.")
 _RESOURCES = Gauge("cairn_ingest_catalog_resources", "Resources known for stamping, over all tenants.")
@@ -51,9 +54,13 @@ async def run(settings: IngestSettings) -> None:
     )
     tags = KafkaSkillTags(settings.connection)
     publish = PublishEvents(MeteredEventLog(log), tags, lambda: datetime.now(UTC))
-    servicer = IngestServicer(publish, request_bytes_max=settings.max_message_bytes)
+    options = settings.server_options
+    # A stream ends by itself before the connection's age would cut it off in the middle of a batch.
+    age_s = None if options.connection_age_s is None else _STREAM_TO_CONNECTION_AGE * options.connection_age_s
+    limits = StreamLimits(age_s=age_s)
+    servicer = IngestServicer(publish, request_bytes_max=settings.max_message_bytes, limits=limits)
     server = GrpcServer(
-        replace(settings.server_options, max_message_bytes=settings.max_message_bytes * _RECEIVED_OVER_ACCEPTED),
+        replace(options, max_message_bytes=settings.max_message_bytes * _RECEIVED_OVER_ACCEPTED),
         tenants,
     )
     server.register(lambda grpc: ingest_pb2_grpc.add_IngestServiceServicer_to_server(servicer, grpc), SERVICE_NAME)
@@ -64,12 +71,14 @@ async def run(settings: IngestSettings) -> None:
     address = await server.start()
     announce("ingest", address, settings.address_file)
     try:
-        await run_until_stopped([_read_and_write(log, tags, server)])
+        await run_until_stopped([_read_and_write(log, tags, server, servicer)])
     finally:
         _log.info("stopping")
 
 
-async def _read_and_write(log: KafkaEventLog, tags: KafkaSkillTags, server: GrpcServer) -> None:
+async def _read_and_write(
+    log: KafkaEventLog, tags: KafkaSkillTags, server: GrpcServer, servicer: IngestServicer
+) -> None:
     jobs = [asyncio.create_task(job) for job in (log.run(), tags.run(), _report_health(log, tags, server))]
     try:
         done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
@@ -78,6 +87,7 @@ async def _read_and_write(log: KafkaEventLog, tags: KafkaSkillTags, server: Grpc
     finally:
         # While running calls finish they still need the log, so it goes last.
         jobs[2].cancel()
+        servicer.end_streams()
         await server.stop()
         for job in jobs:
             job.cancel()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter as Tally
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, NoReturn
 
 from google.rpc import status_pb2
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common.grpc_server import current_tenant
 from services.common.statuses import FieldViolation, abort, invalid_argument, resource_exhausted, unavailable
 from services.ingest.application.ports import LogOverloadedError, LogUnavailableError
 from services.ingest.application.publish import BatchSizeError, CatalogNotReadyError, EventOutcome, PublishEvents
-from services.ingest.wire import response_of, submission_of
+from services.ingest.entrypoints.stream import EventStream, StreamLimits
+from services.ingest.wire import response_of, stream_response_of, submission_of
 
 if TYPE_CHECKING:
     from services.common.grpc_server import Context
@@ -24,40 +27,96 @@ _RETRY_AFTER_S = 1.0
 
 EVENTS = Counter("cairn_ingest_events", "Events answered, by what became of them.", ["outcome"])
 PROBLEMS = Counter("cairn_ingest_problems", "What was wrong with rejected events, by sort.", ["kind"])
+STREAMS = Gauge("cairn_ingest_streams", "Streams of events that are open.")
 REFUSED = Counter("cairn_ingest_refused_requests", "Requests that were not answered event by event.", ["reason"])
+
+
+_REFUSALS = (BatchSizeError, CatalogNotReadyError, LogUnavailableError, LogOverloadedError)
 
 
 class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     """Takes batches of events."""
 
-    def __init__(self, publish: PublishEvents, *, request_bytes_max: int) -> None:
+    def __init__(self, publish: PublishEvents, *, request_bytes_max: int, limits: StreamLimits | None = None) -> None:
+        """Args: `publish`, the largest request it is used with, and what a stream may have under way."""
         self._publish = publish
         self._request_bytes_max = request_bytes_max
+        self._limits = limits or StreamLimits()
+        self._ending = asyncio.Event()
+
+    def end_streams(self) -> None:
+        """Have open streams end once what they have read is answered: this process is stopping."""
+        self._ending.set()
 
     async def PublishEvents(  # noqa: N802 - the name of the RPC.
         self, request: ingest_pb2.PublishEventsRequest, context: Context
     ) -> ingest_pb2.PublishEventsResponse:
         """Append up to 500 events and answer for each."""
-        size = request.ByteSize()
-        if size > self._request_bytes_max:
-            reason = f"take {size} bytes, a request at most {self._request_bytes_max}: send fewer events per request"
-            await _refuse(context, "too_large", invalid_argument([FieldViolation("events", reason)]))
         try:
+            self._check_size(request)
             outcomes = await self._publish(current_tenant(), [submission_of(message) for message in request.events])
-        except BatchSizeError as error:
-            await _refuse(context, "batch_size", invalid_argument([FieldViolation("events", str(error))]))
-        except CatalogNotReadyError as error:
-            status = unavailable(str(error), reason="CATALOG_NOT_READY", retry_after_s=_RETRY_AFTER_S)
-            await _refuse(context, "catalog_not_ready", status)
-        except LogUnavailableError as error:
-            message = f"{error}; no event of this request was acknowledged: send the whole request again"
-            status = unavailable(message, reason="LOG_UNAVAILABLE", retry_after_s=_RETRY_AFTER_S)
-            await _refuse(context, "log_unavailable", status)
-        except LogOverloadedError as error:
-            status = resource_exhausted(str(error), reason="LOG_OVERLOADED", retry_after_s=_RETRY_AFTER_S)
-            await _refuse(context, "log_overloaded", status)
+        except _RequestTooLargeError as error:
+            await _refuse(context, "too_large", invalid_argument([FieldViolation("events", str(error))]))
+        except _REFUSALS as error:
+            reason, status = _refusal(error, "no event of this request was acknowledged: send the whole request again")
+            await _refuse(context, reason, status)
         _count(outcomes)
         return response_of(outcomes)
+
+    # It writes its replies itself, so that a failure comes after what was read before it; the stubs expect yielding.
+    async def StreamEvents(  # type: ignore[override]  # noqa: N802 - as said; and the name of the RPC.
+        self, request_iterator: AsyncIterator[ingest_pb2.StreamEventsRequest], context: Context
+    ) -> None:
+        """Append batch after batch, and answer for each once the log has confirmed it."""
+
+        async def answer(batch: int, outcomes: list[EventOutcome]) -> None:
+            _count(outcomes)
+            await context.write(stream_response_of(batch, outcomes))
+
+        again = "batches without results may be sent again on another stream"
+        stream = EventStream(self._publish, current_tenant(), self._limits)
+        STREAMS.inc()
+        try:
+            finished = await stream.run(request_iterator, self._check_size, answer, self._ending)
+        except _RequestTooLargeError as error:
+            await _refuse(context, "too_large", invalid_argument([FieldViolation("events", str(error))]))
+        except _REFUSALS as error:
+            reason, status = _refusal(error, again)
+            await _refuse(context, reason, status)
+        finally:
+            STREAMS.dec()
+        if not finished:
+            message = f"the server ends this stream, after its time or because it stops; {again}"
+            await abort(context, unavailable(message, reason="STREAM_ENDED", retry_after_s=0.0))
+
+    def _check_size(self, request: ingest_pb2.PublishEventsRequest | ingest_pb2.StreamEventsRequest) -> None:
+        size = request.ByteSize()
+        if size > self._request_bytes_max:
+            raise _RequestTooLargeError(
+                f"take {size} bytes, a request at most {self._request_bytes_max}: send fewer events per request"
+            )
+
+
+class _RequestTooLargeError(ValueError):
+    """A request has more bytes than one may have."""
+
+
+def _refusal(error: Exception, remedy: str) -> tuple[str, status_pb2.Status]:
+    """Why a request is not answered, in one word and as a status."""
+    match error:
+        case BatchSizeError():
+            return "batch_size", invalid_argument([FieldViolation("events", str(error))])
+        case CatalogNotReadyError():
+            status = unavailable(str(error), reason="CATALOG_NOT_READY", retry_after_s=_RETRY_AFTER_S)
+            return "catalog_not_ready", status
+        case LogUnavailableError():
+            status = unavailable(f"{error}; {remedy}", reason="LOG_UNAVAILABLE", retry_after_s=_RETRY_AFTER_S)
+            return "log_unavailable", status
+        case LogOverloadedError():
+            status = resource_exhausted(str(error), reason="LOG_OVERLOADED", retry_after_s=_RETRY_AFTER_S)
+            return "log_overloaded", status
+        case _:
+            raise AssertionError(f"{type(error).__name__} is no refusal")
 
 
 async def _refuse(context: Context, reason: str, status: status_pb2.Status) -> NoReturn:

@@ -1,0 +1,127 @@
+"""One StreamEvents call: batches in, their results out in the same order, boundedly many under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from cairn.v1 import ingest_pb2
+from services.common.tenants import Tenant
+from services.ingest.application.publish import BatchUnderWay, EventOutcome, PublishEvents
+from services.ingest.wire import submission_of
+
+Answer = Callable[[int, list[EventOutcome]], Awaitable[None]]
+"""Sends the outcomes of the batch of a number."""
+
+Check = Callable[[ingest_pb2.StreamEventsRequest], None]
+"""Raises when a batch may not be taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """What one stream may have under way before the server reads no further.
+
+    Attributes:
+        batches_max: batches that await the log, or whose results the sender has not taken yet.
+        bytes_max: their bytes; a single batch may exceed it.
+        age_s: how long a stream may be open; None: for ever.
+    """
+
+    batches_max: int = 16
+    bytes_max: int = 8 * 1024 * 1024
+    age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    number: int
+    bytes: int
+    batch: BatchUnderWay
+
+
+class EventStream:
+    """Reads batches while those before them are being written."""
+
+    def __init__(self, publish: PublishEvents, tenant: Tenant, limits: StreamLimits) -> None:
+        self._publish = publish
+        self._tenant = tenant
+        self._limits = limits
+        self._taken: asyncio.Queue[_Taken | None] = asyncio.Queue()
+        self._batches = 0
+        self._bytes = 0
+        self._left = asyncio.Event()
+
+    async def run(
+        self,
+        requests: AsyncIterator[ingest_pb2.StreamEventsRequest],
+        check: Check,
+        answer: Answer,
+        ending: asyncio.Event,
+    ) -> bool:
+        """Take batches until the sender has no more, and answer each.
+
+        What fails is raised only after the batches before it were answered.
+
+        Args:
+            requests: the batches.
+            check: may refuse one.
+            answer: sends results.
+            ending: once set, nothing more is read.
+
+        Returns:
+            Whether the sender had no more; else the stream ended by itself, and batches without results are to be sent
+            again.
+
+        Raises:
+            Exception: what PublishEvents raises, or `check`.
+        """
+        reading = asyncio.create_task(self._read(requests, check))
+        stopping = asyncio.create_task(self._stop(reading, ending))
+        try:
+            while (taken := await self._taken.get()) is not None:
+                await answer(taken.number, await taken.batch.outcomes())
+                self._leave(taken.bytes)
+            return await reading
+        finally:
+            for task in (stopping, reading):
+                task.cancel()
+            await asyncio.gather(stopping, reading, return_exceptions=True)
+
+    async def _read(self, requests: AsyncIterator[ingest_pb2.StreamEventsRequest], check: Check) -> bool:
+        try:
+            async for request in requests:
+                check(request)
+                size = request.ByteSize()
+                await self._enter(size)
+                submissions = [submission_of(message) for message in request.events]
+                batch = await self._publish.begin(self._tenant, submissions, wait_for_room=True)
+                self._taken.put_nowait(_Taken(request.batch, size, batch))
+        except asyncio.CancelledError:
+            # Only this stream cancels its reading, so whoever awaits the task is told rather than cancelled.
+            return False
+        finally:
+            self._taken.put_nowait(None)
+        return True
+
+    async def _stop(self, reading: asyncio.Task[bool], ending: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(self._limits.age_s):
+                await ending.wait()
+        except TimeoutError:
+            pass
+        reading.cancel()
+
+    async def _enter(self, size: int) -> None:
+        while self._batches >= self._limits.batches_max or (
+            self._batches and self._bytes + size > self._limits.bytes_max
+        ):
+            self._left.clear()
+            await self._left.wait()
+        self._batches += 1
+        self._bytes += size
+
+    def _leave(self, size: int) -> None:
+        self._batches -= 1
+        self._bytes -= size
+        self._left.set()
