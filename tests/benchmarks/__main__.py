@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import serving, throughput
+from tests.benchmarks.rosters import RosterFigures
 
 
 def bench(
@@ -47,6 +48,7 @@ def _figures(rates: throughput.Throughput, served: serving.Serving) -> dict[str,
             "p99": round(served.event_to_state_p99_ms, 1),
         },
         "recommend": {str(size): _recommend(figures) for size, figures in served.recommend.items()},
+        "rosters": _rosters(served.rosters),
         "redis_bytes_per_learner": {
             "p50": round(rates.redis_bytes_per_learner_p50),
             "p99": round(rates.redis_bytes_per_learner_p99),
@@ -68,6 +70,11 @@ def _figures(rates: throughput.Throughput, served: serving.Serving) -> dict[str,
 def _recommend(figures: serving.RecommendFigures) -> dict[str, float]:
     rounded = {name: round(value, 3) for name, value in asdict(figures.recommend).items()}
     return rounded | {"ratio_to_echo": round(figures.recommend.p50_ms / figures.echo.p50_ms, 2)}
+
+
+def _rosters(figures: RosterFigures) -> dict[str, float]:
+    rounded = {name: round(value, 1) for name, value in asdict(figures).items()}
+    return rounded | {"batch_ratio_to_recommend": round(figures.batch_of_30_p50_ms / figures.recommend_p50_ms, 2)}
 
 
 def _table(figures: dict[str, Any]) -> Table:

@@ -27,6 +27,7 @@ from cairn.v1 import (
 from deploy.local.stack import Component, Stack, StackOptions
 from tests.benchmarks.calls import CallFigures, measure
 from tests.benchmarks.echo_server import METHOD
+from tests.benchmarks.rosters import RosterFigures, measure_rosters
 from tests.benchmarks.synthetic import catalog, submission
 from tests.benchmarks.throughput import CAIRN
 
@@ -56,6 +57,7 @@ class Serving:
     event_to_state_p50_ms: float
     event_to_state_p99_ms: float
     recommend: dict[int, RecommendFigures]
+    rosters: RosterFigures
     rss_mb: dict[str, float]
 
 
@@ -113,9 +115,10 @@ async def _measure(stack: Stack, pids: dict[str, int]) -> Serving:
                 latencies_ms = await _event_to_state(clients, resources)
             figures = await measure(clients.recommend, server, calls=_CALLS)
             recommend[resources] = RecommendFigures(figures, await _echo(reply.ByteSize()))
+        rosters = await measure_rosters(clients.recommender, clients.metadata)
         rss_mb = {name: psutil.Process(pid).memory_info().rss / 1e6 for name, pid in pids.items()}
     p50, p99 = np.percentile(latencies_ms, [50, 99])
-    return Serving(float(p50), float(p99), recommend, rss_mb)
+    return Serving(float(p50), float(p99), recommend, rosters, rss_mb)
 
 
 async def _load(clients: _Clients, resources: int) -> str:
