@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do if $$p -c 'import sys; raise SystemExit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help setup test test-kafka test-fast lint format bench demo up down status protos protos-check contracts contracts-check contracts-accept lock clean
+.PHONY: help setup test test-kafka test-fast simulate lint format bench demo up down status protos protos-check contracts contracts-check contracts-accept lock clean
 
 help: ## Show this list
 	@echo "Cairn: what to run"; echo
@@ -37,6 +37,9 @@ test-kafka: $(STAMP) ## Run the broker tests against a real Apache Kafka (needs 
 
 test-fast: $(STAMP) ## Run the tests that start no processes
 	@$(BIN)/python -m pytest tests/unit tests/component tests/contract $(ARGS)
+
+simulate: $(STAMP) ## Let SCHEDULES (2000) sequences of faults happen to the worker on a virtual clock
+	@$(BIN)/python -m tests.simulation $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(FIRST),--first $(FIRST))
 
 lint: $(STAMP) protos-check contracts-check ## Check style, types, layers, contracts and generated code
 	@$(BIN)/ruff check .

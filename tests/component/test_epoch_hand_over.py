@@ -8,16 +8,20 @@ import mode
 import pytest
 
 from services.recommender.adapters.memory import MemoryStates
-from services.recommender.application.ports import EpochMeta, EpochStatus, PartitionProgress
+from services.recommender.application.epochs import EpochUnusableError
+from services.recommender.application.ports import EpochMeta, EpochsLostError, EpochStatus, PartitionProgress
 from services.recommender.entrypoints.worker import EpochServices
 
 LOG = "0d9b3c1e-0000-0000-0000-000000000000/1"
+OTHER_LOG = LOG.replace("0d9b", "0d9c")
 ENDS = {0: 5}
 
 
 class Log:
+    log_identity = LOG
+
     async def identity(self):
-        return LOG
+        return self.log_identity
 
     async def end_offsets(self):
         return ENDS
@@ -28,6 +32,10 @@ class EventService(mode.Service):
 
     abstract = False
     healthy = False
+
+    def __init__(self):
+        super().__init__()
+        self.positions = {}
 
 
 class States(MemoryStates):
@@ -63,7 +71,57 @@ async def test_an_epoch_is_not_served_before_its_event_service_holds_partitions(
         assert await replayed.current_epoch() == 2
 
 
-def _services(states, service, looked):
+async def test_a_worker_without_anything_new_to_read_notices_that_what_it_stored_was_lost(replayed):
+    service, looked = EventService(), asyncio.Event()
+    service.positions = {0: 5}
+    services = _services(replayed, service, looked)
+    await services.start()
+    await asyncio.wait_for(looked.wait(), 5)
+    replayed.positions[2][0] = PartitionProgress(3, 3, 0, 0)
+    await asyncio.wait_for(services.wait_until_stopped(), 5)
+    await services.stop()
+    assert isinstance(services.crash_reason, EpochsLostError)
+    assert "epoch 2, partition 0" in str(services.crash_reason)
+
+
+async def test_a_position_that_another_worker_moved_on_is_nothing_lost(replayed):
+    service, looked = EventService(), asyncio.Event()
+    service.positions = {0: 4}
+    async with _services(replayed, service, looked) as services:
+        await asyncio.wait_for(looked.wait(), 5)
+    assert services.crash_reason is None
+
+
+async def test_a_topic_made_anew_under_a_running_worker_ends_it(replayed):
+    now_s, log = [0.0], Log()
+    looked = asyncio.Event()
+    services = _services(replayed, EventService(), looked, log=log, clock_s=lambda: now_s[0])
+    await services.start()
+    await asyncio.wait_for(looked.wait(), 5)
+    log.log_identity = OTHER_LOG
+    now_s[0] += 6
+    await asyncio.wait_for(services.wait_until_stopped(), 5)
+    await services.stop()
+    assert isinstance(services.crash_reason, EpochUnusableError)
+
+
+async def test_an_epoch_lost_before_anybody_folds_into_it_is_begun_again():
+    states, looked = States(), asyncio.Event()
+
+    async def forget(_):
+        """Redis loses what it was told last, just as the first epoch was begun."""
+
+    states.create = forget
+    async with _services(states, EventService(), looked):
+        await asyncio.wait_for(looked.wait(), 5)
+        del states.create
+        async with asyncio.timeout(5):
+            while not await states.epochs():  # noqa: ASYNC110 - the service looks by itself.
+                await asyncio.sleep(0.01)
+    assert [meta.epoch for meta in await states.epochs()] == [1]
+
+
+def _services(states, service, looked, *, log=None, **options):
     looks = 0
 
     async def make_service(_):
@@ -77,4 +135,4 @@ def _services(states, service, looked):
             if looks == 3:
                 looked.set()
 
-    return Watched(states, Log(), make_service, watch_every_s=0.01)
+    return Watched(states, log or Log(), make_service, watch_every_s=0.01, **options)

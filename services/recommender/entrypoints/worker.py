@@ -17,6 +17,7 @@ import mode
 import structlog
 from mode.supervisors import CrashingSupervisor
 
+from services.common.kafka import BrokerUnavailableError
 from services.recommender.application.epochs import check_log, ensure_first_epoch, has_reached
 from services.recommender.application.ports import (
     EpochExistsError,
@@ -25,12 +26,16 @@ from services.recommender.application.ports import (
     EpochStatus,
     EpochStore,
     LogReader,
+    PartitionProgress,
+    StateRefusedError,
+    StateUnavailableError,
 )
 from services.recommender.entrypoints.event_service import EventService
 
 _log = structlog.get_logger(__name__)
 
 _WATCH_EVERY_S = 1.0
+_LOG_CHECK_EVERY_S = 5.0
 # An epoch that reaches ends of the log that are no older has no lag to speak of.
 _FRESH_ENDS_S = 2.0
 
@@ -94,11 +99,15 @@ class EpochServices(mode.Service):
         self._running: dict[int, EventService] = {}
         self._goals: dict[int, tuple[float, Mapping[int, int]]] = {}
         self._foreign: set[int] = set()
+        self._log_due_s = clock_s() + _LOG_CHECK_EVERY_S
+        self._unreadable = ""
 
     @property
     def healthy(self) -> bool:
         """Whether there is an epoch to fold into and every event service gets on."""
-        return bool(self._running) and all(service.healthy for service in self._running.values())
+        return (
+            not self._unreadable and bool(self._running) and all(service.healthy for service in self._running.values())
+        )
 
     async def on_start(self) -> None:
         """Begin the first epoch where there is none, and the event services.
@@ -106,10 +115,6 @@ class EpochServices(mode.Service):
         Raises:
             EpochUnusableError: when every epoch to fold into is of another log.
         """
-        try:
-            await ensure_first_epoch(self._epochs, self._log_reader)
-        except EpochExistsError:
-            _log.info("another worker began the first epoch")
         await self._look()
 
     @mode.Service.task
@@ -117,9 +122,25 @@ class EpochServices(mode.Service):
         while not self.should_stop:
             await self.sleep(self._watch_every_s)
             if not self.should_stop:
-                await self._look()
+                await self._look_if_readable()
+
+    async def _look_if_readable(self) -> None:
+        """Where Redis or Kafka is away, event services pause by themselves; the epochs are looked at again later."""
+        try:
+            await self._look()
+        except StateRefusedError:
+            raise
+        except (StateUnavailableError, BrokerUnavailableError) as error:
+            if not self._unreadable:
+                _log.warning("the epochs cannot be read", reason=str(error))
+            self._unreadable = str(error)
+        else:
+            self._unreadable = ""
 
     async def _look(self) -> None:
+        if not self._running:
+            # Not only at the start: Redis may lose the epoch before this worker has begun to fold into it.
+            await self._begin_first()
         metas = {meta.epoch: meta for meta in await self._epochs.epochs()}
         active = {
             epoch: meta
@@ -128,10 +149,32 @@ class EpochServices(mode.Service):
         }
         await self._stop_dropped(active)
         await self._start_new({epoch: meta for epoch, meta in active.items() if epoch not in self._running})
+        await self._check_log(metas)
+        for epoch in self._running:
+            await self._check_nothing_lost(epoch)
         current = await self._epochs.current_epoch()
         for epoch, meta in active.items():
             if epoch in self._running and (meta.status is EpochStatus.CATCHING_UP or current is None):
                 await self._make_current_once_caught_up(meta)
+
+    async def _begin_first(self) -> None:
+        try:
+            await ensure_first_epoch(self._epochs, self._log_reader)
+        except EpochExistsError:
+            _log.info("another worker began the first epoch")
+
+    async def _check_log(self, metas: Mapping[int, EpochMeta]) -> None:
+        """See now and then that the log is still the one that was folded: a client reads on in a topic made anew.
+
+        Raises:
+            EpochUnusableError: when it is another.
+        """
+        now_s = self._clock_s()
+        if self._running and now_s >= self._log_due_s:
+            self._log_due_s = now_s + _LOG_CHECK_EVERY_S
+            identity = await self._log_reader.identity()
+            for epoch in self._running:
+                check_log(metas[epoch], identity)
 
     async def _stop_dropped(self, active: Mapping[int, EpochMeta]) -> None:
         gone = [epoch for epoch in self._running if epoch not in active]
@@ -162,6 +205,21 @@ class EpochServices(mode.Service):
             _log.info("epoch begun", epoch=epoch, status=meta.status.value, parameters=meta.parameters_id)
             await self.add_runtime_dependency(service)
 
+    async def _check_nothing_lost(self, epoch: int) -> None:
+        """See that what was dealt with is still stored: without new events nobody would notice that it is not.
+
+        Raises:
+            EpochsLostError: when a position is behind the one that this worker stored.
+        """
+        held = self._running[epoch].positions
+        stored = await self._epochs.progress(epoch)
+        lost = [partition for partition, position in held.items() if _position(stored, partition) < position]
+        if lost:
+            raise EpochsLostError(
+                f"Redis is behind what was stored in it of epoch {epoch}, partition {', '.join(map(str, lost))}: it "
+                "lost data. This worker ends; started again, it folds what is missing from the log"
+            )
+
     async def _make_current_once_caught_up(self, meta: EpochMeta) -> None:
         """Compare what is stored, of every worker's partitions, with ends of the log asked before.
 
@@ -186,6 +244,10 @@ class EpochServices(mode.Service):
         else:
             # It took a while to get there; the log has grown since.
             await self._make_current_once_caught_up(meta)
+
+
+def _position(progress: Mapping[int, PartitionProgress], partition: int) -> int:
+    return progress[partition].position if partition in progress else -1
 
 
 async def run_app(app: WorkerApp) -> None:

@@ -1,0 +1,146 @@
+"""Processes and what carries their requests: late, in an order of its own, and even after their sender died."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from tests.simulation.loops import SteppedLoop, VirtualClock
+
+_USUAL_S = 0.001
+_SLOW_S = 0.05
+_VERY_SLOW_S = 0.8
+
+
+class Network:
+    """Deliveries waiting for their moment."""
+
+    def __init__(self, clock: VirtualClock, rng: random.Random) -> None:
+        self.clock = clock
+        self._rng = rng
+        self._waiting: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = 0
+
+    def after(self, delay_s: float, deliver: Callable[[], None]) -> None:
+        """Call `deliver` so many virtual seconds from now."""
+        self._number += 1
+        heapq.heappush(self._waiting, (self.clock.now_s + delay_s, self._number, deliver))
+
+    def latency_s(self) -> float:
+        """How long one message takes: mostly short, now and then longer than others sent after it."""
+        luck = self._rng.random()
+        return _USUAL_S if luck < 0.9 else _SLOW_S if luck < 0.995 else _VERY_SLOW_S
+
+    @property
+    def next_s(self) -> float | None:
+        """When the next delivery is due; None: nothing is on its way."""
+        return self._waiting[0][0] if self._waiting else None
+
+    def deliver_next(self) -> None:
+        """Make the next delivery."""
+        heapq.heappop(self._waiting)[2]()
+
+
+class Server:
+    """Something that answers requests, and forgets those under way when it restarts.
+
+    Attributes:
+        incarnation: counts its restarts.
+        away: whether it refuses connections.
+    """
+
+    def __init__(self, away_error: Callable[[], Exception]) -> None:
+        self.incarnation = 0
+        self.away = False
+        self.away_error = away_error
+
+
+class Process:
+    """A worker process: an event loop that the scheduler steps, and requests under way.
+
+    Attributes:
+        name: for people.
+        loop: its event loop.
+        stopped: whether it is held by SIGSTOP.
+        alive: false once it was killed or ended.
+        failure: what it ended with; None: it lives, was killed or ended as asked.
+    """
+
+    def __init__(self, name: str, network: Network, main: Callable[[Process], Coroutine[Any, Any, None]]) -> None:
+        self.name = name
+        self.network = network
+        self.loop = SteppedLoop(network.clock)
+        self.stopped = False
+        self.alive = True
+        self.failure: BaseException | None = None
+        self._main = self.loop.create_task(main(self))
+
+    def terminate(self) -> None:
+        """SIGTERM: it ends in order."""
+        self._main.cancel()
+
+    def kill(self) -> None:
+        """SIGKILL: no code of it runs any more. What it has sent is on its way all the same."""
+        if self.alive:
+            self.alive = False
+            self.loop.bury()
+
+    def step(self) -> None:
+        """Run its next callback."""
+        self.loop.step()
+        if self._main.done():
+            if not self._main.cancelled():
+                self.failure = self._main.exception()
+            self.kill()
+
+    def ask(self, server: Server, steps: Sequence[Callable[[], Any]]) -> asyncio.Future[Any]:
+        """Have a server take steps, in order but not at one moment; the last one's answer.
+
+        A dead process asks nothing. An error that a step raises is the answer.
+        """
+        future = self.loop.create_future()
+        if not self.alive:
+            future.cancel()
+            return future
+        network, incarnation = self.network, server.incarnation
+        remaining = list(reversed(steps))
+
+        def answer(result: Any, error: Exception | None) -> None:
+            if not self.alive or future.done():
+                return
+            if error is None:
+                self.loop.call_soon(_settle, future, result)
+            else:
+                self.loop.call_soon(_fail, future, error)
+
+        def arrive() -> None:
+            result: Any = None
+            error: Exception | None = None
+            if server.away or server.incarnation != incarnation:
+                error = server.away_error()
+            elif remaining:
+                try:
+                    result = remaining.pop()()
+                except Exception as raised:  # noqa: BLE001 - it is the server's answer.
+                    error = raised
+            if error is None and remaining:
+                # Commands of a pipeline are not carried out together: others may come between.
+                network.after(0.0 if len(remaining) % 3 else network.latency_s(), arrive)
+            else:
+                network.after(network.latency_s(), lambda: answer(result, error))
+
+        network.after(network.latency_s(), arrive)
+        return future
+
+
+def _settle(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,115 @@
+"""Schedules: what happens to a world, one thing after the other, as data that can be printed, shrunk and replayed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.simulation.world import MOST_WORKERS, World
+
+Step = tuple[str, tuple[int, ...]]
+
+_SHORTEST, _LONGEST = 4, 16
+
+
+def _any_worker(rng: random.Random) -> int:
+    return rng.randrange(MOST_WORKERS)
+
+
+# Everything that can happen, how often, and with which arguments: one line for a new kind of event or fault.
+HAPPENINGS: dict[str, tuple[int, Callable[[random.Random], tuple[int, ...]]]] = {
+    "publish": (8, lambda rng: (rng.randint(1, 40), rng.choice((0, 0, 0, 2)))),
+    "resend": (4, lambda rng: (rng.randint(1, 10),)),
+    "poison": (2, lambda _: ()),
+    "run": (8, lambda rng: (rng.choice((5, 20, 50, 200, 1_000, 3_000)),)),
+    "kill": (6, lambda rng: (_any_worker(rng), rng.randrange(120))),
+    "terminate": (2, lambda rng: (_any_worker(rng),)),
+    "stop": (3, lambda rng: (_any_worker(rng), rng.choice((100, 1_000, 4_000, 8_000)))),
+    "scale": (3, lambda rng: (rng.randint(1, MOST_WORKERS),)),
+    "lose_writes": (4, lambda rng: (rng.choice((1, 2, 3, 5, 10, 30, 100)),)),
+    "flush": (1, lambda _: ()),
+    "redis_away": (2, lambda rng: (rng.choice((10, 500, 3_000)),)),
+    "commit_ahead": (2, lambda _: ()),
+    "forget_commits": (1, lambda _: ()),
+    "recreate": (1, lambda rng: (rng.choice((0, 5, 60)),)),
+}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What happens, and the seed of everything left open."""
+
+    seed: int
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        lines = [f"    world.{name}({', '.join(map(str, arguments))})" for name, arguments in self.steps]
+        return "\n".join((f"    world = World({self.seed})", *lines, "    world.heal()", "    world.check()"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a schedule came to.
+
+    Attributes:
+        error: what broke; None: every invariant holds.
+        failures: how often a worker ended with an error.
+        steps: callbacks that were run.
+        trace: changes when anything at all went otherwise.
+    """
+
+    error: Exception | None
+    failures: int
+    trace: tuple[Any, ...]
+
+
+def schedule_of(seed: int) -> Schedule:
+    """The schedule of a seed."""
+    rng = random.Random(seed)
+    names = list(HAPPENINGS)
+    weights = [HAPPENINGS[name][0] for name in names]
+    chosen = rng.choices(names, weights, k=rng.randint(_SHORTEST, _LONGEST))
+    return Schedule(seed, (("publish", (20, 0)), *((name, HAPPENINGS[name][1](rng)) for name in chosen)))
+
+
+def outcome_of(schedule: Schedule) -> Outcome:
+    """Let a schedule happen, heal, and see whether what must hold does."""
+    world = World(schedule.seed)
+    error = None
+    try:
+        for name, arguments in schedule.steps:
+            getattr(world, name)(*arguments)
+        world.heal()
+        world.check()
+    except Exception as broken:  # noqa: BLE001 - whatever it is, it is the outcome.
+        error = broken
+    finally:
+        world.close()
+    return Outcome(error, len(world.failures), (world.clock.now_s, world.log.ends(), tuple(map(str, world.failures))))
+
+
+def shortest(schedule: Schedule) -> Schedule:
+    """A schedule that fails as this one does and of which no single step can be left out."""
+    kind = type(outcome_of(schedule).error)
+    index = 0
+    while index < len(schedule.steps):
+        shorter = Schedule(schedule.seed, schedule.steps[:index] + schedule.steps[index + 1 :])
+        if type(outcome_of(shorter).error) is kind:
+            schedule, index = shorter, 0
+        else:
+            index += 1
+    return schedule
+
+
+def failing(seeds: Sequence[int]) -> tuple[Schedule, Exception] | None:
+    """The first schedule that fails, made as short as can be, and its error; None: every one holds."""
+    for seed in seeds:
+        schedule = schedule_of(seed)
+        if outcome_of(schedule).error is not None:
+            found = shortest(schedule)
+            error = outcome_of(found).error
+            assert error is not None
+            return found, error
+    return None

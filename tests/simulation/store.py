@@ -1,0 +1,202 @@
+"""A Redis that can lose what it was told last, and the clients that the worker reads and writes it with.
+
+What its commands mean is what the adapter in memory says; that one and the real Redis pass the same behaviour suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from services.recommender.adapters.memory import MemoryStates
+from services.recommender.application.ports import (
+    DeadLetter,
+    EpochMeta,
+    EpochStatus,
+    LearnerCommit,
+    PartitionProgress,
+    StateUnavailableError,
+    StoredLearnerBytes,
+)
+from services.recommender.domain.stored import StoredFold
+from tests.simulation.loops import at_once
+from tests.simulation.network import Process, Server
+
+
+class _Recorded(dict[Any, Any]):
+    """A dict that notes how to take each change back."""
+
+    def __init__(self, history: list[Callable[[], None]]) -> None:
+        super().__init__()
+        self._history = history
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        had, before = key in self, self.get(key)
+
+        def take_back() -> None:
+            if had:
+                dict.__setitem__(self, key, before)
+            else:
+                dict.pop(self, key, None)
+
+        self._history.append(take_back)
+        super().__setitem__(key, value)
+
+
+class _RecordedStates(MemoryStates):
+    """States whose every change can be taken back."""
+
+    def __init__(self, history: list[Callable[[], None]]) -> None:
+        super().__init__()
+        self._history = history
+        self._metas = _Recorded(history)
+
+    def fold_store(self, epoch: int) -> Any:
+        for per_epoch in (self.learners, self.positions):
+            if epoch not in per_epoch:
+                per_epoch[epoch] = _Recorded(self._history)  # type: ignore[assignment]  # it is a dict of the same.
+        return super().fold_store(epoch)
+
+    async def make_current(self, epoch: int) -> None:
+        before = self._current
+        self._history.append(lambda: setattr(self, "_current", before))
+        await super().make_current(epoch)
+
+
+class SimulatedRedis:
+    """The server."""
+
+    def __init__(self) -> None:
+        self.server = Server(lambda: StateUnavailableError("the simulated Redis is away"))
+        self._history: list[Callable[[], None]] = []
+        self.states: MemoryStates = _RecordedStates(self._history)
+
+    @property
+    def writes(self) -> int:
+        """How many changes it could lose."""
+        return len(self._history)
+
+    def restart_without(self, writes: int) -> None:
+        """Restart, the last changes lost: what a crash leaves of an append-only file is a prefix."""
+        self.server.incarnation += 1
+        for _ in range(min(writes, len(self._history))):
+            self._history.pop()()
+
+    def flush(self) -> None:
+        """Forget everything."""
+        self._history.clear()
+        self.states = _RecordedStates(self._history)
+
+
+class SimulatedFoldStore:
+    """A worker's connection to one epoch; implements FoldStore."""
+
+    def __init__(self, process: Process, redis: SimulatedRedis, epoch: int) -> None:
+        self._process = process
+        self._redis = redis
+        self._epoch = epoch
+
+    async def progress(self, partitions: Sequence[int]) -> dict[int, PartitionProgress]:
+        return await self._ask([lambda: at_once(self._store.progress(partitions))])
+
+    async def read(self, partitions: Sequence[int], keys: Sequence[bytes]) -> tuple[dict[int, int], list[StoredFold]]:
+        learners: list[StoredFold] = []
+
+        def read_one(key: bytes) -> Callable[[], None]:
+            return lambda: learners.extend(at_once(self._store.read([], [key]))[1])
+
+        # The positions are read first, as the real connection does, and the learners one after the other.
+        positions: dict[int, int] = {}
+        steps = [lambda: positions.update(at_once(self._store.read(partitions, []))[0]), *map(read_one, keys)]
+        await self._ask(steps)
+        return positions, learners
+
+    async def commit(self, commits: Sequence[LearnerCommit]) -> None:
+        refusals: list[Exception] = []
+
+        def commit_one(commit: LearnerCommit) -> Callable[[], None]:
+            def step() -> None:
+                try:
+                    at_once(self._store.commit([commit]))
+                except RuntimeError as refused:
+                    refusals.append(refused)
+
+            return step
+
+        if commits:
+            await self._ask(list(map(commit_one, commits)))
+        if refusals:
+            raise refusals[0]
+
+    async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
+        def advance_one(partition: int) -> Callable[[], None]:
+            return lambda: at_once(self._store.advance({partition: moves[partition]}))
+
+        await self._ask(list(map(advance_one, moves)))
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+    @property
+    def _store(self) -> Any:
+        return self._redis.states.fold_store(self._epoch)
+
+    async def _ask(self, steps: Sequence[Callable[[], Any]]) -> Any:
+        return await self._process.ask(self._redis.server, steps)
+
+
+class SimulatedEpochs:
+    """A worker's connection to the epochs; implements EpochStore, as far as a worker uses it."""
+
+    def __init__(self, process: Process, redis: SimulatedRedis) -> None:
+        self._process = process
+        self._redis = redis
+
+    async def current_epoch(self) -> int | None:
+        return await self._ask(lambda states: states.current_epoch())
+
+    async def epochs(self) -> Sequence[EpochMeta]:
+        return await self._ask(lambda states: states.epochs())
+
+    async def progress(self, epoch: int) -> Mapping[int, PartitionProgress]:
+        return await self._ask(lambda states: states.progress(epoch))
+
+    async def get(self, epoch: int) -> EpochMeta | None:
+        return await self._ask(lambda states: states.get(epoch))
+
+    async def create(self, meta: EpochMeta) -> None:
+        await self._ask(lambda states: states.create(meta))
+
+    async def set_status(self, epoch: int, status: EpochStatus) -> None:
+        await self._ask(lambda states: states.set_status(epoch, status))
+
+    async def make_current(self, epoch: int) -> None:
+        await self._ask(lambda states: states.make_current(epoch))
+
+    async def drop(self, epoch: int) -> int:
+        raise NotImplementedError
+
+    def contents(self, epoch: int) -> AsyncIterator[StoredLearnerBytes]:
+        raise NotImplementedError
+
+    def exclusive(self, epoch: int) -> AbstractAsyncContextManager[None]:
+        raise NotImplementedError
+
+    async def _ask(self, call: Callable[[MemoryStates], Any]) -> Any:
+        return await self._process.ask(self._redis.server, [lambda: at_once(call(self._redis.states))])
+
+
+class SimulatedDeadLetters:
+    """A worker's producer of dead letters; implements DeadLetters."""
+
+    def __init__(self, process: Process, server: Server, topic: list[DeadLetter]) -> None:
+        self._process = process
+        self._server = server
+        self._topic = topic
+
+    async def write(self, letters: Sequence[DeadLetter]) -> None:
+        await self._process.ask(self._server, [lambda one=one: self._topic.append(one) for one in letters])
+
+    async def close(self) -> None:
+        """There is nothing to close."""

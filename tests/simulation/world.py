@@ -1,0 +1,406 @@
+"""The world of a simulation: a log, a Redis and workers, what can happen to them, and what must hold in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any
+
+import structlog
+
+from services.common.envelope import partition_of
+from services.common.kafka import KafkaConnection
+from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
+from services.recommender.application.epochs import EpochDigest, EpochUnusableError, digest_epoch
+from services.recommender.application.fold_events import FoldEvents
+from services.recommender.application.ports import (
+    CommitRefusedError,
+    EpochMeta,
+    EpochMissingError,
+    EpochsLostError,
+    EpochStatus,
+    LogTruncatedError,
+    StateUnavailableError,
+)
+from services.recommender.domain.fold import LearnerFold
+from services.recommender.domain.stored import FINGERPRINT_BYTES, StoredFold
+from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.entrypoints.event_service import EventService, EventServiceOptions, decode_batch
+from services.recommender.entrypoints.worker import EpochServices
+from tests.learner_events import message, record
+from tests.simulation.log import SimulatedConsumer, SimulatedLog
+from tests.simulation.loops import VirtualClock, at_once
+from tests.simulation.network import Network, Process, Server
+from tests.simulation.store import SimulatedDeadLetters, SimulatedEpochs, SimulatedFoldStore, SimulatedRedis
+
+PARTITIONS = 3
+LEARNERS = 9
+MOST_WORKERS = 3
+OPTIONS = EventServiceOptions(batch_records=40, rewind_records=5, session_timeout_ms=3_000, stuck_after_s=10.0)
+
+# Healed, a worker comes back within a session timeout, a rebalance, a few looks at the epochs, and reads on.
+HEALED_WITHIN_S = 60.0
+
+# What a worker may end with when the world around it fails. Anything else is a defect.
+EXPECTED_FAILURES = (
+    CommitRefusedError,
+    EpochMissingError,
+    EpochsLostError,
+    EpochUnusableError,
+    LogTruncatedError,
+    StateUnavailableError,
+)
+
+# A worker that reads a topic made anew under its name notices at its next look at what log it is.
+_REFUSED_WITHIN_S = 8.0
+
+_FOLD = LearnerFold(TracingParameters())
+_CONNECTION = KafkaConnection("simulated")
+_MOST_STEPS_AT_ONCE = 6
+
+
+class InvariantBrokenError(AssertionError):
+    """What must hold does not."""
+
+
+class World:
+    """Everything that runs. Each public method down to `heal` is something that happens; time passes in some."""
+
+    def __init__(self, seed: int) -> None:
+        """Args: `seed` decides what is left open: latencies, whose turn it is, what a fetch returns."""
+        self.clock = VirtualClock()
+        self._rng = random.Random(seed)
+        self.network = Network(self.clock, self._rng)
+        self.log = SimulatedLog(PARTITIONS, self._rng)
+        self.redis = SimulatedRedis()
+        self.letters: list[Any] = []
+        self._letters_server = Server(lambda: StateUnavailableError("away"))
+        self._sent: list[tuple[bytes, bytes, Any]] = []
+        self._events = 0
+        self._wanted = 1
+        self._workers: dict[int, Process] = {}
+        self._starting: set[int] = set()
+        self._foreign = False
+        self.failures: list[BaseException] = []
+        self._start(0)
+
+    def publish(self, events: int, gap: int = 0) -> None:
+        """Producers append new events, the first of them behind a gap in the offsets."""
+        for number in range(events):
+            self._events += 1
+            made = _encoded(self._events, self._rng.randrange(LEARNERS))
+            self._sent.append(made)
+            self._append(*made, skip=gap if number == 0 else 0)
+
+    def resend(self, events: int) -> None:
+        """Producers send events again that they sent before, early ones as well as late ones."""
+        for made in self._rng.choices(self._sent, k=events) if self._sent else ():
+            self._append(*made)
+
+    def poison(self) -> None:
+        """A record arrives that nobody can read."""
+        key, _, headers = _encoded(0, self._rng.randrange(LEARNERS))
+        self._append(key, b"\xff\xff\xff", headers)
+
+    def run(self, milliseconds: int) -> None:
+        """Time passes."""
+        self._run_until(lambda: False, milliseconds / 1_000)
+
+    def kill(self, worker: int, steps: int) -> None:
+        """A worker is killed (-9) after it took so many more steps, and started again a while later."""
+        process = self._workers.get(worker)
+        if process is not None:
+            last = process.loop.steps + steps
+            self._run_until(lambda: not process.alive or process.loop.steps >= last, 1.0, singly=True)
+            process.kill()
+
+    def terminate(self, worker: int) -> None:
+        """A worker is asked to end (SIGTERM), and started again when it did."""
+        if worker in self._workers:
+            self._workers[worker].terminate()
+
+    def stop(self, worker: int, milliseconds: int) -> None:
+        """A worker is held (SIGSTOP), longer than its session perhaps, and then goes on."""
+        process = self._workers.get(worker)
+        if process is not None and not process.stopped:
+            process.stopped = True
+            self.network.after(milliseconds / 1_000, lambda: setattr(process, "stopped", False))
+
+    def scale(self, workers: int) -> None:
+        """The number of workers is changed."""
+        self._wanted = workers
+        for number in range(workers):
+            self._start(number)
+        for number, process in self._workers.items():
+            if number >= workers:
+                process.terminate()
+
+    def lose_writes(self, writes: int) -> None:
+        """Redis crashes and comes back without what it was told last."""
+        self.redis.restart_without(writes)
+
+    def flush(self) -> None:
+        """Redis loses everything."""
+        self.redis.flush()
+
+    def redis_away(self, milliseconds: int) -> None:
+        """Redis refuses connections for a while."""
+        server = self.redis.server
+        server.away = True
+        self.network.after(milliseconds / 1_000, lambda: setattr(server, "away", False))
+
+    def commit_ahead(self) -> None:
+        """Somebody moves the offsets that Kafka keeps for the groups to the end of the log, as tools can."""
+        for group in self.log.groups.values():
+            group.committed.update(self.log.ends())
+
+    def forget_commits(self) -> None:
+        """Kafka forgets the offsets of the groups, as it does after a week of silence."""
+        for group in self.log.groups.values():
+            group.committed.clear()
+
+    def recreate(self, events: int) -> None:
+        """The topic is deleted and made anew, and some events are in it already."""
+        self.log.recreate()
+        self.letters.clear()
+        self._sent.clear()
+        self._foreign = True
+        self.publish(events)
+
+    def heal(self) -> None:
+        """Faults end; operators do what a refusal told them to.
+
+        Raises:
+            InvariantBrokenError: when the workers do not catch up with the log in time.
+        """
+        self.redis.server.away = False
+        for process in self._workers.values():
+            process.stopped = False
+        if self._foreign:
+            self._check_refusal()
+        if not self._run_until(lambda: self.caught_up, HEALED_WITHIN_S):
+            raise InvariantBrokenError(f"no progress {HEALED_WITHIN_S:g} s after healing: {self._describe()}")
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether an epoch is served that has dealt with the whole log."""
+        epoch = at_once(self.redis.states.current_epoch())
+        return epoch is not None and self._positions(epoch) == self.log.ends()
+
+    def check(self) -> None:
+        """Compare what is stored, byte for byte, with one fold of the whole log that nothing disturbed.
+
+        Raises:
+            InvariantBrokenError: when something was lost, doubled or invented.
+        """
+        epoch = at_once(self.redis.states.current_epoch())
+        clean, letters = replayed(self.log)
+        stored, expected = self.redis.states.learners.get(epoch, {}), clean.learners.get(1, {})
+        for key in sorted(stored.keys() | expected.keys()):
+            if stored.get(key) != expected.get(key):
+                raise InvariantBrokenError(
+                    f"{key.decode()} on partition {partition_of(key, PARTITIONS)} is at {_summary(stored.get(key))}, a "
+                    f"clean replay gives {_summary(expected.get(key))}"
+                )
+        if _digest(self.redis.states, epoch) != _digest(clean, 1):
+            raise InvariantBrokenError("the digests differ though the learners do not")
+        counted, expected_counts = _counts(self.redis.states, epoch), _counts(clean, 1)
+        if counted != expected_counts:
+            raise InvariantBrokenError(f"counted {counted}, a clean replay counts {expected_counts}")
+        origins = {(one.partition, one.offset): one for one in self.letters}
+        if origins != {(one.partition, one.offset): one for one in letters}:
+            raise InvariantBrokenError(f"dead letters of {sorted(origins)}, expected {len(letters)} others")
+
+    def close(self) -> None:
+        """Bury everybody."""
+        for process in self._workers.values():
+            process.kill()
+
+    def _check_refusal(self) -> None:
+        """After the topic was made anew the workers refuse it; then the operator empties Redis, as they advise."""
+        self._run_until(lambda: False, _REFUSED_WITHIN_S)
+        before = self._foreign_digests()
+        self.publish(10)
+        self._run_until(lambda: False, _REFUSED_WITHIN_S)
+        if self._foreign_digests() != before:
+            raise InvariantBrokenError("workers fold a recreated topic into an epoch of another")
+        self.redis.flush()
+        for group in self.log.groups.values():
+            group.committed.clear()
+        self._foreign = False
+
+    def _foreign_digests(self) -> list[tuple[int, EpochDigest]]:
+        """What is in epochs that were folded from the topic as it was before."""
+        states = self.redis.states
+        others = [meta.epoch for meta in at_once(states.epochs()) if meta.log_identity != self.log.identity]
+        return [(epoch, _digest(states, epoch)) for epoch in others]
+
+    def _append(self, key: bytes, value: bytes, headers: Any, *, skip: int = 0) -> None:
+        self.log.append(partition_of(key, PARTITIONS), key, value, headers, skip=skip)
+
+    def _start(self, number: int) -> None:
+        self._starting.discard(number)
+        running = self._workers.get(number)
+        if number < self._wanted and (running is None or not running.alive):
+            self._workers[number] = Process(f"worker-{number}", self.network, self._worker)
+
+    async def _worker(self, process: Process) -> None:
+        """What `python -m services.recommender worker` runs, without Faust around it and a health service beside it."""
+
+        async def event_service(meta: EpochMeta) -> EventService:
+            store = SimulatedFoldStore(process, self.redis, meta.epoch)
+            letters = SimulatedDeadLetters(process, self._letters_server, self.letters)
+            return EventService(
+                meta.epoch,
+                FoldEvents(store, letters, _FOLD),
+                _CONNECTION,
+                partitions=PARTITIONS,
+                group=f"cairn-recommender-{meta.epoch}",
+                options=OPTIONS,
+                clock_s=process.loop.time,
+                make_consumer=lambda _, **options: SimulatedConsumer(process, self.log, self._rng, **options),
+            )
+
+        services = EpochServices(
+            SimulatedEpochs(process, self.redis),
+            _LogReader(process, self.log),
+            event_service,
+            clock_s=process.loop.time,
+        )
+        try:
+            await services.start()
+            await services.wait_until_stopped()
+        finally:
+            with suppress(Exception):
+                await asyncio.shield(services.stop())
+        if services.crash_reason is not None:
+            raise services.crash_reason
+
+    def _run_until(self, reached: Callable[[], bool], longest_s: float, *, singly: bool = False) -> bool:
+        """Let everybody take steps in a random order; whether it was reached in time."""
+        end_s = self.clock.now_s + longest_s
+        steps = 0
+        while not reached():
+            self._supervise()
+            running = [one for one in self._workers.values() if one.alive and not one.stopped]
+            ready = [one for one in running if one.loop.ready]
+            due_s = self.network.next_s
+            due = due_s is not None and due_s <= self.clock.now_s
+            if ready and not (due and self._rng.random() < 0.5):
+                process = ready[self._rng.randrange(len(ready))]
+                for _ in range(1 if singly else self._rng.randint(1, _MOST_STEPS_AT_ONCE)):
+                    if process.alive and process.loop.ready:
+                        process.step()
+                steps += 1
+                if steps > 200_000:
+                    raise InvariantBrokenError("a worker spins without time passing")
+            elif due:
+                self.network.deliver_next()
+            else:
+                timers = [one.loop.next_timer_s for one in self._workers.values() if one.alive and not one.stopped]
+                moments = [moment for moment in [due_s, *timers] if moment is not None]
+                next_s = min(moments, default=end_s)
+                if next_s > end_s:
+                    self.clock.now_s = end_s
+                    return reached()
+                self.clock.now_s = max(self.clock.now_s, next_s)
+        return True
+
+    def _supervise(self) -> None:
+        """What Kubernetes does: a worker that ended is started again a while later."""
+        for number, process in self._workers.items():
+            if process.alive or number in self._starting or number >= self._wanted:
+                continue
+            if process.failure is not None:
+                failure, process.failure = process.failure, None
+                if not isinstance(failure, EXPECTED_FAILURES):
+                    raise InvariantBrokenError(f"{process.name} ended with {failure!r}") from failure
+                self.failures.append(failure)
+            self._starting.add(number)
+            self.network.after(self._rng.choice((0.1, 1.0)), lambda number=number: self._start(number))
+
+    def _positions(self, epoch: int) -> dict[int, int]:
+        return {p: one.position for p, one in at_once(self.redis.states.progress(epoch)).items()}
+
+    def _describe(self) -> str:
+        epoch = at_once(self.redis.states.current_epoch())
+        positions = {number: self._positions(number) for number in self.redis.states.positions}
+        last = repr(self.failures[-1]) if self.failures else "none"
+        return f"log ends {self.log.ends()}, positions {positions}, current epoch {epoch}, last failure {last}"
+
+
+class _LogReader:
+    """What a worker asks of the log; implements LogReader."""
+
+    def __init__(self, process: Process, log: SimulatedLog) -> None:
+        self._process = process
+        self._log = log
+
+    async def identity(self) -> str:
+        return await self._process.ask(self._log.server, [lambda: self._log.identity])
+
+    async def end_offsets(self) -> dict[int, int]:
+        return await self._process.ask(self._log.server, [self._log.ends])
+
+
+def replayed(log: SimulatedLog) -> tuple[MemoryStates, list[Any]]:
+    """One fold of the whole log, in one batch, into epoch 1."""
+    states, letters = MemoryStates(), MemoryDeadLetters()
+    fold = FoldEvents(states.fold_store(1), letters, _FOLD)
+    batches = [decode_batch(p, records, PARTITIONS) for p, records in enumerate(log.records) if records]
+    at_once(states.create(EpochMeta(1, EpochStatus.BUILT, PRIOR_PARAMETERS_ID, "", log.identity, log.ends())))
+    at_once(fold.take(dict.fromkeys(range(PARTITIONS), 0)))
+    if batches:
+        at_once(fold.fold(batches))
+    return states, letters.letters
+
+
+def _digest(states: MemoryStates, epoch: int) -> EpochDigest:
+    return at_once(digest_epoch(states, epoch))
+
+
+def _counts(states: MemoryStates, epoch: int) -> dict[int, tuple[int, int, int]]:
+    """Position, applied and duplicates together, and dead letters, by partition.
+
+    A worker that died between storing learners and moving the position cannot tell, of what it reads again, what it had
+    applied from what it had left out as a duplicate; together they are exact.
+    """
+    return {
+        partition: (progress.position, progress.applied + progress.duplicates, progress.dead_lettered)
+        for partition, progress in at_once(states.progress(epoch)).items()
+    }
+
+
+def _summary(stored: StoredFold | None) -> str:
+    if stored is None:
+        return "nothing"
+    return f"offset {stored.offset} with {len(stored.seen) // FINGERPRINT_BYTES} events"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Thousands of crashes are on purpose: nobody wants to read of them."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            # Of a service that is killed while it starts.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+        structlog.configure(**before)
+
+
+@cache
+def _encoded(number: int, learner: int) -> tuple[bytes, bytes, Any]:
+    made = record(message(number, f"learner-{learner}", skills=[f"skill-{number % 4}", f"skill-{number % 3 + 4}"]))
+    assert made.key is not None
+    assert made.value is not None
+    return made.key, made.value, tuple(made.headers)
