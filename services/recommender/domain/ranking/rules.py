@@ -214,6 +214,19 @@ class RuleBook:
         holding = tuple(subject for subject in candidates if subject.rule.holds_for(grades, as_of_s))
         return RulesInForce(holding) if holding else NO_RULES
 
+    def with_rule(self, catalog: CatalogColumns, rule: Rule) -> RuleBook:
+        """The book with one more rule, in place of the one with its id; `catalog` is the one of the book."""
+        return _book({**self.rules, rule.rule_id: rule}, [*self._others(rule.rule_id), _subject(catalog, rule)])
+
+    def without_rule(self, rule_id: str) -> RuleBook:
+        """The book without a rule."""
+        return _book({name: rule for name, rule in self.rules.items() if name != rule_id}, self._others(rule_id))
+
+    def _others(self, rule_id: str) -> list[Subject]:
+        about_classes = (subject for subjects in self.by_class.values() for subject in subjects)
+        by_id = {subject.rule.rule_id: subject for subject in (*self.anywhere, *about_classes)}
+        return [subject for name, subject in by_id.items() if name != rule_id]
+
 
 NO_RULE_BOOK = RuleBook()
 
@@ -225,21 +238,24 @@ def rule_book(catalog: CatalogColumns, rules: Iterable[Rule]) -> RuleBook:
         catalog: the catalog.
         rules: each id once.
     """
-    by_id = {rule.rule_id: rule for rule in sorted(rules, key=lambda rule: rule.rule_id)}
+    listed = list(rules)
+    return _book({rule.rule_id: rule for rule in listed}, [_subject(catalog, rule) for rule in listed])
+
+
+def _book(rules: Mapping[str, Rule], subjects: Iterable[Subject]) -> RuleBook:
     anywhere: list[Subject] = []
     by_class: dict[str, list[Subject]] = {}
-    for rule in by_id.values():
-        subject = _subject(catalog, rule)
+    for subject in sorted(subjects, key=lambda subject: subject.rule.rule_id):
         if not subject.named and not len(subject.others):
             continue
-        if not rule.classes:
+        if not subject.rule.classes:
             anywhere.append(subject)
-        for class_id in dict.fromkeys(rule.classes):
+        for class_id in dict.fromkeys(subject.rule.classes):
             by_class.setdefault(class_id, []).append(subject)
     return RuleBook(
-        MappingProxyType(by_id),
+        MappingProxyType(dict(sorted(rules.items()))),
         tuple(anywhere),
-        MappingProxyType({class_id: tuple(subjects) for class_id, subjects in by_class.items()}),
+        MappingProxyType({class_id: tuple(of_class) for class_id, of_class in by_class.items()}),
     )
 
 
