@@ -23,6 +23,10 @@ LIBRARIES = Path(__file__).parents[2] / ".local" / "kafka"
 _FIRST_SEED = 1_000
 
 
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command()
 def main(
     *,
     nodes: Annotated[list[int] | None, typer.Option(help="Brokers of a cluster: 1 or 3; repeat for both.")] = None,
@@ -66,4 +70,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -68,6 +68,11 @@ class Supervised:
         """Memory it holds."""
         return int(psutil.Process(self.pid).memory_info().rss)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it stands still after SIGSTOP."""
+        return self.child.running and psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+
     def start(self) -> None:
         """Start it, without waiting."""
         self._address_file.unlink(missing_ok=True)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import aiokafka
 import redis.asyncio
+from google.protobuf.message import DecodeError
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError  # noqa: F401
 
 from cairn.v1 import events_pb2, ingest_pb2
 from deploy.kafka.cluster import KafkaCluster
@@ -30,13 +33,15 @@ from services.recommender.bootstrap_worker import replay
 from services.recommender.domain.learner import applied_of
 from services.recommender.settings import FoldSettings
 from tests.faults.processes import Supervised
-from tests.faults.publishing import SOURCE, Platform
+from tests.faults.publishing import SOURCE, Platform, submissions
+from tests.faults.reading import Reader
 from tests.faults.redis_server import DurableRedis
 from tests.faults.results import Row, ScenarioFailedError
 
 TENANT = "riverbend"
 PARTITIONS = 4
 SESSION_TIMEOUT_MS = 3_000
+READERS_LEARNERS = [f"learner-{number}" for number in range(5)]
 
 _TOPICS = Path(__file__).parents[2] / "deploy" / "topics.yaml"
 _POLL_S = 0.05
@@ -55,7 +60,7 @@ class Bench:
         self.cluster = KafkaCluster(directory / "kafka", nodes=nodes, cache=cache)
         self._runs = 0
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Self:
         try:
             self.cluster.start()
         except BaseException:
@@ -221,20 +226,54 @@ class Scene:
             self.tend()
             time.sleep(_POLL_S)
 
-    def check(self, holds: bool, otherwise: str) -> None:
+    def check(self, holds: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as assert does.
         """Fail the scenario with a sentence unless something holds."""
         if not holds:
             raise ScenarioFailedError(otherwise)
 
-    def begin(self, events: int, *, per_s: float) -> None:
-        """Send so many events in the background, at a pace."""
-        self.platform.begin(self.submissions(events), per_s=per_s)
+    def begin(self, events: int | Sequence[ingest_pb2.EventSubmission], *, per_s: float) -> None:
+        """Send events, or so many of the scenario's, in the background, at a pace."""
+        self.platform.begin(self.submissions(events) if isinstance(events, int) else events, per_s=per_s)
 
     def submissions(self, events: int) -> list[ingest_pb2.EventSubmission]:
         """The scenario's events."""
-        from tests.faults.publishing import submissions
-
         return list(submissions(events, seed=self.row.seed))
+
+    def reader(self, *, pause_s: float = 0.05) -> Reader:
+        """A platform that reads all the time."""
+        reader = Reader(self.processes["server"].address, self.api_key, READERS_LEARNERS, pause_s=pause_s)
+        self.running.callback(reader.close)
+        reader.start()
+        return reader
+
+    def cairn(self, *words: str) -> str:
+        """What a `cairn` command prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "services.cli", *words],
+            env=os.environ | self._surroundings,
+            capture_output=True,
+            text=True,
+            timeout=_START_DEADLINE_S,
+            check=False,
+        )
+        if done.returncode:
+            raise ScenarioFailedError(f"cairn {' '.join(words)} ended with {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    def committed(self, group: str) -> dict[int, int]:
+        """What a group told Kafka, by partition."""
+        admin = KafkaAdminClient(bootstrap_servers=self.bench.cluster.connection.bootstrap_servers.split(","))
+        try:
+            offsets = admin.list_group_offsets({group: None})[group]
+        finally:
+            admin.close()
+        return {each.partition: found.offset for each, found in offsets.items() if each.topic == LEARNER_EVENTS}
+
+    def wait_drained(self, within_s: float = _DRAIN_DEADLINE_S) -> None:
+        """Return once everything sent is acknowledged and nothing lags."""
+        self.wait(lambda: self.platform.done, within_s, "acknowledging every event")
+        ends = self._ends()
+        self.wait(lambda: self._drained(ends), within_s, "dealing with every record")
 
     def wait_applied(self, events: int, deadline_s: float = _START_DEADLINE_S) -> None:
         """Return once the first epoch has dealt with at least so many records."""
@@ -316,10 +355,9 @@ class Scene:
             within_s: how long it may take until nothing lags, from now.
             window_exceeded: whether copies came after the de-duplication window, so that they count again.
         """
-        self.wait(lambda: self.platform.done, within_s, "acknowledging every event")
+        self.wait_drained(within_s)
         ends = self._ends()
-        self.wait(lambda: self._drained(ends), within_s, "dealing with every record")
-        if self._ends() != ends:
+        if not self._drained(ends):
             raise ScenarioFailedError("the log grew though nobody sent anything")
         self.row.restarts += sum(process.restarts for process in self.processes.values())
         epoch = self.current_epoch()
@@ -401,17 +439,19 @@ class Scene:
         if not self.row.digest_equal:
             raise ScenarioFailedError(f"epoch {epoch} has the digest {served}, a replay of the log has {replayed}")
 
-    def _start(self, name: str, arguments: Sequence[str], environment: dict[str, str]) -> Supervised:
-        surroundings = {
+    @property
+    def _surroundings(self) -> dict[str, str]:
+        return {
             "CAIRN_KAFKA": self.kafka.bootstrap_servers,
             "CAIRN_REDIS": self.redis.url,
             "CAIRN_TENANTS": str(self.tenants_file),
             "CAIRN_BUNDLES": str(self.directory / "bundles"),
             "CAIRN_DRAIN_S": "1",
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         }
+
+    def _start(self, name: str, arguments: Sequence[str], environment: dict[str, str]) -> Supervised:
         process = Supervised(
-            name, arguments, self.directory, surroundings | environment, self.directory / f"{name}.address"
+            name, arguments, self.directory, self._surroundings | environment, self.directory / f"{name}.address"
         )
         self.processes[name] = process
         process.start()
@@ -460,7 +500,7 @@ def _log_record(record: aiokafka.ConsumerRecord) -> LogRecord:
         try:
             event = events_pb2.LearnerEvent.FromString(record.value or b"")
             source, event_id = event.source, event.event_id
-        except ValueError:
+        except DecodeError:
             source, event_id = "", ""
     return LogRecord(Position(record.partition, record.offset), record.key, source, event_id, record.value)
 
