@@ -83,6 +83,12 @@ def failed_precondition(message: str, *, reason: str) -> status_pb2.Status:
     return _status(code_pb2.FAILED_PRECONDITION, message, info)
 
 
+def aborted(message: str, *, reason: str) -> status_pb2.Status:
+    """ABORTED: what was going on ends here, and is to be begun again from where it was."""
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN)
+    return _status(code_pb2.ABORTED, message, info)
+
+
 async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> NoReturn:
     """End a call with a status and its details, beside the trailing metadata the call already has."""
     ended = rpc_status.to_status(status)

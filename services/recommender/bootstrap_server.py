@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import redis.asyncio
@@ -15,16 +17,23 @@ from services.common.tenants import load_tenants
 from services.recommender.adapters.kafka_catalog import KafkaCatalog
 from services.recommender.adapters.redis_connection import RedisConnection
 from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.adapters.redis_hints import RedisHints
 from services.recommender.adapters.redis_reads import RedisReads
 from services.recommender.adapters.redis_states import RedisLearnerReader
+from services.recommender.application.follow_changes import FollowChanges
 from services.recommender.application.fresh_state import FreshStates
 from services.recommender.application.in_force import InForce
+from services.recommender.application.list_basis import ListBasis
 from services.recommender.application.plan_group import PlanGroup
+from services.recommender.application.preview_rule import PreviewRule
 from services.recommender.application.recommend import Recommend
 from services.recommender.application.recommend_batch import RecommendBatch
 from services.recommender.application.show_learner import ShowLearner
+from services.recommender.application.subscribe import Subscribe
+from services.recommender.application.subscriptions import Subscriptions
 from services.recommender.bootstrap import bundle_store
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
+from services.recommender.entrypoints.subscriptions import SubscriptionStreams
 from services.recommender.entrypoints.upkeep import Upkeep
 from services.recommender.settings import RecommenderServerSettings
 
@@ -52,17 +61,32 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     )
     in_force = InForce(RedisEpochs(client), bundle_store(settings.bundles))
     catalog = KafkaCatalog(settings.connection)
-    states = FreshStates(RedisLearnerReader(reads), in_force, time.monotonic)
+    reader, hints = RedisLearnerReader(reads), RedisHints(settings.redis)
+    states = FreshStates(reader, in_force, time.monotonic)
     recommend = Recommend(states, catalog, in_force, lambda: datetime.now(UTC), time.perf_counter)
+    basis = ListBasis(recommend, in_force, catalog)
+    age_s = settings.connection_age_s or None
+    subscriptions = Subscriptions(
+        hints,
+        basis,
+        settings.subscription_limits,
+        time.monotonic,
+        age_s,
+        random.Random(),  # noqa: S311 - it spreads load and guards nothing.
+    )
+    subscribe = Subscribe(subscriptions, states, reader, recommend, in_force, catalog, basis, time.monotonic)
+    follow = FollowChanges(subscriptions, hints, reader, in_force, basis, recommend, time.monotonic)
     servicer = RecommendationServicer(
         Calls(
             recommend=recommend,
             show_learner=ShowLearner(states),
             recommend_batch=RecommendBatch(states, recommend),
             plan_group=PlanGroup(states, recommend, in_force, catalog),
+            preview_rule=PreviewRule(states, recommend, catalog),
+            subscribe=SubscriptionStreams(subscribe, subscriptions, write_timeout_s=settings.subscribe_write_timeout_s),
         )
     )
-    server = GrpcServer(settings.server_options, tenants)
+    server = GrpcServer(replace(settings.server_options, connection_age_s=age_s), tenants)
     server.register(
         lambda grpc: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(servicer, grpc), SERVICE_NAME
     )
@@ -71,8 +95,9 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         start_http_server(settings.metrics_port, settings.metrics_host)
     announce("recommender", await server.start(), settings.address_file)
     try:
-        await run_until_stopped([catalog.run(), upkeep.run()])
+        await run_until_stopped([catalog.run(), upkeep.run(), follow.run()])
     finally:
+        subscriptions.stop()
         # Running calls may still read state while they finish.
         await server.stop()
         await reads.close()

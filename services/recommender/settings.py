@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, ValidationInfo, field_validator
 
 from services.common.settings import KafkaSettings, ProcessSettings, RedisSettings, ServerSettings
+from services.recommender.application.subscriptions import SubscriptionLimits
 
 
 class BundleSettings(KafkaSettings):
@@ -77,3 +78,40 @@ class RecommenderServerSettings(ProcessSettings, BundleSettings, RedisSettings, 
     redis_timeout_s: float = Field(
         default=1.0, gt=0, description="How long a read of learner state may take; then UNAVAILABLE."
     )
+    connection_age_s: float = Field(
+        default=1_800,
+        ge=0,
+        description="Age at which clients are asked to connect anew; subscriptions end a little before. 0: never.",
+    )
+    subscribe_streams: int = Field(default=100, ge=1, description="Subscriptions at once; they count as calls.")
+    subscribe_streams_per_tenant: int = Field(default=25, ge=1, description="Subscriptions of a tenant at once.")
+    subscribe_learners: int = Field(
+        default=20_000, ge=1, description="Learners on subscriptions; one on two counts twice."
+    )
+    subscribe_learners_per_tenant: int = Field(
+        default=10_000, ge=1, description="Learners of a tenant on subscriptions; one on two counts twice."
+    )
+    subscribe_write_timeout_s: float = Field(
+        default=10.0, gt=0, description="How long a subscription waits for its reader to take something, then ends."
+    )
+
+    @field_validator("subscribe_streams")
+    @classmethod
+    def _leave_room_for_calls(cls, value: int, info: ValidationInfo) -> int:
+        calls = info.data.get("max_concurrent_calls")
+        if calls is not None and value >= calls:
+            raise ValueError(
+                f"subscriptions count as calls, and CAIRN_MAX_CONCURRENT_CALLS={calls} leaves room for none besides: "
+                "allow fewer subscriptions or more calls"
+            )
+        return value
+
+    @property
+    def subscription_limits(self) -> SubscriptionLimits:
+        """How many subscriptions, and learners on them, there may be."""
+        return SubscriptionLimits(
+            streams_per_tenant=self.subscribe_streams_per_tenant,
+            streams=self.subscribe_streams,
+            learners_per_tenant=self.subscribe_learners_per_tenant,
+            learners=self.subscribe_learners,
+        )

@@ -184,4 +184,4 @@ def _channel_name(epoch: int, channel: int) -> bytes:
 
 def _send(writer: Any, command: bytes, arguments: Collection[bytes] | None = None) -> None:
     if arguments is None or arguments:
-        writer.write(hiredis.pack_command((command, *sorted(arguments or ()))))
+        writer.write(hiredis.pack_command((command, *sorted(arguments or ()))))  # type: ignore[arg-type]  # stub bug

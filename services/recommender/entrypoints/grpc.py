@@ -13,14 +13,16 @@ from prometheus_client import Counter, Histogram
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from services.common.grpc_server import current_tenant
-from services.common.statuses import abort, failed_precondition, invalid_argument, unavailable
-from services.recommender.application.fresh_state import LogDiffersError, StateLostError
-from services.recommender.application.in_force import NoEpochError
+from services.common.statuses import abort, failed_precondition, invalid_argument
+from services.recommender.application.fresh_state import LogDiffersError
 from services.recommender.application.plan_group import PlanGroup
 from services.recommender.application.ports import StateUnavailableError
+from services.recommender.application.preview_rule import PreviewRule
 from services.recommender.application.recommend import Recommend, Recommendations
 from services.recommender.application.recommend_batch import LearnerAnswer, RecommendBatch
 from services.recommender.application.show_learner import ShowLearner
+from services.recommender.entrypoints.subscriptions import SubscriptionStreams
+from services.recommender.entrypoints.unavailable import state_unavailable
 from services.recommender.wire_calls import (
     RequestInvalidError,
     learner_query,
@@ -28,6 +30,7 @@ from services.recommender.wire_calls import (
     recommend_query,
     recommend_response,
 )
+from services.recommender.wire_preview import preview_query, preview_response
 from services.recommender.wire_rosters import batch_query, batch_response, plan_query, plan_response
 
 if TYPE_CHECKING:
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
 
 SERVICE_NAME = "cairn.v1.RecommendationService"
 
-_RETRY_AFTER_S = 1.0
 _FASTEST_S = 0.0005
 
 REQUESTS = Counter("cairn_server_requests", "Calls answered, by method and outcome.", ["method", "outcome"])
@@ -62,6 +64,8 @@ class Calls:
     show_learner: ShowLearner
     recommend_batch: RecommendBatch
     plan_group: PlanGroup
+    preview_rule: PreviewRule
+    subscribe: SubscriptionStreams
 
 
 class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer):
@@ -115,6 +119,21 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
                 DEGRADED.labels(degradation.name.lower()).inc()
             return plan_response(request.learner_ids, plan)
 
+    async def PreviewRule(  # noqa: N802 - the name of the RPC.
+        self, request: recommender_pb2.PreviewRuleRequest, context: Context
+    ) -> recommender_pb2.PreviewRuleResponse:
+        """What a rule would change."""
+        async with _answering("PreviewRule", context):
+            tenant = current_tenant()
+            previews = await self._calls.preview_rule(tenant.name, preview_query(request, tenant))
+            return preview_response(request.learner_ids, previews)
+
+    async def Subscribe(  # type: ignore[override]  # noqa: N802 - the RPC's name. It writes its messages itself.
+        self, request: recommender_pb2.SubscribeRequest, context: Context
+    ) -> None:
+        """Lists kept up to date."""
+        await self._calls.subscribe(request, context)
+
 
 @asynccontextmanager
 async def _answering(method: str, context: Context) -> AsyncIterator[None]:
@@ -132,16 +151,10 @@ async def _answering(method: str, context: Context) -> AsyncIterator[None]:
         await abort(context, failed_precondition(f"freshness_token: {error}", reason="LOG_DIFFERS"))
     except StateUnavailableError as error:
         outcome = "unavailable"
-        await abort(context, unavailable(str(error), reason=_reason(error), retry_after_s=_RETRY_AFTER_S))
+        await abort(context, state_unavailable(error))
     finally:
         _requests(method, outcome).inc()
         _seconds(method).observe(time.perf_counter() - began_s)
-
-
-def _reason(error: StateUnavailableError) -> str:
-    if isinstance(error, NoEpochError):
-        return "NO_EPOCH"
-    return "STATE_LOST" if isinstance(error, StateLostError) else "STATE_UNAVAILABLE"
 
 
 def _remaining_s(context: Context) -> float:

@@ -1,0 +1,49 @@
+"""What a reader has of a learner's list, in few bytes: enough to tell whether it still is what they would be sent."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from hashlib import blake2b
+
+from services.recommender.application.provenance import Provenance
+from services.recommender.application.recommend import Recommendations
+
+# In place of the offset of a learner without state.
+NO_STATE = -1
+
+BASIS_BYTES = 8
+LIST_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ListCursor:
+    """What a reader has of a learner.
+
+    Attributes:
+        offset: of the last record that had changed the learner; NO_STATE: nothing was stored.
+        basis: hash of what else the list was made from.
+        listed: hash of what matters in the list.
+    """
+
+    offset: int
+    basis: bytes
+    listed: bytes
+
+
+def hash_of_basis(provenance: Provenance) -> bytes:
+    """Hash of what a list was made from, but for the learner's state and the request."""
+    parts = (provenance.as_of.timestamp(), provenance.epoch, astuple(provenance.catalog), provenance.bundle)
+    return blake2b(repr(parts).encode(), digest_size=BASIS_BYTES).digest()
+
+
+def hash_of_list(answer: Recommendations) -> bytes:
+    """Hash of the resources in their order, what each is for, and the kinds of its reasons: not of any number."""
+    parts = [
+        (
+            answer.catalog.resource_ids[resource.row],
+            int(resource.explanation.step),
+            sorted({int(reason.kind) for reason in resource.explanation.reasons}),
+        )
+        for resource in answer.resources
+    ]
+    return blake2b(repr(parts).encode(), digest_size=LIST_BYTES).digest()

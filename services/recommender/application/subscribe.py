@@ -1,0 +1,154 @@
+"""Subscribe: lists kept up to date, sent when what matters in them differs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
+
+from services.recommender.application.fresh_state import FreshState, FreshStates
+from services.recommender.application.in_force import InForce
+from services.recommender.application.list_basis import ListBasis
+from services.recommender.application.list_cursors import NO_STATE, ListCursor, hash_of_basis, hash_of_list
+from services.recommender.application.ports import CatalogReader, LearnerKey, LearnerOffsets, StateUnavailableError
+from services.recommender.application.provenance import Provenance
+from services.recommender.application.recommend import Recommend, Recommendations, RecommendQuery
+from services.recommender.application.subscriptions import Subscription, Subscriptions
+
+# States are read together; one that has waited longer than this for its turn is read again.
+_LEARNERS_PER_READ = 64
+_READ_AGE_S = 0.25
+_OFFSETS_PER_READ = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ListUpdate:
+    """A learner's list that differs from the one the reader has.
+
+    Attributes:
+        learner: the pseudonym.
+        answer: the list.
+        cursor: what the reader has with it.
+        since_s: when the learner was marked, in the process's monotonic seconds.
+    """
+
+    learner: str
+    answer: Recommendations
+    cursor: ListCursor
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotDone:
+    """Every learner has been sent, or is as the reader has it."""
+
+    learners: int
+
+
+class Subscribe:
+    """Makes the messages of subscriptions.
+
+    All subscriptions of a process share its one thread with every other call: one list is made at a time, and between
+    two of them everything else that is ready has its turn.
+    """
+
+    def __init__(
+        self,
+        subscriptions: Subscriptions,
+        states: FreshStates,
+        offsets: LearnerOffsets,
+        recommend: Recommend,
+        in_force: InForce,
+        catalog: CatalogReader,
+        basis: ListBasis,
+        clock_s: Callable[[], float],
+    ) -> None:
+        """Args: ports; `clock_s` gives monotonic seconds."""
+        self._subscriptions = subscriptions
+        self._states = states
+        self._offsets = offsets
+        self._recommend = recommend
+        self._in_force = in_force
+        self._catalog = catalog
+        self._basis = basis
+        self._clock_s = clock_s
+        self._turn = asyncio.Lock()
+
+    async def messages(self, subscription: Subscription) -> AsyncGenerator[ListUpdate | SnapshotDone, None]:
+        """What to send, until the subscription is ended.
+
+        Raises:
+            StateUnavailableError: when a learner's state cannot be read.
+            CapReachedError: when the tenant has too many learners.
+            SubscriptionEndedError: when the server ends it.
+        """
+        if subscription.query.whole_tenant:
+            async for learners in self._offsets.learners_of(self._in_force.epoch.meta.epoch, subscription.tenant):
+                self._subscriptions.add(subscription, learners)
+        await self._resume(subscription)
+        not_sent, done = set(subscription.dirty), False
+        while True:
+            if not not_sent and not done:
+                done = True
+                yield SnapshotDone(len(subscription.watched))
+            await subscription.wait_dirty()
+            taken = list(subscription.take(_LEARNERS_PER_READ).items())
+            fresh = await self._states.read_many([LearnerKey(subscription.tenant, learner) for learner, _ in taken])
+            read_at_s = self._clock_s()
+            for place, (learner, since_s) in enumerate(taken):
+                if self._clock_s() - read_at_s > _READ_AGE_S:
+                    # The reader is slow, or there is much to do: by now there may be something newer.
+                    for waiting, waiting_since_s in taken[place:]:
+                        subscription.mark(waiting, waiting_since_s)
+                    break
+                state = fresh[place]
+                if isinstance(state, StateUnavailableError):
+                    raise state
+                update = await self._update(subscription, learner, state, since_s)
+                not_sent.discard(learner)
+                if update is not None:
+                    yield update
+
+    async def _resume(self, subscription: Subscription) -> None:
+        """Take over what the reader has; who did not change since, on the same basis, need not be looked at."""
+        known = {
+            learner: cursor for learner, cursor in subscription.query.cursors.items() if learner in subscription.watched
+        }
+        if not known:
+            return
+        epoch, basis = self._in_force.epoch.meta.epoch, self._basis.number(subscription.tenant)
+        bundle = self._in_force.bundle
+        now = Provenance(
+            self._recommend.now(), epoch, None, self._catalog.version, "" if bundle is None else bundle.bundle_id
+        )
+        basis_hash = hash_of_basis(now)
+        learners = list(known)
+        for start in range(0, len(learners), _OFFSETS_PER_READ):
+            some = learners[start : start + _OFFSETS_PER_READ]
+            keys = [LearnerKey(subscription.tenant, learner) for learner in some]
+            for learner, offset in zip(some, await self._offsets.applied_offsets(epoch, keys), strict=True):
+                watched, cursor = subscription.watched[learner], known[learner]
+                watched.listed = cursor.listed
+                # Without state it takes a closer look to tell a new learner from a store that lost its data.
+                if offset is not None and offset == cursor.offset and cursor.basis == basis_hash:
+                    watched.offset, watched.basis = offset, basis
+                    subscription.dirty.pop(learner, None)
+
+    async def _update(
+        self, subscription: Subscription, learner: str, fresh: FreshState, since_s: float
+    ) -> ListUpdate | None:
+        subscription.check()
+        query, watched = subscription.query, subscription.watched[learner]
+        basis = self._basis.number(subscription.tenant)
+        wanted = RecommendQuery(learner, query.limit, query.wanted, class_id=query.class_id)
+        async with self._turn:
+            answer = self._recommend.answer(subscription.tenant, wanted, fresh)
+            await asyncio.sleep(0)
+        offset = NO_STATE if fresh.stored is None else fresh.stored.offset
+        watched.offset, watched.basis = offset, basis
+        listed = hash_of_list(answer)
+        if listed == watched.listed:
+            return None
+        watched.listed = listed
+        cursor = ListCursor(offset, hash_of_basis(replace(answer.provenance, applied=None)), listed)
+        return ListUpdate(learner, answer, cursor, since_s)

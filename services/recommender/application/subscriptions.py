@@ -1,0 +1,342 @@
+"""The subscriptions of a process: who watches whom, which lists may have changed, and how many there may be."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import islice
+
+from services.common.envelope import record_key
+from services.recommender.application.list_basis import ListBasis
+from services.recommender.application.list_cursors import ListCursor
+from services.recommender.application.ports import ChangeHints
+from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
+
+# A stream ends at a moment of its own in this part of a connection's life, so that not all of them end at once.
+_ENDS_FROM, _ENDS_TO = 0.8, 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeQuery:
+    """What is asked for.
+
+    Attributes:
+        learners: the learners to watch, by pseudonym; not looked at with `whole_tenant`.
+        whole_tenant: watch every learner of the tenant, new ones too.
+        limit: most resources for each.
+        wanted: which resources may be in the lists.
+        class_id: the class it is asked for; empty: none.
+        cursors: what the reader has already, by pseudonym.
+    """
+
+    learners: Collection[str]
+    whole_tenant: bool = False
+    limit: int = 5
+    wanted: ResourceFilter = EVERYTHING
+    class_id: str = ""
+    cursors: Mapping[str, ListCursor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionLimits:
+    """How much there may be in one process.
+
+    Attributes:
+        streams_per_tenant: subscriptions of one tenant.
+        streams: subscriptions in all.
+        learners_per_tenant: learners watched for one tenant; one on two streams counts twice.
+        learners: learners watched in all.
+    """
+
+    streams_per_tenant: int = 25
+    streams: int = 100
+    learners_per_tenant: int = 10_000
+    learners: int = 20_000
+
+
+class Cap(StrEnum):
+    """Which of the limits."""
+
+    STREAMS_PER_TENANT = "streams_per_tenant"
+    STREAMS = "streams"
+    LEARNERS_PER_TENANT = "learners_per_tenant"
+    LEARNERS = "learners"
+
+
+class CapReachedError(RuntimeError):
+    """A limit would be exceeded.
+
+    Attributes:
+        cap: which.
+    """
+
+    def __init__(self, cap: Cap, limit: int, wanted: int) -> None:
+        whose = "of the tenant " if cap in {Cap.STREAMS_PER_TENANT, Cap.LEARNERS_PER_TENANT} else ""
+        what = "subscriptions" if cap in {Cap.STREAMS, Cap.STREAMS_PER_TENANT} else "watched learners"
+        super().__init__(
+            f"this server keeps at most {limit:,} {what} {whose}(CAIRN_SUBSCRIBE_{cap.name}), and it would be "
+            f"{wanted:,}; end another subscription, watch fewer learners, use another server, or have the limit raised"
+        )
+        self.cap = cap
+
+
+class EndReason(StrEnum):
+    """Why the server ends a subscription that could go on."""
+
+    AGED = "aged"
+    STOPPING = "stopping"
+
+
+class SubscriptionEndedError(Exception):
+    """The server ends a subscription; the reader comes back with the cursors it has.
+
+    Attributes:
+        reason: why.
+    """
+
+    def __init__(self, reason: EndReason) -> None:
+        why = "the server stops" if reason is EndReason.STOPPING else "the stream has been open for long"
+        super().__init__(f"{why}; subscribe again with the cursors of the last updates, to be sent what differs")
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Watched:
+    """A learner on a subscription, as the reader has them.
+
+    Attributes:
+        offset: of the state their list was last made from; None: it has not been made yet.
+        listed: hash of the list the reader has; empty: none.
+        basis: number of the `ListBasis` it was last made on.
+    """
+
+    offset: int | None = None
+    listed: bytes = b""
+    basis: int = 0
+
+
+class Subscription:
+    """One subscription: its learners, and those of them whose list may have changed.
+
+    There is no queue of events: a learner is dirty or not, and what is sent is the list as it is when its turn comes.
+    """
+
+    def __init__(self, tenant: str, query: SubscribeQuery, ends_at_s: float) -> None:
+        """Args: `ends_at_s` in the process's monotonic seconds."""
+        self.tenant = tenant
+        self.query = query
+        self.ends_at_s = ends_at_s
+        self.watched: dict[str, Watched] = {}
+        # By pseudonym: since when.
+        self.dirty: dict[str, float] = {}
+        self._wake = asyncio.Event()
+        self._ended: Exception | None = None
+
+    def mark(self, learner: str, since_s: float) -> None:
+        """The learner's list may have changed."""
+        before = self.dirty.get(learner)
+        self.dirty[learner] = since_s if before is None else min(since_s, before)
+        self._wake.set()
+
+    def take(self, most: int) -> dict[str, float]:
+        """Take up to `most` dirty learners and since when they are, the longest marked first."""
+        taken = dict(islice(self.dirty.items(), most))
+        for learner in taken:
+            del self.dirty[learner]
+        return taken
+
+    async def wait_dirty(self) -> None:
+        """Return once a learner is dirty. Raises what the subscription was ended with."""
+        self.check()
+        while not self.dirty:
+            self._wake.clear()
+            await self._wake.wait()
+            self.check()
+
+    def end(self, error: Exception) -> None:
+        """Let the subscription end with an error."""
+        if self._ended is None:
+            self._ended = error
+        self._wake.set()
+
+    def check(self) -> None:
+        """Raise what the subscription was ended with, if it was."""
+        if self._ended is not None:
+            raise self._ended
+
+
+class Subscriptions:
+    """All subscriptions of a process; implements ChangeListener."""
+
+    def __init__(
+        self,
+        hints: ChangeHints,
+        basis: ListBasis,
+        limits: SubscriptionLimits,
+        clock_s: Callable[[], float],
+        age_s: float | None,
+        random_source: random.Random,
+    ) -> None:
+        """Args: `clock_s` gives monotonic seconds; `age_s`, the age of connections that streams end before, if any."""
+        self._hints = hints
+        self._basis = basis
+        self._limits = limits
+        self._clock_s = clock_s
+        self._age_s = age_s
+        self._random = random_source
+        self._open: dict[Subscription, None] = {}
+        # By tenant and pseudonym, subscriptions that name their learners.
+        self._watchers: dict[str, dict[str, list[Subscription]]] = {}
+        self._whole_tenants: dict[str, list[Subscription]] = {}
+        self._learners: Counter[str] = Counter()
+        self._stopping = False
+        self.missed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Subscription]:
+        return iter(tuple(self._open))
+
+    @property
+    def learners(self) -> int:
+        """Watched learners; one on two subscriptions counts twice."""
+        return self._learners.total()
+
+    @property
+    def dirty(self) -> int:
+        """Watched learners whose list may have changed and was not looked at yet."""
+        return sum(len(subscription.dirty) for subscription in self)
+
+    @property
+    def tenants(self) -> set[str]:
+        """Tenants with a subscription."""
+        return {subscription.tenant for subscription in self._open}
+
+    @contextmanager
+    def opened(self, tenant: str, query: SubscribeQuery) -> Iterator[Subscription]:
+        """A subscription for the length of a block.
+
+        Raises:
+            CapReachedError: when there would be too many of them, or of their learners.
+            SubscriptionEndedError: when the process stops.
+        """
+        if self._stopping:
+            raise SubscriptionEndedError(EndReason.STOPPING)
+        self._check_streams(tenant)
+        ends_at_s = float("inf")
+        if self._age_s is not None:
+            ends_at_s = self._clock_s() + self._age_s * self._random.uniform(_ENDS_FROM, _ENDS_TO)
+        subscription = Subscription(tenant, query, ends_at_s)
+        learners = () if query.whole_tenant else query.learners
+        self._check_learners(tenant, len(learners))
+        self._open[subscription] = None
+        try:
+            if query.whole_tenant:
+                self._whole_tenants.setdefault(tenant, []).append(subscription)
+                self._hints.watch_all()
+            else:
+                watchers = self._watchers.setdefault(tenant, {})
+                for learner in learners:
+                    watchers.setdefault(learner, []).append(subscription)
+                self._hints.watch(_keys(tenant, learners))
+            self.add(subscription, learners)
+            yield subscription
+        finally:
+            self._close(subscription)
+
+    def add(self, subscription: Subscription, learners: Iterable[str]) -> None:
+        """Watch more learners, those that are not watched yet; they are dirty.
+
+        Raises:
+            CapReachedError: when there would be too many.
+        """
+        fresh = [learner for learner in dict.fromkeys(learners) if learner not in subscription.watched]
+        self._check_learners(subscription.tenant, len(fresh))
+        now_s = self._clock_s()
+        for learner in fresh:
+            subscription.watched[learner] = Watched()
+            subscription.mark(learner, now_s)
+        self._learners[subscription.tenant] += len(fresh)
+
+    def changed(self, key: bytes, offset: int) -> None:
+        """A learner, by record key, was stored with the state at `offset`."""
+        tenant, _, learner = key.decode().partition("/")
+        basis, now_s = self._basis.held(tenant), self._clock_s()
+        for subscription in self._watchers.get(tenant, {}).get(learner, ()):
+            _mark_older(subscription, learner, offset, basis, now_s)
+        for subscription in self._whole_tenants.get(tenant, ()):
+            if learner in subscription.watched:
+                _mark_older(subscription, learner, offset, basis, now_s)
+                continue
+            try:
+                self.add(subscription, [learner])
+            except CapReachedError as error:
+                subscription.end(error)
+
+    def missed_some(self) -> None:
+        """Changes up to now may have gone untold."""
+        self.missed.set()
+
+    def end_aged(self) -> None:
+        """End those that have been open for long enough."""
+        now_s = self._clock_s()
+        for subscription in self:
+            if subscription.ends_at_s <= now_s:
+                subscription.end(SubscriptionEndedError(EndReason.AGED))
+
+    def end_all(self, error: Exception) -> None:
+        """End all there are."""
+        for subscription in self:
+            subscription.end(error)
+
+    def stop(self) -> None:
+        """End all there are, and refuse more."""
+        self._stopping = True
+        self.end_all(SubscriptionEndedError(EndReason.STOPPING))
+
+    def _close(self, subscription: Subscription) -> None:
+        tenant = subscription.tenant
+        del self._open[subscription]
+        self._learners[tenant] -= len(subscription.watched)
+        if subscription.query.whole_tenant:
+            self._whole_tenants[tenant].remove(subscription)
+            self._hints.unwatch_all()
+            return
+        watchers = self._watchers[tenant]
+        for learner in subscription.query.learners:
+            watchers[learner].remove(subscription)
+            if not watchers[learner]:
+                del watchers[learner]
+        self._hints.unwatch(_keys(tenant, subscription.query.learners))
+
+    def _check_streams(self, tenant: str) -> None:
+        of_tenant = sum(subscription.tenant == tenant for subscription in self._open)
+        _check(Cap.STREAMS_PER_TENANT, self._limits.streams_per_tenant, of_tenant + 1)
+        _check(Cap.STREAMS, self._limits.streams, len(self._open) + 1)
+
+    def _check_learners(self, tenant: str, more: int) -> None:
+        _check(Cap.LEARNERS_PER_TENANT, self._limits.learners_per_tenant, self._learners[tenant] + more)
+        _check(Cap.LEARNERS, self._limits.learners, self.learners + more)
+
+
+def _check(cap: Cap, limit: int, wanted: int) -> None:
+    if wanted > limit:
+        raise CapReachedError(cap, limit, wanted)
+
+
+def _mark_older(subscription: Subscription, learner: str, offset: int, basis: int, now_s: float) -> None:
+    """Mark a learner unless their list was made from that state already, or a later one."""
+    watched = subscription.watched[learner]
+    # Offsets of another epoch may be those of another log.
+    if watched.basis != basis or watched.offset is None or watched.offset < offset:
+        subscription.mark(learner, now_s)
+
+
+def _keys(tenant: str, learners: Iterable[str]) -> list[bytes]:
+    return [record_key(tenant, learner) for learner in learners]

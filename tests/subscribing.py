@@ -1,0 +1,247 @@
+"""A recommender server with subscriptions, everything behind its ports in memory, and readers of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import grpc
+
+from cairn.v1 import recommender_pb2, recommender_pb2_grpc
+from services.common.envelope import LogIdentity
+from services.common.grpc_server import GrpcServer, ServerOptions
+from services.common.tenants import create_api_key, load_tenants
+from services.recommender.adapters.memory import MemoryStates
+from services.recommender.adapters.memory_catalog import MemoryCatalog
+from services.recommender.application.follow_changes import FollowChanges, FollowOptions
+from services.recommender.application.fresh_state import FreshStates
+from services.recommender.application.in_force import InForce
+from services.recommender.application.list_basis import ListBasis
+from services.recommender.application.plan_group import PlanGroup
+from services.recommender.application.ports import EpochMeta, EpochStatus, LearnerKey, PartitionProgress
+from services.recommender.application.preview_rule import PreviewRule
+from services.recommender.application.recommend import Recommend
+from services.recommender.application.recommend_batch import RecommendBatch
+from services.recommender.application.show_learner import ShowLearner
+from services.recommender.application.subscribe import Subscribe
+from services.recommender.application.subscriptions import SubscriptionLimits, Subscriptions
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
+from services.recommender.domain.stored import NEW_LEARNER
+from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID
+from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
+from services.recommender.entrypoints.subscriptions import SubscriptionStreams
+from tests.suites.learner_states import commit
+
+LOG = LogIdentity(bytes(range(16)), 8)
+NOW = datetime(2024, 3, 5, 14, 37, 12, tzinfo=UTC)
+WITHIN_S = 10.0
+# Never within a test.
+NEVER_S = 1e6
+QUICK = FollowOptions(compare_every_s=0.02, list_every_s=0.02, spread_s=0.05, tick_s=0.01)
+# Nothing but hints tells of a change.
+HINTS_ONLY = FollowOptions(compare_every_s=NEVER_S, list_every_s=NEVER_S, spread_s=NEVER_S, tick_s=0.01)
+
+SKILLS = [CatalogSkill(f"s{number}", f"Skill {number}") for number in range(1, 6)]
+RESOURCES = [
+    CatalogResource(f"{skill.skill_id}-{kind.name.lower()}", kind=kind, minutes=10, **{side: ((skill.skill_id, 1.0),)})
+    for skill in SKILLS
+    for kind, side in ((ResourceKind.LESSON, "teaches"), (ResourceKind.PRACTICE, "assesses"))
+]
+
+
+class NoBundles:
+    """Bundles, as a test says they are."""
+
+    def __init__(self):
+        self.bundles = {}
+
+    def latest_id(self):
+        return max(self.bundles, default=None)
+
+    def load(self, bundle_id):
+        return self.bundles[bundle_id]
+
+
+@dataclass
+class SubscribedServer:
+    """What is behind the servers of a test; `serving` starts one of them."""
+
+    directory: object
+    options: FollowOptions = QUICK
+    limits: SubscriptionLimits = field(default_factory=SubscriptionLimits)
+    age_s: float | None = None
+    write_timeout_s: float = 10.0
+
+    def __post_init__(self):
+        self.api_key = create_api_key(self.directory / "tenants.yaml", "riverbend", "test")
+        self.other_api_key = create_api_key(self.directory / "tenants.yaml", "lakeside", "test")
+        self.tenants = load_tenants(self.directory / "tenants.yaml")
+        self.now = NOW
+        self.offset = 0
+        self.states, self.catalog, self.bundles = MemoryStates(), MemoryCatalog(), NoBundles()
+        self.catalog.put("riverbend", RESOURCES, SKILLS)
+        self.catalog.put("lakeside", RESOURCES, SKILLS)
+
+    def pseudonym(self, learner_id, tenant="riverbend"):
+        return self.tenants.get(tenant).pseudonym(learner_id)
+
+    async def begin_epoch(self, epoch=1):
+        await self.states.create(EpochMeta(epoch, EpochStatus.BUILT, PRIOR_PARAMETERS_ID, "", str(LOG), {}))
+        await self.states.fold_store(epoch).advance({n: (None, PartitionProgress(0, 0, 0, 0)) for n in range(8)})
+        await self.states.make_current(epoch)
+
+    async def answer(self, learner_id, answers=1, *, response=0.0, epoch=1, tenant="riverbend"):
+        """What the worker stores for some more answers of a learner; return the offset reached."""
+        key = LearnerKey(tenant, self.pseudonym(learner_id, tenant))
+        stored = self.states.learners.get(epoch, {}).get(f"{key.tenant}/{key.learner}".encode(), NEW_LEARNER)
+        offsets = range(self.offset, self.offset + answers)
+        self.offset += answers
+        await self.states.fold_store(epoch).commit([commit(key, offsets, stored, response=response)])
+        return self.offset - 1
+
+    @asynccontextmanager
+    async def serving(self, *, listen="127.0.0.1:0"):
+        process = Process(self)
+        await process.in_force.refresh_bundle()
+        await process.in_force.refresh_epoch()
+        grpc_server = GrpcServer(ServerOptions(listen, drain_s=1.0), self.tenants)
+        grpc_server.register(
+            lambda inner: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(process.servicer, inner),
+            SERVICE_NAME,
+        )
+        process.address = await grpc_server.start()
+        following = asyncio.create_task(process.follow.run())
+        try:
+            yield process
+        finally:
+            process.subscriptions.stop()
+            await grpc_server.stop()
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+
+class Process:
+    """One server process of a test."""
+
+    def __init__(self, world: SubscribedServer):
+        self.world = world
+        self.address = ""
+        self.in_force = InForce(world.states, world.bundles)
+        states = FreshStates(world.states, self.in_force, time.monotonic)
+        self.recommend = Recommend(states, world.catalog, self.in_force, lambda: world.now, time.perf_counter)
+        basis = ListBasis(self.recommend, self.in_force, world.catalog)
+        self.subscriptions = Subscriptions(
+            world.states.hints, basis, world.limits, time.monotonic, world.age_s, random.Random(7)
+        )
+        self.subscribe = Subscribe(
+            self.subscriptions,
+            states,
+            world.states,
+            self.recommend,
+            self.in_force,
+            world.catalog,
+            basis,
+            time.monotonic,
+        )
+        self.follow = FollowChanges(
+            self.subscriptions,
+            world.states.hints,
+            world.states,
+            self.in_force,
+            basis,
+            self.recommend,
+            time.monotonic,
+            world.options,
+        )
+        self.servicer = RecommendationServicer(
+            Calls(
+                recommend=self.recommend,
+                show_learner=ShowLearner(states),
+                recommend_batch=RecommendBatch(states, self.recommend),
+                plan_group=PlanGroup(states, self.recommend, self.in_force, world.catalog),
+                preview_rule=PreviewRule(states, self.recommend, world.catalog),
+                subscribe=SubscriptionStreams(
+                    self.subscribe, self.subscriptions, write_timeout_s=world.write_timeout_s
+                ),
+            )
+        )
+
+    @asynccontextmanager
+    async def reading(self, *learner_ids, api_key=None, **fields):
+        """A reader of a subscription."""
+        request = recommender_pb2.SubscribeRequest(learner_ids=learner_ids, **fields)
+        async with grpc.aio.insecure_channel(self.address) as channel:
+            stub = recommender_pb2_grpc.RecommendationServiceStub(channel)
+            reader = Reader(stub.Subscribe(request, metadata=bearer(api_key or self.world.api_key)))
+            try:
+                yield reader
+            finally:
+                reader.call.cancel()
+
+
+class Reader:
+    """Reads one stream."""
+
+    def __init__(self, call):
+        self.call = call
+        self.cursors = {}
+
+    async def next(self):
+        """The next message; the end of the stream raises its status."""
+        async with asyncio.timeout(WITHIN_S):
+            message = await self.call.read()
+        if message is grpc.aio.EOF:
+            raise grpc.aio.AioRpcError(
+                await self.call.code(),
+                await self.call.initial_metadata(),
+                await self.call.trailing_metadata(),
+                await self.call.details(),
+            )
+        if message.HasField("update"):
+            self.cursors[message.update.learner_id] = message.update.cursor
+        return message
+
+    async def update(self):
+        message = await self.next()
+        assert message.HasField("update"), message
+        return message.update
+
+    async def snapshot(self):
+        """Updates up to the end of the snapshot, by learner, and the number of learners it names."""
+        updates = {}
+        while (message := await self.next()).HasField("update"):
+            assert message.update.learner_id not in updates
+            updates[message.update.learner_id] = message.update
+        return updates, message.snapshot_complete.learners
+
+    async def end(self):
+        """Read to the end; return the status it ends with and what came before."""
+        messages = []
+        while True:
+            try:
+                messages.append(await self.next())
+            except grpc.aio.AioRpcError as error:
+                return error, messages
+
+
+def bearer(api_key):
+    return (("authorization", f"Bearer {api_key}"),)
+
+
+def listed(update):
+    """What matters in an update."""
+    return [
+        (each.resource_id, each.step, frozenset(reason.kind for reason in each.reasons))
+        for each in update.recommendations
+    ]
+
+
+async def until(condition):
+    """Return once a condition holds."""
+    async with asyncio.timeout(WITHIN_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event.
+            await asyncio.sleep(0.005)
