@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do if $$p -c 'import sys; raise SystemExit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help setup test test-kafka test-fast simulate lint format bench demo up down status protos protos-check contracts contracts-check contracts-accept lock clean
+.PHONY: help setup test test-kafka test-fast simulate mutation-check lint format bench demo up down status protos protos-check contracts contracts-check contracts-accept lock clean
 
 help: ## Show this list
 	@echo "Cairn: what to run"; echo
@@ -40,6 +40,9 @@ test-fast: $(STAMP) ## Run the tests that start no processes
 
 simulate: $(STAMP) ## Let SCHEDULES (2000) sequences of faults happen to the worker on a virtual clock
 	@$(BIN)/python -m tests.simulation $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(FIRST),--first $(FIRST))
+
+mutation-check: $(STAMP) ## Break each guarantee on purpose and see a test fail (SHORT=yes: the quick ones)
+	@$(BIN)/python -m tests.mutations $(if $(SHORT),--short) $(ARGS)
 
 lint: $(STAMP) protos-check contracts-check ## Check style, types, layers, contracts and generated code
 	@$(BIN)/ruff check .

@@ -6,8 +6,9 @@ import asyncio
 import random
 import uuid
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import aiokafka
@@ -29,9 +30,13 @@ class LogRecord(NamedTuple):
 class SimulatedLog:
     """The topic of learner events; implements LogReader for whoever asks at once."""
 
-    def __init__(self, partitions: int, rng: random.Random) -> None:
+    def __init__(
+        self, partitions: int, rng: random.Random, on_commit: Callable[[str, Mapping[int, int]], None]
+    ) -> None:
+        """Args: `on_commit` sees every commit of offsets: the group's name, and offsets by partition."""
         self.server = Server(lambda: BrokerUnavailableError("the simulated broker is away"))
         self.partitions = partitions
+        self._on_commit = on_commit
         self._rng = rng
         self._number = 0
         self.groups: dict[str, Group] = {}
@@ -69,7 +74,7 @@ class SimulatedLog:
     def group(self, name: str) -> Group:
         """A consumer group, made when it is first named."""
         if name not in self.groups:
-            self.groups[name] = Group(self.partitions, self._rng)
+            self.groups[name] = Group(self.partitions, self._rng, partial(self._on_commit, name))
         return self.groups[name]
 
 
@@ -84,8 +89,9 @@ class _Member:
 class Group:
     """What the group coordinator knows. Members that are not heard of for a session lose their partitions."""
 
-    def __init__(self, partitions: int, rng: random.Random) -> None:
+    def __init__(self, partitions: int, rng: random.Random, on_commit: Callable[[Mapping[int, int]], None]) -> None:
         self.committed: dict[int, int] = {}
+        self._on_commit = on_commit
         self._partitions = partitions
         self._rng = rng
         self._members: dict[int, _Member] = {}
@@ -129,6 +135,7 @@ class Group:
         self._expire(now_s)
         if member not in self._members or generation != self._generation:
             return False
+        self._on_commit(offsets)
         self.committed |= offsets
         return True
 

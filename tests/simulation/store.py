@@ -65,12 +65,18 @@ class _RecordedStates(MemoryStates):
 
 
 class SimulatedRedis:
-    """The server."""
+    """The server.
+
+    Attributes:
+        states: what it holds.
+        furthest: the furthest position it ever held, by epoch and partition.
+    """
 
     def __init__(self) -> None:
         self.server = Server(lambda: StateUnavailableError("the simulated Redis is away"))
         self._history: list[Callable[[], None]] = []
         self.states: MemoryStates = _RecordedStates(self._history)
+        self.furthest: dict[tuple[int, int], int] = {}
 
     @property
     def writes(self) -> int:
@@ -131,7 +137,12 @@ class SimulatedFoldStore:
 
     async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
         def advance_one(partition: int) -> Callable[[], None]:
-            return lambda: at_once(self._store.advance({partition: moves[partition]}))
+            def step() -> None:
+                at_once(self._store.advance({partition: moves[partition]}))
+                place = (self._epoch, partition)
+                self._redis.furthest[place] = max(self._redis.furthest.get(place, 0), moves[partition][1].position)
+
+            return step
 
         await self._ask(list(map(advance_one, moves)))
 

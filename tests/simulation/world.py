@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
@@ -76,7 +76,7 @@ class World:
         self.clock = VirtualClock()
         self._rng = random.Random(seed)
         self.network = Network(self.clock, self._rng)
-        self.log = SimulatedLog(PARTITIONS, self._rng)
+        self.log = SimulatedLog(PARTITIONS, self._rng, self._check_commit)
         self.redis = SimulatedRedis()
         self.letters: list[Any] = []
         self._letters_server = Server(lambda: StateUnavailableError("away"))
@@ -233,6 +233,13 @@ class World:
         for group in self.log.groups.values():
             group.committed.clear()
         self._foreign = False
+
+    def _check_commit(self, group: str, offsets: Mapping[int, int]) -> None:
+        """What a worker tells Kafka, and so whoever looks at the lag, was stored before."""
+        epoch = int(group.rpartition("-")[2])
+        early = {p: offset for p, offset in offsets.items() if offset > self.redis.furthest.get((epoch, p), 0)}
+        if early:
+            raise InvariantBrokenError(f"offsets {early} were committed to Kafka before what they stand for was stored")
 
     def _foreign_digests(self) -> list[tuple[int, EpochDigest]]:
         """What is in epochs that were folded from the topic as it was before."""

@@ -1,0 +1,159 @@
+"""Applies mutations to a copy of the tree, one at a time, and runs the test that must notice each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.mutations.declarations import Edit, Mutation
+
+ROOT = Path(__file__).parents[2]
+_COPIED = ("services", "protos", "deploy", "tests", "pyproject.toml", "README.md")
+# Compiled kernels are taken along, or every run would compile them anew; compiled Python is not: its staleness is told
+# by whole seconds, and a patch may come and go within one.
+_LEFT_OUT = shutil.ignore_patterns("*.pyc", "node_modules", ".local")
+_TEST_FAILED = 1
+_TIMEOUT_S = 100
+
+
+class Verdict(StrEnum):
+    """What became of a mutation."""
+
+    CAUGHT = "caught"
+    SURVIVED = "SURVIVED"
+    NOT_APPLICABLE = "DOES NOT APPLY"
+    TEST_BROKEN = "TEST FAILS UNMUTATED"
+    NOT_RUN = "TEST DOES NOT RUN"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A mutation, what became of it, how long its test took with it, and what to say beside it."""
+
+    mutation: Mutation
+    verdict: Verdict
+    seconds: float = 0.0
+    detail: str = ""
+
+
+class Ran(NamedTuple):
+    """pytest's exit code, how long it took, and its last lines."""
+
+    code: int
+    seconds: float
+    said: str
+
+
+class PatchDoesNotApplyError(ValueError):
+    """What a patch replaces does not stand in its file exactly once."""
+
+
+def patched(text: str, edit: Edit) -> str:
+    """A file's text with an edit made in it.
+
+    Raises:
+        PatchDoesNotApplyError: when what it replaces does not stand there exactly once.
+    """
+    found = text.count(edit.find)
+    if found != 1:
+        raise PatchDoesNotApplyError(
+            f"{edit.file} holds {edit.find.strip()!r} {found} times, not once: mend the declaration"
+        )
+    return text.replace(edit.find, edit.replace)
+
+
+@contextmanager
+def applied(tree: Path, mutation: Mutation) -> Iterator[None]:
+    """The tree with a mutation in it.
+
+    Raises:
+        PatchDoesNotApplyError: when it cannot be applied; nothing was changed.
+    """
+    before = {edit.file: (tree / edit.file).read_text() for edit in mutation.edits}
+    after = dict(before)
+    for edit in mutation.edits:
+        after[edit.file] = patched(after[edit.file], edit)
+    try:
+        for file, text in after.items():
+            (tree / file).write_text(text)
+        yield
+    finally:
+        for file, text in before.items():
+            (tree / file).write_text(text)
+
+
+def copy_tree(target: Path, revision: str | None) -> None:
+    """Copy what tests need: the work tree, or what a Git revision holds."""
+    if revision is not None:
+        archive = subprocess.run(["git", "archive", revision, *_COPIED], cwd=ROOT, capture_output=True, check=True)
+        subprocess.run(["tar", "-x", "-C", target], input=archive.stdout, check=True)
+        return
+    for name in _COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=_LEFT_OUT)
+        else:
+            shutil.copy2(source, target / name)
+
+
+def run_pytest(tree: Path, test: str) -> Ran:
+    """Run one test of a tree."""
+    environment = os.environ | {
+        "PYTHONPATH": f"{tree}{os.pathsep}{tree / 'protos'}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # Hypothesis then tries the same examples each time.
+        "CI": "1",
+    }
+    started_s = time.monotonic()
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--timeout={_TIMEOUT_S}", test],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = "\n".join(ran.stdout.strip().splitlines()[-15:])
+    return Ran(ran.returncode, time.monotonic() - started_s, said)
+
+
+def check(
+    tree: Path,
+    mutations: Sequence[Mutation],
+    tell: Callable[[Result], None],
+    run: Callable[[Path, str], Ran] = run_pytest,
+) -> list[Result]:
+    """Run every mutation's test without it, once for all that share it, then with it."""
+    results: list[Result] = []
+    unmutated: dict[str, Ran] = {}
+    for mutation in mutations:
+        result = _check_one(tree, mutation, unmutated, run)
+        tell(result)
+        results.append(result)
+    return results
+
+
+def _check_one(tree: Path, mutation: Mutation, unmutated: dict[str, Ran], run: Callable[[Path, str], Ran]) -> Result:
+    try:
+        with applied(tree, mutation):
+            pass
+    except PatchDoesNotApplyError as error:
+        return Result(mutation, Verdict.NOT_APPLICABLE, detail=str(error))
+    if mutation.test not in unmutated:
+        unmutated[mutation.test] = run(tree, mutation.test)
+    if unmutated[mutation.test].code:
+        return Result(mutation, Verdict.TEST_BROKEN, detail=unmutated[mutation.test].said)
+    with applied(tree, mutation):
+        ran = run(tree, mutation.test)
+    if ran.code == _TEST_FAILED:
+        return Result(mutation, Verdict.CAUGHT, ran.seconds)
+    return Result(mutation, Verdict.NOT_RUN if ran.code else Verdict.SURVIVED, ran.seconds, ran.said)
