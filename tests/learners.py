@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.recommender.domain.learner import SKILL_RECORD, InteractionKind, LearnerState, RecentResource
+from services.recommender.domain.events import InteractionKind
+from services.recommender.domain.learner import SKILL_RECORD, LearnerState, RecentResource
 
 
 @dataclass(frozen=True)

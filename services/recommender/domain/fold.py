@@ -2,6 +2,9 @@
 
 A fold reads a learner as stored and its new events, and returns the learner as it is to be stored. Planning walks the
 events in Python (windows, names, journal); the arithmetic of all learners of a batch is one call of the kernel.
+
+A correction changes its target in the journal, and the state is folded again from the journal's checkpoint. One whose
+target may still come waits in the journal for it. One that reaches neither is refused.
 """
 
 from __future__ import annotations
@@ -14,24 +17,49 @@ from typing import NamedTuple
 import numpy as np
 
 from services.recommender.domain import names
-from services.recommender.domain.events import AssessmentEvent, Grain
-from services.recommender.domain.journal import Journal, JournalDraft, JournalEntry, entries_of
+from services.recommender.domain.corrections import NOTHING_KNOWN, LearnerCorrections
+from services.recommender.domain.events import (
+    VOIDED,
+    AssessmentEvent,
+    CorrectionEvent,
+    ErasureEvent,
+    Grain,
+    InteractionEvent,
+    InteractionKind,
+    LearnerEvent,
+    PreferenceEvent,
+)
+from services.recommender.domain.journal import (
+    EARLY_CORRECTIONS,
+    JOURNAL_EVENTS,
+    JournalDraft,
+    JournalEntry,
+    activity_hash,
+    entries_of,
+    hides,
+)
 from services.recommender.domain.kernel import EVENT_RECORD, EVENT_SKILL_RECORD, fold_responses
 from services.recommender.domain.learner import (
+    DISMISSALS,
     LEARNER_RECORD,
     RECENT_RESOURCES,
     SKILL_RECORD,
     TOUCH_BYTES,
-    InteractionKind,
     PackedState,
     encode_state,
     pack_touch,
     unpack_state,
+    with_applied_of,
 )
+from services.recommender.domain.preferences import pack, replaced, unpack
 from services.recommender.domain.stored import FINGERPRINT_BYTES, NEW_LEARNER, SEEN_EVENTS, StoredFold
 from services.recommender.domain.tracing import FilterSettings, TenantParameters, TracingParameters
 
 MOST_SKILLS = 0xFFFF
+BEYOND_JOURNAL = "correction-beyond-journal"
+TOO_MANY_EARLY = "correction-too-early"
+NOT_A_RESPONSE = "correction-not-of-a-response"
+RESOLVED_BY_REPLAY = frozenset((BEYOND_JOURNAL, TOO_MANY_EARLY))
 _SEEN_BYTES = SEEN_EVENTS * FINGERPRINT_BYTES
 _LONG_WINDOW_BYTES = 512 * FINGERPRINT_BYTES  # From here on, comparing arrays is faster than searching bytes.
 _EVENT = struct.Struct("<iifIHH")
@@ -47,12 +75,22 @@ class LearnerEvents(NamedTuple):
         events: (offset, event) in the order of the log.
         counted_from: events below this offset were counted before; they are folded where the learner lacks them, but
             not counted again.
+        known: corrections that are known before the fold meets them.
     """
 
     tenant: str
     stored: StoredFold
-    events: Sequence[tuple[int, AssessmentEvent]]
+    events: Sequence[tuple[int, LearnerEvent]]
     counted_from: int = 0
+    known: LearnerCorrections = NOTHING_KNOWN
+
+
+class Refusal(NamedTuple):
+    """A correction that cannot be applied: where it stands, why in one word, why in a sentence."""
+
+    offset: int
+    code: str
+    reason: str
 
 
 class FoldedLearner(NamedTuple):
@@ -60,10 +98,13 @@ class FoldedLearner(NamedTuple):
 
     Attributes:
         stored: the learner as it is to be stored; the very same object when nothing changed.
-        fingerprints: of the events applied now, in order, to be added to the window.
+        fingerprints: of the events applied now, in order, to be added to the window; since the erasure, if there was
+            one.
         checkpoint_changed: whether `stored.checkpoint` differs from before.
         applied: counted events that are in the state now, including those that an earlier run had applied.
         duplicates: counted events left out because the window holds them.
+        refused: corrections left out, counted or not.
+        erased: whether the learner was forgotten: nothing stored before may stay.
     """
 
     stored: StoredFold
@@ -71,6 +112,8 @@ class FoldedLearner(NamedTuple):
     checkpoint_changed: bool
     applied: int
     duplicates: int
+    refused: Sequence[Refusal] = ()
+    erased: bool = False
 
 
 class LearnerFold:
@@ -90,23 +133,20 @@ class LearnerFold:
         plan.run()
         return [draft.finish() for draft in drafts]
 
-    def fold_from(self, tenant: str, checkpoint: bytes, journal: Journal, skill_names: Sequence[bytes]) -> bytes:
-        """The encoded state that a journal's events give from its checkpoint; empty when there is nothing of either.
+    def fold_again(self, tenant: str, stored: StoredFold) -> StoredFold:
+        """A learner as its journal gives it from its checkpoint.
 
         Args:
             tenant: whose parameters hold.
-            checkpoint: the encoded state before the journal; empty: none.
-            journal: the events.
-            skill_names: the skills of the learner's state, by slot.
+            stored: the learner.
         """
-        entries = entries_of(journal)
-        if not checkpoint and not entries:
-            return b""
+        if stored.state is None:
+            return stored
         plan = _Plan(self._columns)
-        draft = _StateDraft(plan, tenant, unpack_state(checkpoint) if checkpoint else None)
-        draft.add_again(entries, skill_names)
+        draft = _StateDraft(plan, tenant, unpack_state(stored.checkpoint) if stored.checkpoint else None)
+        draft.add_again(entries_of(stored.journal), names.split(stored.state.skill_names))
         plan.run()
-        return encode_state(draft.finish())
+        return stored._replace(state=_carried(draft.finish(), stored.state))
 
 
 def warm_up() -> None:
@@ -211,17 +251,30 @@ class _Plan:
 class _StateDraft:
     """A row of the plan: a state, and what its events will add to it."""
 
-    __slots__ = ("_plan", "_resources", "_row", "_skill_names", "_stored", "_tenant", "_touches", "skill_count")
+    __slots__ = (
+        "_dismissals",
+        "_plan",
+        "_preferences",
+        "_resources",
+        "_row",
+        "_skill_names",
+        "_stored",
+        "_tenant",
+        "_touches",
+        "skill_count",
+    )
 
     def __init__(self, plan: _Plan, tenant: str, state: PackedState | None) -> None:
         self._tenant = plan.columns.of(tenant)
-        self._stored = state or PackedState(self._tenant.new_learner, b"", b"", b"", b"")
+        self._stored = state or PackedState(self._tenant.new_learner, b"", b"", b"", b"", b"", b"")
         self._plan = plan
         self._row = len(plan.states)
         self.skill_count = len(self._stored.skills) // SKILL_RECORD.itemsize
         self._skill_names = names.begin(self._stored.skill_names)
         self._touches = bytearray(self._stored.touches)
         self._resources = names.begin(self._stored.resources)
+        self._dismissals = self._stored.dismissals
+        self._preferences = self._stored.preferences
         plan.states.append(self)
 
     @property
@@ -267,12 +320,19 @@ class _StateDraft:
         """
         tenant = self._tenant
         rows = [tenant.skills.get(name.decode(), tenant.unknown_skill) for name in skill_names]
-        for _, response, at_s, item, _, slots, _, evidence, resource in entries:
+        for _, response, at_s, item, _, slots, _, evidence, resource, interaction, voided in entries:
+            if interaction is not None:
+                self.interact(resource, interaction, at_s)
+                continue
             for slot in slots:
                 if slot >= self.skill_count:
                     self.skill_count += 1
                     self._skill_names += skill_names[slot] + names.SEPARATOR
-            self.add(item, [(slot, rows[slot]) for slot in slots], response, at_s, resource, evidence=evidence)
+            rows_of_skills = [(slot, rows[slot]) for slot in slots]
+            if voided:
+                self.add_voided(rows_of_skills)
+            else:
+                self.add(item, rows_of_skills, response, at_s, resource, evidence=evidence)
 
     def skill_names(self) -> list[bytes]:
         return names.split(self._skill_names)
@@ -293,7 +353,26 @@ class _StateDraft:
         for slot, skill_row in slots:
             plan.event_skills += _EVENT_SKILL.pack(slot, skill_row)
         if resource:
-            self._touch(resource.encode(), at_s)
+            self._touch(resource.encode(), InteractionKind.ANSWERED, at_s)
+
+    def add_voided(self, slots: Sequence[tuple[int, int]]) -> None:
+        """A response that counts as not given: its skills are met, nothing else moves."""
+        self.add("", slots, 0.0, 0, "", evidence=False)
+
+    def count(self) -> None:
+        """An event that is neither a response nor an interaction."""
+        self.add_voided(())
+
+    def interact(self, resource: str, kind: InteractionKind, at_s: int) -> None:
+        self.add("", (), 0.0, at_s, "", evidence=False)
+        if kind is InteractionKind.DISMISSED:
+            self._dismiss(resource.encode())
+        else:
+            self._touch(resource.encode(), kind, at_s)
+
+    def prefer(self, event: PreferenceEvent) -> None:
+        self.count()
+        self._preferences = pack(replaced(unpack(self._preferences), event))
 
     def finish(self) -> PackedState:
         plan = self._plan
@@ -305,19 +384,31 @@ class _StateDraft:
             names.end(self._skill_names),
             bytes(self._touches),
             names.end(self._resources),
+            self._dismissals,
+            self._preferences,
         )
 
-    def _touch(self, resource: bytes, at_s: int) -> None:
+    def _touch(self, resource: bytes, kind: int, at_s: int) -> None:
+        if self._dismissals:
+            self._dismissals = names.without(self._dismissals, resource)
         place = names.find(self._resources, resource)
         if place >= 0:
             touch = names.number_at(self._resources, place) * TOUCH_BYTES
+            kind = max(kind, self._touches[touch])
             del self._touches[touch : touch + TOUCH_BYTES]
             names.remove_at(self._resources, place)
         elif len(self._touches) == RECENT_RESOURCES * TOUCH_BYTES:
             del self._touches[:TOUCH_BYTES]
             names.remove_at(self._resources, 0)
         self._resources += resource + names.SEPARATOR
-        self._touches += pack_touch(InteractionKind.ANSWERED, at_s)
+        self._touches += pack_touch(kind, at_s)
+
+    def _dismiss(self, resource: bytes) -> None:
+        dismissals = names.begin(names.without(self._dismissals, resource))
+        if names.count(dismissals) == DISMISSALS:
+            names.remove_at(dismissals, 0)
+        dismissals += resource + names.SEPARATOR
+        self._dismissals = names.end(dismissals)
 
 
 class _LearnerDraft:
@@ -325,85 +416,224 @@ class _LearnerDraft:
 
     __slots__ = (
         "_applied",
+        "_base",
         "_checkpoint",
+        "_corrected",
         "_duplicates",
+        "_erased",
         "_fingerprints",
         "_journal",
-        "_learner",
+        "_known",
         "_offset",
         "_plan",
+        "_refolded",
+        "_refused",
         "_state",
+        "_taken",
+        "_tenant",
         "_window",
     )
 
     def __init__(self, plan: _Plan, learner: LearnerEvents) -> None:
         self._plan = plan
-        self._learner = learner
+        self._tenant = learner.tenant
+        self._known = None if learner.known is NOTHING_KNOWN else learner.known
         self._offset = learner.stored.offset
-        self._checkpoint: _StateDraft | None = None
-        self._state: _StateDraft | None = None
-        self._journal = JournalDraft(learner.stored.journal)
-        self._window = bytearray(learner.stored.seen)
-        self._fingerprints = bytearray()
         self._applied = 0
         self._duplicates = 0
-        self._walk()
+        self._refused: list[Refusal] = []
+        self._erased = False
+        self._begin(learner.stored)
+        self._walk(learner)
 
-    def _walk(self) -> None:
-        tenant, stored, events, counted_from = self._learner
+    def _begin(self, base: StoredFold) -> None:
+        """Go on from what is stored."""
+        self._base = base
+        self._checkpoint: _StateDraft | None = None
+        self._state: _StateDraft | None = None
+        self._refolded: _StateDraft | None = None
+        self._journal = JournalDraft(base.journal)
+        self._window = bytearray(base.seen)
+        self._fingerprints = bytearray()
+        # What went from the journal into the checkpoint; whether a correction changed the journal.
+        self._taken: list[JournalEntry] = []
+        self._corrected = False
+
+    def _walk(self, learner: LearnerEvents) -> None:
+        stored, counted_from = learner.stored, learner.counted_from
         window = self._window
         state: _StateDraft | None = None
-        for offset, event in events:
+        for offset, event in learner.events:
             counted = offset >= counted_from
             if offset <= stored.offset:
                 self._applied += counted
                 continue
-            if _holds(window, event.fingerprint):
+            fingerprint = event.fingerprint
+            if _holds(window, fingerprint):
                 self._duplicates += counted
                 continue
-            window += event.fingerprint
-            self._fingerprints += event.fingerprint
+            response = type(event) is AssessmentEvent
+            if not response and self._refuses(offset, event):
+                continue
             self._applied += counted
             self._offset = offset
+            if isinstance(event, ErasureEvent):
+                self._erased = True
+                self._begin(NEW_LEARNER)
+                window, state = self._window, None
+            window += fingerprint
+            self._fingerprints += fingerprint
+            if isinstance(event, ErasureEvent):
+                continue
             if state is None:
-                state = self._state = _StateDraft(self._plan, tenant, stored.state)
-            self._apply(event, state)
+                state = self._state = _StateDraft(self._plan, self._tenant, self._base.state)
+            if response:
+                self._apply(offset, event, state)  # type: ignore[arg-type]  # it is one, by its type.
+            else:
+                self._apply_other(offset, event, state)
+        if self._corrected and state is not None:
+            self._refold(state)
 
-    def _apply(self, event: AssessmentEvent, state: _StateDraft) -> None:
+    def _apply(self, offset: int, event: AssessmentEvent, state: _StateDraft) -> None:
         journal = self._journal
+        if journal.corrections or self._known is not None:
+            corrected = self._correction_of(offset, event)
+            if corrected == VOIDED:
+                self._apply_voided(event, state)
+                return
+            if corrected is not None:
+                event = event._replace(response=corrected)
         evidence = not (event.grain is Grain.ACTIVITY and event.activity and journal.holds_item_of(event.activity))
+        hidden = False
         if journal.full:
-            self._fold_oldest(state)
+            hidden = self._fold_oldest(event, state)
         slots = state.slots_of(event.skills)
-        journal.append(event, slots, evidence=evidence)
+        journal.append(event, slots, evidence=evidence, hidden=hidden)
         state.add(event.item, slots, event.response, event.at_s, event.resource, evidence=evidence)
 
-    def _fold_oldest(self, state: _StateDraft) -> None:
+    def _apply_voided(self, event: AssessmentEvent, state: _StateDraft) -> None:
+        hidden = self._fold_oldest(event, state) if self._journal.full else False
+        slots = state.slots_of(event.skills)
+        self._journal.append(event._replace(response=0.0), slots, evidence=False, voided=True, hidden=hidden)
+        state.add_voided(slots)
+
+    def _apply_other(self, offset: int, event: LearnerEvent, state: _StateDraft) -> None:
+        match event:
+            case InteractionEvent():
+                if self._journal.full:
+                    self._fold_oldest(None, state)
+                self._journal.append_interaction(event)
+                state.interact(event.resource, event.kind, event.at_s)
+            case PreferenceEvent():
+                state.prefer(event)
+            case CorrectionEvent():
+                state.count()
+                self._correct(offset, event)
+
+    def _refuses(self, offset: int, event: LearnerEvent) -> bool:
+        """Whether the event is a correction that can neither be applied nor wait."""
+        if not isinstance(event, CorrectionEvent):
+            return False
+        refusal = self._refusal(event)
+        known = self._known is not None and self._known.holds(offset)
+        if refusal is None or (known and refusal[0] in RESOLVED_BY_REPLAY):
+            return False
+        self._refused.append(Refusal(offset, *refusal))
+        return True
+
+    def _refusal(self, event: CorrectionEvent) -> tuple[str, str] | None:
+        journal, target = self._journal, event.target
+        place = journal.find(target)
+        if place >= 0:
+            if journal.is_response(place):
+                return None
+            return NOT_A_RESPONSE, "what it corrects is an interaction; only responses are corrected"
+        if _holds(self._window, target):
+            return BEYOND_JOURNAL, (
+                f"what it corrects is no response among the learner's last {JOURNAL_EVENTS // 2} to {JOURNAL_EVENTS}; "
+                "a replay takes it into account"
+            )
+        if len(self._window) >= _SEEN_BYTES:
+            return BEYOND_JOURNAL, (
+                f"what it corrects is not among the learner's last {SEEN_EVENTS:,} events; "
+                "a replay takes it into account"
+            )
+        if not journal.has_room_to_await(target):
+            return TOO_MANY_EARLY, (
+                f"{EARLY_CORRECTIONS} corrections of the learner wait for what they correct; "
+                "a replay takes it into account"
+            )
+        return None
+
+    def _correct(self, offset: int, event: CorrectionEvent) -> None:
+        response: float | None = None
+        if self._known is not None and self._known.holds(offset):
+            # Later corrections of the same event are known too: the last one has been applied already.
+            response = self._known.response(offset, event.target)
+        if response is None:
+            response = event.response
+        place = self._journal.find(event.target)
+        if place >= 0:
+            self._corrected |= self._journal.correct(place, response)
+        elif not _holds(self._window, event.target) and self._journal.has_room_to_await(event.target):
+            self._journal.await_target(event.target, response)
+
+    def _correction_of(self, offset: int, event: AssessmentEvent) -> float | None:
+        waiting = self._journal.take_correction(event.fingerprint)
+        if waiting is None and self._known is not None:
+            return self._known.response(offset, event.fingerprint)
+        return waiting
+
+    def _fold_oldest(self, event: AssessmentEvent | None, state: _StateDraft) -> bool:
+        """Move the journal's oldest events to the checkpoint; whether one of them hides the event, a score."""
         checkpoint = self._checkpoint
         if checkpoint is None:
-            stored = self._learner.stored.checkpoint
-            checkpoint = _StateDraft(self._plan, self._learner.tenant, unpack_state(stored) if stored else None)
-            self._checkpoint = checkpoint
-        checkpoint.add_again(self._journal.take_oldest(), state.skill_names())
+            checkpoint = self._checkpoint = self._draft_of_checkpoint()
+        taken = self._journal.take_oldest()
+        checkpoint.add_again(taken, state.skill_names())
+        self._taken += taken
+        if event is None or event.grain is not Grain.ACTIVITY or not event.activity:
+            return False
+        hashed = activity_hash(event.activity)
+        return any(entry.activity_hash == hashed and hides(entry) for entry in taken)
+
+    def _refold(self, state: _StateDraft) -> None:
+        """Fold what the checkpoint was when the batch began, and everything after it, anew."""
+        self._refolded = self._draft_of_checkpoint()
+        self._refolded.add_again([*self._taken, *self._journal.entries()], state.skill_names())
+
+    def _draft_of_checkpoint(self) -> _StateDraft:
+        stored = self._base.checkpoint
+        return _StateDraft(self._plan, self._tenant, unpack_state(stored) if stored else None)
 
     def finish(self) -> FoldedLearner:
-        stored = self._learner.stored
-        if self._state is None:
-            return FoldedLearner(stored, b"", False, self._applied, self._duplicates)  # noqa: FBT003 - a field's value.
-        checkpoint = stored.checkpoint if self._checkpoint is None else encode_state(self._checkpoint.finish())
+        base = self._base
+        if not self._fingerprints:
+            return FoldedLearner(base, b"", False, self._applied, self._duplicates, self._refused)  # noqa: FBT003 - a field's value.
+        checkpoint = base.checkpoint if self._checkpoint is None else encode_state(self._checkpoint.finish())
+        state = None if self._state is None else self._state.finish()
+        if self._refolded is not None and state is not None:
+            state = _carried(self._refolded.finish(), state)
         return FoldedLearner(
             StoredFold(
                 self._offset,
-                self._state.finish(),
+                state,
                 self._journal.finish(),
                 checkpoint,
                 bytes(self._window[-_SEEN_BYTES:]),
             ),
             bytes(self._fingerprints),
-            self._checkpoint is not None,
+            self._checkpoint is not None or self._erased,
             self._applied,
             self._duplicates,
+            self._refused,
+            self._erased,
         )
+
+
+def _carried(refolded: PackedState, counted: PackedState) -> PackedState:
+    """A state folded again, with what is not folded from the journal."""
+    return with_applied_of(refolded, counted)._replace(preferences=counted.preferences)
 
 
 def _holds(window: bytearray, fingerprint: bytes) -> bool:

@@ -1,14 +1,21 @@
 """A learner's journal: the recent events, each with all it takes to fold it again, and the state before them.
 
-The journal holds at most 64 events. When one more arrives, the oldest 33 are folded into the checkpoint, the state that
-the journal starts from. That happens at the same event however the log is batched, so the bytes are a function of the
-learner's events alone, and folding the journal from its checkpoint gives the learner's state.
+The journal holds at most 64 responses and interactions. When one more arrives, the oldest 33 are folded into the
+checkpoint, the state that the journal starts from. That happens at the same event however the log is batched, so the
+bytes are a function of the learner's events alone, and folding the journal from its checkpoint gives the learner's
+state, but for the number of events applied and the preferences, which nothing corrects.
 
-    header     version, number of events, number of slots
-    events     fingerprint, response (float32), time (Unix seconds), hash of the activity, flags
-    slots      u2 each: the events' skills, as slots of the learner's state. A state meets skills in the order of the
-               events, so the checkpoint's slots are the first of the state's
-    names      each event's item, then its resource where that is not its item; as `names` keeps them
+A corrected response stands in the journal as if it had been given so: another outcome, or voided. A voided one keeps
+its place and its skills, for it may be regraded yet, and stores the outcome 0; it moves nothing. So it does not matter
+whether a correction came before its target or after it.
+
+    header       version, number of events, of slots and of corrections
+    events       fingerprint, response (float32), time (Unix seconds), hash of the activity, flags
+    slots        u2 each: the events' skills, as slots of the learner's state. A state meets skills in the order of the
+                 events, so the checkpoint's slots are the first of the state's
+    corrections  those whose target did not come yet: its fingerprint and the response (float32), oldest first
+    names        each event's item, then its resource where that is not its item; an interaction's resource. As `names`
+                 keeps them
 """
 
 from __future__ import annotations
@@ -19,21 +26,30 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from services.recommender.domain import names
-from services.recommender.domain.events import AssessmentEvent, Grain
+from services.recommender.domain.events import VOIDED, AssessmentEvent, Grain, InteractionEvent, InteractionKind
 from services.recommender.domain.learner import StateCorruptError
 
 JOURNAL_EVENTS = 64
 FOLDED_AT_ONCE = 33
+EARLY_CORRECTIONS = 64
 
-_VERSION = 1
-_HEADER = struct.Struct("<BBH")
+_VERSION = 2
+_HEADER = struct.Struct("<BBHB")
 _EVENT = struct.Struct("<8sfIIH")
+_CORRECTION = struct.Struct("<8sf")
 _EVIDENCE = 0b0001
 _GRAIN_SHIFT = 1
 _ACTIVITY_GRAIN = Grain.ACTIVITY << _GRAIN_SHIFT
 _RESOURCE_IS_ITEM = 0b0100
 _RESOURCE_IS_NAMED = 0b1000
 _SKILL_COUNT_SHIFT = 4
+_SKILL_COUNT_MASK = 0x1F
+_INTERACTION_SHIFT = 9
+_INTERACTION = 0b111 << _INTERACTION_SHIFT
+_VOIDED = 1 << 12
+_HIDDEN = 1 << 13  # A score on an activity, one of whose items stood in the journal and is in the checkpoint now.
+_NOT_AN_ITEM = _ACTIVITY_GRAIN | _INTERACTION | _VOIDED
+_INTERACTION_KINDS = (None, *InteractionKind)
 
 
 class JournalEntry(NamedTuple):
@@ -43,12 +59,14 @@ class JournalEntry(NamedTuple):
         fingerprint: eight bytes that stand for the event's source and id.
         response: the outcome on [0, 1].
         at_s: when the learner acted, Unix seconds; 0: not known.
-        item: the question; empty for an activity.
+        item: the question; empty for an activity and an interaction.
         activity_hash: CRC-32 of the activity; 0: not known.
         slots: its skills, as slots of the learner's state.
         grain: what was scored.
         evidence: whether it moved the posterior.
         resource: the catalog resource it was given in; empty when there is none.
+        interaction: what was done with the resource, where the event is no response.
+        voided: whether it counts as not given.
     """
 
     fingerprint: bytes
@@ -60,6 +78,8 @@ class JournalEntry(NamedTuple):
     grain: Grain
     evidence: bool
     resource: str
+    interaction: InteractionKind | None
+    voided: bool
 
 
 class Journal(NamedTuple):
@@ -68,11 +88,13 @@ class Journal(NamedTuple):
     Attributes:
         events: packed events.
         slots: packed slots of their skills.
+        corrections: packed corrections whose target did not come yet.
         names: items and resources.
     """
 
     events: bytes
     slots: bytes
+    corrections: bytes
     names: bytes
 
     @property
@@ -81,7 +103,7 @@ class Journal(NamedTuple):
         return len(self.events) // _EVENT.size
 
 
-EMPTY_JOURNAL = Journal(b"", b"", b"")
+EMPTY_JOURNAL = Journal(b"", b"", b"", b"")
 
 
 def activity_hash(activity: str) -> int:
@@ -90,14 +112,19 @@ def activity_hash(activity: str) -> int:
 
 
 class JournalDraft:
-    """Appends to a journal without changing it."""
+    """Appends to a journal, and corrects what is in it, without changing it.
 
-    __slots__ = ("_events", "_names", "_slots")
+    Attributes:
+        corrections: the packed corrections whose target did not come yet.
+    """
+
+    __slots__ = ("_events", "_names", "_slots", "corrections")
 
     def __init__(self, journal: Journal) -> None:
         self._events = bytearray(journal.events)
         self._slots = bytearray(journal.slots)
         self._names = names.begin(journal.names)
+        self.corrections = journal.corrections
 
     @property
     def full(self) -> bool:
@@ -105,23 +132,36 @@ class JournalDraft:
         return len(self._events) >= JOURNAL_EVENTS * _EVENT.size
 
     def holds_item_of(self, activity: str) -> bool:
-        """Whether an item-grain event of the activity is in the journal."""
+        """Whether a response to an item of the activity is in the journal."""
         wanted = activity_hash(activity)
         return any(
-            hashed == wanted and not flags & _ACTIVITY_GRAIN
-            for _, _, _, hashed, flags in _EVENT.iter_unpack(self._events)
+            hashed == wanted and not flags & _NOT_AN_ITEM for _, _, _, hashed, flags in _EVENT.iter_unpack(self._events)
         )
 
-    def append(self, event: AssessmentEvent, slots: Sequence[tuple[int, int]], *, evidence: bool) -> None:
-        """Add the newest event.
+    def append(
+        self,
+        event: AssessmentEvent,
+        slots: Sequence[tuple[int, int]],
+        *,
+        evidence: bool,
+        voided: bool = False,
+        hidden: bool = False,
+    ) -> None:
+        """Add the newest response.
 
         Args:
             event: what happened.
             slots: its skills, each as its slot in the state and something that the journal does not need.
             evidence: whether it moves the posterior.
+            voided: whether it counts as not given; its response is 0 then.
+            hidden: whether an event that was just taken keeps it from being evidence.
         """
         fingerprint, response, at_s, item, activity, _, grain, resource = event
         flags = len(slots) << _SKILL_COUNT_SHIFT | evidence | grain << _GRAIN_SHIFT
+        if voided:
+            flags |= _VOIDED
+        if hidden:
+            flags |= _HIDDEN
         self._names += item.encode() + names.SEPARATOR
         if resource:
             if resource == item:
@@ -133,6 +173,12 @@ class JournalDraft:
         for slot, _ in slots:
             self._slots += slot.to_bytes(2, "little")
 
+    def append_interaction(self, event: InteractionEvent) -> None:
+        """Add the newest interaction."""
+        self._names += event.resource.encode() + names.SEPARATOR
+        flags = event.kind << _INTERACTION_SHIFT
+        self._events += _EVENT.pack(event.fingerprint, 0.0, event.at_s, 0, flags)
+
     def take_oldest(self) -> list[JournalEntry]:
         """Remove the oldest FOLDED_AT_ONCE events."""
         taken = _EVENT.size * FOLDED_AT_ONCE
@@ -142,11 +188,92 @@ class JournalDraft:
         del self._slots[: 2 * slots_end]
         # Each name ends with a separator; the first of those that stay needs one before it.
         del self._names[: sum(map(len, item_names[:names_end])) + names_end]
+        self._hide_scores({entry.activity_hash for entry in entries if hides(entry)})
         return entries
+
+    def find(self, fingerprint: bytes) -> int:
+        """Which of the events it is that has the fingerprint, the oldest being 0; -1 when none has."""
+        at = self._events.find(fingerprint)
+        while at >= 0 and at % _EVENT.size:
+            at = self._events.find(fingerprint, at + 1)
+        return at // _EVENT.size if at >= 0 else -1
+
+    def is_response(self, place: int) -> bool:
+        """Whether the event at a place is a response."""
+        return not self._unpack(place)[-1] & _INTERACTION
+
+    def correct(self, place: int, response: float) -> bool:
+        """Make the response at a place as if it had been given so; VOIDED: not at all. Whether anything changed."""
+        fingerprint, before, at_s, hashed, flags = self._unpack(place)
+        corrected = flags | _VOIDED if response == VOIDED else flags & ~_VOIDED
+        outcome = max(response, 0.0)
+        if (outcome, corrected) == (before, flags):
+            return False
+        self._pack(place, (fingerprint, outcome, at_s, hashed, corrected))
+        self._judge_evidence()
+        return True
+
+    def has_room_to_await(self, target: bytes) -> bool:
+        """Whether a correction can be kept until the target comes: there are fewer than 64, or one for it."""
+        return len(self.corrections) < EARLY_CORRECTIONS * _CORRECTION.size or any(
+            of == target for of, _ in _CORRECTION.iter_unpack(self.corrections)
+        )
+
+    def await_target(self, target: bytes, response: float) -> None:
+        """Keep a correction until its target comes, in place of an earlier one of the same target."""
+        self.take_correction(target)
+        self.corrections += _CORRECTION.pack(target, response)
+
+    def take_correction(self, target: bytes) -> float | None:
+        """Remove the correction kept for a target, and say what it makes of it; None when there is none."""
+        for number, (of, response) in enumerate(_CORRECTION.iter_unpack(self.corrections)):
+            if of == target:
+                at = number * _CORRECTION.size
+                self.corrections = self.corrections[:at] + self.corrections[at + _CORRECTION.size :]
+                return float(response)
+        return None
+
+    def entries(self) -> list[JournalEntry]:
+        """The events, oldest first."""
+        return _entries(self._events, self._slots, names.split(self._names))[0]
 
     def finish(self) -> Journal:
         """The journal with what was appended."""
-        return Journal(bytes(self._events), bytes(self._slots), names.end(self._names))
+        return Journal(bytes(self._events), bytes(self._slots), self.corrections, names.end(self._names))
+
+    def _hide_scores(self, activities: set[int]) -> None:
+        if not activities:
+            return
+        for place, (*_, hashed, flags) in enumerate(list(_EVENT.iter_unpack(self._events))):
+            if flags & _ACTIVITY_GRAIN and hashed in activities:
+                *rest, _ = self._unpack(place)
+                self._pack(place, (*rest, flags | _HIDDEN))
+
+    def _judge_evidence(self) -> None:
+        """Say of every response anew whether it is evidence."""
+        items: set[int] = set()
+        for place, (fingerprint, response, at_s, hashed, flags) in enumerate(list(_EVENT.iter_unpack(self._events))):
+            if flags & _INTERACTION:
+                continue
+            evidence = not flags & _VOIDED
+            if flags & _ACTIVITY_GRAIN:
+                evidence &= not (flags & _HIDDEN or hashed in items)
+            elif evidence and hashed:
+                items.add(hashed)
+            self._pack(place, (fingerprint, response, at_s, hashed, flags & ~_EVIDENCE | evidence))
+
+    def _unpack(self, place: int) -> tuple[bytes, float, int, int, int]:
+        fingerprint, response, at_s, hashed, flags = _EVENT.unpack_from(self._events, place * _EVENT.size)
+        return fingerprint, response, at_s, hashed, flags
+
+    def _pack(self, place: int, event: tuple[bytes, float, int, int, int]) -> None:
+        _EVENT.pack_into(self._events, place * _EVENT.size, *event)
+
+
+def hides(entry: JournalEntry) -> bool:
+    """Whether a later score on the entry's activity is no evidence because of it."""
+    response_to_item = entry.grain is Grain.ITEM and entry.interaction is None
+    return response_to_item and not entry.voided and entry.activity_hash > 0
 
 
 def entries_of(journal: Journal) -> list[JournalEntry]:
@@ -156,7 +283,10 @@ def entries_of(journal: Journal) -> list[JournalEntry]:
 
 def encode_journal(journal: Journal) -> bytes:
     """The canonical bytes of a journal."""
-    return b"".join((_HEADER.pack(_VERSION, journal.count, len(journal.slots) // 2), *journal))
+    header = _HEADER.pack(
+        _VERSION, journal.count, len(journal.slots) // 2, len(journal.corrections) // _CORRECTION.size
+    )
+    return b"".join((header, *journal))
 
 
 def decode_journal(blob: bytes) -> Journal:
@@ -167,16 +297,20 @@ def decode_journal(blob: bytes) -> Journal:
     """
     if len(blob) < _HEADER.size:
         raise StateCorruptError(f"a journal has {len(blob)} bytes, fewer than its header")
-    version, count, slot_count = _HEADER.unpack_from(blob)
+    version, count, slot_count, correction_count = _HEADER.unpack_from(blob)
     if version != _VERSION:
         raise StateCorruptError(
             f"a journal has version {version}, this program knows {_VERSION}: run the release that wrote it, "
             "or replay into a new epoch"
         )
     slots_at = _HEADER.size + count * _EVENT.size
-    names_at = slots_at + 2 * slot_count
-    journal = Journal(blob[_HEADER.size : slots_at], blob[slots_at:names_at], blob[names_at:])
-    if journal.count != count or len(journal.slots) != 2 * slot_count or journal.names[-1:] not in {b"", b"\0"}:
+    corrections_at = slots_at + 2 * slot_count
+    names_at = corrections_at + correction_count * _CORRECTION.size
+    journal = Journal(
+        blob[_HEADER.size : slots_at], blob[slots_at:corrections_at], blob[corrections_at:names_at], blob[names_at:]
+    )
+    whole = journal.count == count and len(blob) >= names_at
+    if not whole or journal.names[-1:] not in {b"", b"\0"}:
         raise StateCorruptError(f"a journal of {len(blob)} bytes does not hold what its header says")
     return journal
 
@@ -189,17 +323,31 @@ def _entries(
     entries = []
     slot_at = name_at = 0
     for fingerprint, response, at_s, hashed, flags in _EVENT.iter_unpack(events):
-        slots_end = slot_at + (flags >> _SKILL_COUNT_SHIFT)
+        slots_end = slot_at + (flags >> _SKILL_COUNT_SHIFT & _SKILL_COUNT_MASK)
         item = item_names[name_at].decode()
         name_at += 1
         resource = item if flags & _RESOURCE_IS_ITEM else ""
+        interaction = None
         if flags & _RESOURCE_IS_NAMED:
             resource = item_names[name_at].decode()
             name_at += 1
-        grain = Grain.ACTIVITY if flags & _ACTIVITY_GRAIN else Grain.ITEM
-        evidence = flags & _EVIDENCE == _EVIDENCE
+        elif flags & _INTERACTION:
+            interaction = _INTERACTION_KINDS[flags >> _INTERACTION_SHIFT & 0b111]
+            item, resource = "", item
         entries.append(
-            JournalEntry(fingerprint, response, at_s, item, hashed, slot[slot_at:slots_end], grain, evidence, resource)
+            JournalEntry(
+                fingerprint,
+                response,
+                at_s,
+                item,
+                hashed,
+                slot[slot_at:slots_end],
+                Grain.ACTIVITY if flags & _ACTIVITY_GRAIN else Grain.ITEM,
+                flags & _EVIDENCE == _EVIDENCE,
+                resource,
+                interaction,
+                flags & _VOIDED == _VOIDED,
+            )
         )
         slot_at = slots_end
     return entries, slot_at, name_at

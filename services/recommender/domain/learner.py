@@ -2,12 +2,15 @@
 
 Equal states have equal bytes, little-endian throughout:
 
-    header          version, number of resources, number of skills, length of the skills' names
+    header          version, number of resources, of dismissals and of skills; length of the skills' names, of the
+                    resources and of the dismissals
     learner         one LEARNER_RECORD
     skills          one SKILL_RECORD each, in the order first met
     skills' names   as `names` keeps them
     touches         how and when each resource was touched (kind u1, Unix seconds u4), oldest first
     resources       their ids, as `names` keeps them
+    dismissals      ids of the resources put away, oldest first, as `names` keeps them
+    preferences     as `preferences` keeps them
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import cached_property
 from typing import NamedTuple
 
@@ -23,8 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.domain import names
+from services.recommender.domain.events import InteractionKind
+from services.recommender.domain.preferences import NO_PREFERENCES, Preferences, PreferencesCorruptError, unpack
 
 RECENT_RESOURCES = 128
+DISMISSALS = 256
 TOUCH_BYTES = 5
 
 # What is kept of a learner as a whole, in stored precision.
@@ -33,8 +38,8 @@ LEARNER_RECORD = np.dtype(
         ("mean", "<f4"),  # posterior mean of the ability (mu_u), logits
         ("variance", "<f4"),  # its posterior variance (v_u)
         ("responses", "<u4"),  # responses that were evidence
-        ("applied", "<u4"),  # events applied, each once
-        ("last_at_s", "<u4"),  # latest time of any event, Unix seconds; 0: not known
+        ("applied", "<u4"),  # events applied since the learner was last forgotten, each once, of any kind
+        ("last_at_s", "<u4"),  # latest time of any response or interaction, Unix seconds; 0: not known
     ]
 )
 
@@ -54,17 +59,11 @@ SKILL_RECORD = np.dtype(
 )
 
 
-class InteractionKind(IntEnum):
-    """What a learner did with a resource."""
-
-    ANSWERED = 1
-
-
 _INTERACTION_KINDS = {int(kind): kind for kind in InteractionKind}
 
 
 class RecentResource(NamedTuple):
-    """A catalog resource the learner touched: its id, how, and when (Unix seconds, 0: not known)."""
+    """A catalog resource the learner touched: its id, how far they came, and when last (Unix seconds, 0: not known)."""
 
     resource: str
     kind: InteractionKind
@@ -83,8 +82,10 @@ class LearnerState:
             stands at the priors.
         skill_records: one SKILL_RECORD per name, in the same order; do not write.
         resources: the last 128 distinct catalog resources touched, oldest first.
-        applied: events that changed the state (each once).
-        last_at_s: latest time of any event, Unix seconds; 0: not known.
+        applied: events that changed the state since the learner was last forgotten (each once).
+        last_at_s: latest time of any response or interaction, Unix seconds; 0: not known.
+        dismissals: the last 256 resources put away and not opened since, oldest first.
+        preferences: what the learner wants.
     """
 
     mean: float
@@ -95,6 +96,8 @@ class LearnerState:
     resources: tuple[RecentResource, ...]
     applied: int
     last_at_s: int
+    dismissals: tuple[str, ...] = ()
+    preferences: Preferences = NO_PREFERENCES
 
     @cached_property
     def slot_of_skill(self) -> Mapping[str, int]:
@@ -115,6 +118,8 @@ class PackedState(NamedTuple):
         skill_names: the skills' names in that order, as `names` keeps them.
         touches: TOUCH_BYTES per resource, oldest first.
         resources: the resources' ids in that order, as `names` keeps them.
+        dismissals: ids of the resources put away, oldest first, as `names` keeps them.
+        preferences: what the learner wants, as `preferences` keeps it.
     """
 
     learner: bytes
@@ -122,10 +127,12 @@ class PackedState(NamedTuple):
     skill_names: bytes
     touches: bytes
     resources: bytes
+    dismissals: bytes
+    preferences: bytes
 
 
-def pack_touch(kind: InteractionKind, at_s: int) -> bytes:
-    """How and when a resource was touched, as stored."""
+def pack_touch(kind: int, at_s: int) -> bytes:
+    """How (a number of InteractionKind) and when a resource was touched, as stored."""
     return _TOUCH.pack(kind, at_s)
 
 
@@ -134,8 +141,11 @@ def encode_state(state: PackedState) -> bytes:
     header = _HEADER.pack(
         _VERSION,
         len(state.touches) // TOUCH_BYTES,
+        names.count(state.dismissals),
         len(state.skills) // SKILL_RECORD.itemsize,
         len(state.skill_names),
+        len(state.resources),
+        len(state.dismissals),
     )
     return b"".join((header, *state))
 
@@ -147,21 +157,27 @@ def unpack_state(blob: bytes) -> PackedState:
         StateCorruptError: when the bytes are not a state of a version this program knows.
     """
     _check_header(blob)
-    _, resource_count, skill_count, names_bytes = _HEADER.unpack_from(blob)
-    skills_at = _HEADER.size + LEARNER_RECORD.itemsize
-    names_at = skills_at + skill_count * SKILL_RECORD.itemsize
-    touches_at = names_at + names_bytes
-    resources_at = touches_at + resource_count * TOUCH_BYTES
-    packed = PackedState(
-        learner=blob[_HEADER.size : skills_at],
-        skills=blob[skills_at:names_at],
-        skill_names=blob[names_at:touches_at],
-        touches=blob[touches_at:resources_at],
-        resources=blob[resources_at:],
-    )
-    for counted, stored in ((skill_count, packed.skill_names), (resource_count, packed.resources)):
-        if stored.count(names.SEPARATOR) != (counted + 1 if counted else 0) or stored[-1:] not in {b"", b"\0"}:
-            raise StateCorruptError(f"a learner's state of {len(blob)} bytes does not hold what its header says")
+    _, resource_count, dismissal_count, skill_count, *lengths = _HEADER.unpack_from(blob)
+    pieces = []
+    start = _HEADER.size
+    for length in (
+        LEARNER_RECORD.itemsize,
+        skill_count * SKILL_RECORD.itemsize,
+        lengths[0],
+        resource_count * TOUCH_BYTES,
+        *lengths[1:],
+    ):
+        pieces.append(blob[start : start + length])
+        start += length
+    packed = PackedState._make([*pieces, blob[start:]])
+    if len(blob) < start or (skill_count, resource_count, dismissal_count) != tuple(
+        map(names.count, (packed.skill_names, packed.resources, packed.dismissals))
+    ):
+        raise StateCorruptError(f"a learner's state of {len(blob)} bytes does not hold what its header says")
+    try:
+        unpack(packed.preferences)
+    except PreferencesCorruptError as error:
+        raise StateCorruptError(f"a learner's state of {len(blob)} bytes ends amiss: {error}") from error
     return packed
 
 
@@ -185,7 +201,16 @@ def decode_state(blob: bytes) -> LearnerState:
         ),
         applied=int(learner["applied"]),
         last_at_s=int(learner["last_at_s"]),
+        dismissals=tuple(_text(packed.dismissals)),
+        preferences=unpack(packed.preferences),
     )
+
+
+def with_applied_of(state: PackedState, counted: PackedState) -> PackedState:
+    """A state with another's number of events applied."""
+    learner = bytearray(state.learner)
+    learner[_APPLIED] = counted.learner[_APPLIED]
+    return state._replace(learner=bytes(learner))
 
 
 def applied_of(blob: bytes) -> int:
@@ -198,8 +223,9 @@ def applied_of(blob: bytes) -> int:
     return int(np.frombuffer(blob, LEARNER_RECORD, count=1, offset=_HEADER.size)[0]["applied"])
 
 
-_VERSION = 1
-_HEADER = struct.Struct("<BBxxII")
+_VERSION = 2
+_HEADER = struct.Struct("<BBHIIII")
+_APPLIED = slice(12, 16)
 _TOUCH = struct.Struct("<BI")
 
 

@@ -37,3 +37,20 @@ def remove_at(names: bytearray, place: int) -> None:
 def split(names: bytes | bytearray) -> list[bytes]:
     """The names, in order."""
     return bytes(names[1:-1]).split(SEPARATOR) if len(names) > 1 else []
+
+
+def count(names: bytes | bytearray) -> int:
+    """How many names there are; -1 when the bytes are no names."""
+    if not names:
+        return 0
+    return names.count(SEPARATOR) - 1 if names[:1] == names[-1:] == SEPARATOR else -1
+
+
+def without(names: bytes, name: bytes) -> bytes:
+    """The names but for one; the very same bytes when it is not there."""
+    place = find(names, name)
+    if place < 0:
+        return names
+    remaining = bytearray(names)
+    remove_at(remaining, place)
+    return end(remaining)

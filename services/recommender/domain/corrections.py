@@ -1,0 +1,85 @@
+"""Corrections known before a fold meets them: what a log says further on of events that come first.
+
+A fold that follows the log applies a correction as far as the journal reaches. One that knows the log up to some
+offsets honours every correction before them, however far back its target lies: it folds the target as corrected. Where
+the journal reaches, both give the same bytes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from services.recommender.domain.events import CorrectionEvent, ErasureEvent
+
+
+@dataclass(slots=True)
+class LearnerCorrections:
+    """The corrections of one learner that are known.
+
+    A correction is about what happened between the same two erasures as itself.
+    """
+
+    _erasures: list[int] = field(default_factory=list)
+    _changes: dict[tuple[int, bytes], float] = field(default_factory=dict)
+    _offsets: set[int] = field(default_factory=set)
+    _fingerprints: set[bytes] = field(default_factory=set)
+
+    def note(self, offset: int, event: CorrectionEvent | ErasureEvent) -> None:
+        """Add the next of the learner's corrections and erasures; a copy of one since the last erasure adds nothing."""
+        if event.fingerprint in self._fingerprints:
+            return
+        if isinstance(event, ErasureEvent):
+            self._erasures.append(offset)
+            self._fingerprints.clear()
+        else:
+            self._changes[len(self._erasures), event.target] = event.response
+            self._offsets.add(offset)
+        self._fingerprints.add(event.fingerprint)
+
+    @property
+    def count(self) -> int:
+        """How many corrections there are."""
+        return len(self._offsets)
+
+    def holds(self, offset: int) -> bool:
+        """Whether the correction at an offset is known."""
+        return offset in self._offsets
+
+    def response(self, offset: int, target: bytes) -> float | None:
+        """What the last correction makes of an event, as seen from an offset.
+
+        Args:
+            offset: of the event itself or of one of its corrections.
+            target: the event's fingerprint.
+
+        Returns:
+            The response, or VOIDED; None when nothing corrects it.
+        """
+        return self._changes.get((bisect_left(self._erasures, offset), target))
+
+
+@dataclass(slots=True)
+class KnownCorrections:
+    """The corrections of a log up to some offsets, by record key."""
+
+    _learners: dict[bytes, LearnerCorrections] = field(default_factory=dict)
+
+    def note(self, key: bytes, offset: int, event: CorrectionEvent | ErasureEvent) -> None:
+        """Add a record; a learner's in their order."""
+        self._learners.setdefault(key, LearnerCorrections()).note(offset, event)
+
+    @property
+    def count(self) -> int:
+        """How many corrections there are."""
+        return sum(learner.count for learner in self._learners.values())
+
+    @property
+    def learners(self) -> Mapping[bytes, LearnerCorrections]:
+        """Those that have any, by record key."""
+        return self._learners
+
+
+NOTHING_KNOWN = LearnerCorrections()
+"""Of a learner no correction is known. Never changed."""
