@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from services.common.envelope import LogIdentity
@@ -171,10 +173,12 @@ class Process:
         )
 
     @asynccontextmanager
-    async def reading(self, *learner_ids, api_key=None, **fields):
+    async def reading(self, *learner_ids, api_key=None, cursors=None, options=(), **fields):
         """A reader of a subscription."""
         request = recommender_pb2.SubscribeRequest(learner_ids=learner_ids, **fields)
-        async with grpc.aio.insecure_channel(self.address) as channel:
+        for learner_id, cursor in (cursors or {}).items():
+            request.cursors.add(learner_id=learner_id, cursor=cursor)
+        async with grpc.aio.insecure_channel(self.address, options=options) as channel:
             stub = recommender_pb2_grpc.RecommendationServiceStub(channel)
             reader = Reader(stub.Subscribe(request, metadata=bearer(api_key or self.world.api_key)))
             try:
@@ -218,6 +222,12 @@ class Reader:
             updates[message.update.learner_id] = message.update
         return updates, message.snapshot_complete.learners
 
+    async def refusal(self):
+        """The status of a stream that ends before it says anything."""
+        error, messages = await self.end()
+        assert not messages
+        return error
+
     async def end(self):
         """Read to the end; return the status it ends with and what came before."""
         messages = []
@@ -226,6 +236,15 @@ class Reader:
                 messages.append(await self.next())
             except grpc.aio.AioRpcError as error:
                 return error, messages
+
+
+def reason_of(error):
+    """The reason in a status's details."""
+    for detail in rpc_status.from_call(error).details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return info.reason
+    return None
 
 
 def bearer(api_key):
