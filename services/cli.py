@@ -119,7 +119,7 @@ COMMANDS = (
         _MODELS,
     ),
     _LaterCommand("epoch", _RECOMMENDER, ("epoch",), "List, compare, switch and drop epochs.", _MODELS),
-    _LaterCommand("dlt", _RECOMMENDER, ("dlt",), "Look at records that could not be applied.", _OPERATING),
+    _LaterCommand("dlt", _RECOMMENDER, ("dlt",), "Look at records that could not be applied, and try them again.", _OPERATING),
     _LaterCommand("status", _RECOMMENDER, ("status",), "Say what runs, where, and how far it is.", _OPERATING),
     _LaterCommand("topics", _COMMON, ("topics",), "Create the Kafka topics.", _OPERATING),
     _LaterCommand("keys", _COMMON, ("keys",), "Create, list, rotate and revoke API keys.", _OPERATING),

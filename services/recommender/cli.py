@@ -19,7 +19,7 @@ from rich.progress import Progress as ProgressBars
 from rich.table import Table
 
 from services.common.kafka import BrokerUnavailableError, TopicMissingError
-from services.recommender import bootstrap, cli_epochs
+from services.recommender import bootstrap, cli_dead_letters, cli_epochs
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
 from services.recommender.application.ports import BundleUnreadableError, BundleUnwritableError, TenantModels
 from services.recommender.application.train import NothingToTrainOnError, Progress, TenantWithoutEventsError, Trained
@@ -29,6 +29,7 @@ _BAD_INPUT = 2
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(cli_epochs.app)
+app.add_typer(cli_dead_letters.app, name="dlt")
 
 
 @app.callback()

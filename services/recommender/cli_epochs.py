@@ -1,4 +1,4 @@
-"""The commands about epochs, replays and dead letters."""
+"""The commands about epochs and replays."""
 
 from __future__ import annotations
 
@@ -50,9 +50,7 @@ _Number = Annotated[int, typer.Argument(min=1, metavar="EPOCH", help="The epoch'
 
 app = typer.Typer()
 _epoch = typer.Typer(no_args_is_help=True, help="List, compare, switch and drop epochs.")
-_dlt = typer.Typer(no_args_is_help=True, help="Look at records that could not be applied.")
 app.add_typer(_epoch, name="epoch")
-app.add_typer(_dlt, name="dlt")
 
 
 @app.command("replay", epilog="Example: cairn replay --epoch 2 --parameters same")
@@ -188,26 +186,6 @@ def drop(epoch: _Number, *, environment_file: _EnvironmentFile = Path(".local/en
     """Remove an epoch and all it holds; never the one that is served. The log stays."""
     learners = _with_store(environment_file, lambda store: drop_epoch(store, epoch))
     typer.echo(f"epoch {epoch} is gone, with {learners:,} learners")
-
-
-@_dlt.command("list", epilog="Example: cairn dlt list")
-def list_dead_letters(
-    *,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
-    environment_file: _EnvironmentFile = Path(".local/env"),
-) -> None:
-    """Show records that could not be applied: where they stood, and why."""
-    from services.recommender.adapters.kafka_dead_letters import read_dead_letters  # noqa: PLC0415 - Kafka only here.
-
-    letters = _run(read_dead_letters(_settings(environment_file).connection))
-    table = Table(title=f"Dead letters: {len(letters):,}", title_justify="left")
-    for heading in ("partition", "offset", "bytes", "reason"):
-        table.add_column(heading, justify="left" if heading == "reason" else "right", overflow="fold")
-    for letter in letters[:limit]:
-        table.add_row(
-            str(letter.partition), str(letter.offset), str(letter.value_bytes), f"{letter.code}: {letter.reason}"
-        )
-    Console(highlight=False).print(table)
 
 
 class _ReplayDisplay:

@@ -20,7 +20,7 @@ from deploy.local.processes import Child, Command
 from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT
 from services.common.kafka import KafkaConnection, topic_end_offsets
 from services.common.topics import TopicDeclaration, ensure_topics
-from services.recommender.adapters.kafka_dead_letters import read_dead_letters
+from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.adapters.redis_states import position_key
@@ -174,8 +174,8 @@ async def test_a_duplicate_is_counted_and_a_poisoned_record_is_set_apart_and_nei
     assert [counts(client, name) for name in ("applied", "duplicates", "dlt")] == [60, 10, 4]
     worker.stop()
 
-    letters = await read_dead_letters(broker)
-    assert sorted(letter.code for letter in letters) == ["field", "key", "partition", "value"]
+    filed = await KafkaLetterFile(broker).letters()
+    assert sorted(each.letter.code for each in filed) == ["field", "key", "partition", "value"]
     raw = await all_records(broker, LEARNER_EVENTS_DLT)
     for letter in raw:
         headers = dict(letter.headers)

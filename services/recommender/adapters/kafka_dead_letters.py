@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import aiokafka
 from aiokafka.errors import KafkaError
 
-from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT
+from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position, partition_of
 from services.common.kafka import (
     BrokerUnavailableError,
     KafkaConnection,
@@ -17,9 +16,11 @@ from services.common.kafka import (
     topic_beginning_offsets,
     topic_end_offsets,
 )
+from services.recommender.application.dead_letters import FiledLetter
 from services.recommender.application.ports import DeadLetter
 
 _PREFIX = "cairn-dlt-"
+_REPLAYED_TO = f"{_PREFIX}replayed-to"
 _LARGEST_BYTES = 2 * 1024 * 1024
 _READ_TIMEOUT_MS = 1_000
 
@@ -83,56 +84,118 @@ class KafkaDeadLetters:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class ListedLetter:
-    """A dead letter as listed: where it stood, why it is dead, how large it is."""
+class KafkaLetterFile:
+    """Reads the dead-letter topic and writes records into the log again; implements LetterFile.
 
-    partition: int
-    offset: int
-    code: str
-    reason: str
-    value_bytes: int
-
-
-async def read_dead_letters(connection: KafkaConnection, topic: str = LEARNER_EVENTS_DLT) -> list[ListedLetter]:
-    """Every dead letter there is now, each origin once, by place of origin.
-
-    Raises:
-        BrokerUnavailableError: when the cluster cannot be reached.
-        TopicMissingError: when the topic does not exist.
+    That a letter was replayed is a record of its own: no value, the letter's place of origin, and where it went.
     """
-    ends = await topic_end_offsets(connection, topic)
-    beginnings = await topic_beginning_offsets(connection, topic)
-    left = {partition: end for partition, end in ends.items() if end > beginnings[partition]}
-    found: dict[tuple[int, int], ListedLetter] = {}
-    if not left:
-        return []
-    consumer = new_consumer(connection)
-    await consumer.start()
-    try:
-        assigned = [aiokafka.TopicPartition(topic, partition) for partition in left]
-        consumer.assign(assigned)
-        await consumer.seek_to_beginning(*assigned)
-        while left:
-            batches = await consumer.getmany(timeout_ms=_READ_TIMEOUT_MS)
-            for topic_partition, records in batches.items():
-                for record in records:
-                    letter = _listed(record)
-                    found.setdefault((letter.partition, letter.offset), letter)
-                if records and records[-1].offset + 1 >= left.get(topic_partition.partition, 0):
-                    left.pop(topic_partition.partition, None)
-    finally:
-        await consumer.stop()
-    return [letter for _, letter in sorted(found.items())]
+
+    def __init__(
+        self, connection: KafkaConnection, *, origin: str = LEARNER_EVENTS, topic: str = LEARNER_EVENTS_DLT
+    ) -> None:
+        self._connection = connection
+        self._origin = origin
+        self._topic = topic
+
+    async def letters(self) -> list[FiledLetter]:
+        """Every letter there is now, each place of origin once, in the order of the places.
+
+        Raises:
+            BrokerUnavailableError: when the cluster cannot be reached.
+            TopicMissingError: when the topic does not exist.
+        """
+        letters: dict[Position, DeadLetter] = {}
+        replayed: dict[Position, Position] = {}
+        for record in await self._records():
+            letter, position = _read(record)
+            place = Position(letter.partition, letter.offset)
+            if position is None:
+                letters.setdefault(place, letter)
+            else:
+                replayed[place] = position
+        return [FiledLetter(letter, replayed.get(place)) for place, letter in sorted(letters.items())]
+
+    async def append_to_log(self, letter: DeadLetter) -> Position:
+        """Write the record into the log again, on the partition of its key, and say where it stands."""
+        partitions = await topic_end_offsets(self._connection, self._origin)
+        origin = ("cairn-replayed-from", b"%d/%d" % (letter.partition, letter.offset))
+        return await self._append(
+            self._origin,
+            letter.key,
+            letter.value,
+            [*letter.headers, origin],
+            partition_of(letter.key or b"", len(partitions)),
+        )
+
+    async def note_replayed(self, letter: DeadLetter, position: Position) -> None:
+        """Note where it stands in the log again."""
+        headers = [
+            (f"{_PREFIX}topic", self._origin.encode()),
+            (f"{_PREFIX}partition", b"%d" % letter.partition),
+            (f"{_PREFIX}offset", b"%d" % letter.offset),
+            (_REPLAYED_TO, b"%d/%d" % (position.partition, position.offset)),
+        ]
+        await self._append(self._topic, letter.key, None, headers, None)
+
+    async def _append(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+        partition: int | None,
+    ) -> Position:
+        producer = aiokafka.AIOKafkaProducer(
+            bootstrap_servers=self._connection.bootstrap_servers, acks="all", max_request_size=_LARGEST_BYTES
+        )
+        try:
+            await producer.start()
+            written = await producer.send_and_wait(topic, value, key, partition=partition, headers=list(headers))
+        except KafkaError as error:
+            raise BrokerUnavailableError(f"Kafka did not confirm a record for {topic}: {error!r}") from error
+        finally:
+            await producer.stop()
+        return Position(written.partition, written.offset)
+
+    async def _records(self) -> list[aiokafka.ConsumerRecord]:
+        ends = await topic_end_offsets(self._connection, self._topic)
+        beginnings = await topic_beginning_offsets(self._connection, self._topic)
+        left = {partition: end for partition, end in ends.items() if end > beginnings[partition]}
+        found: list[aiokafka.ConsumerRecord] = []
+        if not left:
+            return found
+        consumer = new_consumer(self._connection)
+        await consumer.start()
+        try:
+            assigned = [aiokafka.TopicPartition(self._topic, partition) for partition in left]
+            consumer.assign(assigned)
+            await consumer.seek_to_beginning(*assigned)
+            while left:
+                batches = await consumer.getmany(timeout_ms=_READ_TIMEOUT_MS)
+                for topic_partition, records in batches.items():
+                    found += records
+                    if records and records[-1].offset + 1 >= left.get(topic_partition.partition, 0):
+                        left.pop(topic_partition.partition, None)
+        finally:
+            await consumer.stop()
+        return found
 
 
-def _listed(record: aiokafka.ConsumerRecord) -> ListedLetter:
+def _read(record: aiokafka.ConsumerRecord) -> tuple[DeadLetter, Position | None]:
+    """The letter, and where it went if the record is the note that it was replayed."""
     # Ours stand last, behind whatever the record had.
-    headers = {name.removeprefix(_PREFIX): value for name, value in record.headers if name.startswith(_PREFIX)}
-    return ListedLetter(
-        int(headers.get("partition", b"-1")),
-        int(headers.get("offset", b"-1")),
-        headers.get("code", b"").decode(errors="replace"),
-        headers.get("reason", b"").decode(errors="replace"),
-        len(record.value or b""),
+    ours = {name.removeprefix(_PREFIX): value for name, value in record.headers if name.startswith(_PREFIX)}
+    letter = DeadLetter(
+        partition=int(ours.get("partition", b"-1")),
+        offset=int(ours.get("offset", b"-1")),
+        key=record.key,
+        value=record.value,
+        headers=tuple((name, value) for name, value in record.headers if not name.startswith(_PREFIX)),
+        code=ours.get("code", b"").decode(errors="replace"),
+        reason=ours.get("reason", b"").decode(errors="replace"),
     )
+    replayed_to = ours.get(_REPLAYED_TO.removeprefix(_PREFIX))
+    if replayed_to is None:
+        return letter, None
+    partition, _, offset = replayed_to.decode().partition("/")
+    return letter, Position(int(partition), int(offset))

@@ -18,7 +18,7 @@ import mode
 import structlog
 from aiokafka.errors import CommitFailedError, KafkaTimeoutError
 
-from services.common.envelope import LEARNER_EVENTS
+from services.common.envelope import LEARNER_EVENTS, partition_of
 from services.common.kafka import BrokerUnavailableError, KafkaConnection, new_consumer
 from services.recommender.application.assignment import starting_offset
 from services.recommender.application.fold_events import FoldEvents, FoldReport, PartitionBatch
@@ -460,6 +460,16 @@ class _Rebalance(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # a
             await self._service.take(sorted(assigned))
         except Exception as error:  # noqa: BLE001 - handed to the service, which crashes with it.
             self._service.fail(error)
+
+
+def problem_of(letter: DeadLetter, partitions: int) -> str:
+    """Why a dead letter cannot be applied on the partition of its key; empty when it can."""
+    right = partition_of(letter.key or b"", partitions)
+    try:
+        decode_event(letter.key, letter.value, letter.headers, right, partitions)
+    except RecordInvalidError as error:
+        return f"{error.code}: {error}"
+    return ""
 
 
 def decode_batch(partition: int, records: Sequence[aiokafka.ConsumerRecord], partitions: int) -> PartitionBatch:

@@ -1,0 +1,211 @@
+"""The commands about dead letters: records of the log that could not be applied."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+import orjson
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from services.common.envelope import Position
+from services.recommender.application.dead_letters import FiledLetter, LetterMissingError, LetterOutcome, find_letter
+from services.recommender.settings import BundleSettings
+
+_FAILED = 1
+_BAD_INPUT = 2
+_PREVIEW_BYTES = 256
+_BYTES_PER_LINE = 16
+
+_T = TypeVar("_T")
+
+_EnvironmentFile = Annotated[
+    Path, typer.Option("--env-file", help="Addresses for what the environment does not name; `make up` leaves it.")
+]
+
+app = typer.Typer(no_args_is_help=True, help="Look at records that could not be applied, and try them again.")
+
+
+@app.callback()
+def _describe() -> None:
+    """Look at records that could not be applied, and try them again.
+
+    A letter is named by the partition and the offset where the record stood in the log.
+    """
+
+
+@app.command("list", epilog="Example: cairn dlt list")
+def list_letters(
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    everything: Annotated[bool, typer.Option("--all", help="Those that were replayed too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, without a limit.")] = False,
+    environment_file: _EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Show records that could not be applied: where they stood, and why."""
+    found = [filed for filed in _letters(environment_file) if everything or filed.replayed_to is None]
+    if as_json:
+        typer.echo(orjson.dumps([_as_json(filed) for filed in found], option=orjson.OPT_INDENT_2).decode())
+        return
+    table = Table(title=f"Dead letters: {len(found):,}", title_justify="left")
+    for heading in ("partition", "offset", "bytes", "reason"):
+        table.add_column(heading, justify="left" if heading == "reason" else "right", overflow="fold")
+    for filed in found[:limit]:
+        letter = filed.letter
+        replayed = "" if filed.replayed_to is None else f" (replayed to {_place(filed.replayed_to)})"
+        table.add_row(
+            str(letter.partition),
+            str(letter.offset),
+            str(len(letter.value or b"")),
+            Text(f"{letter.code}: {letter.reason}{replayed}"),
+        )
+    Console(highlight=False).print(table)
+    if len(found) > limit:
+        typer.echo(f"{len(found) - limit:,} more; show them with --limit {len(found)}", err=True)
+
+
+_Partition = Annotated[int, typer.Argument(min=0, metavar="PARTITION", help="Where the record stood in the log.")]
+_Offset = Annotated[int, typer.Argument(min=0, metavar="OFFSET", help="Its offset there.")]
+
+
+@app.command("show", epilog="Example: cairn dlt show 2 10482 --value record.bin")
+def show_letter(
+    partition: _Partition,
+    offset: _Offset,
+    *,
+    value: Annotated[Path | None, typer.Option(help="Write the original bytes to this file.")] = None,
+    environment_file: _EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Show one record that could not be applied: its key, its headers, its first bytes, and why."""
+    from services.recommender import bootstrap_worker  # noqa: PLC0415 - Faust takes a second to load.
+
+    file = bootstrap_worker.letter_file(_settings(environment_file))
+    filed = _run(find_letter(file, Position(partition, offset)))
+    letter = filed.letter
+    console = Console(highlight=False)
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("place", _place(filed.origin))
+    facts.add_row("reason", Text(f"{letter.code}: {letter.reason}"))
+    facts.add_row("replayed to", "-" if filed.replayed_to is None else _place(filed.replayed_to))
+    facts.add_row("key", Text(_readable(letter.key)))
+    for name, content in letter.headers:
+        facts.add_row(Text(f"header {name}"), Text(_readable(content)))
+    facts.add_row("value", "none" if letter.value is None else f"{len(letter.value):,} bytes")
+    console.print(facts)
+    for line in _hexadecimal((letter.value or b"")[:_PREVIEW_BYTES]):
+        console.print(line, markup=False)
+    if value is not None:
+        try:
+            value.write_bytes(letter.value or b"")
+        except OSError as error:
+            _fail(f"{value} cannot be written: {error.strerror}; name another file", _BAD_INPUT)
+
+
+@app.command("replay", epilog="Example: cairn dlt replay 2 10482; cairn dlt replay --code body --dry-run")
+def replay_letters(
+    partition: Annotated[int | None, typer.Argument(min=0, help="Where the record stood in the log.")] = None,
+    offset: Annotated[int | None, typer.Argument(min=0, help="Its offset there.")] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Every letter.")] = False,
+    code: Annotated[str, typer.Option(help="Every letter with this reason, the word before the colon.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Only say what would become of them.")] = False,
+    environment_file: _EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Put records into the log again that can be applied by now, with their original key, bytes and headers.
+
+    They stand at the end of the learner's events then, and workers apply them as they would any. One that still cannot
+    be applied stays; ends with 1 when there was one.
+    """
+    by_place = partition is not None and offset is not None
+    if (by_place, everything, bool(code)).count(True) != 1 or (partition is None) != (offset is None):
+        _fail("name one letter by PARTITION and OFFSET, or several by --code, or all by --all", _BAD_INPUT)
+    from services.recommender import bootstrap_worker  # noqa: PLC0415 - Faust takes a second to load.
+
+    def wanted(filed: FiledLetter) -> bool:
+        if by_place:
+            return (filed.letter.partition, filed.letter.offset) == (partition, offset)
+        return everything or filed.letter.code == code
+
+    settings = _settings(environment_file)
+    outcomes = _run(bootstrap_worker.replay_dead_letters(settings, wanted, dry_run=dry_run))
+    if by_place and not outcomes:
+        _fail(f"partition {partition}, offset {offset} has no dead letter, or it was replayed before", _FAILED)
+    for outcome in outcomes:
+        typer.echo(f"{_place(outcome.filed.origin)}: {_what_became(outcome, dry_run=dry_run)}")
+    left = sum(bool(outcome.problem) for outcome in outcomes)
+    typer.echo(f"{len(outcomes) - left:,} {'could be' if dry_run else 'were'} replayed, {left:,} stay", err=True)
+    if left:
+        raise typer.Exit(_FAILED)
+
+
+def _what_became(outcome: LetterOutcome, *, dry_run: bool) -> str:
+    if outcome.problem:
+        return f"stays, {outcome.problem}"
+    return "can be applied" if dry_run or outcome.position is None else f"replayed to {_place(outcome.position)}"
+
+
+def _letters(environment_file: Path) -> list[FiledLetter]:
+    from services.recommender import bootstrap_worker  # noqa: PLC0415 - Faust takes a second to load.
+
+    return list(_run(bootstrap_worker.letter_file(_settings(environment_file)).letters()))
+
+
+def _as_json(filed: FiledLetter) -> dict[str, object]:
+    letter, replayed = filed.letter, filed.replayed_to
+    return {
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "code": letter.code,
+        "reason": letter.reason,
+        "key": _readable(letter.key),
+        "value_bytes": len(letter.value or b""),
+        "replayed_to": None if replayed is None else {"partition": replayed.partition, "offset": replayed.offset},
+    }
+
+
+def _place(position: Position) -> str:
+    return f"partition {position.partition}, offset {position.offset}"
+
+
+def _readable(content: bytes | None) -> str:
+    """Text as it is, but for what a terminal would obey."""
+    return "-" if content is None else ascii(content.decode(errors="backslashreplace"))[1:-1]
+
+
+def _hexadecimal(content: bytes) -> list[str]:
+    lines = []
+    for start in range(0, len(content), _BYTES_PER_LINE):
+        some = content[start : start + _BYTES_PER_LINE]
+        shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in some)
+        lines.append(f"{start:08x}  {some.hex(' '):<47}  {shown}")
+    return lines
+
+
+def _settings(environment_file: Path) -> BundleSettings:
+    try:
+        return BundleSettings(_env_file=environment_file if environment_file.is_file() else None)  # type: ignore[call-arg]  # pydantic-settings' own argument.
+    except ValidationError as error:
+        _fail(str(error), _BAD_INPUT)
+
+
+def _run(work: Awaitable[_T]) -> _T:
+    async def awaited() -> _T:
+        return await work
+
+    try:
+        return asyncio.run(awaited())
+    except LetterMissingError as error:
+        _fail(str(error), _BAD_INPUT)
+    except (ConnectionError, LookupError) as error:
+        _fail(str(error), _FAILED)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(code)

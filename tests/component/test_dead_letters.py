@@ -1,0 +1,81 @@
+"""Dead letters: replayed where they can be applied by now, once, and found by their place of origin."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.common.envelope import Position
+from services.recommender.application.dead_letters import (
+    FiledLetter,
+    LetterMissingError,
+    ReplayDeadLetters,
+    find_letter,
+)
+from services.recommender.application.ports import DeadLetter
+from services.recommender.entrypoints.event_service import problem_of
+from tests.learner_events import PARTITIONS, Record, message, record
+
+
+class MemoryLetterFile:
+    """Letters and a log in lists."""
+
+    def __init__(self, *letters: DeadLetter) -> None:
+        self.filed = {Position(letter.partition, letter.offset): FiledLetter(letter) for letter in letters}
+        self.log: list[DeadLetter] = []
+
+    async def letters(self):
+        return [self.filed[place] for place in sorted(self.filed)]
+
+    async def append_to_log(self, letter):
+        self.log.append(letter)
+        return Position(0, 99 + len(self.log))
+
+    async def note_replayed(self, letter, position):
+        self.filed[Position(letter.partition, letter.offset)] = FiledLetter(letter, position)
+
+
+def letter(offset: int, made: Record) -> DeadLetter:
+    return DeadLetter(0, offset, made.key, made.value, made.headers, "partition", "it stands on the wrong one")
+
+
+GOOD = letter(7, record(message(1)))
+BAD = letter(3, record(message(2), value=b"\xff\xff"))
+
+
+def replaying(file: MemoryLetterFile) -> ReplayDeadLetters:
+    return ReplayDeadLetters(file, lambda one: problem_of(one, PARTITIONS))
+
+
+async def test_what_can_be_applied_by_now_goes_into_the_log_again_and_the_rest_stays_with_the_reason():
+    file = MemoryLetterFile(GOOD, BAD)
+    bad, good = await replaying(file)(lambda _: True)
+    assert file.log == [GOOD]
+    assert (good.position, good.problem) == (Position(0, 100), "")
+    assert bad.position is None
+    assert bad.problem.startswith("value: ")
+
+
+async def test_a_letter_is_replayed_once():
+    file = MemoryLetterFile(GOOD)
+    await replaying(file)(lambda _: True)
+    assert await replaying(file)(lambda _: True) == []
+    assert file.log == [GOOD]
+
+
+async def test_a_dry_run_changes_nothing():
+    file = MemoryLetterFile(GOOD)
+    (outcome,) = await replaying(file)(lambda _: True, dry_run=True)
+    assert (outcome.position, outcome.problem, file.log) == (None, "", [])
+
+
+async def test_only_the_wanted_are_replayed():
+    file = MemoryLetterFile(GOOD, letter(8, record(message(3))))
+    await replaying(file)(lambda filed: filed.origin == Position(0, 8))
+    assert [one.offset for one in file.log] == [8]
+
+
+async def test_a_letter_is_found_by_its_place_and_a_missing_one_says_how_to_list_them():
+    file = MemoryLetterFile(GOOD)
+    assert (await find_letter(file, Position(0, 7))).letter == GOOD
+    with pytest.raises(LetterMissingError, match="cairn dlt list"):
+        await find_letter(file, Position(0, 8))
