@@ -38,7 +38,8 @@ async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheu
         limits=ImportLimits(settings.catalog_import_records_max, settings.catalog_import_bytes_max),
         reply_bytes_max=settings.max_message_bytes,
     )
-    server = GrpcServer(settings.server_options, load_tenants(settings.tenants))
+    traces = settings.traces("catalog")
+    server = GrpcServer(settings.server_options, load_tenants(settings.tenants), traces)
     server.register(
         lambda grpc_server: catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, grpc_server), SERVICE_NAME
     )
@@ -61,6 +62,7 @@ async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheu
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await log.close()
+        traces.close()
 
 
 async def _until_it_ends(task: asyncio.Task[None]) -> None:

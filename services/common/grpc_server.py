@@ -23,6 +23,7 @@ from services.common.rate_limits import RateLimit, TokenBuckets
 from services.common.statuses import abort, permission_denied, resource_exhausted, unauthenticated
 from services.common.tenants import Credential, Scope, Tenant, TenantRegistry
 from services.common.tls import TlsFiles, TlsFilesError, server_credentials
+from services.common.traces import NO_TRACES, TRACEPARENT, SpanKind, Traces
 
 if TYPE_CHECKING:
     # The stubs make these generic; the classes themselves are not.
@@ -33,6 +34,7 @@ _log = structlog.get_logger(__name__)
 
 _UNAUTHENTICATED_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
 _tenant: ContextVar[Tenant] = ContextVar("tenant")
+_api_key_id: ContextVar[str] = ContextVar("api_key_id", default="")
 
 _KEEPALIVE_MS = 60_000
 _KEEPALIVE_TIMEOUT_MS = 20_000
@@ -91,6 +93,11 @@ def current_tenant() -> Tenant:
     return _tenant.get()
 
 
+def current_api_key_id() -> str:
+    """Id of the API key of the call being handled, which an audit may name; empty outside of calls."""
+    return _api_key_id.get()
+
+
 def calling_as(tenant: Tenant) -> ContextVar[Tenant]:
     """Make `tenant` the current one without a call, for component tests of servicers."""
     _tenant.set(tenant)
@@ -131,6 +138,47 @@ class RequestIds(grpc.aio.ServerInterceptor):
         return _preceded(handler, echo)
 
 
+class CallTraces(grpc.aio.ServerInterceptor):
+    """Makes each call with one reply a span, part of the caller's trace where it brings one.
+
+    A stream may last for hours: what it carries makes spans of its own. Health checks are not worth any.
+    """
+
+    def __init__(self, traces: Traces) -> None:
+        self._traces = traces
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wrap the method's handler."""
+        handler = await continuation(handler_call_details)
+        if (
+            handler is None
+            or handler.response_streaming
+            or handler_call_details.method.startswith(_UNAUTHENTICATED_SERVICES)
+        ):
+            return handler
+        behaviour: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        traceparent = next(iter(_metadata_of(handler_call_details, TRACEPARENT)), None)
+        method = handler_call_details.method.removeprefix("/")
+
+        async def traced(request: Any, context: Context) -> Any:
+            with self._traces.span(method, traceparent, kind=SpanKind.SERVER) as span:
+                try:
+                    return await behaviour(request, context)
+                finally:
+                    span.set_attribute("rpc.grpc.status_code", _code_of(context))
+
+        return _remade(handler, traced)
+
+
+def _code_of(context: Context) -> int:
+    code = context.code()
+    return int(code.value[0] if isinstance(code, grpc.StatusCode) else code or 0)
+
+
 class Authentication(grpc.aio.ServerInterceptor):
     """Finds the tenant of `authorization: Bearer <API key>`.
 
@@ -166,6 +214,7 @@ class Authentication(grpc.aio.ServerInterceptor):
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
             await self._check_rate(context, credential.tenant.name)
             _tenant.set(credential.tenant)
+            _api_key_id.set(credential.api_key.key_id)
 
         return _preceded(handler, admit, self._paced if handler.request_streaming else None)
 
@@ -204,12 +253,12 @@ class GrpcServer:
     otherwise); `stop` lets running calls finish.
     """
 
-    def __init__(self, options: ServerOptions, tenants: TenantRegistry | None) -> None:
-        """Args: `options`, and `tenants`, None for a process that serves health only."""
+    def __init__(self, options: ServerOptions, tenants: TenantRegistry | None, traces: Traces = NO_TRACES) -> None:
+        """Args: `options`; `tenants`, None for a process that serves health only; `traces` of its calls."""
         check_listen_address(options.listen, insecure=options.insecure or options.tls is not None)
         self._options = options
         self._server = grpc.aio.server(
-            interceptors=[] if tenants is None else [RequestIds(), Authentication(tenants, options.rate_limit)],
+            interceptors=_interceptors(options, tenants, traces),
             maximum_concurrent_rpcs=options.max_concurrent_calls,
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
@@ -271,6 +320,15 @@ class GrpcServer:
         """Say NOT_SERVING, let running calls finish within the drain time, then close."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._options.drain_s)
+
+
+def _interceptors(
+    options: ServerOptions, tenants: TenantRegistry | None, traces: Traces
+) -> list[grpc.aio.ServerInterceptor]:
+    if tenants is None:
+        return []
+    traced = [CallTraces(traces)] if traces.on else []
+    return [*traced, RequestIds(), Authentication(tenants, options.rate_limit)]
 
 
 def check_listen_address(listen: str, *, insecure: bool) -> None:
@@ -346,6 +404,17 @@ def _api_key_of(details: grpc.HandlerCallDetails) -> str | None:
     return None
 
 
+def _remade(handler: Handler, behaviour: Any) -> Handler:
+    """A handler of the same form with another behaviour."""
+    make: Any = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[handler.request_streaming, handler.response_streaming]
+    return cast("Handler", make(behaviour, handler.request_deserializer, handler.response_serializer))
+
+
 def _preceded(
     handler: Handler,
     before: Callable[[Context], Awaitable[None]],
@@ -353,7 +422,6 @@ def _preceded(
 ) -> Handler:
     """The handler, run after `before`, which may end the call; a stream of requests is read through `paced`."""
     behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    make: Any
     if handler.response_streaming:
 
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
@@ -366,15 +434,10 @@ def _preceded(
             await behaviour(paced(request) if paced else request, context)
 
         # A method yields its replies, or writes them itself and so sees how long a reader takes.
-        streaming: Any = stream if inspect.isasyncgenfunction(behaviour) else writing
-        make = (
-            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
-        )
-        return cast("Handler", make(streaming, handler.request_deserializer, handler.response_serializer))
+        return _remade(handler, stream if inspect.isasyncgenfunction(behaviour) else writing)
 
     async def unary(request: Any, context: Context) -> Any:
         await before(context)
         return await behaviour(paced(request) if paced else request, context)
 
-    make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
-    return cast("Handler", make(unary, handler.request_deserializer, handler.response_serializer))
+    return _remade(handler, unary)

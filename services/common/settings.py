@@ -11,6 +11,7 @@ from services.common.grpc_server import ServerOptions
 from services.common.kafka import KafkaConnection
 from services.common.rate_limits import RateLimit
 from services.common.tls import TlsFiles
+from services.common.traces import Traces, traces_to
 
 
 class ProcessSettings(BaseSettings):
@@ -26,6 +27,18 @@ class ProcessSettings(BaseSettings):
         default=0, ge=0, le=65535, description="Port of the Prometheus metrics on loopback; 0: none."
     )
     metrics_host: str = Field(default="127.0.0.1", description="Address of the Prometheus metrics.")
+    traces_endpoint: str = Field(
+        default="",
+        description="host:port of the OpenTelemetry collector (OTLP over gRPC) that gets traces.",
+    )
+    traces_share: float = Field(
+        default=0.01, ge=0, le=1, description="Of calls that bring no trace of their own, how many begin one."
+    )
+    traces_insecure: bool = Field(default=False, description="Send traces in plain text.")
+
+    def traces(self, service: str) -> Traces:
+        """The process's traces."""
+        return traces_to(self.traces_endpoint, service=service, share=self.traces_share, insecure=self.traces_insecure)
 
 
 class KafkaSettings(BaseSettings):

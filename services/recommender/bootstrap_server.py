@@ -51,6 +51,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     """
     # One request's matrices are small: handing parts of them to other threads costs far more than it saves.
     threadpool_limits(limits=1, user_api="blas")
+    traces = settings.traces("recommender")
     tenants = load_tenants(settings.tenants)
     reads = RedisReads(RedisConnection(settings.redis, settings.redis_timeout_s))
     client = redis.asyncio.Redis.from_url(
@@ -83,10 +84,12 @@ async def run_server(settings: RecommenderServerSettings) -> None:
             recommend_batch=RecommendBatch(states, recommend),
             plan_group=PlanGroup(states, recommend, in_force, catalog),
             preview_rule=PreviewRule(states, recommend, catalog),
-            subscribe=SubscriptionStreams(subscribe, subscriptions, write_timeout_s=settings.subscribe_write_timeout_s),
+            subscribe=SubscriptionStreams(
+                subscribe, subscriptions, write_timeout_s=settings.subscribe_write_timeout_s, traces=traces
+            ),
         )
     )
-    server = GrpcServer(replace(settings.server_options, connection_age_s=age_s), tenants)
+    server = GrpcServer(replace(settings.server_options, connection_age_s=age_s), tenants, traces)
     server.register(
         lambda grpc: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(servicer, grpc), SERVICE_NAME
     )
@@ -102,3 +105,4 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         await server.stop()
         await reads.close()
         await client.aclose()
+        traces.close()

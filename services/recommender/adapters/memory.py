@@ -202,12 +202,12 @@ class MemoryHints:
         self._epoch: int | None = None
         self._watched: Counter[bytes | None] = Counter()
 
-    def tell(self, epoch: int, key: bytes, offset: int) -> None:
+    def tell(self, epoch: int, key: bytes, offset: int, traceparent: str = "") -> None:
         """A learner was stored."""
         if self.lost or epoch != self._epoch or not (self._watched[key] or self._watched[None]):
             return
         for listener in self._listeners:
-            listener.changed(key, offset)
+            listener.changed(key, offset, traceparent)
 
     def follow(self, epoch: int) -> None:
         """As the port says."""

@@ -3,7 +3,7 @@
 The script that stores a learner publishes on one of 64 channels of its epoch, by the learner's key, so that a server
 hears only of channels that its learners are on:
 
-    cairn:<epoch>:changed:<0..63>     `<tenant>/<learner> <offset>`, the offset that is stored now
+    cairn:<epoch>:changed:<0..63>     `<tenant>/<learner> <offset>[ <traceparent>]`, the offset that is stored now
 
 Nothing is kept for who does not listen: what is published while the connection is away is lost.
 """
@@ -39,9 +39,9 @@ def hint_channel(epoch: int, key: bytes) -> bytes:
     return _channel_name(epoch, _channel_of(key))
 
 
-def hint_message(key: bytes, offset: int) -> bytes:
-    """What is published when a learner has been stored."""
-    return b"%b %d" % (key, offset)
+def hint_message(key: bytes, offset: int, traceparent: str) -> bytes:
+    """What is published when a learner has been stored; `traceparent`, the trace it is a part of, empty for none."""
+    return b"%b %d %b" % (key, offset, traceparent.encode()) if traceparent else b"%b %d" % (key, offset)
 
 
 class RedisHints:
@@ -164,8 +164,9 @@ class RedisHints:
             raise redis.exceptions.ResponseError(str(message))
         kind, channel, content = cast("Sequence[Any]", (*message, None)[:3])
         if kind == b"message":
-            key, _, offset = content.rpartition(b" ")
-            listener.changed(key, int(offset))
+            # A learner is named by a pseudonym: there is no blank in a key.
+            key, offset, *traceparent = content.split(b" ")
+            listener.changed(key, int(offset), traceparent[0].decode() if traceparent else "")
         elif kind == b"subscribe":
             self._confirmed.add(channel)
             return True

@@ -212,7 +212,7 @@ class RedisFoldStore:
                     stored.checkpoint if commit.checkpoint_changed else b"",
                     commit.fingerprints,
                     hint_channel(self._epoch, commit.key),
-                    hint_message(commit.key, stored.offset),
+                    hint_message(commit.key, stored.offset, commit.traceparent),
                 )
             )
         answers = await self._execute_scripts(commands)

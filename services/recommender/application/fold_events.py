@@ -28,12 +28,14 @@ class PartitionBatch:
         next_offset: one past the last record.
         learners: tenant, and events with their offsets, by record key.
         dead: records that cannot be applied.
+        traceparents: trace of a learner's last record that somebody traces, by record key.
     """
 
     partition: int
     next_offset: int
     learners: dict[bytes, tuple[str, list[tuple[int, AssessmentEvent]]]] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
+    traceparents: dict[bytes, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class FoldEvents:
         read = self._clock_s()
         work = self._work(batches, stored)
         folded = self._fold.fold(work)
-        commits = _commits(keys, stored, folded)
+        commits = _commits(keys, stored, folded, batches)
         done = self._clock_s()
         await self._store.commit(commits)
         reached = self._reached(batches, folded, letters)
@@ -192,10 +194,16 @@ class FoldEvents:
 
 
 def _commits(
-    keys: Sequence[bytes], stored: Sequence[StoredFold], folded: Sequence[FoldedLearner]
+    keys: Sequence[bytes],
+    stored: Sequence[StoredFold],
+    folded: Sequence[FoldedLearner],
+    batches: Sequence[PartitionBatch],
 ) -> list[LearnerCommit]:
+    traced = {key: traceparent for batch in batches for key, traceparent in batch.traceparents.items()}
     return [
-        LearnerCommit(key, before.offset, after.stored, after.fingerprints, after.checkpoint_changed)
+        LearnerCommit(
+            key, before.offset, after.stored, after.fingerprints, after.checkpoint_changed, traced.get(key, "")
+        )
         for key, before, after in zip(keys, stored, folded, strict=True)
         if after.stored is not before
     ]

@@ -109,8 +109,8 @@ class LearnerOffsets(Protocol):
 class ChangeListener(Protocol):
     """Is told of learners that changed."""
 
-    def changed(self, key: bytes, offset: int) -> None:
-        """A learner, by record key, was stored with the state at `offset`."""
+    def changed(self, key: bytes, offset: int, traceparent: str) -> None:
+        """A learner, by record key, was stored with the state at `offset`; part of a trace, or of none when empty."""
         ...
 
     def missed_some(self) -> None:
@@ -390,6 +390,7 @@ class LearnerCommit:
         stored: the learner as it is to be.
         fingerprints: to be appended to the window of seen events.
         checkpoint_changed: whether the journal's checkpoint must be written too.
+        traceparent: the trace of the last record, for whom it is told to; empty: none.
     """
 
     key: bytes
@@ -397,6 +398,7 @@ class LearnerCommit:
     stored: StoredFold
     fingerprints: bytes
     checkpoint_changed: bool
+    traceparent: str = ""
 
 
 class CommitRefusedError(RuntimeError):

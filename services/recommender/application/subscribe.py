@@ -30,12 +30,14 @@ class ListUpdate:
         answer: the list.
         cursor: what the reader has with it.
         since_s: when the learner was marked, in the process's monotonic seconds.
+        traceparent: the trace of what changed the learner; empty: none.
     """
 
     learner: str
     answer: Recommendations
     cursor: ListCursor
     since_s: float
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +148,10 @@ class Subscribe:
             await asyncio.sleep(0)
         offset = NO_STATE if fresh.stored is None else fresh.stored.offset
         watched.offset, watched.basis = offset, basis
+        traceparent, watched.traceparent = watched.traceparent, ""
         listed = hash_of_list(answer)
         if listed == watched.listed:
             return None
         watched.listed = listed
         cursor = ListCursor(offset, hash_of_basis(replace(answer.provenance, applied=None)), listed)
-        return ListUpdate(learner, answer, cursor, since_s)
+        return ListUpdate(learner, answer, cursor, since_s, traceparent)

@@ -113,11 +113,13 @@ class Watched:
         offset: of the state their list was last made from; None: it has not been made yet.
         listed: hash of the list the reader has; empty: none.
         basis: number of the `ListBasis` it was last made on.
+        traceparent: the trace of the last change told; empty: none, or its list has been made since.
     """
 
     offset: int | None = None
     listed: bytes = b""
     basis: int = 0
+    traceparent: str = ""
 
 
 class Subscription:
@@ -264,18 +266,21 @@ class Subscriptions:
             subscription.mark(learner, now_s)
         self._learners[subscription.tenant] += len(fresh)
 
-    def changed(self, key: bytes, offset: int) -> None:
-        """A learner, by record key, was stored with the state at `offset`."""
+    def changed(self, key: bytes, offset: int, traceparent: str) -> None:
+        """As the port says."""
         tenant, _, learner = key.decode().partition("/")
         basis, now_s = self._basis.held(tenant), self._clock_s()
         for subscription in self._watchers.get(tenant, {}).get(learner, ()):
             _mark_older(subscription, learner, offset, basis, now_s)
+            subscription.watched[learner].traceparent = traceparent
         for subscription in self._whole_tenants.get(tenant, ()):
             if learner in subscription.watched:
                 _mark_older(subscription, learner, offset, basis, now_s)
+                subscription.watched[learner].traceparent = traceparent
                 continue
             try:
                 self.add(subscription, [learner])
+                subscription.watched[learner].traceparent = traceparent
             except CapReachedError as error:
                 subscription.end(error)
 

@@ -105,7 +105,8 @@ def _choices(catalog: CatalogColumns, slot: int, suits: GroupFit, step: Step) ->
     """Places in `suits` of the best few resources for a step, best first; equal ones by id."""
     places = np.flatnonzero(_serves(catalog, slot, suits.rows, step))
     worth = _worth(catalog, slot, suits)[places]
-    return places[np.argsort(-worth, kind="stable")][:_CHOICES_PER_STEP].tolist()
+    best: list[int] = places[np.argsort(-worth, kind="stable")][:_CHOICES_PER_STEP].tolist()
+    return best
 
 
 def _serves(catalog: CatalogColumns, slot: int, rows: IntColumn, step: Step) -> BoolColumn:

@@ -20,6 +20,7 @@ from aiokafka.errors import CommitFailedError, KafkaTimeoutError
 
 from services.common.envelope import LEARNER_EVENTS, partition_of
 from services.common.kafka import BrokerUnavailableError, KafkaConnection, new_consumer
+from services.common.traces import NO_TRACES, TRACEPARENT, Traces, is_sampled
 from services.recommender.application.assignment import starting_offset
 from services.recommender.application.fold_events import FoldEvents, FoldReport, PartitionBatch
 from services.recommender.application.ports import (
@@ -78,6 +79,7 @@ class _Fetched:
     first_offset: int
     records: int
     batch: PartitionBatch
+    fetched_at_ns: int = 0
 
 
 class EventService(mode.Service):
@@ -104,6 +106,7 @@ class EventService(mode.Service):
         resources: Sequence[Closable] = (),
         clock_s: Callable[[], float] = time.monotonic,
         make_consumer: Callable[..., aiokafka.AIOKafkaConsumer] = new_consumer,
+        traces: Traces = NO_TRACES,
         **service_options: Any,
     ) -> None:
         """Prepare the service; starting it connects.
@@ -122,6 +125,7 @@ class EventService(mode.Service):
             resources: what to close at the end.
             clock_s: monotonic, for the pace of commits and for what counts as stuck.
             make_consumer: connects to Kafka, given the connection and the consumer's options.
+            traces: what becomes of records that somebody traces.
             service_options: mode's own.
         """
         super().__init__(**service_options)
@@ -138,6 +142,7 @@ class EventService(mode.Service):
         self._resources = resources
         self._clock_s = clock_s
         self._make_consumer = make_consumer
+        self._traces = traces
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         # Where the next records of each partition held must begin; what begins elsewhere is not folded.
         self._expected: dict[int, int] = {}
@@ -331,15 +336,20 @@ class EventService(mode.Service):
         records = await self._require_consumer().getmany(timeout_ms=_POLL_MS, max_records=self._options.batch_records)
         if self._listener_failure is not None:
             raise self._listener_failure
-        return [
-            _Fetched(some[0].offset, len(some), decode_batch(topic_partition.partition, some, self._partitions))
-            for topic_partition, some in records.items()
-        ]
+        fetched_at_ns = time.time_ns()
+        fetched = []
+        for topic_partition, some in records.items():
+            batch = decode_batch(topic_partition.partition, some, self._partitions)
+            if self._traces.on:
+                batch.traceparents = _traceparents(some)
+            fetched.append(_Fetched(some[0].offset, len(some), batch, fetched_at_ns))
+        return fetched
 
     async def _fold_fetched(self, fetched: Sequence[_Fetched]) -> None:
         following = [one for one in fetched if await self._follows(one)]
         if following:
             report = await self._fold.fold([one.batch for one in following])
+            self._trace(following)
             now_s = self._clock_s()
             for one in following:
                 self._progressed_at_s[one.batch.partition] = now_s
@@ -357,6 +367,17 @@ class EventService(mode.Service):
         if self._group is not None and now_s - self._kafka_committed_at_s >= _KAFKA_COMMIT_EVERY_S:
             self._kafka_committed_at_s = now_s
             await self._commit_to_kafka()
+
+    def _trace(self, folded: Sequence[_Fetched]) -> None:
+        """Note that what somebody traces is stored now."""
+        for one in folded:
+            attributes = {
+                "cairn.epoch": self.epoch,
+                "cairn.partition": one.batch.partition,
+                "cairn.records": one.records,
+            }
+            for traceparent in one.batch.traceparents.values():
+                self._traces.record("fold", traceparent, began_ns=one.fetched_at_ns, attributes=attributes)
 
     async def _follows(self, fetched: _Fetched) -> bool:
         """Whether records begin where those before them ended.
@@ -470,6 +491,16 @@ def problem_of(letter: DeadLetter, partitions: int) -> str:
     except RecordInvalidError as error:
         return f"{error.code}: {error}"
     return ""
+
+
+def _traceparents(records: Iterable[aiokafka.ConsumerRecord]) -> dict[bytes, str]:
+    """The trace of each learner's last record that somebody traces, by record key."""
+    found = {}
+    for record in records:
+        for name, value in record.headers:
+            if name == TRACEPARENT and is_sampled(traceparent := value.decode("ascii", "replace")):
+                found[record.key] = traceparent
+    return found
 
 
 def decode_batch(partition: int, records: Sequence[aiokafka.ConsumerRecord], partitions: int) -> PartitionBatch:

@@ -14,6 +14,7 @@ from cairn.v1 import recommender_pb2
 from services.common.grpc_server import current_tenant
 from services.common.statuses import abort, aborted, invalid_argument, resource_exhausted
 from services.common.tenants import Tenant
+from services.common.traces import NO_TRACES, Traces
 from services.recommender.application.ports import StateUnavailableError
 from services.recommender.application.subscribe import ListUpdate, Subscribe
 from services.recommender.application.subscriptions import CapReachedError, SubscriptionEndedError, Subscriptions
@@ -54,8 +55,16 @@ class ReaderTooSlowError(TimeoutError):
 class SubscriptionStreams:
     """Answers Subscribe calls."""
 
-    def __init__(self, subscribe: Subscribe, subscriptions: Subscriptions, *, write_timeout_s: float = 10.0) -> None:
-        """Args: `write_timeout_s`, how long a write may wait for the reader before the stream ends."""
+    def __init__(
+        self,
+        subscribe: Subscribe,
+        subscriptions: Subscriptions,
+        *,
+        write_timeout_s: float = 10.0,
+        traces: Traces = NO_TRACES,
+    ) -> None:
+        """Args: `write_timeout_s`, how long a write may wait for the reader; `traces`, of what led to a list."""
+        self._traces = traces
         self._subscribe = subscribe
         self._subscriptions = subscriptions
         self._write_timeout_s = write_timeout_s
@@ -108,7 +117,15 @@ class SubscriptionStreams:
                     await self._write(context, subscribe_response(message, names, cursors))
                     if isinstance(message, ListUpdate):
                         UPDATES.inc()
-                        UPDATE_SECONDS.observe(time.monotonic() - message.since_s)
+                        self._observe(message)
+
+    def _observe(self, update: ListUpdate) -> None:
+        waited_s = time.monotonic() - update.since_s
+        UPDATE_SECONDS.observe(waited_s)
+        if self._traces.on and update.traceparent:
+            began_ns = time.time_ns() - round(waited_s * 1e9)
+            attributes = {"cairn.recommendations": len(update.answer.resources), "cairn.offset": update.cursor.offset}
+            self._traces.record("subscription update", update.traceparent, began_ns=began_ns, attributes=attributes)
 
     async def _write(self, context: Context, response: recommender_pb2.SubscribeResponse) -> None:
         try:
