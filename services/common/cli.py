@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -23,11 +24,20 @@ from services.common.tenants import (
     load_tenants,
     revoke_api_keys,
     rotate_api_key,
+    set_encryption,
 )
 from services.common.topics import TopicOutcome, TopicReport, TopicsFileError, ensure_topics, load_declarations
 
 _BAD_INPUT = 2
 _STYLES = {TopicOutcome.CREATED: "green", TopicOutcome.AS_DECLARED: "", TopicOutcome.DIFFERS: "bold red"}
+
+
+class Switch(StrEnum):
+    """On or off."""
+
+    ON = "on"
+    OFF = "off"
+
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 topics_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Create the Kafka topics.")
@@ -45,7 +55,7 @@ def _topics() -> None:
 
 @keys_app.callback()
 def _keys() -> None:
-    """Create, list, rotate and revoke API keys, and create tenants with them.
+    """Create, list, rotate and revoke API keys, create tenants with them, and switch their encryption.
 
     Services that run take up every change at once; a stream that is open stays open until it ends.
     """
@@ -91,6 +101,10 @@ def create_key(
         list[Scope] | None,
         typer.Option(help="What the key may be used for; repeat it for several. Default: everything."),
     ] = None,
+    encryption: Annotated[
+        bool,
+        typer.Option(help="Encrypt the learners' values in the log, for a tenant that is made with its first key."),
+    ] = True,
     tenants: Annotated[
         Path, typer.Option(envvar="CAIRN_TENANTS", help="The tenants file; made, mode 0600, when there is none.")
     ] = Path("tenants.yaml"),
@@ -100,7 +114,9 @@ def create_key(
     The key is printed on standard output this once; the file keeps its hash.
     """
     with _tenants_file(tenants):
-        api_key = create_api_key(tenants, tenant, name, scope or (), created_at=datetime.now(UTC))
+        api_key = create_api_key(
+            tenants, tenant, name, scope or (), created_at=datetime.now(UTC), encryption=encryption
+        )
     typer.echo(f"Key {name!r} of tenant {tenant!r} added to {tenants}; keep it, it is not stored.", err=True)
     typer.echo(api_key)
 
@@ -157,6 +173,23 @@ def revoke_key(*, tenant: _TenantOption, name: _NameOption, tenants: _FileOption
         revoked = revoke_api_keys(tenants, tenant, name)
     ids = ", ".join(f"{key.name} ({key.key_id})" for key in revoked)
     typer.echo(f"Revoked {len(revoked)} key(s) of tenant {tenant!r} in {tenants}: {ids}", err=True)
+
+
+@keys_app.command("encryption", epilog="Example: cairn keys encryption on --tenant riverbend")
+def encryption_switch(
+    switch: Annotated[Switch, typer.Argument(help="Whether new values are encrypted.")],
+    *,
+    tenant: Annotated[str, typer.Option(help="The tenant whose learners they are.")],
+    tenants: _FileOption = Path("tenants.yaml"),
+) -> None:
+    """Have the values of a tenant's learners in the log encrypted from now on, or no longer.
+
+    With encryption, forgetting a learner destroys the key to everything the log holds of them. Values that are
+    encrypted stay readable after `off`; values that are plain stay so after `on`.
+    """
+    with _tenants_file(tenants):
+        set_encryption(tenants, tenant, encrypt=switch is Switch.ON)
+    typer.echo(f"New values of tenant {tenant!r} are {'encrypted' if switch is Switch.ON else 'plain'}.", err=True)
 
 
 @contextmanager

@@ -58,6 +58,11 @@ class CompactedView:
         async with self._moved:
             await self._moved.wait_for(lambda: self._next_offsets[topic] > offset)
 
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return once `condition` holds; it is asked now, and after every batch of records was applied."""
+        async with self._moved:
+            await self._moved.wait_for(condition)
+
     async def run(self) -> None:
         """Read until cancelled.
 
@@ -65,7 +70,8 @@ class CompactedView:
             TopicMissingError: when a topic does not exist.
             BrokerUnavailableError: when the broker cannot be reached at the start.
         """
-        consumer = new_consumer(self._connection)
+        # What a writer has not committed is not there yet, and may never be.
+        consumer = new_consumer(self._connection, isolation_level="read_committed")
         try:
             await consumer.start()
         except KafkaError as error:
@@ -101,12 +107,14 @@ class CompactedView:
         batches = await consumer.getmany(timeout_ms=200, max_records=_RECORDS_PER_POLL)
         for partition, records in batches.items():
             self._apply(partition.topic, records)
-        # Compaction leaves gaps, so the consumer's position says how far a topic is, not the last record seen.
-        for topic in self._topics:
-            self._next_offsets[topic] = await consumer.position(aiokafka.TopicPartition(topic, 0))
+        # Compaction leaves gaps and transactions leave marks, so the consumer's position says how far a topic is, not
+        # the last record seen.
+        reached = {topic: await consumer.position(aiokafka.TopicPartition(topic, 0)) for topic in self._topics}
+        moved = reached != self._next_offsets
+        self._next_offsets = reached
         # aiokafka retries for ever by itself; only its cluster connections tell that the broker is away.
         self._reachable = _connected(consumer)
-        if batches:
+        if moved:
             async with self._moved:
                 self._moved.notify_all()
 

@@ -17,6 +17,7 @@ LEARNER_EVENTS = "cairn.learner-events"
 LEARNER_EVENTS_DLT = "cairn.learner-events.dlt"
 RESOURCES = "cairn.resources"
 SKILLS = "cairn.skills"
+LEARNER_KEYS = "cairn.learner-keys"
 RULES = "cairn.rules"
 
 PROTOBUF = "application/protobuf"

@@ -5,6 +5,8 @@ The file is YAML, readable by its owner only:
     tenants:
       riverbend:
         secret: <hex, at least 16 bytes>
+        encryption_key: <hex, 32 bytes>           # without it, learners' values in the log are plain
+        encrypt: false                            # new values are plain, those encrypted before stay readable
         api_keys:
           - name: gradebook
             sha256: <hex of the key's SHA-256>
@@ -23,7 +25,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -67,10 +69,14 @@ class Tenant:
     Attributes:
         name: `[a-z0-9-]{1,63}`.
         secret: key of its pseudonyms and freshness tokens.
+        encryption_key: 32 bytes that its learners' data keys are wrapped with; None: none of them ever was.
+        encrypt: whether new values in the log are encrypted, where there is a key.
     """
 
     name: str
     secret: bytes
+    encryption_key: bytes | None = field(default=None, repr=False)
+    encrypt: bool = True
 
     def pseudonym(self, learner_id: str) -> str:
         """The tenant's pseudonym for one of its platform's learner ids."""
@@ -229,6 +235,8 @@ class _ApiKey(BaseModel):
 class _Tenant(BaseModel):
     model_config = _Private
     secret: str
+    encryption_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    encrypt: bool = True
     api_keys: list[_ApiKey] = []
 
     @field_validator("secret")
@@ -237,6 +245,11 @@ class _Tenant(BaseModel):
         if not re.fullmatch(r"(?:[0-9a-f]{2}){16,}", value):
             raise ValueError("must be at least 16 bytes in lower-case hex")
         return value
+
+    def of(self, name: str) -> Tenant:
+        """The tenant as callers see it."""
+        key = None if self.encryption_key is None else bytes.fromhex(self.encryption_key)
+        return Tenant(name, bytes.fromhex(self.secret), key, self.encrypt)
 
 
 class _TenantsFile(BaseModel):
@@ -272,7 +285,13 @@ def load_tenants(path: Path) -> TenantRegistry:
 
 
 def create_api_key(
-    path: Path, tenant: str, key_name: str, scopes: Sequence[Scope] = (), *, created_at: datetime | None = None
+    path: Path,
+    tenant: str,
+    key_name: str,
+    scopes: Sequence[Scope] = (),
+    *,
+    created_at: datetime | None = None,
+    encryption: bool = False,
 ) -> str:
     """Add a key for `tenant` to the file, creating file and tenant as needed, and return the key.
 
@@ -282,6 +301,7 @@ def create_api_key(
         key_name: what it is for.
         scopes: what it may be used for; without any, everything.
         created_at: noted with the key.
+        encryption: whether a tenant that is made here has its learners' values in the log encrypted.
 
     Raises:
         TenantsFileError: when the tenant's name is not allowed or the file is malformed.
@@ -289,12 +309,31 @@ def create_api_key(
     if not TENANT_PATTERN.fullmatch(tenant):
         raise TenantsFileError(f"tenant {tenant!r} must match {TENANT_PATTERN.pattern}")
     with _changing(path, create=True) as content:
-        entry = content.tenants.setdefault(tenant, _Tenant(secret=secrets.token_hex(32)))
+        if tenant not in content.tenants:
+            encryption_key = _new_encryption_key() if encryption else None
+            content.tenants[tenant] = _Tenant(secret=secrets.token_hex(32), encryption_key=encryption_key)
+        entry = content.tenants[tenant]
         api_key = new_api_key(tenant)
         listed = sorted(set(scopes)) or None
         kept = _ApiKey(name=key_name, sha256=hash_api_key(api_key), scopes=listed, created_at=created_at)
         entry.api_keys.append(kept)
     return api_key
+
+
+def set_encryption(path: Path, tenant: str, *, encrypt: bool) -> None:
+    """Have a tenant's new values in the log encrypted, or not. Those encrypted before stay readable either way.
+
+    Raises:
+        ApiKeyMissingError: when there is no such tenant.
+        TenantsFileError: when the file is missing or malformed.
+    """
+    with _changing(path) as content:
+        _keys_of(content, tenant)
+        entry = content.tenants[tenant]
+        # Never thrown away or replaced: what was encrypted under it could no longer be read.
+        if encrypt and entry.encryption_key is None:
+            entry.encryption_key = _new_encryption_key()
+        entry.encrypt = encrypt
 
 
 def rotate_api_key(path: Path, tenant: str, key_name: str, *, now: datetime, overlap: timedelta) -> str:
@@ -342,6 +381,10 @@ def revoke_api_keys(path: Path, tenant: str, key_name: str) -> list[ApiKey]:
     return [key.of(tenant) for key in revoked]
 
 
+def _new_encryption_key() -> str:
+    return secrets.token_hex(32)
+
+
 def _keys_of(content: _TenantsFile, tenant: str) -> list[_ApiKey]:
     if tenant not in content.tenants:
         known = ", ".join(sorted(content.tenants)) or "none"
@@ -373,7 +416,7 @@ def _contents(path: Path) -> tuple[dict[str, Tenant], dict[str, ApiKey]]:
     if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise TenantsFileError(f"the tenants file {path} holds secrets but others may read it; run: chmod 600 {path}")
     content = _read(path)
-    tenants = {name: Tenant(name, bytes.fromhex(entry.secret)) for name, entry in content.tenants.items()}
+    tenants = {name: entry.of(name) for name, entry in content.tenants.items()}
     keys = {key.sha256: key.of(name) for name, entry in content.tenants.items() for key in entry.api_keys}
     return tenants, keys
 
@@ -402,13 +445,21 @@ def _changing(path: Path, *, create: bool = False) -> Iterator[_TenantsFile]:
         temporary = path.with_name(path.name + ".new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            yaml.safe_dump(content.model_dump(mode="json", exclude_none=True), file, sort_keys=True)
+            yaml.safe_dump(_dumped(content), file, sort_keys=True)
             file.flush()
             # Without a tenant's secret its learners cannot be found again.
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         os.close(directory)
+
+
+def _dumped(content: _TenantsFile) -> dict[str, object]:
+    dumped: dict[str, object] = content.model_dump(mode="json", exclude_none=True)
+    for name, entry in content.tenants.items():
+        if entry.encrypt:
+            del dumped["tenants"][name]["encrypt"]  # type: ignore[index]  # What pydantic dumps are dicts.
+    return dumped
 
 
 def _read(path: Path) -> _TenantsFile:

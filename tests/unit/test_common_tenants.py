@@ -20,6 +20,7 @@ from services.common.tenants import (
     load_tenants,
     revoke_api_keys,
     rotate_api_key,
+    set_encryption,
 )
 
 
@@ -238,3 +239,21 @@ def test_a_change_that_fails_halfway_leaves_the_file_as_it_was(path, monkeypatch
         revoke_api_keys(path, "riverbend", "default")
     assert path.read_bytes() == before
     assert load_tenants(path).authenticate(api_key) is not None
+
+
+def test_encryption_is_made_with_a_tenant_kept_for_good_and_switched(path):
+    create_api_key(path, "plain", "test")
+    create_api_key(path, "riverbend", "test", encryption=True)
+    tenants = load_tenants(path)
+    made = tenants.get("riverbend").encryption_key
+    assert len(made) == 32
+    assert made.hex() not in repr(tenants.get("riverbend"))
+    assert (tenants.get("plain").encryption_key, tenants.get("riverbend").encrypt) == (None, True)
+    set_encryption(path, "riverbend", encrypt=False)
+    set_encryption(path, "plain", encrypt=True)
+    assert (tenants.get("riverbend").encryption_key, tenants.get("riverbend").encrypt) == (made, False)
+    assert len(tenants.get("plain").encryption_key) == 32
+    set_encryption(path, "riverbend", encrypt=True)
+    assert (tenants.get("riverbend").encryption_key, tenants.get("riverbend").encrypt) == (made, True)
+    with pytest.raises(TenantsFileError, match="no tenant 'hilltop'"):
+        set_encryption(path, "hilltop", encrypt=True)

@@ -110,3 +110,15 @@ def test_a_scope_that_is_not_one_is_refused_with_those_that_are(keys, path):
     for scope in Scope:
         assert scope in result.stderr
     assert not path.exists()
+
+
+def test_a_tenant_has_encryption_unless_told_otherwise_and_it_can_be_switched(keys, path):
+    keys("create", "--tenant", "riverbend")
+    keys("create", "--tenant", "hilltop", "--no-encryption")
+    tenants = load_tenants(path)
+    assert tenants.get("riverbend").encryption_key is not None
+    assert tenants.get("hilltop").encryption_key is None
+    assert "are encrypted" in keys("encryption", "on", "--tenant", "hilltop").stderr
+    assert "are plain" in keys("encryption", "off", "--tenant", "riverbend").stderr
+    assert tenants.get("hilltop").encryption_key is not None
+    assert not tenants.get("riverbend").encrypt

@@ -50,6 +50,29 @@ class MemoryEventLog:
         return confirmed
 
 
+class MemoryLearnerKeys:
+    """Remembers which learners' keys were destroyed.
+
+    Attributes:
+        destroyed: (tenant, learner) of each, in order.
+        reachable: set to False to have `destroy` fail as it does without a broker.
+    """
+
+    def __init__(self, *, encrypted: bool = True) -> None:
+        """Args: `encrypted`, whether tenants have an encryption key."""
+        self.destroyed: list[tuple[str, str]] = []
+        self.reachable = True
+        self._encrypted = encrypted
+
+    async def destroy(self, tenant: str, learner: str) -> bool:
+        """As the port says."""
+        if not self.reachable:
+            raise LogUnavailableError("the keys are switched off")
+        if self._encrypted:
+            self.destroyed.append((tenant, learner))
+        return self._encrypted
+
+
 class MemorySkillTags:
     """A catalog given at the start."""
 

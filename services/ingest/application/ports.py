@@ -59,6 +59,21 @@ class EventLog(Protocol):
         ...
 
 
+class LearnerErasure(Protocol):
+    """What makes a learner's values in the log unreadable."""
+
+    async def destroy(self, tenant: str, learner: str) -> bool:
+        """Destroy a learner's data key; whether what the log holds of them, so far as encrypted, is now unreadable.
+
+        Once it returns, no process encrypts under the destroyed key any more. A learner without a key, in a tenant that
+        has encryption, is answered alike; False: the tenant has none.
+
+        Raises:
+            LogUnavailableError: when the destruction was not confirmed; it may be asked for again.
+        """
+        ...
+
+
 class SkillTags(Protocol):
     """The catalog, as far as stamping needs it."""
 

@@ -1,0 +1,359 @@
+"""Learners' values in the log, encrypted with a key of each learner; destroying the key erases them.
+
+AES-256-GCM: a value is 12 random bytes of nonce, then the ciphertext with its tag; the associated data is the record's
+key, so that a value moved to another learner does not open. The record headers `cairn_enc` and `cairn_key_id` say how
+and with which key.
+
+The keys stand in the compacted topic `cairn.learner-keys` as `LearnerDataKey`, each wrapped with its tenant's own key.
+Of a learner's keys that were made at once, by processes that did not know of each other, **the first on the topic
+counts**. Compaction keeps the last, so whoever makes keys writes the one that counts again behind one that does not
+(`LearnerKeyring.overwritten`). A null value destroys a learner's key; the next key after it counts again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Protocol
+
+import structlog
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from google.protobuf.message import DecodeError
+
+from cairn.v1 import events_pb2
+from services.common.compacted import CompactedView
+from services.common.envelope import LEARNER_KEYS, Headers, KeyInvalidError, split_key
+from services.common.kafka import BrokerUnavailableError, KafkaConnection, topic_end_offsets
+
+_log = structlog.get_logger(__name__)
+
+ENCRYPTION_HEADER = "cairn_enc"
+KEY_ID_HEADER = "cairn_key_id"
+ALGORITHM = b"A256GCM"
+
+_NONCE_BYTES = 12
+_KEY_BITS = 256
+_KEY_ID_BYTES = 12
+# Ciphers kept ready; each takes about a kilobyte.
+_CIPHERS_MAX = 100_000
+# How long a view is given to follow by itself before the end of the topic is asked for.
+_FOLLOWS_S = 0.05
+_RETRY_S = 0.5
+
+TenantKey = Callable[[str], bytes | None]
+"""The key that a tenant's data keys are wrapped with; None: the tenant has none, or is not known."""
+
+
+class Erasure(Enum):
+    """What is left of a value whose key was destroyed."""
+
+    ERASED = "erased"
+
+
+ERASED: Final = Erasure.ERASED
+
+
+class ValueUnreadableError(ValueError):
+    """A value is not what its headers say: damaged, moved from another learner, or of an unknown algorithm."""
+
+
+class TenantKeyMissingError(RuntimeError):
+    """Values of a tenant are encrypted, and this process was not given the tenant's encryption key."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """A learner's key, ready to use."""
+
+    key_id: str
+    cipher: AESGCM
+
+    def encrypt(self, record_key: bytes, value: bytes) -> bytes:
+        """The value as it goes on the log under `record_key`."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self.cipher.encrypt(nonce, value, record_key)
+
+    def decrypt(self, record_key: bytes, value: bytes) -> bytes:
+        """The inverse of `encrypt`.
+
+        Raises:
+            ValueUnreadableError: when the value was not encrypted with this key under `record_key`.
+        """
+        try:
+            return self.cipher.decrypt(value[:_NONCE_BYTES], value[_NONCE_BYTES:], record_key)
+        except (InvalidTag, ValueError) as error:
+            raise ValueUnreadableError(
+                f"the value does not open with its key {self.key_id}: it was damaged, or moved from another record"
+            ) from error
+
+    @property
+    def headers(self) -> Headers:
+        """The headers that say how a value was encrypted."""
+        return [(ENCRYPTION_HEADER, ALGORITHM), (KEY_ID_HEADER, self.key_id.encode())]
+
+
+def new_data_key(tenant_key: bytes, record_key: bytes) -> bytes:
+    """A fresh key for the learner of `record_key`: the value of its record on the topic of keys."""
+    key_id = secrets.token_urlsafe(_KEY_ID_BYTES)
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    data_key = AESGCM.generate_key(_KEY_BITS)
+    wrapped = nonce + AESGCM(tenant_key).encrypt(nonce, data_key, _wrapping_data(record_key, key_id))
+    return events_pb2.LearnerDataKey(key_id=key_id, wrapped_key=wrapped).SerializeToString(deterministic=True)
+
+
+class LearnerKeyring:
+    """The keys that count, as the records of the topic say, applied in their order."""
+
+    def __init__(self, tenant_key: TenantKey) -> None:
+        """Args: `tenant_key`, which unwraps a tenant's data keys."""
+        self._tenant_key = tenant_key
+        self._ciphers: OrderedDict[str, AESGCM] = OrderedDict()
+        # By record key: the id and the record's value of the key that counts.
+        self._keys: dict[bytes, tuple[str, bytes]] = {}
+        self._erased: set[str] = set()
+        # By record key: the value to write again, because a key that does not count stands behind it.
+        self.overwritten: dict[bytes, bytes] = {}
+
+    def apply(self, record_key: bytes, value: bytes | None) -> None:
+        """Take in one record.
+
+        Raises:
+            KeyInvalidError: when the record's key is not tenant/learner.
+            ValueUnreadableError: when the value is no LearnerDataKey.
+        """
+        split_key(record_key)
+        counting = self._keys.get(record_key)
+        if value is None:
+            if counting is not None:
+                self.mark_erased(counting[0])
+                del self._keys[record_key]
+            self.overwritten.pop(record_key, None)
+            return
+        key_id = _parsed(value).key_id
+        if counting is None:
+            self._keys[record_key] = key_id, value
+        elif counting[0] == key_id:
+            self.overwritten.pop(record_key, None)
+        else:
+            self.overwritten[record_key] = counting[1]
+
+    def key_id(self, record_key: bytes) -> str | None:
+        """Id of the key that counts for a learner, or None."""
+        held = self._keys.get(record_key)
+        return None if held is None else held[0]
+
+    def data_key(self, record_key: bytes) -> DataKey | None:
+        """The key that counts for a learner, or None.
+
+        Raises:
+            TenantKeyMissingError: when the tenant's own key is not known, or not the one it was wrapped with.
+        """
+        held = self._keys.get(record_key)
+        if held is None:
+            return None
+        key_id, value = held
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            cipher = self._ciphers[key_id] = AESGCM(self._unwrapped(record_key, _parsed(value)))
+            if len(self._ciphers) > _CIPHERS_MAX:
+                self._ciphers.popitem(last=False)
+        return DataKey(key_id, cipher)
+
+    def knows(self, record_key: bytes, key_id: str) -> bool:
+        """Whether what became of a key is known: it counts, or it was destroyed."""
+        return self.key_id(record_key) == key_id or key_id in self._erased
+
+    def mark_erased(self, key_id: str) -> None:
+        """A key is gone for good: ids are random, so none comes back."""
+        self._erased.add(key_id)
+        self._ciphers.pop(key_id, None)
+
+    def decrypt(self, record_key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Any:
+        """As `LearnerKeys.decrypt` says."""
+        if value is None or record_key is None:
+            return value
+        key_id = key_id_of(headers)
+        if key_id is None:
+            return value
+        if self.key_id(record_key) != key_id:
+            if key_id not in self._erased:
+                raise AssertionError("decrypt before determine: it is not known what became of the key")
+            return ERASED
+        data_key = self.data_key(record_key)
+        if data_key is None:
+            raise AssertionError("a key that counts is held")
+        return data_key.decrypt(record_key, value)
+
+    def _unwrapped(self, record_key: bytes, message: events_pb2.LearnerDataKey) -> bytes:
+        tenant = split_key(record_key)[0]
+        tenant_key = self._tenant_key(tenant)
+        remedy = "give this process the tenants file that the tenant was made in, with CAIRN_TENANTS"
+        if tenant_key is None:
+            raise TenantKeyMissingError(
+                f"values of tenant {tenant!r} are encrypted, and its key is not known: {remedy}"
+            )
+        wrapped, data = message.wrapped_key, _wrapping_data(record_key, message.key_id)
+        try:
+            return AESGCM(tenant_key).decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], data)
+        except (InvalidTag, ValueError) as error:
+            raise TenantKeyMissingError(
+                f"a data key of tenant {tenant!r} does not open with the encryption key in the tenants file: {remedy}"
+            ) from error
+
+
+class Sealed(Protocol):
+    """A record that may be encrypted."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+        ...
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """Its headers."""
+        ...
+
+
+class LearnerKeys:
+    """The keys as a process reads values with them: follow the topic with `run`, then `determine`, then `decrypt`."""
+
+    def __init__(self, connection: KafkaConnection, tenant_key: TenantKey, *, topic: str = LEARNER_KEYS) -> None:
+        """Args: the cluster, what unwraps a tenant's data keys, and the topic."""
+        self._connection = connection
+        self._topic = topic
+        self.keyring = LearnerKeyring(tenant_key)
+        self._view = CompactedView(connection, (topic,), self._apply)
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything that stood on the topic at the start is known."""
+        return self._view.ready
+
+    async def wait_ready(self) -> None:
+        """Return once `ready`."""
+        await self._view.wait_ready()
+
+    async def wait_for(self, offset: int) -> None:
+        """Return once the record at `offset` counts."""
+        await self._view.wait_for(self._topic, offset)
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return once `condition` holds; it is asked now, and after every batch of records."""
+        await self._view.wait_until(condition)
+
+    async def run(self) -> None:
+        """Follow the topic until cancelled.
+
+        Raises:
+            TopicMissingError: when the topic does not exist.
+            BrokerUnavailableError: when the broker cannot be reached at the start.
+        """
+        await self._view.run()
+
+    async def determine(self, records: Iterable[Sealed]) -> None:
+        """Make sure that it is known of each record's key whether it was destroyed.
+
+        A key is on its topic before the first value under it is on the log. So a key that is not on the topic, read to
+        its end of now, is destroyed. This waits while the broker is away.
+        """
+        unknown = self._unknown(records)
+        if not unknown:
+            return
+        try:
+            # A new learner's key is usually under way.
+            async with asyncio.timeout(_FOLLOWS_S):
+                await self._view.wait_until(lambda: all(self.keyring.knows(*each) for each in unknown))
+        except TimeoutError:
+            end = await self._end()
+            await self._view.wait_until(lambda: self._view.next_offsets[self._topic] >= end)
+        for record_key, key_id in unknown:
+            if not self.keyring.knows(record_key, key_id):
+                self.keyring.mark_erased(key_id)
+
+    def decrypt(
+        self, record_key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+    ) -> bytes | Erasure | None:
+        """The value as it was before encryption: as it is when it was not encrypted, ERASED when its key was destroyed.
+
+        Args:
+            record_key: the record's key.
+            value: its value.
+            headers: its headers; the record must have been given to `determine`.
+
+        Raises:
+            ValueUnreadableError: when the value does not open with its key.
+            TenantKeyMissingError: when this process lacks the tenant's encryption key.
+        """
+        opened: bytes | Erasure | None = self.keyring.decrypt(record_key, value, headers)
+        return opened
+
+    def _unknown(self, records: Iterable[Sealed]) -> set[tuple[bytes, str]]:
+        unknown = set()
+        for record in records:
+            record_key, key_id = record.key, _key_id_said(record.headers)
+            if key_id is not None and record_key is not None and not self.keyring.knows(record_key, key_id):
+                unknown.add((record_key, key_id))
+        return unknown
+
+    async def _end(self) -> int:
+        while True:
+            try:
+                return (await topic_end_offsets(self._connection, self._topic))[0]
+            except BrokerUnavailableError as error:
+                _log.warning("keys of learners cannot be determined", reason=str(error))
+                await asyncio.sleep(_RETRY_S)
+
+    def _apply(self, topic: str, records: Sequence[Any]) -> None:
+        for record in records:
+            try:
+                self.keyring.apply(record.key, record.value)
+            except (KeyInvalidError, ValueUnreadableError) as error:
+                # Only ingest writes here; a foreign record must not keep a process from starting.
+                _log.error("record of a learner's key ignored", topic=topic, offset=record.offset, reason=str(error))
+
+
+def key_id_of(headers: Iterable[tuple[str, bytes]]) -> str | None:
+    """Id of the key that a record's value was encrypted with; None when it was not.
+
+    Raises:
+        ValueUnreadableError: when the headers name an algorithm that this program does not know, or no key.
+    """
+    said = dict(headers)
+    algorithm = said.get(ENCRYPTION_HEADER)
+    if algorithm is None:
+        return None
+    if algorithm != ALGORITHM:
+        raise ValueUnreadableError(f"{ENCRYPTION_HEADER} is {algorithm[:40]!r}, this program knows {ALGORITHM!r}")
+    key_id = said.get(KEY_ID_HEADER)
+    if not key_id:
+        raise ValueUnreadableError(f"the value is encrypted, and {KEY_ID_HEADER} does not say with which key")
+    return key_id.decode(errors="replace")
+
+
+def _key_id_said(headers: Iterable[tuple[str, bytes]]) -> str | None:
+    """As `key_id_of`, None also where the headers are wrong: `decrypt` says so."""
+    try:
+        return key_id_of(headers)
+    except ValueUnreadableError:
+        return None
+
+
+def _wrapping_data(record_key: bytes, key_id: str) -> bytes:
+    """Binds a wrapped key to its learner and its id."""
+    return b"cairn-learner-key\0" + record_key + b"\0" + key_id.encode()
+
+
+def _parsed(value: bytes) -> events_pb2.LearnerDataKey:
+    try:
+        message = events_pb2.LearnerDataKey.FromString(value)
+    except DecodeError as error:
+        raise ValueUnreadableError("the value is no LearnerDataKey") from error
+    if not message.key_id or not message.wrapped_key:
+        raise ValueUnreadableError("the LearnerDataKey lacks its id or its key")
+    return message

@@ -1,0 +1,86 @@
+"""Forgetting a learner: destroy the key to what the log holds, then say so in the log."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.common.envelope import Position
+from services.common.freshness import Freshness, encode
+from services.common.tenants import Tenant
+from services.ingest.application.ports import EventLog, LearnerErasure
+from services.ingest.application.publish import instant_of
+from services.ingest.domain.correction import Erasure
+from services.ingest.domain.problems import Problem, text_problems
+from services.ingest.domain.submission import AcceptedEvent
+from services.ingest.domain.validation import ID_CHARACTERS_MAX
+
+_SOURCE = "cairn"
+
+
+class LearnerInvalidError(ValueError):
+    """A learner id cannot be one.
+
+    Attributes:
+        problems: what is wrong with it.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(f"{problem.field} {problem.reason}" for problem in problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedLearner:
+    """A learner who is forgotten once the event has been applied.
+
+    Attributes:
+        position: where the erasure stands in the log.
+        freshness_token: asks for a state without the learner.
+        key_destroyed: whether the learner's values in the log, so far as encrypted, can no longer be read.
+    """
+
+    position: Position
+    freshness_token: str
+    key_destroyed: bool
+
+
+class EraseLearner:
+    """Forgets a tenant's learner. Asked for again, it does the same again: nothing is lost by it."""
+
+    def __init__(self, log: EventLog, keys: LearnerErasure, clock: Callable[[], datetime]) -> None:
+        """Args: the log, the learners' keys, and the clock (aware)."""
+        self._log = log
+        self._keys = keys
+        self._clock = clock
+
+    async def __call__(self, tenant: Tenant, learner_id: str) -> ErasedLearner:
+        """Forget the learner that the platform knows as `learner_id`.
+
+        The key goes first. What other processes still encrypted under it then stands before the erasure, so that
+        everything after the erasure can be read, and a replay sees what the live workers saw.
+
+        Raises:
+            LearnerInvalidError: when the id cannot be one.
+            LogUnavailableError: when key or log did not confirm; the same call may be made again.
+            LogOverloadedError: when the log has no room now; likewise.
+        """
+        problems = list(text_problems("learner_id", learner_id, ID_CHARACTERS_MAX, required="the platform's id"))
+        if problems:
+            raise LearnerInvalidError(problems)
+        learner = tenant.pseudonym(learner_id)
+        key_destroyed = await self._keys.destroy(tenant.name, learner)
+        event = AcceptedEvent(
+            event_id=str(uuid.uuid4()),
+            tenant=tenant.name,
+            learner=learner,
+            source=_SOURCE,
+            occurred_at=None,
+            received_at=instant_of(self._clock()),
+            body=Erasure(),
+        )
+        (position,) = await self._log.append([event])
+        token = encode(Freshness(self._log.identity.topic_id, position), tenant.secret)
+        return ErasedLearner(position, token, key_destroyed)

@@ -1,0 +1,207 @@
+"""Keys of learners: which one counts, what they open, and what destroying one leaves."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cairn.v1 import events_pb2
+from services.common.envelope import KeyInvalidError, record_key
+from services.common.learner_keys import (
+    ALGORITHM,
+    ENCRYPTION_HEADER,
+    ERASED,
+    KEY_ID_HEADER,
+    LearnerKeyring,
+    TenantKeyMissingError,
+    ValueUnreadableError,
+    key_id_of,
+    new_data_key,
+)
+
+TENANT_KEYS = {"riverbend": b"r" * 32, "hilltop": b"h" * 32}
+ADA, BEN, OTHER = record_key("riverbend", "A" * 26), record_key("riverbend", "B" * 26), record_key("hilltop", "A" * 26)
+
+
+@pytest.fixture
+def keyring():
+    return LearnerKeyring(TENANT_KEYS.get)
+
+
+def made(learner=ADA, tenant="riverbend"):
+    return new_data_key(TENANT_KEYS[tenant], learner)
+
+
+def id_of(value):
+    return events_pb2.LearnerDataKey.FromString(value).key_id
+
+
+def sealed(keyring, learner, value):
+    data_key = keyring.data_key(learner)
+    return data_key.encrypt(learner, value), [("ce_id", b"1"), *data_key.headers]
+
+
+@given(value=st.binary(max_size=2_000))
+def test_what_was_encrypted_opens_and_says_nothing_before(value):
+    keyring = LearnerKeyring(TENANT_KEYS.get)
+    keyring.apply(ADA, made())
+    encrypted, headers = sealed(keyring, ADA, value)
+    assert keyring.decrypt(ADA, encrypted, headers) == value
+    assert len(encrypted) == len(value) + 28
+    assert len(value) < 4 or value not in encrypted
+
+
+def test_the_same_value_is_never_encrypted_alike(keyring):
+    keyring.apply(ADA, made())
+    assert len({sealed(keyring, ADA, b"x" * 50)[0] for _ in range(100)}) == 100
+
+
+def test_a_value_that_was_not_encrypted_is_itself(keyring):
+    assert keyring.decrypt(ADA, b"plain", [("ce_id", b"1")]) == b"plain"
+    assert keyring.decrypt(ADA, None, []) is None
+
+
+def test_the_first_key_counts_and_is_to_be_written_again_behind_a_later_one(keyring):
+    first, second = made(), made()
+    keyring.apply(ADA, first)
+    keyring.apply(ADA, second)
+    assert keyring.key_id(ADA) == id_of(first)
+    assert keyring.overwritten == {ADA: first}
+    keyring.apply(ADA, first)
+    assert not keyring.overwritten
+
+
+def test_after_the_mending_the_key_that_counts_is_the_one_that_compaction_keeps(keyring):
+    first, second = made(), made()
+    records = [(ADA, first), (BEN, made(BEN)), (ADA, second)]
+    for record in records:
+        keyring.apply(*record)
+    records += list(keyring.overwritten.items())
+    compacted = LearnerKeyring(TENANT_KEYS.get)
+    for key, value in dict(records).items():
+        compacted.apply(key, value)
+    assert compacted.key_id(ADA) == keyring.key_id(ADA) == id_of(first)
+    value, headers = sealed(keyring, ADA, b"answer")
+    assert compacted.decrypt(ADA, value, headers) == b"answer"
+
+
+def test_a_destroyed_key_leaves_nothing_and_the_next_one_counts(keyring):
+    keyring.apply(ADA, made())
+    before, headers = sealed(keyring, ADA, b"before")
+    keyring.apply(ADA, None)
+    assert keyring.data_key(ADA) is None
+    assert keyring.decrypt(ADA, before, headers) is ERASED
+    keyring.apply(ADA, made())
+    assert keyring.decrypt(ADA, before, headers) is ERASED
+    after, new_headers = sealed(keyring, ADA, b"after")
+    assert keyring.decrypt(ADA, after, new_headers) == b"after"
+
+
+def test_a_destruction_also_drops_what_was_to_be_written_again(keyring):
+    for value in (made(), made(), None):
+        keyring.apply(ADA, value)
+    assert not keyring.overwritten
+    assert keyring.key_id(ADA) is None
+
+
+def test_a_value_moved_to_another_learner_does_not_open(keyring):
+    keyring.apply(ADA, made())
+    value = keyring.data_key(ADA).encrypt(ADA, b"answer")
+    with pytest.raises(ValueUnreadableError, match="moved from another record"):
+        keyring.data_key(ADA).decrypt(BEN, value)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda v: v[:-1], lambda v: v[:5], lambda v: b"", lambda v: bytes([v[0] ^ 1]) + v[1:]]
+)
+def test_a_damaged_value_is_said_to_be_one(keyring, damage):
+    keyring.apply(ADA, made())
+    value, headers = sealed(keyring, ADA, b"answer")
+    with pytest.raises(ValueUnreadableError, match="does not open with its key"):
+        keyring.decrypt(ADA, damage(value), headers)
+
+
+def test_a_key_moved_to_another_learner_does_not_open_either(keyring):
+    keyring.apply(BEN, made(ADA))
+    with pytest.raises(TenantKeyMissingError):
+        keyring.data_key(BEN)
+
+
+def test_without_the_tenants_own_key_the_remedy_is_said():
+    for tenant_key in (None, b"x" * 32):
+        keyring = LearnerKeyring({"riverbend": tenant_key}.get)
+        keyring.apply(ADA, made())
+        with pytest.raises(TenantKeyMissingError, match="CAIRN_TENANTS"):
+            keyring.data_key(ADA)
+
+
+def test_another_tenants_learner_of_the_same_name_has_another_key(keyring):
+    keyring.apply(ADA, made())
+    keyring.apply(OTHER, made(OTHER, "hilltop"))
+    value, headers = sealed(keyring, ADA, b"answer")
+    keyring.mark_erased(key_id_of(headers))
+    assert keyring.decrypt(OTHER, value, headers) is ERASED
+    assert keyring.decrypt(ADA, value, headers) == b"answer"
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ([(ENCRYPTION_HEADER, b"ROT13"), (KEY_ID_HEADER, b"k")], "ROT13"),
+        ([(ENCRYPTION_HEADER, ALGORITHM)], "does not say with which key"),
+        ([(ENCRYPTION_HEADER, ALGORITHM), (KEY_ID_HEADER, b"")], "does not say with which key"),
+    ],
+)
+def test_headers_that_do_not_say_how_are_named(keyring, headers, words):
+    with pytest.raises(ValueUnreadableError, match=words):
+        keyring.decrypt(ADA, b"value", headers)
+
+
+@pytest.mark.parametrize("value", [b"\xff\xff", b"", events_pb2.LearnerDataKey(key_id="k").SerializeToString()])
+def test_a_record_that_is_no_key_is_refused_and_changes_nothing(keyring, value):
+    good = made()
+    keyring.apply(ADA, good)
+    with pytest.raises(ValueUnreadableError):
+        keyring.apply(ADA, value)
+    with pytest.raises(KeyInvalidError):
+        keyring.apply(b"no-slash", good)
+    assert keyring.key_id(ADA) == id_of(good)
+
+
+def test_decrypting_before_it_is_known_what_became_of_the_key_is_a_mistake_of_ours(keyring):
+    writer = LearnerKeyring(TENANT_KEYS.get)
+    writer.apply(ADA, made())
+    with pytest.raises(AssertionError, match="before determine"):
+        keyring.decrypt(ADA, *sealed(writer, ADA, b"answer"))
+
+
+@dataclass
+class Step:
+    learner: bytes
+    what: int
+
+
+@given(st.lists(st.builds(Step, st.sampled_from([ADA, BEN]), st.integers(0, 3)), max_size=40))
+def test_however_writers_race_compaction_after_mending_changes_no_key(steps):
+    """Steps: a writer that knows of no key makes one (0, 1), one is destroyed (2), the topic is mended (3)."""
+    keyring, records = LearnerKeyring(TENANT_KEYS.get), []
+
+    def write(key, value):
+        records.append((key, value))
+        keyring.apply(key, value)
+
+    for step in steps:
+        if step.what < 2:
+            write(step.learner, made(step.learner))
+        elif step.what == 2:
+            write(step.learner, None)
+        else:
+            for key, value in dict(keyring.overwritten).items():
+                write(key, value)
+    for key, value in dict(keyring.overwritten).items():
+        write(key, value)
+    compacted = LearnerKeyring(TENANT_KEYS.get)
+    for key, value in dict(records).items():
+        compacted.apply(key, value)
+    assert [compacted.key_id(key) for key in (ADA, BEN)] == [keyring.key_id(key) for key in (ADA, BEN)]
