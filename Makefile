@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do if $$p -c 'import sys; raise SystemExit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help setup test test-kafka test-fast simulate mutation-check lint format bench demo up down status protos protos-check contracts contracts-check contracts-accept lock clean
+.PHONY: help setup test test-kafka faults test-fast simulate mutation-check lint format bench demo up down status protos protos-check contracts contracts-check contracts-accept lock clean
 
 help: ## Show this list
 	@echo "Cairn: what to run"; echo
 	awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1mmake %-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	echo; echo "  make demo DATASET=DIR   the same on a real log (DIR/interactions.csv.gz)"
 	echo "  make demo JSON=FILE     also write the summary to FILE"
+	echo "  make demo BROKER=kafka  on Apache Kafka instead of the embedded broker (make up too; needs Java and Maven)"
 	echo "  make bench JSON=FILE    also write the figures to FILE"
 
 setup: $(STAMP) ## Create .venv and install everything, as locked
@@ -31,9 +32,18 @@ $(STAMP): requirements.lock pyproject.toml
 test: $(STAMP) ## Run every test tier that needs no Java
 	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/kafka $(ARGS)
 
-test-kafka: $(STAMP) ## Run the broker tests against a real Apache Kafka (needs Java 17 and Maven)
+# Every test that talks to a broker, but those about what only the embedded one does.
+KAFKA_TESTS := tests/kafka $(addprefix tests/integration/test_,common_kafka.py topics_command.py catalog_log_kafka.py \
+  catalog_service.py recommender_catalog_kafka.py ingest_kafka.py ingest_process.py worker.py dead_letters.py) \
+  tests/e2e/test_demo.py::test_a_district_goes_through_every_process_and_comes_back_as_recommendations
+
+test-kafka: $(STAMP) ## Run tests and every fault against a real Apache Kafka (needs Java 17 and Maven)
 	@if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then echo "skipped: a real Kafka needs Java 17 and Maven on PATH"; exit 0; fi
-	CAIRN_TEST_BROKER=kafka $(BIN)/python -m pytest tests/kafka tests/integration/test_common_kafka.py $(ARGS)
+	CAIRN_TEST_BROKER=kafka $(BIN)/python -m pytest $(KAFKA_TESTS) $(ARGS)
+	$(BIN)/python -m tests.faults $(if $(JSON),--json $(JSON))
+
+faults: $(STAMP) ## Run every fault three times on one broker and three times on three (ONLY=scenario: one of them)
+	@$(BIN)/python -m tests.faults --nodes 1 --nodes 3 --times 3 $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON))
 
 test-fast: $(STAMP) ## Run the tests that start no processes
 	@$(BIN)/python -m pytest tests/unit tests/component tests/contract $(ARGS)
@@ -58,10 +68,10 @@ bench: $(STAMP) ## Measure speed and memory on this machine
 	@$(BIN)/python -m tests.benchmarks $(if $(JSON),--json $(JSON))
 
 demo: $(STAMP) ## Run the whole system on this machine on a simulated district, or on DATASET
-	@$(BIN)/python -m deploy.local demo $(if $(DATASET),--dataset "$(DATASET)") $(if $(JSON),--json "$(JSON)")
+	@$(BIN)/python -m deploy.local demo $(if $(DATASET),--dataset "$(DATASET)") $(if $(BROKER),--broker $(BROKER)) $(if $(JSON),--json "$(JSON)")
 
 up: $(STAMP) ## Start the whole system and leave it running
-	@$(BIN)/python -m deploy.local up
+	@$(BIN)/python -m deploy.local up $(if $(BROKER),--broker $(BROKER))
 
 down: $(STAMP) ## Stop what `make up` started
 	@$(BIN)/python -m deploy.local down

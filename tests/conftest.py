@@ -19,6 +19,11 @@ TOPICS = Path(__file__).parents[1] / "deploy" / "topics.yaml"
 KAFKA_LIBRARIES = Path(__file__).parents[1] / ".local" / "kafka"
 
 
+def on_kafka() -> bool:
+    """Whether tests run on Apache Kafka rather than on the embedded broker (`make test-kafka`)."""
+    return os.environ.get("CAIRN_TEST_BROKER") == "kafka"
+
+
 @pytest.fixture(scope="session")
 def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaConnection]:
     """A broker for the whole session, with the declared topics: embedded, or Apache Kafka (`make test-kafka`).
@@ -28,7 +33,7 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaConn
     """
     directory = tmp_path_factory.mktemp("broker")
     broker: Broker | KafkaCluster
-    if os.environ.get("CAIRN_TEST_BROKER") == "kafka":
+    if on_kafka():
         broker = KafkaCluster(directory / "kafka", nodes=1, cache=KAFKA_LIBRARIES)
     else:
         broker = Broker(directory / "broker.log")
@@ -46,13 +51,36 @@ def fresh_kafka_broker(tmp_path: Path) -> Iterator[Broker]:
 
     `.stop()` takes it away, `.start()` brings it back on the same port without topics or records.
     """
-    broker = Broker(tmp_path / "broker.log")
+    broker = EmptyKafka(tmp_path / "kafka") if on_kafka() else Broker(tmp_path / "broker.log")
     broker.start()
     try:
         ensure_topics(broker.connection, load_declarations(TOPICS))
         yield broker
     finally:
         broker.stop()
+
+
+class EmptyKafka(Broker):
+    """Apache Kafka that comes back empty on the same port, as the embedded broker does."""
+
+    def __init__(self, directory: Path) -> None:
+        self._cluster = KafkaCluster(directory, nodes=1, cache=KAFKA_LIBRARIES)
+        self._used = False
+
+    @property
+    def connection(self) -> KafkaConnection:
+        return self._cluster.connection
+
+    def start(self) -> None:
+        if self._used:
+            self._cluster.wipe()
+        self._used = True
+        self._cluster.start()
+
+    def stop(self) -> None:
+        for node in self._cluster.nodes:
+            if node.running:
+                node.kill()
 
 
 @pytest.fixture(scope="session")

@@ -27,10 +27,10 @@ class JavaMissingError(StackError):
 class KafkaNode:
     """One broker and controller of a cluster. Its data survives `kill` and `stop`, and its ports stay."""
 
-    def __init__(self, node_id: int, directory: Path, libraries: Path) -> None:
-        """Args: `node_id`, from 1; `directory`, its own; `libraries`, the jars."""
+    def __init__(self, node_id: int, directory: Path, libraries: Path, port: int = 0) -> None:
+        """Args: `node_id`, from 1; `directory`, its own; `libraries`, the jars; `port`, 0 for a free one."""
         self.node_id = node_id
-        self.port = free_port()
+        self.port = port or free_port()
         self.controller_port = free_port()
         # A second listener tells clients to come to `proxy_port`, where a test may put something in the way.
         self.proxy_port = free_port()
@@ -89,10 +89,14 @@ class KafkaNode:
         if formatted.returncode:
             raise StackError(f"Kafka node {self.node_id} could not format its storage: {formatted.stderr[-2000:]}")
 
+    def wipe(self) -> None:
+        """Remove what it holds, and its log."""
+        shutil.rmtree(self._directory)
+
     def start(self) -> None:
         """Start it, without waiting."""
         arguments = [*self._java("kafka.Kafka", _HEAP), str(self._settings)]
-        self._child = Child(Command(f"kafka-{self.node_id}", arguments, self._directory / "broker.log", grace_s=20.0))
+        self._child = Child(Command("broker", arguments, self._directory / "broker.log", grace_s=20.0))
 
     def wait_ready(self) -> None:
         """Return once it accepts connections.
@@ -124,10 +128,33 @@ class KafkaNode:
 class KafkaCluster:
     """One node, or three with replication factor 3 and two in-sync replicas required."""
 
-    def __init__(self, directory: Path, *, nodes: int = 1, cache: Path) -> None:
-        """Args: `directory`, new, for data and logs; `nodes`; `cache`, where jars are kept between runs."""
+    def __init__(self, directory: Path, *, nodes: int = 1, cache: Path, port: int = 0) -> None:
+        """Prepare it; `start` starts it.
+
+        Args:
+            directory: new, for data and logs.
+            nodes: how many.
+            cache: where jars are kept between runs.
+            port: of the first node; 0 for a free one.
+
+        Raises:
+            JavaMissingError: when Java or Maven is not there.
+        """
         libraries = kafka_libraries(cache)
-        self.nodes = [KafkaNode(number, directory / f"node-{number}", libraries) for number in range(1, nodes + 1)]
+        ports = [port] + [0] * (nodes - 1)
+        self.nodes = [
+            KafkaNode(number, directory / f"node-{number}", libraries, port) for number, port in enumerate(ports, 1)
+        ]
+        self._format()
+
+    def wipe(self) -> None:
+        """Make it empty, and another cluster: topics get other ids. Only while it is stopped; ports stay."""
+        for node in self.nodes:
+            node.wipe()
+        self._format()
+
+    def _format(self) -> None:
+        nodes = len(self.nodes)
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         voters = ",".join(f"{node.node_id}@{LOOPBACK}:{node.controller_port}" for node in self.nodes)
         for node in self.nodes:

@@ -13,7 +13,7 @@ import typer
 from deploy.local import supervisor, terminal
 from deploy.local.demo import DemoOptions, run_demo
 from deploy.local.processes import StackError
-from deploy.local.stack import StackOptions, StopRequestedError, stop_on_signals
+from deploy.local.stack import BrokerKind, StackOptions, StopRequestedError, stop_on_signals
 
 _DEMO_DIRECTORY = Path(".local/demo")
 
@@ -24,6 +24,9 @@ FetchWait = Annotated[
     int, typer.Option(envvar="CAIRN_KAFKA_FETCH_WAIT_MS", help="How long that Kafka may hold an empty fetch.")
 ]
 Redis = Annotated[str, typer.Option(envvar="CAIRN_REDIS", help="Use this Redis, a URL, not the embedded one.")]
+BrokerOption = Annotated[
+    BrokerKind, typer.Option(help="The broker to start: the embedded one, or Apache Kafka, which needs Java and Maven.")
+]
 Tenant = Annotated[str, typer.Option(help="The tenant to make an API key for.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Loopback port; 0: a free one.")]
 
@@ -43,6 +46,7 @@ def demo(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the summary to this file.")] = None,
     kafka: Kafka = "",
+    broker: BrokerOption = BrokerKind.EMBEDDED,
     kafka_fetch_wait_ms: FetchWait = 500,
     redis: Redis = "",
 ) -> None:
@@ -50,7 +54,9 @@ def demo(
 
     Starts everything, loads, trains, replays, plays one learner's next assessment live, and stops everything.
     """
-    stack = StackOptions(_DEMO_DIRECTORY, kafka=kafka, kafka_fetch_wait_ms=kafka_fetch_wait_ms, redis=redis)
+    stack = StackOptions(
+        _DEMO_DIRECTORY, kafka=kafka, broker=broker, kafka_fetch_wait_ms=kafka_fetch_wait_ms, redis=redis
+    )
     with _ending_in_a_sentence():
         run_demo(DemoOptions(stack, dataset, json), terminal.console())
 
@@ -60,6 +66,7 @@ def up(
     *,
     tenant: Tenant = "riverbend",
     kafka: Kafka = "",
+    broker: BrokerOption = BrokerKind.EMBEDDED,
     kafka_fetch_wait_ms: FetchWait = 500,
     redis: Redis = "",
     broker_port: Port = 0,
@@ -81,7 +88,7 @@ def up(
         "worker": worker_port,
         "server": server_port,
     }
-    options = StackOptions(supervisor.DIRECTORY, tenant, kafka, kafka_fetch_wait_ms, redis, ports)
+    options = StackOptions(supervisor.DIRECTORY, tenant, kafka, broker, kafka_fetch_wait_ms, redis, ports)
     console = terminal.console()
     with _ending_in_a_sentence():
         supervisor.up(options, terminal.component_reporter(console))

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Any, NoReturn, Self
@@ -18,6 +19,7 @@ from typing import IO, Any, NoReturn, Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from deploy.kafka.cluster import KafkaCluster
 from deploy.local.broker import Broker
 from deploy.local.processes import LOOPBACK, Child, Command, StackError, claim_port, free_port
 from deploy.local.redis import RedisServer
@@ -27,6 +29,10 @@ from services.common.topics import TopicOutcome, ensure_topics, load_declaration
 
 TOPICS = Path(__file__).parents[1] / "topics.yaml"
 
+# Kept between runs: Maven fetches the broker's jars once.
+KAFKA_LIBRARIES = Path(".local/kafka")
+
+_INFRASTRUCTURE = {"broker", "redis"}
 _SERVICE_DEADLINE_S = 60.0
 _DRAIN_S = 1.0
 _CHECK_EVERY_S = 0.5
@@ -55,6 +61,13 @@ SERVICES = (
 )
 
 
+class BrokerKind(StrEnum):
+    """A broker that a stack can start."""
+
+    EMBEDDED = "embedded"
+    KAFKA = "kafka"
+
+
 @dataclass(frozen=True, slots=True)
 class StackOptions:
     """What to start, and where.
@@ -62,7 +75,8 @@ class StackOptions:
     Attributes:
         directory: logs, address files, tenants and bundles go here.
         tenant: the tenant that gets an API key.
-        kafka: bootstrap servers of a Kafka that runs already; empty: start the embedded broker.
+        kafka: bootstrap servers of a Kafka that runs already; empty: start one.
+        broker: which to start: the embedded broker, or Apache Kafka, which needs Java and Maven.
         kafka_fetch_wait_ms: how long that Kafka may hold an empty fetch.
         redis: URL of a Redis that runs already; empty: start the embedded one.
         ports: the loopback port of a component by its name; one not listed, or 0, gets a free one.
@@ -72,6 +86,7 @@ class StackOptions:
     directory: Path
     tenant: str = "riverbend"
     kafka: str = ""
+    broker: BrokerKind = BrokerKind.EMBEDDED
     kafka_fetch_wait_ms: int = 500
     redis: str = ""
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -207,7 +222,7 @@ class Stack:
     def stop(self) -> None:
         """Stop every component, those started last first. A Ctrl-C meanwhile does not interrupt it."""
         with _uninterrupted():
-            services = [child for child in reversed(self._children) if child.name not in {"broker", "redis"}]
+            services = [child for child in reversed(self._children) if child.name not in _INFRASTRUCTURE]
             for child in services:
                 child.signal_stop()
             for child in (*services, *reversed(self._children)):
@@ -232,7 +247,8 @@ class Stack:
         for log in directory.glob("*.log"):
             log.unlink()
         if not self._options.kafka:
-            # The embedded broker starts empty: what was derived from another log must not meet this one.
+            # A broker of the stack's own starts empty: what was derived from another log must not meet this one.
+            shutil.rmtree(directory / "kafka", ignore_errors=True)
             (directory / "tenants.yaml").unlink(missing_ok=True)
             shutil.rmtree(directory / "bundles", ignore_errors=True)
 
@@ -250,11 +266,22 @@ class Stack:
             # Whether it answers shows when the topics are created.
             self._report(Component("broker", self._options.kafka, 0, None, 0.0))
             return
-        broker = Broker(self._log("broker"), port)
-        broker.start()
-        self._children.append(broker.child)
-        self._kafka = broker.connection
-        self._report(_component(broker.child, broker.connection.bootstrap_servers, begun))
+        child, self._kafka = self._started_broker(port)
+        self._children.append(child)
+        self._report(_component(child, self._kafka.bootstrap_servers, begun))
+
+    def _started_broker(self, port: int) -> tuple[Child, KafkaConnection]:
+        if self._options.broker is BrokerKind.EMBEDDED:
+            broker = Broker(self._log("broker"), port)
+            broker.start()
+            return broker.child, broker.connection
+        cluster = KafkaCluster(self._options.directory / "kafka", cache=KAFKA_LIBRARIES, port=port)
+        try:
+            cluster.start()
+        except BaseException:
+            cluster.stop()
+            raise
+        return cluster.nodes[0].child, cluster.connection
 
     def _start_redis(self, port: int) -> None:
         begun = time.monotonic()

@@ -22,7 +22,7 @@ from rich.console import Console
 from deploy.local.demo import DISTRICT, Demo, DemoOptions
 from deploy.local.material import LOG_FILE
 from deploy.local.processes import ComponentFailedError
-from deploy.local.stack import SERVICES, Stack, StackOptions
+from deploy.local.stack import SERVICES, BrokerKind, Stack, StackOptions
 from deploy.local.terminal import Story
 from services.common.envelope import LEARNER_EVENTS
 from services.common.kafka import topic_end_offsets
@@ -35,7 +35,7 @@ SMALL_DISTRICT = replace(DISTRICT, learners=48, classes=6, weeks=2)
 
 @contextmanager
 def demo_on_a_stack(directory: Path, **options) -> Iterator[tuple[Demo, Stack]]:
-    chosen = StackOptions(directory)
+    chosen = StackOptions(directory, broker=BrokerKind(os.environ.get("CAIRN_TEST_BROKER", BrokerKind.EMBEDDED)))
     with Stack(chosen, lambda _: None) as stack:
         story = Story(Console(file=io.StringIO(), width=80))
         yield Demo(DemoOptions(chosen, district=SMALL_DISTRICT, **options), stack, story), stack

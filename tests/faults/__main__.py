@@ -29,10 +29,12 @@ app = typer.Typer(pretty_exceptions_enable=False)
 @app.command()
 def main(
     *,
-    nodes: Annotated[list[int] | None, typer.Option(help="Brokers of a cluster: 1 or 3; repeat for both.")] = None,
+    nodes: Annotated[
+        list[int] | None,
+        typer.Option(help="Brokers: 1 or 3; repeat for both. Default: all on one, faults of the broker on three too."),
+    ] = None,
     times: Annotated[int, typer.Option(min=1, help="How often, each time with another seed.")] = 1,
     only: Annotated[list[str] | None, typer.Option(help="Only this scenario; repeat for several.")] = None,
-    of_the_broker: Annotated[bool, typer.Option(help="Only faults of the broker.")] = False,
     seed: Annotated[int, typer.Option(help="The first seed.")] = _FIRST_SEED,
     json: Annotated[Path | None, typer.Option(help="Also write the rows to this file.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep logs and data in this folder.")] = None,
@@ -44,7 +46,6 @@ def main(
         return
     logging.basicConfig(handlers=[logging.NullHandler()])
     logs.configure("error", "console", service="faults")
-    names = [name for name, each in SCENARIOS.items() if each.of_the_broker or not of_the_broker]
     for name in only or ():
         if name not in SCENARIOS:
             raise typer.BadParameter(f"{name!r} is not one of {', '.join(SCENARIOS)}", param_hint="--only")
@@ -52,14 +53,17 @@ def main(
     begun_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="cairn-faults-") as temporary:
         directory = keep or Path(temporary)
-        for count in nodes or [1]:
+        plan = {count: list(SCENARIOS) for count in nodes} if nodes else _once()
+        for count, names in plan.items():
+            if not set(names) & set(only or names):
+                continue
             with Bench(directory / f"nodes-{count}-{time.time_ns()}", nodes=count, cache=LIBRARIES) as bench:
                 for run in range(times):
-                    for name in only or names:
+                    for name in (name for name in names if not only or name in only):
                         row = run_scenario(bench, name, seed + run)
                         rows.append(row)
                         state = f"FAILED: {row.failure}" if row.failure else "held"
-                        print(f"{name} ({count} nodes, seed {row.seed}): {state} after {row.seconds:.0f} s", flush=True)
+                        print(f"{name}, nodes {count}, seed {row.seed}: {state} after {row.seconds:.0f} s", flush=True)
     print_table(rows, console)
     failed = sum(bool(row.failure) for row in rows)
     console.print(f"{len(rows) - failed} of {len(rows)} held, in {time.monotonic() - begun_s:.0f} s")
@@ -67,6 +71,11 @@ def main(
         json.write_bytes(as_json(rows))
     if failed:
         raise typer.Exit(1)
+
+
+def _once() -> dict[int, list[str]]:
+    """Scenarios by the size of the cluster."""
+    return {1: list(SCENARIOS), 3: [name for name, each in SCENARIOS.items() if each.of_the_broker]}
 
 
 if __name__ == "__main__":
