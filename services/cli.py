@@ -71,6 +71,7 @@ _CATALOG = "services.catalog.cli"
 _RECOMMENDER = "services.recommender.cli"
 _LEARNERS = "services.recommender.cli_learners"
 _PLAN = "services.recommender.cli_plan"
+_SUBSCRIBE = "services.recommender.cli_subscribe"
 _EVALUATE = "services.recommender.cli_evaluate"
 _COMMON = "services.common.cli"
 
@@ -103,6 +104,13 @@ COMMANDS = (
         "Put a class into groups that share a gap, each with what to learn, to practise and to measure again with.",
         _ANSWERS,
     ),
+    _LaterCommand(
+        "subscribe",
+        _SUBSCRIBE,
+        ("subscribe",),
+        "Print learners' lists, and print them again whenever what is in them changes, until interrupted.",
+        _ANSWERS,
+    ),
     _LaterCommand("learner", _LEARNERS, ("learner",), "Show what is known of a learner.", _ANSWERS),
     _LaterCommand(
         "train",
@@ -119,7 +127,9 @@ COMMANDS = (
         _MODELS,
     ),
     _LaterCommand("epoch", _RECOMMENDER, ("epoch",), "List, compare, switch and drop epochs.", _MODELS),
-    _LaterCommand("dlt", _RECOMMENDER, ("dlt",), "Look at records that could not be applied, and try them again.", _OPERATING),
+    _LaterCommand(
+        "dlt", _RECOMMENDER, ("dlt",), "Look at records that could not be applied, and try them again.", _OPERATING
+    ),
     _LaterCommand("status", _RECOMMENDER, ("status",), "Say what runs, where, and how far it is.", _OPERATING),
     _LaterCommand("topics", _COMMON, ("topics",), "Create the Kafka topics.", _OPERATING),
     _LaterCommand("keys", _COMMON, ("keys",), "Create, list, rotate and revoke API keys.", _OPERATING),

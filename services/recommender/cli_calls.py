@@ -72,7 +72,7 @@ def calling(
         try:
             yield recommender_pb2_grpc.RecommendationServiceStub(channel), metadata
         except grpc.RpcError as error:
-            _fail_with(error, target)
+            fail_with(error, target)
 
 
 def api_key_from(file: Path | None) -> str:
@@ -90,18 +90,29 @@ def api_key_from(file: Path | None) -> str:
     return api_key
 
 
-def _channel(target: str, *, insecure: bool) -> grpc.Channel:
+def _is_loopback(target: str) -> bool:
     host = target.rpartition(":")[0].strip("[]")
     try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        loopback = False
-    if loopback or insecure:
+        return False
+
+
+def _channel(target: str, *, insecure: bool) -> grpc.Channel:
+    if _is_loopback(target) or insecure:
         return grpc.insecure_channel(target)
     return grpc.secure_channel(target, grpc.ssl_channel_credentials())
 
 
-def _fail_with(error: Any, target: str) -> NoReturn:
+def async_channel(target: str, *, insecure: bool, options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Channel:
+    """A channel for asyncio, with TLS unless the target is this machine or `insecure`."""
+    if _is_loopback(target) or insecure:
+        return grpc.aio.insecure_channel(target, options=options)
+    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
+
+
+def fail_with(error: Any, target: str) -> NoReturn:
+    """End the command with what a refusal says."""
     # gRPC types its errors as RpcError alone; those of a call are the call as well.
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE and rpc_status.from_call(error) is None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
 import grpc
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
-
-_log = logging.getLogger(__name__)
 
 # With these the same subscription, asked for again, can succeed; any other is the caller's to solve.
 _PASSING = frozenset(
@@ -53,10 +50,11 @@ class LearnerUpdates:
         self,
         stub: recommender_pb2_grpc.RecommendationServiceAsyncStub,
         request: recommender_pb2.SubscribeRequest,
-        metadata: Sequence[tuple[str, str]] = (),
+        metadata: Sequence[tuple[str, str | bytes]] = (),
         *,
         cursors: Mapping[str, str] | None = None,
         on_snapshot: Callable[[int], None] | None = None,
+        on_pause: Callable[[str, float], None] | None = None,
         first_pause_s: float = 0.2,
         longest_pause_s: float = 30.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -70,6 +68,7 @@ class LearnerUpdates:
             metadata: sent with every call: the API key.
             cursors: `cursors` of an earlier subscription with the same limit, filter and class.
             on_snapshot: called with the number of watched learners whenever all are up to date after connecting.
+            on_pause: called with why the stream ended and the seconds until it is tried again.
             first_pause_s: about how long to wait before connecting again; doubles as long as it fails.
             longest_pause_s: at most this long.
             sleep: waits.
@@ -80,6 +79,7 @@ class LearnerUpdates:
         self._metadata = tuple(metadata)
         self._cursors = dict(cursors or {})
         self._on_snapshot = on_snapshot
+        self._on_pause = on_pause
         self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
         self._sleep = sleep
@@ -90,7 +90,7 @@ class LearnerUpdates:
         """What has been had so far: cursors by learner id."""
         return dict(self._cursors)
 
-    async def __aiter__(self) -> AsyncIterator[recommender_pb2.LearnerUpdate]:
+    async def __aiter__(self) -> AsyncGenerator[recommender_pb2.LearnerUpdate, None]:
         """Updates, until the iteration is left.
 
         Raises:
@@ -99,6 +99,7 @@ class LearnerUpdates:
         pause_s = self._first_pause_s
         while True:
             call = self._stub.Subscribe(self._resuming(), metadata=self._metadata)
+            ended = "the stream ended"
             try:
                 async for response in call:
                     pause_s = self._first_pause_s
@@ -110,11 +111,14 @@ class LearnerUpdates:
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _PASSING:
                     raise
-                _log.info("subscription ended, connecting again: %s: %s", error.code().name, error.details())
+                ended = f"{error.code().name}: {error.details()}"
             finally:
                 call.cancel()
             # At least half of it, so that a server that keeps refusing is left in peace.
-            await self._sleep(pause_s * (0.5 + 0.5 * self._jitter()))
+            pausing_s = pause_s * (0.5 + 0.5 * self._jitter())
+            if self._on_pause is not None:
+                self._on_pause(ended, pausing_s)
+            await self._sleep(pausing_s)
             pause_s = min(2 * pause_s, self._longest_pause_s)
 
     def _resuming(self) -> recommender_pb2.SubscribeRequest:
