@@ -12,9 +12,11 @@ from prometheus_client import Gauge, start_http_server
 from cairn.v1 import ingest_pb2_grpc
 from services.common.grpc_server import GrpcServer, announce, run_until_stopped
 from services.common.tenants import load_tenants
+from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
 from services.ingest.adapters.kafka_tags import KafkaSkillTags
 from services.ingest.adapters.metered_log import MeteredEventLog
+from services.ingest.application.erase import EraseLearner
 from services.ingest.application.publish import PublishEvents
 from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
 from services.ingest.entrypoints.stream import StreamLimits
@@ -44,24 +46,30 @@ async def run(settings: IngestSettings) -> None:
         LogRecreatedError: when the topic of events was made anew while the service ran.
         OSError: when the metrics port is taken.
     """
+    traces = settings.traces("ingest")
     tenants = load_tenants(settings.tenants)
+    keys = KafkaLearnerKeys(settings.connection, tenants.get)
     log = KafkaEventLog(
         settings.connection,
         KafkaLogOptions(
             events_in_flight_max=settings.ingest_events_in_flight_max,
             delivery_timeout_s=settings.ingest_delivery_timeout_s,
         ),
+        traces,
+        keys,
     )
     tags = KafkaSkillTags(settings.connection)
     publish = PublishEvents(MeteredEventLog(log), tags, lambda: datetime.now(UTC))
+    erase = EraseLearner(log, keys, lambda: datetime.now(UTC))
     options = settings.server_options
     # A stream ends by itself before the connection's age would cut it off in the middle of a batch.
     age_s = None if options.connection_age_s is None else _STREAM_TO_CONNECTION_AGE * options.connection_age_s
     limits = StreamLimits(age_s=age_s)
-    servicer = IngestServicer(publish, request_bytes_max=settings.max_message_bytes, limits=limits)
+    servicer = IngestServicer(publish, erase, request_bytes_max=settings.max_message_bytes, limits=limits)
     server = GrpcServer(
         replace(options, max_message_bytes=settings.max_message_bytes * _RECEIVED_OVER_ACCEPTED),
         tenants,
+        traces,
     )
     server.register(lambda grpc: ingest_pb2_grpc.add_IngestServiceServicer_to_server(servicer, grpc), SERVICE_NAME)
     _IN_FLIGHT.set_function(lambda: log.in_flight)
@@ -71,22 +79,25 @@ async def run(settings: IngestSettings) -> None:
     address = await server.start()
     announce("ingest", address, settings.address_file)
     try:
-        await run_until_stopped([_read_and_write(log, tags, server, servicer)])
+        await run_until_stopped([_read_and_write(log, keys, tags, server, servicer)])
     finally:
         _log.info("stopping")
+        traces.close()
 
 
 async def _read_and_write(
-    log: KafkaEventLog, tags: KafkaSkillTags, server: GrpcServer, servicer: IngestServicer
+    log: KafkaEventLog, keys: KafkaLearnerKeys, tags: KafkaSkillTags, server: GrpcServer, servicer: IngestServicer
 ) -> None:
-    jobs = [asyncio.create_task(job) for job in (log.run(), tags.run(), _report_health(log, tags, server))]
+    jobs = [
+        asyncio.create_task(job) for job in (_report_health(log, keys, tags, server), log.run(), tags.run(), keys.run())
+    ]
     try:
         done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
         for job in done:
             job.result()
     finally:
         # While running calls finish they still need the log, so it goes last.
-        jobs[2].cancel()
+        jobs[0].cancel()
         servicer.end_streams()
         await server.stop()
         for job in jobs:
@@ -94,13 +105,13 @@ async def _read_and_write(
         await asyncio.gather(*jobs, return_exceptions=True)
 
 
-async def _report_health(log: KafkaEventLog, tags: KafkaSkillTags, server: GrpcServer) -> None:
+async def _report_health(log: KafkaEventLog, keys: KafkaLearnerKeys, tags: KafkaSkillTags, server: GrpcServer) -> None:
     reported = False
     while True:
-        serving = log.connected and tags.ready
+        serving = log.connected and keys.ready and tags.ready
         if serving != reported:
             await server.set_serving(serving=serving)
             _SERVING.set(serving)
-            _log.info("serving" if serving else "not serving", log=log.connected, catalog=tags.ready)
+            _log.info("serving" if serving else "not serving", log=log.connected, keys=keys.ready, catalog=tags.ready)
             reported = serving
         await asyncio.sleep(_HEALTH_CHECK_S)

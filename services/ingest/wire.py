@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cairn.v1 import events_pb2, ingest_pb2
+from services.ingest.application.erase import ErasedLearner
 from services.ingest.application.ports import FieldReason, SubmissionResult
 from services.ingest.application.publish import EventOutcome, Outcome
 from services.ingest.domain.assessment import Assessment, Score, StampedAssessment, normalised
@@ -126,6 +127,14 @@ def _add_results(
             result.position.offset = outcome.position.offset
         for problem in outcome.problems:
             result.problems.add(field=f"{_path(index)}{problem.field}", reason=problem.reason)
+
+
+def delete_response_of(erased: ErasedLearner) -> ingest_pb2.DeleteLearnerResponse:
+    """The reply about a learner who was forgotten."""
+    position = ingest_pb2.LogPosition(partition=erased.position.partition, offset=erased.position.offset)
+    return ingest_pb2.DeleteLearnerResponse(
+        position=position, freshness_token=erased.freshness_token, key_destroyed=erased.key_destroyed
+    )
 
 
 def results_of(response: ingest_pb2.PublishEventsResponse) -> list[SubmissionResult]:

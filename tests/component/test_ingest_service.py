@@ -5,14 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
+import structlog
 
 from cairn.v1 import events_pb2, ingest_pb2, ingest_pb2_grpc
 from services.common.freshness import FreshnessInvalidError, decode
 from services.common.grpc_server import GrpcServer, ServerOptions
 from services.common.statuses import retry_after_s_of, violations_of
-from services.common.tenants import create_api_key, load_tenants
+from services.common.tenants import Scope, create_api_key, load_tenants
 from services.ingest.adapters.grpc_publisher import GrpcPublisher
-from services.ingest.adapters.memory import MemoryEventLog, MemorySkillTags
+from services.ingest.adapters.memory import MemoryEventLog, MemoryLearnerKeys, MemorySkillTags
+from services.ingest.application.erase import EraseLearner
 from services.ingest.application.ports import FieldReason, PublisherUnavailableError, SubmissionResult
 from services.ingest.application.publish import PublishEvents
 from services.ingest.domain.assessment import Assessment, Score
@@ -36,13 +38,18 @@ class Service:
     def __init__(self, tmp_path, *, ready=True, events_in_flight_max=100_000):
         self.log = MemoryEventLog(events_in_flight_max=events_in_flight_max)
         self.tags = MemorySkillTags(TAGS, ready=ready)
+        self.learner_keys = MemoryLearnerKeys()
         self.tenants_file = tmp_path / "tenants.yaml"
         self.keys = {name: create_api_key(self.tenants_file, name, "test") for name in ("riverbend", "hilltop")}
         self.tenants = load_tenants(self.tenants_file)
         self.tenant = "riverbend"
 
     async def start(self):
-        servicer = IngestServicer(PublishEvents(self.log, self.tags, lambda: NOW), request_bytes_max=200_000)
+        servicer = IngestServicer(
+            PublishEvents(self.log, self.tags, lambda: NOW),
+            EraseLearner(self.log, self.learner_keys, lambda: NOW),
+            request_bytes_max=200_000,
+        )
         self.server = GrpcServer(ServerOptions("127.0.0.1:0", max_message_bytes=400_000, drain_s=0.1), self.tenants)
         self.server.register(
             lambda server: ingest_pb2_grpc.add_IngestServiceServicer_to_server(servicer, server), SERVICE_NAME
@@ -300,6 +307,74 @@ async def test_nothing_is_accepted_before_the_catalog_was_read(tmp_path):
     await service.stop()
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert not service.stored()
+
+
+class TestDeleteLearner:
+    @staticmethod
+    async def delete(service, learner_id, key=None):
+        stub = ingest_pb2_grpc.IngestServiceStub(service.channel)
+        metadata = (("authorization", f"Bearer {key or service.keys['riverbend']}"),)
+        request = ingest_pb2.DeleteLearnerRequest(learner_id=learner_id)
+        return await stub.DeleteLearner(request, metadata=metadata, timeout=10)
+
+    async def test_the_key_is_destroyed_before_the_log_says_that_the_learner_is_forgotten(self, service, monkeypatch):
+        pseudonym = service.tenants.get("riverbend").pseudonym("ada")
+        keys_gone = []
+        append = service.log.append
+
+        async def appended(events):
+            keys_gone.append(list(service.learner_keys.destroyed))
+            return await append(events)
+
+        monkeypatch.setattr(service.log, "append", appended)
+        with structlog.testing.capture_logs() as lines:
+            reply = await self.delete(service, "ada")
+        assert reply.key_destroyed
+        assert keys_gone == [[("riverbend", pseudonym)]]
+        record = service.record()
+        assert record.WhichOneof("body") == "erasure"
+        assert (record.tenant, record.learner, record.received_at.ToDatetime(UTC)) == ("riverbend", pseudonym, NOW)
+        freshness = decode(reply.freshness_token, service.tenants.get("riverbend").secret)
+        assert (freshness.position.partition, freshness.position.offset) == (
+            reply.position.partition,
+            reply.position.offset,
+        )
+        (line,) = [line for line in lines if line.get("audit")]
+        assert line["tenant"] == "riverbend"
+        assert line["api_key"] == service.tenants.credential(service.keys["riverbend"]).api_key.key_id
+        assert not any("ada" in str(value) or pseudonym in str(value) for value in line.values())
+
+    async def test_a_learner_nobody_knows_is_answered_like_a_known_one(self, service):
+        await service.publish(submission(learner="ada"))
+        known, unknown = await self.delete(service, "ada"), await self.delete(service, "nobody")
+        assert known.key_destroyed == unknown.key_destroyed
+        assert bool(known.freshness_token) == bool(unknown.freshness_token)
+
+    async def test_a_key_without_the_scope_admin_may_not(self, service):
+        narrow = create_api_key(service.tenants_file, "riverbend", "narrow", [Scope.INGEST])
+        error = await refused(self.delete(service, "ada", narrow))
+        assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert "IngestService/DeleteLearner needs the scope admin" in error.details()
+        assert not service.stored()
+        assert not service.learner_keys.destroyed
+        admin = create_api_key(service.tenants_file, "riverbend", "operator", [Scope.ADMIN])
+        await self.delete(service, "ada", admin)
+        publish = ingest_pb2_grpc.IngestServiceStub(service.channel).PublishEvents
+        metadata = (("authorization", f"Bearer {admin}"),)
+        error = await refused(publish(ingest_pb2.PublishEventsRequest(), metadata=metadata, timeout=10))
+        assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+
+    async def test_an_id_that_cannot_be_one_is_named(self, service):
+        error = await refused(self.delete(service, ""))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert violations_of(error)[0].field == "learner_id"
+
+    async def test_a_key_that_could_not_be_destroyed_leaves_the_log_as_it_was(self, service):
+        service.learner_keys.reachable = False
+        error = await refused(self.delete(service, "ada"))
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert "may not be forgotten yet: send the request again" in error.details()
+        assert not service.stored()
 
 
 class TestGrpcPublisher:

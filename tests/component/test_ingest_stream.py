@@ -56,7 +56,7 @@ class Service:
         self.metadata = (("authorization", f"Bearer {create_api_key(file, 'riverbend', 'test')}"),)
         publish = PublishEvents(self.log, MemorySkillTags(), lambda: NOW)
         limits = limits or StreamLimits(batches_max=BATCHES_MAX)
-        self.servicer = IngestServicer(publish, request_bytes_max=200_000, limits=limits)
+        self.servicer = IngestServicer(publish, None, request_bytes_max=200_000, limits=limits)
         options = ServerOptions("127.0.0.1:0", max_message_bytes=400_000, drain_s=0.1, rate_limit=rate_limit)
         self.server = GrpcServer(options, load_tenants(file))
         self.server.register(

@@ -42,7 +42,7 @@ async def append(producer):
 
     async def submit(count):
         batch = _Batch(count, asyncio.get_running_loop())
-        writer.submit([event(number) for number in range(count)], batch)
+        writer.submit([event(number) for number in range(count)], [None] * count, batch)
         await asyncio.wrap_future(writer._thread.submit(lambda: None))
         return batch.done
 

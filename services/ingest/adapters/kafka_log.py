@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,6 +25,9 @@ from services.common.envelope import (
     record_key,
 )
 from services.common.kafka import BrokerUnavailableError, KafkaConnection, TopicMissingError, log_identity
+from services.common.learner_keys import DataKey
+from services.common.traces import NO_TRACES, Traces
+from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.application.ports import Confirmation, LogOverloadedError, LogUnavailableError
 from services.ingest.domain.submission import AcceptedEvent, Instant
 from services.ingest.wire import event_type_of, learner_event_value
@@ -70,9 +74,18 @@ class KafkaEventLog:
     makes another. A caller that sends its events again writes duplicates at worst, which are folded once.
     """
 
-    def __init__(self, connection: KafkaConnection, options: KafkaLogOptions | None = None) -> None:
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        options: KafkaLogOptions | None = None,
+        traces: Traces = NO_TRACES,
+        keys: KafkaLearnerKeys | None = None,
+    ) -> None:
+        """Args: the cluster, the bounds, traces, and the keys to encrypt values with (None: all values are plain)."""
         self._connection = connection
+        self._keys = keys
         self._options = options or KafkaLogOptions()
+        self._traces = traces
         self._writer: _Writer | None = None
         self._identity: LogIdentity | None = None
         self._absence = "it was not reached yet"
@@ -102,6 +115,8 @@ class KafkaEventLog:
 
     async def submit(self, events: Sequence[AcceptedEvent], *, wait_for_room: bool = False) -> Confirmation:
         """As the port says."""
+        # Before there is room: what waits for a key takes none.
+        keys = [None] * len(events) if self._keys is None else await self._keys.keys_of(events)
         writer = self._require_writer()
         while not self._has_room(len(events)):
             if not wait_for_room or len(events) > self._options.events_in_flight_max:
@@ -112,11 +127,16 @@ class KafkaEventLog:
             self._settled.clear()
             await self._settled.wait()
             writer = self._require_writer()
-        batch = _Batch(len(events), asyncio.get_running_loop())
+        batch = _Batch(len(events), asyncio.get_running_loop(), self._traces.current_traceparent())
         self._in_flight += len(events)
         batch.done.add_done_callback(lambda _: self._settle(len(events)))
-        writer.submit(events, batch)
-        return _Confirmation(writer, batch, self._options.delivery_timeout_s)
+        writer.submit(events, keys, batch)
+        return _Confirmation(writer, batch, self._options.delivery_timeout_s, partial(self._check_keys, events, keys))
+
+    def _check_keys(self, events: Sequence[AcceptedEvent], keys: Sequence[DataKey | None]) -> None:
+        """Raise LogUnavailableError when a key was destroyed before its events were confirmed: nobody can read them."""
+        if self._keys is not None and not self._keys.count(events, keys):
+            raise LogUnavailableError("a learner of these events was erased while they were written")
 
     async def run(self) -> None:
         """Keep a producer until cancelled.
@@ -203,7 +223,8 @@ class KafkaEventLog:
 class _Batch:
     """Collects the confirmations of one append, which arrive on the producer's threads."""
 
-    def __init__(self, events: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, events: int, loop: asyncio.AbstractEventLoop, traceparent: str | None = None) -> None:
+        self.traceparent = traceparent
         self.done: asyncio.Future[list[Position]] = loop.create_future()
         # Its failure may come after the caller has left; it was logged where it happened.
         self.done.add_done_callback(lambda future: future.exception())
@@ -242,7 +263,8 @@ class _Batch:
 class _Confirmation:
     """Where the events of a batch stand, once awaited. One that nobody awaits leaves its events in flight till then."""
 
-    def __init__(self, writer: _Writer, batch: _Batch, timeout_s: float) -> None:
+    def __init__(self, writer: _Writer, batch: _Batch, timeout_s: float, check: Callable[[], None]) -> None:
+        self._check = check
         self._writer = writer
         self._batch = batch
         self._timeout_s = timeout_s
@@ -255,10 +277,12 @@ class _Confirmation:
             # Beyond the producer's own timeout, which does not run while it has no connection to ask for its id.
             async with asyncio.timeout(self._timeout_s + 1.0):
                 # Shielded: a caller that goes away does not make its events any less in flight.
-                return await asyncio.shield(self._batch.done)
+                positions = await asyncio.shield(self._batch.done)
         except TimeoutError as error:
             self._writer.give_up("no confirmation in time")
             raise LogUnavailableError("the log did not confirm the events in time") from error
+        self._check()
+        return positions
 
 
 class _Writer:
@@ -276,11 +300,11 @@ class _Writer:
         self._unsettled: set[_Batch] = set()
         self._doubted = ""
 
-    def submit(self, events: Sequence[AcceptedEvent], batch: _Batch) -> None:
+    def submit(self, events: Sequence[AcceptedEvent], keys: Sequence[DataKey | None], batch: _Batch) -> None:
         """Have the events sent, after all those submitted before."""
         self._unsettled.add(batch)
         batch.done.add_done_callback(lambda _: self._unsettled.discard(batch))
-        self._thread.submit(self._send, events, batch)
+        self._thread.submit(self._send, events, keys, batch)
 
     def give_up(self, reason: str) -> None:
         """Say, on the event loop, that the producer is in doubt."""
@@ -299,16 +323,20 @@ class _Writer:
         with suppress(KafkaTimeoutError):
             self._producer.close(timeout=0)
 
-    def _send(self, events: Sequence[AcceptedEvent], batch: _Batch) -> None:
+    def _send(self, events: Sequence[AcceptedEvent], keys: Sequence[DataKey | None], batch: _Batch) -> None:
         producer, topic, partitions = self._producer, self._topic, self._partitions
         try:
-            for index, event in enumerate(events):
+            for index, (event, data_key) in enumerate(zip(events, keys, strict=True)):
                 key = record_key(event.tenant, event.learner)
+                value, headers = learner_event_value(event), _headers(event, batch.traceparent)
+                if data_key is not None:
+                    value = data_key.encrypt(key, value)
+                    headers += data_key.headers
                 sent = producer.send(
                     topic,
-                    value=learner_event_value(event),
+                    value=value,
                     key=key,
-                    headers=_headers(event),
+                    headers=headers,
                     partition=partition_of(key, partitions),
                 )
                 sent.add_callback(self._confirmed, batch, index)
@@ -357,12 +385,13 @@ def _new_producer(connection: KafkaConnection, options: KafkaLogOptions) -> Kafk
     )
 
 
-def _headers(event: AcceptedEvent) -> list[tuple[str, bytes]]:
+def _headers(event: AcceptedEvent, traceparent: str | None) -> list[tuple[str, bytes]]:
     return cloud_event_headers(
         event_id=event.event_id,
         source=event.source,
         event_type=event_type_of(event),
         time=_datetime(event.occurred_at or event.received_at),
+        traceparent=traceparent,
     )
 
 

@@ -7,19 +7,23 @@ from collections import Counter as Tally
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, NoReturn
 
+import structlog
 from google.rpc import status_pb2
 from prometheus_client import Counter, Gauge
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common.grpc_server import current_tenant
+from services.common.grpc_server import current_api_key_id, current_tenant
 from services.common.statuses import FieldViolation, abort, invalid_argument, resource_exhausted, unavailable
+from services.ingest.application.erase import EraseLearner, LearnerInvalidError
 from services.ingest.application.ports import LogOverloadedError, LogUnavailableError
 from services.ingest.application.publish import BatchSizeError, CatalogNotReadyError, EventOutcome, PublishEvents
 from services.ingest.entrypoints.stream import EventStream, StreamLimits
-from services.ingest.wire import response_of, stream_response_of, submission_of
+from services.ingest.wire import delete_response_of, response_of, stream_response_of, submission_of
 
 if TYPE_CHECKING:
     from services.common.grpc_server import Context
+
+_log = structlog.get_logger(__name__)
 
 SERVICE_NAME = "cairn.v1.IngestService"
 
@@ -37,9 +41,17 @@ _REFUSALS = (BatchSizeError, CatalogNotReadyError, LogUnavailableError, LogOverl
 class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     """Takes batches of events."""
 
-    def __init__(self, publish: PublishEvents, *, request_bytes_max: int, limits: StreamLimits | None = None) -> None:
-        """Args: `publish`, the largest request it is used with, and what a stream may have under way."""
+    def __init__(
+        self,
+        publish: PublishEvents,
+        erase: EraseLearner,
+        *,
+        request_bytes_max: int,
+        limits: StreamLimits | None = None,
+    ) -> None:
+        """Args: the use cases, the largest request they are used with, and what a stream may have under way."""
         self._publish = publish
+        self._erase = erase
         self._request_bytes_max = request_bytes_max
         self._limits = limits or StreamLimits()
         self._ending = asyncio.Event()
@@ -88,6 +100,31 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         if not finished:
             message = f"the server ends this stream, after its time or because it stops; {again}"
             await abort(context, unavailable(message, reason="STREAM_ENDED", retry_after_s=0.0))
+
+    async def DeleteLearner(  # noqa: N802 - the name of the RPC.
+        self, request: ingest_pb2.DeleteLearnerRequest, context: Context
+    ) -> ingest_pb2.DeleteLearnerResponse:
+        """Forget a learner."""
+        tenant = current_tenant()
+        try:
+            erased = await self._erase(tenant, request.learner_id)
+        except LearnerInvalidError as error:
+            violations = [FieldViolation(problem.field, problem.reason) for problem in error.problems]
+            await _refuse(context, "learner_invalid", invalid_argument(violations))
+        except (LogUnavailableError, LogOverloadedError) as error:
+            reason, status = _refusal(error, "the learner may not be forgotten yet: send the request again")
+            await _refuse(context, reason, status)
+        # What was done, when, by which credential and where it stands; not about whom.
+        _log.info(
+            "learner erased",
+            audit=True,
+            tenant=tenant.name,
+            api_key=current_api_key_id(),
+            partition=erased.position.partition,
+            offset=erased.position.offset,
+            key_destroyed=erased.key_destroyed,
+        )
+        return delete_response_of(erased)
 
     def _check_size(self, request: ingest_pb2.PublishEventsRequest | ingest_pb2.StreamEventsRequest) -> None:
         size = request.ByteSize()

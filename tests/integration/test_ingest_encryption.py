@@ -1,0 +1,165 @@
+"""Learners' values in the log, encrypted on a real broker: two writers racing, an erasure, readers that lag behind."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import asynccontextmanager
+
+import pytest
+
+from cairn.v1 import events_pb2
+from services.common.envelope import record_key
+from services.common.learner_keys import ERASED, LearnerKeys, key_id_of, new_data_key
+from services.common.tenants import Tenant
+from services.common.topics import TopicDeclaration, ensure_topics
+from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
+from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
+from services.ingest.application.ports import LogUnavailableError
+from services.ingest.wire import learner_event_value
+from tests.integration.test_ingest_kafka import new_topic, records_of, until
+from tests.suites.event_log import event, learner
+
+TENANTS = {
+    "riverbend": Tenant("riverbend", b"s" * 16, b"e" * 32),
+    "plain": Tenant("plain", b"s" * 16),
+    "off": Tenant("off", b"s" * 16, b"e" * 32, encrypt=False),
+}
+
+
+def tenant_key(name):
+    return TENANTS[name].encryption_key
+
+
+class Scene:
+    def __init__(self, connection):
+        self.connection = connection
+        self.topic = new_topic(connection)
+        self.keys_topic = f"test.learner-keys.{uuid.uuid4()}"
+        ensure_topics(connection, {self.keys_topic: TopicDeclaration(partitions=1)})
+
+    @asynccontextmanager
+    async def writer(self):
+        keys = KafkaLearnerKeys(self.connection, TENANTS.get, topic=self.keys_topic, others_follow_s=0.05)
+        log = KafkaEventLog(
+            self.connection, KafkaLogOptions(topic=self.topic, events_in_flight_max=5_000, reconnect_s=0.05), keys=keys
+        )
+        running = [asyncio.ensure_future(keys.run()), asyncio.ensure_future(log.run())]
+        try:
+            await keys.wait_ready()
+            await until(lambda: log.connected)
+            yield log, keys
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    @asynccontextmanager
+    async def reader(self):
+        keys = LearnerKeys(self.connection, tenant_key, topic=self.keys_topic)
+        running = asyncio.ensure_future(keys.run())
+        try:
+            await keys.wait_ready()
+            yield keys
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def values(self, keys):
+        records = await records_of(self.connection, self.topic)
+        await keys.determine(records)
+        opened = [(record, keys.decrypt(record.key, record.value, record.headers)) for record in records]
+        return {
+            (record.partition, record.offset): value
+            if value is ERASED
+            else events_pb2.LearnerEvent.FromString(value).event_id
+            for record, value in opened
+        }
+
+
+@pytest.fixture
+def scene(kafka_broker):
+    return Scene(kafka_broker)
+
+
+async def test_what_is_written_is_encrypted_and_every_reader_of_the_keys_reads_it(scene):
+    async with scene.writer() as (log, _), scene.reader() as reader:
+        events = [event(number, learner=learner(number % 5)) for number in range(50)]
+        positions = await log.append(events)
+        records = await records_of(scene.connection, scene.topic)
+        assert all(b"item-" not in record.value and b"gradebook" not in record.value for record in records)
+        assert len({key_id_of(record.headers) for record in records}) == 5
+        found = await scene.values(reader)
+        assert [found[position.partition, position.offset] for position in positions] == [
+            event.event_id for event in events
+        ]
+
+
+@pytest.mark.parametrize("tenant", ["plain", "off"])
+async def test_a_tenant_without_encryption_has_plain_values(scene, tenant):
+    async with scene.writer() as (log, keys):
+        await log.append([event(1, tenant=tenant)])
+        (record,) = await records_of(scene.connection, scene.topic)
+        assert record.value == learner_event_value(event(1, tenant=tenant))
+        assert key_id_of(record.headers) is None
+        assert await keys.destroy(tenant, "A" * 26) == (tenant == "off")
+
+
+async def test_writers_that_race_for_a_learner_agree_on_the_key_that_was_first(scene):
+    async with scene.writer() as (one, first), scene.writer() as (other, second), scene.reader() as reader:
+        batches = [[event(100 * n + m, learner=learner(m)) for m in range(26)] for n in range(6)]
+        await asyncio.gather(*((one if n % 2 else other).append(batch) for n, batch in enumerate(batches)))
+        records = await records_of(scene.connection, scene.topic)
+        used = {(record.key, key_id_of(record.headers)) for record in records}
+        assert len(used) == 26
+        assert ERASED not in (await scene.values(reader)).values()
+        for keys in (first, second):
+            assert {(key, keys._keys.keyring.key_id(key)) for key, _ in used} == used
+
+
+async def test_a_key_behind_the_one_that_counts_is_mended_on_the_topic(scene):
+    key = record_key("riverbend", "A" * 26)
+    async with scene.writer() as (log, keys):
+        await log.append([event(1)])
+        counting = keys._keys.keyring.key_id(key)
+        # What a writer adds that did not see the first key in time.
+        async with keys._appending:
+            await keys._append({key: new_data_key(b"e" * 32, key)})
+        await until(lambda: not keys._keys.keyring.overwritten)
+        assert keys._keys.keyring.key_id(key) == counting
+    async with scene.reader() as reader:
+        assert reader.keyring.key_id(key) == counting
+        assert not reader.keyring.overwritten
+
+
+async def test_after_an_erasure_old_values_are_gone_for_every_reader_and_new_ones_are_read(scene):
+    async with scene.writer() as (log, keys), scene.reader() as reader:
+        (old, kept) = await log.append([event(1), event(2, learner="B" * 26)])
+        assert await keys.destroy("riverbend", "A" * 26)
+        (new,) = await log.append([event(3)])
+        expected = {
+            (old.partition, old.offset): ERASED,
+            (kept.partition, kept.offset): "event-2",
+            (new.partition, new.offset): "event-3",
+        }
+        assert await scene.values(reader) == expected
+    # As a replay sees it, which knows nothing of the first key but that it is not there.
+    async with scene.reader() as late:
+        assert await scene.values(late) == expected
+
+
+async def test_a_reader_that_has_not_seen_a_new_key_waits_for_it_rather_than_take_the_value_for_erased(scene):
+    async with scene.reader() as reader, scene.writer() as (log, _):
+        for number in range(10):
+            await log.append([event(number, learner=learner(number))])
+            assert ERASED not in (await scene.values(reader)).values()
+
+
+async def test_an_event_written_while_its_learner_is_erased_is_not_acknowledged(scene):
+    async with scene.writer() as (log, keys):
+        await log.append([event(1)])
+        confirmation = await log.submit([event(2)])
+        await keys.destroy("riverbend", "A" * 26)
+        with pytest.raises(LogUnavailableError, match="was erased while they were written"):
+            await confirmation
+        assert await log.append([event(2)])
