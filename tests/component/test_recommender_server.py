@@ -31,11 +31,12 @@ from services.recommender.application.ports import (
     StateUnavailableError,
     StoredLearner,
 )
+from services.recommender.application.preview_rule import PreviewRule
 from services.recommender.application.recommend import Recommend
 from services.recommender.application.recommend_batch import RecommendBatch
 from services.recommender.application.show_learner import ShowLearner
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
-from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES, SuccessHead
+from services.recommender.domain.success import SHARED_FEATURES, SuccessHead
 from services.recommender.domain.tracing import (
     PRIOR_PARAMETERS_ID,
     SkillDifficulty,
@@ -150,6 +151,8 @@ class Server:
                 show_learner=ShowLearner(states),
                 recommend_batch=RecommendBatch(states, self.recommender),
                 plan_group=PlanGroup(states, self.recommender, self.in_force, self.catalog),
+                preview_rule=PreviewRule(states, self.recommender, self.catalog),
+                subscribe=None,  # See test_subscribe.py.
             )
         )
         self.grpc = GrpcServer(ServerOptions("127.0.0.1:0", drain_s=0.1), self.tenants)
@@ -382,7 +385,7 @@ def _sure_head(logit):
     products = np.zeros((len(SHARED_FEATURES), len(SHARED_FEATURES)))
     products[0, 0] = logit
     ranges = np.vstack([np.full(len(SHARED_FEATURES), -9.0), np.full(len(SHARED_FEATURES), 9.0)])
-    return SuccessHead(products, ranges, (), np.zeros((0, len(SKILL_FEATURES))))
+    return SuccessHead(products, ranges, (), np.zeros((0, len(SHARED_FEATURES))))
 
 
 async def test_a_success_head_is_used_only_with_the_parameters_it_was_fitted_with(server):

@@ -23,7 +23,7 @@ from services.recommender.application.ports import (
     TenantModels,
     TrainingWindow,
 )
-from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES, SuccessHead
+from services.recommender.domain.success import SHARED_FEATURES, SuccessHead
 from services.recommender.domain.tracing import FilterSettings, ItemDifficulty, SkillDifficulty, TenantParameters
 from services.recommender.models.als import AlsModel
 
@@ -33,7 +33,7 @@ HEAD = SuccessHead(
     products=np.triu(np.random.default_rng(3).normal(size=(WIDTH, WIDTH))),
     ranges=np.vstack([np.full(WIDTH, -2.0), np.full(WIDTH, 2.0)]),
     skills=("fractions", "größe/ß"),
-    per_skill=np.random.default_rng(4).normal(size=(2, len(SKILL_FEATURES))),
+    per_skill=np.random.default_rng(4).normal(size=(2, len(SHARED_FEATURES))),
 )
 
 
@@ -132,7 +132,7 @@ class BundleStoreSuite:
         bundle_id = store.write(draft())
         monkeypatch.undo()
         with pytest.raises(
-            BundleUnreadableError, match=r"tenants\.riverbend\.success: .*first_attempt, shoe_size.*train again"
+            BundleUnreadableError, match=r"tenants\.riverbend\.success: .*shoe_size, skills_since.*train again"
         ):
             store.load(bundle_id)
 

@@ -98,14 +98,17 @@ def test_with_a_success_head_success_is_what_the_head_says(state):
         products=np.triu(rng.normal(0, 0.2, (width, width))),
         ranges=np.vstack([np.full(width, -0.9), np.full(width, 1.5)]),
         skills=("a", "elsewhere", "unheard-of"),
-        per_skill=rng.normal(0, 0.5, (3, 4)),
+        per_skill=rng.normal(0, 0.5, (3, width)),
     )
     difficulties = difficulties_of(CATALOG, PARAMETERS)
     estimates = estimate_skills(CATALOG, difficulties, state, NOW_S, WEIGHTS)
-    by_head = lay_out_head(CATALOG, difficulties, head).of(state)
+    by_head = lay_out_head(CATALOG, difficulties, head).of(state, NOW_S)
     rows = np.array([2, 0], np.intp)
     features = compute_features(CATALOG, difficulties, estimates, None, rows, WEIGHTS, by_head)
-    expected = [head.chance(state, "plain", [], PARAMETERS), head.chance(state, "item", ["a", "b"], PARAMETERS)]
+    expected = [
+        head.chance(state, "plain", [], PARAMETERS, NOW_S),
+        head.chance(state, "item", ["a", "b"], PARAMETERS, NOW_S),
+    ]
     assert features.success == pytest.approx(expected)
     assert features.fit == pytest.approx(challenge_fit(features.success, np.ones(2, np.bool_), 0.75, 0.15, 0.5))
     assert features.success != pytest.approx(_features(state, rows=rows).success, abs=0.01)

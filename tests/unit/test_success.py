@@ -15,21 +15,27 @@ from services.recommender.domain.learner import decode_state, encode_state
 from services.recommender.domain.metrics import log_loss
 from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.domain.stored import NEW_LEARNER
-from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES, SuccessHead, features_of
+from services.recommender.domain.success import SHARED_FEATURES, SuccessHead, features_of
 from services.recommender.domain.tracing import FilterSettings, TracingParameters
 from services.recommender.models.difficulty_fit import fit_difficulties, foresee, parameters_of
-from services.recommender.models.success_fit import fit_success, fit_weights, foresee_success, success_features
+from services.recommender.models.success_fit import (
+    HeadChoice,
+    fit_success,
+    fit_weights,
+    foresee_success,
+    success_features,
+)
 from tests.learners import Ability, learner_state
 
 SETTINGS = FilterSettings(learner_variance=1.2, skill_variance=0.4)
 
 
-def responses(learners: int, *, each: int = 12, seed: int = 1) -> ResponseTable:
+def responses(learners: int, *, each: int = 12, seed: int = 1, timed: bool = False) -> ResponseTable:
     """Responses whose chance rises with every response to the skill `learnt`, and stays as it is on `static`."""
     rng = np.random.default_rng(seed)
     builder = ResponseTableBuilder()
     for learner in range(learners):
-        ability, met = rng.normal(0, 0.5), {"learnt": 0, "static": 0}
+        ability, met, at_s = rng.normal(0, 0.5), {"learnt": 0, "static": 0}, 1_700_000_000
         for _ in range(each):
             skills = [["learnt"], ["static"], ["learnt", "static"]][rng.integers(3)]
             item = "" if rng.random() < 0.1 else f"i{rng.integers(9)}"
@@ -39,16 +45,23 @@ def responses(learners: int, *, each: int = 12, seed: int = 1) -> ResponseTable:
                 item=item,
                 skills=skills,
                 response=float(rng.random() < 1 / (1 + math.exp(-logit))),
+                at_s=at_s if timed and rng.random() < 0.8 else 0,
             )
+            at_s += int(rng.exponential(20_000)) * int(rng.random() < 0.7) - int(rng.random() < 0.1) * 9_000
             for skill in skills:
                 met[skill] += 1
     return builder.build()
 
 
+def form(penalty: float, *, products: bool = False) -> HeadChoice:
+    return HeadChoice(clocks=False, products=products, skill_penalty=penalty, log_loss=math.nan)
+
+
 def test_features_in_bulk_are_those_of_the_states_that_folding_gives():
-    table = responses(6)
+    table = responses(12, timed=True)
     difficulties = fit_difficulties(table, SETTINGS)
     features = success_features(table, difficulties)
+    assert (features.std(axis=0)[1:] > 0).all()
     parameters = parameters_of(table, difficulties)
     fold = LearnerFold(TracingParameters("fitted", {"t": parameters}))
     for number in range(len(table.learners)):
@@ -57,11 +70,11 @@ def test_features_in_bulk_are_those_of_the_states_that_folding_gives():
             entries = slice(table.skill_start[row], table.skill_start[row + 1])
             skills = [table.skills[skill] for skill in table.skill[entries]]
             item = table.items[table.item[row]] if table.item[row] >= 0 else ""
-            shared, own = features_of(state, item, skills, parameters)
-            np.testing.assert_allclose(shared, features.shared[row], atol=2e-5)
-            np.testing.assert_allclose(own[:, 1:3], features.counts[entries], atol=2e-5)
+            at_s = int(table.at_s[row])
+            found = features_of(state, item, skills, parameters, at_s)
+            np.testing.assert_allclose(found, features[row], atol=2e-5)
             response = float(table.response[row])
-            event = AssessmentEvent(struct.pack("<Q", row), response, 0, item, "", tuple(skills), Grain.ITEM, "")
+            event = AssessmentEvent(struct.pack("<Q", row), response, at_s, item, "", tuple(skills), Grain.ITEM, "")
             stored = fold.fold([LearnerEvents("t", stored, [(int(row), event)])])[0].stored
             state = decode_state(encode_state(stored.state))
 
@@ -71,7 +84,7 @@ def test_the_chance_of_one_response_is_that_of_the_bulk(products):
     table = responses(40)
     difficulties = fit_difficulties(table, SETTINGS)
     features = success_features(table, difficulties)
-    head = fit_weights(table, features, 8.0, products=products)
+    head = fit_weights(table, features, form(8.0, products=products))
     parameters = parameters_of(table, difficulties)
     first = int(np.flatnonzero(np.diff(table.learner, prepend=-1))[3])
     skills = [table.skills[k] for k in table.skill[table.skill_start[first] : table.skill_start[first + 1]]]
@@ -89,7 +102,7 @@ def test_the_head_finds_what_the_filter_cannot_say():
     by_head = foresee_success(new, success_features(new, difficulties), head)
     assert log_loss(new.response, by_head) < log_loss(new.response, foresee(new, difficulties)) - 0.01
     own = dict(zip(head.skills, head.per_skill, strict=True))
-    practice = SKILL_FEATURES.index("skill_successes")
+    practice = SHARED_FEATURES.index("skill_successes")
     assert own["learnt"][practice] > own["static"][practice]
 
 
@@ -97,7 +110,7 @@ def test_the_head_finds_what_the_filter_cannot_say():
 def test_weights_are_those_of_the_least_penalised_loss(products):
     table = responses(60)
     features = success_features(table, fit_difficulties(table, SETTINGS))
-    head = fit_weights(table, features, 1e-3, products=products)
+    head = fit_weights(table, features, form(1e-3, products=products))
     best = log_loss(table.response, foresee_success(table, features, head))
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -127,7 +140,7 @@ def test_products_of_features_are_weighed_only_where_they_foresee_better():
 def test_a_feature_beyond_what_was_fitted_on_counts_as_the_farthest_seen():
     table = responses(60)
     difficulties = fit_difficulties(table, SETTINGS)
-    head = fit_weights(table, success_features(table, difficulties), 8.0, products=True)
+    head = fit_weights(table, success_features(table, difficulties), form(8.0, products=True))
     parameters = parameters_of(table, difficulties)
     chances = []
     for mean in (50.0, 500.0):
@@ -140,16 +153,16 @@ def test_a_skill_met_only_in_what_was_no_evidence_is_one_not_met():
     table = responses(20)
     parameters = parameters_of(table, fit_difficulties(table, SETTINGS))
     met = learner_state({"learnt": Ability(attempts=0, successes=0.0, mean=0.0, variance=SETTINGS.skill_variance)})
-    shared, _ = features_of(met, "i1", ["learnt"], parameters)
+    found = features_of(met, "i1", ["learnt"], parameters)
     new = learner_state({})
-    expected, _ = features_of(new, "i1", ["learnt"], parameters)
-    np.testing.assert_allclose(shared, expected, atol=1e-6)
+    expected = features_of(new, "i1", ["learnt"], parameters)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_stronger_penalty_gives_smaller_weights_per_skill():
     table = responses(60)
     features = success_features(table, fit_difficulties(table, SETTINGS))
-    loose, tight = (fit_weights(table, features, penalty) for penalty in (1.0, 100.0))
+    loose, tight = (fit_weights(table, features, form(penalty)) for penalty in (1.0, 100.0))
     assert np.abs(tight.per_skill).sum() < np.abs(loose.per_skill).sum()
 
 

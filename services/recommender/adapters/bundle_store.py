@@ -33,7 +33,7 @@ from services.recommender.application.ports import (
     TenantModels,
 )
 from services.recommender.domain.parameter_identity import parameters_id
-from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES, SuccessHead
+from services.recommender.domain.success import SHARED_FEATURES, SuccessHead
 from services.recommender.domain.tracing import (
     FilterSettings,
     ItemDifficulty,
@@ -82,7 +82,6 @@ class _Collaborative(_Part):
 
 class _Success(_Part):
     features: list[str]
-    skill_features: list[str]
 
 
 class _Tenant(_Part):
@@ -391,7 +390,7 @@ def _read_model(reader: _BundleFiles, tenant: str, described: _Collaborative) ->
 
 
 def _read_success(reader: _BundleFiles, tenant: str, described: _Success) -> SuccessHead:
-    known, found = (*SHARED_FEATURES, *SKILL_FEATURES), (*described.features, *described.skill_features)
+    known, found = SHARED_FEATURES, tuple(described.features)
     if found != known:
         strange = ", ".join(sorted(set(found) ^ set(known))) or "their order"
         raise _unreadable(
@@ -409,7 +408,7 @@ def _read_success(reader: _BundleFiles, tenant: str, described: _Success) -> Suc
         products=numbers("products", width, width),
         ranges=numbers("ranges", 2, width),
         skills=skills,
-        per_skill=numbers("per_skill", len(skills), len(SKILL_FEATURES)),
+        per_skill=numbers("per_skill", len(skills), len(SHARED_FEATURES)),
     )
 
 
@@ -502,9 +501,7 @@ def _described(models: TenantModels) -> _Tenant:
         metrics=dict(models.metrics),
         hyperparameters=dict(models.hyperparameters),
         carried_from=models.carried_from,
-        success=None
-        if models.success is None
-        else _Success(features=list(SHARED_FEATURES), skill_features=list(SKILL_FEATURES)),
+        success=None if models.success is None else _Success(features=list(SHARED_FEATURES)),
     )
 
 

@@ -1,8 +1,8 @@
-"""Fitting the success head: features of every response in one pass, weights by Newton's method.
+"""Fitting the success head: features of every response in one pass, weights by Newton's method, block by block.
 
 The features of a learner's responses come from difficulties fitted on other learners, else the head would trust the
 filter's logit more than it may be on learners it has not seen. Weights are shrunk towards 0. Whether products of
-features are weighed, and how strongly weights per skill are shrunk, is what foresees learners held out best.
+features and times are weighed, and how strongly weights per skill are shrunk, is what foresees learners held out best.
 """
 
 from __future__ import annotations
@@ -13,57 +13,51 @@ from typing import NamedTuple
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
 from services.recommender.application.train import Advance
 from services.recommender.domain.kernel import RECENCY_DECAY
 from services.recommender.domain.metrics import log_loss
 from services.recommender.domain.responses import ResponseTable
-from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES, SuccessHead
+from services.recommender.domain.success import CLOCK_FEATURES, SHARED_FEATURES, SuccessHead
 from services.recommender.domain.tracing import FilterSettings
 from services.recommender.models.difficulty_fit import Difficulties, at_most, fit_difficulties, learner_folds
 
 # Ridge penalties on standardised features and their products.
 _SHARED_PENALTY = 3.0
-_SKILL_PENALTIES = (2.0, 8.0, 32.0, 128.0)
-# A skill needs this many responses for weights of its own, and at most so many skills get some: time is cubic in them.
+# Whether times and whether products are weighed.
+_FORMS = ((False, False), (False, True), (True, False), (True, True))
+_SKILL_PENALTIES = (8.0, 32.0, 128.0)
+# A skill needs this many responses for weights of its own.
 _RESPONSES_PER_SKILL = 50
-_SKILLS_MOST = 400
-_NEWTON_STEPS = 12
-# Steps end when one lowers the mean loss by less.
-_CONVERGED = 1e-6
-# A fit looks at most at so many responses, of learners taken whole, so that its time is bounded.
+# Rounds end when one lowers the mean loss by less.
+_ROUNDS = 40
+_ROUNDS_WITH_CURVATURE = 3
+_CONVERGED = 2e-6
+# A fit looks at most at so many responses, and a choice at fewer, of learners taken whole, so that time is bounded.
 _RESPONSES_FITTED = 1_000_000
+_RESPONSES_TO_CHOOSE_BY = 100_000
 _ROWS_AT_ONCE = 20_000
 
 # How many steps `fit_success` says it is through.
-HEAD_STEPS = len(_SKILL_PENALTIES) + 3
+HEAD_STEPS = len(_SKILL_PENALTIES) + len(_FORMS) + 1
 
 
 class HeadChoice(NamedTuple):
     """What is chosen about a head on learners held out.
 
     Attributes:
+        clocks: whether CLOCK_FEATURES are weighed: time since practice, and what was practised last.
         products: whether products of features are weighed.
         skill_penalty: ridge penalty of the weights per skill.
         log_loss: on the learners held out; nan when there were none.
     """
 
+    clocks: bool
     products: bool
     skill_penalty: float
     log_loss: float
-
-
-class ResponseFeatures(NamedTuple):
-    """Features of the rows of a table.
-
-    Attributes:
-        shared: float64, rows by SHARED_FEATURES.
-        counts: float64, by entry of `table.skill`: log(1 + successes) and log(1 + failures) on that skill.
-    """
-
-    shared: NDArray[np.float64]
-    counts: NDArray[np.float64]
 
 
 def fit_success(
@@ -78,41 +72,55 @@ def fit_success(
         advance: told how many of how many steps are done.
     """
     table = at_most(table, _RESPONSES_FITTED)
-    fold = learner_folds(table, seed)
-    features = _features_from_others(table, settings, fold)
-    # The first fold that has learners: of a table that another fold was taken from, the next one.
-    held_out = (fold == fold[table.learner].min(initial=4))[table.learner]
-    choice = HeadChoice(products=False, skill_penalty=_SKILL_PENALTIES[1], log_loss=math.nan)
-    if held_out.any() and not held_out.all():
-        rest, judged = table.rows(~held_out), table.rows(held_out)
-        of_rest, of_judged = _rows_of(table, features, ~held_out), _rows_of(table, features, held_out)
-
-        def tried(choice: HeadChoice) -> HeadChoice:
-            head = fit_weights(rest, of_rest, choice.skill_penalty, products=choice.products)
-            return choice._replace(log_loss=log_loss(judged.response, foresee_success(judged, of_judged, head)))
-
-        found = [tried(choice._replace(products=products)) for products in (False, True)]
-        advance(2, HEAD_STEPS)
-        best = min(found, key=lambda each: each.log_loss)
-        for number, penalty in enumerate(_SKILL_PENALTIES):
-            if penalty != best.skill_penalty:
-                found.append(tried(best._replace(skill_penalty=penalty)))
-            advance(3 + number, HEAD_STEPS)
-        choice = min(found, key=lambda each: each.log_loss)
-    head = fit_weights(table, features, choice.skill_penalty, products=choice.products)
+    features = _features_from_others(table, settings, learner_folds(table, seed))
+    looked_at = at_most(table, _RESPONSES_TO_CHOOSE_BY)
+    choice = _chosen(looked_at, features[: len(looked_at)], learner_folds(table, seed), advance)
+    head = fit_weights(table, features, choice)
     advance(HEAD_STEPS, HEAD_STEPS)
     return head, choice
 
 
-def success_features(table: ResponseTable, difficulties: Difficulties) -> ResponseFeatures:
-    """What the head reads before each response of a table, difficulties staying as they are."""
+def _chosen(
+    table: ResponseTable, features: NDArray[np.float64], fold: NDArray[np.int64], advance: Advance
+) -> HeadChoice:
+    """Which form of the head, and then which penalty, foresees learners held out best."""
+    choice = HeadChoice(clocks=False, products=False, skill_penalty=_SKILL_PENALTIES[1], log_loss=math.nan)
+    # The first fold that has learners: of a table that another fold was taken from, the next one.
+    held_out = (fold == fold[table.learner].min(initial=4))[table.learner]
+    if not held_out.any() or held_out.all():
+        return choice
+    rest, judged = table.rows(~held_out), table.rows(held_out)
+
+    def tried(choice: HeadChoice) -> HeadChoice:
+        head = fit_weights(rest, features[~held_out], choice)
+        return choice._replace(log_loss=log_loss(judged.response, foresee_success(judged, features[held_out], head)))
+
+    found = []
+    for number, (clocks, products) in enumerate(_FORMS):
+        if not clocks or table.at_s.any():
+            found.append(tried(choice._replace(clocks=clocks, products=products)))
+        advance(1 + number, HEAD_STEPS)
+    best = min(found, key=lambda each: each.log_loss)
+    for number, penalty in enumerate(_SKILL_PENALTIES):
+        if penalty != best.skill_penalty:
+            found.append(tried(best._replace(skill_penalty=penalty)))
+        advance(len(_FORMS) + 1 + number, HEAD_STEPS)
+    return min(found, key=lambda each: each.log_loss)
+
+
+def success_features(table: ResponseTable, difficulties: Difficulties) -> NDArray[np.float64]:
+    """What the head reads before each response of a table, difficulties staying as they are.
+
+    Returns:
+        Rows by SHARED_FEATURES.
+    """
     settings = difficulties.settings
     shared = np.zeros((len(table), len(SHARED_FEATURES)))
-    counts = np.zeros((len(table.skill), 2))
     _run_features(
         table.learner,
         table.item,
         table.response,
+        table.at_s,
         table.skill_start,
         table.skill,
         np.array([
@@ -129,219 +137,208 @@ def success_features(table: ResponseTable, difficulties: Difficulties) -> Respon
         difficulties.skill_mean,
         difficulties.skill_variance,
         shared,
-        counts,
     )  # fmt: skip
-    return ResponseFeatures(shared, counts)
+    return shared
 
 
-def foresee_success(table: ResponseTable, features: ResponseFeatures, head: SuccessHead) -> NDArray[np.float64]:
+def foresee_success(table: ResponseTable, features: NDArray[np.float64], head: SuccessHead) -> NDArray[np.float64]:
     """The chance of success that a head gives before each response."""
-    shared = np.clip(features.shared, *head.ranges)
-    logits = np.einsum("ri,ri->r", shared @ head.products, shared)
-    _add_skills(
-        table.skill_start, table.skill, features.counts, features.shared[:, 1], _aligned(table, head), logits
-    )  # fmt: skip
+    features = np.clip(features, *head.ranges)
+    logits = np.einsum("ri,ri->r", features @ head.products, features)
+    row_of_skill = {skill: row for row, skill in enumerate(head.skills)}
+    slot = np.array([row_of_skill.get(skill, -1) for skill in table.skills], np.int64)
+    _add_skills(table.skill_start, slot[table.skill], features, head.per_skill, logits)
     return np.asarray(1.0 / (1.0 + np.exp(-logits)))
 
 
-def fit_weights(
-    table: ResponseTable, features: ResponseFeatures, skill_penalty: float, *, products: bool = False
-) -> SuccessHead:
-    """The weights with the least penalised log-loss (Newton's method).
+def fit_weights(table: ResponseTable, features: NDArray[np.float64], choice: HeadChoice) -> SuccessHead:
+    """The weights with the least penalised log-loss.
+
+    Newton steps for the weights that skills share and for those of one skill after the other, in turns: so time grows
+    with the responses and the number of skills, where that of all weights at once grows with the skills' cube. The
+    curvature of the shared weights is taken in the first rounds only: it hardly changes, and is what takes time.
 
     Args:
         table: the responses.
-        features: theirs.
-        skill_penalty: ridge penalty of the weights per skill.
-        products: whether products of features are weighed too.
+        features: rows by SHARED_FEATURES.
+        choice: the form and the penalty.
     """
-    shared, counts = features
-    mean, deviation = shared.mean(axis=0), shared.std(axis=0)
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
     mean[0], deviation[deviation < 1e-9] = 0.0, 1.0
     deviation[0] = 1.0
-    standard = (shared - mean) / deviation
-    count_deviation = np.maximum(counts.std(axis=0), 1e-9) if len(counts) else np.ones(2)
-    slot, chosen = _skills_with_weights(table)
+    standard = (features - mean) / deviation
     width = len(SHARED_FEATURES)
-    left, right = np.triu_indices(width) if products else (np.zeros(width, np.intp), np.arange(width))
-    pairs = len(left)
-    penalty = np.full(pairs + len(chosen) * len(SKILL_FEATURES), skill_penalty)
-    penalty[:pairs] = _SHARED_PENALTY
+    left, right = np.triu_indices(width) if choice.products else (np.zeros(width, np.intp), np.arange(width))
+    weighed = np.ones(width, np.bool_) if choice.clocks else ~np.isin(SHARED_FEATURES, CLOCK_FEATURES)
+    left, right = (numbers[weighed[left] & weighed[right]] for numbers in (left, right))
+    of_skills = np.ascontiguousarray(standard[:, weighed])
+    slot, chosen = _skills_with_weights(table)
+    entries = slot[table.skill]
+    by_skill = np.argsort(entries, kind="stable")[np.count_nonzero(entries < 0) :]
+    first_entry = np.searchsorted(entries[by_skill], np.arange(len(chosen) + 1))
+    rows_by_skill = table.skill_rows()[by_skill]
+    shares = 1.0 / np.maximum(np.diff(table.skill_start), 1)
+
+    penalty = np.full(len(left), _SHARED_PENALTY)
     penalty[0] = 1e-6
-    weights = np.zeros(len(penalty))
+    weights, own = np.zeros(len(left)), np.zeros((len(chosen), of_skills.shape[1]))
+    logits = np.zeros(len(table))
     previous = math.inf
     with threadpool_limits(1, "blas"):
-        for _ in range(_NEWTON_STEPS):
-            gradient, hessian = np.zeros(len(weights)), np.zeros((len(weights), len(weights)))
-            loss = 0.5 * float(penalty @ weights**2)
-            for first in range(0, len(table), _ROWS_AT_ONCE):
-                block = slice(first, first + _ROWS_AT_ONCE)
-                rows = standard[block]
-                loss += _accumulate(
-                    table.response[block],
-                    table.skill_start[first : first + _ROWS_AT_ONCE + 1],
-                    slot,
-                    table.skill,
-                    rows[:, left] * rows[:, right],
-                    counts / count_deviation,
-                    rows[:, 1].copy(),
-                    weights,
-                    gradient,
-                    hessian,
-                )
+        for number in range(_ROUNDS):
+            if number < _ROUNDS_WITH_CURVATURE:
+                curvature = _curvature(standard, left, right, penalty, logits)
+            weights = _step(table.response, standard, left, right, penalty, curvature, weights, logits)
+            _step_skills(
+                table.response, first_entry, rows_by_skill, shares, of_skills, choice.skill_penalty, own, logits
+            )  # fmt: skip
+            loss = float(
+                np.sum(np.logaddexp(0.0, logits) - table.response * logits)
+                + 0.5 * (penalty @ weights**2 + choice.skill_penalty * (own**2).sum())
+            )
             if previous - loss < _CONVERGED * len(table):
                 break
             previous = loss
-            hessian[:pairs, pairs:] = hessian[pairs:, :pairs].T
-            hessian[np.diag_indices(len(weights))] += penalty
-            weights = weights - np.linalg.solve(hessian, gradient + penalty * weights)
-    # Weights of features as they are, not as standardised: x standardised is T x, so W is T' V T.
-    standardised = np.zeros((width, width))
-    standardised[left, right] = weights[:pairs]
+    # Weights of features as they are, not as standardised: x standardised is T x, so W is T' V T and w_k is T' v_k.
     transform = np.diag(1.0 / deviation)
     transform[:, 0] -= mean / deviation
-    plain = transform.T @ standardised @ transform
-    own = weights[pairs:].reshape(-1, len(SKILL_FEATURES)).copy()
-    own[:, 1:3] /= count_deviation
-    own[:, 3] /= deviation[1]
-    own[:, 0] -= own[:, 3] * mean[1]
+    shared, per_skill = np.zeros((width, width)), np.zeros((len(chosen), width))
+    shared[left, right] = weights
+    shared = transform.T @ shared @ transform
+    per_skill[:, weighed] = own
     return SuccessHead(
-        products=np.triu(plain) + np.tril(plain, -1).T,
-        ranges=np.vstack([shared.min(axis=0), shared.max(axis=0)]),
+        products=np.triu(shared) + np.tril(shared, -1).T,
+        ranges=np.vstack([features.min(axis=0), features.max(axis=0)]),
         skills=tuple(table.skills[skill] for skill in chosen),
-        per_skill=own,
+        per_skill=per_skill @ transform,
     )
 
 
 def _skills_with_weights(table: ResponseTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Per skill its place among those with weights of their own, or -1; and those skills."""
-    responses = np.bincount(table.skill, minlength=len(table.skills))
-    chosen = np.argsort(-responses, kind="stable")[:_SKILLS_MOST]
-    chosen = np.sort(chosen[responses[chosen] >= _RESPONSES_PER_SKILL])
+    chosen = np.flatnonzero(np.bincount(table.skill, minlength=len(table.skills)) >= _RESPONSES_PER_SKILL)
     slot = np.full(len(table.skills), -1, np.int64)
     slot[chosen] = np.arange(len(chosen))
     return slot, chosen
 
 
-def _features_from_others(table: ResponseTable, settings: FilterSettings, fold: NDArray[np.int64]) -> ResponseFeatures:
-    shared = np.zeros((len(table), len(SHARED_FEATURES)))
-    counts = np.zeros((len(table.skill), 2))
+def _curvature(
+    standard: NDArray[np.float64],
+    left: NDArray[np.intp],
+    right: NDArray[np.intp],
+    penalty: NDArray[np.float64],
+    logits: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], bool]:
+    """The Hessian of the weights that skills share, factorised."""
+    hessian = np.diag(penalty)
+    for block in _blocks(len(logits)):
+        chance = 1.0 / (1.0 + np.exp(-logits[block]))
+        values = standard[block][:, left] * standard[block][:, right] * np.sqrt(chance * (1.0 - chance))[:, None]
+        # Half the time in float32, which is enough for a direction: where the steps end is decided by the gradient.
+        values = values.astype(np.float32)
+        hessian += values.T @ values
+    factors: tuple[NDArray[np.float64], bool] = cho_factor(hessian)
+    return factors
+
+
+def _step(
+    response: NDArray[np.float32],
+    standard: NDArray[np.float64],
+    left: NDArray[np.intp],
+    right: NDArray[np.intp],
+    penalty: NDArray[np.float64],
+    curvature: tuple[NDArray[np.float64], bool],
+    weights: NDArray[np.float64],
+    logits: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """A Newton step of the weights that skills share, which are returned; `logits` are moved along."""
+    gradient = penalty * weights
+    for block in _blocks(len(response)):
+        chance = 1.0 / (1.0 + np.exp(-logits[block]))
+        gradient += (chance - response[block]) @ (standard[block][:, left] * standard[block][:, right])
+    step = cho_solve(curvature, gradient)
+    for block in _blocks(len(response)):
+        logits[block] -= (standard[block][:, left] * standard[block][:, right]) @ step
+    return np.asarray(weights - step)
+
+
+def _blocks(rows: int) -> list[slice]:
+    return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, rows, _ROWS_AT_ONCE)]
+
+
+def _features_from_others(
+    table: ResponseTable, settings: FilterSettings, fold: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    features = np.zeros((len(table), len(SHARED_FEATURES)))
     for number in range(int(fold.max(initial=0)) + 1):
         rows = (fold == number)[table.learner]
-        if not rows.any():
-            continue
-        part = success_features(table.rows(rows), fit_difficulties(table.rows(~rows), settings))
-        shared[rows] = part.shared
-        counts[np.repeat(rows, np.diff(table.skill_start))] = part.counts
-    return ResponseFeatures(shared, counts)
-
-
-def _rows_of(table: ResponseTable, features: ResponseFeatures, rows: NDArray[np.bool_]) -> ResponseFeatures:
-    return ResponseFeatures(features.shared[rows], features.counts[np.repeat(rows, np.diff(table.skill_start))])
-
-
-def _aligned(table: ResponseTable, head: SuccessHead) -> NDArray[np.float64]:
-    row_of_skill = {skill: row for row, skill in enumerate(head.skills)}
-    weights = np.zeros((len(table.skills), len(SKILL_FEATURES)))
-    for number, skill in enumerate(table.skills):
-        if skill in row_of_skill:
-            weights[number] = head.per_skill[row_of_skill[skill]]
-    return weights
-
-
-def _accumulate(
-    response: NDArray[np.float32],
-    skill_start: NDArray[np.int64],
-    slot: NDArray[np.int64],
-    skill: NDArray[np.int32],
-    shared: NDArray[np.float64],
-    counts: NDArray[np.float64],
-    foreseen: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    gradient: NDArray[np.float64],
-    hessian: NDArray[np.float64],
-) -> float:
-    """Add gradient and Hessian of some rows' log-loss, its upper right part left out, and return the loss."""
-    pairs = shared.shape[1]
-    own = np.zeros((len(slot), len(SKILL_FEATURES)))
-    own[slot >= 0] = weights[pairs:].reshape(-1, len(SKILL_FEATURES))
-    logits = shared @ weights[:pairs]
-    _add_skills(skill_start, skill, counts, foreseen, own, logits)
-    chance = 1.0 / (1.0 + np.exp(-logits))
-    error, information = chance - response, chance * (1.0 - chance)
-    gradient[:pairs] += error @ shared
-    hessian[:pairs, :pairs] += shared.T @ (shared * information[:, None])
-    _accumulate_skills(
-        skill_start, slot, skill, shared, counts, foreseen, error, information, gradient, hessian
-    )  # fmt: skip
-    return float(np.sum(np.logaddexp(0.0, logits) - response * logits))
+        if rows.any():
+            features[rows] = success_features(table.rows(rows), fit_difficulties(table.rows(~rows), settings))
+    return features
 
 
 @numba.njit(cache=True)
 def _add_skills(
     skill_start: NDArray[np.int64],
-    skill: NDArray[np.int32],
-    counts: NDArray[np.float64],
-    foreseen: NDArray[np.float64],
-    skill_weights: NDArray[np.float64],
+    slots: NDArray[np.int64],
+    features: NDArray[np.float64],
+    per_skill: NDArray[np.float64],
     logits: NDArray[np.float64],
 ) -> None:
-    """Add to the rows' logits what the weights per skill say."""
+    """Add to the rows' logits what the weights per skill say; `slots` are those of the rows' skills, -1: none."""
     for row in range(len(logits)):
         share = 1.0 / max(skill_start[row + 1] - skill_start[row], 1)
         for entry in range(skill_start[row], skill_start[row + 1]):
-            own = skill_weights[skill[entry]]
-            logits[row] += share * (
-                own[0] + own[1] * counts[entry, 0] + own[2] * counts[entry, 1] + own[3] * foreseen[row]
-            )
+            if slots[entry] >= 0:
+                for column in range(features.shape[1]):
+                    logits[row] += share * per_skill[slots[entry], column] * features[row, column]
 
 
 @numba.njit(cache=True)
-def _accumulate_skills(
-    skill_start: NDArray[np.int64],
-    slot: NDArray[np.int64],
-    skill: NDArray[np.int32],
-    shared: NDArray[np.float64],
-    counts: NDArray[np.float64],
-    foreseen: NDArray[np.float64],
-    error: NDArray[np.float64],
-    information: NDArray[np.float64],
-    gradient: NDArray[np.float64],
-    hessian: NDArray[np.float64],
+def _step_skills(
+    response: NDArray[np.float32],
+    first_entry: NDArray[np.int64],
+    rows_by_skill: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    features: NDArray[np.float64],
+    penalty: float,
+    per_skill: NDArray[np.float64],
+    logits: NDArray[np.float64],
 ) -> None:
-    """Add what the weights per skill have to do with: their gradient, their rows of the Hessian."""
-    pairs = shared.shape[1]
-    values, others = np.empty(4), np.empty(4)
-    for row in range(len(shared)):
-        start, end = skill_start[row], skill_start[row + 1]
-        share = 1.0 / max(end - start, 1)
-        for entry in range(start, end):
-            if slot[skill[entry]] < 0:
-                continue
-            first = pairs + 4 * slot[skill[entry]]
-            values[0], values[3] = share, share * foreseen[row]
-            values[1], values[2] = share * counts[entry, 0], share * counts[entry, 1]
-            for i in range(4):
-                gradient[first + i] += error[row] * values[i]
-                scaled = information[row] * values[i]
-                for column in range(pairs):
-                    hessian[first + i, column] += scaled * shared[row, column]
-            for other in range(start, end):
-                if slot[skill[other]] < 0:
-                    continue
-                second = pairs + 4 * slot[skill[other]]
-                others[0], others[3] = share, share * foreseen[row]
-                others[1], others[2] = share * counts[other, 0], share * counts[other, 1]
-                for i in range(4):
-                    for j in range(4):
-                        hessian[first + i, second + j] += information[row] * values[i] * others[j]
+    """A Newton step of each skill's weights, one skill after the other; `per_skill` and `logits` are written."""
+    width = features.shape[1]
+    for skill in range(len(per_skill)):
+        gradient, hessian = penalty * per_skill[skill], penalty * np.eye(width)
+        entries = range(first_entry[skill], first_entry[skill + 1])
+        for entry in entries:
+            row = rows_by_skill[entry]
+            chance = 1.0 / (1.0 + math.exp(-logits[row]))
+            error = shares[row] * (chance - response[row])
+            information = shares[row] * shares[row] * chance * (1.0 - chance)
+            for i in range(width):
+                gradient[i] += error * features[row, i]
+                scaled = information * features[row, i]
+                for j in range(i + 1):
+                    hessian[i, j] += scaled * features[row, j]
+        for i in range(width):
+            for j in range(i):
+                hessian[j, i] = hessian[i, j]
+        step = np.linalg.solve(hessian, gradient)
+        for entry in entries:
+            row = rows_by_skill[entry]
+            moved = 0.0
+            for i in range(width):
+                moved += step[i] * features[row, i]
+            logits[row] -= shares[row] * moved
+        per_skill[skill] -= step
 
 
 @numba.njit(cache=True)
-def _run_features(  # noqa: PLR0915 - one loop, so that one pass over the rows is all there is.
+def _run_features(  # noqa: C901, PLR0915 - one loop, so that one pass over the rows is all there is.
     learner: NDArray[np.int32],
     item: NDArray[np.int32],
     response: NDArray[np.float32],
+    at_s: NDArray[np.int64],
     skill_start: NDArray[np.int64],
     skill: NDArray[np.int32],
     settings: NDArray[np.float64],
@@ -350,18 +347,19 @@ def _run_features(  # noqa: PLR0915 - one loop, so that one pass over the rows i
     skill_mean: NDArray[np.float64],
     skill_variance: NDArray[np.float64],
     shared: NDArray[np.float64],
-    counts: NDArray[np.float64],
 ) -> None:
     """Run the filter and the counts of a state over a table, and write the features of `domain.success`."""
     base, prior_variance, prior_skill_variance, learner_noise, skill_noise, prior_item_variance, floor = settings
     skills = len(skill_mean)
     owner = np.full(skills, -1, np.int64)
-    # Per skill: ability, variance, attempts, successes, recent successes, recent failures, last response.
-    of_skill = np.zeros((skills, 7))
+    # The skills the current learner has met, in that order.
+    met, met_count = np.empty(skills, np.int64), 0
+    # Per skill: ability, variance, attempts, successes, recent successes, recent failures, last response, and its time.
+    of_skill = np.zeros((skills, 8))
     ability, variance, attempts, successes, current = 0.0, prior_variance, 0.0, 0.0, -1
     for row in range(len(response)):
         if learner[row] != current:
-            current = learner[row]
+            current, met_count = learner[row], 0
             ability, variance, attempts, successes = 0.0, prior_variance, 0.0, 0.0
         start, end = skill_start[row], skill_start[row + 1]
         share = 1.0 / max(end - start, 1)
@@ -371,6 +369,15 @@ def _run_features(  # noqa: PLR0915 - one loop, so that one pass over the rows i
         out = shared[row]
         out[0], out[2], out[3], out[4] = 1.0, ability, delta, math.sqrt(of_item)
         out[5], out[6] = math.log1p(attempts), (successes + 2.0) / (attempts + 4.0) - 0.5
+        out[7] = math.log1p(met_count)
+        latest_s = 0.0
+        if at_s[row] > 0:
+            for place in range(met_count):
+                state = of_skill[met[place]]
+                if state[7] > 0.0 and state[7] >= latest_s:
+                    latest_s, out[9] = state[7], state[6] - 0.5
+            if latest_s > 0.0:
+                out[8] = math.log1p(max(at_s[row] - latest_s, 0.0) // 3_600.0)
         variance = min(variance + learner_noise, prior_variance)
         logit, logit_variance = base + ability - delta, variance + of_item
         for entry in range(start, end):
@@ -383,14 +390,21 @@ def _run_features(  # noqa: PLR0915 - one loop, so that one pass over the rows i
             state[1] = min(state[1] + skill_noise, prior_skill_variance)
             logit += share * (state[0] - skill_mean[k])
             logit_variance += share * share * (state[1] + skill_variance[k])
-            counts[entry, 0], counts[entry, 1] = math.log1p(state[3]), math.log1p(max(state[2] - state[3], 0.0))
-            out[7] += share * math.log1p(state[2])
-            out[8] += share * ((state[3] + 1.0) / (state[2] + 2.0) - 0.5)
-            out[9] += share * counts[entry, 0]
-            out[10] += share * counts[entry, 1]
-            out[11] += share * (state[4] - state[5]) / (1.0 + state[4] + state[5])
-            out[12] += share * (state[6] - 0.5)
-            out[13] += share * (1.0 if state[2] == 0.0 else 0.0)
+            out[10] += share * math.log1p(state[2])
+            out[11] += share * ((state[3] + 1.0) / (state[2] + 2.0) - 0.5)
+            out[12] += share * math.log1p(state[3])
+            out[13] += share * math.log1p(max(state[2] - state[3], 0.0))
+            out[14] += share * (state[4] - state[5]) / (1.0 + state[4] + state[5])
+            out[15] += share * (state[6] - 0.5)
+            out[16] += share * (1.0 if state[2] == 0.0 else 0.0)
+            if at_s[row] > 0 and state[7] > 0.0:
+                since = 0
+                for place in range(met_count):
+                    since += of_skill[met[place], 7] > state[7]
+                out[17] += share
+                out[18] += share * math.log1p(max(at_s[row] - state[7], 0.0) // 3_600.0)
+                out[19] += share * (1.0 if state[7] == latest_s else 0.0)
+                out[20] += share * math.log1p(since)
         out[1] = logit / math.sqrt(1.0 + math.pi / 8.0 * logit_variance)
 
         y = response[row]
@@ -402,6 +416,9 @@ def _run_features(  # noqa: PLR0915 - one loop, so that one pass over the rows i
         variance = max(variance - variance * variance * shrink, floor)
         for entry in range(start, end):
             state = of_skill[skill[entry]]
+            if state[2] == 0.0:
+                met[met_count] = skill[entry]
+                met_count += 1
             v = state[1]
             state[0] += share * v * gain
             state[1] = max(v - share * share * v * v * shrink, floor)
@@ -409,6 +426,6 @@ def _run_features(  # noqa: PLR0915 - one loop, so that one pass over the rows i
             state[3] += y
             state[4] = state[4] * RECENCY_DECAY + y
             state[5] = state[5] * RECENCY_DECAY + (1.0 - y)
-            state[6] = y
+            state[6], state[7] = y, at_s[row]
             attempts += 1.0
             successes += y

@@ -71,6 +71,7 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
             table, settings, seed=seed, advance=lambda done, _total: advance(EVALUATIONS + HEAD_STEPS + done, steps)
         )
         hyperparameters |= {
+            "success_clocks": int(choice.clocks),
             "success_products": int(choice.products),
             "success_skill_penalty": choice.skill_penalty,
             "success_skills": len(head.skills),

@@ -32,7 +32,7 @@ from services.recommender.domain.ranking.policy import EVERYTHING, Reassessments
 from services.recommender.domain.ranking.rules import NO_RULES, RulesInForce
 from services.recommender.domain.ranking.scoring import score
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingWeights
-from services.recommender.domain.success import SHARED_FEATURES, SKILL_FEATURES, CatalogHead, SuccessHead
+from services.recommender.domain.success import SHARED_FEATURES, CatalogHead, SuccessHead
 from services.recommender.domain.tracing import TenantParameters
 
 
@@ -225,7 +225,7 @@ def warm_up() -> None:
     collaborative = CollaborativeScores(np.zeros(2, np.float32), rows, index_of_row, positives=1)
     request = RankingRequest("", "", None, collaborative, "", 0.0, "1970-01-01", EVERYTHING, limit=1)
     width = len(SHARED_FEATURES)
-    head = SuccessHead(np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, len(SKILL_FEATURES))))
+    head = SuccessHead(np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, len(SHARED_FEATURES))))
     rank(prepare(catalog, TenantParameters(), head), request, DEFAULT_WEIGHTS, lambda: 0.0)
 
 
