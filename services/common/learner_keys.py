@@ -15,9 +15,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import structlog
@@ -29,6 +30,7 @@ from cairn.v1 import events_pb2
 from services.common.compacted import CompactedView
 from services.common.envelope import LEARNER_KEYS, Headers, KeyInvalidError, split_key
 from services.common.kafka import BrokerUnavailableError, KafkaConnection, topic_end_offsets
+from services.common.tenants import TenantRegistry, load_tenants
 
 _log = structlog.get_logger(__name__)
 
@@ -221,7 +223,12 @@ class Sealed(Protocol):
 
 
 class LearnerKeys:
-    """The keys as a process reads values with them: follow the topic with `run`, then `determine`, then `decrypt`."""
+    """The keys as a process uses them.
+
+    A reader gives records to `determine`, which follows the topic from the first encrypted one on, then each to
+    `decrypt`, and calls `close` at the end: without encrypted values neither the topic nor a tenant's key is needed. A
+    process that makes keys follows the topic from its start with `run`.
+    """
 
     def __init__(self, connection: KafkaConnection, tenant_key: TenantKey, *, topic: str = LEARNER_KEYS) -> None:
         """Args: the cluster, what unwraps a tenant's data keys, and the topic."""
@@ -229,6 +236,7 @@ class LearnerKeys:
         self._topic = topic
         self.keyring = LearnerKeyring(tenant_key)
         self._view = CompactedView(connection, (topic,), self._apply)
+        self._following: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> bool:
@@ -261,20 +269,24 @@ class LearnerKeys:
 
         A key is on its topic before the first value under it is on the log. So a key that is not on the topic, read to
         its end of now, is destroyed. This waits while the broker is away.
+
+        Raises:
+            TopicMissingError: when the topic does not exist.
         """
         unknown = self._unknown(records)
         if not unknown:
             return
-        try:
-            # A new learner's key is usually under way.
-            async with asyncio.timeout(_FOLLOWS_S):
-                await self._view.wait_until(lambda: all(self.keyring.knows(*each) for each in unknown))
-        except TimeoutError:
-            end = await self._end()
-            await self._view.wait_until(lambda: self._view.next_offsets[self._topic] >= end)
+        await self._follow(unknown)
         for record_key, key_id in unknown:
             if not self.keyring.knows(record_key, key_id):
                 self.keyring.mark_erased(key_id)
+
+    async def close(self) -> None:
+        """Follow the topic no longer."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+            self._following = None
 
     def decrypt(
         self, record_key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
@@ -301,13 +313,36 @@ class LearnerKeys:
                 unknown.add((record_key, key_id))
         return unknown
 
-    async def _end(self) -> int:
+    async def _follow(self, unknown: Collection[tuple[bytes, str]]) -> None:
+        """Read on until every key is known, or to the end of the topic as of now."""
         while True:
+            if self._following is None:
+                self._following = asyncio.create_task(self.run())
+            reading = asyncio.create_task(self._read_on(unknown))
             try:
-                return (await topic_end_offsets(self._connection, self._topic))[0]
+                await asyncio.wait((reading, self._following), return_when=asyncio.FIRST_COMPLETED)
+                if reading.done():
+                    return await reading
+                # It ends only by failing.
+                await self._following
             except BrokerUnavailableError as error:
                 _log.warning("keys of learners cannot be determined", reason=str(error))
                 await asyncio.sleep(_RETRY_S)
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+                if self._following.done():
+                    self._following = None
+
+    async def _read_on(self, unknown: Collection[tuple[bytes, str]]) -> None:
+        await self._view.wait_ready()
+        try:
+            # A new learner's key is usually under way.
+            async with asyncio.timeout(_FOLLOWS_S):
+                await self._view.wait_until(lambda: all(self.keyring.knows(*each) for each in unknown))
+        except TimeoutError:
+            end = (await topic_end_offsets(self._connection, self._topic))[0]
+            await self._view.wait_until(lambda: self._view.next_offsets[self._topic] >= end)
 
     def _apply(self, topic: str, records: Sequence[Any]) -> None:
         for record in records:
@@ -316,6 +351,23 @@ class LearnerKeys:
             except (KeyInvalidError, ValueUnreadableError) as error:
                 # Only ingest writes here; a foreign record must not keep a process from starting.
                 _log.error("record of a learner's key ignored", topic=topic, offset=record.offset, reason=str(error))
+
+
+def tenant_keys_in(tenants_file: Path) -> TenantKey:
+    """The tenants' encryption keys in a file, which is read when the first one is needed, and followed from then on.
+
+    What is returned raises TenantsFileError when the file cannot be used.
+    """
+    registry: TenantRegistry | None = None
+
+    def tenant_key(name: str) -> bytes | None:
+        nonlocal registry
+        if registry is None:
+            registry = load_tenants(tenants_file)
+        tenant = registry.get(name)
+        return None if tenant is None else tenant.encryption_key
+
+    return tenant_key
 
 
 def key_id_of(headers: Iterable[tuple[str, bytes]]) -> str | None:

@@ -10,7 +10,8 @@ import pytest
 
 from cairn.v1 import events_pb2
 from services.common.envelope import record_key
-from services.common.learner_keys import ERASED, LearnerKeys, key_id_of, new_data_key
+from services.common.kafka import TopicMissingError
+from services.common.learner_keys import ERASED, LearnerKeys, key_id_of, new_data_key, tenant_keys_in
 from services.common.tenants import Tenant
 from services.common.topics import TopicDeclaration, ensure_topics
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
@@ -57,13 +58,10 @@ class Scene:
     @asynccontextmanager
     async def reader(self):
         keys = LearnerKeys(self.connection, tenant_key, topic=self.keys_topic)
-        running = asyncio.ensure_future(keys.run())
         try:
-            await keys.wait_ready()
             yield keys
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            await keys.close()
 
     async def values(self, keys):
         records = await records_of(self.connection, self.topic)
@@ -128,6 +126,7 @@ async def test_a_key_behind_the_one_that_counts_is_mended_on_the_topic(scene):
         await until(lambda: not keys._keys.keyring.overwritten)
         assert keys._keys.keyring.key_id(key) == counting
     async with scene.reader() as reader:
+        assert list((await scene.values(reader)).values()) == ["event-1"]
         assert reader.keyring.key_id(key) == counting
         assert not reader.keyring.overwritten
 
@@ -153,6 +152,23 @@ async def test_a_reader_that_has_not_seen_a_new_key_waits_for_it_rather_than_tak
         for number in range(10):
             await log.append([event(number, learner=learner(number))])
             assert ERASED not in (await scene.values(reader)).values()
+
+
+async def test_a_reader_of_plain_values_needs_neither_the_keys_nor_a_tenants_file(scene, tmp_path):
+    async with scene.writer() as (log, _):
+        await log.append([event(1, tenant="plain")])
+    reader = LearnerKeys(scene.connection, tenant_keys_in(tmp_path / "none.yaml"), topic="test.none")
+    assert list((await scene.values(reader)).values()) == ["event-1"]
+    await reader.close()
+
+
+async def test_a_reader_without_the_topic_of_keys_says_so(scene):
+    async with scene.writer() as (log, _):
+        await log.append([event(1)])
+    reader = LearnerKeys(scene.connection, tenant_key, topic="test.none")
+    with pytest.raises(TopicMissingError):
+        await scene.values(reader)
+    await reader.close()
 
 
 async def test_an_event_written_while_its_learner_is_erased_is_not_acknowledged(scene):
