@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
-from cairn.v1 import events_pb2
+from cairn.v1 import catalog_pb2, events_pb2
 from services.common.envelope import JSON, PROTOBUF, KeyInvalidError, content_type_of, partition_of, split_key
 from services.common.identity import LEARNER_PATTERN, TENANT_PATTERN, event_fingerprint
-from services.recommender.domain.events import AssessmentEvent, Grain
+from services.recommender.domain.events import (
+    VOIDED,
+    AssessmentEvent,
+    CorrectionEvent,
+    ErasureEvent,
+    Grain,
+    InteractionEvent,
+    InteractionKind,
+    LearnerEvent,
+    PreferenceEvent,
+)
+from services.recommender.domain.preferences import MOST_GOALS, MOST_INTERESTS, Pace
 
 MOST_SKILLS = 16
 LONGEST_ID = 256
+LONGEST_TOPIC = 64
 
 _LATEST_S = 2**32 - 1
 _EXACT = frozenset((0.0, 1.0))
 _PROTOBUF_HEADER = ("content-type", PROTOBUF.encode())
 _FLOAT32 = struct.Struct("<f")
+_INTERACTIONS = {
+    events_pb2.INTERACTION_KIND_OPENED: InteractionKind.OPENED,
+    events_pb2.INTERACTION_KIND_COMPLETED: InteractionKind.COMPLETED,
+    events_pb2.INTERACTION_KIND_DISMISSED: InteractionKind.DISMISSED,
+}
+_FORMATS = frozenset(catalog_pb2.ResourceKind.values()) - {catalog_pb2.RESOURCE_KIND_UNSPECIFIED}
+_PACES = frozenset(int(pace) for pace in Pace)
 _GRAINS = {events_pb2.GRAIN_ITEM: Grain.ITEM, events_pb2.GRAIN_ACTIVITY: Grain.ACTIVITY}
 
 
@@ -28,7 +47,8 @@ class RecordInvalidError(ValueError):
     """A record of the log cannot be applied; the message says what is wrong with which field.
 
     Attributes:
-        code: the same in one word, for counting: key, partition, content-type, value, identity, field or body.
+        code: the same in one word, for counting: key, partition, encryption, content-type, value, identity, field or
+            body.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -42,7 +62,7 @@ def decode_event(
     headers: Collection[tuple[str, bytes]],
     partition: int,
     partitions: int,
-) -> tuple[str, AssessmentEvent]:
+) -> tuple[str, LearnerEvent]:
     """The tenant and the event of one record.
 
     Args:
@@ -64,7 +84,7 @@ def decode_event(
         missing = "source" if event_id else "event_id"
         raise RecordInvalidError("field", f"{missing} is empty, so that a copy could not be told from another event")
     if not message.HasField("assessment"):
-        raise RecordInvalidError("body", "no body that this program knows is set; a newer release may know it")
+        return tenant, _other_event(message, event_fingerprint(source, event_id))
     body = message.assessment
     response = body.response
     # Also false for NaN.
@@ -92,6 +112,72 @@ def decode_event(
         grain,
         resource,
     )
+
+
+def _other_event(message: events_pb2.LearnerEvent, fingerprint: bytes) -> LearnerEvent:
+    match message.WhichOneof("body"):
+        case "interaction":
+            return _interaction(message, fingerprint)
+        case "preference":
+            return _preference(message.preference, fingerprint)
+        case "correction":
+            return _correction(message.correction, fingerprint)
+        case "erasure":
+            return ErasureEvent(fingerprint)
+    raise RecordInvalidError("body", "no body that this program knows is set; a newer release may know it")
+
+
+def _interaction(message: events_pb2.LearnerEvent, fingerprint: bytes) -> InteractionEvent:
+    body = message.interaction
+    kind = _INTERACTIONS.get(body.kind)
+    if kind is None:
+        raise RecordInvalidError(
+            "field", f"interaction.kind is {body.kind}, which is neither opened (1), completed (2) nor dismissed (3)"
+        )
+    if not body.resource:
+        raise RecordInvalidError("field", "interaction.resource is empty")
+    _check_ids((body.resource,))
+    return InteractionEvent(fingerprint, _seconds(message), body.resource, kind)
+
+
+def _preference(body: events_pb2.PreferenceEvent, fingerprint: bytes) -> PreferenceEvent:
+    goals = tuple(dict.fromkeys(body.goals.skills)) if body.HasField("goals") else None
+    interests = tuple(dict.fromkeys(body.interests.topics)) if body.HasField("interests") else None
+    formats = tuple(dict.fromkeys(body.formats.kinds)) if body.HasField("formats") else None
+    for field, values, most, longest in (
+        ("goals.skills", goals, MOST_GOALS, LONGEST_ID),
+        ("interests.topics", interests, MOST_INTERESTS, LONGEST_TOPIC),
+    ):
+        if values is None:
+            continue
+        if len(values) > most:
+            raise RecordInvalidError("field", f"preference.{field} has {len(values)} entries, more than {most}")
+        if "" in values:
+            raise RecordInvalidError("field", f"preference.{field} holds an empty entry")
+        _check_ids(values, longest)
+    unknown = [kind for kind in formats or () if kind not in _FORMATS]
+    if unknown:
+        raise RecordInvalidError("field", f"preference.formats.kinds holds {unknown[0]}, which is no kind of resource")
+    if body.pace not in _PACES:
+        raise RecordInvalidError("field", f"preference.pace is {body.pace}, which is no pace")
+    return PreferenceEvent(fingerprint, goals, interests, formats, int(body.pace))
+
+
+def _correction(body: events_pb2.CorrectionEvent, fingerprint: bytes) -> CorrectionEvent:
+    if not body.target_event_id or not body.target_source:
+        missing = "target_source" if body.target_event_id else "target_event_id"
+        raise RecordInvalidError("field", f"correction.{missing} is empty, so that nobody knows what was wrong")
+    target = event_fingerprint(body.target_source, body.target_event_id)
+    match body.WhichOneof("change"):
+        case "voided":
+            return CorrectionEvent(fingerprint, target, VOIDED)
+        case "regrade":
+            response = body.regrade.response
+            # Also false for NaN.
+            if not 0.0 <= response <= 1.0:
+                raise RecordInvalidError("field", f"correction.regrade.response is {response}, not in [0, 1]")
+            return CorrectionEvent(fingerprint, target, _as_float32(response))
+    raise RecordInvalidError("field", "correction says neither void nor regrade")
 
 
 @lru_cache(maxsize=200_000)
@@ -142,9 +228,15 @@ def _distinct(given: tuple[str, ...]) -> tuple[str, ...]:
     return skills
 
 
-def _bad_id(identifier: str) -> RecordInvalidError:
-    if len(identifier) > LONGEST_ID:
-        return RecordInvalidError("field", f"an id has {len(identifier)} characters, more than {LONGEST_ID}")
+def _check_ids(identifiers: Iterable[str], longest: int = LONGEST_ID) -> None:
+    for identifier in identifiers:
+        if len(identifier) > longest or "\0" in identifier:
+            raise _bad_id(identifier, longest)
+
+
+def _bad_id(identifier: str, longest: int = LONGEST_ID) -> RecordInvalidError:
+    if len(identifier) > longest:
+        return RecordInvalidError("field", f"an id has {len(identifier)} characters, more than {longest}")
     return RecordInvalidError("field", f"the id {identifier[:40]!r} holds a NUL character")
 
 

@@ -8,8 +8,9 @@ from services.common.envelope import record_key
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.fold_events import FoldEvents, PartitionBatch
 from services.recommender.application.ports import CommitRefusedError, DeadLetter, PartitionProgress
-from services.recommender.domain.events import AssessmentEvent, Grain
+from services.recommender.domain.events import VOIDED, AssessmentEvent, CorrectionEvent, Grain
 from services.recommender.domain.fold import LearnerFold
+from services.recommender.domain.learner import decode_state, encode_state
 from services.recommender.domain.tracing import TracingParameters
 
 ADA, ALAN = record_key("riverbend", "ADA"), record_key("riverbend", "ALAN")
@@ -136,6 +137,66 @@ async def test_the_position_stays_when_the_dead_letters_are_not_confirmed(states
     with pytest.raises(ConnectionError):
         await fold.fold([batch({0: (ADA, 1)}, dead=(1,))])
     assert await states.position(1, 0) == 0
+
+
+def refused_correction() -> PartitionBatch:
+    """Seventy answers, then the first of them voided, which the journal has folded away."""
+    records = batch({offset: (ADA, offset) for offset in range(70)})
+    void = CorrectionEvent(b"void....", event(0).fingerprint, VOIDED)
+    records.learners[ADA][1].append((70, void))
+    records.corrections[70] = DeadLetter(0, 70, ADA, b"value", [("h", b"1")], "", "")
+    records.next_offset = 71
+    return records
+
+
+async def test_a_correction_beyond_the_journal_goes_to_the_dead_letters_as_it_stood(states, letters):
+    fold = folding(states, letters)
+    await fold.take({0: 0})
+    report = await fold.fold([refused_correction()])
+    assert (report.applied, report.dead_lettered) == (70, {"correction-beyond-journal": 1})
+    assert await states.progress(1) == {0: PartitionProgress(71, 70, 0, 1)}
+    (letter,) = letters.letters
+    assert (letter.offset, letter.key, letter.value, letter.headers) == (70, ADA, b"value", [("h", b"1")])
+    assert letter.code == "correction-beyond-journal"
+    await fold.fold([refused_correction()])
+    assert len(letters.letters) == 1
+
+
+async def test_the_learner_is_not_stored_when_a_refused_corrections_letter_is_not_confirmed(
+    states, letters, monkeypatch
+):
+    async def away(_letters):
+        raise ConnectionError("broker away")
+
+    monkeypatch.setattr(letters, "write", away)
+    fold = folding(states, letters)
+    await fold.take({0: 0})
+    with pytest.raises(ConnectionError):
+        await fold.fold([refused_correction()])
+    assert states.learners[1] == {}
+
+
+async def test_a_correction_that_is_known_beforehand_is_honoured(states, letters):
+    fold = folding(states, letters)
+    await fold.take({0: 0})
+    records = refused_correction()
+    fold.known.note(ADA, 70, records.learners[ADA][1][-1][1])
+    report = await fold.fold([records])
+    assert (report.applied, report.dead_lettered, letters.letters) == (71, {}, [])
+    stored = states.learners[1][ADA].state
+    assert decode_state(encode_state(stored)).responses == 69
+
+
+async def test_records_that_can_no_longer_be_read_are_counted_once(states, letters):
+    fold = folding(states, letters)
+    await fold.take({0: 0})
+    records = batch({1: (ADA, 1)})
+    records.erased.append(0)
+    report = await fold.fold([records])
+    assert (report.applied, report.erased) == (1, 1)
+    report = await fold.fold([records])
+    assert (report.applied, report.erased) == (0, 0)
+    assert await states.progress(1) == {0: PartitionProgress(2, 1, 0, 0, erased=1)}
 
 
 async def test_partitions_are_counted_apart(states, letters):

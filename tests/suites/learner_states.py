@@ -23,9 +23,10 @@ from services.recommender.application.ports import (
     LearnerReader,
     PartitionProgress,
 )
-from services.recommender.domain.events import AssessmentEvent, Grain
+from services.recommender.domain.events import AssessmentEvent, ErasureEvent, Grain
 from services.recommender.domain.fold import LearnerEvents, LearnerFold
-from services.recommender.domain.stored import NEW_LEARNER, StoredFold
+from services.recommender.domain.journal import EMPTY_JOURNAL
+from services.recommender.domain.stored import NEW_LEARNER, SEEN_EVENTS, StoredFold
 from services.recommender.domain.tracing import TracingParameters
 from tests.learner_events import pseudonym
 
@@ -38,6 +39,11 @@ def record_key_of(key: LearnerKey) -> bytes:
     return f"{key.tenant}/{key.learner}".encode()
 
 
+def answer(number: int, response: float = 1.0) -> AssessmentEvent:
+    skills = ("s1", f"s{number % 5}")
+    return AssessmentEvent(struct.pack("<Q", number), response, 7, f"i{number}", "", skills, Grain.ITEM, f"r{number}")
+
+
 def commit(
     key: LearnerKey,
     offsets: range,
@@ -47,25 +53,25 @@ def commit(
     response: float = 1.0,
 ) -> LearnerCommit:
     """The commit of events at these offsets."""
-    events = [
-        (
-            offset,
-            AssessmentEvent(
-                struct.pack("<Q", offset),
-                response,
-                7,
-                f"i{offset}",
-                "",
-                ("s1", f"s{offset % 5}"),
-                Grain.ITEM,
-                f"r{offset}",
-            ),
-        )
-        for offset in offsets
-    ]
+    events = [(offset, answer(offset, response)) for offset in offsets]
     (folded,) = FOLD.fold([LearnerEvents(key.tenant, stored, events)])
     before = stored.offset if expected is None else expected
     return LearnerCommit(record_key_of(key), before, folded.stored, folded.fingerprints, folded.checkpoint_changed)
+
+
+def erasure(key: LearnerKey, offset: int, stored: StoredFold, *, then: range = range(0)) -> LearnerCommit:
+    """The commit of an erasure, and of events after it."""
+    forgotten = (offset, ErasureEvent(struct.pack("<Q", offset)))
+    events = [(number, answer(number)) for number in then]
+    (folded,) = FOLD.fold([LearnerEvents(key.tenant, stored, [forgotten, *events])])
+    return LearnerCommit(
+        record_key_of(key),
+        stored.offset,
+        folded.stored,
+        folded.fingerprints,
+        folded.checkpoint_changed,
+        erased=folded.erased,
+    )
 
 
 class LearnerStatesSuite:
@@ -151,6 +157,46 @@ class LearnerStatesSuite:
         _, (read,) = await fold_store.read([], [record_key_of(ADA)])
         assert read == second.stored
 
+    async def test_of_a_learner_who_was_forgotten_a_tombstone_remains_and_nothing_else(
+        self, make_fold_store, fold_store, reader, epochs
+    ):
+        await epochs.create(meta_of(1))
+        first = commit(ADA, range(70))
+        await fold_store.commit([first])
+        await fold_store.commit([erasure(ADA, 70, first.stored)])
+        tombstone = StoredFold(70, None, EMPTY_JOURNAL, b"", struct.pack("<Q", 70))
+        _, (read,) = await make_fold_store(1).read([], [record_key_of(ADA)])
+        assert read == tombstone
+        assert (await fold_store.read([], [record_key_of(ADA)]))[1] == [tombstone]
+        assert await reader.read(1, ADA) is None
+        assert await reader.applied_offset(1, ADA) == 70
+        contents = [one async for one in epochs.contents(1)]
+        assert [(one.offset, one.state, one.journal, one.checkpoint) for one in contents] == [(70, b"", b"", b"")]
+        digest = await digest_epoch(epochs, 1)
+        assert (digest.learners, digest.applied) == (0, 0)
+        with pytest.raises(CommitRefusedError):
+            await make_fold_store(1).commit([commit(ADA, range(71))])
+
+    async def test_a_learner_who_was_forgotten_begins_afresh(self, make_fold_store, fold_store, reader):
+        first = commit(ADA, range(70))
+        await fold_store.commit([first])
+        forgotten = erasure(ADA, 70, first.stored)
+        await fold_store.commit([forgotten])
+        afterwards = commit(ADA, range(71, 74), forgotten.stored)
+        await fold_store.commit([afterwards])
+        _, (read,) = await make_fold_store(1).read([], [record_key_of(ADA)])
+        assert read == afterwards.stored
+        assert (await reader.read(1, ADA)).state.applied == 3
+
+    async def test_an_erasure_and_what_follows_it_are_stored_in_one_commit(self, make_fold_store, fold_store):
+        first = commit(ADA, range(70))
+        await fold_store.commit([first])
+        both = erasure(ADA, 70, first.stored, then=range(71, 74))
+        await fold_store.commit([both])
+        _, (read,) = await make_fold_store(1).read([], [record_key_of(ADA)])
+        assert read == both.stored
+        assert read.seen == b"".join(struct.pack("<Q", number) for number in range(70, 74))
+
     async def test_positions_move_only_from_where_they_were_read(self, fold_store, reader):
         begun, moved = PartitionProgress(5, 0, 0, 0), PartitionProgress(9, 3, 1, 0)
         await fold_store.advance({2: (None, begun)})
@@ -232,6 +278,18 @@ class LearnerStatesSuite:
         assert one == two
         assert (one.learners, one.applied) == (2, 80)
         assert three.digest != one.digest
+
+    async def test_what_is_put_back_is_what_was_stored(self, epochs, make_fold_store):
+        for number in (1, 2):
+            await epochs.create(meta_of(number))
+        ada, alan = commit(ADA, range(SEEN_EVENTS + 70)), commit(ALAN, range(3))
+        await make_fold_store(1).commit([ada, alan])
+        await epochs.put_learners(2, [learner async for learner in epochs.contents(1)])
+        await epochs.put_progress(2, {0: PartitionProgress(9, 3, 1, 2), 2: PartitionProgress(4, 4, 0, 0)})
+        assert await digest_epoch(epochs, 2) == await digest_epoch(epochs, 1)
+        assert await epochs.progress(2) == {0: PartitionProgress(9, 3, 1, 2), 2: PartitionProgress(4, 4, 0, 0)}
+        _, read = await make_fold_store(2).read([], [record_key_of(ADA), record_key_of(ALAN)])
+        assert read == [ada.stored, alan.stored]
 
     async def test_an_epoch_is_held_by_one_at_a_time(self, epochs):
         async with epochs.exclusive(1):

@@ -23,8 +23,8 @@ from services.recommender.application.ports import (
     StoredLearner,
     StoredLearnerBytes,
 )
-from services.recommender.domain.journal import encode_journal
-from services.recommender.domain.learner import decode_state, encode_state
+from services.recommender.domain.journal import EMPTY_JOURNAL, decode_journal, encode_journal
+from services.recommender.domain.learner import decode_state, encode_state, unpack_state
 from services.recommender.domain.stored import NEW_LEARNER, StoredFold
 
 
@@ -61,7 +61,7 @@ class MemoryStates:
 
     async def applied_offset(self, epoch: int, key: LearnerKey) -> int | None:
         """Offset of the last record that changed the learner, or None."""
-        stored = await self.read(epoch, key)
+        stored = self.learners.get(epoch, {}).get(f"{key.tenant}/{key.learner}".encode())
         return None if stored is None else stored.offset
 
     async def applied_offsets(self, epoch: int, keys: Sequence[LearnerKey]) -> list[int | None]:
@@ -122,15 +122,26 @@ class MemoryStates:
     async def contents(self, epoch: int) -> AsyncIterator[StoredLearnerBytes]:
         """Everything stored about the epoch's learners, sorted by key."""
         for key, stored in sorted(self.learners.get(epoch, {}).items()):
-            if stored.state is not None:
-                yield StoredLearnerBytes(
-                    key,
-                    stored.offset,
-                    encode_state(stored.state),
-                    encode_journal(stored.journal),
-                    stored.checkpoint,
-                    stored.seen,
-                )
+            yield StoredLearnerBytes(
+                key,
+                stored.offset,
+                b"" if stored.state is None else encode_state(stored.state),
+                b"" if stored.state is None else encode_journal(stored.journal),
+                stored.checkpoint,
+                stored.seen,
+            )
+
+    async def put_learners(self, epoch: int, learners: Sequence[StoredLearnerBytes]) -> None:
+        """Store learners that the epoch does not hold."""
+        for one in learners:
+            state = unpack_state(one.state) if one.state else None
+            journal = decode_journal(one.journal) if one.journal else EMPTY_JOURNAL
+            stored = StoredFold(one.offset, state, journal, one.checkpoint, one.seen)
+            self.learners.setdefault(epoch, {})[one.key] = stored
+
+    async def put_progress(self, epoch: int, progress: Mapping[int, PartitionProgress]) -> None:
+        """Store how far the epoch has come."""
+        self.positions.setdefault(epoch, {}).update(progress)
 
     @asynccontextmanager
     async def exclusive(self, epoch: int) -> AsyncIterator[None]:

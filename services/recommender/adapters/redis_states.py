@@ -5,7 +5,9 @@ One epoch's keys, with tenant/learner in braces so that everything of a learner 
     cairn:<epoch>:{<tenant>/<learner>}:state     hash: blob (the state), off (offset of the last record that changed it)
     cairn:<epoch>:{<tenant>/<learner>}:journal   hash: entries, checkpoint
     cairn:<epoch>:{<tenant>/<learner>}:seen      list of fingerprints, oldest first; appended to, never rewritten
-    cairn:<epoch>:position:<partition>           hash: offset, applied, duplicates, dlt
+    cairn:<epoch>:position:<partition>           hash: offset, applied, duplicates, dlt, erased
+
+Of a learner who was forgotten there is a tombstone: an empty blob, the erasure's offset, and its fingerprint in seen.
 
 Storing a learner is published (redis_hints.py). Needs Redis 6.2.
 """
@@ -35,14 +37,17 @@ from services.recommender.domain.stored import NEW_LEARNER, SEEN_EVENTS, StoredF
 # roll back, so arguments are checked before the first write.
 _COMMIT = f"""
 local state, journal, seen = KEYS[1], KEYS[2], KEYS[3]
-local expected, offset, blob, entries, checkpoint, fingerprints, channel, hint = unpack(ARGV)
-if #KEYS ~= 3 or #ARGV ~= 8 or not string.find(offset, '^%d+$') or #blob == 0 or #entries == 0
-    or #fingerprints % 8 ~= 0 then
+local expected, offset, blob, entries, checkpoint, fingerprints, channel, hint, erased = unpack(ARGV)
+if #KEYS ~= 3 or #ARGV ~= 9 or not string.find(offset, '^%d+$') or #fingerprints % 8 ~= 0
+    or (#blob == 0) ~= (#entries == 0) or (#blob == 0 and erased ~= '1') then
   return redis.error_reply('ERR a learner commit has malformed arguments')
 end
 if (redis.call('HGET', state, 'off') or '') ~= expected then return 0 end
 redis.call('HSET', state, 'blob', blob, 'off', offset)
-if checkpoint == '' then
+if erased == '1' then redis.call('DEL', journal, seen) end
+if entries == '' then
+  -- A tombstone has no journal.
+elseif checkpoint == '' then
   redis.call('HSET', journal, 'entries', entries)
 else
   redis.call('HSET', journal, 'entries', entries, 'checkpoint', checkpoint)
@@ -61,11 +66,13 @@ return 1
 # Moves a partition only from the position that was read.
 _ADVANCE = """
 if (redis.call('HGET', KEYS[1], 'offset') or '') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'offset', ARGV[2], 'applied', ARGV[3], 'duplicates', ARGV[4], 'dlt', ARGV[5])
+redis.call('HSET', KEYS[1], 'offset', ARGV[2], 'applied', ARGV[3], 'duplicates', ARGV[4], 'dlt', ARGV[5],
+  'erased', ARGV[6])
 return 1
 """
 
-_PROGRESS_FIELDS = (b"offset", b"applied", b"duplicates", b"dlt")
+# The fields of a partition's progress, in the order of PartitionProgress.
+PROGRESS_FIELDS = (b"offset", b"applied", b"duplicates", b"dlt", b"erased")
 
 _SCAN_COUNT = 2_000
 
@@ -85,7 +92,7 @@ def position_key(epoch: int, partition: int) -> bytes:
 
 
 def decode_progress(fields: Sequence[bytes | None]) -> PartitionProgress | None:
-    """Progress from the values of offset, applied, duplicates and dlt; None where there is none."""
+    """Progress from the values of offset, applied, duplicates, dlt and erased; None where there is none."""
     if fields[0] is None:
         return None
     return PartitionProgress(*(int(value or 0) for value in fields))
@@ -156,7 +163,7 @@ class RedisFoldStore:
     async def progress(self, partitions: Sequence[int]) -> dict[int, PartitionProgress]:
         """Progress by partition; a partition the epoch never saw is absent."""
         answers = await self._connection.execute(
-            [("HMGET", position_key(self._epoch, partition), *_PROGRESS_FIELDS) for partition in partitions]
+            [("HMGET", position_key(self._epoch, partition), *PROGRESS_FIELDS) for partition in partitions]
         )
         found = {partition: decode_progress(fields) for partition, fields in zip(partitions, answers, strict=True)}
         return {partition: progress for partition, progress in found.items() if progress is not None}
@@ -197,7 +204,7 @@ class RedisFoldStore:
         commands = []
         for commit in commits:
             stored = commit.stored
-            if stored.state is None:
+            if stored.state is None and not commit.erased:
                 raise AssertionError("a learner without events has nothing to store")
             commands.append(
                 (
@@ -207,12 +214,13 @@ class RedisFoldStore:
                     *learner_keys(self._epoch, commit.key),
                     commit.expected_offset if commit.expected_offset >= 0 else b"",
                     stored.offset,
-                    encode_state(stored.state),
-                    encode_journal(stored.journal),
+                    b"" if stored.state is None else encode_state(stored.state),
+                    b"" if stored.state is None else encode_journal(stored.journal),
                     stored.checkpoint if commit.checkpoint_changed else b"",
                     commit.fingerprints,
                     hint_channel(self._epoch, commit.key),
                     hint_message(commit.key, stored.offset, commit.traceparent),
+                    b"1" if commit.erased else b"0",
                 )
             )
         answers = await self._execute_scripts(commands)
@@ -238,6 +246,7 @@ class RedisFoldStore:
                 after.applied,
                 after.duplicates,
                 after.dead_lettered,
+                after.erased,
             )
             for partition, (before, after) in moves.items()
         ]
@@ -313,7 +322,7 @@ def _state_key(epoch: int, key: LearnerKey) -> bytes:
 
 def _stored_learner(fields: Sequence[bytes | None]) -> StoredLearner | None:
     blob, offset = fields
-    return None if blob is None or offset is None else StoredLearner(decode_state(blob), int(offset))
+    return None if not blob or offset is None else StoredLearner(decode_state(blob), int(offset))
 
 
 def _stored_fold(state: Sequence[bytes | None], journal: Sequence[bytes | None], seen: Sequence[bytes]) -> StoredFold:
@@ -323,7 +332,7 @@ def _stored_fold(state: Sequence[bytes | None], journal: Sequence[bytes | None],
         return NEW_LEARNER
     return StoredFold(
         int(offset),
-        unpack_state(blob),
+        unpack_state(blob) if blob else None,
         decode_journal(entries) if entries else EMPTY_JOURNAL,
         checkpoint or b"",
         b"".join(seen),

@@ -13,6 +13,7 @@ from services.recommender.application.ports import (
     EpochStatus,
     EpochStore,
     LogReader,
+    StoredLearnerBytes,
 )
 from services.recommender.domain.learner import applied_of
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
@@ -32,13 +33,36 @@ class EpochDigest:
         digest: SHA-256, in hexadecimal, of everything stored that influences later folds or answers, learners in the
             order of their keys. Not of offsets, positions or the epoch's number: equal folds of the same events have
             equal digests.
-        learners: how many learners it holds.
-        applied: events applied, each once.
+        learners: how many learners it holds; those who were forgotten count in the digest only.
+        applied: events applied since their learner was last forgotten, each once.
     """
 
     digest: str
     learners: int
     applied: int
+
+
+class EpochContents:
+    """Adds up what an epoch holds, learner by learner in the order of their keys."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._learners = 0
+        self._applied = 0
+
+    def add(self, learner: StoredLearnerBytes) -> None:
+        """The next learner."""
+        for part in (learner.key, learner.state, learner.journal, learner.checkpoint, learner.seen):
+            self._hash.update(len(part).to_bytes(4, "little"))
+            self._hash.update(part)
+        # Of a learner who was forgotten there is no state.
+        if learner.state:
+            self._learners += 1
+            self._applied += applied_of(learner.state)
+
+    def digest(self) -> EpochDigest:
+        """What was added."""
+        return EpochDigest(self._hash.hexdigest(), self._learners, self._applied)
 
 
 async def digest_epoch(store: EpochStore, epoch: int) -> EpochDigest:
@@ -49,15 +73,10 @@ async def digest_epoch(store: EpochStore, epoch: int) -> EpochDigest:
     """
     if await store.get(epoch) is None:
         raise EpochMissingError(f"there is no epoch {epoch}; list them with: cairn epoch list")
-    digest = hashlib.sha256()
-    learners = applied = 0
+    contents = EpochContents()
     async for learner in store.contents(epoch):
-        for part in (learner.key, learner.state, learner.journal, learner.checkpoint, learner.seen):
-            digest.update(len(part).to_bytes(4, "little"))
-            digest.update(part)
-        learners += 1
-        applied += applied_of(learner.state)
-    return EpochDigest(digest.hexdigest(), learners, applied)
+        contents.add(learner)
+    return contents.digest()
 
 
 async def ensure_first_epoch(store: EpochStore, log: LogReader) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.recommender.application.ports import (
     CommitRefusedError,
@@ -14,7 +14,8 @@ from services.recommender.application.ports import (
     LearnerCommit,
     PartitionProgress,
 )
-from services.recommender.domain.events import AssessmentEvent
+from services.recommender.domain.corrections import NOTHING_KNOWN, KnownCorrections
+from services.recommender.domain.events import LearnerEvent
 from services.recommender.domain.fold import FoldedLearner, LearnerEvents, LearnerFold
 from services.recommender.domain.stored import StoredFold
 
@@ -28,13 +29,17 @@ class PartitionBatch:
         next_offset: one past the last record.
         learners: tenant, and events with their offsets, by record key.
         dead: records that cannot be applied.
+        corrections: the records of corrections by offset, without a reason: they are dead letters if refused.
+        erased: offsets of records that can no longer be read.
         traceparents: trace of a learner's last record that somebody traces, by record key.
     """
 
     partition: int
     next_offset: int
-    learners: dict[bytes, tuple[str, list[tuple[int, AssessmentEvent]]]] = field(default_factory=dict)
+    learners: dict[bytes, tuple[str, list[tuple[int, LearnerEvent]]]] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
+    corrections: dict[int, DeadLetter] = field(default_factory=dict)
+    erased: list[int] = field(default_factory=list)
     traceparents: dict[bytes, str] = field(default_factory=dict)
 
 
@@ -47,6 +52,7 @@ class FoldReport:
         duplicates: records left out because an earlier one has their source and id.
         dead_lettered: records that went to the dead letters, by the reason in one word.
         learners: learners that changed.
+        erased: records that can no longer be read.
         read_s: time to read the learners.
         fold_s: time to fold.
         commit_s: time to store.
@@ -56,6 +62,7 @@ class FoldReport:
     duplicates: int
     dead_lettered: Mapping[str, int]
     learners: int
+    erased: int
     read_s: float
     fold_s: float
     commit_s: float
@@ -63,6 +70,9 @@ class FoldReport:
 
 class FoldEvents:
     """Folds batches into one epoch's store and keeps the partitions' positions.
+
+    Attributes:
+        known: corrections that are known before the fold meets them. Nothing is until somebody has read ahead.
 
     What is lost by a crash at any point is read again: a learner's offset makes what it already holds harmless, and a
     position moves only after every learner of its batch.
@@ -76,6 +86,7 @@ class FoldEvents:
         clock_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Args: `clock_s` times the stages; nothing that is stored depends on it."""
+        self.known = KnownCorrections()
         self._store = store
         self._dead_letters = dead_letters
         self._fold = fold
@@ -126,6 +137,8 @@ class FoldEvents:
         read = self._clock_s()
         work = self._work(batches, stored)
         folded = self._fold.fold(work)
+        letters += await self._refuse(batches, folded)
+        erased = sum(self._erased(batch) for batch in batches)
         commits = _commits(keys, stored, folded, batches)
         done = self._clock_s()
         await self._store.commit(commits)
@@ -138,6 +151,7 @@ class FoldEvents:
             duplicates=sum(learner.duplicates for learner in folded),
             dead_lettered=_by_code(letters),
             learners=len(commits),
+            erased=erased,
             read_s=read - started,
             fold_s=done - read,
             commit_s=self._clock_s() - done,
@@ -155,6 +169,27 @@ class FoldEvents:
             await self._dead_letters.write(letters)
         return letters
 
+    async def _refuse(self, batches: Sequence[PartitionBatch], folded: Sequence[FoldedLearner]) -> list[DeadLetter]:
+        """Confirm the dead letters of corrections that the fold refused, and that were not dealt with before."""
+        letters = []
+        learner = iter(folded)
+        for batch in batches:
+            position = self._progress[batch.partition].position
+            for one in [next(learner) for _ in batch.learners]:
+                letters += [
+                    replace(batch.corrections[refusal.offset], code=refusal.code, reason=refusal.reason)
+                    for refusal in one.refused
+                    if refusal.offset >= position
+                ]
+        if letters:
+            await self._dead_letters.write(letters)
+        return letters
+
+    def _erased(self, batch: PartitionBatch) -> int:
+        """How many records of a batch can no longer be read and were not counted before."""
+        position = self._progress[batch.partition].position
+        return sum(offset >= position for offset in batch.erased)
+
     def _check_positions(self, batches: Sequence[PartitionBatch], stored: Mapping[int, int]) -> None:
         for batch in batches:
             held = self._progress[batch.partition].position
@@ -168,10 +203,12 @@ class FoldEvents:
     def _work(self, batches: Sequence[PartitionBatch], stored: Sequence[StoredFold]) -> list[LearnerEvents]:
         work = []
         learner = iter(stored)
+        known = self.known.learners
         for batch in batches:
             counted_from = self._progress[batch.partition].position
-            for tenant, events in batch.learners.values():
-                work.append(LearnerEvents(tenant, next(learner), events, counted_from))
+            for key, (tenant, events) in batch.learners.items():
+                corrections = known.get(key, NOTHING_KNOWN) if known else NOTHING_KNOWN
+                work.append(LearnerEvents(tenant, next(learner), events, counted_from, corrections))
         return work
 
     def _reached(
@@ -189,6 +226,7 @@ class FoldEvents:
                     before.applied + sum(one.applied for one in mine),
                     before.duplicates + sum(one.duplicates for one in mine),
                     before.dead_lettered + sum(letter.partition == batch.partition for letter in letters),
+                    before.erased + self._erased(batch),
                 )
         return reached
 
@@ -202,7 +240,13 @@ def _commits(
     traced = {key: traceparent for batch in batches for key, traceparent in batch.traceparents.items()}
     return [
         LearnerCommit(
-            key, before.offset, after.stored, after.fingerprints, after.checkpoint_changed, traced.get(key, "")
+            key,
+            before.offset,
+            after.stored,
+            after.fingerprints,
+            after.checkpoint_changed,
+            traced.get(key, ""),
+            after.erased,
         )
         for key, before, after in zip(keys, stored, folded, strict=True)
         if after.stored is not before

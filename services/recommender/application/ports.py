@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.learner_keys import Erasure, Sealed
 from services.recommender.domain.learner import LearnerState
 from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogVersion
 from services.recommender.domain.ranking.rules import RuleBook
@@ -163,12 +164,14 @@ class PartitionProgress:
         applied: records folded into a learner, each log record once.
         duplicates: records left out because an earlier one has their source and id.
         dead_lettered: records that went to the dead-letter topic.
+        erased: records that can no longer be read, because the learner's key was destroyed.
     """
 
     position: int
     applied: int
     duplicates: int
     dead_lettered: int
+    erased: int = 0
 
 
 class EpochProgressReader(Protocol):
@@ -391,6 +394,7 @@ class LearnerCommit:
         fingerprints: to be appended to the window of seen events.
         checkpoint_changed: whether the journal's checkpoint must be written too.
         traceparent: the trace of the last record, for whom it is told to; empty: none.
+        erased: whether the learner was forgotten: nothing stored before may stay. Without a state it is a tombstone.
     """
 
     key: bytes
@@ -399,6 +403,7 @@ class LearnerCommit:
     fingerprints: bytes
     checkpoint_changed: bool
     traceparent: str = ""
+    erased: bool = False
 
 
 class CommitRefusedError(RuntimeError):
@@ -464,6 +469,24 @@ class DeadLetter:
     reason: str
 
 
+class ValueOpener(Protocol):
+    """Opens values of the log that are encrypted with their learner's key."""
+
+    async def determine(self, records: Iterable[Sealed]) -> None:
+        """Make sure that it is known what became of the keys of some records; waits while that cannot be asked."""
+        ...
+
+    def decrypt(
+        self, record_key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+    ) -> bytes | Erasure | None:
+        """The value as it was before encryption; ERASED when its key was destroyed.
+
+        Raises:
+            ValueUnreadableError: when it does not open with its key.
+        """
+        ...
+
+
 class DeadLetters(Protocol):
     """Where records go that cannot be applied."""
 
@@ -523,8 +546,8 @@ class StoredLearnerBytes:
     Attributes:
         key: the record key.
         offset: of the last record that changed the learner.
-        state: encoded state.
-        journal: encoded journal.
+        state: encoded state; empty: a learner who was forgotten.
+        journal: encoded journal; empty for one who was forgotten.
         checkpoint: encoded checkpoint; empty: none.
         seen: fingerprints of the window, oldest first.
     """

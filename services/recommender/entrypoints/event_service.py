@@ -18,8 +18,9 @@ import mode
 import structlog
 from aiokafka.errors import CommitFailedError, KafkaTimeoutError
 
-from services.common.envelope import LEARNER_EVENTS, partition_of
+from services.common.envelope import LEARNER_EVENTS
 from services.common.kafka import BrokerUnavailableError, KafkaConnection, new_consumer
+from services.common.learner_keys import ERASED, Erasure, ValueUnreadableError
 from services.common.traces import NO_TRACES, TRACEPARENT, Traces, is_sampled
 from services.recommender.application.assignment import starting_offset
 from services.recommender.application.fold_events import FoldEvents, FoldReport, PartitionBatch
@@ -28,7 +29,9 @@ from services.recommender.application.ports import (
     LogTruncatedError,
     StateRefusedError,
     StateUnavailableError,
+    ValueOpener,
 )
+from services.recommender.domain.events import CorrectionEvent
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
 from services.recommender.wire import RecordInvalidError, decode_event
 
@@ -107,6 +110,7 @@ class EventService(mode.Service):
         clock_s: Callable[[], float] = time.monotonic,
         make_consumer: Callable[..., aiokafka.AIOKafkaConsumer] = new_consumer,
         traces: Traces = NO_TRACES,
+        opener: ValueOpener | None = None,
         **service_options: Any,
     ) -> None:
         """Prepare the service; starting it connects.
@@ -126,6 +130,7 @@ class EventService(mode.Service):
             clock_s: monotonic, for the pace of commits and for what counts as stuck.
             make_consumer: connects to Kafka, given the connection and the consumer's options.
             traces: what becomes of records that somebody traces.
+            opener: opens encrypted values; None: nothing is encrypted.
             service_options: mode's own.
         """
         super().__init__(**service_options)
@@ -143,6 +148,7 @@ class EventService(mode.Service):
         self._clock_s = clock_s
         self._make_consumer = make_consumer
         self._traces = traces
+        self._opener = opener
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         # Where the next records of each partition held must begin; what begins elsewhere is not folded.
         self._expected: dict[int, int] = {}
@@ -337,9 +343,11 @@ class EventService(mode.Service):
         if self._listener_failure is not None:
             raise self._listener_failure
         fetched_at_ns = time.time_ns()
+        if self._opener is not None:
+            await self._opener.determine(record for some in records.values() for record in some)
         fetched = []
         for topic_partition, some in records.items():
-            batch = decode_batch(topic_partition.partition, some, self._partitions)
+            batch = decode_batch(topic_partition.partition, some, self._partitions, self._opener)
             if self._traces.on:
                 batch.traceparents = _traceparents(some)
             fetched.append(_Fetched(some[0].offset, len(some), batch, fetched_at_ns))
@@ -483,16 +491,6 @@ class _Rebalance(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # a
             self._service.fail(error)
 
 
-def problem_of(letter: DeadLetter, partitions: int) -> str:
-    """Why a dead letter cannot be applied on the partition of its key; empty when it can."""
-    right = partition_of(letter.key or b"", partitions)
-    try:
-        decode_event(letter.key, letter.value, letter.headers, right, partitions)
-    except RecordInvalidError as error:
-        return f"{error.code}: {error}"
-    return ""
-
-
 def _traceparents(records: Iterable[aiokafka.ConsumerRecord]) -> dict[bytes, str]:
     """The trace of each learner's last record that somebody traces, by record key."""
     found = {}
@@ -503,14 +501,28 @@ def _traceparents(records: Iterable[aiokafka.ConsumerRecord]) -> dict[bytes, str
     return found
 
 
-def decode_batch(partition: int, records: Sequence[aiokafka.ConsumerRecord], partitions: int) -> PartitionBatch:
-    """Records of one partition, in order, grouped by learner; those that cannot be applied set apart."""
+def decode_batch(
+    partition: int, records: Sequence[aiokafka.ConsumerRecord], partitions: int, opener: ValueOpener | None = None
+) -> PartitionBatch:
+    """Records of one partition, in order, grouped by learner; those that cannot be applied set apart.
+
+    Args:
+        partition: where they stand.
+        records: the records; `opener` has determined their keys.
+        partitions: how many the topic has.
+        opener: opens encrypted values; None: nothing is encrypted.
+    """
     batch = PartitionBatch(partition, records[-1].offset + 1)
     learners, dead = batch.learners, batch.dead
     for record in records:
-        key = record.key
+        key, value = record.key, record.value
         try:
-            tenant, event = decode_event(key, record.value, record.headers, partition, partitions)
+            if opener is not None:
+                value = opened(opener, record)
+                if value is ERASED:
+                    batch.erased.append(record.offset)
+                    continue
+            tenant, event = decode_event(key, value, record.headers, partition, partitions)
         except RecordInvalidError as error:
             dead.append(DeadLetter(partition, record.offset, key, record.value, record.headers, error.code, str(error)))
             continue
@@ -518,4 +530,20 @@ def decode_batch(partition: int, records: Sequence[aiokafka.ConsumerRecord], par
         if mine is None:
             mine = learners[key] = (tenant, [])
         mine[1].append((record.offset, event))
+        if type(event) is CorrectionEvent:
+            batch.corrections[record.offset] = DeadLetter(
+                partition, record.offset, key, record.value, record.headers, "", ""
+            )
     return batch
+
+
+def opened(opener: ValueOpener, record: aiokafka.ConsumerRecord) -> bytes | Erasure | None:
+    """A record's value as it was before encryption.
+
+    Raises:
+        RecordInvalidError: when it does not open.
+    """
+    try:
+        return opener.decrypt(record.key, record.value, record.headers)
+    except ValueUnreadableError as error:
+        raise RecordInvalidError("encryption", str(error)) from error
