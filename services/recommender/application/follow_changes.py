@@ -136,9 +136,11 @@ class FollowChanges:
                 keys = [LearnerKey(subscription.tenant, learner) for learner in some]
                 stored = await self._offsets.applied_offsets(epoch, keys)
                 now_s = self._clock_s()
-                for learner, offset in zip(some, stored, strict=True):
-                    made_from = subscription.watched[learner].offset
-                    if made_from is not None and made_from != (NO_STATE if offset is None else offset):
+                for learner, found in zip(some, stored, strict=True):
+                    watched, offset = subscription.watched[learner], NO_STATE if found is None else found
+                    # What is left of a learner who was forgotten has an offset and no state: told of once.
+                    if watched.offset is not None and offset not in {watched.offset, watched.told}:
+                        watched.told = offset
                         subscription.mark(learner, now_s)
                 await asyncio.sleep(0)
 

@@ -112,12 +112,14 @@ class Watched:
     Attributes:
         offset: of the state their list was last made from; None: it has not been made yet.
         listed: hash of the list the reader has; empty: none.
+        told: the stored offset that a comparison last told of, so that it tells of it once.
         basis: number of the `ListBasis` it was last made on.
         traceparent: the trace of the last change told; empty: none, or its list has been made since.
     """
 
     offset: int | None = None
     listed: bytes = b""
+    told: int | None = None
     basis: int = 0
     traceparent: str = ""
 

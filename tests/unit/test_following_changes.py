@@ -1,0 +1,229 @@
+"""Which watched learners are looked at again, and when: on a clock that passes only when told to."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from services.common.envelope import LogIdentity
+from services.recommender.adapters.memory import MemoryStates
+from services.recommender.application.follow_changes import FollowChanges
+from services.recommender.application.in_force import EpochInForce
+from services.recommender.application.ports import EpochMeta, EpochStatus
+from services.recommender.application.subscriptions import (
+    EndReason,
+    SubscribeQuery,
+    SubscriptionEndedError,
+    SubscriptionLimits,
+    Subscriptions,
+)
+from services.recommender.domain.stored import StoredFold
+from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+from tests.learner_events import pseudonym
+from tests.simulation.loops import SteppedLoop, VirtualClock
+
+LOG = LogIdentity(bytes(16), 4)
+TENANT = "riverbend"
+LEARNERS = [pseudonym(number) for number in range(1_000)]
+
+
+class Basis:
+    """A number that a test changes."""
+
+    def __init__(self):
+        self.current = 1
+
+    def held(self, _tenant):
+        return self.current
+
+    number = held
+
+
+class InForce:
+    """An epoch in force."""
+
+    has_epoch = True
+    epoch = EpochInForce(
+        EpochMeta(1, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", str(LOG), {}),
+        LOG,
+        TracingParameters(),
+        parameters_found=True,
+    )
+
+
+class Prepared:
+    """Catalogs are always prepared."""
+
+    def is_prepared(self, _tenant):
+        return True
+
+
+class World:
+    """Subscriptions that are followed, with time at a test's command."""
+
+    def __init__(self, age_s=None):
+        self.clock = VirtualClock()
+        self.loop = SteppedLoop(self.clock)
+        self.states, self.basis = MemoryStates(), Basis()
+        self.states.learners[1] = {}
+        self.opened_ones = []
+        self.subscriptions = Subscriptions(
+            self.states.hints, self.basis, SubscriptionLimits(), self.loop.time, age_s, random.Random(7)
+        )
+        self.follow = FollowChanges(
+            self.subscriptions, self.states.hints, self.states, InForce(), self.basis, Prepared(), self.loop.time
+        )
+        self.following = self.loop.create_task(self.follow.run())
+
+    def pass_time(self, seconds):
+        until_s = self.clock.now_s + seconds
+        while True:
+            while self.loop.ready:
+                self.loop.step()
+            timer_s = self.loop.next_timer_s
+            if timer_s is None or timer_s > until_s:
+                break
+            self.clock.now_s = timer_s
+        self.clock.now_s = until_s
+
+    def opened(self, learners, offset=3, **query):
+        """A subscription whose reader has everybody's list, of the state at `offset`."""
+        opened = self.subscriptions.opened(TENANT, SubscribeQuery(learners, **query))
+        subscription = opened.__enter__()
+        self.opened_ones.append(opened)
+        for learner in learners:
+            self.store(learner, offset)
+        subscription.take(len(learners))
+        for watched in subscription.watched.values():
+            watched.offset, watched.basis = offset, self.basis.current
+        return opened, subscription
+
+    def store(self, learner, offset):
+        """A state that no word is told of."""
+        self.states.learners[1][f"{TENANT}/{learner}".encode()] = StoredFold(offset, None, (), b"", b"")
+
+    def close(self):
+        assert not self.following.done()
+        self.following.cancel()
+        self.pass_time(0)
+        self.loop.close()
+
+
+@pytest.fixture
+def world(monkeypatch):
+    world = World()
+
+    async def offsets(_epoch, keys):
+        return [world.states.learners[1][f"{key.tenant}/{key.learner}".encode()].offset for key in keys]
+
+    monkeypatch.setattr(world.states, "applied_offsets", offsets)
+    yield world
+    world.close()
+
+
+def test_nobody_is_looked_at_again_while_nothing_changes(world):
+    _, subscription = world.opened(LEARNERS)
+    world.pass_time(30)
+    assert not subscription.dirty
+
+
+def test_after_a_change_of_basis_everybody_is_looked_at_spread_over_ten_seconds(world):
+    _, subscription = world.opened(LEARNERS)
+    world.pass_time(3.3)
+    world.basis.current = 2
+    marked = []
+    for _ in range(10):
+        world.pass_time(1)
+        marked.append(len(subscription.dirty))
+    assert all(abs(count - 100 * (second + 1)) <= 15 for second, count in enumerate(marked))
+    world.pass_time(0.2)
+    assert len(subscription.dirty) == 1_000
+
+
+def test_changes_of_basis_one_after_the_other_look_at_everybody_once_in_ten_seconds(world):
+    _, subscription = world.opened(LEARNERS[:100])
+    looks = 0
+    for _ in range(40):
+        world.basis.current += 1
+        world.pass_time(0.5)
+        for learner in subscription.take(100):
+            subscription.watched[learner].basis = world.basis.current
+            looks += 1
+    assert 190 <= looks <= 210
+
+
+def test_a_change_that_no_word_came_of_is_found_within_five_seconds(world):
+    _, subscription = world.opened(LEARNERS[:3])
+    world.pass_time(0.5)
+    world.store(LEARNERS[1], 9)
+    world.pass_time(4.4)
+    assert not subscription.dirty
+    world.pass_time(0.2)
+    assert list(subscription.dirty) == [LEARNERS[1]]
+
+
+def test_word_that_was_missed_is_made_up_for_at_once(world):
+    _, subscription = world.opened(LEARNERS[:3])
+    world.pass_time(0.5)
+    world.store(LEARNERS[2], 9)
+    world.subscriptions.missed_some()
+    world.pass_time(0)
+    assert list(subscription.dirty) == [LEARNERS[2]]
+
+
+def test_word_of_a_state_that_a_list_was_made_from_is_no_news(world):
+    _, subscription = world.opened(LEARNERS[:2], offset=7)
+    world.subscriptions.changed(f"{TENANT}/{LEARNERS[0]}".encode(), 7, "")
+    world.subscriptions.changed(f"lakeside/{LEARNERS[0]}".encode(), 8, "")
+    world.subscriptions.changed(f"{TENANT}/{LEARNERS[5]}".encode(), 8, "")
+    assert not subscription.dirty
+    world.subscriptions.changed(f"{TENANT}/{LEARNERS[0]}".encode(), 8, "")
+    assert list(subscription.dirty) == [LEARNERS[0]]
+    # Offsets of another epoch tell nothing about these.
+    world.basis.current = 2
+    world.subscriptions.changed(f"{TENANT}/{LEARNERS[1]}".encode(), 2, "")
+    assert list(subscription.dirty) == LEARNERS[:2]
+
+
+def test_streams_end_one_by_one_before_their_connections_are_old(world):
+    world.subscriptions._age_s = 1_000.0
+    opened = [world.opened([LEARNERS[number]])[1] for number in range(20)]
+    assert all(800 <= subscription.ends_at_s <= 950 for subscription in opened)
+    assert len({subscription.ends_at_s for subscription in opened}) == 20
+    world.pass_time(799)
+    for subscription in opened:
+        subscription.check()
+    world.pass_time(152)
+    for subscription in opened:
+        with pytest.raises(SubscriptionEndedError) as ended:
+            subscription.check()
+        assert ended.value.reason is EndReason.AGED
+
+
+def test_a_learner_on_several_streams_is_marked_on_each_and_forgotten_with_the_last(world):
+    (first, one), (second, other) = world.opened(LEARNERS[:2]), world.opened(LEARNERS[1:3])
+    key = f"{TENANT}/{LEARNERS[1]}".encode()
+    world.subscriptions.changed(key, 9, "")
+    assert list(one.dirty) == list(other.dirty) == [LEARNERS[1]]
+    assert world.subscriptions.learners == 4
+    assert world.subscriptions.dirty == 2
+    first.__exit__(None, None, None)
+    world.subscriptions.changed(key, 10, "")
+    assert world.subscriptions.learners == 2
+    second.__exit__(None, None, None)
+    assert not world.subscriptions.learners
+    assert not world.subscriptions._watchers[TENANT]
+    assert not +world.states.hints._watched
+
+
+def test_the_longest_marked_are_taken_first_and_keep_since_when(world):
+    _, subscription = world.opened(LEARNERS[:4])
+    for at_s, learner in enumerate(LEARNERS[:4]):
+        subscription.mark(learner, float(at_s))
+    taken = subscription.take(2)
+    assert taken == {LEARNERS[0]: 0.0, LEARNERS[1]: 1.0}
+    # Put back after word came again: it is as late as it ever was.
+    subscription.mark(LEARNERS[1], 9.0)
+    subscription.mark(LEARNERS[1], 1.0)
+    assert subscription.take(9) == {LEARNERS[2]: 2.0, LEARNERS[3]: 3.0, LEARNERS[1]: 1.0}

@@ -1,0 +1,67 @@
+"""Cursors: opaque, and good only for what they were given for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.common.tenants import Tenant
+from services.recommender.application.list_cursors import BASIS_BYTES, LIST_BYTES, NO_STATE, ListCursor
+from services.recommender.application.subscriptions import SubscribeQuery
+from services.recommender.domain.ranking.policy import ResourceFilter
+from services.recommender.wire_subscribe import CURSOR_CHARACTERS_MAX, CursorCodec
+
+RIVERBEND, LAKESIDE = Tenant("riverbend", b"r" * 32), Tenant("lakeside", b"l" * 32)
+QUERY = SubscribeQuery(("AMY",), limit=5)
+CODEC = CursorCodec(RIVERBEND, QUERY)
+CURSORS = st.builds(
+    ListCursor,
+    st.integers(NO_STATE, 2**63 - 1),
+    st.binary(min_size=BASIS_BYTES, max_size=BASIS_BYTES),
+    st.binary(min_size=LIST_BYTES, max_size=LIST_BYTES),
+)
+
+
+@given(CURSORS)
+def test_a_cursor_comes_back_as_it_was(cursor):
+    text = CODEC.encode("AMY", cursor)
+    assert len(text) < CURSOR_CHARACTERS_MAX
+    assert CODEC.decode("AMY", text) == cursor
+    assert CODEC.decode("BEN", text) is None
+
+
+@given(CURSORS, st.integers(0, 10_000), st.characters(codec="ascii"))
+def test_a_cursor_that_was_tampered_with_is_none(cursor, at, character):
+    text = CODEC.encode("AMY", cursor)
+    place = at % len(text)
+    changed = text[:place] + character + text[place + 1 :]
+    assert CODEC.decode("AMY", changed) in (
+        {cursor} if changed == text else {None, cursor} if place == len(text) - 1 else {None}
+    )
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_cursor_or_none(text):
+    assert CODEC.decode("AMY", text) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        CursorCodec(LAKESIDE, QUERY),
+        CursorCodec(RIVERBEND, SubscribeQuery(("AMY",), limit=6)),
+        CursorCodec(RIVERBEND, SubscribeQuery(("AMY",), limit=5, class_id="6b")),
+        CursorCodec(RIVERBEND, SubscribeQuery(("AMY",), limit=5, wanted=ResourceFilter(grades=("6",)))),
+    ],
+)
+def test_a_cursor_is_good_only_for_the_tenant_limit_filter_and_class_it_was_given_for(other):
+    cursor = ListCursor(7, b"b" * BASIS_BYTES, b"l" * LIST_BYTES)
+    assert other.decode("AMY", CODEC.encode("AMY", cursor)) is None
+    assert other.decode("AMY", other.encode("AMY", cursor)) == cursor
+
+
+def test_who_else_is_asked_for_does_not_matter():
+    cursor = ListCursor(7, b"b" * BASIS_BYTES, b"l" * LIST_BYTES)
+    more = CursorCodec(RIVERBEND, SubscribeQuery(("AMY", "BEN"), limit=5))
+    assert more.decode("AMY", CODEC.encode("AMY", cursor)) == cursor
