@@ -72,6 +72,7 @@ _RECOMMENDER = "services.recommender.cli"
 _LEARNERS = "services.recommender.cli_learners"
 _PLAN = "services.recommender.cli_plan"
 _SUBSCRIBE = "services.recommender.cli_subscribe"
+_DEAD_LETTERS = "services.recommender.cli_dead_letters"
 _EVALUATE = "services.recommender.cli_evaluate"
 _COMMON = "services.common.cli"
 
@@ -120,6 +121,13 @@ COMMANDS = (
         _MODELS,
     ),
     _LaterCommand(
+        "tune",
+        _RECOMMENDER,
+        ("tune",),
+        "Choose each tenant's collaborative model by what its learners did next, then train with it.",
+        _MODELS,
+    ),
+    _LaterCommand(
         "replay",
         _RECOMMENDER,
         ("replay",),
@@ -128,7 +136,7 @@ COMMANDS = (
     ),
     _LaterCommand("epoch", _RECOMMENDER, ("epoch",), "List, compare, switch and drop epochs.", _MODELS),
     _LaterCommand(
-        "dlt", _RECOMMENDER, ("dlt",), "Look at records that could not be applied, and try them again.", _OPERATING
+        "dlt", _DEAD_LETTERS, (), "Look at records that could not be applied, and try them again.", _OPERATING
     ),
     _LaterCommand("status", _RECOMMENDER, ("status",), "Say what runs, where, and how far it is.", _OPERATING),
     _LaterCommand("topics", _COMMON, ("topics",), "Create the Kafka topics.", _OPERATING),

@@ -18,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as ProgressBars
 from rich.table import Table
 
-from services.common.kafka import BrokerUnavailableError, TopicMissingError
-from services.recommender import bootstrap, cli_dead_letters, cli_epochs
+from services.common.kafka import BrokerUnavailableError
+from services.recommender import bootstrap, cli_epochs
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
 from services.recommender.application.ports import BundleUnreadableError, BundleUnwritableError, TenantModels
 from services.recommender.application.train import NothingToTrainOnError, Progress, TenantWithoutEventsError, Trained
@@ -29,7 +29,6 @@ _BAD_INPUT = 2
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(cli_epochs.app)
-app.add_typer(cli_dead_letters.app, name="dlt")
 
 
 @app.callback()
@@ -65,27 +64,36 @@ def train(
 
     Ends with 2 when an argument is wrong, with 1 when Kafka or the bundles cannot be reached or the log is empty.
     """
-    if json_file is not None and not json_file.parent.is_dir():
-        _fail(f"--json {json_file}: the folder {json_file.parent} does not exist; make it first", _BAD_INPUT)
-    started_s = time.monotonic()
-    try:
-        with _progress() as progress:
-            trainer = bootstrap.trainer(bundles=bundles, factors=factors)
-            trained = asyncio.run(trainer.train(tenants=tenant or (), progress=progress))
-    except (BundlesUrlInvalidError, TenantWithoutEventsError) as error:
-        _fail(str(error), _BAD_INPUT)
-    except BrokerUnavailableError as error:
-        _fail(f"{error}. Start it, or name another in CAIRN_KAFKA", _FAILED)
-    except (TopicMissingError, NothingToTrainOnError, BundleUnreadableError, BundleUnwritableError) as error:
-        _fail(str(error), _FAILED)
-    elapsed_s = time.monotonic() - started_s
-    if json_file is not None:
-        json_file.write_bytes(_trained_as_json(trained, elapsed_s))
-    Console(highlight=False).print(_trained_table(trained))
-    for name, models in sorted(trained.draft.tenants.items()):
-        typer.echo(_tenant_line(name, models))
-    typer.echo(_trained_line(trained, elapsed_s))
-    typer.echo(trained.bundle_id)
+    _train(bundles, tenant, json_file, factors=factors)
+
+
+@app.command("tune", epilog="Example: cairn tune --bundles s3://district/bundles --tenant riverbend")
+def tune(
+    *,
+    bundles: Annotated[
+        str | None,
+        typer.Option(help="Where bundles are kept, a path or URL; without it, CAIRN_BUNDLES.", show_default=False),
+    ] = None,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Tune only this tenant, the others' models stay as in the newest bundle. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the summary to this file.", show_default=False)
+    ] = None,
+) -> None:
+    """Choose each tenant's collaborative model by what its learners did next, then train with it.
+
+    Every sort of model is fitted, with several settings, to the first four fifths of what each learner did, and judged
+    on the rest. What lists that best is fitted to everything and written as a bundle, whose manifest says what was
+    chosen and how good each sort was; later runs of `cairn train` keep to it. The last line is the bundle's id.
+
+    Ends with 2 when an argument is wrong, with 1 when Kafka or the bundles cannot be reached or the log is empty.
+    """
+    _train(bundles, tenant, json_file, tune=True)
 
 
 @app.command("status", epilog="Example: cairn status --json - | jq .epochs")
@@ -125,6 +133,37 @@ def status(
         raise typer.Exit(_FAILED)
 
 
+def _train(
+    bundles: str | None,
+    tenant: list[str] | None,
+    json_file: Path | None,
+    *,
+    factors: int | None = None,
+    tune: bool = False,
+) -> None:
+    if json_file is not None and not json_file.parent.is_dir():
+        _fail(f"--json {json_file}: the folder {json_file.parent} does not exist; make it first", _BAD_INPUT)
+    started_s = time.monotonic()
+    try:
+        with _progress() as progress:
+            trainer = bootstrap.trainer(bundles=bundles, factors=factors)
+            trained = asyncio.run(trainer.train(tenants=tenant or (), tune=tune, progress=progress))
+    except (BundlesUrlInvalidError, TenantWithoutEventsError) as error:
+        _fail(str(error), _BAD_INPUT)
+    except BrokerUnavailableError as error:
+        _fail(f"{error}. Start it, or name another in CAIRN_KAFKA", _FAILED)
+    except (LookupError, NothingToTrainOnError, BundleUnreadableError, BundleUnwritableError) as error:
+        _fail(str(error), _FAILED)
+    elapsed_s = time.monotonic() - started_s
+    if json_file is not None:
+        json_file.write_bytes(_trained_as_json(trained, elapsed_s))
+    Console(highlight=False).print(_trained_table(trained))
+    for name, models in sorted(trained.draft.tenants.items()):
+        typer.echo(_tenant_line(name, models))
+    typer.echo(_trained_line(trained, elapsed_s))
+    typer.echo(trained.bundle_id)
+
+
 def _trained_table(trained: Trained) -> Table:
     table = Table(title="Fitted models", title_justify="left")
     for heading in ("tenant", "learners", "responses", "items", "skills", "AUC", "log-loss", "(base rate)"):
@@ -145,10 +184,14 @@ def _trained_table(trained: Trained) -> Table:
 def _tenant_line(tenant: str, models: TenantModels) -> str:
     model = models.collaborative
     collaborative = (
-        f"none: {models.collaborative_absent}"
-        if model is None
-        else f"{model.kind}, {model.arrays['factors'].shape[1]} factors, {len(model.resources):,} resources"
+        f"none: {models.collaborative_absent}" if model is None else f"{model.kind}, {len(model.resources):,} resources"
     )
+    if models.choice is not None:
+        measured = sorted(models.choice.measures.items(), key=lambda each: -each[1])
+        settings = " ".join(f"{name}={value:g}" for name, value in models.choice.settings.items())
+        collaborative += f"; chosen: {models.choice.family} {settings} (NDCG@10 " + (
+            ", ".join(f"{name} {measure:.3f}" for name, measure in measured) + ")"
+        )
     carried = f"; carried over from {models.carried_from}" if models.carried_from else ""
     return f"{tenant}: collaborative filtering: {collaborative}{carried}"
 
@@ -177,6 +220,7 @@ def _trained_as_json(trained: Trained, elapsed_s: float) -> bytes:
                 "settings": asdict(models.parameters.settings),
                 "collaborative": models.collaborative.kind if models.collaborative else None,
                 "collaborative_absent": models.collaborative_absent,
+                "choice": None if models.choice is None else asdict(models.choice),
                 "carried_from": models.carried_from,
             }
             for tenant, models in sorted(draft.tenants.items())

@@ -65,7 +65,7 @@ def test_learner_models_are_measured_on_learners_they_have_not_seen(tracing_fold
     assert found["protocol"] == f"tracing/{protocol.removeprefix('tracing/')}"
     models = found["models"]
     assert models["constant"]["auc"]["mean"] == 0.5
-    for name in ("elo", "rasch_online", "best_lr", "cairn", "filter_with_head"):
+    for name in ("elo", "rasch_online", "best_lr", "filter", "cairn"):
         auc = models[name]["auc"]
         assert 0.65 < auc["low"] < auc["mean"] < auc["high"] < 0.95
     difference = found["differences"]["constant"]["auc"]
@@ -122,7 +122,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(tracing_folder):
 
 def test_the_summary_names_every_model_with_its_interval(tracing_folder):
     result = run("tracing", "--data", tracing_folder, "--protocol", "algebra05")
-    for name in ("constant", "elo_multi_concept", "pfa", "cairn", "filter_with_head"):
+    for name in ("constant", "elo_multi_concept", "pfa", "filter", "cairn"):
         assert re.search(rf"{name} .*0\.\d{{3}} \[0\.\d{{3}}, 0\.\d{{3}}\]", result.stdout)
 
 

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.recommender.application.ports import BundleDraft, ModelArrays, TenantModels
+from services.recommender.application.ports import (
+    BundleDraft,
+    BundleUnreadableError,
+    CollaborativeChoice,
+    ModelArrays,
+    TenantModels,
+)
 from services.recommender.application.train import (
     READING,
     FittedCollaborative,
@@ -92,15 +98,32 @@ def fit_tracing(table, *, advance):
     return FittedTracing(TenantParameters(), {"tracing_auc": 0.7}, {"rows": len(table)})
 
 
-def fit_collaborative(positives, *, advance):
+def fit_collaborative(positives, *, choice, advance):
     if len(positives) < 2:
         raise TooFewPositivesError(f"{len(positives)} positives")
     factors = np.zeros((len(positives.resources), 1), np.float32)
-    return FittedCollaborative(ModelArrays("als", {}, positives.resources, {"factors": factors}), {"als_factors": 1})
+    kind = "als" if choice is None else choice.family
+    return FittedCollaborative(ModelArrays(kind, {}, positives.resources, {"factors": factors}), {"als_factors": 1})
+
+
+def choose_collaborative(table, *, advance):
+    """Small tenants are left alone."""
+    advance(1, 1)
+    if len(table) < 3:
+        return None
+    return CollaborativeChoice("item_knn", {"shrinkage": 10.0}, {"item_knn": 0.1}, {}, 1)
 
 
 def trainer(entries, bundles=None) -> Trainer:
-    return Trainer(MemoryLog(entries), fit_tracing, fit_collaborative, bundles or MemoryBundles(), lambda: NOW, {})
+    return Trainer(
+        MemoryLog(entries),
+        fit_tracing,
+        fit_collaborative,
+        choose_collaborative,
+        bundles or MemoryBundles(),
+        lambda: NOW,
+        {},
+    )
 
 
 async def test_every_tenant_of_the_log_is_fitted_on_its_own_events_only():
@@ -120,6 +143,40 @@ async def test_a_tenant_with_too_few_positives_has_no_collaborative_model_and_it
     draft = (await trainer([LoggedEvent("t1", "l1", event(1, resource="r1"))]).train()).draft
     assert draft.tenants["t1"].collaborative is None
     assert draft.tenants["t1"].collaborative_absent == "1 positives"
+
+
+async def test_what_was_chosen_is_kept_to_until_it_is_chosen_anew():
+    entries = [
+        *(LoggedEvent("t1", f"l{number}", event(number, resource=f"r{number % 2}")) for number in range(4)),
+        *(LoggedEvent("t2", f"l{number}", event(number, resource=f"r{number % 2}")) for number in range(2)),
+    ]
+    bundles = MemoryBundles()
+    first = (await trainer(entries, bundles).train()).draft.tenants
+    assert {tenant: models.choice for tenant, models in first.items()} == {"t1": None, "t2": None}
+    stages = []
+    tuned = (
+        await trainer(entries, bundles).train(tune=True, progress=lambda stage, *_: stages.append(stage))
+    ).draft.tenants
+    assert tuned["t1"].choice.family == tuned["t1"].collaborative.kind == "item_knn"
+    assert (tuned["t2"].choice, tuned["t2"].collaborative.kind) == (None, "als")
+    assert "t1: choosing a model" in stages
+    again = (await trainer(entries, bundles).train()).draft.tenants
+    assert again["t1"].choice == tuned["t1"].choice
+    assert again["t1"].collaborative.kind == "item_knn"
+
+
+async def test_an_unreadable_newest_bundle_does_not_stop_a_training_of_all_tenants():
+    class Damaged(MemoryBundles):
+        def latest_id(self):
+            return "damaged"
+
+        def tenant_models(self, bundle_id):
+            raise BundleUnreadableError(f"{bundle_id}: cannot be used")
+
+    entries = [LoggedEvent("t1", f"l{number}", event(number, resource="r1")) for number in range(3)]
+    assert (await trainer(entries, Damaged()).train()).draft.tenants["t1"].choice is None
+    with pytest.raises(BundleUnreadableError):
+        await trainer(entries, Damaged()).train(tenants=["t1"])
 
 
 async def test_an_event_sent_twice_counts_once_however_far_apart_and_only_for_its_learner():

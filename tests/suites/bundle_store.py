@@ -19,6 +19,7 @@ from services.recommender.adapters.bundle_store import FsspecBundleStore
 from services.recommender.application.ports import (
     BundleDraft,
     BundleUnreadableError,
+    CollaborativeChoice,
     ModelArrays,
     TenantModels,
     TrainingWindow,
@@ -28,6 +29,7 @@ from services.recommender.domain.tracing import FilterSettings, ItemDifficulty, 
 from services.recommender.models.als import AlsModel
 
 CREATED_AT = datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=UTC)
+CHOICE = CollaborativeChoice("item_knn", {"shrinkage": 10.0}, {"item_knn": 0.11, "als": 0.1}, {"ease": "too large"}, 1)
 WIDTH = len(SHARED_FEATURES)
 HEAD = SuccessHead(
     products=np.triu(np.random.default_rng(3).normal(size=(WIDTH, WIDTH))),
@@ -54,6 +56,7 @@ def draft(*, created_at: datetime = CREATED_AT, records: int = 10) -> BundleDraf
         metrics={"auc": 0.75},
         hyperparameters={"seed": 1.0},
         success=HEAD,
+        choice=CHOICE,
     )
     hilltop = TenantModels(TenantParameters(), None, "2 learners, at least 10 are needed", {"learners": 2}, {}, {})
     return BundleDraft(
@@ -127,6 +130,12 @@ class BundleStoreSuite:
         for name in ("success_products.npy", "success_ranges.npy", "success_per_skill.npy", "success_skills.json"):
             assert store.read_file(first, f"riverbend/{name}") == store.read_file(second, f"riverbend/{name}")
 
+    def test_what_was_chosen_is_part_of_the_content_and_read_back(self, store):
+        bundle_id = store.write(draft())
+        assert store.manifest(bundle_id)["content"]["tenants"]["riverbend"]["choice"]["family"] == "item_knn"
+        assert store.tenant_models(bundle_id)["riverbend"].choice == CHOICE
+        assert store.tenant_models(bundle_id)["hilltop"].choice is None
+
     def test_a_success_head_over_other_features_is_refused(self, store, monkeypatch):
         monkeypatch.setattr(bundle_store, "SHARED_FEATURES", (*SHARED_FEATURES[:-1], "shoe_size"))
         bundle_id = store.write(draft())
@@ -142,7 +151,7 @@ class BundleStoreSuite:
         bundle_id = store.write(plain)
         files, root = fsspec.core.url_to_fs(url)
         manifest = orjson.loads(files.cat_file(f"{root}/{bundle_id}/manifest.json"))
-        for part in ("success",):
+        for part in ("success", "choice"):
             del manifest["content"]["tenants"]["hilltop"][part]
         digest = hashlib.sha256(orjson.dumps(manifest["content"], option=orjson.OPT_SORT_KEYS)).hexdigest()
         manifest["bundle_id"] = older = f"{bundle_id[:-16]}{digest[:16]}"

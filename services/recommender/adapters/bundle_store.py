@@ -27,6 +27,7 @@ from services.recommender.application.ports import (
     BundleDraft,
     BundleUnreadableError,
     BundleUnwritableError,
+    CollaborativeChoice,
     CollaborativeModel,
     ModelArrays,
     ModelArraysInvalidError,
@@ -80,6 +81,14 @@ class _Collaborative(_Part):
     arrays: list[_ArrayName]
 
 
+class _Choice(_Part):
+    family: str
+    settings: dict[str, float]
+    measures: dict[str, float]
+    absent: dict[str, str]
+    seed: int
+
+
 class _Success(_Part):
     features: list[str]
 
@@ -93,6 +102,7 @@ class _Tenant(_Part):
     hyperparameters: dict[str, float]
     carried_from: str
     success: _Success | None = None
+    choice: _Choice | None = None
 
 
 class _Content(_Part):
@@ -204,6 +214,7 @@ class FsspecBundleStore:
                 hyperparameters=described.hyperparameters,
                 carried_from=described.carried_from or bundle_id,
                 success=None if described.success is None else _read_success(reader, name, described.success),
+                choice=None if described.choice is None else CollaborativeChoice(**described.choice.model_dump()),
             )
             for name, described in manifest.content.tenants.items()
         }
@@ -502,6 +513,7 @@ def _described(models: TenantModels) -> _Tenant:
         hyperparameters=dict(models.hyperparameters),
         carried_from=models.carried_from,
         success=None if models.success is None else _Success(features=list(SHARED_FEATURES)),
+        choice=None if models.choice is None else _Choice(**dataclasses.asdict(models.choice)),
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.learner_keys import Erasure, Sealed
+from services.recommender.domain.corrections import KnownCorrections
 from services.recommender.domain.learner import LearnerState
 from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogVersion
 from services.recommender.domain.ranking.rules import RuleBook
@@ -56,7 +57,8 @@ class EpochMeta:
         parameters_id: id of the tracing parameters every fold into it uses.
         parameters_bundle: the bundle those parameters come from; empty for the priors.
         log_identity: the log it was folded from, as `services.common.kafka.LogIdentity` text.
-        end_positions: one past the last record, by partition, that it must reach before it may be served.
+        end_positions: one past the last record, by partition, that it must reach before it may be served. Every
+            correction before them counts, however far back its target lies.
     """
 
     epoch: int
@@ -319,6 +321,25 @@ class TrainingWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class CollaborativeChoice:
+    """Which collaborative model lists best what a tenant's learners did next, found on part of what is fitted on.
+
+    Attributes:
+        family: the sort of model.
+        settings: what it is fitted with.
+        measures: NDCG@10 of each family with the best of its settings.
+        absent: why a family could not be tried, by family.
+        seed: of the models that were tried.
+    """
+
+    family: str
+    settings: Mapping[str, float]
+    measures: Mapping[str, float]
+    absent: Mapping[str, str]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class TenantModels:
     """What was fitted for one tenant, and on what.
 
@@ -331,6 +352,7 @@ class TenantModels:
         hyperparameters: what the models were fitted with, seeds included.
         carried_from: the bundle they were taken over from unchanged; empty when they were fitted for this one.
         success: the success head, kept as float32, or None.
+        choice: how the sort of collaborative model was chosen; None: it was not, and is the default.
     """
 
     parameters: TenantParameters
@@ -341,6 +363,7 @@ class TenantModels:
     hyperparameters: Mapping[str, float]
     carried_from: str = ""
     success: SuccessHead | None = None
+    choice: CollaborativeChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,6 +506,21 @@ class ValueOpener(Protocol):
 
         Raises:
             ValueUnreadableError: when it does not open with its key.
+        """
+        ...
+
+
+class ReadAhead(Protocol):
+    """Reads the log ahead of a fold."""
+
+    async def read(self, spans: Mapping[int, tuple[int, int]]) -> KnownCorrections:
+        """Every correction and erasure of some stretches.
+
+        Args:
+            spans: the first offset, and one past the last, by partition.
+
+        Raises:
+            BrokerUnavailableError: when the log cannot be read.
         """
         ...
 

@@ -10,11 +10,14 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from services.recommender.application.ports import (
     BundleDraft,
+    BundleUnreadableError,
     BundleWriter,
+    CollaborativeChoice,
     ModelArrays,
     TenantModels,
     TrainingWindow,
@@ -25,6 +28,8 @@ from services.recommender.domain.positives import Positives, positives_of
 from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.domain.success import SuccessHead
 from services.recommender.domain.tracing import TenantParameters
+
+_log = structlog.get_logger(__name__)
 
 READING = "reading the log"
 
@@ -141,8 +146,22 @@ class FitTracing(Protocol):
 class FitCollaborative(Protocol):
     """Fits collaborative filtering to a tenant's positives."""
 
-    def __call__(self, positives: Positives, *, advance: Advance) -> FittedCollaborative:
-        """The same positives give the same model. Raises TooFewPositivesError."""
+    def __call__(
+        self, positives: Positives, *, choice: CollaborativeChoice | None, advance: Advance
+    ) -> FittedCollaborative:
+        """The sort of model that was chosen, or the default. The same positives give the same model.
+
+        Raises:
+            TooFewPositivesError: when a model would be noise.
+        """
+        ...
+
+
+class ChooseCollaborative(Protocol):
+    """Finds which collaborative model lists best what a tenant's learners did next."""
+
+    def __call__(self, table: ResponseTable, *, advance: Advance) -> CollaborativeChoice | None:
+        """None where there is too little to tell models apart. The same responses give the same choice."""
         ...
 
 
@@ -167,6 +186,7 @@ class Trainer:
         log: where events come from.
         fit_tracing: fits the learner model.
         fit_collaborative: fits collaborative filtering.
+        choose_collaborative: finds which sort of it, and with which settings.
         bundles: where the bundle goes.
         clock: tells the moment of writing.
         libraries: versions of the libraries that shape the numbers, by name.
@@ -175,16 +195,20 @@ class Trainer:
     log: TrainingLog
     fit_tracing: FitTracing
     fit_collaborative: FitCollaborative
+    choose_collaborative: ChooseCollaborative
     bundles: BundleWriter
     clock: Callable[[], datetime]
     libraries: Mapping[str, str]
 
-    async def train(self, *, tenants: Collection[str] = (), progress: Progress = lambda *_: None) -> Trained:
+    async def train(
+        self, *, tenants: Collection[str] = (), tune: bool = False, progress: Progress = lambda *_: None
+    ) -> Trained:
         """Fit and write.
 
         Args:
             tenants: fit only these; the others' models are carried over from the newest bundle. Empty: every tenant
                 in the log.
+            tune: choose the sort of collaborative model anew; else it is the one chosen for the newest bundle.
             progress: told what is being done.
 
         Raises:
@@ -203,17 +227,36 @@ class Trainer:
                 raise TenantWithoutEventsError(
                     f"the log holds no event of the tenant {tenant}; it has events of {', '.join(sorted(responses))}"
                 )
-        models = self._carried_over(tenants)
+        newest = self._newest(needed=bool(tenants))
+        models = dict(newest) if tenants else {}
         for tenant in sorted(tenants or responses):
-            models[tenant] = self._fit(tenant, responses[tenant], progress)
+            if tune:
+                choice = self._choose(tenant, responses[tenant], progress)
+            else:
+                choice = newest[tenant].choice if tenant in newest else None
+            models[tenant] = self._fit(tenant, responses[tenant], choice, progress)
         draft = BundleDraft(created_at=self.clock(), window=window, tenants=models, libraries=self.libraries)
         return Trained(self.bundles.write(draft), draft)
 
-    def _carried_over(self, tenants: Collection[str]) -> dict[str, TenantModels]:
-        latest = self.bundles.latest_id() if tenants else None
-        return {} if latest is None else dict(self.bundles.tenant_models(latest))
+    def _newest(self, *, needed: bool) -> Mapping[str, TenantModels]:
+        """The newest bundle's models by tenant; none where it cannot be read and is not needed."""
+        try:
+            latest = self.bundles.latest_id()
+            return {} if latest is None else self.bundles.tenant_models(latest)
+        except BundleUnreadableError as error:
+            if needed:
+                raise
+            _log.warning("what was chosen for the newest bundle is not known", reason=str(error))
+            return {}
 
-    def _fit(self, tenant: str, responses: TenantResponses, progress: Progress) -> TenantModels:
+    def _choose(self, tenant: str, responses: TenantResponses, progress: Progress) -> CollaborativeChoice | None:
+        return self.choose_collaborative(
+            responses.distinct, advance=lambda done, total: progress(f"{tenant}: choosing a model", done, total)
+        )
+
+    def _fit(
+        self, tenant: str, responses: TenantResponses, choice: CollaborativeChoice | None, progress: Progress
+    ) -> TenantModels:
         tracing = self.fit_tracing(
             responses.evidence, advance=lambda done, total: progress(f"{tenant}: learner model", done, total)
         )
@@ -221,13 +264,16 @@ class Trainer:
         absent, collaborative = "", None
         try:
             collaborative = self.fit_collaborative(
-                positives, advance=lambda done, total: progress(f"{tenant}: collaborative filtering", done, total)
+                positives,
+                choice=choice,
+                advance=lambda done, total: progress(f"{tenant}: collaborative filtering", done, total),
             )
         except TooFewPositivesError as error:
             absent = str(error)
         return TenantModels(
             parameters=tracing.parameters,
             success=tracing.success,
+            choice=choice,
             collaborative=collaborative.model if collaborative else None,
             collaborative_absent=absent,
             counts={

@@ -26,9 +26,9 @@ from services.recommender.models.tracing_baselines import (
     Constant,
     Elo,
     Filter,
-    FilterWithHead,
     LogisticOnCounts,
     Rasch,
+    Served,
     TracingModel,
 )
 
@@ -123,7 +123,7 @@ def evaluate_tracing(
 
 
 def tracing_models() -> Mapping[str, TracingModel]:
-    """Every learner model by name; `cairn` is the one served, the filter alone until bundles carry its head."""
+    """Every learner model by name; `cairn` is the one served, and `filter` is it without the success head."""
     return {
         "constant": Constant(),
         "elo": Elo(seed=SEED),
@@ -131,8 +131,8 @@ def tracing_models() -> Mapping[str, TracingModel]:
         "rasch_online": Rasch(),
         "pfa": LogisticOnCounts(),
         "best_lr": LogisticOnCounts(best=True),
-        SERVED: Filter(seed=SEED),
-        "filter_with_head": FilterWithHead(seed=SEED),
+        "filter": Filter(seed=SEED),
+        SERVED: Served(seed=SEED),
     }
 
 

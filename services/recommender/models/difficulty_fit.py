@@ -176,6 +176,22 @@ def parameters_of(table: ResponseTable, difficulties: Difficulties) -> TenantPar
     )
 
 
+def difficulties_of(table: ResponseTable, parameters: TenantParameters) -> Difficulties:
+    """Parameters as the filter's arrays, aligned with a table's ids; what was never fitted stands at its prior."""
+    settings = parameters.settings
+    no_item = ItemDifficulty(0.0, settings.item_difficulty_variance)
+    no_skill = SkillDifficulty(0.0, settings.skill_difficulty_variance)
+    items = [parameters.items.get(item, no_item) for item in table.items]
+    skills = [parameters.skills.get(skill, no_skill) for skill in table.skills]
+    return Difficulties(
+        settings,
+        np.array([item.mean for item in items], np.float64),
+        np.array([item.variance for item in items], np.float64),
+        np.array([skill.mean for skill in skills], np.float64),
+        np.array([skill.variance for skill in skills], np.float64),
+    )
+
+
 def learner_folds(table: ResponseTable, seed: int) -> NDArray[np.int64]:
     """One of five folds per learner: by their id, so that a learner stays in theirs as the log grows."""
     key = seed.to_bytes(8, "little", signed=True)

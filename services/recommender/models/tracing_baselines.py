@@ -17,17 +17,20 @@ import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from services.recommender.application.train import FittedTracing
 from services.recommender.domain.metrics import log_loss
 from services.recommender.domain.responses import ResponseTable
 from services.recommender.domain.tracing import FilterSettings
 from services.recommender.models.difficulty_fit import (
     Difficulties,
+    difficulties_of,
     fit_difficulties,
     foresee,
     learner_folds,
     search_settings,
 )
-from services.recommender.models.success_fit import fit_success, foresee_success, success_features
+from services.recommender.models.success_fit import foresee_success, success_features
+from services.recommender.models.tracing_fit import fit_tracing
 
 Chances = NDArray[np.float64]
 Value = TypeVar("Value")
@@ -216,18 +219,23 @@ class Filter:
 
 
 @dataclass
-class FilterWithHead(Filter):
-    """The learner model as a whole: the filter, and the success head on top of it."""
+class Served:
+    """The learner model as `cairn train` fits it and a server answers from it: the filter, and the head on top."""
+
+    seed: int
+    _fitted: FittedTracing | None = None
 
     def fit(self, table: ResponseTable) -> None:
-        """Search the constants, fit the difficulties, then the head."""
-        settings = searched_settings(table, self.seed)
-        self._difficulties = fit_difficulties(table, settings)
-        self._head, _ = fit_success(table, settings, seed=self.seed)
+        """Fit what a bundle holds."""
+        self._fitted = fit_tracing(table, seed=self.seed)
 
     def foresee(self, table: ResponseTable) -> Chances:
-        """What the head says."""
-        return foresee_success(table, success_features(table, _fitted(self._difficulties)), self._head)
+        """What the head says, or the filter where no head was kept."""
+        fitted = _fitted(self._fitted)
+        difficulties = difficulties_of(table, fitted.parameters)
+        if fitted.success is None:
+            return foresee(table, difficulties)
+        return foresee_success(table, success_features(table, difficulties), fitted.success)
 
 
 def searched_settings(table: ResponseTable, seed: int) -> FilterSettings:

@@ -1,0 +1,85 @@
+"""Choosing a tenant's collaborative model by what its learners did next, and fitting the one that was chosen."""
+
+from __future__ import annotations
+
+from services.recommender.application.ports import CollaborativeChoice, ModelArrays
+from services.recommender.application.train import Advance, FittedCollaborative, TooFewPositivesError
+from services.recommender.domain.positives import Positives
+from services.recommender.domain.responses import NONE, ResponseTable
+from services.recommender.domain.splits import earlier_rows, split_work, tags_of
+from services.recommender.models.als import AlsModel
+from services.recommender.models.als_fit import AlsSettings, fit_als
+from services.recommender.models.families import FAMILIES, choose
+from services.recommender.models.neighbours import EaseModel, ItemItemModel
+
+# Models that a bundle can hold; bpr is for comparison only.
+_SERVABLE = tuple(family for family in FAMILIES if family != "bpr")
+# Fewer learners to judge by cannot tell models apart.
+_LEARNERS_TO_CHOOSE_BY = 20
+
+
+def choose_collaborative(
+    table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None
+) -> CollaborativeChoice | None:
+    """Fit every sort of model to the first four fifths of each learner's responses, judge it on the rest.
+
+    Args:
+        table: a tenant's responses.
+        seed: of the models.
+        advance: told how many of how many sorts are done.
+    """
+    table = table.rows(table.resource != NONE)
+    split = split_work(table, earlier_rows(table), tags_of(table))
+    if len(split.relevant) < _LEARNERS_TO_CHOOSE_BY:
+        advance(1, 1)
+        return None
+    tried = 0
+
+    def next_family(_name: str) -> None:
+        nonlocal tried
+        advance(tried, len(_SERVABLE))
+        tried += 1
+
+    found = choose(split, seed=seed, families=_SERVABLE, advance=next_family)
+    advance(len(_SERVABLE), len(_SERVABLE))
+    if not found.measures:
+        return None
+    best = max(found.measures, key=found.measures.__getitem__)
+    return CollaborativeChoice(best, found.settings[best], found.measures, found.absent, seed)
+
+
+def fit_collaborative(
+    positives: Positives,
+    *,
+    choice: CollaborativeChoice | None,
+    default: AlsSettings,
+    seed: int,
+    advance: Advance = lambda _done, _total: None,
+) -> FittedCollaborative:
+    """Fit what was chosen, or alternating least squares.
+
+    Args:
+        positives: who worked on what.
+        choice: what was chosen; None: nothing was.
+        default: settings where nothing was chosen.
+        seed: of the model.
+        advance: told how many of how many steps are done.
+
+    Raises:
+        TooFewPositivesError: when a model would be noise.
+    """
+    if choice is None:
+        return fit_als(positives, default, seed=seed, advance=advance)
+    model = FAMILIES[choice.family].fit(positives, seed, choice.settings)
+    advance(1, 1)
+    return FittedCollaborative(
+        _arrays(choice.family, model), {f"{choice.family}_{name}": value for name, value in choice.settings.items()}
+    )
+
+
+def _arrays(family: str, model: object) -> ModelArrays:
+    if isinstance(model, EaseModel):
+        return model.nearest().to_arrays()
+    if isinstance(model, AlsModel | ItemItemModel):
+        return model.to_arrays()
+    raise TooFewPositivesError(f"a bundle cannot hold a model of the family {family}: run cairn tune again")

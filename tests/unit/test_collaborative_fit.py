@@ -1,0 +1,65 @@
+"""Choosing a collaborative model by what learners did next, and fitting what was chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from services.recommender.application.ports import CollaborativeChoice
+from services.recommender.application.train import TooFewPositivesError
+from services.recommender.domain.positives import positives_of
+from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.models import collaborative_fit
+from services.recommender.models.als import AlsModel
+from services.recommender.models.als_fit import AlsSettings
+from services.recommender.models.collaborative_fit import choose_collaborative, fit_collaborative
+from services.recommender.models.neighbours import ItemItemModel
+
+
+def in_order(learners: int, *, resources: int = 40) -> ResponseTable:
+    """Learners who go through resources in their order, each from a place of their own: what comes next is known."""
+    rng = np.random.default_rng(4)
+    builder = ResponseTableBuilder()
+    for learner in range(learners):
+        first = int(rng.integers(resources - 25))
+        for resource in range(first, first + 25):
+            builder.append(
+                learner=f"l{learner:03}", item="", skills=[], response=1.0, resource=f"r{resource:03}"
+            )  # fmt: skip
+    return builder.build()
+
+
+def test_where_what_comes_next_follows_an_order_the_model_of_sequences_is_chosen():
+    steps = []
+    choice = choose_collaborative(in_order(80), seed=1, advance=lambda done, total: steps.append((done, total)))
+    assert choice is not None
+    assert choice.family == "sequential"
+    assert set(choice.measures) >= {"als", "ease", "item_knn", "rp3beta", "sequential"}
+    assert choice.measures["sequential"] == max(choice.measures.values())
+    assert steps == sorted(steps)
+    assert steps[-1][0] == steps[-1][1]
+    assert choose_collaborative(in_order(80), seed=1) == choice
+
+
+def test_too_few_learners_to_tell_models_apart_give_no_choice():
+    assert choose_collaborative(in_order(10), seed=1) is None
+
+
+@pytest.mark.parametrize("family", collaborative_fit._SERVABLE)
+def test_every_sort_that_can_be_chosen_can_be_kept_in_a_bundle_and_scores_as_before(family):
+    positives = positives_of(in_order(60))
+    ladder = collaborative_fit.FAMILIES[family].ladder
+    choice = CollaborativeChoice(family, ladder[0], {family: 0.1}, {}, 1)
+    fitted = fit_collaborative(positives, choice=choice, default=AlsSettings(), seed=1)
+    kind = AlsModel if fitted.model.kind == "als" else ItemItemModel
+    history = ["r010", "r011"]
+    scores = kind.from_arrays(fitted.model).scores(history)
+    assert scores.shape == (len(fitted.model.resources),)
+    assert scores.max() > 0
+    assert all(name.startswith(family) for name in fitted.hyperparameters)
+
+
+def test_without_a_choice_the_default_is_fitted_and_too_little_data_is_refused():
+    assert fit_collaborative(positives_of(in_order(60)), choice=None, default=AlsSettings(), seed=1).model.kind == "als"
+    with pytest.raises(TooFewPositivesError):
+        fit_collaborative(positives_of(in_order(3)), choice=None, default=AlsSettings(), seed=1)
