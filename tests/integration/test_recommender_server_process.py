@@ -54,6 +54,9 @@ class Running:
         request = recommender_pb2.GetLearnerRequest(learner_id=learner_id, **fields)
         return self._stub.GetLearner(request, metadata=self._metadata, timeout=5)
 
+    def subscribe(self, **fields):
+        return self._stub.Subscribe(recommender_pb2.SubscribeRequest(**fields), metadata=self._metadata)
+
     def serving(self):
         check = health_pb2.HealthCheckRequest(service="cairn.v1.RecommendationService")
         status = health_pb2_grpc.HealthStub(self._channel).Check(check, timeout=5).status
