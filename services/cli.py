@@ -73,6 +73,7 @@ _LEARNERS = "services.recommender.cli_learners"
 _PLAN = "services.recommender.cli_plan"
 _SUBSCRIBE = "services.recommender.cli_subscribe"
 _DEAD_LETTERS = "services.recommender.cli_dead_letters"
+_DEAD_LETTERS = "services.recommender.cli_dead_letters"
 _EVALUATE = "services.recommender.cli_evaluate"
 _COMMON = "services.common.cli"
 

@@ -16,20 +16,18 @@ from prometheus_client import REGISTRY, start_http_server
 from services.common.envelope import LogIdentity
 from services.common.grpc_server import GrpcServer, ServerOptions, announce, check_listen_address, run_until_stopped
 from services.common.kafka import KafkaConnection
-from services.common.settings import KafkaSettings
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPoints, Step
-from services.recommender.adapters.kafka_dead_letters import KafkaDeadLetters, KafkaLetterFile
+from services.recommender.adapters.kafka_dead_letters import KafkaDeadLetters
 from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.redis_connection import RedisConnection
 from services.recommender.adapters.redis_states import RedisFoldStore
-from services.recommender.application.dead_letters import FiledLetter, LetterOutcome, ReplayDeadLetters
 from services.recommender.application.epochs import begin_replay, parameters_of
 from services.recommender.application.fold_events import FoldEvents, FoldReport
 from services.recommender.application.ports import EpochMeta
 from services.recommender.bootstrap import bundle_store, epoch_store
 from services.recommender.domain.fold import LearnerFold, warm_up
 from services.recommender.domain.tracing import TracingParameters
-from services.recommender.entrypoints.event_service import EventService, EventServiceOptions, problem_of
+from services.recommender.entrypoints.event_service import EventService, EventServiceOptions
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
 from services.recommender.entrypoints.replay import ReplayProgress, run_replay
 from services.recommender.entrypoints.worker import EpochServices, WorkerApp, run_app
@@ -112,27 +110,6 @@ def fold_wiring(settings: FoldSettings) -> FoldWiring:
         )
         fail_points = FailPoints(FailPoint.parse(settings.fail_point)) if settings.fail_point else None
     return FoldWiring(settings.connection, settings.redis, settings.cache_mb * 1024 * 1024, options, fail_points)
-
-
-def letter_file(settings: KafkaSettings) -> KafkaLetterFile:
-    """The dead letters, as commands use them."""
-    return KafkaLetterFile(settings.connection)
-
-
-async def replay_dead_letters(
-    settings: KafkaSettings, wanted: Callable[[FiledLetter], bool], *, dry_run: bool
-) -> list[LetterOutcome]:
-    """What `cairn dlt replay` runs.
-
-    Args:
-        settings: where the log and the letters are.
-        wanted: which letters.
-        dry_run: only say what would become of them.
-    """
-    partitions = len(await KafkaLog(settings.connection).end_offsets())
-    return await ReplayDeadLetters(letter_file(settings), lambda letter: problem_of(letter, partitions))(
-        wanted, dry_run=dry_run
-    )
 
 
 async def run_worker(settings: WorkerSettings) -> None:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from services.common.envelope import Position
 from services.recommender.application.dead_letters import FiledLetter, LetterMissingError, LetterOutcome, find_letter
+from services.recommender.bootstrap_dead_letters import letter_file, replay_dead_letters
 from services.recommender.settings import BundleSettings
 
 _FAILED = 1
@@ -83,9 +84,7 @@ def show_letter(
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
     """Show one record that could not be applied: its key, its headers, its first bytes, and why."""
-    from services.recommender import bootstrap_worker  # noqa: PLC0415 - Faust takes a second to load.
-
-    file = bootstrap_worker.letter_file(_settings(environment_file))
+    file = letter_file(_settings(environment_file))
     filed = _run(find_letter(file, Position(partition, offset)))
     letter = filed.letter
     console = Console(highlight=False)
@@ -125,7 +124,6 @@ def replay_letters(
     by_place = partition is not None and offset is not None
     if (by_place, everything, bool(code)).count(True) != 1 or (partition is None) != (offset is None):
         _fail("name one letter by PARTITION and OFFSET, or several by --code, or all by --all", _BAD_INPUT)
-    from services.recommender import bootstrap_worker  # noqa: PLC0415 - Faust takes a second to load.
 
     def wanted(filed: FiledLetter) -> bool:
         if by_place:
@@ -133,7 +131,7 @@ def replay_letters(
         return everything or filed.letter.code == code
 
     settings = _settings(environment_file)
-    outcomes = _run(bootstrap_worker.replay_dead_letters(settings, wanted, dry_run=dry_run))
+    outcomes = _run(replay_dead_letters(settings, wanted, dry_run=dry_run))
     if by_place and not outcomes:
         _fail(f"partition {partition}, offset {offset} has no dead letter, or it was replayed before", _FAILED)
     for outcome in outcomes:
@@ -151,9 +149,7 @@ def _what_became(outcome: LetterOutcome, *, dry_run: bool) -> str:
 
 
 def _letters(environment_file: Path) -> list[FiledLetter]:
-    from services.recommender import bootstrap_worker  # noqa: PLC0415 - Faust takes a second to load.
-
-    return list(_run(bootstrap_worker.letter_file(_settings(environment_file)).letters()))
+    return list(_run(letter_file(_settings(environment_file)).letters()))
 
 
 def _as_json(filed: FiledLetter) -> dict[str, object]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -49,21 +51,12 @@ def main(
     for name in only or ():
         if name not in SCENARIOS:
             raise typer.BadParameter(f"{name!r} is not one of {', '.join(SCENARIOS)}", param_hint="--only")
-    rows: list[Row] = []
+    plan = {count: list(SCENARIOS) for count in nodes} if nodes else _once()
+    if only:
+        plan = {count: [name for name in names if name in only] for count, names in plan.items()}
     begun_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="cairn-faults-") as temporary:
-        directory = keep or Path(temporary)
-        plan = {count: list(SCENARIOS) for count in nodes} if nodes else _once()
-        for count, names in plan.items():
-            if not set(names) & set(only or names):
-                continue
-            with Bench(directory / f"nodes-{count}-{time.time_ns()}", nodes=count, cache=LIBRARIES) as bench:
-                for run in range(times):
-                    for name in (name for name in names if not only or name in only):
-                        row = run_scenario(bench, name, seed + run)
-                        rows.append(row)
-                        state = f"FAILED: {row.failure}" if row.failure else "held"
-                        print(f"{name}, nodes {count}, seed {row.seed}: {state} after {row.seconds:.0f} s", flush=True)
+        rows = list(_run(plan, range(seed, seed + times), keep or Path(temporary)))
     print_table(rows, console)
     failed = sum(bool(row.failure) for row in rows)
     console.print(f"{len(rows) - failed} of {len(rows)} held, in {time.monotonic() - begun_s:.0f} s")
@@ -71,6 +64,25 @@ def main(
         json.write_bytes(as_json(rows))
     if failed:
         raise typer.Exit(1)
+
+
+def _run(plan: Mapping[int, Sequence[str]], seeds: Iterable[int], directory: Path) -> Iterator[Row]:
+    """Rows as they come, each told at once: scenarios by the size of the cluster, with every seed."""
+    for nodes, names in plan.items():
+        if not names:
+            continue
+        with Bench(directory / f"nodes-{nodes}-{time.time_ns()}", nodes=nodes, cache=LIBRARIES) as bench:
+            for seed, name in itertools.product(seeds, names):
+                row = run_scenario(bench, name, seed)
+                _tell(row)
+                yield row
+
+
+def _tell(row: Row) -> None:
+    state = f"FAILED: {row.failure}" if row.failure else "held"
+    print(f"{row.scenario}, nodes {row.nodes}, seed {row.seed}: {state} after {row.seconds:.0f} s", flush=True)
+    for process, lines in row.logs.items():
+        print(f"  {process}:", *lines, sep="\n    ", flush=True)
 
 
 def _once() -> dict[int, list[str]]:

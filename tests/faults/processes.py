@@ -16,6 +16,7 @@ from deploy.local.stack import is_serving
 
 _RESTART_AFTER_S = 0.5
 _GRACE_S = 10.0
+_LONGEST_LINE = 400
 
 
 class Supervised:
@@ -116,6 +117,6 @@ class Supervised:
         if self._child is not None:
             self._child.stop()
 
-    def last_lines(self, count: int = 3) -> str:
+    def last_lines(self, count: int = 6) -> list[str]:
         """The end of its log."""
-        return " | ".join(self.log.read_text(errors="replace").splitlines()[-count:])
+        return [line[:_LONGEST_LINE] for line in self.log.read_text(errors="replace").splitlines()[-count:]]

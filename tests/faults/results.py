@@ -34,6 +34,7 @@ class Row:
         seconds: how long the run took.
         notes: what the scenario saw that has no column.
         failure: why it failed; empty when everything held.
+        logs: where it failed, the last lines of each process's log.
     """
 
     scenario: str
@@ -50,6 +51,7 @@ class Row:
     seconds: float = 0.0
     notes: dict[str, object] = field(default_factory=dict)
     failure: str = ""
+    logs: dict[str, list[str]] = field(default_factory=dict)
 
 
 def as_json(rows: Sequence[Row]) -> bytes:

@@ -30,6 +30,7 @@ from tests.learner_events import Record, message, publish, record
 
 WORKER_RECOVERY_S = 15.0
 BROKER_RECOVERY_S = 30.0
+STORM_RECOVERY_S = 30.0
 MOST_GROWTH_MIB = 64
 
 
@@ -239,7 +240,8 @@ def rebalance_storm(scene: Scene) -> None:
             oldest.kill(restart=False)
         scene.spend(2.0)
     scene.fault_is_over()
-    scene.recover(WORKER_RECOVERY_S)
+    # The last to come have just begun to start.
+    scene.recover(STORM_RECOVERY_S)
     scene.finish()
 
 

@@ -79,6 +79,9 @@ class Bench:
         scene = Scene(self, self.directory / f"{self._runs:03d}-{name}", Row(name, self.nodes, seed))
         try:
             yield scene
+        except BaseException:
+            scene.row.logs = {process.name: process.last_lines() for process in scene.processes.values()}
+            raise
         finally:
             scene.close()
 
@@ -213,11 +216,7 @@ class Scene:
             self.tend()
             return condition()
 
-        try:
-            _until(tended, deadline_s, f"{what} took more than {deadline_s:g} s")
-        except ScenarioFailedError as error:
-            logs = "; ".join(f"{each.name}: {each.last_lines()}" for each in self.processes.values())
-            raise ScenarioFailedError(f"{error} ({logs})") from error
+        _until(tended, deadline_s, f"{what} took more than {deadline_s:.1f} s")
 
     def spend(self, seconds: float) -> None:
         """Let the fault last, tending processes."""

@@ -13,7 +13,7 @@ from services.common.envelope import Position
 from services.common.topics import TopicDeclaration, ensure_topics
 from services.recommender.adapters.kafka_dead_letters import KafkaDeadLetters, KafkaLetterFile
 from services.recommender.application.ports import DeadLetter
-from services.recommender.cli import app
+from services.recommender.cli_dead_letters import app
 from tests.learner_events import PARTITIONS, message, record
 
 
@@ -54,7 +54,7 @@ def test_the_commands_list_show_and_replay(fresh_kafka_broker, tmp_path):
     runner, environment = CliRunner(), {"CAIRN_KAFKA": broker.bootstrap_servers, "CAIRN_KAFKA_FETCH_WAIT_MS": "10"}
 
     def cairn(*words: str):
-        return runner.invoke(app, ["dlt", *words, "--env-file", str(tmp_path / "none")], env=environment)
+        return runner.invoke(app, [*words, "--env-file", str(tmp_path / "none")], env=environment)
 
     async def write() -> None:
         writer = KafkaDeadLetters(broker)

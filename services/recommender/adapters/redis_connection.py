@@ -7,6 +7,7 @@ about 3. redis-py still opens the connection, so that URLs, TLS, users and passw
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -20,9 +21,16 @@ from services.recommender.application.ports import StateRefusedError, StateUnava
 Command = tuple[bytes | str | int | float | memoryview, ...]
 
 # What Redis answers while it is full, cannot write its disk, loads, fails over or is a replica; and NOSCRIPT, after it
-# was started again. All of it passes.
-_PASSING = frozenset(
-    ("OOM", "MISCONF", "LOADING", "READONLY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOSCRIPT")
+# was started again. All of it passes. In a script's error the code stands inside the sentence.
+_PASSING = re.compile(r"\b(OOM|MISCONF|LOADING|READONLY|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOSCRIPT) ")
+# redis-py takes the code off the sentence and gives these instead.
+_PASSING_KINDS = (
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.NoScriptError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.MasterDownError,
 )
 
 _COMMANDS_PER_WRITE = 256
@@ -35,10 +43,9 @@ def unavailable_when_redis_is() -> Iterator[None]:
     try:
         yield
     except redis.exceptions.ResponseError as error:
-        said = str(error)
-        refused = said.partition(" ")[0] not in _PASSING and "OOM command not allowed" not in said
-        kind = StateRefusedError if refused else StateUnavailableError
-        raise kind(f"Redis answered an error: {said}; check its memory limit, its disk and its log") from error
+        passes = isinstance(error, _PASSING_KINDS) or _PASSING.search(str(error)) is not None
+        kind = StateUnavailableError if passes else StateRefusedError
+        raise kind(f"Redis answered an error: {error}; check its memory limit, its disk and its log") from error
     except (redis.exceptions.RedisError, hiredis.HiredisError, OSError, asyncio.IncompleteReadError) as error:
         raise StateUnavailableError(
             f"Redis did not answer: {error}; check that it runs, that CAIRN_REDIS names it, and its memory limit"

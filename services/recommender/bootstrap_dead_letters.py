@@ -1,0 +1,42 @@
+"""Wires the commands about dead letters, which need neither Faust nor models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from services.common.settings import KafkaSettings
+from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
+from services.recommender.adapters.kafka_log import KafkaLog
+from services.recommender.application.corrections import pending_corrections
+from services.recommender.application.dead_letters import FiledLetter, LetterOutcome, ReplayDeadLetters
+from services.recommender.bootstrap import epoch_store
+from services.recommender.entrypoints.letter_check import problem_of
+from services.recommender.settings import FoldSettings
+
+
+def letter_file(settings: KafkaSettings) -> KafkaLetterFile:
+    """The dead letters, as commands use them."""
+    return KafkaLetterFile(settings.connection)
+
+
+async def corrections_pending(settings: FoldSettings) -> list[FiledLetter]:
+    """What `cairn corrections pending` shows: refused corrections that the epoch that is served does not honour."""
+    letters = await letter_file(settings).letters()
+    async with epoch_store(settings.redis) as epochs:
+        return pending_corrections(letters, await epochs.current())
+
+
+async def replay_dead_letters(
+    settings: KafkaSettings, wanted: Callable[[FiledLetter], bool], *, dry_run: bool
+) -> list[LetterOutcome]:
+    """What `cairn dlt replay` runs.
+
+    Args:
+        settings: where the log and the letters are.
+        wanted: which letters.
+        dry_run: only say what would become of them.
+    """
+    partitions = len(await KafkaLog(settings.connection).end_offsets())
+    return await ReplayDeadLetters(letter_file(settings), lambda letter: problem_of(letter, partitions))(
+        wanted, dry_run=dry_run
+    )
