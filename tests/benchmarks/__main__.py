@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import serving, throughput
+from tests.benchmarks import folding, serving, throughput
 from tests.benchmarks.rosters import RosterFigures
 
 
@@ -23,6 +23,8 @@ def bench(
 ) -> None:
     """Measure throughput, latency, memory and sizes; each part is bounded to a minute."""
     console = Console()
+    console.print("[dim]Folding without any I/O ...[/]")
+    costs = folding.measure()
     with tempfile.TemporaryDirectory(prefix="cairn-bench-") as directory:
         console.print(
             f"[dim]{throughput.EVENTS:,} events of {throughput.LEARNERS:,} learners: no-op, worker, replay ...[/]"
@@ -30,15 +32,17 @@ def bench(
         rates = throughput.measure(Path(directory, "throughput"))
         console.print("[dim]The running system: events, recommendations, echo ...[/]")
         served = serving.measure_serving(Path(directory, "serving"))
-    figures = _figures(rates, served)
+    figures = _figures(costs, rates, served)
     console.print(_table(figures))
     if json is not None:
         json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2))
         console.print(f"Figures written to {json}")
 
 
-def _figures(rates: throughput.Throughput, served: serving.Serving) -> dict[str, Any]:
+def _figures(costs: folding.FoldCosts, rates: throughput.Throughput, served: serving.Serving) -> dict[str, Any]:
     return {
+        "fold_update_us": round(costs.update_us, 2),
+        "fold_bulk_us": round(costs.bulk_us, 3),
         "worker_events_per_s": round(rates.worker_events_per_s),
         "noop_events_per_s": round(rates.noop_events_per_s),
         "worker_ratio_to_noop": round(rates.worker_events_per_s / rates.noop_events_per_s, 2),

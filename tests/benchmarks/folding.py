@@ -1,0 +1,98 @@
+"""What an event costs without any I/O: from decoded events to packed state, and in the compiled kernel alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.recommender.domain.events import AssessmentEvent, Grain
+from services.recommender.domain.fold import LearnerEvents, LearnerFold, warm_up
+from services.recommender.domain.kernel import EVENT_RECORD, EVENT_SKILL_RECORD, SETTINGS_COLUMNS, fold_responses
+from services.recommender.domain.learner import LEARNER_RECORD, SKILL_RECORD
+from services.recommender.domain.stored import NEW_LEARNER
+from services.recommender.domain.tracing import TracingParameters
+
+LEARNERS = 1_000
+EVENTS_EACH = 20
+SKILLS = 50
+BULK_EVENTS = 500_000
+_RUNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FoldCosts:
+    """Microseconds of processor time per event, the best of some runs.
+
+    Attributes:
+        update_us: from a decoded event to packed state, journal included, in the batches of a worker.
+        bulk_us: the kernel over arrays.
+    """
+
+    update_us: float
+    bulk_us: float
+
+
+def measure() -> FoldCosts:
+    """Fold events of learners who have none yet, half of them with two skills."""
+    warm_up()
+    return FoldCosts(
+        update_us=_best_s(_updates()) / (LEARNERS * EVENTS_EACH) * 1e6, bulk_us=_best_s(_bulk()) / BULK_EVENTS * 1e6
+    )
+
+
+def _best_s(run: Callable[[], object]) -> float:
+    """Processor time, and the best of some runs: other processes on the machine only ever add to it."""
+    found = []
+    for _ in range(_RUNS):
+        began = time.process_time()
+        run()
+        found.append(time.process_time() - began)
+    return min(found)
+
+
+def _updates() -> Callable[[], object]:
+    rng = np.random.default_rng(1)
+    fold = LearnerFold(TracingParameters())
+    batch = []
+    for learner in range(LEARNERS):
+        events = []
+        for number in range(EVENTS_EACH):
+            skills = tuple(f"skill-{skill}" for skill in rng.permutation(SKILLS)[: 1 + number % 2])
+            fingerprint = (learner * EVENTS_EACH + number).to_bytes(8, "little")
+            response = float(rng.random() < 0.7)
+            item = f"item-{rng.integers(2_000)}"
+            events.append(
+                (number, AssessmentEvent(fingerprint, response, 1_700_000_000, item, "", skills, Grain.ITEM, item))
+            )
+        batch.append(LearnerEvents("tenant", NEW_LEARNER, events))
+    return lambda: fold.fold(batch)
+
+
+def _bulk() -> Callable[[], object]:
+    rng = np.random.default_rng(1)
+    learners = np.zeros(LEARNERS, LEARNER_RECORD)
+    learners["variance"] = 0.5
+    skills = np.zeros(LEARNERS * SKILLS, SKILL_RECORD)
+    skills["variance"] = 0.3
+    events = np.zeros(BULK_EVENTS, EVENT_RECORD)
+    events["row"] = np.sort(rng.integers(0, LEARNERS, BULK_EVENTS))
+    events["response"] = rng.random(BULK_EVENTS) < 0.7
+    events["evidence"], events["skills"] = 1, 1 + np.arange(BULK_EVENTS) % 2
+    event_skills = np.zeros(int(events["skills"].sum()), EVENT_SKILL_RECORD)
+    # The two skills of an event are distinct.
+    event_skills["slot"] = rng.integers(0, SKILLS // 2, len(event_skills)) * 2 + np.arange(len(event_skills)) % 2
+    settings = np.zeros((1, SETTINGS_COLUMNS))
+    settings[0] = 0.0, 0.5, 0.3, 0.003, 0.005, 0.01
+    first_slot = np.arange(0, LEARNERS * SKILLS + 1, SKILLS)
+    rows = np.zeros(LEARNERS, np.int64)
+    difficulty = np.array([[0.0, 1.5]])
+    return lambda: fold_responses(
+        learners, skills, first_slot, rows, events, event_skills, settings, difficulty, difficulty
+    )
+
+
+if __name__ == "__main__":
+    print(measure())
