@@ -79,6 +79,7 @@ class StackOptions:
         broker: which to start: the embedded broker, or Apache Kafka, which needs Java and Maven.
         kafka_fetch_wait_ms: how long that Kafka may hold an empty fetch.
         redis: URL of a Redis that runs already; empty: start the embedded one.
+        encryption: whether the log's values about the tenant's learners are encrypted.
         ports: the loopback port of a component by its name; one not listed, or 0, gets a free one.
         services: the processes of Cairn, in the order they start.
     """
@@ -89,6 +90,7 @@ class StackOptions:
     broker: BrokerKind = BrokerKind.EMBEDDED
     kafka_fetch_wait_ms: int = 500
     redis: str = ""
+    encryption: bool = False
     ports: Mapping[str, int] = field(default_factory=dict)
     services: Sequence[Service] = SERVICES
 
@@ -311,7 +313,7 @@ class Stack:
 
     def _create_key(self) -> None:
         tenants = self._options.directory / "tenants.yaml"
-        self._api_key = create_api_key(tenants, self._options.tenant, "laptop")
+        self._api_key = create_api_key(tenants, self._options.tenant, "laptop", encryption=self._options.encryption)
         self._report(Component("tenant", f"{self._options.tenant}, with an API key", 0, None, 0.0))
 
     def _start_services(self, ports: Mapping[str, int]) -> None:

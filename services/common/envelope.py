@@ -112,7 +112,8 @@ def cloud_event_headers(
         ("ce_id", event_id.encode()),
         ("ce_source", source.encode()),
         ("ce_type", event_type.encode()),
-        ("ce_time", time.astimezone(UTC).isoformat().replace("+00:00", "Z").encode()),
+        # Of a time in UTC the zone is the last six characters, always.
+        ("ce_time", (time.astimezone(UTC).isoformat()[:-6] + "Z").encode()),
         ("content-type", content_type.encode()),
     ]
     if traceparent:

@@ -30,7 +30,7 @@ from cairn.v1 import events_pb2
 from services.common.compacted import CompactedView
 from services.common.envelope import LEARNER_KEYS, Headers, KeyInvalidError, split_key
 from services.common.kafka import BrokerUnavailableError, KafkaConnection, topic_end_offsets
-from services.common.tenants import TenantRegistry, load_tenants
+from services.common.tenants import TenantRegistry, TenantsFileError, load_tenants
 
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class ValueUnreadableError(ValueError):
     """A value is not what its headers say: damaged, moved from another learner, or of an unknown algorithm."""
 
 
-class TenantKeyMissingError(RuntimeError):
+class TenantKeyMissingError(LookupError):
     """Values of a tenant are encrypted, and this process was not given the tenant's encryption key."""
 
 
@@ -356,14 +356,17 @@ class LearnerKeys:
 def tenant_keys_in(tenants_file: Path) -> TenantKey:
     """The tenants' encryption keys in a file, which is read when the first one is needed, and followed from then on.
 
-    What is returned raises TenantsFileError when the file cannot be used.
+    What is returned raises TenantKeyMissingError when the file cannot be used.
     """
     registry: TenantRegistry | None = None
 
     def tenant_key(name: str) -> bytes | None:
         nonlocal registry
         if registry is None:
-            registry = load_tenants(tenants_file)
+            try:
+                registry = load_tenants(tenants_file)
+            except TenantsFileError as error:
+                raise TenantKeyMissingError(f"values in the log are encrypted, and {error}") from error
         tenant = registry.get(name)
         return None if tenant is None else tenant.encryption_key
 

@@ -65,7 +65,17 @@ class RedisSettings(BaseSettings):
     redis: str = Field(default="redis://127.0.0.1:6379/0", description="URL of Redis 6.2 or later.")
 
 
-class ServerSettings(BaseSettings):
+class TenantsSettings(BaseSettings):
+    """Where tenants are found: their API keys, and what their learners' values in the log are encrypted with."""
+
+    model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
+
+    tenants: Path = Field(
+        default=Path("tenants.yaml"), description="File of tenants, API key hashes and secrets; mode 0600."
+    )
+
+
+class ServerSettings(TenantsSettings):
     """A gRPC server: where it listens and what it accepts."""
 
     model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
@@ -73,9 +83,6 @@ class ServerSettings(BaseSettings):
     listen: str = Field(default="127.0.0.1:0", description="host:port of the gRPC server; port 0 picks a free one.")
     insecure: bool = Field(default=False, description="Listen without TLS on other than loopback addresses.")
     reflection: bool = Field(default=False, description="Serve gRPC reflection, so that grpcurl knows the methods.")
-    tenants: Path = Field(
-        default=Path("tenants.yaml"), description="File of tenants, API key hashes and secrets; mode 0600."
-    )
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Largest request and reply.")
     max_concurrent_calls: int = Field(
         default=200, ge=1, description="Calls handled at once; more get RESOURCE_EXHAUSTED."

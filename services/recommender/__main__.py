@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from services.common import logs
 from services.common.grpc_server import ListenAddressError
 from services.common.kafka import BrokerUnavailableError, TopicMissingError
+from services.common.learner_keys import TenantKeyMissingError
 from services.common.settings import ProcessSettings
 from services.common.tenants import TenantsFileError
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
@@ -45,6 +46,7 @@ _CANNOT_GO_ON = (
     FailPointInvalidError,
     ListenAddressError,
     LogTruncatedError,
+    TenantKeyMissingError,
     TenantsFileError,
     TopicMissingError,
     OSError,

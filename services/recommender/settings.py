@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from services.common.settings import KafkaSettings, ProcessSettings, RedisSettings, ServerSettings
+from services.common.settings import KafkaSettings, ProcessSettings, RedisSettings, ServerSettings, TenantsSettings
 from services.recommender.application.subscriptions import SubscriptionLimits
 
 
-class BundleSettings(KafkaSettings):
-    """Where bundles are, and the log they are trained on."""
+class BundleSettings(KafkaSettings, TenantsSettings):
+    """Where bundles are, and the log they are trained on, which the tenants' keys open."""
 
     bundles: str = Field(default="bundles", description="Where bundles are kept: a path or any URL that fsspec knows.")
 

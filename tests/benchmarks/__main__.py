@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import folding, serving, throughput
+from tests.benchmarks import folding, serving, streams, throughput
 from tests.benchmarks.rosters import RosterFigures
 
 
@@ -30,16 +30,26 @@ def bench(
             f"[dim]{throughput.EVENTS:,} events of {throughput.LEARNERS:,} learners: no-op, worker, replay ...[/]"
         )
         rates = throughput.measure(Path(directory, "throughput"))
+        console.print("[dim]Events through a stream, plain and encrypted ...[/]")
+        streamed = {
+            name: streams.measure_streams(Path(directory, f"streams-{name}"), encryption=name == "encrypted")
+            for name in ("plain", "encrypted")
+        }
         console.print("[dim]The running system: events, recommendations, echo ...[/]")
         served = serving.measure_serving(Path(directory, "serving"))
-    figures = _figures(costs, rates, served)
+    figures = _figures(costs, rates, streamed, served)
     console.print(_table(figures))
     if json is not None:
         json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2))
         console.print(f"Figures written to {json}")
 
 
-def _figures(costs: folding.FoldCosts, rates: throughput.Throughput, served: serving.Serving) -> dict[str, Any]:
+def _figures(
+    costs: folding.FoldCosts,
+    rates: throughput.Throughput,
+    streamed: dict[str, streams.StreamFigures],
+    served: serving.Serving,
+) -> dict[str, Any]:
     return {
         "fold_update_us": round(costs.update_us, 2),
         "fold_bulk_us": round(costs.bulk_us, 3),
@@ -47,6 +57,10 @@ def _figures(costs: folding.FoldCosts, rates: throughput.Throughput, served: ser
         "noop_events_per_s": round(rates.noop_events_per_s),
         "worker_ratio_to_noop": round(rates.worker_events_per_s / rates.noop_events_per_s, 2),
         "replay_events_per_s": round(rates.replay_events_per_s),
+        "stream_events": {
+            name: {field: round(value, 1) for field, value in asdict(figures).items()}
+            for name, figures in streamed.items()
+        },
         "event_to_state_ms": {
             "p50": round(served.event_to_state_p50_ms, 1),
             "p99": round(served.event_to_state_p99_ms, 1),

@@ -7,7 +7,7 @@ import pytest
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.future import Future
 
-from services.common.envelope import Position
+from services.common.envelope import Position, record_key
 from services.ingest.adapters.kafka_log import _Batch, _Writer
 from services.ingest.application.ports import LogUnavailableError
 from tests.suites.event_log import event
@@ -42,7 +42,8 @@ async def append(producer):
 
     async def submit(count):
         batch = _Batch(count, asyncio.get_running_loop())
-        writer.submit([event(number) for number in range(count)], [None] * count, batch)
+        events = [event(number) for number in range(count)]
+        writer.submit(events, [record_key(one.tenant, one.learner) for one in events], [None] * count, batch)
         await asyncio.wrap_future(writer._thread.submit(lambda: None))
         return batch.done
 

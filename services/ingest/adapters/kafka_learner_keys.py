@@ -76,8 +76,8 @@ class KafkaLearnerKeys:
             await asyncio.gather(mending, return_exceptions=True)
             await asyncio.to_thread(self._drop_producer)
 
-    async def keys_of(self, events: Sequence[AcceptedEvent]) -> list[DataKey | None]:
-        """The key to encrypt each event's value with; None: its value goes on the log as it is.
+    async def keys_of(self, events: Sequence[AcceptedEvent], record_keys: Sequence[bytes]) -> Sequence[DataKey | None]:
+        """The key to encrypt each event's value with, by the key of its record; None: it goes on the log as it is.
 
         A key that is returned is durably on the topic, and is the one that counts.
 
@@ -88,31 +88,24 @@ class KafkaLearnerKeys:
         encrypting = {tenant: self._encrypts(tenant) for tenant in {event.tenant for event in events}}
         if not any(encrypting.values()):
             return [None] * len(events)
-        record_keys = [
-            record_key(event.tenant, event.learner)
-            if encrypting[event.tenant] is not None and not isinstance(event.body, Erasure)
-            else None
-            for event in events
-        ]
         keyring = self._keys.keyring
+        wanted = {
+            key: own
+            for event, key in zip(events, record_keys, strict=True)
+            if (own := encrypting[event.tenant]) is not None and not isinstance(event.body, Erasure)
+        }
         for _ in range(_ATTEMPTS):
-            missing = {
-                wanted: key
-                for event, wanted in zip(events, record_keys, strict=True)
-                if wanted is not None and keyring.key_id(wanted) is None and (key := encrypting[event.tenant])
-            }
+            missing = {key: own for key, own in wanted.items() if keyring.key_id(key) is None}
             if not missing:
-                return [None if wanted is None else keyring.data_key(wanted) for wanted in record_keys]
+                found = {key: keyring.data_key(key) for key in wanted}
+                return [found.get(key) for key in record_keys]
             await self._make(missing)
         raise LogUnavailableError("learners of these events are being erased; send them again")
 
-    def count(self, events: Iterable[AcceptedEvent], keys: Iterable[DataKey | None]) -> bool:
-        """Whether the keys that events were encrypted with all still count."""
+    def count(self, record_keys: Iterable[bytes], keys: Iterable[DataKey | None]) -> bool:
+        """Whether the keys that values were encrypted with, by the keys of their records, all still count."""
         key_id = self._keys.keyring.key_id
-        return all(
-            key is None or key_id(record_key(event.tenant, event.learner)) == key.key_id
-            for event, key in zip(events, keys, strict=True)
-        )
+        return all(key is None or key_id(learner) == key.key_id for learner, key in zip(record_keys, keys, strict=True))
 
     async def destroy(self, tenant: str, learner: str) -> bool:
         """As the port says."""

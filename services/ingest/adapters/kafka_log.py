@@ -116,7 +116,10 @@ class KafkaEventLog:
     async def submit(self, events: Sequence[AcceptedEvent], *, wait_for_room: bool = False) -> Confirmation:
         """As the port says."""
         # Before there is room: what waits for a key takes none.
-        keys = [None] * len(events) if self._keys is None else await self._keys.keys_of(events)
+        record_keys = [record_key(event.tenant, event.learner) for event in events]
+        keys: Sequence[DataKey | None] = [None] * len(events)
+        if self._keys is not None:
+            keys = await self._keys.keys_of(events, record_keys)
         writer = self._require_writer()
         while not self._has_room(len(events)):
             if not wait_for_room or len(events) > self._options.events_in_flight_max:
@@ -130,12 +133,14 @@ class KafkaEventLog:
         batch = _Batch(len(events), asyncio.get_running_loop(), self._traces.current_traceparent())
         self._in_flight += len(events)
         batch.done.add_done_callback(lambda _: self._settle(len(events)))
-        writer.submit(events, keys, batch)
-        return _Confirmation(writer, batch, self._options.delivery_timeout_s, partial(self._check_keys, events, keys))
+        writer.submit(events, record_keys, keys, batch)
+        return _Confirmation(
+            writer, batch, self._options.delivery_timeout_s, partial(self._check_keys, record_keys, keys)
+        )
 
-    def _check_keys(self, events: Sequence[AcceptedEvent], keys: Sequence[DataKey | None]) -> None:
+    def _check_keys(self, record_keys: Sequence[bytes], keys: Sequence[DataKey | None]) -> None:
         """Raise LogUnavailableError when a key was destroyed before its events were confirmed: nobody can read them."""
-        if self._keys is not None and not self._keys.count(events, keys):
+        if self._keys is not None and not self._keys.count(record_keys, keys):
             raise LogUnavailableError("a learner of these events was erased while they were written")
 
     async def run(self) -> None:
@@ -300,11 +305,17 @@ class _Writer:
         self._unsettled: set[_Batch] = set()
         self._doubted = ""
 
-    def submit(self, events: Sequence[AcceptedEvent], keys: Sequence[DataKey | None], batch: _Batch) -> None:
+    def submit(
+        self,
+        events: Sequence[AcceptedEvent],
+        record_keys: Sequence[bytes],
+        keys: Sequence[DataKey | None],
+        batch: _Batch,
+    ) -> None:
         """Have the events sent, after all those submitted before."""
         self._unsettled.add(batch)
         batch.done.add_done_callback(lambda _: self._unsettled.discard(batch))
-        self._thread.submit(self._send, events, keys, batch)
+        self._thread.submit(self._send, events, record_keys, keys, batch)
 
     def give_up(self, reason: str) -> None:
         """Say, on the event loop, that the producer is in doubt."""
@@ -323,11 +334,16 @@ class _Writer:
         with suppress(KafkaTimeoutError):
             self._producer.close(timeout=0)
 
-    def _send(self, events: Sequence[AcceptedEvent], keys: Sequence[DataKey | None], batch: _Batch) -> None:
+    def _send(
+        self,
+        events: Sequence[AcceptedEvent],
+        record_keys: Sequence[bytes],
+        keys: Sequence[DataKey | None],
+        batch: _Batch,
+    ) -> None:
         producer, topic, partitions = self._producer, self._topic, self._partitions
         try:
-            for index, (event, data_key) in enumerate(zip(events, keys, strict=True)):
-                key = record_key(event.tenant, event.learner)
+            for index, (event, key, data_key) in enumerate(zip(events, record_keys, keys, strict=True)):
                 value, headers = learner_event_value(event), _headers(event, batch.traceparent)
                 if data_key is not None:
                     value = data_key.encrypt(key, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,7 +41,7 @@ class Problem:
     reason: str
 
 
-def text_problems(field: str, value: str, characters_max: int, *, required: str = "") -> Iterator[Problem]:
+def text_problems(field: str, value: str, characters_max: int, *, required: str = "") -> Iterable[Problem]:
     """What is wrong with a text.
 
     Args:
@@ -50,6 +50,14 @@ def text_problems(field: str, value: str, characters_max: int, *, required: str 
         characters_max: how long it may be.
         required: what to send when it is empty; without it, it may be.
     """
+    # Nearly every text is right, and an event has many: the rest is not begun for those.
+    right = len(value) <= characters_max and not _CONTROL_CHARACTER.search(value) and not value.isspace()
+    if right and (value or not required):
+        return ()
+    return _text_problems(field, value, characters_max, required)
+
+
+def _text_problems(field: str, value: str, characters_max: int, required: str) -> Iterator[Problem]:
     if not value:
         if required:
             yield Problem(field, ProblemKind.MISSING, f"is empty: send {required}")
