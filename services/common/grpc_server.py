@@ -55,6 +55,27 @@ SCOPES = {
     "cairn.v1.CatalogService": Scope.CATALOG,
 }
 
+# Calls that change what others rely on, each noted.
+AUDITED_METHODS = frozenset(
+    {
+        "cairn.v1.IngestService/DeleteLearner",
+        *(
+            f"cairn.v1.CatalogService/{name}"
+            for name in (
+                "ImportCatalog",
+                "PutResource",
+                "DeleteResource",
+                "PutSkill",
+                "DeleteSkill",
+                "BatchPut",
+                "PutRule",
+                "DeleteRule",
+                "ReviewTag",
+            )
+        ),
+    }
+)
+
 
 class ListenAddressError(ValueError):
     """The server may not or cannot listen where it was told to."""
@@ -172,6 +193,44 @@ class CallTraces(grpc.aio.ServerInterceptor):
                     span.set_attribute("rpc.grpc.status_code", _code_of(context))
 
         return _remade(handler, traced)
+
+
+class Audit(grpc.aio.ServerInterceptor):
+    """Notes every call that changes what others rely on: what was called, with which key, and how it ended.
+
+    One log line a call, marked `audit`; it names no learner and holds no payload. Refused calls are noted too.
+    """
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wrap the method's handler."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method.removeprefix("/")
+        if handler is None or method not in AUDITED_METHODS:
+            return handler
+        behaviour: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
+
+        async def audited(request: Any, context: Context) -> Any:
+            done = False
+            try:
+                reply = await behaviour(request, context)
+                done = True
+                return reply
+            finally:
+                tenant, code = _tenant.get(None), _code_of(context)
+                _log.info(
+                    "audit",
+                    audit=True,
+                    method=method,
+                    tenant="" if tenant is None else tenant.name,
+                    api_key=_api_key_id.get(),
+                    code=code if done or code else grpc.StatusCode.UNKNOWN.value[0],
+                )
+
+        return _remade(handler, audited)
 
 
 def _code_of(context: Context) -> int:
@@ -328,7 +387,7 @@ def _interceptors(
     if tenants is None:
         return []
     traced = [CallTraces(traces)] if traces.on else []
-    return [*traced, RequestIds(), Authentication(tenants, options.rate_limit)]
+    return [*traced, RequestIds(), Audit(), Authentication(tenants, options.rate_limit)]
 
 
 def check_listen_address(listen: str, *, insecure: bool) -> None:

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc, ingest_pb2, recommender_pb2, recommender_pb2_grpc
 from services.common.grpc_server import (
+    AUDITED_METHODS,
     SCOPES,
     GrpcServer,
     ListenAddressError,
@@ -391,3 +392,46 @@ def test_every_service_of_the_contracts_has_a_scope_of_its_own():
     }
     assert set(SCOPES) == services
     assert len(set(SCOPES.values())) == len(SCOPES)
+
+
+def audits(lines):
+    return [line for line in lines if line["event"] == "audit"]
+
+
+async def import_nothing(channel, metadata):
+    stub = catalog_pb2_grpc.CatalogServiceStub(channel)
+    request = catalog_pb2.ImportCatalogRequest(skills=[catalog_pb2.Skill(id="secret-skill")])
+    return await stub.ImportCatalog(iter([request]), metadata=metadata, timeout=5)
+
+
+async def test_a_call_that_changes_something_is_noted_with_its_key_and_without_its_payload(server):
+    _, channel, api_key = server
+    with structlog.testing.capture_logs() as lines:
+        await import_nothing(channel, bearer(api_key))
+        stub = catalog_pb2_grpc.CatalogServiceStub(channel)
+        await stub.GetSkill(catalog_pb2.GetSkillRequest(id="x"), metadata=bearer(api_key), timeout=5)
+    (line,) = audits(lines)
+    assert (line["method"], line["tenant"]) == ("cairn.v1.CatalogService/ImportCatalog", "riverbend")
+    assert (line["code"], line["audit"]) == (0, True)
+    assert line["api_key"]
+    assert line["api_key"] != api_key
+    assert "secret-skill" not in str(lines)
+
+
+async def test_a_refused_call_is_noted_too(server):
+    _, channel, _ = server
+    with structlog.testing.capture_logs() as lines, pytest.raises(grpc.aio.AioRpcError):
+        await import_nothing(channel, bearer("not-a-key"))
+    (line,) = audits(lines)
+    assert (line["tenant"], line["api_key"], line["code"]) == ("", "", grpc.StatusCode.UNAUTHENTICATED.value[0])
+
+
+def test_every_method_that_writes_is_audited():
+    files = (catalog_pb2.DESCRIPTOR, ingest_pb2.DESCRIPTOR)
+    writes = {
+        f"{service.full_name}/{method.name}"
+        for service in (service for file in files for service in file.services_by_name.values())
+        for method in service.methods
+        if not method.name.startswith(("Get", "List", "Suggest", "Publish", "Stream"))
+    }
+    assert writes == AUDITED_METHODS

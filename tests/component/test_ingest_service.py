@@ -339,7 +339,7 @@ class TestDeleteLearner:
             reply.position.partition,
             reply.position.offset,
         )
-        (line,) = [line for line in lines if line.get("audit")]
+        (line,) = [line for line in lines if line["event"] == "learner erased"]
         assert line["tenant"] == "riverbend"
         assert line["api_key"] == service.tenants.credential(service.keys["riverbend"]).api_key.key_id
         assert not any("ada" in str(value) or pseudonym in str(value) for value in line.values())
