@@ -73,7 +73,7 @@ _LEARNERS = "services.recommender.cli_learners"
 _PLAN = "services.recommender.cli_plan"
 _SUBSCRIBE = "services.recommender.cli_subscribe"
 _DEAD_LETTERS = "services.recommender.cli_dead_letters"
-_DEAD_LETTERS = "services.recommender.cli_dead_letters"
+_CORRECTIONS = "services.recommender.cli_corrections"
 _EVALUATE = "services.recommender.cli_evaluate"
 _COMMON = "services.common.cli"
 
@@ -136,6 +136,7 @@ COMMANDS = (
         _MODELS,
     ),
     _LaterCommand("epoch", _RECOMMENDER, ("epoch",), "List, compare, switch and drop epochs.", _MODELS),
+    _LaterCommand("corrections", _CORRECTIONS, (), "Show corrections that wait for a replay.", _OPERATING),
     _LaterCommand(
         "dlt", _DEAD_LETTERS, (), "Look at records that could not be applied, and try them again.", _OPERATING
     ),

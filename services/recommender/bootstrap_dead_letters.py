@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from services.common.learner_keys import LearnerKeys, tenant_keys_in
 from services.common.settings import KafkaSettings
 from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka_log import KafkaLog
@@ -11,6 +12,7 @@ from services.recommender.application.corrections import pending_corrections
 from services.recommender.application.dead_letters import FiledLetter, LetterOutcome, ReplayDeadLetters
 from services.recommender.bootstrap import epoch_store
 from services.recommender.entrypoints.letter_check import problem_of
+from services.recommender.settings import BundleSettings
 from services.recommender.settings import FoldSettings
 
 
@@ -27,16 +29,19 @@ async def corrections_pending(settings: FoldSettings) -> list[FiledLetter]:
 
 
 async def replay_dead_letters(
-    settings: KafkaSettings, wanted: Callable[[FiledLetter], bool], *, dry_run: bool
+    settings: BundleSettings, wanted: Callable[[FiledLetter], bool], *, dry_run: bool
 ) -> list[LetterOutcome]:
     """What `cairn dlt replay` runs.
 
     Args:
-        settings: where the log and the letters are.
+        settings: where the log, the letters and the tenants' keys are.
         wanted: which letters.
         dry_run: only say what would become of them.
     """
     partitions = len(await KafkaLog(settings.connection).end_offsets())
-    return await ReplayDeadLetters(letter_file(settings), lambda letter: problem_of(letter, partitions))(
-        wanted, dry_run=dry_run
-    )
+    opener = LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))
+    try:
+        replay = ReplayDeadLetters(letter_file(settings), lambda letter: problem_of(letter, partitions, opener))
+        return await replay(wanted, dry_run=dry_run)
+    finally:
+        await opener.close()

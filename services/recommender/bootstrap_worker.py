@@ -10,15 +10,19 @@ import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from prometheus_client import REGISTRY, start_http_server
 
 from services.common.envelope import LogIdentity
 from services.common.grpc_server import GrpcServer, ServerOptions, announce, check_listen_address, run_until_stopped
 from services.common.kafka import KafkaConnection
+from services.common.learner_keys import LearnerKeys, tenant_keys_in
+from services.common.traces import NO_TRACES, Traces
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPoints, Step
 from services.recommender.adapters.kafka_dead_letters import KafkaDeadLetters
 from services.recommender.adapters.kafka_log import KafkaLog
+from services.recommender.adapters.kafka_read_ahead import KafkaReadAhead
 from services.recommender.adapters.redis_connection import RedisConnection
 from services.recommender.adapters.redis_states import RedisFoldStore
 from services.recommender.application.epochs import begin_replay, parameters_of
@@ -47,6 +51,8 @@ class FoldWiring:
         cache_bytes: memory for learners folded lately, per epoch.
         options: how to read.
         fail_points: where to end or stand still, in a test.
+        traces: what becomes of records that somebody traces.
+        tenants: the tenants file, whose keys open encrypted values.
     """
 
     connection: KafkaConnection
@@ -54,6 +60,8 @@ class FoldWiring:
     cache_bytes: int = 256 * 1024 * 1024
     options: EventServiceOptions = field(default_factory=EventServiceOptions)
     fail_points: FailPoints | None = None
+    traces: Traces = NO_TRACES
+    tenants: Path = Path("tenants.yaml")
 
     def event_service(
         self,
@@ -77,7 +85,9 @@ class FoldWiring:
         """
         store = RedisFoldStore(RedisConnection(self.redis_url), meta.epoch, cache_bytes=self.cache_bytes)
         dead_letters = KafkaDeadLetters(self.connection, origin=self.options.topic)
+        opener = LearnerKeys(self.connection, tenant_keys_in(self.tenants))
         fail_points = self.fail_points
+        partitions = LogIdentity.parse(meta.log_identity).partitions
         return EventService(
             meta.epoch,
             FoldEvents(
@@ -86,14 +96,18 @@ class FoldWiring:
                 LearnerFold(parameters),
             ),
             self.connection,
-            partitions=LogIdentity.parse(meta.log_identity).partitions,
+            partitions=partitions,
             group=group,
             goal=goal,
             options=self.options,
             metrics=metrics,
             on_batch=on_batch,
             on_acknowledged=None if fail_points is None else partial(fail_points.reach, Step.AFTER_ACKNOWLEDGEMENT),
-            resources=(store, dead_letters),
+            traces=self.traces,
+            opener=opener,
+            read_ahead=KafkaReadAhead(self.connection, opener, partitions, topic=self.options.topic),
+            known_to=meta.end_positions,
+            resources=(store, dead_letters, opener),
         )
 
 
@@ -109,7 +123,14 @@ def fold_wiring(settings: FoldSettings) -> FoldWiring:
             stuck_after_s=settings.stuck_after_s,
         )
         fail_points = FailPoints(FailPoint.parse(settings.fail_point)) if settings.fail_point else None
-    return FoldWiring(settings.connection, settings.redis, settings.cache_mb * 1024 * 1024, options, fail_points)
+    return FoldWiring(
+        settings.connection,
+        settings.redis,
+        settings.cache_mb * 1024 * 1024,
+        options,
+        fail_points,
+        tenants=settings.tenants,
+    )
 
 
 async def run_worker(settings: WorkerSettings) -> None:
@@ -122,7 +143,8 @@ async def run_worker(settings: WorkerSettings) -> None:
     metrics = FoldMetrics(REGISTRY)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
-    wiring = fold_wiring(settings)
+    traces = settings.traces("worker")
+    wiring = replace(fold_wiring(settings), traces=traces)
     bundles = bundle_store(settings.bundles)
     warm_up()
     collect_garbage_seldom()
@@ -151,6 +173,7 @@ async def run_worker(settings: WorkerSettings) -> None:
             await run_until_stopped([run_app(app), _report_worker_health(services, server)])
         finally:
             await server.stop()
+            traces.close()
 
 
 async def _report_worker_health(services: EpochServices, server: GrpcServer) -> None:

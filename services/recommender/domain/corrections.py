@@ -70,6 +70,10 @@ class KnownCorrections:
         """Add a record; a learner's in their order."""
         self._learners.setdefault(key, LearnerCorrections()).note(offset, event)
 
+    def add(self, others: KnownCorrections) -> None:
+        """Add those of other learners."""
+        self._learners |= others._learners
+
     @property
     def count(self) -> int:
         """How many corrections there are."""

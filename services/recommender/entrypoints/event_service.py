@@ -27,6 +27,7 @@ from services.recommender.application.fold_events import FoldEvents, FoldReport,
 from services.recommender.application.ports import (
     DeadLetter,
     LogTruncatedError,
+    ReadAhead,
     StateRefusedError,
     StateUnavailableError,
     ValueOpener,
@@ -111,6 +112,8 @@ class EventService(mode.Service):
         make_consumer: Callable[..., aiokafka.AIOKafkaConsumer] = new_consumer,
         traces: Traces = NO_TRACES,
         opener: ValueOpener | None = None,
+        read_ahead: ReadAhead | None = None,
+        known_to: Mapping[int, int] | None = None,
         **service_options: Any,
     ) -> None:
         """Prepare the service; starting it connects.
@@ -131,6 +134,8 @@ class EventService(mode.Service):
             make_consumer: connects to Kafka, given the connection and the consumer's options.
             traces: what becomes of records that somebody traces.
             opener: opens encrypted values; None: nothing is encrypted.
+            read_ahead: finds the corrections that are to be known before the fold meets them; None: none are.
+            known_to: one past the last offset whose corrections are to be known, by partition.
             service_options: mode's own.
         """
         super().__init__(**service_options)
@@ -149,6 +154,9 @@ class EventService(mode.Service):
         self._make_consumer = make_consumer
         self._traces = traces
         self._opener = opener
+        self._read_ahead = read_ahead
+        self._known_to = known_to or {}
+        self._known_of: set[int] = set()
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         # Where the next records of each partition held must begin; what begins elsewhere is not folded.
         self._expected: dict[int, int] = {}
@@ -283,6 +291,7 @@ class EventService(mode.Service):
                 beginning=beginning,
                 rewind_records=self._options.rewind_records,
             )
+        await self._know_corrections(starts, beginnings)
         for topic_partition, start in starts.items():
             consumer.seek(topic_partition, start)
         self._expected = {tp.partition: start for tp, start in starts.items()}
@@ -290,6 +299,22 @@ class EventService(mode.Service):
         self._assigned = True
         self._interruption = None
         _log.info("partitions assigned", epoch=self.epoch, positions=self._fold.positions)
+
+    async def _know_corrections(
+        self, starts: Mapping[aiokafka.TopicPartition, int], beginnings: Mapping[aiokafka.TopicPartition, int]
+    ) -> None:
+        """Where the epoch's own corrections may have targets still to be folded, read them ahead; once."""
+        if self._read_ahead is None:
+            return
+        spans = {
+            tp.partition: (beginnings[tp], end)
+            for tp, start in starts.items()
+            if tp.partition not in self._known_of and start < (end := self._known_to.get(tp.partition, 0))
+        }
+        if spans:
+            self._fold.known.add(await self._read_ahead.read(spans))
+            self._known_of.update(spans)
+            _log.info("corrections known ahead", epoch=self.epoch, corrections=self._fold.known.count)
 
     async def give_back(self, revoked: Sequence[aiokafka.TopicPartition]) -> None:
         """Let partitions go: the batch being folded is finished first, what was read ahead is forgotten."""

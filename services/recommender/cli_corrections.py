@@ -1,0 +1,91 @@
+"""The commands about corrections that could not be applied."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import orjson
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from services.recommender.application.dead_letters import FiledLetter
+from services.recommender.bootstrap_dead_letters import corrections_pending
+from services.recommender.settings import FoldSettings
+
+_FAILED = 1
+_BAD_INPUT = 2
+
+app = typer.Typer(no_args_is_help=True, help="Show corrections that wait for a replay.")
+
+
+@app.callback()
+def _describe() -> None:
+    """Show corrections that wait for a replay."""
+
+
+@app.command("pending", epilog="Example: cairn corrections pending")
+def pending(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    environment_file: Annotated[
+        Path, typer.Option("--env-file", help="Addresses for what the environment does not name; `make up` leaves it.")
+    ] = Path(".local/env"),
+) -> None:
+    """Show corrections that came too late, or too early, for the epoch that is served.
+
+    A worker corrects a learner's last 32 to 64 responses and interactions. A replay takes every correction in the log
+    into account: once its epoch is served, they are listed no more.
+
+    Ends with 0 whether there are any or not, with 1 when Kafka or Redis cannot be reached, with 2 when the settings
+    cannot be used.
+    """
+    found = _pending(environment_file)
+    if as_json:
+        typer.echo(orjson.dumps([_as_json(filed) for filed in found], option=orjson.OPT_INDENT_2).decode())
+        return
+    if not found:
+        typer.echo("no correction waits for a replay")
+        return
+    table = Table(title=f"Corrections that wait for a replay: {len(found):,}", title_justify="left")
+    for heading in ("partition", "offset", "tenant", "event", "reason"):
+        table.add_column(heading, justify="right" if heading in {"partition", "offset"} else "left", overflow="fold")
+    for filed in found:
+        shown = _as_json(filed)
+        table.add_row(*(Text(str(shown[name])) for name in ("partition", "offset", "tenant", "event_id", "reason")))
+    Console(highlight=False).print(table)
+    typer.echo("Honour them with: cairn replay --epoch N --parameters same, then cairn epoch switch N")
+
+
+def _as_json(filed: FiledLetter) -> dict[str, object]:
+    letter = filed.letter
+    headers = dict(letter.headers)
+    return {
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "tenant": (letter.key or b"").partition(b"/")[0].decode(errors="replace"),
+        "source": headers.get("ce_source", b"").decode(errors="replace"),
+        "event_id": headers.get("ce_id", b"").decode(errors="replace"),
+        "code": letter.code,
+        "reason": letter.reason,
+    }
+
+
+def _pending(environment_file: Path) -> list[FiledLetter]:
+    try:
+        settings = FoldSettings(_env_file=environment_file if environment_file.is_file() else None)  # type: ignore[call-arg]  # pydantic-settings' own argument.
+    except ValidationError as error:
+        _fail(str(error), _BAD_INPUT)
+    try:
+        return asyncio.run(corrections_pending(settings))
+    except (ConnectionError, LookupError) as error:
+        _fail(str(error), _FAILED)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(code)

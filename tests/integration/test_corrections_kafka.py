@@ -1,0 +1,170 @@
+"""Every kind of event on a real broker and a real Redis: corrections that come in time, too late, and a replay."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+import redis.asyncio
+from typer.testing import CliRunner
+
+from cairn.v1 import events_pb2
+from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, cloud_event_headers, record_key
+from services.common.kafka import KafkaConnection
+from services.common.topics import TopicDeclaration, ensure_topics
+from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
+from services.recommender.adapters.kafka_log import KafkaLog
+from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.application.epochs import EpochDigest, digest_epoch
+from services.recommender.application.ports import EpochMeta, EpochStatus
+from services.recommender.bootstrap_worker import FoldWiring
+from services.recommender.cli_corrections import app
+from services.recommender.domain.learner import LearnerState, decode_state
+from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.entrypoints.event_service import EventServiceOptions
+from tests.learner_events import PARTITIONS, TENANT, WHEN, Record, message, pseudonym, publish
+
+
+@pytest.fixture
+def broker(fresh_kafka_broker) -> KafkaConnection:
+    topics = (LEARNER_EVENTS, LEARNER_EVENTS_DLT)
+    connection = fresh_kafka_broker.connection
+    ensure_topics(connection, {name: TopicDeclaration(partitions=PARTITIONS) for name in topics})
+    return connection
+
+
+def of_kind(number: int, learner: object, **body: object) -> Record:
+    event = message(number, learner)
+    event.ClearField("assessment")
+    event.MergeFrom(events_pb2.LearnerEvent(**body))
+    return sent(event)
+
+
+def answer(number: int, learner: object = "ada", **assessment: object) -> Record:
+    return sent(message(number, learner, **assessment))
+
+
+def void(number: int, target: int, learner: object = "ada") -> Record:
+    correction = events_pb2.CorrectionEvent(
+        target_source="tests", target_event_id=f"event-{target}", voided=events_pb2.Void()
+    )
+    return of_kind(number, learner, correction=correction)
+
+
+def sent(event: events_pb2.LearnerEvent) -> Record:
+    names = {"assessment": "Assessment", "interaction": "Interaction", "preference": "Preference"}
+    names |= {"correction": "Correction", "erasure": "Erasure"}
+    headers = cloud_event_headers(
+        event_id=event.event_id,
+        source=event.source,
+        event_type=f"cairn.v1.{names[event.WhichOneof('body')]}Event",
+        time=WHEN,
+    )
+    return Record(record_key(event.tenant, event.learner), event.SerializeToString(), headers)
+
+
+def of_all_kinds(seed: int, count: int) -> list[Record]:
+    draw = random.Random(seed)
+    records: list[Record] = []
+    answered: dict[str, list[int]] = {}
+    for number in range(count):
+        learner = f"learner-{draw.randrange(8)}"
+        match draw.choices(["answer", "did", "wants", "void", "erase"], [70, 10, 5, 14, 1])[0]:
+            case "answer":
+                records.append(answer(number, learner))
+                answered.setdefault(learner, []).append(number)
+            case "did":
+                kind = draw.choice([events_pb2.INTERACTION_KIND_OPENED, events_pb2.INTERACTION_KIND_DISMISSED])
+                body = events_pb2.InteractionEvent(resource=f"r{draw.randrange(9)}", kind=kind)
+                records.append(of_kind(number, learner, interaction=body))
+            case "wants":
+                body = events_pb2.PreferenceEvent(goals=events_pb2.GoalSkills(skills=[f"s{number}"]))
+                records.append(of_kind(number, learner, preference=body))
+            case "void":
+                # One in three waits for its target, which may never come.
+                recent = answered.get(learner, [])[-20:]
+                ahead = not recent or draw.random() < 1 / 3
+                records.append(void(number, number + draw.randrange(40) if ahead else draw.choice(recent), learner))
+            case _:
+                records.append(of_kind(number, learner, erasure=events_pb2.ErasureEvent()))
+                answered.pop(learner, None)
+    return records
+
+
+async def folded(
+    broker: KafkaConnection, redis_url: str, epoch: int, *, known: bool, batch_records: int = 10_000
+) -> EpochDigest:
+    """Fold the whole log into an epoch, its corrections known beforehand or not."""
+    log = KafkaLog(broker)
+    ends = await log.end_offsets()
+    known_to = ends if known else dict.fromkeys(ends, 0)
+    meta = EpochMeta(epoch, EpochStatus.BUILDING, PRIOR_PARAMETERS_ID, "", await log.identity(), known_to)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        epochs = RedisEpochs(client)
+        await epochs.create(meta)
+        wiring = FoldWiring(broker, redis_url, options=EventServiceOptions(batch_records=batch_records))
+        service = wiring.event_service(meta, TracingParameters(), group=None, goal=ends)
+        await service.start()
+        await service.wait_finished()
+        await service.stop()
+        await epochs.make_current(epoch)
+        return await digest_epoch(epochs, epoch)
+
+
+async def state(redis_url: str, epoch: int, learner: str = "ada") -> LearnerState:
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        blob = await client.hget(f"cairn:{epoch}:{{{TENANT}/{pseudonym(learner)}}}:state", "blob")
+    return decode_state(blob)
+
+
+async def test_met_in_its_place_or_known_beforehand_a_log_of_all_kinds_gives_one_digest(broker, redis_server):
+    await publish(broker, of_all_kinds(1, 900))
+    met = await folded(broker, redis_server, 1, known=False, batch_records=17)
+    assert await KafkaLetterFile(broker).letters() == []
+    known = await folded(broker, redis_server, 2, known=True)
+    assert known == met
+    assert met.learners > 0
+
+
+async def test_a_correction_that_comes_too_late_waits_for_a_replay_which_honours_it(broker, redis_server, monkeypatch):
+    monkeypatch.setenv("CAIRN_KAFKA", broker.bootstrap_servers)
+    monkeypatch.setenv("CAIRN_KAFKA_FETCH_WAIT_MS", str(broker.fetch_wait_ms))
+    monkeypatch.setenv("CAIRN_REDIS", redis_server)
+    await publish(broker, [*(answer(number) for number in range(80)), void(900, 0), void(901, 79)])
+    await folded(broker, redis_server, 1, known=False)
+    assert (await state(redis_server, 1)).responses == 79
+    (filed,) = await KafkaLetterFile(broker).letters()
+    assert filed.letter.code == "correction-beyond-journal"
+    shown = await asyncio.to_thread(CliRunner().invoke, app, ["pending"])
+    assert shown.exit_code == 0, shown.output
+    assert "event-900" in shown.output
+    assert "event-901" not in shown.output
+
+    await folded(broker, redis_server, 2, known=True)
+    assert (await state(redis_server, 2)).responses == 78
+    assert len(await KafkaLetterFile(broker).letters()) == 1
+    shown = await asyncio.to_thread(CliRunner().invoke, app, ["pending", "--json"])
+    assert shown.output.strip() == "[]"
+
+
+async def test_nothing_of_an_erased_learner_is_found_in_redis_but_a_tombstone(broker, redis_server):
+    likes = events_pb2.PreferenceEvent(interests=events_pb2.InterestTopics(topics=["marker-topic"]))
+    dismissal = events_pb2.InteractionEvent(resource="marker-resource", kind=events_pb2.INTERACTION_KIND_DISMISSED)
+    before = [answer(number, item="marker-item", skills=["marker-skill"]) for number in range(70)]
+    erasure = of_kind(902, "ada", erasure=events_pb2.ErasureEvent())
+    await publish(
+        broker,
+        [*before, of_kind(900, "ada", preference=likes), of_kind(901, "ada", interaction=dismissal), erasure],
+    )
+    found = await folded(broker, redis_server, 1, known=False)
+    assert found.learners == 0
+    async with redis.asyncio.Redis.from_url(redis_server) as client:
+        contents = b""
+        keys = [key async for key in client.scan_iter()]
+        for key in keys:
+            if await client.type(key) != b"string":
+                contents += await client.dump(key)
+        assert b"marker" not in contents
+        mine = sorted(key.rpartition(b":")[2] for key in keys if pseudonym("ada").encode() in key)
+        assert mine == [b"seen", b"state"]
