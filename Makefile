@@ -67,6 +67,9 @@ format: $(STAMP) ## Rewrite the code in the project's style
 bench: $(STAMP) ## Measure speed and memory on this machine
 	@$(BIN)/python -m tests.benchmarks $(if $(JSON),--json $(JSON))
 
+evaluate: $(STAMP) ## Measure every model by every protocol and write docs/evaluation.* (25 minutes; DATA=DIR, ONLY="tracing/algebra05 ...")
+	@$(BIN)/python -m deploy.evaluation $(if $(DATA),--data "$(DATA)") $(foreach protocol,$(ONLY),--only $(protocol))
+
 demo: $(STAMP) ## Run the whole system on this machine on a simulated district, or on DATASET
 	@$(BIN)/python -m deploy.local demo $(if $(DATASET),--dataset "$(DATASET)") $(if $(BROKER),--broker $(BROKER)) $(if $(JSON),--json "$(JSON)")
 

@@ -114,7 +114,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(tracing_folder):
     assert result.exit_code == 0, result.output
     text = page.read_text()
     assert text.startswith("<!doctype html>")
-    assert text.count("<svg") == 8
+    assert text.count("<svg") == 9
     assert "best_lr" in text
     assert "http" not in text
     assert "<script" not in text

@@ -8,6 +8,10 @@ from html import escape
 from services.recommender.evaluation.intervals import Estimate
 from services.recommender.evaluation.results import SERVED, Evaluation, Reliability
 
+# Measures that are also drawn, one plot each.
+_PLOTTED = ("auc", "ndcg_at_10", "ndcg_at_5", "micro_f1")
+_LINE = 18
+_LABELS = 190
 _SIDE = 220
 _MARGIN = 30
 _STYLE = """
@@ -21,10 +25,28 @@ figcaption { text-align: center; } svg { background: #fbfcfd; } li { margin: .3r
 
 
 def as_html(evaluation: Evaluation) -> str:
-    """The page."""
+    """The page of one evaluation."""
+    return page(evaluation.protocol, [evaluation])
+
+
+def page(title: str, evaluations: Iterable[Evaluation]) -> str:
+    """One page of several evaluations."""
+    sections = "".join(_section(evaluation) for evaluation in evaluations)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{sections}</body></html>\n"
+    )
+
+
+def _section(evaluation: Evaluation) -> str:
     parts = [
         f"<h1>{escape(evaluation.protocol)}</h1><p>{escape(evaluation.data)}.</p>",
         _table("All of it", evaluation.models),
+        *(
+            _interval_plot(measure, evaluation.models)
+            for measure in _PLOTTED
+            if measure in measures_of(evaluation.models)
+        ),
         _table(f"{SERVED} minus the other, on the same draws of learners", evaluation.differences),
         *(_table(name, models) for name, models in evaluation.slices.items()),
         *(_reliability_plot(name, reliability) for name, reliability in evaluation.reliability.items()),
@@ -32,10 +54,7 @@ def as_html(evaluation: Evaluation) -> str:
         _list([*evaluation.notes, _facts("Seeds", evaluation.seeds), _facts("Seconds", evaluation.elapsed_s)]),
         f"<p><small>Commit {escape(evaluation.commit or 'not known')}</small></p>",
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escape(evaluation.protocol)}</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
-    )
+    return "".join(parts)
 
 
 def measures_of(models: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
@@ -61,6 +80,39 @@ def _cell(value: Estimate | None) -> str:
     if value is None:
         return ""
     return f"{value.mean:.4f} <small>[{value.low:.4f}, {value.high:.4f}]</small>"
+
+
+def _interval_plot(measure: str, models: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """Each model's measure as a dot on its interval."""
+    found = {name: measures[measure] for name, measures in models.items() if measure in measures}
+    low, high = min(value.low for value in found.values()), max(value.high for value in found.values())
+    scale = 2 * _SIDE / ((high - low) or 1.0)
+
+    def across(value: float) -> float:
+        return _LABELS + (value - low) * scale
+
+    rows = "".join(
+        f'<text x="{_LABELS - 10}" y="{_LINE * (row + 1) + 4}" text-anchor="end" font-size="12">{escape(name)}</text>'
+        f'<line x1="{across(value.low):.1f}" x2="{across(value.high):.1f}" y1="{_LINE * (row + 1)}" '
+        f'y2="{_LINE * (row + 1)}" stroke="{_colour(name)}" stroke-width="2"/>'
+        f'<circle cx="{across(value.mean):.1f}" cy="{_LINE * (row + 1)}" r="4" fill="{_colour(name)}">'
+        f"<title>{value.mean:.4f} [{value.low:.4f}, {value.high:.4f}]</title></circle>"
+        for row, (name, value) in enumerate(found.items())
+    )
+    height = _LINE * (len(found) + 2)
+    ends = "".join(
+        f'<text x="{across(end):.1f}" y="{height - 4}" text-anchor="middle" font-size="11">{end:.3f}</text>'
+        for end in (low, high)
+    )
+    return (
+        f'<figure><svg width="{_LABELS + 2 * _SIDE + 40}" height="{height}" role="img" '
+        f'aria-label="{escape(measure)} by model">{rows}{ends}</svg>'
+        f"<figcaption>{escape(measure)}, with 95 % intervals</figcaption></figure><br>"
+    )
+
+
+def _colour(name: str) -> str:
+    return "#2f7d4f" if name == SERVED else "#7a8797"
 
 
 def _reliability_plot(name: str, reliability: Reliability) -> str:

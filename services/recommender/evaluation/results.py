@@ -61,6 +61,36 @@ class Evaluation:
         return asdict(self)
 
 
+def from_json(text: bytes) -> Evaluation:
+    """The inverse of `as_json`; what a report leaves out is empty.
+
+    Raises:
+        ValueError: when it is not the JSON of an evaluation.
+    """
+    try:
+        values = orjson.loads(text)
+        return Evaluation(
+            **{
+                name: values[name]
+                for name in ("protocol", "data", "commit", "seeds", "elapsed_s")
+                if name in values or name in {"protocol", "data", "commit"}
+            },
+            models=_estimates(values["models"]),
+            differences=_estimates(values.get("differences", {})),
+            slices={name: _estimates(models) for name, models in values.get("slices", {}).items()},
+            reliability={name: Reliability(**found) for name, found in values.get("reliability", {}).items()},
+            notes=tuple(values.get("notes", ())),
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"it is not the JSON of an evaluation: {error!r}") from error
+
+
+def _estimates(models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Estimate]]:
+    return {
+        name: {measure: Estimate(**value) for measure, value in measures.items()} for name, measures in models.items()
+    }
+
+
 def as_json(evaluation: Evaluation) -> bytes:
     """The evaluation as JSON, one key a line."""
     return orjson.dumps(evaluation.as_values(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -149,7 +149,8 @@ class LogisticOnCounts:
 
     def fit(self, table: ResponseTable) -> None:
         """Fit the weights (L2, the library's default strength)."""
-        self._model = LogisticRegression(solver="liblinear", tol=1e-3)
+        # Plain counts are ill-conditioned, which only the one minds; identities are many, which only the other minds.
+        self._model = LogisticRegression(solver="lbfgs" if self.best else "liblinear", tol=1e-3, max_iter=1_000)
         self._model.fit(self._design(table), table.response >= 0.5)
 
     def foresee(self, table: ResponseTable) -> Chances:

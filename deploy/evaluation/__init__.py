@@ -1,0 +1,1 @@
+"""Running every evaluation, and the documents that hold their figures."""

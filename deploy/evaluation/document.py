@@ -1,0 +1,67 @@
+"""docs/evaluation.md: the figures of every protocol, with commit and date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from services.recommender.evaluation.intervals import Estimate
+from services.recommender.evaluation.report import measures_of
+from services.recommender.evaluation.results import SERVED, Evaluation
+
+_HEADING = """# Evaluation: the figures
+
+Written by `make evaluate`; do not edit. Each row is a model, each figure a measure with its central 95 % interval over
+draws of learners (of near-duplicates for tagging). `cairn` is what is served. What the figures mean, and what they do
+not show, is in [science.md](science.md) and [tagging.md](tagging.md); plots and slices are in
+[evaluation.html](evaluation.html).
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One protocol's figures.
+
+    Attributes:
+        evaluation: the figures.
+        on: the day they were measured.
+        elapsed_s: how long that took.
+    """
+
+    evaluation: Evaluation
+    on: date
+    elapsed_s: float
+
+
+def document(measured: Iterable[Measured]) -> str:
+    """The document."""
+    return "\n".join([_HEADING, *(_section(each) for each in measured)])
+
+
+def _section(measured: Measured) -> str:
+    found = measured.evaluation
+    commit = found.commit[:12] or "not known"
+    parts = [
+        f"## {found.protocol}\n",
+        f"{found.data}. Measured on {measured.on.isoformat()} at commit {commit}, in {measured.elapsed_s:,.0f} s.\n",
+        _table("model", found.models),
+    ]
+    if found.differences:
+        parts += [f"`{SERVED}` minus the other, on the same draws:\n", _table(f"{SERVED} minus", found.differences)]
+    return "\n".join(parts)
+
+
+def _table(corner: str, models: Mapping[str, Mapping[str, Estimate]]) -> str:
+    measures = measures_of(models)
+    lines = [_row([corner, *measures]), "|---|" + "---:|" * len(measures)]
+    lines += [_row([name, *(_cell(values.get(measure)) for measure in measures)]) for name, values in models.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(value: Estimate | None) -> str:
+    return "" if value is None else f"{value.mean:.4f} [{value.low:.4f}, {value.high:.4f}]"
