@@ -22,7 +22,16 @@ from services.recommender.application.ports import (
     TenantModels,
     TrainingWindow,
 )
-from services.recommender.domain.events import AssessmentEvent, Grain
+from services.recommender.domain.events import (
+    VOIDED,
+    AssessmentEvent,
+    CorrectionEvent,
+    ErasureEvent,
+    Grain,
+    InteractionEvent,
+    InteractionKind,
+    LearnerEvent,
+)
 from services.recommender.domain.journal import FOLDED_AT_ONCE, JOURNAL_EVENTS
 from services.recommender.domain.positives import Positives, positives_of
 from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
@@ -32,6 +41,12 @@ from services.recommender.domain.tracing import TenantParameters
 _log = structlog.get_logger(__name__)
 
 READING = "reading the log"
+ERASED = "erased"
+
+# In the column of grains: what is no response.
+_INTERACTION = 2
+_NOTHING = 3
+_NO_ACTIVITY = -1
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, and how many of how many steps of it are."""
@@ -56,7 +71,7 @@ class LoggedEvent(NamedTuple):
 
     tenant: str
     learner: str
-    event: AssessmentEvent
+    event: LearnerEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,9 +312,12 @@ class Trainer:
 class TenantResponses:
     """One tenant's part of the log in columns.
 
+    What was said of a learner before they were last forgotten is not there; corrected responses are as corrected, and
+    voided ones are not there.
+
     Attributes:
-        distinct: every event, those sent twice once.
-        evidence: those of them that are evidence for the learner model.
+        distinct: responses, and opened and completed resources; those sent twice once.
+        evidence: those responses that are evidence for the learner model.
     """
 
     distinct: ResponseTable
@@ -311,8 +329,8 @@ async def collect(
 ) -> tuple[TrainingWindow, dict[str, TenantResponses]]:
     """Everything that stands in the log now, in columns by tenant.
 
-    An event that was sent twice counts once, however far apart: unlike folding, which remembers a window of ids per
-    learner, training sees the whole log.
+    An event that was sent twice counts once, however far apart, and a correction counts however far back its target
+    lies: unlike folding, which remembers a window of ids and a journal per learner, training sees the whole log.
     """
     span = await log.span()
     collected: dict[str, _TenantCollector] = {}
@@ -329,7 +347,11 @@ async def collect(
             collector.add(learner, event)
         progress(READING, batch.offsets, span.offsets)
     responses = {tenant: collector.responses() for tenant, collector in sorted(collected.items())}
-    duplicates = records - skipped.total() - sum(len(tenant.distinct) for tenant in responses.values())
+    forgotten = sum(collector.forgotten for collector in collected.values())
+    if forgotten:
+        skipped[ERASED] += forgotten
+    duplicates = sum(collector.copies for collector in collected.values())
+    responses = {tenant: found for tenant, found in responses.items() if len(found.evidence)}
     window = TrainingWindow(
         log_identity=span.log_identity,
         begin_offsets=span.begin_offsets,
@@ -343,36 +365,99 @@ async def collect(
 
 @dataclass
 class _TenantCollector:
-    """One tenant's events as they come, in columns."""
+    """One tenant's events as they come, in columns.
+
+    Attributes:
+        forgotten: events of learners who were forgotten after them; known once `responses` was called.
+        copies: events left out because an earlier one has their source and id; likewise.
+    """
 
     builder: ResponseTableBuilder = field(default_factory=ResponseTableBuilder)
     fingerprint: array[int] = field(default_factory=lambda: array("Q"))
     grain: array[int] = field(default_factory=lambda: array("B"))
     activity: array[int] = field(default_factory=lambda: array("i"))
     activities: dict[str, int] = field(default_factory=dict)
+    corrections: dict[str, dict[int, float]] = field(default_factory=dict)
+    met: dict[str, set[bytes]] = field(default_factory=dict)
+    begins: dict[str, int] = field(default_factory=dict)
+    forgotten: int = 0
+    copies: int = 0
 
-    def add(self, learner: str, event: AssessmentEvent) -> None:
-        self.builder.append(
-            learner=learner,
-            item=event.item,
-            skills=event.skills,
-            response=event.response,
-            resource=event.resource,
-            at_s=event.at_s,
-        )
-        self.fingerprint.append(int.from_bytes(event.fingerprint, "little"))
-        self.grain.append(event.grain)
-        self.activity.append(self.activities.setdefault(event.activity, len(self.activities)) if event.activity else -1)
+    def add(self, learner: str, event: LearnerEvent) -> None:
+        """Add a learner's next event."""
+        match event:
+            case AssessmentEvent():
+                activity = (
+                    self.activities.setdefault(event.activity, len(self.activities)) if event.activity else _NO_ACTIVITY
+                )
+                self.builder.append(
+                    learner=learner,
+                    item=event.item,
+                    skills=event.skills,
+                    response=event.response,
+                    resource=event.resource,
+                    at_s=event.at_s,
+                )
+                self._add_columns(event.fingerprint, event.grain, activity)
+            case InteractionEvent():
+                worked_on = event.kind is not InteractionKind.DISMISSED
+                self.builder.append(
+                    learner=learner,
+                    item="",
+                    skills=(),
+                    response=0.0,
+                    resource=event.resource if worked_on else "",
+                    at_s=event.at_s,
+                )
+                self._add_columns(event.fingerprint, _INTERACTION if worked_on else _NOTHING, _NO_ACTIVITY)
+            case CorrectionEvent() | ErasureEvent():
+                self._add_change(learner, event)
 
     def responses(self) -> TenantResponses:
+        """The columns, once everything was added."""
         learner = self.builder.learner_numbers
-        distinct = first_copies(learner, np.array(self.fingerprint, np.uint64))
+        fingerprint, grain = np.array(self.fingerprint, np.uint64), np.array(self.grain, np.uint8)
+        kept = np.arange(len(learner)) >= self.builder.per_learner(self.begins, 0)[learner]
+        self.forgotten += int(len(kept) - kept.sum())
+        distinct = kept.copy()
+        distinct[kept] = first_copies(learner[kept], fingerprint[kept])
+        self.copies += int(kept.sum() - distinct.sum())
+        self._correct(distinct, fingerprint, grain)
         evidence = distinct.copy()
         evidence[distinct] = evidence_rows(
-            learner[distinct], np.array(self.grain, np.uint8)[distinct], np.array(self.activity, np.int32)[distinct]
+            learner[distinct], grain[distinct], np.array(self.activity, np.int32)[distinct]
         )
+        # What was voided or dismissed had its place in the journal, and no other part.
+        distinct &= grain != _NOTHING
         table = self.builder.build(distinct)
         return TenantResponses(table, table if evidence.sum() == distinct.sum() else self.builder.build(evidence))
+
+    def _add_columns(self, fingerprint: bytes, grain: int, activity: int) -> None:
+        self.fingerprint.append(int.from_bytes(fingerprint, "little"))
+        self.grain.append(grain)
+        self.activity.append(activity)
+
+    def _add_change(self, learner: str, event: CorrectionEvent | ErasureEvent) -> None:
+        met = self.met.setdefault(learner, set())
+        if event.fingerprint in met:
+            self.copies += 1
+        elif isinstance(event, ErasureEvent):
+            self.begins[learner] = len(self.builder)
+            self.corrections.pop(learner, None)
+            self.met[learner] = {event.fingerprint}
+        else:
+            met.add(event.fingerprint)
+            self.corrections.setdefault(learner, {})[int.from_bytes(event.target, "little")] = event.response
+
+    def _correct(self, distinct: NDArray[np.bool_], fingerprint: NDArray[np.uint64], grain: NDArray[np.uint8]) -> None:
+        """Regrade corrected responses, and mark the voided ones as nothing."""
+        targets = np.array(sorted({target for of_one in self.corrections.values() for target in of_one}), np.uint64)
+        for row in np.flatnonzero(distinct & (grain <= Grain.ACTIVITY) & np.isin(fingerprint, targets)).tolist():
+            response = self.corrections.get(self.builder.learner_of(row), {}).get(int(fingerprint[row]))
+            if response == VOIDED:
+                grain[row] = _NOTHING
+            elif response is not None:
+                self.builder.regrade(row, response)
 
 
 def first_copies(learner: NDArray[np.int32], fingerprint: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -393,10 +478,10 @@ def evidence_rows(
 
     Args:
         learner: of each event, a learner's in their order.
-        grain: `Grain` of each event.
+        grain: `Grain` of each event; more for what is no response, and has its place in the journal only.
         activity: of each event; negative when not known.
     """
-    evidence = np.ones(len(learner), np.bool_)
+    evidence = grain <= Grain.ACTIVITY
     if not (grain == Grain.ACTIVITY).any():
         return evidence
     order = np.argsort(learner, kind="stable")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,7 @@ class ResponseTableBuilder:
 
     def __init__(self) -> None:
         self._learners: dict[str, int] = {}
+        self._learner_names: list[str] = []
         self._items: dict[str, int] = {}
         self._skills: dict[str, int] = {}
         self._resources: dict[str, int] = {}
@@ -120,6 +121,20 @@ class ResponseTableBuilder:
         self._skill.extend([self._skills.setdefault(skill, len(self._skills)) for skill in skills])
         self._resource.append(self._resources.setdefault(resource, len(self._resources)) if resource else NONE)
         self._at_s.append(at_s)
+
+    def learner_of(self, row: int) -> str:
+        """The learner of a response added before."""
+        if len(self._learner_names) < len(self._learners):
+            self._learner_names = list(self._learners)
+        return self._learner_names[self._learner[row]]
+
+    def regrade(self, row: int, response: float) -> None:
+        """Give a response added before another outcome."""
+        self._response[row] = response
+
+    def per_learner(self, values: Mapping[str, int], default: int) -> NDArray[np.int64]:
+        """A value per learner number; `default` where `values` has none."""
+        return np.array([values.get(learner, default) for learner in self._learners], np.int64)
 
     @property
     def learner_numbers(self) -> NDArray[np.int32]:

@@ -1,0 +1,147 @@
+"""What training makes of interactions, corrections and erasures in the log."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from services.recommender.application.train import LoggedEvent, collect
+from services.recommender.domain.events import (
+    VOIDED,
+    AssessmentEvent,
+    CorrectionEvent,
+    ErasureEvent,
+    Grain,
+    InteractionEvent,
+    InteractionKind,
+    LearnerEvent,
+    PreferenceEvent,
+)
+from services.recommender.domain.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner import decode_state, encode_state
+from services.recommender.domain.positives import positives_of
+from services.recommender.domain.stored import NEW_LEARNER
+from services.recommender.domain.tracing import TracingParameters
+from tests.component.test_train import MemoryLog
+
+
+def fp(number: int) -> bytes:
+    return number.to_bytes(8, "little")
+
+
+def answer(
+    number: int, response: float = 1.0, *, resource: str = "", activity: str = "", grain: Grain = Grain.ITEM
+) -> AssessmentEvent:
+    item = f"i{number % 5}" if grain is Grain.ITEM else ""
+    return AssessmentEvent(fp(number), response, 0, item, activity, ("s",), grain, resource)
+
+
+def did(number: int, kind: InteractionKind, resource: str) -> InteractionEvent:
+    return InteractionEvent(fp(number), 0, resource, kind)
+
+
+def of_one(*events: LearnerEvent, learner: str = "l") -> list[LoggedEvent]:
+    return [LoggedEvent("t", learner, event) for event in events]
+
+
+async def collected(*entries: LoggedEvent):
+    return await collect(MemoryLog(list(entries)))
+
+
+async def test_opened_and_completed_resources_are_positives_and_dismissed_ones_are_not():
+    _, responses = await collected(
+        *of_one(
+            answer(1, resource="answered"),
+            did(2, InteractionKind.OPENED, "opened"),
+            did(3, InteractionKind.COMPLETED, "completed"),
+            did(4, InteractionKind.DISMISSED, "dismissed"),
+            did(2, InteractionKind.OPENED, "opened"),
+        )
+    )
+    positives = positives_of(responses["t"].distinct)
+    assert [positives.resources[index] for index in positives.resource] == ["answered", "opened", "completed"]
+    assert len(responses["t"].evidence) == 1
+
+
+async def test_responses_are_trained_on_as_corrected_however_far_away_the_correction():
+    entries = of_one(
+        answer(1),
+        answer(2, resource="r2"),
+        *(answer(n) for n in range(10, 200)),
+        CorrectionEvent(fp(900), fp(1), 0.25),
+        CorrectionEvent(fp(901), fp(2), VOIDED),
+        CorrectionEvent(fp(902), fp(300), VOIDED),
+        CorrectionEvent(fp(902), fp(300), VOIDED),
+        answer(300),
+    )
+    entries += of_one(answer(1), learner="another")
+    window, responses = await collected(*entries)
+    table = responses["t"].evidence
+    assert len(table) == 192
+    assert sorted(table.response.tolist())[:2] == [0.25, 1.0]
+    assert len(positives_of(responses["t"].distinct)) == 0
+    assert (window.records, window.duplicates) == (198, 1)
+
+
+async def test_a_voided_item_no_longer_hides_the_score_on_its_activity():
+    quiz = answer(1, activity="quiz")
+    score = answer(2, 0.0, activity="quiz", grain=Grain.ACTIVITY)
+    _, hidden = await collected(*of_one(quiz, score))
+    _, shown = await collected(*of_one(quiz, score, CorrectionEvent(fp(3), fp(1), VOIDED)))
+    assert hidden["t"].evidence.response.tolist() == [1.0]
+    assert shown["t"].evidence.response.tolist() == [0.0]
+
+
+async def test_of_a_learner_who_was_forgotten_only_what_followed_is_trained_on():
+    window, responses = await collected(
+        *of_one(answer(1, 0.0, resource="before"), CorrectionEvent(fp(8), fp(3), 0.0), ErasureEvent(fp(9))),
+        *of_one(answer(3), answer(1), learner="l"),
+        *of_one(answer(1, resource="gone"), ErasureEvent(fp(9)), learner="gone"),
+    )
+    table = responses["t"].distinct
+    assert table.learners == ("l",)
+    assert table.resources == ()
+    assert table.response.tolist() == [1.0, 1.0]
+    assert window.skipped == {"erased": 2}
+    assert window.duplicates == 0
+
+
+async def test_an_erasure_sent_twice_forgets_once():
+    _, responses = await collected(*of_one(answer(1), ErasureEvent(fp(9)), answer(2), ErasureEvent(fp(9))))
+    assert len(responses["t"].distinct) == 1
+
+
+async def test_a_tenant_of_whom_everything_was_forgotten_is_not_trained():
+    _, responses = await collected(*of_one(answer(1), ErasureEvent(fp(9))))
+    assert responses == {}
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_what_is_evidence_is_what_folding_counts(seed):
+    draw = random.Random(seed)
+    events: list[LearnerEvent] = []
+    for number in range(200):
+        match draw.choices(["answer", "did", "wants", "void", "erase"], [70, 15, 5, 9.5, 0.5])[0]:
+            case "answer":
+                grain = draw.choice(list(Grain))
+                events.append(answer(number, activity=draw.choice(["", "a", "b", "c"]), grain=grain))
+            case "did":
+                kind = draw.choice([InteractionKind.OPENED, InteractionKind.DISMISSED])
+                events.append(did(number, kind, f"r{number % 7}"))
+            case "wants":
+                events.append(PreferenceEvent(fp(number), ("s",), None, None, 0))
+            case "void":
+                events.append(CorrectionEvent(fp(number), fp(draw.randrange(max(1, number - 25), number + 25)), VOIDED))
+            case _:
+                events.append(ErasureEvent(fp(number)))
+    fold = LearnerFold(TracingParameters())
+    (met,) = fold.fold([LearnerEvents("t", NEW_LEARNER, list(enumerate(events)))])
+    refused = {refusal.offset for refusal in met.refused}
+    honoured = [event for offset, event in enumerate(events) if offset not in refused]
+    (folded,) = fold.fold([LearnerEvents("t", NEW_LEARNER, list(enumerate(honoured)))])
+    _, responses = await collected(*of_one(*honoured))
+    state = decode_state(encode_state(folded.stored.state))
+    assert len(responses["t"].evidence) == state.responses
+    assert np.isclose(responses["t"].evidence.response.sum(), state.skill_records["successes"].sum())
