@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn, Self, TypeVar
 
@@ -18,6 +20,7 @@ from rich.table import Table
 
 from services.common.envelope import positions_as_text
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
+from services.recommender.adapters.epoch_file import EpochFileWriter
 from services.recommender.adapters.redis_epochs import EvictingRedisError
 from services.recommender.application.epochs import (
     EpochUnusableError,
@@ -34,11 +37,13 @@ from services.recommender.application.ports import (
     EpochMissingError,
     EpochStore,
 )
-from services.recommender.bootstrap import epoch_store
+from services.recommender.application.snapshots import SnapshotInvalidError, snapshot_epoch
+from services.recommender.bootstrap import epoch_store, restore_snapshot
 from services.recommender.settings import FoldSettings
 
 _FAILED = 1
 _BAD_INPUT = 2
+_INTERRUPTED = 130
 _PLAIN_EVERY_S = 5.0
 
 _T = TypeVar("_T")
@@ -49,7 +54,7 @@ _EnvironmentFile = Annotated[
 _Number = Annotated[int, typer.Argument(min=1, metavar="EPOCH", help="The epoch's number.")]
 
 app = typer.Typer()
-_epoch = typer.Typer(no_args_is_help=True, help="List, compare, switch and drop epochs.")
+_epoch = typer.Typer(no_args_is_help=True, help="List, compare, switch, drop, keep and restore epochs.")
 app.add_typer(_epoch, name="epoch")
 
 
@@ -64,16 +69,23 @@ def replay(
 ) -> None:
     """Fold the whole log anew into an epoch of its own, up to where the log ends now.
 
-    Nobody is served from it until `cairn epoch switch`. One that was broken off goes on where it was.
+    Nobody is served from it until `cairn epoch switch`. One that was broken off, by Ctrl-C too, goes on where it was.
 
-    Ends with 2 when the epoch or the parameters cannot be used, with 1 when Kafka or Redis cannot be reached.
+    Ends with 2 when the epoch or the parameters cannot be used, with 1 when Kafka or Redis cannot be reached or
+    somebody else replays into the epoch, with 130 when it is interrupted.
     """
     # Faust and the compiled kernel take seconds to load.
     from services.recommender import bootstrap_worker  # noqa: PLC0415
 
     settings = _settings(environment_file)
     with _ReplayDisplay() as display:
-        result = _run(bootstrap_worker.replay(settings, epoch, parameters, display.begin, display.show))
+        result = _run(
+            bootstrap_worker.replay(settings, epoch, parameters, display.begin, display.show),
+            when_interrupted=lambda: (
+                f"the replay into epoch {epoch} was interrupted at {display.done:,} of {display.total:,}; "
+                "the same command goes on from there"
+            ),
+        )
     elapsed_s = display.elapsed_s
     typer.echo(
         f"epoch {epoch} is built: {result.applied:,} applied, {result.duplicates:,} duplicates, "
@@ -188,6 +200,59 @@ def drop(epoch: _Number, *, environment_file: _EnvironmentFile = Path(".local/en
     typer.echo(f"epoch {epoch} is gone, with {learners:,} learners")
 
 
+@_epoch.command("snapshot", epilog="Example: cairn epoch snapshot 2 epoch-2.cairn")
+def snapshot(
+    epoch: _Number,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
+    *,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    environment_file: _EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Write all that an epoch holds to a file with a checksum, while workers go on.
+
+    Restored, workers fold what came after it from the log. The file holds learners' data: keep it as safely as Redis,
+    and no longer than learners may expect; what is erased later is not erased in it.
+
+    Ends with 2 when there is no such epoch or the file cannot be written.
+    """
+    if file.exists() and not overwrite:
+        _fail(f"there is a file {file} already: name another, or add --overwrite", _BAD_INPUT)
+    started_s = time.monotonic()
+    with _file_errors(file), EpochFileWriter(file) as sink:
+        found = _with_store(environment_file, lambda store: snapshot_epoch(store, epoch, sink))
+    typer.echo(
+        f"epoch {epoch} is in {file}: {found.learners:,} learners, {found.applied:,} events applied, "
+        f"{sink.bytes_written / 1e6:,.1f} MB in {time.monotonic() - started_s:.1f} s. "
+        f"Bring it back with: cairn epoch restore {file}"
+    )
+
+
+@_epoch.command("restore", epilog="Example: cairn epoch restore epoch-2.cairn --epoch 3")
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `cairn epoch snapshot` wrote.")],
+    *,
+    epoch: Annotated[
+        int | None, typer.Option(min=1, help="Number to restore it under; without it, its own.", show_default=False)
+    ] = None,
+    environment_file: _EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Bring an epoch back from a file. Nobody is served from it until `cairn epoch switch`.
+
+    Ends with 2 when the file is damaged, or was folded from another log than there is, or the number is taken.
+    """
+    settings = _settings(environment_file)
+    started_s = time.monotonic()
+    with _file_errors(file):
+        number, found = _run(
+            restore_snapshot(settings, file, epoch),
+            when_interrupted=lambda: "the restore was interrupted: drop its epoch (cairn epoch drop), then restore it",
+        )
+    typer.echo(
+        f"epoch {number} is restored: {found.learners:,} learners, {found.applied:,} events applied, digest "
+        f"{found.digest[:12]}, in {time.monotonic() - started_s:.1f} s. Serve it with: cairn epoch switch {number}"
+    )
+
+
 class _ReplayDisplay:
     """A bar at a terminal, else a line now and then on standard error."""
 
@@ -203,7 +268,8 @@ class _ReplayDisplay:
             disable=not self._console.is_terminal,
         )
         self._started_s = self._told_s = time.monotonic()
-        self._already = 0
+        self._already: int | None = None
+        self.done = self.total = 0
         self._task = self._bar.add_task("replay", total=None, rate="")
 
     def __enter__(self) -> Self:
@@ -224,8 +290,14 @@ class _ReplayDisplay:
         self._bar.update(self._task, total=sum(meta.end_positions.values()))
 
     def show(self, done: int, total: int) -> None:
-        """Show how far it is."""
-        rate = done / max(self.elapsed_s, 1e-9)
+        """Show how far it is. What an earlier run had done counts as done, but not for the rate."""
+        self.done, self.total = done, total
+        if self._already is None:
+            self._already = done
+            self._bar.reset(self._task, completed=done, total=total, rate="")
+            if done and not self._console.is_terminal:
+                typer.echo(f"replay: goes on at {done:,} of {total:,}", err=True)
+        rate = (done - self._already) / max(self.elapsed_s, 1e-9)
         self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.0f}/s")
         if not self._console.is_terminal and time.monotonic() - self._told_s >= _PLAIN_EVERY_S:
             self._told_s = time.monotonic()
@@ -250,13 +322,36 @@ def _with_store(environment_file: Path, use: Callable[[EpochStore], Awaitable[_T
     return _run(run())
 
 
-def _run(work: Awaitable[_T]) -> _T:
+@contextmanager
+def _file_errors(file: Path) -> Iterator[None]:
+    """End the command with a sentence when a file cannot be read or written."""
+    try:
+        yield
+    except OSError as error:
+        _fail(f"{file} cannot be read or written: {error.strerror or error}", _BAD_INPUT)
+
+
+def _run(work: Awaitable[_T], *, when_interrupted: Callable[[], str] | None = None) -> _T:
+    """Await work, and end the command with a sentence when it fails.
+
+    Args:
+        work: what to await.
+        when_interrupted: what to say when SIGINT or SIGTERM broke it off in order; None: they end the process at once.
+    """
+
     async def awaited() -> _T:
+        task = asyncio.current_task()
+        if when_interrupted is not None and task is not None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         return await work
 
     try:
         return asyncio.run(awaited())
+    except asyncio.CancelledError:
+        _fail("interrupted" if when_interrupted is None else when_interrupted(), _INTERRUPTED)
     except (
+        SnapshotInvalidError,
         EpochUnusableError,
         EpochMissingError,
         EpochExistsError,

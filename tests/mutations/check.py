@@ -22,7 +22,6 @@ _COPIED = ("services", "protos", "deploy", "tests", "pyproject.toml", "README.md
 # by whole seconds, and a patch may come and go within one.
 _LEFT_OUT = shutil.ignore_patterns("*.pyc", "node_modules", ".local")
 _TEST_FAILED = 1
-_TIMEOUT_S = 100
 
 
 class Verdict(StrEnum):
@@ -51,6 +50,10 @@ class Ran(NamedTuple):
     code: int
     seconds: float
     said: str
+
+
+# Runs a test of a tree, for at most so many seconds.
+RunTest = Callable[[Path, str, int], Ran]
 
 
 class PatchDoesNotApplyError(ValueError):
@@ -105,7 +108,7 @@ def copy_tree(target: Path, revision: str | None) -> None:
             shutil.copy2(source, target / name)
 
 
-def run_pytest(tree: Path, test: str) -> Ran:
+def run_pytest(tree: Path, test: str, timeout_s: int) -> Ran:
     """Run one test of a tree."""
     environment = os.environ | {
         "PYTHONPATH": f"{tree}{os.pathsep}{tree / 'protos'}",
@@ -115,7 +118,7 @@ def run_pytest(tree: Path, test: str) -> Ran:
     }
     started_s = time.monotonic()
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--timeout={_TIMEOUT_S}", test],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--timeout={timeout_s}", test],
         cwd=tree,
         env=environment,
         capture_output=True,
@@ -130,7 +133,7 @@ def check(
     tree: Path,
     mutations: Sequence[Mutation],
     tell: Callable[[Result], None],
-    run: Callable[[Path, str], Ran] = run_pytest,
+    run: RunTest = run_pytest,
 ) -> list[Result]:
     """Run every mutation's test without it, once for all that share it, then with it."""
     results: list[Result] = []
@@ -142,18 +145,20 @@ def check(
     return results
 
 
-def _check_one(tree: Path, mutation: Mutation, unmutated: dict[str, Ran], run: Callable[[Path, str], Ran]) -> Result:
+def _check_one(
+    tree: Path, mutation: Mutation, unmutated: dict[str, Ran], run: Callable[[Path, str, int], Ran]
+) -> Result:
     try:
         with applied(tree, mutation):
             pass
     except PatchDoesNotApplyError as error:
         return Result(mutation, Verdict.NOT_APPLICABLE, detail=str(error))
     if mutation.test not in unmutated:
-        unmutated[mutation.test] = run(tree, mutation.test)
+        unmutated[mutation.test] = run(tree, mutation.test, mutation.timeout_s)
     if unmutated[mutation.test].code:
         return Result(mutation, Verdict.TEST_BROKEN, detail=unmutated[mutation.test].said)
     with applied(tree, mutation):
-        ran = run(tree, mutation.test)
+        ran = run(tree, mutation.test, mutation.timeout_s)
     if ran.code == _TEST_FAILED:
         return Result(mutation, Verdict.CAUGHT, ran.seconds)
     return Result(mutation, Verdict.NOT_RUN if ran.code else Verdict.SURVIVED, ran.seconds, ran.said)

@@ -40,6 +40,7 @@ class Mutation:
         edits: the patch.
         test: what must fail, as pytest names it.
         short: whether it is part of the short form, whose tests take seconds and start nothing.
+        timeout_s: a test that still runs after this long has failed.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Mutation:
     edits: tuple[Edit, ...]
     test: str
     short: bool = False
+    timeout_s: int = 100
 
 
 MUTATIONS = (
@@ -101,7 +103,8 @@ MUTATIONS = (
                 "            pass\n",
             ),
         ),
-        _SIMULATION,
+        "tests/component/test_fold_refusals.py",
+        short=True,
     ),
     Mutation(
         "swallow what a rebalance fails with",
@@ -109,6 +112,7 @@ MUTATIONS = (
         (Edit(_EVENT_SERVICE, "            self._listener_failure = error\n", "            pass\n"),),
         "tests/integration/test_worker.py::"
         "test_a_failure_in_a_rebalance_crashes_the_service_though_aiokafka_swallows_it",
+        timeout_s=30,
     ),
     Mutation(
         "drop the offset filter",
@@ -184,7 +188,7 @@ MUTATIONS = (
     Mutation(
         "skip the dead-letter write",
         "A record that cannot be read disappears without a trace.",
-        (Edit(_FOLD_EVENTS, "            await self._dead_letters.write(letters)\n", "            pass\n"),),
+        (Edit(_FOLD_EVENTS, "        letters = await self._write_dead_letters(batches)\n", "        letters = []\n"),),
         f"{_COMPONENT}::test_a_batch_is_applied_and_its_position_moves",
         short=True,
     ),
@@ -226,12 +230,43 @@ MUTATIONS = (
                 "            pass\n",
             ),
         ),
-        _SIMULATION,
+        "tests/component/test_epoch_hand_over.py::"
+        "test_a_worker_without_anything_new_to_read_notices_that_what_it_stored_was_lost",
     ),
     Mutation(
         "fold another log into an epoch",
         "A topic made anew under its name is read from offsets that mean nothing in it.",
         (Edit(_EPOCHS, "    if meta.log_identity == identity:\n        return\n", "    return\n"),),
         "tests/component/test_epochs.py::test_an_epoch_of_another_log_is_refused_with_what_differs_and_the_remedy",
+    ),
+    Mutation(
+        "restore without looking at the checksum",
+        "A damaged snapshot becomes what learners are taught by.",
+        (
+            Edit(
+                "services/recommender/adapters/epoch_file.py",
+                "if left < 0 or file.read() != checksum.digest():",
+                "if left < 0:",
+            ),
+        ),
+        "tests/component/test_epoch_snapshots.py::test_every_byte_of_a_snapshot_is_guarded",
+    ),
+    Mutation(
+        "serve an epoch before it has reached the log's end",
+        "After Redis lost its data, learners are answered from what has been folded so far as if it were all.",
+        (
+            Edit(
+                _WORKER,
+                "        if not has_reached(meta.end_positions, positions):\n            return\n",
+                "",
+            ),
+            Edit(
+                _WORKER,
+                "        if not (positions.keys() >= ends.keys() and has_reached(ends, positions)):\n"
+                "            return\n",
+                "",
+            ),
+        ),
+        _SIMULATION,
     ),
 )

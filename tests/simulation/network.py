@@ -96,16 +96,24 @@ class Process:
                 self.failure = self._main.exception()
             self.kill()
 
-    def ask(self, server: Server, steps: Sequence[Callable[[], Any]]) -> asyncio.Future[Any]:
+    def ask(
+        self, server: Server, steps: Sequence[Callable[[], Any]], *, connected_to: int | None = None
+    ) -> asyncio.Future[Any]:
         """Have a server take steps, in order but not at one moment; the last one's answer.
 
         A dead process asks nothing. An error that a step raises is the answer.
+
+        Args:
+            server: whom to ask.
+            steps: what it is to do.
+            connected_to: the incarnation of the server that the connection was opened to; None: the present one.
         """
         future = self.loop.create_future()
         if not self.alive:
             future.cancel()
             return future
-        network, incarnation = self.network, server.incarnation
+        network = self.network
+        incarnation = server.incarnation if connected_to is None else connected_to
         remaining = list(reversed(steps))
 
         def answer(result: Any, error: Exception | None) -> None:

@@ -12,6 +12,7 @@ from tests.simulation.world import MOST_WORKERS, World
 Step = tuple[str, tuple[int, ...]]
 
 _SHORTEST, _LONGEST = 4, 16
+_LAST_BLOW = 0.2
 
 
 def _any_worker(rng: random.Random) -> int:
@@ -26,7 +27,7 @@ HAPPENINGS: dict[str, tuple[int, Callable[[random.Random], tuple[int, ...]]]] = 
     "run": (8, lambda rng: (rng.choice((5, 20, 50, 200, 1_000, 3_000)),)),
     "kill": (6, lambda rng: (_any_worker(rng), rng.randrange(120))),
     "terminate": (2, lambda rng: (_any_worker(rng),)),
-    "stop": (3, lambda rng: (_any_worker(rng), rng.choice((100, 1_000, 4_000, 8_000)))),
+    "stop": (3, lambda rng: (_any_worker(rng), rng.randrange(60), rng.choice((100, 1_000, 4_000, 8_000)))),
     "scale": (3, lambda rng: (rng.randint(1, MOST_WORKERS),)),
     "lose_writes": (4, lambda rng: (rng.choice((1, 2, 3, 5, 10, 30, 100)),)),
     "flush": (1, lambda _: ()),
@@ -71,6 +72,9 @@ def schedule_of(seed: int) -> Schedule:
     names = list(HAPPENINGS)
     weights = [HAPPENINGS[name][0] for name in names]
     chosen = rng.choices(names, weights, k=rng.randint(_SHORTEST, _LONGEST))
+    if rng.random() < _LAST_BLOW:
+        # When everything was folded and nothing more arrives, nobody stumbles over a loss by chance.
+        chosen += ["run", "run", "lose_writes"]
     return Schedule(seed, (("publish", (20, 0)), *((name, HAPPENINGS[name][1](rng)) for name in chosen)))
 
 

@@ -96,12 +96,17 @@ class SimulatedRedis:
 
 
 class SimulatedFoldStore:
-    """A worker's connection to one epoch; implements FoldStore."""
+    """A worker's connection to one epoch; implements FoldStore.
+
+    It does not outlive the server: the first request after a restart fails, and the next one connects anew. Just this
+    keeps a position from being stored behind learners that were lost a moment ago.
+    """
 
     def __init__(self, process: Process, redis: SimulatedRedis, epoch: int) -> None:
         self._process = process
         self._redis = redis
         self._epoch = epoch
+        self._connected_to: int | None = None
 
     async def progress(self, partitions: Sequence[int]) -> dict[int, PartitionProgress]:
         return await self._ask([lambda: at_once(self._store.progress(partitions))])
@@ -154,15 +159,23 @@ class SimulatedFoldStore:
         return self._redis.states.fold_store(self._epoch)
 
     async def _ask(self, steps: Sequence[Callable[[], Any]]) -> Any:
-        return await self._process.ask(self._redis.server, steps)
+        if self._connected_to is None:
+            self._connected_to = self._redis.server.incarnation
+        try:
+            return await self._process.ask(self._redis.server, steps, connected_to=self._connected_to)
+        except StateUnavailableError:
+            self._connected_to = None
+            raise
 
 
 class SimulatedEpochs:
     """A worker's connection to the epochs; implements EpochStore, as far as a worker uses it."""
 
-    def __init__(self, process: Process, redis: SimulatedRedis) -> None:
+    def __init__(self, process: Process, redis: SimulatedRedis, on_serve: Callable[[int], None]) -> None:
+        """Args: `on_serve` sees which epoch is about to be served."""
         self._process = process
         self._redis = redis
+        self._on_serve = on_serve
 
     async def current_epoch(self) -> int | None:
         return await self._ask(lambda states: states.current_epoch())
@@ -183,7 +196,11 @@ class SimulatedEpochs:
         await self._ask(lambda states: states.set_status(epoch, status))
 
     async def make_current(self, epoch: int) -> None:
-        await self._ask(lambda states: states.make_current(epoch))
+        def serve(states: MemoryStates) -> Any:
+            self._on_serve(epoch)
+            return states.make_current(epoch)
+
+        await self._ask(serve)
 
     async def drop(self, epoch: int) -> int:
         raise NotImplementedError

@@ -53,9 +53,9 @@ class Faults(RuleBasedStateMachine):
     def terminate(self, worker):
         self.world.terminate(worker)
 
-    @rule(worker=workers, passing=st.sampled_from([100, 1_000, 4_000, 8_000]))
-    def stop(self, worker, passing):
-        self.world.stop(worker, passing)
+    @rule(worker=workers, steps=st.integers(0, 60), passing=st.sampled_from([100, 1_000, 4_000, 8_000]))
+    def stop(self, worker, steps, passing):
+        self.world.stop(worker, steps, passing)
 
     @rule(count=st.integers(1, MOST_WORKERS))
     def scale(self, count):

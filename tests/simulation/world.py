@@ -16,7 +16,7 @@ import structlog
 from services.common.envelope import partition_of
 from services.common.kafka import KafkaConnection
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
-from services.recommender.application.epochs import EpochDigest, EpochUnusableError, digest_epoch
+from services.recommender.application.epochs import EpochDigest, EpochUnusableError, digest_epoch, has_reached
 from services.recommender.application.fold_events import FoldEvents
 from services.recommender.application.ports import (
     CommitRefusedError,
@@ -115,8 +115,7 @@ class World:
         """A worker is killed (-9) after it took so many more steps, and started again a while later."""
         process = self._workers.get(worker)
         if process is not None:
-            last = process.loop.steps + steps
-            self._run_until(lambda: not process.alive or process.loop.steps >= last, 1.0, singly=True)
+            self._run_steps(process, steps)
             process.kill()
 
     def terminate(self, worker: int) -> None:
@@ -124,10 +123,11 @@ class World:
         if worker in self._workers:
             self._workers[worker].terminate()
 
-    def stop(self, worker: int, milliseconds: int) -> None:
-        """A worker is held (SIGSTOP), longer than its session perhaps, and then goes on."""
+    def stop(self, worker: int, steps: int, milliseconds: int) -> None:
+        """After so many more steps a worker is held (SIGSTOP), longer than its session perhaps, and then goes on."""
         process = self._workers.get(worker)
         if process is not None and not process.stopped:
+            self._run_steps(process, steps)
             process.stopped = True
             self.network.after(milliseconds / 1_000, lambda: setattr(process, "stopped", False))
 
@@ -241,6 +241,12 @@ class World:
         if early:
             raise InvariantBrokenError(f"offsets {early} were committed to Kafka before what they stand for was stored")
 
+    def _check_served(self, epoch: int) -> None:
+        """Nobody is answered from an epoch that has yet to reach where the log ended when it was begun."""
+        meta, positions = at_once(self.redis.states.get(epoch)), self._positions(epoch)
+        if meta is not None and not has_reached(meta.end_positions, positions):
+            raise InvariantBrokenError(f"epoch {epoch} is served at {positions}, before {meta.end_positions}")
+
     def _foreign_digests(self) -> list[tuple[int, EpochDigest]]:
         """What is in epochs that were folded from the topic as it was before."""
         states = self.redis.states
@@ -274,7 +280,7 @@ class World:
             )
 
         services = EpochServices(
-            SimulatedEpochs(process, self.redis),
+            SimulatedEpochs(process, self.redis, self._check_served),
             _LogReader(process, self.log),
             event_service,
             clock_s=process.loop.time,
@@ -287,6 +293,10 @@ class World:
                 await asyncio.shield(services.stop())
         if services.crash_reason is not None:
             raise services.crash_reason
+
+    def _run_steps(self, process: Process, steps: int) -> None:
+        last = process.loop.steps + steps
+        self._run_until(lambda: not process.alive or process.loop.steps >= last, 1.0, singly=True)
 
     def _run_until(self, reached: Callable[[], bool], longest_s: float, *, singly: bool = False) -> bool:
         """Let everybody take steps in a random order; whether it was reached in time."""

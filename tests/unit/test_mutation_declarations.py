@@ -63,7 +63,7 @@ def tree(tmp_path):
     ],
 )
 def test_only_a_test_that_passes_without_and_fails_with_a_mutation_catches_it(tree, find, unmutated, mutated, verdict):
-    def run(_, __):
+    def run(*_):
         return Ran(mutated if "A = 2" in (tree / "some.py").read_text() else unmutated, 0.1, "")
 
     (result,) = check(tree, [mutation(find)], lambda _: None, run)
@@ -72,7 +72,7 @@ def test_only_a_test_that_passes_without_and_fails_with_a_mutation_catches_it(tr
 
 
 def test_a_patch_is_taken_back_whatever_happens(tree):
-    def fail(_, __):
+    def fail(*_):
         if "A = 2" in (tree / "some.py").read_text():
             raise RuntimeError
         return Ran(0, 0.1, "")

@@ -12,6 +12,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import astuple
 from typing import Any
 
 import orjson
@@ -19,7 +20,7 @@ import redis.asyncio
 import structlog
 
 from services.recommender.adapters.redis_connection import unavailable_when_redis_is
-from services.recommender.adapters.redis_states import decode_progress, learner_keys, position_key
+from services.recommender.adapters.redis_states import PROGRESS_FIELDS, decode_progress, learner_keys, position_key
 from services.recommender.application.ports import (
     EpochBusyError,
     EpochExistsError,
@@ -30,13 +31,14 @@ from services.recommender.application.ports import (
     StateUnavailableError,
     StoredLearnerBytes,
 )
+from services.recommender.domain.stored import FINGERPRINT_BYTES
 
 _log = structlog.get_logger(__name__)
 
 _EPOCHS = b"cairn:epochs"
 _CURRENT = b"cairn:current-epoch"
 _SCAN_COUNT = 2_000
-_LEARNERS_PER_READ = 256
+_LEARNERS_PER_READ = 64
 _HOLD_S = 30.0
 # Workers look at the epochs every second: after this long none of them folds into a dropped one any more.
 _SETTLE_S = 2.0
@@ -56,7 +58,7 @@ class EvictingRedisError(RuntimeError):
 
 
 class RedisEpochs:
-    """Keeps the epochs; implements EpochStore and EpochReader."""
+    """Keeps the epochs; implements EpochStore, EpochReader and EpochRestorer."""
 
     def __init__(self, client: redis.asyncio.Redis, *, settle_s: float = _SETTLE_S) -> None:
         """Args: `client` that leaves replies as bytes; `settle_s` between closing a dropped epoch and removing it."""
@@ -214,8 +216,35 @@ class RedisEpochs:
                 _log.warning("the hold of the replay was lost")
                 return
 
-    async def _read(self, epoch: int, keys: Sequence[bytes]) -> list[StoredLearnerBytes]:
+    async def put_learners(self, epoch: int, learners: Sequence[StoredLearnerBytes]) -> None:
+        """Store learners that the epoch does not hold."""
         pipeline = self._client.pipeline(transaction=False)
+        for learner in learners:
+            state, journal, seen = learner_keys(epoch, learner.key)
+            pipeline.hset(state, mapping={"blob": learner.state, "off": learner.offset})
+            # Of a learner who was forgotten there is no journal.
+            if learner.journal:
+                pipeline.hset(journal, mapping={"entries": learner.journal})
+            if learner.checkpoint:
+                pipeline.hset(journal, mapping={"checkpoint": learner.checkpoint})
+            ids = [learner.seen[at : at + FINGERPRINT_BYTES] for at in range(0, len(learner.seen), FINGERPRINT_BYTES)]
+            if ids:
+                pipeline.rpush(seen, *ids)
+        with unavailable_when_redis_is():
+            await pipeline.execute()
+
+    async def put_progress(self, epoch: int, progress: Mapping[int, PartitionProgress]) -> None:
+        """Store how far the epoch has come."""
+        pipeline = self._client.pipeline(transaction=True)
+        for partition, one in sorted(progress.items()):
+            fields = dict(zip(PROGRESS_FIELDS, astuple(one), strict=True))
+            pipeline.hset(position_key(epoch, partition), mapping=fields)
+        with unavailable_when_redis_is():
+            await pipeline.execute()
+
+    async def _read(self, epoch: int, keys: Sequence[bytes]) -> list[StoredLearnerBytes]:
+        # At one moment: a learner whose state is of one event and whose journal of another is none that ever was.
+        pipeline = self._client.pipeline(transaction=True)
         for key in keys:
             state, journal, seen = learner_keys(epoch, key)
             pipeline.hmget(state, "blob", "off")

@@ -78,12 +78,13 @@ class EventServiceOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Fetched:
-    """Consecutive records of one partition, decoded."""
+    """Consecutive records of one partition, decoded; `takes` tells since when partitions are held as they were then."""
 
     first_offset: int
     records: int
     batch: PartitionBatch
-    fetched_at_ns: int = 0
+    fetched_at_ns: int
+    takes: int
 
 
 class EventService(mode.Service):
@@ -161,7 +162,9 @@ class EventService(mode.Service):
         # Where the next records of each partition held must begin; what begins elsewhere is not folded.
         self._expected: dict[int, int] = {}
         self._gaps: dict[int, tuple[int, int]] = {}
+        self._takes = 0
         self._assigned = False
+        self._rebalancing = False
         self._folding = asyncio.Lock()
         self._listener_failure: BaseException | None = None
         self._interruption: Exception | None = None
@@ -274,6 +277,7 @@ class EventService(mode.Service):
             BrokerUnavailableError: when Kafka does not say where the log begins.
         """
         async with self._folding:
+            self._rebalancing = False
             await self._take(assigned)
 
     async def _take(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
@@ -295,6 +299,8 @@ class EventService(mode.Service):
         for topic_partition, start in starts.items():
             consumer.seek(topic_partition, start)
         self._expected = {tp.partition: start for tp, start in starts.items()}
+        self._gaps = {}
+        self._takes += 1
         self._progressed_at_s = dict.fromkeys(self._expected, self._clock_s())
         self._assigned = True
         self._interruption = None
@@ -319,6 +325,8 @@ class EventService(mode.Service):
     async def give_back(self, revoked: Sequence[aiokafka.TopicPartition]) -> None:
         """Let partitions go: the batch being folded is finished first, what was read ahead is forgotten."""
         async with self._folding:
+            # Until partitions are assigned, the consumer still names those it had, and may drop them at any moment.
+            self._rebalancing = True
             if revoked:
                 await self._commit_to_kafka()
             if self._metrics is not None:
@@ -344,7 +352,7 @@ class EventService(mode.Service):
             pause_s = min(pause_s * 2, _PAUSE_LAST_S)
             try:
                 async with self._folding:
-                    if self._interruption is not None:
+                    if self._interruption is not None and not self._rebalancing:
                         await self._take(sorted(self._require_consumer().assignment()))
             except (StateUnavailableError, BrokerUnavailableError) as error:
                 if not self._passes(error):
@@ -365,9 +373,9 @@ class EventService(mode.Service):
 
     async def _fetch(self) -> list[_Fetched]:
         records = await self._require_consumer().getmany(timeout_ms=_POLL_MS, max_records=self._options.batch_records)
+        takes, fetched_at_ns = self._takes, time.time_ns()
         if self._listener_failure is not None:
             raise self._listener_failure
-        fetched_at_ns = time.time_ns()
         if self._opener is not None:
             await self._opener.determine(record for some in records.values() for record in some)
         fetched = []
@@ -375,7 +383,7 @@ class EventService(mode.Service):
             batch = decode_batch(topic_partition.partition, some, self._partitions, self._opener)
             if self._traces.on:
                 batch.traceparents = _traceparents(some)
-            fetched.append(_Fetched(some[0].offset, len(some), batch, fetched_at_ns))
+            fetched.append(_Fetched(some[0].offset, len(some), batch, fetched_at_ns, takes))
         return fetched
 
     async def _fold_fetched(self, fetched: Sequence[_Fetched]) -> None:
@@ -415,15 +423,16 @@ class EventService(mode.Service):
     async def _follows(self, fetched: _Fetched) -> bool:
         """Whether records begin where those before them ended.
 
-        Records that were read ahead before a seek may come after it. They are dropped and what is expected is read
-        again; only where that begins elsewhere too, the log has a gap there, as transactions leave them.
+        Records may still come from before a seek. They are dropped and what is expected is read again; only where that
+        begins elsewhere too, the log has a gap there, as transactions leave them.
 
         Raises:
             LogTruncatedError: when the log no longer holds what is expected.
         """
         partition = fetched.batch.partition
         expected = self._expected.get(partition)
-        if expected is None:
+        # What was read ahead before partitions were taken says nothing of how the log goes on from where they begin.
+        if expected is None or fetched.takes != self._takes:
             return False
         if fetched.first_offset != expected:
             consumer, topic_partition = self._require_consumer(), self._topic_partition(partition)

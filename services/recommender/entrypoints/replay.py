@@ -46,7 +46,7 @@ async def run_replay(
         meta: the epoch, building.
         epochs: the epochs.
         make_service: makes the event service that reads up to the end positions; calls back after each batch.
-        on_progress: called after each batch.
+        on_progress: called when the replay begins, and after each batch.
 
     Raises:
         EpochBusyError: when another process replays into the epoch.
@@ -69,6 +69,8 @@ async def run_replay(
     async with epochs.exclusive(meta.epoch):
         try:
             await service.start()
+            # One that goes on where it was broken off says how far that is.
+            on_progress(progress())
             await service.wait_finished()
         finally:
             await service.stop()

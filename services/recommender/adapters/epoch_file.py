@@ -1,0 +1,191 @@
+"""Snapshots of epochs in files.
+
+    magic            12 bytes, with the version of the format
+    frames           u4 length, then so many bytes: first the header as JSON, then one frame a learner, by key
+    end              u4 zero, then a frame with what the file holds, as JSON
+    checksum         SHA-256 of everything before it, 32 bytes
+
+A learner's frame: i8 offset, then key, state, journal, checkpoint and seen, each behind its u4 length. Numbers are
+little-endian.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import astuple
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import orjson
+
+from services.recommender.application.epochs import EpochDigest
+from services.recommender.application.ports import EpochMeta, EpochStatus, PartitionProgress, StoredLearnerBytes
+from services.recommender.application.snapshots import SnapshotHeader, SnapshotInvalidError
+
+_MAGIC = b"cairn-epoch1"
+_LENGTH = struct.Struct("<I")
+_OFFSET = struct.Struct("<q")
+_CHECKSUM_BYTES = 32
+_READ_BYTES = 1 << 20
+_PARTS = 5
+
+
+class EpochFileWriter:
+    """Writes a snapshot beside its place and moves it there once it is whole; implements SnapshotSink."""
+
+    def __init__(self, path: Path) -> None:
+        """Args: `path` of the file; one that is there is replaced."""
+        self._path = path
+        self._partial = path.with_name(f"{path.name}.partial")
+        self._file: BinaryIO | None = None
+        self._checksum = hashlib.sha256()
+        self.bytes_written = 0
+
+    def __enter__(self) -> Self:
+        # Learners' data: nobody but its owner reads it.
+        descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._file = os.fdopen(descriptor, "wb")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._partial.unlink(missing_ok=True)
+
+    def begin(self, header: SnapshotHeader) -> None:
+        """Write what comes first."""
+        self._write(_MAGIC)
+        self._frame(_encode_header(header))
+
+    def add(self, learner: StoredLearnerBytes) -> None:
+        """Write a learner."""
+        parts = (learner.key, learner.state, learner.journal, learner.checkpoint, learner.seen)
+        framed = b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+        self._frame(_OFFSET.pack(learner.offset) + framed)
+
+    def finish(self, contents: EpochDigest) -> None:
+        """Write what comes last, and move the file to its place."""
+        self._write(_LENGTH.pack(0))
+        self._frame(
+            orjson.dumps({"digest": contents.digest, "learners": contents.learners, "applied": contents.applied})
+        )
+        self._write(self._checksum.digest())
+        file = self._opened()
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        self._file = None
+        self._partial.replace(self._path)
+
+    def _frame(self, data: bytes) -> None:
+        self._write(_LENGTH.pack(len(data)))
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        self._opened().write(data)
+        self._checksum.update(data)
+        self.bytes_written += len(data)
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise AssertionError("the file is not open")
+        return self._file
+
+
+class EpochFile:
+    """A snapshot whose checksum is right; implements SnapshotSource."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file through once.
+
+        Raises:
+            SnapshotInvalidError: when it is not whole.
+            OSError: when it cannot be read.
+        """
+        self._path = path
+        self._verify()
+        with path.open("rb") as file:
+            file.seek(len(_MAGIC))
+            self.header = _decode_header(self._frame(file))
+            self._learners_at = file.tell()
+            while length := self._length(file):
+                file.seek(length, os.SEEK_CUR)
+            found = orjson.loads(self._frame(file))
+        self.contents = EpochDigest(found["digest"], found["learners"], found["applied"])
+
+    def learners(self) -> Iterator[StoredLearnerBytes]:
+        """The learners, in the order of their keys."""
+        with self._path.open("rb") as file:
+            file.seek(self._learners_at)
+            while length := self._length(file):
+                yield _decode_learner(file.read(length))
+
+    def _verify(self) -> None:
+        size = self._path.stat().st_size
+        with self._path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+            if magic != _MAGIC:
+                raise SnapshotInvalidError(
+                    f"{self._path} is no snapshot of an epoch in the format that this program knows: make one with "
+                    "cairn epoch snapshot"
+                )
+            checksum = hashlib.sha256(magic)
+            left = size - len(_MAGIC) - _CHECKSUM_BYTES
+            while left > 0:
+                data = file.read(min(left, _READ_BYTES))
+                checksum.update(data)
+                left -= len(data)
+            if left < 0 or file.read() != checksum.digest():
+                raise SnapshotInvalidError(
+                    f"{self._path} is damaged or cut short: its checksum does not match; nothing was restored. Take "
+                    "another copy of it, or replay the log"
+                )
+
+    def _frame(self, file: BinaryIO) -> bytes:
+        return file.read(self._length(file))
+
+    @staticmethod
+    def _length(file: BinaryIO) -> int:
+        return int(_LENGTH.unpack(file.read(_LENGTH.size))[0])
+
+
+def _encode_header(header: SnapshotHeader) -> bytes:
+    meta = header.meta
+    return orjson.dumps(
+        {
+            "epoch": meta.epoch,
+            "status": meta.status.value,
+            "parameters_id": meta.parameters_id,
+            "parameters_bundle": meta.parameters_bundle,
+            "log_identity": meta.log_identity,
+            "end_positions": {str(partition): offset for partition, offset in sorted(meta.end_positions.items())},
+            "progress": {str(partition): astuple(one) for partition, one in sorted(header.progress.items())},
+        }
+    )
+
+
+def _decode_header(data: bytes) -> SnapshotHeader:
+    fields = orjson.loads(data)
+    meta = EpochMeta(
+        epoch=fields["epoch"],
+        status=EpochStatus(fields["status"]),
+        parameters_id=fields["parameters_id"],
+        parameters_bundle=fields["parameters_bundle"],
+        log_identity=fields["log_identity"],
+        end_positions={int(partition): offset for partition, offset in fields["end_positions"].items()},
+    )
+    return SnapshotHeader(meta, {int(p): PartitionProgress(*counts) for p, counts in fields["progress"].items()})
+
+
+def _decode_learner(frame: bytes) -> StoredLearnerBytes:
+    parts, at = [], _OFFSET.size
+    for _ in range(_PARTS):
+        (length,) = _LENGTH.unpack_from(frame, at)
+        at += _LENGTH.size
+        parts.append(frame[at : at + length])
+        at += length
+    key, state, journal, checkpoint, seen = parts
+    return StoredLearnerBytes(key, _OFFSET.unpack_from(frame)[0], state, journal, checkpoint, seen)

@@ -1,0 +1,66 @@
+"""A refused commit stops everything: the position must not move over records that nobody stored."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
+from services.recommender.application.fold_events import FoldEvents, PartitionBatch
+from services.recommender.application.ports import CommitRefusedError
+from services.recommender.domain.events import AssessmentEvent, Grain
+from services.recommender.domain.fold import LearnerFold
+from services.recommender.domain.tracing import TracingParameters
+
+ADA = b"riverbend/ADA"
+
+
+def batch(offsets: range) -> PartitionBatch:
+    events = [
+        (offset, AssessmentEvent(offset.to_bytes(8, "little"), 1.0, 0, "i", "", ("s",), Grain.ITEM, ""))
+        for offset in offsets
+    ]
+    return PartitionBatch(0, offsets.stop, {ADA: ("riverbend", events)})
+
+
+async def test_a_position_stays_where_it_is_when_a_learner_of_its_batch_was_refused():
+    states = MemoryStates()
+    zombie_store = states.fold_store(1)
+    zombie, owner = (
+        FoldEvents(store, MemoryDeadLetters(), LearnerFold(TracingParameters()))
+        for store in (zombie_store, states.fold_store(1))
+    )
+    await zombie.take({0: 0})
+    await owner.take({0: 0})
+    read = zombie_store.read
+
+    async def held_up(partitions, keys):
+        """Held between reading and storing, while another worker stores a part of the same records."""
+        found = await read(partitions, keys)
+        await owner._store.commit([one async for one in _commits(owner, batch(range(2)))])
+        return found
+
+    zombie_store.read = held_up
+    with pytest.raises(CommitRefusedError):
+        await zombie.fold([batch(range(5))])
+    assert await states.position(1, 0) == 0
+    assert states.learners[1][ADA].offset == 1
+
+
+async def _commits(fold: FoldEvents, records: PartitionBatch):
+    """What a fold would store."""
+    noted = []
+
+    class Noting:
+        read = fold._store.read
+
+        async def commit(self, commits):
+            noted.extend(commits)
+
+        async def advance(self, _):
+            """Not reached by the owner yet."""
+
+    held = FoldEvents(Noting(), MemoryDeadLetters(), LearnerFold(TracingParameters()))
+    held._progress = dict(fold._progress)
+    await held.fold([records])
+    for one in noted:
+        yield one

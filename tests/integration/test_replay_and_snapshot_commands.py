@@ -1,0 +1,151 @@
+"""`cairn replay` broken off and taken up, and `cairn epoch snapshot` and `restore`, on a real broker and Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import redis
+import redis.asyncio
+from typer.testing import CliRunner
+
+from services.recommender import bootstrap_worker
+from services.recommender.adapters.kafka_log import KafkaLog
+from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.adapters.redis_states import position_key
+from services.recommender.application.ports import EpochMeta, EpochStatus
+from services.recommender.cli_epochs import app
+from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID
+from tests.learner_events import PARTITIONS, message, publish, record
+
+EVENTS = 3_000
+DEADLINE_S = 60.0
+
+
+@pytest.fixture
+def environment(fresh_kafka_broker, redis_server, tmp_path, monkeypatch):
+    connection = fresh_kafka_broker.connection
+    settings = {
+        "CAIRN_KAFKA": connection.bootstrap_servers,
+        "CAIRN_KAFKA_FETCH_WAIT_MS": str(connection.fetch_wait_ms),
+        "CAIRN_REDIS": redis_server,
+        "CAIRN_BATCH_RECORDS": "20",
+        "CAIRN_BUNDLES": str(tmp_path / "bundles"),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    # The collector of the tests' own process stays as it is.
+    monkeypatch.setattr(bootstrap_worker, "collect_garbage_seldom", lambda: None)
+    return os.environ | settings
+
+
+@pytest.fixture
+def process(environment):
+    """The replay as a process, which signals can reach."""
+    command = [sys.executable, "-m", "services.cli", "replay", "--epoch", "2", "--parameters", "same"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as child:
+        yield child
+        child.kill()
+
+
+@pytest.fixture
+def cairn(environment):
+    """Runs a command here, where Python and the kernel are loaded already: exit code and all it said."""
+
+    def cairn(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, list(arguments))
+        return result.exit_code, result.output
+
+    return cairn
+
+
+@pytest.fixture
+def log(fresh_kafka_broker, redis_server):
+    """A log with events, and an epoch that is served, empty, whose parameters can be taken."""
+    broker = fresh_kafka_broker.connection
+
+    async def begin():
+        await publish(broker, [record(message(number, f"learner-{number % 23}")) for number in range(EVENTS)])
+        identity = await KafkaLog(broker).identity()
+        async with redis.asyncio.Redis.from_url(redis_server) as client:
+            epochs = RedisEpochs(client)
+            await epochs.create(EpochMeta(1, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", identity, {}))
+            await epochs.make_current(1)
+
+    asyncio.run(begin())
+
+
+@pytest.fixture
+def client(redis_server):
+    with redis.Redis.from_url(redis_server) as client:
+        yield client
+
+
+@pytest.mark.usefixtures("log")
+def test_a_replay_is_interrupted_and_taken_up_and_another_at_the_same_time_is_refused(process, cairn, client):
+    until(lambda: position_sum(client, 2) > 0)
+    # Held, so that it is surely still at it.
+    process.send_signal(signal.SIGSTOP)
+    code, said = cairn("replay", "--epoch", "2", "--parameters", "same")
+    assert code == 1
+    assert "another process is replaying into epoch 2" in said
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
+    _, failed = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130, failed
+    assert re.search(r"interrupted at [\d,]+ of 3,000", failed), failed
+    # The hold was let go at once, not left to expire.
+    code, said = cairn("replay", "--epoch", "2", "--parameters", "same")
+    assert code == 0, said
+    assert "goes on at" in said
+    assert "epoch 2 is built" in said
+    code, said = cairn("replay", "--epoch", "3", "--parameters", "same")
+    assert code == 0, said
+    digests = [cairn("epoch", "digest", number)[1].split()[0] for number in ("2", "3")]
+    assert digests[0] == digests[1]
+    assert sum(int(client.hget(position_key(2, p), "applied") or 0) for p in range(PARTITIONS)) == EVENTS
+
+
+@pytest.mark.usefixtures("log")
+def test_an_epoch_kept_in_a_file_comes_back_after_redis_lost_everything(cairn, client, tmp_path):
+    path = tmp_path / "epoch-2.cairn"
+    assert cairn("replay", "--epoch", "2", "--parameters", "same")[0] == 0
+    code, said = cairn("epoch", "snapshot", "2", str(path))
+    assert code == 0, said
+    assert "23 learners, 3,000 events applied" in said
+    code, said = cairn("epoch", "snapshot", "2", str(path))
+    assert (code, "--overwrite" in said) == (2, True)
+    before = {key: client.type(key) for key in client.keys("cairn:2:*")}
+    client.flushall()
+    code, said = cairn("epoch", "restore", str(path))
+    assert code == 0, said
+    assert "cairn epoch switch 2" in said
+    assert {key: client.type(key) for key in client.keys("cairn:2:*")} == before
+    assert client.hget("cairn:2:meta", "status") == b"built"
+    code, said = cairn("epoch", "restore", str(path))
+    assert (code, "--epoch" in said) == (2, True)
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    code, said = cairn("epoch", "restore", str(path), "--epoch", "5")
+    assert (code, "checksum" in said) == (2, True)
+    assert client.keys("cairn:5:*") == []
+    code, said = cairn("epoch", "restore", str(tmp_path / "nothing"))
+    assert (code, "cannot be read" in said) == (2, True)
+
+
+def position_sum(client: redis.Redis, epoch: int) -> int:
+    return sum(int(client.hget(position_key(epoch, p), "offset") or 0) for p in range(PARTITIONS))
+
+
+def until(condition) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not come to it"
+        time.sleep(0.005)
