@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.common.envelope import Position
+from services.common.learner_keys import ERASED
 from services.recommender.application.dead_letters import (
     FiledLetter,
     LetterMissingError,
@@ -38,12 +39,22 @@ def letter(offset: int, made: Record) -> DeadLetter:
     return DeadLetter(0, offset, made.key, made.value, made.headers, "partition", "it stands on the wrong one")
 
 
+class Unencrypted:
+    """Opens values that are as they are, but for one whose learner was erased."""
+
+    async def determine(self, records):
+        return None
+
+    def decrypt(self, record_key, value, headers):
+        return ERASED if ("erased", b"") in headers else value
+
+
 GOOD = letter(7, record(message(1)))
 BAD = letter(3, record(message(2), value=b"\xff\xff"))
 
 
 def replaying(file: MemoryLetterFile) -> ReplayDeadLetters:
-    return ReplayDeadLetters(file, lambda one: problem_of(one, PARTITIONS))
+    return ReplayDeadLetters(file, lambda one: problem_of(one, PARTITIONS, Unencrypted()))
 
 
 async def test_what_can_be_applied_by_now_goes_into_the_log_again_and_the_rest_stays_with_the_reason():
@@ -53,6 +64,15 @@ async def test_what_can_be_applied_by_now_goes_into_the_log_again_and_the_rest_s
     assert (good.position, good.problem) == (Position(0, 100), "")
     assert bad.position is None
     assert bad.problem.startswith("value: ")
+
+
+async def test_a_letter_of_an_erased_learner_stays():
+    made = record(message(4))
+    made.headers.append(("erased", b""))
+    file = MemoryLetterFile(letter(9, made))
+    (outcome,) = await replaying(file)(lambda _: True)
+    assert file.log == []
+    assert "its learner was erased" in outcome.problem
 
 
 async def test_a_letter_is_replayed_once():

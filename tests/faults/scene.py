@@ -423,6 +423,7 @@ class Scene:
             kafka=self.bench.cluster.connection.bootstrap_servers,
             redis=self.redis.url,
             bundles=str(self.directory / "bundles"),
+            tenants=self.tenants_file,
         )
 
         async def digests() -> tuple[str, str]:

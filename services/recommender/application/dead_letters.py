@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,7 +69,7 @@ class ReplayDeadLetters:
     The log gets the original key, bytes and headers. A letter that is put there twice counts once, as any event does.
     """
 
-    def __init__(self, file: LetterFile, problem_of: Callable[[DeadLetter], str]) -> None:
+    def __init__(self, file: LetterFile, problem_of: Callable[[DeadLetter], Awaitable[str]]) -> None:
         """Args: `file` of the letters; `problem_of` says why one cannot be applied, or nothing."""
         self._file = file
         self._problem_of = problem_of
@@ -88,7 +88,7 @@ class ReplayDeadLetters:
         ]
 
     async def _replay(self, filed: FiledLetter, *, dry_run: bool) -> LetterOutcome:
-        problem = self._problem_of(filed.letter)
+        problem = await self._problem_of(filed.letter)
         if problem or dry_run:
             return LetterOutcome(filed, None, problem)
         position = await self._file.append_to_log(filed.letter)

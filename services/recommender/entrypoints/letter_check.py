@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from services.common.envelope import partition_of
-from services.recommender.application.ports import DeadLetter
+from services.common.learner_keys import ERASED, ValueUnreadableError
+from services.recommender.application.ports import DeadLetter, ValueOpener
 from services.recommender.wire import RecordInvalidError, decode_event
 
 
-def problem_of(letter: DeadLetter, partitions: int) -> str:
-    """Why it cannot be applied on the partition of its key; empty when it can."""
+async def problem_of(letter: DeadLetter, partitions: int, opener: ValueOpener) -> str:
+    """Why it cannot be applied on the partition of its key; empty when it can.
+
+    Args:
+        letter: the letter.
+        partitions: how many the log has.
+        opener: opens encrypted values.
+    """
     right = partition_of(letter.key or b"", partitions)
+    await opener.determine([letter])
     try:
-        decode_event(letter.key, letter.value, letter.headers, right, partitions)
+        value = opener.decrypt(letter.key, letter.value, letter.headers)
+        if value is ERASED:
+            return "erased: its learner was erased, and the value cannot be read any more"
+        decode_event(letter.key, value, letter.headers, right, partitions)
+    except ValueUnreadableError as error:
+        return f"encryption: {error}"
     except RecordInvalidError as error:
         return f"{error.code}: {error}"
     return ""
