@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import folding, serving, streams, throughput
+from tests.benchmarks import folding, serving, streams, subscriptions, throughput
 from tests.benchmarks.rosters import RosterFigures
 
 
@@ -37,7 +37,12 @@ def bench(
         }
         console.print("[dim]The running system: events, recommendations, echo ...[/]")
         served = serving.measure_serving(Path(directory, "serving"))
-    figures = _figures(costs, rates, streamed, served)
+        console.print(
+            f"[dim]{subscriptions.LEARNERS:,} learners on {subscriptions.STREAMS} subscriptions, "
+            f"{subscriptions.EVENTS_PER_S} events/s; readers that come and leave for a minute ...[/]"
+        )
+        watched = subscriptions.measure_subscriptions(Path(directory, "subscriptions"))
+    figures = _figures(costs, rates, streamed, served) | {"subscriptions": _rounded(asdict(watched))}
     console.print(_table(figures))
     if json is not None:
         json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2))
@@ -83,6 +88,10 @@ def _figures(
             "learners": throughput.LEARNERS,
         },
     }
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 1) for name, value in figures.items()}
 
 
 def _recommend(figures: serving.RecommendFigures) -> dict[str, float]:

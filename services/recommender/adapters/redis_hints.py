@@ -87,9 +87,9 @@ class RedisHints:
                 with unavailable_when_redis_is():
                     await self._listen(listener)
             except (StateUnavailableError, TimeoutError) as error:
-                if not away:
+                if self._confirmed or not away:
                     _log.warning("no word of changed learners; their offsets are compared instead", reason=str(error))
-                away = not self._confirmed
+                away = True
                 self._confirmed.clear()
             await asyncio.sleep(self._reconnect_s)
 
