@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.common.learner_keys import LearnerKeys, tenant_keys_in
-from services.common.learner_keys import LearnerKeys, tenant_keys_in
 from services.common.settings import KafkaSettings
 from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka_log import KafkaLog
@@ -13,9 +12,7 @@ from services.recommender.application.corrections import pending_corrections
 from services.recommender.application.dead_letters import FiledLetter, LetterOutcome, ReplayDeadLetters
 from services.recommender.bootstrap import epoch_store
 from services.recommender.entrypoints.letter_check import problem_of
-from services.recommender.settings import BundleSettings
-from services.recommender.settings import BundleSettings
-from services.recommender.settings import FoldSettings
+from services.recommender.settings import BundleSettings, FoldSettings
 
 
 def letter_file(settings: KafkaSettings) -> KafkaLetterFile:

@@ -301,8 +301,6 @@ class EventService(mode.Service):
         self._expected = {tp.partition: start for tp, start in starts.items()}
         self._gaps = {}
         self._takes += 1
-        self._gaps = {}
-        self._takes += 1
         self._progressed_at_s = dict.fromkeys(self._expected, self._clock_s())
         self._assigned = True
         self._interruption = None
