@@ -16,7 +16,12 @@ from rich.table import Table
 
 from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.intervals import Estimate
-from services.recommender.evaluation.lists import split_by_sequence
+from services.recommender.evaluation.lists import (
+    split_as_given,
+    split_at_random,
+    split_by_sequence,
+    split_skills_by_sequence,
+)
 from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.report import as_html, measures_of
 from services.recommender.evaluation.results import Evaluation, as_json
@@ -28,7 +33,12 @@ Advance = Callable[[str, int, int], None]
 Split = TypeVar("Split")
 
 _TRACING = {"assistments2009-kt": given_split, "algebra05": split_by_learner}
-_RANKING = {"assistments2009": split_by_sequence}
+_RANKING = {
+    "assistments2009": split_by_sequence,
+    "assistments2009-skills": split_skills_by_sequence,
+    "mooccubex": split_as_given,
+    "movielens-100k": split_at_random,
+}
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -78,14 +88,29 @@ def ranking(
     """Measure how well rankings list what learners work on next.
 
     Every resource is ranked. Fits everything itself: no bundle and no running service. Intervals are central 95 %
-    over draws of learners. Protocol: assistments2009 (interactions.csv).
+    over draws of learners. Protocols: assistments2009 and assistments2009-skills (interactions.csv or responses.csv),
+    mooccubex (train.txt and test.txt, or train.csv and test.csv), movielens-100k (a file *.inter, or interactions.csv);
+    resources.csv adds skills to resources, groups.csv measures each group of learners.
     """
     split = _chosen(protocol, "ranking", _RANKING)
     _check_folders(json_file, html_file)
     with _progress() as advance, _data_is_usable():
         name = f"ranking/{_short(protocol)}"
         evaluation = evaluate_ranking(name, split(data), commit=_commit(), advance=advance)
-    _write(evaluation, json_file, html_file, shown=("ndcg_at_10", "recall_at_50", "gap_next_at_10"))
+    _write(
+        evaluation,
+        json_file,
+        html_file,
+        shown=(
+            "ndcg_at_5",
+            "ndcg_at_5_new",
+            "ndcg_at_10",
+            "recall_at_50",
+            "precision_at_10",
+            "gap_hit_at_10",
+            "gap_next_at_10",
+        ),
+    )
 
 
 def _short(protocol: str) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from services.recommender.domain.positives import positives_of
 from services.recommender.domain.responses import ResponseTableBuilder
+from services.recommender.domain.splits import split_work, tags_of
 from services.recommender.evaluation.lists import Judge, split_of
 from services.recommender.evaluation.rankers import Random, Scored
 from services.recommender.evaluation.tracing import prior_attempts, split_by_learner
@@ -28,13 +28,18 @@ def table_of(responses: dict[str, int]):
     return builder.build()
 
 
+def everything_before(responses: dict[str, int]):
+    table = table_of(responses)
+    return split_work(table, np.ones(len(table), np.bool_), tags_of(table))
+
+
 def test_four_fifths_of_those_with_twenty_responses_are_fitted_on_and_all_of_the_others():
     split = split_of(table_of({"a": 20, "b": 23, "c": 19}), "test")
-    assert np.bincount(split.train.learner).tolist() == [16, 18, 19]
+    assert np.bincount(split.work.before.learner).tolist() == [16, 18, 19]
     assert np.bincount(split.test.learner, minlength=3).tolist() == [4, 5, 0]
-    names = [split.positives.resources[number] for number in sorted(split.relevant[0])]
+    names = [split.work.positives.resources[number] for number in sorted(split.work.relevant[0])]
     assert names == ["r16", "r17", "r18", "r19"]
-    assert set(split.relevant) == {0, 1}
+    assert set(split.work.relevant) == {0, 1}
 
 
 def test_what_was_worked_on_before_is_not_relevant_after():
@@ -42,33 +47,32 @@ def test_what_was_worked_on_before_is_not_relevant_after():
     for number in range(20):
         builder.append(learner="a", item="i", skills=[], response=1.0, resource=f"r{number % 17:02}")
     split = split_of(builder.build(), "test")
-    assert [split.positives.resources[number] for number in split.relevant[0]] == ["r16"]
+    assert [split.work.positives.resources[number] for number in split.work.relevant[0]] == ["r16"]
 
 
 def test_a_list_never_holds_what_the_learner_worked_on():
-    positives = positives_of(table_of({"a": 10, "b": 30}))
-    for ranker in (Random(positives, 1), Scored(positives, lambda _learner: np.ones(30, np.float32))):
+    split = everything_before({"a": 10, "b": 30})
+    for ranker in (Random(split, 1), Scored(split, lambda _learner: np.ones(30, np.float32))):
         assert sorted(ranker.ranked(0, 50).tolist()) == list(range(10, 30))
         assert len(ranker.ranked(0, 5)) == 5
         assert ranker.ranked(1, 50).tolist() == []
 
 
 def test_of_equal_scores_those_that_stand_first_are_listed_in_order():
-    positives = positives_of(table_of({"a": 1, "b": 30}))
-    ranker = Scored(positives, lambda _learner: (np.arange(30) == 20).astype(np.float32))
+    ranker = Scored(everything_before({"a": 1, "b": 30}), lambda _learner: (np.arange(30) == 20).astype(np.float32))
     assert ranker.ranked(0, 4).tolist() == [20, 1, 2, 3]
 
 
 def test_measures_of_a_list_are_those_worked_out_by_hand():
     split = split_of(table_of({"a": 20, "z": 40}), "test")
-    relevant = sorted(split.relevant[0])
+    relevant = sorted(split.work.relevant[0])
     listed = np.array([relevant[0], 30, relevant[1], *range(31, 38)])
 
     class Fixed:
         def ranked(self, learner, most):
             return listed
 
-    measures = {name: values[0] for name, values in Judge(split).measures(Fixed(), [0]).items()}
+    measures = {name: values[0] for name, values in Judge(split).measures(Fixed(), [0])[0].items()}
     ideal = sum(1 / np.log2(place + 2) for place in range(4))
     assert measures["ndcg_at_10"] == pytest.approx((1 + 1 / np.log2(4)) / ideal)
     assert measures["recall_at_10"] == measures["recall_at_50"] == 0.5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,3 +50,14 @@ def expected_calibration_error(outcome: Floats, chance: Floats, *, bins: int = 1
     foreseen = np.bincount(which, weights=chance, minlength=bins)
     observed = np.bincount(which, weights=outcome, minlength=bins)
     return float(np.abs(foreseen - observed).sum() / len(outcome))
+
+
+def ndcg(ranked: Sequence[int], relevant: Collection[int], most: int) -> float:
+    """Normalised discounted cumulative gain of a list's first so many, with binary relevance.
+
+    Järvelin, Kekäläinen: Cumulated Gain-Based Evaluation of IR Techniques, TOIS 20(4), 2002. The ideal list holds
+    min(most, relevant) relevant ones.
+    """
+    gains = 1.0 / np.log2(np.arange(2, most + 2))
+    found = sum(float(gains[place]) for place, resource in enumerate(ranked[:most]) if resource in relevant)
+    return found / float(gains[: min(most, len(relevant))].sum())

@@ -16,6 +16,7 @@ from typing import IO
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 
 from services.common.identity import pseudonym
 from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
@@ -64,22 +65,29 @@ def read_tracing_table(folder: Path, names: Iterable[str]) -> tuple[ResponseTabl
     return builder.build(), learners
 
 
-def read_interactions(folder: Path) -> ResponseTable:
-    """Responses of `interactions.csv`, each problem being a resource too.
+def read_responses(folder: Path) -> ResponseTable:
+    """Responses of `interactions.csv` or `responses.csv`, each item being a resource too.
 
-    Adjacent rows of the same learner, problem and outcome with a new skill are one response: one answer to a problem
-    with k skills is written as k rows.
+    `interactions.csv` (`user_id, problem_id, skill_name, correct`, in order): adjacent rows of the same learner,
+    problem and outcome with a new skill are one response, since one answer to a problem with k skills is written as k
+    rows.
+    `responses.csv` (`learner, item, skills, correct, time`): one row a response, skills separated by semicolons, put in
+    the order of time where there is that column.
 
     Raises:
         DataUnusableError: when the file is missing or malformed.
     """
+    generic = _find(folder, "responses.csv")
+    if generic is not None:
+        return _read_generic_responses(generic)
     path = _found(folder, "interactions.csv")
     builder = ResponseTableBuilder()
+    pseudonyms = _Pseudonyms()
 
     def add(response: tuple[str, str, str], skills: list[str]) -> None:
         learner, problem, correct = response
         builder.append(
-            learner=learner_id(learner), item=problem, skills=skills, response=_correct(correct), resource=problem
+            learner=pseudonyms[learner], item=problem, skills=skills, response=_correct(correct), resource=problem
         )
 
     with _rows(path, ("user_id", "problem_id", "skill_name", "correct"), ",") as rows:
@@ -101,6 +109,175 @@ def read_interactions(folder: Path) -> ResponseTable:
     return builder.build()
 
 
+def skills_as_resources(table: ResponseTable) -> ResponseTable:
+    """The same responses with skills as resources: one row for each skill of a response."""
+    entries = table.skill_rows()
+    return ResponseTable(
+        learners=table.learners,
+        items=table.items,
+        skills=table.skills,
+        resources=table.skills,
+        learner=table.learner[entries],
+        item=table.item[entries],
+        response=table.response[entries],
+        skill_start=np.arange(len(entries) + 1, dtype=np.int64),
+        skill=table.skill,
+        resource=table.skill,
+        at_s=table.at_s[entries],
+    )
+
+
+def read_given_split(folder: Path) -> tuple[ResponseTable, NDArray[np.bool_]]:
+    """Interactions of `train` and `test`, and which rows are from `train`.
+
+    As text, each line is a learner and what they worked on (`learner resource resource ...`); as comma-separated values
+    each row is one interaction (`learner, resource`, and `time` if known).
+
+    Raises:
+        DataUnusableError: when a file is missing or malformed.
+    """
+    builder = ResponseTableBuilder()
+    pseudonyms = _Pseudonyms()
+    tags = _skills_of_resources(folder)
+    from_train: list[bool] = []
+    learners: list[str] = []
+    for name in ("train", "test"):
+        path = _find(folder, f"{name}.txt")
+        pairs = _pairs_of_lines(path) if path is not None else _pairs_of_rows(_found(folder, f"{name}.csv"))
+        for learner, resource, at_s in pairs:
+            builder.append(
+                learner=pseudonyms[learner],
+                item="",
+                skills=tags.get(resource, []),
+                response=1.0,
+                resource=resource,
+                at_s=at_s,
+            )
+            from_train.append(name == "train")
+            learners.append(pseudonyms[learner])
+    return builder.build(), np.array(from_train, np.bool_)[np.argsort(np.array(learners), kind="stable")]
+
+
+def read_interactions(folder: Path, *, seed: int) -> tuple[ResponseTable, NDArray[np.float64]]:
+    """Interactions in the order of time, and a uniform draw for each row, made in the order of the file.
+
+    From `interactions.csv` (`learner, resource, time`), else from the one file `*.inter`, whose columns are
+    `user_id:token`, `item_id:token` and `timestamp:float`, separated by tabs.
+
+    Args:
+        folder: where the file is.
+        seed: of numpy's legacy generator.
+
+    Raises:
+        DataUnusableError: when the file is missing or malformed.
+    """
+    path = _find(folder, "interactions.csv")
+    if path is None:
+        found = sorted([*folder.glob("*.inter"), *folder.glob("*.inter.gz")])
+        if len(found) != 1:
+            raise DataUnusableError(
+                f"{folder} holds {len(found)} files *.inter and no interactions.csv; exactly one is needed"
+            )
+        path = found[0]
+    triples = list(_pairs_of_rows(path))
+    draw = np.random.RandomState(seed).random_sample(len(triples))
+    order = np.argsort([at_s for _, _, at_s in triples], kind="stable")
+    builder = ResponseTableBuilder()
+    pseudonyms = _Pseudonyms()
+    tags = _skills_of_resources(folder)
+    for place in order.tolist():
+        learner, resource, at_s = triples[place]
+        builder.append(
+            learner=pseudonyms[learner],
+            item="",
+            skills=tags.get(resource, []),
+            response=1.0,
+            resource=resource,
+            at_s=at_s,
+        )
+    learners = np.array([pseudonyms[triples[place][0]] for place in order.tolist()])
+    return builder.build(), draw[order][np.argsort(learners, kind="stable")]
+
+
+def read_groups(folder: Path) -> dict[str, str]:
+    """The group of each learner, by pseudonym, of `groups.csv` (`learner, group`); none without the file.
+
+    Raises:
+        DataUnusableError: when the file is malformed.
+    """
+    path = _find(folder, "groups.csv")
+    if path is None:
+        return {}
+    with _rows(path, ("learner", "group"), ",") as rows:
+        return {learner_id(row["learner"]): row["group"] for row in rows}
+
+
+class _Pseudonyms(dict[str, str]):
+    """Pseudonyms by id; each is worked out once."""
+
+    def __missing__(self, identifier: str) -> str:
+        self[identifier] = learner_id(identifier)
+        return self[identifier]
+
+
+def _read_generic_responses(path: Path) -> ResponseTable:
+    pseudonyms = _Pseudonyms()
+    found: list[tuple[float, str, str, list[str], float]] = []
+    with _rows(path, ("learner", "item", "skills", "correct"), ",") as rows:
+        for number, row in enumerate(rows, 2):
+            try:
+                at_s = float(row.get("time") or 0.0)
+                skills = list(dict.fromkeys(filter(None, (skill.strip() for skill in row["skills"].split(";")))))
+                found.append((at_s, pseudonyms[row["learner"]], row["item"], skills, _correct(row["correct"])))
+            except ValueError as error:
+                raise DataUnusableError(f"{path}: line {number}: {error}") from error
+    builder = ResponseTableBuilder()
+    for at_s, learner, item, skills, correct in sorted(found, key=lambda row: row[0]):
+        builder.append(
+            learner=learner, item=item, skills=skills, response=correct, resource=item, at_s=max(int(at_s), 0)
+        )
+    return builder.build()
+
+
+def _pairs_of_lines(path: Path) -> Iterator[tuple[str, str, int]]:
+    with _opened(path) as file:
+        for line in file:
+            learner, *resources = line.split()
+            for resource in resources:
+                yield learner, resource, 0
+
+
+def _pairs_of_rows(path: Path) -> Iterator[tuple[str, str, int]]:
+    """Learner, resource and time of each row; the time is 0 without such a column."""
+    typed = ".inter" in path.name
+    with _opened(path) as file:
+        reader = csv.reader(file, delimiter="\t" if typed else ",")
+        header = [name.partition(":")[0] for name in next(reader, [])]
+        wanted = ("user_id", "item_id", "timestamp") if typed else ("learner", "resource", "time")
+        for name in wanted[:2]:
+            if name not in header:
+                raise DataUnusableError(f"{path} lacks the column {name}; it needs {wanted[0]} and {wanted[1]}")
+        learner, resource = header.index(wanted[0]), header.index(wanted[1])
+        time = header.index(wanted[2]) if wanted[2] in header else None
+        for number, row in enumerate(reader, 2):
+            try:
+                yield row[learner], row[resource], 0 if time is None else int(float(row[time] or 0))
+            except (ValueError, IndexError) as error:
+                raise DataUnusableError(f"{path}: line {number}: {error}") from error
+
+
+def _skills_of_resources(folder: Path) -> dict[str, list[str]]:
+    """Skills by resource of `resources.csv` (`id, text, skills`, skills separated by semicolons); none without it."""
+    path = _find(folder, "resources.csv")
+    if path is None:
+        return {}
+    with _rows(path, ("id", "skills"), ",") as rows:
+        return {
+            row["id"]: list(dict.fromkeys(filter(None, (skill.strip() for skill in row["skills"].split(";")))))
+            for row in rows
+        }
+
+
 def _skills_of(item: str, skills_of_item: Sequence[list[str]]) -> list[str]:
     number = int(item)
     if not 0 <= number < len(skills_of_item):
@@ -115,10 +292,14 @@ def _correct(text: str) -> float:
     return value
 
 
+def _find(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
+
+
 def _found(folder: Path, name: str) -> Path:
-    for path in (folder / f"{name}.gz", folder / name):
-        if path.is_file():
-            return path
+    path = _find(folder, name)
+    if path is not None:
+        return path
     raise DataUnusableError(f"{folder} holds neither {name}.gz nor {name}; name the protocol's folder with --data")
 
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.domain.positives import Positives, positives_of
+from services.recommender.domain.metrics import ndcg
 from services.recommender.domain.responses import ResponseTable
-from services.recommender.evaluation.data import read_interactions
+from services.recommender.domain.splits import WorkSplit, earlier_rows, split_work, tags_of
+from services.recommender.evaluation.data import (
+    read_given_split,
+    read_groups,
+    read_interactions,
+    read_responses,
+    skills_as_resources,
+)
 from services.recommender.evaluation.intervals import Floats
 
 LONGEST = 50
 _TOP = 10
+_FEW = 5
+_RANDOM_SEED = 42
+_RANDOM_SHARE = 0.75
 
 
 class Ranker(Protocol):
@@ -32,20 +42,16 @@ class RankingSplit:
     """What rankings are fitted on, and what learners then worked on.
 
     Attributes:
-        train: responses before, of all learners.
+        work: what may be known, and what is relevant; its ids are those of `test`.
         test: responses after, in a table with the same ids.
-        positives: of `train`.
-        relevant: by learner, the resources of `test` they had not worked on before; empty where there are none.
-        tags: by resource, its skills: the union of those of its responses.
         description: in words.
+        groups: the group of each learner, by the learner's number; learners without one are in none.
     """
 
-    train: ResponseTable
+    work: WorkSplit
     test: ResponseTable
-    positives: Positives
-    relevant: Mapping[int, frozenset[int]]
-    tags: Sequence[frozenset[int]]
     description: str
+    groups: Mapping[int, str] = field(default_factory=dict)
 
 
 def split_by_sequence(folder: Path) -> RankingSplit:
@@ -56,34 +62,91 @@ def split_by_sequence(folder: Path) -> RankingSplit:
     Raises:
         DataUnusableError: when a file is missing or malformed.
     """
-    table = read_interactions(folder)
-    return split_of(table, f"{folder.name}: {len(table.learners):,} learners")
+    table = read_responses(folder)
+    return with_groups(folder, split_of(table, f"{folder.name}: {len(table.learners):,} learners"))
 
 
-def split_of(table: ResponseTable, description: str) -> RankingSplit:
+def split_skills_by_sequence(folder: Path) -> RankingSplit:
+    """As `split_by_sequence`, skills being the resources; those practised before stay in the lists.
+
+    Raises:
+        DataUnusableError: when a file is missing or malformed.
+    """
+    table = skills_as_resources(read_responses(folder))
+    return with_groups(folder, split_of(table, f"{folder.name}: {len(table.learners):,} learners", repeats=True))
+
+
+def split_as_given(folder: Path) -> RankingSplit:
+    """What `train` holds to fit on, what `test` holds to judge on.
+
+    Raises:
+        DataUnusableError: when a file is missing or malformed.
+    """
+    table, before = read_given_split(folder)
+    work = split_work(table, before, tags_of(table), ordered=False, graded=False)
+    described = (
+        f"{folder.name}: {len(table.learners):,} learners, {len(table):,} interactions, {len(table.resources):,} "
+        f"resources; split as given; {len(work.relevant):,} learners judged"
+    )
+    return with_groups(folder, RankingSplit(work, table.rows(~before), described))
+
+
+def split_at_random(folder: Path) -> RankingSplit:
+    """Three quarters of each learner's interactions, drawn with numpy's legacy generator at seed 42, to fit on.
+
+    The draw is over all rows in the order of the file; a row is fitted on where its rank among the learner's is at
+    most .75. What nobody has in what is fitted on is dropped from what is judged.
+
+    Raises:
+        DataUnusableError: when a file is missing or malformed.
+    """
+    table, draw = read_interactions(folder, seed=_RANDOM_SEED)
+    before = _ranks(table.learner, draw) <= _RANDOM_SHARE
+    work = split_work(table, before, tags_of(table), ordered=False, graded=False)
+    described = (
+        f"{folder.name}: {len(table.learners):,} learners, {len(table):,} interactions, {len(table.resources):,} "
+        f"resources; 75 % of each learner's, drawn at random, to fit on; {len(work.relevant):,} learners judged"
+    )
+    return with_groups(folder, RankingSplit(work, table.rows(~before), described))
+
+
+def split_of(table: ResponseTable, description: str, *, repeats: bool = False) -> RankingSplit:
     """The first four fifths of each learner's responses, and the rest; see `split_by_sequence`.
 
     Args:
         table: the responses, each learner's in order.
         description: in words.
+        repeats: whether resources worked on before stay in the lists.
     """
-    responses = np.bincount(table.learner, minlength=len(table.learners))
-    first = np.cumsum(responses) - responses
-    place = np.arange(len(table)) - first[table.learner]
-    cut = np.where(responses >= 20, (0.8 * responses).astype(np.int64), responses)
-    before = place < cut[table.learner]
-    train, test = table.rows(before), table.rows(~before)
-    positives, after = positives_of(train), positives_of(test)
-    relevant = {}
-    for learner in range(len(table.learners)):
-        new = frozenset(own(after, learner).tolist()) - frozenset(own(positives, learner).tolist())
-        if new:
-            relevant[learner] = new
+    before = earlier_rows(table)
+    work = split_work(table, before, tags_of(table), repeats=repeats)
     described = (
         f"{description}, {len(table):,} responses, {len(table.resources):,} resources; the first 80 % of each learner "
-        f"with at least 20 responses to fit on; {len(relevant):,} learners judged"
+        f"with at least 20 responses to fit on; {len(work.relevant):,} learners judged"
     )
-    return RankingSplit(train, test, positives, relevant, _tags(table), described)
+    return RankingSplit(work, table.rows(~before), described)
+
+
+def with_groups(folder: Path, split: RankingSplit) -> RankingSplit:
+    """The split with the groups of `groups.csv`, if the folder holds one.
+
+    Raises:
+        DataUnusableError: when the file is malformed.
+    """
+    group_of = read_groups(folder)
+    number = {learner: place for place, learner in enumerate(split.test.learners)}
+    groups = {number[learner]: group for learner, group in group_of.items() if learner in number}
+    return replace(split, groups=groups)
+
+
+def _ranks(learner: NDArray[np.int32], draw: Floats) -> Floats:
+    """The rank of each row's draw among its learner's, as a share: 1/n for the least of n, 1 for the greatest."""
+    order = np.lexsort((draw, learner))
+    counts = np.bincount(learner)
+    firsts = np.cumsum(counts) - counts
+    ranks = np.empty(len(learner))
+    ranks[order] = (np.arange(len(learner)) - firsts[learner[order]] + 1) / counts[learner[order]]
+    return ranks
 
 
 class Judge:
@@ -92,43 +155,58 @@ class Judge:
     def __init__(self, split: RankingSplit) -> None:
         """Args: `split`, whose learners are judged."""
         self._split = split
-        self._discount = 1.0 / np.log2(np.arange(2, _TOP + 2))
-        self._ideal = np.cumsum(self._discount)
-        self._popularity = np.bincount(split.positives.resource, minlength=len(split.positives.resources)) + 1.0
+        self._work = split.work
+        self._popularity = np.bincount(self._work.positives.resource, minlength=len(split.test.resources)) + 1.0
+        self._tagged = any(self._work.tags)
         self._wrong, self._next = _skills_after(split.test)
 
-    def measures(self, ranker: Ranker, learners: Sequence[int]) -> dict[str, Floats]:
-        """Each measure by learner."""
-        rows = [self._of_list(learner, ranker.ranked(learner, LONGEST)) for learner in learners]
-        names = ("ndcg_at_10", "recall_at_10", "recall_at_50", "gap_hit_at_10", "gap_next_at_10", "novelty_at_10")
-        return dict(zip(names, np.array(rows).T, strict=True))
-
-    def _of_list(self, learner: int, ranked: NDArray[np.int64]) -> tuple[float, ...]:
-        relevant = self._split.relevant[learner]
-        hits = np.fromiter((resource in relevant for resource in ranked.tolist()), np.bool_, len(ranked))
-        top = ranked[:_TOP]
-        tags = [self._split.tags[resource] for resource in top.tolist()]
-        wrong, worked_on = self._wrong.get(learner, frozenset()), self._next.get(learner, frozenset())
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The measures, in order."""
         return (
-            float(hits[:_TOP] @ self._discount[: len(top)]) / self._ideal[min(_TOP, len(relevant)) - 1],
-            float(hits[:_TOP].sum()) / len(relevant),
-            float(hits.sum()) / len(relevant),
-            sum(bool(tagged & wrong) for tagged in tags) / _TOP,
-            sum(bool(tagged & worked_on) for tagged in tags) / _TOP,
-            float(np.log2(self._popularity.max() / self._popularity[top]).mean()) if len(top) else 0.0,
+            *(("ndcg_at_5", "ndcg_at_5_new") if self._work.repeats else ()),
+            "ndcg_at_10",
+            "recall_at_10",
+            "recall_at_50",
+            "precision_at_10",
+            *(("gap_hit_at_10", "gap_next_at_10") if self._tagged and self._work.graded else ()),
+            "novelty_at_10",
         )
 
+    def measures(self, ranker: Ranker, learners: Sequence[int]) -> tuple[dict[str, Floats], list[list[int]]]:
+        """Each measure by learner, nan where it says nothing of one; and the first ten of each list."""
+        rows, tops = [], []
+        for learner in learners:
+            ranked = ranker.ranked(learner, LONGEST).tolist()
+            rows.append(self._of_list(learner, ranked, ranker))
+            tops.append(ranked[:_TOP])
+        return dict(zip(self.names, np.array(rows).T, strict=True)), tops
 
-def own(positives: Positives, learner: int) -> NDArray[np.int32]:
-    """Numbers of the resources a learner worked on, in the order first met."""
-    return positives.resource[positives.start[learner] : positives.start[learner + 1]]
-
-
-def _tags(table: ResponseTable) -> list[frozenset[int]]:
-    tags: list[set[int]] = [set() for _ in table.resources]
-    for row, skill in zip(table.skill_rows().tolist(), table.skill.tolist(), strict=True):
-        tags[table.resource[row]].add(skill)
-    return [frozenset(skills) for skills in tags]
+    def _of_list(self, learner: int, ranked: list[int], ranker: Ranker) -> list[float]:
+        relevant = self._work.relevant[learner]
+        top = ranked[:_TOP]
+        hits = sum(resource in relevant for resource in top)
+        values = []
+        if self._work.repeats:
+            # The whole order is asked for: what is new to the learner may stand below much that is not.
+            own = set(self._work.own(learner).tolist())
+            every = ranker.ranked(learner, len(self._popularity)).tolist()
+            new = relevant - own
+            values.append(ndcg(ranked, relevant, _FEW))
+            values.append(ndcg([each for each in every if each not in own], new, _FEW) if new else np.nan)
+        values += [
+            ndcg(ranked, relevant, _TOP),
+            hits / len(relevant),
+            sum(resource in relevant for resource in ranked) / len(relevant),
+            hits / _TOP,
+        ]
+        if self._tagged and self._work.graded:
+            tags = [self._work.tags[resource] for resource in top]
+            wrong, worked_on = self._wrong.get(learner, frozenset()), self._next.get(learner, frozenset())
+            values.append(sum(bool(tagged & wrong) for tagged in tags) / _TOP)
+            values.append(sum(bool(tagged & worked_on) for tagged in tags) / _TOP)
+        values.append(float(np.log2(self._popularity.max() / self._popularity[top]).mean()) if top else 0.0)
+        return values
 
 
 def _skills_after(test: ResponseTable) -> tuple[dict[int, frozenset[int]], dict[int, frozenset[int]]]:

@@ -1,9 +1,7 @@
-"""The rankings that are compared: baselines, every collaborative model, and the ranking that is served."""
+"""The rankings that are compared: baselines, every collaborative model, and the rankings that are served."""
 
 from __future__ import annotations
 
-import itertools
-import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,123 +9,71 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.application.ports import CollaborativeModel
-from services.recommender.application.train import TooFewPositivesError
-from services.recommender.domain.events import AssessmentEvent, Grain
-from services.recommender.domain.fold import LearnerEvents, LearnerFold
-from services.recommender.domain.learner import LearnerState, decode_state, encode_state
-from services.recommender.domain.positives import Positives
-from services.recommender.domain.ranking.catalog import (
-    CatalogResource,
-    CatalogSkill,
-    ResourceKind,
-    build_columns,
-)
 from services.recommender.domain.ranking.features import CollaborativeScores
+from services.recommender.domain.ranking.learned import LearnedRanker
 from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank
 from services.recommender.domain.ranking.policy import ResourceFilter
-from services.recommender.domain.ranking.weights import RankingWeights
+from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.responses import ResponseTable
-from services.recommender.domain.stored import NEW_LEARNER
-from services.recommender.domain.tracing import TracingParameters
-from services.recommender.evaluation.lists import Ranker, RankingSplit, own
+from services.recommender.domain.splits import WorkSplit
+from services.recommender.evaluation.lists import Ranker, RankingSplit
 from services.recommender.evaluation.results import SERVED
-from services.recommender.models.als import AlsModel
-from services.recommender.models.als_fit import AlsSettings, fit_als
-from services.recommender.models.bpr import fit_bpr
-from services.recommender.models.neighbours import EaseModel, fit_item_knn, fit_rp3beta, fit_sequential
-from services.recommender.models.tracing_fit import fit_tracing
+from services.recommender.models.ranking_world import RankingWorld
+
+WEIGHED = "weights"
+HALF_NEED = "half_need"
 
 _RECENT_SKILLS = 5
 
 
-Fit = Callable[[Positives, int], CollaborativeModel]
-
-
-def _als(**settings: float) -> Fit:
-    return lambda positives, seed: AlsModel.from_arrays(
-        fit_als(positives, AlsSettings(**settings), seed=seed).model  # type: ignore[arg-type]  # factors are whole.
-    )
-
-
-def _item_knn(half_life: float | None, shrinkage: float) -> Fit:
-    return lambda positives, _seed: fit_item_knn(positives, half_life=half_life, shrinkage=shrinkage)
-
-
-def _rp3beta(alpha: float, beta: float) -> Fit:
-    return lambda positives, _seed: fit_rp3beta(positives, alpha=alpha, beta=beta)
-
-
-def _sequential(window: int, half_life: float, popularity: float) -> Fit:
-    return lambda positives, _seed: fit_sequential(positives, window=window, half_life=half_life, popularity=popularity)
-
-
-def _bpr(factors: int) -> Fit:
-    return lambda positives, seed: fit_bpr(positives, factors=factors, seed=seed)
-
-
-def _ease(regularization: float) -> Fit:
-    return lambda positives, _seed: EaseModel(positives, regularization=regularization)
-
-
-# Every collaborative model with the settings it is tried with; the first stand where there is nothing to choose by.
-FAMILIES: Mapping[str, Mapping[str, Fit]] = {
-    "item_knn": {
-        f"half_life={half_life} shrinkage={shrinkage}": _item_knn(half_life, shrinkage)
-        for half_life, shrinkage in itertools.product((20.0, 5.0, None), (10.0, 100.0))
-    },
-    "rp3beta": {
-        f"alpha={alpha} beta={beta}": _rp3beta(alpha, beta) for alpha, beta in itertools.product((1.0, 0.6), (0.4, 0.1))
-    },
-    "sequential": {
-        f"window={window} half_life={half_life} popularity={popularity}": _sequential(window, half_life, popularity)
-        for window, half_life, popularity in itertools.product((15, 10), (6.0, 2.0), (0.5, 0.25, 0.0))
-    },
-    "bpr": {f"factors={factors}": _bpr(factors) for factors in (64,)},
-    "als": {
-        f"factors={factors} confidence={confidence}": _als(factors=factors, confidence=confidence)
-        for factors, confidence in itertools.product((64, 128), (2.0, 1.0))
-    },
-    "ease": {f"regularization={strength}": _ease(strength) for strength in (100.0, 300.0, 30.0)},
-}
-
-
-def rankers(split: RankingSplit, settings: Mapping[str, str], *, seed: int) -> Mapping[str, Callable[[], Ranker]]:
-    """What makes each ranking, by name; `cairn` is the one that is served.
+def baselines(split: RankingSplit, *, seed: int) -> Mapping[str, Callable[[], Ranker]]:
+    """What makes each ranking that learns nothing but counts, by name.
 
     Args:
         split: the data.
-        settings: which of its settings each of FAMILIES is fitted with.
-        seed: of the fits.
+        seed: of the random order.
     """
-    positives = split.positives
-    popularity = np.bincount(positives.resource, minlength=len(positives.resources)).astype(np.float32)
-
-    def collaborative(fit: Fit) -> Callable[[], Ranker]:
-        return lambda: Collaborative(fit(positives, seed), positives)
-
-    return {
-        "random": lambda: Random(positives, seed),
-        "popular": lambda: Scored(positives, lambda _learner: popularity.copy()),
-        "popular_in_current_skills": lambda: Scored(
-            positives, InCurrentSkills(split.train, split.tags, popularity).scores
-        ),
-        **{family: collaborative(FAMILIES[family][label]) for family, label in settings.items()},
-        SERVED: lambda: Served(split.train, positives, split.tags, seed),
+    work = split.work
+    popularity = np.bincount(work.positives.resource, minlength=len(work.positives.resources)).astype(np.float32)
+    made: dict[str, Callable[[], Ranker]] = {
+        "random": lambda: Random(work, seed),
+        "popular": lambda: Scored(work, lambda _learner: popularity.copy()),
     }
+    if any(work.tags):
+        made["popular_in_current_skills"] = lambda: Scored(
+            work, InCurrentSkills(work.before, work.tags, popularity).scores
+        )
+    return made
+
+
+def served(world: RankingWorld, ranker: LearnedRanker, collaborative: CollaborativeModel | None) -> dict[str, Ranker]:
+    """The rankings a server gives, by name: the learned one, need and behaviour half and half, and the hand-weighted.
+
+    Args:
+        world: what the server knows.
+        ranker: the learned ranker.
+        collaborative: the model the hand-weighted score reads.
+    """
+    rankings: dict[str, Ranker] = {SERVED: Served(world, ranker, None)}
+    if any(world.split.tags):
+        rankings[HALF_NEED] = Served(world, ranker, collaborative, need_share=0.5)
+        rankings[WEIGHED] = Served(world, None, collaborative)
+    return rankings
 
 
 class Scored:
     """The resources with the highest scores; of equal ones those that stand first."""
 
-    def __init__(self, positives: Positives, scores: Callable[[int], NDArray[np.float32]]) -> None:
-        """Args: `positives`, never listed again; `scores`, all resources' for a learner, in an array of its own."""
-        self._positives = positives
+    def __init__(self, split: WorkSplit, scores: Callable[[int], NDArray[np.float32]]) -> None:
+        """Args: `split`; `scores`, all resources' for a learner, in an array of its own."""
+        self._split = split
         self._scores = scores
 
     def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
         """Numbers of at most so many resources, best first."""
         scores = self._scores(learner)
-        scores[own(self._positives, learner)] = -np.inf
+        if not self._split.repeats:
+            scores[self._split.own(learner)] = -np.inf
         if most < len(scores):
             # The whole of the last place's ties, so that which of them is listed is theirs to decide by order.
             bar = np.partition(scores, len(scores) - most)[len(scores) - most]
@@ -141,12 +87,10 @@ class Scored:
 class Random(Scored):
     """Any order."""
 
-    def __init__(self, positives: Positives, seed: int) -> None:
-        """Args: `positives`, never listed again; `seed` of the order, with the learner's number."""
-        size = len(positives.resources)
-        super().__init__(
-            positives, lambda learner: np.random.default_rng([seed, learner]).random(size, dtype=np.float32)
-        )
+    def __init__(self, split: WorkSplit, seed: int) -> None:
+        """Args: `split`; `seed` of the order, with the learner's number."""
+        size = len(split.positives.resources)
+        super().__init__(split, lambda learner: np.random.default_rng([seed, learner]).random(size, dtype=np.float32))
 
 
 class InCurrentSkills:
@@ -178,100 +122,74 @@ class InCurrentSkills:
 class Collaborative(Scored):
     """What a collaborative model says of a learner's history."""
 
-    def __init__(self, model: CollaborativeModel, positives: Positives) -> None:
-        """Args: `model`; `positives`, the histories."""
-        number = {resource: place for place, resource in enumerate(positives.resources)}
+    def __init__(self, model: CollaborativeModel, split: WorkSplit) -> None:
+        """Args: `model`; `split`, the histories."""
+        resources = split.positives.resources
+        number = {resource: place for place, resource in enumerate(resources)}
         columns = np.array([number[resource] for resource in model.resources], np.int64)
 
         def scores(learner: int) -> NDArray[np.float32]:
-            every = np.full(len(positives.resources), np.float32(-1e9))
-            every[columns] = model.scores([positives.resources[row] for row in own(positives, learner)])
+            every = np.full(len(resources), np.float32(-1e9))
+            every[columns] = model.scores([resources[row] for row in split.own(learner)])
             return every
 
-        super().__init__(positives, scores)
+        super().__init__(split, scores)
 
 
 class Served:
-    """The ranking that a server gives: learner state as folded, tags, collaborative scores, weights and policy."""
+    """The ranking that a server gives: learner state as folded, tags, collaborative scores, ranker and policy."""
 
-    def __init__(self, train: ResponseTable, positives: Positives, tags: Sequence[frozenset[int]], seed: int) -> None:
-        """Fit what `cairn train` fits, fold what a worker folds, prepare what a server prepares.
+    def __init__(
+        self,
+        world: RankingWorld,
+        ranker: LearnedRanker | None,
+        collaborative: CollaborativeModel | None,
+        *,
+        need_share: float = 0.0,
+    ) -> None:
+        """Put together what a server would hold.
 
         Args:
-            train: responses before.
-            positives: of `train`.
-            tags: of each resource.
-            seed: of the fits.
+            world: what the server knows.
+            ranker: the learned ranker; None: the hand-weighted score ranks.
+            collaborative: the model the hand-weighted score reads.
+            need_share: how much of the score is need.
         """
-        tracing = fit_tracing(train, seed=seed)
-        parameters = tracing.parameters
-        self._train = train
-        self._positives = positives
-        self._model = _served_model(positives, seed)
-        self._fold = LearnerFold(TracingParameters("evaluation", {"t": parameters}))
-        catalog = build_columns(
-            [
-                CatalogResource(
-                    resource_id=resource,
-                    title=resource,
-                    kind=ResourceKind.PRACTICE,
-                    assesses=tuple((train.skills[skill], 1.0 / len(skills)) for skill in sorted(skills)),
-                )
-                for resource, skills in zip(positives.resources, tags, strict=True)
-            ],
-            [CatalogSkill(skill_id=skill) for skill in train.skills],
-        )
-        self._basis = prepare(catalog, parameters, tracing.success)
-        number = {resource: place for place, resource in enumerate(positives.resources)}
-        self._number_of_row = np.array([number[resource] for resource in catalog.resource_ids], np.int64)
-        scored = () if self._model is None else self._model.resources
-        self._rows = catalog.rows_of(scored)
-        self._index_of_row = np.full(len(catalog), -1, np.intp)
+        self._world = world
+        self._basis = prepare(world.catalog, world.parameters, ranker=ranker)
+        self._collaborative = collaborative
+        self._need_share = need_share
+        self._known = frozenset(() if collaborative is None else collaborative.resources)
+        self._rows = world.catalog.rows_of(() if collaborative is None else collaborative.resources)
+        self._index_of_row = np.full(len(world.catalog), -1, np.intp)
         self._index_of_row[self._rows] = np.arange(len(self._rows))
-        self._first = np.searchsorted(train.learner, np.arange(len(train.learners) + 1))
-        self._known = frozenset(scored)
 
     def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
         """Numbers of at most so many resources, best first."""
-        history = [self._positives.resources[row] for row in own(self._positives, learner)]
+        world = self._world
+        split, state = world.split, world.states.of(learner)
+        history = [recent.resource for recent in state.resources]
+        seen = () if split.repeats else tuple(split.positives.resources[row] for row in split.own(learner))
         request = RankingRequest(
             tenant="t",
-            learner=self._train.learners[learner],
-            state=self._state(learner),
+            learner=split.before.learners[learner],
+            state=state,
             collaborative=None
-            if self._model is None
+            if self._collaborative is None
             else CollaborativeScores(
-                scores=self._model.scores(history),
+                scores=self._collaborative.scores(history),
                 rows=self._rows,
                 index_of_row=self._index_of_row,
                 positives=sum(resource in self._known for resource in history),
             ),
             bundle="evaluation",
-            as_of_s=0.0,
+            as_of_s=float(state.last_at_s),
             day="1970-01-01",
-            wanted=ResourceFilter(excluded=tuple(history)),
+            wanted=ResourceFilter(excluded=seen),
             limit=most,
+            models=None if self._basis.learned is None else world.models(state),
+            need_share=self._need_share,
+            repeats=split.repeats,
         )
-        ranked = rank(self._basis, request, RankingWeights(), time.perf_counter)
-        return self._number_of_row[[resource.row for resource in ranked.resources]]
-
-    def _state(self, learner: int) -> LearnerState | None:
-        table = self._train
-        events = []
-        for row in range(int(self._first[learner]), int(self._first[learner + 1])):
-            skills = tuple(table.skills[k] for k in table.skill[table.skill_start[row] : table.skill_start[row + 1]])
-            item = table.items[table.item[row]]
-            resource = table.resources[table.resource[row]]
-            response = float(table.response[row])
-            fingerprint = struct.pack("<Q", row)
-            events.append((row, AssessmentEvent(fingerprint, response, 0, item, "", skills, Grain.ITEM, resource)))
-        stored = self._fold.fold([LearnerEvents("t", NEW_LEARNER, events)])[0].stored
-        return None if stored.state is None else decode_state(encode_state(stored.state))
-
-
-def _served_model(positives: Positives, seed: int) -> AlsModel | None:
-    """The collaborative model that `cairn train` fits; None where it fits none."""
-    try:
-        return AlsModel.from_arrays(fit_als(positives, AlsSettings(), seed=seed).model)
-    except TooFewPositivesError:
-        return None
+        ranked = rank(self._basis, request, DEFAULT_WEIGHTS, time.perf_counter)
+        return np.array([resource.row for resource in ranked.resources], np.int64)

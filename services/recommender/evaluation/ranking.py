@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from services.recommender.evaluation.intervals import Draws, Floats, compared, estimate, of_learners
-from services.recommender.evaluation.lists import Judge, RankingSplit, split_of
-from services.recommender.evaluation.rankers import FAMILIES, rankers
+import numpy as np
+
+from services.recommender.application.ports import CollaborativeModel
+from services.recommender.domain.splits import WorkSplit
+from services.recommender.evaluation.intervals import Draws, Estimate, Floats, compared, estimate, of_learners
+from services.recommender.evaluation.lists import Judge, Ranker, RankingSplit
+from services.recommender.evaluation.rankers import Collaborative, Served, baselines, served
 from services.recommender.evaluation.results import SERVED, Evaluation
-from services.recommender.evaluation.tuning import chosen_settings
+from services.recommender.models.ensemble import Ensemble
+from services.recommender.models.families import FAMILIES, Choice, choose
+from services.recommender.models.habits_fit import fit_habits
+from services.recommender.models.ranker_fit import FittedRanker, TooFewToLearnError, fit_ranker, members_of
+from services.recommender.models.ranking_world import RankingWorld
 
 DRAWS = 1_000
 SEED = 1
 
 Advance = Callable[[str, int, int], None]
+
+
+# A group this much worse off than another, on any measure, is pointed at.
+GROUP_GAP = 0.03
+_LEARNERS_PER_GROUP = 20
+_COVERAGE_DRAWS = 100
+
+
+@dataclass
+class _Measured:
+    """What came of the rankings judged so far: by ranking, values by learner and first tens."""
+
+    values: dict[str, dict[str, Floats]]
+    tops: dict[str, list[list[int]]]
+    elapsed_s: dict[str, float]
 
 
 def evaluate_ranking(
@@ -28,42 +54,157 @@ def evaluate_ranking(
         commit: of the code.
         advance: told which ranking is being done, and how many of how many are.
     """
-    learners = sorted(split.relevant)
+    work = split.work
+    learners = sorted(work.relevant)
     draws = Draws.of(len(learners), draws=DRAWS, seed=SEED)
     judge = Judge(split)
-    values: dict[str, dict[str, Floats]] = {}
-    elapsed_s: dict[str, float] = {}
-    steps = sum(len(candidates) for candidates in FAMILIES.values())
-    inner = split_of(split.train, "the part to fit on")
-    choice = chosen_settings(inner, seed=SEED, advance=lambda name, done: advance(f"tuning {name}", done, steps))
-    made = rankers(split, choice.settings, seed=SEED)
-    for number, (name, make) in enumerate(made.items()):
-        advance(name, steps + number, steps + len(made))
+    steps = iter(range(1_000_000))
+    total = 2 * len(FAMILIES) + 8
+
+    def told(name: str) -> None:
+        advance(name, min(next(steps), total - 1), total)
+
+    choice = choose(work.inner(seed=SEED), seed=SEED, advance=lambda name: told(f"tuning {name}"))
+    measured = _Measured({}, {}, {})
+    for name, make in _rankings(split, choice, told):
         started_s = time.perf_counter()
         ranker = make()
-        measures = judge.measures(ranker, learners)
-        elapsed_s[name] = round(time.perf_counter() - started_s, 3)
-        values[name] = {measure: of_learners(values, draws) for measure, values in measures.items()}
-    advance("intervals", steps + len(made), steps + len(made))
+        values, tops = judge.measures(ranker, learners)
+        measured.values[name], measured.tops[name] = values, tops
+        measured.elapsed_s[name] = round(time.perf_counter() - started_s, 3)
+    told("intervals")
+    drawn = {name: _drawn(values, draws) for name, values in measured.values.items()}
+    for name, tops in measured.tops.items():
+        drawn[name] |= _catalog_measures(tops, draws, len(split.test.resources))
+    slices, alerts = _by_group(split, learners, measured.values)
     return Evaluation(
         protocol=protocol,
         data=split.description,
         commit=commit,
-        models={
-            name: {measure: estimate(drawn) for measure, drawn in measures.items()} for name, measures in values.items()
-        },
-        differences=compared(values, SERVED) if SERVED in values else {},
-        notes=(
-            "Every resource that the learner had not worked on before is ranked; no negatives are sampled.",
-            "What is relevant is what learners did next, largely what teachers assigned: no evidence of learning.",
-            "gap_hit: share of the list about a skill the learner then got wrong at least once.",
-            "gap_next: share of the list about a skill the learner then worked on.",
-            "Chosen on the first 80 % of what is fitted on, judged on the rest of it: "
-            + ", ".join(f"{name} {label}" for name, label in choice.settings.items())
-            + ".",
-            *(f"{name} is not among the rankings: {reason}." for name, reason in choice.absent.items()),
-            f"Intervals are central 95 % of {DRAWS} bootstrap draws of learners; differences use the same draws.",
-        ),
+        models={name: {measure: estimate(each) for measure, each in of_one.items()} for name, of_one in drawn.items()},
+        differences=compared(drawn, SERVED) if SERVED in drawn else {},
+        slices=slices,
+        notes=(*alerts, *_notes(split, choice)),
         seeds={"bootstrap": SEED, "models": SEED},
-        elapsed_s=elapsed_s,
+        elapsed_s=measured.elapsed_s,
+    )
+
+
+def _rankings(
+    split: RankingSplit, choice: Choice, told: Callable[[str], None]
+) -> Iterator[tuple[str, Callable[[], Ranker]]]:
+    """Every ranking's name and what makes it, one after another; models are fitted once and shared."""
+    work = split.work
+    for name, make in baselines(split, seed=SEED).items():
+        told(name)
+        yield name, make
+    fitted: dict[str, CollaborativeModel] = {}
+
+    def collaborative(name: str) -> Ranker:
+        fitted[name] = FAMILIES[name].fit(work.positives, SEED, choice.settings[name])
+        return Collaborative(fitted[name], work)
+
+    for name in choice.settings:
+        told(name)
+        yield name, lambda name=name: collaborative(name)  # type: ignore[misc]  # bound early, called at once.
+
+    def members(of: WorkSplit, chosen: Choice) -> Ensemble:
+        return Ensemble(of.positives.resources, {name: fitted[name] for name in members_of(of, chosen)})
+
+    try:
+        learned = fit_ranker(work, seed=SEED, choice=choice, fit_members=members, advance=told)
+    except TooFewToLearnError as error:
+        choice.remarks.append(f"No ranking was learned, {SERVED} is the hand-weighted one: {error}.")
+        world = RankingWorld(work, members(work, choice), fit_habits(work.before, work.positives))
+        yield SERVED, lambda: Served(world, None, fitted.get("als"))
+        return
+    choice.remarks.append(_chosen_share(learned))
+    world = RankingWorld(work, learned.ensemble, learned.ranker.habits)
+    for name, ranker in served(world, learned.ranker, learned.ensemble.get("als")).items():
+        told(name)
+        yield name, lambda ranker=ranker: ranker  # type: ignore[misc]  # bound early, called at once.
+
+
+def _chosen_share(learned: FittedRanker) -> str:
+    tried = ", ".join(f"{share}: {measure:.4f}" for share, measure in learned.measures.items())
+    ranker = learned.ranker
+    return (
+        f"{SERVED} is {len(ranker.trees.starts) - 1} trees with a share of {ranker.share:g}, the rest is "
+        f"{ranker.models[ranker.lead]}; NDCG@10 on held-out learners of the inner split by share: {tried}."
+    )
+
+
+def _drawn(values: Mapping[str, Floats], draws: Draws) -> dict[str, Floats]:
+    """Means over the learners a measure says something of, on every draw."""
+    drawn = {}
+    for measure, of_each in values.items():
+        here = ~np.isnan(of_each)
+        drawn[measure] = of_learners(of_each[here], Draws(draws.weights[:, here]))
+    return drawn
+
+
+def _catalog_measures(tops: Sequence[Sequence[int]], draws: Draws, resources: int) -> dict[str, Floats]:
+    """Share of the catalog that is in some list, and how unequally resources are in lists (Gini), on some draws."""
+    listed = np.array(list(itertools.chain.from_iterable(tops)), np.int64)
+    learner = np.repeat(np.arange(len(tops)), [len(top) for top in tops])
+    coverage, gini = [], []
+    for weights in draws.weights[: _COVERAGE_DRAWS + 1]:
+        exposure = np.sort(np.bincount(listed, weights[learner], minlength=resources))
+        coverage.append(float((exposure > 0).mean()))
+        ranks = np.arange(1, resources + 1)
+        shown = max(float(exposure.sum()), 1.0)
+        gini.append(float(((2 * ranks - resources - 1) * exposure).sum() / (resources * shown)))
+    return {"coverage_at_10": np.array(coverage), "gini_at_10": np.array(gini)}
+
+
+def _by_group(
+    split: RankingSplit, learners: Sequence[int], values: Mapping[str, Mapping[str, Floats]]
+) -> tuple[dict[str, dict[str, dict[str, Estimate]]], list[str]]:
+    """Every measure for each group of learners, and a note for each measure on which groups lie far apart."""
+    members = Counter(split.groups[learner] for learner in learners if learner in split.groups)
+    slices: dict[str, dict[str, dict[str, Estimate]]] = {}
+    for group in sorted(name for name, count in members.items() if count >= _LEARNERS_PER_GROUP):
+        here = np.array([split.groups.get(learner) == group for learner in learners])
+        draws = Draws.of(int(here.sum()), draws=DRAWS, seed=SEED)
+        slices[f"group {group}"] = {
+            name: {measure: estimate(each) for measure, each in _drawn(_of(of_one, here), draws).items()}
+            for name, of_one in values.items()
+        }
+    alerts = []
+    for measure in values.get(SERVED, {}):
+        means = {name: models[SERVED][measure].mean for name, models in slices.items()}
+        if means and measure.split("_at_")[0] != "novelty" and max(means.values()) - min(means.values()) > GROUP_GAP:
+            least, most = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+            alerts.append(
+                f"ALERT: {measure} of {SERVED} is {means[least]:.3f} for {least} and {means[most]:.3f} for {most}, "
+                f"more than {GROUP_GAP} apart."
+            )
+    return slices, alerts
+
+
+def _of(values: Mapping[str, Floats], here: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, Floats]:
+    return {measure: of_each[here] for measure, of_each in values.items()}
+
+
+def _notes(split: RankingSplit, choice: Choice) -> tuple[str, ...]:
+    held = (
+        "gap_hit: share of the list about a skill the learner then got wrong at least once (need).",
+        "gap_next: share of the list about a skill the learner then worked on (behaviour).",
+        "cairn ranks by behaviour alone (need_share 0); half_need mixes in as much need; weights is need alone.",
+    )
+    return (
+        "Every resource that the learner had not worked on before is ranked; no negatives are sampled."
+        if not split.work.repeats
+        else "Every resource is ranked, those worked on before too; ndcg_at_5_new ranks what is new to a learner.",
+        "What is relevant is what learners did next, largely what teachers assigned: no evidence of learning.",
+        *(held if any(split.work.tags) and split.work.graded else ()),
+        "cairn reads the learner state a server has: the last 128 resources."
+        if split.work.graded
+        else "cairn reads the whole history; a server keeps the last 128 resources of each learner.",
+        *choice.remarks,
+        "Chosen on an inner split of what is fitted on: "
+        + ", ".join(f"{name} {label}" for name, label in choice.described.items())
+        + ".",
+        *(f"{name} is not among the rankings: {reason}." for name, reason in choice.absent.items()),
+        f"Intervals are central 95 % of {DRAWS} bootstrap draws of learners; differences use the same draws.",
     )

@@ -10,7 +10,7 @@ from services.recommender.domain.splits import earlier_rows, split_work, tags_of
 from services.recommender.models.als import AlsModel
 from services.recommender.models.als_fit import AlsSettings, fit_als
 from services.recommender.models.families import FAMILIES, choose
-from services.recommender.models.neighbours import EaseModel, ItemItemModel
+from services.recommender.models.neighbours import DENSE_RESOURCES_MOST, EaseModel, ItemItemModel
 
 # Models that a bundle can hold; bpr is for comparison only.
 _SERVABLE = tuple(family for family in FAMILIES if family != "bpr")
@@ -40,7 +40,9 @@ def choose_collaborative(
         advance(tried, len(_SERVABLE))
         tried += 1
 
-    found = choose(split, seed=seed, families=_SERVABLE, advance=next_family)
+    small = len(table.resources) <= DENSE_RESOURCES_MOST
+    families = tuple(family for family in _SERVABLE if small or family != "ease")
+    found = choose(split, seed=seed, families=families, advance=next_family)
     advance(len(_SERVABLE), len(_SERVABLE))
     if not found.measures:
         return None
@@ -79,7 +81,7 @@ def fit_collaborative(
 
 def _arrays(family: str, model: object) -> ModelArrays:
     if isinstance(model, EaseModel):
-        return model.nearest().to_arrays()
+        return model.written_out().to_arrays()
     if isinstance(model, AlsModel | ItemItemModel):
         return model.to_arrays()
     raise TooFewPositivesError(f"a bundle cannot hold a model of the family {family}: run cairn tune again")

@@ -6,18 +6,25 @@ the model was fitted is scored like any other. Learners' rows are used to fit; o
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
+import numba
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import lapack
 
+from services.recommender.application.ports import ModelArrays, ModelArraysInvalidError
 from services.recommender.domain.positives import Positives
 
+KIND = "item_item"
 # Above this many resources and learners, EASE's square matrix is no longer worth its memory.
 EASE_SIDE_MOST = 10_000
+# Above this many resources, EASE's weights are no longer worth keeping in a bundle: 128 MB.
+DENSE_RESOURCES_MOST = 4_000
+
+# Stands for a history whose resources all count alike, where a number must be written.
+_NO_HALF_LIFE = 0.0
 
 Scores = NDArray[np.float32]
 
@@ -48,15 +55,49 @@ class ItemItemModel:
 
     def scores(self, history: Sequence[str]) -> Scores:
         """Score every resource for a learner with these positives, newest last; unknown ids are ignored."""
-        rows = [self._row_of_resource[resource] for resource in history if resource in self._row_of_resource]
-        scores = np.zeros(len(self._resources), np.float32)
-        if not rows:
-            return scores
-        age = np.arange(len(rows) - 1, -1, -1)
-        ages = np.ones(len(rows)) if self._half_life is None else 0.5 ** (age / self._half_life)
-        recency = scipy.sparse.csr_matrix((ages.astype(np.float32), ([0] * len(rows), rows)), (1, len(scores)))
-        summed: Scores = (recency @ self._weights).toarray()[0]
-        return summed
+        rows = np.array(
+            [self._row_of_resource[resource] for resource in history if resource in self._row_of_resource], np.int64
+        )
+        ages = np.arange(len(rows) - 1, -1, -1)
+        recency = np.ones(len(rows)) if self._half_life is None else 0.5 ** (ages / self._half_life)
+        weights = self._weights
+        return _sum_of_rows(
+            weights.indptr, weights.indices, weights.data, rows, recency.astype(np.float32), weights.shape[1]
+        )
+
+    def to_arrays(self) -> ModelArrays:
+        """The model as a bundle keeps it. Neighbours are counted, since float32 holds no large offsets."""
+        return ModelArrays(
+            kind=KIND,
+            hyperparameters={"half_life": self._half_life or _NO_HALF_LIFE},
+            resources=self._resources,
+            arrays={
+                "counts": np.diff(self._weights.indptr).astype(np.float32),
+                "neighbours": self._weights.indices.astype(np.float32),
+                "weights": self._weights.data,
+            },
+        )
+
+    @classmethod
+    def from_arrays(cls, stored: ModelArrays) -> ItemItemModel:
+        """The inverse of `to_arrays`.
+
+        Raises:
+            ModelArraysInvalidError: when the arrays are not those of such a model.
+        """
+        try:
+            counts, neighbours, data = (stored.arrays[name] for name in ("counts", "neighbours", "weights"))
+            half_life = stored.hyperparameters["half_life"]
+        except KeyError as error:
+            raise ModelArraysInvalidError(f"an {KIND} model needs {error}") from error
+        size = len(stored.resources)
+        if counts.shape != (size,) or (counts < 0).any() or not len(neighbours) == len(data) == int(counts.sum()):
+            raise ModelArraysInvalidError(f"the counts of {size} resources do not tell apart {len(data)} weights")
+        if len(neighbours) and not (neighbours.min() >= 0 and neighbours.max() < size):
+            raise ModelArraysInvalidError(f"a neighbour is not one of {size} resources")
+        starts = np.concatenate([[0], np.cumsum(counts.astype(np.int64))])
+        weights = scipy.sparse.csr_matrix((data, neighbours.astype(np.int32), starts), (size, size))
+        return cls(stored.resources, weights, half_life=half_life or None)
 
 
 def fit_item_knn(
@@ -157,10 +198,13 @@ class EaseModel:
         self._dual = learners < resources
         gram = (matrix @ matrix.T if self._dual else matrix.T @ matrix).toarray()
         gram[np.diag_indices(side)] += regularization
-        inverse = cho_solve(cho_factor(gram, lower=True, overwrite_a=True), np.eye(side), overwrite_b=True)
+        inverse = _inverse(gram)
         if self._dual:
-            self._matrix, self._inverse = matrix.astype(np.float32), inverse.astype(np.float32)
-            self._diagonal = _diagonal(matrix.T.tocsr(), inverse, regularization)
+            # Resources by learners: (XX' + l I)^-1 X, transposed, so that a history gathers rows.
+            self._through = (matrix.T @ inverse).astype(np.float32)
+            self._learners_of = matrix.T.tocsr().astype(np.float32)
+            explained = np.asarray(self._learners_of.multiply(self._through).sum(axis=1)).ravel()
+            self._diagonal = ((1.0 - explained) / regularization).astype(np.float32)
         else:
             self._weights = (-inverse / np.diag(inverse)).astype(np.float32)
             np.fill_diagonal(self._weights, 0.0)
@@ -178,10 +222,30 @@ class EaseModel:
         if not self._dual:
             summed: Scores = self._weights[rows].sum(axis=0)
             return summed
-        through = self._inverse @ np.asarray(self._matrix[:, rows].sum(axis=1)).ravel()
         # x P at the resources outside the history, where x is 0; a learner's own resources are not to be listed.
-        scores: Scores = (self._matrix.T @ through / self._regularization / self._diagonal).astype(np.float32)
+        through = self._through[rows].sum(axis=0)
+        scores: Scores = (self._learners_of @ through) / (self._regularization * self._diagonal)
         return scores
+
+    def written_out(self) -> ItemItemModel:
+        """The model with all its weights, as a bundle can hold it.
+
+        Raises:
+            TooLargeError: when that is too large. Cut down to the largest weights of each resource it would rank far
+                worse: it is the many small negative ones that keep the popular resources down.
+        """
+        size = len(self._resources)
+        if size > DENSE_RESOURCES_MOST:
+            raise TooLargeError(f"EASE over {size:,} resources holds {8 * size**2 / 2**30:.1f} GiB of weights")
+        return ItemItemModel(self._resources, scipy.sparse.csr_matrix(self._weights_between()))
+
+    def _weights_between(self) -> NDArray[np.float32]:
+        if not self._dual:
+            return self._weights
+        weights = np.asarray(self._learners_of @ self._through.T).T / (self._regularization * self._diagonal)
+        np.fill_diagonal(weights, 0.0)
+        written: NDArray[np.float32] = weights
+        return written
 
 
 def matrix_of(positives: Positives) -> scipy.sparse.csr_matrix:
@@ -207,32 +271,57 @@ def _without_diagonal(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matri
 def _nearest(matrix: scipy.sparse.csr_matrix, neighbours: int) -> scipy.sparse.csr_matrix:
     """The largest entries of each row; of equal ones those of the lower columns."""
     matrix = matrix.sorted_indices()
-    kept = []
-    for start, end in itertools.pairwise(matrix.indptr.tolist()):
-        if end - start > neighbours:
-            order = np.argsort(-matrix.data[start:end], kind="stable")[:neighbours]
-            kept.append(start + np.sort(order))
-        else:
-            kept.append(np.arange(start, end))
-    entries = np.concatenate(kept) if kept else np.zeros(0, np.int64)
-    lengths = np.fromiter((len(row) for row in kept), np.int64, len(kept))
-    starts = np.concatenate([[0], np.cumsum(lengths)])
+    lengths = np.minimum(np.diff(matrix.indptr), neighbours)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    entries = _largest(matrix.indptr, matrix.data, starts)
     return scipy.sparse.csr_matrix((matrix.data[entries], matrix.indices[entries], starts), matrix.shape)
 
 
-def _diagonal(
-    learners_of: scipy.sparse.csr_matrix, inverse: NDArray[np.float64], regularization: float
-) -> NDArray[np.float64]:
-    """Diagonal of (I - X'(XX' + l I)^-1 X) / l, some resources at a time.
+@numba.njit(cache=True)
+def _largest(indptr: NDArray[np.int32], data: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    entries = np.empty(starts[-1], np.int64)
+    for row in range(len(starts) - 1):
+        first, count = indptr[row], starts[row + 1] - starts[row]
+        values = data[first : indptr[row + 1]]
+        if count == len(values):
+            entries[starts[row] : starts[row + 1]] = first + np.arange(count)
+            continue
+        bar = np.partition(values, len(values) - count)[len(values) - count]
+        above = 0
+        for value in values:
+            above += value > bar
+        # What is above the bar, and of what stands at it the first, in the order of columns.
+        place, level = starts[row], count - above
+        for index in range(len(values)):
+            if values[index] > bar or (values[index] == bar and level > 0):
+                level -= values[index] == bar
+                entries[place] = first + index
+                place += 1
+    return entries
 
-    Args:
-        learners_of: X', resources by learners.
-        inverse: (XX' + l I)^-1.
-        regularization: l.
-    """
-    at_once = 1_000
-    explained = [
-        np.asarray(part.multiply(part @ inverse).sum(axis=1)).ravel()
-        for part in (learners_of[start : start + at_once] for start in range(0, learners_of.shape[0], at_once))
-    ]
-    return (1.0 - np.concatenate(explained)) / regularization
+
+@numba.njit(cache=True)
+def _sum_of_rows(
+    indptr: NDArray[np.int32],
+    indices: NDArray[np.int32],
+    data: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    size: int,
+) -> Scores:
+    summed = np.zeros(size, np.float32)
+    for place in range(len(rows)):
+        for entry in range(indptr[rows[place]], indptr[rows[place] + 1]):
+            summed[indices[entry]] += weights[place] * data[entry]
+    return summed
+
+
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of a symmetric positive definite matrix, which is overwritten."""
+    factor, failed = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
+    if not failed:
+        inverse, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    if failed:
+        raise ArithmeticError(f"the matrix of {len(matrix)} rows is not positive definite (LAPACK {failed})")
+    lower = np.tril(inverse)
+    return np.asarray(lower + np.tril(inverse, -1).T)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.recommender.domain.ranking.catalog import CatalogColumns, IntColumn, ResourceKind
+from services.recommender.domain.ranking.catalog import CatalogColumns, FloatColumn, IntColumn, ResourceKind
 from services.recommender.domain.ranking.features import PRACTISED_KINDS, Features, SkillEstimates
 from services.recommender.domain.ranking.scoring import Scores
 from services.recommender.domain.ranking.weights import RankingWeights
@@ -36,9 +36,11 @@ class ReasonKind(IntEnum):
     EXPLORE = 5
     PINNED = 8
     BOOSTED = 9
+    RECENT_WORK = 10
 
 
-_KINDS = tuple(ReasonKind)
+WEIGHED_KINDS = (ReasonKind.GAP, ReasonKind.FIT, ReasonKind.REVIEW, ReasonKind.SIMILAR_LEARNERS, ReasonKind.EXPLORE)
+"""What the hand-weighted score is the sum of."""
 
 
 class Reason(NamedTuple):
@@ -68,7 +70,8 @@ def explain(
     estimates: SkillEstimates,
     rows: IntColumn,
     features: Features,
-    scores: Scores,
+    added: FloatColumn,
+    kinds: Sequence[ReasonKind],
     positives: int,
     picked: IntColumn,
     weights: RankingWeights,
@@ -80,20 +83,15 @@ def explain(
         estimates: the learner's.
         rows: of the candidates.
         features: of the candidates.
-        scores: of the candidates.
+        added: (picked, kinds); what each kind of reason added to the score.
+        kinds: the kinds.
         positives: of the learner, for collaborative filtering.
         picked: places of the candidates to explain.
         weights: the weights.
     """
-    # Below the average candidate, similar learners are no reason to show a resource.
-    trust = positives / (positives + weights.similar_responses)
-    similar = scores.similar[picked] * (features.similar[picked] > trust / 2)
-    added = np.stack(
-        (scores.gap[picked], scores.fit[picked], scores.review[picked], similar, scores.uncertainty[picked]), axis=1
-    )
     strongest = (-added).argsort(axis=1, kind="stable")[:, :REASONS_MAX]
     served = features.served[picked]
-    narrator = _Narrator(catalog, estimates, served, positives, weights)
+    narrator = _Narrator(catalog, estimates, served, kinds, positives, weights)
     told = zip(
         rows[picked].tolist(),
         served.tolist(),
@@ -107,6 +105,18 @@ def explain(
     return [narrator.explain(*of_one) for of_one in told]
 
 
+def weighed(
+    features: Features, scores: Scores, positives: int, picked: IntColumn, weights: RankingWeights
+) -> FloatColumn:
+    """What each of WEIGHED_KINDS added to the hand-weighted score of each picked candidate, (picked, kinds)."""
+    # Below the average candidate, similar learners are no reason to show a resource.
+    trust = positives / (positives + weights.similar_responses)
+    similar = scores.similar[picked] * (features.similar[picked] > trust / 2)
+    return np.stack(
+        (scores.gap[picked], scores.fit[picked], scores.review[picked], similar, scores.uncertainty[picked]), axis=1
+    )
+
+
 class _Narrator:
     """Tells of one learner. A skill is described once, however many resources serve it."""
 
@@ -115,6 +125,7 @@ class _Narrator:
         catalog: CatalogColumns,
         estimates: SkillEstimates,
         served: IntColumn,
+        kinds: Sequence[ReasonKind],
         positives: int,
         weights: RankingWeights,
     ) -> None:
@@ -122,6 +133,7 @@ class _Narrator:
         self._catalog = catalog
         self._estimates = estimates
         self._weights = weights
+        self._kinds = kinds
         self._similar = f"Learners with a similar history worked on it ({_counted(positives, 'resource')} compared)"
         slots = np.array(sorted(set(served.tolist()) - {-1}), np.intp)
         lows, highs = estimates.intervals(slots)
@@ -156,7 +168,7 @@ class _Narrator:
         else:
             step = Step.REASSESS if kind == ResourceKind.ASSESSMENT else Step.PRACTISE
         reasons = tuple(
-            Reason(_KINDS[place], self._sentence(_KINDS[place], row, slot, kind, success), contribution)
+            Reason(self._kinds[place], self._sentence(self._kinds[place], row, slot, kind, success), contribution)
             for place, contribution in zip(strongest, added, strict=True)
             if contribution > 0.0
         )
@@ -165,7 +177,7 @@ class _Narrator:
     def _sentence(self, reason: ReasonKind, row: int, slot: int, kind: int, success: float) -> str:
         match reason:
             case ReasonKind.GAP:
-                return self._gaps[slot]
+                return self._gaps[slot] if slot >= 0 else self._unknown(slot)
             case ReasonKind.FIT:
                 return _fit_sentence(round(100 * success), self._challenge(kind, success))
             case ReasonKind.REVIEW:
@@ -174,6 +186,8 @@ class _Narrator:
                 return self._similar
             case ReasonKind.EXPLORE:
                 return self._unknown(slot)
+            case ReasonKind.RECENT_WORK:
+                return self._recent_work(slot)
             case ReasonKind.PINNED | ReasonKind.BOOSTED:
                 raise AssertionError("rules tell their own reasons")
 
@@ -196,6 +210,13 @@ class _Narrator:
             f"{self._catalog.skill_labels[due]}: mastered ({self._record_of(due)}), "
             f"last practised {_counted(days, 'day')} ago"
         )
+
+    def _recent_work(self, slot: int) -> str:
+        if slot < 0:
+            return "Usually comes next after the latest work"
+        responses = int(self._estimates.responses[slot])
+        said = "Carries on with the latest work" if responses else "Usually comes next after the latest work"
+        return f"{said}, {self._catalog.skill_labels[slot]}: {self._record_of(slot)}"
 
     def _unknown(self, slot: int) -> str:
         if slot < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.ranking.behaviour import ModelScores
 from services.recommender.domain.ranking.candidates import Shelves, build_shelves, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import (
     BoolColumn,
@@ -18,7 +20,7 @@ from services.recommender.domain.ranking.catalog import (
     IntColumn,
     build_columns,
 )
-from services.recommender.domain.ranking.explain import Explanation, explain
+from services.recommender.domain.ranking.explain import WEIGHED_KINDS, Explanation, ReasonKind, explain, weighed
 from services.recommender.domain.ranking.features import (
     CollaborativeScores,
     Difficulties,
@@ -28,6 +30,7 @@ from services.recommender.domain.ranking.features import (
     estimate_skills,
     lay_out_head,
 )
+from services.recommender.domain.ranking.learned import Behaviour, LearnedBasis, LearnedRanker, lay_out_ranker
 from services.recommender.domain.ranking.policy import EVERYTHING, Reassessments, ResourceFilter, compose, eligibility
 from services.recommender.domain.ranking.rules import NO_RULES, RulesInForce
 from services.recommender.domain.ranking.scoring import score
@@ -45,12 +48,14 @@ class RankingBasis:
         difficulties: how hard everything in it is.
         shelves: where candidates stand.
         head: the success head over it; None: the filter alone says how likely success is.
+        learned: the learned ranker over it, if any.
     """
 
     catalog: CatalogColumns
     difficulties: Difficulties
     shelves: Shelves
     head: CatalogHead | None = None
+    learned: LearnedBasis | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,9 @@ class RankingRequest:
         wanted: which resources may be in the list.
         limit: most resources in it.
         rules: what teachers and the tenant laid down for it.
+        models: what the learned ranker's collaborative models say; None: the hand-weighted score ranks.
+        need_share: how much of the score is need (the hand-weighted one), from 0 to 1, where the learned ranker ranks.
+        repeats: whether resources are worked on again and again, so that nothing is held back as just answered.
     """
 
     tenant: str
@@ -80,6 +88,9 @@ class RankingRequest:
     wanted: ResourceFilter
     limit: int
     rules: RulesInForce = NO_RULES
+    models: ModelScores | None = None
+    need_share: float = 0.0
+    repeats: bool = False
 
 
 class RankedResource(NamedTuple):
@@ -115,18 +126,25 @@ class RankedList:
     stage_seconds: Mapping[str, float]
 
 
-def prepare(catalog: CatalogColumns, parameters: TenantParameters, head: SuccessHead | None = None) -> RankingBasis:
+def prepare(
+    catalog: CatalogColumns,
+    parameters: TenantParameters,
+    head: SuccessHead | None = None,
+    ranker: LearnedRanker | None = None,
+) -> RankingBasis:
     """Make a catalog ready for ranking.
 
     Args:
         catalog: the catalog.
         parameters: the tenant's, that learners' states are folded with.
         head: the success head that goes with them, if any.
+        ranker: the learned ranker, if any.
     """
     difficulties = difficulties_of(catalog, parameters)
     shelves = build_shelves(catalog, difficulties)
     laid_out = None if head is None else lay_out_head(catalog, difficulties, head)
-    return RankingBasis(catalog, difficulties, shelves, laid_out)
+    learned = None if ranker is None else lay_out_ranker(catalog, ranker)
+    return RankingBasis(catalog, difficulties, shelves, laid_out, learned)
 
 
 def rank(
@@ -148,6 +166,8 @@ def rank(
     answered = _answered(catalog, request.state)
     estimates = estimate_skills(catalog, basis.difficulties, request.state, request.as_of_s, weights)
     seed = random_seed(request.tenant, request.learner, request.bundle, request.day)
+    behaviour = _behaviour(basis, request, answered)
+    held = answered[:0] if request.repeats else answered
     rows = select_candidates(
         catalog,
         basis.shelves,
@@ -159,6 +179,8 @@ def rank(
         seed,
         weights,
     )
+    if behaviour is not None:
+        rows = behaviour.candidates(eligible.allowed, held, rows, request.limit)
     favoured = request.rules.favoured(eligible.allowed)
     if favoured is not None:
         # What rules favour is looked at however little it suits the learner.
@@ -177,19 +199,36 @@ def rank(
         rows = np.unique(np.concatenate((rows, more, named)))
     selected = timer()
     by_head = None if basis.head is None else basis.head.of(request.state, request.as_of_s)
-    features = compute_features(catalog, basis.difficulties, estimates, request.collaborative, rows, weights, by_head)
+    by_filter = features = compute_features(
+        catalog, basis.difficulties, estimates, request.collaborative, rows, weights, None if behaviour else by_head
+    )
+    if behaviour is not None and by_head is not None:
+        # The trees were grown on what the filter alone foresees.
+        features = compute_features(
+            catalog, basis.difficulties, estimates, request.collaborative, rows, weights, by_head
+        )
     computed = timer()
     scores = score(features, weights)
-    totals = request.rules.boost(rows, scores.total)
+    mixed = None if behaviour is None else behaviour.mix(rows, by_filter, scores)
+    totals = request.rules.boost(rows, scores.total if mixed is None else mixed.total)
+    if behaviour is not None:
+        # What is worked on next is mostly of one skill; a cap would put need before behaviour unasked.
+        weights = dataclasses.replace(weights, per_skill=request.limit)
     scored = timer()
     was_answered = np.zeros(len(catalog), np.bool_)
-    was_answered[answered] = True
+    was_answered[held] = True
     held_back = was_answered[rows] & (features.review < weights.review_opens)
     first = _pinned(request.rules, eligible.allowed, rows, totals, features.served, held_back, request.limit, weights)
     picked = np.array(compose(totals, features.served, held_back, request.limit, weights, first), np.intp)
     composed = timer()
     positives = 0 if request.collaborative is None else request.collaborative.positives
-    explanations = explain(catalog, estimates, rows, features, scores, positives, picked, weights)
+    if mixed is None:
+        kinds: tuple[ReasonKind, ...] = WEIGHED_KINDS
+        added = weighed(features, scores, positives, picked, weights)
+    else:
+        kinds, added = mixed.kinds, mixed.added(picked)
+        positives = len(answered)
+    explanations = explain(catalog, estimates, rows, features, added, kinds, positives, picked, weights)
     for row, favour in request.rules.favour(rows[picked]).items():
         place = int(np.flatnonzero(rows[picked] == row)[0])
         explanations[place] = favour.told_in(explanations[place], float(totals[picked[place]]))
@@ -227,6 +266,16 @@ def warm_up() -> None:
     width = len(SHARED_FEATURES)
     head = SuccessHead(np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, len(SHARED_FEATURES))))
     rank(prepare(catalog, TenantParameters(), head), request, DEFAULT_WEIGHTS, lambda: 0.0)
+
+
+def _behaviour(basis: RankingBasis, request: RankingRequest, answered: IntColumn) -> Behaviour | None:
+    """What is known of what the learner is likely to work on next; None where the hand-weighted score ranks alone.
+
+    It does for learners who have worked on nothing in the catalog yet: there is no behaviour to go by.
+    """
+    if basis.learned is None or request.models is None or request.state is None or not len(answered):
+        return None
+    return Behaviour(basis.catalog, basis.learned, request.state, answered, request.models, request.need_share)
 
 
 def _pinned(

@@ -1,0 +1,117 @@
+"""What a tenant's learners usually work on, and in which order: what a learned ranker knows beside the learner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.recommender.domain.ranking.catalog import CatalogColumns, FloatColumn, IntColumn
+
+_PLACE_UNKNOWN = 0.5
+
+
+@dataclass(frozen=True)
+class SkillLinks:
+    """How strongly skills lead to others: compressed sparse rows, skill by skill.
+
+    Attributes:
+        starts: int32, one more than skills.
+        skills: int32, where each link leads.
+        strengths: float32, from 0.
+    """
+
+    starts: NDArray[np.int32]
+    skills: NDArray[np.int32]
+    strengths: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Habits:
+    """Counted once per training.
+
+    Attributes:
+        resources: R ids.
+        skills: ids of the skills that `follows` and `together` are about.
+        popularity: R; learners who worked on it.
+        places: R; how far into what a learner worked on it usually came, from 0 to 1.
+        follows: what is worked on soon after a skill, per visit of it.
+        together: which skills the same learners work on, as a cosine.
+    """
+
+    resources: tuple[str, ...]
+    skills: tuple[str, ...]
+    popularity: NDArray[np.float32]
+    places: NDArray[np.float32]
+    follows: SkillLinks
+    together: SkillLinks
+
+
+@dataclass(frozen=True)
+class HabitColumns:
+    """Habits over a catalog; made once per catalog and training.
+
+    Attributes:
+        popularity: N; log(1 + learners).
+        popularity_in_skill: N; learners, as a share of those of the most popular resource about one of its skills.
+        rank_in_skill: N; log(1 + how many resources about one of its skills are more popular), the least.
+        places: N.
+        skill_sizes: S; resources about it.
+        shelf_starts: S + 1.
+        shelves: each skill's resources, the most popular first.
+        follows: over the catalog's skills.
+        together: the same.
+    """
+
+    popularity: FloatColumn
+    popularity_in_skill: FloatColumn
+    rank_in_skill: FloatColumn
+    places: FloatColumn
+    skill_sizes: FloatColumn
+    shelf_starts: IntColumn
+    shelves: IntColumn
+    follows: SkillLinks
+    together: SkillLinks
+
+
+def lay_out_habits(catalog: CatalogColumns, habits: Habits) -> HabitColumns:
+    """Habits over a catalog; what the catalog has and habits do not know is as if nobody had worked on it."""
+    learners, places = np.zeros(len(catalog)), np.full(len(catalog), _PLACE_UNKNOWN)
+    rows = np.fromiter((catalog.row_of_resource.get(each, -1) for each in habits.resources), np.intp)
+    here = rows >= 0
+    learners[rows[here]], places[rows[here]] = habits.popularity[here], habits.places[here]
+    skills = len(catalog.skill_ids)
+    starts = catalog.skill_tags.starts
+    tagged, slots = catalog.tag_rows, catalog.tags.values
+    order = np.lexsort((tagged, -learners[tagged], slots))
+    shelves = tagged[order]
+    most = np.ones(skills)
+    np.maximum.at(most, slots, learners[tagged])
+    share, rank = np.zeros(len(catalog)), np.full(len(catalog), np.inf)
+    np.maximum.at(share, tagged, learners[tagged] / most[slots])
+    np.minimum.at(rank, shelves, np.arange(len(shelves)) - starts[slots[order]])
+    rank[np.isinf(rank)] = len(catalog)
+    slot_of = np.fromiter((catalog.slot_of_skill.get(each, -1) for each in habits.skills), np.intp)
+    return HabitColumns(
+        popularity=np.log1p(learners),
+        popularity_in_skill=share,
+        rank_in_skill=np.log1p(rank),
+        places=places,
+        skill_sizes=np.diff(starts).astype(np.float64),
+        shelf_starts=starts,
+        shelves=shelves,
+        follows=_over(habits.follows, slot_of, skills),
+        together=_over(habits.together, slot_of, skills),
+    )
+
+
+def _over(links: SkillLinks, slot_of: IntColumn, skills: int) -> SkillLinks:
+    """Links between skills of a catalog; those from or to what it does not have are left out."""
+    begins = slot_of.repeat(np.diff(links.starts))
+    ends = slot_of[links.skills]
+    kept = ((begins >= 0) & (ends >= 0)).nonzero()[0]
+    kept = kept[begins[kept].argsort(kind="stable")]
+    starts = np.zeros(skills + 1, np.int32)
+    np.cumsum(np.bincount(begins[kept], minlength=skills), out=starts[1:])
+    return SkillLinks(starts, ends[kept].astype(np.int32), links.strengths[kept])

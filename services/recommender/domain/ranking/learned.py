@@ -1,0 +1,209 @@
+"""The learned ranker as data, and the score it gives; growing its trees is the models' work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.ranking.behaviour import (
+    Influence,
+    ModelScores,
+    behaviour_candidates,
+    behaviour_features,
+    feature_names,
+    influences,
+    trail_of,
+)
+from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
+from services.recommender.domain.ranking.explain import WEIGHED_KINDS, ReasonKind
+from services.recommender.domain.ranking.features import Features
+from services.recommender.domain.ranking.habits import HabitColumns, Habits, lay_out_habits
+from services.recommender.domain.ranking.scoring import Scores
+from services.recommender.domain.ranking.trees import Matrix, Trees
+
+_FORMS = 3
+_KINDS = (*WEIGHED_KINDS, ReasonKind.RECENT_WORK)
+# Where among _KINDS each Influence stands.
+_PLACE_OF_INFLUENCE = np.array([0, 1, 2, 3, 5])
+
+
+@dataclass(frozen=True)
+class LearnedRanker:
+    """Scores what a learner is likely to work on next.
+
+    Attributes:
+        models: names of the collaborative models whose scores it reads, in order.
+        trees: over the columns of `behaviour.feature_names(models)`.
+        share: of the trees in the score, from 0 to 1; the rest is the leading collaborative model's.
+        lead: which of the models that is.
+        habits: what learners usually do.
+    """
+
+    models: tuple[str, ...]
+    trees: Trees
+    share: float
+    lead: int
+    habits: Habits
+
+    def score(self, columns: Matrix) -> FloatColumn:
+        """The score of each candidate, from its features."""
+        return self.blend(self.trees.total(columns), columns)
+
+    def blend(self, trees: FloatColumn, columns: Matrix) -> FloatColumn:
+        """Share * trees + (1 - share) * lead, both standardised; the trees' sum as it is where they stand alone."""
+        if self.share == 1.0:
+            return trees
+        return self.share * standardised(trees) + (1.0 - self.share) * columns[:, self._lead_column]
+
+    def attributed(self, columns: Matrix, spread: float) -> FloatColumn:
+        """What each `Influence` adds to the score, (C, influences); what all candidates have in common is left out.
+
+        Args:
+            columns: features of the candidates to explain.
+            spread: standard deviation of the trees' sum over all candidates; 1 where nothing is standardised.
+        """
+        added = self.trees.attributed(columns, self._influences, len(Influence))[:, :-1] / spread
+        if self.share < 1.0:
+            added *= self.share
+            added[:, Influence.SIMILAR_LEARNERS] += (1.0 - self.share) * columns[:, self._lead_column]
+        return added
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the columns it reads."""
+        return feature_names(self.models)
+
+    @property
+    def _lead_column(self) -> int:
+        return len(feature_names(())) + _FORMS * self.lead
+
+    @cached_property
+    def _influences(self) -> IntColumn:
+        return influences(len(self.models))
+
+
+@dataclass(frozen=True)
+class LearnedBasis:
+    """A learned ranker over a catalog; made once for many requests."""
+
+    ranker: LearnedRanker
+    habits: HabitColumns = field(repr=False)
+
+
+def lay_out_ranker(catalog: CatalogColumns, ranker: LearnedRanker) -> LearnedBasis:
+    """A learned ranker over a catalog."""
+    return LearnedBasis(ranker, lay_out_habits(catalog, ranker.habits))
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Scores of the candidates in which behaviour and need are mixed.
+
+    Attributes:
+        total: the score.
+        kinds: the kinds of reasons it is made of.
+    """
+
+    total: FloatColumn
+    kinds: tuple[ReasonKind, ...]
+    _ranker: LearnedRanker
+    _columns: Matrix
+    _scale: float
+    _spread: float
+    _needed: Scores
+    _need_scale: float
+
+    def added(self, picked: IntColumn) -> FloatColumn:
+        """What each kind of reason added to the score of each picked candidate, (picked, kinds).
+
+        What all candidates have in common is left out; otherwise the entries sum to `total`.
+        """
+        behaviour = self._scale * self._ranker.attributed(self._columns[picked], self._spread)
+        needed = self._needed
+        parts = (needed.gap, needed.fit, needed.review, needed.similar, needed.uncertainty)
+        added = np.stack([self._need_scale * part[picked] for part in parts] + [np.zeros(len(picked))], axis=1)
+        added[:, _PLACE_OF_INFLUENCE] += behaviour
+        return added
+
+
+class Behaviour:
+    """What one learner is likely to work on next, over a catalog."""
+
+    def __init__(
+        self,
+        catalog: CatalogColumns,
+        basis: LearnedBasis,
+        state: LearnerState,
+        recent: IntColumn,
+        models: ModelScores,
+        need_share: float,
+    ) -> None:
+        """Put together what is known.
+
+        Args:
+            catalog: the catalog.
+            basis: what is laid out over it.
+            state: the learner's.
+            recent: rows they worked on lately, newest last.
+            models: what the collaborative models say.
+            need_share: share of need in the score.
+        """
+        self._catalog = catalog
+        self._basis = basis
+        self._models = models
+        self._need_share = need_share
+        self._trail = trail_of(catalog, basis.habits, state, recent)
+
+    def candidates(self, allowed: BoolColumn, held: IntColumn, needed: IntColumn, limit: int) -> IntColumn:
+        """Rows to score, ascending.
+
+        Args:
+            allowed: rows that may be in the list.
+            held: rows the learner answered lately.
+            needed: the candidates of the hand-weighted score; they are looked at where need counts, or where too few
+                others are found.
+            limit: how long the list is to be.
+        """
+        usable = allowed.copy()
+        usable[held] = False
+        rows = behaviour_candidates(self._catalog, self._basis.habits, self._trail, self._models, usable)
+        return np.union1d(rows, needed) if self._need_share > 0.0 or len(rows) < limit else rows
+
+    def mix(self, rows: IntColumn, features: Features, needed: Scores) -> Mixed:
+        """Score candidates: (1 - need_share) * behaviour + need_share * need, both standardised where both count.
+
+        Args:
+            rows: the candidates.
+            features: of the hand-weighted score.
+            needed: the hand-weighted score.
+        """
+        ranker = self._basis.ranker
+        columns = behaviour_features(self._catalog, self._basis.habits, self._trail, self._models, rows, features)
+        trees = ranker.trees.total(columns)
+        spread = 1.0 if ranker.share == 1.0 else _deviation(trees)
+        behaviour = ranker.blend(trees, columns)
+        share = self._need_share
+        scale, need_scale = 1.0, 0.0
+        if share > 0.0:
+            scale, need_scale = (1.0 - share) / _deviation(behaviour), share / _deviation(needed.total)
+        total = scale * behaviour + need_scale * needed.total
+        return Mixed(total, _KINDS, ranker, columns, scale, spread, needed, need_scale)
+
+
+def _deviation(values: FloatColumn) -> float:
+    """Standard deviation; 1 where all are equal."""
+    deviation = float(values.std()) if len(values) else 0.0
+    return deviation if deviation > 0.0 else 1.0
+
+
+def standardised(values: FloatColumn) -> FloatColumn:
+    """Values less their mean, in standard deviations; 0 where all are equal."""
+    if not len(values):
+        return values
+    centred = values - values.mean()
+    deviation = float(np.sqrt((centred * centred).mean()))
+    result: FloatColumn = centred / deviation if deviation > 0.0 else centred
+    return result

@@ -1,0 +1,123 @@
+"""Splitting what learners did in two: what models may know, and what learners then worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.recommender.domain.positives import Positives, positives_of
+from services.recommender.domain.responses import NONE, ResponseTable
+
+SHARE_BEFORE = 0.8
+RESPONSES_TO_SPLIT = 20
+
+
+@dataclass(frozen=True)
+class WorkSplit:
+    """What models are fitted on, and what learners then worked on.
+
+    Attributes:
+        before: responses or interactions of all learners.
+        positives: of `before`.
+        relevant: by learner, the resources worked on afterwards that models may know of; where `repeats`, those worked
+            on before too. Learners without any are left out.
+        tags: by resource, its skills.
+        repeats: whether resources are worked on again and again, and so stay in lists.
+        ordered: whether rows stand in the order of time.
+        graded: whether responses are outcomes; else they only say that something was worked on.
+    """
+
+    before: ResponseTable
+    positives: Positives
+    relevant: Mapping[int, frozenset[int]]
+    tags: Sequence[frozenset[int]]
+    repeats: bool = False
+    ordered: bool = True
+    graded: bool = True
+
+    def own(self, learner: int) -> NDArray[np.int32]:
+        """Numbers of the resources a learner worked on before, in the order first met."""
+        return self.positives.resource[self.positives.start[learner] : self.positives.start[learner + 1]]
+
+    def inner(self, *, seed: int) -> WorkSplit:
+        """A split of `before`, made as this one: in the order of time, else at random.
+
+        Args:
+            seed: of a random split.
+        """
+        earlier = earlier_rows(self.before) if self.ordered else random_rows(self.before, seed=seed)
+        return split_work(
+            self.before, earlier, self.tags, repeats=self.repeats, ordered=self.ordered, graded=self.graded
+        )
+
+
+def earlier_rows(table: ResponseTable) -> NDArray[np.bool_]:
+    """The first four fifths of each learner's rows; all of a learner with fewer than 20."""
+    rows = np.bincount(table.learner, minlength=len(table.learners))
+    cut = np.where(rows >= RESPONSES_TO_SPLIT, (SHARE_BEFORE * rows).astype(np.int64), rows)
+    return _places(table, rows) < cut[table.learner]
+
+
+def random_rows(table: ResponseTable, *, seed: int) -> NDArray[np.bool_]:
+    """Four fifths of each learner's rows, drawn at random; at least one of each learner.
+
+    Args:
+        table: the rows.
+        seed: of the draw.
+    """
+    rows = np.bincount(table.learner, minlength=len(table.learners))
+    order = np.lexsort((np.random.default_rng(seed).random(len(table)), table.learner))
+    places = np.empty(len(table), np.int64)
+    places[order] = _places(table, rows)
+    return places < np.maximum((SHARE_BEFORE * rows).astype(np.int64), 1)[table.learner]
+
+
+def split_work(
+    table: ResponseTable,
+    before: NDArray[np.bool_],
+    tags: Sequence[frozenset[int]],
+    *,
+    repeats: bool = False,
+    ordered: bool = True,
+    graded: bool = True,
+) -> WorkSplit:
+    """Split a table.
+
+    Args:
+        table: the rows; a learner's in the order of time where `ordered`.
+        before: which of them models may know.
+        tags: by resource, its skills.
+        repeats: see `WorkSplit`.
+        ordered: see `WorkSplit`.
+        graded: see `WorkSplit`.
+    """
+    kept = table.rows(before)
+    positives, after = positives_of(kept), positives_of(table.rows(~before))
+    known = np.bincount(positives.resource, minlength=len(table.resources)) > 0
+    relevant = {}
+    for learner in range(len(table.learners)):
+        then = after.resource[after.start[learner] : after.start[learner + 1]]
+        done = () if repeats else positives.resource[positives.start[learner] : positives.start[learner + 1]].tolist()
+        # What nobody worked on before cannot be foreseen from what others did; where order is known it stays, and
+        # counts against every model alike.
+        new = frozenset((then if ordered else then[known[then]]).tolist()).difference(done)
+        if new:
+            relevant[learner] = new
+    return WorkSplit(kept, positives, relevant, tags, repeats, ordered, graded)
+
+
+def tags_of(table: ResponseTable) -> list[frozenset[int]]:
+    """By resource, the union of the skills of its responses."""
+    tags: list[set[int]] = [set() for _ in table.resources]
+    for row, skill in zip(table.skill_rows().tolist(), table.skill.tolist(), strict=True):
+        if table.resource[row] != NONE:
+            tags[table.resource[row]].add(skill)
+    return [frozenset(skills) for skills in tags]
+
+
+def _places(table: ResponseTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    places: NDArray[np.int64] = np.arange(len(table)) - (np.cumsum(rows) - rows)[table.learner]
+    return places

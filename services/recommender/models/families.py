@@ -1,0 +1,232 @@
+"""The families of collaborative models, and choosing each one's settings by what learners did next.
+
+Settings are tried on an inner split of what models may be fitted on; the data to be judged on is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from services.recommender.application.ports import CollaborativeModel
+from services.recommender.application.train import TooFewPositivesError
+from services.recommender.domain.metrics import ndcg
+from services.recommender.domain.positives import Positives
+from services.recommender.domain.ranking.trees import Matrix
+from services.recommender.domain.splits import WorkSplit
+from services.recommender.models.als import AlsModel
+from services.recommender.models.als_fit import AlsSettings, fit_als
+from services.recommender.models.bpr import fit_bpr
+from services.recommender.models.neighbours import (
+    EaseModel,
+    TooLargeError,
+    fit_item_knn,
+    fit_rp3beta,
+    fit_sequential,
+)
+
+Settings = Mapping[str, float]
+Fit = Callable[[Positives, int, Settings], CollaborativeModel]
+
+_LEARNERS = 400
+_TOP = 10
+
+
+@dataclass(frozen=True)
+class Family:
+    """A sort of collaborative model.
+
+    Attributes:
+        fit: fits it to positives, with a seed and settings.
+        ladder: settings to try, from one end to the other; measures are taken to rise to one peak along it.
+    """
+
+    fit: Fit
+    ladder: Sequence[Settings]
+
+
+def _als(positives: Positives, seed: int, settings: Settings) -> CollaborativeModel:
+    chosen = AlsSettings(factors=int(settings["factors"]), confidence=settings["confidence"])
+    return AlsModel.from_arrays(fit_als(positives, chosen, seed=seed).model)
+
+
+def _ease(positives: Positives, _seed: int, settings: Settings) -> CollaborativeModel:
+    return EaseModel(positives, regularization=settings["regularization"])
+
+
+def _bpr(positives: Positives, seed: int, settings: Settings) -> CollaborativeModel:
+    return fit_bpr(positives, factors=int(settings["factors"]), seed=seed)
+
+
+def _item_knn(positives: Positives, _seed: int, settings: Settings) -> CollaborativeModel:
+    return fit_item_knn(positives, half_life=settings["half_life"], shrinkage=settings["shrinkage"])
+
+
+def _rp3beta(positives: Positives, _seed: int, settings: Settings) -> CollaborativeModel:
+    return fit_rp3beta(positives, alpha=settings["alpha"], beta=settings["beta"])
+
+
+def _sequential(positives: Positives, _seed: int, settings: Settings) -> CollaborativeModel:
+    return fit_sequential(
+        positives,
+        window=int(settings["window"]),
+        half_life=settings["half_life"],
+        popularity=settings["popularity"],
+    )
+
+
+# A half-life this long weighs the whole history alike.
+_FOREVER = 1e6
+
+FAMILIES: Mapping[str, Family] = {
+    "sequential": Family(
+        _sequential,
+        [{"window": 15, "half_life": life, "popularity": 0.0} for life in (1.0, 2.0, 6.0, 20.0)],
+    ),
+    "item_knn": Family(
+        _item_knn,
+        [{"half_life": life, "shrinkage": 10.0} for life in (5.0, 20.0, _FOREVER)],
+    ),
+    "rp3beta": Family(
+        _rp3beta, [{"alpha": alpha, "beta": beta} for alpha, beta in ((0.6, 0.6), (0.6, 0.4), (0.8, 0.2))]
+    ),
+    "als": Family(
+        _als,
+        [
+            {"factors": factors, "confidence": confidence}
+            for factors, confidence in ((32, 4.0), (64, 2.0), (128, 1.0), (256, 1.0))
+        ],
+    ),
+    "bpr": Family(_bpr, [{"factors": 64}]),
+    "ease": Family(_ease, [{"regularization": strength} for strength in (10.0, 30.0, 100.0, 300.0, 1_000.0)]),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What came of trying each family's settings.
+
+    Attributes:
+        settings: the best by family, in words.
+        absent: why a family could not be fitted, by family.
+        models: the best of each family, fitted to the inner split's positives.
+        measures: its NDCG@10 there.
+        remarks: sentences on what was then learned from them.
+    """
+
+    settings: Mapping[str, Settings]
+    absent: Mapping[str, str]
+    models: Mapping[str, CollaborativeModel]
+    measures: Mapping[str, float]
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def described(self) -> dict[str, str]:
+        """The settings in words, by family."""
+        return {name: described(chosen) for name, chosen in self.settings.items()}
+
+
+def described(settings: Settings) -> str:
+    """Settings in words."""
+    return " ".join(f"{name}={value:g}" for name, value in settings.items())
+
+
+def choose(
+    inner: WorkSplit,
+    *,
+    seed: int,
+    families: Sequence[str] = tuple(FAMILIES),
+    advance: Callable[[str], None] = lambda _name: None,
+) -> Choice:
+    """For each family of models, which of its settings lists best what learners did next.
+
+    A ladder is climbed from its middle, away from what is worse, so that few models are fitted.
+
+    Args:
+        inner: a split of what models may be fitted on.
+        seed: of the models, and of which learners are looked at where there are many.
+        families: which.
+        advance: told which family is being tried.
+    """
+    learners = np.sort(np.random.default_rng(seed).permutation(sorted(inner.relevant))[:_LEARNERS]).tolist()
+    settings: dict[str, Settings] = {}
+    models: dict[str, CollaborativeModel] = {}
+    measures: dict[str, float] = {}
+    absent: dict[str, str] = {}
+    for name in families:
+        advance(name)
+        try:
+            climb = _Climb(FAMILIES[name], inner, learners, seed)
+            climb.to_peak()
+        except (TooFewPositivesError, TooLargeError) as error:
+            absent[name] = str(error)
+            continue
+        settings[name] = FAMILIES[name].ladder[climb.best]
+        measures[name], models[name] = climb.measures[climb.best], climb.model
+    return Choice(settings, absent, models, measures)
+
+
+class _Climb:
+    """One family's ladder, and the best model found on it so far."""
+
+    def __init__(self, family: Family, inner: WorkSplit, learners: Sequence[int], seed: int) -> None:
+        self._family = family
+        self._inner = inner
+        self._learners = learners
+        self._seed = seed
+        self.measures: dict[int, float] = {}
+        self.best = (len(family.ladder) - 1) // 2
+        self.model = self._fit_at(self.best)
+
+    def to_peak(self) -> None:
+        """Step down while that is better; where the first step down is not, step up."""
+        start = self.best
+        for step in (-1, 1):
+            while self._better_at(self.best + step):
+                pass
+            if self.best != start:
+                return
+
+    def _better_at(self, place: int) -> bool:
+        if not 0 <= place < len(self._family.ladder) or place in self.measures:
+            return False
+        model = self._fit_at(place)
+        if self.measures[place] <= self.measures[self.best]:
+            return False
+        self.best, self.model = place, model
+        return True
+
+    def _fit_at(self, place: int) -> CollaborativeModel:
+        model = self._family.fit(self._inner.positives, self._seed, self._family.ladder[place])
+        self.measures[place] = mean_ndcg(model, self._inner, self._learners)
+        return model
+
+
+def mean_ndcg(model: CollaborativeModel, split: WorkSplit, learners: Sequence[int]) -> float:
+    """Mean NDCG@10 of a model's lists, over some learners of a split."""
+    resources = split.positives.resources
+    number = {resource: place for place, resource in enumerate(resources)}
+    columns = np.array([number[resource] for resource in model.resources], np.int64)
+    found = []
+    for learner in learners:
+        own = split.own(learner)
+        scores = np.full(len(resources), -np.inf, np.float32)
+        scores[columns] = model.scores([resources[row] for row in own])
+        if not split.repeats:
+            scores[own] = -np.inf
+        found.append(ndcg(best_rows(scores, _TOP), split.relevant[learner], _TOP))
+    return float(np.mean(found)) if found else 0.0
+
+
+def best_rows(scores: Matrix, most: int) -> list[int]:
+    """Places of the highest scores above -inf, best first; of equal ones those that stand first."""
+    if most < len(scores):
+        bar = np.partition(scores, len(scores) - most)[len(scores) - most]
+        among = np.flatnonzero(scores >= bar)
+    else:
+        among = np.arange(len(scores))
+    among = among[scores[among] > -np.inf]
+    rows: list[int] = among[np.argsort(-scores[among], kind="stable")][:most].tolist()
+    return rows

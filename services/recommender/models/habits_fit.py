@@ -1,0 +1,80 @@
+"""Counting what learners usually work on: popularity, places, and which skills follow or go with which."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from services.recommender.domain.positives import Positives
+from services.recommender.domain.ranking.habits import Habits, SkillLinks
+from services.recommender.domain.responses import ResponseTable
+
+_WINDOW = 5
+_HALF_LIFE = 2.0
+_LINKS_PER_SKILL = 60
+# Visits of a skill, and learners in common, that a link must stand up against.
+_VISITS_SHRINK = 5.0
+_LEARNERS_SHRINK = 20.0
+
+
+def fit_habits(table: ResponseTable, positives: Positives) -> Habits:
+    """Count.
+
+    Args:
+        table: responses, each learner's in order.
+        positives: of them.
+    """
+    size = len(positives.resources)
+    popularity = np.bincount(positives.resource, minlength=size)
+    lengths = np.diff(positives.start)
+    learner = np.repeat(np.arange(len(lengths)), lengths)
+    places = (np.arange(len(learner)) - positives.start[learner]) / np.maximum(lengths[learner] - 1, 1)
+    mean_places = np.bincount(positives.resource, places, minlength=size) / np.maximum(popularity, 1)
+    follows, together = _skill_links(table)
+    return Habits(
+        resources=positives.resources,
+        skills=table.skills,
+        popularity=popularity.astype(np.float32),
+        places=np.where(popularity > 0, mean_places, 0.5).astype(np.float32),
+        follows=follows,
+        together=together,
+    )
+
+
+def _skill_links(table: ResponseTable) -> tuple[SkillLinks, SkillLinks]:
+    """Per visit of a skill the visits of others soon after, nearer ones counting more; cosine of their learners."""
+    size = len(table.skills)
+    learner = table.learner[table.skill_rows()]
+    begins = np.ones(len(learner), np.bool_)
+    begins[1:] = (np.diff(table.skill) != 0) | (np.diff(learner) != 0)
+    learner, skill = learner[begins], table.skill[begins]
+    follows = scipy.sparse.csr_matrix((size, size))
+    for distance in range(1, _WINDOW + 1):
+        same = learner[distance:] == learner[:-distance]
+        pairs = (skill[:-distance][same], skill[distance:][same])
+        weight = np.full(len(pairs[0]), 0.5 ** ((distance - 1) / _HALF_LIFE))
+        follows = follows + scipy.sparse.csr_matrix((weight, pairs), (size, size))
+    visits = np.bincount(skill, minlength=size)
+    follows = scipy.sparse.diags(1.0 / (visits + _VISITS_SHRINK)) @ follows
+    visited = scipy.sparse.csr_matrix((np.ones(len(skill)), (learner, skill)), (len(table.learners), size))
+    visited.data[:] = 1.0
+    common = (visited.T @ visited).tocoo()
+    learners = np.asarray(visited.sum(axis=0)).ravel()
+    cosine = common.data / np.sqrt(learners[common.row] * learners[common.col] + _LEARNERS_SHRINK)
+    cosine[common.row == common.col] = 0.0
+    return _links(follows.tocsr()), _links(
+        scipy.sparse.csr_matrix((cosine, (common.row, common.col)), (size, size))
+    )  # fmt: skip
+
+
+def _links(matrix: scipy.sparse.csr_matrix) -> SkillLinks:
+    """The strongest links of each skill."""
+    kept: list[NDArray[np.int64]] = []
+    for row in range(matrix.shape[0]):
+        first, last = matrix.indptr[row], matrix.indptr[row + 1]
+        order = np.argsort(-matrix.data[first:last], kind="stable")[:_LINKS_PER_SKILL]
+        kept.append(first + np.sort(order[matrix.data[first:last][order] > 0.0]))
+    entries = np.concatenate(kept) if kept else np.zeros(0, np.int64)
+    starts = np.concatenate([[0], np.cumsum([len(row) for row in kept])]).astype(np.int32)
+    return SkillLinks(starts, matrix.indices[entries].astype(np.int32), matrix.data[entries].astype(np.float32))

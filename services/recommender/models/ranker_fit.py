@@ -1,0 +1,295 @@
+"""Growing the trees of the learned ranker with LightGBM, and choosing how far to trust them.
+
+Burges: From RankNet to LambdaRank to LambdaMART, Microsoft Research, 2010. Ke et al.: LightGBM, NeurIPS 2017.
+
+Labels come from an inner split of what may be fitted on: collaborative models, habits and states are made from its
+first part, and what learners did in the second is what the trees learn to put first. Then everything but the trees is
+made again from all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from services.recommender.domain.metrics import ndcg
+from services.recommender.domain.ranking.behaviour import directions
+from services.recommender.domain.ranking.habits import Habits, SkillLinks
+from services.recommender.domain.ranking.learned import LearnedRanker
+from services.recommender.domain.ranking.trees import NO_TREES, Trees
+from services.recommender.domain.splits import WorkSplit
+from services.recommender.models.ensemble import Ensemble
+from services.recommender.models.families import FAMILIES, Choice, choose
+from services.recommender.models.habits_fit import fit_habits
+from services.recommender.models.neighbours import DENSE_RESOURCES_MOST
+from services.recommender.models.ranking_world import RankingWorld
+
+# What the ranker reads; the others are slow to ask, or say nothing beyond these.
+MEMBERS = ("sequential", "item_knn", "rp3beta", "als", "ease")
+
+_TOP = 10
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_LEARNERS_NEEDED = 20
+_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RankerSettings:
+    """Hyper-parameters.
+
+    Attributes:
+        learners: most learners whose work is learned from.
+        held_out: share of them by whom growing is stopped and trust is chosen.
+        trees: most trees; fewer where more do not help.
+        patience: trees without an improvement after which growing stops.
+        leaves: of each tree.
+        rate: how much of each tree counts.
+        leaf_rows: least candidates in a leaf.
+        truncation: pairs count that involve one of the first so many.
+    """
+
+    learners: int = 2_400
+    held_out: float = 0.2
+    trees: int = 200
+    patience: int = 30
+    leaves: int = 15
+    rate: float = 0.1
+    leaf_rows: int = 50
+    truncation: int = 20
+
+
+@dataclass(frozen=True)
+class FittedRanker:
+    """What came of it.
+
+    Attributes:
+        ranker: what scores.
+        ensemble: the collaborative models it reads, fitted to everything.
+        choice: the families' settings.
+        measures: NDCG@10 on held-out learners of the inner split, by share of the trees.
+    """
+
+    ranker: LearnedRanker
+    ensemble: Ensemble
+    choice: Choice
+    measures: Mapping[str, float]
+
+
+class TooFewToLearnError(ValueError):
+    """There is too little to learn a ranking from; the message says what there is and what is needed."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Candidates of some learners, one after another."""
+
+    columns: NDArray[np.float32]
+    labels: NDArray[np.float32]
+    sizes: list[int]
+    relevant: list[int]
+
+
+def fit_ranker(
+    split: WorkSplit,
+    *,
+    seed: int,
+    settings: RankerSettings = RankerSettings(),
+    choice: Choice | None = None,
+    fit_members: Callable[[WorkSplit, Choice], Ensemble] | None = None,
+    advance: Callable[[str], None] = lambda _step: None,
+) -> FittedRanker:
+    """Learn a ranking from what learners did.
+
+    Args:
+        split: whose side before may be used.
+        seed: of the inner split, the models, and which learners are learned from.
+        settings: hyper-parameters.
+        choice: the families' settings where they were chosen before, on `split.inner(seed=seed)`.
+        fit_members: fits the chosen models to everything, where they are there already.
+        advance: told what is being done.
+
+    Raises:
+        TooFewToLearnError: when there is too little to learn from.
+    """
+    inner = split.inner(seed=seed)
+    if len(inner.relevant) < _LEARNERS_NEEDED:
+        raise TooFewToLearnError(
+            f"{len(inner.relevant)} learners worked on something new lately; {_LEARNERS_NEEDED} are needed"
+        )
+    if choice is None:
+        choice = choose(inner, seed=seed, families=MEMBERS, advance=lambda name: advance(f"tuning {name}"))
+    members = members_of(split, choice)
+    if not members:
+        raise TooFewToLearnError(f"no collaborative model could be fitted: {'; '.join(choice.absent.values())}")
+    advance("learning to rank")
+    world = RankingWorld(
+        inner,
+        Ensemble(inner.positives.resources, {name: choice.models[name] for name in members}),
+        fit_habits(inner.before, inner.positives),
+    )
+    rng = np.random.default_rng(seed)
+    learners = rng.permutation(sorted(inner.relevant))[: settings.learners].tolist()
+    held_out = max(int(settings.held_out * len(learners)), 1)
+    judged, learned = (_rows_of(world, some, rng) for some in (learners[:held_out], learners[held_out:]))
+    trees = _grow(learned, judged, members, settings, seed)
+    lead = max(range(len(members)), key=lambda place: choice.measures[members[place]])
+    candidates = [
+        LearnedRanker(members, trees if share else NO_TREES, share, lead, _nothing_known()) for share in _SHARES
+    ]
+    measures = [_measure(ranker, judged) for ranker in candidates]
+    best = candidates[_SHARES.index(max(_SHARES, key=lambda share: (measures[_SHARES.index(share)], share)))]
+    advance("fitting to everything")
+    ensemble = (fit_members or _fit_members(seed))(split, choice)
+    habits = fit_habits(split.before, split.positives)
+    return FittedRanker(
+        LearnedRanker(best.models, best.trees, best.share, best.lead, habits),
+        ensemble,
+        choice,
+        {f"{share:g}": value for share, value in zip(_SHARES, measures, strict=True)},
+    )
+
+
+def members_of(split: WorkSplit, choice: Choice) -> tuple[str, ...]:
+    """The models a ranker reads: those that could be fitted, EASE only where a bundle can hold it.
+
+    Its weights are dense, and cut down to the largest of each resource they rank far worse.
+    """
+    small = len(split.positives.resources) <= DENSE_RESOURCES_MOST
+    return tuple(name for name in MEMBERS if name in choice.models and (small or name != "ease"))
+
+
+def _fit_members(seed: int) -> Callable[[WorkSplit, Choice], Ensemble]:
+    def fit(split: WorkSplit, choice: Choice) -> Ensemble:
+        return Ensemble(
+            split.positives.resources,
+            {
+                name: FAMILIES[name].fit(split.positives, seed, choice.settings[name])
+                for name in members_of(split, choice)
+            },
+        )
+
+    return fit
+
+
+def _nothing_known() -> Habits:
+    """Habits are not asked for while trees are judged: the features are there already."""
+    none = SkillLinks(np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    return Habits((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), none, none)
+
+
+def _rows_of(world: RankingWorld, learners: Sequence[int], rng: np.random.Generator) -> _Rows:
+    """Candidates with what is relevant marked, shuffled within each learner.
+
+    Unshuffled, what stands first would win ties, and an untrained tree be as good as any.
+    """
+    columns, labels, sizes, relevant = [], [], [], []
+    for learner in learners:
+        example = world.example(learner)
+        wanted = world.split.relevant[learner]
+        # Where resources are worked on again and again, what is new to the learner is to be ranked well by itself too.
+        own = world.split.own(learner)
+        for known in (np.zeros(0, np.int32), own) if world.split.repeats else (own,):
+            kept = rng.permutation(np.flatnonzero(~np.isin(example.rows, known)))
+            left = wanted.difference(known.tolist())
+            hit = np.isin(example.rows[kept], list(left))
+            if left and len(kept):
+                columns.append(example.columns[kept])
+                labels.append(hit.astype(np.float32))
+                sizes.append(len(kept))
+                relevant.append(len(left))
+    if not sizes:
+        raise TooFewToLearnError("no learner has candidates to learn from")
+    return _Rows(np.concatenate(columns), np.concatenate(labels), sizes, relevant)
+
+
+def _measure(ranker: LearnedRanker, rows: _Rows) -> float:
+    """Mean NDCG@10 over learners; of equal scores those that stand first."""
+    total, start = 0.0, 0
+    for size, relevant in zip(rows.sizes, rows.relevant, strict=True):
+        end = start + size
+        order = np.argsort(-ranker.score(rows.columns[start:end]), kind="stable")[:_TOP]
+        hits = np.flatnonzero(rows.labels[start:end]).tolist()
+        # What is relevant and no candidate counts in the ideal list, whatever its number.
+        missed = range(-1, -1 - relevant + len(hits), -1)
+        total += ndcg(order.tolist(), {*hits, *missed}, _TOP)
+        start = end
+    return total / len(rows.sizes)
+
+
+def _grow(learned: _Rows, judged: _Rows, members: Sequence[str], settings: RankerSettings, seed: int) -> Trees:
+    parameters = {
+        "objective": "lambdarank",
+        "lambdarank_truncation_level": settings.truncation,
+        "metric": "ndcg",
+        "eval_at": [_TOP],
+        "num_leaves": settings.leaves,
+        "learning_rate": settings.rate,
+        "min_data_in_leaf": settings.leaf_rows,
+        "monotone_constraints": directions(len(members)),
+        "feature_fraction": 0.7,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "seed": seed,
+        # The same trees on every machine with the same number of threads.
+        "deterministic": True,
+        "force_col_wise": True,
+        "num_threads": _THREADS,
+        "verbosity": -1,
+    }
+    train = lightgbm.Dataset(learned.columns, learned.labels, group=learned.sizes, free_raw_data=False)
+    valid = lightgbm.Dataset(judged.columns, judged.labels, group=judged.sizes, reference=train)
+    booster = lightgbm.train(
+        parameters,
+        train,
+        num_boost_round=settings.trees,
+        valid_sets=[valid],
+        callbacks=[lightgbm.early_stopping(settings.patience, verbose=False)],
+    )
+    return trees_of(booster)
+
+
+def trees_of(booster: lightgbm.Booster) -> Trees:
+    """The booster's trees up to its best round, as arrays."""
+    starts: list[int] = [0]
+    nodes: list[tuple[int, float, int, int, float]] = []
+    for tree in booster.dump_model(num_iteration=booster.best_iteration)["tree_info"]:
+        _append(tree["tree_structure"], nodes)
+        starts.append(len(nodes))
+    features, thresholds, lefts, rights, values = zip(*nodes, strict=True) if nodes else ((), (), (), (), ())
+    return Trees(
+        np.array(starts, np.int32),
+        np.array(features, np.int32),
+        np.array([_at_most(threshold) for threshold in thresholds], np.float32),
+        np.array(lefts, np.int32),
+        np.array(rights, np.int32),
+        np.array(values, np.float32),
+    )
+
+
+def _append(node: Mapping[str, Any], nodes: list[tuple[int, float, int, int, float]]) -> int:
+    """A node and everything below it, itself first; returns its number."""
+    number = len(nodes)
+    if "split_feature" not in node:
+        nodes.append((-1, 0.0, number, number, float(node["leaf_value"])))
+        return number
+    nodes.append((-1, 0.0, number, number, 0.0))
+    left, right = _append(node["left_child"], nodes), _append(node["right_child"], nodes)
+    nodes[number] = (
+        int(node["split_feature"]),
+        float(node["threshold"]),
+        left,
+        right,
+        float(node["internal_value"]),
+    )
+    return number
+
+
+def _at_most(threshold: float) -> np.float32:
+    """The largest float32 not above a threshold: the same float32 values go left."""
+    rounded = np.float32(threshold)
+    return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > threshold else rounded

@@ -1,0 +1,177 @@
+"""What a server would know of a tenant at one moment, put together from a table of responses: for fitting rankers."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from services.recommender.domain.events import AssessmentEvent, Grain, InteractionKind
+from services.recommender.domain.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner import (
+    SKILL_RECORD,
+    LearnerState,
+    RecentResource,
+    decode_state,
+    encode_state,
+)
+from services.recommender.domain.ranking.behaviour import (
+    ModelScores,
+    behaviour_candidates,
+    behaviour_features,
+    trail_of,
+)
+from services.recommender.domain.ranking.catalog import (
+    CatalogColumns,
+    CatalogResource,
+    CatalogSkill,
+    IntColumn,
+    ResourceKind,
+    build_columns,
+)
+from services.recommender.domain.ranking.features import collaborative_rows, compute_features, estimate_skills
+from services.recommender.domain.ranking.habits import Habits, lay_out_habits
+from services.recommender.domain.ranking.pipeline import prepare
+from services.recommender.domain.ranking.trees import Matrix
+from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
+from services.recommender.domain.responses import NONE, ResponseTable
+from services.recommender.domain.splits import WorkSplit
+from services.recommender.domain.stored import NEW_LEARNER
+from services.recommender.domain.tracing import FilterSettings, TenantParameters, TracingParameters
+from services.recommender.models.difficulty_fit import fit_difficulties, parameters_of
+from services.recommender.models.ensemble import Ensemble
+
+_TENANT = "tenant"
+
+
+class Example(NamedTuple):
+    """One learner's candidates.
+
+    Attributes:
+        rows: catalog rows.
+        columns: their features, as `behaviour.feature_names` says.
+    """
+
+    rows: IntColumn
+    columns: Matrix
+
+
+class RankingWorld:
+    """Catalog, difficulties, states, habits and collaborative models, as they follow from one side of a split.
+
+    Resources are practice, tagged with the skills of the split, so that rows are the numbers of its resources.
+    """
+
+    def __init__(self, split: WorkSplit, ensemble: Ensemble, habits: Habits) -> None:
+        """Args: `split`, whose side before is known; `ensemble` and `habits` fitted to it."""
+        table = split.before
+        self.split = split
+        self.ensemble = ensemble
+        self.parameters = tracing_parameters(split)
+        self.catalog = practice_catalog(table.resources, split.tags, table.skills)
+        self.basis = prepare(self.catalog, self.parameters)
+        self.habits = lay_out_habits(self.catalog, habits)
+        self._rows, self._index_of_row = collaborative_rows(self.catalog, ensemble.resources)
+        self.states = LearnerStates(table, self.parameters, graded=split.graded)
+
+    def models(self, state: LearnerState) -> ModelScores:
+        """What the collaborative models say of a learner in this state."""
+        history = [recent.resource for recent in state.resources]
+        return ModelScores(self.ensemble.scores(history), self._rows, self._index_of_row)
+
+    def example(self, learner: int) -> Example:
+        """A learner's candidates and their features."""
+        state = self.states.of(learner)
+        catalog, difficulties = self.catalog, self.basis.difficulties
+        trail = trail_of(catalog, self.habits, state, catalog.rows_of(recent.resource for recent in state.resources))
+        models = self.models(state)
+        usable = np.ones(len(catalog), np.bool_)
+        if not self.split.repeats:
+            usable[self.split.own(learner)] = False
+        rows = behaviour_candidates(catalog, self.habits, trail, models, usable)
+        estimates = estimate_skills(catalog, difficulties, state, float(state.last_at_s), DEFAULT_WEIGHTS)
+        features = compute_features(catalog, difficulties, estimates, None, rows, DEFAULT_WEIGHTS)
+        return Example(rows, behaviour_features(catalog, self.habits, trail, models, rows, features))
+
+
+def tracing_parameters(split: WorkSplit) -> TenantParameters:
+    """Difficulties fitted to the side before, with the filter's default constants; without outcomes the priors."""
+    if not split.graded:
+        return TenantParameters()
+    return parameters_of(split.before, fit_difficulties(split.before, FilterSettings()))
+
+
+def practice_catalog(resources: Sequence[str], tags: Sequence[frozenset[int]], skills: Sequence[str]) -> CatalogColumns:
+    """A catalog of practice, from what the split knows of its resources."""
+    return build_columns(
+        [
+            CatalogResource(
+                resource_id=resource,
+                title=resource,
+                kind=ResourceKind.PRACTICE,
+                assesses=tuple((skills[skill], 1.0 / len(tagged)) for skill in sorted(tagged)),
+            )
+            for resource, tagged in zip(resources, tags, strict=True)
+        ],
+        [CatalogSkill(skill_id=skill) for skill in skills],
+    )
+
+
+class LearnerStates:
+    """Learners' states after a table: folded as a worker folds where responses are outcomes.
+
+    Where they are not, a state holds what the learner touched, all of it.
+    """
+
+    def __init__(self, table: ResponseTable, parameters: TenantParameters, *, graded: bool) -> None:
+        """Args: `table`; the `parameters` to fold with; whether responses are `graded`."""
+        self._table = table
+        self._graded = graded
+        self._settings = parameters.settings
+        self._fold = LearnerFold(TracingParameters("", {_TENANT: parameters}))
+        self._first = np.searchsorted(table.learner, np.arange(len(table.learners) + 1))
+
+    def of(self, learner: int) -> LearnerState:
+        """A learner's state."""
+        rows = range(int(self._first[learner]), int(self._first[learner + 1]))
+        if not rows or not self._graded:
+            return self._touched(rows)
+        table = self._table
+        events = []
+        for row in rows:
+            skills = tuple(table.skills[k] for k in table.skill[table.skill_start[row] : table.skill_start[row + 1]])
+            item = "" if table.item[row] == NONE else table.items[table.item[row]]
+            resource = "" if table.resource[row] == NONE else table.resources[table.resource[row]]
+            event = AssessmentEvent(
+                struct.pack("<Q", row),
+                float(table.response[row]),
+                int(table.at_s[row]),
+                item,
+                "",
+                skills,
+                Grain.ITEM,
+                resource,
+            )
+            events.append((row, event))
+        stored = self._fold.fold([LearnerEvents(_TENANT, NEW_LEARNER, events)])[0].stored
+        return self._touched(range(0)) if stored.state is None else decode_state(encode_state(stored.state))
+
+    def _touched(self, rows: range) -> LearnerState:
+        table = self._table
+        touched = {
+            table.resources[table.resource[row]]: int(table.at_s[row]) for row in rows if table.resource[row] != NONE
+        }
+        return LearnerState(
+            mean=0.0,
+            variance=self._settings.learner_variance,
+            responses=0,
+            skill_names=(),
+            skill_records=np.zeros(0, SKILL_RECORD),
+            resources=tuple(
+                RecentResource(resource, InteractionKind.ANSWERED, at_s) for resource, at_s in touched.items()
+            ),
+            applied=len(rows),
+            last_at_s=max(touched.values(), default=0),
+        )
