@@ -15,7 +15,7 @@ import pytest
 from cairn.v1 import catalog_pb2, recommender_pb2, recommender_pb2_grpc
 from services.common.statuses import retry_after_s_of, violations_of
 from services.recommender.application.ports import Bundle, StateUnavailableError
-from services.recommender.application.subscriptions import SubscriptionLimits
+from services.recommender.application.subscriptions import SubscribeQuery, SubscriptionLimits
 from services.recommender.client import LearnerUpdates
 from services.recommender.domain.tracing import TracingParameters
 from tests.subscribing import (
@@ -113,6 +113,24 @@ async def test_what_came_while_the_reader_was_busy_is_one_list_of_the_latest_sta
         await until(lambda: not subscription.dirty)
         await world.answer("ben", 40, response=1.0)
         assert (await reader.update()).learner_id == "ben"
+
+
+async def test_a_list_that_waited_for_a_slow_reader_is_made_of_the_state_by_then(world):
+    async with world.serving() as process:
+        now_s = 0.0
+        process.subscribe._clock_s = lambda: now_s
+        learners = [world.pseudonym(name) for name in ("amy", "ben", "eve")]
+        with process.subscriptions.opened("riverbend", SubscribeQuery(learners)) as subscription:
+            messages = process.subscribe.messages(subscription)
+            await anext(messages)
+            offset = await world.answer("eve", 40, response=1.0)
+            now_s = 1.0
+            sent = [await anext(messages) for _ in range(3)]
+            assert [update.learner for update in sent[:2]] == learners[1:]
+            assert sent[1].cursor.offset == offset
+            assert sent[2].learners == 3
+            assert not subscription.dirty
+            await messages.aclose()
 
 
 async def test_a_thousand_learners_are_watched_on_one_stream(world):

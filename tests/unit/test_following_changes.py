@@ -10,6 +10,7 @@ from services.common.envelope import LogIdentity
 from services.recommender.adapters.memory import MemoryStates
 from services.recommender.application.follow_changes import FollowChanges
 from services.recommender.application.in_force import EpochInForce
+from services.recommender.application.list_cursors import NO_STATE
 from services.recommender.application.ports import EpochMeta, EpochStatus
 from services.recommender.application.subscriptions import (
     EndReason,
@@ -161,6 +162,20 @@ def test_a_change_that_no_word_came_of_is_found_within_five_seconds(world):
     assert not subscription.dirty
     world.pass_time(0.2)
     assert list(subscription.dirty) == [LEARNERS[1]]
+
+
+def test_what_is_left_of_a_learner_who_was_forgotten_is_looked_at_once(world):
+    _, subscription = world.opened(LEARNERS[:2])
+    world.store(LEARNERS[0], 9)
+    world.pass_time(6)
+    assert subscription.take(2).keys() == {LEARNERS[0]}
+    # There is an offset, and no state.
+    subscription.watched[LEARNERS[0]].offset = NO_STATE
+    world.pass_time(60)
+    assert not subscription.dirty
+    world.store(LEARNERS[0], 12)
+    world.pass_time(6)
+    assert subscription.dirty.keys() == {LEARNERS[0]}
 
 
 def test_word_that_was_missed_is_made_up_for_at_once(world):

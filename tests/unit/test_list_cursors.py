@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.tenants import Tenant
-from services.recommender.application.list_cursors import BASIS_BYTES, LIST_BYTES, NO_STATE, ListCursor
+from services.recommender.application.list_cursors import (
+    BASIS_BYTES,
+    LIST_BYTES,
+    NO_STATE,
+    ListCursor,
+    hash_of_list,
+)
 from services.recommender.application.subscriptions import SubscribeQuery
+from services.recommender.domain.ranking.explain import ReasonKind, Step
 from services.recommender.domain.ranking.policy import ResourceFilter
 from services.recommender.wire_subscribe import CURSOR_CHARACTERS_MAX, CursorCodec
 
@@ -65,3 +74,43 @@ def test_who_else_is_asked_for_does_not_matter():
     cursor = ListCursor(7, b"b" * BASIS_BYTES, b"l" * LIST_BYTES)
     more = CursorCodec(RIVERBEND, SubscribeQuery(("AMY", "BEN"), limit=5))
     assert more.decode("AMY", CODEC.encode("AMY", cursor)) == cursor
+
+
+def listed(*resources):
+    """A list of (resource, step, kinds of reasons, score)."""
+    names = [resource for resource, *_ in resources]
+    ranked = [
+        SimpleNamespace(
+            row=row,
+            score=score,
+            explanation=SimpleNamespace(
+                step=step, reasons=[SimpleNamespace(kind=kind, text=f"{score}", contribution=score) for kind in kinds]
+            ),
+        )
+        for row, (_, step, kinds, score) in enumerate(resources)
+    ]
+    return hash_of_list(SimpleNamespace(catalog=SimpleNamespace(resource_ids=names), resources=ranked))
+
+
+A, B = ("a", Step.TEACH, (ReasonKind.GAP, ReasonKind.FIT), 0.9), ("b", Step.PRACTISE, (ReasonKind.GAP,), 0.5)
+
+
+def test_lists_are_the_same_when_only_numbers_or_the_order_of_reasons_differ():
+    assert listed(A, B) == listed(A, ("b", Step.PRACTISE, (ReasonKind.GAP,), 0.4))
+    assert listed(A) == listed(("a", Step.TEACH, (ReasonKind.FIT, ReasonKind.GAP), 0.9))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        (),
+        (A,),
+        (B, A),
+        (A, ("c", *B[1:])),
+        (A, ("b", Step.REASSESS, *B[2:])),
+        (A, ("b", Step.PRACTISE, (ReasonKind.REVIEW,), 0.5)),
+        (A, ("b", Step.PRACTISE, (), 0.5)),
+    ],
+)
+def test_lists_differ_with_a_resource_its_place_what_it_is_for_or_a_kind_of_reason(other):
+    assert listed(A, B) != listed(*other)
