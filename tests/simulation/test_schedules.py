@@ -41,6 +41,26 @@ class Faults(RuleBasedStateMachine):
     def poison(self):
         self.world.poison()
 
+    @rule(events=st.integers(60, 120))
+    def cram(self, events):
+        self.world.cram(events)
+
+    @rule(events=st.integers(1, 6))
+    def correct(self, events):
+        self.world.correct(events)
+
+    @rule()
+    def correct_early(self):
+        self.world.correct_early()
+
+    @rule(events=st.integers(1, 8))
+    def interact(self, events):
+        self.world.interact(events)
+
+    @rule()
+    def erase(self):
+        self.world.erase()
+
     @rule(passing=milliseconds)
     def run(self, passing):
         self.world.run(passing)

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from cairn.v1 import events_pb2
 from services.common.envelope import partition_of
 from services.common.kafka import KafkaConnection
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
@@ -45,6 +46,15 @@ OPTIONS = EventServiceOptions(batch_records=40, rewind_records=5, session_timeou
 
 # Healed, a worker comes back within a session timeout, a rebalance, a few looks at the epochs, and reads on.
 HEALED_WITHIN_S = 60.0
+
+# Key, value and headers of a record.
+_Encoded = tuple[bytes, bytes, Any]
+
+_INTERACTIONS = (
+    events_pb2.INTERACTION_KIND_OPENED,
+    events_pb2.INTERACTION_KIND_COMPLETED,
+    events_pb2.INTERACTION_KIND_DISMISSED,
+)
 
 # What a worker may end with when the world around it fails. Anything else is a defect.
 EXPECTED_FAILURES = (
@@ -80,7 +90,8 @@ class World:
         self.redis = SimulatedRedis()
         self.letters: list[Any] = []
         self._letters_server = Server(lambda: StateUnavailableError("away"))
-        self._sent: list[tuple[bytes, bytes, Any]] = []
+        self._sent: list[_Encoded] = []
+        self._responses: list[tuple[int, int]] = []
         self._events = 0
         self._wanted = 1
         self._workers: dict[int, Process] = {}
@@ -92,10 +103,39 @@ class World:
     def publish(self, events: int, gap: int = 0) -> None:
         """Producers append new events, the first of them behind a gap in the offsets."""
         for number in range(events):
-            self._events += 1
-            made = _encoded(self._events, self._rng.randrange(LEARNERS))
-            self._sent.append(made)
-            self._append(*made, skip=gap if number == 0 else 0)
+            self._respond(self._rng.randrange(LEARNERS), skip=gap if number == 0 else 0)
+
+    def cram(self, events: int) -> None:
+        """One learner answers more than a journal holds."""
+        learner = self._rng.randrange(LEARNERS)
+        for _ in range(events):
+            self._respond(learner)
+
+    def correct(self, events: int) -> None:
+        """Responses turn out to be wrong, recent ones and old ones; some are corrected twice."""
+        for number, learner in self._rng.choices(self._responses, k=events) if self._responses else ():
+            self._send(_corrected(self._next_number(), number, learner, self._rng.choice((None, 0.0, 0.5, 1.0))))
+
+    def correct_early(self) -> None:
+        """A correction arrives before what it corrects, and that some events later, or never."""
+        learner, waiting = self._rng.randrange(LEARNERS), self._rng.choice((0, 2, 90))
+        number = self._next_number()
+        self._send(_corrected(self._next_number(), number, learner, 0.5))
+        for _ in range(waiting):
+            self._respond(learner)
+        if self._rng.random() < 0.8:
+            self._responses.append((number, learner))
+            self._send(_encoded(number, learner))
+
+    def interact(self, events: int) -> None:
+        """Learners open, complete and dismiss resources."""
+        for _ in range(events):
+            kind = self._rng.choice(_INTERACTIONS)
+            self._send(_interacted(self._next_number(), self._rng.randrange(LEARNERS), kind))
+
+    def erase(self) -> None:
+        """A learner is to be forgotten."""
+        self._send(_erased(self._next_number(), self._rng.randrange(LEARNERS)))
 
     def resend(self, events: int) -> None:
         """Producers send events again that they sent before, early ones as well as late ones."""
@@ -169,6 +209,7 @@ class World:
         self.log.recreate()
         self.letters.clear()
         self._sent.clear()
+        self._responses.clear()
         self._foreign = True
         self.publish(events)
 
@@ -252,6 +293,19 @@ class World:
         states = self.redis.states
         others = [meta.epoch for meta in at_once(states.epochs()) if meta.log_identity != self.log.identity]
         return [(epoch, _digest(states, epoch)) for epoch in others]
+
+    def _next_number(self) -> int:
+        self._events += 1
+        return self._events
+
+    def _respond(self, learner: int, *, skip: int = 0) -> None:
+        number = self._next_number()
+        self._responses.append((number, learner))
+        self._send(_encoded(number, learner), skip=skip)
+
+    def _send(self, made: _Encoded, *, skip: int = 0) -> None:
+        self._sent.append(made)
+        self._append(*made, skip=skip)
 
     def _append(self, key: bytes, value: bytes, headers: Any, *, skip: int = 0) -> None:
         self.log.append(partition_of(key, PARTITIONS), key, value, headers, skip=skip)
@@ -381,22 +435,23 @@ def _digest(states: MemoryStates, epoch: int) -> EpochDigest:
     return at_once(digest_epoch(states, epoch))
 
 
-def _counts(states: MemoryStates, epoch: int) -> dict[int, tuple[int, int, int]]:
-    """Position, applied and duplicates together, and dead letters, by partition.
+def _counts(states: MemoryStates, epoch: int) -> dict[int, tuple[int, int]]:
+    """Position, and how many records were counted, by partition.
 
-    A worker that died between storing learners and moving the position cannot tell, of what it reads again, what it had
-    applied from what it had left out as a duplicate; together they are exact.
+    As what, is exact only where nobody died: of what a worker reads again, after another one stored the learners but
+    not the position, it cannot tell what had been applied from what had been left out.
     """
     return {
-        partition: (progress.position, progress.applied + progress.duplicates, progress.dead_lettered)
-        for partition, progress in at_once(states.progress(epoch)).items()
+        partition: (one.position, one.applied + one.duplicates + one.dead_lettered + one.erased)
+        for partition, one in at_once(states.progress(epoch)).items()
     }
 
 
 def _summary(stored: StoredFold | None) -> str:
     if stored is None:
         return "nothing"
-    return f"offset {stored.offset} with {len(stored.seen) // FINGERPRINT_BYTES} events"
+    forgotten = ", forgotten" if stored.state is None else ""
+    return f"offset {stored.offset} with {len(stored.seen) // FINGERPRINT_BYTES} events{forgotten}"
 
 
 @contextmanager
@@ -416,8 +471,42 @@ def quiet() -> Iterator[None]:
 
 
 @cache
-def _encoded(number: int, learner: int) -> tuple[bytes, bytes, Any]:
-    made = record(message(number, f"learner-{learner}", skills=[f"skill-{number % 4}", f"skill-{number % 3 + 4}"]))
+def _encoded(number: int, learner: int) -> _Encoded:
+    skills = [f"skill-{number % 4}", f"skill-{number % 3 + 4}"]
+    return _record(message(number, f"learner-{learner}", skills=skills))
+
+
+@cache
+def _corrected(number: int, target: int, learner: int, response: float | None) -> _Encoded:
+    """A correction of the response of a number; None: it never happened."""
+    correction = events_pb2.CorrectionEvent(target_source="tests", target_event_id=f"event-{target}")
+    if response is None:
+        correction.voided.SetInParent()
+    else:
+        correction.regrade.response = response
+    return _record(_other(number, learner, correction=correction))
+
+
+@cache
+def _interacted(number: int, learner: int, kind: int) -> _Encoded:
+    interaction = events_pb2.InteractionEvent(resource=f"resource-{number % 5}", kind=kind)
+    return _record(_other(number, learner, interaction=interaction))
+
+
+@cache
+def _erased(number: int, learner: int) -> _Encoded:
+    return _record(_other(number, learner, erasure=events_pb2.ErasureEvent()))
+
+
+def _other(number: int, learner: int, **body: Any) -> events_pb2.LearnerEvent:
+    event = message(number, f"learner-{learner}")
+    event.ClearField("assessment")
+    event.MergeFrom(events_pb2.LearnerEvent(**body))
+    return event
+
+
+def _record(event: events_pb2.LearnerEvent) -> _Encoded:
+    made = record(event)
     assert made.key is not None
     assert made.value is not None
     return made.key, made.value, tuple(made.headers)
