@@ -141,7 +141,7 @@ COMMANDS = (
         "dlt", _DEAD_LETTERS, (), "Look at records that could not be applied, and try them again.", _OPERATING
     ),
     _LaterCommand("status", _RECOMMENDER, ("status",), "Say what runs, where, and how far it is.", _OPERATING),
-    _LaterCommand("topics", _COMMON, ("topics",), "Create the Kafka topics.", _OPERATING),
+    _LaterCommand("topics", _COMMON, ("topics",), "Create and check the Kafka topics.", _OPERATING),
     _LaterCommand("keys", _COMMON, ("keys",), "Create, list, rotate and revoke API keys.", _OPERATING),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -26,10 +26,22 @@ from services.common.tenants import (
     rotate_api_key,
     set_encryption,
 )
-from services.common.topics import TopicOutcome, TopicReport, TopicsFileError, ensure_topics, load_declarations
+from services.common.topics import (
+    TopicOutcome,
+    TopicReport,
+    TopicsFileError,
+    check_topics,
+    ensure_topics,
+    load_declarations,
+)
 
 _BAD_INPUT = 2
-_STYLES = {TopicOutcome.CREATED: "green", TopicOutcome.AS_DECLARED: "", TopicOutcome.DIFFERS: "bold red"}
+_STYLES = {
+    TopicOutcome.CREATED: "green",
+    TopicOutcome.AS_DECLARED: "",
+    TopicOutcome.MISSING: "bold red",
+    TopicOutcome.DIFFERS: "bold red",
+}
 
 
 class Switch(StrEnum):
@@ -40,7 +52,7 @@ class Switch(StrEnum):
 
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
-topics_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Create the Kafka topics.")
+topics_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Create and check the Kafka topics.")
 keys_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help="Create, list, rotate and revoke API keys."
 )
@@ -50,7 +62,7 @@ app.add_typer(keys_app, name="keys")
 
 @topics_app.callback()
 def _topics() -> None:
-    """Create the Kafka topics."""
+    """Create and check the Kafka topics."""
 
 
 @keys_app.callback()
@@ -77,16 +89,40 @@ def create_topics(
     Running it again changes nothing; it never changes or deletes a topic. Ends with 1 when a topic that exists differs
     from its declaration.
     """
+    _report_topics(ensure_topics, kafka, file, replication_factor)
+
+
+@topics_app.command("check", epilog="Example: cairn topics check --kafka 10.0.0.5:9092 --replication-factor 3")
+def check_existing_topics(
+    *,
+    kafka: Annotated[
+        str, typer.Option(envvar="CAIRN_KAFKA", help="Bootstrap servers, host:port, separated by commas.")
+    ] = "127.0.0.1:9092",
+    file: Annotated[Path, typer.Option(help="The declaration of the topics.")] = Path("deploy/topics.yaml"),
+    replication_factor: Annotated[
+        int | None, typer.Option(min=1, help="Copies that each partition should have, instead of the declared number.")
+    ] = None,
+) -> None:
+    """Compare the topics with their declaration: partitions, copies and settings. It changes nothing.
+
+    Ends with 1 when a topic is missing or differs.
+    """
+    _report_topics(check_topics, kafka, file, replication_factor)
+
+
+def _report_topics(
+    inspect: Callable[..., list[TopicReport]], kafka: str, file: Path, replication_factor: int | None
+) -> None:
     try:
         declarations = load_declarations(file)
     except TopicsFileError as error:
         _fail(f"{error}. Name the file with --file", _BAD_INPUT)
     try:
-        reports = ensure_topics(KafkaConnection(kafka), declarations, replication_factor=replication_factor)
+        reports = inspect(KafkaConnection(kafka), declarations, replication_factor=replication_factor)
     except BrokerUnavailableError as error:
         _fail(f"{error}. Start it, or name another with --kafka or CAIRN_KAFKA", 1)
     Console(highlight=False).print(_topics_table(reports))
-    if any(report.outcome is TopicOutcome.DIFFERS for report in reports):
+    if any(report.outcome in {TopicOutcome.DIFFERS, TopicOutcome.MISSING} for report in reports):
         raise typer.Exit(1)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import tenacity
 import yaml
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -52,6 +55,7 @@ class TopicOutcome(Enum):
     """What became of one declared topic."""
 
     CREATED = "created"
+    MISSING = "missing"
     AS_DECLARED = "as declared"
     DIFFERS = "differs"
 
@@ -62,13 +66,28 @@ class TopicReport:
 
     Attributes:
         topic: its name.
-        outcome: created, as declared, or different from the declaration.
+        outcome: created, missing, as declared, or different from the declaration.
         detail: what differs and what to do; empty otherwise.
     """
 
     topic: str
     outcome: TopicOutcome
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingTopic:
+    """One topic as the cluster has it.
+
+    Attributes:
+        partitions: how many it has.
+        replicas: the fewest copies that one of them has.
+        config: values of the settings that were asked for; those that the broker does not tell are absent.
+    """
+
+    partitions: int
+    replicas: int
+    config: Mapping[str, str]
 
 
 def load_declarations(path: Path) -> dict[str, TopicDeclaration]:
@@ -88,6 +107,8 @@ def ensure_topics(
 ) -> list[TopicReport]:
     """Create the topics that do not exist; compare those that do. Running it again changes nothing.
 
+    What differs is reported, and never changed: partitions and retention decide what state and replays can rest on.
+
     Args:
         connection: the cluster.
         declarations: topics by name.
@@ -96,18 +117,8 @@ def ensure_topics(
     Raises:
         BrokerUnavailableError: when the cluster cannot be reached or refuses.
     """
-    try:
-        admin = KafkaAdminClient(
-            bootstrap_servers=connection.bootstrap_servers.split(","), bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS
-        )
-    except KafkaError as error:
-        raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
-    try:
-        existing = {
-            description["name"]: len(description["partitions"])
-            for description in admin.describe_topics(list(declarations))
-            if not description["error_code"]
-        }
+    with _administration(connection) as admin:
+        existing = _existing(admin, declarations)
         missing = [
             NewTopic(
                 name,
@@ -121,13 +132,104 @@ def ensure_topics(
         if missing:
             admin.create_topics(missing)
             _await_leaders(admin, [topic.name for topic in missing])
+    return [
+        compare(name, declared, existing[name], replication_factor)
+        if name in existing
+        else TopicReport(name, TopicOutcome.CREATED)
+        for name, declared in declarations.items()
+    ]
+
+
+def check_topics(
+    connection: KafkaConnection, declarations: dict[str, TopicDeclaration], *, replication_factor: int | None = None
+) -> list[TopicReport]:
+    """Compare the topics with their declarations; nothing is created or changed.
+
+    Args:
+        connection: the cluster.
+        declarations: topics by name.
+        replication_factor: instead of the declared one.
+
+    Raises:
+        BrokerUnavailableError: when the cluster cannot be reached or refuses.
+    """
+    with _administration(connection) as admin:
+        existing = _existing(admin, declarations)
+    return [
+        compare(name, declared, existing[name], replication_factor)
+        if name in existing
+        else TopicReport(name, TopicOutcome.MISSING, "create it with: cairn topics create")
+        for name, declared in declarations.items()
+    ]
+
+
+def compare(
+    name: str, declared: TopicDeclaration, existing: ExistingTopic, replication_factor: int | None = None
+) -> TopicReport:
+    """What a topic that exists has otherwise than declared, and what to do about it.
+
+    More copies than declared are right: a declaration for a laptop serves a cluster too. A setting that the broker
+    does not tell is taken to be right.
+    """
+    details = []
+    if existing.partitions != declared.partitions:
+        details.append(
+            f"has {existing.partitions} partitions, {declared.partitions} are declared; state is keyed to the count: "
+            "declare what exists, or create a new topic and replay"
+        )
+    copies = replication_factor or declared.replication_factor
+    if existing.replicas < copies:
+        details.append(
+            f"has partitions with {existing.replicas} of {copies} copies: reassign them "
+            "(kafka-reassign-partitions.sh), or a lost disk loses what was acknowledged"
+        )
+    for key, value in declared.config.items():
+        found = existing.config.get(key, value)
+        if found != value:
+            details.append(
+                f"has {key}={found}, {value} is declared: kafka-configs.sh --alter --entity-type topics "
+                f"--entity-name {name} --add-config {key}={value}"
+            )
+    outcome = TopicOutcome.DIFFERS if details else TopicOutcome.AS_DECLARED
+    return TopicReport(name, outcome, "; ".join(details))
+
+
+@contextmanager
+def _administration(connection: KafkaConnection) -> Iterator[KafkaAdminClient]:
+    try:
+        admin = KafkaAdminClient(
+            bootstrap_servers=connection.bootstrap_servers.split(","), bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS
+        )
+    except KafkaError as error:
+        raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
+    try:
+        yield admin
     except KafkaError as error:
         raise BrokerUnavailableError(
-            f"Kafka at {connection.bootstrap_servers} did not create the topics: {error}"
+            f"Kafka at {connection.bootstrap_servers} did not describe or create the topics: {error}"
         ) from error
     finally:
         admin.close()
-    return [_report(name, declared, existing.get(name)) for name, declared in declarations.items()]
+
+
+def _existing(admin: KafkaAdminClient, declarations: Mapping[str, TopicDeclaration]) -> dict[str, ExistingTopic]:
+    """The declared topics that exist, by name."""
+    described = [topic for topic in admin.describe_topics(list(declarations)) if not topic["error_code"]]
+    resources = [
+        ConfigResource(ConfigResourceType.TOPIC, topic["name"], dict.fromkeys(declarations[topic["name"]].config))
+        for topic in described
+        if declarations[topic["name"]].config
+    ]
+    told: Any = admin.describe_configs(resources, config_filter="all") if resources else {}
+    configs = {name: values for by_name in told.values() for name, values in by_name.items()}
+    return {
+        topic["name"]: ExistingTopic(
+            len(topic["partitions"]),
+            min((len(partition["replica_nodes"]) for partition in topic["partitions"]), default=0),
+            {key: str(entry["value"]) for key, entry in configs.get(topic["name"], {}).items()},
+        )
+        for topic in described
+    }
 
 
 def _await_leaders(admin: KafkaAdminClient, topics: list[str]) -> None:
@@ -146,15 +248,3 @@ def _await_leaders(admin: KafkaAdminClient, topics: list[str]) -> None:
                         f"Kafka created the topic {description['name']} but named no leader for it "
                         f"within {_LEADERS_DEADLINE_S:g} s; look at the brokers' logs and run the command again"
                     )
-
-
-def _report(name: str, declared: TopicDeclaration, partitions: int | None) -> TopicReport:
-    if partitions is None:
-        return TopicReport(name, TopicOutcome.CREATED)
-    if partitions != declared.partitions:
-        detail = (
-            f"has {partitions} partitions, {declared.partitions} are declared; state is keyed to the count: "
-            "declare what exists, or create a new topic and replay"
-        )
-        return TopicReport(name, TopicOutcome.DIFFERS, detail)
-    return TopicReport(name, TopicOutcome.AS_DECLARED)

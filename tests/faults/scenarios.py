@@ -25,7 +25,16 @@ from tests.faults.publishing import submissions
 from tests.faults.reading import Reader
 from tests.faults.redis_server import DurableRedis
 from tests.faults.results import Row, ScenarioFailedError
-from tests.faults.scene import PARTITIONS, READERS_LEARNERS, Bench, Scene, chunks, dead_letter_origins, read_log
+from tests.faults.scene import (
+    PARTITIONS,
+    READERS_LEARNERS,
+    START_DEADLINE_S,
+    Bench,
+    Scene,
+    chunks,
+    dead_letter_origins,
+    read_log,
+)
 from tests.learner_events import Record, message, publish, record
 
 WORKER_RECOVERY_S = 15.0
@@ -169,9 +178,9 @@ def killed_at(step: Step) -> Callable[[Scene], None]:
             1, CAIRN_FAIL_POINT=f"{step}:kill:{_OCCASION[step]}", CAIRN_ALLOW_FAIL_POINTS="true"
         )
         scene.start_worker(2)
-        scene.wait(lambda: scene.processes["ingest"].serving, 30.0, "start of ingest")
+        scene.wait(lambda: scene.processes["ingest"].serving, START_DEADLINE_S, "start of ingest")
         scene.begin(6_000, per_s=700)
-        scene.wait(lambda: bool(doomed.exits), 30.0, f"the worker's end at {step}")
+        scene.wait(lambda: bool(doomed.exits), START_DEADLINE_S, f"the worker's end at {step}")
         del doomed.environment["CAIRN_FAIL_POINT"]
         scene.fault_is_over()
         scene.check(doomed.exits == [-9], f"the worker ended with {doomed.exits}")
@@ -207,9 +216,9 @@ def zombie(scene: Scene) -> None:
     scene.start_ingest()
     worker = scene.start_worker(1, CAIRN_FAIL_POINT="before-commit:stop:12", CAIRN_ALLOW_FAIL_POINTS="true")
     scene.start_worker(2)
-    scene.wait(lambda: scene.processes["ingest"].serving, 30.0, "start of ingest")
+    scene.wait(lambda: scene.processes["ingest"].serving, START_DEADLINE_S, "start of ingest")
     scene.begin(6_000, per_s=700)
-    scene.wait(lambda: worker.stopped, 30.0, "standing still before a commit")
+    scene.wait(lambda: worker.stopped, START_DEADLINE_S, "standing still before a commit")
     scene.fault_is_over()
     before = scene.positions(1)
     scene.wait(
@@ -393,7 +402,7 @@ def clock_skew(scene: Scene) -> None:
         1, PYTHONPATH=f"{ahead}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", CAIRN_TEST_CLOCK_SKEW_S="86400"
     )
     scene.start_worker(2)
-    scene.wait(lambda: all(process.serving for process in scene.processes.values()), 45.0, "start")
+    scene.wait(lambda: all(process.serving for process in scene.processes.values()), START_DEADLINE_S, "start")
     scene.begin(6_000, per_s=1_500)
     scene.fault_is_over()
     scene.recover(WORKER_RECOVERY_S)
@@ -479,9 +488,9 @@ def malformed_frames(scene: Scene) -> None:
     scene.redis.start()
     scene.start_ingest(CAIRN_MAX_MESSAGE_BYTES=str(limit))
     scene.start_worker(1)
-    scene.wait(lambda: all(process.serving for process in scene.processes.values()), 45.0, "start")
+    scene.wait(lambda: all(process.serving for process in scene.processes.values()), START_DEADLINE_S, "start")
     scene.start_server(CAIRN_MAX_MESSAGE_BYTES=str(limit))
-    scene.wait(lambda: scene.processes["server"].serving, 30.0, "start of the server")
+    scene.wait(lambda: scene.processes["server"].serving, START_DEADLINE_S, "start of the server")
     scene.begin(5_000, per_s=1_000)
     pids = {name: process.pid for name, process in scene.processes.items()}
     for name in ("ingest", "server"):

@@ -1,0 +1,30 @@
+"""What a topic that exists has otherwise than declared, and the remedy."""
+
+from __future__ import annotations
+
+from services.common.topics import ExistingTopic, TopicDeclaration, TopicOutcome, compare
+
+DECLARED = TopicDeclaration(partitions=4, replication_factor=2, config={"retention.ms": "-1"})
+
+
+def test_what_is_as_declared_is_so_with_more_copies_too():
+    for replicas in (2, 3):
+        report = compare("events", DECLARED, ExistingTopic(4, replicas, {"retention.ms": "-1"}))
+        assert (report.outcome, report.detail) == (TopicOutcome.AS_DECLARED, "")
+
+
+def test_partitions_copies_and_settings_that_differ_are_all_named():
+    report = compare("events", DECLARED, ExistingTopic(6, 1, {"retention.ms": "604800000"}))
+    assert report.outcome is TopicOutcome.DIFFERS
+    assert "has 6 partitions, 4 are declared" in report.detail
+    assert "with 1 of 2 copies" in report.detail
+    assert "--entity-name events --add-config retention.ms=-1" in report.detail
+
+
+def test_the_copies_asked_for_count_instead_of_the_declared():
+    assert compare("events", DECLARED, ExistingTopic(4, 2, {}), 3).outcome is TopicOutcome.DIFFERS
+    assert compare("events", DECLARED, ExistingTopic(4, 1, {}), 1).outcome is TopicOutcome.AS_DECLARED
+
+
+def test_a_setting_that_the_broker_does_not_tell_is_taken_to_be_right():
+    assert compare("events", DECLARED, ExistingTopic(4, 2, {})).outcome is TopicOutcome.AS_DECLARED
