@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import itertools
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, NoReturn, Self
+from typing import Annotated, NoReturn
 
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.rule import Rule
 
-from services.ingest.adapters.grpc_publisher import grpc_publisher
-from services.ingest.application.load import LoadProgress, Reject, load
-from services.ingest.application.ports import FieldReason, PublisherUnavailableError, Row, UnreadableRow
-from services.ingest.formats import Format, read_events
+from services.ingest.cli_load import BAD_INPUT, Failure, FileLoad, FileOptions, Service, print_preview
+from services.ingest.formats import Format
 from services.ingest.formats.lines import FileUnusableError
+from services.ingest.formats.mapping import load_mapping
+from services.ingest.formats.proposal import propose_mapping
 
 _SOME_REJECTED = 1
-_BAD_INPUT = 2
-_SERVICE_AWAY = 3
-_PLAIN_LINE_EVERY_S = 2.0
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Load events from files.")
 
@@ -39,17 +29,33 @@ def _ingest() -> None:
     """Load events from files."""
 
 
-@app.command("load", epilog="Example: cairn ingest load events.ndjson.gz --format ndjson --source gradebook")
-def load_file(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file of events; may be gzip-compressed.")],
+@app.command("load", epilog="Example: cairn ingest load term1.csv.gz term2.csv.gz --mapping gradebook.yaml")
+def load_files(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Files of events; all but Parquet may be gzip-compressed.")
+    ],
     *,
     file_format: Annotated[
-        Format,
+        Format | None,
         typer.Option(
             "--format",
-            help="ndjson: one JSON object a line. assistments: the raw 30-column export or the merged form.",
+            help="ndjson: one JSON object a line. csv, parquet: a table, with --mapping. assistments: the raw "
+            "export of 30 columns or the merged form. By default what the files' names say.",
         ),
-    ],
+    ] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(help="What the columns of a table say; `cairn ingest mapping` proposes one."),
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Show ten rows as events and the first problems, and load nothing.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check every row, show counts and the first problems, and load nothing.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a load of the same files was broken off in this folder.")
+    ] = False,
     target: Annotated[
         str, typer.Option(envvar="CAIRN_TARGET_INGEST", help="host:port of the ingest service.")
     ] = "127.0.0.1:50051",
@@ -59,11 +65,15 @@ def load_file(
     source: Annotated[
         str, typer.Option(help="The source of events that name none; assistments has its own, assistments2009.")
     ] = "",
-    rejected: Annotated[
+    problems: Annotated[
         Path | None,
-        typer.Option(help="Where rows that were not accepted go; by default FILE.rejected.ndjson in this folder."),
+        typer.Option(
+            "--problems",
+            "--rejected",
+            help="Where rows that were not accepted go; by default FILE.rejected.ndjson in this folder for each file.",
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Read only this many events.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read only this many events of each file.")] = None,
     streams: Annotated[int, typer.Option(min=1, max=64, help="Requests in flight at once.")] = 4,
     patience_s: Annotated[
         float, typer.Option(min=0, help="Seconds to go on trying while the service or Kafka is away.")
@@ -74,193 +84,100 @@ def load_file(
         bool, typer.Option("--insecure", help="Send the API key to another machine without TLS.")
     ] = False,
 ) -> None:
-    """Load a file of events through the ingest service.
+    """Load files of events through the ingest service, one after the other.
 
     Each learner's events keep the file's order. Loading a file again changes nothing: an event has its own id, or one
-    derived from its source, learner, item, activity, time and sequence.
+    derived from its source, learner, item, activity, time and sequence. How far a load is stands in
+    FILE.progress.json until it is done; with --resume it goes on from there.
 
-    Exit codes: 0, all events were accepted. 1, some rows were rejected: they are in the rejected file, with line and
-    reasons. 2, the file, its header or an option is unusable. 3, the service stayed away or refused.
+    Exit codes: 0, all events were accepted. 1, some rows were rejected: they are in the file of problems, with line and
+    reasons. 2, a file, its mapping or an option is unusable. 3, the service stayed away or refused. 130, interrupted.
     """
-    if not (tls or insecure or _is_loopback(target)):
-        _fail(f"--target {target} is another machine and there is no TLS: add --tls, or --insecure to accept it")
-    loading = _Loading(file, file_format, source, limit, rejected or Path(f"{file.name}.rejected.ndjson"))
-    service = _Service(target, _api_key(api_key_file), tls=tls, patience_s=patience_s, streams=streams)
-    failure = loading.run(service, Console(highlight=False))
+    console = Console(highlight=False)
+    try:
+        read = FileOptions(
+            file_format, None if mapping is None else load_mapping(mapping), source, limit, problems, resume
+        )
+    except FileUnusableError as error:
+        _fail(str(error))
+    if preview:
+        _preview(files, read, console)
+        return
+    loads = [FileLoad(file, read, first=file == files[0]) for file in files]
+    failure = None
+    if dry_run:
+        failure = _check(loads, console)
+    else:
+        if not (tls or insecure or _is_loopback(target)):
+            _fail(f"--target {target} is another machine and there is no TLS: add --tls, or --insecure to accept it")
+        service = Service(target, _api_key(api_key_file), tls=tls, patience_s=patience_s, streams=streams)
+        failure = _publish(loads, service, console)
     if summary_file is not None:
-        try:
-            summary_file.write_bytes(orjson.dumps(loading.summary(), option=orjson.OPT_INDENT_2))
-        except OSError as error:
-            _fail(f"--json {summary_file} cannot be written: {error.strerror}")
+        _write_summary(summary_file, loads)
     if failure is not None:
         _fail(failure.message, failure.code)
-    if loading.progress.rejected:
+    if any(load.progress.rejected for load in loads):
         raise typer.Exit(_SOME_REJECTED)
 
 
-@dataclass(frozen=True, slots=True)
-class _Service:
-    """The ingest service to load through."""
-
-    target: str
-    api_key: str
-    tls: bool
-    patience_s: float
-    streams: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    message: str
-    code: int
-
-
-class _Loading:
-    """One run of `load`: reads, publishes, shows."""
-
-    def __init__(self, file: Path, file_format: Format, source: str, limit: int | None, rejected: Path) -> None:
-        self.progress = LoadProgress()
-        self._file = file
-        self._format = file_format
-        self._source = source
-        self._limit = limit
-        self._rejected = rejected
-        self._seconds = 0.0
-
-    def run(self, service: _Service, console: Console) -> _Failure | None:
-        """Load the file and print how it went; what went wrong, if anything did."""
-        began = time.perf_counter()
-        try:
-            with _display(console, self._file, self.progress) as display, _RejectedRows(self._rejected) as rejects:
-                rows = read_events(self._file, self._format, self._source, display.observe_bytes)
-                taken = itertools.islice(rows, self._limit)
-                asyncio.run(_publish(taken, service, rejects.write, self.progress, display.observe))
-        except FileUnusableError as error:
-            return _Failure(str(error), _BAD_INPUT)
-        except PublisherUnavailableError as error:
-            remedy = f"Once the service at {service.target} answers, load the file again: nothing counts twice"
-            return _Failure(f"{error}. {remedy}", _SERVICE_AWAY)
-        except OSError as error:
-            return _Failure(f"{error.filename or self._file} cannot be used: {error.strerror}", _BAD_INPUT)
-        finally:
-            self._seconds = time.perf_counter() - began
-            if self.progress.read:
-                console.print(self._table())
-        return None
-
-    def summary(self) -> dict[str, object]:
-        """The counts, for machines."""
-        return {
-            "file": str(self._file),
-            "format": self._format.value,
-            "read": self.progress.read,
-            "accepted": self.progress.accepted,
-            "duplicates": self.progress.duplicates,
-            "rejected": self.progress.rejected,
-            "seconds": round(self._seconds, 3),
-            "events_per_s": round(self._rate(), 1),
-        }
-
-    def _rate(self) -> float:
-        return self.progress.answered / self._seconds if self._seconds else 0.0
-
-    def _table(self) -> Table:
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column()
-        table.add_column(justify="right")
-        table.add_column()
-        where = f"see {self._rejected}" if self.progress.rejected else ""
-        table.add_row("read", f"{self.progress.read:,}")
-        table.add_row("accepted", f"{self.progress.accepted:,}")
-        table.add_row("duplicates", f"{self.progress.duplicates:,}")
-        table.add_row("rejected", f"{self.progress.rejected:,}", where)
-        table.add_row("seconds", f"{self._seconds:,.1f}")
-        table.add_row("events/s", f"{self._rate():,.0f}")
-        return table
-
-
-async def _publish(
-    rows: Iterator[Row | UnreadableRow],
-    service: _Service,
-    reject: Reject,
-    progress: LoadProgress,
-    observe: Callable[[], None],
+@app.command("mapping", epilog="Example: cairn ingest mapping --sample term1.csv > gradebook.yaml")
+def propose(
+    *,
+    sample: Annotated[Path, typer.Option(help="A table: delimited text, gzip-compressed or not, or Parquet.")],
 ) -> None:
-    publisher = grpc_publisher(service.target, service.api_key, tls=service.tls, patience_s=service.patience_s)
-    async with publisher as ingest:
-        await load(rows, ingest, reject=reject, progress=progress, observe=observe, streams=service.streams)
+    """Propose a mapping for a table, from its header and first rows, to be checked by a person.
+
+    It is printed on standard output: what each column seems to say, how the file is written, and what is missing.
+    """
+    try:
+        typer.echo(propose_mapping(sample), nl=False)
+    except FileUnusableError as error:
+        _fail(str(error))
 
 
-class _RejectedRows:
-    """The file of rejected rows, for its owner's eyes only; none is left when there were none."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._rows = 0
-
-    def __enter__(self) -> Self:
-        # Anew, not over an old one: its mode would stay what it was.
-        self._path.unlink(missing_ok=True)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        self._file = os.fdopen(descriptor, "wb")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._file.close()
-        if not self._rows:
-            self._path.unlink()
-
-    def write(self, line: int, problems: Sequence[FieldReason], original: object) -> None:
-        """Add a row."""
-        reasons = [{"field": problem.field, "reason": problem.reason} for problem in problems]
-        self._file.write(orjson.dumps({"line": line, "reasons": reasons, "row": original}) + b"\n")
-        self._rows += 1
+def _preview(files: Sequence[Path], read: FileOptions, console: Console) -> None:
+    try:
+        wrong = sum(print_preview(file, read, console) for file in files)
+    except FileUnusableError as error:
+        _fail(str(error))
+    if wrong:
+        raise typer.Exit(_SOME_REJECTED)
 
 
-@dataclass(frozen=True, slots=True)
-class _Display:
-    observe: Callable[[], None]
-    observe_bytes: Callable[[int], None]
+def _check(loads: Sequence[FileLoad], console: Console) -> Failure | None:
+    for load in loads:
+        failure = load.check(console)
+        _print_result(load, loads, console, checked=True)
+        load.print_problems(console)
+        if failure is not None:
+            return failure
+    return None
 
 
-@contextmanager
-def _display(console: Console, file: Path, progress: LoadProgress) -> Iterator[_Display]:
-    """A progress bar at a terminal, a line every few seconds elsewhere."""
-    began = time.perf_counter()
-    if not console.is_terminal:
-        yield _Display(_plain_lines(console, file, progress, began), lambda _: None)
+def _publish(loads: Sequence[FileLoad], service: Service, console: Console) -> Failure | None:
+    for load in loads:
+        failure = load.publish(service, console)
+        _print_result(load, loads, console, checked=False)
+        if failure is not None:
+            return failure
+    return None
+
+
+def _print_result(load: FileLoad, loads: Sequence[FileLoad], console: Console, *, checked: bool) -> None:
+    if not load.progress.read and not load.passed_over:
         return
-    columns = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[events]:>9,} events {task.fields[rate]:>7,.0f}/s"),
-        TimeElapsedColumn(),
-    ]
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(file.name, total=file.stat().st_size, events=0, rate=0.0)
-
-        def observe() -> None:
-            rate = progress.answered / (time.perf_counter() - began)
-            bar.update(task, events=progress.answered, rate=rate)
-
-        yield _Display(observe, lambda read: bar.update(task, completed=read))
+    if len(loads) > 1:
+        console.print(Rule(load.file.name, align="left"))
+    console.print(load.table(checked=checked))
 
 
-def _plain_lines(console: Console, file: Path, progress: LoadProgress, began: float) -> Callable[[], None]:
-    said_at = began
-
-    def observe() -> None:
-        nonlocal said_at
-        now = time.perf_counter()
-        if now - said_at >= _PLAIN_LINE_EVERY_S:
-            said_at = now
-            rate = progress.answered / (now - began)
-            console.print(f"{file.name}: {progress.answered:,} events, {rate:,.0f}/s", soft_wrap=True)
-
-    return observe
+def _write_summary(path: Path, loads: Sequence[FileLoad]) -> None:
+    parts = [load.summary() for load in loads if load.progress.read or load.passed_over]
+    content: object = parts[0] if len(loads) == 1 and parts else {"files": parts}
+    try:
+        path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        _fail(f"--json {path} cannot be written: {error.strerror}")
 
 
 def _api_key(file: Path | None) -> str:
@@ -286,6 +203,6 @@ def _is_loopback(target: str) -> bool:
         return False
 
 
-def _fail(message: str, code: int = _BAD_INPUT) -> NoReturn:
+def _fail(message: str, code: int = BAD_INPUT) -> NoReturn:
     typer.echo(message, err=True)
     raise typer.Exit(code)

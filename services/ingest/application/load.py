@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -26,12 +27,14 @@ class LoadProgress:
         accepted: events the log confirmed.
         duplicates: events that stand twice in one request, not written again.
         rejected: rows that are no event, and events the service refused.
+        settled: how many rows, from the first on, are all answered: a load that goes on may pass over as many.
     """
 
     read: int = 0
     accepted: int = 0
     duplicates: int = 0
     rejected: int = 0
+    settled: int = field(default=0, compare=False)
 
     @property
     def answered(self) -> int:
@@ -40,9 +43,17 @@ class LoadProgress:
 
 
 @dataclass(slots=True)
+class _Batch:
+    first: int
+    rows: list[Row] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class _Stream:
-    batches: asyncio.Queue[list[Row] | None] = field(default_factory=lambda: asyncio.Queue(_BATCHES_WAITING))
-    filling: list[Row] = field(default_factory=list)
+    batches: asyncio.Queue[_Batch | None] = field(default_factory=lambda: asyncio.Queue(_BATCHES_WAITING))
+    filling: _Batch = field(default_factory=lambda: _Batch(0))
+    # The first row of each batch that was not answered yet, in order.
+    unanswered: deque[int] = field(default_factory=deque)
 
 
 async def load(
@@ -64,7 +75,8 @@ async def load(
         rows: the file, read as it is needed.
         publisher: where events go.
         reject: told of every row that was not accepted.
-        progress: counted up, also when the load fails; a fresh one when not given.
+        progress: counted up, also when the load fails; a fresh one when not given. Where the rows go on in the middle
+            of a file, its `settled` says how many stand before them.
         observe: called whenever the counts grew by a batch.
         streams: requests in flight at once.
         batch_events: events per request, at most 500.
@@ -77,9 +89,11 @@ async def load(
     """
     progress = LoadProgress() if progress is None else progress
     lanes = [_Stream() for _ in range(streams)]
+    first = progress.settled - progress.read
     reading = _read(rows, lanes, batch_events, progress, reject)
-    sending = (_send(lane, publisher, progress, reject, observe) for lane in lanes)
+    sending = (_send(lane, lanes, first, publisher, progress, reject, observe) for lane in lanes)
     await _together([reading, *sending])
+    progress.settled = first + progress.read
     observe()
     return progress
 
@@ -91,35 +105,41 @@ async def _read(
     progress: LoadProgress,
     reject: Reject,
 ) -> None:
-    for row in rows:
+    # Where a load goes on that was broken off, rows before are settled.
+    for number, row in enumerate(rows, start=progress.settled):
         progress.read += 1
         if isinstance(row, UnreadableRow):
             progress.rejected += 1
             reject(row.line, row.problems, row.original)
             continue
         lane = lanes[zlib.crc32(row.submission.learner_id.encode()) % len(lanes)]
-        lane.filling.append(row)
-        if len(lane.filling) >= batch_events:
-            await lane.batches.put(lane.filling)
-            lane.filling = []
+        if not lane.filling.rows:
+            lane.filling = _Batch(number)
+            lane.unanswered.append(number)
+        lane.filling.rows.append(row)
+        if len(lane.filling.rows) >= batch_events:
+            full, lane.filling = lane.filling, _Batch(number)
+            await lane.batches.put(full)
             # A put into a queue with room does not let others run; reading must not hold up answers.
             await asyncio.sleep(0)
     for lane in lanes:
-        if lane.filling:
+        if lane.filling.rows:
             await lane.batches.put(lane.filling)
         await lane.batches.put(None)
 
 
 async def _send(
     lane: _Stream,
+    lanes: Sequence[_Stream],
+    first: int,
     publisher: Publisher,
     progress: LoadProgress,
     reject: Reject,
     observe: Callable[[], None],
 ) -> None:
     while (batch := await lane.batches.get()) is not None:
-        results = await publisher.publish([row.submission for row in batch])
-        for row, result in zip(batch, results, strict=True):
+        results = await publisher.publish([row.submission for row in batch.rows])
+        for row, result in zip(batch.rows, results, strict=True):
             if result.problems:
                 progress.rejected += 1
                 reject(row.line, result.problems, row.original)
@@ -127,6 +147,9 @@ async def _send(
                 progress.duplicates += 1
             else:
                 progress.accepted += 1
+        lane.unanswered.popleft()
+        # What no lane still holds was answered; rows that are no event were, when they were read.
+        progress.settled = min((each.unanswered[0] for each in lanes if each.unanswered), default=first + progress.read)
         observe()
 
 

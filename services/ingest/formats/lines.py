@@ -47,7 +47,7 @@ def lines_of(path: Path, observe_bytes: Callable[[int], None] = lambda _: None) 
     """
     number = 0
     try:
-        with _open(path) as (stored, file):
+        with opened(path) as (stored, file):
             while raw := file.readline(LINE_BYTES_MAX + 1):
                 number += 1
                 if number % 1_000 == 0:
@@ -69,8 +69,8 @@ def lines_of(path: Path, observe_bytes: Callable[[int], None] = lambda _: None) 
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """The file as stored and its content, the same when it is not compressed."""
+def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """The file as stored and its content, the same when it is not compressed with gzip."""
     with path.open("rb") as stored:
         magic = stored.read(len(_GZIP_MAGIC))
         stored.seek(0)

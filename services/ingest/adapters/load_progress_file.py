@@ -1,0 +1,67 @@
+"""How far a load is, kept in a file beside it, so that one that was broken off can go on."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import orjson
+
+_SAMPLE_BYTES = 64 * 1024
+
+
+class ProgressUnusableError(ValueError):
+    """A progress file is not of this load; the message says what to do."""
+
+
+def fingerprint_of(file: Path, settings: str) -> str:
+    """Tells a file as it is read apart from every other: its size, its ends, and how it is read.
+
+    Args:
+        file: the file of events.
+        settings: format, mapping and source, in any one form.
+    """
+    digest = hashlib.sha256(f"{file.stat().st_size}\0{settings}\0".encode())
+    with file.open("rb") as content:
+        digest.update(content.read(_SAMPLE_BYTES))
+        content.seek(max(0, file.stat().st_size - _SAMPLE_BYTES))
+        digest.update(content.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+class LoadProgressFile:
+    """The position of one load, written whole or not at all."""
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        """Args: where it is kept, and the `fingerprint_of` the file that is loaded."""
+        self._path = path
+        self._fingerprint = fingerprint
+
+    def read(self) -> int:
+        """How many rows, from the first on, need not be sent again; 0 when there is no file.
+
+        Raises:
+            ProgressUnusableError: when it is of another file, or of the same one read otherwise.
+        """
+        remedy = f"load without --resume, which begins anew and counts nothing twice (or remove {self._path})"
+        try:
+            content = orjson.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return 0
+        except (OSError, orjson.JSONDecodeError) as error:
+            raise ProgressUnusableError(f"{self._path} cannot be read: {remedy}") from error
+        if not isinstance(content, dict) or content.get("fingerprint") != self._fingerprint:
+            raise ProgressUnusableError(
+                f"the file, its mapping or its source has changed since {self._path} was written: {remedy}"
+            )
+        return int(content["settled"])
+
+    def write(self, settled: int) -> None:
+        """Keep how many rows, from the first on, were all answered."""
+        temporary = self._path.with_name(self._path.name + ".new")
+        temporary.write_bytes(orjson.dumps({"fingerprint": self._fingerprint, "settled": settled}))
+        temporary.replace(self._path)
+
+    def remove(self) -> None:
+        """The load is done."""
+        self._path.unlink(missing_ok=True)
