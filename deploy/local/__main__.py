@@ -88,7 +88,15 @@ def up(
         "worker": worker_port,
         "server": server_port,
     }
-    options = StackOptions(supervisor.DIRECTORY, tenant, kafka, broker, kafka_fetch_wait_ms, redis, ports)
+    options = StackOptions(
+        supervisor.DIRECTORY,
+        tenant,
+        kafka=kafka,
+        broker=broker,
+        kafka_fetch_wait_ms=kafka_fetch_wait_ms,
+        redis=redis,
+        ports=ports,
+    )
     console = terminal.console()
     with _ending_in_a_sentence():
         supervisor.up(options, terminal.component_reporter(console))
