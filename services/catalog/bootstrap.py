@@ -10,12 +10,20 @@ from prometheus_client import CollectorRegistry
 
 from cairn.v1 import catalog_pb2_grpc
 from services.catalog.adapters.kafka_catalog import KafkaCatalogLog, KafkaCatalogView
+from services.catalog.application.edit_catalog import EditCatalog
 from services.catalog.application.import_catalog import ImportCatalog
+from services.catalog.application.tags import ListTagReviews, ReviewTag, SuggestTags
+from services.catalog.application.writing import CatalogWriter
+from services.catalog.domain.model import RecordKind
+from services.catalog.entrypoints.calls import UseCases
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.settings import CatalogSettings
+from services.catalog.tagging.served import TaggerFolders
 from services.common.grpc_server import GrpcServer, announce, run_until_stopped
 from services.common.tenants import load_tenants
+
+_TAGGERS_EVERY_S = 2.0
 
 
 async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheus_client.REGISTRY) -> None:
@@ -31,9 +39,18 @@ async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheu
     view = KafkaCatalogView(settings.connection)
     log = KafkaCatalogLog(settings.connection, now=lambda: datetime.now(UTC))
     metrics = _metrics(registry, view)
+    writer = CatalogWriter(log, view)
+    edit = EditCatalog(writer, lambda: datetime.now(UTC))
+    taggers = TaggerFolders(settings.catalog_taggers)
     servicer = CatalogServicer(
         view,
-        ImportCatalog(log, view),
+        UseCases(
+            import_catalog=ImportCatalog(writer),
+            edit=edit,
+            suggest_tags=SuggestTags(view, taggers),
+            list_tag_reviews=ListTagReviews(view, taggers),
+            review_tag=ReviewTag(edit, taggers),
+        ),
         metrics,
         limits=ImportLimits(settings.catalog_import_records_max, settings.catalog_import_bytes_max),
         reply_bytes_max=settings.max_message_bytes,
@@ -51,11 +68,14 @@ async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheu
         await server.set_serving(serving=True)
         await asyncio.Event().wait()
 
+    # Ends what a process that died here had begun to write: until then readers would wait for it.
+    await log.take_turn()
+    await asyncio.to_thread(taggers.refresh)
     address = await server.start()
     announce("catalog", address, settings.address_file)
     following = asyncio.create_task(view.run())
     try:
-        await run_until_stopped([_until_it_ends(following), serve_once_ready()])
+        await run_until_stopped([_until_it_ends(following), serve_once_ready(), _keep_fresh(taggers)])
     finally:
         # The view outlives the draining: an import answers once the view holds what it wrote.
         await server.stop()
@@ -69,12 +89,20 @@ async def _until_it_ends(task: asyncio.Task[None]) -> None:
     await asyncio.shield(task)
 
 
+async def _keep_fresh(taggers: TaggerFolders) -> None:
+    while True:
+        await asyncio.sleep(_TAGGERS_EVERY_S)
+        await asyncio.to_thread(taggers.refresh)
+
+
 def _metrics(registry: CollectorRegistry, view: KafkaCatalogView) -> CatalogMetrics:
     metrics = CatalogMetrics(registry)
-    metrics.watch("skills", "Skills of all tenants.", lambda: view.sizes[0])
-    metrics.watch("resources", "Resources of all tenants.", lambda: view.sizes[1])
+    metrics.watch("skills", "Skills of all tenants.", lambda: view.sizes[RecordKind.SKILL])
+    metrics.watch("resources", "Resources of all tenants.", lambda: view.sizes[RecordKind.RESOURCE])
+    metrics.watch("rules", "Rules of all tenants, with those that have ended.", lambda: view.sizes[RecordKind.RULE])
     metrics.watch("skills_offset", "Next offset of cairn.skills.", lambda: view.version.skills_offset)
     metrics.watch("resources_offset", "Next offset of cairn.resources.", lambda: view.version.resources_offset)
+    metrics.watch("rules_offset", "Next offset of cairn.rules.", lambda: view.version.rules_offset)
     metrics.watch("records_ignored", "Records that were not what their topic carries.", lambda: view.ignored)
     metrics.watch("broker_reachable", "1 when the last read reached the broker.", lambda: view.reachable)
     return metrics

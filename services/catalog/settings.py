@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from services.common.settings import KafkaSettings, ProcessSettings, ServerSettings
@@ -15,4 +17,7 @@ class CatalogSettings(ProcessSettings, KafkaSettings, ServerSettings):
     )
     catalog_import_bytes_max: int = Field(
         default=256 * 1024 * 1024, ge=1024, description="Largest encoded size of one import."
+    )
+    catalog_taggers: Path | None = Field(
+        default=None, description="Folder of the tenants' taggers, each in a folder of the tenant's name."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -83,10 +83,22 @@ def failed_precondition(message: str, *, reason: str) -> status_pb2.Status:
     return _status(code_pb2.FAILED_PRECONDITION, message, info)
 
 
-def aborted(message: str, *, reason: str) -> status_pb2.Status:
-    """ABORTED: what was going on ends here, and is to be begun again from where it was."""
-    info = error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN)
+def aborted(message: str, *, reason: str, facts: Mapping[str, str] | None = None) -> status_pb2.Status:
+    """ABORTED: what was going on ends here, and is to be begun again from where it was.
+
+    Args:
+        message: what happened and what to do.
+        reason: the same in a word, for programs.
+        facts: what a program needs to begin again, as metadata of the ErrorInfo.
+    """
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN, metadata=facts or {})
     return _status(code_pb2.ABORTED, message, info)
+
+
+def already_exists(message: str, *, facts: Mapping[str, str] | None = None) -> status_pb2.Status:
+    """ALREADY_EXISTS; `facts` as in `aborted`."""
+    info = error_details_pb2.ErrorInfo(reason="ALREADY_EXISTS", domain=ERROR_DOMAIN, metadata=facts or {})
+    return _status(code_pb2.ALREADY_EXISTS, message, info)
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> NoReturn:

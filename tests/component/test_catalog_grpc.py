@@ -9,13 +9,13 @@ from prometheus_client import CollectorRegistry
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.catalog import wire
 from services.catalog.adapters.memory import MemoryCatalogLog
-from services.catalog.application.import_catalog import ImportCatalog
 from services.catalog.domain.model import Resource, ResourceKind, Skill
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.common.grpc_server import GrpcServer, ServerOptions
 from services.common.statuses import violations_of
 from services.common.tenants import create_api_key, load_tenants
+from tests.catalogs import use_cases
 
 REPLY_BYTES_MAX = 64 * 1024
 
@@ -55,7 +55,7 @@ async def catalog(tmp_path):
     view = await log.view()
     servicer = CatalogServicer(
         view,
-        ImportCatalog(log, view),
+        use_cases(log, view),
         CatalogMetrics(registry),
         limits=ImportLimits(records_max=1_200, bytes_max=200_000),
         reply_bytes_max=REPLY_BYTES_MAX,

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from services.catalog.adapters.memory import MemoryCatalogLog
-from services.catalog.application.import_catalog import CatalogLogRecreatedError, ImportCatalog
+from services.catalog.application.import_catalog import ImportCatalog
 from services.catalog.application.ports import CatalogUnavailableError
+from services.catalog.application.writing import CatalogLogRecreatedError, CatalogWriter
 from services.catalog.domain.model import Skill
 from tests.suites.catalog_log import BARE_RESOURCE, CatalogLogSuite
 from tests.suites.catalog_log import tenant as tenant  # noqa: PLC0414 - a fixture of the suite, used by name.
@@ -15,6 +16,11 @@ from tests.suites.catalog_log import tenant as tenant  # noqa: PLC0414 - a fixtu
 @pytest.fixture
 def log():
     return MemoryCatalogLog()
+
+
+@pytest.fixture
+def another_log(log):
+    return log.of_another_service()
 
 
 @pytest.fixture
@@ -28,13 +34,13 @@ class TestMemoryCatalogLog(CatalogLogSuite):
 
 async def test_skills_are_written_after_what_they_require(log, new_view):
     skills = [Skill(id="c", prerequisites=("b",)), Skill(id="a"), Skill(id="b", prerequisites=("a",))]
-    await ImportCatalog(log, await new_view()).run("riverbend", skills, [])
-    assert [skill.id for _, skill in log.skills] == ["a", "b", "c"]
+    await ImportCatalog(CatalogWriter(log, await new_view())).run("riverbend", skills, [])
+    assert [identifier for _, _, identifier, _ in log.skills] == ["a", "b", "c"]
 
 
 async def test_an_unreachable_log_refuses_the_import_and_a_repeat_succeeds(log, new_view):
     view = await new_view()
-    importing = ImportCatalog(log, view)
+    importing = ImportCatalog(CatalogWriter(log, view))
     log.reachable = False
     with pytest.raises(CatalogUnavailableError):
         await importing.run("riverbend", [Skill(id="a")], [])
@@ -44,7 +50,7 @@ async def test_an_unreachable_log_refuses_the_import_and_a_repeat_succeeds(log, 
 
 
 async def test_a_log_that_ends_before_the_view_is_not_written_to(log, new_view):
-    importing = ImportCatalog(log, await new_view())
+    importing = ImportCatalog(CatalogWriter(log, await new_view()))
     await importing.run("riverbend", [Skill(id="a")], [BARE_RESOURCE])
     log.skills.clear()
     with pytest.raises(CatalogLogRecreatedError, match="restart the catalog service"):
@@ -57,15 +63,15 @@ class SlowLog(MemoryCatalogLog):
         super().__init__()
         self.started, self.may_finish = asyncio.Event(), asyncio.Event()
 
-    async def append(self, tenant, skills, resources):
+    async def append(self, tenant, changes):
         self.started.set()
         await self.may_finish.wait()
-        return await super().append(tenant, skills, resources)
+        return await super().append(tenant, changes)
 
 
 async def test_the_next_import_waits_for_the_append_of_a_caller_that_hung_up():
     log = SlowLog()
-    importing = ImportCatalog(log, await log.view())
+    importing = ImportCatalog(CatalogWriter(log, await log.view()))
     hung_up = asyncio.create_task(importing.run("riverbend", [Skill(id="a")], []))
     await log.started.wait()
     hung_up.cancel()

@@ -11,13 +11,14 @@ from typer.testing import CliRunner
 
 from cairn.v1 import catalog_pb2_grpc
 from services.catalog.adapters.memory import MemoryCatalogLog
-from services.catalog.application.import_catalog import ImportCatalog
 from services.catalog.cli import app
+from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag, TagOrigin
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.common.grpc_server import GrpcServer, ServerOptions
 from services.common.tenants import create_api_key, load_tenants
+from tests.catalogs import use_cases
 
 TOPICS = {
     "fractions": "numerator denominator halves thirds simplify",
@@ -41,7 +42,7 @@ async def catalog(tmp_path):
     view = await log.view()
     servicer = CatalogServicer(
         view,
-        ImportCatalog(log, view),
+        use_cases(log, view),
         CatalogMetrics(CollectorRegistry()),
         limits=ImportLimits(records_max=10_000, bytes_max=10_000_000),
         reply_bytes_max=4_000_000,
@@ -63,7 +64,7 @@ async def fill(log, *, tagged=60, bare=6):
     rng = np.random.default_rng(0)
     resources = [resource(topic, number, rng) for topic in TOPICS for number in range(tagged)]
     resources += [resource(topic, 900 + number, rng, tagged=False) for topic in TOPICS for number in range(bare)]
-    await log.append("riverbend", [Skill(topic) for topic in TOPICS], resources)
+    await log.append("riverbend", Changes((*[Skill(topic) for topic in TOPICS], *resources)))
 
 
 def found(catalog):
@@ -100,7 +101,7 @@ async def test_an_assessment_assesses_what_is_suggested(catalog):
     await fill(catalog.log, bare=0)
     rng = np.random.default_rng(9)
     quiz = resource("chance", 999, rng, tagged=False, kind=ResourceKind.ASSESSMENT)
-    await catalog.log.append("riverbend", [], [quiz])
+    await catalog.log.append("riverbend", Changes((quiz,)))
     await catalog("--apply-above", "0.9")
     assert [tag.skill for tag in found(catalog)["chance-999"].assesses] == ["chance"]
     assert not found(catalog)["chance-999"].teaches
@@ -139,7 +140,7 @@ async def test_json_has_every_suggestion_a_line_a_resource(catalog):
 async def test_the_tagger_does_not_learn_from_its_own_suggestions(catalog):
     await fill(catalog.log)
     await catalog("--apply-above", "0.9")
-    await catalog.log.append("riverbend", [], [Resource("new", "dice coin outcome", ResourceKind.GAME)])
+    await catalog.log.append("riverbend", Changes((Resource("new", "dice coin outcome", ResourceKind.GAME),)))
     done = await catalog()
     assert "learned from 240 tagged resources" in done.stdout
 
@@ -148,7 +149,7 @@ async def test_what_a_person_has_reviewed_is_learned_from(catalog):
     await fill(catalog.log)
     one = found(catalog)["chance-900"]
     reviewed = replace(one, teaches=(SkillTag("chance", 1.0, TagOrigin.REVIEWED, 0.8),))
-    await catalog.log.append("riverbend", [], [reviewed])
+    await catalog.log.append("riverbend", Changes((reviewed,)))
     assert "learned from 241 tagged resources" in (await catalog()).stdout
 
 

@@ -15,8 +15,10 @@ from kafka import KafkaProducer
 from cairn.v1 import catalog_pb2
 from services.catalog import wire
 from services.catalog.adapters.kafka_catalog import KafkaCatalogLog, KafkaCatalogView
-from services.catalog.application.import_catalog import CatalogLogRecreatedError, ImportCatalog
+from services.catalog.application.import_catalog import ImportCatalog
 from services.catalog.application.ports import CatalogUnavailableError
+from services.catalog.application.writing import CatalogLogRecreatedError, CatalogWriter
+from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Skill
 from services.common import envelope
 from services.common.kafka import new_consumer
@@ -58,6 +60,12 @@ async def log(kafka_broker):
 
 
 @pytest.fixture
+async def another_log(kafka_broker):
+    async with open_log(kafka_broker) as log:
+        yield log
+
+
+@pytest.fixture
 async def new_view(kafka_broker):
     async with AsyncExitStack() as stack:
 
@@ -90,7 +98,7 @@ class TestKafkaCatalogLog(CatalogLogSuite):
 
 
 async def test_a_record_has_the_key_value_and_headers_of_the_contract(kafka_broker, log, tenant):
-    version = await log.append(tenant, [], [PAINT])
+    version = await log.append(tenant, Changes((PAINT,)))
     consumer = new_consumer(kafka_broker)
     await consumer.start()
     try:
@@ -113,7 +121,7 @@ async def test_a_record_has_the_key_value_and_headers_of_the_contract(kafka_brok
 
 async def test_a_null_value_removes_a_record_also_for_a_view_rebuilt_later(log, new_view, send, tenant):
     view = await new_view()
-    await view.wait_for(await log.append(tenant, [Skill(id="a"), Skill(id="b")], [BARE_RESOURCE]))
+    await view.wait_for(await log.append(tenant, Changes((Skill(id="a"), Skill(id="b"), BARE_RESOURCE))))
     send(envelope.SKILLS, key=envelope.record_key(tenant, "a"), value=None)
     send(envelope.RESOURCES, key=envelope.record_key(tenant, "r"), value=None)
     await view.wait_for(await log.end())
@@ -147,7 +155,7 @@ async def test_an_invalid_record_is_logged_with_its_offset_and_changes_nothing(
     log, new_view, send, tenant, record, reason
 ):
     view = await new_view()
-    await view.wait_for(await log.append(tenant, [Skill(id="a", statement="stays")], []))
+    await view.wait_for(await log.append(tenant, Changes((Skill(id="a", statement="stays"),))))
     before = view.ignored
     with structlog.testing.capture_logs() as logged:
         offset = send(envelope.SKILLS, **({"key": envelope.record_key(tenant, "a")} | record))
@@ -159,10 +167,11 @@ async def test_an_invalid_record_is_logged_with_its_offset_and_changes_nothing(
     assert reason in line["reason"]
 
 
-async def test_without_a_broker_nothing_is_acknowledged_and_reads_go_on(lost_broker):
+async def test_without_a_broker_nothing_is_acknowledged_and_reads_go_on(lost_broker, monkeypatch):
+    monkeypatch.setattr("services.catalog.adapters.kafka_catalog._DELIVERY_TIMEOUT_MS", 1_500)
     connection = lost_broker.connection
     async with open_log(connection) as log, running_view(connection) as view:
-        importing = ImportCatalog(log, view)
+        importing = ImportCatalog(CatalogWriter(log, view))
         await importing.run("riverbend", [Skill(id="a")], [BARE_RESOURCE])
         lost_broker.stop()
         with pytest.raises(CatalogUnavailableError):
@@ -173,7 +182,7 @@ async def test_without_a_broker_nothing_is_acknowledged_and_reads_go_on(lost_bro
 async def test_topics_that_were_recreated_are_not_taken_for_the_old_ones(lost_broker):
     connection = lost_broker.connection
     async with open_log(connection) as log, running_view(connection) as view:
-        importing = ImportCatalog(log, view)
+        importing = ImportCatalog(CatalogWriter(log, view))
         await importing.run("riverbend", [Skill(id="a")], [BARE_RESOURCE])
     read_to = view.version
     lost_broker.stop()
@@ -182,7 +191,7 @@ async def test_topics_that_were_recreated_are_not_taken_for_the_old_ones(lost_br
     async with open_log(connection) as log:
         assert not (await log.end()).includes(read_to)
         with pytest.raises(CatalogLogRecreatedError):
-            await ImportCatalog(log, view).run("riverbend", [Skill(id="b")], [])
+            await ImportCatalog(CatalogWriter(log, view)).run("riverbend", [Skill(id="b")], [])
 
 
 async def test_an_append_that_was_not_delivered_fails_and_the_next_one_has_a_new_producer(lost_broker, monkeypatch):
@@ -190,10 +199,10 @@ async def test_an_append_that_was_not_delivered_fails_and_the_next_one_has_a_new
     monkeypatch.setattr("services.catalog.adapters.kafka_catalog._REQUEST_TIMEOUT_MS", 1_000)
     connection = lost_broker.connection
     async with open_log(connection) as log:
-        await log.append("riverbend", [Skill(id="a")], [])
+        await log.append("riverbend", Changes((Skill(id="a"),)))
         lost_broker.stop()
         with pytest.raises(CatalogUnavailableError):
-            await log.append("riverbend", [Skill(id="b")], [])
+            await log.append("riverbend", Changes((Skill(id="b"),)))
         lost_broker.start()
         ensure_topics(connection, load_declarations(TOPICS))
-        assert (await log.append("riverbend", [Skill(id="c")], [])).skills_offset == 1
+        assert (await log.append("riverbend", Changes((Skill(id="c"),)))).skills_offset == 1

@@ -1,4 +1,4 @@
-"""The catalog in Kafka's compacted topics `cairn.skills` and `cairn.resources`."""
+"""The catalog in Kafka's compacted topics `cairn.skills`, `cairn.resources` and `cairn.rules`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import asyncio
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import aiokafka
 import structlog
 from aiokafka.errors import KafkaError as ReadKafkaError
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import InvalidProducerEpochError, KafkaError, KafkaTimeoutError, ProducerFencedError
 
 from services.catalog import wire
-from services.catalog.application.ports import CatalogUnavailableError, CatalogVersion
-from services.catalog.domain.contents import Contents
-from services.catalog.domain.model import Resource, Skill
+from services.catalog.application.ports import CatalogUnavailableError, CatalogVersion, TurnLostError
+from services.catalog.domain.contents import Changes, Contents
+from services.catalog.domain.model import RecordKind, Resource, Rule, Skill
 from services.common import envelope
 from services.common.compacted import CompactedView
 from services.common.kafka import BrokerUnavailableError, KafkaConnection, end_offsets, new_consumer
@@ -32,11 +34,32 @@ _DELIVERY_TIMEOUT_MS = 15_000
 _REQUEST_TIMEOUT_MS = 10_000
 _LINGER_MS = 5
 _BATCH_BYTES = 256 * 1024
+_RECORDS_PER_FLUSH = 5_000
 _CLOSE_TIMEOUT_S = 5.0
+_TRANSACTIONAL_ID = "cairn-catalog"
+# A process that dies while it writes holds readers back for so long, unless another one writes before.
+_TRANSACTION_TIMEOUT_MS = 60_000
+
+_TOPICS = {
+    RecordKind.SKILL: (envelope.SKILLS, "cairn.v1.Skill"),
+    RecordKind.RESOURCE: (envelope.RESOURCES, "cairn.v1.Resource"),
+    RecordKind.RULE: (envelope.RULES, "cairn.v1.Rule"),
+}
+_KINDS = {topic: kind for kind, (topic, _) in _TOPICS.items()}
+_DECODE: dict[RecordKind, Callable[[str, bytes, str], Skill | Resource | Rule]] = {
+    RecordKind.SKILL: wire.skill_from_record,
+    RecordKind.RESOURCE: wire.resource_from_record,
+    RecordKind.RULE: wire.rule_from_record,
+}
 
 
 class KafkaCatalogLog:
-    """Appends to the two topics, confirmed by all in-sync replicas and in order."""
+    """Appends to the catalog's topics, confirmed by all in-sync replicas, in order, all of a change or none.
+
+    Every change is a transaction under one transactional id, whichever process writes it. Kafka gives the id to the
+    producer that asked for it last, ends what another had begun with it, and refuses whatever that one sends from then
+    on: so the turn to write is Kafka's to give, and a process that lost it, or was silent for an hour, cannot write.
+    """
 
     def __init__(self, connection: KafkaConnection, now: Callable[[], datetime]) -> None:
         """Args: the cluster, and the clock of the records' `ce_time` (aware)."""
@@ -45,18 +68,22 @@ class KafkaCatalogLog:
         self._producer: KafkaProducer | None = None
         self._writing = threading.Lock()
 
-    async def append(self, tenant: str, skills: Sequence[Skill], resources: Sequence[Resource]) -> CatalogVersion:
+    async def take_turn(self) -> CatalogVersion | None:
         """As the port says."""
-        skill_values = ((skill.id, wire.skill_to_proto(skill).SerializeToString()) for skill in skills)
-        resource_values = (
-            (resource.id, wire.resource_to_proto(resource).SerializeToString()) for resource in resources
-        )
-        return await asyncio.to_thread(self._append, tenant, skill_values, resource_values)
+        if self._producer is not None:
+            return None
+        await asyncio.to_thread(self._take_turn)
+        return await self.end()
+
+    async def append(self, tenant: str, changes: Changes) -> CatalogVersion:
+        """As the port says. Takes the turn when it was never taken."""
+        return await asyncio.to_thread(self._append, tenant, changes)
 
     async def end(self) -> CatalogVersion:
         """As the port says."""
-        topics = (envelope.RESOURCES, envelope.SKILLS)
-        partitions = [aiokafka.TopicPartition(topic, 0) for topic in topics]
+        partitions = [
+            aiokafka.TopicPartition(topic, 0) for topic in (envelope.RESOURCES, envelope.SKILLS, envelope.RULES)
+        ]
         consumer = new_consumer(self._connection)
         try:
             await consumer.start()
@@ -65,52 +92,89 @@ class KafkaCatalogLog:
             raise CatalogUnavailableError(f"the catalog topics cannot be reached: {error}") from error
         finally:
             await consumer.stop()
-        resources, skills = (ends[partition] for partition in partitions)
-        return CatalogVersion(resources_offset=resources, skills_offset=skills)
+        resources, skills, rules = (ends[partition] for partition in partitions)
+        return CatalogVersion(resources_offset=resources, skills_offset=skills, rules_offset=rules)
 
     async def close(self) -> None:
         """Give up the connection to the cluster."""
         await asyncio.to_thread(self._drop_producer)
 
-    def _append(
-        self, tenant: str, skills: Iterable[tuple[str, bytes]], resources: Iterable[tuple[str, bytes]]
-    ) -> CatalogVersion:
+    def _take_turn(self) -> None:
         with self._writing:
             try:
-                # Nothing of the resources leaves before every skill is confirmed.
-                skills_end = self._send(envelope.SKILLS, "cairn.v1.Skill", tenant, skills)
-                resources_end = self._send(envelope.RESOURCES, "cairn.v1.Resource", tenant, resources)
+                self._connected()
             except KafkaError as error:
-                # A producer that failed to deliver has a gap in its sequence; the next append starts with a new one.
+                self._drop_producer()
+                raise CatalogUnavailableError(f"the catalog topics cannot be written to: {error!r}") from error
+
+    def _append(self, tenant: str, changes: Changes) -> CatalogVersion:
+        with self._writing:
+            try:
+                self._connected().begin_transaction()
+                # On a broker that shows records before their transaction ends, whatever a reader has seen so far is a
+                # valid catalog: nothing of the resources leaves before every skill is confirmed, and so on.
+                skills_end = self._send(RecordKind.SKILL, tenant, _values(changes.put_of(RecordKind.SKILL)))
+                resources_end = self._send(RecordKind.RESOURCE, tenant, _entries(changes, RecordKind.RESOURCE))
+                rules_end = self._send(RecordKind.RULE, tenant, _entries(changes, RecordKind.RULE))
+                removed = ((identifier, None) for identifier in changes.removed_of(RecordKind.SKILL))
+                skills_end = max(skills_end, self._send(RecordKind.SKILL, tenant, removed))
+                self._commit()
+            except (ProducerFencedError, InvalidProducerEpochError) as error:
+                self._drop_producer()
+                raise TurnLostError("another catalog service has taken the turn to write") from error
+            except KafkaError as error:
+                # A producer that failed has a gap in its sequence; the next append starts with a new one.
                 self._drop_producer()
                 raise CatalogUnavailableError(f"the catalog topics did not take the records: {error!r}") from error
-        return CatalogVersion(resources_offset=resources_end, skills_offset=skills_end)
+        return CatalogVersion(resources_offset=resources_end, skills_offset=skills_end, rules_offset=rules_end)
 
-    def _send(self, topic: str, event_type: str, tenant: str, values: Iterable[tuple[str, bytes]]) -> int:
-        producer = self._connected()
-        time = self._now()
-        sent = [
-            producer.send(
-                topic,
-                key=envelope.record_key(tenant, identifier),
-                value=value,
-                headers=envelope.cloud_event_headers(
-                    event_id=str(uuid.uuid4()), source=f"{_SOURCE}/{tenant}", event_type=event_type, time=time
-                ),
-                partition=0,
-            )
-            for identifier, value in values
-        ]
-        # Every record is decided before this returns or raises, so that none arrives after the answer was given.
-        producer.flush()
-        return max((future.get().offset + 1 for future in sent), default=0)
+    def _send(self, kind: RecordKind, tenant: str, values: Iterable[tuple[str, bytes | None]]) -> int:
+        producer, time, end = self._connected(), self._now(), 0
+        topic, event_type = _TOPICS[kind]
+        remaining = iter(values)
+        while chunk := list(islice(remaining, _RECORDS_PER_FLUSH)):
+            sent = [
+                producer.send(
+                    topic,
+                    key=envelope.record_key(tenant, identifier),
+                    value=value,
+                    headers=envelope.cloud_event_headers(
+                        event_id=str(uuid.uuid4()), source=f"{_SOURCE}/{tenant}", event_type=event_type, time=time
+                    ),
+                    partition=0,
+                )
+                for identifier, value in chunk
+            ]
+            producer.flush(timeout=_DELIVERY_TIMEOUT_MS / 1_000)
+            end = int(max(future.get().offset + 1 for future in sent))
+        return end
+
+    def _commit(self) -> None:
+        """Commit, or give up: kafka-python would wait for a lost broker for ever."""
+        producer, outcome = self._connected(), list[KafkaError | None]()
+
+        def commit() -> None:
+            try:
+                producer.commit_transaction()
+                outcome.append(None)
+            except KafkaError as error:
+                outcome.append(error)
+
+        committing = threading.Thread(target=commit, daemon=True)
+        committing.start()
+        committing.join(_DELIVERY_TIMEOUT_MS / 1_000)
+        if not outcome:
+            raise KafkaTimeoutError("the broker did not confirm that the change is whole")
+        if outcome[0] is not None:
+            raise outcome[0]
 
     def _connected(self) -> Any:
         if self._producer is None:
             self._producer = KafkaProducer(
                 bootstrap_servers=self._connection.bootstrap_servers.split(","),
                 acks="all",
-                enable_idempotence=True,
+                transactional_id=_TRANSACTIONAL_ID,
+                transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
                 allow_auto_create_topics=False,
                 bootstrap_timeout_ms=_BOOTSTRAP_TIMEOUT_MS,
                 max_block_ms=_BOOTSTRAP_TIMEOUT_MS,
@@ -119,12 +183,27 @@ class KafkaCatalogLog:
                 linger_ms=_LINGER_MS,
                 batch_size=_BATCH_BYTES,
             )
+            # From here on whoever held the id before is refused.
+            self._producer.init_transactions()
         return self._producer
 
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.close(timeout=_CLOSE_TIMEOUT_S)
+            # Nothing is left that could still be delivered, and `close` alone would wait for a lost broker.
+            producer._sender.force_close()  # noqa: SLF001 - kafka-python closes without flushing in no other way.
+            producer._sender.join(_CLOSE_TIMEOUT_S)  # noqa: SLF001 - as above.
+            with suppress(KafkaError):
+                producer.close(timeout=0)
+
+
+def _values(records: Iterable[Skill | Resource | Rule]) -> Iterator[tuple[str, bytes]]:
+    return ((record.id, wire.record_to_proto(record).SerializeToString()) for record in records)
+
+
+def _entries(changes: Changes, kind: RecordKind) -> Iterator[tuple[str, bytes | None]]:
+    yield from _values(changes.put_of(kind))
+    yield from ((identifier, None) for identifier in changes.removed_of(kind))
 
 
 class KafkaCatalogView:
@@ -135,7 +214,7 @@ class KafkaCatalogView:
 
     def __init__(self, connection: KafkaConnection) -> None:
         """Args: the cluster."""
-        self._view = CompactedView(connection, (envelope.SKILLS, envelope.RESOURCES), self._apply)
+        self._view = CompactedView(connection, tuple(_KINDS), self._apply)
         self._contents: defaultdict[str, Contents] = defaultdict(Contents)
         self._ignored = 0
 
@@ -153,7 +232,11 @@ class KafkaCatalogView:
     def version(self) -> CatalogVersion:
         """As the port says."""
         offsets = self._view.next_offsets
-        return CatalogVersion(resources_offset=offsets[envelope.RESOURCES], skills_offset=offsets[envelope.SKILLS])
+        return CatalogVersion(
+            resources_offset=offsets[envelope.RESOURCES],
+            skills_offset=offsets[envelope.SKILLS],
+            rules_offset=offsets[envelope.RULES],
+        )
 
     @property
     def ignored(self) -> int:
@@ -161,11 +244,15 @@ class KafkaCatalogView:
         return self._ignored
 
     @property
-    def sizes(self) -> tuple[int, int]:
-        """How many skills and resources all tenants have together."""
+    def sizes(self) -> dict[RecordKind, int]:
+        """How many records of each kind all tenants have together."""
         # Metrics are collected on another thread, while tenants may be added.
         contents = tuple(self._contents.values())
-        return sum(len(tenant.skills) for tenant in contents), sum(len(tenant.resources) for tenant in contents)
+        return {
+            RecordKind.SKILL: sum(len(tenant.skills) for tenant in contents),
+            RecordKind.RESOURCE: sum(len(tenant.resources) for tenant in contents),
+            RecordKind.RULE: sum(len(tenant.rules) for tenant in contents),
+        }
 
     def contents(self, tenant: str) -> Contents:
         """As the port says."""
@@ -177,10 +264,13 @@ class KafkaCatalogView:
 
     async def wait_for(self, version: CatalogVersion) -> None:
         """As the port says."""
-        if version.skills_offset:
-            await self._view.wait_for(envelope.SKILLS, version.skills_offset - 1)
-        if version.resources_offset:
-            await self._view.wait_for(envelope.RESOURCES, version.resources_offset - 1)
+        for topic, end in (
+            (envelope.SKILLS, version.skills_offset),
+            (envelope.RESOURCES, version.resources_offset),
+            (envelope.RULES, version.rules_offset),
+        ):
+            if end:
+                await self._view.wait_for(topic, end - 1)
 
     async def run(self) -> None:
         """Follow the topics until cancelled.
@@ -203,14 +293,9 @@ class KafkaCatalogView:
 
     def _apply_record(self, topic: str, record: Any) -> None:
         tenant, identifier = envelope.split_key(record.key)
-        content_type = envelope.content_type_of(record.headers)
-        contents = self._contents[tenant]
-        if topic == envelope.SKILLS:
-            if record.value is None:
-                contents.skills.remove(identifier)
-            else:
-                contents.skills.put(wire.skill_from_record(identifier, record.value, content_type))
-        elif record.value is None:
-            contents.resources.remove(identifier)
+        kind = _KINDS[topic]
+        if record.value is None:
+            self._contents[tenant].remove(kind, identifier)
         else:
-            contents.resources.put(wire.resource_from_record(identifier, record.value, content_type))
+            content_type = envelope.content_type_of(record.headers)
+            self._contents[tenant].put(_DECODE[kind](identifier, record.value, content_type))

@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.catalog.domain.contents import Contents
-from services.catalog.domain.model import Resource, Skill
+from services.catalog.domain.contents import Changes, Contents
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogVersion:
-    """How far the two logs go, or have been read: one past the last record of each."""
+    """How far the logs of the catalog go, or have been read: one past the last record of each."""
 
-    resources_offset: int
-    skills_offset: int
+    resources_offset: int = 0
+    skills_offset: int = 0
+    rules_offset: int = 0
 
     def includes(self, other: CatalogVersion) -> bool:
-        """Whether everything before `other` is before this one too, in both logs."""
-        return self.resources_offset >= other.resources_offset and self.skills_offset >= other.skills_offset
+        """Whether everything before `other` is before this one too, in every log."""
+        return (
+            self.resources_offset >= other.resources_offset
+            and self.skills_offset >= other.skills_offset
+            and self.rules_offset >= other.rules_offset
+        )
 
 
 class CatalogUnavailableError(ConnectionError):
-    """The log cannot be reached. Some records of an append may stand in it, in their order; the rest do not."""
+    """The log cannot be reached. What was to be appended may stand in it or not."""
+
+
+class TurnLostError(RuntimeError):
+    """Another service has taken the turn to write since; nothing was appended."""
 
 
 class CatalogLog(Protocol):
     """The truth. Every call may raise CatalogUnavailableError."""
 
-    async def append(self, tenant: str, skills: Sequence[Skill], resources: Sequence[Resource]) -> CatalogVersion:
-        """Write records in the order given, the skills before the resources; each replaces the one with its id.
+    async def take_turn(self) -> CatalogVersion | None:
+        """Be the one that writes, until another service takes the turn.
 
-        Returns once every record is confirmed, with one past the last one written of each kind (0: none was).
+        What is checked after this call, against everything before the end that it returns, still holds when `append`
+        succeeds: nobody wrote in between.
+
+        Returns:
+            The end of the log, when the turn was taken just now; None when it was held all along, so that nobody else
+            has written since.
         """
         ...
 
     async def end(self) -> CatalogVersion:
         """How far the log goes now."""
+        ...
+
+    async def append(self, tenant: str, changes: Changes) -> CatalogVersion:
+        """Write changes, all of them or none: skills, then resources, then rules, then the removals of skills.
+
+        Returns once all of it is confirmed, with one past the last record written of each kind (0: none was).
+
+        Raises:
+            TurnLostError: when another service has taken the turn; nothing was written.
+        """
         ...
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from services.catalog.domain.model import Resource, Skill
+from services.catalog.domain.model import RecordKind, Resource, Rule, Skill, kind_of
 
-Record = TypeVar("Record", Skill, Resource)
+Record = TypeVar("Record", Skill, Resource, Rule)
 
 
 class Shelf(Mapping[str, Record], Generic[Record]):
@@ -18,17 +18,25 @@ class Shelf(Mapping[str, Record], Generic[Record]):
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
         self._sorted_ids: list[str] | None = []
+        self._revision = 0
+
+    @property
+    def revision(self) -> int:
+        """How often it was changed."""
+        return self._revision
 
     def put(self, record: Record) -> None:
         """Add a record, or replace the one with its id."""
         if record.id not in self._records:
             self._sorted_ids = None
         self._records[record.id] = record
+        self._revision += 1
 
     def remove(self, identifier: str) -> None:
         """Take a record away; nothing happens when there is none."""
         if self._records.pop(identifier, None) is not None:
             self._sorted_ids = None
+            self._revision += 1
 
     def page(self, after: str, size: int) -> list[Record]:
         """Up to `size` records whose ids follow `after`, in order. Ids added or removed elsewhere shift nothing."""
@@ -54,7 +62,58 @@ class Shelf(Mapping[str, Record], Generic[Record]):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """One tenant's skills and resources."""
+    """One tenant's skills, resources and rules."""
 
     skills: Shelf[Skill] = field(default_factory=Shelf)
     resources: Shelf[Resource] = field(default_factory=Shelf)
+    rules: Shelf[Rule] = field(default_factory=Shelf)
+
+    def get(self, kind: RecordKind, identifier: str) -> Skill | Resource | Rule | None:
+        """The record of a kind and id, or None."""
+        match kind:
+            case RecordKind.SKILL:
+                return self.skills.get(identifier)
+            case RecordKind.RESOURCE:
+                return self.resources.get(identifier)
+            case RecordKind.RULE:
+                return self.rules.get(identifier)
+
+    def put(self, record: Skill | Resource | Rule) -> None:
+        """Add a record, or replace the one of its kind and id."""
+        if isinstance(record, Skill):
+            self.skills.put(record)
+        elif isinstance(record, Resource):
+            self.resources.put(record)
+        else:
+            self.rules.put(record)
+
+    def remove(self, kind: RecordKind, identifier: str) -> None:
+        """Take a record away; nothing happens when there is none."""
+        shelf: Shelf[Skill] | Shelf[Resource] | Shelf[Rule] = (
+            self.skills if kind is RecordKind.SKILL else self.resources if kind is RecordKind.RESOURCE else self.rules
+        )
+        shelf.remove(identifier)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one write does to a tenant's catalog, in the order given: first what is put, then what is removed.
+
+    Attributes:
+        put: each replaces the record of its kind and id.
+        removed: kind and id of each.
+    """
+
+    put: tuple[Skill | Resource | Rule, ...] = ()
+    removed: tuple[tuple[RecordKind, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.put or self.removed)
+
+    def put_of(self, kind: RecordKind) -> list[Skill | Resource | Rule]:
+        """What is put of one kind, in its order."""
+        return [record for record in self.put if kind_of(record) is kind]
+
+    def removed_of(self, kind: RecordKind) -> list[str]:
+        """Ids of what is removed of one kind, in their order."""
+        return [identifier for removed_kind, identifier in self.removed if removed_kind is kind]

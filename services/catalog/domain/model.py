@@ -1,8 +1,12 @@
-"""What a catalog holds: skills, and resources that teach or assess them. The words are CASE's and LRMI's."""
+"""What a catalog holds: skills, resources that teach or assess them, and rules about these.
+
+The words of skills and resources are CASE's and LRMI's.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -92,6 +96,8 @@ class Resource:
         license: SPDX id or a short name.
         difficulty: from 0, easiest, to 1; None: not known.
         status: whether it may be recommended; None: a status this version does not know. Never passes the check.
+        topics: labels of what it is about beside skills.
+        rejected_skills: ids of skills a person has said it is not about.
     """
 
     id: str
@@ -108,3 +114,72 @@ class Resource:
     license: str = ""
     difficulty: float | None = None
     status: ResourceStatus | None = ResourceStatus.ACTIVE
+    topics: tuple[str, ...] = ()
+    rejected_skills: tuple[str, ...] = ()
+
+    @property
+    def tags(self) -> tuple[SkillTag, ...]:
+        """Every tag, those it teaches first; a skill it teaches and assesses is there twice."""
+        return (*self.teaches, *self.assesses)
+
+
+class RuleAction(StrEnum):
+    """What a rule does."""
+
+    PIN = "pin"
+    BLOCK = "block"
+    BOOST = "boost"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a teacher or a tenant lays down about the resources it names and those of the providers it names.
+
+    Attributes:
+        id: the owner's id.
+        action: what to do with them; None: not stated, or not known to this version. Never passes the check.
+        author: who laid it down, as the platform knows them.
+        resource_ids: the resources; pins keep this order.
+        providers: all resources of these, too.
+        skills: only resources about one of these; empty: whatever they are about.
+        classes: only calls made for one of these classes; empty: any.
+        grades: only calls made for one of these grades; empty: any.
+        factor: what a boost multiplies the score with; None for the other actions.
+        expires_at: when it ends, aware; None: when it is removed.
+        note: why.
+        updated_at: when it was last written, aware; None: not written yet.
+        updated_with: id of the API key it was last written with.
+    """
+
+    id: str
+    action: RuleAction | None
+    author: str = ""
+    resource_ids: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    skills: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    grades: tuple[str, ...] = ()
+    factor: float | None = None
+    expires_at: datetime | None = None
+    note: str = ""
+    updated_at: datetime | None = None
+    updated_with: str = ""
+
+    def has_ended(self, now: datetime) -> bool:
+        """Whether it no longer holds."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+class RecordKind(StrEnum):
+    """What a catalog keeps."""
+
+    SKILL = "skill"
+    RESOURCE = "resource"
+    RULE = "rule"
+
+
+def kind_of(record: Skill | Resource | Rule) -> RecordKind:
+    """What a record is."""
+    if isinstance(record, Skill):
+        return RecordKind.SKILL
+    return RecordKind.RESOURCE if isinstance(record, Resource) else RecordKind.RULE

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from urllib.parse import urlsplit
 
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag, TagOrigin
+from services.catalog.domain.model import (
+    Resource,
+    ResourceKind,
+    ResourceStatus,
+    Rule,
+    RuleAction,
+    Skill,
+    SkillTag,
+    TagOrigin,
+)
 from services.catalog.domain.prerequisites import cycles
 
 ID_CHARACTERS_MAX = 256
@@ -19,9 +28,19 @@ URL_CHARACTERS_MAX = 2_048
 PREREQUISITES_MAX = 64
 TAGS_MAX = 64
 MINUTES_MAX = 100_000
+TOPICS_MAX = 32
+REJECTED_MAX = 64
+RULE_RESOURCES_MAX = 1_000
+RULE_PROVIDERS_MAX = 100
+RULE_SKILLS_MAX = 64
+RULE_CLASSES_MAX = 1_000
+NOTE_CHARACTERS_MAX = 1_024
+FACTOR_MIN, FACTOR_MAX = 0.1, 10.0
 GRADES = ("PK", "K", *(str(grade) for grade in range(1, 13)))
 
 _SHOWN_CHARACTERS_MAX = 80
+_IMPORTED_NEITHER = "neither in the catalog nor in this import; import that skill too, or correct the id"
+_TOPIC = re.compile(r"[a-z0-9-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_BREAKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # RFC 5646, section 2.1, without grandfathered tags and without the primary subtags of 4 to 8 letters, of which none is
@@ -60,6 +79,27 @@ def check_import(
     problems += _unknown_skills(skills, resources, known)
     problems += _cycles(skills, existing_skills)
     return problems
+
+
+def check_skill(path: str, skill: Skill, existing: Mapping[str, Skill]) -> list[Problem]:
+    """Everything wrong with one skill, given the tenant's skills; `path` is what the fields' paths begin with."""
+    problems = [*_check_skill(path, skill), *_unknown_prerequisites(path, skill, existing, "")]
+    if not problems:
+        # Only a cycle through this skill can be new, so only what it requires, however far, is looked at.
+        problems += _cycle_through(path, skill, existing)
+    return problems
+
+
+def check_resource(path: str, resource: Resource, existing_skills: Mapping[str, Skill]) -> list[Problem]:
+    """Everything wrong with one resource; as `check_skill`."""
+    return [*_check_resource(path, resource), *_unknown_tags(path, resource, existing_skills, "")]
+
+
+def check_rule(
+    path: str, rule: Rule, existing_skills: Mapping[str, Skill], existing_resources: Mapping[str, Resource]
+) -> list[Problem]:
+    """Everything wrong with one rule, given the tenant's skills and resources; as `check_skill`."""
+    return [*_check_rule(path, rule), *_unknown_subjects(path, rule, existing_skills, existing_resources)]
 
 
 def check_records(skills: Sequence[Skill], resources: Sequence[Resource]) -> list[Problem]:
@@ -103,6 +143,8 @@ def _check_resource(path: str, resource: Resource) -> Iterator[Problem]:
         )
     yield from _tags(f"{path}.teaches", resource.teaches)
     yield from _tags(f"{path}.assesses", resource.assesses)
+    yield from _topics(f"{path}.topics", resource.topics)
+    yield from _rejected(f"{path}.rejected_skills", resource)
     yield from _grades(path, resource.grades)
     if resource.language and not _LANGUAGE_TAG.fullmatch(resource.language):
         reason = f"{_shown(resource.language)} is not a BCP 47 language tag; write for example en, es or pt-BR"
@@ -113,6 +155,67 @@ def _check_resource(path: str, resource: Resource) -> Iterator[Problem]:
     if resource.difficulty is not None and not 0 <= resource.difficulty <= 1:
         reason = f"{resource.difficulty} must be from 0 (easiest) to 1; leave it out when not known"
         yield Problem(f"{path}.difficulty", reason)
+
+
+def _check_rule(path: str, rule: Rule) -> Iterator[Problem]:
+    yield from _identifier(f"{path}.id", rule.id)
+    yield from _text(f"{path}.author", rule.author, NAME_CHARACTERS_MAX, required=True)
+    yield from _text(f"{path}.note", rule.note, NOTE_CHARACTERS_MAX, breaks=True)
+    if rule.action is None:
+        yield Problem(f"{path}.action", f"is not stated or not known; must be one of {_listed(RuleAction)}")
+    if not rule.resource_ids and not rule.providers:
+        reason = "is empty, and so is providers: the rule is about nothing; name at least one resource or provider"
+        yield Problem(f"{path}.resource_ids", reason)
+    for name, values, count_max in (
+        ("resource_ids", rule.resource_ids, RULE_RESOURCES_MAX),
+        ("providers", rule.providers, RULE_PROVIDERS_MAX),
+        ("skills", rule.skills, RULE_SKILLS_MAX),
+        ("classes", rule.classes, RULE_CLASSES_MAX),
+    ):
+        yield from _identifiers(f"{path}.{name}", values, count_max)
+    yield from _grades(path, rule.grades)
+    if rule.action is RuleAction.BOOST:
+        # Written so that NaN fails.
+        if rule.factor is None or not FACTOR_MIN <= rule.factor <= FACTOR_MAX:
+            given = "is missing" if rule.factor is None else f"{rule.factor:g}"
+            yield Problem(f"{path}.factor", f"{given}; a boost needs one from {FACTOR_MIN:g} to {FACTOR_MAX:g}")
+    elif rule.factor is not None:
+        yield Problem(f"{path}.factor", f"{rule.factor:g} is given, but only a boost has one; leave it out")
+
+
+def _unknown_subjects(path: str, rule: Rule, skills: Collection[str], resources: Collection[str]) -> Iterator[Problem]:
+    for kind, name, values, known in (
+        ("resource", "resource_ids", rule.resource_ids, resources),
+        ("skill", "skills", rule.skills, skills),
+    ):
+        for place, value in enumerate(values):
+            if value and value not in known:
+                reason = f"{kind} {_shown(value)} is not in the catalog; correct the id, or leave it out"
+                yield Problem(f"{path}.{name}[{place}]", reason)
+
+
+def _topics(path: str, topics: Sequence[str]) -> Iterator[Problem]:
+    yield from _count(path, len(topics), TOPICS_MAX)
+    for index, topic in enumerate(topics):
+        if not _TOPIC.fullmatch(topic):
+            reason = f"{_shown(topic)} is not a topic; write 1 to 64 of a-z, 0-9 and -, for example outer-space"
+            yield Problem(f"{path}[{index}]", reason)
+    yield from _repeated(topics, lambda index: f"{path}[{index}]")
+
+
+def _rejected(path: str, resource: Resource) -> Iterator[Problem]:
+    yield from _identifiers(path, resource.rejected_skills, REJECTED_MAX)
+    tagged = {tag.skill for tag in resource.tags}
+    for index, skill in enumerate(resource.rejected_skills):
+        if skill in tagged:
+            yield Problem(f"{path}[{index}]", f"{_shown(skill)} is also a tag of the resource; keep one of the two")
+
+
+def _identifiers(path: str, values: Sequence[str], count_max: int) -> Iterator[Problem]:
+    yield from _count(path, len(values), count_max)
+    for index, value in enumerate(values):
+        yield from _identifier(f"{path}[{index}]", value)
+    yield from _repeated(values, lambda index: f"{path}[{index}]")
 
 
 def _tags(path: str, tags: Sequence[SkillTag]) -> Iterator[Problem]:
@@ -189,16 +292,46 @@ def _duplicate_ids(kind: str, ids: Sequence[str]) -> Iterator[Problem]:
 def _unknown_skills(
     skills: Sequence[Skill], resources: Sequence[Resource], known: Collection[str]
 ) -> Iterator[Problem]:
-    remedy = "neither in the catalog nor in this import; import that skill too, or correct the id"
     for index, skill in enumerate(skills):
-        for place, prerequisite in enumerate(skill.prerequisites):
-            if prerequisite and prerequisite not in known:
-                yield Problem(f"skills[{index}].prerequisites[{place}]", f"skill {_shown(prerequisite)} is {remedy}")
+        yield from _unknown_prerequisites(f"skills[{index}]", skill, known, _IMPORTED_NEITHER)
     for index, resource in enumerate(resources):
-        for name, tags in (("teaches", resource.teaches), ("assesses", resource.assesses)):
-            for place, tag in enumerate(tags):
-                if tag.skill and tag.skill not in known:
-                    yield Problem(f"resources[{index}].{name}[{place}].skill", f"skill {_shown(tag.skill)} is {remedy}")
+        yield from _unknown_tags(f"resources[{index}]", resource, known, _IMPORTED_NEITHER)
+
+
+def _unknown_prerequisites(path: str, skill: Skill, known: Collection[str], remedy: str) -> Iterator[Problem]:
+    for place, prerequisite in enumerate(skill.prerequisites):
+        if prerequisite and prerequisite != skill.id and prerequisite not in known:
+            yield _unknown(f"{path}.prerequisites[{place}]", prerequisite, remedy)
+
+
+def _unknown_tags(path: str, resource: Resource, known: Collection[str], remedy: str) -> Iterator[Problem]:
+    for name, tags in (("teaches", resource.teaches), ("assesses", resource.assesses)):
+        for place, tag in enumerate(tags):
+            if tag.skill and tag.skill not in known:
+                yield _unknown(f"{path}.{name}[{place}].skill", tag.skill, remedy)
+
+
+def _unknown(path: str, skill: str, remedy: str) -> Problem:
+    return Problem(path, f"skill {_shown(skill)} is {remedy or 'not in the catalog; put it first, or correct the id'}")
+
+
+def _cycle_through(path: str, skill: Skill, existing: Mapping[str, Skill]) -> Iterator[Problem]:
+    requires = {skill.id: skill.prerequisites}
+    pending = list(skill.prerequisites)
+    while pending:
+        identifier = pending.pop()
+        if identifier not in requires and identifier in existing:
+            requires[identifier] = existing[identifier].prerequisites
+            pending += requires[identifier]
+    for cycle in cycles(requires):
+        if skill.id in cycle:
+            start = cycle.index(skill.id)
+            turned = [*cycle[start:-1], *cycle[:start], skill.id]
+            place = skill.prerequisites.index(turned[1])
+            reason = (
+                f"closes the cycle {' -> '.join(turned)} (each requires the next); remove one of these prerequisites"
+            )
+            yield Problem(f"{path}.prerequisites[{place}]", reason)
 
 
 def _cycles(skills: Sequence[Skill], existing: Mapping[str, Skill]) -> Iterator[Problem]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import UTC, datetime
+from typing import TypeVar
 
-import grpc
 from google.rpc import status_pb2
 
-from cairn.v1 import catalog_pb2, catalog_pb2_grpc
+from cairn.v1 import catalog_pb2
 from services.catalog import wire
-from services.catalog.application.import_catalog import CatalogLogRecreatedError, ImportCatalog, ImportInvalidError
+from services.catalog.application.import_catalog import ImportInvalidError
 from services.catalog.application.ports import CatalogUnavailableError, CatalogView
-from services.catalog.application.read_catalog import PageRequestInvalidError, page_of, page_token_after
-from services.catalog.domain.contents import Contents
+from services.catalog.application.read_catalog import FilteredResources, ResourceFilter, page_of, page_token_after
+from services.catalog.application.writing import CatalogLogRecreatedError
+from services.catalog.domain.etags import etag_of
 from services.catalog.domain.model import Resource, Skill
+from services.catalog.entrypoints.calls import RETRY_AFTER_S, Calls, Context, UseCases
+from services.catalog.entrypoints.edit_calls import EditCalls
 from services.catalog.entrypoints.metrics import CatalogMetrics
+from services.catalog.entrypoints.tag_calls import TagCalls
 from services.common.grpc_server import current_tenant
 from services.common.statuses import (
     FieldViolation,
@@ -30,12 +34,13 @@ from services.common.statuses import (
 
 SERVICE_NAME = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
 
-_RETRY_AFTER_S = 1.0
 # Room for the reply's other fields and framing.
 _REPLY_MARGIN_BYTES = 4 * 1024
 
-Context = grpc.aio.ServicerContext[Any, Any]
-Message = TypeVar("Message", catalog_pb2.Skill, catalog_pb2.Resource)
+# What a page token of rules belongs to.
+_RULES, _RULES_WITH_ENDED = "rules", "rules with those that have ended"
+
+Message = TypeVar("Message", catalog_pb2.Skill, catalog_pb2.Resource, catalog_pb2.Rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,83 +56,114 @@ class ImportLimits:
     bytes_max: int = 256 * 1024 * 1024
 
 
-class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
+class CatalogServicer(EditCalls, TagCalls):
     """Answers for the tenant of the call's credential; what belongs to another is as absent."""
 
     def __init__(
         self,
         view: CatalogView,
-        import_catalog: ImportCatalog,
+        use: UseCases,
         metrics: CatalogMetrics,
         *,
         limits: ImportLimits,
         reply_bytes_max: int,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Args: the ports and use case, the metrics, the limits, and the largest reply."""
-        self._view = view
-        self._import = import_catalog
-        self._metrics = metrics
+        """Args: the view and use cases, the metrics, the limits, the largest reply, and the clock, aware."""
+        self._calls = Calls(view, use, metrics)
         self._limits = limits
         self._page_bytes_max = reply_bytes_max - _REPLY_MARGIN_BYTES
+        self._now = now
+        self._filtered = FilteredResources()
 
     async def GetResource(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.GetResourceRequest, context: Context
     ) -> catalog_pb2.GetResourceResponse:
         """One resource, or NOT_FOUND."""
-        resource = (await self._contents(context)).resources.get(request.id)
+        resource = (await self._calls.contents(context)).resources.get(request.id)
         if resource is None:
             await abort(context, not_found(f"there is no resource {request.id[:80]!r}; ListResources names all"))
-        return catalog_pb2.GetResourceResponse(resource=wire.resource_to_proto(resource))
+        return catalog_pb2.GetResourceResponse(resource=wire.resource_to_proto(resource), etag=etag_of(resource))
 
     async def GetSkill(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.GetSkillRequest, context: Context
     ) -> catalog_pb2.GetSkillResponse:
         """One skill, or NOT_FOUND."""
-        skill = (await self._contents(context)).skills.get(request.id)
+        skill = (await self._calls.contents(context)).skills.get(request.id)
         if skill is None:
             await abort(context, not_found(f"there is no skill {request.id[:80]!r}; ListSkills names all"))
-        return catalog_pb2.GetSkillResponse(skill=wire.skill_to_proto(skill))
+        return catalog_pb2.GetSkillResponse(skill=wire.skill_to_proto(skill), etag=etag_of(skill))
+
+    async def GetRule(  # noqa: N802 - the method's name in the contract.
+        self, request: catalog_pb2.GetRuleRequest, context: Context
+    ) -> catalog_pb2.GetRuleResponse:
+        """One rule, or NOT_FOUND."""
+        rule = (await self._calls.contents(context)).rules.get(request.id)
+        if rule is None:
+            await abort(context, not_found(f"there is no rule {request.id[:80]!r}; ListRules names all"))
+        return catalog_pb2.GetRuleResponse(rule=wire.rule_to_proto(rule), etag=etag_of(rule))
 
     async def ListResources(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.ListResourcesRequest, context: Context
     ) -> catalog_pb2.ListResourcesResponse:
         """A page of resources, fewer than asked for where they would not fit in a reply."""
-        contents = await self._contents(context)
-        try:
-            page = page_of(contents.resources, request.page_size, request.page_token)
-        except PageRequestInvalidError as error:
-            await abort(context, invalid_argument([FieldViolation(error.field, str(error))]))
+        contents = await self._calls.contents(context)
+        wanted = wire.filter_from_proto(request.filter)
+        await self._check_filter(wanted, context)
+        async with self._calls.reading(context):
+            let_through = self._filtered.of(current_tenant().name, contents.resources, wanted)
+            page = page_of(let_through, request.page_size, request.page_token, wanted.scope)
         messages = self._fitting([wire.resource_to_proto(resource) for resource in page.records])
         more = page.more or len(messages) < len(page.records)
         return catalog_pb2.ListResourcesResponse(
-            resources=messages, next_page_token=page_token_after(messages[-1].id) if more else "", total_size=page.total
+            resources=messages,
+            next_page_token=page_token_after(messages[-1].id, wanted.scope) if more else "",
+            total_size=page.total,
         )
 
     async def ListSkills(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.ListSkillsRequest, context: Context
     ) -> catalog_pb2.ListSkillsResponse:
         """A page of skills, fewer than asked for where they would not fit in a reply."""
-        contents = await self._contents(context)
-        try:
+        contents = await self._calls.contents(context)
+        async with self._calls.reading(context):
             page = page_of(contents.skills, request.page_size, request.page_token)
-        except PageRequestInvalidError as error:
-            await abort(context, invalid_argument([FieldViolation(error.field, str(error))]))
         messages = self._fitting([wire.skill_to_proto(skill) for skill in page.records])
         more = page.more or len(messages) < len(page.records)
         return catalog_pb2.ListSkillsResponse(
             skills=messages, next_page_token=page_token_after(messages[-1].id) if more else "", total_size=page.total
         )
 
+    async def ListRules(  # noqa: N802 - the method's name in the contract.
+        self, request: catalog_pb2.ListRulesRequest, context: Context
+    ) -> catalog_pb2.ListRulesResponse:
+        """A page of rules, without those that have ended unless they are asked for."""
+        contents = await self._calls.contents(context)
+        now = self._now()
+        rules = {
+            name: rule for name, rule in contents.rules.items() if request.include_expired or not rule.has_ended(now)
+        }
+        scope = _RULES_WITH_ENDED if request.include_expired else _RULES
+        async with self._calls.reading(context):
+            page = page_of(rules, request.page_size, request.page_token, scope)
+        messages = self._fitting([wire.rule_to_proto(rule) for rule in page.records])
+        more = page.more or len(messages) < len(page.records)
+        return catalog_pb2.ListRulesResponse(
+            rules=messages,
+            next_page_token=page_token_after(messages[-1].id, scope) if more else "",
+            total_size=page.total,
+        )
+
     async def ImportCatalog(  # noqa: N802 - the method's name in the contract.
         self, request_iterator: AsyncIterator[catalog_pb2.ImportCatalogRequest], context: Context
     ) -> catalog_pb2.ImportCatalogResponse:
         """Write all that is sent, or nothing."""
-        await self._contents(context)
+        await self._calls.contents(context)
         tenant = current_tenant().name
         skills, resources = await self._receive(request_iterator, context)
         start_s = time.perf_counter()
         try:
-            outcome = await self._import.run(tenant, skills, resources)
+            outcome = await self._calls.use.import_catalog.run(tenant, skills, resources)
         except ImportInvalidError as error:
             violations = [FieldViolation(problem.path, problem.reason) for problem in error.problems]
             await self._refuse(context, "invalid", invalid_argument(violations))
@@ -135,15 +171,15 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             status = unavailable(
                 f"{error}; send the same import again: what was written already counts as unchanged",
                 reason="CATALOG_LOG_UNAVAILABLE",
-                retry_after_s=_RETRY_AFTER_S,
+                retry_after_s=RETRY_AFTER_S,
             )
             await self._refuse(context, "unavailable", status)
         except CatalogLogRecreatedError as error:
             await self._refuse(context, "unavailable", failed_precondition(str(error), reason="CATALOG_LOG_RECREATED"))
-        self._metrics.imports.labels("written").inc()
-        self._metrics.written.labels("skill").inc(outcome.skills_written)
-        self._metrics.written.labels("resource").inc(outcome.resources_written)
-        self._metrics.import_seconds.observe(time.perf_counter() - start_s)
+        self._calls.metrics.imports.labels("written").inc()
+        self._calls.metrics.written.labels("skill").inc(outcome.skills_written)
+        self._calls.metrics.written.labels("resource").inc(outcome.resources_written)
+        self._calls.metrics.import_seconds.observe(time.perf_counter() - start_s)
         return wire.outcome_to_proto(outcome)
 
     async def _receive(
@@ -168,14 +204,14 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
                     await self._refuse(context, "invalid", invalid_argument([FieldViolation(field, reason)]))
         return skills, resources
 
-    async def _contents(self, context: Context) -> Contents:
-        if not self._view.ready:
-            message = "the catalog is still being read from its topics; try again, or wait for the health service"
-            await abort(context, unavailable(message, reason="CATALOG_NOT_READY", retry_after_s=_RETRY_AFTER_S))
-        return self._view.contents(current_tenant().name)
+    async def _check_filter(self, wanted: ResourceFilter, context: Context) -> None:
+        unknown = [name for name, values in (("kinds", wanted.kinds), ("statuses", wanted.statuses)) if None in values]
+        if unknown:
+            reason = "names a value that is not stated or not known to this service; leave it out for any"
+            await abort(context, invalid_argument([FieldViolation(f"filter.{name}", reason) for name in unknown]))
 
     async def _refuse(self, context: Context, outcome: str, status: status_pb2.Status) -> None:
-        self._metrics.imports.labels(outcome).inc()
+        self._calls.metrics.imports.labels(outcome).inc()
         await abort(context, status)
 
     def _fitting(self, messages: Sequence[Message]) -> list[Message]:

@@ -14,7 +14,11 @@ class CatalogMetrics:
 
     Attributes:
         imports: imports by outcome: written, invalid, unavailable.
-        written: records written by kind: skill, resource.
+        written: records written by kind: skill, resource, rule.
+        changes: calls that change single records, by method and outcome: done, invalid, missing, conflict, in_use,
+            too_many, unavailable, failed.
+        suggested: resources and texts that skills were suggested for.
+        reviews: people's answers to suggestions that changed something, by decision.
         import_seconds: how long imports that were written took, from the last chunk received to the answer.
     """
 
@@ -23,6 +27,18 @@ class CatalogMetrics:
         self._registry = registry
         self.imports = Counter("cairn_catalog_imports", "Imports by outcome.", ["outcome"], registry=registry)
         self.written = Counter("cairn_catalog_records_written", "Records written by kind.", ["kind"], registry=registry)
+        self.changes = Counter(
+            "cairn_catalog_changes",
+            "Calls that change single records, by method and outcome.",
+            ["method", "outcome"],
+            registry=registry,
+        )
+        self.suggested = Counter(
+            "cairn_catalog_suggested", "Resources and texts that skills were suggested for.", registry=registry
+        )
+        self.reviews = Counter(
+            "cairn_catalog_tag_reviews", "Answers to suggestions that changed one.", ["decision"], registry=registry
+        )
         self.import_seconds = Histogram(
             "cairn_catalog_import_seconds",
             "From the last chunk of an import to its answer.",

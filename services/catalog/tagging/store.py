@@ -29,6 +29,7 @@ FORMAT = "cairn-skill-tagger/1"
 MANIFEST = "manifest.json"
 _ARRAYS = "arrays.npz"
 _NAMES = "names.json"
+_NAME_CHARACTERS = 12
 _MATRICES = ("example_words", "example_pieces", "statement_words", "statement_pieces", "targets")
 
 
@@ -79,6 +80,18 @@ def load_tagger(folder: Path) -> SkillTagger:
         raise TaggerUnusableError(f"there is no tagger in {folder}: {error}") from error
     except (orjson.JSONDecodeError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise TaggerUnusableError(f"the tagger in {folder} cannot be read ({error!r}): {remedy}") from error
+
+
+def tagger_name(folder: Path) -> str:
+    """A name of the tagger in a folder, which no other tagger has.
+
+    Raises:
+        TaggerUnusableError: when there is none.
+    """
+    try:
+        return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:_NAME_CHARACTERS]
+    except OSError as error:
+        raise TaggerUnusableError(f"there is no tagger in {folder}: {error}") from error
 
 
 def _arrays_of(tagger: SkillTagger) -> bytes:

@@ -1,0 +1,126 @@
+"""Writing: every change is decided on all that was written before it, whichever service wrote it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from services.catalog.application.ports import (
+    CatalogLog,
+    CatalogUnavailableError,
+    CatalogVersion,
+    CatalogView,
+    TurnLostError,
+)
+from services.catalog.domain.contents import Changes, Contents
+
+# Two services that write all the time take the turn from each other; after so many times the caller is told to wait.
+_TURNS_MAX = 8
+
+Decide = Callable[[Contents], Awaitable[Changes]]
+
+
+class ChangeRefusedError(Exception):
+    """A change cannot be made to the catalog as it stands; nothing was written."""
+
+
+class CatalogLogRecreatedError(RuntimeError):
+    """The log ends before what this service has read of it: it is not the log that was read."""
+
+
+class CatalogWriter:
+    """Lets one change at a time be decided and appended.
+
+    Within this process changes take turns; between processes the log knows whose turn it is, and refuses an append of
+    one who has lost it. The change is then decided anew on what the other wrote.
+    """
+
+    def __init__(self, log: CatalogLog, view: CatalogView) -> None:
+        self._log = log
+        self._view = view
+        self._turn = asyncio.Lock()
+        # Where the last append ended: a caller who hung up did not wait until it was in the view.
+        self._written = CatalogVersion()
+
+    async def write(self, tenant: str, decide: Decide) -> CatalogVersion:
+        """Append what `decide` makes of the tenant's catalog; return the version of the view that holds it.
+
+        Args:
+            tenant: whose catalog it is.
+            decide: gets the catalog as it stands and gives the changes, or raises a ChangeRefusedError. May be called
+                several times; only the last one counts. It must not change the contents.
+
+        Raises:
+            ChangeRefusedError: what `decide` raised.
+            CatalogUnavailableError: when the log cannot be reached, or other services keep taking the turn.
+            CatalogLogRecreatedError: when the log is not the one this service has read.
+        """
+        async with self._turn:
+            for _ in range(_TURNS_MAX):
+                await self._catch_up()
+                changes = await self._decided(tenant, decide)
+                if not changes:
+                    return self._view.version
+                read_to = self._view.version
+                try:
+                    self._written = await self._append(tenant, changes)
+                except TurnLostError:
+                    continue
+                self._check_same_log(self._written, read_to)
+                await self._view.wait_for(self._written)
+                return self._view.version
+            raise CatalogUnavailableError("another catalog service keeps writing; nothing was written")
+
+    async def _decided(self, tenant: str, decide: Decide) -> Changes:
+        read_to, refused, changes = self._view.version, None, Changes()
+        try:
+            changes = await decide(self._view.contents(tenant))
+        except ChangeRefusedError as error:
+            refused = error
+        if changes:
+            return changes
+        # Only an append tells that another service has written meanwhile, and there will be none: look.
+        end = await self._log.end()
+        if not read_to.includes(end):
+            await self._view.wait_for(end)
+            return await decide(self._view.contents(tenant))
+        if refused is not None:
+            raise refused
+        return changes
+
+    async def _catch_up(self) -> None:
+        end = await self._log.take_turn()
+        if end is None:
+            end = self._written
+        elif not end.includes(self._view.version):
+            raise _recreated(end, self._view.version)
+        await self._view.wait_for(end)
+
+    @staticmethod
+    def _check_same_log(written: CatalogVersion, read_to: CatalogVersion) -> None:
+        for end, read in (
+            (written.resources_offset, read_to.resources_offset),
+            (written.skills_offset, read_to.skills_offset),
+            (written.rules_offset, read_to.rules_offset),
+        ):
+            if 0 < end <= read:
+                raise _recreated(written, read_to)
+
+    async def _append(self, tenant: str, changes: Changes) -> CatalogVersion:
+        appending = asyncio.ensure_future(self._log.append(tenant, changes))
+        try:
+            return await asyncio.shield(appending)
+        except asyncio.CancelledError:
+            # The caller has gone but the records are on their way: keep the turn until it is known what became of
+            # them. Nobody is left to be told of a failure.
+            await asyncio.wait({appending})
+            if appending.exception() is None:
+                self._written = appending.result()
+            raise
+
+
+def _recreated(end: CatalogVersion, read_to: CatalogVersion) -> CatalogLogRecreatedError:
+    return CatalogLogRecreatedError(
+        f"the catalog topics end at {end}, before {read_to} which was read from them: they were recreated; restart the "
+        "catalog service, then send this again"
+    )

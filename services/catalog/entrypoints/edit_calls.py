@@ -1,0 +1,144 @@
+"""The calls that put and delete single records."""
+
+from __future__ import annotations
+
+from cairn.v1 import catalog_pb2, catalog_pb2_grpc
+from services.catalog import wire
+from services.catalog.application.edit_catalog import BatchOutcome, Expectation, PutResult, PutStatus
+from services.catalog.domain.model import RecordKind
+from services.catalog.entrypoints.calls import Calls, Context, audit
+from services.common.grpc_server import current_api_key_id, current_tenant
+from services.common.statuses import FieldViolation, abort, invalid_argument
+
+BATCH_MAX = 500
+
+_STATUSES = {
+    PutStatus.WRITTEN: catalog_pb2.PUT_STATUS_WRITTEN,
+    PutStatus.UNCHANGED: catalog_pb2.PUT_STATUS_UNCHANGED,
+    PutStatus.CONFLICT: catalog_pb2.PUT_STATUS_CONFLICT,
+    PutStatus.REJECTED: catalog_pb2.PUT_STATUS_REJECTED,
+}
+
+_PutRequest = catalog_pb2.PutSkillRequest | catalog_pb2.PutResourceRequest | catalog_pb2.PutRuleRequest
+
+
+class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
+    """Answers once the service's own view holds the change."""
+
+    _calls: Calls
+
+    async def PutResource(  # noqa: N802 - the method's name in the contract.
+        self, request: catalog_pb2.PutResourceRequest, context: Context
+    ) -> catalog_pb2.PutResourceResponse:
+        """Write one resource."""
+        async with self._calls.changing(context, "PutResource"):
+            resource = wire.resource_from_proto(request.resource)
+            written = await self._calls.use.edit.put(current_tenant().name, resource, _expected(request))
+            self._count("resource", int(written.changed))
+            audit("put_resource", resource.id, changed=written.changed)
+            return catalog_pb2.PutResourceResponse(
+                resource=wire.resource_to_proto(written.record),
+                etag=written.etag,
+                version=wire.version_to_proto(written.version),
+            )
+
+    async def DeleteResource(  # noqa: N802 - the method's name in the contract.
+        self, request: catalog_pb2.DeleteResourceRequest, context: Context
+    ) -> catalog_pb2.DeleteResourceResponse:
+        """Remove one resource."""
+        async with self._calls.changing(context, "DeleteResource"):
+            version = await self._calls.use.edit.delete(
+                current_tenant().name, RecordKind.RESOURCE, request.id, request.etag
+            )
+            audit("delete_resource", request.id)
+            return catalog_pb2.DeleteResourceResponse(version=wire.version_to_proto(version))
+
+    async def PutSkill(  # noqa: N802 - the method's name in the contract.
+        self, request: catalog_pb2.PutSkillRequest, context: Context
+    ) -> catalog_pb2.PutSkillResponse:
+        """Write one skill."""
+        async with self._calls.changing(context, "PutSkill"):
+            skill = wire.skill_from_proto(request.skill)
+            written = await self._calls.use.edit.put(current_tenant().name, skill, _expected(request))
+            self._count("skill", int(written.changed))
+            audit("put_skill", skill.id, changed=written.changed)
+            return catalog_pb2.PutSkillResponse(
+                skill=wire.skill_to_proto(written.record),
+                etag=written.etag,
+                version=wire.version_to_proto(written.version),
+            )
+
+    async def DeleteSkill(  # noqa: N802 - the method's name in the contract.
+        self, request: catalog_pb2.DeleteSkillRequest, context: Context
+    ) -> catalog_pb2.DeleteSkillResponse:
+        """Remove one skill that nothing names."""
+        async with self._calls.changing(context, "DeleteSkill"):
+            version = await self._calls.use.edit.delete(
+                current_tenant().name, RecordKind.SKILL, request.id, request.etag
+            )
+            audit("delete_skill", request.id)
+            return catalog_pb2.DeleteSkillResponse(version=wire.version_to_proto(version))
+
+    async def BatchPut(  # noqa: N802 - the method's name in the contract.
+        self, request: catalog_pb2.BatchPutRequest, context: Context
+    ) -> catalog_pb2.BatchPutResponse:
+        """Write several skills and resources."""
+        entries = len(request.skills) + len(request.resources)
+        if entries > BATCH_MAX:
+            reason = f"{entries} entries in all; send at most {BATCH_MAX} at once"
+            await abort(context, invalid_argument([FieldViolation("resources", reason)]))
+        async with self._calls.changing(context, "BatchPut"):
+            outcome = await self._calls.use.edit.put_batch(
+                current_tenant().name,
+                [(wire.skill_from_proto(entry.skill), _expected(entry)) for entry in request.skills],
+                [(wire.resource_from_proto(entry.resource), _expected(entry)) for entry in request.resources],
+            )
+            for kind, results in (("skill", outcome.skills), ("resource", outcome.resources)):
+                self._count(kind, sum(result.status is PutStatus.WRITTEN for result in results))
+            audit("batch_put", "", skills=len(outcome.skills), resources=len(outcome.resources))
+            return _batch_reply(outcome)
+
+    async def PutRule(  # noqa: N802 - the method's name in the contract.
+        self, request: catalog_pb2.PutRuleRequest, context: Context
+    ) -> catalog_pb2.PutRuleResponse:
+        """Write one rule."""
+        async with self._calls.changing(context, "PutRule"):
+            rule = wire.rule_from_proto(request.rule)
+            written = await self._calls.use.edit.put(
+                current_tenant().name, rule, _expected(request), key_id=current_api_key_id()
+            )
+            self._count("rule", int(written.changed))
+            audit("put_rule", rule.id, changed=written.changed, rule_action=rule.action)
+            return catalog_pb2.PutRuleResponse(rule=wire.rule_to_proto(written.record), etag=written.etag)
+
+    async def DeleteRule(  # noqa: N802 - the method's name in the contract.
+        self, request: catalog_pb2.DeleteRuleRequest, context: Context
+    ) -> catalog_pb2.DeleteRuleResponse:
+        """Remove one rule."""
+        async with self._calls.changing(context, "DeleteRule"):
+            await self._calls.use.edit.delete(current_tenant().name, RecordKind.RULE, request.id, request.etag)
+            audit("delete_rule", request.id)
+            return catalog_pb2.DeleteRuleResponse()
+
+    def _count(self, kind: str, written: int) -> None:
+        self._calls.metrics.written.labels(kind).inc(written)
+
+
+def _expected(request: _PutRequest) -> Expectation:
+    return Expectation(request.etag, request.must_be_new)
+
+
+def _batch_reply(outcome: BatchOutcome) -> catalog_pb2.BatchPutResponse:
+    return catalog_pb2.BatchPutResponse(
+        skills=map(_result, outcome.skills),
+        resources=map(_result, outcome.resources),
+        version=wire.version_to_proto(outcome.version),
+    )
+
+
+def _result(result: PutResult) -> catalog_pb2.PutResult:
+    return catalog_pb2.PutResult(
+        status=_STATUSES[result.status],
+        etag=result.etag,
+        problems=[catalog_pb2.CatalogProblem(field=one.path, reason=one.reason) for one in result.problems],
+    )

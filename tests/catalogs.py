@@ -1,0 +1,27 @@
+"""The catalog's use cases over any log and view."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from services.catalog.application.edit_catalog import EditCatalog
+from services.catalog.application.import_catalog import ImportCatalog
+from services.catalog.application.tags import ListTagReviews, ReviewTag, SuggestTags
+from services.catalog.application.writing import CatalogWriter
+from services.catalog.entrypoints.calls import UseCases
+from services.catalog.tagging.served import TaggerFolders
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+
+
+def use_cases(log, view, taggers=None, now=lambda: NOW):
+    """All of them; without `taggers` no tenant has one."""
+    writer, taggers = CatalogWriter(log, view), taggers or TaggerFolders(None)
+    edit = EditCatalog(writer, now)
+    return UseCases(
+        import_catalog=ImportCatalog(writer),
+        edit=edit,
+        suggest_tags=SuggestTags(view, taggers),
+        list_tag_reviews=ListTagReviews(view, taggers),
+        review_tag=ReviewTag(edit, taggers),
+    )
