@@ -9,6 +9,7 @@ import numpy as np
 
 from services.recommender.domain.events import InteractionKind
 from services.recommender.domain.learner import SKILL_RECORD, LearnerState, RecentResource
+from services.recommender.domain.preferences import NO_PREFERENCES, Preferences
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,15 @@ class Ability:
 
 
 def learner_state(
-    abilities: Mapping[str, Ability], *, mean: float = 0.0, variance: float = 0.1, answered: Sequence[str] = ()
+    abilities: Mapping[str, Ability],
+    *,
+    mean: float = 0.0,
+    variance: float = 0.1,
+    answered: Sequence[str] = (),
+    opened: Sequence[str] = (),
+    completed: Sequence[str] = (),
+    dismissals: Sequence[str] = (),
+    preferences: Preferences = NO_PREFERENCES,
 ) -> LearnerState:
     records = np.zeros(len(abilities), SKILL_RECORD)
     for record, ability in zip(records, abilities.values(), strict=True):
@@ -36,7 +45,17 @@ def learner_state(
         responses=sum(ability.attempts for ability in abilities.values()),
         skill_names=tuple(abilities),
         skill_records=records,
-        resources=tuple(RecentResource(resource, InteractionKind.ANSWERED, 0) for resource in answered),
+        resources=tuple(
+            RecentResource(resource, kind, 0)
+            for kind, resources in (
+                (InteractionKind.ANSWERED, answered),
+                (InteractionKind.OPENED, opened),
+                (InteractionKind.COMPLETED, completed),
+            )
+            for resource in resources
+        ),
         applied=sum(ability.attempts for ability in abilities.values()),
         last_at_s=max((ability.last_at_s for ability in abilities.values()), default=0),
+        dismissals=tuple(dismissals),
+        preferences=preferences,
     )

@@ -42,6 +42,7 @@ def decode_resource(identifier: str, value: bytes, headers: Iterable[tuple[str, 
         language=message.language,
         minutes=message.minutes if message.HasField("minutes") else None,
         active=known_kind and message.status in _RECOMMENDED,
+        topics=tuple(message.topics),
         provider=message.provider,
     )
 

@@ -62,6 +62,36 @@ def test_what_is_mastered_and_neither_due_nor_on_a_goal_path_never_overtakes_an_
     assert closed <= opened
 
 
+@given(_alike, _unit, _unit, _unit, _pairs, st.booleans())
+def test_more_of_what_the_learner_asked_for_never_lowers_a_score(alike, gap, review, other, asked, by_goal):
+    wishes = {"goal": sorted(asked), "preference": [other] * 2}
+    if not by_goal:
+        wishes = {"goal": [other] * 2, "preference": sorted(asked)}
+    features = _two_alike(alike, gap=[gap] * 2, review=[review] * 2, **wishes)
+    less, more = score(features, WEIGHTS).total
+    assert less <= more
+
+
+@given(_alike, _unit, st.floats(WEIGHTS.gap_opens, 1.0, exclude_min=True), _pairs)
+def test_being_preferred_does_not_lift_what_is_closed_above_an_open_one_by_more_than_its_gap(
+    alike, preferred, gap, similar
+):
+    """As similar learners do not: what is preferred counts as much where it is open as the rest does."""
+    features = _two_alike(
+        alike, gap=[0.0, gap], similar=list(similar), goal=[0.0, 0.0], preference=[preferred, preferred]
+    )
+    closed, opened = score(features, WEIGHTS).total
+    assert closed <= opened
+
+
+@given(_alike, _unit, _unit, _unit)
+def test_a_learner_who_said_nothing_is_ranked_as_one_who_asked_for_nothing(alike, gap, review, similar):
+    columns = {"gap": [gap] * 2, "review": [review] * 2, "similar": [similar] * 2}
+    said_nothing = score(_two_alike(alike, **columns), WEIGHTS)
+    asked_for_nothing = score(_two_alike(alike, goal=[0.0] * 2, preference=[0.0] * 2, **columns), WEIGHTS)
+    assert said_nothing.total.tolist() == asked_for_nothing.total.tolist()
+
+
 @given(_alike, _unit, _unit, _pairs, st.booleans())
 def test_more_gap_never_lowers_a_score(alike, review, similar, gaps, on_goal_path):
     features = _two_alike(

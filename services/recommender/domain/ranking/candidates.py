@@ -1,8 +1,8 @@
 """Which few hundred resources are worth scoring for a learner.
 
-From the skills with the largest gaps the learner is ready for, a handful each; from skills due for review; from what
-similar learners worked on; a few at random. Each source has a quota, so that no skill with thousands of resources
-crowds out the rest, and the cost of a request hardly grows with the catalog.
+From the skills with the largest gaps the learner is ready for, a handful each; from the path to the learner's goals;
+from skills due for review; from what similar learners worked on; a few at random. Each source has a quota, so that no
+skill with thousands of resources crowds out the rest, and the cost of a request hardly grows with the catalog.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ def select_candidates(
     limit: int,
     seed: int,
     weights: RankingWeights,
+    wanted: FloatColumn | None = None,
 ) -> IntColumn:
     """Rows to score, ascending, each once.
 
@@ -99,6 +100,7 @@ def select_candidates(
         limit: how long the list is to be.
         seed: of the random ones.
         weights: the quotas.
+        wanted: for each skill how urgent it is on the way to a goal, 0 where it leads to none; None: there is no goal.
     """
     fresh = allowed.copy()
     fresh[answered] = False
@@ -106,6 +108,9 @@ def select_candidates(
     skills = min(max(limit, weights.gap_skills_min), weights.gap_skills_max)
     per_skill = min(weights.gap_candidates_per_skill, weights.gap_candidates // skills)
     _pick(shelves, estimates, estimates.urgencies, fresh, Quota(skills, per_skill), chosen, weights)
+    if wanted is not None:
+        quota = Quota(weights.goal_skills, weights.goal_candidates_per_skill)
+        _pick(shelves, estimates, wanted, fresh, quota, chosen, weights)
     due = np.where(estimates.reviews >= weights.review_opens, estimates.reviews, 0.0)
     quota = Quota(weights.review_skills, weights.review_candidates_per_skill)
     _pick(shelves, estimates, due, allowed, quota, chosen, weights)

@@ -50,6 +50,7 @@ class CatalogResource:
         language: BCP 47 tag; empty: not tied to one.
         minutes: how long it takes; None: not known.
         active: whether it may be recommended.
+        topics: what it is about, beside its skills.
         provider: who offers it; empty: not known.
     """
 
@@ -63,6 +64,7 @@ class CatalogResource:
     language: str = ""
     minutes: int | None = None
     active: bool = True
+    topics: tuple[str, ...] = ()
     provider: str = ""
 
 
@@ -118,10 +120,14 @@ class Labels:
 
     def matching(self, labels: Iterable[str]) -> BoolColumn:
         """Rows with at least one of `labels`, or without any."""
-        matching = self.unlabelled.copy()
+        return self.unlabelled | self.carrying(labels)
+
+    def carrying(self, labels: Iterable[str]) -> BoolColumn:
+        """Rows with at least one of `labels`."""
+        carrying = np.zeros(len(self.unlabelled), np.bool_)
         for label in labels:
-            matching[self.rows.get(label, _NO_ROWS)] = True
-        return matching
+            carrying[self.rows.get(label, _NO_ROWS)] = True
+        return carrying
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,7 @@ class CatalogColumns:
         minutes: N; MINUTES_UNKNOWN where not known.
         grades: rows by grade.
         languages: rows by language tag, in lower case.
+        topics: rows by topic.
         providers: rows by provider.
         skill_ids: S ids, sorted.
         slot_of_skill: slot by id.
@@ -167,6 +174,7 @@ class CatalogColumns:
     minutes: NDArray[np.int32]
     grades: Labels
     languages: Labels
+    topics: Labels
     providers: Labels
     skill_ids: tuple[str, ...]
     slot_of_skill: Mapping[str, int]
@@ -264,6 +272,7 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
         ),
         grades=_labels([resource.grades for resource in active]),
         languages=_labels([(resource.language.lower(),) if resource.language else () for resource in active]),
+        topics=_labels([resource.topics for resource in active]),
         providers=_labels([(resource.provider,) if resource.provider else () for resource in active]),
         skill_ids=tuple(skill_ids),
         slot_of_skill=MappingProxyType(slot_of_skill),

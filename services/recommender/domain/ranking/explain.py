@@ -34,6 +34,8 @@ class ReasonKind(IntEnum):
     REVIEW = 3
     SIMILAR_LEARNERS = 4
     EXPLORE = 5
+    GOAL = 6
+    PREFERENCE = 7
     PINNED = 8
     BOOSTED = 9
     RECENT_WORK = 10
@@ -188,8 +190,8 @@ class _Narrator:
                 return self._unknown(slot)
             case ReasonKind.RECENT_WORK:
                 return self._recent_work(slot)
-            case ReasonKind.PINNED | ReasonKind.BOOSTED:
-                raise AssertionError("rules tell their own reasons")
+            case ReasonKind.GOAL | ReasonKind.PREFERENCE | ReasonKind.PINNED | ReasonKind.BOOSTED:
+                raise AssertionError("wishes and rules tell their own reasons")
 
     def _challenge(self, kind: int, success: float) -> str:
         if kind not in PRACTISED_KINDS:

@@ -136,6 +136,8 @@ class Features:
         success: chance of success on it.
         served: slot of the skill it serves, -1 without tags.
         teaches: whether it teaches that skill.
+        goal: how much of it leads to a goal of the learner, from 0 to 1; None: they said nothing.
+        preference: how much of what the learner prefers it has, from 0 to 1; None: they said nothing.
     """
 
     gap: FloatColumn
@@ -148,6 +150,8 @@ class Features:
     success: FloatColumn
     served: IntColumn
     teaches: BoolColumn
+    goal: FloatColumn | None = None
+    preference: FloatColumn | None = None
 
 
 def difficulties_of(catalog: CatalogColumns, parameters: TenantParameters) -> Difficulties:

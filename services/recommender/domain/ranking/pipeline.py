@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from services.recommender.domain.events import InteractionKind
 from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.preferences import NO_PREFERENCES
 from services.recommender.domain.ranking.behaviour import ModelScores
 from services.recommender.domain.ranking.candidates import Shelves, build_shelves, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import (
@@ -24,6 +26,7 @@ from services.recommender.domain.ranking.explain import WEIGHED_KINDS, Explanati
 from services.recommender.domain.ranking.features import (
     CollaborativeScores,
     Difficulties,
+    SkillEstimates,
     collaborative_rows,
     compute_features,
     difficulties_of,
@@ -31,10 +34,18 @@ from services.recommender.domain.ranking.features import (
     lay_out_head,
 )
 from services.recommender.domain.ranking.learned import Behaviour, LearnedBasis, LearnedRanker, lay_out_ranker
-from services.recommender.domain.ranking.policy import EVERYTHING, Reassessments, ResourceFilter, compose, eligibility
+from services.recommender.domain.ranking.policy import (
+    EVERYTHING,
+    Eligibility,
+    Reassessments,
+    ResourceFilter,
+    compose,
+    eligibility,
+)
 from services.recommender.domain.ranking.rules import NO_RULES, RulesInForce
 from services.recommender.domain.ranking.scoring import score
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingWeights
+from services.recommender.domain.ranking.wishes import Wishes, keep_away, paced, wishes_of
 from services.recommender.domain.success import SHARED_FEATURES, CatalogHead, SuccessHead
 from services.recommender.domain.tracing import TenantParameters
 
@@ -162,22 +173,23 @@ def rank(
     if not len(catalog):
         return RankedList((), 0, {})
     started = timer()
-    eligible = request.rules.permit(eligibility(catalog, request.wanted))
     answered = _answered(catalog, request.state)
-    estimates = estimate_skills(catalog, basis.difficulties, request.state, request.as_of_s, weights)
+    weights, estimates, eligible, wishes = _about_learner(basis, request, weights)
     seed = random_seed(request.tenant, request.learner, request.bundle, request.day)
     behaviour = _behaviour(basis, request, answered)
-    held = answered[:0] if request.repeats else answered
+    done = _done(catalog, request.state)
+    held = done[:0] if request.repeats else done
     rows = select_candidates(
         catalog,
         basis.shelves,
         estimates,
         request.collaborative,
         eligible.allowed,
-        answered,
+        done,
         request.limit,
         seed,
         weights,
+        wishes.urgency(estimates),
     )
     if behaviour is not None:
         rows = behaviour.candidates(eligible.allowed, held, rows, request.limit)
@@ -190,10 +202,11 @@ def rank(
             estimates,
             request.collaborative,
             favoured,
-            answered,
+            done,
             request.limit,
             seed,
             weights,
+            wishes.urgency(estimates),
         )
         named = np.array(request.rules.pinned(eligible.allowed)[: request.limit], np.intp)
         rows = np.unique(np.concatenate((rows, more, named)))
@@ -208,6 +221,7 @@ def rank(
             catalog, basis.difficulties, estimates, request.collaborative, rows, weights, by_head
         )
     computed = timer()
+    features = wishes.mark(catalog, rows, features)
     scores = score(features, weights)
     mixed = None if behaviour is None else behaviour.mix(rows, by_filter, scores)
     totals = request.rules.boost(rows, scores.total if mixed is None else mixed.total)
@@ -229,6 +243,7 @@ def rank(
         kinds, added = mixed.kinds, mixed.added(picked)
         positives = len(answered)
     explanations = explain(catalog, estimates, rows, features, added, kinds, positives, picked, weights)
+    explanations = wishes.tell(catalog, rows, scores, picked, explanations)
     for row, favour in request.rules.favour(rows[picked]).items():
         place = int(np.flatnonzero(rows[picked] == row)[0])
         explanations[place] = favour.told_in(explanations[place], float(totals[picked[place]]))
@@ -300,6 +315,29 @@ def _pinned(
     places = offered.nonzero()[0]
     best = compose(totals[places], served[places], held_back[places], limit, weights)
     return [*named, *places[best].tolist()]
+
+
+def _about_learner(
+    basis: RankingBasis, request: RankingRequest, weights: RankingWeights
+) -> tuple[RankingWeights, SkillEstimates, Eligibility, Wishes]:
+    """The weights at the learner's pace, what they can, what they may be given, and what they want."""
+    catalog, state = basis.catalog, request.state
+    preferences = NO_PREFERENCES if state is None else state.preferences
+    weights = paced(weights, preferences)
+    estimates = estimate_skills(catalog, basis.difficulties, state, request.as_of_s, weights)
+    eligible = request.rules.permit(eligibility(catalog, request.wanted))
+    return (
+        weights,
+        estimates,
+        keep_away(catalog, estimates, state, eligible, weights),
+        wishes_of(catalog, estimates, preferences),
+    )
+
+
+def _done(catalog: CatalogColumns, state: LearnerState | None) -> IntColumn:
+    """Rows the learner answered or completed lately; those they only opened may be given again."""
+    recent = () if state is None else state.resources
+    return catalog.rows_of(one.resource for one in recent if one.kind is not InteractionKind.OPENED)
 
 
 def _answered(catalog: CatalogColumns, state: LearnerState | None) -> IntColumn:

@@ -23,6 +23,8 @@ class Scores:
         review: what a due review adds.
         similar: what collaborative filtering adds.
         uncertainty: what the lack of knowledge adds.
+        goal: what leading to a goal adds; None: the learner said nothing.
+        preference: what being preferred adds; None: the learner said nothing.
     """
 
     total: FloatColumn
@@ -31,6 +33,8 @@ class Scores:
     review: FloatColumn
     similar: FloatColumn
     uncertainty: FloatColumn
+    goal: FloatColumn | None = None
+    preference: FloatColumn | None = None
 
 
 def is_open(features: Features, weights: RankingWeights) -> BoolColumn:
@@ -39,10 +43,11 @@ def is_open(features: Features, weights: RankingWeights) -> BoolColumn:
 
 
 def score(features: Features, weights: RankingWeights) -> Scores:
-    """The sum ready * open * (1.0 gap + .8 fit + .5 review + .4 cf) + .1 uncertainty.
+    """The sum ready * open * (1.0 gap + .8 fit + .5 review + .4 cf + .3 goal + .15 preference) + .1 uncertainty.
 
     open is 1 for what `is_open`, else .1; cf is `similar` where open, else 0.
     """
+    opened = is_open(features, weights)
     gap, fit, review, similar, uncertainty, total = weigh(
         features.gap,
         features.fit,
@@ -50,9 +55,13 @@ def score(features: Features, weights: RankingWeights) -> Scores:
         features.ready,
         features.similar,
         features.uncertainty,
-        is_open(features, weights),
+        opened,
         np.array(
             (weights.gap, weights.fit, weights.review, weights.similar, weights.uncertainty, weights.closed), np.float64
         ),
     )
-    return Scores(total, gap, fit, review, similar, uncertainty)
+    if features.goal is None or features.preference is None:
+        return Scores(total, gap, fit, review, similar, uncertainty)
+    share = features.ready * np.where(opened, 1.0, weights.closed)
+    goal, preference = share * weights.goal * features.goal, share * weights.preference * features.preference
+    return Scores(total + goal + preference, gap, fit, review, similar, uncertainty, goal, preference)

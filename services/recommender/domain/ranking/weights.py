@@ -14,6 +14,8 @@ class RankingWeights:
         fit: weight of the fit.
         review: weight of a review being due.
         similar: weight of collaborative filtering.
+        goal: weight of being on the path to a goal of the learner.
+        preference: weight of being what the learner prefers.
         uncertainty: weight of how little is known of the learner on the resource's skills.
         closed: what `open` is for a resource that nothing opens.
         gap_target: success probability below which a skill has a gap.
@@ -37,6 +39,8 @@ class RankingWeights:
         gap_candidates_per_skill: most candidates that come from one skill's gap.
         review_skills: most skills due for review that candidates come from.
         review_candidates_per_skill: most candidates that come from one review.
+        goal_skills: skills on the path to a goal that candidates come from.
+        goal_candidates_per_skill: most candidates that come from one of them.
         similar_candidates: most candidates that come from collaborative filtering.
         random_candidates: candidates picked at random, unless the list would fall short.
         per_skill: most resources of one served skill in a list, unless it would fall short.
@@ -46,6 +50,8 @@ class RankingWeights:
     fit: float = 0.8
     review: float = 0.5
     similar: float = 0.4
+    goal: float = 0.3
+    preference: float = 0.15
     uncertainty: float = 0.1
     closed: float = 0.1
     gap_target: float = 0.85
@@ -68,9 +74,27 @@ class RankingWeights:
     gap_candidates_per_skill: int = 10
     review_skills: int = 10
     review_candidates_per_skill: int = 4
+    goal_skills: int = 20
+    goal_candidates_per_skill: int = 5
     similar_candidates: int = 100
     random_candidates: int = 10
     per_skill: int = 2
 
 
 DEFAULT_WEIGHTS = RankingWeights()
+
+
+@dataclass(frozen=True, slots=True)
+class RankingPolicy:
+    """Which ranker serves a tenant, and how far need counts.
+
+    Attributes:
+        learned: whether the learned ranker does, where the bundle has one; else the hand-weighted score.
+        need_share: how much of the learned ranker's score is need, from 0 (what is likely to be worked on next) to 1.
+    """
+
+    learned: bool = False
+    need_share: float = 0.5
+
+
+BY_WEIGHTS = RankingPolicy()

@@ -1,0 +1,197 @@
+"""What a learner put away, completed and wants, on catalogs whose right answer is obvious."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.recommender.domain.preferences import Pace, Preferences
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
+from services.recommender.domain.ranking.explain import ReasonKind, Step
+from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank, warm_up
+from services.recommender.domain.ranking.policy import EVERYTHING
+from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
+from services.recommender.domain.ranking.wishes import goal_path, paced
+from services.recommender.domain.tracing import ItemDifficulty, TenantParameters
+from tests.learners import Ability, learner_state
+
+warm_up()
+
+PRIORS = TenantParameters()
+DAY_S = 86_400
+NOW_S = 1_700_000_000
+STRONG = Ability(mean=2.5, variance=0.03, attempts=15, successes=15.0, last_at_s=NOW_S - DAY_S)
+FORGOTTEN = Ability(mean=2.5, variance=0.03, attempts=15, successes=15.0, last_at_s=NOW_S - 900 * DAY_S)
+WEAK = Ability(mean=-1.0, variance=0.05, attempts=5, successes=2.0, last_at_s=NOW_S - DAY_S)
+
+
+def practice(identifier: str, skill: str, **fields: object) -> CatalogResource:
+    return CatalogResource(identifier, assesses=((skill, 1.0),), **fields)
+
+
+def ranked(catalog, state, *, limit=10, parameters=PRIORS):
+    request = RankingRequest("riverbend", "L", state, None, "", NOW_S, "2023-11-14", EVERYTHING, limit)
+    return rank(prepare(catalog, parameters), request, WEIGHTS, lambda: 0.0).resources
+
+
+def ids(catalog, resources):
+    return [catalog.resource_ids[resource.row] for resource in resources]
+
+
+def reasons_of(catalog, resources, identifier):
+    (found,) = [one for one in resources if catalog.resource_ids[one.row] == identifier]
+    return {reason.kind: reason for reason in found.explanation.reasons}
+
+
+FEW = build_columns([practice(f"p{number}", "add") for number in range(4)], [])
+
+
+def test_what_was_dismissed_is_not_shown_even_if_the_list_falls_short():
+    assert sorted(ids(FEW, ranked(FEW, learner_state({"add": WEAK}, dismissals=["p1", "p3"])))) == ["p0", "p2"]
+
+
+def test_what_was_dismissed_is_not_what_to_measure_with_afterwards():
+    resources = ranked(FEW, learner_state({"add": WEAK}, dismissals=["p0", "p1", "p2"]))
+    assert [one.reassess_with for one in resources] == [""]
+
+
+def test_what_was_completed_is_not_shown_again_and_what_was_answered_comes_last():
+    state = learner_state({"add": WEAK}, completed=["p0"], answered=["p1"])
+    assert ids(FEW, ranked(FEW, state)) == ["p2", "p3", "p1"]
+
+
+def test_what_was_completed_is_shown_again_when_a_review_is_due():
+    state = learner_state({"add": FORGOTTEN}, completed=["p0", "p1", "p2", "p3"])
+    assert sorted(ids(FEW, ranked(FEW, state))) == ["p0", "p1", "p2", "p3"]
+    recent = learner_state({"add": STRONG}, completed=["p0", "p1", "p2", "p3"])
+    assert ranked(FEW, recent) == ()
+
+
+def test_what_was_only_opened_is_shown_like_any_other():
+    opened, untouched = learner_state({"add": WEAK}, opened=["p0"]), learner_state({"add": WEAK})
+    assert ids(FEW, ranked(FEW, opened)) == ids(FEW, ranked(FEW, untouched))
+
+
+LADDER = [
+    CatalogSkill("count", "Count"),
+    CatalogSkill("add", "Add", ("count",)),
+    CatalogSkill("ratios", "Ratios", ("add",)),
+    CatalogSkill("aside", "Aside"),
+]
+ON_LADDER = build_columns([practice(f"{skill.skill_id}-practice", skill.skill_id) for skill in LADDER], LADDER)
+
+
+def path(mastered: tuple[str, ...], goals: tuple[str, ...], skills=LADDER) -> dict[str, str]:
+    catalog = build_columns([], skills)
+    of_slots = goal_path(catalog, [skill in mastered for skill in catalog.skill_ids], goals)
+    return {
+        skill: catalog.skill_ids[goal]
+        for skill, goal in zip(catalog.skill_ids, of_slots.tolist(), strict=True)
+        if goal >= 0
+    }
+
+
+def test_on_the_path_are_the_goal_and_what_it_needs_as_far_as_it_is_not_mastered():
+    assert path((), ("ratios",)) == {"count": "ratios", "add": "ratios", "ratios": "ratios"}
+    assert path(("add",), ("ratios",)) == {"ratios": "ratios"}
+    assert path(("ratios",), ("ratios",)) == {}
+    assert path((), ("unknown", "add", "ratios")) == {"count": "add", "add": "add", "ratios": "ratios"}
+
+
+def test_prerequisites_in_a_circle_end():
+    circle = [CatalogSkill("a", "", ("b",)), CatalogSkill("b", "", ("a",))]
+    assert path((), ("a",), circle) == {"a": "a", "b": "a"}
+
+
+def test_what_leads_to_a_goal_comes_first_and_says_so():
+    same = dict.fromkeys(("count", "add", "ratios", "aside"), WEAK)
+    without = ranked(ON_LADDER, learner_state(same))
+    goals = Preferences(goals=("ratios",))
+    with_goal = ranked(ON_LADDER, learner_state(same, preferences=goals))
+    order = ids(ON_LADDER, with_goal)
+    assert order.index("count-practice") < order.index("aside-practice")
+    reason = reasons_of(ON_LADDER, with_goal, "count-practice")[ReasonKind.GOAL]
+    assert reason.text == "Count leads to the goal Ratios"
+    assert reason.contribution > 0
+    own = reasons_of(ON_LADDER, with_goal, "ratios-practice")[ReasonKind.GOAL]
+    assert own.text == "Ratios is a goal of the learner"
+    assert ReasonKind.GOAL not in reasons_of(ON_LADDER, with_goal, "aside-practice")
+    assert ids(ON_LADDER, without) != order
+
+
+def test_a_goal_opens_what_has_hardly_a_gap_left():
+    nearly = Ability(mean=2.0, variance=0.3, attempts=2, successes=2.0, last_at_s=NOW_S - DAY_S)
+    state = learner_state({"count": nearly, "aside": nearly}, preferences=Preferences(goals=("count",)))
+    scores = {ON_LADDER.resource_ids[one.row]: one.score for one in ranked(ON_LADDER, state)}
+    assert scores["count-practice"] > 2 * scores["aside-practice"]
+
+
+def test_a_goal_brings_its_resources_in_however_many_other_gaps_there_are():
+    skills = [CatalogSkill(f"s{number:03d}", importance=1.0) for number in range(200)]
+    skills.append(CatalogSkill("wanted", importance=0.9))
+    resources = [practice(f"r{number:03d}-{copy}", f"s{number:03d}") for number in range(200) for copy in range(5)]
+    catalog = build_columns([*resources, practice("wanted-practice", "wanted")], skills)
+    known = {f"s{number:03d}": WEAK for number in range(200)} | {"wanted": WEAK}
+    state = learner_state(known, preferences=Preferences(goals=("wanted",)))
+    assert ids(catalog, ranked(catalog, state))[0] == "wanted-practice"
+    assert "wanted-practice" not in ids(catalog, ranked(catalog, learner_state(known)))
+
+
+KINDS = build_columns(
+    [
+        practice("p-space", "add", topics=("space",)),
+        practice("p-sport", "add", topics=("sport",)),
+        practice("g-sport", "add", kind=ResourceKind.GAME, topics=("sport",)),
+        practice("g-none", "add", kind=ResourceKind.GAME),
+    ],
+    [],
+)
+
+
+def test_what_is_preferred_comes_before_its_like_and_says_so():
+    wishes = Preferences(interests=("space",))
+    resources = ranked(KINDS, learner_state({"add": WEAK}, preferences=wishes))
+    order = ids(KINDS, resources)
+    assert order.index("p-space") < order.index("p-sport")
+    reason = reasons_of(KINDS, resources, "p-space")[ReasonKind.PREFERENCE]
+    assert reason.text == "About what they like (space)"
+    assert ReasonKind.PREFERENCE not in reasons_of(KINDS, resources, "p-sport")
+
+
+def test_kinds_and_topics_count_half_each_when_both_are_wanted():
+    wishes = Preferences(interests=("sport",), formats=(ResourceKind.GAME,))
+    resources = ranked(KINDS, learner_state({"add": WEAK}, preferences=wishes))
+    both = reasons_of(KINDS, resources, "g-sport")[ReasonKind.PREFERENCE]
+    one = reasons_of(KINDS, resources, "g-none")[ReasonKind.PREFERENCE]
+    assert both.contribution == pytest.approx(2 * one.contribution)
+    assert both.text == "Of a kind the learner prefers (game) and about what they like (sport)"
+
+
+def test_preferences_do_not_put_want_before_need():
+    """A whole gap and a challenge that fits outweigh every preference."""
+    assert WEIGHTS.preference < WEIGHTS.gap * WEIGHTS.gap_target / 2
+    assert WEIGHTS.preference < WEIGHTS.fit / 2
+
+
+@pytest.mark.parametrize(
+    ("pace", "best"),
+    [(Pace.GENTLE, "easy"), (Pace.STEADY, "middle"), (Pace.UNSPECIFIED, "middle"), (Pace.BRISK, "hard")],
+)
+def test_a_pace_chooses_how_hard_practice_is(pace, best):
+    catalog = build_columns([practice(name, "add") for name in ("easy", "middle", "hard")], [])
+    items = {
+        "easy": ItemDifficulty(-1.75, 0.01),
+        "middle": ItemDifficulty(-1.1, 0.01),
+        "hard": ItemDifficulty(-0.62, 0.01),
+    }
+    even = Ability(mean=0.0, variance=0.01, attempts=50, successes=25.0, last_at_s=NOW_S)
+    state = learner_state({"add": even}, variance=0.01, preferences=Preferences(pace=pace))
+    resources = ranked(catalog, state, parameters=TenantParameters(items=items))
+    assert ids(catalog, resources)[0] == best
+    assert resources[0].explanation.step is Step.PRACTISE
+
+
+def test_with_the_pace_moves_where_practice_gives_way_to_teaching():
+    assert paced(WEIGHTS, Preferences()) is WEIGHTS
+    assert paced(WEIGHTS, Preferences(pace=Pace.STEADY)) == WEIGHTS
+    gentle = paced(WEIGHTS, Preferences(pace=Pace.GENTLE))
+    assert gentle.fit_target - gentle.teach_below == pytest.approx(WEIGHTS.fit_target - WEIGHTS.teach_below)
