@@ -34,6 +34,8 @@ HAPPENINGS: dict[str, tuple[int, Callable[[random.Random], tuple[int, ...]]]] = 
     "terminate": (2, lambda rng: (_any_worker(rng),)),
     "stop": (3, lambda rng: (_any_worker(rng), rng.randrange(60), rng.choice((100, 1_000, 4_000, 8_000)))),
     "scale": (3, lambda rng: (rng.randint(1, MOST_WORKERS),)),
+    "rebuild": (2, lambda _: ()),
+    "kill_rebuild": (1, lambda rng: (rng.randrange(120),)),
     "lose_writes": (4, lambda rng: (rng.choice((1, 2, 3, 5, 10, 30, 100)),)),
     "flush": (1, lambda _: ()),
     "redis_away": (2, lambda rng: (rng.choice((10, 500, 3_000)),)),

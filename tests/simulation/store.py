@@ -6,7 +6,7 @@ What its commands mean is what the adapter in memory says; that one and the real
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from services.recommender.adapters.memory import MemoryStates
@@ -169,7 +169,7 @@ class SimulatedFoldStore:
 
 
 class SimulatedEpochs:
-    """A worker's connection to the epochs; implements EpochStore, as far as a worker uses it."""
+    """A worker's connection to the epochs; implements EpochStore, as far as workers and replays use it."""
 
     def __init__(self, process: Process, redis: SimulatedRedis, on_serve: Callable[[int], None]) -> None:
         """Args: `on_serve` sees which epoch is about to be served."""
@@ -209,7 +209,8 @@ class SimulatedEpochs:
         raise NotImplementedError
 
     def exclusive(self, epoch: int) -> AbstractAsyncContextManager[None]:
-        raise NotImplementedError
+        """Holds nothing: two replays at once must not spoil an epoch even then."""
+        return nullcontext()
 
     async def _ask(self, call: Callable[[MemoryStates], Any]) -> Any:
         return await self._process.ask(self._redis.server, [lambda: at_once(call(self._redis.states))])

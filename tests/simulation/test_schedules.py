@@ -81,6 +81,14 @@ class Faults(RuleBasedStateMachine):
     def scale(self, count):
         self.world.scale(count)
 
+    @rule()
+    def rebuild(self):
+        self.world.rebuild()
+
+    @rule(steps=st.integers(0, 120))
+    def kill_rebuild(self, steps):
+        self.world.kill_rebuild(steps)
+
     @rule(writes=st.sampled_from([1, 2, 3, 5, 10, 30, 100]))
     def lose_writes(self, writes):
         self.world.lose_writes(writes)

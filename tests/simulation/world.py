@@ -17,10 +17,19 @@ from cairn.v1 import events_pb2
 from services.common.envelope import partition_of
 from services.common.kafka import KafkaConnection
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
-from services.recommender.application.epochs import EpochDigest, EpochUnusableError, digest_epoch, has_reached
-from services.recommender.application.fold_events import FoldEvents
+from services.recommender.application.epochs import (
+    EpochDigest,
+    EpochUnusableError,
+    begin_replay,
+    digest_epoch,
+    has_reached,
+    switch_epoch,
+)
+from services.recommender.application.fold_events import FoldEvents, FoldReport
 from services.recommender.application.ports import (
+    Bundle,
     CommitRefusedError,
+    EpochExistsError,
     EpochMeta,
     EpochMissingError,
     EpochsLostError,
@@ -32,6 +41,7 @@ from services.recommender.domain.fold import LearnerFold
 from services.recommender.domain.stored import FINGERPRINT_BYTES, StoredFold
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.entrypoints.event_service import EventService, EventServiceOptions, decode_batch
+from services.recommender.entrypoints.replay import run_replay
 from services.recommender.entrypoints.worker import EpochServices
 from tests.learner_events import message, record
 from tests.simulation.log import SimulatedConsumer, SimulatedLog
@@ -59,6 +69,7 @@ _INTERACTIONS = (
 # What a worker may end with when the world around it fails. Anything else is a defect.
 EXPECTED_FAILURES = (
     CommitRefusedError,
+    EpochExistsError,
     EpochMissingError,
     EpochsLostError,
     EpochUnusableError,
@@ -95,6 +106,7 @@ class World:
         self._events = 0
         self._wanted = 1
         self._workers: dict[int, Process] = {}
+        self._replays: list[Process] = []
         self._starting: set[int] = set()
         self._foreign = False
         self.failures: list[BaseException] = []
@@ -180,6 +192,16 @@ class World:
             if number >= workers:
                 process.terminate()
 
+    def rebuild(self) -> None:
+        """An operator folds the log into a new epoch and switches to it."""
+        self._replays.append(Process("replay", self.network, self._replay))
+
+    def kill_rebuild(self, steps: int) -> None:
+        """A replay is killed, and nobody takes it up."""
+        for process in self._replays:
+            self._run_steps(process, steps)
+            process.kill()
+
     def lose_writes(self, writes: int) -> None:
         """Redis crashes and comes back without what it was told last."""
         self.redis.restart_without(writes)
@@ -206,6 +228,8 @@ class World:
 
     def recreate(self, events: int) -> None:
         """The topic is deleted and made anew, and some events are in it already."""
+        for process in self._replays:
+            process.kill()
         self.log.recreate()
         self.letters.clear()
         self._sent.clear()
@@ -229,9 +253,11 @@ class World:
 
     @property
     def caught_up(self) -> bool:
-        """Whether an epoch is served that has dealt with the whole log."""
-        epoch = at_once(self.redis.states.current_epoch())
-        return epoch is not None and self._positions(epoch) == self.log.ends()
+        """Whether an epoch is served, and each that workers fold into has dealt with the whole log."""
+        ends, epochs = self.log.ends(), self._folded_epochs()
+        served = at_once(self.redis.states.current_epoch()) in epochs
+        rebuilding = any(process.alive for process in self._replays)
+        return served and not rebuilding and all(self._positions(epoch) == ends for epoch in epochs)
 
     def check(self) -> None:
         """Compare what is stored, byte for byte, with one fold of the whole log that nothing disturbed.
@@ -239,8 +265,18 @@ class World:
         Raises:
             InvariantBrokenError: when something was lost, doubled or invented.
         """
-        epoch = at_once(self.redis.states.current_epoch())
         clean, letters = replayed(self.log)
+        for epoch in self._folded_epochs():
+            self._check_epoch(epoch, clean)
+        origins = {(one.partition, one.offset): one for one in self.letters}
+        if origins != {(one.partition, one.offset): one for one in letters}:
+            raise InvariantBrokenError(f"dead letters of {sorted(origins)}, expected {len(letters)} others")
+
+    def _folded_epochs(self) -> list[int]:
+        active = {EpochStatus.LIVE, EpochStatus.CATCHING_UP}
+        return [meta.epoch for meta in at_once(self.redis.states.epochs()) if meta.status in active]
+
+    def _check_epoch(self, epoch: int, clean: MemoryStates) -> None:
         stored, expected = self.redis.states.learners.get(epoch, {}), clean.learners.get(1, {})
         for key in sorted(stored.keys() | expected.keys()):
             if stored.get(key) != expected.get(key):
@@ -253,13 +289,10 @@ class World:
         counted, expected_counts = _counts(self.redis.states, epoch), _counts(clean, 1)
         if counted != expected_counts:
             raise InvariantBrokenError(f"counted {counted}, a clean replay counts {expected_counts}")
-        origins = {(one.partition, one.offset): one for one in self.letters}
-        if origins != {(one.partition, one.offset): one for one in letters}:
-            raise InvariantBrokenError(f"dead letters of {sorted(origins)}, expected {len(letters)} others")
 
     def close(self) -> None:
         """Bury everybody."""
-        for process in self._workers.values():
+        for process in (*self._workers.values(), *self._replays):
             process.kill()
 
     def _check_refusal(self) -> None:
@@ -320,18 +353,7 @@ class World:
         """What `python -m services.recommender worker` runs, without Faust around it and a health service beside it."""
 
         async def event_service(meta: EpochMeta) -> EventService:
-            store = SimulatedFoldStore(process, self.redis, meta.epoch)
-            letters = SimulatedDeadLetters(process, self._letters_server, self.letters)
-            return EventService(
-                meta.epoch,
-                FoldEvents(store, letters, _FOLD),
-                _CONNECTION,
-                partitions=PARTITIONS,
-                group=f"cairn-recommender-{meta.epoch}",
-                options=OPTIONS,
-                clock_s=process.loop.time,
-                make_consumer=lambda _, **options: SimulatedConsumer(process, self.log, self._rng, **options),
-            )
+            return self._event_service(process, meta, group=f"cairn-recommender-{meta.epoch}")
 
         services = EpochServices(
             SimulatedEpochs(process, self.redis, self._check_served),
@@ -348,6 +370,35 @@ class World:
         if services.crash_reason is not None:
             raise services.crash_reason
 
+    async def _replay(self, process: Process) -> None:
+        """What `cairn replay` and then `cairn epoch switch` run."""
+        epochs, log = SimulatedEpochs(process, self.redis, self._check_served), _LogReader(process, self.log)
+        number = max((meta.epoch for meta in await epochs.epochs()), default=0) + 1
+        meta = await begin_replay(epochs, log, NO_BUNDLES, number, "same")
+
+        def service(begun: EpochMeta, on_batch: Callable[[FoldReport], None]) -> EventService:
+            return self._event_service(process, begun, goal=begun.end_positions, on_batch=on_batch)
+
+        await run_replay(meta, epochs, service, lambda _: None)
+        await switch_epoch(epochs, number)
+
+    def _event_service(
+        self, process: Process, meta: EpochMeta, *, group: str | None = None, **options: Any
+    ) -> EventService:
+        store = SimulatedFoldStore(process, self.redis, meta.epoch)
+        letters = SimulatedDeadLetters(process, self._letters_server, self.letters)
+        return EventService(
+            meta.epoch,
+            FoldEvents(store, letters, _FOLD),
+            _CONNECTION,
+            partitions=PARTITIONS,
+            group=group,
+            options=OPTIONS,
+            clock_s=process.loop.time,
+            make_consumer=lambda _, **options: SimulatedConsumer(process, self.log, self._rng, **options),
+            **options,
+        )
+
     def _run_steps(self, process: Process, steps: int) -> None:
         last = process.loop.steps + steps
         self._run_until(lambda: not process.alive or process.loop.steps >= last, 1.0, singly=True)
@@ -358,7 +409,7 @@ class World:
         steps = 0
         while not reached():
             self._supervise()
-            running = [one for one in self._workers.values() if one.alive and not one.stopped]
+            running = [one for one in (*self._workers.values(), *self._replays) if one.alive and not one.stopped]
             ready = [one for one in running if one.loop.ready]
             due_s = self.network.next_s
             due = due_s is not None and due_s <= self.clock.now_s
@@ -383,17 +434,22 @@ class World:
         return True
 
     def _supervise(self) -> None:
-        """What Kubernetes does: a worker that ended is started again a while later."""
+        """What Kubernetes does: a worker that ended is started again a while later. A replay is its operator's."""
+        for process in self._replays:
+            self._note_failure(process)
         for number, process in self._workers.items():
             if process.alive or number in self._starting or number >= self._wanted:
                 continue
-            if process.failure is not None:
-                failure, process.failure = process.failure, None
-                if not isinstance(failure, EXPECTED_FAILURES):
-                    raise InvariantBrokenError(f"{process.name} ended with {failure!r}") from failure
-                self.failures.append(failure)
+            self._note_failure(process)
             self._starting.add(number)
             self.network.after(self._rng.choice((0.1, 1.0)), lambda number=number: self._start(number))
+
+    def _note_failure(self, process: Process) -> None:
+        if process.failure is not None:
+            failure, process.failure = process.failure, None
+            if not isinstance(failure, EXPECTED_FAILURES):
+                raise InvariantBrokenError(f"{process.name} ended with {failure!r}") from failure
+            self.failures.append(failure)
 
     def _positions(self, epoch: int) -> dict[int, int]:
         return {p: one.position for p, one in at_once(self.redis.states.progress(epoch)).items()}
@@ -403,6 +459,19 @@ class World:
         positions = {number: self._positions(number) for number in self.redis.states.positions}
         last = repr(self.failures[-1]) if self.failures else "none"
         return f"log ends {self.log.ends()}, positions {positions}, current epoch {epoch}, last failure {last}"
+
+
+class _NoBundles:
+    """Every epoch is folded with the priors."""
+
+    def latest_id(self) -> str | None:
+        return None
+
+    def load(self, bundle_id: str) -> Bundle:
+        raise AssertionError(f"nobody wrote a bundle {bundle_id}")
+
+
+NO_BUNDLES = _NoBundles()
 
 
 class _LogReader:
