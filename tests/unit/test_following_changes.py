@@ -236,9 +236,10 @@ def test_the_longest_marked_are_taken_first_and_keep_since_when(world):
     _, subscription = world.opened(LEARNERS[:4])
     for at_s, learner in enumerate(LEARNERS[:4]):
         subscription.mark(learner, float(at_s))
+    subscription.mark(LEARNERS[0], 9.0)
     taken = subscription.take(2)
-    assert taken == {LEARNERS[0]: 0.0, LEARNERS[1]: 1.0}
-    # Put back after word came again: it is as late as it ever was.
+    assert list(taken.items()) == [(LEARNERS[0], 0.0), (LEARNERS[1], 1.0)]
+    # Put back after word came again: it is as late as it ever was, and before those that came later.
     subscription.mark(LEARNERS[1], 9.0)
-    subscription.mark(LEARNERS[1], 1.0)
-    assert subscription.take(9) == {LEARNERS[2]: 2.0, LEARNERS[3]: 3.0, LEARNERS[1]: 1.0}
+    subscription.put_back({LEARNERS[1]: 1.0})
+    assert list(subscription.take(9).items()) == [(LEARNERS[1], 1.0), (LEARNERS[2], 2.0), (LEARNERS[3], 3.0)]

@@ -15,9 +15,9 @@ from services.recommender.application.provenance import Provenance
 from services.recommender.application.recommend import Recommend, Recommendations, RecommendQuery
 from services.recommender.application.subscriptions import Subscription, Subscriptions
 
-# States are read together; one that has waited longer than this for its turn is read again.
-_LEARNERS_PER_READ = 64
+# States are read together, about as many as get their turn in this time; one that waited longer is read again.
 _READ_AGE_S = 0.25
+_LEARNERS_PER_READ_MIN, _LEARNERS_PER_READ_MAX = 4, 64
 _OFFSETS_PER_READ = 500
 
 
@@ -88,20 +88,20 @@ class Subscribe:
             async for learners in self._offsets.learners_of(self._in_force.epoch.meta.epoch, subscription.tenant):
                 self._subscriptions.add(subscription, learners)
         await self._resume(subscription)
-        not_sent, done = set(subscription.dirty), False
+        not_sent, done, at_once = set(subscription.dirty), False, _LEARNERS_PER_READ_MIN
         while True:
             if not not_sent and not done:
                 done = True
                 yield SnapshotDone(len(subscription.watched))
             await subscription.wait_dirty()
-            taken = list(subscription.take(_LEARNERS_PER_READ).items())
+            taken = list(subscription.take(at_once).items())
             fresh = await self._states.read_many([LearnerKey(subscription.tenant, learner) for learner, _ in taken])
             read_at_s = self._clock_s()
             for place, (learner, since_s) in enumerate(taken):
                 if self._clock_s() - read_at_s > _READ_AGE_S:
                     # The reader is slow, or there is much to do: by now there may be something newer.
-                    for waiting, waiting_since_s in taken[place:]:
-                        subscription.mark(waiting, waiting_since_s)
+                    subscription.put_back(dict(taken[place:]))
+                    at_once = max(place, _LEARNERS_PER_READ_MIN)
                     break
                 state = fresh[place]
                 if isinstance(state, StateUnavailableError):
@@ -110,6 +110,8 @@ class Subscribe:
                 not_sent.discard(learner)
                 if update is not None:
                     yield update
+            else:
+                at_once = min(2 * at_once, _LEARNERS_PER_READ_MAX)
 
     async def _resume(self, subscription: Subscription) -> None:
         """Take over what the reader has; who did not change since, on the same basis, need not be looked at."""

@@ -143,8 +143,7 @@ class Subscription:
 
     def mark(self, learner: str, since_s: float) -> None:
         """The learner's list may have changed."""
-        before = self.dirty.get(learner)
-        self.dirty[learner] = since_s if before is None else min(since_s, before)
+        self.dirty.setdefault(learner, since_s)
         self._wake.set()
 
     def take(self, most: int) -> dict[str, float]:
@@ -153,6 +152,11 @@ class Subscription:
         for learner in taken:
             del self.dirty[learner]
         return taken
+
+    def put_back(self, taken: Mapping[str, float]) -> None:
+        """Mark learners that were taken and not looked at: they are next, whoever was marked meanwhile."""
+        self.dirty = {**taken, **self.dirty, **taken}
+        self._wake.set()
 
     async def wait_dirty(self) -> None:
         """Return once a learner is dirty. Raises what the subscription was ended with."""
