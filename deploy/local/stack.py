@@ -90,7 +90,7 @@ class StackOptions:
     broker: BrokerKind = BrokerKind.EMBEDDED
     kafka_fetch_wait_ms: int = 500
     redis: str = ""
-    encryption: bool = False
+    encryption: bool = True
     ports: Mapping[str, int] = field(default_factory=dict)
     services: Sequence[Service] = SERVICES
 
