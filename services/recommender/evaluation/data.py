@@ -65,6 +65,11 @@ def read_tracing_table(folder: Path, names: Iterable[str]) -> tuple[ResponseTabl
     return builder.build(), learners
 
 
+def has_responses(folder: Path) -> bool:
+    """Whether there is a `responses.csv`, which `read_responses` reads."""
+    return _find(folder, "responses.csv") is not None
+
+
 def read_responses(folder: Path) -> ResponseTable:
     """Responses of `interactions.csv` or `responses.csv`, each item being a resource too.
 

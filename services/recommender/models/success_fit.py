@@ -252,13 +252,13 @@ def _step(
     logits: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """A Newton step of the weights that skills share, which are returned; `logits` are moved along."""
-    gradient = penalty * weights
-    for block in _blocks(len(response)):
-        chance = 1.0 / (1.0 + np.exp(-logits[block]))
-        gradient += (chance - response[block]) @ (standard[block][:, left] * standard[block][:, right])
+    # The gradient of the weight of x_i x_j is an entry of X' diag(error) X: the products need not be written out.
+    error = 1.0 / (1.0 + np.exp(-logits)) - response
+    gradient = penalty * weights + (standard.T @ (standard * error[:, None]))[left, right]
     step = cho_solve(curvature, gradient)
-    for block in _blocks(len(response)):
-        logits[block] -= (standard[block][:, left] * standard[block][:, right]) @ step
+    moved = np.zeros((standard.shape[1], standard.shape[1]))
+    moved[left, right] = step
+    logits -= np.einsum("ri,ri->r", standard @ moved, standard)
     return np.asarray(weights - step)
 
 
