@@ -508,7 +508,7 @@ def malformed_frames(scene: Scene) -> None:
     scene.finish()
 
 
-@scenario("abandoned-calls", "callers that cancel, vanish or never read")
+@scenario("abandoned-calls", "callers and subscribers that cancel, fall silent, vanish or never read")
 def abandoned_calls(scene: Scene) -> None:
     scene.start(server=True)
     scene.platform.send(scene.submissions(5_000))
@@ -520,7 +520,7 @@ def abandoned_calls(scene: Scene) -> None:
         reader.forget()
     scene.spend(6.0)
     quiet_ms = p99(readers)
-    with wire.Abandoning(server.address, scene.api_key):
+    with wire.Abandoning(server.address, scene.api_key) as abandoning:
         # What is allocated once for many calls is not growth.
         scene.spend(4.0)
         before = server.resident_bytes
@@ -530,6 +530,8 @@ def abandoned_calls(scene: Scene) -> None:
         abandoned_ms, grown_mib = p99(readers), (server.resident_bytes - before) >> 20
     answers = sum((reader.answers for reader in readers), Counter())
     scene.row.notes |= {"p99_ms": [quiet_ms, abandoned_ms], "grown_mib": grown_mib, "answers": dict(answers)}
+    scene.row.notes["subscribed"] = abandoning.subscribed
+    scene.check(abandoning.subscribed > 0, "nobody subscribed")
     scene.check(answers.keys() == {"OK"}, f"other callers were answered {dict(answers)}")
     scene.check(grown_mib <= 16, f"the server's memory grew by {grown_mib} MiB")
     scene.check(abandoned_ms <= max(2 * quiet_ms, 50.0), f"p99 of others went from {quiet_ms} to {abandoned_ms} ms")

@@ -12,6 +12,8 @@ from typing import Any, Self
 import grpc
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc, recommender_pb2, recommender_pb2_grpc
+from deploy.local.processes import LOOPBACK, free_port
+from tests.faults.proxy import TcpProxy
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _TIMEOUT_S = 1.0
@@ -122,13 +124,18 @@ def _status(call: Any, request: Any, api_key: str) -> str:
 
 
 class Abandoning:
-    """Callers that cancel at once, whose connection breaks, or who connect and say nothing, until left."""
+    """Callers that cancel at once, whose connection breaks, or who connect and say nothing, until left.
+
+    Attributes:
+        subscribed: subscriptions that were opened, and left without a word.
+    """
 
     def __init__(self, address: str, api_key: str) -> None:
         self._address = address
         self._metadata = (("authorization", f"Bearer {api_key}"),)
         self._stopping = threading.Event()
-        jobs = (self._cancel, self._vanish, self._say_nothing)
+        self.subscribed = 0
+        jobs = (self._cancel, self._vanish, self._say_nothing, self._subscribe_and_vanish)
         self._threads = [threading.Thread(target=job, daemon=True) for job in jobs]
 
     def __enter__(self) -> Self:
@@ -150,6 +157,22 @@ class Abandoning:
                 if self._stopping.wait(0.01):
                     return
                 call.cancel()
+
+    def _subscribe_and_vanish(self) -> None:
+        """Streams whose network falls silent for a while, so that nothing is read, and then breaks."""
+        port = free_port()
+        request = recommender_pb2.SubscribeRequest(whole_tenant=True)
+        with TcpProxy(port, int(self._address.rpartition(":")[2])) as network:
+            while not self._stopping.is_set():
+                with grpc.insecure_channel(f"{LOOPBACK}:{port}") as channel:
+                    stub: Any = recommender_pb2_grpc.RecommendationServiceStub(channel)
+                    streams = [stub.Subscribe(request, timeout=30.0, metadata=self._metadata) for _ in range(10)]
+                    with contextlib.suppress(grpc.RpcError):
+                        self.subscribed += sum(1 for stream in streams if next(iter(stream), None) is not None)
+                    network.stall()
+                    self._stopping.wait(1.5)
+                    network.refuse()
+                network.forward()
 
     def _vanish(self) -> None:
         while not self._stopping.wait(0.02):

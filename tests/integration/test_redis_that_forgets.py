@@ -1,0 +1,29 @@
+"""A Redis that evicts keys when it is full is refused, one that refuses writes is not."""
+
+from __future__ import annotations
+
+import pytest
+import redis.asyncio
+
+from services.recommender.adapters.redis_epochs import EvictingRedisError, RedisEpochs
+
+
+@pytest.fixture
+async def client(redis_server):
+    async with redis.asyncio.Redis.from_url(redis_server, protocol=2) as client:
+        before = (await client.config_get("maxmemory-policy"))["maxmemory-policy"]
+        yield client
+        await client.config_set("maxmemory-policy", before)
+
+
+@pytest.mark.parametrize("policy", ["noeviction", "volatile-lru", "volatile-ttl"])
+async def test_a_policy_that_evicts_nothing_without_an_expiry_is_taken(client, policy):
+    await client.config_set("maxmemory-policy", policy)
+    await RedisEpochs(client).check_nothing_is_evicted()
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random"])
+async def test_a_policy_that_evicts_learners_is_refused_with_the_remedy(client, policy):
+    await client.config_set("maxmemory-policy", policy)
+    with pytest.raises(EvictingRedisError, match=f"{policy}.*noeviction.*CAIRN_ALLOW_EVICTION"):
+        await RedisEpochs(client).check_nothing_is_evicted()
