@@ -92,6 +92,31 @@ async def test_a_position_that_another_worker_moved_on_is_nothing_lost(replayed)
     assert services.crash_reason is None
 
 
+async def test_an_epoch_that_is_dropped_while_the_epochs_are_looked_at_is_nothing_lost(replayed):
+    await replayed.create(EpochMeta(1, EpochStatus.LIVE, "priors-1", "", LOG, {}))
+    await replayed.make_current(1)
+    service, looked = EventService(), asyncio.Event()
+    service.positions = {0: 5}
+    progress, dropped = replayed.progress, asyncio.Event()
+
+    async def dropped_before(epoch):
+        if epoch == 2 and looked.is_set() and not dropped.is_set():
+            dropped.set()
+            await replayed.drop(2)
+        return await progress(epoch)
+
+    replayed.progress = dropped_before
+    await replayed.fold_store(1).advance({0: (None, PartitionProgress(5, 5, 0, 0))})
+    services = _services(replayed, service, looked)
+    async with services:
+        await asyncio.wait_for(dropped.wait(), 5)
+        looked.clear()
+        async with asyncio.timeout(5):
+            while 2 in services._running:  # noqa: ASYNC110 - the service looks by itself.
+                await asyncio.sleep(0.01)
+    assert services.crash_reason is None
+
+
 async def test_a_topic_made_anew_under_a_running_worker_ends_it(replayed):
     now_s, log = [0.0], Log()
     looked = asyncio.Event()

@@ -214,7 +214,8 @@ class EpochServices(mode.Service):
         held = self._running[epoch].positions
         stored = await self._epochs.progress(epoch)
         lost = [partition for partition, position in held.items() if _position(stored, partition) < position]
-        if lost:
+        # An epoch that was dropped since the epochs were read is not lost; the next look at them ends its service.
+        if lost and await self._epochs.get(epoch) is not None:
             raise EpochsLostError(
                 f"Redis is behind what was stored in it of epoch {epoch}, partition {', '.join(map(str, lost))}: it "
                 "lost data. This worker ends; started again, it folds what is missing from the log"
