@@ -113,7 +113,7 @@ COMMANDS = (
         "Print learners' lists, and print them again whenever what is in them changes, until interrupted.",
         _ANSWERS,
     ),
-    _LaterCommand("learner", _LEARNERS, ("learner",), "Show what is known of a learner.", _ANSWERS),
+    _LaterCommand("learner", _LEARNERS, ("learner",), "Show, hand out or forget what is known of a learner.", _ANSWERS),
     _LaterCommand(
         "train",
         _RECOMMENDER,
@@ -134,6 +134,13 @@ COMMANDS = (
         ("replay",),
         "Fold the whole log anew into an epoch of its own, up to where the log ends now.",
         _MODELS,
+    ),
+    _LaterCommand(
+        "export",
+        "services.recommender.cli_export",
+        (),
+        "Write learner state, current lists or the log to Parquet files, for a data team.",
+        _ANSWERS,
     ),
     _LaterCommand("epoch", _RECOMMENDER, ("epoch",), "List, compare, switch and drop epochs.", _MODELS),
     _LaterCommand("corrections", _CORRECTIONS, (), "Show corrections that wait for a replay.", _OPERATING),

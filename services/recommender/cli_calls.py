@@ -68,7 +68,7 @@ def calling(
 ) -> Iterator[tuple[recommender_pb2_grpc.RecommendationServiceStub, Metadata]]:
     """The service and what every call carries; a refusal ends the command with what it says."""
     metadata = (("authorization", f"Bearer {api_key_from(api_key_file)}"),)
-    with _channel(target, insecure=insecure) as channel:
+    with channel_to(target, insecure=insecure) as channel:
         try:
             yield recommender_pb2_grpc.RecommendationServiceStub(channel), metadata
         except grpc.RpcError as error:
@@ -98,7 +98,8 @@ def _is_loopback(target: str) -> bool:
         return False
 
 
-def _channel(target: str, *, insecure: bool) -> grpc.Channel:
+def channel_to(target: str, *, insecure: bool) -> grpc.Channel:
+    """A channel, with TLS unless the target is this machine or `insecure`."""
     if _is_loopback(target) or insecure:
         return grpc.insecure_channel(target)
     return grpc.secure_channel(target, grpc.ssl_channel_credentials())
@@ -111,15 +112,14 @@ def async_channel(target: str, *, insecure: bool, options: Sequence[tuple[str, i
     return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
 
 
-def fail_with(error: Any, target: str) -> NoReturn:
+def fail_with(error: Any, target: str, *, service: str = "recommendation service") -> NoReturn:
     """End the command with what a refusal says."""
     # gRPC types its errors as RpcError alone; those of a call are the call as well.
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE and rpc_status.from_call(error) is None:
         # The service's own UNAVAILABLE carries details; this one is the connection's.
         fail(
-            f"no recommendation service answers at {target}: start it, or name another with --target "
-            f"({error.details()})",
+            f"no {service} answers at {target}: start it, or name another with --target ({error.details()})",
             FAILED,
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,8 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cairn.v1 import catalog_pb2, recommender_pb2
+from cairn.v1 import catalog_pb2, events_pb2, recommender_pb2
 from services.recommender.cli_calls import (
+    BAD_INPUT,
     DEFAULT_TARGET,
     ApiKeyFile,
     AsJson,
@@ -21,15 +23,21 @@ from services.recommender.cli_calls import (
     Target,
     TimeoutS,
     calling,
+    fail,
     print_degraded,
     print_json,
 )
+from services.recommender.cli_personal import EnvironmentFile, add_commands, print_history
 
 _BAR_CELLS = 20
 
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
-learner_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Show what is known of a learner.")
+learner_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Show, hand out or forget what is known of a learner.",
+)
 app.add_typer(learner_app, name="learner")
 
 
@@ -57,7 +65,7 @@ def _recommendations() -> None:
 
 @learner_app.callback()
 def _learner() -> None:
-    """Show what is known of a learner."""
+    """Show, hand out or forget what is known of a learner."""
 
 
 @app.command("recommend", epilog="Example: cairn recommend amy --limit 5 --kind practice --max-minutes 20")
@@ -141,11 +149,21 @@ def show(
     insecure: Insecure = False,
     timeout_s: TimeoutS = 10.0,
     as_json: AsJson = False,
+    events: Annotated[bool, typer.Option("--events", help="Also show what each recent event changed.")] = False,
+    tenant: Annotated[
+        str, typer.Option(help="With --events: whose learner it is; from the tenants file.", show_default=False)
+    ] = "",
+    environment_file: EnvironmentFile = Path(".local/env"),
 ) -> None:
     """Show a learner's mastery of every skill they responded to, with its 95 % interval.
 
+    With --events also what each of their recent events changed. That is for who operates the system: it reads Redis,
+    and needs the tenants file and --tenant.
+
     Exit codes: 0, there is an answer. 1, the service did not answer. 2, an option is unusable.
     """
+    if events and not tenant:
+        fail("--events reads the learner's journal: say whose learner it is with --tenant", BAD_INPUT)
     request = recommender_pb2.GetLearnerRequest(learner_id=learner, freshness_token=freshness_token)
     with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
         reply = stub.GetLearner(request, metadata=metadata, timeout=timeout_s)
@@ -156,7 +174,32 @@ def show(
     if reply.skills:
         console.print(_mastery_table(reply.skills))
     console.print(f"{reply.responses:,} responses to {len(reply.skills):,} skills, epoch {reply.epoch}")
+    for line in _wants(reply.preferences):
+        console.print(escape(line), soft_wrap=True)
     print_degraded(console, reply.degraded)
+    if events:
+        print_history(console, learner, tenant, environment_file)
+
+
+add_commands(learner_app)
+
+
+def _wants(preferences: events_pb2.PreferenceEvent) -> list[str]:
+    kinds = [
+        catalog_pb2.ResourceKind.Name(kind).removeprefix("RESOURCE_KIND_").lower() for kind in preferences.formats.kinds
+    ]
+    lines = [
+        f"{what}: {', '.join(values)}"
+        for what, values in (
+            ("goals", preferences.goals.skills),
+            ("interests", preferences.interests.topics),
+            ("prefers", kinds),
+        )
+        if values
+    ]
+    if preferences.pace:
+        lines.append(f"pace: {events_pb2.Pace.Name(preferences.pace).removeprefix('PACE_').lower()}")
+    return lines
 
 
 def _print_recommendation(console: Console, place: int, each: recommender_pb2.Recommendation) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from cairn.v1 import catalog_pb2, recommender_pb2
+from cairn.v1 import catalog_pb2, events_pb2, recommender_pb2
 from services.common import freshness
 from services.common.envelope import Position
 from services.common.statuses import FieldViolation
@@ -16,6 +16,7 @@ from services.common.tenants import Tenant
 from services.recommender.application.provenance import Degradation, Provenance
 from services.recommender.application.recommend import Recommendations, RecommendQuery
 from services.recommender.application.show_learner import LearnerView, SkillMastery
+from services.recommender.domain.preferences import NO_PREFERENCES, Preferences
 from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, CatalogColumns, ResourceKind
 from services.recommender.domain.ranking.pipeline import RankedResource
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
@@ -117,7 +118,21 @@ def learner_response(learner_id: str, view: LearnerView) -> recommender_pb2.GetL
         epoch=view.epoch,
         applied=position_message(view.applied),
         degraded=degradations(view.degraded),
+        preferences=_preferences(view.preferences),
     )
+
+
+def _preferences(preferences: Preferences) -> events_pb2.PreferenceEvent | None:
+    if preferences == NO_PREFERENCES:
+        return None
+    message = events_pb2.PreferenceEvent(pace=int(preferences.pace))  # type: ignore[arg-type]  # the stubs want a ValueType.
+    if preferences.goals:
+        message.goals.skills.extend(preferences.goals)
+    if preferences.interests:
+        message.interests.topics.extend(preferences.interests)
+    if preferences.formats:
+        message.formats.kinds.extend(preferences.formats)  # type: ignore[arg-type]  # as above.
+    return message
 
 
 def check_learner_id(learner_id: str, problems: Problems, field: str = "learner_id") -> None:

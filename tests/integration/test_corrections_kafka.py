@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 from cairn.v1 import events_pb2
 from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, cloud_event_headers, record_key
 from services.common.kafka import KafkaConnection
+from services.common.learner_keys import LearnerKeys, tenant_keys_in
 from services.common.topics import TopicDeclaration, ensure_topics
 from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
+from services.recommender.adapters.kafka_learner_records import KafkaLearnerRecords
 from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.application.epochs import EpochDigest, digest_epoch
@@ -168,3 +170,19 @@ async def test_nothing_of_an_erased_learner_is_found_in_redis_but_a_tombstone(br
         assert b"marker" not in contents
         mine = sorted(key.rpartition(b":")[2] for key in keys if pseudonym("ada").encode() in key)
         assert mine == [b"seen", b"state"]
+
+
+async def test_a_learner_is_given_their_own_records_wherever_they_stand(broker, tmp_path):
+    astray = answer(3, "ada")
+    astray.partition = (astray.right_partition + 1) % PARTITIONS
+    await publish(broker, [*(answer(number, f"learner-{number % 5}") for number in range(100, 300)), answer(1), astray])
+    await publish(broker, [answer(2)], LEARNER_EVENTS_DLT)
+    opener = LearnerKeys(broker, tenant_keys_in(tmp_path / "tenants.yaml"))
+    records = await KafkaLearnerRecords(broker, opener).of(record_key(TENANT, pseudonym("ada")))
+    assert sorted((record.topic, record.content["event_id"]) for record in records) == [
+        (LEARNER_EVENTS, "event-1"),
+        (LEARNER_EVENTS, "event-3"),
+        (LEARNER_EVENTS_DLT, "event-2"),
+    ]
+    assert records[0].headers["ce_source"] == "tests"
+    assert records[0].content["assessment"]["item"]

@@ -13,6 +13,7 @@ from services.recommender.application.ports import LearnerKey
 from services.recommender.application.provenance import Degradation
 from services.recommender.domain.learner import LearnerState
 from services.recommender.domain.mastery import mastered, skill_logits, success_interval, success_probability
+from services.recommender.domain.preferences import NO_PREFERENCES, Preferences
 from services.recommender.domain.tracing import TenantParameters
 
 
@@ -51,6 +52,7 @@ class LearnerView:
         epoch: the epoch of derived state.
         applied: the last record that changed the learner; None for a learner without state.
         degraded: what was missing.
+        preferences: what the learner wants.
     """
 
     responses: int
@@ -58,6 +60,7 @@ class LearnerView:
     epoch: int
     applied: Position | None
     degraded: tuple[Degradation, ...]
+    preferences: Preferences = NO_PREFERENCES
 
 
 class ShowLearner:
@@ -91,11 +94,18 @@ class ShowLearner:
             return LearnerView(0, (), fresh.epoch.meta.epoch, fresh.applied, degraded)
         return LearnerView(
             responses=state.responses,
-            skills=skill_masteries(state, sorted(state.skill_names), fresh.epoch.parameters.for_tenant(tenant)),
+            skills=skill_masteries(state, _with_responses(state), fresh.epoch.parameters.for_tenant(tenant)),
             epoch=fresh.epoch.meta.epoch,
             applied=fresh.applied,
             degraded=degraded,
+            preferences=state.preferences,
         )
+
+
+def _with_responses(state: LearnerState) -> list[str]:
+    """The skills that a response was evidence of; of others only voided ones spoke, or scores that say no more."""
+    attempts = state.skill_records["attempts"].tolist()
+    return sorted(name for name, count in zip(state.skill_names, attempts, strict=True) if count)
 
 
 def skill_masteries(

@@ -102,6 +102,10 @@ class Journal(NamedTuple):
         """How many events it holds."""
         return len(self.events) // _EVENT.size
 
+    def first(self, count: int) -> Journal:
+        """The journal as it was after its first events, corrected as it is."""
+        return self._replace(events=self.events[: count * _EVENT.size])
+
 
 EMPTY_JOURNAL = Journal(b"", b"", b"", b"")
 
@@ -279,6 +283,11 @@ def hides(entry: JournalEntry) -> bool:
 def entries_of(journal: Journal) -> list[JournalEntry]:
     """The events, oldest first."""
     return _entries(journal.events, journal.slots, names.split(journal.names))[0]
+
+
+def corrections_of(journal: Journal) -> list[tuple[bytes, float]]:
+    """The corrections that wait: fingerprint of the target, and what to make of it."""
+    return [(target, response) for target, response in _CORRECTION.iter_unpack(journal.corrections)]
 
 
 def encode_journal(journal: Journal) -> bytes:

@@ -1,0 +1,196 @@
+"""What is held about one learner: explained, handed out, forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import grpc
+import orjson
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cairn.v1 import ingest_pb2, ingest_pb2_grpc
+from services.recommender.cli_calls import (
+    BAD_INPUT,
+    FAILED,
+    ApiKeyFile,
+    Insecure,
+    TimeoutS,
+    api_key_from,
+    channel_to,
+    fail,
+    fail_with,
+)
+
+if TYPE_CHECKING:
+    from services.recommender.application.personal_data import PersonalData
+    from services.recommender.domain.history import HistoryStep
+    from services.recommender.settings import FoldSettings
+
+_DEFAULT_INGEST = "127.0.0.1:50051"
+
+_T = TypeVar("_T")
+
+EnvironmentFile = Annotated[
+    Path, typer.Option("--env-file", help="Addresses for what the environment does not name; `make up` leaves it.")
+]
+TenantName = Annotated[str, typer.Option("--tenant", help="Whose learner it is; from the tenants file.")]
+_Learner = Annotated[str, typer.Argument(metavar="LEARNER", help="The learner's id, as your platform knows it.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands to those about learners."""
+    app.command("export", epilog="Example: cairn learner export amy --tenant riverbend --output amy.json")(export)
+    app.command("erase", epilog="Example: cairn learner erase amy")(erase)
+
+
+def export(
+    learner: _Learner,
+    *,
+    tenant: TenantName,
+    output: Annotated[
+        Path | None, typer.Option(help="File to write; without it, standard output.", show_default=False)
+    ] = None,
+    environment_file: EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Give everything that is held about a learner, as JSON: state, journal, and every record of theirs in the log.
+
+    For who operates the system: it reads Redis and Kafka, and needs the tenants file. Hand it to the learner, not on.
+
+    Exit codes: 0, it is written. 1, Kafka or Redis did not answer. 2, an option is unusable.
+    """
+    settings = _settings(environment_file)
+    with _explained():
+        from services.recommender.bootstrap_personal import pseudonym_of  # noqa: PLC0415 - loads the compiled kernel.
+
+        pseudonym = pseudonym_of(settings, tenant, learner)
+        held = _asked(settings, lambda data: data.everything(tenant, pseudonym))
+    content = orjson.dumps({"learner_id": learner, **held}, option=orjson.OPT_INDENT_2)
+    if output is None:
+        typer.echo(content.decode())
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        fail(f"{output} cannot be written: {error}. Name another file with --output", BAD_INPUT)
+    records = held["records"]
+    typer.echo(f"{output}: {len(records) if isinstance(records, list) else 0:,} records of the log, state and journal")
+
+
+def erase(
+    learner: _Learner,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    target: Annotated[
+        str, typer.Option(envvar="CAIRN_TARGET_INGEST", help="host:port of the ingest service.")
+    ] = _DEFAULT_INGEST,
+    api_key_file: ApiKeyFile = None,
+    insecure: Insecure = False,
+    timeout_s: TimeoutS = 30.0,
+) -> None:
+    """Forget a learner: their state, their journal, and, where values are encrypted, what the log says of them.
+
+    It cannot be undone; `cairn learner export` gives everything that is held first. The API key needs the scope admin.
+
+    Exit codes: 0, the erasure is in the log. 1, the service did not answer, or nobody said yes. 2, an option is
+    unusable.
+    """
+    if not yes:
+        typer.confirm(f"Forget {learner} for good?", abort=True)
+    metadata = (("authorization", f"Bearer {api_key_from(api_key_file)}"),)
+    with channel_to(target, insecure=insecure) as channel:
+        stub = ingest_pb2_grpc.IngestServiceStub(channel)
+        try:
+            reply = stub.DeleteLearner(
+                ingest_pb2.DeleteLearnerRequest(learner_id=learner), metadata=metadata, timeout=timeout_s
+            )
+        except grpc.RpcError as error:
+            fail_with(error, target, service="ingest service")
+    destroyed = (
+        "what the log says of them can no longer be read"
+        if reply.key_destroyed
+        else "the log keeps what was not encrypted until its retention ends"
+    )
+    typer.echo(
+        f"the erasure stands at partition {reply.position.partition}, offset {reply.position.offset}; {destroyed}. "
+        "Models forget with the next bundle: cairn train"
+    )
+
+
+def print_history(console: Console, learner: str, tenant: str, environment_file: Path) -> None:
+    """Print what each of a learner's recent events changed, from their journal."""
+    settings = _settings(environment_file)
+    with _explained():
+        from services.recommender.bootstrap_personal import pseudonym_of  # noqa: PLC0415 - loads the compiled kernel.
+
+        pseudonym = pseudonym_of(settings, tenant, learner)
+        steps = _asked(settings, lambda data: data.history(tenant, pseudonym))
+    console.print(_history_table(steps) if steps else "no recent events")
+
+
+def _history_table(steps: Sequence[HistoryStep]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("when", "event", "outcome", "chance of success on its skills"):
+        table.add_column(heading, overflow="fold")
+    for step in steps:
+        entry = step.entry
+        at = datetime.fromtimestamp(entry.at_s, UTC).strftime("%Y-%m-%d %H:%M") if entry.at_s else "-"
+        if entry.interaction is not None:
+            table.add_row(at, Text(f"{entry.interaction.name.lower()} {entry.resource}"), "", "")
+            continue
+        outcome = "voided" if entry.voided else f"{entry.response:.3g}"
+        changes = ", ".join(
+            f"{change.skill} {100 * change.before:.0f} -> {100 * change.after:.0f} %" for change in step.changes
+        )
+        why = changes if entry.evidence else "" if entry.voided else "no evidence: its items counted"
+        table.add_row(at, Text(f"answered {entry.item or entry.resource or 'an activity'}"), outcome, Text(why))
+    return table
+
+
+def _asked(settings: FoldSettings, ask: Callable[[PersonalData], Awaitable[_T]]) -> _T:
+    from services.recommender.bootstrap_personal import personal_data  # noqa: PLC0415 - loads the compiled kernel.
+
+    async def run() -> _T:
+        async with personal_data(settings) as data:
+            return await ask(data)
+
+    return asyncio.run(run())
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    from services.common.tenants import TenantsFileError  # noqa: PLC0415 - with the commands that need it.
+    from services.recommender.adapters.bundle_store import BundlesUrlInvalidError  # noqa: PLC0415 - likewise.
+    from services.recommender.application.epochs import EpochUnusableError  # noqa: PLC0415 - likewise.
+    from services.recommender.application.ports import BundleUnreadableError  # noqa: PLC0415 - likewise.
+    from services.recommender.bootstrap_personal import TenantUnknownError  # noqa: PLC0415 - likewise.
+
+    try:
+        yield
+    except (
+        TenantsFileError,
+        TenantUnknownError,
+        EpochUnusableError,
+        BundleUnreadableError,
+        BundlesUrlInvalidError,
+    ) as error:
+        fail(str(error), BAD_INPUT)
+    except (ConnectionError, LookupError) as error:
+        fail(str(error), FAILED)
+
+
+def _settings(environment_file: Path) -> FoldSettings:
+    from services.recommender.settings import FoldSettings  # noqa: PLC0415 - with the commands that need it.
+
+    try:
+        return FoldSettings(_env_file=environment_file if environment_file.is_file() else None)  # type: ignore[call-arg]  # pydantic-settings' own argument.
+    except ValidationError as error:
+        fail(str(error), BAD_INPUT)

@@ -1,0 +1,70 @@
+"""How a learner's estimates came about: the journal told event by event, with what each one changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.recommender.domain import names
+from services.recommender.domain.fold import LearnerFold
+from services.recommender.domain.journal import JournalEntry, entries_of
+from services.recommender.domain.learner import PackedState, decode_state, encode_state
+from services.recommender.domain.mastery import skill_logits, success_probability
+from services.recommender.domain.stored import StoredFold
+from services.recommender.domain.tracing import TenantParameters
+
+
+@dataclass(frozen=True, slots=True)
+class SkillChange:
+    """The chance of success on a skill before and after an event."""
+
+    skill: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryStep:
+    """An event of the journal and what it changed; nothing where it was no evidence."""
+
+    entry: JournalEntry
+    changes: tuple[SkillChange, ...]
+
+
+def history_of(
+    fold: LearnerFold, tenant: str, stored: StoredFold, parameters: TenantParameters
+) -> tuple[HistoryStep, ...]:
+    """The learner's recent events, oldest first, each with the skills it is about.
+
+    Args:
+        fold: with the parameters that the learner was folded with.
+        tenant: whose.
+        stored: the learner.
+        parameters: the tenant's part of those of `fold`.
+    """
+    if stored.state is None:
+        return ()
+    skills = [name.decode() for name in names.split(stored.state.skill_names)]
+    steps = []
+    before = _state_after(fold, tenant, stored, 0)
+    for number, entry in enumerate(entries_of(stored.journal), start=1):
+        after = _state_after(fold, tenant, stored, number)
+        concerned = [skills[slot] for slot in entry.slots] if entry.evidence else []
+        changes = zip(
+            concerned, _chances(before, concerned, parameters), _chances(after, concerned, parameters), strict=True
+        )
+        steps.append(HistoryStep(entry, tuple(SkillChange(*change) for change in changes)))
+        before = after
+    return tuple(steps)
+
+
+def _state_after(fold: LearnerFold, tenant: str, stored: StoredFold, events: int) -> PackedState:
+    again = fold.fold_again(tenant, stored._replace(journal=stored.journal.first(events)))
+    if again.state is None:
+        raise AssertionError("a learner with a state has one after each event")
+    return again.state
+
+
+def _chances(packed: PackedState, skills: list[str], parameters: TenantParameters) -> list[float]:
+    logits = skill_logits(decode_state(encode_state(packed)), skills, parameters)
+    chances: list[float] = success_probability(logits.mean, logits.variance).tolist()
+    return chances

@@ -1,0 +1,101 @@
+"""`cairn learner erase` against a service that answers as told; `show` with what the learner wants."""
+
+from __future__ import annotations
+
+from concurrent import futures
+
+import grpc
+import pytest
+from typer.testing import CliRunner
+
+from cairn.v1 import catalog_pb2, events_pb2, ingest_pb2, ingest_pb2_grpc, recommender_pb2, recommender_pb2_grpc
+from services.recommender.cli_learners import app
+
+
+class Ingest(ingest_pb2_grpc.IngestServiceServicer):
+    def __init__(self):
+        self.requests = []
+        self.metadata = {}
+        self.refuse = None
+        self.key_destroyed = True
+
+    def DeleteLearner(self, request, context):  # noqa: N802 - the name of the RPC.
+        self.requests.append(request)
+        self.metadata = dict(context.invocation_metadata())
+        if self.refuse is not None:
+            context.abort(*self.refuse)
+        return ingest_pb2.DeleteLearnerResponse(
+            position=ingest_pb2.LogPosition(partition=2, offset=17), key_destroyed=self.key_destroyed
+        )
+
+
+class Recommender(recommender_pb2_grpc.RecommendationServiceServicer):
+    def GetLearner(self, request, context):  # noqa: N802 - the name of the RPC.
+        wants = events_pb2.PreferenceEvent(
+            goals=events_pb2.GoalSkills(skills=["6.RP.A.3"]),
+            interests=events_pb2.InterestTopics(topics=["space"]),
+            formats=events_pb2.PreferredKinds(kinds=[catalog_pb2.RESOURCE_KIND_VIDEO]),
+            pace=events_pb2.PACE_GENTLE,
+        )
+        return recommender_pb2.GetLearnerResponse(epoch=1, preferences=wants)
+
+
+@pytest.fixture
+def service(monkeypatch):
+    service = Ingest()
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    ingest_pb2_grpc.add_IngestServiceServicer_to_server(service, server)
+    recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(Recommender(), server)
+    service.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    monkeypatch.setenv("CAIRN_API_KEY", "cairn_key")
+    yield service
+    server.stop(None).wait()
+
+
+def run(*arguments: str, answer: str | None = None):
+    return CliRunner().invoke(app, ["learner", *arguments], input=answer)
+
+
+def test_an_erasure_is_asked_for_and_says_what_it_reached(service):
+    result = run("erase", "amy", "--yes", "--target", service.target)
+    assert result.exit_code == 0, result.output
+    assert [request.learner_id for request in service.requests] == ["amy"]
+    assert service.metadata["authorization"] == "Bearer cairn_key"
+    assert "partition 2, offset 17" in result.output
+    assert "can no longer be read" in result.output
+    service.key_destroyed = False
+    assert "retention" in run("erase", "amy", "--yes", "--target", service.target).output
+
+
+def test_nobody_is_forgotten_without_a_yes(service):
+    result = run("erase", "amy", "--target", service.target, answer="n\n")
+    assert result.exit_code == 1
+    assert service.requests == []
+    assert run("erase", "amy", "--target", service.target, answer="y\n").exit_code == 0
+    assert len(service.requests) == 1
+
+
+def test_a_refused_erasure_says_why(service):
+    service.refuse = (grpc.StatusCode.PERMISSION_DENIED, "the key lacks the scope admin")
+    result = run("erase", "amy", "--yes", "--target", service.target)
+    assert result.exit_code == 1
+    assert "scope admin" in result.output
+
+
+def test_an_ingest_service_that_does_not_answer_is_named():
+    result = run("erase", "amy", "--yes", "--target", "127.0.0.1:1")
+    assert result.exit_code in {1, 2}
+
+
+def test_what_a_learner_wants_is_shown(service):
+    result = run("show", "amy", "--target", service.target)
+    assert result.exit_code == 0, result.output
+    for line in ("goals: 6.RP.A.3", "interests: space", "prefers: video", "pace: gentle"):
+        assert line in result.output
+
+
+def test_events_are_of_a_tenants_learner(service):
+    result = run("show", "amy", "--events", "--target", service.target)
+    assert result.exit_code == 2
+    assert "--tenant" in result.output
