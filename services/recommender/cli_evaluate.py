@@ -67,14 +67,15 @@ def tracing(
     """Measure how well responses of learners never seen before are foreseen.
 
     Fits everything itself: no bundle and no running service. Intervals are central 95 % over draws of learners.
-    Protocols: assistments2009-kt (train.tsv, test.tsv, q_mat.npz) and algebra05 (responses.tsv, q_mat.npz).
+    Protocols: assistments2009-kt (train.tsv, test.tsv, q_mat.npz) and algebra05 (responses.tsv and q_mat.npz, or
+    responses.csv with learner, item, skills, correct, time).
     """
     split = _chosen(protocol, "tracing", _TRACING)
     _check_folders(json_file, html_file)
     with _progress() as advance, _data_is_usable():
         name = f"tracing/{_short(protocol)}"
         evaluation = evaluate_tracing(name, split(data), commit=_commit(), advance=advance)
-    _write(evaluation, json_file, html_file, shown=("auc", "log_loss", "ece"))
+    _write(evaluation, json_file, html_file, shown=("auc", "log_loss", "rmse", "ece"))
 
 
 @app.command("ranking", epilog="Example: cairn evaluate ranking --data data/assistments2009 --protocol assistments2009")

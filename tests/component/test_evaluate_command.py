@@ -75,6 +75,24 @@ def test_learner_models_are_measured_on_learners_they_have_not_seen(tracing_fold
     assert set(found["slices"]) == {"attempt 1", "attempts 2-5", "attempts 6+"}
 
 
+def test_learner_models_are_measured_on_responses_in_the_generic_form(tmp_path):
+    rng = np.random.default_rng(3)
+    lines = ["learner,item,skills,correct,time"]
+    for learner in range(20):
+        for at in range(20):
+            skills = "adding;taking away" if at % 2 else "adding"
+            lines.append(
+                f"pupil-{learner},item {rng.integers(9)},{skills},{rng.integers(2)},{1_700_000_000 + at * 4_000}"
+            )
+    (tmp_path / "responses.csv").write_text("\n".join(lines) + "\n")
+    report = tmp_path / "report.json"
+    result = run("tracing", "--data", tmp_path, "--protocol", "algebra05", "--json", report)
+    assert result.exit_code == 0, result.output
+    found = orjson.loads(report.read_bytes())
+    assert "280 responses of 14 learners to fit on, 120 responses of 6 learners to judge on" in found["data"]
+    assert 0 < found["models"]["cairn"]["log_loss"]["mean"] < 1
+
+
 def test_the_same_data_gives_the_same_measures(tracing_folder):
     found = []
     for name in ("first.json", "second.json"):
