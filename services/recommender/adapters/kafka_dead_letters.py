@@ -69,7 +69,11 @@ class KafkaDeadLetters:
             producer = aiokafka.AIOKafkaProducer(
                 bootstrap_servers=self._connection.bootstrap_servers, acks="all", max_request_size=_LARGEST_BYTES
             )
-            await producer.start()
+            try:
+                await producer.start()
+            except BaseException:
+                await producer.stop()
+                raise
             self._producer = producer
         return self._producer
 
