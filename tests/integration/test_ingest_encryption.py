@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from contextlib import asynccontextmanager
 
+import duckdb
 import pytest
 
 from cairn.v1 import events_pb2
@@ -18,6 +19,9 @@ from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
 from services.ingest.application.ports import LogUnavailableError
 from services.ingest.wire import learner_event_value
+from services.recommender.adapters.kafka_event_rows import KafkaEventRows
+from services.recommender.adapters.parquet_tables import ParquetTable
+from services.recommender.application.export import EVENT_COLUMNS
 from tests.integration.test_ingest_kafka import new_topic, records_of, until
 from tests.suites.event_log import event, learner
 
@@ -169,6 +173,27 @@ async def test_a_reader_without_the_topic_of_keys_says_so(scene):
     with pytest.raises(TopicMissingError):
         await scene.values(reader)
     await reader.close()
+
+
+async def test_the_log_is_exported_decrypted_without_those_who_were_forgotten(scene, tmp_path):
+    async with scene.writer() as (log, keys):
+        await log.append([event(number, learner=learner(number % 3)) for number in range(30)])
+        await log.append([event(99, tenant="plain")])
+        assert await keys.destroy("riverbend", learner(1))
+    export = KafkaEventRows(
+        scene.connection, LearnerKeys(scene.connection, tenant_key, topic=scene.keys_topic), topic=scene.topic
+    )
+    assert await export.total() == 31
+    with ParquetTable(tmp_path, "events", "riverbend", EVENT_COLUMNS) as table:
+        async for batch in export.batches("riverbend"):
+            table.add(batch.rows)
+    assert (batch.offsets, batch.erased, batch.unreadable) == (31, 10, 0)
+    with duckdb.connect() as database:
+        rows = database.execute(
+            f"SELECT event_id, learner, item, skills FROM read_parquet('{tmp_path}/events/**/*.parquet')"
+        ).fetchall()
+    assert {row[0] for row in rows} == {f"event-{number}" for number in range(30) if number % 3 != 1}
+    assert ("event-3", learner(0), "item-3", ["fractions"]) in rows
 
 
 async def test_an_event_written_while_its_learner_is_erased_is_not_acknowledged(scene):

@@ -1,0 +1,136 @@
+"""Tables in Parquet files, partitioned by tenant, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from services.recommender.application.export import Column, ColumnType, Row
+
+_ROWS_PER_GROUP = 50_000
+_ROWS_PER_FILE = 2_000_000
+_COMPRESSION = "zstd"
+
+_TYPES = {
+    ColumnType.TEXT: pa.string(),
+    ColumnType.TEXTS: pa.list_(pa.string()),
+    ColumnType.BOOLEAN: pa.bool_(),
+    ColumnType.INTEGER: pa.int64(),
+    ColumnType.NUMBER: pa.float64(),
+    ColumnType.TIME: pa.timestamp("us", tz="UTC"),
+}
+
+
+class ExportExistsError(FileExistsError):
+    """There is an export already; the message says where."""
+
+
+def schema_of(columns: Sequence[Column]) -> pa.Schema:
+    """The columns as Parquet keeps them, each with what it means."""
+    return pa.schema(
+        [pa.field(column.name, _TYPES[column.type], metadata={"description": column.meaning}) for column in columns]
+    )
+
+
+class ParquetTable:
+    """Writes `DIRECTORY/NAME/tenant=TENANT/part-N.parquet`.
+
+    Rows wait until there are enough for a group, so that memory is bounded and files read well. A file bears its name
+    only once it is whole; what an export that failed left behind ends in `.unfinished`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        tenant: str,
+        columns: Sequence[Column],
+        *,
+        rows_per_group: int = _ROWS_PER_GROUP,
+        rows_per_file: int = _ROWS_PER_FILE,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            directory: where exports go.
+            name: the table's.
+            tenant: whose rows they are. Stands in the path, as Hive partitions do, and not in the files.
+            columns: of the table, the tenant's among them.
+            rows_per_group: rows that wait in memory at most.
+            rows_per_file: after so many another file begins.
+
+        Raises:
+            ExportExistsError: when there is such an export.
+        """
+        self._folder = directory / name / f"tenant={tenant}"
+        self._schema = schema_of([column for column in columns if column.name != "tenant"])
+        self._rows_per_group = rows_per_group
+        self._rows_per_file = rows_per_file
+        self._waiting: list[Row] = []
+        self._writer: Any = None
+        self._in_file = 0
+        self._files: list[Path] = []
+        self.rows = 0
+        if self._folder.exists() and any(self._folder.glob("*.parquet")):
+            raise ExportExistsError(f"there is an export in {self._folder}: remove it, or name another with --to")
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that were written."""
+        return [self._final(path) for path in self._files]
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for left in self._folder.glob("*.unfinished"):
+            left.unlink()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._write_group()
+            if not self._files:
+                # An export without rows is a table all the same.
+                self._open()
+        self._close()
+        if kind is None:
+            for path in self._files:
+                path.replace(self._final(path))
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Add rows; each has a cell for every column, or leaves it out."""
+        self._waiting += rows
+        self.rows += len(rows)
+        while len(self._waiting) >= self._rows_per_group:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        rows, self._waiting = self._waiting[: self._rows_per_group], self._waiting[self._rows_per_group :]
+        if not rows:
+            return
+        if self._writer is None or self._in_file >= self._rows_per_file:
+            self._open()
+        self._writer.write_batch(pa.RecordBatch.from_pylist(list(rows), self._schema))
+        self._in_file += len(rows)
+
+    def _open(self) -> None:
+        self._close()
+        path = self._folder / f"part-{len(self._files):05d}.parquet.unfinished"
+        self._writer = pq.ParquetWriter(path, self._schema, compression=_COMPRESSION)
+        self._files.append(path)
+        self._in_file = 0
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    @staticmethod
+    def _final(path: Path) -> Path:
+        return path.with_suffix("")

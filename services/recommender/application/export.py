@@ -1,0 +1,290 @@
+"""Exports for data teams: learner state, current lists and the log, as rows of tables.
+
+Every export is a stream of batches, so that its memory does not grow with the tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Protocol
+
+from services.recommender.application.fresh_state import FreshState, FreshStates
+from services.recommender.application.ports import EpochStore, LearnerKey, StateUnavailableError, StoredLearnerBytes
+from services.recommender.application.recommend import Recommend, RecommendQuery
+from services.recommender.domain.learner import LearnerState, decode_state
+from services.recommender.domain.mastery import mastered, skill_logits, success_interval, success_probability
+from services.recommender.domain.tracing import TenantParameters
+
+LEARNERS_PER_BATCH = 500
+
+Row = Mapping[str, Any]
+"""One row of a table, by column."""
+
+
+class ColumnType(Enum):
+    """What the cells of a column hold."""
+
+    TEXT = "text"
+    TEXTS = "texts"
+    BOOLEAN = "boolean"
+    INTEGER = "integer"
+    NUMBER = "number"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of an exported table.
+
+    Attributes:
+        name: as data teams see it.
+        type: what its cells hold; any may be empty.
+        meaning: what it says, with its unit.
+    """
+
+    name: str
+    type: ColumnType
+    meaning: str
+
+
+_TENANT = Column("tenant", ColumnType.TEXT, "the district or platform")
+_LEARNER = Column("learner", ColumnType.TEXT, "the learner's pseudonym, as PublishEvents returns it")
+
+STATE_COLUMNS = (
+    _TENANT,
+    _LEARNER,
+    Column("skill", ColumnType.TEXT, "a skill with responses"),
+    Column("mastery", ColumnType.NUMBER, "chance of success on the skill's average item, 0 to 1"),
+    Column("mastery_low", ColumnType.NUMBER, "lower end of the central 95 % interval of that chance"),
+    Column("mastery_high", ColumnType.NUMBER, "upper end of it"),
+    Column("mastered", ColumnType.BOOLEAN, "whether the skill counts as mastered"),
+    Column("responses", ColumnType.INTEGER, "responses that were evidence of the skill"),
+    Column("successes", ColumnType.NUMBER, "their sum, each from 0 to 1"),
+    Column("last_response_at", ColumnType.TIME, "when the last was given; empty: not known"),
+    Column("learner_responses", ColumnType.INTEGER, "responses of the learner that were evidence, over all skills"),
+    Column("epoch", ColumnType.INTEGER, "the epoch of derived state"),
+)
+
+RECOMMENDATION_COLUMNS = (
+    _TENANT,
+    _LEARNER,
+    Column("rank", ColumnType.INTEGER, "place in the list, from 1"),
+    Column("resource", ColumnType.TEXT, "the resource, by its id in the catalog"),
+    Column("title", ColumnType.TEXT, "its title"),
+    Column("score", ColumnType.NUMBER, "what the list is ordered by; only comparable within one list"),
+    Column("success", ColumnType.NUMBER, "chance that the learner succeeds on it, 0 to 1"),
+    Column("skill", ColumnType.TEXT, "the skill it serves"),
+    Column("step", ColumnType.TEXT, "teach, practise or reassess"),
+    Column("reasons", ColumnType.TEXTS, "the strongest reasons, in sentences"),
+    Column("recommendation_id", ColumnType.TEXT, "names the recommendation; interactions may carry it"),
+    Column("as_of", ColumnType.TIME, "the moment the list was made for"),
+    Column("epoch", ColumnType.INTEGER, "the epoch of derived state"),
+    Column("bundle", ColumnType.TEXT, "the bundle of models; empty: none"),
+)
+
+EVENT_COLUMNS = (
+    _TENANT,
+    _LEARNER,
+    Column("partition", ColumnType.INTEGER, "where the record stands: the partition of the log"),
+    Column("offset", ColumnType.INTEGER, "where it stands in the partition"),
+    Column("event_id", ColumnType.TEXT, "the event's id; the same source and id twice is one event, sent twice"),
+    Column("source", ColumnType.TEXT, "the system that observed it"),
+    Column("kind", ColumnType.TEXT, "assessment, interaction, preference, correction or erasure"),
+    Column("occurred_at", ColumnType.TIME, "when the learner acted; empty: not known"),
+    Column("received_at", ColumnType.TIME, "when ingest accepted it"),
+    Column("item", ColumnType.TEXT, "assessment: the question"),
+    Column("activity", ColumnType.TEXT, "assessment: the quiz or lesson"),
+    Column("resource", ColumnType.TEXT, "assessment, interaction: the catalog resource"),
+    Column("skills", ColumnType.TEXTS, "assessment: the skills it is evidence of"),
+    Column("skills_from", ColumnType.TEXT, "assessment: who named them: event, catalog or none"),
+    Column("response", ColumnType.NUMBER, "assessment, correction: the outcome, 0 to 1"),
+    Column("correct", ColumnType.BOOLEAN, "assessment, correction: right or wrong, where it was that"),
+    Column("score_raw", ColumnType.NUMBER, "assessment, correction: points, where it was points"),
+    Column("score_min", ColumnType.NUMBER, "the least points one can get"),
+    Column("score_max", ColumnType.NUMBER, "the most points one can get"),
+    Column("attempt", ColumnType.INTEGER, "assessment: which try it was, from 1"),
+    Column("hints", ColumnType.INTEGER, "assessment: hints asked for"),
+    Column("duration_ms", ColumnType.INTEGER, "assessment, interaction: time spent, milliseconds"),
+    Column("grain", ColumnType.TEXT, "assessment: item or activity"),
+    Column("interaction", ColumnType.TEXT, "interaction: opened, completed or dismissed"),
+    Column("recommendation_id", ColumnType.TEXT, "interaction: what led to it"),
+    Column("goals", ColumnType.TEXTS, "preference: skills to work towards; empty: not said"),
+    Column("interests", ColumnType.TEXTS, "preference: topics; likewise"),
+    Column("formats", ColumnType.TEXTS, "preference: kinds of resource; likewise"),
+    Column("pace", ColumnType.TEXT, "preference: gentle, steady or brisk; empty: not said"),
+    Column("target_source", ColumnType.TEXT, "correction: source of the event that was wrong"),
+    Column("target_event_id", ColumnType.TEXT, "correction: its id"),
+    Column("change", ColumnType.TEXT, "correction: void or regrade"),
+)
+
+
+class NoCurrentEpochError(LookupError):
+    """There is no state to export: no epoch is served."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportBatch:
+    """Some rows, and how far the export is.
+
+    Attributes:
+        rows: of the tenant.
+        done: steps behind it: learners, or offsets of the log.
+    """
+
+    rows: Sequence[Row]
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogRows:
+    """Rows of a stretch of the log.
+
+    Attributes:
+        rows: the records of the tenant that could be read.
+        offsets: how many offsets are behind the reader now.
+        erased: records of the tenant, up to here, whose learner's key was destroyed.
+        unreadable: records, up to here, that are no learner event.
+    """
+
+    rows: Sequence[Row]
+    offsets: int
+    erased: int
+    unreadable: int
+
+
+class EventRows(Protocol):
+    """The log of learner events as rows. Every call may raise ConnectionError or LookupError (no such topic)."""
+
+    async def total(self) -> int:
+        """How many offsets stand in the log now."""
+        ...
+
+    def batches(self, tenant: str) -> AsyncIterator[LogRows]:
+        """A tenant's records, each once, up to where the log ended when `total` was asked."""
+        ...
+
+
+async def export_state(
+    epochs: EpochStore, epoch: int, tenant: str, parameters: TenantParameters
+) -> AsyncIterator[ExportBatch]:
+    """A row per learner and skill, of a tenant's learners in an epoch.
+
+    Args:
+        epochs: where states are.
+        epoch: which epoch.
+        tenant: whose learners.
+        parameters: the tenant's, that the epoch was folded with.
+
+    Raises:
+        StateUnavailableError: when states cannot be read.
+    """
+    done = 0
+    async for learners in _learners(epochs, epoch, tenant):
+        done += len(learners)
+        rows = [
+            row
+            for learner in learners
+            for row in _state_rows(tenant, _name_of(learner), decode_state(learner.state), parameters, epoch)
+        ]
+        yield ExportBatch(rows, done)
+
+
+async def export_recommendations(
+    epochs: EpochStore, states: FreshStates, recommend: Recommend, epoch: int, tenant: str, *, limit: int
+) -> AsyncIterator[ExportBatch]:
+    """The current list of every learner of a tenant who has state.
+
+    Args:
+        epochs: where states are.
+        states: reads them as answers are made from.
+        recommend: makes the lists.
+        epoch: the epoch that is served.
+        tenant: whose learners.
+        limit: most resources a list.
+
+    Raises:
+        StateUnavailableError: when states cannot be read.
+    """
+    done = 0
+    as_of = recommend.now()
+    async for learners in _learners(epochs, epoch, tenant):
+        names = [_name_of(learner) for learner in learners]
+        rows: list[Row] = []
+        found = await states.read_many([LearnerKey(tenant, name) for name in names])
+        for name, fresh in zip(names, found, strict=True):
+            if isinstance(fresh, StateUnavailableError):
+                raise fresh
+            rows += _recommendation_rows(recommend, tenant, RecommendQuery(name, limit, as_of=as_of), fresh)
+        done += len(learners)
+        yield ExportBatch(rows, done)
+
+
+async def _learners(epochs: EpochStore, epoch: int, tenant: str) -> AsyncIterator[list[StoredLearnerBytes]]:
+    """A tenant's learners with state, some at a time."""
+    prefix = f"{tenant}/".encode()
+    batch: list[StoredLearnerBytes] = []
+    async for learner in epochs.contents(epoch):
+        # Of one who was forgotten there is no state.
+        if learner.key.startswith(prefix) and learner.state:
+            batch.append(learner)
+        if len(batch) == LEARNERS_PER_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _name_of(learner: StoredLearnerBytes) -> str:
+    return learner.key.partition(b"/")[2].decode()
+
+
+def _state_rows(
+    tenant: str, learner: str, state: LearnerState, parameters: TenantParameters, epoch: int
+) -> list[dict[str, Any]]:
+    names = sorted(state.skill_names)
+    logits = skill_logits(state, names, parameters)
+    low, high = success_interval(logits.mean, logits.variance)
+    columns = zip(
+        names,
+        success_probability(logits.mean, logits.variance).tolist(),
+        low.tolist(),
+        high.tolist(),
+        mastered(logits.mean, logits.variance, logits.attempts).tolist(),
+        logits.attempts.tolist(),
+        logits.successes.tolist(),
+        (datetime.fromtimestamp(at_s, UTC) if at_s else None for at_s in logits.last_at_s.tolist()),
+        strict=True,
+    )
+    own = [column.name for column in STATE_COLUMNS[2:10]]
+    common = {"tenant": tenant, "learner": learner, "learner_responses": state.responses, "epoch": epoch}
+    return [common | dict(zip(own, values, strict=True)) for values in columns]
+
+
+def _recommendation_rows(
+    recommend: Recommend, tenant: str, query: RecommendQuery, fresh: FreshState
+) -> list[dict[str, Any]]:
+    found = recommend.answer(tenant, query, fresh)
+    return [
+        {
+            "tenant": tenant,
+            "learner": query.learner,
+            "rank": rank,
+            "resource": found.catalog.resource_ids[resource.row],
+            "title": found.catalog.titles[resource.row],
+            "score": float(resource.score),
+            "success": float(resource.success),
+            "skill": resource.explanation.skill or None,
+            "step": resource.explanation.step.name.lower(),
+            "reasons": [reason.text for reason in resource.explanation.reasons],
+            "recommendation_id": recommendation_id,
+            "as_of": found.provenance.as_of,
+            "epoch": found.provenance.epoch,
+            "bundle": found.provenance.bundle or None,
+        }
+        for rank, (resource, recommendation_id) in enumerate(
+            zip(found.resources, found.recommendation_ids, strict=True), start=1
+        )
+    ]

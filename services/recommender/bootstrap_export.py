@@ -1,0 +1,164 @@
+"""Wires the exports of data teams."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from services.common.learner_keys import LearnerKeys, tenant_keys_in
+from services.common.tenants import load_tenants
+from services.recommender.adapters.kafka_catalog import KafkaCatalog
+from services.recommender.adapters.kafka_event_rows import KafkaEventRows
+from services.recommender.adapters.parquet_tables import ParquetTable
+from services.recommender.adapters.redis_connection import RedisConnection
+from services.recommender.adapters.redis_reads import RedisReads
+from services.recommender.adapters.redis_states import RedisLearnerReader
+from services.recommender.application.epochs import parameters_of
+from services.recommender.application.export import (
+    EVENT_COLUMNS,
+    RECOMMENDATION_COLUMNS,
+    STATE_COLUMNS,
+    NoCurrentEpochError,
+    export_recommendations,
+    export_state,
+)
+from services.recommender.application.fresh_state import FreshStates
+from services.recommender.application.in_force import InForce
+from services.recommender.application.ports import EpochStore
+from services.recommender.application.recommend import Recommend
+from services.recommender.bootstrap import bundle_store, epoch_store
+from services.recommender.bootstrap_server import ranking_policy
+from services.recommender.settings import RecommenderServerSettings
+
+Progress = Callable[[int, int | None], None]
+"""Told how many steps are done, of how many; None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What an export came to.
+
+    Attributes:
+        rows: rows written.
+        files: where they are.
+        erased: records that could not be read because their learner was forgotten.
+        unreadable: records that are no learner event.
+    """
+
+    rows: int
+    files: tuple[Path, ...]
+    erased: int = 0
+    unreadable: int = 0
+
+
+async def state_to_parquet(
+    settings: RecommenderServerSettings, tenant: str, directory: Path, progress: Progress
+) -> ExportResult:
+    """What `cairn export state` runs.
+
+    Raises:
+        NoCurrentEpochError: when no epoch is served.
+        StateUnavailableError: when Redis cannot be read.
+        ExportExistsError: when there is such an export.
+    """
+    with ParquetTable(directory, "state", tenant, STATE_COLUMNS) as table:
+        async with epoch_store(settings.redis) as epochs:
+            meta = await epochs.get(await _current(epochs))
+            if meta is None:
+                raise NoCurrentEpochError("the epoch that is served was dropped: export again")
+            parameters = await asyncio.to_thread(parameters_of, meta, bundle_store(settings.bundles))
+            async for batch in export_state(epochs, meta.epoch, tenant, parameters.for_tenant(tenant)):
+                table.add(batch.rows)
+                progress(batch.done, None)
+    return ExportResult(table.rows, tuple(table.files))
+
+
+async def recommendations_to_parquet(
+    settings: RecommenderServerSettings, tenant: str, directory: Path, progress: Progress, *, limit: int
+) -> ExportResult:
+    """What `cairn export recommendations` runs.
+
+    Raises:
+        NoCurrentEpochError: when no epoch is served.
+        StateUnavailableError: when Redis cannot be read.
+        ExportExistsError: when there is such an export.
+        TenantsFileError: when the tenants file cannot be used.
+        BrokerUnavailableError: when the catalog cannot be read.
+    """
+    with ParquetTable(directory, "recommendations", tenant, RECOMMENDATION_COLUMNS) as table:
+        async with epoch_store(settings.redis) as epochs, _catalog(settings) as catalog:
+            in_force = InForce(epochs, bundle_store(settings.bundles))
+            epoch = await _current(epochs)
+            await in_force.refresh_bundle()
+            await in_force.refresh_epoch()
+            reads = RedisReads(RedisConnection(settings.redis, settings.redis_timeout_s))
+            states = FreshStates(RedisLearnerReader(reads), in_force, time.monotonic)
+            recommend = Recommend(
+                states,
+                catalog,
+                in_force,
+                lambda: datetime.now(UTC),
+                time.perf_counter,
+                policy=partial(ranking_policy, load_tenants(settings.tenants)),
+            )
+            try:
+                async for batch in export_recommendations(epochs, states, recommend, epoch, tenant, limit=limit):
+                    table.add(batch.rows)
+                    progress(batch.done, None)
+            finally:
+                await reads.close()
+    return ExportResult(table.rows, tuple(table.files))
+
+
+async def events_to_parquet(
+    settings: RecommenderServerSettings, tenant: str, directory: Path, progress: Progress
+) -> ExportResult:
+    """What `cairn export events` runs.
+
+    Raises:
+        ExportExistsError: when there is such an export.
+        BrokerUnavailableError: when the log cannot be read.
+        TopicMissingError: when there is none.
+        TenantKeyMissingError: when values are encrypted and the tenant's key is not known.
+    """
+    keys = LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))
+    log = KafkaEventRows(settings.connection, keys)
+    erased = unreadable = 0
+    with ParquetTable(directory, "events", tenant, EVENT_COLUMNS) as table:
+        total = await log.total()
+        async for batch in log.batches(tenant):
+            table.add(batch.rows)
+            erased, unreadable = batch.erased, batch.unreadable
+            progress(batch.offsets, total)
+    return ExportResult(table.rows, tuple(table.files), erased, unreadable)
+
+
+async def _current(epochs: EpochStore) -> int:
+    current = await epochs.current_epoch()
+    if current is None:
+        raise NoCurrentEpochError("no epoch is served: start a worker, or run cairn replay and cairn epoch switch")
+    return current
+
+
+@asynccontextmanager
+async def _catalog(settings: RecommenderServerSettings) -> AsyncIterator[KafkaCatalog]:
+    """The catalog, read to its end."""
+    catalog = KafkaCatalog(settings.connection)
+    following = asyncio.create_task(catalog.run())
+    ready = asyncio.create_task(catalog.wait_ready())
+    try:
+        await asyncio.wait((following, ready), return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            # It ends only by failing.
+            await following
+        yield catalog
+    finally:
+        for task in (following, ready):
+            task.cancel()
+        await asyncio.gather(following, ready, return_exceptions=True)
