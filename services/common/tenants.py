@@ -6,6 +6,8 @@ The file is YAML, readable by its owner only:
       riverbend:
         secret: <hex, at least 16 bytes>
         encryption_key: <hex, 32 bytes>           # without it, learners' values in the log are plain
+        ranker: learned                           # without it: weights, the hand-weighted score
+        need_share: 0.5                           # of the learned ranker's score, from 0 to 1
         encrypt: false                            # new values are plain, those encrypted before stay readable
         api_keys:
           - name: gradebook
@@ -40,6 +42,7 @@ from services.common.identity import TENANT_PATTERN, pseudonym
 _log = structlog.get_logger(__name__)
 
 _ID_CHARACTERS = 12
+_NEED_SHARE = 0.5
 
 
 class TenantsFileError(ValueError):
@@ -62,6 +65,13 @@ class Scope(StrEnum):
 ALL_SCOPES = frozenset(Scope)
 
 
+class Ranker(StrEnum):
+    """What ranks a tenant's lists."""
+
+    LEARNED = "learned"
+    WEIGHTS = "weights"
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """A district or platform.
@@ -71,12 +81,17 @@ class Tenant:
         secret: key of its pseudonyms and freshness tokens.
         encryption_key: 32 bytes that its learners' data keys are wrapped with; None: none of them ever was.
         encrypt: whether new values in the log are encrypted, where there is a key.
+        ranker: what ranks its lists; the learned ranker only where a bundle has one for it.
+        need_share: how much of the learned ranker's score is what a learner needs, rather than what learners are
+            likely to work on next: from 0 to 1.
     """
 
     name: str
     secret: bytes
     encryption_key: bytes | None = field(default=None, repr=False)
     encrypt: bool = True
+    ranker: Ranker = Ranker.WEIGHTS
+    need_share: float = _NEED_SHARE
 
     def pseudonym(self, learner_id: str) -> str:
         """The tenant's pseudonym for one of its platform's learner ids."""
@@ -237,6 +252,8 @@ class _Tenant(BaseModel):
     secret: str
     encryption_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     encrypt: bool = True
+    ranker: Ranker | None = None
+    need_share: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     api_keys: list[_ApiKey] = []
 
     @field_validator("secret")
@@ -249,7 +266,9 @@ class _Tenant(BaseModel):
     def of(self, name: str) -> Tenant:
         """The tenant as callers see it."""
         key = None if self.encryption_key is None else bytes.fromhex(self.encryption_key)
-        return Tenant(name, bytes.fromhex(self.secret), key, self.encrypt)
+        ranker = Ranker.WEIGHTS if self.ranker is None else self.ranker
+        need_share = _NEED_SHARE if self.need_share is None else self.need_share
+        return Tenant(name, bytes.fromhex(self.secret), key, self.encrypt, ranker, need_share)
 
 
 class _TenantsFile(BaseModel):

@@ -21,10 +21,11 @@ from services.recommender.application.epochs import EpochDigest
 from services.recommender.application.snapshots import restore_epoch
 from services.recommender.application.train import Trainer
 from services.recommender.models import als, neighbours
+from services.recommender.models.stored_ranker import ranker_from_arrays
 from services.recommender.settings import BundleSettings, FoldSettings
 
 # What decides the last bits of what is fitted.
-_LIBRARIES = ("implicit", "numba", "numpy", "scipy")
+_LIBRARIES = ("implicit", "lightgbm", "numba", "numpy", "scipy")
 _TRAINING_SEED = 20_090_910
 
 
@@ -35,7 +36,9 @@ def bundle_store(url: str) -> FsspecBundleStore:
         BundlesUrlInvalidError: when fsspec does not know the URL.
     """
     return FsspecBundleStore(
-        url, {als.KIND: als.AlsModel.from_arrays, neighbours.KIND: neighbours.ItemItemModel.from_arrays}
+        url,
+        {als.KIND: als.AlsModel.from_arrays, neighbours.KIND: neighbours.ItemItemModel.from_arrays},
+        ranker_from_arrays,
     )
 
 
@@ -62,12 +65,13 @@ async def restore_snapshot(settings: FoldSettings, file: Path, epoch: int | None
         return await restore_epoch(epochs, KafkaLog(settings.connection), bundle_store(settings.bundles), source, epoch)
 
 
-def trainer(*, bundles: str | None = None, factors: int | None = None) -> Trainer:
+def trainer(*, bundles: str | None = None, factors: int | None = None, ranker: bool = False) -> Trainer:
     """What `cairn train` runs.
 
     Args:
         bundles: where bundles are kept, instead of the setting.
         factors: factors per resource, instead of the default; nothing to a model that was chosen.
+        ranker: whether to learn a ranking too.
 
     Raises:
         BundlesUrlInvalidError: when fsspec does not know the URL.
@@ -75,6 +79,7 @@ def trainer(*, bundles: str | None = None, factors: int | None = None) -> Traine
     # The libraries that fit take a second to load, which no server should wait for.
     from services.recommender.models.als_fit import AlsSettings  # noqa: PLC0415
     from services.recommender.models.collaborative_fit import choose_collaborative, fit_collaborative  # noqa: PLC0415
+    from services.recommender.models.ranker_training import train_ranker  # noqa: PLC0415
     from services.recommender.models.tracing_fit import fit_tracing  # noqa: PLC0415
 
     settings = BundleSettings()
@@ -87,4 +92,5 @@ def trainer(*, bundles: str | None = None, factors: int | None = None) -> Traine
         bundles=bundle_store(bundles or settings.bundles),
         clock=lambda: datetime.now(UTC),
         libraries={name: version(name) for name in _LIBRARIES},
+        fit_ranker=partial(train_ranker, seed=_TRAINING_SEED) if ranker else None,
     )

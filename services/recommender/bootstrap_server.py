@@ -6,6 +6,7 @@ import random
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import redis.asyncio
 from prometheus_client import start_http_server
@@ -13,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from cairn.v1 import recommender_pb2_grpc
 from services.common.grpc_server import GrpcServer, announce, run_until_stopped
-from services.common.tenants import load_tenants
+from services.common.tenants import Ranker, TenantRegistry, load_tenants
 from services.recommender.adapters.kafka_catalog import KafkaCatalog
 from services.recommender.adapters.redis_connection import RedisConnection
 from services.recommender.adapters.redis_epochs import RedisEpochs
@@ -32,6 +33,7 @@ from services.recommender.application.show_learner import ShowLearner
 from services.recommender.application.subscribe import Subscribe
 from services.recommender.application.subscriptions import Subscriptions
 from services.recommender.bootstrap import bundle_store
+from services.recommender.domain.ranking.weights import BY_WEIGHTS, RankingPolicy
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams
 from services.recommender.entrypoints.upkeep import Upkeep
@@ -64,7 +66,14 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     catalog = KafkaCatalog(settings.connection)
     reader, hints = RedisLearnerReader(reads), RedisHints(settings.redis)
     states = FreshStates(reader, in_force, time.monotonic)
-    recommend = Recommend(states, catalog, in_force, lambda: datetime.now(UTC), time.perf_counter)
+    recommend = Recommend(
+        states,
+        catalog,
+        in_force,
+        lambda: datetime.now(UTC),
+        time.perf_counter,
+        policy=partial(ranking_policy, tenants),
+    )
     basis = ListBasis(recommend, in_force, catalog)
     age_s = settings.connection_age_s or None
     subscriptions = Subscriptions(
@@ -106,3 +115,9 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         await reads.close()
         await client.aclose()
         traces.close()
+
+
+def ranking_policy(tenants: TenantRegistry, name: str) -> RankingPolicy:
+    """How a tenant's lists are ranked, as the tenants file says."""
+    tenant = tenants.get(name)
+    return BY_WEIGHTS if tenant is None else RankingPolicy(tenant.ranker is Ranker.LEARNED, tenant.need_share)

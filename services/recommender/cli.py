@@ -53,6 +53,12 @@ def train(
     factors: Annotated[
         int | None, typer.Option(min=1, max=512, help="Factors per resource; fewer on little data.", show_default="64")
     ] = None,
+    ranker: Annotated[
+        bool,
+        typer.Option(
+            "--ranker", help="Also learn a ranking from what learners did next; the tenants file says whom it serves."
+        ),
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the summary to this file.", show_default=False)
     ] = None,
@@ -64,7 +70,7 @@ def train(
 
     Ends with 2 when an argument is wrong, with 1 when Kafka or the bundles cannot be reached or the log is empty.
     """
-    _train(bundles, tenant, json_file, factors=factors)
+    _train(bundles, tenant, json_file, factors=factors, ranker=ranker)
 
 
 @app.command("tune", epilog="Example: cairn tune --bundles s3://district/bundles --tenant riverbend")
@@ -140,13 +146,14 @@ def _train(
     *,
     factors: int | None = None,
     tune: bool = False,
+    ranker: bool = False,
 ) -> None:
     if json_file is not None and not json_file.parent.is_dir():
         _fail(f"--json {json_file}: the folder {json_file.parent} does not exist; make it first", _BAD_INPUT)
     started_s = time.monotonic()
     try:
         with _progress() as progress:
-            trainer = bootstrap.trainer(bundles=bundles, factors=factors)
+            trainer = bootstrap.trainer(bundles=bundles, factors=factors, ranker=ranker)
             trained = asyncio.run(trainer.train(tenants=tenant or (), tune=tune, progress=progress))
     except (BundlesUrlInvalidError, TenantWithoutEventsError) as error:
         _fail(str(error), _BAD_INPUT)
@@ -220,6 +227,7 @@ def _trained_as_json(trained: Trained, elapsed_s: float) -> bytes:
                 "settings": asdict(models.parameters.settings),
                 "collaborative": models.collaborative.kind if models.collaborative else None,
                 "collaborative_absent": models.collaborative_absent,
+                "ranker": None if models.ranker is None else dict(models.ranker.hyperparameters),
                 "choice": None if models.choice is None else asdict(models.choice),
                 "carried_from": models.carried_from,
             }

@@ -76,6 +76,8 @@ class _ReasonKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonKind
     """A teacher or the tenant pinned it."""
     REASON_KIND_BOOSTED: _ReasonKind.ValueType  # 9
     """A teacher or the tenant boosted it."""
+    REASON_KIND_RECENT_WORK: _ReasonKind.ValueType  # 10
+    """It carries on with the learner's latest work, or usually comes next after it."""
 
 class ReasonKind(_ReasonKind, metaclass=_ReasonKindEnumTypeWrapper):
     """Sorts of reasons."""
@@ -100,6 +102,8 @@ REASON_KIND_PINNED: ReasonKind.ValueType  # 8
 """A teacher or the tenant pinned it."""
 REASON_KIND_BOOSTED: ReasonKind.ValueType  # 9
 """A teacher or the tenant boosted it."""
+REASON_KIND_RECENT_WORK: ReasonKind.ValueType  # 10
+"""It carries on with the learner's latest work, or usually comes next after it."""
 Global___ReasonKind: _TypeAlias = ReasonKind  # noqa: Y015
 
 class _Degradation:

@@ -32,6 +32,7 @@ from services.recommender.application.ports import (
     ModelArrays,
     ModelArraysInvalidError,
     TenantModels,
+    TenantRanker,
 )
 from services.recommender.domain.parameter_identity import parameters_id
 from services.recommender.domain.success import SHARED_FEATURES, SuccessHead
@@ -46,11 +47,15 @@ from services.recommender.domain.tracing import (
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 ModelDecoder = Callable[[ModelArrays], CollaborativeModel]
+RankerDecoder = Callable[[ModelArrays], TenantRanker]
+
+# What a model's files are named after.
+_COLLABORATIVE, _RANKER = "collaborative", "ranker"
 
 _BUNDLE_ID = r"^\d{8}T\d{9}Z-[0-9a-f]{16}$"
 _TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}$")]
-_ArrayName = Annotated[str, StringConstraints(pattern=r"^[a-z_]+$")]
-_FileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}/[a-z_]+\.(json|npy)$")]
+_ArrayName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+_FileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}/[a-z0-9_]+\.(json|npy)$")]
 
 
 class BundlesUrlInvalidError(ValueError):
@@ -103,6 +108,7 @@ class _Tenant(_Part):
     carried_from: str
     success: _Success | None = None
     choice: _Choice | None = None
+    ranker: _Collaborative | None = None
 
 
 class _Content(_Part):
@@ -125,12 +131,15 @@ class _Manifest(_Part):
 class FsspecBundleStore:
     """Implements `BundleReader` and `BundleWriter`."""
 
-    def __init__(self, url: str, decoders: Mapping[str, ModelDecoder]) -> None:
+    def __init__(
+        self, url: str, decoders: Mapping[str, ModelDecoder], ranker_decoder: RankerDecoder | None = None
+    ) -> None:
         """Open a store; nothing is read or written yet.
 
         Args:
             url: a path, or any URL that fsspec knows.
             decoders: for each kind of collaborative model, what makes it from its arrays.
+            ranker_decoder: what makes learned rankers from theirs; None: they are not read.
 
         Raises:
             BundlesUrlInvalidError: when fsspec does not know the URL.
@@ -143,6 +152,7 @@ class FsspecBundleStore:
             ) from error
         self._url = url
         self._decoders = dict(decoders)
+        self._ranker_decoder = ranker_decoder
 
     def latest_id(self) -> str | None:
         """The newest complete bundle's id, or None when there is none.
@@ -192,6 +202,7 @@ class FsspecBundleStore:
                 for name, tenant in manifest.content.tenants.items()
                 if tenant.success is not None
             },
+            rankers=self._rankers(reader, manifest.content.tenants),
         )
 
     def tenant_models(self, bundle_id: str) -> Mapping[str, TenantModels]:
@@ -207,7 +218,7 @@ class FsspecBundleStore:
                 parameters=_read_parameters(reader, name, described),
                 collaborative=None
                 if described.collaborative is None
-                else _read_model(reader, name, described.collaborative),
+                else _read_model(reader, name, described.collaborative, _COLLABORATIVE),
                 collaborative_absent=described.collaborative_absent,
                 counts=described.counts,
                 metrics=described.metrics,
@@ -215,6 +226,7 @@ class FsspecBundleStore:
                 carried_from=described.carried_from or bundle_id,
                 success=None if described.success is None else _read_success(reader, name, described.success),
                 choice=None if described.choice is None else CollaborativeChoice(**described.choice.model_dump()),
+                ranker=None if described.ranker is None else _read_model(reader, name, described.ranker, _RANKER),
             )
             for name, described in manifest.content.tenants.items()
         }
@@ -314,10 +326,22 @@ class FsspecBundleStore:
                 f"this program knows {', '.join(sorted(self._decoders)) or 'none'}",
             )
         try:
-            return decoder(_read_model(reader, tenant, described))
+            return decoder(_read_model(reader, tenant, described, _COLLABORATIVE))
         except ModelArraysInvalidError as error:
-            names = ", ".join(_array_file(tenant, name) for name in described.arrays)
+            names = ", ".join(_array_file(tenant, name, _COLLABORATIVE) for name in described.arrays)
             raise _unreadable(reader.bundle_id, names, str(error)) from error
+
+    def _rankers(self, reader: _BundleFiles, tenants: Mapping[str, _Tenant]) -> dict[str, TenantRanker]:
+        """Learned rankers by tenant; what this program cannot serve is refused like any other damage."""
+        rankers: dict[str, TenantRanker] = {}
+        for name, tenant in tenants.items():
+            if tenant.ranker is None or self._ranker_decoder is None:
+                continue
+            try:
+                rankers[name] = self._ranker_decoder(_read_model(reader, name, tenant.ranker, _RANKER))
+            except ModelArraysInvalidError as error:
+                raise _unreadable(reader.bundle_id, _array_file(name, "", _RANKER), str(error)) from error
+        return rankers
 
 
 class _BundleFiles:
@@ -391,12 +415,13 @@ def _read_parameters(reader: _BundleFiles, tenant: str, described: _Tenant) -> T
     )
 
 
-def _read_model(reader: _BundleFiles, tenant: str, described: _Collaborative) -> ModelArrays:
+def _read_model(reader: _BundleFiles, tenant: str, described: _Collaborative, role: str) -> ModelArrays:
     return ModelArrays(
         kind=described.kind,
         hyperparameters=described.hyperparameters,
-        resources=reader.ids(f"{tenant}/collaborative_resources.json"),
-        arrays={name: reader.array(_array_file(tenant, name)) for name in described.arrays},
+        resources=reader.ids(f"{tenant}/{role}_resources.json"),
+        arrays={name: reader.array(_array_file(tenant, name, role)) for name in described.arrays},
+        skills=reader.ids(f"{tenant}/{role}_skills.json") if role == _RANKER else (),
     )
 
 
@@ -423,8 +448,8 @@ def _read_success(reader: _BundleFiles, tenant: str, described: _Success) -> Suc
     )
 
 
-def _array_file(tenant: str, name: str) -> str:
-    return f"{tenant}/collaborative_{name}.npy"
+def _array_file(tenant: str, name: str, role: str) -> str:
+    return f"{tenant}/{role}_{name}.npy"
 
 
 def _tenant_files(tenant: str, models: TenantModels) -> dict[str, bytes]:
@@ -446,10 +471,13 @@ def _tenant_files(tenant: str, models: TenantModels) -> dict[str, bytes]:
         files[f"{tenant}/success_products.npy"] = _npy(models.success.products)
         files[f"{tenant}/success_ranges.npy"] = _npy(models.success.ranges)
         files[f"{tenant}/success_per_skill.npy"] = _npy(models.success.per_skill)
-    if models.collaborative is not None:
-        files[f"{tenant}/collaborative_resources.json"] = orjson.dumps(list(models.collaborative.resources))
-        for name, values in sorted(models.collaborative.arrays.items()):
-            files[_array_file(tenant, name)] = _npy(values)
+    for role, model in ((_COLLABORATIVE, models.collaborative), (_RANKER, models.ranker)):
+        if model is not None:
+            files[f"{tenant}/{role}_resources.json"] = orjson.dumps(list(model.resources))
+            for name, values in sorted(model.arrays.items()):
+                files[_array_file(tenant, name, role)] = _npy(values)
+    if models.ranker is not None:
+        files[f"{tenant}/{_RANKER}_skills.json"] = orjson.dumps(list(models.ranker.skills))
     return files
 
 
@@ -500,13 +528,16 @@ def _as_json(manifest: _Manifest) -> bytes:
     return orjson.dumps(manifest.model_dump(mode="json"), option=options)
 
 
+def _described_model(model: ModelArrays | None) -> _Collaborative | None:
+    if model is None:
+        return None
+    return _Collaborative(kind=model.kind, hyperparameters=dict(model.hyperparameters), arrays=sorted(model.arrays))
+
+
 def _described(models: TenantModels) -> _Tenant:
-    model = models.collaborative
     return _Tenant(
         settings=dataclasses.asdict(models.parameters.settings),
-        collaborative=None
-        if model is None
-        else _Collaborative(kind=model.kind, hyperparameters=dict(model.hyperparameters), arrays=sorted(model.arrays)),
+        collaborative=_described_model(models.collaborative),
         collaborative_absent=models.collaborative_absent,
         counts=dict(models.counts),
         metrics=dict(models.metrics),
@@ -514,6 +545,7 @@ def _described(models: TenantModels) -> _Tenant:
         carried_from=models.carried_from,
         success=None if models.success is None else _Success(features=list(SHARED_FEATURES)),
         choice=None if models.choice is None else _Choice(**dataclasses.asdict(models.choice)),
+        ranker=_described_model(models.ranker),
     )
 
 

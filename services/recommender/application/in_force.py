@@ -17,6 +17,7 @@ from services.recommender.application.ports import (
     EpochMeta,
     EpochReader,
     StateUnavailableError,
+    TenantRanker,
 )
 from services.recommender.domain.success import SuccessHead
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
@@ -97,6 +98,11 @@ class InForce:
         """The tenant's collaborative-filtering model, if any."""
         models: Mapping[str, CollaborativeModel] = {} if self._bundle is None else self._bundle.collaborative
         return models.get(tenant)
+
+    def ranker(self, tenant: str) -> TenantRanker | None:
+        """The tenant's learned ranker, if any."""
+        rankers: Mapping[str, TenantRanker] = {} if self._bundle is None else self._bundle.rankers
+        return rankers.get(tenant)
 
     def success(self, tenant: str) -> SuccessHead | None:
         """The tenant's success head, if there is one that goes with the epoch's parameters."""

@@ -16,6 +16,7 @@ from services.common.learner_keys import Erasure, Sealed
 from services.recommender.domain.corrections import KnownCorrections
 from services.recommender.domain.learner import LearnerState
 from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogVersion
+from services.recommender.domain.ranking.learned import LearnedRanker
 from services.recommender.domain.ranking.rules import RuleBook
 from services.recommender.domain.stored import StoredFold
 from services.recommender.domain.success import SuccessHead
@@ -242,6 +243,27 @@ class CollaborativeModel(Protocol):
         ...
 
 
+class CollaborativeEnsemble(Protocol):
+    """Several collaborative-filtering models of one tenant, asked together."""
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """The resources they can score, in the order of the scores."""
+        ...
+
+    def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
+        """(models, resources): what each says for a learner with these positives, newest last."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRanker:
+    """A tenant's learned ranker, and the collaborative models it reads."""
+
+    ranker: LearnedRanker
+    ensemble: CollaborativeEnsemble
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """One version of fitted models.
@@ -253,6 +275,7 @@ class Bundle:
         collaborative: collaborative-filtering models by tenant; a tenant without enough data has none.
         success: success heads by tenant, used only where the epoch was folded with the same `parameters_id`; a tenant
             for which the filter alone foresees no worse has none.
+        rankers: learned rankers by tenant; a tenant without enough data, or for which none was asked for, has none.
     """
 
     bundle_id: str
@@ -260,6 +283,7 @@ class Bundle:
     parameters: TracingParameters
     collaborative: Mapping[str, CollaborativeModel]
     success: Mapping[str, SuccessHead] = field(default_factory=dict)
+    rankers: Mapping[str, TenantRanker] = field(default_factory=dict)
 
 
 class BundleUnreadableError(ValueError):
@@ -287,12 +311,14 @@ class ModelArrays:
         hyperparameters: numbers it was fitted with and needs again to score.
         resources: the resources it can score, in the order of its arrays' rows.
         arrays: float32 arrays by name.
+        skills: the skills it knows, in the order of its arrays' rows; most know none.
     """
 
     kind: str
     hyperparameters: Mapping[str, float]
     resources: tuple[str, ...]
     arrays: Mapping[str, NDArray[np.float32]]
+    skills: tuple[str, ...] = ()
 
 
 class ModelArraysInvalidError(ValueError):
@@ -353,6 +379,7 @@ class TenantModels:
         carried_from: the bundle they were taken over from unchanged; empty when they were fitted for this one.
         success: the success head, kept as float32, or None.
         choice: how the sort of collaborative model was chosen; None: it was not, and is the default.
+        ranker: the learned ranker with the models it reads, or None.
     """
 
     parameters: TenantParameters
@@ -364,6 +391,7 @@ class TenantModels:
     carried_from: str = ""
     success: SuccessHead | None = None
     choice: CollaborativeChoice | None = None
+    ranker: ModelArrays | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,16 @@ from services.common.envelope import Position
 from services.common.freshness import Freshness
 from services.recommender.application.fresh_state import FreshState, FreshStates
 from services.recommender.application.in_force import EpochInForce, InForce
-from services.recommender.application.ports import CatalogReader, CollaborativeModel, LearnerKey
+from services.recommender.application.ports import CatalogReader, CollaborativeModel, LearnerKey, TenantRanker
 from services.recommender.application.provenance import Degradation, Provenance
 from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.ranking.behaviour import ModelScores
 from services.recommender.domain.ranking.catalog import CatalogColumns, IntColumn
 from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows
 from services.recommender.domain.ranking.pipeline import RankedResource, RankingBasis, RankingRequest, prepare, rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.rules import RuleBook
-from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingWeights
+from services.recommender.domain.ranking.weights import BY_WEIGHTS, DEFAULT_WEIGHTS, RankingPolicy, RankingWeights
 from services.recommender.domain.success import SuccessHead
 from services.recommender.domain.tracing import TenantParameters
 
@@ -80,6 +81,9 @@ class _Prepared:
     known: frozenset[str]
     rows: IntColumn
     index_of_row: IntColumn
+    ranker: TenantRanker | None
+    ranker_rows: IntColumn
+    ranker_index_of_row: IntColumn
 
     def is_of(
         self,
@@ -87,12 +91,14 @@ class _Prepared:
         parameters: TenantParameters,
         model: CollaborativeModel | None,
         head: SuccessHead | None,
+        ranker: TenantRanker | None,
     ) -> bool:
         return (
             self.catalog is catalog
             and self.parameters is parameters
             and self.model is model
             and self.head is head
+            and self.ranker is ranker
         )  # fmt: skip
 
     def collaborative(self, state: LearnerState | None) -> CollaborativeScores | None:
@@ -104,6 +110,13 @@ class _Prepared:
         if not positives:
             return None
         return CollaborativeScores(self.model.scores(history), self.rows, self.index_of_row, positives)
+
+    def models(self, state: LearnerState | None) -> ModelScores | None:
+        """What the learned ranker's collaborative models say; None without a ranker or a history."""
+        if self.ranker is None or state is None or not state.resources:
+            return None
+        scores = self.ranker.ensemble.scores([recent.resource for recent in state.resources])
+        return ModelScores(scores, self.ranker_rows, self.ranker_index_of_row)
 
 
 class Recommend:
@@ -117,8 +130,10 @@ class Recommend:
         clock: Callable[[], datetime],
         timer: Callable[[], float],
         weights: RankingWeights = DEFAULT_WEIGHTS,
+        policy: Callable[[str], RankingPolicy] = lambda _tenant: BY_WEIGHTS,
     ) -> None:
-        """Args: ports; `clock` gives the time, aware; `timer` monotonic seconds."""
+        """Args: ports; `clock` gives the time, aware; `timer` monotonic seconds; `policy` a tenant's, by its name."""
+        self._policy = policy
         self._states = states
         self._catalog = catalog
         self._in_force = in_force
@@ -165,7 +180,7 @@ class Recommend:
         began = self._timer()
         as_of = query.as_of or self.now()
         bundle = self._in_force.bundle
-        prepared = self._prepare(tenant, fresh.epoch)
+        prepared, policy = self._prepare(tenant, fresh.epoch), self._policy(tenant)
         book = self._catalog.rules(tenant) if rules is None else rules
         state = None if fresh.stored is None else fresh.stored.state
         request = RankingRequest(
@@ -179,6 +194,8 @@ class Recommend:
             wanted=query.wanted,
             limit=query.limit,
             rules=book.in_force(query.class_id, query.wanted.grades, as_of.timestamp()),
+            models=prepared.models(state),
+            need_share=policy.need_share,
         )
         ranked_from = self._timer()
         ranked = rank(prepared.basis, request, self._weights, self._timer)
@@ -186,7 +203,9 @@ class Recommend:
         return Recommendations(
             catalog=prepared.catalog,
             resources=ranked.resources,
-            recommendation_ids=_recommendation_ids(tenant, query, provenance, prepared.catalog, ranked.resources),
+            recommendation_ids=_recommendation_ids(
+                tenant, query, policy, provenance, prepared.catalog, ranked.resources
+            ),
             provenance=provenance,
             degraded=self._degraded(fresh, prepared),
             candidates=ranked.candidates,
@@ -209,6 +228,7 @@ class Recommend:
             self._in_force.epoch.parameters.for_tenant(tenant),
             self._in_force.collaborative(tenant),
             self._in_force.success(tenant),
+            self._ranker(tenant),
         )
 
     def prepare(self, tenant: str) -> None:
@@ -227,8 +247,9 @@ class Recommend:
         catalog = self._catalog.columns(tenant)
         parameters = epoch.parameters.for_tenant(tenant)
         model, head = self._in_force.collaborative(tenant), self._in_force.success(tenant)
+        ranker = self._ranker(tenant)
         held = self._prepared.get(tenant)
-        if held is not None and held.is_of(catalog, parameters, model, head):
+        if held is not None and held.is_of(catalog, parameters, model, head, ranker):
             return held
         resources = () if model is None else model.resources
         rows, index_of_row = collaborative_rows(catalog, resources)
@@ -237,13 +258,18 @@ class Recommend:
             parameters,
             model,
             head,
-            prepare(catalog, parameters, head),
+            prepare(catalog, parameters, head, None if ranker is None else ranker.ranker),
             frozenset(resources),
             rows,
             index_of_row,
+            ranker,
+            *collaborative_rows(catalog, () if ranker is None else ranker.ensemble.resources),
         )
         self._prepared[tenant] = prepared
         return prepared
+
+    def _ranker(self, tenant: str) -> TenantRanker | None:
+        return self._in_force.ranker(tenant) if self._policy(tenant).learned else None
 
     def _degraded(self, fresh: FreshState, prepared: _Prepared) -> tuple[Degradation, ...]:
         no_bundle = self._in_force.bundle is None or not fresh.epoch.parameters_found
@@ -261,6 +287,7 @@ class Recommend:
 def _recommendation_ids(
     tenant: str,
     query: RecommendQuery,
+    policy: RankingPolicy,
     provenance: Provenance,
     catalog: CatalogColumns,
     resources: tuple[RankedResource, ...],
@@ -273,6 +300,7 @@ def _recommendation_ids(
         query.limit,
         query.wanted.identity,
         query.class_id,
+        (policy.learned, policy.need_share),
         provenance.as_of.timestamp(),
         provenance.epoch,
         None if applied is None else (applied.partition, applied.offset),

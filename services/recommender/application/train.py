@@ -180,6 +180,14 @@ class ChooseCollaborative(Protocol):
         ...
 
 
+class FitRanker(Protocol):
+    """Learns a ranking from what a tenant's learners did."""
+
+    def __call__(self, table: ResponseTable, *, advance: Advance) -> ModelArrays | None:
+        """None where there is too little to learn from. The same responses give the same ranker."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Trained:
     """What a training came to.
@@ -205,6 +213,7 @@ class Trainer:
         bundles: where the bundle goes.
         clock: tells the moment of writing.
         libraries: versions of the libraries that shape the numbers, by name.
+        fit_ranker: learns a ranking; None: it is not asked for.
     """
 
     log: TrainingLog
@@ -214,6 +223,7 @@ class Trainer:
     bundles: BundleWriter
     clock: Callable[[], datetime]
     libraries: Mapping[str, str]
+    fit_ranker: FitRanker | None = None
 
     async def train(
         self, *, tenants: Collection[str] = (), tune: bool = False, progress: Progress = lambda *_: None
@@ -285,9 +295,15 @@ class Trainer:
             )
         except TooFewPositivesError as error:
             absent = str(error)
+        ranker = None
+        if self.fit_ranker is not None:
+            ranker = self.fit_ranker(
+                responses.distinct, advance=lambda done, total: progress(f"{tenant}: learning to rank", done, total)
+            )
         return TenantModels(
             parameters=tracing.parameters,
             success=tracing.success,
+            ranker=ranker,
             choice=choice,
             collaborative=collaborative.model if collaborative else None,
             collaborative_absent=absent,

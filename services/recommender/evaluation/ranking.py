@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from services.recommender.application.ports import CollaborativeModel
 from services.recommender.domain.splits import WorkSplit
@@ -69,7 +70,9 @@ def evaluate_ranking(
     for name, make in _rankings(split, choice, told):
         started_s = time.perf_counter()
         ranker = make()
-        values, tops = judge.measures(ranker, learners)
+        # One learner's matrices are small: threads would wait for each other longer than one takes.
+        with threadpool_limits(1, user_api="blas"):
+            values, tops = judge.measures(ranker, learners)
         measured.values[name], measured.tops[name] = values, tops
         measured.elapsed_s[name] = round(time.perf_counter() - started_s, 3)
     told("intervals")

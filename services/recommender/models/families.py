@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from services.recommender.application.ports import CollaborativeModel
 from services.recommender.application.train import TooFewPositivesError
@@ -210,13 +211,15 @@ def mean_ndcg(model: CollaborativeModel, split: WorkSplit, learners: Sequence[in
     number = {resource: place for place, resource in enumerate(resources)}
     columns = np.array([number[resource] for resource in model.resources], np.int64)
     found = []
-    for learner in learners:
-        own = split.own(learner)
-        scores = np.full(len(resources), -np.inf, np.float32)
-        scores[columns] = model.scores([resources[row] for row in own])
-        if not split.repeats:
-            scores[own] = -np.inf
-        found.append(ndcg(best_rows(scores, _TOP), split.relevant[learner], _TOP))
+    # One learner's matrices are small: threads would wait for each other longer than one takes.
+    with threadpool_limits(1, user_api="blas"):
+        for learner in learners:
+            own = split.own(learner)
+            scores = np.full(len(resources), -np.inf, np.float32)
+            scores[columns] = model.scores([resources[row] for row in own])
+            if not split.repeats:
+                scores[own] = -np.inf
+            found.append(ndcg(best_rows(scores, _TOP), split.relevant[learner], _TOP))
     return float(np.mean(found)) if found else 0.0
 
 

@@ -215,16 +215,17 @@ class EaseModel:
         return self._resources
 
     def scores(self, history: Sequence[str]) -> Scores:
-        """Score every resource for a learner with these positives; their own scores say nothing in the dual form."""
+        """Score every resource for a learner with these positives."""
         rows = sorted({self._row_of_resource[resource] for resource in history if resource in self._row_of_resource})
         if not rows:
             return np.zeros(len(self._resources), np.float32)
         if not self._dual:
             summed: Scores = self._weights[rows].sum(axis=0)
             return summed
-        # x P at the resources outside the history, where x is 0; a learner's own resources are not to be listed.
-        through = self._through[rows].sum(axis=0)
-        scores: Scores = (self._learners_of @ through) / (self._regularization * self._diagonal)
+        scaled = self._regularization * self._diagonal
+        scores: Scores = (self._learners_of @ self._through[rows].sum(axis=0)) / scaled
+        # A resource says nothing of itself.
+        scores[rows] -= (1.0 - scaled[rows]) / scaled[rows]
         return scores
 
     def written_out(self) -> ItemItemModel:

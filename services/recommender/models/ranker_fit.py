@@ -16,6 +16,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from services.recommender.domain.metrics import ndcg
 from services.recommender.domain.ranking.behaviour import directions
@@ -35,7 +36,8 @@ MEMBERS = ("sequential", "item_knn", "rp3beta", "als", "ease")
 _TOP = 10
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LEARNERS_NEEDED = 20
-_THREADS = 2
+# One thread: the same trees everywhere, and no waiting for each other where other processes want the cores too.
+_THREADS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,8 @@ def _rows_of(world: RankingWorld, learners: Sequence[int], rng: np.random.Genera
     """
     columns, labels, sizes, relevant = [], [], [], []
     for learner in learners:
-        example = world.example(learner)
+        with threadpool_limits(1, user_api="blas"):
+            example = world.example(learner)
         wanted = world.split.relevant[learner]
         # Where resources are worked on again and again, what is new to the learner is to be ranked well by itself too.
         own = world.split.own(learner)

@@ -21,6 +21,8 @@ from services.recommender.domain.ranking.compiled import pick_highest
 from services.recommender.domain.ranking.features import Features
 from services.recommender.domain.ranking.habits import HabitColumns
 
+# Raised when features change their meaning: trees grown on others are of no use.
+FEATURES_VERSION = 1
 SHORT_HALF_LIFE = 1.5
 LONG_HALF_LIFE = 10.0
 CANDIDATES = 500

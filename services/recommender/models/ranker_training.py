@@ -1,0 +1,39 @@
+"""Learning a tenant's ranker for a bundle."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from services.recommender.application.ports import ModelArrays
+from services.recommender.application.train import Advance
+from services.recommender.domain.responses import NONE, ResponseTable
+from services.recommender.domain.splits import split_work, tags_of
+from services.recommender.models.ranker_fit import MEMBERS, TooFewToLearnError, fit_ranker
+from services.recommender.models.stored_ranker import ranker_to_arrays
+
+# What is told of when learning: each family that is tuned, learning, and fitting to everything.
+_STEPS = len(MEMBERS) + 2
+
+
+def train_ranker(
+    table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None
+) -> ModelArrays | None:
+    """Learn a tenant's ranking from their responses and interactions; None where there is too little to learn from.
+
+    Args:
+        table: a tenant's responses.
+        seed: of the models.
+        advance: told how many of how many steps are done.
+    """
+    table = table.rows(table.resource != NONE)
+    steps = itertools.count()
+    work = split_work(table, np.ones(len(table), np.bool_), tags_of(table))
+    try:
+        fitted = fit_ranker(work, seed=seed, advance=lambda _step: advance(min(next(steps), _STEPS), _STEPS))
+    except TooFewToLearnError:
+        return None
+    finally:
+        advance(_STEPS, _STEPS)
+    return ranker_to_arrays(fitted.ranker, fitted.ensemble)

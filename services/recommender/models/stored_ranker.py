@@ -1,0 +1,151 @@
+"""A learned ranker and the collaborative models it reads, as a bundle keeps them, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.recommender.application.ports import (
+    CollaborativeModel,
+    ModelArrays,
+    ModelArraysInvalidError,
+    TenantRanker,
+)
+from services.recommender.domain.ranking.behaviour import FEATURES_VERSION
+from services.recommender.domain.ranking.habits import Habits, SkillLinks
+from services.recommender.domain.ranking.learned import LearnedRanker
+from services.recommender.domain.ranking.trees import Trees, TreesInvalidError
+from services.recommender.models import als, neighbours
+from services.recommender.models.als import AlsModel
+from services.recommender.models.ensemble import Ensemble
+from services.recommender.models.neighbours import EaseModel, ItemItemModel
+
+KIND = "learned_ranker"
+
+_TREE_ARRAYS = ("starts", "features", "thresholds", "lefts", "rights", "values")
+_LINKS = ("follows", "together")
+_Array = NDArray[np.float32]
+
+
+def ranker_to_arrays(ranker: LearnedRanker, ensemble: Ensemble) -> ModelArrays:
+    """Everything as float32 arrays over the ensemble's resources; counts, not offsets, so that each is exact.
+
+    Raises:
+        TooLargeError: when one of the models is too large for a bundle.
+    """
+    hyperparameters: dict[str, float] = {
+        "features_version": FEATURES_VERSION,
+        "share": ranker.share,
+        "lead": ranker.lead,
+    }
+    arrays: dict[str, _Array] = {}
+    resources = ensemble.resources
+    for place, name in enumerate(ranker.models):
+        model = ensemble.get(name)
+        stored = _plain(model).to_arrays()
+        hyperparameters[f"place_{name}"] = place
+        hyperparameters |= {f"{name}_{key}": value for key, value in stored.hyperparameters.items()}
+        arrays |= {f"{name}_{key}": values for key, values in _over(stored, resources).items()}
+    for key in _TREE_ARRAYS:
+        arrays[f"trees_{key}"] = getattr(ranker.trees, key).astype(np.float32)
+    habits = ranker.habits
+    arrays |= {"popularity": habits.popularity, "places": habits.places}
+    for key in _LINKS:
+        links: SkillLinks = getattr(habits, key)
+        arrays[f"{key}_counts"] = np.diff(links.starts).astype(np.float32)
+        arrays[f"{key}_skills"] = links.skills.astype(np.float32)
+        arrays[f"{key}_strengths"] = links.strengths
+    return ModelArrays(KIND, hyperparameters, resources, arrays, habits.skills)
+
+
+def ranker_from_arrays(stored: ModelArrays) -> TenantRanker:
+    """The inverse of `ranker_to_arrays`.
+
+    Raises:
+        ModelArraysInvalidError: when the arrays are not those of such a ranker.
+    """
+    numbers = stored.hyperparameters
+    if stored.kind != KIND or numbers.get("features_version") != FEATURES_VERSION:
+        raise ModelArraysInvalidError("the learned ranker reads other features than this program computes: train again")
+    places = {key.removeprefix("place_"): int(value) for key, value in numbers.items() if key.startswith("place_")}
+    names = tuple(sorted(places, key=places.__getitem__))
+    try:
+        models = {name: _member(name, stored) for name in names}
+        trees = _trees(stored.arrays)
+        ranker = LearnedRanker(
+            models=names,
+            trees=trees,
+            share=float(numbers["share"]),
+            lead=int(numbers["lead"]),
+            habits=Habits(
+                resources=stored.resources,
+                skills=stored.skills,
+                popularity=stored.arrays["popularity"],
+                places=stored.arrays["places"],
+                follows=_links("follows", stored),
+                together=_links("together", stored),
+            ),
+        )
+        trees.check(len(ranker.features))
+    except KeyError as error:
+        raise ModelArraysInvalidError(f"a learned ranker needs {error}") from error
+    except TreesInvalidError as error:
+        raise ModelArraysInvalidError(str(error)) from error
+    if not (0.0 <= ranker.share <= 1.0 and 0 <= ranker.lead < max(len(names), 1)):
+        raise ModelArraysInvalidError("the share or the lead of the learned ranker is out of range")
+    return TenantRanker(ranker, Ensemble(stored.resources, models))
+
+
+def _plain(model: CollaborativeModel | None) -> AlsModel | ItemItemModel:
+    if isinstance(model, EaseModel):
+        return model.written_out()
+    if isinstance(model, AlsModel | ItemItemModel):
+        return model
+    raise TypeError(f"a learned ranker cannot keep a {type(model).__name__}")
+
+
+def _over(stored: ModelArrays, resources: tuple[str, ...]) -> Mapping[str, _Array]:
+    """A model's arrays over more resources; those it does not know have factors of 0, and so scores of 0."""
+    if stored.resources == resources:
+        return stored.arrays
+    place = {resource: number for number, resource in enumerate(resources)}
+    if stored.kind != als.KIND:
+        raise TypeError(f"a model of kind {stored.kind} knows other resources than its ranker")
+    factors = stored.arrays["factors"]
+    spread = np.zeros((len(resources), factors.shape[1]), np.float32)
+    spread[[place[resource] for resource in stored.resources]] = factors
+    return {"factors": spread}
+
+
+def _member(name: str, stored: ModelArrays) -> CollaborativeModel:
+    prefix = f"{name}_"
+    arrays = {key.removeprefix(prefix): each for key, each in stored.arrays.items() if key.startswith(prefix)}
+    numbers = {key.removeprefix(prefix): each for key, each in stored.hyperparameters.items() if key.startswith(prefix)}
+    if "factors" in arrays:
+        return AlsModel.from_arrays(ModelArrays(als.KIND, numbers, stored.resources, arrays))
+    return ItemItemModel.from_arrays(ModelArrays(neighbours.KIND, numbers, stored.resources, arrays))
+
+
+def _trees(arrays: Mapping[str, _Array]) -> Trees:
+    starts, features, thresholds, lefts, rights, values = (arrays[f"trees_{key}"] for key in _TREE_ARRAYS)
+    return Trees(
+        starts.astype(np.int32),
+        features.astype(np.int32),
+        thresholds,
+        lefts.astype(np.int32),
+        rights.astype(np.int32),
+        values,
+    )
+
+
+def _links(key: str, stored: ModelArrays) -> SkillLinks:
+    counts, skills, strengths = (stored.arrays[f"{key}_{part}"] for part in ("counts", "skills", "strengths"))
+    size = len(stored.skills)
+    if len(counts) != size or not len(skills) == len(strengths) == int(counts.sum()):
+        raise ModelArraysInvalidError(f"the counts of {size} skills do not tell apart {len(strengths)} links")
+    if len(skills) and not (skills.min() >= 0 and skills.max() < size):
+        raise ModelArraysInvalidError(f"a link leads to none of {size} skills")
+    starts = np.concatenate([[0], np.cumsum(counts.astype(np.int64))]).astype(np.int32)
+    return SkillLinks(starts, skills.astype(np.int32), strengths)

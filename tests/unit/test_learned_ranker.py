@@ -1,0 +1,199 @@
+"""The learned ranker: laws of its score, what it learns from data with an obvious answer, and how a bundle keeps it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.recommender.application.ports import ModelArraysInvalidError
+from services.recommender.domain.ranking.behaviour import (
+    CANDIDATES,
+    ModelScores,
+    behaviour_candidates,
+    feature_names,
+    influences,
+    trail_of,
+)
+from services.recommender.domain.ranking.explain import ReasonKind
+from services.recommender.domain.ranking.features import collaborative_rows
+from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank
+from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
+from services.recommender.domain.ranking.trees import Trees, TreesInvalidError
+from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
+from services.recommender.domain.responses import ResponseTableBuilder
+from services.recommender.domain.splits import split_work, tags_of
+from services.recommender.models.ranker_fit import RankerSettings, TooFewToLearnError, fit_ranker
+from services.recommender.models.ranking_world import RankingWorld
+from services.recommender.models.stored_ranker import ranker_from_arrays, ranker_to_arrays
+
+
+def district(learners: int, *, seed: int = 3):
+    """Learners go through the problems of one of two courses in order, from a place of their own."""
+    rng = np.random.default_rng(seed)
+    builder = ResponseTableBuilder()
+    for learner in range(learners):
+        course, first = learner % 2, int(rng.integers(0, 20))
+        for number in range(first, first + 30):
+            problem = f"c{course}-p{number:02}"
+            builder.append(
+                learner=f"l{learner:03}",
+                item=problem,
+                skills=[f"c{course}-s{number // 8}"],
+                response=float(rng.random() < 0.6),
+                resource=problem,
+            )
+    table = builder.build()
+    return split_work(table, np.ones(len(table), np.bool_), tags_of(table))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit_ranker(district(60), seed=1, settings=RankerSettings(trees=40, leaf_rows=5))
+
+
+@pytest.fixture(scope="module")
+def world(fitted):
+    return RankingWorld(district(60), fitted.ensemble, fitted.ranker.habits)
+
+
+def ranked(world, ranker, learner, *, need_share=0.0, limit=10, **request):
+    state = world.states.of(learner)
+    seen = tuple(recent.resource for recent in state.resources)
+    return rank(
+        prepare(world.catalog, world.parameters, ranker=ranker),
+        RankingRequest(
+            tenant="t",
+            learner="l",
+            state=state,
+            collaborative=None,
+            bundle="",
+            as_of_s=0.0,
+            day="2026-01-01",
+            wanted=ResourceFilter(excluded=seen),
+            limit=limit,
+            models=world.models(state),
+            need_share=need_share,
+            **request,
+        ),
+        DEFAULT_WEIGHTS,
+        lambda: 0.0,
+    )
+
+
+def test_what_comes_next_in_the_learner_s_course_leads(world, fitted):
+    for learner in (0, 1, 4, 7):
+        course = f"c{learner % 2}-"
+        last = max(recent.resource for recent in world.states.of(learner).resources)
+        following = [name for name in world.catalog.resource_ids if name.startswith(course) and name > last]
+        listed = [world.catalog.resource_ids[each.row] for each in ranked(world, fitted.ranker, learner).resources]
+        assert set(following[:2]) <= set(listed[:5])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_more_gap_or_readiness_never_lowers_the_fitted_score(fitted, world, data):
+    columns = world.example(data.draw(st.integers(0, 59))).columns
+    row = columns[data.draw(st.integers(0, len(columns) - 1))]
+    feature = feature_names(fitted.ranker.models).index(data.draw(st.sampled_from(["gap", "ready"])))
+    values = np.sort(np.array(data.draw(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=8)), np.float32))
+    moved = np.repeat(row[None], len(values), axis=0)
+    moved[:, feature] = values
+    assert (np.diff(fitted.ranker.trees.total(moved)) >= -1e-6).all()
+
+
+def test_what_each_influence_adds_is_the_score_but_for_what_all_have_in_common(fitted, world):
+    ranker = dataclasses.replace(fitted.ranker, share=1.0)
+    columns = world.example(3).columns
+    rest = ranker.score(columns) - ranker.attributed(columns, 1.0).sum(axis=1)
+    assert len(columns) > 5
+    assert np.ptp(rest) < 1e-4
+
+
+@pytest.mark.parametrize("need_share", [0.0, 0.4, 1.0])
+def test_the_reasons_told_are_the_strongest_parts_of_the_score_that_was_served(fitted, world, need_share):
+    found = ranked(world, fitted.ranker, 2, need_share=need_share).resources
+    told = list(itertools.chain.from_iterable(each.explanation.reasons for each in found))
+    assert told
+    assert all(reason.contribution > 0 for reason in told)
+    kinds = {reason.kind for reason in told}
+    if need_share == 1.0:
+        assert ReasonKind.RECENT_WORK not in kinds
+    if need_share == 0.0:
+        assert kinds & {ReasonKind.RECENT_WORK, ReasonKind.SIMILAR_LEARNERS}
+
+
+def test_with_need_alone_the_order_is_that_of_the_hand_weighted_score(fitted, world):
+    by_need = ranked(world, fitted.ranker, 5, need_share=1.0, limit=8).resources
+    scores = [each.score for each in by_need]
+    assert scores == sorted(scores, reverse=True)
+    by_behaviour = ranked(world, fitted.ranker, 5, need_share=0.0, limit=8).resources
+    assert [each.row for each in by_need] != [each.row for each in by_behaviour]
+
+
+def test_the_same_request_gives_the_same_list(fitted, world):
+    assert ranked(world, fitted.ranker, 9).resources == ranked(world, fitted.ranker, 9).resources
+
+
+def test_a_learner_without_a_history_is_ranked_by_need(fitted, world):
+    basis = prepare(world.catalog, world.parameters, ranker=fitted.ranker)
+    models = ModelScores(
+        np.zeros((len(fitted.ranker.models), len(fitted.ensemble.resources)), np.float32),
+        *collaborative_rows(world.catalog, fitted.ensemble.resources),
+    )
+    request = RankingRequest("t", "new", None, None, "", 0.0, "2026-01-01", EVERYTHING, 5, models=models)
+    without = dataclasses.replace(request, models=None)
+    found, weighed = (rank(basis, each, DEFAULT_WEIGHTS, lambda: 0.0).resources for each in (request, without))
+    assert found == weighed
+    assert len(found) == 5
+
+
+def test_there_are_never_more_candidates_than_are_worth_scoring(fitted, world):
+    state = world.states.of(0)
+    recent = world.catalog.rows_of(each.resource for each in state.resources)
+    trail = trail_of(world.catalog, world.habits, state, recent)
+    usable = np.ones(len(world.catalog), np.bool_)
+    usable[::2] = False
+    rows = behaviour_candidates(world.catalog, world.habits, trail, world.models(state), usable)
+    assert len(rows) <= CANDIDATES
+    assert usable[rows].all()
+    assert (np.diff(rows) > 0).all()
+
+
+def test_a_ranker_from_a_bundle_scores_as_the_one_that_was_fitted(fitted, world):
+    kept = ranker_from_arrays(ranker_to_arrays(fitted.ranker, fitted.ensemble))
+    history = [each.resource for each in world.states.of(6).resources]
+    np.testing.assert_allclose(kept.ensemble.scores(history), fitted.ensemble.scores(history), atol=2e-5)
+    columns = world.example(6).columns
+    np.testing.assert_array_equal(kept.ranker.score(columns), fitted.ranker.score(columns))
+    assert kept.ranker.habits.skills == fitted.ranker.habits.skills
+
+
+def test_a_ranker_of_other_features_is_refused(fitted):
+    stored = ranker_to_arrays(fitted.ranker, fitted.ensemble)
+    older = dataclasses.replace(stored, hyperparameters={**stored.hyperparameters, "features_version": 0})
+    with pytest.raises(ModelArraysInvalidError, match="train again"):
+        ranker_from_arrays(older)
+    damaged = {**stored.arrays, "trees_features": stored.arrays["trees_features"] + 1_000}
+    with pytest.raises(ModelArraysInvalidError, match="asks for a feature"):
+        ranker_from_arrays(dataclasses.replace(stored, arrays=damaged))
+
+
+def test_too_few_learners_give_no_ranking():
+    with pytest.raises(TooFewToLearnError, match="20 are needed"):
+        fit_ranker(district(10), seed=1)
+
+
+def test_a_walk_that_would_not_end_is_refused():
+    one = np.array([0], np.int32)
+    looping = Trees(np.array([0, 1], np.int32), one, one.astype(np.float32), one, one, one.astype(np.float32))
+    with pytest.raises(TreesInvalidError, match="do not stand after it"):
+        looping.check(1)
+
+
+def test_every_feature_tells_of_something():
+    assert len(feature_names(("a", "b"))) == len(influences(2)) == len(set(feature_names(("a", "b"))))
