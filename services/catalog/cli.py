@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cairn.v1 import catalog_pb2
-from services.catalog import cli_tag, wire
+from services.catalog import cli_contradictions, cli_edit, cli_rules, cli_tag, wire
 from services.catalog.cli_calls import (
     BAD_INPUT,
     DEFAULT_TARGET,
@@ -43,13 +43,16 @@ Record = TypeVar("Record", Skill, Resource)
 
 _PROBLEMS_SHOWN = 50
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Import and list skills and resources.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Keep skills, resources and rules.")
+app.add_typer(cli_edit.app)
 app.add_typer(cli_tag.app)
+app.add_typer(cli_contradictions.app)
+app.add_typer(cli_rules.app, name="rules")
 
 
 @app.callback()
 def _catalog() -> None:
-    """Import and list skills and resources."""
+    """Keep skills, resources and rules: import, put, delete and list them, and tag resources with skills."""
 
 
 @app.command(
@@ -112,6 +115,7 @@ def get_record(
     kind: Annotated[Kind, typer.Argument(help="What to get.")],
     identifier: Annotated[str, typer.Argument(metavar="ID", help="Its id.")],
     *,
+    etag: Annotated[bool, typer.Option("--etag", help="Print its etag on standard error, too.")] = False,
     target: Target = DEFAULT_TARGET,
     api_key_file: ApiKeyFile = None,
     insecure: Insecure = False,
@@ -122,13 +126,15 @@ def get_record(
         record: Skill | Resource
         if kind is Kind.SKILL:
             skill = stub.GetSkill(catalog_pb2.GetSkillRequest(id=identifier), metadata=metadata, timeout=timeout_s)
-            record = wire.skill_from_proto(skill.skill)
+            record, version = wire.skill_from_proto(skill.skill), skill.etag
         else:
             resource = stub.GetResource(
                 catalog_pb2.GetResourceRequest(id=identifier), metadata=metadata, timeout=timeout_s
             )
-            record = wire.resource_from_proto(resource.resource)
+            record, version = wire.resource_from_proto(resource.resource), resource.etag
     typer.echo(line_of(record))
+    if etag:
+        typer.echo(version, err=True)
 
 
 @app.command("list", epilog="Example: cairn catalog list resource --json > resources.jsonl")

@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cairn.v1 import catalog_pb2, catalog_pb2_grpc
+from cairn.v1 import catalog_pb2, catalog_pb2_grpc, recommender_pb2_grpc
 from services.catalog import wire
 from services.catalog.domain.model import Resource, Skill
 
@@ -68,6 +68,19 @@ def calling(
             fail(_sentence(error, target), FAILED)
 
 
+@contextmanager
+def calling_recommender(
+    target: str, api_key_file: Path | None, *, insecure: bool
+) -> Iterator[tuple[recommender_pb2_grpc.RecommendationServiceStub, Metadata]]:
+    """The same for the recommendation service."""
+    metadata = (("authorization", f"Bearer {_api_key(api_key_file)}"),)
+    with _channel(target, insecure=insecure) as channel:
+        try:
+            yield recommender_pb2_grpc.RecommendationServiceStub(channel), metadata
+        except grpc.RpcError as error:
+            fail(_sentence(error, target, "recommendation"), FAILED)
+
+
 def _api_key(file: Path | None) -> str:
     try:
         api_key = file.read_text().strip() if file else os.environ.get("CAIRN_API_KEY", "").strip()
@@ -93,13 +106,14 @@ def _channel(target: str, *, insecure: bool) -> grpc.Channel:
     return grpc.secure_channel(target, grpc.ssl_channel_credentials())
 
 
-def _sentence(error: Any, target: str) -> str:
+def _sentence(error: Any, target: str, service: str = "catalog") -> str:
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE and rpc_status.from_call(error) is None:
         # The service's own UNAVAILABLE carries details; this one is the connection's.
-        return f"no catalog service answers at {target}: start it, or name another with --target ({error.details()})"
+        option = "--target" if service == "catalog" else "--target-recommender"
+        return f"no {service} service answers at {target}: start it, or name another with {option} ({error.details()})"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"the catalog service at {target} did not answer in time: allow it longer with --timeout-s"
+        return f"the {service} service at {target} did not answer in time: allow it longer with --timeout-s"
     return f"{code.name}: {error.details()}"
 
 

@@ -25,4 +25,6 @@ resources = st.builds(
     license=texts,
     difficulty=st.none() | parts,
     status=st.sampled_from(ResourceStatus),
+    topics=lists,
+    rejected_skills=lists,
 )

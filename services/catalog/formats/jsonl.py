@@ -112,6 +112,8 @@ class _ResourceLine(_Line):
     license: str = ""
     difficulty: float | None = None
     status: ResourceStatus = ResourceStatus.ACTIVE
+    topics: list[str] = []
+    rejected_skills: list[str] = []
 
     def record(self) -> Resource:
         return Resource(
@@ -129,6 +131,8 @@ class _ResourceLine(_Line):
             license=self.license,
             difficulty=self.difficulty,
             status=self.status,
+            topics=tuple(self.topics),
+            rejected_skills=tuple(self.rejected_skills),
         )
 
 
