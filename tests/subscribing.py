@@ -40,7 +40,7 @@ from tests.suites.learner_states import commit
 
 LOG = LogIdentity(bytes(range(16)), 8)
 NOW = datetime(2024, 3, 5, 14, 37, 12, tzinfo=UTC)
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 # Never within a test.
 NEVER_S = 1e6
 QUICK = FollowOptions(compare_every_s=0.02, list_every_s=0.02, spread_s=0.05, tick_s=0.01)

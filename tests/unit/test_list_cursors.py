@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.tenants import Tenant
@@ -32,6 +32,7 @@ CURSORS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(CURSORS)
 def test_a_cursor_comes_back_as_it_was(cursor):
     text = CODEC.encode("AMY", cursor)
@@ -40,6 +41,7 @@ def test_a_cursor_comes_back_as_it_was(cursor):
     assert CODEC.decode("BEN", text) is None
 
 
+@settings(deadline=None)
 @given(CURSORS, st.integers(0, 10_000), st.characters(codec="ascii"))
 def test_a_cursor_that_was_tampered_with_is_none(cursor, at, character):
     text = CODEC.encode("AMY", cursor)
@@ -50,6 +52,7 @@ def test_a_cursor_that_was_tampered_with_is_none(cursor, at, character):
     )
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_a_cursor_or_none(text):
     assert CODEC.decode("AMY", text) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 from services.recommender.application.provenance import Provenance
@@ -30,8 +31,9 @@ class ListCursor:
     listed: bytes
 
 
+@lru_cache(maxsize=256)
 def hash_of_basis(provenance: Provenance) -> bytes:
-    """Hash of what a list was made from, but for the learner's state and the request."""
+    """Hash of what a list was made from, but for the learner's state and the request; `applied` is not looked at."""
     parts = (provenance.as_of.timestamp(), provenance.epoch, astuple(provenance.catalog), provenance.bundle)
     return blake2b(repr(parts).encode(), digest_size=BASIS_BYTES).digest()
 
