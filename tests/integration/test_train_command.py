@@ -150,6 +150,27 @@ def test_one_tenant_can_be_fitted_while_the_others_stay_as_they_were(run, fresh_
     assert f"resources; carried over from {first.bundle_id}\n" in result.stdout
 
 
+def test_what_tuning_chose_stands_in_the_manifest_and_training_keeps_to_it(run, fresh_kafka_broker, tmp_path):
+    # Everyone goes through the items of their group in order, from a place of their own: what comes next is known.
+    publish(
+        fresh_kafka_broker,
+        (response(learner, learner % 9 + step, correct=step % 3 > 0) for learner in range(50) for step in range(22)),
+    )
+    tuned = CliRunner().invoke(app, ["tune", "--json", str(tmp_path / "summary.json")])
+    assert tuned.exit_code == 0, tuned.output
+    assert "riverbend: choosing a model: " in tuned.stderr
+    assert re.search(r"; chosen: sequential .*\(NDCG@10 sequential 0\.", tuned.stdout)
+    store = bootstrap.bundle_store(str(tmp_path / "bundles"))
+    choice = store.manifest(tuned.stdout.splitlines()[-1])["content"]["tenants"]["riverbend"]["choice"]
+    assert choice["family"] == "sequential"
+    assert orjson.loads((tmp_path / "summary.json").read_bytes())["tenants"]["riverbend"]["choice"] == choice
+    trained = run().stdout.splitlines()[-1]
+    assert store.manifest(trained)["content"]["tenants"]["riverbend"]["choice"] == choice
+    model = store.load(trained).collaborative["riverbend"]
+    scores = dict(zip(model.resources, model.scores(["a08", "a09"]), strict=True))
+    assert max(scores, key=scores.__getitem__) in {"a10", "a11"}
+
+
 def test_factors_can_be_asked_for(run, fresh_kafka_broker, tmp_path):
     publish(fresh_kafka_broker, district(learners=60))
     bundle_id = run("--factors", "5").stdout.splitlines()[-1]
