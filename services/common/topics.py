@@ -82,12 +82,12 @@ class ExistingTopic:
     Attributes:
         partitions: how many it has.
         replicas: the fewest copies that one of them has.
-        config: values of the settings that were asked for; those that the broker does not tell are absent.
+        config: values of the settings that were asked for; None: the broker does not tell them.
     """
 
     partitions: int
     replicas: int
-    config: Mapping[str, str]
+    config: Mapping[str, str] | None
 
 
 def load_declarations(path: Path) -> dict[str, TopicDeclaration]:
@@ -118,7 +118,7 @@ def ensure_topics(
         BrokerUnavailableError: when the cluster cannot be reached or refuses.
     """
     with _administration(connection) as admin:
-        existing = _existing(admin, declarations)
+        existing = _existing(connection, admin, declarations)
         missing = [
             NewTopic(
                 name,
@@ -154,7 +154,7 @@ def check_topics(
         BrokerUnavailableError: when the cluster cannot be reached or refuses.
     """
     with _administration(connection) as admin:
-        existing = _existing(admin, declarations)
+        existing = _existing(connection, admin, declarations)
     return [
         compare(name, declared, existing[name], replication_factor)
         if name in existing
@@ -168,8 +168,7 @@ def compare(
 ) -> TopicReport:
     """What a topic that exists has otherwise than declared, and what to do about it.
 
-    More copies than declared are right: a declaration for a laptop serves a cluster too. A setting that the broker
-    does not tell is taken to be right.
+    More copies than declared are right: a declaration for a laptop serves a cluster too.
     """
     details = []
     if existing.partitions != declared.partitions:
@@ -183,15 +182,19 @@ def compare(
             f"has partitions with {existing.replicas} of {copies} copies: reassign them "
             "(kafka-reassign-partitions.sh), or a lost disk loses what was acknowledged"
         )
-    for key, value in declared.config.items():
-        found = existing.config.get(key, value)
+    settings = existing.config
+    told = {} if settings is None else {key: settings.get(key, "nothing") for key in declared.config}
+    for key, found in told.items():
+        value = declared.config[key]
         if found != value:
             details.append(
                 f"has {key}={found}, {value} is declared: kafka-configs.sh --alter --entity-type topics "
                 f"--entity-name {name} --add-config {key}={value}"
             )
-    outcome = TopicOutcome.DIFFERS if details else TopicOutcome.AS_DECLARED
-    return TopicReport(name, outcome, "; ".join(details))
+    if details:
+        return TopicReport(name, TopicOutcome.DIFFERS, "; ".join(details))
+    untold = settings is None and bool(declared.config)
+    return TopicReport(name, TopicOutcome.AS_DECLARED, "but this broker does not tell its settings" if untold else "")
 
 
 @contextmanager
@@ -212,23 +215,45 @@ def _administration(connection: KafkaConnection) -> Iterator[KafkaAdminClient]:
         admin.close()
 
 
-def _existing(admin: KafkaAdminClient, declarations: Mapping[str, TopicDeclaration]) -> dict[str, ExistingTopic]:
+def _existing(
+    connection: KafkaConnection, admin: KafkaAdminClient, declarations: Mapping[str, TopicDeclaration]
+) -> dict[str, ExistingTopic]:
     """The declared topics that exist, by name."""
     described = [topic for topic in admin.describe_topics(list(declarations)) if not topic["error_code"]]
-    resources = [
-        ConfigResource(ConfigResourceType.TOPIC, topic["name"], dict.fromkeys(declarations[topic["name"]].config))
-        for topic in described
-        if declarations[topic["name"]].config
-    ]
-    told: Any = admin.describe_configs(resources, config_filter="all") if resources else {}
-    configs = {name: values for by_name in told.values() for name, values in by_name.items()}
+    settings = _settings(connection, {topic["name"]: declarations[topic["name"]].config for topic in described})
     return {
         topic["name"]: ExistingTopic(
             len(topic["partitions"]),
             min((len(partition["replica_nodes"]) for partition in topic["partitions"]), default=0),
-            {key: str(entry["value"]) for key, entry in configs.get(topic["name"], {}).items()},
+            None if settings is None else settings.get(topic["name"], {}),
         )
         for topic in described
+    }
+
+
+def _settings(
+    connection: KafkaConnection, declared: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, str]] | None:
+    """The declared settings as topics have them, by topic; None where the broker does not tell.
+
+    The embedded broker hangs up when it is asked, so it is asked over a connection of its own.
+    """
+    resources = [
+        ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(config))
+        for name, config in declared.items()
+        if config
+    ]
+    if not resources:
+        return {}
+    try:
+        with _administration(connection) as admin:
+            told: Any = admin.describe_configs(resources, config_filter="all")
+    except BrokerUnavailableError:
+        return None
+    return {
+        name: {key: str(entry["value"]) for key, entry in values.items()}
+        for by_name in told.values()
+        for name, values in by_name.items()
     }
 
 

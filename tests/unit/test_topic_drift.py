@@ -22,9 +22,15 @@ def test_partitions_copies_and_settings_that_differ_are_all_named():
 
 
 def test_the_copies_asked_for_count_instead_of_the_declared():
-    assert compare("events", DECLARED, ExistingTopic(4, 2, {}), 3).outcome is TopicOutcome.DIFFERS
-    assert compare("events", DECLARED, ExistingTopic(4, 1, {}), 1).outcome is TopicOutcome.AS_DECLARED
+    assert compare("events", DECLARED, ExistingTopic(4, 2, None), 3).outcome is TopicOutcome.DIFFERS
+    assert compare("events", DECLARED, ExistingTopic(4, 1, None), 1).outcome is TopicOutcome.AS_DECLARED
 
 
-def test_a_setting_that_the_broker_does_not_tell_is_taken_to_be_right():
-    assert compare("events", DECLARED, ExistingTopic(4, 2, {})).outcome is TopicOutcome.AS_DECLARED
+def test_a_broker_that_does_not_tell_settings_is_said_to():
+    report = compare("events", DECLARED, ExistingTopic(4, 2, None))
+    assert report.outcome is TopicOutcome.AS_DECLARED
+    assert "does not tell" in report.detail
+
+
+def test_a_declared_setting_that_a_topic_does_not_have_differs():
+    assert compare("events", DECLARED, ExistingTopic(4, 2, {})).outcome is TopicOutcome.DIFFERS
