@@ -38,7 +38,8 @@ KAFKA_TESTS := tests/kafka $(addprefix tests/integration/test_,common_kafka.py t
   tests/e2e/test_demo.py::test_a_district_goes_through_every_process_and_comes_back_as_recommendations
 
 test-kafka: $(STAMP) ## Run tests and every fault against a real Apache Kafka (needs Java 17 and Maven)
-	@if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then echo "skipped: a real Kafka needs Java 17 and Maven on PATH"; exit 0; fi
+	@missing=$$($(BIN)/python -c 'from deploy.kafka.cluster import missing_tools; print(*missing_tools(), sep=", ")')
+	if [ -n "$$missing" ]; then echo "skipped: a real Kafka needs Java 17 and Maven on PATH, and there is no $$missing"; exit 0; fi
 	CAIRN_TEST_BROKER=kafka $(BIN)/python -m pytest $(KAFKA_TESTS) $(ARGS)
 	$(BIN)/python -m tests.faults $(if $(JSON),--json $(JSON))
 

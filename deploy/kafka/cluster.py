@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import shutil
 import subprocess
 import uuid
@@ -18,6 +19,7 @@ FETCH_WAIT_MS = 500
 _POM = Path(__file__).with_name("pom.xml")
 _READY_DEADLINE_S = 45.0
 _HEAP = "-Xmx512m"
+_OLDEST_JAVA = 17
 
 
 class JavaMissingError(StackError):
@@ -217,8 +219,18 @@ def kafka_libraries(cache: Path) -> Path:
 
 
 def missing_tools() -> Sequence[str]:
-    """Which of Java and Maven this machine lacks."""
-    return [name for name in ("java", "mvn") if shutil.which(name) is None]
+    """Which of Java 17 and Maven this machine lacks."""
+    missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
+    if "java" not in missing and _java_version() < _OLDEST_JAVA:
+        missing.append(f"Java {_OLDEST_JAVA}")
+    return missing
+
+
+def _java_version() -> int:
+    """The major version of the Java on PATH; 0: it does not say."""
+    said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+    match = re.search(r'version "(\d+)', said)
+    return int(match[1]) if match else 0
 
 
 def _executable(name: str) -> str:

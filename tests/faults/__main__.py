@@ -44,7 +44,7 @@ def main(
     """Run scenarios on a real Kafka; ends with 1 when something did not hold."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     if missing := missing_tools():
-        console.print(f"skipped: a real Kafka needs Java 17 and Maven on PATH, and {', '.join(missing)} is not there")
+        console.print(f"skipped: a real Kafka needs Java 17 and Maven on PATH, and there is no {', '.join(missing)}")
         return
     logging.basicConfig(handlers=[logging.NullHandler()])
     logs.configure("error", "console", service="faults")
