@@ -33,7 +33,7 @@ _SKILL_PENALTIES = (8.0, 32.0, 128.0)
 _RESPONSES_PER_SKILL = 50
 # Rounds end when one lowers the mean loss by less.
 _ROUNDS = 40
-_ROUNDS_WITH_CURVATURE = 3
+_ROUNDS_WITH_CURVATURE = 2
 _CONVERGED = 2e-6
 # A fit looks at most at so many responses, and a choice at fewer, of learners taken whole, so that time is bounded.
 _RESPONSES_FITTED = 1_000_000
