@@ -116,10 +116,9 @@ class Calls:
 
 
 def audit(action: str, identifier: str, **facts: object) -> None:
-    """Note who changed what, in the log: ids only, nothing about people."""
-    _audit.info(
-        "audit", action=action, tenant=current_tenant().name, key_id=current_api_key_id(), id=identifier, **facts
-    )
+    """Note what was changed, beside the line of who called: ids only, nothing about people."""
+    facts = {"tenant": current_tenant().name, "api_key": current_api_key_id(), "id": identifier, **facts}
+    _audit.info("audit", audit=True, action=action, **facts)
 
 
 def _refusal(error: Exception) -> tuple[str, status_pb2.Status]:
