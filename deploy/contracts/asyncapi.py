@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from deploy.contracts.source import ContractError, ContractFile, Enum, Message
-from services.common.envelope import JSON, PROTOBUF, cloud_event_headers
+from services.common.envelope import JSON, LEARNER_EVENTS, PROTOBUF, cloud_event_headers
 from services.common.identity import LEARNER_PATTERN, TENANT_PATTERN
+from services.common.learner_keys import ALGORITHM, ENCRYPTION_HEADER, KEY_ID_HEADER
 from services.common.topics import TopicDeclaration
 
 _HEADING = "# Generated from protos/, deploy/topics.yaml and the envelope by `make contracts`; change those instead.\n"
@@ -59,6 +60,17 @@ _HEADER_SCHEMAS: dict[str, dict[str, Any]] = {
         "description": "Form of the value: Protobuf, or the same message as Protobuf-JSON.",
     },
     "traceparent": {"type": "string", "description": "W3C trace context, where there is one."},
+}
+
+# What `services.common.learner_keys` adds to the records of tenants that have encryption.
+_ENCRYPTION_HEADERS: dict[str, dict[str, Any]] = {
+    ENCRYPTION_HEADER: {
+        "type": "string",
+        "const": ALGORITHM.decode(),
+        "description": "How the value is encrypted: AES-256-GCM; 12 bytes of nonce, then the ciphertext with its tag, "
+        "with the record's key as associated data. Absent: it is plain.",
+    },
+    KEY_ID_HEADER: {"type": "string", "description": "Which key of `cairn.learner-keys` opens the value."},
 }
 
 # What `services.recommender.adapters.kafka_dead_letters` adds to a record's own headers; a test holds them together.
@@ -183,7 +195,7 @@ def _messages_of(
             "title": _short(message.name),
             "description": message.comment,
             "contentType": PROTOBUF,
-            "headers": _headers(_event_types(message)),
+            "headers": _headers(_event_types(message), encrypted=topic == LEARNER_EVENTS),
             "payload": {"schemaFormat": _SCHEMA_FORMAT, "schema": _schema_of(message, files)},
             "bindings": bindings,
         }
@@ -203,7 +215,7 @@ def _event_types(message: Message) -> list[str]:
     return [field.type for field in message.fields if field.oneof == "body"] or [message.name]
 
 
-def _headers(event_types: list[str]) -> dict[str, Any]:
+def _headers(event_types: list[str], *, encrypted: bool) -> dict[str, Any]:
     moment = datetime(2000, 1, 1, tzinfo=UTC)
     always = cloud_event_headers(event_id="id", source="source", event_type="type", time=moment)
     traced = cloud_event_headers(event_id="id", source="source", event_type="type", time=moment, traceparent="trace")
@@ -215,6 +227,8 @@ def _headers(event_types: list[str]) -> dict[str, Any]:
         )
     properties = {name: dict(_HEADER_SCHEMAS[name]) for name in names}
     properties["ce_type"]["enum"] = event_types
+    if encrypted:
+        properties |= {name: dict(schema) for name, schema in _ENCRYPTION_HEADERS.items()}
     return {"type": "object", "required": [name for name, _ in always], "properties": properties}
 
 

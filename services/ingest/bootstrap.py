@@ -48,7 +48,7 @@ async def run(settings: IngestSettings) -> None:
     """
     traces = settings.traces("ingest")
     tenants = load_tenants(settings.tenants)
-    keys = KafkaLearnerKeys(settings.connection, tenants.get)
+    keys = KafkaLearnerKeys(settings.connection, tenants.get, lambda: datetime.now(UTC))
     log = KafkaEventLog(
         settings.connection,
         KafkaLogOptions(

@@ -317,13 +317,16 @@ def test_the_payload_of_each_message_is_its_contract_whole(document, contracts, 
 def test_the_headers_described_are_those_the_envelope_writes(document):
     from datetime import UTC, datetime
 
+    from services.common.learner_keys import ALGORITHM, ENCRYPTION_HEADER, KEY_ID_HEADER
+
     message = document["components"]["messages"]["LearnerEvent"]
     written = envelope.cloud_event_headers(
         event_id="1", source="quiz", event_type="cairn.v1.AssessmentEvent", time=datetime(2026, 1, 2, tzinfo=UTC)
     )
     described = message["headers"]
     assert described["required"] == [name for name, _ in written]
-    assert set(described["properties"]) == {*described["required"], "traceparent"}
+    assert set(described["properties"]) == {*described["required"], "traceparent", ENCRYPTION_HEADER, KEY_ID_HEADER}
+    assert described["properties"][ENCRYPTION_HEADER]["const"] == ALGORITHM.decode()
     for name, value in written:
         schema = described["properties"][name]
         assert schema.get("const", value.decode()) == value.decode()

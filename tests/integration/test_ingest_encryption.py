@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import duckdb
 import pytest
@@ -45,7 +46,9 @@ class Scene:
 
     @asynccontextmanager
     async def writer(self):
-        keys = KafkaLearnerKeys(self.connection, TENANTS.get, topic=self.keys_topic, others_follow_s=0.05)
+        keys = KafkaLearnerKeys(
+            self.connection, TENANTS.get, lambda: datetime.now(UTC), topic=self.keys_topic, others_follow_s=0.05
+        )
         log = KafkaEventLog(
             self.connection, KafkaLogOptions(topic=self.topic, events_in_flight_max=5_000, reconnect_s=0.05), keys=keys
         )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import structlog
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from services.common.envelope import LEARNER_KEYS, record_key
+from services.common.envelope import LEARNER_KEYS, cloud_event_headers, record_key
 from services.common.kafka import KafkaConnection
 from services.common.learner_keys import DataKey, LearnerKeys, new_data_key
 from services.common.tenants import Tenant
@@ -20,6 +22,8 @@ from services.ingest.domain.submission import AcceptedEvent
 
 _log = structlog.get_logger(__name__)
 
+_SOURCE = "/cairn/ingest"
+_EVENT_TYPE = "cairn.v1.LearnerDataKey"
 _LINGER_MS = 2
 _TIMEOUT_MS = 10_000
 _CLOSE_TIMEOUT_S = 2.0
@@ -39,11 +43,21 @@ class KafkaLearnerKeys:
         self,
         connection: KafkaConnection,
         find_tenant: FindTenant,
+        clock: Callable[[], datetime],
         *,
         topic: str = LEARNER_KEYS,
         others_follow_s: float = _OTHERS_FOLLOW_S,
     ) -> None:
-        """Args: the cluster, how a tenant is found by name, the topic, and how long other processes get to follow."""
+        """Prepare.
+
+        Args:
+            connection: the cluster.
+            find_tenant: finds a tenant by name.
+            clock: of the records' `ce_time`; aware.
+            topic: the topic of keys.
+            others_follow_s: how long other processes get to see that a key is gone.
+        """
+        self._clock = clock
         self._connection = connection
         self._find_tenant = find_tenant
         self._topic = topic
@@ -177,8 +191,12 @@ class KafkaLearnerKeys:
                 delivery_timeout_ms=_TIMEOUT_MS,
                 metrics_enabled=False,
             )
+        headers = cloud_event_headers(
+            event_id=str(uuid.uuid4()), source=_SOURCE, event_type=_EVENT_TYPE, time=self._clock()
+        )
         sent: list[Any] = [
-            self._producer.send(self._topic, key=key, value=value, partition=0) for key, value in records.items()
+            self._producer.send(self._topic, key=key, value=value, headers=headers, partition=0)
+            for key, value in records.items()
         ]
         self._producer.flush(_TIMEOUT_MS / 1000)
         # Not waiting any longer: what is not confirmed by now raises.
