@@ -48,14 +48,19 @@ def evaluate(
         list[str] | None, typer.Option(help="Run only these, e.g. tracing/algebra05; the others' figures stay.")
     ] = None,
     root: Annotated[Path, typer.Option(help="The checkout.")] = Path(),
+    documents_only: Annotated[
+        bool, typer.Option("--documents-only", help="Run nothing; write the documents from the JSON that is kept.")
+    ] = False,
     results: Annotated[Path, typer.Option(help="Where each protocol's JSON is kept.")] = Path(".local/evaluation"),
 ) -> None:
     """Run the protocols one after the other; write docs/evaluation.md and docs/evaluation.html.
 
     Ends with 2 when the data is not there, with 1 when a protocol fails.
     """
-    chosen = [each for each in PROTOCOLS if not only or f"{each.family}/{each.name}" in only]
-    if not chosen:
+    chosen = [each for each in PROTOCOLS if not only or _title(each) in only]
+    if documents_only:
+        chosen = []
+    elif not chosen:
         _fail(f"--only {' '.join(only or [])}: no such protocol; there are {', '.join(map(_title, PROTOCOLS))}")
     for protocol in chosen:
         if not (data / protocol.folder).is_dir():
