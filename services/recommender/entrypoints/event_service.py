@@ -20,7 +20,7 @@ from aiokafka.errors import CommitFailedError, KafkaTimeoutError
 
 from services.common.envelope import LEARNER_EVENTS
 from services.common.kafka import BrokerUnavailableError, KafkaConnection, new_consumer
-from services.common.learner_keys import ERASED, Erasure, ValueUnreadableError
+from services.common.learner_keys import ERASED, Erasure, ValueUnreadableError, is_encrypted
 from services.common.traces import NO_TRACES, TRACEPARENT, Traces, is_sampled
 from services.recommender.application.assignment import starting_offset
 from services.recommender.application.fold_events import FoldEvents, FoldReport, PartitionBatch
@@ -376,11 +376,15 @@ class EventService(mode.Service):
         takes, fetched_at_ns = self._takes, time.time_ns()
         if self._listener_failure is not None:
             raise self._listener_failure
+        opener = None
         if self._opener is not None:
-            await self._opener.determine(record for some in records.values() for record in some)
+            sealed = [record for some in records.values() for record in some if is_encrypted(record.headers)]
+            if sealed:
+                opener = self._opener
+                await opener.determine(sealed)
         fetched = []
         for topic_partition, some in records.items():
-            batch = decode_batch(topic_partition.partition, some, self._partitions, self._opener)
+            batch = decode_batch(topic_partition.partition, some, self._partitions, opener)
             if self._traces.on:
                 batch.traceparents = _traceparents(some)
             fetched.append(_Fetched(some[0].offset, len(some), batch, fetched_at_ns, takes))
