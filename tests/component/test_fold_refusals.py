@@ -6,7 +6,7 @@ import pytest
 
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.fold_events import FoldEvents, PartitionBatch
-from services.recommender.application.ports import CommitRefusedError
+from services.recommender.application.ports import CommitRefusedError, PartitionProgress
 from services.recommender.domain.events import AssessmentEvent, Grain
 from services.recommender.domain.fold import LearnerFold
 from services.recommender.domain.tracing import TracingParameters
@@ -44,6 +44,24 @@ async def test_a_position_stays_where_it_is_when_a_learner_of_its_batch_was_refu
         await zombie.fold([batch(range(5))])
     assert await states.position(1, 0) == 0
     assert states.learners[1][ADA].offset == 1
+
+
+@pytest.mark.parametrize("left", [None, 1], ids=["everything", "the last"])
+async def test_a_store_that_lost_what_this_worker_stored_is_not_folded_into_again(left):
+    """The epoch may be another of the same number by now, with other parameters and another end."""
+    states = MemoryStates()
+    fold = FoldEvents(states.fold_store(1), MemoryDeadLetters(), LearnerFold(TracingParameters()))
+    await fold.take({0: 0})
+    await fold.fold([batch(range(5))])
+    fold.release([0])
+    await fold.take({0: 0})
+    if left is None:
+        states.positions[1].clear()
+    else:
+        states.positions[1][0] = PartitionProgress(left, left, 0, 0)
+    fold.release([0])
+    with pytest.raises(CommitRefusedError, match="lost data"):
+        await fold.take({0: 0})
 
 
 async def _commits(fold: FoldEvents, records: PartitionBatch):

@@ -92,6 +92,8 @@ class FoldEvents:
         self._fold = fold
         self._clock_s = clock_s
         self._progress: dict[int, PartitionProgress] = {}
+        # Positions as last known, of partitions that were let go too.
+        self._furthest: dict[int, int] = {}
 
     @property
     def positions(self) -> dict[int, int]:
@@ -105,9 +107,11 @@ class FoldEvents:
             beginnings: the first offset each partition of the log still holds.
 
         Raises:
-            CommitRefusedError: when another process noted a partition at the same time.
+            CommitRefusedError: when another process noted a partition at the same time, or the store is behind what
+                this process stored or found there: it lost data, and the epoch may be another of the same number.
         """
         stored = await self._store.progress(list(beginnings))
+        self._check_nothing_lost(beginnings, stored)
         new = {
             partition: PartitionProgress(beginning, 0, 0, 0)
             for partition, beginning in beginnings.items()
@@ -116,6 +120,7 @@ class FoldEvents:
         if new:
             await self._store.advance({partition: (None, progress) for partition, progress in new.items()})
         self._progress.update(stored | new)
+        self._furthest |= self.positions
 
     def release(self, partitions: Iterable[int]) -> None:
         """Let partitions go."""
@@ -146,6 +151,7 @@ class FoldEvents:
         if reached:
             await self._store.advance({p: (self._progress[p], progress) for p, progress in reached.items()})
             self._progress.update(reached)
+            self._furthest |= self.positions
         return FoldReport(
             applied=sum(learner.applied for learner in folded),
             duplicates=sum(learner.duplicates for learner in folded),
@@ -189,6 +195,15 @@ class FoldEvents:
         """How many records of a batch can no longer be read and were not counted before."""
         position = self._progress[batch.partition].position
         return sum(offset >= position for offset in batch.erased)
+
+    def _check_nothing_lost(self, taken: Iterable[int], stored: Mapping[int, PartitionProgress]) -> None:
+        for partition in taken:
+            known = self._furthest.get(partition)
+            if known is not None and (partition not in stored or stored[partition].position < known):
+                raise CommitRefusedError(
+                    f"the store is behind offset {known} of partition {partition}, which it held before: it lost "
+                    "data; this worker ends, and begins again from what is stored"
+                )
 
     def _check_positions(self, batches: Sequence[PartitionBatch], stored: Mapping[int, int]) -> None:
         for batch in batches:
