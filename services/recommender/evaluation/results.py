@@ -86,8 +86,10 @@ def from_json(text: bytes) -> Evaluation:
 
 
 def _estimates(models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Estimate]]:
+    """Estimates by model and measure; one that could not be taken is null there and absent here."""
     return {
-        name: {measure: Estimate(**value) for measure, value in measures.items()} for name, measures in models.items()
+        name: {measure: Estimate(**value) for measure, value in measures.items() if None not in value.values()}
+        for name, measures in models.items()
     }
 
 
