@@ -178,7 +178,7 @@ def killed_at(step: Step) -> Callable[[Scene], None]:
             1, CAIRN_FAIL_POINT=f"{step}:kill:{_OCCASION[step]}", CAIRN_ALLOW_FAIL_POINTS="true"
         )
         scene.start_worker(2)
-        scene.wait(lambda: scene.processes["ingest"].serving, START_DEADLINE_S, "start of ingest")
+        scene.wait_serving()
         scene.begin(6_000, per_s=700)
         scene.wait(lambda: bool(doomed.exits), START_DEADLINE_S, f"the worker's end at {step}")
         del doomed.environment["CAIRN_FAIL_POINT"]
@@ -216,7 +216,7 @@ def zombie(scene: Scene) -> None:
     scene.start_ingest()
     worker = scene.start_worker(1, CAIRN_FAIL_POINT="before-commit:stop:12", CAIRN_ALLOW_FAIL_POINTS="true")
     scene.start_worker(2)
-    scene.wait(lambda: scene.processes["ingest"].serving, START_DEADLINE_S, "start of ingest")
+    scene.wait_serving()
     scene.begin(6_000, per_s=700)
     scene.wait(lambda: worker.stopped, START_DEADLINE_S, "standing still before a commit")
     scene.fault_is_over()
@@ -402,7 +402,7 @@ def clock_skew(scene: Scene) -> None:
         1, PYTHONPATH=f"{ahead}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", CAIRN_TEST_CLOCK_SKEW_S="86400"
     )
     scene.start_worker(2)
-    scene.wait(lambda: all(process.serving for process in scene.processes.values()), START_DEADLINE_S, "start")
+    scene.wait_serving()
     scene.begin(6_000, per_s=1_500)
     scene.fault_is_over()
     scene.recover(WORKER_RECOVERY_S)
@@ -488,9 +488,9 @@ def malformed_frames(scene: Scene) -> None:
     scene.redis.start()
     scene.start_ingest(CAIRN_MAX_MESSAGE_BYTES=str(limit))
     scene.start_worker(1)
-    scene.wait(lambda: all(process.serving for process in scene.processes.values()), START_DEADLINE_S, "start")
+    scene.wait_serving()
     scene.start_server(CAIRN_MAX_MESSAGE_BYTES=str(limit))
-    scene.wait(lambda: scene.processes["server"].serving, START_DEADLINE_S, "start of the server")
+    scene.wait_serving()
     scene.begin(5_000, per_s=1_000)
     pids = {name: process.pid for name, process in scene.processes.items()}
     for name in ("ingest", "server"):

@@ -173,11 +173,15 @@ class Scene:
         self.start_ingest()
         for number in range(1, workers + 1):
             self.start_worker(number)
-        self.wait(lambda: all(process.serving for process in self.processes.values()), START_DEADLINE_S, "start")
+        self.wait_serving()
         if server:
             # It serves once there is an epoch, which the workers have begun.
             self.start_server()
-            self.wait(lambda: self.processes["server"].serving, START_DEADLINE_S, "start of the server")
+            self.wait_serving()
+
+    def wait_serving(self) -> None:
+        """Return once every process says SERVING."""
+        self.wait(lambda: all(process.serving for process in self.processes.values()), START_DEADLINE_S, "start")
 
     def start_ingest(self, **environment: str) -> None:
         """Start ingest, on a port that it keeps."""
