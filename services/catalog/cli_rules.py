@@ -35,9 +35,7 @@ from services.common.statuses import violations_of
 
 _LEARNERS_MAX = 50
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="markdown", help="Pin, block and boost resources: list, try, lay down."
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
 _File = Annotated[Path, typer.Argument(help="YAML or JSON: one rule, or a list of rules.")]
 
