@@ -28,6 +28,7 @@ from services.catalog.cli_calls import (
     send,
 )
 from services.catalog.domain.model import Resource, Skill
+from services.catalog.domain.reviews import answers_to_random_ones
 
 if TYPE_CHECKING:
     from services.catalog.tagging.tagger import ModelCard, SkillTagger
@@ -66,6 +67,17 @@ def tag(
             show_default=False,
         ),
     ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Learn anew, from what people have reviewed since, too; needs --model.")
+    ] = False,
+    traffic: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with the columns resource_id and responses, to order reviews by; kept beside --model.",
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     target: Target = DEFAULT_TARGET,
     api_key_file: ApiKeyFile = None,
     insecure: Insecure = False,
@@ -78,8 +90,13 @@ def tag(
     confidence); where no confidence reaches that, nothing is written. Tags written carry the origin `suggested` and
     their confidence, and are never learned from until a person has reviewed them.
 
+    A service whose CAIRN_CATALOG_TAGGERS holds the `--model` folder, under the tenant's name, takes up the tagger within
+    seconds: SuggestTags, and a queue of reviews ordered by traffic times uncertainty. `--refit` learns from the answers.
+
     Ends with 1 when the service cannot be reached, or when there are too few tagged resources to learn from.
     """
+    if model is None and (refit or traffic is not None):
+        fail("--refit and --traffic are about a tagger that is kept: name its folder with --model", BAD_INPUT)
     with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
         skills = [one for one in listed(stub, metadata, Kind.SKILL, sys.maxsize, timeout_s) if isinstance(one, Skill)]
         resources = [
@@ -87,11 +104,13 @@ def tag(
         ]
         from services.catalog.tagging import untagged as found  # noqa: PLC0415 - scikit-learn takes a second to import.
 
+        if model is not None and traffic is not None:
+            _keep_traffic(traffic, model)
         bare = found.untagged(resources)
-        if not bare:
+        if not bare and not refit:
             typer.echo("every resource has skills already: there is nothing to suggest", err=json_lines)
             return
-        tagger = _tagger(skills, resources, model)
+        tagger = _tagger(skills, resources, model, refit=refit)
         proposals = found.propose(tagger, bare, per_resource)
         confidence = _supported(tagger.card, apply_above)
         if json_lines:
@@ -100,6 +119,8 @@ def tag(
             _print_table(proposals, confidence, limit)
         console = Console(stderr=json_lines, highlight=False)
         console.print(_about(tagger.card), soft_wrap=True)
+        if reviewed := _about_reviews(resources):
+            console.print(reviewed, soft_wrap=True)
         if apply_above is None:
             return
         console.print(_about_applying(tagger.card, apply_above), soft_wrap=True)
@@ -111,7 +132,24 @@ def tag(
         console.print(f"{count:,} tags of {len(records):,} resources {verb}, of {len(bare):,} without skills")
 
 
-def _tagger(skills: Sequence[Skill], resources: Sequence[Resource], folder: Path | None) -> SkillTagger:
+def _keep_traffic(file: Path, folder: Path) -> None:
+    from services.catalog.tagging.served import (  # noqa: PLC0415 - as above.
+        TRAFFIC,
+        TrafficUnusableError,
+        read_traffic,
+        write_traffic,
+    )
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_traffic(folder / TRAFFIC, read_traffic(file))
+    except TrafficUnusableError as error:
+        fail(str(error), BAD_INPUT)
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"the traffic in {file} cannot be kept in {folder}: {error}", BAD_INPUT)
+
+
+def _tagger(skills: Sequence[Skill], resources: Sequence[Resource], folder: Path | None, *, refit: bool) -> SkillTagger:
     from services.catalog.tagging.examples import (  # noqa: PLC0415 - as above.
         NotEnoughExamplesError,
         example_of,
@@ -127,7 +165,7 @@ def _tagger(skills: Sequence[Skill], resources: Sequence[Resource], folder: Path
 
     console = Console(stderr=True)
     try:
-        if folder is not None and (folder / MANIFEST).is_file():
+        if folder is not None and (folder / MANIFEST).is_file() and not refit:
             loaded = load_tagger(folder)
             known = {skill.id for skill in skills}
             if gone := [skill for skill in loaded.skills if skill not in known]:
@@ -167,6 +205,17 @@ def _about(card: ModelCard) -> str:
         f"learned from {card.examples:,} tagged resources{left_out} of {len(card.examples_per_skill):,} skills, "
         f"{few:,} of them with fewer than {_FEW}; on held-out resources {card.recall_at_5:.0%} of the skills are among "
         f"the first 5 suggestions, and tags from {best.confidence:.2f} on are right in {best.precision:.0%}"
+    )
+
+
+def _about_reviews(resources: Sequence[Resource]) -> str:
+    """What people said of the suggestions that were drawn at random; empty when they have not seen any yet."""
+    right, answered = answers_to_random_ones(resources)
+    if not answered:
+        return ""
+    return (
+        f"of {answered:,} suggestions drawn at random and reviewed, {right:,} were right ({right / answered:.0%}): "
+        "a fair sample of all that waited, whatever their confidence"
     )
 
 

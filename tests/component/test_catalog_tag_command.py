@@ -14,8 +14,10 @@ from services.catalog.adapters.memory import MemoryCatalogLog
 from services.catalog.cli import app
 from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag, TagOrigin
+from services.catalog.domain.reviews import rejected
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
+from services.catalog.tagging.served import TaggerFolders
 from services.common.grpc_server import GrpcServer, ServerOptions
 from services.common.tenants import create_api_key, load_tenants
 from tests.catalogs import use_cases
@@ -182,3 +184,39 @@ async def test_too_few_examples_are_said_with_the_remedy(catalog):
 async def test_a_catalog_without_gaps_needs_nothing(catalog):
     await fill(catalog.log, bare=0)
     assert "every resource has skills already" in (await catalog()).stdout
+
+
+async def test_a_refit_learns_from_reviews_and_suggests_no_more_what_was_rejected(catalog, tmp_path):
+    await fill(catalog.log)
+    folder = tmp_path / "taggers" / "riverbend"
+    assert (await catalog("--model", str(folder), "--json")).exit_code == 0
+    before = (folder / "manifest.json").read_bytes()
+    first = next(resource for resource in found(catalog).values() if not resource.teaches)
+    await catalog.log.append("riverbend", Changes((rejected(first, first.id.rpartition("-")[0]),)))
+    result = await catalog("--model", str(folder), "--refit", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert (folder / "manifest.json").is_file()
+    assert before
+    for line in result.stdout.splitlines():
+        suggested = json.loads(line) if line.startswith("{") else {}
+        if suggested.get("id") == first.id:
+            assert first.id.rpartition("-")[0] not in [one["skill"] for one in suggested["suggestions"]]
+
+
+async def test_traffic_is_kept_beside_the_tagger_for_the_service(catalog, tmp_path):
+    await fill(catalog.log)
+    table = tmp_path / "counts.csv"
+    table.write_text("resource_id,responses\nchance-900,12\n")
+    folders = TaggerFolders(tmp_path / "taggers")
+    result = await catalog("--model", str(tmp_path / "taggers" / "riverbend"), "--traffic", str(table))
+    assert result.exit_code == 0, result.stderr
+    folders.refresh()
+    assert folders.traffic("riverbend") == {"chance-900": 12}
+    (suggested,) = folders.of("riverbend").suggest(["dice coin outcome"], 1)
+    assert suggested[0].examples > 0
+
+
+async def test_a_refit_or_traffic_without_a_folder_is_refused(catalog):
+    result = await catalog("--refit")
+    assert result.exit_code == 2
+    assert "name its folder with --model" in result.stderr

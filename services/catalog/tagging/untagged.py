@@ -28,9 +28,17 @@ def untagged(resources: Sequence[Resource]) -> list[Resource]:
 
 
 def propose(tagger: SkillTagger, resources: Sequence[Resource], limit: int) -> list[Proposal]:
-    """Up to `limit` suggestions for each resource; the resource of the surest first suggestion comes first."""
-    suggestions = tagger.suggest([example_of(resource).text for resource in resources], limit)
-    proposals = [Proposal(resource, tuple(found)) for resource, found in zip(resources, suggestions, strict=True)]
+    """Up to `limit` suggestions for each resource; the resource of the surest first suggestion comes first.
+
+    What a person has said a resource is not about is not suggested for it again; where nothing is left, it is left out.
+    """
+    most = limit + max((len(resource.rejected_skills) for resource in resources), default=0)
+    suggestions = tagger.suggest([example_of(resource).text for resource in resources], most)
+    proposals = []
+    for resource, found in zip(resources, suggestions, strict=True):
+        kept = [one for one in found if one.skill not in resource.rejected_skills][:limit]
+        if kept:
+            proposals.append(Proposal(resource, tuple(kept)))
     return sorted(proposals, key=lambda proposal: (-proposal.suggestions[0].confidence, proposal.resource.id))
 
 
