@@ -129,7 +129,7 @@ class FileLoad:
     def publish(self, service: Service, console: Console) -> Failure | None:
         """Load the file through the service; what went wrong, if anything did."""
         progress_path = Path(f"{self.file.name}.progress.json")
-        resuming = f"cairn ingest load {self.file} --resume ... goes on from there; nothing counts twice"
+        resuming = "load the file again, with --resume from where it was: nothing counts twice"
         try:
             kept = LoadProgressFile(progress_path, fingerprint_of(self.file, self._options.settings))
             if self._options.resume:
