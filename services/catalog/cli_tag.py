@@ -90,8 +90,8 @@ def tag(
     confidence); where no confidence reaches that, nothing is written. Tags written carry the origin `suggested` and
     their confidence, and are never learned from until a person has reviewed them.
 
-    A service whose CAIRN_CATALOG_TAGGERS holds the `--model` folder, under the tenant's name, takes up the tagger within
-    seconds: SuggestTags, and a queue of reviews ordered by traffic times uncertainty. `--refit` learns from the answers.
+    A service whose CAIRN_CATALOG_TAGGERS holds the `--model` folder, under the tenant's name, takes it up within
+    seconds: SuggestTags, and a queue of reviews by traffic times uncertainty. `--refit` learns from the answers.
 
     Ends with 1 when the service cannot be reached, or when there are too few tagged resources to learn from.
     """
