@@ -32,9 +32,9 @@ $(STAMP): requirements.lock pyproject.toml
 test: $(STAMP) ## Run every test tier that needs no Java
 	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/kafka $(ARGS)
 
-# Every test that talks to a broker, but those about what only the embedded one does.
-KAFKA_TESTS := tests/kafka $(addprefix tests/integration/test_,common_kafka.py topics_command.py catalog_log_kafka.py \
-  catalog_service.py recommender_catalog_kafka.py ingest_kafka.py ingest_process.py worker.py dead_letters.py) \
+# What stands on the broker's behaviour: log, worker, ingest and dead letters.
+KAFKA_TESTS := tests/kafka $(addprefix tests/integration/test_,common_kafka.py topics_command.py \
+  recommender_catalog_kafka.py ingest_kafka.py worker.py dead_letters.py) \
   tests/e2e/test_demo.py::test_a_district_goes_through_every_process_and_comes_back_as_recommendations
 
 test-kafka: $(STAMP) ## Run tests and every fault against a real Apache Kafka (needs Java 17 and Maven)

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.kafka.cluster import KafkaCluster
 from deploy.local.broker import Broker
+from deploy.local.processes import Child
 from deploy.local.redis import RedisServer
 from services.common.kafka import KafkaConnection
 from services.common.topics import ensure_topics, load_declarations
@@ -70,6 +71,10 @@ class EmptyKafka(Broker):
     @property
     def connection(self) -> KafkaConnection:
         return self._cluster.connection
+
+    @property
+    def child(self) -> Child:
+        return self._cluster.nodes[0].child
 
     def start(self) -> None:
         if self._used:

@@ -17,7 +17,7 @@ from services.common.kafka import KafkaConnection
 FETCH_WAIT_MS = 500
 
 _POM = Path(__file__).with_name("pom.xml")
-_READY_DEADLINE_S = 45.0
+_READY_DEADLINE_S = 120.0
 _HEAP = "-Xmx512m"
 _OLDEST_JAVA = 17
 
