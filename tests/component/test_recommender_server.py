@@ -13,7 +13,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from cairn.v1 import catalog_pb2, recommender_pb2, recommender_pb2_grpc
+from cairn.v1 import catalog_pb2, events_pb2, recommender_pb2, recommender_pb2_grpc
 from services.common import freshness
 from services.common.envelope import LogIdentity, Position, partition_of, record_key
 from services.common.grpc_server import GrpcServer, ServerOptions
@@ -35,6 +35,7 @@ from services.recommender.application.preview_rule import PreviewRule
 from services.recommender.application.recommend import Recommend
 from services.recommender.application.recommend_batch import RecommendBatch
 from services.recommender.application.show_learner import ShowLearner
+from services.recommender.domain.preferences import Pace, Preferences
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
 from services.recommender.domain.success import SHARED_FEATURES, SuccessHead
 from services.recommender.domain.tracing import (
@@ -227,6 +228,26 @@ async def test_a_recommendation_says_what_why_and_what_it_was_made_from(server):
     assert (reply.provenance.epoch, reply.provenance.bundle) == (3, "")
     assert (reply.provenance.applied.partition, reply.provenance.applied.offset) == (server.partition(), 40)
     assert reply.provenance.catalog.resources_offset == len(RESOURCES)
+
+
+async def test_what_a_learner_wants_is_told_and_is_a_reason(server):
+    wants = Preferences(("fractions",), ("space",), (int(ResourceKind.LESSON),), Pace.GENTLE)
+    server.store(dataclasses.replace(WEAK, preferences=wants))
+    told = (await server.get_learner()).preferences
+    assert (list(told.goals.skills), list(told.interests.topics)) == (["fractions"], ["space"])
+    assert (list(told.formats.kinds), told.pace) == ([catalog_pb2.RESOURCE_KIND_LESSON], events_pb2.PACE_GENTLE)
+    (first,) = (await server.recommend(limit=1)).recommendations
+    assert recommender_pb2.REASON_KIND_GOAL in [reason.kind for reason in first.reasons]
+
+
+async def test_a_learner_who_said_nothing_has_no_preferences(server):
+    server.store(WEAK)
+    assert not (await server.get_learner()).HasField("preferences")
+
+
+async def test_skills_that_only_voided_responses_were_about_are_not_listed(server):
+    server.store(learner_state({"add": Ability(attempts=0, successes=0.0), "fractions": Ability()}))
+    assert [skill.skill for skill in (await server.get_learner()).skills] == ["fractions"]
 
 
 async def test_the_same_inputs_give_the_same_bytes(server):

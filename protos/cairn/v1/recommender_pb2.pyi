@@ -364,7 +364,7 @@ class Recommendation(_message.Message):
     """A resource that assesses the same skill, to be given afterwards. Empty when the catalog has none."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
-        """The two strongest reasons, strongest first."""
+        """The two strongest reasons, strongest first. What the learner asked for is among them wherever it counted."""
 
     def __init__(
         self,
