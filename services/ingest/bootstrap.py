@@ -61,7 +61,7 @@ async def run(settings: IngestSettings) -> None:
     tags = KafkaSkillTags(settings.connection)
     publish = PublishEvents(MeteredEventLog(log), tags, lambda: datetime.now(UTC))
     erase = EraseLearner(log, keys, lambda: datetime.now(UTC))
-    options = settings.server_options
+    options = replace(settings.server_options, connection_age_s=settings.connection_age_s or None)
     # A stream ends by itself before the connection's age would cut it off in the middle of a batch.
     age_s = None if options.connection_age_s is None else _STREAM_TO_CONNECTION_AGE * options.connection_age_s
     limits = StreamLimits(age_s=age_s)

@@ -13,6 +13,11 @@ class IngestSettings(ProcessSettings, KafkaSettings, ServerSettings):
     ingest_events_in_flight_max: int = Field(
         default=20_000, ge=500, description="Events that may await Kafka's confirmation; more get RESOURCE_EXHAUSTED."
     )
+    connection_age_s: float = Field(
+        default=1_800,
+        ge=0,
+        description="Age at which clients are asked to connect anew; streams end a little before. 0: never.",
+    )
     ingest_delivery_timeout_s: float = Field(
         default=10.0,
         ge=0.5,

@@ -13,7 +13,14 @@ import pytest
 from cairn.v1 import events_pb2
 from services.common.envelope import record_key
 from services.common.kafka import TopicMissingError
-from services.common.learner_keys import ERASED, LearnerKeys, key_id_of, new_data_key, tenant_keys_in
+from services.common.learner_keys import (
+    ERASED,
+    LearnerKeys,
+    TenantKeyMissingError,
+    key_id_of,
+    new_data_key,
+    tenant_keys_in,
+)
 from services.common.tenants import Tenant
 from services.common.topics import TopicDeclaration, ensure_topics
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
@@ -159,6 +166,18 @@ async def test_a_reader_that_has_not_seen_a_new_key_waits_for_it_rather_than_tak
         for number in range(10):
             await log.append([event(number, learner=learner(number))])
             assert ERASED not in (await scene.values(reader)).values()
+
+
+async def test_a_tenants_key_that_was_replaced_keeps_events_out_rather_than_lose_them(scene, monkeypatch):
+    async with scene.writer() as (log, _):
+        await log.append([event(1)])
+    monkeypatch.setitem(TENANTS, "riverbend", Tenant("riverbend", b"s" * 16, b"x" * 32))
+    async with scene.writer() as (log, _):
+        with pytest.raises(LogUnavailableError, match="cannot be opened"):
+            await log.append([event(2)])
+    async with scene.reader() as reader:
+        with pytest.raises(TenantKeyMissingError, match="does not open with the encryption key in the tenants file"):
+            await scene.values(reader)
 
 
 async def test_a_reader_of_plain_values_needs_neither_the_keys_nor_a_tenants_file(scene, tmp_path):

@@ -14,7 +14,7 @@ from kafka.errors import KafkaError
 
 from services.common.envelope import LEARNER_KEYS, cloud_event_headers, record_key
 from services.common.kafka import KafkaConnection
-from services.common.learner_keys import DataKey, LearnerKeys, new_data_key
+from services.common.learner_keys import DataKey, LearnerKeys, TenantKeyMissingError, new_data_key
 from services.common.tenants import Tenant
 from services.ingest.application.ports import LogUnavailableError
 from services.ingest.domain.correction import Erasure
@@ -96,8 +96,7 @@ class KafkaLearnerKeys:
         A key that is returned is durably on the topic, and is the one that counts.
 
         Raises:
-            LogUnavailableError: when a key could not be made.
-            TenantKeyMissingError: when a tenant's keys do not open with the encryption key in the tenants file.
+            LogUnavailableError: when a key could not be made, or does not open with the tenant's own.
         """
         encrypting = {tenant: self._encrypts(tenant) for tenant in {event.tenant for event in events}}
         if not any(encrypting.values()):
@@ -111,7 +110,7 @@ class KafkaLearnerKeys:
         for _ in range(_ATTEMPTS):
             missing = {key: own for key, own in wanted.items() if keyring.key_id(key) is None}
             if not missing:
-                found = {key: keyring.data_key(key) for key in wanted}
+                found = self._ready_to_use(wanted)
                 return [found.get(key) for key in record_keys]
             await self._make(missing)
         raise LogUnavailableError("learners of these events are being erased; send them again")
@@ -129,6 +128,16 @@ class KafkaLearnerKeys:
             await self._append({record_key(tenant, learner): None})
         await asyncio.sleep(self._others_follow_s)
         return True
+
+    def _ready_to_use(self, record_keys: Iterable[bytes]) -> dict[bytes, DataKey | None]:
+        keyring = self._keys.keyring
+        try:
+            return {key: keyring.data_key(key) for key in record_keys}
+        except TenantKeyMissingError as error:
+            _log.error("learners' values cannot be encrypted", reason=str(error))
+            raise LogUnavailableError(
+                "the learners' keys cannot be opened: the operator of this service knows"
+            ) from error
 
     def _encrypts(self, name: str) -> bytes | None:
         tenant = self._find_tenant(name)
