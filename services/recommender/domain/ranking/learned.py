@@ -20,7 +20,7 @@ from services.recommender.domain.ranking.behaviour import (
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.explain import WEIGHED_KINDS, ReasonKind
 from services.recommender.domain.ranking.features import Features
-from services.recommender.domain.ranking.habits import HabitColumns, Habits, lay_out_habits
+from services.recommender.domain.ranking.habits import HabitColumns, Habits, SkillLinks, lay_out_habits
 from services.recommender.domain.ranking.scoring import Scores
 from services.recommender.domain.ranking.trees import Matrix, Trees
 
@@ -83,6 +83,22 @@ class LearnedRanker:
     @cached_property
     def _influences(self) -> IntColumn:
         return influences(len(self.models))
+
+
+def smallest_ranker() -> LearnedRanker:
+    """A ranker of one collaborative model and one tree without a question: it tells nothing apart."""
+    none = SkillLinks(np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    leaf = np.zeros(1, np.int32)
+    trees = Trees(
+        starts=np.array([0, 1], np.int32),
+        features=leaf - 1,
+        thresholds=np.zeros(1, np.float32),
+        lefts=leaf,
+        rights=leaf,
+        values=np.zeros(1, np.float32),
+    )
+    habits = Habits((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), none, none)
+    return LearnedRanker(("model",), trees, share=1.0, lead=0, habits=habits)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from services.recommender.domain.events import InteractionKind
-from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.learner import SKILL_RECORD, LearnerState, RecentResource
 from services.recommender.domain.preferences import NO_PREFERENCES
 from services.recommender.domain.ranking.behaviour import ModelScores
 from services.recommender.domain.ranking.candidates import Shelves, build_shelves, random_seed, select_candidates
@@ -33,7 +33,13 @@ from services.recommender.domain.ranking.features import (
     estimate_skills,
     lay_out_head,
 )
-from services.recommender.domain.ranking.learned import Behaviour, LearnedBasis, LearnedRanker, lay_out_ranker
+from services.recommender.domain.ranking.learned import (
+    Behaviour,
+    LearnedBasis,
+    LearnedRanker,
+    lay_out_ranker,
+    smallest_ranker,
+)
 from services.recommender.domain.ranking.policy import (
     EVERYTHING,
     Eligibility,
@@ -272,6 +278,19 @@ def rank(
     )
 
 
+# A learner who touched the resource `a`.
+_TOUCHED_A = LearnerState(
+    mean=0.0,
+    variance=1.0,
+    responses=0,
+    skill_names=(),
+    skill_records=np.zeros(0, SKILL_RECORD),
+    resources=(RecentResource("a", InteractionKind.ANSWERED, 0),),
+    applied=1,
+    last_at_s=0,
+)
+
+
 def warm_up() -> None:
     """Load the compiled loops, or compile them: the first request would wait for it otherwise."""
     catalog = build_columns([CatalogResource("a", assesses=(("s", 1.0),)), CatalogResource("b")], [])
@@ -281,6 +300,10 @@ def warm_up() -> None:
     width = len(SHARED_FEATURES)
     head = SuccessHead(np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, len(SHARED_FEATURES))))
     rank(prepare(catalog, TenantParameters(), head), request, DEFAULT_WEIGHTS, lambda: 0.0)
+    learned = dataclasses.replace(
+        request, state=_TOUCHED_A, models=ModelScores(np.zeros((1, 2), np.float32), rows, index_of_row)
+    )
+    rank(prepare(catalog, TenantParameters(), head, smallest_ranker()), learned, DEFAULT_WEIGHTS, lambda: 0.0)
 
 
 def _behaviour(basis: RankingBasis, request: RankingRequest, answered: IntColumn) -> Behaviour | None:
