@@ -159,6 +159,35 @@ async def test_calls_are_answered_while_a_thousand_lists_are_made(world):
             assert made < 500
 
 
+async def test_between_any_two_lists_everything_else_has_its_turn(world):
+    names = [f"learner-{number}" for number in range(40)]
+    async with world.serving() as process, process.reading(*names) as one, process.reading(*names) as other:
+        for reader in (one, other):
+            await reader.snapshot()
+        turns, made_in = 0, []
+        answer = process.recommend.answer
+
+        def noted(*arguments):
+            made_in.append(turns)
+            return answer(*arguments)
+
+        async def count_turns():
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        process.recommend.answer = noted
+        counting = asyncio.create_task(count_turns())
+        # Nothing differs, so nothing is written either.
+        for subscription in process.subscriptions:
+            for learner in subscription.watched:
+                subscription.mark(learner, 0.0)
+        await until(lambda: len(made_in) == 80)
+        counting.cancel()
+        assert len(set(made_in)) == 80
+
+
 # Word that is lost.
 
 

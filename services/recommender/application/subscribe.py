@@ -141,7 +141,6 @@ class Subscribe:
     async def _update(
         self, subscription: Subscription, learner: str, fresh: FreshState, since_s: float
     ) -> ListUpdate | None:
-        subscription.check()
         query, watched = subscription.query, subscription.watched[learner]
         basis = self._basis.number(subscription.tenant)
         wanted = RecommendQuery(learner, query.limit, query.wanted, class_id=query.class_id)
