@@ -16,10 +16,10 @@ from tests.benchmarks.synthetic import submission
 
 _STREAMS = 4
 _BATCH = 500
-_BATCHES = 40
+_BATCHES = 20
 _EVENTS = _STREAMS * _BATCHES * _BATCH
 _LEARNERS = 2_000
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class StreamLimits:
         age_s: how long a stream may be open; None: for ever.
     """
 
-    batches_max: int = 16
+    # More would not be confirmed sooner, and what waits long may reach the log's own limit of time.
+    batches_max: int = 4
     bytes_max: int = 8 * 1024 * 1024
     age_s: float | None = None
 
