@@ -233,9 +233,9 @@ class LearnerKeys:
     def __init__(self, connection: KafkaConnection, tenant_key: TenantKey, *, topic: str = LEARNER_KEYS) -> None:
         """Args: the cluster, what unwraps a tenant's data keys, and the topic."""
         self._connection = connection
+        self._tenant_key = tenant_key
         self._topic = topic
-        self.keyring = LearnerKeyring(tenant_key)
-        self._view = CompactedView(connection, (topic,), self._apply)
+        self._forget()
         self._following: asyncio.Task[None] | None = None
 
     @property
@@ -305,6 +305,10 @@ class LearnerKeys:
         opened: bytes | Erasure | None = self.keyring.decrypt(record_key, value, headers)
         return opened
 
+    def _forget(self) -> None:
+        self.keyring = LearnerKeyring(self._tenant_key)
+        self._view = CompactedView(self._connection, (self._topic,), self._apply)
+
     def _unknown(self, records: Iterable[Sealed]) -> set[tuple[bytes, str]]:
         unknown = set()
         for record in records:
@@ -333,6 +337,8 @@ class LearnerKeys:
                 await asyncio.gather(reading, return_exceptions=True)
                 if self._following.done():
                     self._following = None
+                    # Read from the beginning again, what was destroyed long ago would be so once more.
+                    self._forget()
 
     async def _read_on(self, unknown: Collection[tuple[bytes, str]]) -> None:
         await self._view.wait_ready()

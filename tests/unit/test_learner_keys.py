@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cairn.v1 import events_pb2
@@ -43,6 +43,7 @@ def sealed(keyring, learner, value):
 
 
 @given(value=st.binary(max_size=2_000))
+@settings(deadline=None)
 def test_what_was_encrypted_opens_and_says_nothing_before(value):
     keyring = LearnerKeyring(TENANT_KEYS.get)
     keyring.apply(ADA, made())
@@ -183,6 +184,7 @@ class Step:
 
 
 @given(st.lists(st.builds(Step, st.sampled_from([ADA, BEN]), st.integers(0, 3)), max_size=40))
+@settings(deadline=None)
 def test_however_writers_race_compaction_after_mending_changes_no_key(steps):
     """Steps: a writer that knows of no key makes one (0, 1), one is destroyed (2), the topic is mended (3)."""
     keyring, records = LearnerKeyring(TENANT_KEYS.get), []
