@@ -17,7 +17,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Span, SpanKind, Tracer
+from opentelemetry.trace import Span, Tracer
+from opentelemetry.trace import SpanKind as SpanKind  # noqa: PLC0414 - who begins a span imports it from here too.
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _log = structlog.get_logger(__name__)
