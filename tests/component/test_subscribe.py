@@ -526,7 +526,7 @@ async def test_a_whole_tenant_that_outgrows_the_limit_ends_its_stream_with_the_l
 
 
 async def test_a_reader_that_stops_reading_ends_with_the_status_and_holds_nothing_meanwhile(world):
-    world.write_timeout_s = 0.2
+    world.write_timeout_s = 1.0
     names = [f"learner-{number}" for number in range(1_000)]
     async with world.serving() as process, process.reading(*names, limit=20, options=NARROW) as reader:
         await reader.update()

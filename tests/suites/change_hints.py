@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -17,11 +18,13 @@ class Listener:
 
     def __init__(self):
         self.told = []
+        self.traces = []
         self.gaps = 0
         self._more = asyncio.Event()
 
-    def changed(self, key, offset):
+    def changed(self, key, offset, traceparent):
         self.told.append((key, offset))
+        self.traces.append(traceparent)
         self._more.set()
 
     def missed_some(self):
@@ -55,6 +58,16 @@ class ChangeHintsSuite:
         await make_fold_store(1).commit([commit(ADA, range(7, 8), first.stored)])
         await listener.until(lambda: len(listener.told) == 2)
         assert listener.told == [(record_key_of(ADA), 2), (record_key_of(ADA), 7)]
+
+    async def test_the_trace_of_what_was_stored_is_told_where_there_is_one(self, hints, listener, make_fold_store):
+        hints.follow(1)
+        hints.watch_all()
+        await listener.until(lambda: listener.gaps)
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        await make_fold_store(1).commit([replace(commit(ADA, range(3)), traceparent=trace)])
+        await make_fold_store(1).commit([commit(ALAN, range(4))])
+        await listener.until(lambda: len(listener.told) == 2)
+        assert listener.traces == [trace, ""]
 
     async def test_only_the_epoch_that_is_followed_is_heard_of(self, hints, listener, make_fold_store):
         hints.watch_all()

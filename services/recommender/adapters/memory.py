@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 from services.recommender.application.ports import (
     ChangeListener,
@@ -46,7 +47,7 @@ class MemoryStates:
     def fold_store(self, epoch: int) -> MemoryFoldStore:
         """The write side of an epoch."""
         learners, positions = self.learners.setdefault(epoch, {}), self.positions.setdefault(epoch, {})
-        return MemoryFoldStore(learners, positions, lambda key, offset: self.hints.tell(epoch, key, offset))
+        return MemoryFoldStore(learners, positions, partial(self.hints.tell, epoch))
 
     async def read(self, epoch: int, key: LearnerKey) -> StoredLearner | None:
         """A learner's state, or None when the epoch has none for it."""
@@ -167,9 +168,9 @@ class MemoryFoldStore:
         self,
         learners: dict[bytes, StoredFold],
         positions: dict[int, PartitionProgress],
-        tell: Callable[[bytes, int], None],
+        tell: Callable[[bytes, int, str], None],
     ) -> None:
-        """Args: what is stored; `tell` is called with the key and the offset of each learner that was stored."""
+        """Args: what is stored; `tell` is called with the key, the offset and the trace of each that was stored."""
         self._learners = learners
         self._positions = positions
         self._tell = tell
@@ -189,7 +190,7 @@ class MemoryFoldStore:
         for commit in commits:
             if self._learners.get(commit.key, NEW_LEARNER).offset == commit.expected_offset:
                 self._learners[commit.key] = commit.stored
-                self._tell(commit.key, commit.stored.offset)
+                self._tell(commit.key, commit.stored.offset, commit.traceparent)
             else:
                 refused += 1
         if refused:
