@@ -64,12 +64,12 @@ async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheu
         prometheus_client.start_http_server(settings.metrics_port, settings.metrics_host, registry)
 
     async def serve_once_ready() -> None:
+        # Ends what a process that died had begun to write: until then readers would wait for it.
+        await log.take_turn()
         await view.wait_ready()
         await server.set_serving(serving=True)
         await asyncio.Event().wait()
 
-    # Ends what a process that died here had begun to write: until then readers would wait for it.
-    await log.take_turn()
     await asyncio.to_thread(taggers.refresh)
     address = await server.start()
     announce("catalog", address, settings.address_file)

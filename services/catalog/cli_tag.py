@@ -155,12 +155,8 @@ def _tagger(skills: Sequence[Skill], resources: Sequence[Resource], folder: Path
         example_of,
         statement_of,
     )
-    from services.catalog.tagging.store import (  # noqa: PLC0415 - as above.
-        MANIFEST,
-        TaggerUnusableError,
-        load_tagger,
-        save_tagger,
-    )
+    from services.catalog.tagging.manifest import MANIFEST, TaggerUnusableError  # noqa: PLC0415 - as above.
+    from services.catalog.tagging.store import load_tagger, save_tagger  # noqa: PLC0415 - as above.
     from services.catalog.tagging.tagger import fit_tagger  # noqa: PLC0415 - as above.
 
     console = Console(stderr=True)

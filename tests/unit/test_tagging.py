@@ -17,12 +17,13 @@ from services.catalog.tagging.examples import (
     statement_of,
     statements_for,
 )
+from services.catalog.tagging.manifest import MANIFEST, TaggerUnusableError
 from services.catalog.tagging.near_duplicates import near_duplicate_groups
 from services.catalog.tagging.precision import precision_curve
 from services.catalog.tagging.ridge import fit_leaving_groups_out
 from services.catalog.tagging.scores import WAYS, fit_scorer
 from services.catalog.tagging.stacking import candidates_of, fit_stacker, ranks
-from services.catalog.tagging.store import MANIFEST, TaggerUnusableError, load_tagger, save_tagger
+from services.catalog.tagging.store import load_tagger, save_tagger
 from services.catalog.tagging.tagger import fit_tagger, targets_of, within_memory
 from services.catalog.tagging.vectors import TextVectors
 

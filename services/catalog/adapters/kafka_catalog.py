@@ -105,7 +105,8 @@ class KafkaCatalogLog:
                 self._connected()
             except KafkaError as error:
                 self._drop_producer()
-                raise CatalogUnavailableError(f"the catalog topics cannot be written to: {error!r}") from error
+                where = self._connection.bootstrap_servers
+                raise CatalogUnavailableError(f"Kafka at {where} cannot be reached: {error!r}") from error
 
     def _append(self, tenant: str, changes: Changes) -> CatalogVersion:
         with self._writing:

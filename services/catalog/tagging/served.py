@@ -6,14 +6,17 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import structlog
 
 from services.catalog.application.tags import SuggestedSkill
 from services.catalog.domain.model import Resource
 from services.catalog.tagging.examples import example_of
-from services.catalog.tagging.store import MANIFEST, TaggerUnusableError, load_tagger, tagger_name
-from services.catalog.tagging.tagger import SkillTagger, Suggestion
+from services.catalog.tagging.manifest import MANIFEST, TaggerUnusableError, tagger_name
+
+if TYPE_CHECKING:
+    from services.catalog.tagging.tagger import SkillTagger, Suggestion
 
 _log = structlog.get_logger(__name__)
 
@@ -110,6 +113,8 @@ class TaggerFolders:
 
     @staticmethod
     def _loaded(tenant: str, folder: Path) -> ServedTagger | None:
+        from services.catalog.tagging.store import load_tagger  # noqa: PLC0415 - scikit-learn takes long to import.
+
         try:
             tagger = ServedTagger(tagger_name(folder), load_tagger(folder))
         except TaggerUnusableError as error:

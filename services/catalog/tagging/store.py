@@ -19,6 +19,7 @@ import orjson
 import scipy.sparse
 from numpy.typing import NDArray
 
+from services.catalog.tagging.manifest import MANIFEST, TaggerUnusableError
 from services.catalog.tagging.precision import PrecisionCurve, PrecisionLevel
 from services.catalog.tagging.scores import Scorer
 from services.catalog.tagging.stacking import Stacker, Weights
@@ -26,15 +27,9 @@ from services.catalog.tagging.tagger import ModelCard, SkillTagger
 from services.catalog.tagging.vectors import TextVectors, Vectors, Vocabulary
 
 FORMAT = "cairn-skill-tagger/1"
-MANIFEST = "manifest.json"
 _ARRAYS = "arrays.npz"
 _NAMES = "names.json"
-_NAME_CHARACTERS = 12
 _MATRICES = ("example_words", "example_pieces", "statement_words", "statement_pieces", "targets")
-
-
-class TaggerUnusableError(ValueError):
-    """A folder holds no tagger that this version can use; the message says why and what to do."""
 
 
 def save_tagger(tagger: SkillTagger, folder: Path) -> None:
@@ -80,18 +75,6 @@ def load_tagger(folder: Path) -> SkillTagger:
         raise TaggerUnusableError(f"there is no tagger in {folder}: {error}") from error
     except (orjson.JSONDecodeError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise TaggerUnusableError(f"the tagger in {folder} cannot be read ({error!r}): {remedy}") from error
-
-
-def tagger_name(folder: Path) -> str:
-    """A name of the tagger in a folder, which no other tagger has.
-
-    Raises:
-        TaggerUnusableError: when there is none.
-    """
-    try:
-        return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:_NAME_CHARACTERS]
-    except OSError as error:
-        raise TaggerUnusableError(f"there is no tagger in {folder}: {error}") from error
 
 
 def _arrays_of(tagger: SkillTagger) -> bytes:
