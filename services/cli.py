@@ -142,7 +142,7 @@ COMMANDS = (
         "Write learner state, current lists or the log to Parquet files, for a data team.",
         _ANSWERS,
     ),
-    _LaterCommand("epoch", _RECOMMENDER, ("epoch",), "List, compare, switch and drop epochs.", _MODELS),
+    _LaterCommand("epoch", _RECOMMENDER, ("epoch",), "List, compare, switch, drop, keep and restore epochs.", _MODELS),
     _LaterCommand("corrections", _CORRECTIONS, (), "Show corrections that wait for a replay.", _OPERATING),
     _LaterCommand(
         "dlt", _DEAD_LETTERS, (), "Look at records that could not be applied, and try them again.", _OPERATING
