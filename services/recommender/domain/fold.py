@@ -477,14 +477,15 @@ class _LearnerDraft:
                 continue
             self._applied += counted
             self._offset = offset
-            if isinstance(event, ErasureEvent):
+            if not response and isinstance(event, ErasureEvent):
                 self._erased = True
                 self._begin(NEW_LEARNER)
                 window, state = self._window, None
+                window += fingerprint
+                self._fingerprints += fingerprint
+                continue
             window += fingerprint
             self._fingerprints += fingerprint
-            if isinstance(event, ErasureEvent):
-                continue
             if state is None:
                 state = self._state = _StateDraft(self._plan, self._tenant, self._base.state)
             if response:

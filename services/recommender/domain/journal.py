@@ -162,10 +162,8 @@ class JournalDraft:
         """
         fingerprint, response, at_s, item, activity, _, grain, resource = event
         flags = len(slots) << _SKILL_COUNT_SHIFT | evidence | grain << _GRAIN_SHIFT
-        if voided:
-            flags |= _VOIDED
-        if hidden:
-            flags |= _HIDDEN
+        if voided or hidden:
+            flags |= voided * _VOIDED | hidden * _HIDDEN
         self._names += item.encode() + names.SEPARATOR
         if resource:
             if resource == item:
