@@ -8,7 +8,8 @@ import pytest
 from cairn.v1 import recommender_pb2
 from services.common.envelope import partition_of, record_key
 from services.common.statuses import violations_of
-from services.recommender.domain.ranking.catalog import CatalogResource
+from services.recommender.domain.ranking.catalog import CatalogResource, ResourceKind
+from services.recommender.domain.ranking.rules import Rule, RuleAction
 from tests.component.test_recommender_server import LOG, RESOURCES, SKILLS, server  # noqa: F401 - a fixture.
 from tests.learners import Ability, learner_state
 
@@ -170,6 +171,25 @@ async def test_a_plan_keeps_to_the_minutes_and_the_filter(server):  # noqa: F811
     without = recommender_pb2.ResourceFilter(exclude_resource_ids=["add-lesson"])
     (group,) = (await plan(server, ["amy"], filter=without)).groups
     assert "add-lesson" not in [step.resource_id for step in group.steps]
+
+
+async def test_a_plan_honours_the_rules_of_its_class(server):  # noqa: F811
+    other = CatalogResource("add-workbook", kind=ResourceKind.PRACTICE, minutes=15, assesses=(("add", 1.0),))
+    rules = [
+        Rule("a", RuleAction.BLOCK, resource_ids=("add-lesson",)),
+        Rule("b", RuleAction.PIN, resource_ids=("add-workbook",), classes=("3b",)),
+    ]
+    server.catalog.put("riverbend", [*RESOURCES, other], SKILLS)
+    server.catalog.lay_down("riverbend", rules)
+    server.store(ADD_GAP, learner="amy")
+
+    async def steps(**fields):
+        (group,) = (await plan(server, ["amy"], **fields)).groups
+        return [step.resource_id for step in group.steps]
+
+    assert "add-lesson" not in await steps()
+    assert "add-workbook" in await steps(class_id="3b")
+    assert "add-workbook" not in await steps(class_id="4a")
 
 
 async def test_the_same_roster_gives_the_same_plan(server):  # noqa: F811

@@ -21,7 +21,7 @@ PRACTICE = resource("practice", ResourceKind.PRACTICE)
 CHECK = resource("check", ResourceKind.ASSESSMENT)
 
 
-def sequence(*resources, minutes_max=60, fit=None, untouched=None):
+def sequence(*resources, minutes_max=60, fit=None, untouched=None, favour=None):
     catalog = build_columns(resources, [])
     rows = np.arange(len(catalog))
     suits = GroupFit(
@@ -29,6 +29,7 @@ def sequence(*resources, minutes_max=60, fit=None, untouched=None):
         np.array([(fit or {}).get(name, 0.5) for name in catalog.resource_ids]),
         np.full(len(rows), 0.6),
         np.array([(untouched or {}).get(name, 1.0) for name in catalog.resource_ids]),
+        np.array([(favour or {}).get(name, 1.0) for name in catalog.resource_ids]),
     )
     steps = compose_sequence(catalog, catalog.slot_of_skill["s"], suits, minutes_max)
     return [(step.step, catalog.resource_ids[step.row]) for step in steps]
@@ -51,6 +52,11 @@ def test_what_suits_the_group_best_is_practised():
 def test_what_the_group_has_not_worked_on_goes_first():
     other = resource("another practice", ResourceKind.PRACTICE)
     assert (Step.PRACTISE, "practice") in sequence(PRACTICE, other, untouched={"another practice": 0.0})
+
+
+def test_what_is_favoured_goes_first():
+    other = resource("another practice", ResourceKind.PRACTICE)
+    assert (Step.PRACTISE, "practice") in sequence(PRACTICE, other, favour={"practice": 2.0})
 
 
 def test_a_step_without_a_resource_is_missing():

@@ -19,10 +19,11 @@ from services.recommender.application.rosters import LearnerProblem, RosterEntry
 from services.recommender.application.show_learner import SkillMastery, skill_masteries
 from services.recommender.domain.groups import LearnerGroup, form_groups, worked_on_gaps
 from services.recommender.domain.learner import LearnerState
-from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn
-from services.recommender.domain.ranking.features import SkillEstimates, compute_features, estimate_skills
+from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
+from services.recommender.domain.ranking.features import Chances, SkillEstimates, compute_features, estimate_skills
 from services.recommender.domain.ranking.pipeline import RankingBasis
 from services.recommender.domain.ranking.policy import ResourceFilter, eligibility
+from services.recommender.domain.ranking.rules import RulesInForce
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.sequences import GroupFit, SequenceStep, compose_sequence, minutes_of
 
@@ -30,6 +31,8 @@ from services.recommender.domain.sequences import GroupFit, SequenceStep, compos
 _LEARNERS_PER_TURN = 16
 # Of a skill with thousands of resources, so many of those most about it are looked at.
 _RESOURCES_PER_SKILL = 60
+# More than any boosts together can come to against a resource that suits half as well.
+_PINNED = 1e6
 
 
 class UnplacedReason(IntEnum):
@@ -130,8 +133,9 @@ class PlanGroup:
         as_of = query.as_of or self._recommend.now()
         epoch = next((fresh.epoch for fresh in found if isinstance(fresh, FreshState)), self._in_force.epoch)
         basis = self._recommend.basis(tenant, epoch)
-        allowed = eligibility(basis.catalog, query.wanted).allowed
-        planner = _Planner(basis, allowed, query, epoch, tenant)
+        book = self._catalog.rules(tenant)
+        rules = book.in_force(query.class_id, query.wanted.grades, as_of.timestamp())
+        planner = _Planner(basis, rules, query, epoch, tenant)
         for number, (place, fresh) in enumerate(enumerate(found), start=1):
             planner.add(place, fresh, as_of.timestamp())
             if not number % _LEARNERS_PER_TURN:
@@ -157,6 +161,7 @@ class _Known:
     place: int
     state: LearnerState
     estimates: SkillEstimates
+    by_head: Chances | None
     touched: frozenset[str]
 
 
@@ -164,11 +169,12 @@ class _Planner:
     """Collects the learners of one roster, then plans."""
 
     def __init__(
-        self, basis: RankingBasis, allowed: BoolColumn, query: PlanQuery, epoch: EpochInForce, tenant: str
+        self, basis: RankingBasis, rules: RulesInForce, query: PlanQuery, epoch: EpochInForce, tenant: str
     ) -> None:
         self._basis = basis
         self._catalog = basis.catalog
-        self._allowed = allowed
+        self._rules = rules
+        self._allowed = rules.permit(eligibility(basis.catalog, query.wanted)).allowed
         self._query = query
         self._parameters = epoch.parameters.for_tenant(tenant)
         self._known: list[_Known] = []
@@ -184,7 +190,8 @@ class _Planner:
             state = fresh.stored.state
             estimates = estimate_skills(self._catalog, self._basis.difficulties, state, as_of_s, DEFAULT_WEIGHTS)
             touched = frozenset(recent.resource for recent in state.resources)
-            self._known.append(_Known(place, state, estimates, touched))
+            by_head = None if self._basis.head is None else self._basis.head.of(state, as_of_s)
+            self._known.append(_Known(place, state, estimates, by_head, touched))
 
     def plan(self) -> tuple[list[PlannedGroup], list[Unplaced]]:
         """The groups, and the learners in none."""
@@ -227,11 +234,25 @@ class _Planner:
         rows = np.sort(catalog.tag_rows[tags])
         fit, success, untouched = np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
         for known in members:
-            features = compute_features(catalog, self._basis.difficulties, known.estimates, None, rows, DEFAULT_WEIGHTS)
+            features = compute_features(
+                catalog, self._basis.difficulties, known.estimates, None, rows, DEFAULT_WEIGHTS, known.by_head
+            )
             fit += features.fit
             success += features.success
             untouched += [catalog.resource_ids[row] not in known.touched for row in rows.tolist()]
-        return GroupFit(rows, fit / len(members), success / len(members), untouched / len(members))
+        return GroupFit(
+            rows=rows,
+            fit=fit / len(members),
+            success=success / len(members),
+            untouched=untouched / len(members),
+            favour=self._favour(rows),
+        )
+
+    def _favour(self, rows: IntColumn) -> FloatColumn:
+        """What rules multiply the worth of each row with; pinned ones come first, whatever else speaks for others."""
+        favour = self._rules.boost(rows, np.ones(len(rows)))
+        pinned = np.isin(rows, self._rules.pinned(self._allowed)) | self._rules.pinned_by_provider(rows)
+        return np.where(pinned, _PINNED, favour)
 
     def _explain_unplaced(
         self, known: _Known, gaps: FloatColumn, workable: FloatColumn, planned: Sequence[PlannedGroup]

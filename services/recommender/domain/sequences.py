@@ -50,12 +50,14 @@ class GroupFit:
         fit: mean over the members of how well the challenge suits, from 0 to 1.
         success: mean chance of success.
         untouched: share of the members that have not worked on it lately.
+        favour: what its worth is multiplied with, because somebody laid it down.
     """
 
     rows: IntColumn
     fit: FloatColumn
     success: FloatColumn
     untouched: FloatColumn
+    favour: FloatColumn
 
 
 def minutes_of(catalog: CatalogColumns, row: int) -> int:
@@ -136,7 +138,7 @@ def _tags(catalog: CatalogColumns, slot: int, rows: IntColumn) -> IntColumn:
 
 
 def _worth(catalog: CatalogColumns, slot: int, suits: GroupFit) -> FloatColumn:
-    """How much a resource is about the skill, how well it suits, and how new it is to the group; from 0 to 1."""
+    """How much a resource is about the skill, how well it suits, how new it is to the group, and how favoured."""
     about = catalog.tag_weights[_tags(catalog, slot, suits.rows)]
-    worth: FloatColumn = about * suits.fit * (0.25 + 0.75 * suits.untouched)
+    worth: FloatColumn = about * suits.fit * (0.25 + 0.75 * suits.untouched) * suits.favour
     return worth
