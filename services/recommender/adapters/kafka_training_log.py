@@ -17,19 +17,37 @@ from services.common.kafka import (
     topic_beginning_offsets,
     topic_end_offsets,
 )
+from services.common.learner_keys import ERASED, LearnerKeys, ValueUnreadableError
 from services.recommender.application.train import LogBatch, LoggedEvent, LogSpan
 from services.recommender.wire import RecordInvalidError, decode_event
 
 _RECORDS_PER_POLL = 5_000
 _POLL_MS = 200
+_ERASED = "erased"
+_ENCRYPTION = "encryption"
 
 
 class KafkaTrainingLog:
     """Implements `TrainingLog` over the topic of learner events."""
 
-    def __init__(self, connection: KafkaConnection, *, topic: str = LEARNER_EVENTS, stalled_s: float = 30.0) -> None:
-        """Args: `connection`, the `topic`, and after how many seconds without a record to give up."""
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        keys: LearnerKeys | None = None,
+        *,
+        topic: str = LEARNER_EVENTS,
+        stalled_s: float = 30.0,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            connection: the cluster.
+            keys: open encrypted values; None: nothing is encrypted.
+            topic: the topic of learner events.
+            stalled_s: after how long without a record to give up.
+        """
         self._connection = connection
+        self._keys = keys
         self._topic = topic
         self._stalled_s = stalled_s
 
@@ -63,7 +81,7 @@ class KafkaTrainingLog:
                 f"Kafka at {self._connection.bootstrap_servers} cannot be reached: {error}"
             ) from error
         try:
-            reading = _Reading(consumer, self._topic, span)
+            reading = _Reading(consumer, self._topic, span, self._keys)
             while not reading.finished:
                 async with asyncio.timeout(self._stalled_s):
                     batch = await reading.next()
@@ -75,13 +93,18 @@ class KafkaTrainingLog:
             ) from error
         finally:
             await consumer.stop()
+            if self._keys is not None:
+                await self._keys.close()
 
 
 class _Reading:
     """A consumer on its way through a span."""
 
-    def __init__(self, consumer: aiokafka.AIOKafkaConsumer, topic: str, span: LogSpan) -> None:
+    def __init__(
+        self, consumer: aiokafka.AIOKafkaConsumer, topic: str, span: LogSpan, keys: LearnerKeys | None
+    ) -> None:
         self._consumer = consumer
+        self._keys = keys
         self._span = span
         self._partitions = len(span.end_offsets)
         self._positions = dict(span.begin_offsets)
@@ -107,6 +130,8 @@ class _Reading:
         skipped: list[str] = []
         while True:
             polled = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS_PER_POLL)
+            if self._keys is not None:
+                await self._keys.determine(record for records in polled.values() for record in records)
             for partition, records in polled.items():
                 for record in records:
                     if record.offset < self._open[partition]:
@@ -115,8 +140,17 @@ class _Reading:
                 return LogBatch(events, skipped, self.done)
 
     def _decode(self, record: aiokafka.ConsumerRecord, events: list[LoggedEvent], skipped: list[str]) -> None:
+        value = record.value
         try:
-            tenant, event = decode_event(record.key, record.value, record.headers, record.partition, self._partitions)
+            if self._keys is not None:
+                value = self._keys.decrypt(record.key, value, record.headers)
+            if value is ERASED:
+                skipped.append(_ERASED)
+                return
+            tenant, event = decode_event(record.key, value, record.headers, record.partition, self._partitions)
+        except ValueUnreadableError:
+            skipped.append(_ENCRYPTION)
+            return
         except RecordInvalidError as error:
             skipped.append(error.code)
             return
