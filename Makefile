@@ -30,7 +30,7 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $(STAMP)
 
 test: $(STAMP) ## Run every test tier that needs no Java
-	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/kafka $(ARGS)
+	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/kafka -n 2 --dist worksteal $(ARGS)
 
 # What stands on the broker's behaviour: log, worker, ingest and dead letters.
 KAFKA_TESTS := tests/kafka $(addprefix tests/integration/test_,common_kafka.py topics_command.py \

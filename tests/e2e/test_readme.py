@@ -24,6 +24,11 @@ COVERED_ELSEWHERE = {
     "make test": ".ci/run",
     "make demo DATASET=../shared/data/assistments2009 JSON=summary.json": "tests/e2e/test_demo.py",
     "make bench JSON=bench.json": "tests/benchmarks",
+    "make simulate": "tests/simulation",
+    "make mutation-check": "tests/mutations",
+    "make test-kafka": ".ci/run",
+    "make faults": "tests/faults",
+    "make evaluate": "tests/component/test_evaluation_floor.py",
 }
 
 
@@ -33,15 +38,15 @@ def blocks() -> list[tuple[str, str]]:
 
 
 def script(directory: Path) -> str:
-    """The README's commands and Python as one shell script."""
+    """The README as one shell script: its commands, and its Python, which builds on itself, where it is complete."""
     python = directory / "readme.py"
+    written = [content for language, content in blocks() if language == "python"]
+    python.write_text("\n".join(written))
     pieces = ["set -eu -o pipefail"]
     for language, content in blocks():
         if language == "bash":
             pieces += [line for line in _runnable(content.splitlines()) if line not in COVERED_ELSEWHERE]
-        elif language == "python":
-            with python.open("a") as file:
-                file.write(content + "\n")
+        elif content == written[-1]:
             pieces.append(f"python {python}")
     # `make up` and `make down` run these in the checkout; here they run beside it.
     text = "\n".join(pieces) + "\n"

@@ -20,12 +20,13 @@ from services.recommender.application.show_learner import SkillMastery, skill_ma
 from services.recommender.domain.groups import LearnerGroup, form_groups, worked_on_gaps
 from services.recommender.domain.learner import LearnerState
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
-from services.recommender.domain.ranking.features import Chances, SkillEstimates, compute_features, estimate_skills
+from services.recommender.domain.ranking.features import SkillEstimates, compute_features, estimate_skills
 from services.recommender.domain.ranking.pipeline import RankingBasis
 from services.recommender.domain.ranking.policy import ResourceFilter, eligibility
 from services.recommender.domain.ranking.rules import RulesInForce
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.sequences import GroupFit, SequenceStep, compose_sequence, minutes_of
+from services.recommender.domain.success import Chances
 
 # Estimates are arithmetic on one thread: between so many learners other calls have their turn.
 _LEARNERS_PER_TURN = 16
