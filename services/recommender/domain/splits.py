@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class WorkSplit:
         repeats: whether resources are worked on again and again, and so stay in lists.
         ordered: whether rows stand in the order of time.
         graded: whether responses are outcomes; else they only say that something was worked on.
+        prerequisites: by skill, the skills it builds on, where that is known.
     """
 
     before: ResponseTable
@@ -37,6 +38,7 @@ class WorkSplit:
     repeats: bool = False
     ordered: bool = True
     graded: bool = True
+    prerequisites: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
     def own(self, learner: int) -> NDArray[np.int32]:
         """Numbers of the resources a learner worked on before, in the order first met."""
@@ -49,9 +51,10 @@ class WorkSplit:
             seed: of a random split.
         """
         earlier = earlier_rows(self.before) if self.ordered else random_rows(self.before, seed=seed)
-        return split_work(
+        split = split_work(
             self.before, earlier, self.tags, repeats=self.repeats, ordered=self.ordered, graded=self.graded
         )
+        return replace(split, prerequisites=self.prerequisites)
 
 
 def earlier_rows(table: ResponseTable) -> NDArray[np.bool_]:

@@ -217,6 +217,19 @@ def read_groups(folder: Path) -> dict[str, str]:
         return {learner_id(row["learner"]): row["group"] for row in rows}
 
 
+def read_prerequisites(folder: Path) -> list[tuple[str, str]]:
+    """Skills and what they build on, of `prerequisites.csv` (`skill, prerequisite`); none without the file.
+
+    Raises:
+        DataUnusableError: when the file is malformed.
+    """
+    path = _find(folder, "prerequisites.csv")
+    if path is None:
+        return []
+    with _rows(path, ("skill", "prerequisite"), ",") as rows:
+        return [(row["skill"], row["prerequisite"]) for row in rows]
+
+
 class _Pseudonyms(dict[str, str]):
     """Pseudonyms by id; each is worked out once."""
 

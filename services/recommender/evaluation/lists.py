@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from services.recommender.domain.metrics import ndcg
 from services.recommender.domain.responses import ResponseTable
 from services.recommender.domain.splits import WorkSplit, earlier_rows, split_work, tags_of
+from services.recommender.evaluation.challenge import Mastery, challenge_of
 from services.recommender.evaluation.data import (
     read_given_split,
     read_groups,
     read_interactions,
+    read_prerequisites,
     read_responses,
     skills_as_resources,
 )
@@ -63,7 +65,7 @@ def split_by_sequence(folder: Path) -> RankingSplit:
         DataUnusableError: when a file is missing or malformed.
     """
     table = read_responses(folder)
-    return with_groups(folder, split_of(table, f"{folder.name}: {len(table.learners):,} learners"))
+    return described_further(folder, split_of(table, f"{folder.name}: {len(table.learners):,} learners"))
 
 
 def split_skills_by_sequence(folder: Path) -> RankingSplit:
@@ -73,7 +75,7 @@ def split_skills_by_sequence(folder: Path) -> RankingSplit:
         DataUnusableError: when a file is missing or malformed.
     """
     table = skills_as_resources(read_responses(folder))
-    return with_groups(folder, split_of(table, f"{folder.name}: {len(table.learners):,} learners", repeats=True))
+    return described_further(folder, split_of(table, f"{folder.name}: {len(table.learners):,} learners", repeats=True))
 
 
 def split_as_given(folder: Path) -> RankingSplit:
@@ -88,7 +90,7 @@ def split_as_given(folder: Path) -> RankingSplit:
         f"{folder.name}: {len(table.learners):,} learners, {len(table):,} interactions, {len(table.resources):,} "
         f"resources; split as given; {len(work.relevant):,} learners judged"
     )
-    return with_groups(folder, RankingSplit(work, table.rows(~before), described))
+    return described_further(folder, RankingSplit(work, table.rows(~before), described))
 
 
 def split_at_random(folder: Path) -> RankingSplit:
@@ -107,7 +109,7 @@ def split_at_random(folder: Path) -> RankingSplit:
         f"{folder.name}: {len(table.learners):,} learners, {len(table):,} interactions, {len(table.resources):,} "
         f"resources; 75 % of each learner's, drawn at random, to fit on; {len(work.relevant):,} learners judged"
     )
-    return with_groups(folder, RankingSplit(work, table.rows(~before), described))
+    return described_further(folder, RankingSplit(work, table.rows(~before), described))
 
 
 def split_of(table: ResponseTable, description: str, *, repeats: bool = False) -> RankingSplit:
@@ -127,16 +129,22 @@ def split_of(table: ResponseTable, description: str, *, repeats: bool = False) -
     return RankingSplit(work, table.rows(~before), described)
 
 
-def with_groups(folder: Path, split: RankingSplit) -> RankingSplit:
-    """The split with the groups of `groups.csv`, if the folder holds one.
+def described_further(folder: Path, split: RankingSplit) -> RankingSplit:
+    """The split with the groups of `groups.csv` and the prerequisites of `prerequisites.csv`, if the folder holds them.
 
     Raises:
-        DataUnusableError: when the file is malformed.
+        DataUnusableError: when one of them is malformed.
     """
     group_of = read_groups(folder)
     number = {learner: place for place, learner in enumerate(split.test.learners)}
     groups = {number[learner]: group for learner, group in group_of.items() if learner in number}
-    return replace(split, groups=groups)
+    skill_number = {skill: place for place, skill in enumerate(split.test.skills)}
+    prerequisites: dict[int, set[int]] = {}
+    for skill, prerequisite in read_prerequisites(folder):
+        if skill in skill_number and prerequisite in skill_number:
+            prerequisites.setdefault(skill_number[skill], set()).add(skill_number[prerequisite])
+    known = {skill: frozenset(before) for skill, before in prerequisites.items()}
+    return replace(split, groups=groups, work=replace(split.work, prerequisites=known))
 
 
 def _ranks(learner: NDArray[np.int32], draw: Floats) -> Floats:
@@ -152,13 +160,16 @@ def _ranks(learner: NDArray[np.int32], draw: Floats) -> Floats:
 class Judge:
     """Measures lists against what learners did next."""
 
-    def __init__(self, split: RankingSplit) -> None:
-        """Args: `split`, whose learners are judged."""
+    def __init__(self, split: RankingSplit, *, seed: int) -> None:
+        """Args: `split`, whose learners are judged; `seed` of the halves of learners that judge each other's lists."""
         self._split = split
         self._work = split.work
         self._popularity = np.bincount(self._work.positives.resource, minlength=len(split.test.resources)) + 1.0
         self._tagged = any(self._work.tags)
         self._wrong, self._next = _skills_after(split.test)
+        self._mastery = Mastery(self._work)
+        self._graded = self._tagged and self._work.graded
+        self._challenge = challenge_of(self._work, seed=seed) if self._graded else None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -169,7 +180,9 @@ class Judge:
             "recall_at_10",
             "recall_at_50",
             "precision_at_10",
-            *(("gap_hit_at_10", "gap_next_at_10") if self._tagged and self._work.graded else ()),
+            *(("gap_hit_at_10", "gap_next_at_10") if self._graded else ()),
+            *(("success_band_at_10",) if self._challenge else ()),
+            *(("readiness_violations_at_10",) if self._mastery.matters else ()),
             "novelty_at_10",
         )
 
@@ -200,11 +213,15 @@ class Judge:
             sum(resource in relevant for resource in ranked) / len(relevant),
             hits / _TOP,
         ]
-        if self._tagged and self._work.graded:
+        if self._graded:
             tags = [self._work.tags[resource] for resource in top]
             wrong, worked_on = self._wrong.get(learner, frozenset()), self._next.get(learner, frozenset())
             values.append(sum(bool(tagged & wrong) for tagged in tags) / _TOP)
             values.append(sum(bool(tagged & worked_on) for tagged in tags) / _TOP)
+        if self._challenge:
+            values.append(self._challenge.share_in_band(learner, top))
+        if self._mastery.matters:
+            values.append(self._mastery.violations(learner, top) / _TOP)
         values.append(float(np.log2(self._popularity.max() / self._popularity[top]).mean()) if top else 0.0)
         return values
 

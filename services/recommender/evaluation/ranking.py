@@ -33,6 +33,8 @@ Advance = Callable[[str, int, int], None]
 GROUP_GAP = 0.03
 _LEARNERS_PER_GROUP = 20
 _COVERAGE_DRAWS = 100
+# A list that never meets the next skills has a ratio of 0, not of 0 / 0.
+_SMALLEST_SHARE = 1e-9
 
 
 @dataclass
@@ -58,7 +60,7 @@ def evaluate_ranking(
     work = split.work
     learners = sorted(work.relevant)
     draws = Draws.of(len(learners), draws=DRAWS, seed=SEED)
-    judge = Judge(split)
+    judge = Judge(split, seed=SEED)
     steps = iter(range(1_000_000))
     total = 2 * len(FAMILIES) + 8
 
@@ -76,7 +78,7 @@ def evaluate_ranking(
         measured.values[name], measured.tops[name] = values, tops
         measured.elapsed_s[name] = round(time.perf_counter() - started_s, 3)
     told("intervals")
-    drawn = {name: _drawn(values, draws) for name, values in measured.values.items()}
+    drawn = {name: _with_ratio(_drawn(values, draws)) for name, values in measured.values.items()}
     for name, tops in measured.tops.items():
         drawn[name] |= _catalog_measures(tops, draws, len(split.test.resources))
     slices, alerts = _by_group(split, learners, measured.values)
@@ -146,6 +148,13 @@ def _drawn(values: Mapping[str, Floats], draws: Draws) -> dict[str, Floats]:
     return drawn
 
 
+def _with_ratio(drawn: dict[str, Floats]) -> dict[str, Floats]:
+    """The measures, and how much of what is about the learner's next skills is about those they then got wrong."""
+    if "gap_next_at_10" not in drawn:
+        return drawn
+    return drawn | {"gap_ratio_at_10": drawn["gap_hit_at_10"] / np.maximum(drawn["gap_next_at_10"], _SMALLEST_SHARE)}
+
+
 def _catalog_measures(tops: Sequence[Sequence[int]], draws: Draws, resources: int) -> dict[str, Floats]:
     """Share of the catalog that is in some list, and how unequally resources are in lists (Gini), on some draws."""
     listed = np.array(list(itertools.chain.from_iterable(tops)), np.int64)
@@ -170,7 +179,7 @@ def _by_group(
         here = np.array([split.groups.get(learner) == group for learner in learners])
         draws = Draws.of(int(here.sum()), draws=DRAWS, seed=SEED)
         slices[f"group {group}"] = {
-            name: {measure: estimate(each) for measure, each in _drawn(_of(of_one, here), draws).items()}
+            name: {measure: estimate(each) for measure, each in _with_ratio(_drawn(_of(of_one, here), draws)).items()}
             for name, of_one in values.items()
         }
     alerts = []
@@ -192,7 +201,11 @@ def _of(values: Mapping[str, Floats], here: np.ndarray[tuple[int], np.dtype[np.b
 def _notes(split: RankingSplit, choice: Choice) -> tuple[str, ...]:
     held = (
         "gap_hit: share of the list about a skill the learner then got wrong at least once (need).",
-        "gap_next: share of the list about a skill the learner then worked on (behaviour).",
+        "gap_next: share of the list about a skill the learner then worked on (behaviour); gap_ratio: hit / next.",
+        "success_band: share of the list with a chance of success from .65 to .85, says Best-LR, fitted on others.",
+        "readiness_violations: share of the list that builds on a skill of which the learner got over two fifths wrong."
+        if split.work.prerequisites
+        else "Readiness violations are not measured: no prerequisites.csv says what skills build on.",
         "cairn ranks by behaviour alone (need_share 0); half_need mixes in as much need; weights is need alone.",
     )
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -70,7 +70,7 @@ class RankingWorld:
         self.split = split
         self.ensemble = ensemble
         self.parameters = tracing_parameters(split)
-        self.catalog = practice_catalog(table.resources, split.tags, table.skills)
+        self.catalog = practice_catalog(table.resources, split.tags, table.skills, split.prerequisites)
         self.basis = prepare(self.catalog, self.parameters)
         self.habits = lay_out_habits(self.catalog, habits)
         self._rows, self._index_of_row = collaborative_rows(self.catalog, ensemble.resources)
@@ -103,8 +103,13 @@ def tracing_parameters(split: WorkSplit) -> TenantParameters:
     return parameters_of(split.before, fit_difficulties(split.before, FilterSettings()))
 
 
-def practice_catalog(resources: Sequence[str], tags: Sequence[frozenset[int]], skills: Sequence[str]) -> CatalogColumns:
-    """A catalog of practice, from what the split knows of its resources."""
+def practice_catalog(
+    resources: Sequence[str],
+    tags: Sequence[frozenset[int]],
+    skills: Sequence[str],
+    prerequisites: Mapping[int, frozenset[int]],
+) -> CatalogColumns:
+    """A catalog of practice, from what the split knows of its resources and skills."""
     return build_columns(
         [
             CatalogResource(
@@ -115,7 +120,12 @@ def practice_catalog(resources: Sequence[str], tags: Sequence[frozenset[int]], s
             )
             for resource, tagged in zip(resources, tags, strict=True)
         ],
-        [CatalogSkill(skill_id=skill) for skill in skills],
+        [
+            CatalogSkill(
+                skill_id=skill, prerequisites=tuple(skills[each] for each in sorted(prerequisites.get(number, ())))
+            )
+            for number, skill in enumerate(skills)
+        ],
     )
 
 

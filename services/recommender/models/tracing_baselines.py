@@ -134,6 +134,44 @@ class Rasch:
         return foresee(_without_skills(table), _fitted(self._difficulties))
 
 
+@dataclass(frozen=True)
+class Practice:
+    """Successes and responses of one learner so far.
+
+    Attributes:
+        overall: 2.
+        of_item: (items, 2).
+        of_skill: (skills, 2).
+    """
+
+    overall: NDArray[np.float64]
+    of_item: NDArray[np.float64]
+    of_skill: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, table: ResponseTable, rows: slice) -> Practice:
+        """Count.
+
+        Args:
+            table: responses.
+            rows: those of the learner.
+        """
+        response, item = table.response[rows], table.item[rows]
+        starts = table.skill_start[rows.start : rows.stop + 1]
+        skill = table.skill[starts[0] : starts[-1]]
+        known = item >= 0
+        return cls(
+            np.array([response.sum(), len(response)], np.float64),
+            _counted(item[known], response[known], len(table.items)),
+            _counted(skill, response.repeat(np.diff(starts)), len(table.skills)),
+        )
+
+
+def _counted(where: NDArray[np.int32], response: NDArray[np.float32], size: int) -> NDArray[np.float64]:
+    """(size, 2): successes and responses."""
+    return np.stack([np.bincount(where, response, size), np.bincount(where, minlength=size)], axis=1)
+
+
 @dataclass
 class LogisticOnCounts:
     """Logistic regression on identities and counts.
@@ -156,6 +194,26 @@ class LogisticOnCounts:
     def foresee(self, table: ResponseTable) -> Chances:
         """Chances from the weights."""
         chances: Chances = _fitted(self._model).predict_proba(self._design(table))[:, 1]
+        return chances
+
+    def foresee_next(self, practice: Practice, items: NDArray[np.integer], tags: scipy.sparse.csr_matrix) -> Chances:
+        """The chance that a learner's next response is right, for each of many; only with `best`.
+
+        Args:
+            practice: what the learner did before.
+            items: the item of each; NONE where it is not known.
+            tags: (of each, skills); 1 where it has a skill.
+        """
+        model = _fitted(self._model)
+        skills = tags.shape[1]
+        ends = np.cumsum([len(practice.of_item), skills, 4, skills])
+        of_item, easiness, of_count, of_successes, of_responses = np.split(model.coef_[0], ends)
+        counts = np.log1p(practice.of_skill)
+        by_skill = easiness + of_successes * counts[:, 0] + of_responses * counts[:, 1]
+        logits = model.intercept_[0] + tags @ by_skill + np.log1p(practice.overall) @ of_count[:2]
+        known = items >= 0
+        logits[known] += of_item[items[known]] + np.log1p(practice.of_item[items[known]]) @ of_count[2:]
+        chances: Chances = 1.0 / (1.0 + np.exp(-logits))
         return chances
 
     def _design(self, table: ResponseTable) -> scipy.sparse.csr_matrix:

@@ -1,0 +1,97 @@
+"""How hard lists are, and whether they run ahead of the learner, as told by what has no part in ranking."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.splits import WorkSplit, split_work, tags_of
+from services.recommender.evaluation.challenge import SUCCESS_BAND, Mastery, challenge_of
+from services.recommender.models.tracing_baselines import LogisticOnCounts, Practice
+
+LEARNERS, RESOURCES, SKILLS = 40, 30, 3
+
+
+def responses(*, right: bool | None = None) -> ResponseTable:
+    """Every learner works on all but the last few resources; one in three fails, if nothing else is said."""
+    rng = np.random.default_rng(2)
+    builder = ResponseTableBuilder()
+    for learner in range(LEARNERS):
+        for number in rng.permutation(RESOURCES)[: 12 + learner % 7].tolist():
+            outcome = rng.random() < 0.3 + 0.2 * (number % SKILLS) if right is None else right
+            builder.append(
+                learner=f"l{learner:02}",
+                item=f"r{number:02}",
+                skills=[f"s{number % SKILLS}"] if number % 5 else ["s0", "s1"],
+                response=float(outcome),
+                resource=f"r{number:02}",
+            )
+    return builder.build()
+
+
+def everything_before(table: ResponseTable) -> WorkSplit:
+    return split_work(table, np.ones(len(table), np.bool_), tags_of(table))
+
+
+def test_the_chance_of_the_next_response_is_that_of_a_log_in_which_it_comes_next():
+    table = responses()
+    split = everything_before(table)
+    model = LogisticOnCounts(best=True)
+    model.fit(table)
+    last = np.append(np.flatnonzero(np.diff(table.learner)), len(table) - 1)
+    foreseen = model.foresee(table)
+    for learner, row in enumerate(last.tolist()):
+        before = slice(int(np.searchsorted(table.learner, learner)), row)
+        tags = np.zeros((1, len(table.skills)))
+        tags[0, sorted(split.tags[table.resource[row]])] = 1.0
+        chance = model.foresee_next(Practice.of(table, before), table.item[[row]], tags)
+        assert chance[0] == pytest.approx(foreseen[row])
+
+
+def test_nobody_is_judged_by_a_model_that_saw_them():
+    table = responses()
+    challenge = challenge_of(everything_before(table), seed=1)
+    # As if the learner had always failed: what others did is what their chances come from.
+    failed = np.where(table.learner == 0, np.float32(0), table.response)
+    other = challenge_of(everything_before(replace(table, response=failed)), seed=1)
+    assert challenge is not None
+    assert other is not None
+    own, others = (each._models[each._half[0]]._model.coef_ for each in (challenge, other))
+    assert own.tolist() == others.tolist()
+    assert other.after(0).mean() < challenge.after(0).mean()
+
+
+def test_the_share_in_the_band_counts_chances_in_it():
+    challenge = challenge_of(everything_before(responses()), seed=1)
+    assert challenge is not None
+    chances = challenge.after(3)
+    low, high = SUCCESS_BAND
+    inside = np.flatnonzero((chances >= low) & (chances <= high)).tolist()
+    outside = np.flatnonzero((chances < low) | (chances > high)).tolist()
+    assert inside
+    assert outside
+    assert challenge.share_in_band(3, [inside[0], outside[0]]) == 0.5
+    assert challenge.share_in_band(3, inside) == 1.0
+    assert challenge.share_in_band(3, outside) == 0.0
+
+
+def test_where_everything_was_right_nothing_is_said_of_how_hard_it_is():
+    assert challenge_of(everything_before(responses(right=True)), seed=1) is None
+
+
+def test_what_builds_on_a_skill_that_mostly_went_wrong_runs_ahead_of_the_learner():
+    builder = ResponseTableBuilder()
+    for number, (skill, outcome) in enumerate([("s0", 0.0), ("s0", 1.0), ("s1", 1.0), ("s2", 1.0)]):
+        builder.append(learner="a", item="", skills=[skill], response=outcome, resource=f"r{number}")
+    builder.append(learner="b", item="", skills=["s0", "s2"], response=1.0, resource="r4")
+    split = replace(everything_before(builder.build()), prerequisites={1: frozenset({0}), 2: frozenset({0, 1})})
+    mastery = Mastery(split)
+    assert mastery.matters
+    # Half of a's responses on s0 were wrong: s1 and s2 run ahead, s0 itself does not, nor what practises it too.
+    assert [mastery.violations(0, [number]) for number in range(5)] == [0, 0, 1, 1, 0]
+    # b got s0 right, and of s1 nothing is known.
+    assert mastery.violations(1, [2, 3, 4]) == 0
+    assert not Mastery(replace(split, prerequisites={})).matters
