@@ -19,6 +19,8 @@ from services.recommender.models.tracing_baselines import LogisticOnCounts, Prac
 
 # A learner's chance of success where work is neither too hard nor too easy.
 SUCCESS_BAND = (0.65, 0.85)
+# More tell no more of how hard skills are, and take minutes to fit.
+_LEARNERS_PER_MODEL = 500
 # A skill worked on with a smaller share of right responses is not mastered.
 MASTERED_FROM = 0.6
 
@@ -31,7 +33,7 @@ class Challenge:
     """Chances of success of learners on resources, given what they did before."""
 
     def __init__(self, split: WorkSplit, *, seed: int) -> None:
-        """Fit two models, each to half of the learners, to be asked about the other half.
+        """Fit two models, each to learners of one half, to be asked about the other half.
 
         Args:
             split: graded work.
@@ -49,10 +51,12 @@ class Challenge:
             (np.ones(len(entries)), entries, starts), (len(split.tags), len(table.skills))
         )
         self._first = _first_rows(table)
-        self._half = np.random.default_rng(seed).permutation(np.arange(len(table.learners)) % 2)
+        # A learner's place in a random order says which half they are of, and whether a model is fitted to them.
+        order = np.random.default_rng(seed).permutation(len(table.learners))
+        self._half = order % 2
         self._models = [LogisticOnCounts(best=True) for _ in range(2)]
         for half, model in enumerate(self._models):
-            others = table.of_learners(self._half != half)
+            others = table.of_learners((self._half != half) & (order < 2 * _LEARNERS_PER_MODEL))
             if len(np.unique(others.response >= SUCCESS_FROM)) == 1:
                 raise OneOutcomeError("all responses of half of the learners came out alike")
             model.fit(others)

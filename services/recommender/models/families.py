@@ -101,7 +101,7 @@ FAMILIES: Mapping[str, Family] = {
         ],
     ),
     "bpr": Family(_bpr, [{"factors": 64}]),
-    "ease": Family(_ease, [{"regularization": strength} for strength in (10.0, 30.0, 100.0, 300.0, 1_000.0)]),
+    "ease": Family(_ease, [{"regularization": strength} for strength in (10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0)]),
 }
 
 
@@ -143,7 +143,8 @@ def choose(
 ) -> Choice:
     """For each family of models, which of its settings lists best what learners did next.
 
-    A ladder is climbed from its middle, away from what is worse, so that few models are fitted.
+    A ladder is climbed from its middle, away from what is worse, so that few models are fitted; where it has one rung
+    there is nothing to choose, and nothing is fitted.
 
     Args:
         inner: a split of what models may be fitted on.
@@ -157,6 +158,9 @@ def choose(
     measures: dict[str, float] = {}
     absent: dict[str, str] = {}
     for name in families:
+        if len(FAMILIES[name].ladder) == 1:
+            settings[name] = FAMILIES[name].ladder[0]
+            continue
         advance(name)
         try:
             climb = _Climb(FAMILIES[name], inner, learners, seed)

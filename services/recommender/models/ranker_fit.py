@@ -3,8 +3,9 @@
 Burges: From RankNet to LambdaRank to LambdaMART, Microsoft Research, 2010. Ke et al.: LightGBM, NeurIPS 2017.
 
 Labels come from an inner split of what may be fitted on: collaborative models, habits and states are made from its
-first part, and what learners did in the second is what the trees learn to put first. Then everything but the trees is
-made again from all of it.
+first part, and what learners did in the second is what the trees learn to put first. Trees are grown once for each
+fold of the learners, on the others, and judged on the fold; the ranker asks all of them and takes the mean. Then
+everything but the trees is made again from all there is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from services.recommender.domain.metrics import ndcg
 from services.recommender.domain.ranking.behaviour import directions
 from services.recommender.domain.ranking.habits import Habits, SkillLinks
 from services.recommender.domain.ranking.learned import LearnedRanker
-from services.recommender.domain.ranking.trees import NO_TREES, Trees
+from services.recommender.domain.ranking.trees import NO_TREES, Trees, mean_of
 from services.recommender.domain.splits import WorkSplit
 from services.recommender.models.ensemble import Ensemble
 from services.recommender.models.families import FAMILIES, Choice, choose
@@ -34,6 +35,7 @@ from services.recommender.models.ranking_world import RankingWorld
 MEMBERS = ("sequential", "item_knn", "rp3beta", "als", "ease")
 
 _TOP = 10
+# From the leading model alone to the trees alone.
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LEARNERS_NEEDED = 20
 # One thread: the same trees everywhere, and no waiting for each other where other processes want the cores too.
@@ -46,8 +48,8 @@ class RankerSettings:
 
     Attributes:
         learners: most learners whose work is learned from.
-        held_out: share of them by whom growing is stopped and trust is chosen.
-        trees: most trees; fewer where more do not help.
+        folds: in how many parts they are judged.
+        trees: most trees of each fold; fewer where more do not help.
         patience: trees without an improvement after which growing stops.
         leaves: of each tree.
         rate: how much of each tree counts.
@@ -56,8 +58,8 @@ class RankerSettings:
     """
 
     learners: int = 2_400
-    held_out: float = 0.2
-    trees: int = 200
+    folds: int = 3
+    trees: int = 100
     patience: int = 30
     leaves: int = 15
     rate: float = 0.1
@@ -88,12 +90,32 @@ class TooFewToLearnError(ValueError):
 
 @dataclass(frozen=True)
 class _Rows:
-    """Candidates of some learners, one after another."""
+    """Lists of candidates, one after another.
+
+    Attributes:
+        columns: features of the candidates.
+        labels: 1 where relevant.
+        sizes: candidates of each list.
+        relevant: how many resources are relevant for each list, candidates or not.
+        fold: the fold of each list; a learner's lists are in one.
+    """
 
     columns: NDArray[np.float32]
     labels: NDArray[np.float32]
-    sizes: list[int]
-    relevant: list[int]
+    sizes: NDArray[np.int64]
+    relevant: NDArray[np.int64]
+    fold: NDArray[np.int64]
+
+    def of(self, chosen: NDArray[np.bool_]) -> _Rows:
+        """Some of the lists."""
+        candidates = chosen.repeat(self.sizes)
+        return _Rows(
+            self.columns[candidates],
+            self.labels[candidates],
+            self.sizes[chosen],
+            self.relevant[chosen],
+            self.fold[chosen],
+        )
 
 
 def fit_ranker(
@@ -136,24 +158,46 @@ def fit_ranker(
     )
     rng = np.random.default_rng(seed)
     learners = rng.permutation(sorted(inner.relevant))[: settings.learners].tolist()
-    held_out = max(int(settings.held_out * len(learners)), 1)
-    judged, learned = (_rows_of(world, some, rng) for some in (learners[:held_out], learners[held_out:]))
-    trees = _grow(learned, judged, members, settings, seed)
+    rows = _rows_of(world, learners, rng, settings.folds)
     lead = max(range(len(members)), key=lambda place: choice.measures[members[place]])
-    candidates = [
-        LearnedRanker(members, trees if share else NO_TREES, share, lead, _nothing_known()) for share in _SHARES
-    ]
-    measures = [_measure(ranker, judged) for ranker in candidates]
-    best = candidates[_SHARES.index(max(_SHARES, key=lambda share: (measures[_SHARES.index(share)], share)))]
+    grown, found = [], []
+    for fold in range(settings.folds):
+        learned, judged = rows.of(rows.fold != fold), rows.of(rows.fold == fold)
+        trees = _grow(learned, judged, members, settings, seed + fold)
+        grown.append(trees)
+        found.append(
+            [_measure(LearnedRanker(members, trees, share, lead, _nothing_known()), judged) for share in _SHARES]
+        )
+    values = np.concatenate(found, axis=1)
+    share = trusted_share(values)
     advance("fitting to everything")
     ensemble = (fit_members or _fit_members(seed))(split, choice)
     habits = fit_habits(split.before, split.positives)
     return FittedRanker(
-        LearnedRanker(best.models, best.trees, best.share, best.lead, habits),
+        LearnedRanker(members, mean_of(grown) if share else NO_TREES, share, lead, habits),
         ensemble,
         choice,
-        {f"{share:g}": value for share, value in zip(_SHARES, measures, strict=True)},
+        {f"{each:g}": float(value) for each, value in zip(_SHARES, values.mean(axis=1), strict=True)},
     )
+
+
+def trusted_share(values: NDArray[np.float64]) -> float:
+    """The least share of the trees that is not worse than the best share by more than one standard error.
+
+    The rule of Breiman, Friedman, Olshen, Stone: Classification and Regression Trees, 1984: what is simpler is taken
+    unless the data tell it apart from the best. Later the leading model is fitted to more than it was here, which
+    gains it more than the trees, which stay as they are.
+
+    Args:
+        values: (shares, lists); NDCG@10 of each list by share.
+    """
+    means = values.mean(axis=1)
+    best = int(means.argmax())
+    for share, of_share in zip(_SHARES, values, strict=True):
+        behind = values[best] - of_share
+        if behind.mean() <= behind.std() / np.sqrt(len(behind)):
+            return share
+    return _SHARES[best]
 
 
 def members_of(split: WorkSplit, choice: Choice) -> tuple[str, ...]:
@@ -184,13 +228,13 @@ def _nothing_known() -> Habits:
     return Habits((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), none, none)
 
 
-def _rows_of(world: RankingWorld, learners: Sequence[int], rng: np.random.Generator) -> _Rows:
+def _rows_of(world: RankingWorld, learners: Sequence[int], rng: np.random.Generator, folds: int) -> _Rows:
     """Candidates with what is relevant marked, shuffled within each learner.
 
     Unshuffled, what stands first would win ties, and an untrained tree be as good as any.
     """
-    columns, labels, sizes, relevant = [], [], [], []
-    for learner in learners:
+    columns, labels, sizes, relevant, fold = [], [], [], [], []
+    for place, learner in enumerate(learners):
         with threadpool_limits(1, user_api="blas"):
             example = world.example(learner)
         wanted = world.split.relevant[learner]
@@ -205,23 +249,24 @@ def _rows_of(world: RankingWorld, learners: Sequence[int], rng: np.random.Genera
                 labels.append(hit.astype(np.float32))
                 sizes.append(len(kept))
                 relevant.append(len(left))
-    if not sizes:
-        raise TooFewToLearnError("no learner has candidates to learn from")
-    return _Rows(np.concatenate(columns), np.concatenate(labels), sizes, relevant)
+                fold.append(place % folds)
+    if len(set(fold)) < folds:
+        raise TooFewToLearnError("too few learners have candidates to learn from")
+    return _Rows(np.concatenate(columns), np.concatenate(labels), np.array(sizes), np.array(relevant), np.array(fold))
 
 
-def _measure(ranker: LearnedRanker, rows: _Rows) -> float:
-    """Mean NDCG@10 over learners; of equal scores those that stand first."""
-    total, start = 0.0, 0
-    for size, relevant in zip(rows.sizes, rows.relevant, strict=True):
+def _measure(ranker: LearnedRanker, rows: _Rows) -> list[float]:
+    """NDCG@10 of each list; of equal scores those that stand first."""
+    found, start = [], 0
+    for size, relevant in zip(rows.sizes.tolist(), rows.relevant.tolist(), strict=True):
         end = start + size
         order = np.argsort(-ranker.score(rows.columns[start:end]), kind="stable")[:_TOP]
         hits = np.flatnonzero(rows.labels[start:end]).tolist()
         # What is relevant and no candidate counts in the ideal list, whatever its number.
         missed = range(-1, -1 - relevant + len(hits), -1)
-        total += ndcg(order.tolist(), {*hits, *missed}, _TOP)
+        found.append(ndcg(order.tolist(), {*hits, *missed}, _TOP))
         start = end
-    return total / len(rows.sizes)
+    return found
 
 
 def _grow(learned: _Rows, judged: _Rows, members: Sequence[str], settings: RankerSettings, seed: int) -> Trees:

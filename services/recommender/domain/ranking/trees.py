@@ -5,6 +5,7 @@ Nothing here knows how trees are grown; a bundle keeps the arrays, and a server 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
@@ -85,6 +86,21 @@ class Trees:
         return _attributed(
             self.starts, self.features, self.thresholds, self.lefts, self.rights, self.values, features, kinds, count
         )
+
+
+def mean_of(several: Sequence[Trees]) -> Trees:
+    """Trees whose total is the mean of the totals of these."""
+    first = np.cumsum([0, *(len(trees.features) for trees in several[:-1])]).tolist()
+    return Trees(
+        np.concatenate(
+            [[0], *(trees.starts[1:] + offset for trees, offset in zip(several, first, strict=True))], dtype=np.int32
+        ),
+        np.concatenate([trees.features for trees in several]),
+        np.concatenate([trees.thresholds for trees in several]),
+        np.concatenate([trees.lefts + offset for trees, offset in zip(several, first, strict=True)], dtype=np.int32),
+        np.concatenate([trees.rights + offset for trees, offset in zip(several, first, strict=True)], dtype=np.int32),
+        (np.concatenate([trees.values for trees in several]) / len(several)).astype(np.float32),
+    )
 
 
 NO_TREES = Trees(
