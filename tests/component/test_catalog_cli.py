@@ -25,7 +25,10 @@ def test_every_problem_is_shown_with_its_line_and_exit_code_2(tmp_path, skills_f
     skills_file.write_text('{"id": "a"}\n\n{"id": "a", "importance": 3}\n{"id": "b", "colour": "red"}\n')
     resources = tmp_path / "resources.jsonl"
     resources.write_text('{"id": "r", "title": "R", "kind": "film"}\n')
-    result = runner.invoke(app, ["import", "--skills", str(skills_file), "--resources", str(resources)])
+    # Wide enough for any folder that tests run in.
+    result = runner.invoke(
+        app, ["import", "--skills", str(skills_file), "--resources", str(resources)], env={"COLUMNS": "300"}
+    )
     assert result.exit_code == 2
     shown = [line.split(None, 2) for line in result.stderr.splitlines()[1:-1]]
     assert [(where, field) for where, field, _ in shown] == [

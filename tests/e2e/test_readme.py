@@ -38,7 +38,7 @@ def blocks() -> list[tuple[str, str]]:
 
 
 def script(directory: Path) -> str:
-    """The README as one shell script: its commands, and its Python, which builds on itself, where it is complete."""
+    """The README as one shell script: its commands, and its Python, which builds on itself, whole where it begins."""
     python = directory / "readme.py"
     written = [content for language, content in blocks() if language == "python"]
     python.write_text("\n".join(written))
@@ -46,7 +46,7 @@ def script(directory: Path) -> str:
     for language, content in blocks():
         if language == "bash":
             pieces += [line for line in _runnable(content.splitlines()) if line not in COVERED_ELSEWHERE]
-        elif content == written[-1]:
+        elif content == written[0]:
             pieces.append(f"python {python}")
     # `make up` and `make down` run these in the checkout; here they run beside it.
     text = "\n".join(pieces) + "\n"

@@ -169,6 +169,7 @@ async def test_an_invalid_record_is_logged_with_its_offset_and_changes_nothing(
 
 async def test_without_a_broker_nothing_is_acknowledged_and_reads_go_on(lost_broker, monkeypatch):
     monkeypatch.setattr("services.catalog.adapters.kafka_catalog._DELIVERY_TIMEOUT_MS", 1_500)
+    monkeypatch.setattr("services.catalog.adapters.kafka_catalog._REQUEST_TIMEOUT_MS", 1_000)
     connection = lost_broker.connection
     async with open_log(connection) as log, running_view(connection) as view:
         importing = ImportCatalog(CatalogWriter(log, view))

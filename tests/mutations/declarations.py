@@ -178,8 +178,9 @@ MUTATIONS = (
             Edit(_FOLD_EVENTS, "        await self._store.commit(commits)\n", ""),
             Edit(
                 _FOLD_EVENTS,
-                "            self._progress.update(reached)\n",
-                "            self._progress.update(reached)\n        await self._store.commit(commits)\n",
+                "            self._furthest |= self.positions\n        return FoldReport(\n",
+                "            self._furthest |= self.positions\n        await self._store.commit(commits)\n"
+                "        return FoldReport(\n",
             ),
         ),
         f"{_COMPONENT}::test_a_crash_between_learners_and_position_loses_and_doubles_nothing",
