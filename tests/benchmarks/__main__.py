@@ -70,7 +70,7 @@ def _figures(
             "p50": round(served.event_to_state_p50_ms, 1),
             "p99": round(served.event_to_state_p99_ms, 1),
         },
-        "recommend": {str(size): _recommend(figures) for size, figures in served.recommend.items()},
+        "recommend": {setting: _recommend(figures) for setting, figures in served.recommend.items()},
         "rosters": _rosters(served.rosters),
         "redis_bytes_per_learner": {
             "p50": round(rates.redis_bytes_per_learner_p50),

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import orjson
 import psutil
+import yaml
 
 from cairn.v1 import (
     catalog_pb2,
@@ -52,11 +54,11 @@ class RecommendFigures:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Figures of the running system."""
+    """Figures of the running system; those of Recommend by resources, `learned` where the learned ranker ranks."""
 
     event_to_state_p50_ms: float
     event_to_state_p99_ms: float
-    recommend: dict[int, RecommendFigures]
+    recommend: dict[str, RecommendFigures]
     rosters: RosterFigures
     rss_mb: dict[str, float]
 
@@ -114,7 +116,13 @@ async def _measure(stack: Stack, pids: dict[str, int]) -> Serving:
             if resources == min(SIZES):
                 latencies_ms = await _event_to_state(clients, resources)
             figures = await measure(clients.recommend, server, calls=_CALLS)
-            recommend[resources] = RecommendFigures(figures, await _echo(reply.ByteSize()))
+            recommend[str(resources)] = RecommendFigures(figures, await _echo(reply.ByteSize()))
+        bundle = await asyncio.to_thread(_train, stack, "--ranker")
+        _check_that_trees_rank(stack, bundle)
+        _rank_by_learning(Path(stack.environment["CAIRN_TENANTS"]))
+        reply = await _learned(clients, bundle)
+        figures = await measure(clients.recommend, server, calls=_CALLS)
+        recommend[f"{resources} learned"] = RecommendFigures(figures, await _echo(reply.ByteSize()))
         rosters = await measure_rosters(clients.recommender, clients.metadata)
         rss_mb = {name: psutil.Process(pid).memory_info().rss / 1e6 for name, pid in pids.items()}
     p50, p99 = np.percentile(latencies_ms, [50, 99])
@@ -124,7 +132,16 @@ async def _measure(stack: Stack, pids: dict[str, int]) -> Serving:
 async def _load(clients: _Clients, resources: int) -> str:
     random = np.random.default_rng(resources)
     who = random.integers(0, _LEARNERS, _EVENTS_PER_SIZE)
-    what = random.integers(0, resources, _EVENTS_PER_SIZE)
+    # In a usual order, from a place of their own, every tenth time anywhere: a ranking has something to learn.
+    starts = random.integers(0, resources, _LEARNERS)
+    steps = np.zeros(_LEARNERS, np.int64)
+    what = np.empty(_EVENTS_PER_SIZE, np.int64)
+    for number, learner in enumerate(who):
+        steps[learner] += 1
+        astray = random.random() < 0.1
+        what[number] = (
+            random.integers(resources) if astray else (starts[learner] // 50 * 50 + steps[learner]) % resources
+        )
     right = random.random(_EVENTS_PER_SIZE) < 0.6
     events = [
         submission(int(learner), int(resource), correct=bool(correct), event_id=f"{resources}-{number}")
@@ -138,10 +155,41 @@ async def _load(clients: _Clients, resources: int) -> str:
     return token
 
 
-def _train(stack: Stack) -> None:
-    command = [*CAIRN, "train"]
+def _train(stack: Stack, *options: str) -> str:
+    command = [*CAIRN, "train", *options]
     environment = {"PATH": "/usr/bin:/bin"} | stack.environment
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=120)
+    return done.stdout.splitlines()[-1]
+
+
+def _check_that_trees_rank(stack: Stack, bundle: str) -> None:
+    manifest = orjson.loads(Path(stack.environment["CAIRN_BUNDLES"], bundle, "manifest.json").read_bytes())
+    ranker = manifest["content"]["tenants"]["bench"]["ranker"]
+    if not ranker["hyperparameters"]["share"]:
+        raise RuntimeError("nothing was learned from the events: what would be measured is no learned ranker")
+
+
+def _rank_by_learning(tenants: Path) -> None:
+    """Have the learned ranker rank the tenant's lists, from the server's next look at the file on."""
+    content = yaml.safe_load(tenants.read_text())
+    for tenant in content["tenants"].values():
+        tenant["ranker"] = "learned"
+    changed = tenants.with_name(tenants.name + ".changed")
+    changed.touch(0o600)
+    changed.write_text(yaml.safe_dump(content))
+    changed.replace(tenants)
+
+
+async def _learned(clients: _Clients, bundle: str) -> recommender_pb2.RecommendResponse:
+    """Wait until the server answers from a bundle."""
+    give_up_at = time.monotonic() + _TIMEOUT_S
+    while True:
+        reply = await clients.recommend(0)
+        if reply.provenance.bundle == bundle:
+            return reply
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(f"the server still answers from the bundle {reply.provenance.bundle}")
+        await asyncio.sleep(0.1)
 
 
 async def _ready(clients: _Clients, token: str, resources: int) -> recommender_pb2.RecommendResponse:

@@ -24,9 +24,15 @@ from services.recommender.application.ports import (
     TenantModels,
     TrainingWindow,
 )
+from services.recommender.domain.positives import positives_of
+from services.recommender.domain.responses import ResponseTableBuilder
 from services.recommender.domain.success import SHARED_FEATURES, SuccessHead
 from services.recommender.domain.tracing import FilterSettings, ItemDifficulty, SkillDifficulty, TenantParameters
 from services.recommender.models.als import AlsModel
+from services.recommender.models.als_fit import AlsSettings
+from services.recommender.models.collaborative_fit import fit_collaborative
+from services.recommender.models.families import FAMILIES
+from services.recommender.models.neighbours import ItemItemModel
 
 CREATED_AT = datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=UTC)
 CHOICE = CollaborativeChoice("item_knn", {"shrinkage": 10.0}, {"item_knn": 0.11, "als": 0.1}, {"ease": "too large"}, 1)
@@ -108,6 +114,30 @@ class BundleStoreSuite:
         assert model.resources == stored.resources
         assert model.scores(history).tobytes() == AlsModel.from_arrays(stored).scores(history).tobytes()
         assert "hilltop" not in bundle.collaborative
+
+    @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "bpr"])
+    def test_every_sort_of_model_that_tuning_may_choose_is_kept_with_each_of_its_settings(self, url, family):
+        table = ResponseTableBuilder()
+        for learner in range(60):
+            for number in range(learner % 9, learner % 9 + 25):
+                table.append(learner=f"l{learner:02}", item="", skills=[], response=1.0, resource=f"r{number:02}")
+        positives = positives_of(table.build())
+        store = FsspecBundleStore(url, {"als": AlsModel.from_arrays, "item_item": ItemItemModel.from_arrays})
+        written = draft()
+        for settings in FAMILIES[family].ladder:
+            choice = CollaborativeChoice(family, settings, {family: 0.1}, {}, 1)
+            fitted = fit_collaborative(positives, choice=choice, default=AlsSettings(), seed=1)
+            tenant = dataclasses.replace(
+                written.tenants["riverbend"],
+                collaborative=fitted.model,
+                hyperparameters=fitted.hyperparameters,
+                choice=choice,
+            )
+            bundle_id = store.write(dataclasses.replace(written, tenants={"riverbend": tenant}))
+            model = store.load(bundle_id).collaborative["riverbend"]
+            kept = (AlsModel if fitted.model.kind == "als" else ItemItemModel).from_arrays(fitted.model)
+            assert model.scores(["r03", "r04"]).tobytes() == kept.scores(["r03", "r04"]).tobytes()
+            assert store.tenant_models(bundle_id)["riverbend"].choice == choice
 
     def test_a_success_head_read_back_says_the_same_to_the_precision_it_is_kept_in(self, store):
         bundle = store.load(store.write(draft()))

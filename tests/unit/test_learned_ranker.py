@@ -23,11 +23,11 @@ from services.recommender.domain.ranking.explain import ReasonKind
 from services.recommender.domain.ranking.features import collaborative_rows
 from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
-from services.recommender.domain.ranking.trees import Trees, TreesInvalidError
+from services.recommender.domain.ranking.trees import Trees, TreesInvalidError, mean_of
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.responses import ResponseTableBuilder
 from services.recommender.domain.splits import split_work, tags_of
-from services.recommender.models.ranker_fit import RankerSettings, TooFewToLearnError, fit_ranker
+from services.recommender.models.ranker_fit import RankerSettings, TooFewToLearnError, fit_ranker, trusted_share
 from services.recommender.models.ranking_world import RankingWorld
 from services.recommender.models.stored_ranker import ranker_from_arrays, ranker_to_arrays
 
@@ -186,6 +186,32 @@ def test_a_ranker_of_other_features_is_refused(fitted):
 def test_too_few_learners_give_no_ranking():
     with pytest.raises(TooFewToLearnError, match="20 are needed"):
         fit_ranker(district(10), seed=1)
+
+
+def test_the_mean_of_several_trees_answers_with_the_mean_of_their_answers(fitted, world):
+    columns = world.example(2).columns
+    whole, half = fitted.ranker.trees, dataclasses.replace(fitted.ranker.trees, values=fitted.ranker.trees.values / 2)
+    mean = mean_of([whole, half, whole])
+    mean.check(len(fitted.ranker.features))
+    assert mean.total(columns) == pytest.approx((2 * whole.total(columns) + half.total(columns)) / 3, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("gains", "share"),
+    [
+        # What the leading model alone does as well as the trees is left to it.
+        ((0.0, 0.0, 0.0, 0.0, 0.0), 0.0),
+        # A gain that the lists tell apart from chance is taken whole; one they do not is not.
+        ((0.0, 0.1, 0.2, 0.3, 0.4), 1.0),
+        ((0.0, 0.1, 0.1, 0.1, 0.1005), 0.25),
+        ((0.0, 0.3, 0.2, 0.1, -0.4), 0.25),
+    ],
+)
+def test_trees_are_trusted_as_far_as_the_data_tell_them_apart_from_the_leading_model(gains, share):
+    # Lists differ; so does, up and down in turn, what each share gains on them.
+    lists = np.random.default_rng(1).normal(0.3, 0.05, 400)
+    differing = np.arange(5)[:, None] % 2 * np.where(np.arange(400) % 2, 0.02, -0.02)
+    assert trusted_share(lists + np.array(gains)[:, None] + differing) == share
 
 
 def test_a_walk_that_would_not_end_is_refused():

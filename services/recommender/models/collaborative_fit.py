@@ -10,7 +10,7 @@ from services.recommender.domain.splits import earlier_rows, split_work, tags_of
 from services.recommender.models.als import AlsModel
 from services.recommender.models.als_fit import AlsSettings, fit_als
 from services.recommender.models.families import FAMILIES, choose
-from services.recommender.models.neighbours import DENSE_RESOURCES_MOST, EaseModel, ItemItemModel
+from services.recommender.models.neighbours import DENSE_RESOURCES_MOST, EaseModel, ItemItemModel, dense_memory
 
 # Models that a bundle can hold; bpr is for comparison only.
 _SERVABLE = tuple(family for family in FAMILIES if family != "bpr")
@@ -47,7 +47,11 @@ def choose_collaborative(
     if not found.measures:
         return None
     best = max(found.measures, key=found.measures.__getitem__)
-    return CollaborativeChoice(best, found.settings[best], found.measures, found.absent, seed)
+    absent = dict(found.absent)
+    if not small:
+        resources = len(table.resources)
+        absent["ease"] = f"over {resources:,} resources a bundle would hold {dense_memory(resources)} of weights"
+    return CollaborativeChoice(best, found.settings[best], found.measures, absent, seed)
 
 
 def fit_collaborative(

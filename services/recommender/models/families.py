@@ -23,6 +23,7 @@ from services.recommender.models.bpr import fit_bpr
 from services.recommender.models.neighbours import (
     EaseModel,
     TooLargeError,
+    ease_memory,
     fit_item_knn,
     fit_rp3beta,
     fit_sequential,
@@ -150,7 +151,7 @@ def choose(
         inner: a split of what models may be fitted on.
         seed: of the models, and of which learners are looked at where there are many.
         families: which.
-        advance: told which family is being tried.
+        advance: told which family is being tried, and what memory EASE is about to take.
     """
     learners = np.sort(np.random.default_rng(seed).permutation(sorted(inner.relevant))[:_LEARNERS]).tolist()
     settings: dict[str, Settings] = {}
@@ -161,7 +162,8 @@ def choose(
         if len(FAMILIES[name].ladder) == 1:
             settings[name] = FAMILIES[name].ladder[0]
             continue
-        advance(name)
+        # Said before it is tried: where memory runs out, the last line tells why.
+        advance(f"{name}, {ease_memory(inner.positives)}" if name == "ease" else name)
         try:
             climb = _Climb(FAMILIES[name], inner, learners, seed)
             climb.to_peak()

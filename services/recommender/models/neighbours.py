@@ -167,6 +167,17 @@ def fit_sequential(
     return ItemItemModel(positives.resources, _nearest(damped.tocsr(), neighbours), half_life=half_life)
 
 
+def ease_memory(positives: Positives) -> str:
+    """What EASE's square matrix takes, in words."""
+    side = min(len(positives.learners), len(positives.resources))
+    return f"{8 * side**2 / 2**30:.2f} GiB for {side:,} by {side:,}"
+
+
+def dense_memory(resources: int) -> str:
+    """What a weight for every pair of resources takes in a bundle, in words."""
+    return f"{8 * resources**2 / 2**30:.1f} GiB"
+
+
 class EaseModel:
     """Linear regression of every resource on all others, in closed form.
 
@@ -237,7 +248,7 @@ class EaseModel:
         """
         size = len(self._resources)
         if size > DENSE_RESOURCES_MOST:
-            raise TooLargeError(f"EASE over {size:,} resources holds {8 * size**2 / 2**30:.1f} GiB of weights")
+            raise TooLargeError(f"EASE over {size:,} resources holds {dense_memory(size)} of weights")
         return ItemItemModel(self._resources, scipy.sparse.csr_matrix(self._weights_between()))
 
     def _weights_between(self) -> NDArray[np.float32]:

@@ -4,8 +4,9 @@ Burges: From RankNet to LambdaRank to LambdaMART, Microsoft Research, 2010. Ke e
 
 Labels come from an inner split of what may be fitted on: collaborative models, habits and states are made from its
 first part, and what learners did in the second is what the trees learn to put first. Trees are grown once for each
-fold of the learners, on the others, and judged on the fold; the ranker asks all of them and takes the mean. Then
-everything but the trees is made again from all there is.
+fold of the learners, on the others, and judged on the fold: that says how many to grow and how far to trust them. Those
+that are kept are grown on all learners, several times over, and their mean is taken. Then everything but the trees is
+made again from all there is.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ _TOP = 10
 # From the leading model alone to the trees alone.
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LEARNERS_NEEDED = 20
+# With half as many learners again as in a fold, more trees help before they fit what is chance.
+_MORE_ROUNDS = 1.25
 # One thread: the same trees everywhere, and no waiting for each other where other processes want the cores too.
 _THREADS = 1
 
@@ -49,7 +52,8 @@ class RankerSettings:
     Attributes:
         learners: most learners whose work is learned from.
         folds: in how many parts they are judged.
-        trees: most trees of each fold; fewer where more do not help.
+        bags: how often trees are grown on all of them, each time on other shares of lists and features.
+        trees: most trees of each; fewer where more do not help.
         patience: trees without an improvement after which growing stops.
         leaves: of each tree.
         rate: how much of each tree counts.
@@ -59,6 +63,7 @@ class RankerSettings:
 
     learners: int = 2_400
     folds: int = 3
+    bags: int = 3
     trees: int = 100
     patience: int = 30
     leaves: int = 15
@@ -160,21 +165,27 @@ def fit_ranker(
     learners = rng.permutation(sorted(inner.relevant))[: settings.learners].tolist()
     rows = _rows_of(world, learners, rng, settings.folds)
     lead = max(range(len(members)), key=lambda place: choice.measures[members[place]])
-    grown, found = [], []
+    rounds, found = [], []
     for fold in range(settings.folds):
         learned, judged = rows.of(rows.fold != fold), rows.of(rows.fold == fold)
-        trees = _grow(learned, judged, members, settings, seed + fold)
-        grown.append(trees)
+        trees = trees_of(_grow(learned, members, settings, seed + fold, settings.trees, judged))
+        rounds.append(len(trees.starts) - 1)
         found.append(
             [_measure(LearnedRanker(members, trees, share, lead, _nothing_known()), judged) for share in _SHARES]
         )
     values = np.concatenate(found, axis=1)
     share = trusted_share(values)
+    most = round(_MORE_ROUNDS * sum(rounds) / len(rounds))
+    trees = (
+        mean_of([trees_of(_grow(rows, members, settings, seed + each, most)) for each in range(settings.bags)])
+        if share
+        else NO_TREES
+    )
     advance("fitting to everything")
     ensemble = (fit_members or _fit_members(seed))(split, choice)
     habits = fit_habits(split.before, split.positives)
     return FittedRanker(
-        LearnedRanker(members, mean_of(grown) if share else NO_TREES, share, lead, habits),
+        LearnedRanker(members, trees, share, lead, habits),
         ensemble,
         choice,
         {f"{each:g}": float(value) for each, value in zip(_SHARES, values.mean(axis=1), strict=True)},
@@ -269,7 +280,15 @@ def _measure(ranker: LearnedRanker, rows: _Rows) -> list[float]:
     return found
 
 
-def _grow(learned: _Rows, judged: _Rows, members: Sequence[str], settings: RankerSettings, seed: int) -> Trees:
+def _grow(
+    learned: _Rows,
+    members: Sequence[str],
+    settings: RankerSettings,
+    seed: int,
+    rounds: int,
+    judged: _Rows | None = None,
+) -> lightgbm.Booster:
+    """At most so many trees; with lists to judge by, as many as do those best."""
     parameters = {
         "objective": "lambdarank",
         "lambdarank_truncation_level": settings.truncation,
@@ -290,19 +309,20 @@ def _grow(learned: _Rows, judged: _Rows, members: Sequence[str], settings: Ranke
         "verbosity": -1,
     }
     train = lightgbm.Dataset(learned.columns, learned.labels, group=learned.sizes, free_raw_data=False)
+    if judged is None:
+        return lightgbm.train(parameters, train, num_boost_round=rounds)
     valid = lightgbm.Dataset(judged.columns, judged.labels, group=judged.sizes, reference=train)
-    booster = lightgbm.train(
+    return lightgbm.train(
         parameters,
         train,
-        num_boost_round=settings.trees,
+        num_boost_round=rounds,
         valid_sets=[valid],
         callbacks=[lightgbm.early_stopping(settings.patience, verbose=False)],
     )
-    return trees_of(booster)
 
 
 def trees_of(booster: lightgbm.Booster) -> Trees:
-    """The booster's trees up to its best round, as arrays."""
+    """The booster's trees, up to its best round where it was judged, as arrays."""
     starts: list[int] = [0]
     nodes: list[tuple[int, float, int, int, float]] = []
     for tree in booster.dump_model(num_iteration=booster.best_iteration)["tree_info"]:
