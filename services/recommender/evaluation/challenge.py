@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from services.recommender.domain.metrics import SUCCESS_FROM
 from services.recommender.domain.responses import NONE, ResponseTable
@@ -59,7 +60,9 @@ class Challenge:
             others = table.of_learners((self._half != half) & (order < 2 * _LEARNERS_PER_MODEL))
             if len(np.unique(others.response >= SUCCESS_FROM)) == 1:
                 raise OneOutcomeError("all responses of half of the learners came out alike")
-            model.fit(others)
+            # Threads would wait for each other longer than one takes.
+            with threadpool_limits(1, user_api="blas"):
+                model.fit(others)
 
     def after(self, learner: int) -> NDArray[np.float64]:
         """Chance that the learner's next response to each resource is right."""

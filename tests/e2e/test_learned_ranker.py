@@ -1,0 +1,134 @@
+"""`cairn train --ranker` on a log that ingest wrote, and the lists a server then gives a tenant that asked for it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import yaml
+
+from cairn.v1 import (
+    catalog_pb2,
+    catalog_pb2_grpc,
+    ingest_pb2,
+    ingest_pb2_grpc,
+    recommender_pb2,
+    recommender_pb2_grpc,
+)
+from deploy.local.stack import Stack, StackOptions
+from tests.benchmarks.synthetic import START
+from tests.benchmarks.throughput import CAIRN
+
+COURSES, PROBLEMS, LEARNERS, WORKED_ON = 2, 60, 60, 25
+TIMEOUT_S = 30.0
+
+
+def problem(course: int, number: int) -> str:
+    return f"c{course}-p{number:02}"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    with Stack(StackOptions(tmp_path_factory.mktemp("stack"), tenant="riverbend"), lambda _part: None) as started:
+        yield started
+
+
+def channel(stack, name):
+    return grpc.insecure_channel(stack.address(name))
+
+
+def load(stack, metadata) -> None:
+    """Two courses; learners go through the problems of theirs in order, from a place of their own."""
+    skills = [catalog_pb2.Skill(id=f"c{course}-s{part}", framework="f", code=f"{course}.{part}", statement="x")
+              for course in range(COURSES) for part in range(PROBLEMS // 10)]  # fmt: skip
+    resources = [
+        catalog_pb2.Resource(
+            id=problem(course, number),
+            title=f"Problem {number}",
+            kind=catalog_pb2.RESOURCE_KIND_PRACTICE,
+            url=f"https://example.org/{course}/{number}",
+            assesses=[catalog_pb2.SkillTag(skill=f"c{course}-s{number // 10}", weight=1.0)],
+        )
+        for course in range(COURSES)
+        for number in range(PROBLEMS)
+    ]
+    with channel(stack, "catalog") as at:
+        requests = iter([catalog_pb2.ImportCatalogRequest(skills=skills, resources=resources)])
+        catalog_pb2_grpc.CatalogServiceStub(at).ImportCatalog(requests, metadata=metadata, timeout=TIMEOUT_S)
+    random = np.random.default_rng(3)
+    with channel(stack, "ingest") as at:
+        stub = ingest_pb2_grpc.IngestServiceStub(at)
+        for learner in range(LEARNERS):
+            first = int(random.integers(0, PROBLEMS - WORKED_ON - 5))
+            events = []
+            for place in range(WORKED_ON):
+                event = ingest_pb2.EventSubmission(
+                    event_id=f"{learner}-{place}",
+                    learner_id=f"learner-{learner}",
+                    source="test",
+                    assessment=ingest_pb2.AssessmentSubmission(
+                        item=problem(learner % COURSES, first + place), correct=bool(random.random() < 0.6)
+                    ),
+                )
+                event.occurred_at.FromDatetime(START)
+                event.occurred_at.seconds += place
+                events.append(event)
+            stub.PublishEvents(
+                ingest_pb2.PublishEventsRequest(events=events), metadata=metadata, timeout=TIMEOUT_S
+            )  # fmt: skip
+
+
+def until(answer, accepted):
+    give_up_at = time.monotonic() + TIMEOUT_S
+    while not accepted(reply := answer()):
+        assert time.monotonic() < give_up_at, reply
+        time.sleep(0.05)
+    return reply
+
+
+def test_a_tenant_that_asks_for_it_gets_lists_of_the_learned_ranker_with_true_reasons(stack):
+    metadata = (("authorization", f"Bearer {stack.api_key}"),)
+    load(stack, metadata)
+    trained = subprocess.run(
+        [*CAIRN, "train", "--ranker"],
+        env={"PATH": "/usr/bin:/bin"} | stack.environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "learning to rank" in trained.stderr
+    bundle = trained.stdout.splitlines()[-1]
+
+    with channel(stack, "server") as at:
+        stub = recommender_pb2_grpc.RecommendationServiceStub(at)
+
+        def lists():
+            request = recommender_pb2.RecommendRequest(learner_id="learner-4", limit=5)
+            return stub.Recommend(request, metadata=metadata, timeout=TIMEOUT_S)
+
+        by_weights = until(lists, lambda reply: reply.provenance.bundle == bundle and not reply.degraded)
+        tenants = Path(stack.environment["CAIRN_TENANTS"])
+        content = yaml.safe_load(tenants.read_text())
+        content["tenants"]["riverbend"] |= {"ranker": "learned", "need_share": 0.0}
+        changed = tenants.with_name("tenants.changed")
+        changed.touch(0o600)
+        changed.write_text(yaml.safe_dump(content))
+        changed.replace(tenants)
+        learned = until(lists, lambda reply: kinds(reply) - kinds(by_weights))
+
+    # What comes next in the course leads, and it says that it follows from recent work or what others did.
+    assert {each.resource_id[:2] for each in learned.recommendations} == {"c0"}
+    assert kinds(learned) & {
+        recommender_pb2.REASON_KIND_RECENT_WORK,
+        recommender_pb2.REASON_KIND_SIMILAR_LEARNERS,
+    }
+    assert all(each.reasons for each in learned.recommendations)
+
+
+def kinds(reply) -> set[int]:
+    return {reason.kind for each in reply.recommendations for reason in each.reasons}
