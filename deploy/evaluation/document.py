@@ -14,8 +14,8 @@ _HEADING = """# Evaluation: the figures
 
 Written by `make evaluate`; do not edit. Each row is a model, each figure a measure with its central 95 % interval over
 draws of learners (of near-duplicates for tagging). `cairn` is what is served; of rankings, to tenants that ask for the
-learned one. What the figures mean, and what they do not show, is in [science.md](science.md) and [tagging.md](tagging.md); plots and slices are in
-[evaluation.html](evaluation.html).
+learned one. What the figures mean, and what they do not show, is in [science.md](science.md) and
+[tagging.md](tagging.md); plots and slices are in [evaluation.html](evaluation.html).
 """
 
 
