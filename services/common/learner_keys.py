@@ -7,7 +7,9 @@ and with which key.
 The keys stand in the compacted topic `cairn.learner-keys` as `LearnerDataKey`, each wrapped with its tenant's own key.
 Of a learner's keys that were made at once, by processes that did not know of each other, **the first on the topic
 counts**. Compaction keeps the last, so whoever makes keys writes the one that counts again behind one that does not
-(`LearnerKeyring.overwritten`). A null value destroys a learner's key; the next key after it counts again.
+(`LearnerKeyring.overwritten`), and says in it that it counts: compaction may have taken the first one away already. A
+null value destroys a learner's key for good, even if a process that had not seen it writes the key again; the next
+other key counts.
 """
 
 from __future__ import annotations
@@ -118,8 +120,8 @@ class LearnerKeyring:
         # By record key: the id and the record's value of the key that counts.
         self._keys: dict[bytes, tuple[str, bytes]] = {}
         self._erased: set[str] = set()
-        # By record key: the value to write again, because a key that does not count stands behind it.
-        self.overwritten: dict[bytes, bytes] = {}
+        # By record key: what to write again, because a key that does not count stands behind it; None: that none does.
+        self.overwritten: dict[bytes, bytes | None] = {}
 
     def apply(self, record_key: bytes, value: bytes | None) -> None:
         """Take in one record.
@@ -136,13 +138,18 @@ class LearnerKeyring:
                 del self._keys[record_key]
             self.overwritten.pop(record_key, None)
             return
-        key_id = _parsed(value).key_id
-        if counting is None:
-            self._keys[record_key] = key_id, value
-        elif counting[0] == key_id:
-            self.overwritten.pop(record_key, None)
+        message = _parsed(value)
+        if message.key_id in self._erased:
+            # Whoever wrote it again had not seen yet that it was destroyed.
+            self.overwritten[record_key] = None if counting is None else _that_counts(counting[1])
+        elif counting is None or counting[0] == message.key_id or message.counts:
+            self._keys[record_key] = message.key_id, value
+            if message.counts:
+                self.overwritten.pop(record_key, None)
+            elif record_key in self.overwritten:
+                self.overwritten[record_key] = _that_counts(value)
         else:
-            self.overwritten[record_key] = counting[1]
+            self.overwritten[record_key] = _that_counts(counting[1])
 
     def key_id(self, record_key: bytes) -> str | None:
         """Id of the key that counts for a learner, or None."""
@@ -416,6 +423,13 @@ def _key_id_said(headers: Iterable[tuple[str, bytes]]) -> str | None:
 def _wrapping_data(record_key: bytes, key_id: str) -> bytes:
     """Binds a wrapped key to its learner and its id."""
     return b"cairn-learner-key\0" + record_key + b"\0" + key_id.encode()
+
+
+def _that_counts(value: bytes) -> bytes:
+    """The record's value, said to be of the key that counts."""
+    message = _parsed(value)
+    message.counts = True
+    return message.SerializeToString(deterministic=True)
 
 
 def _parsed(value: bytes) -> events_pb2.LearnerDataKey:

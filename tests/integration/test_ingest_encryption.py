@@ -145,6 +145,36 @@ async def test_a_key_behind_the_one_that_counts_is_mended_on_the_topic(scene):
         assert not reader.keyring.overwritten
 
 
+async def test_a_key_that_is_destroyed_while_its_mending_waits_is_not_written_again(scene):
+    key = record_key("riverbend", "A" * 26)
+    async with scene.writer() as (log, keys):
+        await log.append([event(1)])
+        async with keys._appending:
+            await keys._append({key: new_data_key(b"e" * 32, key)})
+            await until(lambda: bool(keys._appending._waiters))
+            await keys._append({key: None})
+        await until(lambda: not keys._appending.locked())
+        assert await keys.destroy("riverbend", "B" * 26)
+        records = await records_of(scene.connection, scene.keys_topic, 1)
+        assert [record.key for record in records if record.value is None] == [key, record_key("riverbend", "B" * 26)]
+        assert len(records) == 4
+
+
+async def test_a_destroyed_key_that_another_process_writes_again_is_destroyed_again(scene):
+    key = record_key("riverbend", "A" * 26)
+    async with scene.writer() as (log, keys):
+        await log.append([event(1)])
+        (made,) = await records_of(scene.connection, scene.keys_topic, 1)
+        assert await keys.destroy("riverbend", "A" * 26)
+        async with keys._appending:
+            await keys._append({key: made.value})
+        await until(lambda: not keys._keys.keyring.overwritten)
+        records = await records_of(scene.connection, scene.keys_topic, 1)
+        assert [record.value for record in records] == [made.value, None, made.value, None]
+        async with scene.reader() as reader:
+            assert list((await scene.values(reader)).values()) == [ERASED]
+
+
 async def test_after_an_erasure_old_values_are_gone_for_every_reader_and_new_ones_are_read(scene):
     async with scene.writer() as (log, keys), scene.reader() as reader:
         (old, kept) = await log.append([event(1), event(2, learner="B" * 26)])

@@ -63,11 +63,11 @@ async def running_log(connection, **options):
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def records_of(connection, topic):
+async def records_of(connection, topic, partitions=PARTITIONS):
     consumer = new_consumer(connection)
     await consumer.start()
     try:
-        partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        partitions = [TopicPartition(topic, number) for number in range(partitions)]
         consumer.assign(partitions)
         ends = await end_offsets(connection, consumer, partitions)
         records = []

@@ -68,9 +68,42 @@ def test_the_first_key_counts_and_is_to_be_written_again_behind_a_later_one(keyr
     keyring.apply(ADA, first)
     keyring.apply(ADA, second)
     assert keyring.key_id(ADA) == id_of(first)
-    assert keyring.overwritten == {ADA: first}
-    keyring.apply(ADA, first)
+    assert id_of(keyring.overwritten[ADA]) == id_of(first)
+    keyring.apply(ADA, keyring.overwritten[ADA])
+    assert keyring.key_id(ADA) == id_of(first)
     assert not keyring.overwritten
+
+
+def test_a_key_that_is_said_to_count_does_so_though_compaction_left_another_before_it(keyring):
+    first, second = made(), made()
+    for value in (first, second):
+        keyring.apply(ADA, value)
+    compacted = LearnerKeyring(TENANT_KEYS.get)
+    for value in (second, keyring.overwritten[ADA]):
+        compacted.apply(ADA, value)
+    assert compacted.key_id(ADA) == id_of(first)
+    assert not compacted.overwritten
+
+
+def test_a_destroyed_key_that_is_written_again_stays_destroyed_and_is_to_be_destroyed_again(keyring):
+    value = made()
+    keyring.apply(ADA, value)
+    before, headers = sealed(keyring, ADA, b"before")
+    keyring.apply(ADA, None)
+    keyring.apply(ADA, value)
+    assert keyring.data_key(ADA) is None
+    assert keyring.decrypt(ADA, before, headers) is ERASED
+    assert keyring.overwritten == {ADA: None}
+    keyring.apply(ADA, keyring.overwritten[ADA])
+    assert not keyring.overwritten
+
+
+def test_the_next_key_counts_behind_a_destroyed_one_that_was_written_again(keyring):
+    value, following = made(), made()
+    for one in (value, None, value, following):
+        keyring.apply(ADA, one)
+    assert keyring.key_id(ADA) == id_of(following)
+    assert id_of(keyring.overwritten[ADA]) == id_of(following)
 
 
 def test_after_the_mending_the_key_that_counts_is_the_one_that_compaction_keeps(keyring):
@@ -183,27 +216,35 @@ class Step:
     what: int
 
 
-@given(st.lists(st.builds(Step, st.sampled_from([ADA, BEN]), st.integers(0, 3)), max_size=40))
+@given(st.lists(st.builds(Step, st.sampled_from([ADA, BEN]), st.integers(0, 4)), max_size=40), st.data())
 @settings(deadline=None)
-def test_however_writers_race_compaction_after_mending_changes_no_key(steps):
-    """Steps: a writer that knows of no key makes one (0, 1), one is destroyed (2), the topic is mended (3)."""
-    keyring, records = LearnerKeyring(TENANT_KEYS.get), []
+def test_however_writers_race_compaction_changes_no_key(steps, data):
+    """Steps: a writer that knows of no key makes one (0, 1), one is destroyed (2), the topic is mended (3, 4).
+
+    A mending (4) may be that of a writer that had not seen the records since it was due, and come at any time later.
+    """
+    keyring, records, late = LearnerKeyring(TENANT_KEYS.get), [], []
 
     def write(key, value):
         records.append((key, value))
         keyring.apply(key, value)
+        late.extend(keyring.overwritten.items())
 
     for step in steps:
         if step.what < 2:
             write(step.learner, made(step.learner))
         elif step.what == 2:
             write(step.learner, None)
-        else:
+        elif step.what == 3:
             for key, value in dict(keyring.overwritten).items():
                 write(key, value)
+        elif mendings := [one for one in late if one[0] == step.learner and one[1] is not None]:
+            write(*data.draw(st.sampled_from(mendings)))
     for key, value in dict(keyring.overwritten).items():
         write(key, value)
+    # Compaction has come to any place.
+    to = data.draw(st.integers(0, len(records)))
     compacted = LearnerKeyring(TENANT_KEYS.get)
-    for key, value in dict(records).items():
+    for key, value in [*(one for one in dict(records[:to]).items() if one[1] is not None), *records[to:]]:
         compacted.apply(key, value)
     assert [compacted.key_id(key) for key in (ADA, BEN)] == [keyring.key_id(key) for key in (ADA, BEN)]

@@ -575,19 +575,23 @@ class LearnerDataKey(_message.Message):
 
     KEY_ID_FIELD_NUMBER: _builtins.int
     WRAPPED_KEY_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """Names the key; the record header `cairn_key_id` says it."""
     wrapped_key: _builtins.bytes
     """The key, encrypted with the tenant's own key (AES-256-GCM): 12 bytes of nonce, then the ciphertext with its tag."""
+    counts: _builtins.bool
+    """Written again because it counts, whatever other key stands before it. Else the first of a learner's keys counts."""
     def __init__(
         self,
         *,
         key_id: _builtins.str = ...,
         wrapped_key: _builtins.bytes = ...,
+        counts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "wrapped_key", b"wrapped_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "key_id", b"key_id", "wrapped_key", b"wrapped_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

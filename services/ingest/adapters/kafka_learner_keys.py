@@ -175,9 +175,10 @@ class KafkaLearnerKeys:
         await self._keys.wait_ready()
         while True:
             await self._keys.wait_until(lambda: bool(self._keys.keyring.overwritten))
-            overwritten = dict(self._keys.keyring.overwritten)
             try:
                 async with self._appending:
+                    # Not before it is this one's turn: whoever had it may have destroyed one of them.
+                    overwritten = dict(self._keys.keyring.overwritten)
                     await self._append(overwritten)
             except LogUnavailableError as error:
                 _log.warning("keys not written again yet", keys=len(overwritten), reason=str(error))
