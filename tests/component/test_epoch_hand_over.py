@@ -71,6 +71,27 @@ async def test_an_epoch_is_not_served_before_its_event_service_holds_partitions(
         assert await replayed.current_epoch() == 2
 
 
+async def test_an_epoch_that_loses_its_positions_at_the_last_moment_is_served_once_it_has_them_again(replayed):
+    service, refused = EventService(), asyncio.Event()
+    service.healthy = True
+    make_current, kept = replayed.make_current, replayed.positions[2].copy()
+
+    async def lost_before(epoch):
+        if not refused.is_set():
+            replayed.positions[2].clear()
+            refused.set()
+        await make_current(epoch)
+
+    replayed.make_current = lost_before
+    async with _services(replayed, service, asyncio.Event()):
+        await asyncio.wait_for(refused.wait(), 5)
+        assert await replayed.current_epoch() is None
+
+        replayed.positions[2].update(kept)
+        await asyncio.wait_for(replayed.handed_over.wait(), 5)
+        assert await replayed.current_epoch() == 2
+
+
 async def test_a_worker_without_anything_new_to_read_notices_that_what_it_stored_was_lost(replayed):
     service, looked = EventService(), asyncio.Event()
     service.positions = {0: 5}

@@ -22,6 +22,7 @@ from services.recommender.application.ports import (
     EpochMeta,
     EpochMissingError,
     EpochStatus,
+    PartitionProgress,
 )
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
 
@@ -58,6 +59,13 @@ def store():
     return MemoryStates()
 
 
+async def serve(store, epoch):
+    """What workers do once they have folded the log up to where it ended when the epoch was begun."""
+    ends = (await store.get(epoch)).end_positions
+    await store.fold_store(epoch).advance({p: (None, PartitionProgress(end, end, 0, 0)) for p, end in ends.items()})
+    await store.make_current(epoch)
+
+
 async def test_the_first_epoch_has_the_priors_and_is_not_served_before_it_reached_the_end_of_the_log(store):
     await ensure_first_epoch(store, Log())
     (meta,) = await store.epochs()
@@ -68,7 +76,7 @@ async def test_the_first_epoch_has_the_priors_and_is_not_served_before_it_reache
 
 async def test_where_there_is_an_epoch_to_fold_into_no_other_is_begun(store):
     await ensure_first_epoch(store, Log())
-    await store.make_current(1)
+    await serve(store, 1)
     await ensure_first_epoch(store, Log())
     assert len(await store.epochs()) == 1
 
@@ -81,7 +89,7 @@ async def test_a_replay_takes_the_parameters_of_the_bundle_it_is_given(store):
 
 async def test_same_parameters_are_those_of_the_current_epoch(store):
     await begin_replay(store, Log(), Bundles(b1="sha-1"), 2, "b1")
-    await store.make_current(2)
+    await serve(store, 2)
     meta = await begin_replay(store, Log(), Bundles(), 3, "same")
     assert (meta.parameters_id, meta.parameters_bundle) == ("sha-1", "b1")
 
@@ -136,6 +144,13 @@ async def test_a_live_epoch_can_be_served_again(store):
         await store.make_current(number)
     await switch_epoch(store, 1)
     assert await store.current_epoch() == 1
+
+
+async def test_a_live_epoch_that_lost_what_was_stored_of_it_is_not_served_again(store):
+    await store.create(EpochMeta(1, EpochStatus.LIVE, "p", "", LOG, {0: 5}))
+    with pytest.raises(EpochUnusableError, match="epoch 1 has not reached"):
+        await switch_epoch(store, 1)
+    assert await store.current_epoch() is None
 
 
 async def test_the_epoch_being_served_is_never_dropped(store):

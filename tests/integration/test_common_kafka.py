@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from contextlib import suppress
 
 import pytest
 from kafka import KafkaProducer
@@ -14,8 +15,9 @@ from services.common.kafka import (
     LogIdentity,
     TopicMissingError,
     log_identity,
-    topic_beginning_offsets,
+    read_span,
     topic_end_offsets,
+    topic_span,
 )
 from services.common.topics import TopicDeclaration, TopicOutcome, ensure_topics
 
@@ -42,11 +44,39 @@ async def test_end_offsets_are_true_after_batches_of_many_records(kafka_broker, 
             producer.send(topic, key=b"t/x", value=b"%d" % number)
         producer.flush()
     assert await topic_end_offsets(kafka_broker, topic) == {0: 3 * 997}
-    assert await topic_beginning_offsets(kafka_broker, topic) == {0: 0}
+    assert await topic_span(kafka_broker, topic) == {0: (0, 3 * 997)}
 
 
 async def test_an_empty_topic_ends_where_it_begins(kafka_broker, topic):
     assert await topic_end_offsets(kafka_broker, topic) == {0: 0}
+
+
+async def test_a_span_is_read_once_from_its_beginning_to_its_end(kafka_broker, producer):
+    name = f"test.{uuid.uuid4().hex}"
+    ensure_topics(kafka_broker, {name: TopicDeclaration(partitions=3)})
+    for number in range(300):
+        producer.send(name, value=b"%d" % number, partition=number % 2)
+    producer.flush()
+    span = await topic_span(kafka_broker, name)
+    assert span == {0: (0, 150), 1: (0, 150), 2: (0, 0)}
+    parts = [part async for part in read_span(kafka_broker, name, span | {1: (100, 120)})]
+    places = [(record.partition, record.offset) for part in parts for record in part.records]
+    assert sorted(places) == [*((0, offset) for offset in range(150)), *((1, offset) for offset in range(100, 120))]
+    assert parts[-1].done == 170
+    assert [part.done for part in parts] == sorted({part.done for part in parts})
+
+
+async def test_a_broker_that_goes_silent_within_a_span_is_given_up(kafka_broker, producer, topic):
+    producer.send(topic, value=b"only").get(timeout=10)
+    found = []
+    with pytest.raises(BrokerUnavailableError, match="sent nothing for 0.3 s, 1 records before the end"):
+        async for part in read_span(kafka_broker, topic, {0: (0, 2)}, stalled_s=0.3):
+            found += part.records
+    assert [record.value for record in found] == [b"only"]
+
+
+async def test_an_empty_span_needs_no_broker():
+    assert [part async for part in read_span(KafkaConnection("127.0.0.1:1"), "any", {0: (7, 7)})] == []
 
 
 async def test_a_missing_topic_is_named_with_the_command_that_makes_it(kafka_broker):
@@ -70,9 +100,18 @@ async def test_a_recreated_topic_has_another_identity(kafka_broker, topic):
     admin.delete_topics([topic])
     admin.create_topics([NewTopic(topic, 2, 1)])
     admin.close()
-    after = await log_identity(kafka_broker, topic)
+    after = await _identity_other_than(before, kafka_broker, topic)
     assert after.topic_id != before.topic_id
     assert after.partitions == 2
+
+
+async def _identity_other_than(before, broker, topic):
+    """The topic's identity once the broker knows what its controller has confirmed already."""
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(TopicMissingError):
+                if (found := await log_identity(broker, topic)) != before:
+                    return found
 
 
 def test_creating_topics_twice_changes_nothing_and_a_difference_is_told(kafka_broker, topic):

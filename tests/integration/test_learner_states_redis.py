@@ -13,7 +13,7 @@ from services.recommender.adapters.redis_connection import RedisConnection
 from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.adapters.redis_reads import RedisReads
 from services.recommender.adapters.redis_states import RedisFoldStore, RedisLearnerReader, learner_keys
-from services.recommender.application.ports import StateUnavailableError
+from services.recommender.application.ports import PartitionProgress, StateUnavailableError
 from services.recommender.domain.stored import SEEN_EVENTS
 from tests.suites.learner_states import ADA, LearnerStatesSuite, commit, record_key_of
 
@@ -90,6 +90,48 @@ async def test_a_kept_learner_is_not_read_again(make_fold_store):
     await store.commit([first])
     _, (read,) = await store.read([], [record_key_of(ADA)])
     assert read is first.stored
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20], ids=["read", "kept and outdated"])
+async def test_a_read_during_which_redis_loses_everything_shows_that_the_position_is_gone(
+    make_fold_store, client, cache_bytes
+):
+    """Else learners that were lost would be folded as new ones, from where the worker is."""
+    partition, flushed_after = 0, 0
+    while True:
+        store, other = make_fold_store(1, cache_bytes), make_fold_store(1, 0)
+        first = commit(ADA, range(3))
+        await store.commit([first])
+        then = commit(ADA, range(3, 5), first.stored)
+        await other.commit([then])
+        await other.advance({partition: (None, PartitionProgress(5, 5, 0, 0))})
+        flush = _FlushAfter(client, flushed_after, store._connection.execute)
+        store._connection.execute = flush
+        positions, learners = await store.read([partition], [record_key_of(ADA)])
+        if not flush.happened:
+            break
+        assert positions == {}
+        flushed_after += 1
+    assert (positions, learners) == ({partition: 5}, [then.stored])
+    assert flushed_after >= 4
+
+
+class _FlushAfter:
+    """Sends commands to Redis, which loses everything after so many of them."""
+
+    def __init__(self, client, commands, execute):
+        self._client, self._left, self._execute = client, commands, execute
+        self.happened = False
+
+    async def __call__(self, commands):
+        if self.happened or self._left >= len(commands):
+            self._left -= len(commands)
+            return await self._execute(commands)
+        before, after = commands[: self._left], commands[self._left :]
+        answers = await self._execute(before)
+        await self._client.flushall()
+        self.happened = True
+        return answers + await self._execute(after)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ _ASSIGNMENT = "services/recommender/application/assignment.py"
 _EPOCHS = "services/recommender/application/epochs.py"
 _FOLD = "services/recommender/domain/fold.py"
 _REDIS_STATES = "services/recommender/adapters/redis_states.py"
+_REDIS_EPOCHS = "services/recommender/adapters/redis_epochs.py"
+_MEMORY = "services/recommender/adapters/memory.py"
 
 _SIMULATION = "tests/simulation/test_schedules.py::test_whatever_happens_state_equals_a_clean_replay_and_work_goes_on"
 _REDIS_SUITE = "tests/integration/test_learner_states_redis.py"
@@ -257,9 +259,9 @@ MUTATIONS = (
         "After Redis lost its data, learners are answered from what has been folded so far as if it were all.",
         (
             Edit(
-                _WORKER,
-                "        if not has_reached(meta.end_positions, positions):\n            return\n",
-                "",
+                _MEMORY,
+                "        if not has_reached(self._require(epoch).end_positions, reached):\n",
+                "        if False:\n",
             ),
             Edit(
                 _WORKER,
@@ -269,5 +271,31 @@ MUTATIONS = (
             ),
         ),
         _SIMULATION,
+    ),
+    Mutation(
+        "look at an epoch's positions, and serve it later",
+        "Redis loses its data in between, and learners are answered from nothing as if it were all.",
+        (Edit(_REDIS_EPOCHS, "  if reached < offset then return 0 end\n", ""),),
+        f"{_REDIS_SUITE}::TestRedisStates::test_an_epoch_is_not_served_before_its_end_is_reached",
+    ),
+    Mutation(
+        "read positions before learners",
+        "Learners that Redis loses in between are folded as new ones, from where the worker is.",
+        (
+            Edit(
+                _REDIS_STATES,
+                "self._connection.execute([*commands, *positions_commands]))\n",
+                "self._connection.execute([*positions_commands, *commands]))\n"
+                "        first_positions = [next(answers) for _ in partitions]\n",
+            ),
+            Edit(
+                _REDIS_STATES,
+                "        positions = {partition: int(value) for partition in partitions if (value := next(answers)) "
+                "is not None}\n",
+                "        positions = {p: int(value) for p, value in zip(partitions, first_positions, strict=True) "
+                "if value is not None}\n",
+            ),
+        ),
+        f"{_REDIS_SUITE}::test_a_read_during_which_redis_loses_everything_shows_that_the_position_is_gone",
     ),
 )

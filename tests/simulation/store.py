@@ -63,6 +63,16 @@ class _RecordedStates(MemoryStates):
         self._history.append(lambda: setattr(self, "_current", before))
         await super().make_current(epoch)
 
+    async def clear(self, epoch: int) -> int:
+        before = [(held, held[epoch]) for held in (self.learners, self.positions) if epoch in held]
+
+        def take_back() -> None:
+            for held, contents in before:
+                held[epoch] = contents  # type: ignore[index]  # learners go back to learners, positions to positions.
+
+        self._history.append(take_back)
+        return await super().clear(epoch)
+
 
 class SimulatedRedis:
     """The server.
@@ -117,9 +127,9 @@ class SimulatedFoldStore:
         def read_one(key: bytes) -> Callable[[], None]:
             return lambda: learners.extend(at_once(self._store.read([], [key]))[1])
 
-        # The positions are read first, as the real connection does, and the learners one after the other.
+        # The learners are read one after the other and the positions last, as the real connection does.
         positions: dict[int, int] = {}
-        steps = [lambda: positions.update(at_once(self._store.read(partitions, []))[0]), *map(read_one, keys)]
+        steps = [*map(read_one, keys), lambda: positions.update(at_once(self._store.read(partitions, []))[0])]
         await self._ask(steps)
         return positions, learners
 
@@ -172,7 +182,7 @@ class SimulatedEpochs:
     """A worker's connection to the epochs; implements EpochStore, as far as workers and replays use it."""
 
     def __init__(self, process: Process, redis: SimulatedRedis, on_serve: Callable[[int], None]) -> None:
-        """Args: `on_serve` sees which epoch is about to be served."""
+        """Args: `on_serve` sees which epoch has just been made the one that is served."""
         self._process = process
         self._redis = redis
         self._on_serve = on_serve
@@ -196,14 +206,17 @@ class SimulatedEpochs:
         await self._ask(lambda states: states.set_status(epoch, status))
 
     async def make_current(self, epoch: int) -> None:
-        def serve(states: MemoryStates) -> Any:
+        async def serve(states: MemoryStates) -> None:
+            await states.make_current(epoch)
             self._on_serve(epoch)
-            return states.make_current(epoch)
 
         await self._ask(serve)
 
     async def drop(self, epoch: int) -> int:
         raise NotImplementedError
+
+    async def clear(self, epoch: int) -> int:
+        return await self._ask(lambda states: states.clear(epoch))
 
     def contents(self, epoch: int) -> AsyncIterator[StoredLearnerBytes]:
         raise NotImplementedError

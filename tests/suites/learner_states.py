@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import pytest
 
 from services.recommender.application.epochs import EpochUnusableError, digest_epoch, drop_epoch
 from services.recommender.application.ports import (
     CommitRefusedError,
+    EpochBehindError,
     EpochBusyError,
     EpochExistsError,
     EpochMeta,
@@ -33,6 +35,7 @@ from tests.learner_events import pseudonym
 ADA = LearnerKey("riverbend", pseudonym("ada"))
 ALAN = LearnerKey("riverbend", pseudonym("alan"))
 FOLD = LearnerFold(TracingParameters())
+ENDS = MappingProxyType({0: 3, 1: 0, 2: 5, 3: 1})
 
 
 def record_key_of(key: LearnerKey) -> bytes:
@@ -233,10 +236,23 @@ class LearnerStatesSuite:
     async def test_the_current_epoch_is_the_one_made_so(self, epochs: EpochStore & EpochReader):
         assert await epochs.current_epoch() is None
         assert await epochs.current() is None
-        await epochs.create(meta_of(1))
+        await epochs.create(meta_of(1, end_positions={}))
         await epochs.make_current(1)
         assert await epochs.current_epoch() == 1
         assert (await epochs.current()).status is EpochStatus.LIVE
+
+    async def test_an_epoch_is_not_served_before_its_end_is_reached(self, epochs, make_fold_store):
+        await epochs.create(meta_of(1))
+        store = make_fold_store(1)
+        await store.advance({0: (None, at(3)), 2: (None, at(4)), 3: (None, at(9))})
+        with pytest.raises(EpochBehindError, match="epoch 1 has not reached"):
+            await epochs.make_current(1)
+        assert await epochs.current_epoch() is None
+        assert (await epochs.get(1)).status is EpochStatus.BUILDING
+
+        await store.advance({2: (at(4), at(5))})
+        await epochs.make_current(1)
+        assert await epochs.current_epoch() == 1
 
     async def test_what_is_not_there_cannot_be_changed(self, epochs):
         for change in (epochs.set_status(7, EpochStatus.BUILT), epochs.make_current(7), epochs.drop(7)):
@@ -255,8 +271,20 @@ class LearnerStatesSuite:
         assert (await reader.read(11, ADA)).offset == 2
         assert await reader.position(11, 0) == 5
 
+    async def test_an_epoch_that_is_cleared_holds_nothing_and_is_still_there(self, epochs, make_fold_store, reader):
+        for number in (1, 11):
+            await epochs.create(meta_of(number))
+            await make_fold_store(number).commit([commit(ADA, range(3))])
+            await make_fold_store(number).advance({0: (None, at(3))})
+        assert await epochs.clear(1) == 1
+        assert await epochs.get(1) == meta_of(1)
+        assert await epochs.progress(1) == {}
+        assert await reader.read(1, ADA) is None
+        assert (await reader.read(11, ADA)).offset == 2
+        assert await epochs.progress(11) == {0: at(3)}
+
     async def test_the_current_epoch_is_not_dropped(self, epochs):
-        await epochs.create(meta_of(1))
+        await epochs.create(meta_of(1, end_positions={}))
         await epochs.make_current(1)
         with pytest.raises(EpochUnusableError, match="being served"):
             await drop_epoch(epochs, 1)
@@ -302,12 +330,16 @@ class LearnerStatesSuite:
             pass
 
 
-def meta_of(epoch: int, *, parameters_id: str = "priors-1") -> EpochMeta:
+def at(position: int) -> PartitionProgress:
+    return PartitionProgress(position, position, 0, 0)
+
+
+def meta_of(epoch: int, *, parameters_id: str = "priors-1", end_positions: Mapping[int, int] = ENDS) -> EpochMeta:
     return EpochMeta(
         epoch,
         EpochStatus.BUILDING,
         parameters_id,
         "",
         "00000000-0000-0000-0000-000000000001/4",
-        {0: 3, 1: 0, 2: 5, 3: 1},
+        dict(end_positions),
     )

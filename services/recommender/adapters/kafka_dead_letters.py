@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 
 import aiokafka
 from aiokafka.errors import KafkaError
 
 from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position, partition_of
-from services.common.kafka import (
-    BrokerUnavailableError,
-    KafkaConnection,
-    new_consumer,
-    topic_beginning_offsets,
-    topic_end_offsets,
-)
+from services.common.kafka import BrokerUnavailableError, KafkaConnection, read_span, topic_end_offsets, topic_span
 from services.recommender.application.dead_letters import FiledLetter
 from services.recommender.application.ports import DeadLetter
 
 _PREFIX = "cairn-dlt-"
 _REPLAYED_TO = f"{_PREFIX}replayed-to"
 _LARGEST_BYTES = 2 * 1024 * 1024
-_READ_TIMEOUT_MS = 1_000
 
 
 class KafkaDeadLetters:
@@ -95,28 +89,38 @@ class KafkaLetterFile:
     """
 
     def __init__(
-        self, connection: KafkaConnection, *, origin: str = LEARNER_EVENTS, topic: str = LEARNER_EVENTS_DLT
+        self,
+        connection: KafkaConnection,
+        *,
+        origin: str = LEARNER_EVENTS,
+        topic: str = LEARNER_EVENTS_DLT,
+        stalled_s: float = 30.0,
     ) -> None:
+        """Args: the cluster, the log, the topic of its dead letters, and how long Kafka may send nothing of it."""
         self._connection = connection
         self._origin = origin
         self._topic = topic
+        self._stalled_s = stalled_s
 
     async def letters(self) -> list[FiledLetter]:
         """Every letter there is now, each place of origin once, in the order of the places.
 
         Raises:
-            BrokerUnavailableError: when the cluster cannot be reached.
+            BrokerUnavailableError: when the cluster cannot be reached, or stops answering.
             TopicMissingError: when the topic does not exist.
         """
         letters: dict[Position, DeadLetter] = {}
         replayed: dict[Position, Position] = {}
-        for record in await self._records():
-            letter, position = _read(record)
-            place = Position(letter.partition, letter.offset)
-            if position is None:
-                letters.setdefault(place, letter)
-            else:
-                replayed[place] = position
+        span = await topic_span(self._connection, self._topic)
+        parts = read_span(self._connection, self._topic, span, stalled_s=self._stalled_s)
+        async with aclosing(parts):
+            async for part in parts:
+                for letter, position in map(_read, part.records):
+                    place = Position(letter.partition, letter.offset)
+                    if position is None:
+                        letters.setdefault(place, letter)
+                    else:
+                        replayed[place] = position
         return [FiledLetter(letter, replayed.get(place)) for place, letter in sorted(letters.items())]
 
     async def append_to_log(self, letter: DeadLetter) -> Position:
@@ -160,29 +164,6 @@ class KafkaLetterFile:
         finally:
             await producer.stop()
         return Position(written.partition, written.offset)
-
-    async def _records(self) -> list[aiokafka.ConsumerRecord]:
-        ends = await topic_end_offsets(self._connection, self._topic)
-        beginnings = await topic_beginning_offsets(self._connection, self._topic)
-        left = {partition: end for partition, end in ends.items() if end > beginnings[partition]}
-        found: list[aiokafka.ConsumerRecord] = []
-        if not left:
-            return found
-        consumer = new_consumer(self._connection)
-        await consumer.start()
-        try:
-            assigned = [aiokafka.TopicPartition(self._topic, partition) for partition in left]
-            consumer.assign(assigned)
-            await consumer.seek_to_beginning(*assigned)
-            while left:
-                batches = await consumer.getmany(timeout_ms=_READ_TIMEOUT_MS)
-                for topic_partition, records in batches.items():
-                    found += records
-                    if records and records[-1].offset + 1 >= left.get(topic_partition.partition, 0):
-                        left.pop(topic_partition.partition, None)
-        finally:
-            await consumer.stop()
-        return found
 
 
 def _read(record: aiokafka.ConsumerRecord) -> tuple[DeadLetter, Position | None]:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import aclosing
 
 import aiokafka
-from aiokafka.errors import KafkaError
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from cairn.v1 import events_pb2
 from services.common.envelope import JSON, LEARNER_EVENTS, LEARNER_EVENTS_DLT, content_type_of
-from services.common.kafka import (
-    BrokerUnavailableError,
-    KafkaConnection,
-    new_consumer,
-    topic_beginning_offsets,
-    topic_end_offsets,
-)
+from services.common.kafka import KafkaConnection, read_span, topic_span
 from services.common.learner_keys import ERASED, ValueUnreadableError
 from services.recommender.application.personal_data import HeldRecord
 from services.recommender.application.ports import ValueOpener
-
-_POLL_MS = 200
-_STALLED_S = 30.0
 
 
 class KafkaLearnerRecords:
@@ -35,11 +25,13 @@ class KafkaLearnerRecords:
         opener: ValueOpener,
         *,
         topics: tuple[str, ...] = (LEARNER_EVENTS, LEARNER_EVENTS_DLT),
+        stalled_s: float = 30.0,
     ) -> None:
-        """Args: the cluster, what opens encrypted values, and where to look."""
+        """Args: the cluster, what opens encrypted values, where to look, and how long Kafka may send nothing."""
         self._connection = connection
         self._opener = opener
         self._topics = topics
+        self._stalled_s = stalled_s
 
     async def of(self, key: bytes) -> list[HeldRecord]:
         """Every record of the learner, in the order of topics, partitions and offsets.
@@ -56,35 +48,14 @@ class KafkaLearnerRecords:
         return found
 
     async def _in(self, topic: str, key: bytes) -> list[HeldRecord]:
-        ends = await topic_end_offsets(self._connection, topic)
-        begins = await topic_beginning_offsets(self._connection, topic)
-        left = {
-            aiokafka.TopicPartition(topic, partition): end for partition, end in ends.items() if end > begins[partition]
-        }
         found: list[HeldRecord] = []
-        if not left:
-            return found
-        consumer = new_consumer(self._connection)
-        try:
-            await consumer.start()
-            consumer.assign(list(left))
-            for partition in left:
-                consumer.seek(partition, begins[partition.partition])
-            while left:
-                async with asyncio.timeout(_STALLED_S):
-                    polled = await consumer.getmany(timeout_ms=_POLL_MS)
-                mine = [record for records in polled.values() for record in records if record.key == key]
+        span = await topic_span(self._connection, topic)
+        parts = read_span(self._connection, topic, span, stalled_s=self._stalled_s)
+        async with aclosing(parts):
+            async for part in parts:
+                mine = [record for record in part.records if record.key == key]
                 await self._opener.determine(mine)
                 found += [self._held(topic, record) for record in mine]
-                for partition in [one for one, end in left.items() if await consumer.position(one) >= end]:
-                    del left[partition]
-                    consumer.pause(partition)
-        except (KafkaError, TimeoutError) as error:
-            raise BrokerUnavailableError(
-                f"Kafka at {self._connection.bootstrap_servers} did not give the learner's records: {error!r}"
-            ) from error
-        finally:
-            await consumer.stop()
         return found
 
     def _held(self, topic: str, record: aiokafka.ConsumerRecord) -> HeldRecord:

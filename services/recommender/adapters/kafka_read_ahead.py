@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
+from contextlib import aclosing
 
 import aiokafka
-from aiokafka.errors import KafkaError
 
 from services.common.envelope import LEARNER_EVENTS
-from services.common.kafka import BrokerUnavailableError, KafkaConnection, new_consumer
+from services.common.kafka import KafkaConnection, read_span
 from services.common.learner_keys import ERASED, ValueUnreadableError
 from services.recommender.application.ports import ValueOpener
 from services.recommender.domain.corrections import KnownCorrections
 from services.recommender.domain.events import CorrectionEvent, ErasureEvent
 from services.recommender.wire import RecordInvalidError, decode_event
 
-_POLL_MS = 200
-_RECORDS_PER_POLL = 10_000
 _TYPE_HEADER = "ce_type"
 _TYPES = frozenset((b"cairn.v1.CorrectionEvent", b"cairn.v1.ErasureEvent"))
 
@@ -59,56 +56,14 @@ class KafkaReadAhead:
             BrokerUnavailableError: when the cluster cannot be reached, or stops answering.
         """
         known = KnownCorrections()
-        left = {
-            aiokafka.TopicPartition(self._topic, partition): span
-            for partition, span in spans.items()
-            if span[0] < span[1]
-        }
-        if not left:
-            return known
-        consumer = new_consumer(self._connection)
-        try:
-            await consumer.start()
-            consumer.assign(list(left))
-            for partition, (begin, _) in left.items():
-                consumer.seek(partition, begin)
-            while left:
-                async with asyncio.timeout(self._stalled_s):
-                    await self._read_some(consumer, known, left)
-        except (KafkaError, TimeoutError) as error:
-            raise BrokerUnavailableError(
-                f"Kafka at {self._connection.bootstrap_servers} did not give the corrections in the log: {error!r}"
-            ) from error
-        finally:
-            await consumer.stop()
+        parts = read_span(self._connection, self._topic, spans, stalled_s=self._stalled_s)
+        async with aclosing(parts):
+            async for part in parts:
+                concerned = [record for record in part.records if _may_concern(record)]
+                await self._opener.determine(concerned)
+                for record in concerned:
+                    self._note(known, record)
         return known
-
-    async def _read_some(
-        self,
-        consumer: aiokafka.AIOKafkaConsumer,
-        known: KnownCorrections,
-        left: dict[aiokafka.TopicPartition, tuple[int, int]],
-    ) -> None:
-        """Read until something came, or a partition is at its end."""
-        while left:
-            polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS_PER_POLL)
-            concerned = [
-                record
-                for partition, records in polled.items()
-                if partition in left
-                for record in records
-                if record.offset < left[partition][1] and _may_concern(record)
-            ]
-            await self._opener.determine(concerned)
-            for record in concerned:
-                self._note(known, record)
-            reached = [partition for partition, (_, end) in left.items() if await consumer.position(partition) >= end]
-            for partition in reached:
-                del left[partition]
-            if reached and left:
-                consumer.pause(*reached)
-            if polled:
-                return
 
     def _note(self, known: KnownCorrections, record: aiokafka.ConsumerRecord) -> None:
         try:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
+from services.recommender.application.epochs import has_reached
 from services.recommender.application.ports import (
     ChangeListener,
     CommitRefusedError,
@@ -16,13 +17,14 @@ from services.recommender.application.ports import (
     EpochBusyError,
     EpochExistsError,
     EpochMeta,
-    EpochMissingError,
     EpochStatus,
     LearnerCommit,
     LearnerKey,
     PartitionProgress,
     StoredLearner,
     StoredLearnerBytes,
+    epoch_behind,
+    epoch_missing,
 )
 from services.recommender.domain.journal import EMPTY_JOURNAL, decode_journal, encode_journal
 from services.recommender.domain.learner import decode_state, encode_state, unpack_state
@@ -110,13 +112,20 @@ class MemoryStates:
         self._metas[epoch] = replace(self._require(epoch), status=status)
 
     async def make_current(self, epoch: int) -> None:
-        """Mark an epoch live and let servers answer from it."""
+        """Mark an epoch live and let servers answer from it, if it has reached its end."""
+        reached = {partition: progress.position for partition, progress in self.positions.get(epoch, {}).items()}
+        if not has_reached(self._require(epoch).end_positions, reached):
+            raise epoch_behind(epoch)
         await self.set_status(epoch, EpochStatus.LIVE)
         self._current = epoch
 
     async def drop(self, epoch: int) -> int:
         """Remove an epoch and everything stored in it; return how many learners that was."""
         del self._metas[self._require(epoch).epoch]
+        return await self.clear(epoch)
+
+    async def clear(self, epoch: int) -> int:
+        """Remove what is stored in an epoch, not the epoch; return how many learners that was."""
         self.positions.pop(epoch, None)
         return len(self.learners.pop(epoch, {}))
 
@@ -157,7 +166,7 @@ class MemoryStates:
 
     def _require(self, epoch: int) -> EpochMeta:
         if epoch not in self._metas:
-            raise EpochMissingError(f"there is no epoch {epoch}; list them with: cairn epoch list")
+            raise epoch_missing(epoch)
         return self._metas[epoch]
 
 

@@ -20,16 +20,23 @@ import redis.asyncio
 import structlog
 
 from services.recommender.adapters.redis_connection import unavailable_when_redis_is
-from services.recommender.adapters.redis_states import PROGRESS_FIELDS, decode_progress, learner_keys, position_key
+from services.recommender.adapters.redis_states import (
+    PROGRESS_FIELDS,
+    decode_progress,
+    learner_keys,
+    position_key,
+    position_prefix,
+)
 from services.recommender.application.ports import (
     EpochBusyError,
     EpochExistsError,
     EpochMeta,
-    EpochMissingError,
     EpochStatus,
     PartitionProgress,
     StateUnavailableError,
     StoredLearnerBytes,
+    epoch_behind,
+    epoch_missing,
 )
 from services.recommender.domain.stored import FINGERPRINT_BYTES
 
@@ -47,6 +54,18 @@ _CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
 redis.call('SADD', KEYS[2], ARGV[1])
+return 1
+"""
+# Positions are compared where they stand: between a look at them and the switch Redis might lose them.
+_MAKE_CURRENT = """
+local ends = redis.call('HGET', KEYS[1], 'end_positions')
+if not ends then return -1 end
+for partition, offset in pairs(cjson.decode(ends)) do
+  local reached = tonumber(redis.call('HGET', ARGV[2] .. partition, 'offset') or '0')
+  if reached < offset then return 0 end
+end
+redis.call('HSET', KEYS[1], 'status', ARGV[3])
+redis.call('SET', KEYS[2], ARGV[1])
 return 1
 """
 _RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
@@ -113,7 +132,7 @@ class RedisEpochs:
         partitions = sorted(meta.end_positions)
         pipeline = self._client.pipeline(transaction=False)
         for partition in partitions:
-            pipeline.hmget(position_key(epoch, partition), "offset", "applied", "duplicates", "dlt")
+            pipeline.hmget(position_key(epoch, partition), *PROGRESS_FIELDS)
         with unavailable_when_redis_is():
             answers = await pipeline.execute()
         found = {partition: decode_progress(fields) for partition, fields in zip(partitions, answers, strict=True)}
@@ -134,26 +153,35 @@ class RedisEpochs:
             await self._client.hset(_meta_key(epoch), "status", status.value)
 
     async def make_current(self, epoch: int) -> None:
-        """Mark an epoch live and let servers answer from it, in one step."""
-        await self._require(epoch)
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.hset(_meta_key(epoch), "status", EpochStatus.LIVE.value)
-        pipeline.set(_CURRENT, epoch)
+        """Mark an epoch live and let servers answer from it, in one step, if it has reached its end."""
+        arguments = (epoch, position_prefix(epoch), EpochStatus.LIVE.value)
         with unavailable_when_redis_is():
-            await pipeline.execute()
+            answer = await self._client.eval(_MAKE_CURRENT, 2, _meta_key(epoch), _CURRENT, *arguments)
+        if answer < 0:
+            raise epoch_missing(epoch)
+        if not answer:
+            raise epoch_behind(epoch)
 
     async def drop(self, epoch: int) -> int:
         """Remove an epoch and everything stored in it; return how many learners that was."""
         await self._require(epoch)
-        learners = 0
         with unavailable_when_redis_is():
             pipeline = self._client.pipeline(transaction=True)
             pipeline.srem(_EPOCHS, epoch)
             pipeline.delete(_meta_key(epoch))
             await pipeline.execute()
-            await asyncio.sleep(self._settle_s)
-            batch: list[bytes] = []
-            async for key in self._client.scan_iter(match=b"cairn:%d:*" % epoch, count=_SCAN_COUNT):
+        await asyncio.sleep(self._settle_s)
+        return await self._remove(b"cairn:%d:*" % epoch)
+
+    async def clear(self, epoch: int) -> int:
+        """Remove what is stored in an epoch, not the epoch; return how many learners that was."""
+        return await self._remove(position_prefix(epoch) + b"*") + await self._remove(b"cairn:%d:{*" % epoch)
+
+    async def _remove(self, pattern: bytes) -> int:
+        learners = 0
+        batch: list[bytes] = []
+        with unavailable_when_redis_is():
+            async for key in self._client.scan_iter(match=pattern, count=_SCAN_COUNT):
                 learners += key.endswith(b"}:state")
                 batch.append(key)
                 if len(batch) == _SCAN_COUNT:
@@ -264,7 +292,7 @@ class RedisEpochs:
 
     async def _require(self, epoch: int) -> None:
         if await self.get(epoch) is None:
-            raise EpochMissingError(f"there is no epoch {epoch}; list them with: cairn epoch list")
+            raise epoch_missing(epoch)
 
 
 def _meta_key(epoch: int) -> bytes:

@@ -88,7 +88,12 @@ def learner_keys(epoch: int, key: bytes) -> tuple[bytes, bytes, bytes]:
 
 def position_key(epoch: int, partition: int) -> bytes:
     """The key of a partition's progress."""
-    return b"cairn:%d:position:%d" % (epoch, partition)
+    return position_prefix(epoch) + b"%d" % partition
+
+
+def position_prefix(epoch: int) -> bytes:
+    """What the key of every partition's progress begins with; the partition follows."""
+    return b"cairn:%d:position:" % epoch
 
 
 def decode_progress(fields: Sequence[bytes | None]) -> PartitionProgress | None:
@@ -169,16 +174,20 @@ class RedisFoldStore:
         return {partition: progress for partition, progress in found.items() if progress is not None}
 
     async def read(self, partitions: Sequence[int], keys: Sequence[bytes]) -> tuple[dict[int, int], list[StoredFold]]:
-        """Positions by partition, and learners in the order of `keys`."""
-        commands: list[Command] = [("HGET", position_key(self._epoch, p), b"offset") for p in partitions]
+        """Positions by partition, and learners in the order of `keys`.
+
+        Positions are asked last. Redis may lose everything between two commands; a position that is still there then
+        says that the learners read before it were not read as new because they had been lost.
+        """
+        positions_commands: list[Command] = [("HGET", position_key(self._epoch, p), b"offset") for p in partitions]
+        commands: list[Command] = []
         kept = [self._cache.get(key) for key in keys]
         for key, learner in zip(keys, kept, strict=True):
             if learner is None:
                 commands += self._read_commands(key)
             else:
                 commands.append(("HGET", learner_keys(self._epoch, key)[0], b"off"))
-        answers = iter(await self._connection.execute(commands))
-        positions = {partition: int(value) for partition in partitions if (value := next(answers)) is not None}
+        answers = iter(await self._connection.execute([*commands, *positions_commands]))
         learners = []
         outdated = []
         for index, learner in enumerate(kept):
@@ -190,13 +199,17 @@ class RedisFoldStore:
                     outdated.append(index)
                 learners.append(learner)
         if outdated:
-            again = iter(
+            answers = iter(
                 await self._connection.execute(
-                    [command for index in outdated for command in self._read_commands(keys[index])]
+                    [
+                        *(command for index in outdated for command in self._read_commands(keys[index])),
+                        *positions_commands,
+                    ]
                 )
             )
             for index in outdated:
-                learners[index] = _stored_fold(next(again), next(again), next(again))
+                learners[index] = _stored_fold(next(answers), next(answers), next(answers))
+        positions = {partition: int(value) for partition in partitions if (value := next(answers)) is not None}
         return positions, learners
 
     async def commit(self, commits: Sequence[LearnerCommit]) -> None:

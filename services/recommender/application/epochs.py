@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 
 from services.recommender.application.ports import (
     BundleReader,
+    EpochBehindError,
     EpochMeta,
     EpochMissingError,
     EpochStatus,
     EpochStore,
     LogReader,
     StoredLearnerBytes,
+    epoch_missing,
 )
 from services.recommender.domain.learner import applied_of
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
@@ -72,7 +74,7 @@ async def digest_epoch(store: EpochStore, epoch: int) -> EpochDigest:
         EpochMissingError: when there is no such epoch.
     """
     if await store.get(epoch) is None:
-        raise EpochMissingError(f"there is no epoch {epoch}; list them with: cairn epoch list")
+        raise epoch_missing(epoch)
     contents = EpochContents()
     async for learner in store.contents(epoch):
         contents.add(learner)
@@ -183,7 +185,7 @@ async def switch_epoch(store: EpochStore, epoch: int) -> EpochMeta:
 
     Raises:
         EpochMissingError: when there is no such epoch.
-        EpochUnusableError: when its replay has not reached its end.
+        EpochUnusableError: when its replay has not reached its end, or Redis has lost what was stored of it.
     """
     meta = await store.get(epoch)
     if meta is None:
@@ -194,7 +196,10 @@ async def switch_epoch(store: EpochStore, epoch: int) -> EpochMeta:
         await store.set_status(epoch, EpochStatus.CATCHING_UP)
         return replace(meta, status=EpochStatus.CATCHING_UP)
     if meta.status is EpochStatus.LIVE and await store.current_epoch() != epoch:
-        await store.make_current(epoch)
+        try:
+            await store.make_current(epoch)
+        except EpochBehindError as error:
+            raise EpochUnusableError(str(error)) from error
     return meta
 
 

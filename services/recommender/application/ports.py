@@ -569,6 +569,23 @@ class EpochMissingError(LookupError):
     """There is no epoch of that number."""
 
 
+def epoch_missing(epoch: int) -> EpochMissingError:
+    """The refusal of what is asked of an epoch that is not there."""
+    return EpochMissingError(f"there is no epoch {epoch}; list them with: cairn epoch list")
+
+
+class EpochBehindError(RuntimeError):
+    """The epoch has not reached where the log ended when it was begun: learners would be answered from less."""
+
+
+def epoch_behind(epoch: int) -> EpochBehindError:
+    """The refusal to serve an epoch early."""
+    return EpochBehindError(
+        f"epoch {epoch} has not reached where the log ended when it was begun, so it is not served: let workers fold "
+        "the rest into it (cairn status shows how far they are)"
+    )
+
+
 class EpochStore(EpochProgressReader, Protocol):
     """Keeps the epochs. Every call may raise StateUnavailableError."""
 
@@ -585,11 +602,20 @@ class EpochStore(EpochProgressReader, Protocol):
         ...
 
     async def make_current(self, epoch: int) -> None:
-        """Mark an epoch live and let servers answer from it, in one step. Raises EpochMissingError."""
+        """Mark an epoch live and let servers answer from it, in one step, if it has reached its `end_positions`.
+
+        Raises:
+            EpochMissingError: when there is no such epoch.
+            EpochBehindError: when it has not reached them, or no longer; nothing was changed.
+        """
         ...
 
     async def drop(self, epoch: int) -> int:
         """Remove an epoch and everything stored in it; return how many learners that was. Raises EpochMissingError."""
+        ...
+
+    async def clear(self, epoch: int) -> int:
+        """Remove what is stored in an epoch that nobody folds into; return how many learners that was."""
         ...
 
     def contents(self, epoch: int) -> AsyncIterator[StoredLearnerBytes]:

@@ -67,6 +67,9 @@ async def run_replay(
 
     service = make_service(meta, count)
     async with epochs.exclusive(meta.epoch):
+        if not await epochs.progress(meta.epoch):
+            # An earlier epoch of the number may have left learners: Redis lost it while a worker was storing them.
+            await epochs.clear(meta.epoch)
         try:
             await service.start()
             # One that goes on where it was broken off says how far that is.

@@ -20,6 +20,7 @@ from mode.supervisors import CrashingSupervisor
 from services.common.kafka import BrokerUnavailableError
 from services.recommender.application.epochs import check_log, ensure_first_epoch, has_reached
 from services.recommender.application.ports import (
+    EpochBehindError,
     EpochExistsError,
     EpochMeta,
     EpochsLostError,
@@ -236,12 +237,14 @@ class EpochServices(mode.Service):
         positions = {partition: reached.position for partition, reached in progress.items()}
         if not (positions.keys() >= ends.keys() and has_reached(ends, positions)):
             return
-        if not has_reached(meta.end_positions, positions):
-            return
         del self._goals[meta.epoch]
         if self._clock_s() - asked_s <= _FRESH_ENDS_S:
-            await self._epochs.make_current(meta.epoch)
-            _log.info("epoch is current", epoch=meta.epoch)
+            try:
+                await self._epochs.make_current(meta.epoch)
+            except EpochBehindError as error:
+                _log.warning("epoch is not made current yet", epoch=meta.epoch, reason=str(error))
+            else:
+                _log.info("epoch is current", epoch=meta.epoch)
         else:
             # It took a while to get there; the log has grown since.
             await self._make_current_once_caught_up(meta)
