@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiokafka
@@ -17,6 +18,9 @@ from services.common.envelope import LogIdentity as LogIdentity  # noqa: PLC0414
 
 # How long an administrative command looks for a cluster before it says that there is none.
 BOOTSTRAP_TIMEOUT_MS = 10_000
+
+_RECORDS_PER_POLL = 5_000
+_POLL_MS = 200
 
 
 class BrokerUnavailableError(ConnectionError):
@@ -84,27 +88,97 @@ async def topic_end_offsets(connection: KafkaConnection, topic: str) -> dict[int
         BrokerUnavailableError: when the cluster cannot be reached.
         TopicMissingError: when the topic does not exist.
     """
-    partitions, consumer = await _partitions_of(connection, topic)
-    try:
+    async with _partitions_of(connection, topic) as (partitions, consumer):
         ends = await end_offsets(connection, consumer, partitions)
-    finally:
-        await consumer.stop()
     return {partition.partition: offset for partition, offset in ends.items()}
 
 
-async def topic_beginning_offsets(connection: KafkaConnection, topic: str) -> dict[int, int]:
-    """The first offset each partition of a topic still holds.
+async def topic_span(connection: KafkaConnection, topic: str) -> dict[int, tuple[int, int]]:
+    """The first offset that each partition of a topic still holds, and one past its last record.
 
     Raises:
         BrokerUnavailableError: when the cluster cannot be reached.
         TopicMissingError: when the topic does not exist.
     """
-    partitions, consumer = await _partitions_of(connection, topic)
+    async with _partitions_of(connection, topic) as (partitions, consumer):
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await end_offsets(connection, consumer, partitions)
+    return {partition.partition: (begins[partition], end) for partition, end in ends.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class SpanPart:
+    """Records of a span, those of a partition in their order, and how many of all its offsets are behind with them."""
+
+    records: list[aiokafka.ConsumerRecord]
+    done: int
+
+
+async def read_span(
+    connection: KafkaConnection, topic: str, span: Mapping[int, tuple[int, int]], *, stalled_s: float = 30.0
+) -> AsyncGenerator[SpanPart, None]:
+    """A bounded stretch of a topic, each record once, as they come.
+
+    Args:
+        connection: the cluster.
+        topic: the topic.
+        span: the first offset to read and one past the last, by partition.
+        stalled_s: after how long without getting any further to give up; the time the caller takes does not count.
+
+    Raises:
+        BrokerUnavailableError: when the cluster cannot be reached, or stops answering.
+    """
+    left = {aiokafka.TopicPartition(topic, number): end for number, (begin, end) in span.items() if begin < end}
+    if not left:
+        return
+    positions = {number: begin for number, (begin, end) in span.items() if begin < end}
+    total, done = sum(end - positions[partition.partition] for partition, end in left.items()), 0
+    consumer = new_consumer(connection)
     try:
-        offsets = await consumer.beginning_offsets(partitions)
+        await consumer.start()
+        consumer.assign(list(left))
+        for partition in left:
+            consumer.seek(partition, positions[partition.partition])
+        while left:
+            part = SpanPart([], done)
+            # An empty answer is none: while the broker is away, aiokafka goes on giving them.
+            async with asyncio.timeout(stalled_s):
+                while part.done == done:
+                    part = await _read_part(consumer, span, left, positions)
+            done = part.done
+            yield part
+    except TimeoutError as error:
+        raise BrokerUnavailableError(
+            f"Kafka at {connection.bootstrap_servers} sent nothing for {stalled_s:g} s, {total - done} records before "
+            f"the end of {topic}; see whether the broker is up, then try again"
+        ) from error
+    except KafkaError as error:
+        raise BrokerUnavailableError(
+            f"Kafka at {connection.bootstrap_servers} did not give the records of {topic}: {error!r}"
+        ) from error
     finally:
         await consumer.stop()
-    return {partition.partition: offset for partition, offset in offsets.items()}
+
+
+async def _read_part(
+    consumer: aiokafka.AIOKafkaConsumer,
+    span: Mapping[int, tuple[int, int]],
+    left: dict[aiokafka.TopicPartition, int],
+    positions: dict[int, int],
+) -> SpanPart:
+    """What comes next, if anything does; partitions at their end are no longer read."""
+    polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS_PER_POLL)
+    records = [
+        record for partition, some in polled.items() for record in some if record.offset < left.get(partition, 0)
+    ]
+    for partition, end in list(left.items()):
+        # Not the last record's offset: what compaction or a transaction took away has no record.
+        position = await consumer.position(partition)
+        positions[partition.partition] = min(position, end)
+        if position >= end:
+            del left[partition]
+            consumer.pause(partition)
+    return SpanPart(records, sum(position - span[number][0] for number, position in positions.items()))
 
 
 async def log_identity(
@@ -124,27 +198,30 @@ async def log_identity(
     return await asyncio.to_thread(_log_identity, connection, topic, bootstrap_timeout_ms)
 
 
+@asynccontextmanager
 async def _partitions_of(
     connection: KafkaConnection, topic: str
-) -> tuple[list[aiokafka.TopicPartition], aiokafka.AIOKafkaConsumer]:
+) -> AsyncIterator[tuple[list[aiokafka.TopicPartition], aiokafka.AIOKafkaConsumer]]:
+    """A topic's partitions, and a consumer to ask about them."""
     admin = AIOKafkaAdminClient(bootstrap_servers=connection.bootstrap_servers)
     consumer = new_consumer(connection)
     try:
-        await admin.start()
-        await consumer.start()
-        # Asking for a topic by name may create it on some brokers, so the list of those that exist comes first.
-        exists = topic in await consumer.topics()
-        descriptions = await admin.describe_topics([topic]) if exists else []
+        try:
+            await admin.start()
+            await consumer.start()
+            # Asking for a topic by name may create it on some brokers, so the list of those that exist comes first.
+            exists = topic in await consumer.topics()
+            descriptions = await admin.describe_topics([topic]) if exists else []
+        finally:
+            await admin.close()
+        if not descriptions or descriptions[0]["error_code"]:
+            raise TopicMissingError(_missing(topic))
+        numbers = sorted(partition["partition"] for partition in descriptions[0]["partitions"])
+        yield [aiokafka.TopicPartition(topic, number) for number in numbers], consumer
     except KafkaError as error:
-        await consumer.stop()
         raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
     finally:
-        await admin.close()
-    if not descriptions or descriptions[0]["error_code"]:
         await consumer.stop()
-        raise TopicMissingError(_missing(topic))
-    numbers = sorted(partition["partition"] for partition in descriptions[0]["partitions"])
-    return [aiokafka.TopicPartition(topic, number) for number in numbers], consumer
 
 
 async def _fetch_watermarks(
