@@ -35,6 +35,8 @@ _log = structlog.get_logger(__name__)
 _UNAUTHENTICATED_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
 _tenant: ContextVar[Tenant] = ContextVar("tenant")
 _api_key_id: ContextVar[str] = ContextVar("api_key_id", default="")
+# What the audit line of the call being handled says besides; None: the call is not audited.
+_audited: ContextVar[dict[str, object] | None] = ContextVar("audited", default=None)
 
 _KEEPALIVE_MS = 60_000
 _KEEPALIVE_TIMEOUT_MS = 20_000
@@ -119,6 +121,13 @@ def current_api_key_id() -> str:
     return _api_key_id.get()
 
 
+def note_for_audit(**facts: object) -> None:
+    """Add to the audit line of the call being handled: ids and counts, nothing about people."""
+    line = _audited.get()
+    if line is not None:
+        line.update(facts)
+
+
 def calling_as(tenant: Tenant) -> ContextVar[Tenant]:
     """Make `tenant` the current one without a call, for component tests of servicers."""
     _tenant.set(tenant)
@@ -198,7 +207,8 @@ class CallTraces(grpc.aio.ServerInterceptor):
 class Audit(grpc.aio.ServerInterceptor):
     """Notes every call that changes what others rely on: what was called, with which key, and how it ended.
 
-    One log line a call, marked `audit`; it names no learner and holds no payload. Refused calls are noted too.
+    One log line a call, marked `audit`, with what the method said with `note_for_audit`; it names no learner and holds
+    no payload. Refused calls are noted too.
     """
 
     async def intercept_service(
@@ -214,7 +224,8 @@ class Audit(grpc.aio.ServerInterceptor):
         behaviour: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
         async def audited(request: Any, context: Context) -> Any:
-            done = False
+            done, facts = False, dict[str, object]()
+            _audited.set(facts)
             try:
                 reply = await behaviour(request, context)
                 done = True
@@ -228,6 +239,7 @@ class Audit(grpc.aio.ServerInterceptor):
                     tenant="" if tenant is None else tenant.name,
                     api_key=_api_key_id.get(),
                     code=code if done or code else grpc.StatusCode.UNKNOWN.value[0],
+                    **facts,
                 )
 
         return _remade(handler, audited)

@@ -339,8 +339,10 @@ class TestDeleteLearner:
             reply.position.partition,
             reply.position.offset,
         )
-        (line,) = [line for line in lines if line["event"] == "learner erased"]
-        assert line["tenant"] == "riverbend"
+        (line,) = [line for line in lines if line.get("audit")]
+        assert (line["method"], line["tenant"]) == ("cairn.v1.IngestService/DeleteLearner", "riverbend")
+        assert (line["partition"], line["offset"]) == (reply.position.partition, reply.position.offset)
+        assert line["key_destroyed"]
         assert line["api_key"] == service.tenants.credential(service.keys["riverbend"]).api_key.key_id
         assert not any("ada" in str(value) or pseudonym in str(value) for value in line.values())
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import structlog
 from google.rpc import status_pb2
 
 from services.catalog.application.edit_catalog import (
@@ -27,7 +26,7 @@ from services.catalog.application.tags import ListTagReviews, NoTaggerError, Rev
 from services.catalog.application.writing import CatalogLogRecreatedError
 from services.catalog.domain.contents import Contents
 from services.catalog.entrypoints.metrics import CatalogMetrics
-from services.common.grpc_server import current_api_key_id, current_tenant
+from services.common.grpc_server import current_tenant
 from services.common.statuses import (
     FieldViolation,
     abort,
@@ -48,8 +47,6 @@ _PRECONDITIONS: dict[type[Exception], tuple[str, str]] = {
     TooManyRulesError: ("too_many", "TOO_MANY_RULES"),
     CatalogLogRecreatedError: ("unavailable", "CATALOG_LOG_RECREATED"),
 }
-
-_audit = structlog.get_logger("audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +110,6 @@ class Calls:
             await abort(context, _refusal(error)[1])
         except NoTaggerError as error:
             await abort(context, failed_precondition(str(error), reason="NO_TAGGER"))
-
-
-def audit(action: str, identifier: str, **facts: object) -> None:
-    """Note what was changed, beside the line of who called: ids only, nothing about people."""
-    facts = {"tenant": current_tenant().name, "api_key": current_api_key_id(), "id": identifier, **facts}
-    _audit.info("audit", audit=True, action=action, **facts)
 
 
 def _refusal(error: Exception) -> tuple[str, status_pb2.Status]:

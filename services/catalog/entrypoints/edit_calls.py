@@ -6,8 +6,8 @@ from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.catalog import wire
 from services.catalog.application.edit_catalog import BatchOutcome, Expectation, PutResult, PutStatus
 from services.catalog.domain.model import RecordKind
-from services.catalog.entrypoints.calls import Calls, Context, audit
-from services.common.grpc_server import current_api_key_id, current_tenant
+from services.catalog.entrypoints.calls import Calls, Context
+from services.common.grpc_server import current_api_key_id, current_tenant, note_for_audit
 from services.common.statuses import FieldViolation, abort, invalid_argument
 
 BATCH_MAX = 500
@@ -35,7 +35,7 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
             resource = wire.resource_from_proto(request.resource)
             written = await self._calls.use.edit.put(current_tenant().name, resource, _expected(request))
             self._count("resource", int(written.changed))
-            audit("put_resource", resource.id, changed=written.changed)
+            note_for_audit(id=resource.id, changed=written.changed)
             return catalog_pb2.PutResourceResponse(
                 resource=wire.resource_to_proto(written.record),
                 etag=written.etag,
@@ -50,7 +50,7 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
             version = await self._calls.use.edit.delete(
                 current_tenant().name, RecordKind.RESOURCE, request.id, request.etag
             )
-            audit("delete_resource", request.id)
+            note_for_audit(id=request.id)
             return catalog_pb2.DeleteResourceResponse(version=wire.version_to_proto(version))
 
     async def PutSkill(  # noqa: N802 - the method's name in the contract.
@@ -61,7 +61,7 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
             skill = wire.skill_from_proto(request.skill)
             written = await self._calls.use.edit.put(current_tenant().name, skill, _expected(request))
             self._count("skill", int(written.changed))
-            audit("put_skill", skill.id, changed=written.changed)
+            note_for_audit(id=skill.id, changed=written.changed)
             return catalog_pb2.PutSkillResponse(
                 skill=wire.skill_to_proto(written.record),
                 etag=written.etag,
@@ -76,7 +76,7 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
             version = await self._calls.use.edit.delete(
                 current_tenant().name, RecordKind.SKILL, request.id, request.etag
             )
-            audit("delete_skill", request.id)
+            note_for_audit(id=request.id)
             return catalog_pb2.DeleteSkillResponse(version=wire.version_to_proto(version))
 
     async def BatchPut(  # noqa: N802 - the method's name in the contract.
@@ -93,9 +93,13 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
                 [(wire.skill_from_proto(entry.skill), _expected(entry)) for entry in request.skills],
                 [(wire.resource_from_proto(entry.resource), _expected(entry)) for entry in request.resources],
             )
-            for kind, results in (("skill", outcome.skills), ("resource", outcome.resources)):
-                self._count(kind, sum(result.status is PutStatus.WRITTEN for result in results))
-            audit("batch_put", "", skills=len(outcome.skills), resources=len(outcome.resources))
+            skills, resources = (
+                sum(result.status is PutStatus.WRITTEN for result in results)
+                for results in (outcome.skills, outcome.resources)
+            )
+            self._count("skill", skills)
+            self._count("resource", resources)
+            note_for_audit(skills=skills, resources=resources)
             return _batch_reply(outcome)
 
     async def PutRule(  # noqa: N802 - the method's name in the contract.
@@ -108,7 +112,7 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
                 current_tenant().name, rule, _expected(request), key_id=current_api_key_id()
             )
             self._count("rule", int(written.changed))
-            audit("put_rule", rule.id, changed=written.changed, rule_action=rule.action)
+            note_for_audit(id=rule.id, changed=written.changed, rule_action=rule.action)
             return catalog_pb2.PutRuleResponse(rule=wire.rule_to_proto(written.record), etag=written.etag)
 
     async def DeleteRule(  # noqa: N802 - the method's name in the contract.
@@ -117,7 +121,7 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
         """Remove one rule."""
         async with self._calls.changing(context, "DeleteRule"):
             await self._calls.use.edit.delete(current_tenant().name, RecordKind.RULE, request.id, request.etag)
-            audit("delete_rule", request.id)
+            note_for_audit(id=request.id)
             return catalog_pb2.DeleteRuleResponse()
 
     def _count(self, kind: str, written: int) -> None:

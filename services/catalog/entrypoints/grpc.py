@@ -22,7 +22,7 @@ from services.catalog.entrypoints.calls import RETRY_AFTER_S, Calls, Context, Us
 from services.catalog.entrypoints.edit_calls import EditCalls
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.entrypoints.tag_calls import TagCalls
-from services.common.grpc_server import current_tenant
+from services.common.grpc_server import current_tenant, note_for_audit
 from services.common.statuses import (
     FieldViolation,
     abort,
@@ -180,6 +180,7 @@ class CatalogServicer(EditCalls, TagCalls):
         self._calls.metrics.written.labels("skill").inc(outcome.skills_written)
         self._calls.metrics.written.labels("resource").inc(outcome.resources_written)
         self._calls.metrics.import_seconds.observe(time.perf_counter() - start_s)
+        note_for_audit(skills=outcome.skills_written, resources=outcome.resources_written)
         return wire.outcome_to_proto(outcome)
 
     async def _receive(

@@ -8,8 +8,8 @@ from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.catalog import wire
 from services.catalog.application.tags import SuggestedSkill, TagDecision
 from services.catalog.domain.etags import etag_of
-from services.catalog.entrypoints.calls import Calls, Context, audit
-from services.common.grpc_server import current_tenant
+from services.catalog.entrypoints.calls import Calls, Context
+from services.common.grpc_server import current_tenant, note_for_audit
 from services.common.statuses import FieldViolation, abort, invalid_argument
 
 _DECISIONS = {
@@ -75,7 +75,9 @@ class TagCalls(catalog_pb2_grpc.CatalogServiceServicer):
                 current_tenant().name, request.resource_id, request.skill, decision, request.etag
             )
             self._calls.metrics.reviews.labels(decision).inc(int(written.changed))
-            audit("review_tag", request.resource_id, skill=request.skill, decision=decision, changed=written.changed)
+            note_for_audit(
+                id=request.resource_id, skill=request.skill, decision=decision.value, changed=written.changed
+            )
             return catalog_pb2.ReviewTagResponse(
                 resource=wire.resource_to_proto(written.record), etag=etag_of(written.record)
             )

@@ -7,12 +7,11 @@ from collections import Counter as Tally
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, NoReturn
 
-import structlog
 from google.rpc import status_pb2
 from prometheus_client import Counter, Gauge
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common.grpc_server import current_api_key_id, current_tenant
+from services.common.grpc_server import current_tenant, note_for_audit
 from services.common.statuses import FieldViolation, abort, invalid_argument, resource_exhausted, unavailable
 from services.ingest.application.erase import EraseLearner, LearnerInvalidError
 from services.ingest.application.ports import LogOverloadedError, LogUnavailableError
@@ -22,8 +21,6 @@ from services.ingest.wire import delete_response_of, response_of, stream_respons
 
 if TYPE_CHECKING:
     from services.common.grpc_server import Context
-
-_log = structlog.get_logger(__name__)
 
 SERVICE_NAME = "cairn.v1.IngestService"
 
@@ -105,25 +102,17 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         self, request: ingest_pb2.DeleteLearnerRequest, context: Context
     ) -> ingest_pb2.DeleteLearnerResponse:
         """Forget a learner."""
-        tenant = current_tenant()
         try:
-            erased = await self._erase(tenant, request.learner_id)
+            erased = await self._erase(current_tenant(), request.learner_id)
         except LearnerInvalidError as error:
             violations = [FieldViolation(problem.field, problem.reason) for problem in error.problems]
             await _refuse(context, "learner_invalid", invalid_argument(violations))
         except (LogUnavailableError, LogOverloadedError) as error:
             reason, status = _refusal(error, "the learner may not be forgotten yet: send the request again")
             await _refuse(context, reason, status)
-        # What was done, when, by which credential and where it stands; not about whom.
-        _log.info(
-            "learner erased",
-            audit=True,
-            tenant=tenant.name,
-            api_key=current_api_key_id(),
-            partition=erased.position.partition,
-            offset=erased.position.offset,
-            key_destroyed=erased.key_destroyed,
-        )
+        # Where it stands, not about whom.
+        position = erased.position
+        note_for_audit(partition=position.partition, offset=position.offset, key_destroyed=erased.key_destroyed)
         return delete_response_of(erased)
 
     def _check_size(self, request: ingest_pb2.PublishEventsRequest | ingest_pb2.StreamEventsRequest) -> None:
