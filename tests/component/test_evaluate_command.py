@@ -132,7 +132,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(tracing_folder):
     assert result.exit_code == 0, result.output
     text = page.read_text()
     assert text.startswith("<!doctype html>")
-    assert text.count("<svg") == 9
+    assert text.count("<svg") == 10
     assert "best_lr" in text
     assert "http" not in text
     assert "<script" not in text
@@ -140,7 +140,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(tracing_folder):
 
 def test_the_summary_names_every_model_with_its_interval(tracing_folder):
     result = run("tracing", "--data", tracing_folder, "--protocol", "algebra05")
-    for name in ("constant", "elo_multi_concept", "pfa", "filter", "cairn"):
+    for name in ("constant", "elo_multi_concept", "bkt", "pfa", "filter", "cairn"):
         assert re.search(rf"{name} .*0\.\d{{3}} \[0\.\d{{3}}, 0\.\d{{3}}\]", result.stdout)
 
 

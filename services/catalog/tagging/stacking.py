@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
+from threadpoolctl import threadpool_limits
 
 from services.catalog.tagging.scores import WAYS, ScoreBlock
 
@@ -175,8 +176,10 @@ def _fit_weights(features: NDArray[np.float32], right: NDArray[np.bool_]) -> Wei
     middle = features.mean(axis=0, dtype=np.float64)
     spread = features.std(axis=0, dtype=np.float64)
     spread[spread == 0] = 1
-    model = LogisticRegression(C=_REGULARISATION, max_iter=_ITERATIONS_MAX)
-    model.fit(_with_products(features, middle, spread), right)
+    model = LogisticRegression(C=_REGULARISATION, solver="newton-cholesky", max_iter=_ITERATIONS_MAX)
+    # One thread: more would wait for each other longer than they work on so few columns.
+    with threadpool_limits(1, "blas"):
+        model.fit(_with_products(features, middle, spread), right)
     return Weights(middle, spread, model.coef_[0], float(model.intercept_[0]))
 
 

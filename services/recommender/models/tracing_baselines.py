@@ -187,8 +187,11 @@ class LogisticOnCounts:
 
     def fit(self, table: ResponseTable) -> None:
         """Fit the weights (L2, the library's default strength)."""
-        # Plain counts are ill-conditioned, which only the one minds; identities are many, which only the other minds.
-        self._model = LogisticRegression(solver="lbfgs" if self.best else "liblinear", tol=1e-3, max_iter=1_000)
+        # Plain counts are ill-conditioned, which only second derivatives overcome; of identities there are
+        # too many for theirs to be written out, so they are only multiplied with.
+        self._model = LogisticRegression(
+            solver="newton-cg" if self.best else "newton-cholesky", tol=1e-4, max_iter=1_000
+        )
         self._model.fit(self._design(table), table.response >= 0.5)
 
     def foresee(self, table: ResponseTable) -> Chances:
