@@ -48,7 +48,7 @@ def measure(directory: Path) -> Throughput:
     with Stack(StackOptions(directory, services=()), lambda _component: None) as stack:
         events = log_events(EVENTS, LEARNERS, skills=100, items=2_000, seed=1)
         count = asyncio.run(preload(stack.kafka, events, _PARTITIONS))
-        noop = _noop(stack.kafka.bootstrap_servers, count)
+        noop = _noop(stack, count)
         worker, rss_mb = _worker(stack, count)
         replay = _replay(stack, count)
         sizes = _bytes_per_learner(stack.redis)
@@ -58,9 +58,14 @@ def measure(directory: Path) -> Throughput:
     return Throughput(noop, worker, replay, rss_mb, float(p50), float(p99), state_bytes)
 
 
-def _noop(bootstrap: str, events: int) -> float:
-    command = [sys.executable, "-m", "tests.benchmarks.noop_agent", bootstrap, LEARNER_EVENTS, str(events)]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=2 * _LIMIT_S).stdout
+def _noop(stack: Stack, events: int) -> float:
+    servers = stack.kafka.bootstrap_servers
+    command = [sys.executable, "-m", "tests.benchmarks.noop_agent", servers, LEARNER_EVENTS, str(events)]
+    # An agent has tables' folders made, though it has no tables.
+    environment = stack.environment | {"FAUST_DATADIR": str(stack.directory / "noop")}
+    printed = subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True, timeout=2 * _LIMIT_S
+    ).stdout
     result = json.loads(printed[printed.index("{") : printed.index("}") + 1])
     return float(result["events"] / result["seconds"])
 

@@ -10,7 +10,7 @@ import pytest
 from services.recommender.adapters.memory import MemoryStates
 from services.recommender.application.epochs import EpochUnusableError
 from services.recommender.application.ports import EpochMeta, EpochsLostError, EpochStatus, PartitionProgress
-from services.recommender.entrypoints.worker import EpochServices
+from services.recommender.entrypoints.worker import EpochServices, WorkerApp
 
 LOG = "0d9b3c1e-0000-0000-0000-000000000000/1"
 OTHER_LOG = LOG.replace("0d9b", "0d9c")
@@ -136,6 +136,16 @@ async def test_an_epoch_that_is_dropped_while_the_epochs_are_looked_at_is_nothin
             while 2 in services._running:  # noqa: ASYNC110 - the service looks by itself.
                 await asyncio.sleep(0.01)
     assert services.crash_reason is None
+
+
+async def test_a_worker_leaves_nothing_in_the_folder_it_runs_in(replayed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    looked = asyncio.Event()
+    app = WorkerApp(_services(replayed, EventService(), looked), "127.0.0.1:1")
+    await app.start()
+    await asyncio.wait_for(looked.wait(), 5)
+    await app.stop()
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_topic_made_anew_under_a_running_worker_ends_it(replayed):

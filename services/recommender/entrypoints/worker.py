@@ -67,6 +67,9 @@ class WorkerApp(faust.App):
         )
         self.epoch_services = epoch_services
 
+    async def on_first_start(self) -> None:
+        """Make no folders: Faust would, for tables, which there are none of, and a container may not let it."""
+
 
 class EpochServices(mode.Service):
     """Looks at the epochs every second and runs an event service for each one that is live or catching up."""
