@@ -36,7 +36,7 @@ from services.recommender.domain.stored import NEW_LEARNER
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams
-from tests.suites.learner_states import commit
+from tests.suites.learner_states import commit, erasure
 
 LOG = LogIdentity(bytes(range(16)), 8)
 NOW = datetime(2024, 3, 5, 14, 37, 12, tzinfo=UTC)
@@ -104,6 +104,13 @@ class SubscribedServer:
         self.offset += answers
         await self.states.fold_store(epoch).commit([commit(key, offsets, stored, response=response)])
         return self.offset - 1
+
+    async def forget(self, learner_id):
+        """What the worker stores for a learner who is forgotten."""
+        key = LearnerKey("riverbend", self.pseudonym(learner_id))
+        stored = self.states.learners[1][f"{key.tenant}/{key.learner}".encode()]
+        await self.states.fold_store(1).commit([erasure(key, self.offset, stored)])
+        self.offset += 1
 
     @asynccontextmanager
     async def serving(self, *, listen="127.0.0.1:0"):

@@ -107,10 +107,20 @@ async def _follow(
     *,
     insecure: bool,
 ) -> None:
+    def forget(learner_id: str) -> None:
+        held.pop(learner_id, None)
+        printer.gone(learner_id)
+
     async with async_channel(target, insecure=insecure, options=CHANNEL_OPTIONS) as channel:
         stub: Any = recommender_pb2_grpc.RecommendationServiceStub(channel)
         following = LearnerUpdates(
-            stub, request, metadata, cursors=held, on_snapshot=printer.watching, on_pause=printer.pausing
+            stub,
+            request,
+            metadata,
+            cursors=held,
+            on_snapshot=printer.watching,
+            on_gone=forget,
+            on_pause=printer.pausing,
         )
         printed = 0
         try:
@@ -134,6 +144,9 @@ class _Printer:
 
     def watching(self, learners: int) -> None:
         typer.echo(f"{learners:,} learner(s) up to date; waiting for changes", err=True)
+
+    def gone(self, learner_id: str) -> None:
+        typer.echo(f"{learner_id} was forgotten", err=True)
 
     def pausing(self, status: str, pause_s: float) -> None:
         typer.echo(f"{status}; connecting again in {pause_s:.1f} s", err=True)

@@ -54,6 +54,7 @@ class LearnerUpdates:
         *,
         cursors: Mapping[str, str] | None = None,
         on_snapshot: Callable[[int], None] | None = None,
+        on_gone: Callable[[str], None] | None = None,
         on_pause: Callable[[str, float], None] | None = None,
         first_pause_s: float = 0.2,
         longest_pause_s: float = 30.0,
@@ -68,6 +69,7 @@ class LearnerUpdates:
             metadata: sent with every call: the API key.
             cursors: `cursors` of an earlier subscription with the same limit, filter and class.
             on_snapshot: called with the number of watched learners whenever all are up to date after connecting.
+            on_gone: called with the pseudonym of a learner who was forgotten, where the whole tenant is watched.
             on_pause: called with why the stream ended and the seconds until it is tried again.
             first_pause_s: about how long to wait before connecting again; doubles as long as it fails.
             longest_pause_s: at most this long.
@@ -79,6 +81,7 @@ class LearnerUpdates:
         self._metadata = tuple(metadata)
         self._cursors = dict(cursors or {})
         self._on_snapshot = on_snapshot
+        self._on_gone = on_gone
         self._on_pause = on_pause
         self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
@@ -106,7 +109,11 @@ class LearnerUpdates:
                     if response.HasField("update"):
                         yield response.update
                         self._cursors[response.update.learner_id] = response.update.cursor
-                    elif self._on_snapshot is not None:
+                    elif response.HasField("gone"):
+                        self._cursors.pop(response.gone.learner_id, None)
+                        if self._on_gone is not None:
+                            self._on_gone(response.gone.learner_id)
+                    elif response.HasField("snapshot_complete") and self._on_snapshot is not None:
                         self._on_snapshot(response.snapshot_complete.learners)
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _PASSING:

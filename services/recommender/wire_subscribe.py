@@ -13,7 +13,7 @@ from cairn.v1 import recommender_pb2
 from services.common.identity import LEARNER_PATTERN
 from services.common.tenants import Tenant
 from services.recommender.application.list_cursors import BASIS_BYTES, LIST_BYTES, ListCursor
-from services.recommender.application.subscribe import ListUpdate, SnapshotDone
+from services.recommender.application.subscribe import LearnerForgotten, Message, SnapshotDone
 from services.recommender.application.subscriptions import SubscribeQuery
 from services.recommender.domain.ranking.policy import EVERYTHING
 from services.recommender.wire_calls import (
@@ -103,7 +103,7 @@ class CursorCodec:
 
 
 def subscribe_response(
-    message: ListUpdate | SnapshotDone, names: Mapping[str, str], cursors: CursorCodec
+    message: Message, names: Mapping[str, str], cursors: CursorCodec
 ) -> recommender_pb2.SubscribeResponse:
     """One message of a subscription.
 
@@ -115,6 +115,9 @@ def subscribe_response(
     response = recommender_pb2.SubscribeResponse()
     if isinstance(message, SnapshotDone):
         response.snapshot_complete.learners = message.learners
+        return response
+    if isinstance(message, LearnerForgotten):
+        response.gone.learner_id = message.learner
         return response
     update = response.update
     update.learner_id = names.get(message.learner, message.learner)

@@ -431,6 +431,42 @@ async def test_a_whole_tenant_is_watched_by_pseudonym_and_new_learners_join(worl
         assert (updates, learners) == ({}, 2)
 
 
+async def test_a_forgotten_learner_of_a_whole_tenant_is_told_of_once_and_recommended_nothing(quick_world):
+    world, amy = quick_world, quick_world.pseudonym("amy")
+    for learner in ("amy", "ben"):
+        await world.answer(learner, 6)
+    async with world.serving() as process, process.reading(whole_tenant=True) as reader:
+        await reader.snapshot()
+        await world.forget("amy")
+        assert (await reader.next()).gone.learner_id == amy
+        # Whatever makes lists anew, theirs is not made: ben's comes next.
+        world.now += timedelta(hours=1)
+        (subscription,) = process.subscriptions
+        number = subscription.watched[amy].basis
+        await until(lambda: subscription.watched[amy].basis != number)
+        await world.answer("ben", 40, response=1.0)
+        assert (await reader.update()).learner_id == world.pseudonym("ben")
+        held = dict(reader.cursors)
+    # Who was away is told too, while they hold on to a list; who holds none hears nothing.
+    async with world.serving() as process, process.reading(whole_tenant=True, cursors=held) as reader:
+        assert (await reader.next()).gone.learner_id == amy
+        assert (await reader.snapshot())[0] == {}
+    async with world.serving() as process, process.reading(whole_tenant=True) as reader:
+        assert set((await reader.snapshot())[0]) == {world.pseudonym("ben")}
+        offset = await world.answer("amy", 6)
+        update = await reader.update()
+        assert (update.learner_id, update.provenance.applied.offset) == (amy, offset)
+
+
+async def test_a_forgotten_learner_who_is_named_is_a_newcomer(world):
+    await world.answer("amy", 40, response=1.0)
+    async with world.serving() as process, process.reading("amy") as reader:
+        await reader.snapshot()
+        await world.forget("amy")
+        update = await reader.update()
+        assert recommender_pb2.DEGRADATION_NEW_LEARNER in update.degraded
+
+
 async def test_a_new_learner_no_word_came_of_joins_all_the_same(quick_world):
     async with quick_world.serving() as process, process.reading(whole_tenant=True) as reader:
         assert await reader.snapshot() == ({}, 0)

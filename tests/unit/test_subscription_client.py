@@ -50,6 +50,10 @@ def snapshot(learners):
     return recommender_pb2.SubscribeResponse(snapshot_complete=recommender_pb2.SnapshotComplete(learners=learners))
 
 
+def gone(learner_id):
+    return recommender_pb2.SubscribeResponse(gone=recommender_pb2.LearnerGone(learner_id=learner_id))
+
+
 def updates_of(stub, **options):
     request = recommender_pb2.SubscribeRequest(learner_ids=["amy", "ben"])
     slept = []
@@ -123,3 +127,12 @@ async def test_pauses_grow_while_nothing_comes_and_begin_anew_once_something_doe
     halved, slept = updates_of(Stub(Call([], None)), jitter=lambda: 0.0)
     await had_of(halved)
     assert slept == [0.5]
+
+
+async def test_of_a_learner_who_was_forgotten_no_cursor_is_kept():
+    stub = Stub(Call([update("amy", "a1"), update("ben", "b1"), gone("amy"), snapshot(1)], None))
+    told, snapshots = [], []
+    updates, _ = updates_of(stub, on_gone=told.append, on_snapshot=snapshots.append)
+    assert await had_of(updates) == [("amy", "a1"), ("ben", "b1")]
+    assert (told, snapshots, updates.cursors) == (["amy"], [1], {"ben": "b1"})
+    assert stub.requests[1] == {"ben": "b1"}

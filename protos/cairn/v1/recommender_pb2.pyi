@@ -1100,6 +1100,7 @@ class SubscribeResponse(_message.Message):
 
     UPDATE_FIELD_NUMBER: _builtins.int
     SNAPSHOT_COMPLETE_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def update(self) -> Global___LearnerUpdate:
         """A learner's list."""
@@ -1108,17 +1109,22 @@ class SubscribeResponse(_message.Message):
     def snapshot_complete(self) -> Global___SnapshotComplete:
         """Every learner asked for has been sent, or was as the reader has it. Sent once."""
 
+    @_builtins.property
+    def gone(self) -> Global___LearnerGone:
+        """A learner of the whole tenant whose list the reader has was forgotten."""
+
     def __init__(
         self,
         *,
         update: Global___LearnerUpdate | None = ...,
         snapshot_complete: Global___SnapshotComplete | None = ...,
+        gone: Global___LearnerGone | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "snapshot_complete", b"snapshot_complete", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "message", b"message", "snapshot_complete", b"snapshot_complete", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "snapshot_complete", b"snapshot_complete", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "message", b"message", "snapshot_complete", b"snapshot_complete", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["update", "snapshot_complete"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["update", "snapshot_complete", "gone"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -1167,6 +1173,30 @@ class LearnerUpdate(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LearnerUpdate: _TypeAlias = LearnerUpdate  # noqa: Y015
+
+@_typing.final
+class LearnerGone(_message.Message):
+    """A learner of the whole tenant was forgotten: drop what is kept of them, their list and their cursor. Said once; a list
+    follows only if they answer anew.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNER_ID_FIELD_NUMBER: _builtins.int
+    learner_id: _builtins.str
+    """The pseudonym."""
+    def __init__(
+        self,
+        *,
+        learner_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["learner_id", b"learner_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearnerGone: _TypeAlias = LearnerGone  # noqa: Y015
 
 @_typing.final
 class SnapshotComplete(_message.Message):

@@ -41,10 +41,20 @@ class ListUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class LearnerForgotten:
+    """A learner of a tenant that is watched whole was forgotten, and the reader has a list of theirs."""
+
+    learner: str
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotDone:
     """Every learner has been sent, or is as the reader has it."""
 
     learners: int
+
+
+Message = ListUpdate | LearnerForgotten | SnapshotDone
 
 
 class Subscribe:
@@ -76,7 +86,7 @@ class Subscribe:
         self._clock_s = clock_s
         self._turn = asyncio.Lock()
 
-    async def messages(self, subscription: Subscription) -> AsyncGenerator[ListUpdate | SnapshotDone, None]:
+    async def messages(self, subscription: Subscription) -> AsyncGenerator[Message, None]:
         """What to send, until the subscription is ended.
 
         Raises:
@@ -140,9 +150,14 @@ class Subscribe:
 
     async def _update(
         self, subscription: Subscription, learner: str, fresh: FreshState, since_s: float
-    ) -> ListUpdate | None:
+    ) -> ListUpdate | LearnerForgotten | None:
         query, watched = subscription.query, subscription.watched[learner]
         basis = self._basis.number(subscription.tenant)
+        if query.whole_tenant and fresh.stored is None:
+            # Whoever is watched without being named had state once. They stay watched: they may answer anew.
+            had_list, watched.listed = bool(watched.listed), b""
+            watched.offset, watched.basis, watched.traceparent = NO_STATE, basis, ""
+            return LearnerForgotten(learner) if had_list else None
         wanted = RecommendQuery(learner, query.limit, query.wanted, class_id=query.class_id)
         async with self._turn:
             answer = self._recommend.answer(subscription.tenant, wanted, fresh)
