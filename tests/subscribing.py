@@ -32,6 +32,7 @@ from services.recommender.application.show_learner import ShowLearner
 from services.recommender.application.subscribe import Subscribe
 from services.recommender.application.subscriptions import SubscriptionLimits, Subscriptions
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
+from services.recommender.domain.ranking.weights import BY_WEIGHTS
 from services.recommender.domain.stored import NEW_LEARNER
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
@@ -83,6 +84,7 @@ class SubscribedServer:
         self.other_api_key = create_api_key(self.directory / "tenants.yaml", "lakeside", "test")
         self.tenants = load_tenants(self.directory / "tenants.yaml")
         self.now = NOW
+        self.policies = {}
         self.offset = 0
         self.states, self.catalog, self.bundles = MemoryStates(), MemoryCatalog(), NoBundles()
         self.catalog.put("riverbend", RESOURCES, SKILLS)
@@ -141,7 +143,14 @@ class Process:
         self.address = ""
         self.in_force = InForce(world.states, world.bundles)
         states = FreshStates(world.states, self.in_force, time.monotonic)
-        self.recommend = Recommend(states, world.catalog, self.in_force, lambda: world.now, time.perf_counter)
+        self.recommend = Recommend(
+            states,
+            world.catalog,
+            self.in_force,
+            lambda: world.now,
+            time.perf_counter,
+            policy=lambda tenant: world.policies.get(tenant, BY_WEIGHTS),
+        )
         basis = ListBasis(self.recommend, self.in_force, world.catalog)
         self.subscriptions = Subscriptions(
             world.states.hints, basis, world.limits, time.monotonic, world.age_s, random.Random(7)

@@ -17,6 +17,7 @@ from services.common.statuses import retry_after_s_of, violations_of
 from services.recommender.application.ports import Bundle, StateUnavailableError
 from services.recommender.application.subscriptions import SubscribeQuery, SubscriptionLimits
 from services.recommender.client import LearnerUpdates
+from services.recommender.domain.ranking.weights import RankingPolicy
 from services.recommender.domain.tracing import TracingParameters
 from tests.subscribing import (
     HINTS_ONLY,
@@ -262,14 +263,19 @@ async def test_who_did_not_change_is_not_even_ranked_when_a_reader_comes_back(wo
     async with world.serving() as process:
         async with process.reading("amy", "ben") as reader:
             await reader.snapshot()
+        cursors = reader.cursors
         await until(lambda: not len(process.subscriptions))
         made = []
         answer = process.recommend.answer
         process.recommend.answer = lambda *args: made.append(args[1].learner) or answer(*args)
         await world.answer("ben")
-        async with process.reading("amy", "ben", cursors=reader.cursors) as reader:
+        async with process.reading("amy", "ben", cursors=cursors) as reader:
             await reader.snapshot()
         assert made == [world.pseudonym("ben")]
+        world.policies["riverbend"] = RankingPolicy(need_share=0.9)
+        async with process.reading("amy", cursors={"amy": cursors["amy"]}) as reader:
+            await reader.snapshot()
+        assert made == [world.pseudonym("ben"), world.pseudonym("amy")]
 
 
 async def test_what_changed_beside_the_learner_is_noticed_when_a_reader_comes_back(world):
@@ -380,7 +386,7 @@ async def test_a_catalog_that_nobody_prepares_is_prepared_all_the_same(quick_wor
         }
 
 
-async def test_the_hour_and_a_bundle_are_followed_by_a_look_at_every_list(quick_world):
+async def test_the_hour_a_bundle_and_a_policy_are_followed_by_a_look_at_every_list(quick_world):
     async with quick_world.serving() as process, process.reading("amy", "ben") as reader:
         await reader.snapshot()
         (subscription,) = process.subscriptions
@@ -393,6 +399,8 @@ async def test_the_hour_and_a_bundle_are_followed_by_a_look_at_every_list(quick_
         quick_world.bundles.bundles["b1"] = Bundle("b1", NOW, TracingParameters("fitted"), {})
         await process.in_force.refresh_bundle()
         await looked_at_again(3)
+        quick_world.policies["riverbend"] = RankingPolicy(need_share=0.9)
+        await looked_at_again(4)
 
 
 async def test_a_new_epoch_is_taken_up_in_mid_stream(world):

@@ -8,7 +8,7 @@ from services.recommender.application.recommend import Recommend
 
 
 class ListBasis:
-    """Numbers, for each tenant, the epoch, catalog, rules, models and hour that its lists are made from.
+    """Numbers, for each tenant, the epoch, catalog, rules, models, policy and hour that its lists are made from.
 
     Another number means that lists may differ though no learner changed. Numbers say nothing outside of the process.
     """
@@ -40,6 +40,7 @@ class ListBasis:
             epoch.meta.log_identity,
             "" if bundle is None else bundle.bundle_id,
             self._recommend.now(),
+            self._recommend.policy(tenant),
         )
         held = self._held.get(tenant)
         if held is not None and all(map(_is, held[0], things)) and held[1] == values:

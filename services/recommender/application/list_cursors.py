@@ -8,6 +8,7 @@ from hashlib import blake2b
 
 from services.recommender.application.provenance import Provenance
 from services.recommender.application.recommend import Recommendations
+from services.recommender.domain.ranking.weights import RankingPolicy
 
 # In place of the offset of a learner without state.
 NO_STATE = -1
@@ -32,9 +33,10 @@ class ListCursor:
 
 
 @lru_cache(maxsize=256)
-def hash_of_basis(provenance: Provenance) -> bytes:
+def hash_of_basis(provenance: Provenance, policy: RankingPolicy) -> bytes:
     """Hash of what a list was made from, but for the learner's state and the request; `applied` is not looked at."""
-    parts = (provenance.as_of.timestamp(), provenance.epoch, astuple(provenance.catalog), provenance.bundle)
+    made_from = (provenance.as_of.timestamp(), provenance.epoch, astuple(provenance.catalog), provenance.bundle)
+    parts = (*made_from, astuple(policy))
     return blake2b(repr(parts).encode(), digest_size=BASIS_BYTES).digest()
 
 

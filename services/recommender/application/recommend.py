@@ -216,6 +216,10 @@ class Recommend:
         """The moment answers are made for when nobody says one: now, cut to the hour."""
         return self._clock().replace(minute=0, second=0, microsecond=0)
 
+    def policy(self, tenant: str) -> RankingPolicy:
+        """How the tenant's lists are ranked now."""
+        return self._policy(tenant)
+
     def is_prepared(self, tenant: str) -> bool:
         """Whether the next request finds the tenant's catalog prepared.
 

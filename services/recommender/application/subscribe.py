@@ -135,7 +135,7 @@ class Subscribe:
         now = Provenance(
             self._recommend.now(), epoch, None, self._catalog.version, "" if bundle is None else bundle.bundle_id
         )
-        basis_hash = hash_of_basis(now)
+        basis_hash = hash_of_basis(now, self._recommend.policy(subscription.tenant))
         learners = list(known)
         for start in range(0, len(learners), _OFFSETS_PER_READ):
             some = learners[start : start + _OFFSETS_PER_READ]
@@ -169,5 +169,6 @@ class Subscribe:
         if listed == watched.listed:
             return None
         watched.listed = listed
-        cursor = ListCursor(offset, hash_of_basis(replace(answer.provenance, applied=None)), listed)
+        policy = self._recommend.policy(subscription.tenant)
+        cursor = ListCursor(offset, hash_of_basis(replace(answer.provenance, applied=None), policy), listed)
         return ListUpdate(learner, answer, cursor, since_s, traceparent)
