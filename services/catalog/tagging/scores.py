@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ Scores = NDArray[np.float32]
 # Raised to this power, the closest neighbours decide.
 _NEIGHBOUR_POWER = 4
 _BLOCK_ROWS = 512
+# Sparse products and sums of columns keep one core busy each; more threads would cost memory.
+THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,8 @@ def fit_scorer(
     by_skill = _ExamplesBySkill(targets)
     left_out_counts = _counts_by_group(targets, groups)
     kernel = np.empty((size, size), dtype=np.float32)
-    blocks = []
-    for start in range(0, size, _BLOCK_ROWS):
+
+    def scored_without_ridge(start: int) -> ScoreBlock:
         rows = slice(start, start + _BLOCK_ROWS)
         block = examples.rows(start, start + _BLOCK_ROWS)
         words, pieces = _similarities(block, examples)
@@ -104,7 +107,10 @@ def fit_scorer(
         values[3] = by_skill.neighbours(_mean(words, pieces))
         values[4:] = _similarities(block, statements)
         counts = by_skill.counts - left_out_counts[groups[rows]].toarray()
-        blocks.append(ScoreBlock(start, values, np.asarray(counts, dtype=np.float32)))
+        return ScoreBlock(start, values, np.asarray(counts, dtype=np.float32))
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        blocks = list(threads.map(scored_without_ridge, range(0, size, _BLOCK_ROWS)))
     weights, left_out = fit_leaving_groups_out(kernel, targets, groups, _PENALTY)
     for scored in blocks:
         scored.values[0] = left_out[scored.start : scored.start + _BLOCK_ROWS]

@@ -7,6 +7,7 @@ what the other scores say, and on how many examples the skill has.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 
-from services.catalog.tagging.scores import WAYS, ScoreBlock
+from services.catalog.tagging.scores import THREADS, WAYS, ScoreBlock
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -122,14 +123,22 @@ def fit_stacker(
     right = carried(candidates, targets)
     held_out = np.empty(len(right))
     folds = GroupKFold(min(FOLDS, len(np.unique(groups))), shuffle=True, random_state=seed)
-    for fitted, other in folds.split(right, groups=groups[candidates.texts]):
-        held_out[other] = _fit_weights(candidates.features[fitted], right[fitted]).sums(candidates.features[other])
+    splits = list(folds.split(right, groups=groups[candidates.texts]))
+
+    def fitted_on(pairs: Integers) -> Weights:
+        return _fit_weights(candidates.features[pairs], right[pairs])
+
+    # One thread a fit: more would wait for each other longer than they work on so few columns.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(THREADS) as threads:
+        *of_folds, weights = threads.map(fitted_on, [*(shown for shown, _ in splits), np.arange(len(right))])
+    for (_, other), of_fold in zip(splits, of_folds, strict=True):
+        held_out[other] = of_fold.sums(candidates.features[other])
     calibration = IsotonicRegression(out_of_bounds="clip").fit(held_out, right)
     # Never sure: with n texts, a share cannot be told from 1 more finely than this.
     doubt = 1 / (targets.shape[0] + 2)
     confidences = np.clip(calibration.y_thresholds_, doubt, 1 - doubt)
     knots = np.asarray(calibration.X_thresholds_, dtype=np.float64)
-    stacker = Stacker(_fit_weights(candidates.features, right), knots, confidences)
+    stacker = Stacker(weights, knots, confidences)
     return stacker, held_out, stacker.confidence(held_out)
 
 
@@ -177,9 +186,7 @@ def _fit_weights(features: NDArray[np.float32], right: NDArray[np.bool_]) -> Wei
     spread = features.std(axis=0, dtype=np.float64)
     spread[spread == 0] = 1
     model = LogisticRegression(C=_REGULARISATION, solver="newton-cholesky", max_iter=_ITERATIONS_MAX)
-    # One thread: more would wait for each other longer than they work on so few columns.
-    with threadpool_limits(1, "blas"):
-        model.fit(_with_products(features, middle, spread), right)
+    model.fit(_with_products(features, middle, spread), right)
     return Weights(middle, spread, model.coef_[0], float(model.intercept_[0]))
 
 
