@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -15,7 +17,29 @@ from numpy.typing import NDArray
 from services.recommender.domain.ranking.catalog import FloatColumn
 
 _LEAF = -1
+_MASK_BITS = 32
 Matrix = NDArray[np.float32]
+
+
+class _Questions(NamedTuple):
+    """What trees ask, without the ways through them.
+
+    Attributes:
+        starts: int32, one more than trees: where each tree's questions begin.
+        features: int32 per question, the feature it asks for.
+        thresholds: float32 per question.
+        masks: uint32 per question: without the bits of the leaves on its left, which a value above the threshold rules
+            out; a tree's leaves are counted from its left.
+        leaf_starts: int32, one more than trees: where each tree's leaves begin.
+        answers: float32 per leaf, from the left.
+    """
+
+    starts: NDArray[np.int32]
+    features: NDArray[np.int32]
+    thresholds: NDArray[np.float32]
+    masks: NDArray[np.uint32]
+    leaf_starts: NDArray[np.int32]
+    answers: NDArray[np.float32]
 
 
 class TreesInvalidError(ValueError):
@@ -66,9 +90,33 @@ class Trees:
 
     def total(self, features: Matrix) -> FloatColumn:
         """The sum of all trees' answers, for each row of features."""
+        questions = self._questions
+        if questions is not None:
+            return _total_by_questions(*questions, np.ascontiguousarray(features.T))
         return _total(
             self.starts, self.features, self.thresholds, self.lefts, self.rights, self.values, features
         )  # fmt: skip
+
+    @cached_property
+    def _questions(self) -> _Questions | None:
+        """The trees laid out for `_total_by_questions`; None where one has more leaves than a mask has bits."""
+        leaves = self.features == _LEAF
+        ends = np.concatenate([[0], np.cumsum(leaves)])[self.starts].astype(np.int32)
+        if np.diff(ends).max(initial=0) > _MASK_BITS:
+            return None
+        firsts, counts = _leaves_below(self.starts, self.features, self.lefts, self.rights)
+        order = np.lexsort((firsts[leaves], np.repeat(np.arange(len(ends) - 1), np.diff(ends))))
+        asked = np.flatnonzero(~leaves)
+        lefts = self.lefts[asked]
+        ruled_out = ((np.uint64(1) << counts[lefts]) - np.uint64(1)) << firsts[lefts]
+        return _Questions(
+            np.searchsorted(asked, self.starts).astype(np.int32),
+            self.features[asked],
+            self.thresholds[asked],
+            (~ruled_out).astype(np.uint32),
+            ends,
+            self.values[leaves][order],
+        )
 
     def attributed(self, features: Matrix, kinds: NDArray[np.intp], count: int) -> FloatColumn:
         """What each kind of feature adds: along each path the change of the mean answer is the asked feature's.
@@ -111,6 +159,73 @@ NO_TREES = Trees(
     np.zeros(0, np.int32),
     np.zeros(0, np.float32),
 )
+
+
+@numba.njit(cache=True)
+def _leaves_below(
+    starts: NDArray[np.int32], asked: NDArray[np.int32], lefts: NDArray[np.int32], rights: NDArray[np.int32]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """For each node the first leaf below it, counted from its tree's left, and how many there are."""
+    firsts, counts = np.zeros(len(asked), np.uint64), np.ones(len(asked), np.uint64)
+    for tree in range(len(starts) - 1):
+        for node in range(starts[tree + 1] - 1, starts[tree] - 1, -1):
+            if asked[node] >= 0:
+                counts[node] = counts[lefts[node]] + counts[rights[node]]
+        for node in range(starts[tree], starts[tree + 1]):
+            if asked[node] >= 0:
+                firsts[lefts[node]] = firsts[node]
+                firsts[rights[node]] = firsts[node] + counts[lefts[node]]
+    return firsts, counts
+
+
+@numba.njit(cache=True)
+def _total_by_questions(
+    starts: NDArray[np.int32],
+    asked: NDArray[np.int32],
+    thresholds: NDArray[np.float32],
+    masks: NDArray[np.uint32],
+    leaf_starts: NDArray[np.int32],
+    answers: NDArray[np.float32],
+    columns: Matrix,
+) -> FloatColumn:
+    """The same as `_total`, to the last bit, of features laid out by column: (F, C).
+
+    Every question of a tree is put to all rows at once, and each answer rules leaves out; the leftmost that is left is
+    where a walk would have ended. There is nothing to be guessed wrong ahead, and the rows go through in parallel.
+    C. Lucchese et al., QuickScorer: A Fast Algorithm to Rank Documents with Additive Ensembles of Regression Trees,
+    SIGIR 2015.
+    """
+    rows = columns.shape[1]
+    total = np.zeros(rows)
+    left = np.empty(rows, np.uint32)
+    every = np.uint32(0xFFFFFFFF)
+    for tree in range(len(starts) - 1):
+        left[:] = every
+        for question in range(starts[tree], starts[tree + 1]):
+            values, threshold, mask = columns[asked[question]], thresholds[question], masks[question]
+            for row in range(rows):
+                left[row] &= every if values[row] <= threshold else mask
+        for row in range(rows):
+            total[row] += answers[leaf_starts[tree] + _lowest_bit(left[row])]
+    return total
+
+
+@numba.njit(cache=True)
+def _lowest_bit(bits: np.uint32) -> int:
+    """The place of the lowest bit of an unsigned number that is set."""
+    lowest = bits & (~bits + np.uint32(1))
+    place = 0
+    if lowest & np.uint32(0xFFFF0000):
+        place += 16
+    if lowest & np.uint32(0xFF00FF00):
+        place += 8
+    if lowest & np.uint32(0xF0F0F0F0):
+        place += 4
+    if lowest & np.uint32(0xCCCCCCCC):
+        place += 2
+    if lowest & np.uint32(0xAAAAAAAA):
+        place += 1
+    return place
 
 
 @numba.njit(cache=True)
