@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -173,20 +174,22 @@ class Behaviour:
         self._need_share = need_share
         self._trail = trail_of(catalog, basis.habits, state, recent)
 
-    def candidates(self, allowed: BoolColumn, held: IntColumn, needed: IntColumn, limit: int) -> IntColumn:
+    def candidates(
+        self, allowed: BoolColumn, held: IntColumn, needed: Callable[[], IntColumn], limit: int
+    ) -> IntColumn:
         """Rows to score, ascending.
 
         Args:
             allowed: rows that may be in the list.
             held: rows the learner answered lately.
-            needed: the candidates of the hand-weighted score; they are looked at where need counts, or where too few
-                others are found.
+            needed: gives the candidates of the hand-weighted score; they are looked at where need counts, or where too
+                few others are found.
             limit: how long the list is to be.
         """
         usable = allowed.copy()
         usable[held] = False
         rows = behaviour_candidates(self._catalog, self._basis.habits, self._trail, self._models, usable)
-        return np.union1d(rows, needed) if self._need_share > 0.0 or len(rows) < limit else rows
+        return np.union1d(rows, needed()) if self._need_share > 0.0 or len(rows) < limit else rows
 
     def mix(self, rows: IntColumn, features: Features, needed: Scores) -> Mixed:
         """Score candidates: (1 - need_share) * behaviour + need_share * need, both standardised where both count.

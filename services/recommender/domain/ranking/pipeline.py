@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -185,35 +186,27 @@ def rank(
     behaviour = _behaviour(basis, request, answered)
     done = _done(catalog, request.state)
     held = done[:0] if request.repeats else done
-    rows = select_candidates(
+    needed = partial(
+        select_candidates,
         catalog,
         basis.shelves,
         estimates,
         request.collaborative,
-        eligible.allowed,
-        done,
-        request.limit,
-        seed,
-        weights,
-        wishes.urgency(estimates),
+        answered=done,
+        limit=request.limit,
+        seed=seed,
+        weights=weights,
+        wanted=wishes.urgency(estimates),
     )
-    if behaviour is not None:
-        rows = behaviour.candidates(eligible.allowed, held, rows, request.limit)
+    rows = (
+        needed(eligible.allowed)
+        if behaviour is None
+        else behaviour.candidates(eligible.allowed, held, lambda: needed(eligible.allowed), request.limit)
+    )
     favoured = request.rules.favoured(eligible.allowed)
     if favoured is not None:
         # What rules favour is looked at however little it suits the learner.
-        more = select_candidates(
-            catalog,
-            basis.shelves,
-            estimates,
-            request.collaborative,
-            favoured,
-            done,
-            request.limit,
-            seed,
-            weights,
-            wishes.urgency(estimates),
-        )
+        more = needed(favoured)
         named = np.array(request.rules.pinned(eligible.allowed)[: request.limit], np.intp)
         rows = np.unique(np.concatenate((rows, more, named)))
     selected = timer()
