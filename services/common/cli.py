@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,17 +15,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.common.kafka import BrokerUnavailableError, KafkaConnection
+from services.common.kafka import BrokerUnavailableError, KafkaConnection, TopicMissingError
+from services.common.key_rotation import rewrap_learner_keys
+from services.common.learner_keys import TenantKeyMissingError
 from services.common.tenants import (
     ALL_SCOPES,
     ApiKey,
     Scope,
     TenantsFileError,
+    check_encryption_key_switched,
     create_api_key,
+    forget_former_encryption_key,
     load_tenants,
+    prepare_encryption_key,
     revoke_api_keys,
     rotate_api_key,
     set_encryption,
+    switch_encryption_key,
 )
 from services.common.topics import (
     TopicOutcome,
@@ -42,6 +49,14 @@ _STYLES = {
     TopicOutcome.MISSING: "bold red",
     TopicOutcome.DIFFERS: "bold red",
 }
+
+
+class RotationStep(StrEnum):
+    """What is done of replacing an encryption key."""
+
+    PREPARE = "prepare"
+    SWITCH = "switch"
+    FINISH = "finish"
 
 
 class Switch(StrEnum):
@@ -226,6 +241,57 @@ def encryption_switch(
     with _tenants_file(tenants):
         set_encryption(tenants, tenant, encrypt=switch is Switch.ON)
     typer.echo(f"New values of tenant {tenant!r} are {'encrypted' if switch is Switch.ON else 'plain'}.", err=True)
+
+
+@keys_app.command("rotate-encryption", epilog="Example: cairn keys rotate-encryption switch --tenant riverbend")
+def rotate_encryption(
+    step: Annotated[RotationStep, typer.Argument(help="What to do next.")],
+    *,
+    tenant: Annotated[str, typer.Option(help="The tenant whose encryption key is replaced.")],
+    kafka: Annotated[
+        str, typer.Option(envvar="CAIRN_KAFKA", help="Bootstrap servers, host:port, separated by commas.")
+    ] = "127.0.0.1:9092",
+    tenants: _FileOption = Path("tenants.yaml"),
+) -> None:
+    """Replace the key that a tenant's learners' keys are wrapped with. No value in the log changes, nothing stops.
+
+    **prepare** makes the next key, which opens and does not wrap yet. **switch** has it wrap, and wraps every learner's
+    key with it; the former one still opens. **finish** wraps what was wrapped with the former one since, and removes
+    it. After each step the tenants file must reach every process before the next one; each may be run again.
+
+    Ends with 1 when Kafka cannot be reached or a learner's key does not open, with 2 when it is not the step's turn.
+    """
+    with _tenants_file(tenants):
+        if step is RotationStep.PREPARE:
+            prepare_encryption_key(tenants, tenant)
+            _say_next("The next key is prepared", RotationStep.SWITCH, tenant)
+            return
+        if step is RotationStep.SWITCH:
+            switch_encryption_key(tenants, tenant)
+        else:
+            check_encryption_key_switched(tenants, tenant)
+        registry = load_tenants(tenants)
+
+    def encryption_keys(name: str) -> Sequence[bytes]:
+        found = registry.get(name)
+        return () if found is None else found.encryption_keys
+
+    try:
+        connection = KafkaConnection(kafka)
+        count = asyncio.run(rewrap_learner_keys(connection, tenant, encryption_keys, lambda: datetime.now(UTC)))
+    except (BrokerUnavailableError, TopicMissingError, TenantKeyMissingError) as error:
+        _fail(f"{error}. What is wrapped already stays so; run the step again", 1)
+    if step is RotationStep.SWITCH:
+        _say_next(f"{count:,} keys of learners are wrapped with the new key", RotationStep.FINISH, tenant)
+        return
+    with _tenants_file(tenants):
+        forget_former_encryption_key(tenants, tenant)
+    typer.echo(f"{count:,} more keys of learners were wrapped; the former key is removed from {tenants}.", err=True)
+
+
+def _say_next(done: str, step: RotationStep, tenant: str) -> None:
+    following = f"cairn keys rotate-encryption {step} --tenant {tenant}"
+    typer.echo(f"{done}. Once every process has the tenants file as it is now: {following}", err=True)
 
 
 @contextmanager

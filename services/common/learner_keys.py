@@ -18,6 +18,7 @@ import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -49,8 +50,8 @@ _CIPHERS_MAX = 100_000
 _FOLLOWS_S = 0.05
 _RETRY_S = 0.5
 
-TenantKey = Callable[[str], bytes | None]
-"""The key that a tenant's data keys are wrapped with; None: the tenant has none, or is not known."""
+TenantKeys = Callable[[str], Sequence[bytes]]
+"""What a tenant's data keys may be wrapped with, first what new ones are; empty: it has none, or is not known."""
 
 
 class Erasure(Enum):
@@ -104,18 +105,16 @@ class DataKey:
 def new_data_key(tenant_key: bytes, record_key: bytes) -> bytes:
     """A fresh key for the learner of `record_key`: the value of its record on the topic of keys."""
     key_id = secrets.token_urlsafe(_KEY_ID_BYTES)
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    data_key = AESGCM.generate_key(_KEY_BITS)
-    wrapped = nonce + AESGCM(tenant_key).encrypt(nonce, data_key, _wrapping_data(record_key, key_id))
+    wrapped = _wrapped(tenant_key, record_key, key_id, AESGCM.generate_key(_KEY_BITS))
     return events_pb2.LearnerDataKey(key_id=key_id, wrapped_key=wrapped).SerializeToString(deterministic=True)
 
 
 class LearnerKeyring:
     """The keys that count, as the records of the topic say, applied in their order."""
 
-    def __init__(self, tenant_key: TenantKey) -> None:
-        """Args: `tenant_key`, which unwraps a tenant's data keys."""
-        self._tenant_key = tenant_key
+    def __init__(self, tenant_keys: TenantKeys) -> None:
+        """Args: `tenant_keys`, which unwrap a tenant's data keys."""
+        self._tenant_keys = tenant_keys
         self._ciphers: OrderedDict[str, AESGCM] = OrderedDict()
         # By record key: the id and the record's value of the key that counts.
         self._keys: dict[bytes, tuple[str, bytes]] = {}
@@ -168,10 +167,33 @@ class LearnerKeyring:
         key_id, value = held
         cipher = self._ciphers.get(key_id)
         if cipher is None:
-            cipher = self._ciphers[key_id] = AESGCM(self._unwrapped(record_key, _parsed(value)))
+            cipher = self._ciphers[key_id] = AESGCM(self._unwrapped(record_key, _parsed(value))[0])
             if len(self._ciphers) > _CIPHERS_MAX:
                 self._ciphers.popitem(last=False)
         return DataKey(key_id, cipher)
+
+    def learners(self, tenant: str) -> list[bytes]:
+        """Record keys of a tenant's learners with a key that counts."""
+        prefix = f"{tenant}/".encode()
+        return [record_key for record_key in self._keys if record_key.startswith(prefix)]
+
+    def rewrapped(self, record_key: bytes) -> bytes | None:
+        """The key that counts for a learner, wrapped with what wraps new ones; None: it is, or there is none.
+
+        Raises:
+            TenantKeyMissingError: when it does not open with any of the tenant's keys.
+        """
+        held = self._keys.get(record_key)
+        if held is None:
+            return None
+        message = _parsed(held[1])
+        data_key, wrapped_with = self._unwrapped(record_key, message)
+        wraps_new = self._tenant_keys(split_key(record_key)[0])[0]
+        if wrapped_with == wraps_new:
+            return None
+        message.wrapped_key = _wrapped(wraps_new, record_key, message.key_id, data_key)
+        message.counts = True
+        return message.SerializeToString(deterministic=True)
 
     def knows(self, record_key: bytes, key_id: str) -> bool:
         """Whether what became of a key is known: it counts, or it was destroyed."""
@@ -198,21 +220,22 @@ class LearnerKeyring:
             raise AssertionError("a key that counts is held")
         return data_key.decrypt(record_key, value)
 
-    def _unwrapped(self, record_key: bytes, message: events_pb2.LearnerDataKey) -> bytes:
+    def _unwrapped(self, record_key: bytes, message: events_pb2.LearnerDataKey) -> tuple[bytes, bytes]:
+        """The data key, and which of the tenant's keys it is wrapped with."""
         tenant = split_key(record_key)[0]
-        tenant_key = self._tenant_key(tenant)
-        remedy = "give this process the tenants file that the tenant was made in, with CAIRN_TENANTS"
-        if tenant_key is None:
+        tenant_keys = self._tenant_keys(tenant)
+        remedy = "give this process the tenants file as it is now, with CAIRN_TENANTS"
+        if not tenant_keys:
             raise TenantKeyMissingError(
                 f"values of tenant {tenant!r} are encrypted, and its key is not known: {remedy}"
             )
         wrapped, data = message.wrapped_key, _wrapping_data(record_key, message.key_id)
-        try:
-            return AESGCM(tenant_key).decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], data)
-        except (InvalidTag, ValueError) as error:
-            raise TenantKeyMissingError(
-                f"a data key of tenant {tenant!r} does not open with the encryption key in the tenants file: {remedy}"
-            ) from error
+        for tenant_key in tenant_keys:
+            with suppress(InvalidTag, ValueError):
+                return AESGCM(tenant_key).decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], data), tenant_key
+        raise TenantKeyMissingError(
+            f"a data key of tenant {tenant!r} does not open with the encryption key in the tenants file: {remedy}"
+        )
 
 
 class Sealed(Protocol):
@@ -237,10 +260,10 @@ class LearnerKeys:
     process that makes keys follows the topic from its start with `run`.
     """
 
-    def __init__(self, connection: KafkaConnection, tenant_key: TenantKey, *, topic: str = LEARNER_KEYS) -> None:
+    def __init__(self, connection: KafkaConnection, tenant_keys: TenantKeys, *, topic: str = LEARNER_KEYS) -> None:
         """Args: the cluster, what unwraps a tenant's data keys, and the topic."""
         self._connection = connection
-        self._tenant_key = tenant_key
+        self._tenant_keys = tenant_keys
         self._topic = topic
         self._forget()
         self._following: asyncio.Task[None] | None = None
@@ -313,7 +336,7 @@ class LearnerKeys:
         return opened
 
     def _forget(self) -> None:
-        self.keyring = LearnerKeyring(self._tenant_key)
+        self.keyring = LearnerKeyring(self._tenant_keys)
         self._view = CompactedView(self._connection, (self._topic,), self._apply)
 
     def _unknown(self, records: Iterable[Sealed]) -> set[tuple[bytes, str]]:
@@ -366,14 +389,14 @@ class LearnerKeys:
                 _log.error("record of a learner's key ignored", topic=topic, offset=record.offset, reason=str(error))
 
 
-def tenant_keys_in(tenants_file: Path) -> TenantKey:
+def tenant_keys_in(tenants_file: Path) -> TenantKeys:
     """The tenants' encryption keys in a file, which is read when the first one is needed, and followed from then on.
 
     What is returned raises TenantKeyMissingError when the file cannot be used.
     """
     registry: TenantRegistry | None = None
 
-    def tenant_key(name: str) -> bytes | None:
+    def tenant_keys(name: str) -> Sequence[bytes]:
         nonlocal registry
         if registry is None:
             try:
@@ -381,9 +404,9 @@ def tenant_keys_in(tenants_file: Path) -> TenantKey:
             except TenantsFileError as error:
                 raise TenantKeyMissingError(f"values in the log are encrypted, and {error}") from error
         tenant = registry.get(name)
-        return None if tenant is None else tenant.encryption_key
+        return () if tenant is None else tenant.encryption_keys
 
-    return tenant_key
+    return tenant_keys
 
 
 def is_encrypted(headers: Iterable[tuple[str, bytes]]) -> bool:
@@ -418,6 +441,11 @@ def _key_id_said(headers: Iterable[tuple[str, bytes]]) -> str | None:
         return key_id_of(headers)
     except ValueUnreadableError:
         return None
+
+
+def _wrapped(tenant_key: bytes, record_key: bytes, key_id: str, data_key: bytes) -> bytes:
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + AESGCM(tenant_key).encrypt(nonce, data_key, _wrapping_data(record_key, key_id))
 
 
 def _wrapping_data(record_key: bytes, key_id: str) -> bytes:

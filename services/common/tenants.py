@@ -6,6 +6,8 @@ The file is YAML, readable by its owner only:
       riverbend:
         secret: <hex, at least 16 bytes>
         encryption_key: <hex, 32 bytes>           # without it, learners' values in the log are plain
+        next_encryption_key: <hex, 32 bytes>      # while the key is being replaced: the one to come
+        former_encryption_key: <hex, 32 bytes>    # while the key is being replaced: the one before
         ranker: learned                           # without it: weights, the hand-weighted score
         need_share: 0.5                           # of the learned ranker's score, from 0 to 1
         encrypt: false                            # new values are plain, those encrypted before stay readable
@@ -81,6 +83,7 @@ class Tenant:
         secret: key of its pseudonyms and freshness tokens.
         encryption_key: 32 bytes that its learners' data keys are wrapped with; None: none of them ever was.
         encrypt: whether new values in the log are encrypted, where there is a key.
+        other_encryption_keys: what some data keys are wrapped with too, while the key is being replaced.
         ranker: what ranks its lists; the learned ranker only where a bundle has one for it.
         need_share: how much of the learned ranker's score is what a learner needs, rather than what learners are
             likely to work on next: from 0 to 1.
@@ -92,6 +95,12 @@ class Tenant:
     encrypt: bool = True
     ranker: Ranker = Ranker.WEIGHTS
     need_share: float = _NEED_SHARE
+    other_encryption_keys: tuple[bytes, ...] = field(default=(), repr=False)
+
+    @property
+    def encryption_keys(self) -> tuple[bytes, ...]:
+        """What its learners' data keys may be wrapped with, first what new ones are; empty: none of them ever was."""
+        return () if self.encryption_key is None else (self.encryption_key, *self.other_encryption_keys)
 
     def pseudonym(self, learner_id: str) -> str:
         """The tenant's pseudonym for one of its platform's learner ids."""
@@ -230,6 +239,7 @@ class FollowedTenants(TenantRegistry):
 
 
 _Private = ConfigDict(extra="forbid", hide_input_in_errors=True)
+_EncryptionKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _ApiKey(BaseModel):
@@ -250,7 +260,9 @@ class _ApiKey(BaseModel):
 class _Tenant(BaseModel):
     model_config = _Private
     secret: str
-    encryption_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    encryption_key: _EncryptionKey | None = None
+    next_encryption_key: _EncryptionKey | None = None
+    former_encryption_key: _EncryptionKey | None = None
     encrypt: bool = True
     ranker: Ranker | None = None
     need_share: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
@@ -268,7 +280,8 @@ class _Tenant(BaseModel):
         key = None if self.encryption_key is None else bytes.fromhex(self.encryption_key)
         ranker = Ranker.WEIGHTS if self.ranker is None else self.ranker
         need_share = _NEED_SHARE if self.need_share is None else self.need_share
-        return Tenant(name, bytes.fromhex(self.secret), key, self.encrypt, ranker, need_share)
+        others = tuple(bytes.fromhex(one) for one in (self.former_encryption_key, self.next_encryption_key) if one)
+        return Tenant(name, bytes.fromhex(self.secret), key, self.encrypt, ranker, need_share, others)
 
 
 class _TenantsFile(BaseModel):
@@ -349,10 +362,62 @@ def set_encryption(path: Path, tenant: str, *, encrypt: bool) -> None:
     with _changing(path) as content:
         _keys_of(content, tenant)
         entry = content.tenants[tenant]
-        # Never thrown away or replaced: what was encrypted under it could no longer be read.
+        # Never thrown away: what was encrypted under it could no longer be read.
         if encrypt and entry.encryption_key is None:
             entry.encryption_key = _new_encryption_key()
         entry.encrypt = encrypt
+
+
+def prepare_encryption_key(path: Path, tenant: str) -> None:
+    """Make the encryption key that is to replace a tenant's; until it does, it only opens. One that is made is kept.
+
+    Raises:
+        ApiKeyMissingError: when there is no such tenant.
+        TenantsFileError: when the tenant has no encryption, a replacement is not finished, or the file is malformed.
+    """
+    with _changing(path) as content:
+        entry = _encrypted(content, tenant)
+        if entry.former_encryption_key is not None:
+            raise TenantsFileError(
+                f"the encryption key of tenant {tenant!r} is being replaced already; first finish that: "
+                f"cairn keys rotate-encryption finish --tenant {tenant}"
+            )
+        entry.next_encryption_key = entry.next_encryption_key or _new_encryption_key()
+
+
+def switch_encryption_key(path: Path, tenant: str) -> None:
+    """Have the key that was prepared wrap new data keys, and the one before it only open; nothing if that is so.
+
+    Raises:
+        ApiKeyMissingError: when there is no such tenant.
+        TenantsFileError: when the tenant has no encryption, none was prepared, or the file is malformed.
+    """
+    with _changing(path) as content:
+        entry = _encrypted(content, tenant)
+        if entry.next_encryption_key is not None:
+            entry.former_encryption_key, entry.encryption_key = entry.encryption_key, entry.next_encryption_key
+            entry.next_encryption_key = None
+        elif entry.former_encryption_key is None:
+            raise TenantsFileError(
+                f"tenant {tenant!r} has no next encryption key; first make one: "
+                f"cairn keys rotate-encryption prepare --tenant {tenant}"
+            )
+
+
+def check_encryption_key_switched(path: Path, tenant: str) -> None:
+    """Raise TenantsFileError when no key of the tenant is being replaced."""
+    _switched(_read(path), tenant)
+
+
+def forget_former_encryption_key(path: Path, tenant: str) -> None:
+    """Remove the key that was replaced: from then on nothing that is wrapped with it opens.
+
+    Raises:
+        ApiKeyMissingError: when there is no such tenant.
+        TenantsFileError: when no key of the tenant was replaced, or the file is malformed.
+    """
+    with _changing(path) as content:
+        _switched(content, tenant).former_encryption_key = None
 
 
 def rotate_api_key(path: Path, tenant: str, key_name: str, *, now: datetime, overlap: timedelta) -> str:
@@ -398,6 +463,27 @@ def revoke_api_keys(path: Path, tenant: str, key_name: str) -> list[ApiKey]:
             raise ApiKeyMissingError(_missing(tenant, key_name))
         content.tenants[tenant].api_keys = [key for key in keys if key not in revoked]
     return [key.of(tenant) for key in revoked]
+
+
+def _encrypted(content: _TenantsFile, tenant: str) -> _Tenant:
+    _keys_of(content, tenant)
+    entry = content.tenants[tenant]
+    if entry.encryption_key is None:
+        raise TenantsFileError(
+            f"tenant {tenant!r} has no encryption key; switch encryption on with: "
+            f"cairn keys encryption on --tenant {tenant}"
+        )
+    return entry
+
+
+def _switched(content: _TenantsFile, tenant: str) -> _Tenant:
+    entry = _encrypted(content, tenant)
+    if entry.former_encryption_key is None:
+        raise TenantsFileError(
+            f"the encryption key of tenant {tenant!r} was not switched; first do that: "
+            f"cairn keys rotate-encryption switch --tenant {tenant}"
+        )
+    return entry
 
 
 def _new_encryption_key() -> str:

@@ -13,6 +13,8 @@ import pytest
 from cairn.v1 import events_pb2
 from services.common.envelope import record_key
 from services.common.kafka import TopicMissingError
+from services.common.key_rotation import rewrap_learner_keys
+from services.common.learner_key_log import LearnerKeyLog
 from services.common.learner_keys import (
     ERASED,
     LearnerKeys,
@@ -40,8 +42,8 @@ TENANTS = {
 }
 
 
-def tenant_key(name):
-    return TENANTS[name].encryption_key
+def tenant_keys(name):
+    return TENANTS[name].encryption_keys
 
 
 class Scene:
@@ -71,7 +73,7 @@ class Scene:
 
     @asynccontextmanager
     async def reader(self):
-        keys = LearnerKeys(self.connection, tenant_key, topic=self.keys_topic)
+        keys = LearnerKeys(self.connection, tenant_keys, topic=self.keys_topic)
         try:
             yield keys
         finally:
@@ -210,6 +212,64 @@ async def test_a_tenants_key_that_was_replaced_keeps_events_out_rather_than_lose
             await scene.values(reader)
 
 
+async def test_a_tenants_key_is_replaced_under_running_writers_and_readers(scene, monkeypatch):
+    def have(*keys):
+        monkeypatch.setitem(
+            TENANTS, "riverbend", Tenant("riverbend", b"s" * 16, keys[0], other_encryption_keys=keys[1:])
+        )
+
+    async def rewrap():
+        return await rewrap_learner_keys(
+            scene.connection, "riverbend", tenant_keys, lambda: datetime.now(UTC), topic=scene.keys_topic
+        )
+
+    old, new = b"e" * 32, b"n" * 32
+    async with scene.writer() as (log, keys), scene.reader() as reader:
+        await log.append([event(number, learner=learner(number)) for number in range(5)])
+        have(old, new)
+        assert await rewrap() == 0
+        have(new, old)
+        await log.append([event(5, learner=learner(5))])
+        assert await rewrap() == 5
+        assert await rewrap() == 0
+        have(new)
+        await log.append([event(number, learner=learner(number)) for number in range(6, 9)])
+        await log.append([event(9, learner=learner(0))])
+        expected = [f"event-{number}" for number in range(10)]
+        assert sorted((await scene.values(reader)).values()) == expected
+        # One that begins now has nothing but the new key.
+        async with scene.reader() as late:
+            assert sorted((await scene.values(late)).values()) == expected
+        assert await keys.destroy("riverbend", learner(0))
+        assert list((await scene.values(reader)).values()).count(ERASED) == 2
+
+
+async def test_a_learner_erased_while_their_key_is_wrapped_anew_stays_erased(scene, monkeypatch):
+    key = record_key("riverbend", "A" * 26)
+    async with scene.writer() as (log, keys):
+        await log.append([event(1)])
+        replaced = Tenant("riverbend", b"s" * 16, b"n" * 32, other_encryption_keys=(b"e" * 32,))
+        monkeypatch.setitem(TENANTS, "riverbend", replaced)
+
+        class AfterAnErasure(LearnerKeyLog):
+            async def append(self, records):
+                if b"A" * 26 in next(iter(records)) and None not in records.values():
+                    assert await keys.destroy("riverbend", "A" * 26)
+                return await super().append(records)
+
+        with monkeypatch.context() as patched:
+            patched.setattr("services.common.key_rotation.LearnerKeyLog", AfterAnErasure)
+            await rewrap_learner_keys(
+                scene.connection, "riverbend", tenant_keys, lambda: datetime.now(UTC), topic=scene.keys_topic
+            )
+        records = await records_of(scene.connection, scene.keys_topic, 1)
+        assert [record.value is None for record in records][:3] == [False, True, False]
+        async with scene.reader() as reader:
+            assert list((await scene.values(reader)).values()) == [ERASED]
+            assert reader.keyring.key_id(key) is None
+            assert records[-1].value is None
+
+
 async def test_a_reader_of_plain_values_needs_neither_the_keys_nor_a_tenants_file(scene, tmp_path):
     async with scene.writer() as (log, _):
         await log.append([event(1, tenant="plain")])
@@ -221,7 +281,7 @@ async def test_a_reader_of_plain_values_needs_neither_the_keys_nor_a_tenants_fil
 async def test_a_reader_without_the_topic_of_keys_says_so(scene):
     async with scene.writer() as (log, _):
         await log.append([event(1)])
-    reader = LearnerKeys(scene.connection, tenant_key, topic="test.none")
+    reader = LearnerKeys(scene.connection, tenant_keys, topic="test.none")
     with pytest.raises(TopicMissingError):
         await scene.values(reader)
     await reader.close()
@@ -233,7 +293,7 @@ async def test_the_log_is_exported_decrypted_without_those_who_were_forgotten(sc
         await log.append([event(99, tenant="plain")])
         assert await keys.destroy("riverbend", learner(1))
     export = KafkaEventRows(
-        scene.connection, LearnerKeys(scene.connection, tenant_key, topic=scene.keys_topic), topic=scene.topic
+        scene.connection, LearnerKeys(scene.connection, tenant_keys, topic=scene.keys_topic), topic=scene.topic
     )
     assert await export.total() == 31
     with ParquetTable(tmp_path, "events", "riverbend", EVENT_COLUMNS) as table:

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.common.cli import app
+from services.common.kafka import BrokerUnavailableError
 from services.common.tenants import Scope, load_tenants
 
 
@@ -122,3 +123,72 @@ def test_a_tenant_has_encryption_unless_told_otherwise_and_it_can_be_switched(ke
     assert "are plain" in keys("encryption", "off", "--tenant", "riverbend").stderr
     assert tenants.get("hilltop").encryption_key is not None
     assert not tenants.get("riverbend").encrypt
+
+
+@pytest.fixture
+def rewrapped(monkeypatch):
+    """What a tenant's data keys would be wrapped with anew and opened with, one entry a time."""
+    calls = []
+
+    async def rewrap(_connection, tenant, tenant_keys, _clock):
+        calls.append(tenant_keys(tenant))
+        if isinstance(rewrap.outcome, Exception):
+            raise rewrap.outcome
+        return rewrap.outcome
+
+    rewrap.outcome, rewrap.calls = 7, calls
+    monkeypatch.setattr("services.common.cli.rewrap_learner_keys", rewrap)
+    return rewrap
+
+
+def test_an_encryption_key_is_replaced_in_three_steps_and_the_former_one_opens_to_the_last(keys, path, rewrapped):
+    keys("create", "--tenant", "riverbend")
+    tenants = load_tenants(path)
+    first = tenants.get("riverbend").encryption_key
+    prepared = keys("rotate-encryption", "prepare", "--tenant", "riverbend")
+    assert "cairn keys rotate-encryption switch --tenant riverbend" in prepared.stderr
+    (wraps, following) = tenants.get("riverbend").encryption_keys
+    assert wraps == first
+    assert keys("rotate-encryption", "prepare", "--tenant", "riverbend").exit_code == 0
+    assert tenants.get("riverbend").encryption_keys == (first, following)
+    assert not rewrapped.calls
+
+    switched = keys("rotate-encryption", "switch", "--tenant", "riverbend")
+    assert "7 keys" in switched.stderr
+    assert "rotate-encryption finish" in switched.stderr
+    assert keys("rotate-encryption", "switch", "--tenant", "riverbend").exit_code == 0
+    assert tenants.get("riverbend").encryption_keys == (following, first)
+    assert "finish" in keys("rotate-encryption", "prepare", "--tenant", "riverbend").stderr
+
+    finished = keys("rotate-encryption", "finish", "--tenant", "riverbend")
+    assert "the former key is removed" in finished.stderr
+    assert tenants.get("riverbend").encryption_keys == (following,)
+    assert rewrapped.calls == [(following, first)] * 3
+    said = prepared.stderr + switched.stderr + finished.stderr
+    assert not any(key.hex() in said for key in (first, following))
+
+
+@pytest.mark.parametrize(
+    ("step", "first_do"),
+    [("switch", "rotate-encryption prepare"), ("finish", "rotate-encryption switch")],
+)
+def test_a_step_of_replacing_an_encryption_key_that_is_not_due_says_which_is(keys, path, rewrapped, step, first_do):
+    keys("create", "--tenant", "riverbend")
+    before = path.read_bytes()
+    result = keys("rotate-encryption", step, "--tenant", "riverbend")
+    assert result.exit_code == 2
+    assert first_do in result.stderr
+    assert (path.read_bytes(), rewrapped.calls) == (before, [])
+    keys("create", "--tenant", "plain", "--no-encryption")
+    assert "cairn keys encryption on" in keys("rotate-encryption", "prepare", "--tenant", "plain").stderr
+
+
+def test_the_former_encryption_key_stays_where_not_everything_could_be_wrapped_anew(keys, path, rewrapped):
+    keys("create", "--tenant", "riverbend")
+    keys("rotate-encryption", "prepare", "--tenant", "riverbend")
+    rewrapped.outcome = BrokerUnavailableError("Kafka is away")
+    for step in ("switch", "finish"):
+        result = keys("rotate-encryption", step, "--tenant", "riverbend")
+        assert result.exit_code == 1
+        assert "Kafka is away. What is wrapped already stays so; run the step again" in result.stderr
+        assert len(load_tenants(path).get("riverbend").encryption_keys) == 2

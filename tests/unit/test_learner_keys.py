@@ -20,7 +20,7 @@ from services.common.learner_keys import (
     new_data_key,
 )
 
-TENANT_KEYS = {"riverbend": b"r" * 32, "hilltop": b"h" * 32}
+TENANT_KEYS = {"riverbend": (b"r" * 32,), "hilltop": (b"h" * 32,)}
 ADA, BEN, OTHER = record_key("riverbend", "A" * 26), record_key("riverbend", "B" * 26), record_key("hilltop", "A" * 26)
 
 
@@ -30,7 +30,7 @@ def keyring():
 
 
 def made(learner=ADA, tenant="riverbend"):
-    return new_data_key(TENANT_KEYS[tenant], learner)
+    return new_data_key(TENANT_KEYS[tenant][0], learner)
 
 
 def id_of(value):
@@ -163,11 +163,35 @@ def test_a_key_moved_to_another_learner_does_not_open_either(keyring):
 
 
 def test_without_the_tenants_own_key_the_remedy_is_said():
-    for tenant_key in (None, b"x" * 32):
-        keyring = LearnerKeyring({"riverbend": tenant_key}.get)
+    for tenant_keys in ((), (b"x" * 32, b"y" * 32)):
+        keyring = LearnerKeyring({"riverbend": tenant_keys}.get)
         keyring.apply(ADA, made())
         with pytest.raises(TenantKeyMissingError, match="CAIRN_TENANTS"):
             keyring.data_key(ADA)
+
+
+def test_a_key_wrapped_anew_opens_the_same_values_and_nothing_is_wrapped_twice():
+    old, new = b"o" * 32, b"n" * 32
+    held = {"riverbend": (old,)}
+    keyring = LearnerKeyring(held.get)
+    keyring.apply(ADA, new_data_key(old, ADA))
+    value, headers = sealed(keyring, ADA, b"answer")
+    assert keyring.rewrapped(ADA) is None
+    assert keyring.rewrapped(BEN) is None
+    held["riverbend"] = (new, old)
+    rewrapped = keyring.rewrapped(ADA)
+    keyring.apply(ADA, rewrapped)
+    assert keyring.rewrapped(ADA) is None
+    assert keyring.learners("riverbend") == [ADA]
+    assert keyring.learners("river") == []
+    for keys in ((new,), (old, new)):
+        fresh = LearnerKeyring({"riverbend": keys}.get)
+        fresh.apply(ADA, rewrapped)
+        assert fresh.decrypt(ADA, value, headers) == b"answer"
+    stale = LearnerKeyring({"riverbend": (old,)}.get)
+    stale.apply(ADA, rewrapped)
+    with pytest.raises(TenantKeyMissingError, match="as it is now"):
+        stale.decrypt(ADA, value, headers)
 
 
 def test_another_tenants_learner_of_the_same_name_has_another_key(keyring):

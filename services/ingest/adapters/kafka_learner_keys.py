@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import structlog
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
 
-from services.common.envelope import LEARNER_KEYS, cloud_event_headers, record_key
-from services.common.kafka import KafkaConnection
+from services.common.envelope import LEARNER_KEYS, record_key, split_key
+from services.common.kafka import BrokerUnavailableError, KafkaConnection
+from services.common.learner_key_log import LearnerKeyLog
 from services.common.learner_keys import DataKey, LearnerKeys, TenantKeyMissingError, new_data_key
 from services.common.tenants import Tenant
 from services.ingest.application.ports import LogUnavailableError
@@ -23,10 +20,7 @@ from services.ingest.domain.submission import AcceptedEvent
 _log = structlog.get_logger(__name__)
 
 _SOURCE = "/cairn/ingest"
-_EVENT_TYPE = "cairn.v1.LearnerDataKey"
-_LINGER_MS = 2
-_TIMEOUT_MS = 10_000
-_CLOSE_TIMEOUT_S = 2.0
+_TIMEOUT_S = 10.0
 # Only a learner who is erased while their first event comes needs a second attempt.
 _ATTEMPTS = 3
 # How long other processes may take to see that a key is gone. Their views follow within milliseconds; a process that
@@ -57,13 +51,10 @@ class KafkaLearnerKeys:
             topic: the topic of keys.
             others_follow_s: how long other processes get to see that a key is gone.
         """
-        self._clock = clock
-        self._connection = connection
         self._find_tenant = find_tenant
-        self._topic = topic
         self._others_follow_s = others_follow_s
-        self._keys = LearnerKeys(connection, self._tenant_key, topic=topic)
-        self._producer: KafkaProducer | None = None
+        self._keys = LearnerKeys(connection, self._tenant_keys, topic=topic)
+        self._log = LearnerKeyLog(connection, clock, source=_SOURCE, topic=topic)
         self._appending = asyncio.Lock()
 
     @property
@@ -88,7 +79,7 @@ class KafkaLearnerKeys:
         finally:
             mending.cancel()
             await asyncio.gather(mending, return_exceptions=True)
-            await asyncio.to_thread(self._drop_producer)
+            await self._log.close()
 
     async def keys_of(self, events: Sequence[AcceptedEvent], record_keys: Sequence[bytes]) -> Sequence[DataKey | None]:
         """The key to encrypt each event's value with, by the key of its record; None: it goes on the log as it is.
@@ -102,13 +93,13 @@ class KafkaLearnerKeys:
         if not any(encrypting.values()):
             return [None] * len(events)
         keyring = self._keys.keyring
-        wanted = {
-            key: own
+        wanted = dict.fromkeys(
+            key
             for event, key in zip(events, record_keys, strict=True)
-            if (own := encrypting[event.tenant]) is not None and not isinstance(event.body, Erasure)
-        }
+            if encrypting[event.tenant] and not isinstance(event.body, Erasure)
+        )
         for _ in range(_ATTEMPTS):
-            missing = {key: own for key, own in wanted.items() if keyring.key_id(key) is None}
+            missing = [key for key in wanted if keyring.key_id(key) is None]
             if not missing:
                 found = self._ready_to_use(wanted)
                 return [found.get(key) for key in record_keys]
@@ -122,7 +113,7 @@ class KafkaLearnerKeys:
 
     async def destroy(self, tenant: str, learner: str) -> bool:
         """As the port says."""
-        if self._tenant_key(tenant) is None:
+        if not self._tenant_keys(tenant):
             return False
         async with self._appending:
             await self._append({record_key(tenant, learner): None})
@@ -139,32 +130,36 @@ class KafkaLearnerKeys:
                 "the learners' keys cannot be opened: the operator of this service knows"
             ) from error
 
-    def _encrypts(self, name: str) -> bytes | None:
+    def _encrypts(self, name: str) -> bool:
         tenant = self._find_tenant(name)
-        return tenant.encryption_key if tenant is not None and tenant.encrypt else None
+        return tenant is not None and tenant.encrypt and tenant.encryption_key is not None
 
-    def _tenant_key(self, name: str) -> bytes | None:
+    def _tenant_keys(self, name: str) -> Sequence[bytes]:
         tenant = self._find_tenant(name)
-        return None if tenant is None else tenant.encryption_key
+        return () if tenant is None else tenant.encryption_keys
 
-    async def _make(self, missing: Mapping[bytes, bytes]) -> None:
+    async def _make(self, missing: Sequence[bytes]) -> None:
         """Write a key for each learner that has none; afterwards it is known which one counts."""
         async with self._appending:
-            # Another batch may have made some while this one waited.
+            # Another batch may have made some while this one waited, and a tenant's key may have been replaced.
             key_id = self._keys.keyring.key_id
-            await self._append({key: new_data_key(own, key) for key, own in missing.items() if key_id(key) is None})
+            wrapping = {tenant: self._tenant_keys(tenant) for tenant in {split_key(key)[0] for key in missing}}
+            if not all(wrapping.values()):
+                raise LogUnavailableError("encryption was taken from a tenant of these events; send them again")
+            await self._append(
+                {key: new_data_key(wrapping[split_key(key)[0]][0], key) for key in missing if key_id(key) is None}
+            )
 
     async def _append(self, records: Mapping[bytes, bytes | None]) -> None:
         """Write records and return once they count here; for one caller at a time."""
         if not records:
             return
         try:
-            last = await asyncio.to_thread(self._send, records)
-        except KafkaError as error:
-            await asyncio.to_thread(self._drop_producer)
-            raise LogUnavailableError(f"the keys of learners could not be written: {error!r}") from error
+            last = await self._log.append(records)
+        except BrokerUnavailableError as error:
+            raise LogUnavailableError(str(error)) from error
         try:
-            async with asyncio.timeout(_TIMEOUT_MS / 1000):
+            async with asyncio.timeout(_TIMEOUT_S):
                 await self._keys.wait_for(last)
         except TimeoutError as error:
             raise LogUnavailableError("the keys of learners were written, but could not be read back") from error
@@ -182,37 +177,6 @@ class KafkaLearnerKeys:
                     await self._append(overwritten)
             except LogUnavailableError as error:
                 _log.warning("keys not written again yet", keys=len(overwritten), reason=str(error))
-                await asyncio.sleep(_TIMEOUT_MS / 1000)
+                await asyncio.sleep(_TIMEOUT_S)
             else:
                 _log.info("keys that count written again", keys=len(overwritten))
-
-    def _send(self, records: Mapping[bytes, bytes | None]) -> int:
-        if self._producer is None:
-            self._producer = KafkaProducer(
-                bootstrap_servers=self._connection.bootstrap_servers.split(","),
-                client_id="cairn-ingest-keys",
-                acks="all",
-                enable_idempotence=True,
-                allow_auto_create_topics=False,
-                linger_ms=_LINGER_MS,
-                bootstrap_timeout_ms=_TIMEOUT_MS // 2,
-                max_block_ms=_TIMEOUT_MS // 2,
-                request_timeout_ms=_TIMEOUT_MS // 2,
-                delivery_timeout_ms=_TIMEOUT_MS,
-                metrics_enabled=False,
-            )
-        headers = cloud_event_headers(
-            event_id=str(uuid.uuid4()), source=_SOURCE, event_type=_EVENT_TYPE, time=self._clock()
-        )
-        sent: list[Any] = [
-            self._producer.send(self._topic, key=key, value=value, headers=headers, partition=0)
-            for key, value in records.items()
-        ]
-        self._producer.flush(_TIMEOUT_MS / 1000)
-        # Not waiting any longer: what is not confirmed by now raises.
-        return max(int(future.get(timeout=0).offset) for future in sent)
-
-    def _drop_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.close(timeout=_CLOSE_TIMEOUT_S)
