@@ -35,6 +35,7 @@ _log = structlog.get_logger(__name__)
 _UNAUTHENTICATED_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
 _tenant: ContextVar[Tenant] = ContextVar("tenant")
 _api_key_id: ContextVar[str] = ContextVar("api_key_id", default="")
+_caller_traceparent: ContextVar[str | None] = ContextVar("caller_traceparent", default=None)
 # What the audit line of the call being handled says besides; None: the call is not audited.
 _audited: ContextVar[dict[str, object] | None] = ContextVar("audited", default=None)
 
@@ -121,6 +122,11 @@ def current_api_key_id() -> str:
     return _api_key_id.get()
 
 
+def caller_traceparent() -> str | None:
+    """The trace that the stream being handled was opened in; None: none, or this process makes no traces."""
+    return _caller_traceparent.get()
+
+
 def note_for_audit(**facts: object) -> None:
     """Add to the audit line of the call being handled: ids and counts, nothing about people."""
     line = _audited.get()
@@ -171,7 +177,8 @@ class RequestIds(grpc.aio.ServerInterceptor):
 class CallTraces(grpc.aio.ServerInterceptor):
     """Makes each call with one reply a span, part of the caller's trace where it brings one.
 
-    A stream may last for hours: what it carries makes spans of its own. Health checks are not worth any.
+    A stream may last for hours: what it carries makes spans of its own, as parts of `caller_traceparent`. Health checks
+    are not worth any.
     """
 
     def __init__(self, traces: Traces) -> None:
@@ -183,6 +190,8 @@ class CallTraces(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         """Wrap the method's handler."""
+        traceparent = next(iter(_metadata_of(handler_call_details, TRACEPARENT)), None)
+        _caller_traceparent.set(traceparent)
         handler = await continuation(handler_call_details)
         if (
             handler is None
@@ -191,7 +200,6 @@ class CallTraces(grpc.aio.ServerInterceptor):
         ):
             return handler
         behaviour: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
-        traceparent = next(iter(_metadata_of(handler_call_details, TRACEPARENT)), None)
         method = handler_call_details.method.removeprefix("/")
 
         async def traced(request: Any, context: Context) -> Any:

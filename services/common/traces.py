@@ -13,15 +13,20 @@ from contextlib import contextmanager
 
 import structlog
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Span, Tracer
+from opentelemetry.trace import Span as Span  # noqa: PLC0414 - as SpanKind.
 from opentelemetry.trace import SpanKind as SpanKind  # noqa: PLC0414 - who begins a span imports it from here too.
+from opentelemetry.trace import Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _log = structlog.get_logger(__name__)
+
+# What is made within it is a part of the span.
+within = trace.use_span
 
 TRACEPARENT = "traceparent"
 _SAMPLED = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
@@ -43,6 +48,12 @@ class Traces:
         """Whether spans are made at all."""
         return self._provider is not None
 
+    def begin(
+        self, name: str, traceparent: str | None, *, kind: SpanKind, attributes: Attributes | None = None
+    ) -> Span:
+        """A span that whoever asks for it ends: for what begins in one task and ends in another. Args as of `span`."""
+        return self._tracer.start_span(name, self._parent(traceparent), kind, attributes)
+
     @contextmanager
     def span(
         self, name: str, traceparent: str | None, *, kind: SpanKind, attributes: Attributes | None = None
@@ -55,8 +66,7 @@ class Traces:
             kind: whether it serves, consumes, produces or is internal.
             attributes: what more is to be said of it.
         """
-        parent = None if traceparent is None else self._propagator.extract({TRACEPARENT: traceparent})
-        with self._tracer.start_as_current_span(name, parent, kind, attributes) as span:
+        with self._tracer.start_as_current_span(name, self._parent(traceparent), kind, attributes) as span:
             yield span
 
     def current_traceparent(self) -> str | None:
@@ -90,6 +100,9 @@ class Traces:
         """Send what was not sent yet."""
         if self._provider is not None:
             self._provider.shutdown()
+
+    def _parent(self, traceparent: str | None) -> Context | None:
+        return None if traceparent is None else self._propagator.extract({TRACEPARENT: traceparent})
 
 
 NO_TRACES = Traces()

@@ -65,7 +65,9 @@ async def run(settings: IngestSettings) -> None:
     # A stream ends by itself before the connection's age would cut it off in the middle of a batch.
     age_s = None if options.connection_age_s is None else _STREAM_TO_CONNECTION_AGE * options.connection_age_s
     limits = StreamLimits(age_s=age_s)
-    servicer = IngestServicer(publish, erase, request_bytes_max=settings.max_message_bytes, limits=limits)
+    servicer = IngestServicer(
+        publish, erase, request_bytes_max=settings.max_message_bytes, limits=limits, traces=traces
+    )
     server = GrpcServer(
         replace(options, max_message_bytes=settings.max_message_bytes * _RECEIVED_OVER_ACCEPTED),
         tenants,

@@ -4,12 +4,15 @@ import asyncio
 
 import grpc
 import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common.grpc_server import GrpcServer, ServerOptions
 from services.common.rate_limits import RateLimit
 from services.common.statuses import retry_after_s_of, violations_of
 from services.common.tenants import create_api_key, load_tenants
+from services.common.traces import NO_TRACES, traces_into
 from services.ingest.adapters.memory import MemoryEventLog, MemorySkillTags
 from services.ingest.application.ports import LogUnavailableError
 from services.ingest.application.publish import PublishEvents
@@ -36,7 +39,10 @@ class HeldLog(MemoryEventLog):
         async with self.moved:
             self.submitted += 1
             self.moved.notify_all()
-        return self._confirm(positions)
+        confirmation = asyncio.ensure_future(self._confirm(positions))
+        # Nobody may be left to be told of its failure.
+        confirmation.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return confirmation
 
     async def reached(self, submitted):
         async with asyncio.timeout(10), self.moved:
@@ -50,15 +56,15 @@ class HeldLog(MemoryEventLog):
 
 
 class Service:
-    def __init__(self, tmp_path, *, rate_limit=None, limits=None):
+    def __init__(self, tmp_path, *, rate_limit=None, limits=None, traces=NO_TRACES):
         self.log = HeldLog()
         file = tmp_path / "tenants.yaml"
         self.metadata = (("authorization", f"Bearer {create_api_key(file, 'riverbend', 'test')}"),)
         publish = PublishEvents(self.log, MemorySkillTags(), lambda: NOW)
         limits = limits or StreamLimits(batches_max=BATCHES_MAX)
-        self.servicer = IngestServicer(publish, None, request_bytes_max=200_000, limits=limits)
+        self.servicer = IngestServicer(publish, None, request_bytes_max=200_000, limits=limits, traces=traces)
         options = ServerOptions("127.0.0.1:0", max_message_bytes=400_000, drain_s=0.1, rate_limit=rate_limit)
-        self.server = GrpcServer(options, load_tenants(file))
+        self.server = GrpcServer(options, load_tenants(file), traces)
         self.server.register(
             lambda server: ingest_pb2_grpc.add_IngestServiceServicer_to_server(self.servicer, server), SERVICE_NAME
         )
@@ -237,3 +243,51 @@ async def test_a_sender_over_its_rate_is_held_back_not_refused(tmp_path):
         assert [reply.batch for reply in await replies_of(call)] == list(range(5))
         # Opening took the one token there was; each batch waited for its own.
         assert asyncio.get_running_loop().time() - began >= 5 / 50 * 0.9
+
+
+async def test_each_batch_is_a_part_of_the_trace_the_stream_was_opened_in_until_it_is_answered(tmp_path):
+    exporter, trace_id = InMemorySpanExporter(), "a" * 32
+    traces = traces_into(SimpleSpanProcessor(exporter), service="ingest", share=0.0)
+    async with Service(tmp_path, traces=traces) as service:
+        submit, handed_over = service.log.submit, []
+
+        async def submitted(events, **options):
+            handed_over.append(traces.current_traceparent())
+            return await submit(events, **options)
+
+        service.log.submit = submitted
+        service.metadata = (*service.metadata, ("traceparent", f"00-{trace_id}-{'b' * 16}-01"))
+        service.log.confirming.clear()
+        call = service.stream()
+        for number in (1, 2):
+            await call.write(batch(number))
+        await service.log.reached(2)
+        assert not exporter.get_finished_spans()
+        service.log.confirming.set()
+        await call.write(batch(3, events=0))
+        error = await ended(call)
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    spans = exporter.get_finished_spans()
+    assert [(span.attributes["cairn.batch"], span.attributes["cairn.events"]) for span in spans if span.attributes] == [
+        (3, 0),
+        (1, 2),
+        (2, 2),
+    ]
+    assert {f"{span.context.trace_id:032x}" for span in spans} == {trace_id}
+    by_batch = {span.attributes["cairn.batch"]: f"{span.context.span_id:016x}" for span in spans}
+    assert handed_over == [f"00-{trace_id}-{by_batch[number]}-01" for number in (1, 2)]
+
+
+async def test_batches_that_were_not_answered_leave_no_open_span(tmp_path):
+    exporter = InMemorySpanExporter()
+    traces = traces_into(SimpleSpanProcessor(exporter), service="ingest", share=1.0)
+    async with Service(tmp_path, traces=traces) as service:
+        service.log.confirming.clear()
+        call = service.stream()
+        for number in range(3):
+            await call.write(batch(number))
+        await service.log.reached(3)
+        service.log.reachable = False
+        service.log.confirming.set()
+        await ended(call)
+    assert sorted(span.attributes["cairn.batch"] for span in exporter.get_finished_spans()) == [0, 1, 2]

@@ -11,8 +11,9 @@ from google.rpc import status_pb2
 from prometheus_client import Counter, Gauge
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common.grpc_server import current_tenant, note_for_audit
+from services.common.grpc_server import caller_traceparent, current_tenant, note_for_audit
 from services.common.statuses import FieldViolation, abort, invalid_argument, resource_exhausted, unavailable
+from services.common.traces import NO_TRACES, Traces
 from services.ingest.application.erase import EraseLearner, LearnerInvalidError
 from services.ingest.application.ports import LogOverloadedError, LogUnavailableError
 from services.ingest.application.publish import BatchSizeError, CatalogNotReadyError, EventOutcome, PublishEvents
@@ -45,8 +46,10 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         *,
         request_bytes_max: int,
         limits: StreamLimits | None = None,
+        traces: Traces = NO_TRACES,
     ) -> None:
-        """Args: the use cases, the largest request they are used with, and what a stream may have under way."""
+        """Args: the use cases, the largest request they take, what a stream may have under way, and traces of it."""
+        self._traces = traces
         self._publish = publish
         self._erase = erase
         self._request_bytes_max = request_bytes_max
@@ -83,7 +86,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             await context.write(stream_response_of(batch, outcomes))
 
         again = "batches without results may be sent again on another stream"
-        stream = EventStream(self._publish, current_tenant(), self._limits)
+        stream = EventStream(self._publish, current_tenant(), self._limits, self._traces, caller_traceparent())
         STREAMS.inc()
         try:
             finished = await stream.run(request_iterator, self._check_size, answer, self._ending)

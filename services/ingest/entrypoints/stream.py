@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 from cairn.v1 import ingest_pb2
 from services.common.tenants import Tenant
+from services.common.traces import NO_TRACES, Span, SpanKind, Traces, within
 from services.ingest.application.publish import BatchUnderWay, EventOutcome, PublishEvents
 from services.ingest.wire import submission_of
+
+_SPAN = "cairn.v1.IngestService/StreamEvents batch"
 
 Answer = Callable[[int, list[EventOutcome]], Awaitable[None]]
 """Sends the outcomes of the batch of a number."""
@@ -39,13 +42,24 @@ class _Taken:
     number: int
     bytes: int
     batch: BatchUnderWay
+    span: Span
 
 
 class EventStream:
     """Reads batches while those before them are being written."""
 
-    def __init__(self, publish: PublishEvents, tenant: Tenant, limits: StreamLimits) -> None:
+    def __init__(
+        self,
+        publish: PublishEvents,
+        tenant: Tenant,
+        limits: StreamLimits,
+        traces: Traces = NO_TRACES,
+        traceparent: str | None = None,
+    ) -> None:
+        """Args: the use case, whose stream it is, its limits, traces, and the trace it was opened in."""
         self._publish = publish
+        self._traces = traces
+        self._traceparent = traceparent
         self._tenant = tenant
         self._limits = limits
         self._taken: asyncio.Queue[_Taken | None] = asyncio.Queue()
@@ -81,13 +95,19 @@ class EventStream:
         stopping = asyncio.create_task(self._stop(reading, ending))
         try:
             while (taken := await self._taken.get()) is not None:
-                await answer(taken.number, await taken.batch.outcomes())
+                try:
+                    await answer(taken.number, await taken.batch.outcomes())
+                finally:
+                    taken.span.end()
                 self._leave(taken.bytes)
             return await reading
         finally:
             for task in (stopping, reading):
                 task.cancel()
             await asyncio.gather(stopping, reading, return_exceptions=True)
+            while not self._taken.empty():
+                if (left := self._taken.get_nowait()) is not None:
+                    left.span.end()
 
     async def _read(self, requests: AsyncIterator[ingest_pb2.StreamEventsRequest], check: Check) -> bool:
         try:
@@ -95,15 +115,25 @@ class EventStream:
                 check(request)
                 size = request.ByteSize()
                 await self._enter(size)
-                submissions = [submission_of(message) for message in request.events]
-                batch = await self._publish.begin(self._tenant, submissions, wait_for_room=True)
-                self._taken.put_nowait(_Taken(request.batch, size, batch))
+                self._taken.put_nowait(await self._begin(request, size))
         except asyncio.CancelledError:
             # Only this stream cancels its reading, so whoever awaits the task is told rather than cancelled.
             return False
         finally:
             self._taken.put_nowait(None)
         return True
+
+    async def _begin(self, request: ingest_pb2.StreamEventsRequest, size: int) -> _Taken:
+        attributes = {"cairn.batch": request.batch, "cairn.events": len(request.events)}
+        span = self._traces.begin(_SPAN, self._traceparent, kind=SpanKind.SERVER, attributes=attributes)
+        try:
+            with within(span):
+                submissions = [submission_of(message) for message in request.events]
+                batch = await self._publish.begin(self._tenant, submissions, wait_for_room=True)
+        except BaseException:
+            span.end()
+            raise
+        return _Taken(request.batch, size, batch, span)
 
     async def _stop(self, reading: asyncio.Task[bool], ending: asyncio.Event) -> None:
         try:
