@@ -183,18 +183,20 @@ class Recommend:
         prepared, policy = self._prepare(tenant, fresh.epoch), self._policy(tenant)
         book = self._catalog.rules(tenant) if rules is None else rules
         state = None if fresh.stored is None else fresh.stored.state
+        models = prepared.models(state)
         request = RankingRequest(
             tenant=tenant,
             learner=query.learner,
             state=state,
-            collaborative=prepared.collaborative(state),
+            # Part of what is needed; where behaviour alone ranks, that counts for nothing.
+            collaborative=prepared.collaborative(state) if models is None or policy.need_share > 0.0 else None,
             bundle="" if bundle is None else bundle.bundle_id,
             as_of_s=as_of.timestamp(),
             day=as_of.astimezone(UTC).date().isoformat(),
             wanted=query.wanted,
             limit=query.limit,
             rules=book.in_force(query.class_id, query.wanted.grades, as_of.timestamp()),
-            models=prepared.models(state),
+            models=models,
             need_share=policy.need_share,
         )
         ranked_from = self._timer()
