@@ -83,7 +83,8 @@ class FoldWiring:
             metrics: where to count.
             on_batch: called after each batch.
         """
-        store = RedisFoldStore(RedisConnection(self.redis_url), meta.epoch, cache_bytes=self.cache_bytes)
+        connection = RedisConnection(self.redis_url)
+        store = RedisFoldStore(connection, meta.epoch, cache_bytes=self.cache_bytes, fold_id=meta.fold_id)
         dead_letters = KafkaDeadLetters(self.connection, origin=self.options.topic)
         opener = LearnerKeys(self.connection, tenant_keys_in(self.tenants))
         fail_points = self.fail_points

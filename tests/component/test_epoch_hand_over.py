@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import mode
 import pytest
@@ -103,6 +104,18 @@ async def test_a_worker_without_anything_new_to_read_notices_that_what_it_stored
     await services.stop()
     assert isinstance(services.crash_reason, EpochsLostError)
     assert "epoch 2, partition 0" in str(services.crash_reason)
+
+
+async def test_a_worker_notices_that_its_epoch_was_begun_anew_though_it_has_nothing_to_store(replayed):
+    service, looked = EventService(), asyncio.Event()
+    services = _services(replayed, service, looked)
+    await services.start()
+    await asyncio.wait_for(looked.wait(), 5)
+    replayed._metas[2] = replace(replayed._metas[2], end_positions={0: 4})
+    await asyncio.wait_for(services.wait_until_stopped(), 5)
+    await services.stop()
+    assert isinstance(services.crash_reason, EpochsLostError)
+    assert "epoch 2 is another" in str(services.crash_reason)
 
 
 async def test_a_position_that_another_worker_moved_on_is_nothing_lost(replayed):

@@ -36,9 +36,9 @@ async def reads(redis_server):
 async def make_fold_store(redis_server):
     connections = []
 
-    def make(epoch, cache_bytes=1 << 20):
+    def make(epoch, cache_bytes=1 << 20, fold_id=""):
         connections.append(RedisConnection(redis_server))
-        return RedisFoldStore(connections[-1], epoch, cache_bytes=cache_bytes)
+        return RedisFoldStore(connections[-1], epoch, cache_bytes=cache_bytes, fold_id=fold_id)
 
     yield make
     for connection in connections:
@@ -136,7 +136,7 @@ class _FlushAfter:
 
 @pytest.mark.parametrize(
     ("index", "value"),
-    [(8, b""), (9, b""), (7, b"not a number"), (11, b"seven b")],
+    [(9, b""), (10, b""), (8, b"not a number"), (12, b"seven b")],
     ids=["state", "journal", "offset", "ids"],
 )
 async def test_a_malformed_commit_writes_nothing(make_fold_store, client, monkeypatch, index, value):

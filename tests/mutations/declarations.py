@@ -279,6 +279,18 @@ MUTATIONS = (
         f"{_REDIS_SUITE}::TestRedisStates::test_an_epoch_is_not_served_before_its_end_is_reached",
     ),
     Mutation(
+        "store for an epoch that was begun anew",
+        "What was folded without knowing of a correction stands in an epoch that is served as if it knew.",
+        (
+            Edit(
+                _REDIS_STATES,
+                "if fold_id ~= '' and redis.call('HGET', KEYS[4], 'fold_id') ~= fold_id then return -1 end\n",
+                "",
+            ),
+        ),
+        f"{_REDIS_SUITE}::TestRedisStates::test_nothing_is_stored_for_an_epoch_that_is_gone_or_was_begun_anew",
+    ),
+    Mutation(
         "read positions before learners",
         "Learners that Redis loses in between are folded as new ones, from where the worker is.",
         (

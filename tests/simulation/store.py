@@ -52,11 +52,11 @@ class _RecordedStates(MemoryStates):
         self._history = history
         self._metas = _Recorded(history)
 
-    def fold_store(self, epoch: int) -> Any:
+    def fold_store(self, epoch: int, fold_id: str = "") -> Any:
         for per_epoch in (self.learners, self.positions):
             if epoch not in per_epoch:
                 per_epoch[epoch] = _Recorded(self._history)  # type: ignore[assignment]  # it is a dict of the same.
-        return super().fold_store(epoch)
+        return super().fold_store(epoch, fold_id)
 
     async def make_current(self, epoch: int) -> None:
         before = self._current
@@ -112,10 +112,11 @@ class SimulatedFoldStore:
     keeps a position from being stored behind learners that were lost a moment ago.
     """
 
-    def __init__(self, process: Process, redis: SimulatedRedis, epoch: int) -> None:
+    def __init__(self, process: Process, redis: SimulatedRedis, meta: EpochMeta) -> None:
         self._process = process
         self._redis = redis
-        self._epoch = epoch
+        self._epoch = meta.epoch
+        self._fold_id = meta.fold_id
         self._connected_to: int | None = None
 
     async def progress(self, partitions: Sequence[int]) -> dict[int, PartitionProgress]:
@@ -166,7 +167,7 @@ class SimulatedFoldStore:
 
     @property
     def _store(self) -> Any:
-        return self._redis.states.fold_store(self._epoch)
+        return self._redis.states.fold_store(self._epoch, self._fold_id)
 
     async def _ask(self, steps: Sequence[Callable[[], Any]]) -> Any:
         if self._connected_to is None:

@@ -219,6 +219,23 @@ class LearnerStatesSuite:
         assert await reader.read(2, ADA) is None
         assert await make_fold_store(2).progress([0]) == {}
 
+    async def test_nothing_is_stored_for_an_epoch_that_is_gone_or_was_begun_anew(self, epochs, make_fold_store, reader):
+        meta = meta_of(1)
+        store = make_fold_store(1, fold_id=meta.fold_id)
+        await epochs.create(meta)
+        await store.commit([commit(ADA, range(3))])
+        await store.advance({0: (None, at(3))})
+        await epochs.drop(1)
+        for begun_anew in (False, True):
+            if begun_anew:
+                await epochs.create(meta_of(1, end_positions=dict(ENDS) | {2: 6}))
+            with pytest.raises(CommitRefusedError, match="epoch 1 is gone, or is another one"):
+                await store.commit([commit(ALAN, range(3))])
+            with pytest.raises(CommitRefusedError, match="epoch 1 is gone, or is another one"):
+                await store.advance({1: (None, at(3))})
+        assert await reader.read(1, ALAN) is None
+        assert await epochs.progress(1) == {}
+
     async def test_an_epoch_is_created_once(self, epochs: EpochStore):
         meta = meta_of(3)
         await epochs.create(meta)

@@ -25,6 +25,7 @@ from services.recommender.application.ports import (
     StoredLearnerBytes,
     epoch_behind,
     epoch_missing,
+    epoch_replaced,
 )
 from services.recommender.domain.journal import EMPTY_JOURNAL, decode_journal, encode_journal
 from services.recommender.domain.learner import decode_state, encode_state, unpack_state
@@ -46,10 +47,16 @@ class MemoryStates:
         self._current: int | None = None
         self._held: set[int] = set()
 
-    def fold_store(self, epoch: int) -> MemoryFoldStore:
-        """The write side of an epoch."""
+    def fold_store(self, epoch: int, fold_id: str = "") -> MemoryFoldStore:
+        """The write side of an epoch, which refuses once its fold id is another; empty: it does not matter."""
         learners, positions = self.learners.setdefault(epoch, {}), self.positions.setdefault(epoch, {})
-        return MemoryFoldStore(learners, positions, partial(self.hints.tell, epoch))
+
+        def check() -> None:
+            meta = self._metas.get(epoch)
+            if fold_id and (meta is None or meta.fold_id != fold_id):
+                raise epoch_replaced(epoch)
+
+        return MemoryFoldStore(learners, positions, partial(self.hints.tell, epoch), check)
 
     async def read(self, epoch: int, key: LearnerKey) -> StoredLearner | None:
         """A learner's state, or None when the epoch has none for it."""
@@ -178,8 +185,17 @@ class MemoryFoldStore:
         learners: dict[bytes, StoredFold],
         positions: dict[int, PartitionProgress],
         tell: Callable[[bytes, int, str], None],
+        check: Callable[[], None],
     ) -> None:
-        """Args: what is stored; `tell` is called with the key, the offset and the trace of each that was stored."""
+        """Prepare.
+
+        Args:
+            learners: what is stored.
+            positions: what is stored.
+            tell: called with the key, the offset and the trace of each that was stored.
+            check: called before anything is stored; raises CommitRefusedError.
+        """
+        self._check = check
         self._learners = learners
         self._positions = positions
         self._tell = tell
@@ -196,6 +212,7 @@ class MemoryFoldStore:
     async def commit(self, commits: Sequence[LearnerCommit]) -> None:
         """Store learners, only where the stored offset is still the one expected."""
         refused = 0
+        self._check()
         for commit in commits:
             if self._learners.get(commit.key, NEW_LEARNER).offset == commit.expected_offset:
                 self._learners[commit.key] = commit.stored
@@ -207,6 +224,7 @@ class MemoryFoldStore:
 
     async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
         """Move partitions from the progress that was read to the one reached."""
+        self._check()
         for partition, (before, after) in moves.items():
             stored = self._positions.get(partition)
             if (None if stored is None else stored.position) != (None if before is None else before.position):

@@ -24,6 +24,7 @@ from services.recommender.adapters.redis_states import (
     PROGRESS_FIELDS,
     decode_progress,
     learner_keys,
+    meta_key,
     position_key,
     position_prefix,
 )
@@ -114,7 +115,7 @@ class RedisEpochs:
     async def get(self, epoch: int) -> EpochMeta | None:
         """The epoch, or None."""
         with unavailable_when_redis_is():
-            fields = await self._client.hgetall(_meta_key(epoch))
+            fields = await self._client.hgetall(meta_key(epoch))
         return _decode_meta(epoch, fields) if fields else None
 
     async def epochs(self) -> Sequence[EpochMeta]:
@@ -142,7 +143,7 @@ class RedisEpochs:
         """Begin an epoch."""
         with unavailable_when_redis_is():
             fields = [item for pair in _encode_meta(meta).items() for item in pair]
-            created = await self._client.eval(_CREATE, 2, _meta_key(meta.epoch), _EPOCHS, meta.epoch, *fields)
+            created = await self._client.eval(_CREATE, 2, meta_key(meta.epoch), _EPOCHS, meta.epoch, *fields)
         if not created:
             raise EpochExistsError(f"there is an epoch {meta.epoch} already")
 
@@ -150,13 +151,13 @@ class RedisEpochs:
         """Note where an epoch is in its life."""
         await self._require(epoch)
         with unavailable_when_redis_is():
-            await self._client.hset(_meta_key(epoch), "status", status.value)
+            await self._client.hset(meta_key(epoch), "status", status.value)
 
     async def make_current(self, epoch: int) -> None:
         """Mark an epoch live and let servers answer from it, in one step, if it has reached its end."""
         arguments = (epoch, position_prefix(epoch), EpochStatus.LIVE.value)
         with unavailable_when_redis_is():
-            answer = await self._client.eval(_MAKE_CURRENT, 2, _meta_key(epoch), _CURRENT, *arguments)
+            answer = await self._client.eval(_MAKE_CURRENT, 2, meta_key(epoch), _CURRENT, *arguments)
         if answer < 0:
             raise epoch_missing(epoch)
         if not answer:
@@ -166,11 +167,10 @@ class RedisEpochs:
         """Remove an epoch and everything stored in it; return how many learners that was."""
         await self._require(epoch)
         with unavailable_when_redis_is():
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.srem(_EPOCHS, epoch)
-            pipeline.delete(_meta_key(epoch))
-            await pipeline.execute()
-        await asyncio.sleep(self._settle_s)
+            await self._client.srem(_EPOCHS, epoch)
+            await asyncio.sleep(self._settle_s)
+            # From here on nobody can store anything in it.
+            await self._client.delete(meta_key(epoch))
         return await self._remove(b"cairn:%d:*" % epoch)
 
     async def clear(self, epoch: int) -> int:
@@ -295,13 +295,10 @@ class RedisEpochs:
             raise epoch_missing(epoch)
 
 
-def _meta_key(epoch: int) -> bytes:
-    return b"cairn:%d:meta" % epoch
-
-
 def _encode_meta(meta: EpochMeta) -> dict[str, str | bytes]:
     return {
         "status": meta.status.value,
+        "fold_id": meta.fold_id,
         "parameters_id": meta.parameters_id,
         "parameters_bundle": meta.parameters_bundle,
         "log_identity": meta.log_identity,

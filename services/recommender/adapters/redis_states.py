@@ -28,20 +28,23 @@ from services.recommender.application.ports import (
     PartitionProgress,
     StateUnavailableError,
     StoredLearner,
+    epoch_replaced,
 )
 from services.recommender.domain.journal import EMPTY_JOURNAL, decode_journal, encode_journal
 from services.recommender.domain.learner import decode_state, encode_state, unpack_state
 from services.recommender.domain.stored import NEW_LEARNER, SEEN_EVENTS, StoredFold
 
 # Compares the stored offset with the one that was read and writes everything of a learner, or nothing. Lua does not
-# roll back, so arguments are checked before the first write.
+# roll back, so arguments are checked before the first write. The epoch is looked at too: what is folded for one that
+# Redis lost must not stand in the next of its number, which may know of other corrections.
 _COMMIT = f"""
 local state, journal, seen = KEYS[1], KEYS[2], KEYS[3]
-local expected, offset, blob, entries, checkpoint, fingerprints, channel, hint, erased = unpack(ARGV)
-if #KEYS ~= 3 or #ARGV ~= 9 or not string.find(offset, '^%d+$') or #fingerprints % 8 ~= 0
+local expected, offset, blob, entries, checkpoint, fingerprints, channel, hint, erased, fold_id = unpack(ARGV)
+if #KEYS ~= 4 or #ARGV ~= 10 or not string.find(offset, '^%d+$') or #fingerprints % 8 ~= 0
     or (#blob == 0) ~= (#entries == 0) or (#blob == 0 and erased ~= '1') then
   return redis.error_reply('ERR a learner commit has malformed arguments')
 end
+if fold_id ~= '' and redis.call('HGET', KEYS[4], 'fold_id') ~= fold_id then return -1 end
 if (redis.call('HGET', state, 'off') or '') ~= expected then return 0 end
 redis.call('HSET', state, 'blob', blob, 'off', offset)
 if erased == '1' then redis.call('DEL', journal, seen) end
@@ -65,6 +68,7 @@ return 1
 
 # Moves a partition only from the position that was read.
 _ADVANCE = """
+if ARGV[7] ~= '' and redis.call('HGET', KEYS[2], 'fold_id') ~= ARGV[7] then return -1 end
 if (redis.call('HGET', KEYS[1], 'offset') or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'offset', ARGV[2], 'applied', ARGV[3], 'duplicates', ARGV[4], 'dlt', ARGV[5],
   'erased', ARGV[6])
@@ -89,6 +93,11 @@ def learner_keys(epoch: int, key: bytes) -> tuple[bytes, bytes, bytes]:
 def position_key(epoch: int, partition: int) -> bytes:
     """The key of a partition's progress."""
     return position_prefix(epoch) + b"%d" % partition
+
+
+def meta_key(epoch: int) -> bytes:
+    """The key of what an epoch is."""
+    return b"cairn:%d:meta" % epoch
 
 
 def position_prefix(epoch: int) -> bytes:
@@ -156,10 +165,19 @@ class RedisFoldStore:
     if, and only if, the offset in Redis is the kept one; that is asked at every read.
     """
 
-    def __init__(self, connection: RedisConnection, epoch: int, *, cache_bytes: int) -> None:
-        """Args: `connection` of this store's own; `cache_bytes` that learners kept in memory may take, about."""
+    def __init__(self, connection: RedisConnection, epoch: int, *, cache_bytes: int, fold_id: str = "") -> None:
+        """Prepare.
+
+        Args:
+            connection: of this store's own.
+            epoch: its number.
+            cache_bytes: that learners kept in memory may take, about.
+            fold_id: of the epoch that is folded into; writes are refused once there is none or another of its number.
+                Empty: it does not matter.
+        """
         self._connection = connection
         self._epoch = epoch
+        self._fold_id = fold_id
         self._cache = _LearnerCache(cache_bytes)
         self._commit_sha = hashlib.sha1(_COMMIT.encode(), usedforsecurity=False).hexdigest()
         self._advance_sha = hashlib.sha1(_ADVANCE.encode(), usedforsecurity=False).hexdigest()
@@ -223,8 +241,9 @@ class RedisFoldStore:
                 (
                     "EVALSHA",
                     self._commit_sha,
-                    3,
+                    4,
                     *learner_keys(self._epoch, commit.key),
+                    meta_key(self._epoch),
                     commit.expected_offset if commit.expected_offset >= 0 else b"",
                     stored.offset,
                     b"" if stored.state is None else encode_state(stored.state),
@@ -234,10 +253,12 @@ class RedisFoldStore:
                     hint_channel(self._epoch, commit.key),
                     hint_message(commit.key, stored.offset, commit.traceparent),
                     b"1" if commit.erased else b"0",
+                    self._fold_id,
                 )
             )
         answers = await self._execute_scripts(commands)
-        refused = len(answers) - sum(answers)
+        self._check_epoch(answers)
+        refused = answers.count(0)
         if refused:
             raise CommitRefusedError(
                 f"{refused} of {len(commits)} learners are not as they were read: another worker folds their "
@@ -252,18 +273,21 @@ class RedisFoldStore:
             (
                 "EVALSHA",
                 self._advance_sha,
-                1,
+                2,
                 position_key(self._epoch, partition),
+                meta_key(self._epoch),
                 b"" if before is None else before.position,
                 after.position,
                 after.applied,
                 after.duplicates,
                 after.dead_lettered,
                 after.erased,
+                self._fold_id,
             )
             for partition, (before, after) in moves.items()
         ]
         answers = await self._execute_scripts(commands)
+        self._check_epoch(answers)
         for partition, moved in zip(moves, answers, strict=True):
             if not moved:
                 raise CommitRefusedError(
@@ -274,6 +298,10 @@ class RedisFoldStore:
     async def close(self) -> None:
         """Close the connection."""
         await self._connection.close()
+
+    def _check_epoch(self, answers: Sequence[int]) -> None:
+        if -1 in answers:
+            raise epoch_replaced(self._epoch)
 
     async def _execute_scripts(self, commands: Sequence[Command]) -> list[int]:
         if not self._scripts_loaded:

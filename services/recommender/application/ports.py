@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -68,6 +69,15 @@ class EpochMeta:
     parameters_bundle: str
     log_identity: str
     end_positions: Mapping[int, int]
+
+    @property
+    def fold_id(self) -> str:
+        """Names what folding into it depends on beside the log's records: equal ids, equal learners at equal offsets.
+
+        Two epochs of one number, begun before and after the store lost everything, may differ in it.
+        """
+        ends = ",".join(f"{partition}:{offset}" for partition, offset in sorted(self.end_positions.items()))
+        return hashlib.sha256(f"{self.parameters_id}\0{self.log_identity}\0{ends}".encode()).hexdigest()[:16]
 
 
 class StateUnavailableError(ConnectionError):
@@ -572,6 +582,14 @@ class EpochMissingError(LookupError):
 def epoch_missing(epoch: int) -> EpochMissingError:
     """The refusal of what is asked of an epoch that is not there."""
     return EpochMissingError(f"there is no epoch {epoch}; list them with: cairn epoch list")
+
+
+def epoch_replaced(epoch: int) -> CommitRefusedError:
+    """The refusal of what was folded for an epoch that is gone."""
+    return CommitRefusedError(
+        f"epoch {epoch} is gone, or is another one under its number: it was dropped, or the store lost data; this "
+        "worker ends, and begins again from what is stored"
+    )
 
 
 class EpochBehindError(RuntimeError):

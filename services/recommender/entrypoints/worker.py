@@ -101,6 +101,7 @@ class EpochServices(mode.Service):
         self._watch_every_s = watch_every_s
         self._clock_s = clock_s
         self._running: dict[int, EventService] = {}
+        self._begun: dict[int, EpochMeta] = {}
         self._goals: dict[int, tuple[float, Mapping[int, int]]] = {}
         self._foreign: set[int] = set()
         self._log_due_s = clock_s() + _LOG_CHECK_EVERY_S
@@ -152,6 +153,7 @@ class EpochServices(mode.Service):
             if meta.status in {EpochStatus.LIVE, EpochStatus.CATCHING_UP} and epoch not in self._foreign
         }
         await self._stop_dropped(active)
+        self._check_same(active)
         await self._start_new({epoch: meta for epoch, meta in active.items() if epoch not in self._running})
         await self._check_log(metas)
         for epoch in self._running:
@@ -190,7 +192,21 @@ class EpochServices(mode.Service):
         for epoch in gone:
             _log.info("epoch dropped", epoch=epoch)
             self._goals.pop(epoch, None)
+            self._begun.pop(epoch)
             await self.remove_dependency(self._running.pop(epoch))
+
+    def _check_same(self, active: Mapping[int, EpochMeta]) -> None:
+        """See that an epoch is the one that this worker began to fold into, not another begun since in its place.
+
+        Raises:
+            EpochsLostError: when it is another.
+        """
+        for epoch in self._running:
+            if active[epoch].fold_id != self._begun[epoch].fold_id:
+                raise EpochsLostError(
+                    f"epoch {epoch} is another than this worker folds into: Redis lost its data, and the epoch was "
+                    "begun again. This worker ends; started again, it folds into the new one"
+                )
 
     async def _start_new(self, new: Mapping[int, EpochMeta]) -> None:
         if not new:
@@ -205,7 +221,7 @@ class EpochServices(mode.Service):
             self._foreign.add(epoch)
         for epoch, meta in sorted(ours.items()):
             service = await self._make_service(meta)
-            self._running[epoch] = service
+            self._running[epoch], self._begun[epoch] = service, meta
             _log.info("epoch begun", epoch=epoch, status=meta.status.value, parameters=meta.parameters_id)
             await self.add_runtime_dependency(service)
 
