@@ -48,6 +48,14 @@ def test_what_is_within_the_limits_enters(submission):
     assert problems_of(submission, NOW) == []
 
 
+@pytest.mark.parametrize("beside", ["", "\u00a0"], ids=["printable", "not printable"])
+def test_no_control_character_enters_and_every_other_one_does(beside):
+    for code in range(0x3100):
+        found = [problem.kind for problem in problems_of(submitted(learner_id=f"a{chr(code)}{beside}"), NOW)]
+        control = code < 0x20 or 0x7F <= code < 0xA0
+        assert found == [ProblemKind.CONTROL_CHARACTER] * control, hex(code)
+
+
 @pytest.mark.parametrize(
     ("submission", "field", "kind", "words"),
     [

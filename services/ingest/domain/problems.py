@@ -50,9 +50,10 @@ def text_problems(field: str, value: str, characters_max: int, *, required: str 
         characters_max: how long it may be.
         required: what to send when it is empty; without it, it may be.
     """
-    # Nearly every text is right, and an event has many: the rest is not begun for those.
-    right = len(value) <= characters_max and not _CONTROL_CHARACTER.search(value) and not value.isspace()
-    if right and (value or not required):
+    # Nearly every text is right, and an event has many: the rest is not begun for those. No control character is
+    # printable, so that looking for one is for what has other than printable ones, such as spaces that do not break.
+    right = len(value) <= characters_max and (value.isprintable() or not _CONTROL_CHARACTER.search(value))
+    if right and not value.isspace() and (value or not required):
         return ()
     return _text_problems(field, value, characters_max, required)
 
