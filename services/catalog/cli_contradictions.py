@@ -30,6 +30,7 @@ from services.catalog.domain.model import Resource
 from services.catalog.formats.jsonl import FileUnreadableError
 
 if TYPE_CHECKING:
+    from services.catalog.tagging.company import Stranger
     from services.catalog.tagging.contradictions import Contradiction
 
 app = typer.Typer(rich_markup_mode="markdown")
@@ -42,6 +43,9 @@ def contradictions(
     learner_column: Annotated[str, typer.Option(help="Column of the learners; any ids.")] = "learner",
     item_column: Annotated[str, typer.Option(help="Column of the resources that were answered.")] = "item",
     correct_column: Annotated[str, typer.Option(help="Column of the results, from 0 to 1.")] = "correct",
+    time_column: Annotated[
+        str, typer.Option(help="Column of the times; without it, rows are in the order of the responses.")
+    ] = "",
     rate: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="Share of what is shown that may be there by chance.")
     ] = 0.05,
@@ -53,53 +57,93 @@ def contradictions(
 ) -> None:
     """Show tags that learners' responses speak against. Changes nothing.
 
-    Learners who do better on a skill than their general ability foretells should do better on each of its resources. A
-    resource where that is far less so than is usual for the skill is probably about something else, or worded badly:
-    look at it. Tags of resources with fewer than 30 telling responses, and of skills whose resources hardly go
-    together, cannot be judged; a skill that is wrong on most of its resources looks right.
+    By outcome: learners who do better on a skill than their general ability foretells should do better on each of its
+    resources. A resource where that is far less so than is usual for the skill is probably about something else, or
+    worded badly. Tags of resources with fewer than 30 telling responses, and of skills whose resources hardly go
+    together, cannot be judged so.
+
+    By company: what learners answer just before and after a resource is mostly about its skill. A resource that is met
+    among resources of another skill is probably about that one. Tags of resources with fewer than 5 learners, and of
+    skills that are practised mixed with others, cannot be judged so; a tag by which your platform chose where the
+    resource stands is in fitting company even when it is wrong.
+
+    Either way a skill that is wrong on most of its resources looks right.
     """
     with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
         resources = [
             one for one in listed(stub, metadata, Kind.RESOURCE, sys.maxsize, timeout_s) if isinstance(one, Resource)
         ]
     from services.catalog.formats.responses import Columns, read_responses  # noqa: PLC0415 - heavy imports.
-    from services.catalog.tagging import contradictions as found  # noqa: PLC0415 - as above.
+    from services.catalog.tagging.company import strangers  # noqa: PLC0415 - as above.
+    from services.catalog.tagging.contradictions import Responses  # noqa: PLC0415 - as above.
+    from services.catalog.tagging.contradictions import contradictions as contradicted  # noqa: PLC0415 - as above.
 
     try:
-        table = read_responses(file, Columns(learner_column, item_column, correct_column))
+        table = read_responses(file, Columns(learner_column, item_column, correct_column, time_column))
     except FileUnreadableError as error:
         fail(str(error), BAD_INPUT)
     tags = {resource.id: [tag.skill for tag in resource.assesses or resource.teaches] for resource in resources}
-    verdict = found.contradictions(
-        found.Responses(table.learners, table.items, table.learner, table.item, table.correct),
-        tags,
-        false_discovery_rate=rate,
-    )
+    responses = Responses(table.learners, table.items, table.learner, table.item, table.correct)
+    by_outcome = contradicted(responses, tags, false_discovery_rate=rate)
+    by_company = strangers(responses, tags, false_discovery_rate=rate)
     if json_lines:
-        for one in verdict.contradictions:
-            typer.echo(orjson.dumps(asdict(one)))
-    elif verdict.contradictions:
-        _print_table(verdict.contradictions)
+        for evidence, shown in (("outcome", by_outcome.contradictions), ("company", by_company.strangers)):
+            for one in shown:
+                typer.echo(orjson.dumps({"evidence": evidence} | asdict(one)))
+    else:
+        _print_by_outcome(by_outcome.contradictions)
+        _print_by_company(by_company.strangers)
     known = sum(item in tags for item in table.items)
     typer.echo(
-        f"{len(verdict.contradictions):,} contradictions among {verdict.judged:,} tags that could be judged, of "
-        f"{verdict.tags:,}; {len(table.correct):,} responses to {len(table.items):,} items, {known:,} in the catalog",
+        f"by outcome {len(by_outcome.contradictions):,} contradictions among {by_outcome.judged:,} tags that could be "
+        f"judged, by company {len(by_company.strangers):,} among {by_company.judged:,}, of {by_outcome.tags:,}; "
+        f"{len(table.correct):,} responses to {len(table.items):,} items, {known:,} in the catalog",
         err=json_lines,
     )
 
 
-def _print_table(contradictions: Sequence[Contradiction]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for heading, justify in (("resource", "left"), ("tagged", "left"), ("fits better", "left")):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]  # rich's literals.
-    for heading in ("responses", "slope", "usual", "z"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for one in contradictions:
-        table.add_row(
-            *map(escape, (one.resource_id, one.skill, one.fits_better)),
+def _print_by_outcome(contradictions: Sequence[Contradiction]) -> None:
+    rows = [
+        (
+            one.resource_id,
+            one.skill,
+            one.fits_better,
             f"{one.responses:,}",
             f"{one.slope:.2f}",
             f"{one.usual:.2f}",
-            f"{one.z:.1f}",
+            one.z,
         )
+        for one in contradictions
+    ]
+    _print_table("By outcome", ("responses", "slope", "usual", "z"), rows)
+
+
+def _print_by_company(strangers: Sequence[Stranger]) -> None:
+    rows = [
+        (
+            one.resource_id,
+            one.skill,
+            one.fits_better,
+            f"{one.learners:,}",
+            f"{one.share:.0%}",
+            f"{one.usual:.0%}",
+            one.z,
+        )
+        for one in strangers
+    ]
+    _print_table("By company", ("learners", "share", "usual", "z"), rows)
+
+
+def _print_table(
+    title: str, measures: Sequence[str], rows: Sequence[tuple[str, str, str, str, str, str, float]]
+) -> None:
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    for heading in ("resource", "tagged", "fits better"):
+        table.add_column(heading, overflow="fold")
+    for heading in measures:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for *names, count, value, usual, z in rows:
+        table.add_row(*map(escape, names), count, value, usual, f"{z:.1f}")
     Console(highlight=False).print(table)

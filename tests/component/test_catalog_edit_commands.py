@@ -143,8 +143,16 @@ async def test_contradictions_are_shown_with_what_fits_better(run, file, catalog
     assert result.exit_code == 0, result.stderr
     found = [json.loads(line) for line in result.stdout.splitlines()]
     assert {one["resource_id"]: one["fits_better"] for one in found} == {name: RIGHT[name][0] for name in PLANTED}
-    assert f"3 contradictions among {SKILLS * PER_SKILL} tags that could be judged" in result.stderr
-    assert "fits better" in (await run("contradictions", table)).stdout
+    assert {(one["evidence"], one["resource_id"]) for one in found} == {
+        (evidence, name) for evidence in ("outcome", "company") for name in PLANTED
+    }
+    judged = SKILLS * PER_SKILL
+    assert f"by outcome 3 contradictions among {judged} tags that could be judged, by company 3 among {judged}" in (
+        result.stderr
+    )
+    shown = (await run("contradictions", table)).stdout
+    assert shown.index("By outcome") < shown.index("By company")
+    assert shown.count("fits better") == 2
 
 
 @pytest.mark.parametrize(
@@ -154,7 +162,7 @@ async def test_contradictions_are_shown_with_what_fits_better(run, file, catalog
         (("delete",), ("retired", "names cannot be removed")),
         (("rules",), ("unit-3-review", "A block always wins", "factor")),
         (("rules", "preview"), ("without writing it", "--learner", "--removed")),
-        (("contradictions",), ("Changes nothing", "fewer than 30")),
+        (("contradictions",), ("Changes nothing", "fewer than 30", "practised mixed")),
     ],
 )
 async def test_help_teaches(run, command, words):

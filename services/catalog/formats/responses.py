@@ -23,16 +23,18 @@ class Columns:
         learner: who answered; any ids.
         item: the resource that was answered.
         correct: how well, from 0 to 1.
+        time: when; empty: the rows are in the order in which the responses were given.
     """
 
     learner: str = "learner"
     item: str = "item"
     correct: str = "correct"
+    time: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseTable:
-    """N responses: names by code, the codes, and how well each was."""
+    """N responses in the order in which they were given: names by code, the codes, and how well each was."""
 
     learners: list[str]
     items: list[str]
@@ -47,7 +49,7 @@ def read_responses(path: Path, columns: Columns) -> ResponseTable:
     Raises:
         FileUnreadableError: when it cannot be read, a column is missing, or a result is not from 0 to 1.
     """
-    wanted = [columns.learner, columns.item, columns.correct]
+    wanted = [columns.learner, columns.item, columns.correct, *filter(None, [columns.time])]
     try:
         if path.suffix == ".parquet":
             table = pyarrow.parquet.read_table(path)
@@ -62,13 +64,16 @@ def read_responses(path: Path, columns: Columns) -> ResponseTable:
     if missing:
         raise FileUnreadableError(
             f"{path} has no column {missing[0]!r} but {', '.join(table.column_names)}; "
-            "say which they are with --learner-column, --item-column and --correct-column"
+            "say which they are with --learner-column, --item-column, --correct-column and --time-column"
         )
     try:
         results = table[columns.correct].cast(pa.float64())
     except pa.ArrowInvalid as error:
         raise FileUnreadableError(f"{path}: the column {columns.correct!r} holds no numbers: {error}") from error
-    table = table.select(wanted).set_column(2, columns.correct, results).drop_null()
+    if columns.time:
+        # Rows of the same time stay in the order of the file.
+        table, results = (each.take(pyarrow.compute.sort_indices(table[columns.time])) for each in (table, results))
+    table = table.select(wanted[:3]).set_column(2, columns.correct, results).drop_null()
     correct = table[columns.correct].to_numpy()
     wrong = np.flatnonzero(~((correct >= 0.0) & (correct <= 1.0)))
     if len(wrong):

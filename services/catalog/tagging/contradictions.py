@@ -119,7 +119,7 @@ def contradictions(
         judged += [(skill, *one) for one in _against_the_usual([slope for slope in slopes if slope is not None])]
     p_values = np.array([stats.norm.cdf(z) for _, _, _, z in judged])
     found = []
-    for place in np.flatnonzero(_discoveries(p_values, false_discovery_rate)):
+    for place in np.flatnonzero(discoveries(p_values, false_discovery_rate)):
         skill, slope, usual, z = judged[place]
         resource_id = responses.resources[slope.resource]
         found.append(
@@ -238,7 +238,8 @@ def _random_effects(values: Floats, within: Floats) -> tuple[float, float, float
     return float((weights * values).sum() / weights.sum()), float(np.sqrt(1.0 / weights.sum())), between
 
 
-def _discoveries(p_values: Floats, rate: float) -> NDArray[np.bool_]:
+def discoveries(p_values: Floats, rate: float) -> NDArray[np.bool_]:
+    """Which of some p-values are too low for chance at a false-discovery rate (Benjamini and Hochberg 1995)."""
     if not len(p_values):
         return np.zeros(0, np.bool_)
     ordered = np.sort(p_values)

@@ -1,0 +1,120 @@
+"""Resources that stand among those of another skill: found where tags were swapped, and hardly anywhere else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.catalog.formats.jsonl import FileUnreadableError
+from services.catalog.formats.responses import Columns, read_responses
+from services.catalog.tagging.company import strangers
+from services.catalog.tagging.contradictions import Responses
+
+DATA = Path(os.environ.get("CAIRN_DATA", "../shared/data")) / "assistments2009"
+SKILLS, PER_SKILL, LEARNERS = 10, 12, 60
+RIGHT = {f"r{number:03}": [f"s{number // PER_SKILL}"] for number in range(SKILLS * PER_SKILL)}
+SWAPPED = {"r003": ["s7"], "r030": ["s1"], "r055": ["s0"], "r089": ["s2"], "r112": ["s3"]}
+
+
+def worked_through(*, seed=0, learners=LEARNERS, in_sets=True, reviews=0.1):
+    """Each learner takes some skills one after the other, and half of each one's resources, with reviews in between."""
+    rng = np.random.default_rng(seed)
+    learner, resource = [], []
+    for number in range(learners):
+        taken = [
+            int(code)
+            for skill in rng.permutation(SKILLS)[:6]
+            for code in rng.permutation(PER_SKILL)[: PER_SKILL // 2] + skill * PER_SKILL
+        ]
+        taken = [int(rng.integers(SKILLS * PER_SKILL)) if rng.random() < reviews else code for code in taken]
+        if not in_sets:
+            taken = rng.permutation(taken).tolist()
+        learner += [number] * len(taken)
+        resource += taken
+    return Responses(
+        [f"u{number}" for number in range(learners)],
+        sorted(RIGHT),
+        np.array(learner, np.int64),
+        np.array(resource, np.int64),
+        (rng.random(len(resource)) < 0.6).astype(np.float64),
+    )
+
+
+def test_swapped_tags_are_found_with_the_skill_they_should_have():
+    verdict = strangers(worked_through(), RIGHT | SWAPPED)
+    assert {one.resource_id: one.fits_better for one in verdict.strangers} == {name: RIGHT[name][0] for name in SWAPPED}
+    assert all(one.share < one.usual / 2 < one.better_share for one in verdict.strangers)
+    assert verdict.judged == verdict.tags == SKILLS * PER_SKILL
+
+
+def test_right_tags_are_hardly_ever_shown():
+    found = [len(strangers(worked_through(seed=seed), RIGHT).strangers) for seed in range(1, 9)]
+    assert sum(found) <= 1
+
+
+def test_where_skills_are_practised_mixed_nothing_is_shown():
+    assert not strangers(worked_through(in_sets=False), RIGHT | SWAPPED).strangers
+
+
+def test_two_skills_that_always_go_together_are_not_strangers_to_each_other():
+    tags = {name: ["s0"] if skill == ["s1"] and int(name[1:]) % 2 else skill for name, skill in RIGHT.items()}
+    assert not strangers(worked_through(), tags).strangers
+
+
+def test_a_resource_few_learners_met_is_not_judged():
+    few = strangers(worked_through(learners=6), RIGHT | SWAPPED)
+    assert few.judged < few.tags / 4
+    assert not few.strangers
+
+
+def test_without_tags_or_company_there_is_nothing_to_judge():
+    alone = Responses(["a", "b"], ["r000"], np.array([0, 1]), np.array([0, 0]), np.ones(2))
+    for tags in ({}, RIGHT):
+        assert strangers(alone, tags).judged == 0
+
+
+def test_how_the_rows_of_learners_are_interleaved_does_not_matter():
+    plain = worked_through()
+    place = np.concatenate([np.arange(count) for count in np.bincount(plain.learner)])
+    order = np.lexsort((plain.learner, place))
+    mixed = Responses(
+        plain.learners, plain.resources, plain.learner[order], plain.resource[order], plain.correct[order]
+    )
+    assert strangers(mixed, RIGHT | SWAPPED) == strangers(plain, RIGHT | SWAPPED)
+
+
+def test_the_times_of_a_table_put_it_in_order(tmp_path):
+    file = tmp_path / "responses.csv"
+    file.write_text("learner,item,correct,at\nu1,b,1,30\nu2,c,0,20\nu1,a,0.5,10\nu2,d,1,20\n")
+    table = read_responses(file, Columns(time="at"))
+    assert [table.items[code] for code in table.item] == ["a", "c", "d", "b"]
+    assert table.correct.tolist() == [0.5, 0.0, 1.0, 1.0]
+    with pytest.raises(FileUnreadableError, match="no column 'when'"):
+        read_responses(file, Columns(time="when"))
+
+
+def test_of_tags_swapped_on_a_real_log_most_are_found():
+    file = DATA / "interactions.csv.gz"
+    if not file.is_file():
+        pytest.skip(f"{file} is not there; CAIRN_DATA names the folder with the data sets")
+    columns = Columns("user_id", "problem_id", "correct")
+    table = read_responses(file, columns)
+    responses = Responses(table.learners, table.items, table.learner, table.item, table.correct)
+    skills = read_responses(file, Columns("user_id", "skill_name", "correct"))
+    tags: dict[str, list[str]] = {}
+    for item, skill in sorted(set(zip(table.item.tolist(), skills.item.tolist(), strict=True))):
+        tags.setdefault(table.items[item], []).append(skills.items[skill])
+    assert len(strangers(responses, tags).strangers) <= 5
+
+    rng = np.random.default_rng(1)
+    meetings = np.unique(table.item * len(table.learners) + table.learner)
+    learners = np.bincount(meetings // len(table.learners))
+    known = [name for number, name in enumerate(table.items) if len(tags[name]) == 1 and learners[number] >= 10]
+    swapped = {str(name): [str(rng.choice(skills.items))] for name in rng.choice(known, 60, replace=False)}
+    found = {one.resource_id: one.fits_better for one in strangers(responses, tags | swapped).strangers}
+    assert len(found.keys() & swapped.keys()) >= 30
+    assert len(found.keys() - swapped.keys()) <= 5
+    assert np.mean([[found[name]] == tags[name] for name in found.keys() & swapped.keys()]) > 0.8
