@@ -103,7 +103,12 @@ def load_files(
     if preview:
         _preview(files, read, console)
         return
-    loads = [FileLoad(file, read, first=file == files[0]) for file in files]
+    repeated = sorted({file.name for file in files if [other.name for other in files].count(file.name) > 1})
+    if repeated:
+        _fail(
+            f"{', '.join(repeated)} is named more than once, and what is kept of a load goes by that: load one at a time"
+        )
+    loads = [FileLoad(file, read, first=file is files[0]) for file in files]
     failure = None
     if dry_run:
         failure = _check(loads, console)

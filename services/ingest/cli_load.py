@@ -267,26 +267,26 @@ def print_preview(file: Path, options: FileOptions, console: Console) -> int:
     Raises:
         FileUnusableError: when the file or its mapping cannot be used.
     """
-    checking = CheckingPublisher(lambda: datetime.now(UTC))
+    rows = list(itertools.islice(options.read(file, lambda _: None), _PREVIEW_READ))
+    submissions = [row.submission for row in rows if isinstance(row, Row)]
+    results = iter(asyncio.run(CheckingPublisher(lambda: datetime.now(UTC)).publish(submissions)))
     problems = _Problems()
-    wrong = read = 0
+    wrong = 0
     table = Table(title=file.name, title_justify="left")
     for heading in ("line", "learner", "what", "skills or resource", "outcome", "when", "source"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "line" else "left")
-    for row in itertools.islice(options.read(file, lambda _: None), _PREVIEW_READ):
-        read += 1
+    for row in rows:
         if isinstance(row, UnreadableRow):
             found: Sequence[FieldReason] = row.problems
         else:
-            (result,) = asyncio.run(checking.publish([row.submission]))
-            found = result.problems
+            found = next(results).problems
             if table.row_count < _PREVIEW_ROWS:
                 table.add_row(str(row.line), *(Text(cell) for cell in _cells(row.submission)))
         if found:
             wrong += 1
             problems.note(file, row.line, found)
     console.print(table)
-    console.print(f"{wrong:,} of the first {read:,} rows have problems{':' if wrong else ''}", soft_wrap=True)
+    console.print(f"{wrong:,} of the first {len(rows):,} rows have problems{':' if wrong else ''}", soft_wrap=True)
     for _, line, reason in problems.shown:
         console.print(Text(f"  line {line}: {reason}"), soft_wrap=True)
     return wrong
@@ -332,7 +332,8 @@ class _RejectedRows:
             self._path.unlink(missing_ok=True)
         self._began_empty = not self._path.exists()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._file = os.fdopen(descriptor, "ab")
+        # Each row at once: how far the load is, which a resumed one passes over, is noted while this file is open.
+        self._file = os.fdopen(descriptor, "ab", buffering=0)
         return self
 
     def __exit__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -91,10 +92,13 @@ def subscribe(
         request.filter.grades.extend(grade or ())
     printer = _Printer(as_json=as_json)
     held = _read_cursors(cursors)
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_follow(target, request, metadata, held, printer, updates, insecure=insecure))
-    if cursors is not None:
-        cursors.write_bytes(orjson.dumps(held, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_follow(target, request, metadata, held, printer, updates, insecure=insecure))
+    finally:
+        # Also when the service refused: what was had until then is not sent again.
+        if cursors is not None:
+            _write_cursors(cursors, held)
 
 
 async def _follow(
@@ -170,6 +174,15 @@ def _because(reasons: Sequence[recommender_pb2.Reason]) -> str:
 
 def _now() -> str:
     return datetime.now().astimezone().strftime("%H:%M:%S")
+
+
+def _write_cursors(file: Path, held: dict[str, str]) -> None:
+    temporary = file.with_name(file.name + ".new")
+    # It names learners: nobody but its owner reads it.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as written:
+        written.write(orjson.dumps(held, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+    temporary.replace(file)
 
 
 def _read_cursors(file: Path | None) -> dict[str, str]:

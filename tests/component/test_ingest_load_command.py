@@ -104,6 +104,31 @@ def test_several_files_are_loaded_one_after_the_other_with_one_file_of_problems(
     assert [(entry["accepted"], entry["rejected"]) for entry in files] == [(1, 1), (1, 0), (1, 1)]
 
 
+def test_files_of_one_name_are_not_loaded_at_once_since_what_is_kept_of_them_goes_by_it(load, service, tmp_path):
+    files = []
+    for folder in ("term1", "term2"):
+        (tmp_path / folder).mkdir()
+        files.append(table(tmp_path / folder / "grades.csv", ["ada,bad,1"]))
+    result = load(*files)
+    assert result.exit_code == 2
+    assert "grades.csv is named more than once" in result.stderr
+    assert not service.came
+
+
+def test_what_was_refused_is_in_its_file_when_the_load_is_noted_to_be_past_it(load, service, tmp_path, monkeypatch):
+    file = table(tmp_path / "a.csv", ["ada,bad,1", "ben,q,1"])
+    write, noted = cli_load.LoadProgressFile.write, []
+
+    def with_a_look(self, settled):
+        noted.append((settled, (tmp_path / "a.csv.rejected.ndjson").read_bytes().count(b"\n")))
+        write(self, settled)
+
+    monkeypatch.setattr(cli_load.LoadProgressFile, "write", with_a_look)
+    monkeypatch.setattr(cli_load, "_PROGRESS_EVERY_S", 0.0)
+    assert load(file, "--streams", "1").exit_code == 1
+    assert noted[0] == (2, 1)
+
+
 def test_a_load_that_was_broken_off_goes_on_without_what_was_settled(load, service, tmp_path):
     file = table(tmp_path / "a.csv", [f"learner-{n % 40},q{n},1" for n in range(10_000)])
     service.requests_left = 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import stat
 
 import pytest
 from typer.testing import CliRunner
@@ -42,10 +43,23 @@ async def test_each_update_is_a_line_of_json_and_kept_cursors_go_on_from_there(w
         ended = await run(process, "amy", "ben", "--json", "--updates", "2", "--cursors", str(kept))
         assert {json.loads(line)["learnerId"] for line in ended.stdout.splitlines()} == {"amy", "ben"}
         assert set(json.loads(kept.read_text())) == {"amy", "ben"}
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
         await world.answer("amy", 40, response=1.0)
         ended = await run(process, "amy", "ben", "--json", "--updates", "1", "--cursors", str(kept))
         (line,) = ended.stdout.splitlines()
         assert json.loads(line)["learnerId"] == "amy"
+
+
+async def test_cursors_are_kept_when_the_service_refuses(world, tmp_path):
+    kept = tmp_path / "cursors.json"
+    async with world.serving() as process:
+        await run(process, "amy", "--updates", "1", "--cursors", str(kept))
+        before = kept.read_bytes()
+        kept.chmod(0o644)
+        ended = await run(process, "amy", "ben", "--grade", "no such grade" * 50, "--cursors", str(kept))
+        assert ended.exit_code == 2
+    assert kept.read_bytes() == before
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
 async def test_the_whole_tenant_is_printed_by_pseudonym(world):
