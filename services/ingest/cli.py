@@ -105,9 +105,8 @@ def load_files(
         return
     repeated = sorted({file.name for file in files if [other.name for other in files].count(file.name) > 1})
     if repeated:
-        _fail(
-            f"{', '.join(repeated)} is named more than once, and what is kept of a load goes by that: load one at a time"
-        )
+        named = ", ".join(repeated)
+        _fail(f"{named} is named more than once, and what is kept of a load goes by that name: load one at a time")
     loads = [FileLoad(file, read, first=file is files[0]) for file in files]
     failure = None
     if dry_run:
