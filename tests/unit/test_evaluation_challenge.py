@@ -61,13 +61,13 @@ def test_nobody_is_judged_by_a_model_that_saw_them():
     assert other is not None
     own, others = (each._models[each._half[0]]._model.coef_ for each in (challenge, other))
     assert own.tolist() == others.tolist()
-    assert other.after(0).mean() < challenge.after(0).mean()
+    assert other.after(0, range(RESOURCES)).mean() < challenge.after(0, range(RESOURCES)).mean()
 
 
 def test_the_share_in_the_band_counts_chances_in_it():
     challenge = challenge_of(everything_before(responses()), seed=1)
     assert challenge is not None
-    chances = challenge.after(3)
+    chances = challenge.after(3, range(RESOURCES))
     low, high = SUCCESS_BAND
     inside = np.flatnonzero((chances >= low) & (chances <= high)).tolist()
     outside = np.flatnonzero((chances < low) | (chances > high)).tolist()

@@ -64,15 +64,15 @@ class Challenge:
             with threadpool_limits(1, user_api="blas"):
                 model.fit(others)
 
-    def after(self, learner: int) -> NDArray[np.float64]:
-        """Chance that the learner's next response to each resource is right."""
+    def after(self, learner: int, resources: Sequence[int]) -> NDArray[np.float64]:
+        """Chance that the learner's next response to each of some resources is right."""
         practice = Practice.of(self._table, slice(self._first[learner], self._first[learner + 1]))
         model: LogisticOnCounts = self._models[self._half[learner]]
-        return model.foresee_next(practice, self._items, self._tags)
+        return model.foresee_next(practice, self._items[list(resources)], self._tags[list(resources)])
 
     def share_in_band(self, learner: int, resources: Sequence[int]) -> float:
         """Share of the resources with a chance of success in the band."""
-        chances = self.after(learner)[list(resources)]
+        chances = self.after(learner, resources)
         return float(((chances >= SUCCESS_BAND[0]) & (chances <= SUCCESS_BAND[1])).mean()) if len(chances) else 0.0
 
 

@@ -53,6 +53,17 @@ def estimate(values: Floats) -> Estimate:
     return Estimate(float(values[0]), float(low), float(high))
 
 
+def centred(values: Floats) -> Floats:
+    """A measure's value on every draw, moved so that the draws have their mean at the measure itself.
+
+    For measures that depend on how many different learners there are, such as how much of a catalog their lists cover:
+    a draw holds only two thirds of them, so the draws tell how much such a measure varies, but not around what.
+    """
+    moved = values.copy()
+    moved[1:] += values[0] - values[1:].mean()
+    return moved
+
+
 def of_learners(values: Floats, draws: Draws) -> Floats:
     """Mean over learners on every draw.
 

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from services.recommender.application.ports import CollaborativeModel
 from services.recommender.domain.splits import WorkSplit
-from services.recommender.evaluation.intervals import Draws, Estimate, Floats, compared, estimate, of_learners
+from services.recommender.evaluation.intervals import Draws, Estimate, Floats, centred, compared, estimate, of_learners
 from services.recommender.evaluation.lists import Judge, Ranker, RankingSplit
 from services.recommender.evaluation.rankers import Collaborative, Served, baselines, served
 from services.recommender.evaluation.results import SERVED, Evaluation
@@ -166,7 +166,7 @@ def _catalog_measures(tops: Sequence[Sequence[int]], draws: Draws, resources: in
         ranks = np.arange(1, resources + 1)
         shown = max(float(exposure.sum()), 1.0)
         gini.append(float(((2 * ranks - resources - 1) * exposure).sum() / (resources * shown)))
-    return {"coverage_at_10": np.array(coverage), "gini_at_10": np.array(gini)}
+    return {"coverage_at_10": centred(np.array(coverage)), "gini_at_10": centred(np.array(gini))}
 
 
 def _by_group(
@@ -223,4 +223,5 @@ def _notes(split: RankingSplit, choice: Choice) -> tuple[str, ...]:
         + ".",
         *(f"{name} is not among the rankings: {reason}." for name, reason in choice.absent.items()),
         f"Intervals are central 95 % of {DRAWS} bootstrap draws of learners; differences use the same draws.",
+        "A draw holds fewer different learners, whose lists cover less: draws of coverage and Gini are moved to centre.",
     )
