@@ -223,5 +223,5 @@ def _notes(split: RankingSplit, choice: Choice) -> tuple[str, ...]:
         + ".",
         *(f"{name} is not among the rankings: {reason}." for name, reason in choice.absent.items()),
         f"Intervals are central 95 % of {DRAWS} bootstrap draws of learners; differences use the same draws.",
-        "A draw holds fewer different learners, whose lists cover less: draws of coverage and Gini are moved to centre.",
+        "A draw holds fewer different learners, whose lists cover less: draws of coverage and Gini are moved to fit.",
     )
