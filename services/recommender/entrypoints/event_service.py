@@ -44,6 +44,8 @@ _KAFKA_COMMIT_EVERY_S = 1.0
 _KAFKA_COMMIT_TIMEOUT_S = 5.0
 _PAUSE_FIRST_S = 0.2
 _PAUSE_LAST_S = 2.0
+# Reasons of these sorts are about the record's key and headers.
+_SAYS_NOTHING_OF_THE_VALUE = frozenset(("key", "partition", "content-type"))
 _FETCH_BYTES_PER_PARTITION = 4 * 1024 * 1024
 
 
@@ -562,7 +564,14 @@ def decode_batch(
                     continue
             tenant, event = decode_event(key, value, record.headers, partition, partitions)
         except RecordInvalidError as error:
-            dead.append(DeadLetter(partition, record.offset, key, record.value, record.headers, error.code, str(error)))
+            reason = str(error)
+            if value is not record.value and error.code not in _SAYS_NOTHING_OF_THE_VALUE:
+                # It may quote what was encrypted, and the reason stays readable when the learner's key is destroyed.
+                reason = (
+                    "what its encrypted value says cannot be applied; for what is wrong with it run "
+                    f"cairn dlt replay {partition} {record.offset} --dry-run"
+                )
+            dead.append(DeadLetter(partition, record.offset, key, record.value, record.headers, error.code, reason))
             continue
         mine = learners.get(key)
         if mine is None:
