@@ -70,16 +70,16 @@ async def folded(broker: KafkaConnection, redis_url: str, tenants_file, epoch: i
     log = KafkaLog(broker)
     ends = await log.end_offsets()
     meta = EpochMeta(epoch, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", await log.identity(), dict.fromkeys(ends, 0))
-    service = FoldWiring(broker, redis_url, tenants=tenants_file).event_service(
-        meta, TracingParameters(), group=None, goal=ends
-    )
-    await service.start()
-    await service.wait_finished()
-    await service.stop()
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         epochs = RedisEpochs(client)
         if await epochs.get(epoch) is None:
             await epochs.create(meta)
+        service = FoldWiring(broker, redis_url, tenants=tenants_file).event_service(
+            meta, TracingParameters(), group=None, goal=ends
+        )
+        await service.start()
+        await service.wait_finished()
+        await service.stop()
         return await digest_epoch(epochs, epoch)
 
 
