@@ -27,7 +27,13 @@ from services.recommender.domain.ranking.trees import Trees, TreesInvalidError, 
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.responses import ResponseTableBuilder
 from services.recommender.domain.splits import split_work, tags_of
-from services.recommender.models.ranker_fit import RankerSettings, TooFewToLearnError, fit_ranker, trusted_share
+from services.recommender.models.ranker_fit import (
+    ListsOfCandidates,
+    RankerSettings,
+    TooFewToLearnError,
+    fit_ranker,
+    trusted_share,
+)
 from services.recommender.models.ranking_world import RankingWorld
 from services.recommender.models.stored_ranker import ranker_from_arrays, ranker_to_arrays
 
@@ -212,6 +218,33 @@ def test_trees_are_trusted_as_far_as_the_data_tell_them_apart_from_the_leading_m
     lists = np.random.default_rng(1).normal(0.3, 0.05, 400)
     differing = np.arange(5)[:, None] % 2 * np.where(np.arange(400) % 2, 0.02, -0.02)
     assert trusted_share(lists + np.array(gains)[:, None] + differing) == share
+
+
+def test_what_is_learned_from_is_all_that_is_relevant_and_some_of_the_rest_of_each_list():
+    labels = [0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 1]
+    lists = ListsOfCandidates(
+        columns=np.arange(11, dtype=np.float32)[:, None],
+        labels=np.array(labels, np.float32),
+        sizes=np.array([5, 3, 3]),
+        relevant=np.array([2, 1, 4]),
+        fold=np.array([0, 1, 2]),
+    )
+    thin = lists.thinned(2)
+    # The second list holds nothing that is relevant: there is nothing to put first.
+    assert thin.columns[:, 0].tolist() == [0, 1, 2, 4, 8, 9, 10]
+    assert thin.sizes.tolist() == [4, 3]
+    assert thin.relevant.tolist() == [2, 4]
+    assert thin.fold.tolist() == [0, 2]
+    assert lists.thinned(99).sizes.tolist() == [5, 3]
+
+
+def test_where_learners_are_few_their_earlier_work_is_learned_from_too():
+    told: list[str] = []
+    few = RankerSettings(trees=2, leaf_rows=5, learners=60)
+    fit_ranker(district(60), seed=1, settings=few, advance=told.append)
+    assert not [step for step in told if "earlier" in step]
+    fit_ranker(district(60), seed=1, settings=dataclasses.replace(few, learners=90), advance=told.append)
+    assert [step for step in told if "earlier" in step]
 
 
 def test_a_walk_that_would_not_end_is_refused():

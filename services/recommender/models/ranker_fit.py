@@ -3,10 +3,11 @@
 Burges: From RankNet to LambdaRank to LambdaMART, Microsoft Research, 2010. Ke et al.: LightGBM, NeurIPS 2017.
 
 Labels come from an inner split of what may be fitted on: collaborative models, habits and states are made from its
-first part, and what learners did in the second is what the trees learn to put first. Trees are grown once for each
-fold of the learners, on the others, and judged on the fold: that says how many to grow and how far to trust them. Those
-that are kept are grown on all learners, several times over, and their mean is taken. Then everything but the trees is
-made again from all there is.
+first part, and what learners did in the second is what the trees learn to put first. Where that makes fewer lists than
+are worth learning from, the first part is split once more: what learners did earlier is learned from as well. Trees
+are grown once for each fold of the learners, on the others, and judged on the fold's lists of the later split: that
+says how many to grow and how far to trust them. Those that are kept are grown on all learners, several times over, and
+their mean is taken. Then everything but the trees is made again from all there is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from services.recommender.application.ports import CollaborativeModel
+from services.recommender.application.train import TooFewPositivesError
 from services.recommender.domain.metrics import ndcg
 from services.recommender.domain.ranking.behaviour import directions
 from services.recommender.domain.ranking.habits import Habits, SkillLinks
@@ -41,8 +44,8 @@ _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LEARNERS_NEEDED = 20
 # With half as many learners again as in a fold, more trees help before they fit what is chance.
 _MORE_ROUNDS = 1.25
-# One thread: the same trees everywhere, and no waiting for each other where other processes want the cores too.
-_THREADS = 1
+# As many as the smallest machine has cores: the same trees on any, since they are grown deterministically.
+_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class RankerSettings:
     """Hyper-parameters.
 
     Attributes:
-        learners: most learners whose work is learned from.
+        learners: most learners whose work is learned from; where there are fewer, their earlier work is too.
         folds: in how many parts they are judged.
         bags: how often trees are grown on all of them, each time on other shares of lists and features.
         trees: most trees of each; fewer where more do not help.
@@ -59,9 +62,10 @@ class RankerSettings:
         rate: how much of each tree counts.
         leaf_rows: least candidates in a leaf.
         truncation: pairs count that involve one of the first so many.
+        others: most candidates of a list that are learned from beside the relevant ones.
     """
 
-    learners: int = 2_400
+    learners: int = 3_600
     folds: int = 3
     bags: int = 3
     trees: int = 100
@@ -70,6 +74,7 @@ class RankerSettings:
     rate: float = 0.1
     leaf_rows: int = 50
     truncation: int = 20
+    others: int = 200
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,8 @@ class TooFewToLearnError(ValueError):
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Lists of candidates, one after another.
+class ListsOfCandidates:
+    """Candidates of learners, list after list.
 
     Attributes:
         columns: features of the candidates.
@@ -111,15 +116,44 @@ class _Rows:
     relevant: NDArray[np.int64]
     fold: NDArray[np.int64]
 
-    def of(self, chosen: NDArray[np.bool_]) -> _Rows:
+    def of(self, chosen: NDArray[np.bool_]) -> ListsOfCandidates:
         """Some of the lists."""
         candidates = chosen.repeat(self.sizes)
-        return _Rows(
+        return ListsOfCandidates(
             self.columns[candidates],
             self.labels[candidates],
             self.sizes[chosen],
             self.relevant[chosen],
             self.fold[chosen],
+        )
+
+    def and_those(self, more: ListsOfCandidates) -> ListsOfCandidates:
+        """These lists and others."""
+        return ListsOfCandidates(
+            np.concatenate([self.columns, more.columns]),
+            np.concatenate([self.labels, more.labels]),
+            np.concatenate([self.sizes, more.sizes]),
+            np.concatenate([self.relevant, more.relevant]),
+            np.concatenate([self.fold, more.fold]),
+        )
+
+    def thinned(self, others: int) -> ListsOfCandidates:
+        """Of each list what is relevant and the first so many others; lists without anything relevant are left out.
+
+        Candidates stand in any order, so the first are any.
+        """
+        of_list = np.arange(len(self.sizes)).repeat(self.sizes)
+        other = (self.labels == 0.0).astype(np.int64)
+        before = np.cumsum(other) - other
+        first = np.cumsum(self.sizes) - self.sizes
+        found = np.bincount(of_list, self.labels, len(self.sizes)) > 0.0
+        kept = found[of_list] & ((other == 0) | (before - before[first][of_list] < others))
+        return ListsOfCandidates(
+            self.columns[kept],
+            self.labels[kept],
+            np.bincount(of_list[kept], minlength=len(self.sizes))[found],
+            self.relevant[found],
+            self.fold[found],
         )
 
 
@@ -156,19 +190,24 @@ def fit_ranker(
     if not members:
         raise TooFewToLearnError(f"no collaborative model could be fitted: {'; '.join(choice.absent.values())}")
     advance("learning to rank")
-    world = RankingWorld(
-        inner,
-        Ensemble(inner.positives.resources, {name: choice.models[name] for name in members}),
-        fit_habits(inner.before, inner.positives),
-    )
+    # A learner's lists are in one fold, whichever split they are of.
     rng = np.random.default_rng(seed)
+    fold = rng.permutation(len(split.before.learners)) % settings.folds
     learners = rng.permutation(sorted(inner.relevant))[: settings.learners].tolist()
-    rows = _rows_of(world, learners, rng, settings.folds)
+    rows = _rows_of(_world_of(inner, {name: choice.models[name] for name in members}), learners, rng, fold)
+    if len(set(rows.fold.tolist())) < settings.folds:
+        raise TooFewToLearnError("too few learners have candidates to learn from")
     lead = max(range(len(members)), key=lambda place: choice.measures[members[place]])
+    learnable = rows
+    if len(learners) < settings.learners:
+        advance("learning to rank, from earlier work too")
+        earlier = _earlier_rows(inner, choice, members, settings.learners - len(learners), rng, fold, seed)
+        learnable = rows if earlier is None else rows.and_those(earlier)
+    learnable = learnable.thinned(settings.others)
     rounds, found = [], []
-    for fold in range(settings.folds):
-        learned, judged = rows.of(rows.fold != fold), rows.of(rows.fold == fold)
-        trees = trees_of(_grow(learned, members, settings, seed + fold, settings.trees, judged))
+    for number in range(settings.folds):
+        learned, judged = learnable.of(learnable.fold != number), rows.of(rows.fold == number)
+        trees = trees_of(_grow(learned, members, settings, seed + number, settings.trees, judged))
         rounds.append(len(trees.starts) - 1)
         found.append(
             [_measure(LearnedRanker(members, trees, share, lead, _nothing_known()), judged) for share in _SHARES]
@@ -177,7 +216,7 @@ def fit_ranker(
     share = trusted_share(values)
     most = round(_MORE_ROUNDS * sum(rounds) / len(rounds))
     trees = (
-        mean_of([trees_of(_grow(rows, members, settings, seed + each, most)) for each in range(settings.bags)])
+        mean_of([trees_of(_grow(learnable, members, settings, seed + each, most)) for each in range(settings.bags)])
         if share
         else NO_TREES
     )
@@ -239,34 +278,70 @@ def _nothing_known() -> Habits:
     return Habits((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), none, none)
 
 
-def _rows_of(world: RankingWorld, learners: Sequence[int], rng: np.random.Generator, folds: int) -> _Rows:
+def _world_of(inner: WorkSplit, models: Mapping[str, CollaborativeModel]) -> RankingWorld:
+    return RankingWorld(inner, Ensemble(inner.positives.resources, models), fit_habits(inner.before, inner.positives))
+
+
+def _earlier_rows(
+    inner: WorkSplit,
+    choice: Choice,
+    members: Sequence[str],
+    most: int,
+    rng: np.random.Generator,
+    fold: NDArray[np.int64],
+    seed: int,
+) -> ListsOfCandidates | None:
+    """Lists of learners as they stood before; None where there was too little yet."""
+    earlier = inner.inner(seed=seed)
+    learners = rng.permutation(sorted(earlier.relevant))[:most].tolist()
+    try:
+        models = {name: FAMILIES[name].fit(earlier.positives, seed, choice.settings[name]) for name in members}
+        return _rows_of(_world_of(earlier, models), learners, rng, fold)
+    except (TooFewPositivesError, TooFewToLearnError):
+        return None
+
+
+def _rows_of(
+    world: RankingWorld, learners: Sequence[int], rng: np.random.Generator, folds: NDArray[np.int64]
+) -> ListsOfCandidates:
     """Candidates with what is relevant marked, shuffled within each learner.
 
     Unshuffled, what stands first would win ties, and an untrained tree be as good as any.
+
+    Args:
+        world: what is known.
+        learners: whose lists.
+        rng: shuffles.
+        folds: the fold of each learner.
+
+    Raises:
+        TooFewToLearnError: when there are no lists.
     """
     columns, labels, sizes, relevant, fold = [], [], [], [], []
-    for place, learner in enumerate(learners):
-        with threadpool_limits(1, user_api="blas"):
+    with threadpool_limits(1, user_api="blas"):
+        for learner in learners:
             example = world.example(learner)
-        wanted = world.split.relevant[learner]
-        # Where resources are worked on again and again, what is new to the learner is to be ranked well by itself too.
-        own = world.split.own(learner)
-        for known in (np.zeros(0, np.int32), own) if world.split.repeats else (own,):
-            kept = rng.permutation(np.flatnonzero(~np.isin(example.rows, known)))
-            left = wanted.difference(known.tolist())
-            hit = np.isin(example.rows[kept], list(left))
-            if left and len(kept):
-                columns.append(example.columns[kept])
-                labels.append(hit.astype(np.float32))
-                sizes.append(len(kept))
-                relevant.append(len(left))
-                fold.append(place % folds)
-    if len(set(fold)) < folds:
+            wanted = world.split.relevant[learner]
+            # Where resources are worked on again and again, what is new is to be ranked well by itself too.
+            own = world.split.own(learner)
+            for known in (np.zeros(0, np.int32), own) if world.split.repeats else (own,):
+                kept = rng.permutation(np.flatnonzero(~np.isin(example.rows, known)))
+                left = wanted.difference(known.tolist())
+                hit = np.isin(example.rows[kept], list(left))
+                if left and len(kept):
+                    columns.append(example.columns[kept])
+                    labels.append(hit.astype(np.float32))
+                    sizes.append(len(kept))
+                    relevant.append(len(left))
+                    fold.append(folds[learner])
+    if not sizes:
         raise TooFewToLearnError("too few learners have candidates to learn from")
-    return _Rows(np.concatenate(columns), np.concatenate(labels), np.array(sizes), np.array(relevant), np.array(fold))
+    return ListsOfCandidates(
+        np.concatenate(columns), np.concatenate(labels), np.array(sizes), np.array(relevant), np.array(fold)
+    )
 
 
-def _measure(ranker: LearnedRanker, rows: _Rows) -> list[float]:
+def _measure(ranker: LearnedRanker, rows: ListsOfCandidates) -> list[float]:
     """NDCG@10 of each list; of equal scores those that stand first."""
     found, start = [], 0
     for size, relevant in zip(rows.sizes.tolist(), rows.relevant.tolist(), strict=True):
@@ -281,12 +356,12 @@ def _measure(ranker: LearnedRanker, rows: _Rows) -> list[float]:
 
 
 def _grow(
-    learned: _Rows,
+    learned: ListsOfCandidates,
     members: Sequence[str],
     settings: RankerSettings,
     seed: int,
     rounds: int,
-    judged: _Rows | None = None,
+    judged: ListsOfCandidates | None = None,
 ) -> lightgbm.Booster:
     """At most so many trees; with lists to judge by, as many as do those best."""
     parameters = {

@@ -142,9 +142,15 @@ class LearnerStates:
         self._settings = parameters.settings
         self._fold = LearnerFold(TracingParameters("", {_TENANT: parameters}))
         self._first = np.searchsorted(table.learner, np.arange(len(table.learners) + 1))
+        self._known: dict[int, LearnerState] = {}
 
     def of(self, learner: int) -> LearnerState:
-        """A learner's state."""
+        """A learner's state; folded when first asked for."""
+        if learner not in self._known:
+            self._known[learner] = self._folded(learner)
+        return self._known[learner]
+
+    def _folded(self, learner: int) -> LearnerState:
         rows = range(int(self._first[learner]), int(self._first[learner + 1]))
         if not rows or not self._graded:
             return self._touched(rows)
