@@ -108,7 +108,7 @@ def fit_collaborative(positives, *, choice, advance):
 
 def choose_collaborative(table, *, advance):
     """Small tenants are left alone."""
-    advance(1, 1)
+    advance("choosing a model", 1, 1)
     if len(table) < 3:
         return None
     return CollaborativeChoice("item_knn", {"shrinkage": 10.0}, {"item_knn": 0.1}, {}, 1)

@@ -31,13 +31,18 @@ def in_order(learners: int, *, resources: int = 40) -> ResponseTable:
 
 def test_where_what_comes_next_follows_an_order_the_model_of_sequences_is_chosen():
     steps = []
-    choice = choose_collaborative(in_order(80), seed=1, advance=lambda done, total: steps.append((done, total)))
+    choice = choose_collaborative(in_order(80), seed=1, advance=lambda *step: steps.append(step))
     assert choice is not None
     assert choice.family == "sequential"
     assert set(choice.measures) >= {"als", "ease", "item_knn", "rp3beta", "sequential"}
     assert choice.measures["sequential"] == max(choice.measures.values())
-    assert steps == sorted(steps)
-    assert steps[-1][0] == steps[-1][1]
+    done = [step[1:] for step in steps if step[0] == "choosing a model"]
+    assert done == sorted(done)
+    assert done[-1][0] == done[-1][1]
+    # What EASE takes is told before it is tried.
+    named = [step[0] for step in steps]
+    memory = next(place for place, name in enumerate(named) if name.startswith("ease, 0.00 GiB for "))
+    assert steps[memory + 1] == ("choosing a model", named[:memory].count("choosing a model"), done[-1][1])
     assert choose_collaborative(in_order(80), seed=1) == choice
 
 

@@ -175,7 +175,7 @@ class FitCollaborative(Protocol):
 class ChooseCollaborative(Protocol):
     """Finds which collaborative model lists best what a tenant's learners did next."""
 
-    def __call__(self, table: ResponseTable, *, advance: Advance) -> CollaborativeChoice | None:
+    def __call__(self, table: ResponseTable, *, advance: Progress) -> CollaborativeChoice | None:
         """None where there is too little to tell models apart. The same responses give the same choice."""
         ...
 
@@ -276,7 +276,7 @@ class Trainer:
 
     def _choose(self, tenant: str, responses: TenantResponses, progress: Progress) -> CollaborativeChoice | None:
         return self.choose_collaborative(
-            responses.distinct, advance=lambda done, total: progress(f"{tenant}: choosing a model", done, total)
+            responses.distinct, advance=lambda step, done, total: progress(f"{tenant}: {step}", done, total)
         )
 
     def _fit(

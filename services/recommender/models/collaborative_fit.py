@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.recommender.application.ports import CollaborativeChoice, ModelArrays
-from services.recommender.application.train import Advance, FittedCollaborative, TooFewPositivesError
+from services.recommender.application.train import Advance, FittedCollaborative, Progress, TooFewPositivesError
 from services.recommender.domain.positives import Positives
 from services.recommender.domain.responses import NONE, ResponseTable
 from services.recommender.domain.splits import earlier_rows, split_work, tags_of
@@ -16,34 +16,38 @@ from services.recommender.models.neighbours import DENSE_RESOURCES_MOST, EaseMod
 _SERVABLE = tuple(family for family in FAMILIES if family != "bpr")
 # Fewer learners to judge by cannot tell models apart.
 _LEARNERS_TO_CHOOSE_BY = 20
+_CHOOSING = "choosing a model"
 
 
 def choose_collaborative(
-    table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None
+    table: ResponseTable, *, seed: int, advance: Progress = lambda _step, _done, _total: None
 ) -> CollaborativeChoice | None:
     """Fit every sort of model to the first four fifths of each learner's responses, judge it on the rest.
 
     Args:
         table: a tenant's responses.
         seed: of the models.
-        advance: told how many of how many sorts are done.
+        advance: told how many of how many sorts are done, and what memory EASE is about to take.
     """
     table = table.rows(table.resource != NONE)
     split = split_work(table, earlier_rows(table), tags_of(table))
     if len(split.relevant) < _LEARNERS_TO_CHOOSE_BY:
-        advance(1, 1)
+        advance(_CHOOSING, 1, 1)
         return None
     tried = 0
 
-    def next_family(_name: str) -> None:
+    def next_family(name: str) -> None:
         nonlocal tried
-        advance(tried, len(_SERVABLE))
+        if name != families[tried]:
+            # What it takes is said before it is tried: where memory runs out, the last line tells why.
+            advance(name, 1, 1)
+        advance(_CHOOSING, tried, len(_SERVABLE))
         tried += 1
 
     small = len(table.resources) <= DENSE_RESOURCES_MOST
     families = tuple(family for family in _SERVABLE if small or family != "ease")
     found = choose(split, seed=seed, families=families, advance=next_family)
-    advance(len(_SERVABLE), len(_SERVABLE))
+    advance(_CHOOSING, len(_SERVABLE), len(_SERVABLE))
     if not found.measures:
         return None
     best = max(found.measures, key=found.measures.__getitem__)
