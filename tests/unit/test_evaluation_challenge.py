@@ -82,6 +82,11 @@ def test_where_everything_was_right_nothing_is_said_of_how_hard_it_is():
     assert challenge_of(everything_before(responses(right=True)), seed=1) is None
 
 
+def test_with_a_single_learner_nobody_else_says_how_hard_lists_are():
+    one = responses().of_learners(np.arange(LEARNERS) == 0)
+    assert challenge_of(everything_before(one), seed=1) is None
+
+
 def test_what_builds_on_a_skill_that_mostly_went_wrong_runs_ahead_of_the_learner():
     builder = ResponseTableBuilder()
     for number, (skill, outcome) in enumerate([("s0", 0.0), ("s0", 1.0), ("s1", 1.0), ("s2", 1.0)]):

@@ -8,8 +8,10 @@ import scipy.sparse
 
 from services.recommender.domain.responses import ResponseTableBuilder
 from services.recommender.domain.splits import split_work, tags_of
+from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.lists import Judge, split_of
 from services.recommender.evaluation.rankers import Random, Scored
+from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.tracing import prior_attempts, split_by_learner
 
 
@@ -40,6 +42,11 @@ def test_four_fifths_of_those_with_twenty_responses_are_fitted_on_and_all_of_the
     names = [split.work.positives.resources[number] for number in sorted(split.work.relevant[0])]
     assert names == ["r16", "r17", "r18", "r19"]
     assert set(split.work.relevant) == {0, 1}
+
+
+def test_where_nobody_did_enough_to_be_judged_by_the_data_are_refused():
+    with pytest.raises(DataUnusableError, match=r"2 learners, 20 responses.* needs work on both sides of the split"):
+        evaluate_ranking("ranking/test", split_of(table_of({"a": 12, "b": 8}), "2 learners"))
 
 
 def test_what_was_worked_on_before_is_not_relevant_after():

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from services.recommender.application.ports import CollaborativeModel
 from services.recommender.domain.splits import WorkSplit
+from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.intervals import Draws, Estimate, Floats, centred, compared, estimate, of_learners
 from services.recommender.evaluation.lists import Judge, Ranker, RankingSplit
 from services.recommender.evaluation.rankers import Collaborative, Served, baselines, served
@@ -56,9 +57,16 @@ def evaluate_ranking(
         split: the data.
         commit: of the code.
         advance: told which ranking is being done, and how many of how many are.
+
+    Raises:
+        DataUnusableError: when there is nobody to judge by.
     """
     work = split.work
     learners = sorted(work.relevant)
+    if not learners:
+        raise DataUnusableError(
+            f"{split.description}: nobody has anything to judge by; a learner needs work on both sides of the split"
+        )
     draws = Draws.of(len(learners), draws=DRAWS, seed=SEED)
     judge = Judge(split, seed=SEED)
     steps = iter(range(1_000_000))
