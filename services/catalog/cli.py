@@ -15,19 +15,7 @@ from rich.table import Table
 
 from cairn.v1 import catalog_pb2
 from services.catalog import cli_contradictions, cli_edit, cli_rules, cli_tag, wire
-from services.catalog.cli_calls import (
-    BAD_INPUT,
-    DEFAULT_TARGET,
-    ApiKeyFile,
-    Insecure,
-    Kind,
-    Target,
-    TimeoutS,
-    calling,
-    fail,
-    listed,
-    send,
-)
+from services.catalog.cli_calls import DEFAULT_TARGET, Kind, Target, calling, listed, send
 from services.catalog.domain.model import Resource, Skill
 from services.catalog.domain.validation import check_records
 from services.catalog.formats.jsonl import (
@@ -37,6 +25,7 @@ from services.catalog.formats.jsonl import (
     read_resources,
     read_skills,
 )
+from services.common.calls import BAD_INPUT, ApiKeyFile, Insecure, TimeoutS, fail
 from services.common.statuses import FieldViolation, violations_of
 
 Record = TypeVar("Record", Skill, Resource)

@@ -14,20 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from services.catalog.cli_calls import (
-    BAD_INPUT,
-    DEFAULT_TARGET,
-    ApiKeyFile,
-    Insecure,
-    Kind,
-    Target,
-    TimeoutS,
-    calling,
-    fail,
-    listed,
-)
+from services.catalog.cli_calls import DEFAULT_TARGET, Kind, Target, calling, listed
 from services.catalog.domain.model import Resource
 from services.catalog.formats.jsonl import FileUnreadableError
+from services.common.calls import BAD_INPUT, ApiKeyFile, Insecure, TimeoutS, fail
 
 if TYPE_CHECKING:
     from services.catalog.tagging.company import Stranger

@@ -13,22 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from services.catalog.cli_calls import (
-    BAD_INPUT,
-    DEFAULT_TARGET,
-    FAILED,
-    ApiKeyFile,
-    Insecure,
-    Kind,
-    Target,
-    TimeoutS,
-    calling,
-    fail,
-    listed,
-    send,
-)
+from services.catalog.cli_calls import DEFAULT_TARGET, Kind, Target, calling, listed, send
 from services.catalog.domain.model import Resource, Skill
 from services.catalog.domain.reviews import answers_to_random_ones
+from services.common.calls import BAD_INPUT, FAILED, ApiKeyFile, Insecure, TimeoutS, fail
 
 if TYPE_CHECKING:
     from services.catalog.tagging.tagger import ModelCard, SkillTagger

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import ipaddress
 import re
 import signal
 import uuid
@@ -22,7 +21,7 @@ from grpc_reflection.v1alpha import reflection
 from services.common.rate_limits import RateLimit, TokenBuckets
 from services.common.statuses import abort, permission_denied, resource_exhausted, unauthenticated
 from services.common.tenants import Credential, Scope, Tenant, TenantRegistry
-from services.common.tls import TlsFiles, TlsFilesError, server_credentials
+from services.common.tls import TlsFiles, TlsFilesError, is_loopback, server_credentials
 from services.common.traces import NO_TRACES, TRACEPARENT, SpanKind, Traces
 
 if TYPE_CHECKING:
@@ -416,15 +415,10 @@ def check_listen_address(listen: str, *, insecure: bool) -> None:
     Raises:
         ListenAddressError: when `listen` is not host:port, or not loopback and `insecure` is false.
     """
-    host, colon, port = listen.rpartition(":")
+    _, colon, port = listen.rpartition(":")
     if not colon or not port.isdigit():
         raise ListenAddressError(f"listen={listen!r} is not host:port, for example 127.0.0.1:50051")
-    name = host.strip("[]")
-    try:
-        loopback = name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback and not insecure:
+    if not is_loopback(listen) and not insecure:
         raise ListenAddressError(
             f"listen={listen!r} can be reached from other machines and there is no TLS: listen on 127.0.0.1 "
             "behind a TLS proxy, set CAIRN_TLS_CERTIFICATE and CAIRN_TLS_KEY, or set CAIRN_INSECURE=true to accept it"

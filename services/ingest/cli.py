@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -13,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.rule import Rule
 
+from services.common.calls import api_key_from
+from services.common.tls import is_loopback
 from services.ingest.cli_load import BAD_INPUT, Failure, FileLoad, FileOptions, Service, print_preview
 from services.ingest.formats import Format
 from services.ingest.formats.lines import FileUnusableError
@@ -112,9 +112,9 @@ def load_files(
     if dry_run:
         failure = _check(loads, console)
     else:
-        if not (tls or insecure or _is_loopback(target)):
+        if not (tls or insecure or is_loopback(target)):
             _fail(f"--target {target} is another machine and there is no TLS: add --tls, or --insecure to accept it")
-        service = Service(target, _api_key(api_key_file), tls=tls, patience_s=patience_s, streams=streams)
+        service = Service(target, api_key_from(api_key_file), tls=tls, patience_s=patience_s, streams=streams)
         failure = _publish(loads, service, console)
     if summary_file is not None:
         _write_summary(summary_file, loads)
@@ -182,29 +182,6 @@ def _write_summary(path: Path, loads: Sequence[FileLoad]) -> None:
         path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     except OSError as error:
         _fail(f"--json {path} cannot be written: {error.strerror}")
-
-
-def _api_key(file: Path | None) -> str:
-    if file is None:
-        api_key = os.environ.get("CAIRN_API_KEY", "")
-        if not api_key:
-            _fail("there is no API key: set CAIRN_API_KEY, or name its file with --api-key-file")
-        return api_key
-    try:
-        api_key = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        _fail(f"--api-key-file {file} cannot be read: {error}")
-    if not api_key:
-        _fail(f"--api-key-file {file} is empty: put the API key in it")
-    return api_key
-
-
-def _is_loopback(target: str) -> bool:
-    host = target.rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _fail(message: str, code: int = BAD_INPUT) -> NoReturn:

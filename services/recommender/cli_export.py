@@ -15,13 +15,13 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from services.common.calls import BAD_INPUT, FAILED, fail
 from services.common.identity import TENANT_PATTERN
 from services.common.tenants import TenantsFileError
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.parquet_tables import ExportExistsError
 from services.recommender.application.epochs import EpochUnusableError
 from services.recommender.application.ports import BundleUnreadableError
-from services.recommender.cli_calls import BAD_INPUT, FAILED, fail
 from services.recommender.settings import RecommenderServerSettings
 
 _PLAIN_EVERY_S = 2.0

@@ -18,17 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
-from services.recommender.cli_calls import (
-    BAD_INPUT,
-    FAILED,
-    ApiKeyFile,
-    Insecure,
-    TimeoutS,
-    api_key_from,
-    channel_to,
-    fail,
-    fail_with,
-)
+from services.common.calls import BAD_INPUT, FAILED, ApiKeyFile, Insecure, TimeoutS, channel_to, fail, key_metadata
+from services.recommender.cli_calls import fail_with
 
 if TYPE_CHECKING:
     from services.recommender.application.personal_data import PersonalData
@@ -105,7 +96,7 @@ def erase(
     """
     if not yes:
         typer.confirm(f"Forget {learner} for good?", abort=True)
-    metadata = (("authorization", f"Bearer {api_key_from(api_key_file)}"),)
+    metadata = key_metadata(api_key_file)
     with channel_to(target, insecure=insecure) as channel:
         stub = ingest_pb2_grpc.IngestServiceStub(channel)
         try:

@@ -18,18 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
-from services.recommender.cli_calls import (
-    BAD_INPUT,
-    DEFAULT_TARGET,
-    ApiKeyFile,
-    Insecure,
-    Metadata,
-    Target,
-    api_key_from,
-    async_channel,
-    fail,
-    fail_with,
-)
+from services.common.calls import BAD_INPUT, ApiKeyFile, Insecure, Metadata, async_channel, fail, key_metadata
+from services.recommender.cli_calls import DEFAULT_TARGET, Target, fail_with
 from services.recommender.client import CHANNEL_OPTIONS, LearnerUpdates
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
@@ -83,7 +73,7 @@ def subscribe(
     """
     if bool(learners) == tenant_wide:
         fail("name learners, or all of them with --tenant-wide: one of the two", BAD_INPUT)
-    metadata = (("authorization", f"Bearer {api_key_from(api_key_file)}"),)
+    metadata = key_metadata(api_key_file)
     request = recommender_pb2.SubscribeRequest(
         learner_ids=learners or (), whole_tenant=tenant_wide, limit=limit, class_id=class_id
     )

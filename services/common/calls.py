@@ -1,0 +1,89 @@
+"""How commands call the services: options they share, the API key, the connection, and what a refusal says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import grpc
+import typer
+from grpc_status import rpc_status
+
+from services.common.tls import is_loopback
+
+FAILED = 1
+BAD_INPUT = 2
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File that holds the API key; without it the key is taken from CAIRN_API_KEY.", show_default=False
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", help="Talk to another machine without TLS. The API key can then be read on the way."),
+]
+TimeoutS = Annotated[float, typer.Option(min=0.1, help="Give up after this many seconds.")]
+
+
+def api_key_from(file: Path | None) -> str:
+    """The API key in a file, or else in CAIRN_API_KEY; without one the command ends."""
+    try:
+        api_key = file.read_text().strip() if file else os.environ.get("CAIRN_API_KEY", "").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"the API key file {file} cannot be read: {error}. Name another with --api-key-file", BAD_INPUT)
+    if not api_key:
+        fail(
+            "there is no API key: set CAIRN_API_KEY or name its file with --api-key-file "
+            "(make one with: cairn keys create --tenant NAME)",
+            BAD_INPUT,
+        )
+    return api_key
+
+
+def key_metadata(file: Path | None) -> Metadata:
+    """What a call carries to prove whose it is; `file` as of `api_key_from`."""
+    return (("authorization", f"Bearer {api_key_from(file)}"),)
+
+
+def channel_to(target: str, *, insecure: bool) -> grpc.Channel:
+    """A channel, with TLS unless the target is this machine or `insecure`."""
+    if is_loopback(target) or insecure:
+        return grpc.insecure_channel(target)
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials())
+
+
+def async_channel(target: str, *, insecure: bool, options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Channel:
+    """A channel for asyncio, with TLS unless the target is this machine or `insecure`."""
+    if is_loopback(target) or insecure:
+        return grpc.aio.insecure_channel(target, options=options)
+    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
+
+
+def what_went_wrong(error: Any, target: str, service: str, *, option: str = "--target") -> str:
+    """What a call that failed says, in a sentence.
+
+    Args:
+        error: gRPC's; it types its errors as RpcError alone, and those of a call are the call as well.
+        target: host:port of the service.
+        service: its name.
+        option: what names another target.
+    """
+    code = error.code()
+    if code is grpc.StatusCode.UNAVAILABLE and rpc_status.from_call(error) is None:
+        # The service's own UNAVAILABLE carries details; this one is the connection's.
+        return f"no {service} answers at {target}: start it, or name another with {option} ({error.details()})"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"the {service} at {target} did not answer in time: allow it longer with --timeout-s"
+    return f"{code.name}: {error.details()}"
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End the command with a sentence on standard error."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
