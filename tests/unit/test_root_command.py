@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -19,15 +19,17 @@ def test_help_imports_nothing_that_costs_time():
         "try:\n    c.main()\nexcept SystemExit:\n    pass\n"
         f"print([m for m in {_MODULES_THAT_COST_TIME!r} if m in sys.modules], file=sys.stderr)\n"
     )
-    begun = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-c", script, "--help"], check=False, capture_output=True, text=True, timeout=30
     )
-    took_s = time.monotonic() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # The command's own time: on a machine that is busy with other tests it waits for its turn.
+    took_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert done.stderr.strip() == "[]"
     assert "Usage: cairn" in done.stdout
-    assert took_s < 5, "even on a machine that is busy with other tests"
+    assert took_s < 3
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *EVALUATIONS], ids=lambda command: command.name)
