@@ -134,3 +134,23 @@ class ServerSettings(TenantsSettings):
             tls=tls,
             rate_limit=limit,
         )
+
+
+def leave_room_for_calls(streams: int, info: ValidationInfo, *, what: str) -> int:
+    """The limit on streams that a validator was given, if it leaves room for other calls.
+
+    Args:
+        streams: the limit.
+        info: what else was set.
+        what: the streams' name.
+
+    Raises:
+        ValueError: when it does not.
+    """
+    calls = info.data.get("max_concurrent_calls")
+    if calls is not None and streams >= calls:
+        raise ValueError(
+            f"{what} count as calls, and CAIRN_MAX_CONCURRENT_CALLS={calls} leaves room for none besides: "
+            f"allow fewer {what} or more calls"
+        )
+    return streams

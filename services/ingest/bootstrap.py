@@ -64,7 +64,11 @@ async def run(settings: IngestSettings) -> None:
     options = replace(settings.server_options, connection_age_s=settings.connection_age_s or None)
     # A stream ends by itself before the connection's age would cut it off in the middle of a batch.
     age_s = None if options.connection_age_s is None else _STREAM_TO_CONNECTION_AGE * options.connection_age_s
-    limits = StreamLimits(age_s=age_s)
+    limits = StreamLimits(
+        age_s=age_s,
+        streams_max=settings.ingest_streams,
+        streams_per_tenant_max=settings.ingest_streams_per_tenant,
+    )
     servicer = IngestServicer(
         publish, erase, request_bytes_max=settings.max_message_bytes, limits=limits, traces=traces
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from services.common.settings import KafkaSettings, ProcessSettings, ServerSettings
+from services.common.settings import KafkaSettings, ProcessSettings, ServerSettings, leave_room_for_calls
 
 
 class IngestSettings(ProcessSettings, KafkaSettings, ServerSettings):
@@ -18,9 +18,16 @@ class IngestSettings(ProcessSettings, KafkaSettings, ServerSettings):
         ge=0,
         description="Age at which clients are asked to connect anew; streams end a little before. 0: never.",
     )
+    ingest_streams: int = Field(default=100, ge=1, description="Streams of events open at once; they count as calls.")
+    ingest_streams_per_tenant: int = Field(default=25, ge=1, description="Streams of events of a tenant open at once.")
     ingest_delivery_timeout_s: float = Field(
         default=10.0,
         ge=0.5,
         le=120,
         description="How long Kafka may take to confirm an event; then UNAVAILABLE.",
     )
+
+    @field_validator("ingest_streams")
+    @classmethod
+    def _leave_room_for_calls(cls, value: int, info: ValidationInfo) -> int:
+        return leave_room_for_calls(value, info, what="streams")

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from services.common.settings import KafkaSettings, ProcessSettings, RedisSettings, ServerSettings, TenantsSettings
+from services.common.settings import (
+    KafkaSettings,
+    ProcessSettings,
+    RedisSettings,
+    ServerSettings,
+    TenantsSettings,
+    leave_room_for_calls,
+)
 from services.recommender.application.subscriptions import SubscriptionLimits
 
 
@@ -98,13 +105,7 @@ class RecommenderServerSettings(ProcessSettings, BundleSettings, RedisSettings, 
     @field_validator("subscribe_streams")
     @classmethod
     def _leave_room_for_calls(cls, value: int, info: ValidationInfo) -> int:
-        calls = info.data.get("max_concurrent_calls")
-        if calls is not None and value >= calls:
-            raise ValueError(
-                f"subscriptions count as calls, and CAIRN_MAX_CONCURRENT_CALLS={calls} leaves room for none besides: "
-                "allow fewer subscriptions or more calls"
-            )
-        return value
+        return leave_room_for_calls(value, info, what="subscriptions")
 
     @property
     def subscription_limits(self) -> SubscriptionLimits:

@@ -291,3 +291,30 @@ async def test_batches_that_were_not_answered_leave_no_open_span(tmp_path):
         service.log.confirming.set()
         await ended(call)
     assert sorted(span.attributes["cairn.batch"] for span in exporter.get_finished_spans()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (StreamLimits(streams_per_tenant_max=2), "INGEST_STREAMS_PER_TENANT"),
+        (StreamLimits(streams_max=2), "INGEST_STREAMS"),
+    ],
+)
+async def test_streams_are_limited_and_one_that_ends_makes_room(tmp_path, limits, reason):
+    async with Service(tmp_path, limits=limits) as service:
+        calls = [service.stream() for _ in range(2)]
+        for call in calls:
+            await call.write(batch(1))
+            await call.read()
+        refused = await ended(service.stream())
+        assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert f"CAIRN_{reason}" in refused.details()
+        assert retry_after_s_of(refused) == 5.0
+        await calls[0].done_writing()
+        await replies_of(calls[0])
+        calls[0] = service.stream()
+        await calls[0].write(batch(2))
+        assert (await calls[0].read()).batch == 2
+        for call in calls:
+            await call.done_writing()
+            await replies_of(call)

@@ -68,7 +68,8 @@ class IngestServiceServicer:
     def StreamEvents(self, request_iterator, context):
         """The same for a sender that never stops: batches go in, and their results come back in the order sent, each once the log
         has confirmed it. The server reads no further while too many events await the log, so a sender is held back rather than
-        refused. When the stream ends with a status, batches without results may be sent again on another.
+        refused. When the stream ends with a status, batches without results may be sent again on another. RESOURCE_EXHAUSTED
+        (with RetryInfo) when too many streams are open, of the tenant or in all.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

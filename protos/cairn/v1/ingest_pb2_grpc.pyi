@@ -41,7 +41,8 @@ class IngestServiceStub:
     StreamEvents: _grpc.StreamStreamMultiCallable[_ingest_pb2.StreamEventsRequest, _ingest_pb2.StreamEventsResponse]
     """The same for a sender that never stops: batches go in, and their results come back in the order sent, each once the log
     has confirmed it. The server reads no further while too many events await the log, so a sender is held back rather than
-    refused. When the stream ends with a status, batches without results may be sent again on another.
+    refused. When the stream ends with a status, batches without results may be sent again on another. RESOURCE_EXHAUSTED
+    (with RetryInfo) when too many streams are open, of the tenant or in all.
     """
     DeleteLearner: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.DeleteLearnerRequest, _ingest_pb2.DeleteLearnerResponse]
     """Forgets a learner: appends an ErasureEvent and destroys the key that their values in the log are encrypted with.
@@ -61,7 +62,8 @@ class IngestServiceAsyncStub(IngestServiceStub):
     StreamEvents: _aio.StreamStreamMultiCallable[_ingest_pb2.StreamEventsRequest, _ingest_pb2.StreamEventsResponse]  # type: ignore[assignment]
     """The same for a sender that never stops: batches go in, and their results come back in the order sent, each once the log
     has confirmed it. The server reads no further while too many events await the log, so a sender is held back rather than
-    refused. When the stream ends with a status, batches without results may be sent again on another.
+    refused. When the stream ends with a status, batches without results may be sent again on another. RESOURCE_EXHAUSTED
+    (with RetryInfo) when too many streams are open, of the tenant or in all.
     """
     DeleteLearner: _aio.UnaryUnaryMultiCallable[_ingest_pb2.DeleteLearnerRequest, _ingest_pb2.DeleteLearnerResponse]  # type: ignore[assignment]
     """Forgets a learner: appends an ErasureEvent and destroys the key that their values in the log are encrypted with.
@@ -90,7 +92,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_ingest_pb2.StreamEventsResponse], _abc.AsyncIterator[_ingest_pb2.StreamEventsResponse]]:
         """The same for a sender that never stops: batches go in, and their results come back in the order sent, each once the log
         has confirmed it. The server reads no further while too many events await the log, so a sender is held back rather than
-        refused. When the stream ends with a status, batches without results may be sent again on another.
+        refused. When the stream ends with a status, batches without results may be sent again on another. RESOURCE_EXHAUSTED
+        (with RetryInfo) when too many streams are open, of the tenant or in all.
         """
 
     @_abc_1.abstractmethod

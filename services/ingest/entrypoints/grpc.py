@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SERVICE_NAME = "cairn.v1.IngestService"
 
 _RETRY_AFTER_S = 1.0
+_STREAM_RETRY_AFTER_S = 5.0
 
 EVENTS = Counter("cairn_ingest_events", "Events answered, by what became of them.", ["outcome"])
 PROBLEMS = Counter("cairn_ingest_problems", "What was wrong with rejected events, by sort.", ["kind"])
@@ -55,6 +56,8 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         self._request_bytes_max = request_bytes_max
         self._limits = limits or StreamLimits()
         self._ending = asyncio.Event()
+        # Open streams, by tenant.
+        self._open: Tally[str] = Tally()
 
     def end_streams(self) -> None:
         """Have open streams end once what they have read is answered: this process is stopping."""
@@ -86,7 +89,10 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             await context.write(stream_response_of(batch, outcomes))
 
         again = "batches without results may be sent again on another stream"
-        stream = EventStream(self._publish, current_tenant(), self._limits, self._traces, caller_traceparent())
+        tenant = current_tenant()
+        await self._check_streams(tenant.name, context)
+        stream = EventStream(self._publish, tenant, self._limits, self._traces, caller_traceparent())
+        self._open[tenant.name] += 1
         STREAMS.inc()
         try:
             finished = await stream.run(request_iterator, self._check_size, answer, self._ending)
@@ -96,6 +102,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             reason, status = _refusal(error, again)
             await _refuse(context, reason, status)
         finally:
+            self._open -= Tally([tenant.name])
             STREAMS.dec()
         if not finished:
             message = f"the server ends this stream, after its time or because it stops; {again}"
@@ -117,6 +124,20 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         position = erased.position
         note_for_audit(partition=position.partition, offset=position.offset, key_destroyed=erased.key_destroyed)
         return delete_response_of(erased)
+
+    async def _check_streams(self, tenant: str, context: Context) -> None:
+        limits = self._limits
+        for cap, whose, held, most in (
+            ("STREAMS_PER_TENANT", f"of tenant {tenant!r} ", self._open[tenant], limits.streams_per_tenant_max),
+            ("STREAMS", "", self._open.total(), limits.streams_max),
+        ):
+            if held >= most:
+                message = (
+                    f"{held} streams {whose}are open, and this server keeps at most {most} (CAIRN_INGEST_{cap}): send "
+                    "on one that is open, use PublishEvents or another server, or have the limit raised"
+                )
+                status = resource_exhausted(message, reason=f"INGEST_{cap}", retry_after_s=_STREAM_RETRY_AFTER_S)
+                await _refuse(context, "too_many_streams", status)
 
     def _check_size(self, request: ingest_pb2.PublishEventsRequest | ingest_pb2.StreamEventsRequest) -> None:
         size = request.ByteSize()

@@ -23,18 +23,22 @@ Check = Callable[[ingest_pb2.StreamEventsRequest], None]
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """What one stream may have under way before the server reads no further.
+    """How many streams there may be, and what one may have under way before the server reads no further.
 
     Attributes:
         batches_max: batches that await the log, or whose results the sender has not taken yet.
         bytes_max: their bytes; a single batch may exceed it.
         age_s: how long a stream may be open; None: for ever.
+        streams_max: streams open at once; they count as calls, of which a process handles so many.
+        streams_per_tenant_max: streams of one tenant, so that none keeps the others out.
     """
 
     # More would not be confirmed sooner, and what waits long may reach the log's own limit of time.
     batches_max: int = 4
     bytes_max: int = 8 * 1024 * 1024
     age_s: float | None = None
+    streams_max: int = 100
+    streams_per_tenant_max: int = 25
 
 
 @dataclass(frozen=True, slots=True)
