@@ -282,11 +282,12 @@ def rotate_encryption(
     except (BrokerUnavailableError, TopicMissingError, TenantKeyMissingError) as error:
         _fail(f"{error}. What is wrapped already stays so; run the step again", 1)
     if step is RotationStep.SWITCH:
-        _say_next(f"{count:,} keys of learners are wrapped with the new key", RotationStep.FINISH, tenant)
+        _say_next(f"The keys of {count:,} learner(s) are wrapped with the new one", RotationStep.FINISH, tenant)
         return
     with _tenants_file(tenants):
         forget_former_encryption_key(tenants, tenant)
-    typer.echo(f"{count:,} more keys of learners were wrapped; the former key is removed from {tenants}.", err=True)
+    rest = f"The keys of {count:,} more learner(s) were wrapped"
+    typer.echo(f"{rest}; the former key is removed from {tenants}.", err=True)
 
 
 def _say_next(done: str, step: RotationStep, tenant: str) -> None:

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 
 import duckdb
 import pytest
+from typer.testing import CliRunner
 
 from cairn.v1 import events_pb2
+from services.common.cli import app as commands
 from services.common.envelope import record_key
 from services.common.kafka import TopicMissingError
 from services.common.key_rotation import rewrap_learner_keys
@@ -23,7 +25,7 @@ from services.common.learner_keys import (
     new_data_key,
     tenant_keys_in,
 )
-from services.common.tenants import Tenant
+from services.common.tenants import Tenant, create_api_key, load_tenants
 from services.common.topics import TopicDeclaration, ensure_topics
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
@@ -242,6 +244,40 @@ async def test_a_tenants_key_is_replaced_under_running_writers_and_readers(scene
             assert sorted((await scene.values(late)).values()) == expected
         assert await keys.destroy("riverbend", learner(0))
         assert list((await scene.values(reader)).values()).count(ERASED) == 2
+
+
+def test_the_command_replaces_a_tenants_key_on_the_topic(kafka_broker, tmp_path):
+    tenants, name = tmp_path / "tenants.yaml", f"t-{uuid.uuid4().hex[:8]}"
+    create_api_key(tenants, name, "test", encryption=True)
+    learners = [record_key(name, learner(number)) for number in range(3)]
+    wraps = load_tenants(tenants).get(name).encryption_key
+
+    async def make_keys():
+        log = LearnerKeyLog(kafka_broker, lambda: datetime.now(UTC), source="/test")
+        await log.append({one: new_data_key(wraps, one) for one in learners})
+        await log.close()
+
+    asyncio.run(make_keys())
+    said = []
+    for step in ("prepare", "switch", "finish"):
+        options = ["--tenant", name, "--tenants", str(tenants), "--kafka", kafka_broker.bootstrap_servers]
+        result = CliRunner().invoke(commands, ["keys", "rotate-encryption", step, *options])
+        assert result.exit_code == 0, result.output
+        said.append(result.stderr)
+    assert "The keys of 3 learner(s) are wrapped" in said[1]
+    assert "The keys of 0 more learner(s) were wrapped" in said[2]
+    (replaced,) = load_tenants(tenants).get(name).encryption_keys
+    assert replaced != wraps
+
+    async def opened():
+        keys = LearnerKeys(kafka_broker, tenant_keys_in(tenants))
+        following = asyncio.ensure_future(keys.run())
+        await keys.wait_ready()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        return [keys.keyring.data_key(one) for one in learners]
+
+    assert None not in asyncio.run(opened())
 
 
 async def test_a_learner_erased_while_their_key_is_wrapped_anew_stays_erased(scene, monkeypatch):
