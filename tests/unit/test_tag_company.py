@@ -64,10 +64,48 @@ def test_two_skills_that_always_go_together_are_not_strangers_to_each_other():
     assert not strangers(worked_through(), tags).strangers
 
 
-def test_a_resource_few_learners_met_is_not_judged():
-    few = strangers(worked_through(learners=6), RIGHT | SWAPPED)
-    assert few.judged < few.tags / 4
-    assert not few.strangers
+def in_order(sequences):
+    """Responses of learners who each met the given resources in the given order."""
+    learner = np.repeat(np.arange(len(sequences)), [len(each) for each in sequences])
+    names = [f"u{number}" for number in range(len(sequences))]
+    return Responses(names, sorted(RIGHT), learner, np.concatenate(sequences), np.ones(len(learner)))
+
+
+def of(*skills):
+    """The resources of some skills, without the first four of skill 0, which tests put elsewhere."""
+    codes = np.concatenate([np.arange(PER_SKILL) + skill * PER_SKILL for skill in skills])
+    return codes[codes >= 4]
+
+
+def test_a_resource_in_the_company_of_many_skills_belongs_to_none_of_them():
+    # Skills 0 and 1 are worked on in sets; all others, and four resources of skill 0, are mixed.
+    rng = np.random.default_rng(0)
+    sequences = [
+        np.concatenate(
+            [rng.permutation(of(0)), rng.permutation(of(1)), rng.permutation([*range(4), *of(*range(2, 10))])]
+        )
+        for _ in range(15)
+    ]
+    assert not strangers(in_order(sequences), RIGHT).strangers
+
+
+def test_a_resource_with_less_of_a_skill_around_it_than_is_usual_there_is_not_of_that_skill():
+    # A resource of skill 0 stands in a review of other skills, a third of which is of skill 5.
+    rng = np.random.default_rng(0)
+    sequences = []
+    for _ in range(LEARNERS):
+        review = [0, *rng.permutation(of(5))[:5], *rng.permutation(of(1, 2, 3, 4))[:9]]
+        sets = [rng.permutation(np.setdiff1d(of(skill), review)) for skill in rng.permutation(SKILLS)]
+        sequences.append(np.concatenate([*sets, rng.permutation(review)]))
+    assert not strangers(in_order(sequences), RIGHT).strangers
+
+
+def test_only_resources_of_five_learners_and_skills_of_eight_such_are_judged():
+    responses = worked_through(learners=20)
+    met = np.bincount(np.unique(responses.resource * 20 + responses.learner) // 20, minlength=len(RIGHT))
+    known = (met >= 5).reshape(SKILLS, PER_SKILL).sum(axis=1)
+    assert (known < 8).any()
+    assert strangers(responses, RIGHT).judged == known[known >= 8].sum() > 0
 
 
 def test_without_tags_or_company_there_is_nothing_to_judge():
@@ -84,6 +122,20 @@ def test_how_the_rows_of_learners_are_interleaved_does_not_matter():
         plain.learners, plain.resources, plain.learner[order], plain.resource[order], plain.correct[order]
     )
     assert strangers(mixed, RIGHT | SWAPPED) == strangers(plain, RIGHT | SWAPPED)
+
+
+def test_what_is_answered_again_stands_where_it_was_first_met():
+    plain = worked_through(reviews=0.0)
+    # In the end everybody goes over some of what they answered, from the last to the first.
+    again = np.flatnonzero(plain.resource % PER_SKILL < PER_SKILL // 2)[::-1]
+    longer = Responses(
+        plain.learners,
+        plain.resources,
+        np.concatenate([plain.learner, plain.learner[again]]),
+        np.concatenate([plain.resource, plain.resource[again]]),
+        np.concatenate([plain.correct, plain.correct[again]]),
+    )
+    assert strangers(longer, RIGHT | SWAPPED) == strangers(plain, RIGHT | SWAPPED)
 
 
 def test_the_times_of_a_table_put_it_in_order(tmp_path):
