@@ -88,6 +88,22 @@ async def test_a_lost_state_is_that_learners_problem_alone(server):  # noqa: F81
     assert "lost its data" in other.problem.message
 
 
+async def test_however_many_newcomers_a_roster_has_the_epoch_is_looked_at_once_for_them(server):  # noqa: F811
+    current, looked = server.states.current, []
+
+    async def noted():
+        looked.append(1)
+        return await current()
+
+    server.states.current = noted
+    newcomers = [f"newcomer-{number}" for number in range(40)]
+    partitions = {partition_of(record_key("riverbend", server.pseudonym(one)), LOG.partitions) for one in newcomers}
+    assert len(partitions) > 1
+    reply = await batch(server, newcomers)
+    assert all(result.recommendations for result in reply.results)
+    assert looked == [1]
+
+
 async def test_a_store_that_is_away_makes_the_whole_batch_unavailable(server):  # noqa: F811
     server.states.away = True
     for call in (batch, plan):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from services.common.envelope import Position, partition_of, record_key
@@ -97,8 +97,8 @@ class FreshStates:
         if freshness is not None and not _includes(stored, partition, freshness.position):
             stale = not await self._wait(epoch, key, partition, freshness.position, remaining_s)
             stored = await self._learners.read(epoch.meta.epoch, key)
-        if stored is None:
-            await self._check_nothing_lost(epoch, partition)
+        if stored is None and await self._lost(epoch, {partition}):
+            raise StateLostError(partition)
         return FreshState(epoch, stored, partition, stale)
 
     async def read_many(self, keys: Sequence[LearnerKey]) -> list[FreshState | StateUnavailableError]:
@@ -111,14 +111,11 @@ class FreshStates:
         partitions = [partition_of(record_key(key.tenant, key.learner), epoch.log.partitions) for key in keys]
         stored = await self._learners.read_many(epoch.meta.epoch, keys)
         absent = {partition for partition, one in zip(partitions, stored, strict=True) if one is None}
-        lost: dict[int, StateUnavailableError] = {}
-        for partition in sorted(absent):
-            try:
-                await self._check_nothing_lost(epoch, partition)
-            except StateLostError as error:
-                lost[partition] = error
+        lost = await self._lost(epoch, absent)
         return [
-            lost[partition] if one is None and partition in lost else FreshState(epoch, one, partition, stale=False)
+            StateLostError(partition)
+            if one is None and partition in lost
+            else FreshState(epoch, one, partition, stale=False)
             for partition, one in zip(partitions, stored, strict=True)
         ]
 
@@ -147,13 +144,19 @@ class FreshStates:
         position = await self._learners.position(number, wanted.partition)
         return position is not None and position > wanted.offset
 
-    async def _check_nothing_lost(self, epoch: EpochInForce, partition: int) -> None:
-        """A learner without state is new only where the epoch still stands and has a position."""
+    async def _lost(self, epoch: EpochInForce, partitions: Collection[int]) -> set[int]:
+        """Those partitions in which there must be state, and a learner has none.
+
+        A learner without state is new only where the epoch still stands and has a position.
+        """
+        if not partitions:
+            return set()
         await self._in_force.refresh_epoch()
         if self._in_force.epoch.meta.epoch != epoch.meta.epoch:
-            return
-        if await self._learners.position(epoch.meta.epoch, partition) is None:
-            raise StateLostError(partition)
+            return set()
+        number = epoch.meta.epoch
+        positions = await asyncio.gather(*(self._learners.position(number, partition) for partition in partitions))
+        return {partition for partition, position in zip(partitions, positions, strict=True) if position is None}
 
 
 def _includes(stored: StoredLearner | None, partition: int, wanted: Position) -> bool:
