@@ -63,15 +63,33 @@ class DurableRedis:
         if self._child is not None:
             self._child.stop()
 
-    def truncate_tail(self, share: float) -> int:
-        """Take the last share of the append-only file away, as an unsynced disk would; return how many bytes."""
+    @property
+    def written_anew(self) -> bool:
+        """Whether it has written its append-only file anew since its start, as workers ask it to."""
+        with self.client() as client:
+            return client.get("cairn:rewritten-in") == client.info("server")["run_id"].encode()
+
+    @property
+    def base_bytes(self) -> int:
+        """How large its append-only file was when it was last written anew, or loaded: that much is on the disk."""
+        with self.client() as client:
+            return int(client.info("persistence")["aof_base_size"])
+
+    def truncate_tail(self, share: float, base_bytes: int = 0) -> int:
+        """Take the last share of what the append-only file holds beyond `base_bytes` away, as an unsynced disk would.
+
+        Returns:
+            How many bytes were taken.
+        """
         # Redis 6 has one file, Redis 7 a folder with the file that grows.
         file = next(
             path for pattern in ("appendonly.aof", "appendonlydir/*.incr.aof") for path in self.directory.glob(pattern)
         )
         size = file.stat().st_size
         with file.open("r+b") as opened:
-            opened.truncate(int(size * (1 - share)))
+            # Redis 7 keeps what was written anew in a file of its own.
+            base = base_bytes if file.name == "appendonly.aof" else 0
+            opened.truncate(int(size - (size - base) * share))
         return size - file.stat().st_size
 
     def _answers(self) -> bool:

@@ -279,8 +279,10 @@ def redis_killed(scene: Scene) -> None:
 
 def lose_tail(scene: Scene) -> None:
     """Kill Redis and let it come back without the last of its data."""
+    scene.wait(lambda: scene.redis.written_anew, 10.0, "the append-only file written anew after the last start")
+    base_bytes = scene.redis.base_bytes
     scene.redis.kill()
-    scene.redis.truncate_tail(0.3)
+    scene.redis.truncate_tail(0.3, base_bytes)
     scene.redis.start()
 
 

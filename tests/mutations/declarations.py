@@ -291,6 +291,13 @@ MUTATIONS = (
         f"{_REDIS_SUITE}::TestRedisStates::test_nothing_is_stored_for_an_epoch_that_is_gone_or_was_begun_anew",
     ),
     Mutation(
+        "leave the append-only file as a power cut left it",
+        "Half a commit, cut off by one power cut, takes effect at a later start of Redis.",
+        (Edit(_REDIS_EPOCHS, "                await self._client.bgrewriteaof()\n", "                pass\n"),),
+        "tests/integration/test_append_only_file.py::"
+        "test_half_a_commit_that_a_power_cut_left_is_not_carried_out_by_a_later_start",
+    ),
+    Mutation(
         "read positions before learners",
         "Learners that Redis loses in between are folded as new ones, from where the worker is.",
         (

@@ -216,6 +216,9 @@ class SimulatedEpochs:
     async def drop(self, epoch: int) -> int:
         raise NotImplementedError
 
+    async def keep_readable(self) -> None:
+        """What is simulated loses whole writes."""
+
     async def clear(self, epoch: int) -> int:
         return await self._ask(lambda states: states.clear(epoch))
 

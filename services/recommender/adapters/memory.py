@@ -136,6 +136,9 @@ class MemoryStates:
         self.positions.pop(epoch, None)
         return len(self.learners.pop(epoch, {}))
 
+    async def keep_readable(self) -> None:
+        """Memory is never started again."""
+
     async def contents(self, epoch: int) -> AsyncIterator[StoredLearnerBytes]:
         """Everything stored about the epoch's learners, sorted by key."""
         for key, stored in sorted(self.learners.get(epoch, {}).items()):

@@ -4,6 +4,7 @@ cairn:epochs           set of the numbers of the epochs there are
 cairn:<epoch>:meta     hash: what was fixed when it began, and its status
 cairn:<epoch>:replay   held, with an expiry, by the replay that folds into it
 cairn:current-epoch    number of the epoch that is served
+cairn:rewritten-in     the run of Redis in which its append-only file was last written anew
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import orjson
 import redis.asyncio
+import redis.exceptions
 import structlog
 
 from services.recommender.adapters.redis_connection import unavailable_when_redis_is
@@ -45,6 +47,7 @@ _log = structlog.get_logger(__name__)
 
 _EPOCHS = b"cairn:epochs"
 _CURRENT = b"cairn:current-epoch"
+_REWRITTEN = b"cairn:rewritten-in"
 _SCAN_COUNT = 2_000
 _LEARNERS_PER_READ = 64
 _HOLD_S = 30.0
@@ -84,6 +87,8 @@ class RedisEpochs:
         """Args: `client` that leaves replies as bytes; `settle_s` between closing a dropped epoch and removing it."""
         self._client: Any = client
         self._settle_s = settle_s
+        self._rewrite_asked_in = ""
+        self._may_not_rewrite = False
 
     async def check_nothing_is_evicted(self) -> None:
         """See that Redis refuses writes when its memory is full, rather than forget learners.
@@ -100,6 +105,41 @@ class RedisEpochs:
                 f"Redis evicts keys when its memory is full (maxmemory-policy {policy}), and would forget learners "
                 "without a word: set maxmemory-policy noeviction, or set CAIRN_ALLOW_EVICTION=true to accept it"
             )
+
+    async def keep_readable(self) -> None:
+        """Have Redis write its append-only file anew, once after each of its starts.
+
+        A power cut may leave the beginning of a transaction at the end of the file: each script's writes are one. Redis
+        leaves them out when it loads the file, but leaves them in it, and what it appends comes behind a MULTI that has
+        no EXEC of its own. At the next start the next EXEC carries them out, so that half a commit takes effect late
+        (mended in Valkey by https://github.com/valkey-io/valkey/pull/4342). A file written anew holds no such thing.
+        """
+        if self._may_not_rewrite:
+            return
+        with unavailable_when_redis_is():
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.info("server").info("persistence").get(_REWRITTEN)
+            server, persistence, rewritten = await pipeline.execute()
+            run = server["run_id"]
+            if not persistence.get("aof_enabled") or rewritten == run.encode():
+                return
+            if persistence.get("aof_rewrite_in_progress") or persistence.get("aof_rewrite_scheduled"):
+                return
+            if self._rewrite_asked_in == run and persistence.get("aof_last_bgrewrite_status") == "ok":
+                await self._client.set(_REWRITTEN, run)
+                _log.info("append-only file written anew after a start of Redis")
+                return
+            try:
+                await self._client.bgrewriteaof()
+            except redis.exceptions.ResponseError as error:
+                self._may_not_rewrite = True
+                _log.warning(
+                    "Redis may not be asked to write its append-only file anew (BGREWRITEAOF): have its operator do so "
+                    "after each of its starts, or half a commit may take effect at the one after",
+                    error=str(error),
+                )
+            else:
+                self._rewrite_asked_in = run
 
     async def current_epoch(self) -> int | None:
         """Number of the epoch that is served, or None when there is none."""

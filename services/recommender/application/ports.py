@@ -636,6 +636,13 @@ class EpochStore(EpochProgressReader, Protocol):
         """Remove what is stored in an epoch that nobody folds into; return how many learners that was."""
         ...
 
+    async def keep_readable(self) -> None:
+        """See that the store reads back what it holds, no more and no less, when it is next started.
+
+        Called every second, and quick: after a start of the store it takes several calls until all is done.
+        """
+        ...
+
     def contents(self, epoch: int) -> AsyncIterator[StoredLearnerBytes]:
         """Everything stored about the epoch's learners, sorted by key."""
         ...

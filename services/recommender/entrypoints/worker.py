@@ -143,6 +143,7 @@ class EpochServices(mode.Service):
             self._unreadable = ""
 
     async def _look(self) -> None:
+        await self._epochs.keep_readable()
         if not self._running:
             # Not only at the start: Redis may lose the epoch before this worker has begun to fold into it.
             await self._begin_first()

@@ -1,0 +1,93 @@
+"""What a power cut leaves at the end of Redis' append-only file, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import redis.asyncio
+
+from services.recommender.adapters.redis_connection import RedisConnection
+from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.adapters.redis_states import RedisFoldStore
+from tests.faults.redis_server import DurableRedis
+from tests.suites.learner_states import ADA, ALAN, commit
+
+# The end of a transaction in the file: its last bytes are cut off.
+_EXEC_CUT = len(b"$4\r\nEXEC\r\n") - 1
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = DurableRedis(tmp_path / "redis", appendonly=True, options=("--appendfsync", "always"))
+    server.start()
+    yield server
+    server.stop()
+
+
+async def test_half_a_commit_that_a_power_cut_left_is_not_carried_out_by_a_later_start(server):
+    first = commit(ADA, range(3))
+    await store(server, first)
+    whole = await contents(server)
+    await store(server, commit(ADA, range(3, 6), first.stored))
+    power_cut(server)
+    assert await contents(server) == whole
+
+    await keep_readable(server)
+    await store(server, commit(ALAN, range(3)))
+    both = await contents(server)
+    server.kill()
+    server.start()
+    assert await contents(server) == both
+
+
+async def test_a_file_is_written_anew_once_after_each_start(server):
+    await keep_readable(server)
+    async with redis.asyncio.Redis.from_url(server.url) as client:
+        await client.config_resetstat()
+        for _ in range(3):
+            await RedisEpochs(client).keep_readable()
+        assert "cmdstat_bgrewriteaof" not in await client.info("commandstats")
+    server.kill()
+    server.start()
+    assert not server.written_anew
+
+
+async def test_a_redis_that_may_not_be_asked_is_asked_no_more_and_the_operator_is_told(server, capsys):
+    async with redis.asyncio.Redis.from_url(server.url) as client:
+        await client.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-bgrewriteaof"])
+        epochs = RedisEpochs(client)
+        for _ in range(2):
+            await epochs.keep_readable()
+    assert capsys.readouterr().out.count("have its operator do so") == 1
+    assert not server.written_anew
+
+
+async def keep_readable(server):
+    """What a worker does every second, until it is done."""
+    async with redis.asyncio.Redis.from_url(server.url) as client, asyncio.timeout(20):
+        epochs = RedisEpochs(client)
+        while not server.written_anew:
+            await epochs.keep_readable()
+
+
+async def store(server, written):
+    connection = RedisConnection(server.url)
+    await RedisFoldStore(connection, 1, cache_bytes=0).commit([written])
+    await connection.close()
+
+
+async def contents(server):
+    async with redis.asyncio.Redis.from_url(server.url) as client:
+        return [learner async for learner in RedisEpochs(client).contents(1)]
+
+
+def power_cut(server):
+    """Redis is gone, and with it the end of the last thing that it wrote."""
+    server.kill()
+    file = next(
+        path for pattern in ("appendonly.aof", "appendonlydir/*.incr.aof") for path in server.directory.glob(pattern)
+    )
+    with file.open("r+b") as opened:
+        opened.truncate(file.stat().st_size - _EXEC_CUT)
+    server.start()
