@@ -28,7 +28,8 @@ from services.recommender.domain import names
 from services.recommender.domain.events import InteractionKind
 from services.recommender.domain.preferences import NO_PREFERENCES, Preferences, PreferencesCorruptError, unpack
 
-RECENT_RESOURCES = 128
+# As many as one byte counts.
+RECENT_RESOURCES = 255
 DISMISSALS = 256
 TOUCH_BYTES = 5
 
@@ -81,7 +82,7 @@ class LearnerState:
         skill_names: the skills met, in that order. One met only in events that were no evidence has 0 attempts and
             stands at the priors.
         skill_records: one SKILL_RECORD per name, in the same order; do not write.
-        resources: the last 128 distinct catalog resources touched, oldest first.
+        resources: the last 255 distinct catalog resources touched, oldest first.
         applied: events that changed the state since the learner was last forgotten (each once).
         last_at_s: latest time of any response or interaction, Unix seconds; 0: not known.
         dismissals: the last 256 resources put away and not opened since, oldest first.

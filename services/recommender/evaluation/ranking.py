@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from services.recommender.application.ports import CollaborativeModel
+from services.recommender.domain.learner import RECENT_RESOURCES
 from services.recommender.domain.splits import WorkSplit
 from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.intervals import Draws, Estimate, Floats, centred, compared, estimate, of_learners
@@ -222,9 +223,9 @@ def _notes(split: RankingSplit, choice: Choice) -> tuple[str, ...]:
         else "Every resource is ranked, those worked on before too; ndcg_at_5_new ranks what is new to a learner.",
         "What is relevant is what learners did next, largely what teachers assigned: no evidence of learning.",
         *(held if any(split.work.tags) and split.work.graded else ()),
-        "cairn reads the learner state a server has: the last 128 resources."
+        f"cairn reads the learner state a server has: the last {RECENT_RESOURCES} resources."
         if split.work.graded
-        else "cairn reads the whole history; a server keeps the last 128 resources of each learner.",
+        else f"cairn reads the whole history; a server keeps the last {RECENT_RESOURCES} resources of each learner.",
         *choice.remarks,
         "Chosen on an inner split of what is fitted on: "
         + ", ".join(f"{name} {label}" for name, label in choice.described.items())
