@@ -443,6 +443,8 @@ async def test_a_service_between_two_assignments_is_not_healthy(broker, redis_se
 async def group_service(broker, redis_server, **options):
     log = KafkaLog(broker)
     meta = EpochMeta(1, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", await log.identity(), await log.end_offsets())
+    async with redis.asyncio.Redis.from_url(redis_server) as client:
+        await RedisEpochs(client).create(meta)
     wiring = FoldWiring(broker, redis_server)
     service = wiring.event_service(meta, TracingParameters(), group=f"group-{uuid.uuid4()}")
     for name, value in options.items():
