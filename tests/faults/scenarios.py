@@ -267,7 +267,9 @@ def redis_killed(scene: Scene) -> None:
     after = sum(scene.positions(1).values())
     scene.check(after < before, f"Redis lost nothing: {before} records before, {after} after")
     scene.recover(WORKER_RECOVERY_S)
-    # And again with nothing to do, when no write tells a worker of it.
+    # And again with nothing to do, when no write tells a worker of it: of what came after the file was written anew.
+    scene.wait(lambda: scene.redis.written_anew, 10.0, "the append-only file written anew")
+    scene.platform.send(scene.submissions(7_000)[6_000:])
     scene.wait_drained()
     ends = sum(scene.positions(1).values())
     lose_tail(scene)
