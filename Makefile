@@ -68,7 +68,7 @@ format: $(STAMP) ## Rewrite the code in the project's style
 bench: $(STAMP) ## Measure speed and memory on this machine
 	@$(BIN)/python -m tests.benchmarks $(if $(JSON),--json $(JSON))
 
-evaluate: $(STAMP) ## Measure every model by every protocol and write docs/evaluation.* (25 minutes; DATA=DIR, ONLY="tracing/algebra05 ...")
+evaluate: $(STAMP) ## Measure every model by every protocol and write docs/evaluation.* (15 to 25 minutes; DATA=DIR, ONLY="tracing/algebra05 ...")
 	@$(BIN)/python -m deploy.evaluation $(if $(DATA),--data "$(DATA)") $(foreach protocol,$(ONLY),--only $(protocol))
 
 demo: $(STAMP) ## Run the whole system on this machine on a simulated district, or on DATASET
