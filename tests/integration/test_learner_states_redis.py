@@ -7,15 +7,21 @@ import struct
 
 import pytest
 import redis.asyncio
+import redis.exceptions
 from redis.crc import key_slot
 
 from services.recommender.adapters.redis_connection import RedisConnection
 from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.adapters.redis_reads import RedisReads
 from services.recommender.adapters.redis_states import RedisFoldStore, RedisLearnerReader, learner_keys
-from services.recommender.application.ports import PartitionProgress, StateUnavailableError
+from services.recommender.application.ports import (
+    CommitRefusedError,
+    EpochExistsError,
+    PartitionProgress,
+    StateUnavailableError,
+)
 from services.recommender.domain.stored import SEEN_EVENTS
-from tests.suites.learner_states import ADA, LearnerStatesSuite, commit, record_key_of
+from tests.suites.learner_states import ADA, LearnerStatesSuite, commit, meta_of, record_key_of
 
 
 @pytest.fixture
@@ -114,6 +120,33 @@ async def test_a_read_during_which_redis_loses_everything_shows_that_the_positio
         flushed_after += 1
     assert (positions, learners) == ({partition: 5}, [then.stored])
     assert flushed_after >= 4
+
+
+async def test_a_drop_that_is_broken_off_lets_nothing_be_stored_and_can_be_taken_up(
+    make_fold_store, client, monkeypatch
+):
+    epochs, meta = RedisEpochs(client, settle_s=0), meta_of(1)
+    await epochs.create(meta)
+    store = make_fold_store(1, fold_id=meta.fold_id)
+    first = commit(ADA, range(3))
+    await store.commit([first])
+    await store.advance({0: (None, PartitionProgress(3, 3, 0, 0))})
+    with monkeypatch.context() as broken:
+        broken.setattr(client, "unlink", _away)
+        with pytest.raises(StateUnavailableError):
+            await epochs.drop(1)
+    assert await epochs.epochs() == []
+    with pytest.raises(CommitRefusedError):
+        await store.commit([commit(ADA, range(3, 5), first.stored)])
+    with pytest.raises(EpochExistsError):
+        await epochs.create(meta)
+    assert await epochs.drop(1) == 1
+    assert await client.keys("*") == []
+    await epochs.create(meta)
+
+
+async def _away(*_):
+    raise redis.exceptions.ConnectionError("away")
 
 
 class _FlushAfter:

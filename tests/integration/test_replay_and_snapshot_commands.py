@@ -105,7 +105,7 @@ def test_a_replay_is_interrupted_and_taken_up_and_another_at_the_same_time_is_re
     assert code == 0, said
     assert "goes on at" in said
     assert "epoch 2 is built" in said
-    # A worker stored this in an epoch 3 that Redis had lost a moment before.
+    # A restore put this back into an epoch 3 that Redis had lost a moment before.
     left_behind = next(iter(client.scan_iter("cairn:2:{*}:state")))
     client.hset(left_behind.replace(b"cairn:2:", b"cairn:3:"), mapping={b"blob": b"anything", b"off": 10**9})
     code, said = cairn("replay", "--epoch", "3", "--parameters", "same")

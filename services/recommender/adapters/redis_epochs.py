@@ -209,9 +209,13 @@ class RedisEpochs:
         with unavailable_when_redis_is():
             await self._client.srem(_EPOCHS, epoch)
             await asyncio.sleep(self._settle_s)
-            # From here on nobody can store anything in it.
-            await self._client.delete(meta_key(epoch))
-        return await self._remove(b"cairn:%d:*" % epoch)
+            # From here on nobody can store anything in it. What it is goes last: a drop that is broken off can be
+            # taken up, and until then nothing is begun over what it left.
+            await self._client.hdel(meta_key(epoch), "fold_id")
+        learners = await self.clear(epoch)
+        with unavailable_when_redis_is():
+            await self._client.delete(meta_key(epoch), _replay_key(epoch))
+        return learners
 
     async def clear(self, epoch: int) -> int:
         """Remove what is stored in an epoch, not the epoch; return how many learners that was."""
@@ -250,7 +254,7 @@ class RedisEpochs:
         The hold spares two people a surprise. What keeps two replays from spoiling an epoch is that positions and
         learners move only from where they were read.
         """
-        key, token = b"cairn:%d:replay" % epoch, secrets.token_hex(16)
+        key, token = _replay_key(epoch), secrets.token_hex(16)
         with unavailable_when_redis_is():
             held = await self._client.set(key, token, nx=True, px=int(_HOLD_S * 1000))
         if not held:
@@ -333,6 +337,10 @@ class RedisEpochs:
     async def _require(self, epoch: int) -> None:
         if await self.get(epoch) is None:
             raise epoch_missing(epoch)
+
+
+def _replay_key(epoch: int) -> bytes:
+    return b"cairn:%d:replay" % epoch
 
 
 def _encode_meta(meta: EpochMeta) -> dict[str, str | bytes]:

@@ -68,7 +68,7 @@ async def run_replay(
     service = make_service(meta, count)
     async with epochs.exclusive(meta.epoch):
         if not await epochs.progress(meta.epoch):
-            # An earlier epoch of the number may have left learners: Redis lost it while a worker was storing them.
+            # A restore under the number may have left learners: Redis lost the epoch while they were put back.
             await epochs.clear(meta.epoch)
         try:
             await service.start()
