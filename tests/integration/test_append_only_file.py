@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import psutil
 import pytest
 import redis.asyncio
 
@@ -51,6 +52,32 @@ async def test_a_file_is_written_anew_once_after_each_start(server):
     server.kill()
     server.start()
     assert not server.written_anew
+
+
+async def test_a_rewrite_that_fails_is_asked_for_again_a_minute_later(server):
+    now_s = [0.0]
+    async with redis.asyncio.Redis.from_url(server.url) as client:
+        epochs = RedisEpochs(client, clock_s=lambda: now_s[0])
+        for number in range(20):
+            await client.set(f"key-{number}", "value")
+        # Slow enough to be killed on its way.
+        await client.config_set("rdb-key-save-delay", 1_000_000)
+        await epochs.keep_readable()
+        async with asyncio.timeout(20):
+            while not (writing := psutil.Process(server.child.pid).children()):  # noqa: ASYNC110 - another process.
+                await asyncio.sleep(0.01)
+            writing[0].kill()
+            while (await client.info("persistence"))["aof_rewrite_in_progress"]:  # noqa: ASYNC110 - as above.
+                await asyncio.sleep(0.01)
+        await client.config_set("rdb-key-save-delay", 0)
+        await client.config_resetstat()
+        for _ in range(3):
+            await epochs.keep_readable()
+        assert "cmdstat_bgrewriteaof" not in await client.info("commandstats")
+        now_s[0] += 61
+        async with asyncio.timeout(20):
+            while not server.written_anew:
+                await epochs.keep_readable()
 
 
 async def test_a_redis_that_may_not_be_asked_is_asked_no_more_and_the_operator_is_told(server, capsys):

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import astuple
 from typing import Any
@@ -54,6 +55,9 @@ _HOLD_S = 30.0
 # Workers look at the epochs every second: after this long none of them folds into a dropped one any more.
 _SETTLE_S = 2.0
 
+# A rewrite that fails, for want of room perhaps, is not tried again sooner: each copies all that Redis holds.
+_REWRITE_AGAIN_S = 60.0
+
 _CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
@@ -83,11 +87,25 @@ class EvictingRedisError(RuntimeError):
 class RedisEpochs:
     """Keeps the epochs; implements EpochStore, EpochReader and EpochRestorer."""
 
-    def __init__(self, client: redis.asyncio.Redis, *, settle_s: float = _SETTLE_S) -> None:
-        """Args: `client` that leaves replies as bytes; `settle_s` between closing a dropped epoch and removing it."""
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        settle_s: float = _SETTLE_S,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            client: leaves replies as bytes.
+            settle_s: between closing a dropped epoch and removing it.
+            clock_s: monotonic.
+        """
         self._client: Any = client
         self._settle_s = settle_s
+        self._clock_s = clock_s
         self._rewrite_asked_in = ""
+        self._rewrite_due_s = 0.0
         self._may_not_rewrite = False
 
     async def check_nothing_is_evicted(self) -> None:
@@ -125,10 +143,13 @@ class RedisEpochs:
                 return
             if persistence.get("aof_rewrite_in_progress") or persistence.get("aof_rewrite_scheduled"):
                 return
-            if self._rewrite_asked_in == run and persistence.get("aof_last_bgrewrite_status") == "ok":
-                await self._client.set(_REWRITTEN, run)
-                _log.info("append-only file written anew after a start of Redis")
-                return
+            if self._rewrite_asked_in == run:
+                if persistence.get("aof_last_bgrewrite_status") == "ok":
+                    await self._client.set(_REWRITTEN, run)
+                    _log.info("append-only file written anew after a start of Redis")
+                    return
+                if self._clock_s() < self._rewrite_due_s:
+                    return
             try:
                 await self._client.bgrewriteaof()
             except redis.exceptions.ResponseError as error:
@@ -139,7 +160,7 @@ class RedisEpochs:
                     error=str(error),
                 )
             else:
-                self._rewrite_asked_in = run
+                self._rewrite_asked_in, self._rewrite_due_s = run, self._clock_s() + _REWRITE_AGAIN_S
 
     async def current_epoch(self) -> int | None:
         """Number of the epoch that is served, or None when there is none."""
