@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import orjson
 import typer
@@ -22,6 +22,8 @@ from services.common.calls import BAD_INPUT, ApiKeyFile, Insecure, TimeoutS, fai
 if TYPE_CHECKING:
     from services.catalog.tagging.company import Stranger
     from services.catalog.tagging.contradictions import Contradiction
+
+_Shown = TypeVar("_Shown", "Contradiction", "Stranger")
 
 app = typer.Typer(rich_markup_mode="markdown")
 
@@ -81,8 +83,18 @@ def contradictions(
             for one in shown:
                 typer.echo(orjson.dumps({"evidence": evidence} | asdict(one)))
     else:
-        _print_by_outcome(by_outcome.contradictions)
-        _print_by_company(by_company.strangers)
+        _print_table(
+            "By outcome",
+            ("responses", "slope"),
+            by_outcome.contradictions,
+            lambda one: (f"{one.responses:,}", f"{one.slope:.2f}", f"{one.usual:.2f}"),
+        )
+        _print_table(
+            "By company",
+            ("learners", "share"),
+            by_company.strangers,
+            lambda one: (f"{one.learners:,}", f"{one.share:.0%}", f"{one.usual:.0%}"),
+        )
     known = sum(item in tags for item in table.items)
     typer.echo(
         f"by outcome {len(by_outcome.contradictions):,} contradictions among {by_outcome.judged:,} tags that could be "
@@ -92,48 +104,16 @@ def contradictions(
     )
 
 
-def _print_by_outcome(contradictions: Sequence[Contradiction]) -> None:
-    rows = [
-        (
-            one.resource_id,
-            one.skill,
-            one.fits_better,
-            f"{one.responses:,}",
-            f"{one.slope:.2f}",
-            f"{one.usual:.2f}",
-            one.z,
-        )
-        for one in contradictions
-    ]
-    _print_table("By outcome", ("responses", "slope", "usual", "z"), rows)
-
-
-def _print_by_company(strangers: Sequence[Stranger]) -> None:
-    rows = [
-        (
-            one.resource_id,
-            one.skill,
-            one.fits_better,
-            f"{one.learners:,}",
-            f"{one.share:.0%}",
-            f"{one.usual:.0%}",
-            one.z,
-        )
-        for one in strangers
-    ]
-    _print_table("By company", ("learners", "share", "usual", "z"), rows)
-
-
 def _print_table(
-    title: str, measures: Sequence[str], rows: Sequence[tuple[str, str, str, str, str, str, float]]
+    title: str, measures: Sequence[str], shown: Sequence[_Shown], told: Callable[[_Shown], tuple[str, str, str]]
 ) -> None:
-    if not rows:
+    if not shown:
         return
     table = Table(box=None, pad_edge=False, title=title, title_justify="left")
     for heading in ("resource", "tagged", "fits better"):
         table.add_column(heading, overflow="fold")
-    for heading in measures:
+    for heading in (*measures, "usual", "z"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for *names, count, value, usual, z in rows:
-        table.add_row(*map(escape, names), count, value, usual, f"{z:.1f}")
+    for one in shown:
+        table.add_row(*map(escape, (one.resource_id, one.skill, one.fits_better)), *told(one), f"{one.z:.1f}")
     Console(highlight=False).print(table)
