@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import itertools
 import os
 import signal
 import socket
@@ -22,6 +24,12 @@ _POLL_S = 0.02
 _PR_SET_PDEATHSIG = 1
 _LAST_LINES = 12
 _TAIL_BYTES = 16 * 1024
+
+# Below what Linux (from 32768) and macOS (from 49152) give to outgoing connections.
+_PORTS = range(20_000, 32_000)
+# About the golden section of their number: neighbouring process ids begin far apart.
+_PORTS_APART = 7_417
+_port_numbers = itertools.count(os.getpid() * _PORTS_APART)
 
 
 class StackError(RuntimeError):
@@ -180,10 +188,22 @@ def last_lines(log: Path) -> str:
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on, for a process that is yet to start or to start again.
+
+    Outgoing connections never get it, so it stays free meanwhile; and processes that look for ports at the same
+    time look in different places.
+
+    Raises:
+        StackError: when none is free.
+    """
+    for number in itertools.islice(_port_numbers, len(_PORTS)):
+        port = _PORTS[number % len(_PORTS)]
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind((LOOPBACK, port))
+                return port
+    raise StackError(f"no loopback port from {_PORTS[0]} to {_PORTS[-1]} is free: end what listens on them")
 
 
 def claim_port(port: int, *, component: str, option: str) -> int:

@@ -153,6 +153,34 @@ def test_a_port_that_was_asked_for_is_used(start):
         assert stack.address("ingest") == f"127.0.0.1:{port}"
 
 
+def test_a_free_port_is_given_to_nothing_else_before_its_process_starts():
+    ports = [free_port() for _ in range(20)]
+
+    assert len(set(ports)) == 20
+    for _ in range(50):
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            assert other.getsockname()[1] not in range(min(ports), max(ports) + 1)
+
+
+def test_processes_that_look_for_free_ports_at_once_find_different_ones():
+    look = "from deploy.local.processes import free_port; print(*(free_port() for _ in range(20)))"
+    found = [subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, cwd=ROOT) for _ in range(3)]
+
+    ports = [port for one in found for port in one.stdout.split()]
+    assert len(set(ports)) == 60
+
+
+def test_a_port_that_somebody_listens_on_is_not_free():
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken = free_port() + 1
+        other.bind(("127.0.0.1", taken))
+        other.listen()
+
+        assert free_port() != taken
+
+
 def test_a_kafka_and_a_redis_that_run_already_are_used_and_left_running(
     start, ready, fresh_kafka_broker: Broker, fresh_redis_server: RedisServer
 ):
