@@ -14,6 +14,8 @@ from services.common.kafka import BrokerUnavailableError, KafkaConnection, Topic
 _log = structlog.get_logger(__name__)
 
 _RECORDS_PER_POLL = 5_000
+# What changes seldom need not be asked for so often as events: on the embedded broker that keeps a processor busy.
+_FETCH_WAIT_LEAST_MS = 50
 
 Apply = Callable[[str, Sequence[aiokafka.ConsumerRecord]], None]
 
@@ -71,7 +73,8 @@ class CompactedView:
             BrokerUnavailableError: when the broker cannot be reached at the start.
         """
         # What a writer has not committed is not there yet, and may never be.
-        consumer = new_consumer(self._connection, isolation_level="read_committed")
+        wait_ms = max(self._connection.fetch_wait_ms, _FETCH_WAIT_LEAST_MS)
+        consumer = new_consumer(self._connection, isolation_level="read_committed", fetch_max_wait_ms=wait_ms)
         try:
             await consumer.start()
         except KafkaError as error:
