@@ -18,6 +18,10 @@ from services.recommender.domain.ranking.catalog import FloatColumn
 
 _LEAF = -1
 _MASK_BITS = 32
+_TOGETHER = 4
+# N. G. de Bruijn: times a power of two, every one of 32 leaves another number in the highest five bits.
+_DE_BRUIJN = 0x077CB531
+_PLACE_OF_BIT = np.array([((1 << bit) * _DE_BRUIJN % 2**32) >> 27 for bit in range(_MASK_BITS)])
 Matrix = NDArray[np.float32]
 
 
@@ -25,20 +29,18 @@ class _Questions(NamedTuple):
     """What trees ask, without the ways through them.
 
     Attributes:
-        starts: int32, one more than trees: where each tree's questions begin.
+        starts: int32, one more than trees: where each tree's questions begin; a multiple of `_TOGETHER` each.
         features: int32 per question, the feature it asks for.
         thresholds: float32 per question.
         masks: uint32 per question: without the bits of the leaves on its left, which a value above the threshold rules
             out; a tree's leaves are counted from its left.
-        leaf_starts: int32, one more than trees: where each tree's leaves begin.
-        answers: float32 per leaf, from the left.
+        answers: float32, 32 per tree: that of the leaf counted n stands at `_PLACE_OF_BIT[n]`.
     """
 
     starts: NDArray[np.int32]
     features: NDArray[np.int32]
     thresholds: NDArray[np.float32]
     masks: NDArray[np.uint32]
-    leaf_starts: NDArray[np.int32]
     answers: NDArray[np.float32]
 
 
@@ -100,23 +102,25 @@ class Trees:
     @cached_property
     def _questions(self) -> _Questions | None:
         """The trees laid out for `_total_by_questions`; None where one has more leaves than a mask has bits."""
+        trees = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
         leaves = self.features == _LEAF
-        ends = np.concatenate([[0], np.cumsum(leaves)])[self.starts].astype(np.int32)
-        if np.diff(ends).max(initial=0) > _MASK_BITS:
+        if np.bincount(trees[leaves]).max(initial=0) > _MASK_BITS:
             return None
         firsts, counts = _leaves_below(self.starts, self.features, self.lefts, self.rights)
-        order = np.lexsort((firsts[leaves], np.repeat(np.arange(len(ends) - 1), np.diff(ends))))
+        answers = np.zeros((len(self.starts) - 1, _MASK_BITS), np.float32)
+        answers[trees[leaves], _PLACE_OF_BIT[firsts[leaves]]] = self.values[leaves]
         asked = np.flatnonzero(~leaves)
         lefts = self.lefts[asked]
         ruled_out = ((np.uint64(1) << counts[lefts]) - np.uint64(1)) << firsts[lefts]
-        return _Questions(
-            np.searchsorted(asked, self.starts).astype(np.int32),
-            self.features[asked],
-            self.thresholds[asked],
-            (~ruled_out).astype(np.uint32),
-            ends,
-            self.values[leaves][order],
-        )
+        questions = np.bincount(trees[asked], minlength=len(self.starts) - 1)
+        starts = np.concatenate([[0], np.cumsum(-(-questions // _TOGETHER) * _TOGETHER)])
+        places = starts[trees[asked]] + np.arange(len(asked)) - (np.cumsum(questions) - questions)[trees[asked]]
+        # Where fewer are left than are put together, the rest rule nothing out.
+        features, thresholds = np.zeros(starts[-1], np.int32), np.zeros(starts[-1], np.float32)
+        masks = np.full(starts[-1], 2**_MASK_BITS - 1, np.uint32)
+        features[places], thresholds[places] = self.features[asked], self.thresholds[asked]
+        masks[places] = (~ruled_out).astype(np.uint32)
+        return _Questions(starts.astype(np.int32), features, thresholds, masks, answers.ravel())
 
     def attributed(self, features: Matrix, kinds: NDArray[np.intp], count: int) -> FloatColumn:
         """What each kind of feature adds: along each path the change of the mean answer is the asked feature's.
@@ -184,7 +188,6 @@ def _total_by_questions(
     asked: NDArray[np.int32],
     thresholds: NDArray[np.float32],
     masks: NDArray[np.uint32],
-    leaf_starts: NDArray[np.int32],
     answers: NDArray[np.float32],
     columns: Matrix,
 ) -> FloatColumn:
@@ -198,34 +201,28 @@ def _total_by_questions(
     rows = columns.shape[1]
     total = np.zeros(rows)
     left = np.empty(rows, np.uint32)
-    every = np.uint32(0xFFFFFFFF)
+    every, one = np.uint32(0xFFFFFFFF), np.uint32(1)
     for tree in range(len(starts) - 1):
         left[:] = every
-        for question in range(starts[tree], starts[tree + 1]):
-            values, threshold, mask = columns[asked[question]], thresholds[question], masks[question]
+        # Four together, so that what is left is read and written a quarter as often.
+        for first in range(starts[tree], starts[tree + 1], 4):
+            a, b, c, d = asked[first], asked[first + 1], asked[first + 2], asked[first + 3]
+            at_a, at_b, at_c, at_d = columns[a], columns[b], columns[c], columns[d]
+            most_a, most_b = thresholds[first], thresholds[first + 1]
+            most_c, most_d = thresholds[first + 2], thresholds[first + 3]
+            mask_a, mask_b, mask_c, mask_d = masks[first], masks[first + 1], masks[first + 2], masks[first + 3]
             for row in range(rows):
-                left[row] &= every if values[row] <= threshold else mask
+                left[row] &= (
+                    (every if at_a[row] <= most_a else mask_a)
+                    & (every if at_b[row] <= most_b else mask_b)
+                    & (every if at_c[row] <= most_c else mask_c)
+                    & (every if at_d[row] <= most_d else mask_d)
+                )
+        of_tree = answers[32 * tree : 32 * tree + 32]
         for row in range(rows):
-            total[row] += answers[leaf_starts[tree] + _lowest_bit(left[row])]
+            lowest = left[row] & (~left[row] + one)
+            total[row] += of_tree[np.uint32(lowest * np.uint32(_DE_BRUIJN)) >> np.uint32(27)]
     return total
-
-
-@numba.njit(cache=True)
-def _lowest_bit(bits: np.uint32) -> int:
-    """The place of the lowest bit of an unsigned number that is set."""
-    lowest = bits & (~bits + np.uint32(1))
-    place = 0
-    if lowest & np.uint32(0xFFFF0000):
-        place += 16
-    if lowest & np.uint32(0xFF00FF00):
-        place += 8
-    if lowest & np.uint32(0xF0F0F0F0):
-        place += 4
-    if lowest & np.uint32(0xCCCCCCCC):
-        place += 2
-    if lowest & np.uint32(0xAAAAAAAA):
-        place += 1
-    return place
 
 
 @numba.njit(cache=True)
