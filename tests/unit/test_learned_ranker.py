@@ -21,12 +21,14 @@ from services.recommender.domain.ranking.behaviour import (
 )
 from services.recommender.domain.ranking.explain import ReasonKind
 from services.recommender.domain.ranking.features import collaborative_rows
+from services.recommender.domain.ranking.learned import Behaviour, lay_out_ranker
 from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.trees import Trees, TreesInvalidError, mean_of
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.responses import ResponseTableBuilder
 from services.recommender.domain.splits import split_work, tags_of
+from services.recommender.models.ensemble import Ensemble
 from services.recommender.models.ranker_fit import (
     ListsOfCandidates,
     RankerSettings,
@@ -65,6 +67,21 @@ def fitted():
 @pytest.fixture(scope="module")
 def world(fitted):
     return RankingWorld(district(60), fitted.ensemble, fitted.ranker.habits)
+
+
+class Counted:
+    """A model whose scores are the rows' numbers, and that notes what it is asked."""
+
+    def __init__(self, resources):
+        self.resources = resources
+
+    def scores_of(self, rows):
+        self.asked = rows.tolist()
+        return np.arange(len(self.resources), dtype=np.float32)
+
+
+def state_ids(state):
+    return [each.resource for each in state.resources]
 
 
 def ranked(world, ranker, learner, *, need_share=0.0, limit=10, **request):
@@ -164,10 +181,43 @@ def test_there_are_never_more_candidates_than_are_worth_scoring(fitted, world):
     trail = trail_of(world.catalog, world.habits, state, recent)
     usable = np.ones(len(world.catalog), np.bool_)
     usable[::2] = False
-    rows = behaviour_candidates(world.catalog, world.habits, trail, world.models(state), usable)
-    assert len(rows) <= CANDIDATES
-    assert usable[rows].all()
-    assert (np.diff(rows) > 0).all()
+    chosen = behaviour_candidates(world.catalog, world.habits, trail, world.models(state), usable)
+    assert 0 < np.count_nonzero(chosen) <= CANDIDATES
+    assert not (chosen & ~usable).any()
+
+
+def test_where_need_counts_the_leading_model_says_what_similar_learners_worked_on(fitted, world):
+    catalog, state, models = world.catalog, world.states.of(0), world.models(world.states.of(0))
+    recent = catalog.rows_of(each.resource for each in state.resources)
+    basis = lay_out_ranker(catalog, dataclasses.replace(fitted.ranker, lead=1))
+
+    similar = Behaviour(catalog, basis, state, recent, models, need_share=0.5).similar
+    np.testing.assert_array_equal(similar.scores, fitted.ensemble.get(fitted.ranker.models[1]).scores(state_ids(state)))
+    assert similar.positives == len(recent) > 0
+    assert Behaviour(catalog, basis, state, recent, models, need_share=0.0).similar is None
+
+
+def test_what_is_needed_follows_the_leading_model(fitted, world):
+    def needed(lead):
+        by_need = ranked(world, dataclasses.replace(fitted.ranker, lead=lead), 0, need_share=1.0, limit=40)
+        return {each.row: each.score for each in by_need.resources}
+
+    first, second = needed(0), needed(1)
+    assert first.keys() & second.keys()
+    assert first != second
+    assert first == needed(0)
+
+
+def test_models_of_fewer_resources_say_in_an_ensemble_what_they_say_alone(fitted):
+    every = fitted.ensemble.resources
+    whole, part = Counted(every), Counted(every[3::2])
+    scores = Ensemble(every, {"whole": whole, "part": part}).scores([every[5], "unheard of", every[0], every[3]])
+    assert whole.asked == [5, 0, 3]
+    assert [part.resources[row] for row in part.asked] == [every[5], every[3]]
+    np.testing.assert_array_equal(scores[0], np.arange(len(every)))
+    np.testing.assert_array_equal(scores[1, 3::2], np.arange(len(part.resources)))
+    assert not scores[1, :3].any()
+    assert not scores[1, 4::2].any()
 
 
 def test_a_ranker_from_a_bundle_scores_as_the_one_that_was_fitted(fitted, world):

@@ -12,6 +12,7 @@ from services.recommender.domain.ranking.features import (
     CollaborativeScores,
     collaborative_rows,
     compute_features,
+    corrected,
     difficulties_of,
     estimate_skills,
     lay_out_head,
@@ -104,7 +105,8 @@ def test_with_a_success_head_success_is_what_the_head_says(state):
     estimates = estimate_skills(CATALOG, difficulties, state, NOW_S, WEIGHTS)
     by_head = lay_out_head(CATALOG, difficulties, head).of(state, NOW_S)
     rows = np.array([2, 0], np.intp)
-    features = compute_features(CATALOG, difficulties, estimates, None, rows, WEIGHTS, by_head)
+    by_filter = compute_features(CATALOG, difficulties, estimates, None, rows, WEIGHTS)
+    features = corrected(by_filter, by_head, difficulties, rows, WEIGHTS)
     expected = [
         head.chance(state, "plain", [], PARAMETERS, NOW_S),
         head.chance(state, "item", ["a", "b"], PARAMETERS, NOW_S),

@@ -63,7 +63,7 @@ def test_kinds_skills_and_length_narrow_what_is_asked_for_not_what_suits_the_lea
 
 def _compose(scores, served, held_back=(), limit=10):
     held = np.isin(np.arange(len(scores)), list(held_back))
-    return compose(np.array(scores, float), np.array(served), held, limit, WEIGHTS)
+    return compose(np.array(scores, float), np.array(served), held, limit, WEIGHTS.per_skill)
 
 
 def test_a_list_is_by_score_and_ties_keep_their_order():
@@ -93,7 +93,7 @@ def test_what_was_answered_lately_comes_last_and_only_when_nothing_else_is_left(
 )
 def test_a_list_is_as_long_as_it_can_be_and_has_nothing_twice(candidates, limit):
     scores, served, held = (list(column) for column in zip(*candidates, strict=True)) if candidates else ([], [], [])
-    picked = compose(np.array(scores, float), np.array(served, int), np.array(held, bool), limit, WEIGHTS)
+    picked = compose(np.array(scores, float), np.array(served, int), np.array(held, bool), limit, WEIGHTS.per_skill)
     assert len(picked) == len(set(picked)) == min(limit, len(candidates))
     fresh_left = [place for place in range(len(candidates)) if not held[place] and place not in picked]
     assert not (fresh_left and any(held[place] for place in picked))

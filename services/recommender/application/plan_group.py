@@ -20,7 +20,7 @@ from services.recommender.application.show_learner import SkillMastery, skill_ma
 from services.recommender.domain.groups import LearnerGroup, form_groups, worked_on_gaps
 from services.recommender.domain.learner import LearnerState
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
-from services.recommender.domain.ranking.features import SkillEstimates, compute_features, estimate_skills
+from services.recommender.domain.ranking.features import SkillEstimates, compute_features, corrected, estimate_skills
 from services.recommender.domain.ranking.pipeline import RankingBasis
 from services.recommender.domain.ranking.policy import ResourceFilter, eligibility
 from services.recommender.domain.ranking.rules import RulesInForce
@@ -228,16 +228,15 @@ class _Planner:
         )
 
     def _suits(self, slot: int, members: Sequence[_Known]) -> GroupFit:
-        catalog = self._catalog
+        catalog, difficulties = self._catalog, self._basis.difficulties
         tags = catalog.skill_tags.row(slot)
         tags = tags[self._allowed[catalog.tag_rows[tags]]]
         tags = tags[np.lexsort((catalog.tag_rows[tags], -catalog.tag_weights[tags]))][:_RESOURCES_PER_SKILL]
         rows = np.sort(catalog.tag_rows[tags])
         fit, success, untouched = np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
         for known in members:
-            features = compute_features(
-                catalog, self._basis.difficulties, known.estimates, None, rows, DEFAULT_WEIGHTS, known.by_head
-            )
+            by_filter = compute_features(catalog, difficulties, known.estimates, None, rows, DEFAULT_WEIGHTS)
+            features = corrected(by_filter, known.by_head, difficulties, rows, DEFAULT_WEIGHTS)
             fit += features.fit
             success += features.success
             untouched += [catalog.resource_ids[row] not in known.touched for row in rows.tolist()]

@@ -252,6 +252,10 @@ class CollaborativeModel(Protocol):
         """
         ...
 
+    def scores_of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The same from where the positives stand in `resources`, for who looks them up once for several models."""
+        ...
+
 
 class CollaborativeEnsemble(Protocol):
     """Several collaborative-filtering models of one tenant, asked together."""

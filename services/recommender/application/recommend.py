@@ -112,8 +112,8 @@ class _Prepared:
         return CollaborativeScores(self.model.scores(history), self.rows, self.index_of_row, positives)
 
     def models(self, state: LearnerState | None) -> ModelScores | None:
-        """What the learned ranker's collaborative models say; None without a ranker or a history."""
-        if self.ranker is None or state is None or not state.resources:
+        """What the learned ranker's collaborative models say; None without a ranker, or work in the catalog."""
+        if self.ranker is None or state is None or not self.catalog.has_any(one.resource for one in state.resources):
             return None
         scores = self.ranker.ensemble.scores([recent.resource for recent in state.resources])
         return ModelScores(scores, self.ranker_rows, self.ranker_index_of_row)
@@ -188,8 +188,7 @@ class Recommend:
             tenant=tenant,
             learner=query.learner,
             state=state,
-            # Part of what is needed; where behaviour alone ranks, that counts for nothing.
-            collaborative=prepared.collaborative(state) if models is None or policy.need_share > 0.0 else None,
+            collaborative=prepared.collaborative(state) if models is None else None,
             bundle="" if bundle is None else bundle.bundle_id,
             as_of_s=as_of.timestamp(),
             day=as_of.astimezone(UTC).date().isoformat(),

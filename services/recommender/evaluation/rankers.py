@@ -52,11 +52,11 @@ def served(world: RankingWorld, ranker: LearnedRanker, collaborative: Collaborat
     Args:
         world: what the server knows.
         ranker: the learned ranker.
-        collaborative: the model the hand-weighted score reads.
+        collaborative: the model the hand-weighted score reads where it ranks alone.
     """
     rankings: dict[str, Ranker] = {SERVED: Served(world, ranker, None)}
     if any(world.split.tags):
-        rankings[HALF_NEED] = Served(world, ranker, collaborative, need_share=0.5)
+        rankings[HALF_NEED] = Served(world, ranker, None, need_share=0.5)
         rankings[WEIGHED] = Served(world, None, collaborative)
     return rankings
 
@@ -152,7 +152,7 @@ class Served:
         Args:
             world: what the server knows.
             ranker: the learned ranker; None: the hand-weighted score ranks.
-            collaborative: the model the hand-weighted score reads.
+            collaborative: the model the hand-weighted score reads where it ranks alone.
             need_share: how much of the score is need.
         """
         self._world = world

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from services.recommender.application.ports import ModelArrays, ModelArraysInvalidError
+from services.recommender.models.histories import known_rows
 
 KIND = "als"
 
@@ -70,12 +71,12 @@ class AlsModel:
         """The resources it can score, in the order of the scores."""
         return self._resources
 
-    def fold_in(self, history: Sequence[str]) -> NDArray[np.float32]:
-        """Factors of a learner with these positives: float32, zeros when none of them is known."""
-        # In the order of rows, so that the order of a history cannot move the last bits.
-        rows = sorted({self._row_of_resource[resource] for resource in history if resource in self._row_of_resource})
-        if not rows:
+    def fold_in(self, positive: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Factors of a learner with the positives in these rows: float32, zeros when there are none."""
+        if not len(positive):
             return np.zeros(self._factors.shape[1], np.float32)
+        # In the order of rows, so that the order of a history cannot move the last bits.
+        rows = np.unique(positive)
         positives = self._factors[rows]
         system = self._gram + np.float32(self._confidence - 1) * (positives.T @ positives)
         target = np.float32(self._confidence) * positives.sum(axis=0)
@@ -89,7 +90,11 @@ class AlsModel:
 
     def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
         """Score every resource for a learner with these positives: float32, zeros when none of them is known."""
-        return self._factors @ self.fold_in(history)
+        return self.scores_of(known_rows(self._row_of_resource, history))
+
+    def scores_of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The same, from the rows of the positives."""
+        return self._factors @ self.fold_in(rows)
 
     def to_arrays(self) -> ModelArrays:
         """The model as a bundle keeps it."""

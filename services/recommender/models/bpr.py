@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from services.recommender.domain.positives import Positives
+from services.recommender.models.histories import known_rows
 from services.recommender.models.neighbours import matrix_of
 
 _NEWTON_STEPS = 4
@@ -48,18 +49,18 @@ class BprModel:
         """The resources it can score, in the order of the scores."""
         return self._resources
 
-    def fold_in(self, history: Sequence[str]) -> NDArray[np.float32]:
-        """Factors of a learner with these positives: zeros when none of them is known."""
+    def fold_in(self, positive: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Factors of a learner with the positives in these rows: zeros when there are none."""
         width = self._factors.shape[1]
-        rows = sorted({self._row_of_resource[resource] for resource in history if resource in self._row_of_resource})
+        rows = np.unique(positive)
         rest = np.setdiff1d(np.arange(len(self._resources)), rows)
-        if not rows or not len(rest):
+        if not len(rows) or not len(rest):
             return np.zeros(width, np.float32)
         rng = np.random.default_rng(self._seed)
-        positive = np.repeat(rows, _NEGATIVES_PER_POSITIVE)
-        negative = rng.choice(rest, len(positive))
-        difference = (self._factors[positive] - self._factors[negative]).astype(np.float64)
-        offset = (self._bias[positive] - self._bias[negative]).astype(np.float64)
+        better = np.repeat(rows, _NEGATIVES_PER_POSITIVE)
+        worse = rng.choice(rest, len(better))
+        difference = (self._factors[better] - self._factors[worse]).astype(np.float64)
+        offset = (self._bias[better] - self._bias[worse]).astype(np.float64)
         learner = np.zeros(width)
         for _ in range(_NEWTON_STEPS):
             missing = 1.0 / (1.0 + np.exp(difference @ learner + offset))
@@ -71,9 +72,13 @@ class BprModel:
 
     def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
         """Score every resource for a learner with these positives; zeros when none of them is known."""
-        if not any(resource in self._row_of_resource for resource in history):
+        return self.scores_of(known_rows(self._row_of_resource, history))
+
+    def scores_of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The same, from the rows of the positives."""
+        if not len(rows):
             return np.zeros(len(self._resources), np.float32)
-        return self._factors @ self.fold_in(history) + self._bias
+        return self._factors @ self.fold_in(rows) + self._bias
 
 
 def fit_bpr(

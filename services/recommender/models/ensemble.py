@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.application.ports import CollaborativeModel
+from services.recommender.models.histories import known_rows
 
 
 class Ensemble:
@@ -16,12 +18,12 @@ class Ensemble:
     def __init__(self, resources: Sequence[str], models: Mapping[str, CollaborativeModel]) -> None:
         """Args: `resources`, the ids to score, in order; `models` by name, in the order of the scores."""
         self._resources = tuple(resources)
+        self._row_of_resource = {resource: row for row, resource in enumerate(self._resources)}
         self._models = dict(models)
-        number = {resource: place for place, resource in enumerate(self._resources)}
-        self._places: dict[str, NDArray[np.intp] | None] = {
+        self._places = {
             name: None
             if model.resources == self._resources
-            else np.array([number[resource] for resource in model.resources], np.intp)
+            else _Places.of(self._row_of_resource, len(self._resources), model)
             for name, model in self._models.items()
         }
 
@@ -41,11 +43,27 @@ class Ensemble:
 
     def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
         """(models, resources): what each says of every resource; 0 where a model does not know it."""
+        rows = known_rows(self._row_of_resource, history)
         scores = np.zeros((len(self._models), len(self._resources)), np.float32)
-        for row, (name, model) in enumerate(self._models.items()):
+        for number, (name, model) in enumerate(self._models.items()):
             places = self._places[name]
             if places is None:
-                scores[row] = model.scores(history)
+                scores[number] = model.scores_of(rows)
             else:
-                scores[row, places] = model.scores(history)
+                known = places.inverse[rows]
+                scores[number, places.rows] = model.scores_of(known[known >= 0])
         return scores
+
+
+class _Places(NamedTuple):
+    """Where a model's resources stand among those of an ensemble, and the inverse, -1 for what it does not know."""
+
+    rows: NDArray[np.intp]
+    inverse: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, row_of_resource: Mapping[str, int], size: int, model: CollaborativeModel) -> _Places:
+        rows = np.array([row_of_resource[resource] for resource in model.resources], np.intp)
+        inverse = np.full(size, -1, np.intp)
+        inverse[rows] = np.arange(len(rows))
+        return cls(rows, inverse)

@@ -16,6 +16,7 @@ from scipy.linalg import lapack
 
 from services.recommender.application.ports import ModelArrays, ModelArraysInvalidError
 from services.recommender.domain.positives import Positives
+from services.recommender.models.histories import known_rows
 
 KIND = "item_item"
 # Above this many resources and learners, EASE's square matrix is no longer worth its memory.
@@ -55,9 +56,10 @@ class ItemItemModel:
 
     def scores(self, history: Sequence[str]) -> Scores:
         """Score every resource for a learner with these positives, newest last; unknown ids are ignored."""
-        rows = np.array(
-            [self._row_of_resource[resource] for resource in history if resource in self._row_of_resource], np.int64
-        )
+        return self.scores_of(known_rows(self._row_of_resource, history))
+
+    def scores_of(self, rows: NDArray[np.intp]) -> Scores:
+        """The same, from the rows of the positives."""
         ages = np.arange(len(rows) - 1, -1, -1)
         recency = np.ones(len(rows)) if self._half_life is None else 0.5 ** (ages / self._half_life)
         weights = self._weights
@@ -227,8 +229,12 @@ class EaseModel:
 
     def scores(self, history: Sequence[str]) -> Scores:
         """Score every resource for a learner with these positives."""
-        rows = sorted({self._row_of_resource[resource] for resource in history if resource in self._row_of_resource})
-        if not rows:
+        return self.scores_of(known_rows(self._row_of_resource, history))
+
+    def scores_of(self, rows: NDArray[np.intp]) -> Scores:
+        """The same, from the rows of the positives."""
+        rows = np.unique(rows)
+        if not len(rows):
             return np.zeros(len(self._resources), np.float32)
         if not self._dual:
             summed: Scores = self._weights[rows].sum(axis=0)

@@ -90,7 +90,7 @@ class RankingWorld:
         usable = np.ones(len(catalog), np.bool_)
         if not self.split.repeats:
             usable[self.split.own(learner)] = False
-        rows = behaviour_candidates(catalog, self.habits, trail, models, usable)
+        rows = behaviour_candidates(catalog, self.habits, trail, models, usable).nonzero()[0]
         estimates = estimate_skills(catalog, difficulties, state, float(state.last_at_s), DEFAULT_WEIGHTS)
         features = compute_features(catalog, difficulties, estimates, None, rows, DEFAULT_WEIGHTS)
         return Example(rows, behaviour_features(catalog, self.habits, trail, models, rows, features))

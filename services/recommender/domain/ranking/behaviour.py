@@ -165,8 +165,8 @@ def trail_of(catalog: CatalogColumns, habits: HabitColumns, state: LearnerState,
 
 def behaviour_candidates(
     catalog: CatalogColumns, habits: HabitColumns, trail: Trail, models: ModelScores, usable: BoolColumn
-) -> IntColumn:
-    """Rows to score, ascending: the first of each collaborative model, and what is popular in the current skills.
+) -> BoolColumn:
+    """Which rows to score: the first of each collaborative model, and what is popular in the current skills.
 
     Args:
         catalog: the catalog.
@@ -183,7 +183,7 @@ def behaviour_candidates(
     _pick_popular(
         current[wanted[current] > 0.0], habits.shelf_starts, habits.shelves, usable, _PER_SKILL, CANDIDATES, chosen
     )
-    return chosen.nonzero()[0]
+    return chosen
 
 
 def behaviour_features(

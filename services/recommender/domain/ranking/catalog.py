@@ -208,6 +208,10 @@ class CatalogColumns:
         """The weights of a resource's tags."""
         return self.tag_weights[self.tags.starts[row] : self.tags.starts[row + 1]]
 
+    def has_any(self, resource_ids: Iterable[str]) -> bool:
+        """Whether one of those ids is here."""
+        return any(resource in self.row_of_resource for resource in resource_ids)
+
     def rows_of(self, resource_ids: Iterable[str]) -> IntColumn:
         """Rows of those ids that are here, in their order."""
         found = map(self.row_of_resource.get, resource_ids)

@@ -287,7 +287,11 @@ def pick_highest(scores: NDArray[np.float32], rows: _Ints, fresh: _Bools, count:
     best_rows = np.empty(count, np.intp)
     held = 0
     for index in range(len(scores)):
-        row, score = rows[index], scores[index]
+        score = scores[index]
+        # Most are too low: the rest of the columns is not looked at for them.
+        if held == count and score <= best[0]:
+            continue
+        row = rows[index]
         if row < 0 or not fresh[row]:
             continue
         if held < count:
@@ -296,7 +300,7 @@ def pick_highest(scores: NDArray[np.float32], rows: _Ints, fresh: _Bools, count:
             while place > 0 and best[(place - 1) // 2] > score:
                 best[place], best_rows[place] = best[(place - 1) // 2], best_rows[(place - 1) // 2]
                 place = (place - 1) // 2
-        elif score > best[0]:
+        else:
             place = 0
             while 2 * place + 1 < count:
                 child = 2 * place + 1
@@ -306,8 +310,6 @@ def pick_highest(scores: NDArray[np.float32], rows: _Ints, fresh: _Bools, count:
                     break
                 best[place], best_rows[place] = best[child], best_rows[child]
                 place = child
-        else:
-            continue
         best[place], best_rows[place] = score, row
     for place in range(held):
         chosen[best_rows[place]] = True

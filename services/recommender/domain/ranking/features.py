@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -301,12 +301,10 @@ def compute_features(
     collaborative: CollaborativeScores | None,
     rows: IntColumn,
     weights: RankingWeights,
-    by_head: Chances | None = None,
 ) -> Features:
     """The features of some rows of a catalog for one learner.
 
-    The chance of success is what the filter foresees before the learner's next response (`mastery.item_success`), and
-    what `by_head` makes of it where there is a success head.
+    The chance of success is what the filter foresees before the learner's next response (`mastery.item_success`).
     """
     settings, tags = difficulties.settings, catalog.tags
     sums, served_tags = sum_over_tags(
@@ -330,8 +328,6 @@ def compute_features(
         + variance
         + difficulties.resource_variances[rows],
     )
-    if by_head is not None:
-        success = by_head(rows, success)
     prerequisites = catalog.prerequisites
     tagged = served_tags >= 0
     served, teaches = np.full(len(rows), -1, np.intp), np.zeros(len(rows), np.bool_)
@@ -339,9 +335,7 @@ def compute_features(
     teaches[tagged] = catalog.tag_teaches[served_tags[tagged]]
     return Features(
         gap=gap,
-        fit=challenge_fit(
-            success, difficulties.practised[rows], weights.fit_target, weights.fit_width, weights.fit_elsewhere
-        ),
+        fit=_fit(difficulties, rows, success, weights),
         review=review,
         ready=least_of_rows(prerequisites.starts, prerequisites.values, rows, estimates.readiness),
         similar=similarity(collaborative, rows, weights),
@@ -351,6 +345,23 @@ def compute_features(
         served=served,
         teaches=teaches,
     )
+
+
+def corrected(
+    features: Features, by_head: Chances | None, difficulties: Difficulties, rows: IntColumn, weights: RankingWeights
+) -> Features:
+    """The same features with what a success head makes of the filter's chances; unchanged where there is none."""
+    if by_head is None:
+        return features
+    success = by_head(rows, features.success)
+    return replace(features, success=success, fit=_fit(difficulties, rows, success, weights))
+
+
+def _fit(difficulties: Difficulties, rows: IntColumn, success: FloatColumn, weights: RankingWeights) -> FloatColumn:
+    suits: FloatColumn = challenge_fit(
+        success, difficulties.practised[rows], weights.fit_target, weights.fit_width, weights.fit_elsewhere
+    )
+    return suits
 
 
 def collaborative_rows(catalog: CatalogColumns, resources: Sequence[str]) -> tuple[IntColumn, IntColumn]:

@@ -20,7 +20,7 @@ from services.recommender.domain.ranking.behaviour import (
 )
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.explain import WEIGHED_KINDS, ReasonKind
-from services.recommender.domain.ranking.features import Features
+from services.recommender.domain.ranking.features import CollaborativeScores, Features
 from services.recommender.domain.ranking.habits import HabitColumns, Habits, SkillLinks, lay_out_habits
 from services.recommender.domain.ranking.scoring import Scores
 from services.recommender.domain.ranking.trees import Matrix, Trees
@@ -188,8 +188,21 @@ class Behaviour:
         """
         usable = allowed.copy()
         usable[held] = False
-        rows = behaviour_candidates(self._catalog, self._basis.habits, self._trail, self._models, usable)
-        return np.union1d(rows, needed()) if self._need_share > 0.0 or len(rows) < limit else rows
+        chosen = behaviour_candidates(self._catalog, self._basis.habits, self._trail, self._models, usable)
+        if self._need_share > 0.0 or np.count_nonzero(chosen) < limit:
+            chosen[needed()] = True
+        return chosen.nonzero()[0]
+
+    @property
+    def similar(self) -> CollaborativeScores | None:
+        """What similar learners worked on, as the leading model tells it; None where need counts for nothing."""
+        if self._need_share == 0.0:
+            return None
+        models = self._models
+        positives = int(np.count_nonzero(models.index_of_row[self._trail.recent] >= 0))
+        return CollaborativeScores(
+            models.scores[self._basis.ranker.lead], models.rows, models.index_of_row, positives
+        )  # fmt: skip
 
     def mix(self, rows: IntColumn, features: Features, needed: Scores) -> Mixed:
         """Score candidates: (1 - need_share) * behaviour + need_share * need, both standardised where both count.

@@ -30,6 +30,7 @@ from services.recommender.domain.ranking.features import (
     SkillEstimates,
     collaborative_rows,
     compute_features,
+    corrected,
     difficulties_of,
     estimate_skills,
     lay_out_head,
@@ -84,7 +85,7 @@ class RankingRequest:
         tenant: the tenant.
         learner: the learner's pseudonym.
         state: the learner's state; None for a new learner.
-        collaborative: the learner's collaborative scores; None without a model.
+        collaborative: the learner's collaborative scores where the hand-weighted score ranks; None without a model.
         bundle: id of the bundle; empty when none.
         as_of_s: the moment to answer for, Unix seconds.
         day: its ISO date.
@@ -180,18 +181,18 @@ def rank(
     if not len(catalog):
         return RankedList((), 0, {})
     started = timer()
-    answered = _answered(catalog, request.state)
+    answered, done = _worked_on(catalog, request.state)
     weights, estimates, eligible, wishes = _about_learner(basis, request, weights)
     seed = random_seed(request.tenant, request.learner, request.bundle, request.day)
     behaviour = _behaviour(basis, request, answered)
-    done = _done(catalog, request.state)
+    collaborative = request.collaborative if behaviour is None else behaviour.similar
     held = done[:0] if request.repeats else done
     needed = partial(
         select_candidates,
         catalog,
         basis.shelves,
         estimates,
-        request.collaborative,
+        collaborative,
         answered=done,
         limit=request.limit,
         seed=seed,
@@ -211,30 +212,24 @@ def rank(
         rows = np.unique(np.concatenate((rows, more, named)))
     selected = timer()
     by_head = None if basis.head is None else basis.head.of(request.state, request.as_of_s)
-    by_filter = features = compute_features(
-        catalog, basis.difficulties, estimates, request.collaborative, rows, weights, None if behaviour else by_head
-    )
-    if behaviour is not None and by_head is not None:
-        # The trees were grown on what the filter alone foresees.
-        features = compute_features(
-            catalog, basis.difficulties, estimates, request.collaborative, rows, weights, by_head
-        )
+    # The trees were grown on what the filter alone foresees.
+    by_filter = compute_features(catalog, basis.difficulties, estimates, collaborative, rows, weights)
+    features = corrected(by_filter, by_head, basis.difficulties, rows, weights)
     computed = timer()
     features = wishes.mark(catalog, rows, features)
     scores = score(features, weights)
     mixed = None if behaviour is None else behaviour.mix(rows, by_filter, scores)
     totals = request.rules.boost(rows, scores.total if mixed is None else mixed.total)
-    if behaviour is not None:
-        # What is worked on next is mostly of one skill; a cap would put need before behaviour unasked.
-        weights = dataclasses.replace(weights, per_skill=request.limit)
+    # What is worked on next is mostly of one skill; a cap would put need before behaviour unasked.
+    per_skill = weights.per_skill if behaviour is None else request.limit
     scored = timer()
     was_answered = np.zeros(len(catalog), np.bool_)
     was_answered[held] = True
     held_back = was_answered[rows] & (features.review < weights.review_opens)
-    first = _pinned(request.rules, eligible.allowed, rows, totals, features.served, held_back, request.limit, weights)
-    picked = np.array(compose(totals, features.served, held_back, request.limit, weights, first), np.intp)
+    first = _pinned(request.rules, eligible.allowed, rows, totals, features.served, held_back, request.limit, per_skill)
+    picked = np.array(compose(totals, features.served, held_back, request.limit, per_skill, first), np.intp)
     composed = timer()
-    positives = 0 if request.collaborative is None else request.collaborative.positives
+    positives = 0 if collaborative is None else collaborative.positives
     if mixed is None:
         kinds: tuple[ReasonKind, ...] = WEIGHED_KINDS
         added = weighed(features, scores, positives, picked, weights)
@@ -317,7 +312,7 @@ def _pinned(
     served: IntColumn,
     held_back: BoolColumn,
     limit: int,
-    weights: RankingWeights,
+    per_skill: int,
 ) -> list[int]:
     """Places of the candidates that are pinned: those named, in their order, then the best of the pinned providers.
 
@@ -329,7 +324,7 @@ def _pinned(
     offered = rules.pinned_by_provider(rows) & ~held_back
     offered[named] = False
     places = offered.nonzero()[0]
-    best = compose(totals[places], served[places], held_back[places], limit, weights)
+    best = compose(totals[places], served[places], held_back[places], limit, per_skill)
     return [*named, *places[best].tolist()]
 
 
@@ -350,11 +345,13 @@ def _about_learner(
     )
 
 
-def _done(catalog: CatalogColumns, state: LearnerState | None) -> IntColumn:
-    """Rows the learner answered or completed lately; those they only opened may be given again."""
+def _worked_on(catalog: CatalogColumns, state: LearnerState | None) -> tuple[IntColumn, IntColumn]:
+    """Rows the learner worked on lately, oldest first, and those of them that they answered or completed.
+
+    What they only opened may be given again.
+    """
     recent = () if state is None else state.resources
-    return catalog.rows_of(one.resource for one in recent if one.kind is not InteractionKind.OPENED)
-
-
-def _answered(catalog: CatalogColumns, state: LearnerState | None) -> IntColumn:
-    return catalog.rows_of(() if state is None else (recent.resource for recent in state.resources))
+    row_of = catalog.row_of_resource
+    rows = np.array([row_of.get(one.resource, -1) for one in recent], np.intp)
+    opened = np.array([one.kind is InteractionKind.OPENED for one in recent], np.bool_)
+    return rows[rows >= 0], rows[(rows >= 0) & ~opened]

@@ -16,7 +16,6 @@ from services.recommender.domain.ranking.catalog import (
     IntColumn,
     ResourceKind,
 )
-from services.recommender.domain.ranking.weights import RankingWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +87,21 @@ def compose(
     served: IntColumn,
     held_back: BoolColumn,
     limit: int,
-    weights: RankingWeights,
+    per_skill: int,
     first: Sequence[int] = (),
 ) -> list[int]:
     """Pick a list from scored candidates.
 
-    What is to come first, as it is ordered; then by score, ties by the order given. At most two serve one skill, unless
-    the list would fall short: then more of them follow, and last what is held back (the learner answered it lately and
-    it is not due).
+    What is to come first, as it is ordered; then by score, ties by the order given. Where the list would fall short,
+    more of a skill than its share follow, and last what is held back (the learner answered it lately and it is not
+    due).
 
     Args:
         scores: of the candidates.
         served: the skill each serves; -1 for none, which counts against no skill.
         held_back: whether to show it only when nothing else is left.
         limit: most that are picked.
-        weights: the cap per skill.
+        per_skill: most that serve one skill, unless the list would fall short.
         first: places of candidates that come first, whatever they serve; they count against the cap of the others.
 
     Returns:
@@ -124,7 +123,7 @@ def compose(
             continue
         slot = slots[place]
         already = of_skill.get(slot, 0)
-        if slot >= 0 and already >= weights.per_skill:
+        if slot >= 0 and already >= per_skill:
             passed_over.append(place)
             continue
         of_skill[slot] = already + 1
