@@ -24,25 +24,30 @@ def bench(
     """Measure throughput, latency, memory and sizes; each part is bounded to a minute."""
     console = Console()
     console.print("[dim]Folding without any I/O ...[/]")
-    costs = folding.measure()
+    meter = folding.FoldMeter()
+    meter.run()
     with tempfile.TemporaryDirectory(prefix="cairn-bench-") as directory:
         console.print(
             f"[dim]{throughput.EVENTS:,} events of {throughput.LEARNERS:,} learners: no-op, worker, replay ...[/]"
         )
         rates = throughput.measure(Path(directory, "throughput"))
+        meter.run()
         console.print("[dim]Events through a stream, plain and encrypted ...[/]")
         streamed = {
             name: streams.measure_streams(Path(directory, f"streams-{name}"), encryption=name == "encrypted")
             for name in ("plain", "encrypted")
         }
+        meter.run()
         console.print("[dim]The running system: events, recommendations, echo ...[/]")
         served = serving.measure_serving(Path(directory, "serving"))
+        meter.run()
         console.print(
             f"[dim]{subscriptions.LEARNERS:,} learners on {subscriptions.STREAMS} subscriptions, "
             f"{subscriptions.EVENTS_PER_S} events/s; readers that come and leave for a minute ...[/]"
         )
         watched = subscriptions.measure_subscriptions(Path(directory, "subscriptions"))
-    figures = _figures(costs, rates, streamed, served) | {"subscriptions": _rounded(asdict(watched))}
+    meter.run()
+    figures = _figures(meter.costs(), rates, streamed, served) | {"subscriptions": _rounded(asdict(watched))}
     console.print(_table(figures))
     if json is not None:
         json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2))
@@ -84,6 +89,7 @@ def _figures(
         "machine": {
             "python": platform.python_version(),
             "cores": psutil.cpu_count(),
+            "python_step_ns": {"best": round(costs.step_ns, 1), "median": round(costs.step_median_ns, 1)},
             "events": throughput.EVENTS,
             "learners": throughput.LEARNERS,
         },

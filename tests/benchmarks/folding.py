@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,37 +21,60 @@ EVENTS_EACH = 20
 SKILLS = 50
 BULK_EVENTS = 500_000
 _RUNS = 5
+_STEPS = 500_000
 
 
 @dataclass(frozen=True, slots=True)
 class FoldCosts:
-    """Microseconds of processor time per event, the best of some runs.
+    """Microseconds of processor time per event, the best of all runs: others on the machine only ever add to it.
 
     Attributes:
         update_us: from a decoded event to packed state, journal included, in the batches of a worker.
         bulk_us: the kernel over arrays.
+        step_ns: a step of an empty loop of Python, in nanoseconds: how fast the machine is.
+        step_median_ns: the same, the median of all runs: how fast it usually was meanwhile.
     """
 
     update_us: float
     bulk_us: float
+    step_ns: float
+    step_median_ns: float
 
 
-def measure() -> FoldCosts:
-    """Fold events of learners who have none yet, half of them with two skills."""
-    warm_up()
-    return FoldCosts(
-        update_us=_best_s(_updates()) / (LEARNERS * EVENTS_EACH) * 1e6, bulk_us=_best_s(_bulk()) / BULK_EVENTS * 1e6
-    )
+class FoldMeter:
+    """Folds events of learners who have none yet, half of them with two skills, and keeps the best of all runs.
+
+    What others do on a shared machine halves its speed for seconds on end, so the runs are to be spread.
+    """
+
+    def __init__(self) -> None:
+        """Make the events."""
+        warm_up()
+        self._updates, self._bulk = _updates(), _bulk()
+        self._found: dict[Callable[[], object], list[float]] = {self._updates: [], self._bulk: [], _empty_loop: []}
+
+    def run(self) -> None:
+        """Some runs more."""
+        for work, found in self._found.items():
+            for _ in range(_RUNS):
+                began = time.process_time()
+                work()
+                found.append(time.process_time() - began)
+
+    def costs(self) -> FoldCosts:
+        """What was found so far."""
+        updates, bulk, steps = self._found.values()
+        return FoldCosts(
+            update_us=min(updates) / (LEARNERS * EVENTS_EACH) * 1e6,
+            bulk_us=min(bulk) / BULK_EVENTS * 1e6,
+            step_ns=min(steps) / _STEPS * 1e9,
+            step_median_ns=statistics.median(steps) / _STEPS * 1e9,
+        )
 
 
-def _best_s(run: Callable[[], object]) -> float:
-    """Processor time, and the best of some runs: other processes on the machine only ever add to it."""
-    found = []
-    for _ in range(_RUNS):
-        began = time.process_time()
-        run()
-        found.append(time.process_time() - began)
-    return min(found)
+def _empty_loop() -> None:
+    for _ in range(_STEPS):
+        pass
 
 
 def _updates() -> Callable[[], object]:
@@ -95,4 +119,6 @@ def _bulk() -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    print(measure())
+    meter = FoldMeter()
+    meter.run()
+    print(meter.costs())
