@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.recommender.domain.mastery import item_success, mastered, skill_logits, success_probability
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
-from services.recommender.domain.ranking.compiled import challenge_fit, review_due
+from services.recommender.domain.ranking.compiled import challenge_fit, mean_and_deviation, review_due
 from services.recommender.domain.ranking.features import (
     CollaborativeScores,
     collaborative_rows,
@@ -236,3 +236,15 @@ def test_similarity_stays_within_what_positives_allow(scores, positives):
     similar = similarity(_collaborative(scores, positives), np.array([0, 1, 3]), WEIGHTS)
     assert (similar >= 0.0).all()
     assert (similar <= positives / (positives + 20) + 1e-12).all()
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50))
+def test_mean_and_deviation_are_numpy_s(values):
+    mean, deviation = mean_and_deviation(np.array(values))
+    assert mean == pytest.approx(np.mean(values), abs=1e-6)
+    assert deviation == pytest.approx(np.std(values), abs=1e-6)
+
+
+@given(st.floats(-1e6, 1e6), st.integers(0, 50))
+def test_equal_values_deviate_by_nothing_at_all(value, count):
+    assert mean_and_deviation(np.full(count, value))[1] == 0.0

@@ -209,7 +209,7 @@ def behaviour_features(
     base = np.stack(
         (features.gap, features.review, features.ready, features.success, features.fit, features.uncertainty)
     )
-    latest = trail.recent[-_LATEST:]
+    latest = habits.places[trail.recent[-_LATEST:]].tolist()
     _fill_own(
         rows,
         base,
@@ -223,7 +223,7 @@ def behaviour_features(
         habits.rank_in_skill,
         habits.skill_sizes,
         habits.places,
-        float(habits.places[latest].mean()) if len(latest) else 0.0,
+        sum(latest) / max(len(latest), 1),
         trail.recent,
         columns,
     )

@@ -272,6 +272,23 @@ def pick_from_shelves(
 
 
 @numba.njit(cache=True)
+def mean_and_deviation(values: _Floats) -> tuple[float, float]:
+    """The mean of some values and their standard deviation, 0 exactly where all are equal; 0 and 0 without any."""
+    if not len(values):
+        return 0.0, 0.0
+    total, all_equal = 0.0, True
+    for value in values:
+        total += value
+        all_equal &= value == values[0]
+    if all_equal:
+        return values[0], 0.0
+    mean, squares = total / len(values), 0.0
+    for value in values:
+        squares += (value - mean) ** 2
+    return mean, math.sqrt(squares / len(values))
+
+
+@numba.njit(cache=True)
 def pick_highest(scores: NDArray[np.float32], rows: _Ints, fresh: _Bools, count: int, chosen: _Bools) -> None:
     """Mark the fresh resources with the `count` highest scores; of those equal to the lowest of them, any.
 

@@ -19,6 +19,7 @@ from services.recommender.domain.ranking.behaviour import (
     trail_of,
 )
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
+from services.recommender.domain.ranking.compiled import mean_and_deviation
 from services.recommender.domain.ranking.explain import WEIGHED_KINDS, ReasonKind
 from services.recommender.domain.ranking.features import CollaborativeScores, Features
 from services.recommender.domain.ranking.habits import HabitColumns, Habits, SkillLinks, lay_out_habits
@@ -227,15 +228,11 @@ class Behaviour:
 
 def _deviation(values: FloatColumn) -> float:
     """Standard deviation; 1 where all are equal."""
-    deviation = float(values.std()) if len(values) else 0.0
-    return deviation if deviation > 0.0 else 1.0
+    _, deviation = mean_and_deviation(values)
+    return deviation or 1.0
 
 
 def standardised(values: FloatColumn) -> FloatColumn:
     """Values less their mean, in standard deviations; 0 where all are equal."""
-    if not len(values):
-        return values
-    centred = values - values.mean()
-    deviation = float(np.sqrt((centred * centred).mean()))
-    result: FloatColumn = centred / deviation if deviation > 0.0 else centred
-    return result
+    mean, deviation = mean_and_deviation(values)
+    return (values - mean) / (deviation or 1.0)

@@ -289,7 +289,7 @@ def warm_up() -> None:
     head = SuccessHead(np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, len(SHARED_FEATURES))))
     rank(prepare(catalog, TenantParameters(), head), request, DEFAULT_WEIGHTS, lambda: 0.0)
     learned = dataclasses.replace(
-        request, state=_TOUCHED_A, models=ModelScores(np.zeros((1, 2), np.float32), rows, index_of_row)
+        request, state=_TOUCHED_A, models=ModelScores(np.zeros((1, 2), np.float32), rows, index_of_row), need_share=0.5
     )
     rank(prepare(catalog, TenantParameters(), head, smallest_ranker()), learned, DEFAULT_WEIGHTS, lambda: 0.0)
 
