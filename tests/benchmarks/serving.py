@@ -31,7 +31,7 @@ from tests.benchmarks.calls import CallFigures, measure
 from tests.benchmarks.echo_server import METHOD
 from tests.benchmarks.rosters import RosterFigures, measure_rosters
 from tests.benchmarks.synthetic import catalog, submission
-from tests.benchmarks.throughput import CAIRN
+from tests.benchmarks.training import train
 
 # Resources in the catalog, and the skills they are about.
 SIZES = {300: 60, 10_000: 400}
@@ -111,13 +111,13 @@ async def _measure(stack: Stack, pids: dict[str, int]) -> Serving:
         for resources, skills in SIZES.items():
             await clients.import_catalog(resources, skills)
             token = await _load(clients, resources)
-            await asyncio.to_thread(_train, stack)
+            await asyncio.to_thread(train, stack)
             reply = await _ready(clients, token, resources)
             if resources == min(SIZES):
                 latencies_ms = await _event_to_state(clients, resources)
             figures = await measure(clients.recommend, server, calls=_CALLS)
             recommend[str(resources)] = RecommendFigures(figures, await _echo(reply.ByteSize()))
-        bundle = await asyncio.to_thread(_train, stack, "--ranker")
+        bundle = await asyncio.to_thread(train, stack, "--ranker")
         _check_that_trees_rank(stack, bundle)
         _rank_by_learning(Path(stack.environment["CAIRN_TENANTS"]))
         reply = await _learned(clients, bundle)
@@ -153,13 +153,6 @@ async def _load(clients: _Clients, resources: int) -> str:
         token = reply.results[-1].freshness_token
     # The last event's learner may be any; its token also stands for its partition.
     return token
-
-
-def _train(stack: Stack, *options: str) -> str:
-    command = [*CAIRN, "train", *options]
-    environment = {"PATH": "/usr/bin:/bin"} | stack.environment
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=120)
-    return done.stdout.splitlines()[-1]
 
 
 def _check_that_trees_rank(stack: Stack, bundle: str) -> None:

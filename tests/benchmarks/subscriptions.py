@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -30,7 +29,7 @@ from cairn.v1 import (
 )
 from deploy.local.stack import Component, Stack, StackOptions
 from tests.benchmarks.synthetic import catalog, submission
-from tests.benchmarks.throughput import CAIRN
+from tests.benchmarks.training import train
 
 STREAMS = 20
 LEARNERS = 5_000
@@ -143,7 +142,7 @@ async def _measure(stack: Stack, server: psutil.Process) -> SubscriptionFigures:
     async with _clients(stack) as clients:
         await clients.import_catalog()
         token = await _load(clients)
-        await asyncio.to_thread(_train, stack)
+        await asyncio.to_thread(train, stack)
         await _ready(clients, token)
         seen, began_s, cpu_before_s = _Seen(), time.perf_counter(), _cpu_s(server)
         readers = [
@@ -194,11 +193,6 @@ async def _load(clients: _Clients) -> str:
     return token
 
 
-def _train(stack: Stack) -> None:
-    environment = {"PATH": "/usr/bin:/bin"} | stack.environment
-    subprocess.run([*CAIRN, "train"], env=environment, check=True, capture_output=True, timeout=_TIMEOUT_S)
-
-
 async def _ready(clients: _Clients, token: str) -> None:
     give_up_at_s = time.monotonic() + _TIMEOUT_S
     while True:
@@ -246,7 +240,7 @@ async def _publish_steadily(clients: _Clients) -> dict[tuple[int, int], float]:
 async def _while_lists_are_made_anew(stack: Stack, clients: _Clients) -> list[float]:
     """Milliseconds of Recommend calls, one after the other, after a bundle that makes every list anew."""
     bundle = (await clients.recommend(0)).provenance.bundle
-    await asyncio.to_thread(_train, stack)
+    await asyncio.to_thread(train, stack)
     give_up_at_s = time.monotonic() + _TIMEOUT_S
     while (await clients.recommend(0)).provenance.bundle == bundle:
         if time.monotonic() > give_up_at_s:

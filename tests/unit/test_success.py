@@ -122,6 +122,24 @@ def test_weights_are_those_of_the_least_penalised_loss(products):
             assert log_loss(table.response, foresee_success(table, features, moved)) > best
 
 
+def test_features_that_repeat_each_other_and_hardly_ever_differ_stop_no_fit():
+    rng = np.random.default_rng(0)
+    rows = 8_000
+    told, rare = rng.normal(size=rows), np.zeros(rows)
+    rare[rng.choice(rows, 20, replace=False)] = 1.0 + rng.random(20)
+    builder = ResponseTableBuilder()
+    for row in range(rows):
+        right = float(rng.random() < 1 / (1 + math.exp(-told[row])))
+        builder.append(learner=f"l{row:04}", item="i", skills=["s"], response=right)
+    table = builder.build()
+    features = np.column_stack([told, rare]) @ rng.normal(size=(2, len(SHARED_FEATURES)))
+    features[:, 0], features[:, 1:8] = 1.0, np.outer(rare, np.arange(1, 8))
+
+    head = fit_weights(table, features, HeadChoice(clocks=True, products=True, skill_penalty=8.0, log_loss=math.nan))
+    found = log_loss(table.response, foresee_success(table, features, head))
+    assert found < log_loss(table.response, 1 / (1 + np.exp(-told))) + 0.002
+
+
 def test_products_of_features_are_weighed_only_where_they_foresee_better():
     rng = np.random.default_rng(2)
     alone, together = ResponseTableBuilder(), ResponseTableBuilder()

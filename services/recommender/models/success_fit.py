@@ -39,6 +39,8 @@ _CONVERGED = 2e-6
 _RESPONSES_FITTED = 1_000_000
 _RESPONSES_TO_CHOOSE_BY = 100_000
 _ROWS_AT_ONCE = 20_000
+# Above what summing that many products in float32 loses of the sum, by far.
+_ROUNDING = 1e-4
 
 # How many steps `fit_success` says it is through.
 HEAD_STEPS = len(_SKILL_PENALTIES) + len(_FORMS) + 1
@@ -237,6 +239,8 @@ def _curvature(
         # Half the time in float32, which is enough for a direction: where the steps end is decided by the gradient.
         values = values.astype(np.float32)
         hessian += values.T @ values
+    # Nor is a step ever too long: where columns nearly repeat each other, what rounding took away may be all there is.
+    hessian[np.diag_indices_from(hessian)] *= 1.0 + _ROUNDING
     factors: tuple[NDArray[np.float64], bool] = cho_factor(hessian)
     return factors
 
