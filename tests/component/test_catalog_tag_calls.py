@@ -1,6 +1,8 @@
 """SuggestTags, ListTagReviews and ReviewTag over real gRPC, with a tagger that a test can read."""
 
+import asyncio
 import os
+import threading
 from dataclasses import replace
 
 import grpc
@@ -211,6 +213,24 @@ async def test_an_accepted_suggestion_becomes_a_reviewed_tag_with_its_confidence
     assert (await client.ReviewTag(review("r1", "add"))).etag == reply.etag
     assert (await client.ReviewTag(review("r2", "add"))).resource.assesses[0].skill == "add"
     assert {one.resource_id for one in await queue(client)} == set()
+
+
+async def test_other_calls_are_answered_while_the_tagger_looks_at_what_is_accepted(client, service):
+    await fill(service, bare("r1", "add"), bare("r2", "multiply"))
+    asked, answered = asyncio.Event(), threading.Event()
+    loop, suggest_for = asyncio.get_running_loop(), service.taggers.tagger.suggest_for
+
+    def slow(resources, limit):
+        loop.call_soon_threadsafe(asked.set)
+        assert answered.wait(timeout=5), "nothing else was answered meanwhile"
+        return suggest_for(resources, limit)
+
+    service.taggers.tagger.suggest_for = slow
+    reviewed = asyncio.ensure_future(client.ReviewTag(review("r1", "add")))
+    await asked.wait()
+    await client.GetResource(catalog_pb2.GetResourceRequest(id="r2"))
+    answered.set()
+    assert (await reviewed).resource.teaches[0].confidence == 0.6
 
 
 async def test_a_suggested_tag_that_is_accepted_keeps_weight_and_confidence(client, service):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -151,14 +151,18 @@ class EditCatalog:
             CatalogUnavailableError: when the log cannot be reached; what was to be written may stand or not.
             CatalogLogRecreatedError: when the log is not the one this service has read.
         """
-        return await self.revise(tenant, kind_of(record), record.id, lambda _: record, expected, key_id=key_id)
+
+        async def as_given(_: Contents) -> Record:
+            return record
+
+        return await self.revise(tenant, kind_of(record), record.id, as_given, expected, key_id=key_id)
 
     async def revise(
         self,
         tenant: str,
         kind: RecordKind,
         identifier: str,
-        revised: Callable[[Contents], Record],
+        revised: Callable[[Contents], Awaitable[Record]],
         expected: Expectation = WHATEVER,
         *,
         key_id: str = "",
@@ -169,7 +173,7 @@ class EditCatalog:
         async def decide(contents: Contents) -> Changes:
             standing = contents.get(kind, identifier)
             _check_expected(kind, identifier, standing, expected)
-            record = revised(contents)
+            record = await revised(contents)
             if standing is not None and same_content(standing, record):
                 outcome.append((cast("Record", standing), False))
                 return Changes()

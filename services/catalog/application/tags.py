@@ -245,7 +245,7 @@ class ReviewTag:
         """
         tagger = self._taggers.of(tenant)
 
-        def revised(contents: Contents) -> Resource:
+        async def revised(contents: Contents) -> Resource:
             resource = contents.resources.get(resource_id)
             if resource is None:
                 raise RecordMissingError(RecordKind.RESOURCE, resource_id)
@@ -255,8 +255,9 @@ class ReviewTag:
             if decision is TagDecision.REJECT:
                 return rejected(resource, skill)
             already = any(tag.skill == skill for tag in resource.tags)
-            confidence = None if already or tagger is None else _confidence(tagger, resource, skill)
-            return accepted(resource, skill, confidence)
+            if already or tagger is None:
+                return accepted(resource, skill, None)
+            return accepted(resource, skill, await asyncio.to_thread(_confidence, tagger, resource, skill))
 
         return await self._edit.revise(tenant, RecordKind.RESOURCE, resource_id, revised, Expectation(etag))
 
