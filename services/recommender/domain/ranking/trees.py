@@ -205,7 +205,7 @@ def _total_by_questions(
     for tree in range(len(starts) - 1):
         left[:] = every
         # Four together, so that what is left is read and written a quarter as often.
-        for first in range(starts[tree], starts[tree + 1], 4):
+        for first in range(starts[tree], starts[tree + 1], _TOGETHER):
             a, b, c, d = asked[first], asked[first + 1], asked[first + 2], asked[first + 3]
             at_a, at_b, at_c, at_d = columns[a], columns[b], columns[c], columns[d]
             most_a, most_b = thresholds[first], thresholds[first + 1]
@@ -218,7 +218,7 @@ def _total_by_questions(
                     & (every if at_c[row] <= most_c else mask_c)
                     & (every if at_d[row] <= most_d else mask_d)
                 )
-        of_tree = answers[32 * tree : 32 * tree + 32]
+        of_tree = answers[_MASK_BITS * tree : _MASK_BITS * (tree + 1)]
         for row in range(rows):
             lowest = left[row] & (~left[row] + one)
             total[row] += of_tree[np.uint32(lowest * np.uint32(_DE_BRUIJN)) >> np.uint32(27)]
