@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,3 +40,9 @@ def positives_of(table: ResponseTable) -> Positives:
     start = np.zeros(len(table.learners) + 1, np.int64)
     np.cumsum(np.bincount(table.learner[kept], minlength=len(table.learners)), out=start[1:])
     return Positives(table.learners, table.resources, start, table.resource[kept])
+
+
+def known_rows(row_of_resource: Mapping[str, int], history: Iterable[str]) -> NDArray[np.intp]:
+    """Rows of those resources of a history that are known, in its order."""
+    found = map(row_of_resource.get, history)
+    return np.array([row for row in found if row is not None], np.intp)

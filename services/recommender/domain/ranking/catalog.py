@@ -14,6 +14,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from services.recommender.domain.positives import known_rows
+
 BoolColumn = NDArray[np.bool_]
 IntColumn = NDArray[np.intp]
 FloatColumn = NDArray[np.float64]
@@ -214,8 +216,7 @@ class CatalogColumns:
 
     def rows_of(self, resource_ids: Iterable[str]) -> IntColumn:
         """Rows of those ids that are here, in their order."""
-        found = map(self.row_of_resource.get, resource_ids)
-        return np.array([row for row in found if row is not None], np.intp)
+        return known_rows(self.row_of_resource, resource_ids)
 
 
 @dataclass(slots=True)
