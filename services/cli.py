@@ -68,13 +68,13 @@ class _LaterCommand(typer.core.TyperCommand):
 
 _INGEST = "services.ingest.cli"
 _CATALOG = "services.catalog.cli"
-_RECOMMENDER = "services.recommender.cli"
-_LEARNERS = "services.recommender.cli_learners"
-_PLAN = "services.recommender.cli_plan"
-_SUBSCRIBE = "services.recommender.cli_subscribe"
-_DEAD_LETTERS = "services.recommender.cli_dead_letters"
-_CORRECTIONS = "services.recommender.cli_corrections"
-_EVALUATE = "services.recommender.cli_evaluate"
+_RECOMMENDER = "services.recommender.cli.models"
+_LEARNERS = "services.recommender.cli.learners"
+_PLAN = "services.recommender.cli.plan"
+_SUBSCRIBE = "services.recommender.cli.subscribe"
+_DEAD_LETTERS = "services.recommender.cli.dead_letters"
+_CORRECTIONS = "services.recommender.cli.corrections"
+_EVALUATE = "services.recommender.cli.evaluate"
 _COMMON = "services.common.cli"
 
 _DATA = "Data in"
@@ -137,7 +137,7 @@ COMMANDS = (
     ),
     _LaterCommand(
         "export",
-        "services.recommender.cli_export",
+        "services.recommender.cli.export",
         (),
         "Write learner state, current lists or the log to Parquet files, for a data team.",
         _ANSWERS,

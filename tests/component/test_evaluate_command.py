@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse
 from typer.testing import CliRunner
 
-from services.recommender.cli_evaluate import app
+from services.recommender.cli.evaluate import app
 
 LEARNERS, ITEMS, SKILLS = 60, 24, 4
 

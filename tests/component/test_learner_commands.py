@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cairn.v1 import catalog_pb2, recommender_pb2, recommender_pb2_grpc
-from services.recommender.cli_learners import app
+from services.recommender.cli.learners import app
 
 RECOMMENDATION = recommender_pb2.Recommendation(
     recommendation_id="1f",

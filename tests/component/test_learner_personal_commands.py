@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cairn.v1 import catalog_pb2, events_pb2, ingest_pb2, ingest_pb2_grpc, recommender_pb2, recommender_pb2_grpc
-from services.recommender.cli_learners import app
+from services.recommender.cli.learners import app
 
 
 class Ingest(ingest_pb2_grpc.IngestServiceServicer):

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cairn.v1 import catalog_pb2, recommender_pb2, recommender_pb2_grpc
-from services.recommender.cli_plan import app
+from services.recommender.cli.plan import app
 
 MASTERY = recommender_pb2.SkillMastery(
     skill="add", probability=0.42, low=0.2, high=0.6, responses=6, successes=2, mastered=False

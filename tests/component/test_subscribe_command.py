@@ -9,7 +9,7 @@ import stat
 import pytest
 from typer.testing import CliRunner
 
-from services.recommender.cli_subscribe import app
+from services.recommender.cli.subscribe import app
 from tests.subscribing import HINTS_ONLY, SubscribedServer
 
 

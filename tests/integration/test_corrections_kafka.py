@@ -21,7 +21,7 @@ from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.application.epochs import EpochDigest, digest_epoch
 from services.recommender.application.ports import EpochMeta, EpochStatus
 from services.recommender.bootstrap_worker import FoldWiring
-from services.recommender.cli_corrections import app
+from services.recommender.cli.corrections import app
 from services.recommender.domain.learner import LearnerState, decode_state
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.entrypoints.event_service import EventServiceOptions

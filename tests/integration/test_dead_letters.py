@@ -13,7 +13,7 @@ from services.common.envelope import Position
 from services.common.topics import TopicDeclaration, ensure_topics
 from services.recommender.adapters.kafka_dead_letters import KafkaDeadLetters, KafkaLetterFile
 from services.recommender.application.ports import DeadLetter
-from services.recommender.cli_dead_letters import app
+from services.recommender.cli.dead_letters import app
 from tests.learner_events import PARTITIONS, message, record
 
 

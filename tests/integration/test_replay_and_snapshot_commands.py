@@ -20,7 +20,7 @@ from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.adapters.redis_states import position_key
 from services.recommender.application.ports import EpochMeta, EpochStatus
-from services.recommender.cli_epochs import app
+from services.recommender.cli.epochs import app
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID
 from tests.learner_events import PARTITIONS, message, publish, record
 

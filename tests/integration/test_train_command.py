@@ -18,7 +18,7 @@ from services.common.kafka import BrokerUnavailableError, TopicMissingError
 from services.recommender import bootstrap
 from services.recommender.adapters.kafka_training_log import KafkaTrainingLog
 from services.recommender.application.train import LogSpan, collect
-from services.recommender.cli import app
+from services.recommender.cli.models import app
 
 EPOCH = 1_767_323_045
 DAY_S = 86_400

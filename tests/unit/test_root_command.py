@@ -48,7 +48,7 @@ def test_every_command_teaches_with_an_example(command):
 
 
 def test_no_command_of_the_recommender_is_left_out():
-    recommender = pytest.importorskip("services.recommender.cli", exc_type=ModuleNotFoundError)
+    recommender = pytest.importorskip("services.recommender.cli.models", exc_type=ModuleNotFoundError)
     import typer
 
     mounted = {command.name for command in COMMANDS if command.module == recommender.__name__}

@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from services.common.calls import BAD_INPUT, ApiKeyFile, Insecure, Metadata, async_channel, fail, key_metadata
-from services.recommender.cli_calls import DEFAULT_TARGET, Target, fail_with
+from services.recommender.cli.calls import DEFAULT_TARGET, Target, fail_with
 from services.recommender.client import CHANNEL_OPTIONS, LearnerUpdates
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")

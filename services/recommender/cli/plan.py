@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cairn.v1 import catalog_pb2, recommender_pb2
 from services.common.calls import BAD_INPUT, ApiKeyFile, Insecure, TimeoutS, fail
-from services.recommender.cli_calls import DEFAULT_TARGET, AsJson, Target, calling, print_degraded, print_json
+from services.recommender.cli.calls import DEFAULT_TARGET, AsJson, Target, calling, print_degraded, print_json
 
 _ROSTER_MAX = 500
 _COLUMNS = ("learner", "learner_id", "student", "student_id", "id")

@@ -19,10 +19,11 @@ from rich.progress import Progress as ProgressBars
 from rich.table import Table
 
 from services.common.kafka import BrokerUnavailableError
-from services.recommender import bootstrap, cli_epochs
+from services.recommender import bootstrap
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
 from services.recommender.application.ports import BundleUnreadableError, BundleUnwritableError, TenantModels
 from services.recommender.application.train import NothingToTrainOnError, Progress, TenantWithoutEventsError, Trained
+from services.recommender.cli import epochs as cli_epochs
 
 _FAILED = 1
 _BAD_INPUT = 2
