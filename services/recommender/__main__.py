@@ -31,8 +31,8 @@ _Process = tuple[type[ProcessSettings], str, str]
 
 # Settings, module and function of each process. A module is loaded only for its own process: each is large.
 _PROCESSES: dict[str, _Process] = {
-    "server": (RecommenderServerSettings, "services.recommender.bootstrap_server", "run_server"),
-    "worker": (WorkerSettings, "services.recommender.bootstrap_worker", "run_worker"),
+    "server": (RecommenderServerSettings, "services.recommender.bootstrap.server", "run_server"),
+    "worker": (WorkerSettings, "services.recommender.bootstrap.worker", "run_worker"),
 }
 
 _CANNOT_GO_ON = (

@@ -20,7 +20,7 @@ from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.application.epochs import EpochDigest, digest_epoch
 from services.recommender.application.ports import EpochMeta, EpochStatus
-from services.recommender.bootstrap_worker import FoldWiring
+from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.cli.corrections import app
 from services.recommender.domain.learner import LearnerState, decode_state
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters

@@ -25,7 +25,7 @@ from services.recommender.adapters.redis_states import position_key
 from services.recommender.application.epochs import EpochDigest, digest_epoch
 from services.recommender.application.ports import EpochMeta, EpochStatus
 from services.recommender.application.train import collect
-from services.recommender.bootstrap_worker import FoldWiring
+from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.domain.positives import positives_of
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
 from tests.integration.test_ingest_kafka import records_of, until

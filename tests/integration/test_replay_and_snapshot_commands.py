@@ -15,11 +15,11 @@ import redis
 import redis.asyncio
 from typer.testing import CliRunner
 
-from services.recommender import bootstrap_worker
 from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.adapters.redis_states import position_key
 from services.recommender.application.ports import EpochMeta, EpochStatus
+from services.recommender.bootstrap import worker as bootstrap_worker
 from services.recommender.cli.epochs import app
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID
 from tests.learner_events import PARTITIONS, message, publish, record

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.recommender.application.dead_letters import FiledLetter
-from services.recommender.bootstrap_dead_letters import corrections_pending
+from services.recommender.bootstrap.dead_letters import corrections_pending
 from services.recommender.settings import FoldSettings
 
 _FAILED = 1

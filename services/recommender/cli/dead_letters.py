@@ -16,7 +16,7 @@ from rich.text import Text
 
 from services.common.envelope import Position
 from services.recommender.application.dead_letters import FiledLetter, LetterMissingError, LetterOutcome, find_letter
-from services.recommender.bootstrap_dead_letters import letter_file, replay_dead_letters
+from services.recommender.bootstrap.dead_letters import letter_file, replay_dead_letters
 from services.recommender.settings import BundleSettings
 
 _FAILED = 1

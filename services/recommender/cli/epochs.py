@@ -38,7 +38,7 @@ from services.recommender.application.ports import (
     EpochStore,
 )
 from services.recommender.application.snapshots import SnapshotInvalidError, snapshot_epoch
-from services.recommender.bootstrap import epoch_store, restore_snapshot
+from services.recommender.bootstrap.stores import epoch_store, restore_snapshot
 from services.recommender.settings import FoldSettings
 
 _FAILED = 1
@@ -75,7 +75,7 @@ def replay(
     somebody else replays into the epoch, with 130 when it is interrupted.
     """
     # Faust and the compiled kernel take seconds to load.
-    from services.recommender import bootstrap_worker  # noqa: PLC0415
+    from services.recommender.bootstrap import worker as bootstrap_worker  # noqa: PLC0415
 
     settings = _settings(environment_file)
     with _ReplayDisplay() as display:

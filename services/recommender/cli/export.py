@@ -56,7 +56,7 @@ def state(
     *, tenant: Tenant, to: To, json_file: JsonFile = None, environment_file: EnvironmentFile = Path(".local/env")
 ) -> None:
     """Write a row per learner and skill: mastery with its interval, responses, when last."""
-    from services.recommender import bootstrap_export  # noqa: PLC0415 - pyarrow takes a while to load.
+    from services.recommender.bootstrap import export as bootstrap_export  # noqa: PLC0415 - pyarrow takes a while to load.
 
     settings = _settings(tenant, environment_file)
     with _display("learners") as report:
@@ -74,7 +74,7 @@ def recommendations(
     environment_file: EnvironmentFile = Path(".local/env"),
 ) -> None:
     """Write the current list of every learner, with reasons."""
-    from services.recommender import bootstrap_export  # noqa: PLC0415 - as above.
+    from services.recommender.bootstrap import export as bootstrap_export  # noqa: PLC0415 - as above.
 
     settings = _settings(tenant, environment_file)
     with _display("learners") as report:
@@ -90,7 +90,7 @@ def events(
 
     Records of learners who were forgotten cannot be read; they are counted.
     """
-    from services.recommender import bootstrap_export  # noqa: PLC0415 - as above.
+    from services.recommender.bootstrap import export as bootstrap_export  # noqa: PLC0415 - as above.
 
     settings = _settings(tenant, environment_file)
     with _display("records") as report:

@@ -19,10 +19,10 @@ from rich.progress import Progress as ProgressBars
 from rich.table import Table
 
 from services.common.kafka import BrokerUnavailableError
-from services.recommender import bootstrap
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
 from services.recommender.application.ports import BundleUnreadableError, BundleUnwritableError, TenantModels
 from services.recommender.application.train import NothingToTrainOnError, Progress, TenantWithoutEventsError, Trained
+from services.recommender.bootstrap import stores as bootstrap
 from services.recommender.cli import epochs as cli_epochs
 
 _FAILED = 1
@@ -123,7 +123,7 @@ def status(
     Ends with 1 when something is wrong.
     """
     # The libraries behind the other commands take a second to load.
-    from services.recommender import bootstrap_status  # noqa: PLC0415
+    from services.recommender.bootstrap import status as bootstrap_status  # noqa: PLC0415
     from services.recommender.entrypoints.status_report import print_status, status_as_json  # noqa: PLC0415
 
     try:

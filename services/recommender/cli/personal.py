@@ -60,7 +60,7 @@ def export(
     """
     settings = _settings(environment_file)
     with _explained():
-        from services.recommender.bootstrap_personal import pseudonym_of  # noqa: PLC0415 - loads the compiled kernel.
+        from services.recommender.bootstrap.personal import pseudonym_of  # noqa: PLC0415 - loads the compiled kernel.
 
         pseudonym = pseudonym_of(settings, tenant, learner)
         held = _asked(settings, lambda data: data.everything(tenant, pseudonym))
@@ -120,7 +120,7 @@ def print_history(console: Console, learner: str, tenant: str, environment_file:
     """Print what each of a learner's recent events changed, from their journal."""
     settings = _settings(environment_file)
     with _explained():
-        from services.recommender.bootstrap_personal import pseudonym_of  # noqa: PLC0415 - loads the compiled kernel.
+        from services.recommender.bootstrap.personal import pseudonym_of  # noqa: PLC0415 - loads the compiled kernel.
 
         pseudonym = pseudonym_of(settings, tenant, learner)
         steps = _asked(settings, lambda data: data.history(tenant, pseudonym))
@@ -147,7 +147,7 @@ def _history_table(steps: Sequence[HistoryStep]) -> Table:
 
 
 def _asked(settings: FoldSettings, ask: Callable[[PersonalData], Awaitable[_T]]) -> _T:
-    from services.recommender.bootstrap_personal import personal_data  # noqa: PLC0415 - loads the compiled kernel.
+    from services.recommender.bootstrap.personal import personal_data  # noqa: PLC0415 - loads the compiled kernel.
 
     async def run() -> _T:
         async with personal_data(settings) as data:
@@ -162,7 +162,7 @@ def _explained() -> Iterator[None]:
     from services.recommender.adapters.bundle_store import BundlesUrlInvalidError  # noqa: PLC0415 - likewise.
     from services.recommender.application.epochs import EpochUnusableError  # noqa: PLC0415 - likewise.
     from services.recommender.application.ports import BundleUnreadableError  # noqa: PLC0415 - likewise.
-    from services.recommender.bootstrap_personal import TenantUnknownError  # noqa: PLC0415 - likewise.
+    from services.recommender.bootstrap.personal import TenantUnknownError  # noqa: PLC0415 - likewise.
 
     try:
         yield

@@ -32,7 +32,7 @@ from services.recommender.application.recommend_batch import RecommendBatch
 from services.recommender.application.show_learner import ShowLearner
 from services.recommender.application.subscribe import Subscribe
 from services.recommender.application.subscriptions import Subscriptions
-from services.recommender.bootstrap import bundle_store
+from services.recommender.bootstrap.stores import bundle_store
 from services.recommender.domain.ranking.weights import BY_WEIGHTS, RankingPolicy
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams

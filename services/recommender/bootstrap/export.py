@@ -32,8 +32,8 @@ from services.recommender.application.fresh_state import FreshStates
 from services.recommender.application.in_force import InForce
 from services.recommender.application.ports import EpochStore
 from services.recommender.application.recommend import Recommend
-from services.recommender.bootstrap import bundle_store, epoch_store
-from services.recommender.bootstrap_server import ranking_policy
+from services.recommender.bootstrap.server import ranking_policy
+from services.recommender.bootstrap.stores import bundle_store, epoch_store
 from services.recommender.settings import RecommenderServerSettings
 
 Progress = Callable[[int, int | None], None]

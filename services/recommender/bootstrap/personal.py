@@ -13,7 +13,7 @@ from services.recommender.adapters.redis_connection import RedisConnection
 from services.recommender.adapters.redis_states import RedisFoldStore
 from services.recommender.application.epochs import EpochUnusableError, parameters_of
 from services.recommender.application.personal_data import PersonalData
-from services.recommender.bootstrap import bundle_store, epoch_store
+from services.recommender.bootstrap.stores import bundle_store, epoch_store
 from services.recommender.settings import FoldSettings
 
 

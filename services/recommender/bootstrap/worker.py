@@ -28,7 +28,7 @@ from services.recommender.adapters.redis_states import RedisFoldStore
 from services.recommender.application.epochs import begin_replay, parameters_of
 from services.recommender.application.fold_events import FoldEvents, FoldReport
 from services.recommender.application.ports import EpochMeta
-from services.recommender.bootstrap import bundle_store, epoch_store
+from services.recommender.bootstrap.stores import bundle_store, epoch_store
 from services.recommender.domain.fold import LearnerFold, warm_up
 from services.recommender.domain.tracing import TracingParameters
 from services.recommender.entrypoints.event_service import EventService, EventServiceOptions

@@ -1,0 +1,1 @@
+"""Wires the recommender's processes and commands."""
