@@ -32,7 +32,7 @@ from services.recommender.application.recommend import Recommend
 from services.recommender.domain.events import AssessmentEvent, ErasureEvent, Grain
 from services.recommender.domain.fold import LearnerFold
 from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
-from services.recommender.wire_export import EventUnreadableError, event_row
+from services.recommender.wire.export import EventUnreadableError, event_row
 from tests.component.test_recommender_server import RESOURCES, SKILLS, Bundles
 from tests.learner_events import WHEN, message, pseudonym
 

@@ -45,7 +45,7 @@ from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingPara
 from services.recommender.entrypoints.event_service import EventService, EventServiceOptions, decode_batch
 from services.recommender.entrypoints.replay import run_replay
 from services.recommender.entrypoints.worker import EpochServices
-from services.recommender.wire import RecordInvalidError, decode_event
+from services.recommender.wire.events import RecordInvalidError, decode_event
 from tests.learner_events import message, record
 from tests.simulation.log import SimulatedConsumer, SimulatedLog
 from tests.simulation.loops import VirtualClock, at_once

@@ -19,7 +19,7 @@ from services.recommender.application.list_cursors import (
 from services.recommender.application.subscriptions import SubscribeQuery
 from services.recommender.domain.ranking.explain import ReasonKind, Step
 from services.recommender.domain.ranking.policy import ResourceFilter
-from services.recommender.wire_subscribe import CURSOR_CHARACTERS_MAX, CursorCodec
+from services.recommender.wire.subscribe import CURSOR_CHARACTERS_MAX, CursorCodec
 
 RIVERBEND, LAKESIDE = Tenant("riverbend", b"r" * 32), Tenant("lakeside", b"l" * 32)
 QUERY = SubscribeQuery(("AMY",), limit=5)

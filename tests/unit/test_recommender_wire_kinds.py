@@ -15,7 +15,7 @@ from services.recommender.domain.events import (
     LearnerEvent,
     PreferenceEvent,
 )
-from services.recommender.wire import RecordInvalidError, decode_event
+from services.recommender.wire.events import RecordInvalidError, decode_event
 from tests.learner_events import PARTITIONS, WHEN, message, record
 
 FINGERPRINT = event_fingerprint("tests", "event-1")

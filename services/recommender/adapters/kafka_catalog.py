@@ -22,7 +22,7 @@ from services.recommender.domain.ranking.catalog import (
     build_columns,
 )
 from services.recommender.domain.ranking.rules import NO_RULE_BOOK, Rule, RuleBook, rule_book
-from services.recommender.wire_catalog import (
+from services.recommender.wire.catalog import (
     CatalogRecordInvalidError,
     decode_resource,
     decode_rule,

@@ -13,7 +13,7 @@ from services.common.learner_keys import ERASED, ValueUnreadableError
 from services.recommender.application.ports import ValueOpener
 from services.recommender.domain.corrections import KnownCorrections
 from services.recommender.domain.events import CorrectionEvent, ErasureEvent
-from services.recommender.wire import RecordInvalidError, decode_event
+from services.recommender.wire.events import RecordInvalidError, decode_event
 
 _TYPE_HEADER = "ce_type"
 _TYPES = frozenset((b"cairn.v1.CorrectionEvent", b"cairn.v1.ErasureEvent"))

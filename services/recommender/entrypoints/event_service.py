@@ -34,7 +34,7 @@ from services.recommender.application.ports import (
 )
 from services.recommender.domain.events import CorrectionEvent
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
-from services.recommender.wire import RecordInvalidError, decode_event
+from services.recommender.wire.events import RecordInvalidError, decode_event
 
 _log = structlog.get_logger(__name__)
 

@@ -23,15 +23,15 @@ from services.recommender.application.recommend_batch import LearnerAnswer, Reco
 from services.recommender.application.show_learner import ShowLearner
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams
 from services.recommender.entrypoints.unavailable import state_unavailable
-from services.recommender.wire_calls import (
+from services.recommender.wire.calls import (
     RequestInvalidError,
     learner_query,
     learner_response,
     recommend_query,
     recommend_response,
 )
-from services.recommender.wire_preview import preview_query, preview_response
-from services.recommender.wire_rosters import batch_query, batch_response, plan_query, plan_response
+from services.recommender.wire.preview import preview_query, preview_response
+from services.recommender.wire.rosters import batch_query, batch_response, plan_query, plan_response
 
 if TYPE_CHECKING:
     from services.common.grpc_server import Context

@@ -19,8 +19,8 @@ from services.recommender.application.ports import StateUnavailableError
 from services.recommender.application.subscribe import ListUpdate, Subscribe
 from services.recommender.application.subscriptions import CapReachedError, SubscriptionEndedError, Subscriptions
 from services.recommender.entrypoints.unavailable import state_unavailable
-from services.recommender.wire_calls import RequestInvalidError
-from services.recommender.wire_subscribe import CursorCodec, subscribe_query, subscribe_response
+from services.recommender.wire.calls import RequestInvalidError
+from services.recommender.wire.subscribe import CursorCodec, subscribe_query, subscribe_response
 
 if TYPE_CHECKING:
     from services.common.grpc_server import Context

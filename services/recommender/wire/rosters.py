@@ -13,7 +13,7 @@ from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, Catalog
 from services.recommender.domain.ranking.explain import Step
 from services.recommender.domain.ranking.policy import EVERYTHING
 from services.recommender.domain.sequences import SequenceStep
-from services.recommender.wire_calls import (
+from services.recommender.wire.calls import (
     Problems,
     add_recommendations,
     check_class_id,

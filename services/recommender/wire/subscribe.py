@@ -16,7 +16,7 @@ from services.recommender.application.list_cursors import BASIS_BYTES, LIST_BYTE
 from services.recommender.application.subscribe import LearnerForgotten, Message, SnapshotDone
 from services.recommender.application.subscriptions import SubscribeQuery
 from services.recommender.domain.ranking.policy import EVERYTHING
-from services.recommender.wire_calls import (
+from services.recommender.wire.calls import (
     Problems,
     add_recommendations,
     check_class_id,

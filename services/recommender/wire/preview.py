@@ -10,7 +10,7 @@ from services.recommender.application.preview_rule import Preview, PreviewQuery
 from services.recommender.application.rosters import LearnerProblem, RosterEntry
 from services.recommender.domain.ranking.policy import EVERYTHING
 from services.recommender.domain.ranking.rules import Rule, RuleAction
-from services.recommender.wire_calls import (
+from services.recommender.wire.calls import (
     LIMIT_DEFAULT,
     LIMIT_MAX,
     Problems,
@@ -18,8 +18,8 @@ from services.recommender.wire_calls import (
     moment_of,
     resource_filter,
 )
-from services.recommender.wire_catalog import CatalogRecordInvalidError, rule_of
-from services.recommender.wire_rosters import problem_message, roster_of
+from services.recommender.wire.catalog import CatalogRecordInvalidError, rule_of
+from services.recommender.wire.rosters import problem_message, roster_of
 
 LEARNERS_MAX = 50
 FACTOR_MIN, FACTOR_MAX = 0.1, 10.0

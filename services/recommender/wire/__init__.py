@@ -1,0 +1,1 @@
+"""Messages to the application's types and back."""
