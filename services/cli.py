@@ -67,7 +67,7 @@ class _LaterCommand(typer.core.TyperCommand):
 
 
 _INGEST = "services.ingest.cli"
-_CATALOG = "services.catalog.cli"
+_CATALOG = "services.catalog.cli.catalog"
 _RECOMMENDER = "services.recommender.cli.models"
 _LEARNERS = "services.recommender.cli.learners"
 _PLAN = "services.recommender.cli.plan"
@@ -171,7 +171,7 @@ EVALUATIONS = (
     ),
     _LaterCommand(
         "tagging",
-        "services.catalog.cli_evaluate",
+        "services.catalog.cli.evaluate",
         (),
         "Measure the skill tagger on resources whose tags it was not shown.",
         _MODELS,

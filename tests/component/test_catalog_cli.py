@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from services.catalog.cli import app
+from services.catalog.cli.catalog import app
 
 runner = CliRunner(env={"CAIRN_API_KEY": "key", "COLUMNS": "200"})
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from services.catalog.cli import app
+from services.catalog.cli.catalog import app
 from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag
 from tests.component.test_catalog_grpc import catalog  # noqa: F401 - a fixture.

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from cairn.v1 import catalog_pb2_grpc
 from services.catalog.adapters.memory import MemoryCatalogLog
-from services.catalog.cli import app
+from services.catalog.cli.catalog import app
 from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag, TagOrigin
 from services.catalog.domain.reviews import rejected

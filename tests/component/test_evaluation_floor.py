@@ -17,7 +17,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from services.catalog.cli_evaluate import app as catalog_app
+from services.catalog.cli.evaluate import app as catalog_app
 from services.recommender.cli.evaluate import app as recommender_app
 from services.recommender.domain.metrics import auc, expected_calibration_error, log_loss
 from services.recommender.evaluation.tracing import TracingSplit, given_split, split_by_learner

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from deploy.local.processes import free_port
-from services.catalog.cli import app
+from services.catalog.cli.catalog import app
 from services.catalog.formats.jsonl import read_resources, read_skills
 from services.common.tenants import create_api_key
 

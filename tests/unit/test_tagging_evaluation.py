@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from services.catalog.cli_evaluate import app
+from services.catalog.cli.evaluate import app
 from services.catalog.tagging.data_files import DataUnusableError, read_examples
 from services.catalog.tagging.evaluation import evaluate
 from services.catalog.tagging.examples import Example, NotEnoughExamplesError, Statement

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from services.catalog.cli_calls import DEFAULT_TARGET, Kind, Target, calling, listed
+from services.catalog.cli.calls import DEFAULT_TARGET, Kind, Target, calling, listed
 from services.catalog.domain.model import Resource
 from services.catalog.formats.jsonl import FileUnreadableError
 from services.common.calls import BAD_INPUT, ApiKeyFile, Insecure, TimeoutS, fail

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc, recommender_pb2
 from services.catalog import wire
-from services.catalog.cli_calls import DEFAULT_TARGET, Target, calling, calling_recommender
+from services.catalog.cli.calls import DEFAULT_TARGET, Target, calling, calling_recommender
 from services.catalog.domain.model import Rule
 from services.catalog.formats.jsonl import FileUnreadableError
 from services.catalog.formats.rules_file import RulesInvalidError, read_rules, rule_as_columns

@@ -14,8 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from cairn.v1 import catalog_pb2
-from services.catalog import cli_contradictions, cli_edit, cli_rules, cli_tag, wire
-from services.catalog.cli_calls import DEFAULT_TARGET, Kind, Target, calling, listed, send
+from services.catalog import wire
+from services.catalog.cli import contradictions as cli_contradictions
+from services.catalog.cli import edit as cli_edit
+from services.catalog.cli import rules as cli_rules
+from services.catalog.cli import tag as cli_tag
+from services.catalog.cli.calls import DEFAULT_TARGET, Kind, Target, calling, listed, send
 from services.catalog.domain.model import Resource, Skill
 from services.catalog.domain.validation import check_records
 from services.catalog.formats.jsonl import (

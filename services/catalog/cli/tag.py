@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from services.catalog.cli_calls import DEFAULT_TARGET, Kind, Target, calling, listed, send
+from services.catalog.cli.calls import DEFAULT_TARGET, Kind, Target, calling, listed, send
 from services.catalog.domain.model import Resource, Skill
 from services.catalog.domain.reviews import answers_to_random_ones
 from services.common.calls import BAD_INPUT, FAILED, ApiKeyFile, Insecure, TimeoutS, fail
