@@ -66,7 +66,7 @@ class _LaterCommand(typer.core.TyperCommand):
         return command
 
 
-_INGEST = "services.ingest.cli"
+_INGEST = "services.ingest.cli.ingest"
 _CATALOG = "services.catalog.cli.catalog"
 _RECOMMENDER = "services.recommender.cli.models"
 _LEARNERS = "services.recommender.cli.learners"

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from services.ingest import cli_load
 from services.ingest.application.ports import FieldReason, PublisherUnavailableError, SubmissionResult
-from services.ingest.cli import app
+from services.ingest.cli import load as cli_load
+from services.ingest.cli.ingest import app
 
 MAPPING = {"columns": {"learner_id": "student", "item": "question", "correct": "result"}, "constants": {"source": "s"}}
 

@@ -13,7 +13,7 @@ from rich.rule import Rule
 
 from services.common.calls import api_key_from
 from services.common.tls import is_loopback
-from services.ingest.cli_load import BAD_INPUT, Failure, FileLoad, FileOptions, Service, print_preview
+from services.ingest.cli.load import BAD_INPUT, Failure, FileLoad, FileOptions, Service, print_preview
 from services.ingest.formats import Format
 from services.ingest.formats.lines import FileUnusableError
 from services.ingest.formats.mapping import load_mapping
