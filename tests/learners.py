@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.recommender.domain.events import InteractionKind
-from services.recommender.domain.learner import SKILL_RECORD, LearnerState, RecentResource
-from services.recommender.domain.preferences import NO_PREFERENCES, Preferences
+from services.recommender.domain.learner.events import InteractionKind
+from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences
+from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState, RecentResource
 
 
 @dataclass(frozen=True)

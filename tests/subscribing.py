@@ -31,10 +31,10 @@ from services.recommender.application.recommend_batch import RecommendBatch
 from services.recommender.application.show_learner import ShowLearner
 from services.recommender.application.subscribe import Subscribe
 from services.recommender.application.subscriptions import SubscriptionLimits, Subscriptions
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID
+from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
 from services.recommender.domain.ranking.weights import BY_WEIGHTS
-from services.recommender.domain.stored import NEW_LEARNER
-from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams
 from tests.suites.learner_states import commit, erasure

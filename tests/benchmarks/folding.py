@@ -9,12 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.recommender.domain.events import AssessmentEvent, Grain
-from services.recommender.domain.fold import LearnerEvents, LearnerFold, warm_up
-from services.recommender.domain.kernel import EVENT_RECORD, EVENT_SKILL_RECORD, SETTINGS_COLUMNS, fold_responses
-from services.recommender.domain.learner import LEARNER_RECORD, SKILL_RECORD
-from services.recommender.domain.stored import NEW_LEARNER
-from services.recommender.domain.tracing import TracingParameters
+from services.recommender.domain.learner.events import AssessmentEvent, Grain
+from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold, warm_up
+from services.recommender.domain.learner.kernel import (
+    EVENT_RECORD,
+    EVENT_SKILL_RECORD,
+    SETTINGS_COLUMNS,
+    fold_responses,
+)
+from services.recommender.domain.learner.parameters import TracingParameters
+from services.recommender.domain.learner.record import NEW_LEARNER
+from services.recommender.domain.learner.state import LEARNER_RECORD, SKILL_RECORD
 
 LEARNERS = 1_000
 EVENTS_EACH = 20

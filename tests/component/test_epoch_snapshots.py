@@ -13,9 +13,9 @@ from services.recommender.application.epochs import EpochUnusableError, digest_e
 from services.recommender.application.fold_events import FoldEvents, PartitionBatch
 from services.recommender.application.ports import EpochMeta, EpochMissingError, EpochStatus, PartitionProgress
 from services.recommender.application.snapshots import SnapshotInvalidError, restore_epoch, snapshot_epoch
-from services.recommender.domain.events import AssessmentEvent, Grain
-from services.recommender.domain.fold import LearnerFold
-from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.events import AssessmentEvent, Grain
+from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 
 LOG = "00000000-0000-0000-0000-000000000001/2"
 OTHER_LOG = "00000000-0000-0000-0000-000000000002/2"

@@ -24,7 +24,7 @@ from services.recommender.application.ports import (
     EpochStatus,
     PartitionProgress,
 )
-from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 
 LOG = "00000000-0000-0000-0000-000000000001/4"
 OTHER_LOG = "00000000-0000-0000-0000-000000000002/4"

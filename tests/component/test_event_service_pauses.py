@@ -13,8 +13,8 @@ from services.recommender.adapters.fail_points import FailingFoldStore, FailPoin
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.fold_events import FoldEvents
 from services.recommender.application.ports import StateRefusedError, StateUnavailableError
-from services.recommender.domain.fold import LearnerFold
-from services.recommender.domain.tracing import TracingParameters
+from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.entrypoints.event_service import EventService, EventServiceOptions
 from tests.learner_events import Record, message, record
 

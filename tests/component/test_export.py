@@ -29,9 +29,9 @@ from services.recommender.application.fresh_state import FreshStates
 from services.recommender.application.in_force import InForce
 from services.recommender.application.ports import EpochMeta, EpochStatus
 from services.recommender.application.recommend import Recommend
-from services.recommender.domain.events import AssessmentEvent, ErasureEvent, Grain
-from services.recommender.domain.fold import LearnerFold
-from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.events import AssessmentEvent, ErasureEvent, Grain
+from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.wire.export import EventUnreadableError, event_row
 from tests.component.test_recommender_server import RESOURCES, SKILLS, Bundles
 from tests.learner_events import WHEN, message, pseudonym

@@ -8,10 +8,10 @@ from services.common.envelope import record_key
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.fold_events import FoldEvents, PartitionBatch
 from services.recommender.application.ports import CommitRefusedError, DeadLetter, PartitionProgress
-from services.recommender.domain.events import VOIDED, AssessmentEvent, CorrectionEvent, Grain
-from services.recommender.domain.fold import LearnerFold
-from services.recommender.domain.learner import decode_state, encode_state
-from services.recommender.domain.tracing import TracingParameters
+from services.recommender.domain.learner.events import VOIDED, AssessmentEvent, CorrectionEvent, Grain
+from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.parameters import TracingParameters
+from services.recommender.domain.learner.state import decode_state, encode_state
 
 ADA, ALAN = record_key("riverbend", "ADA"), record_key("riverbend", "ALAN")
 

@@ -7,9 +7,9 @@ import pytest
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.fold_events import FoldEvents, PartitionBatch
 from services.recommender.application.ports import CommitRefusedError, PartitionProgress
-from services.recommender.domain.events import AssessmentEvent, Grain
-from services.recommender.domain.fold import LearnerFold
-from services.recommender.domain.tracing import TracingParameters
+from services.recommender.domain.learner.events import AssessmentEvent, Grain
+from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.parameters import TracingParameters
 
 ADA = b"riverbend/ADA"
 

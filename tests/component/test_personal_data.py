@@ -9,7 +9,7 @@ import orjson
 from services.recommender.adapters.memory import MemoryStates
 from services.recommender.application.personal_data import HeldRecord, PersonalData
 from services.recommender.application.ports import LearnerCommit
-from services.recommender.domain.events import (
+from services.recommender.domain.learner.events import (
     VOIDED,
     AssessmentEvent,
     CorrectionEvent,
@@ -20,9 +20,9 @@ from services.recommender.domain.events import (
     LearnerEvent,
     PreferenceEvent,
 )
-from services.recommender.domain.fold import LearnerEvents, LearnerFold
-from services.recommender.domain.stored import NEW_LEARNER
-from services.recommender.domain.tracing import TracingParameters
+from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner.parameters import TracingParameters
+from services.recommender.domain.learner.record import NEW_LEARNER
 
 
 def fp(number: int) -> bytes:

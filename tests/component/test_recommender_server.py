@@ -35,15 +35,15 @@ from services.recommender.application.preview_rule import PreviewRule
 from services.recommender.application.recommend import Recommend
 from services.recommender.application.recommend_batch import RecommendBatch
 from services.recommender.application.show_learner import ShowLearner
-from services.recommender.domain.preferences import Pace, Preferences
-from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
-from services.recommender.domain.success import SHARED_FEATURES, SuccessHead
-from services.recommender.domain.tracing import (
+from services.recommender.domain.learner.parameters import (
     PRIOR_PARAMETERS_ID,
     SkillDifficulty,
     TenantParameters,
     TracingParameters,
 )
+from services.recommender.domain.learner.preferences import Pace, Preferences
+from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessHead
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
 from tests.learners import Ability, learner_state
 

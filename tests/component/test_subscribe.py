@@ -17,8 +17,8 @@ from services.common.statuses import retry_after_s_of, violations_of
 from services.recommender.application.ports import Bundle, StateUnavailableError
 from services.recommender.application.subscriptions import SubscribeQuery, SubscriptionLimits
 from services.recommender.client import LearnerUpdates
+from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.ranking.weights import RankingPolicy
-from services.recommender.domain.tracing import TracingParameters
 from tests.subscribing import (
     HINTS_ONLY,
     NOW,

@@ -33,11 +33,11 @@ from services.recommender.application.train import (
     collect,
     first_copies,
 )
-from services.recommender.domain.events import AssessmentEvent, Grain
-from services.recommender.domain.fold import LearnerEvents, LearnerFold
-from services.recommender.domain.learner import decode_state, encode_state
-from services.recommender.domain.stored import NEW_LEARNER
-from services.recommender.domain.tracing import TenantParameters, TracingParameters
+from services.recommender.domain.learner.events import AssessmentEvent, Grain
+from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner.parameters import TenantParameters, TracingParameters
+from services.recommender.domain.learner.record import NEW_LEARNER
+from services.recommender.domain.learner.state import decode_state, encode_state
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

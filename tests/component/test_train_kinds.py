@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from services.recommender.application.train import LoggedEvent, collect
-from services.recommender.domain.events import (
+from services.recommender.domain.learner.events import (
     VOIDED,
     AssessmentEvent,
     CorrectionEvent,
@@ -19,11 +19,11 @@ from services.recommender.domain.events import (
     LearnerEvent,
     PreferenceEvent,
 )
-from services.recommender.domain.fold import LearnerEvents, LearnerFold
-from services.recommender.domain.learner import decode_state, encode_state
+from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner.parameters import TracingParameters
+from services.recommender.domain.learner.record import NEW_LEARNER
+from services.recommender.domain.learner.state import decode_state, encode_state
 from services.recommender.domain.positives import positives_of
-from services.recommender.domain.stored import NEW_LEARNER
-from services.recommender.domain.tracing import TracingParameters
 from tests.component.test_train import MemoryLog
 
 

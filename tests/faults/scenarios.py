@@ -18,7 +18,7 @@ import orjson
 from cairn.v1 import events_pb2
 from services.common.envelope import partition_of
 from services.recommender.adapters.fail_points import Step
-from services.recommender.domain.stored import SEEN_EVENTS
+from services.recommender.domain.learner.record import SEEN_EVENTS
 from tests.faults import wire
 from tests.faults.proxy import TcpProxy
 from tests.faults.publishing import submissions

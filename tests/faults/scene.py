@@ -30,7 +30,7 @@ from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.adapters.redis_states import position_key
 from services.recommender.application.epochs import digest_epoch
 from services.recommender.bootstrap.worker import replay
-from services.recommender.domain.learner import applied_of
+from services.recommender.domain.learner.state import applied_of
 from services.recommender.settings import FoldSettings
 from tests.faults.processes import Supervised
 from tests.faults.publishing import SOURCE, Platform, submissions

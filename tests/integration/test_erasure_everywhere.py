@@ -26,8 +26,8 @@ from services.recommender.application.epochs import EpochDigest, digest_epoch
 from services.recommender.application.ports import EpochMeta, EpochStatus
 from services.recommender.application.train import collect
 from services.recommender.bootstrap.worker import FoldWiring
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.positives import positives_of
-from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
 from tests.integration.test_ingest_kafka import records_of, until
 from tests.suites.event_log import event
 

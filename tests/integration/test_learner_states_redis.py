@@ -20,7 +20,7 @@ from services.recommender.application.ports import (
     PartitionProgress,
     StateUnavailableError,
 )
-from services.recommender.domain.stored import SEEN_EVENTS
+from services.recommender.domain.learner.record import SEEN_EVENTS
 from tests.suites.learner_states import ADA, LearnerStatesSuite, commit, meta_of, record_key_of
 
 

@@ -23,8 +23,8 @@ from services.recommender.adapters.redis_connection import RedisConnection
 from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.adapters.redis_states import RedisFoldStore
 from services.recommender.application.ports import EpochMeta, EpochStatus, LearnerKey, PartitionProgress
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill
-from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID
 from tests.integration.test_recommender_catalog_kafka import Writer
 from tests.suites.learner_states import commit, record_key_of
 

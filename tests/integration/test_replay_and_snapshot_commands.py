@@ -21,7 +21,7 @@ from services.recommender.adapters.redis_states import position_key
 from services.recommender.application.ports import EpochMeta, EpochStatus
 from services.recommender.bootstrap import worker as bootstrap_worker
 from services.recommender.cli.epochs import app
-from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID
 from tests.learner_events import PARTITIONS, message, publish, record
 
 EVENTS = 3_000

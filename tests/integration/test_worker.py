@@ -27,7 +27,7 @@ from services.recommender.adapters.redis_states import position_key
 from services.recommender.application.epochs import digest_epoch
 from services.recommender.application.ports import CommitRefusedError, EpochMeta, EpochStatus
 from services.recommender.bootstrap.worker import FoldWiring
-from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.entrypoints.event_service import EventServiceOptions
 from tests.learner_events import PARTITIONS, message, publish, record
 

@@ -19,7 +19,7 @@ from services.recommender.application.ports import (
     StateUnavailableError,
     StoredLearnerBytes,
 )
-from services.recommender.domain.stored import StoredFold
+from services.recommender.domain.learner.record import StoredFold
 from tests.simulation.loops import at_once
 from tests.simulation.network import Process, Server
 

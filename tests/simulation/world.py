@@ -37,11 +37,11 @@ from services.recommender.application.ports import (
     LogTruncatedError,
     StateUnavailableError,
 )
-from services.recommender.domain.corrections import KnownCorrections
-from services.recommender.domain.events import CorrectionEvent, ErasureEvent
-from services.recommender.domain.fold import LearnerFold
-from services.recommender.domain.stored import FINGERPRINT_BYTES, StoredFold
-from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.corrections import KnownCorrections
+from services.recommender.domain.learner.events import CorrectionEvent, ErasureEvent
+from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.record import FINGERPRINT_BYTES, StoredFold
 from services.recommender.entrypoints.event_service import EventService, EventServiceOptions, decode_batch
 from services.recommender.entrypoints.replay import run_replay
 from services.recommender.entrypoints.worker import EpochServices

@@ -24,10 +24,15 @@ from services.recommender.application.ports import (
     TenantModels,
     TrainingWindow,
 )
+from services.recommender.domain.learner.parameters import (
+    FilterSettings,
+    ItemDifficulty,
+    SkillDifficulty,
+    TenantParameters,
+)
+from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessHead
 from services.recommender.domain.positives import positives_of
 from services.recommender.domain.responses import ResponseTableBuilder
-from services.recommender.domain.success import SHARED_FEATURES, SuccessHead
-from services.recommender.domain.tracing import FilterSettings, ItemDifficulty, SkillDifficulty, TenantParameters
 from services.recommender.models.als import AlsModel
 from services.recommender.models.als_fit import AlsSettings
 from services.recommender.models.collaborative_fit import fit_collaborative

@@ -25,11 +25,11 @@ from services.recommender.application.ports import (
     LearnerReader,
     PartitionProgress,
 )
-from services.recommender.domain.events import AssessmentEvent, ErasureEvent, Grain
-from services.recommender.domain.fold import LearnerEvents, LearnerFold
-from services.recommender.domain.journal import EMPTY_JOURNAL
-from services.recommender.domain.stored import NEW_LEARNER, SEEN_EVENTS, StoredFold
-from services.recommender.domain.tracing import TracingParameters
+from services.recommender.domain.learner.events import AssessmentEvent, ErasureEvent, Grain
+from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner.journal import EMPTY_JOURNAL
+from services.recommender.domain.learner.parameters import TracingParameters
+from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS, StoredFold
 from tests.learner_events import pseudonym
 
 ADA = LearnerKey("riverbend", pseudonym("ada"))

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.metrics import log_loss
 from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
-from services.recommender.domain.tracing import FilterSettings
 from services.recommender.models.difficulty_fit import (
     Difficulties,
     fit_difficulties,

@@ -19,8 +19,8 @@ from services.recommender.application.subscriptions import (
     SubscriptionLimits,
     Subscriptions,
 )
-from services.recommender.domain.stored import StoredFold
-from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.record import StoredFold
 from tests.learner_events import pseudonym
 from tests.simulation.loops import SteppedLoop, VirtualClock
 

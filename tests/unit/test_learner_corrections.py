@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.recommender.domain import fold as fold_module
-from services.recommender.domain.corrections import NOTHING_KNOWN, LearnerCorrections
-from services.recommender.domain.events import (
+from services.recommender.domain.learner import fold as fold_module
+from services.recommender.domain.learner.corrections import NOTHING_KNOWN, LearnerCorrections
+from services.recommender.domain.learner.events import (
     VOIDED,
     AssessmentEvent,
     CorrectionEvent,
@@ -24,24 +24,24 @@ from services.recommender.domain.events import (
     LearnerEvent,
     PreferenceEvent,
 )
-from services.recommender.domain.fold import FoldedLearner, LearnerEvents, LearnerFold, Refusal
-from services.recommender.domain.journal import (
+from services.recommender.domain.learner.fold import FoldedLearner, LearnerEvents, LearnerFold, Refusal
+from services.recommender.domain.learner.journal import (
     EARLY_CORRECTIONS,
     EMPTY_JOURNAL,
     JOURNAL_EVENTS,
     decode_journal,
     encode_journal,
 )
-from services.recommender.domain.learner import DISMISSALS, LearnerState, decode_state, encode_state, unpack_state
-from services.recommender.domain.preferences import NO_PREFERENCES, Pace, Preferences
-from services.recommender.domain.stored import NEW_LEARNER, StoredFold
-from services.recommender.domain.tracing import (
+from services.recommender.domain.learner.parameters import (
     FilterSettings,
     ItemDifficulty,
     SkillDifficulty,
     TenantParameters,
     TracingParameters,
 )
+from services.recommender.domain.learner.preferences import NO_PREFERENCES, Pace, Preferences
+from services.recommender.domain.learner.record import NEW_LEARNER, StoredFold
+from services.recommender.domain.learner.state import DISMISSALS, LearnerState, decode_state, encode_state, unpack_state
 
 PARAMETERS = TracingParameters(
     "test",

@@ -10,25 +10,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.recommender.domain import fold as fold_module
-from services.recommender.domain.events import AssessmentEvent, Grain
-from services.recommender.domain.fold import FoldedLearner, LearnerEvents, LearnerFold
-from services.recommender.domain.journal import JOURNAL_EVENTS, decode_journal, encode_journal, entries_of
-from services.recommender.domain.kernel import exponential
-from services.recommender.domain.learner import (
-    RECENT_RESOURCES,
-    StateCorruptError,
-    decode_state,
-    encode_state,
-    unpack_state,
-)
-from services.recommender.domain.stored import NEW_LEARNER, StoredFold
-from services.recommender.domain.tracing import (
+from services.recommender.domain.learner import fold as fold_module
+from services.recommender.domain.learner.events import AssessmentEvent, Grain
+from services.recommender.domain.learner.fold import FoldedLearner, LearnerEvents, LearnerFold
+from services.recommender.domain.learner.journal import JOURNAL_EVENTS, decode_journal, encode_journal, entries_of
+from services.recommender.domain.learner.kernel import exponential
+from services.recommender.domain.learner.parameters import (
     FilterSettings,
     ItemDifficulty,
     SkillDifficulty,
     TenantParameters,
     TracingParameters,
+)
+from services.recommender.domain.learner.record import NEW_LEARNER, StoredFold
+from services.recommender.domain.learner.state import (
+    RECENT_RESOURCES,
+    StateCorruptError,
+    decode_state,
+    encode_state,
+    unpack_state,
 )
 
 RIVERBEND = TenantParameters(

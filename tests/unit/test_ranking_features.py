@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommender.domain.mastery import item_success, mastered, skill_logits, success_probability
+from services.recommender.domain.learner.mastery import item_success, mastered, skill_logits, success_probability
+from services.recommender.domain.learner.parameters import ItemDifficulty, SkillDifficulty, TenantParameters
+from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessHead
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
 from services.recommender.domain.ranking.compiled import challenge_fit, mean_and_deviation, review_due
 from services.recommender.domain.ranking.features import (
@@ -20,8 +22,6 @@ from services.recommender.domain.ranking.features import (
 )
 from services.recommender.domain.ranking.pipeline import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
-from services.recommender.domain.success import SHARED_FEATURES, SuccessHead
-from services.recommender.domain.tracing import ItemDifficulty, SkillDifficulty, TenantParameters
 from tests.learners import Ability, learner_state
 
 # Examples have a deadline that compiling would miss.

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.recommender.domain.learner.parameters import ItemDifficulty, TenantParameters
 from services.recommender.domain.ranking import compiled
 from services.recommender.domain.ranking.candidates import at_random, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
@@ -17,7 +18,6 @@ from services.recommender.domain.ranking.features import CollaborativeScores, co
 from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank, warm_up
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
-from services.recommender.domain.tracing import ItemDifficulty, TenantParameters
 from tests.learners import Ability, learner_state
 
 # Examples have a deadline that compiling would miss.

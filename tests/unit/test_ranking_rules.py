@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.ranking.catalog import CatalogResource, build_columns
 from services.recommender.domain.ranking.explain import ReasonKind
 from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank, warm_up
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.rules import NO_RULES, Rule, RuleAction, RulesInForce, rule_book
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
-from services.recommender.domain.tracing import TenantParameters
 from tests.learners import learner_state
 
 # Examples have a deadline that compiling would miss.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from services.recommender.domain.preferences import Pace, Preferences
+from services.recommender.domain.learner.parameters import ItemDifficulty, TenantParameters
+from services.recommender.domain.learner.preferences import Pace, Preferences
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
 from services.recommender.domain.ranking.explain import ReasonKind, Step
 from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank, warm_up
 from services.recommender.domain.ranking.policy import EVERYTHING
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from services.recommender.domain.ranking.wishes import goal_path, paced
-from services.recommender.domain.tracing import ItemDifficulty, TenantParameters
 from tests.learners import Ability, learner_state
 
 warm_up()

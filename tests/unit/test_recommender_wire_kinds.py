@@ -6,7 +6,7 @@ import pytest
 
 from cairn.v1 import catalog_pb2, events_pb2
 from services.common.identity import event_fingerprint
-from services.recommender.domain.events import (
+from services.recommender.domain.learner.events import (
     VOIDED,
     CorrectionEvent,
     ErasureEvent,

@@ -9,14 +9,14 @@ import struct
 import numpy as np
 import pytest
 
-from services.recommender.domain.events import AssessmentEvent, Grain
-from services.recommender.domain.fold import LearnerEvents, LearnerFold
-from services.recommender.domain.learner import decode_state, encode_state
+from services.recommender.domain.learner.events import AssessmentEvent, Grain
+from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner.parameters import FilterSettings, TracingParameters
+from services.recommender.domain.learner.record import NEW_LEARNER
+from services.recommender.domain.learner.state import decode_state, encode_state
+from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessHead, features_of
 from services.recommender.domain.metrics import log_loss
 from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
-from services.recommender.domain.stored import NEW_LEARNER
-from services.recommender.domain.success import SHARED_FEATURES, SuccessHead, features_of
-from services.recommender.domain.tracing import FilterSettings, TracingParameters
 from services.recommender.models.difficulty_fit import fit_difficulties, foresee, parameters_of
 from services.recommender.models.success_fit import (
     HeadChoice,

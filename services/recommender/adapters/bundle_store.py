@@ -34,15 +34,15 @@ from services.recommender.application.ports import (
     TenantModels,
     TenantRanker,
 )
-from services.recommender.domain.parameter_identity import parameters_id
-from services.recommender.domain.success import SHARED_FEATURES, SuccessHead
-from services.recommender.domain.tracing import (
+from services.recommender.domain.learner.parameter_identity import parameters_id
+from services.recommender.domain.learner.parameters import (
     FilterSettings,
     ItemDifficulty,
     SkillDifficulty,
     TenantParameters,
     TracingParameters,
 )
+from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessHead
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from services.recommender.application.ports import FoldStore, LearnerCommit, PartitionProgress
-from services.recommender.domain.stored import StoredFold
+from services.recommender.domain.learner.record import StoredFold
 
 
 class Step(StrEnum):

@@ -11,8 +11,8 @@ from services.common.envelope import LEARNER_EVENTS
 from services.common.kafka import KafkaConnection, read_span
 from services.common.learner_keys import ERASED, ValueUnreadableError
 from services.recommender.application.ports import ValueOpener
-from services.recommender.domain.corrections import KnownCorrections
-from services.recommender.domain.events import CorrectionEvent, ErasureEvent
+from services.recommender.domain.learner.corrections import KnownCorrections
+from services.recommender.domain.learner.events import CorrectionEvent, ErasureEvent
 from services.recommender.wire.events import RecordInvalidError, decode_event
 
 _TYPE_HEADER = "ce_type"

@@ -27,9 +27,9 @@ from services.recommender.application.ports import (
     epoch_missing,
     epoch_replaced,
 )
-from services.recommender.domain.journal import EMPTY_JOURNAL, decode_journal, encode_journal
-from services.recommender.domain.learner import decode_state, encode_state, unpack_state
-from services.recommender.domain.stored import NEW_LEARNER, StoredFold
+from services.recommender.domain.learner.journal import EMPTY_JOURNAL, decode_journal, encode_journal
+from services.recommender.domain.learner.record import NEW_LEARNER, StoredFold
+from services.recommender.domain.learner.state import decode_state, encode_state, unpack_state
 
 
 class MemoryStates:

@@ -42,7 +42,7 @@ from services.recommender.application.ports import (
     epoch_behind,
     epoch_missing,
 )
-from services.recommender.domain.stored import FINGERPRINT_BYTES
+from services.recommender.domain.learner.record import FINGERPRINT_BYTES
 
 _log = structlog.get_logger(__name__)
 

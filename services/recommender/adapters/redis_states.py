@@ -30,9 +30,9 @@ from services.recommender.application.ports import (
     StoredLearner,
     epoch_replaced,
 )
-from services.recommender.domain.journal import EMPTY_JOURNAL, decode_journal, encode_journal
-from services.recommender.domain.learner import decode_state, encode_state, unpack_state
-from services.recommender.domain.stored import NEW_LEARNER, SEEN_EVENTS, StoredFold
+from services.recommender.domain.learner.journal import EMPTY_JOURNAL, decode_journal, encode_journal
+from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS, StoredFold
+from services.recommender.domain.learner.state import decode_state, encode_state, unpack_state
 
 # Compares the stored offset with the one that was read and writes everything of a learner, or nothing. Lua does not
 # roll back, so arguments are checked before the first write. The epoch is looked at too: what is folded for one that

@@ -17,8 +17,8 @@ from services.recommender.application.ports import (
     StoredLearnerBytes,
     epoch_missing,
 )
-from services.recommender.domain.learner import applied_of
-from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.state import applied_of
 
 FIRST_EPOCH = 1
 

@@ -14,10 +14,10 @@ from services.recommender.application.ports import (
     LearnerCommit,
     PartitionProgress,
 )
-from services.recommender.domain.corrections import NOTHING_KNOWN, KnownCorrections
-from services.recommender.domain.events import LearnerEvent
-from services.recommender.domain.fold import FoldedLearner, LearnerEvents, LearnerFold
-from services.recommender.domain.stored import StoredFold
+from services.recommender.domain.learner.corrections import NOTHING_KNOWN, KnownCorrections
+from services.recommender.domain.learner.events import LearnerEvent
+from services.recommender.domain.learner.fold import FoldedLearner, LearnerEvents, LearnerFold
+from services.recommender.domain.learner.record import StoredFold
 
 
 @dataclass(slots=True)

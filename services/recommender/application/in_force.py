@@ -19,8 +19,8 @@ from services.recommender.application.ports import (
     StateUnavailableError,
     TenantRanker,
 )
-from services.recommender.domain.success import SuccessHead
-from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.success_model import SuccessHead
 
 _log = structlog.get_logger(__name__)
 

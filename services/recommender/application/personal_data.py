@@ -9,14 +9,14 @@ from typing import Protocol
 
 from services.common.envelope import record_key
 from services.recommender.application.ports import FoldStore
-from services.recommender.domain import names
-from services.recommender.domain.events import VOIDED
-from services.recommender.domain.fold import LearnerFold
-from services.recommender.domain.history import HistoryStep, history_of
-from services.recommender.domain.journal import JournalEntry, corrections_of, entries_of
-from services.recommender.domain.learner import LearnerState, decode_state, encode_state
-from services.recommender.domain.stored import FINGERPRINT_BYTES, StoredFold
-from services.recommender.domain.tracing import TracingParameters
+from services.recommender.domain.learner import packed_strings as names
+from services.recommender.domain.learner.events import VOIDED
+from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.history import HistoryStep, history_of
+from services.recommender.domain.learner.journal import JournalEntry, corrections_of, entries_of
+from services.recommender.domain.learner.parameters import TracingParameters
+from services.recommender.domain.learner.record import FINGERPRINT_BYTES, StoredFold
+from services.recommender.domain.learner.state import LearnerState, decode_state, encode_state
 
 Plain = dict[str, object]
 

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.learner_keys import Erasure, Sealed
-from services.recommender.domain.corrections import KnownCorrections
-from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.learner.corrections import KnownCorrections
+from services.recommender.domain.learner.parameters import TenantParameters, TracingParameters
+from services.recommender.domain.learner.record import StoredFold
+from services.recommender.domain.learner.state import LearnerState
+from services.recommender.domain.learner.success_model import SuccessHead
 from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogVersion
 from services.recommender.domain.ranking.learned import LearnedRanker
 from services.recommender.domain.ranking.rules import RuleBook
-from services.recommender.domain.stored import StoredFold
-from services.recommender.domain.success import SuccessHead
-from services.recommender.domain.tracing import TenantParameters, TracingParameters
 
 
 @dataclass(frozen=True, slots=True, order=True)

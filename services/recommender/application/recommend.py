@@ -13,7 +13,9 @@ from services.recommender.application.fresh_state import FreshState, FreshStates
 from services.recommender.application.in_force import EpochInForce, InForce
 from services.recommender.application.ports import CatalogReader, CollaborativeModel, LearnerKey, TenantRanker
 from services.recommender.application.provenance import Degradation, Provenance
-from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.learner.parameters import TenantParameters
+from services.recommender.domain.learner.state import LearnerState
+from services.recommender.domain.learner.success_model import SuccessHead
 from services.recommender.domain.ranking.behaviour import ModelScores
 from services.recommender.domain.ranking.catalog import CatalogColumns, IntColumn
 from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows
@@ -21,8 +23,6 @@ from services.recommender.domain.ranking.pipeline import RankedResource, Ranking
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.rules import RuleBook
 from services.recommender.domain.ranking.weights import BY_WEIGHTS, DEFAULT_WEIGHTS, RankingPolicy, RankingWeights
-from services.recommender.domain.success import SuccessHead
-from services.recommender.domain.tracing import TenantParameters
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from services.common.freshness import Freshness
 from services.recommender.application.fresh_state import FreshStates
 from services.recommender.application.ports import LearnerKey
 from services.recommender.application.provenance import Degradation
-from services.recommender.domain.learner import LearnerState
-from services.recommender.domain.mastery import mastered, skill_logits, success_interval, success_probability
-from services.recommender.domain.preferences import NO_PREFERENCES, Preferences
-from services.recommender.domain.tracing import TenantParameters
+from services.recommender.domain.learner.mastery import mastered, skill_logits, success_interval, success_probability
+from services.recommender.domain.learner.parameters import TenantParameters
+from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences
+from services.recommender.domain.learner.state import LearnerState
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from services.recommender.application.ports import (
     TenantModels,
     TrainingWindow,
 )
-from services.recommender.domain.events import (
+from services.recommender.domain.learner.events import (
     VOIDED,
     AssessmentEvent,
     CorrectionEvent,
@@ -32,11 +32,11 @@ from services.recommender.domain.events import (
     InteractionKind,
     LearnerEvent,
 )
-from services.recommender.domain.journal import FOLDED_AT_ONCE, JOURNAL_EVENTS
+from services.recommender.domain.learner.journal import FOLDED_AT_ONCE, JOURNAL_EVENTS
+from services.recommender.domain.learner.parameters import TenantParameters
+from services.recommender.domain.learner.success_model import SuccessHead
 from services.recommender.domain.positives import Positives, positives_of
 from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
-from services.recommender.domain.success import SuccessHead
-from services.recommender.domain.tracing import TenantParameters
 
 _log = structlog.get_logger(__name__)
 

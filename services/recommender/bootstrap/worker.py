@@ -29,8 +29,8 @@ from services.recommender.application.epochs import begin_replay, parameters_of
 from services.recommender.application.fold_events import FoldEvents, FoldReport
 from services.recommender.application.ports import EpochMeta
 from services.recommender.bootstrap.stores import bundle_store, epoch_store
-from services.recommender.domain.fold import LearnerFold, warm_up
-from services.recommender.domain.tracing import TracingParameters
+from services.recommender.domain.learner.fold import LearnerFold, warm_up
+from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.entrypoints.event_service import EventService, EventServiceOptions
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
 from services.recommender.entrypoints.replay import ReplayProgress, run_replay

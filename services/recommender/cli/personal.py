@@ -23,7 +23,7 @@ from services.recommender.cli.calls import fail_with
 
 if TYPE_CHECKING:
     from services.recommender.application.personal_data import PersonalData
-    from services.recommender.domain.history import HistoryStep
+    from services.recommender.domain.learner.history import HistoryStep
     from services.recommender.settings import FoldSettings
 
 _DEFAULT_INGEST = "127.0.0.1:50051"

@@ -32,7 +32,7 @@ from services.recommender.application.ports import (
     StateUnavailableError,
     ValueOpener,
 )
-from services.recommender.domain.events import CorrectionEvent
+from services.recommender.domain.learner.events import CorrectionEvent
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
 from services.recommender.wire.events import RecordInvalidError, decode_event
 

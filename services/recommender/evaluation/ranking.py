@@ -12,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from services.recommender.application.ports import CollaborativeModel
-from services.recommender.domain.learner import RECENT_RESOURCES
+from services.recommender.domain.learner.state import RECENT_RESOURCES
 from services.recommender.domain.splits import WorkSplit
 from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.intervals import Draws, Estimate, Floats, centred, compared, estimate, of_learners

@@ -19,9 +19,14 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from services.recommender.application.train import Advance
+from services.recommender.domain.learner.parameters import (
+    FilterSettings,
+    ItemDifficulty,
+    SkillDifficulty,
+    TenantParameters,
+)
 from services.recommender.domain.metrics import log_loss
 from services.recommender.domain.responses import ResponseTable
-from services.recommender.domain.tracing import FilterSettings, ItemDifficulty, SkillDifficulty, TenantParameters
 
 PASSES = 2
 

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.recommender.domain.events import AssessmentEvent, Grain, InteractionKind
-from services.recommender.domain.fold import LearnerEvents, LearnerFold
-from services.recommender.domain.learner import (
+from services.recommender.domain.learner.events import AssessmentEvent, Grain, InteractionKind
+from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner.parameters import FilterSettings, TenantParameters, TracingParameters
+from services.recommender.domain.learner.record import NEW_LEARNER
+from services.recommender.domain.learner.state import (
     SKILL_RECORD,
     LearnerState,
     RecentResource,
@@ -38,8 +40,6 @@ from services.recommender.domain.ranking.trees import Matrix
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.responses import NONE, ResponseTable
 from services.recommender.domain.splits import WorkSplit
-from services.recommender.domain.stored import NEW_LEARNER
-from services.recommender.domain.tracing import FilterSettings, TenantParameters, TracingParameters
 from services.recommender.models.difficulty_fit import fit_difficulties, parameters_of
 from services.recommender.models.ensemble import Ensemble
 

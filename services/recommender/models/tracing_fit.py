@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.application.train import Advance, FittedTracing
+from services.recommender.domain.learner.parameters import FilterSettings
+from services.recommender.domain.learner.success_model import SuccessHead
 from services.recommender.domain.metrics import auc, log_loss
 from services.recommender.domain.responses import ResponseTable
-from services.recommender.domain.success import SuccessHead
-from services.recommender.domain.tracing import FilterSettings
 from services.recommender.models.difficulty_fit import (
     EVALUATIONS,
     PASSES,

@@ -16,7 +16,7 @@ from services.common.tenants import Tenant
 from services.recommender.application.provenance import Degradation, Provenance
 from services.recommender.application.recommend import Recommendations, RecommendQuery
 from services.recommender.application.show_learner import LearnerView, SkillMastery
-from services.recommender.domain.preferences import NO_PREFERENCES, Preferences
+from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences
 from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, CatalogColumns, ResourceKind
 from services.recommender.domain.ranking.pipeline import RankedResource
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from cairn.v1 import catalog_pb2, events_pb2
 from services.common.envelope import JSON, PROTOBUF, KeyInvalidError, content_type_of, partition_of, split_key
 from services.common.identity import LEARNER_PATTERN, TENANT_PATTERN, event_fingerprint
-from services.recommender.domain.events import (
+from services.recommender.domain.learner.events import (
     VOIDED,
     AssessmentEvent,
     CorrectionEvent,
@@ -23,7 +23,7 @@ from services.recommender.domain.events import (
     LearnerEvent,
     PreferenceEvent,
 )
-from services.recommender.domain.preferences import MOST_GOALS, MOST_INTERESTS, Pace
+from services.recommender.domain.learner.preferences import MOST_GOALS, MOST_INTERESTS, Pace
 
 MOST_SKILLS = 16
 LONGEST_ID = 256

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.compiled import pick_highest
 from services.recommender.domain.ranking.features import Features

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.domain.learner import SKILL_RECORD, LearnerState
-from services.recommender.domain.mastery import mastered as is_mastered
-from services.recommender.domain.mastery import success_interval, success_probability
+from services.recommender.domain.learner.mastery import mastered as is_mastered
+from services.recommender.domain.learner.mastery import success_interval, success_probability
+from services.recommender.domain.learner.parameters import FilterSettings, TenantParameters
+from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState
+from services.recommender.domain.learner.success_model import CatalogHead, Chances, SuccessHead
 from services.recommender.domain.ranking.catalog import (
     BoolColumn,
     CatalogColumns,
@@ -31,8 +33,6 @@ from services.recommender.domain.ranking.compiled import (
     sum_over_tags,
 )
 from services.recommender.domain.ranking.weights import RankingWeights
-from services.recommender.domain.success import CatalogHead, Chances, SuccessHead
-from services.recommender.domain.tracing import FilterSettings, TenantParameters
 
 _NO_RECORDS = np.zeros(0, SKILL_RECORD)
 PRACTISED_KINDS = (ResourceKind.PRACTICE, ResourceKind.ASSESSMENT)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from services.recommender.domain.learner import LearnerState
+from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.ranking.behaviour import (
     Influence,
     ModelScores,

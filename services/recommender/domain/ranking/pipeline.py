@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.recommender.domain.events import InteractionKind
-from services.recommender.domain.learner import SKILL_RECORD, LearnerState, RecentResource
-from services.recommender.domain.preferences import NO_PREFERENCES
+from services.recommender.domain.learner.events import InteractionKind
+from services.recommender.domain.learner.parameters import TenantParameters
+from services.recommender.domain.learner.preferences import NO_PREFERENCES
+from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState, RecentResource
+from services.recommender.domain.learner.success_model import SHARED_FEATURES, CatalogHead, SuccessHead
 from services.recommender.domain.ranking.behaviour import ModelScores
 from services.recommender.domain.ranking.candidates import Shelves, build_shelves, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import (
@@ -54,8 +56,6 @@ from services.recommender.domain.ranking.rules import NO_RULES, RulesInForce
 from services.recommender.domain.ranking.scoring import score
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingWeights
 from services.recommender.domain.ranking.wishes import Wishes, keep_away, paced, wishes_of
-from services.recommender.domain.success import SHARED_FEATURES, CatalogHead, SuccessHead
-from services.recommender.domain.tracing import TenantParameters
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from services.recommender.domain.events import InteractionKind
-from services.recommender.domain.learner import LearnerState
-from services.recommender.domain.preferences import Pace, Preferences
+from services.recommender.domain.learner.events import InteractionKind
+from services.recommender.domain.learner.preferences import Pace, Preferences
+from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.ranking.catalog import (
     BoolColumn,
     CatalogColumns,

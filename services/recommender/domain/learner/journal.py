@@ -25,9 +25,9 @@ import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from services.recommender.domain import names
-from services.recommender.domain.events import VOIDED, AssessmentEvent, Grain, InteractionEvent, InteractionKind
-from services.recommender.domain.learner import StateCorruptError
+from services.recommender.domain.learner import packed_strings as names
+from services.recommender.domain.learner.events import VOIDED, AssessmentEvent, Grain, InteractionEvent, InteractionKind
+from services.recommender.domain.learner.state import StateCorruptError
 
 JOURNAL_EVENTS = 64
 FOLDED_AT_ONCE = 33

@@ -7,7 +7,7 @@ import hashlib
 import struct
 from collections.abc import Mapping
 
-from services.recommender.domain.tracing import TenantParameters
+from services.recommender.domain.learner.parameters import TenantParameters
 
 _SCHEME = b"cairn tracing parameters 1\0"
 

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.recommender.domain.events import CorrectionEvent, ErasureEvent
+from services.recommender.domain.learner.events import CorrectionEvent, ErasureEvent
 
 
 @dataclass(slots=True)

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.recommender.domain import names
-from services.recommender.domain.corrections import NOTHING_KNOWN, LearnerCorrections
-from services.recommender.domain.events import (
+from services.recommender.domain.learner import packed_strings as names
+from services.recommender.domain.learner.corrections import NOTHING_KNOWN, LearnerCorrections
+from services.recommender.domain.learner.events import (
     VOIDED,
     AssessmentEvent,
     CorrectionEvent,
@@ -29,7 +29,7 @@ from services.recommender.domain.events import (
     LearnerEvent,
     PreferenceEvent,
 )
-from services.recommender.domain.journal import (
+from services.recommender.domain.learner.journal import (
     EARLY_CORRECTIONS,
     JOURNAL_EVENTS,
     JournalDraft,
@@ -38,8 +38,11 @@ from services.recommender.domain.journal import (
     entries_of,
     hides,
 )
-from services.recommender.domain.kernel import EVENT_RECORD, EVENT_SKILL_RECORD, fold_responses
-from services.recommender.domain.learner import (
+from services.recommender.domain.learner.kernel import EVENT_RECORD, EVENT_SKILL_RECORD, fold_responses
+from services.recommender.domain.learner.parameters import FilterSettings, TenantParameters, TracingParameters
+from services.recommender.domain.learner.preferences import pack, replaced, unpack
+from services.recommender.domain.learner.record import FINGERPRINT_BYTES, NEW_LEARNER, SEEN_EVENTS, StoredFold
+from services.recommender.domain.learner.state import (
     DISMISSALS,
     LEARNER_RECORD,
     RECENT_RESOURCES,
@@ -51,9 +54,6 @@ from services.recommender.domain.learner import (
     unpack_state,
     with_applied_of,
 )
-from services.recommender.domain.preferences import pack, replaced, unpack
-from services.recommender.domain.stored import FINGERPRINT_BYTES, NEW_LEARNER, SEEN_EVENTS, StoredFold
-from services.recommender.domain.tracing import FilterSettings, TenantParameters, TracingParameters
 
 MOST_SKILLS = 0xFFFF
 BEYOND_JOURNAL = "correction-beyond-journal"

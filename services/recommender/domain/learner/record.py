@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from services.recommender.domain.journal import EMPTY_JOURNAL, Journal
-from services.recommender.domain.learner import PackedState
+from services.recommender.domain.learner.journal import EMPTY_JOURNAL, Journal
+from services.recommender.domain.learner.state import PackedState
 
 FINGERPRINT_BYTES = 8
 SEEN_EVENTS = 4_096

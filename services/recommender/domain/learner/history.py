@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.recommender.domain import names
-from services.recommender.domain.fold import LearnerFold
-from services.recommender.domain.journal import JournalEntry, entries_of
-from services.recommender.domain.learner import PackedState, decode_state, encode_state
-from services.recommender.domain.mastery import skill_logits, success_probability
-from services.recommender.domain.stored import StoredFold
-from services.recommender.domain.tracing import TenantParameters
+from services.recommender.domain.learner import packed_strings as names
+from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.journal import JournalEntry, entries_of
+from services.recommender.domain.learner.mastery import skill_logits, success_probability
+from services.recommender.domain.learner.parameters import TenantParameters
+from services.recommender.domain.learner.record import StoredFold
+from services.recommender.domain.learner.state import PackedState, decode_state, encode_state
 
 
 @dataclass(frozen=True, slots=True)

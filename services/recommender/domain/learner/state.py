@@ -24,9 +24,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.domain import names
-from services.recommender.domain.events import InteractionKind
-from services.recommender.domain.preferences import NO_PREFERENCES, Preferences, PreferencesCorruptError, unpack
+from services.recommender.domain.learner import packed_strings as names
+from services.recommender.domain.learner.events import InteractionKind
+from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences, PreferencesCorruptError, unpack
 
 # As many as one byte counts.
 RECENT_RESOURCES = 255

@@ -10,8 +10,8 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-from services.recommender.domain import names
-from services.recommender.domain.events import PreferenceEvent
+from services.recommender.domain.learner import packed_strings as names
+from services.recommender.domain.learner.events import PreferenceEvent
 
 MOST_GOALS = 16
 MOST_INTERESTS = 32

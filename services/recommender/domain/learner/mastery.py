@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtr
 
-from services.recommender.domain.learner import LearnerState
-from services.recommender.domain.tracing import ItemDifficulty, SkillDifficulty, TenantParameters
+from services.recommender.domain.learner.parameters import ItemDifficulty, SkillDifficulty, TenantParameters
+from services.recommender.domain.learner.state import LearnerState
 
 _CENTRAL_95 = 1.959963984540054
 

@@ -14,8 +14,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.domain.learner import SKILL_RECORD, LearnerState
-from services.recommender.domain.tracing import ItemDifficulty, SkillDifficulty, TenantParameters
+from services.recommender.domain.learner.parameters import ItemDifficulty, SkillDifficulty, TenantParameters
+from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState
 
 # Columns of the shared features: first those of learner and item, then those of skills, which are means over the item's
 # skills. Counts are before the response. Times are 0 where nobody knows them.

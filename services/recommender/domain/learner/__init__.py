@@ -1,0 +1,1 @@
+"""The learner: events, state, and the model that turns the first into the second."""
