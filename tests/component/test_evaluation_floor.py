@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from services.catalog.cli.evaluate import app as catalog_app
 from services.recommender.cli.evaluate import app as recommender_app
-from services.recommender.domain.metrics import auc, expected_calibration_error, log_loss
+from services.recommender.domain.training.metrics import auc, expected_calibration_error, log_loss
 from services.recommender.evaluation.tracing import TracingSplit, given_split, split_by_learner
 from services.recommender.models.difficulty_fit import difficulties_of, foresee
 from services.recommender.models.tracing_baselines import Served

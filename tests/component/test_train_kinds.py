@@ -23,7 +23,7 @@ from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.learner.state import decode_state, encode_state
-from services.recommender.domain.positives import positives_of
+from services.recommender.domain.training.positives import positives_of
 from tests.component.test_train import MemoryLog
 
 

@@ -27,7 +27,7 @@ from services.recommender.application.ports import EpochMeta, EpochStatus
 from services.recommender.application.train import collect
 from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
-from services.recommender.domain.positives import positives_of
+from services.recommender.domain.training.positives import positives_of
 from tests.integration.test_ingest_kafka import records_of, until
 from tests.suites.event_log import event
 

@@ -31,8 +31,8 @@ from services.recommender.domain.learner.parameters import (
     TenantParameters,
 )
 from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessHead
-from services.recommender.domain.positives import positives_of
-from services.recommender.domain.responses import ResponseTableBuilder
+from services.recommender.domain.training.positives import positives_of
+from services.recommender.domain.training.responses import ResponseTableBuilder
 from services.recommender.models.als import AlsModel
 from services.recommender.models.als_fit import AlsSettings
 from services.recommender.models.collaborative_fit import fit_collaborative

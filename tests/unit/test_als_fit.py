@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from services.recommender.application.train import TooFewPositivesError
-from services.recommender.domain.positives import Positives, positives_of
-from services.recommender.domain.responses import ResponseTableBuilder
+from services.recommender.domain.training.positives import Positives, positives_of
+from services.recommender.domain.training.responses import ResponseTableBuilder
 from services.recommender.models.als import AlsModel
 from services.recommender.models.als_fit import AlsSettings, factors_for, fit_als
 

@@ -7,8 +7,8 @@ import pytest
 
 from services.recommender.application.ports import CollaborativeChoice
 from services.recommender.application.train import TooFewPositivesError
-from services.recommender.domain.positives import positives_of
-from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.training.positives import positives_of
+from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.models import collaborative_fit
 from services.recommender.models.als import AlsModel
 from services.recommender.models.als_fit import AlsSettings

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from services.recommender.domain.learner.parameters import FilterSettings
-from services.recommender.domain.metrics import log_loss
-from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.training.metrics import log_loss
+from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.models.difficulty_fit import (
     Difficulties,
     fit_difficulties,

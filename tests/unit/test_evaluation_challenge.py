@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
-from services.recommender.domain.splits import WorkSplit, split_work, tags_of
+from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.training.splits import WorkSplit, split_work, tags_of
 from services.recommender.evaluation.challenge import SUCCESS_BAND, Mastery, challenge_of
 from services.recommender.models.tracing_baselines import LogisticOnCounts, Practice
 

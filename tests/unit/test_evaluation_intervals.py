@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from services.recommender.domain import metrics
+from services.recommender.domain.training import metrics
 from services.recommender.evaluation.intervals import Draws, centred, compared, estimate, of_forecasts, of_learners
 
 

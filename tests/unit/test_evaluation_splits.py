@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from services.recommender.domain.responses import ResponseTableBuilder
-from services.recommender.domain.splits import split_work, tags_of
+from services.recommender.domain.training.responses import ResponseTableBuilder
+from services.recommender.domain.training.splits import split_work, tags_of
 from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.lists import Judge, split_of
 from services.recommender.evaluation.rankers import Random, Scored

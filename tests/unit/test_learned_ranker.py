@@ -26,8 +26,8 @@ from services.recommender.domain.ranking.pipeline import RankingRequest, prepare
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.trees import Trees, TreesInvalidError, mean_of
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
-from services.recommender.domain.responses import ResponseTableBuilder
-from services.recommender.domain.splits import split_work, tags_of
+from services.recommender.domain.training.responses import ResponseTableBuilder
+from services.recommender.domain.training.splits import split_work, tags_of
 from services.recommender.models.ensemble import Ensemble
 from services.recommender.models.ranker_fit import (
     ListsOfCandidates,

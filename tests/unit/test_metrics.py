@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss as reference_log_loss
 from sklearn.metrics import roc_auc_score
 
-from services.recommender.domain.metrics import auc, expected_calibration_error, log_loss, rmse
+from services.recommender.domain.training.metrics import auc, expected_calibration_error, log_loss, rmse
 
 forecasts = st.lists(st.tuples(st.booleans(), st.integers(1, 19).map(lambda n: n / 20)), min_size=2, max_size=60).map(
     lambda pairs: (np.array([float(y) for y, _ in pairs]), np.array([p for _, p in pairs]))

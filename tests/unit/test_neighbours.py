@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.recommender.domain.positives import Positives, positives_of
-from services.recommender.domain.responses import ResponseTableBuilder
+from services.recommender.domain.training.positives import Positives, positives_of
+from services.recommender.domain.training.responses import ResponseTableBuilder
 from services.recommender.models.bpr import fit_bpr
 from services.recommender.models.neighbours import (
     EaseModel,

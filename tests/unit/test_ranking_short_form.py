@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from services.recommender.domain.metrics import ndcg
-from services.recommender.domain.splits import WorkSplit, split_work
+from services.recommender.domain.training.metrics import ndcg
+from services.recommender.domain.training.splits import WorkSplit, split_work
 from services.recommender.evaluation.lists import split_at_random
 from services.recommender.evaluation.rankers import Served
 from services.recommender.models.families import FAMILIES, choose, mean_ndcg

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommender.domain.positives import positives_of
-from services.recommender.domain.responses import NONE, ResponseTable, ResponseTableBuilder
+from services.recommender.domain.training.positives import positives_of
+from services.recommender.domain.training.responses import NONE, ResponseTable, ResponseTableBuilder
 
 ids = st.sampled_from(["", "a", "b", "c", "ü"])
 responses = st.lists(

@@ -15,8 +15,8 @@ from services.recommender.domain.learner.parameters import FilterSettings, Traci
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.learner.state import decode_state, encode_state
 from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessHead, features_of
-from services.recommender.domain.metrics import log_loss
-from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.training.metrics import log_loss
+from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.models.difficulty_fit import fit_difficulties, foresee, parameters_of
 from services.recommender.models.success_fit import (
     HeadChoice,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.models.tracing_bkt import (
     GUESS,
     KNOWN,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from services.recommender.domain.learner.parameters import FilterSettings
-from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.models import success_fit, tracing_fit
 from services.recommender.models.tracing_fit import fit_tracing
 

@@ -35,8 +35,8 @@ from services.recommender.domain.learner.events import (
 from services.recommender.domain.learner.journal import FOLDED_AT_ONCE, JOURNAL_EVENTS
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.success_model import SuccessHead
-from services.recommender.domain.positives import Positives, positives_of
-from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.training.positives import Positives, positives_of
+from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 
 _log = structlog.get_logger(__name__)
 

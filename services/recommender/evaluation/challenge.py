@@ -13,9 +13,9 @@ import scipy.sparse
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from services.recommender.domain.metrics import SUCCESS_FROM
-from services.recommender.domain.responses import NONE, ResponseTable
-from services.recommender.domain.splits import WorkSplit
+from services.recommender.domain.training.metrics import SUCCESS_FROM
+from services.recommender.domain.training.responses import NONE, ResponseTable
+from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.models.tracing_baselines import LogisticOnCounts, Practice
 
 # A learner's chance of success where work is neither too hard nor too easy.

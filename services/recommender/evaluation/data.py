@@ -19,7 +19,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from services.common.identity import pseudonym
-from services.recommender.domain.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 
 # Learners are put in the order of hashes of their ids, as in a log of pseudonyms.
 _PSEUDONYM_SECRET = b"cairn evaluation"

@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.domain.metrics import ndcg
-from services.recommender.domain.responses import ResponseTable
-from services.recommender.domain.splits import WorkSplit, earlier_rows, split_work, tags_of
+from services.recommender.domain.training.metrics import ndcg
+from services.recommender.domain.training.responses import ResponseTable
+from services.recommender.domain.training.splits import WorkSplit, earlier_rows, split_work, tags_of
 from services.recommender.evaluation.challenge import Mastery, challenge_of
 from services.recommender.evaluation.data import (
     read_given_split,

@@ -14,8 +14,8 @@ from services.recommender.domain.ranking.learned import LearnedRanker
 from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank
 from services.recommender.domain.ranking.policy import ResourceFilter
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
-from services.recommender.domain.responses import ResponseTable
-from services.recommender.domain.splits import WorkSplit
+from services.recommender.domain.training.responses import ResponseTable
+from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.evaluation.lists import Ranker, RankingSplit
 from services.recommender.evaluation.results import SERVED
 from services.recommender.models.ranking_world import RankingWorld

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from services.recommender.application.ports import CollaborativeModel
 from services.recommender.domain.learner.state import RECENT_RESOURCES
-from services.recommender.domain.splits import WorkSplit
+from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.intervals import Draws, Estimate, Floats, centred, compared, estimate, of_learners
 from services.recommender.evaluation.lists import Judge, Ranker, RankingSplit

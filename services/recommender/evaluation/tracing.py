@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from services.recommender.domain.responses import ResponseTable
+from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.evaluation.data import DataUnusableError, has_responses, read_responses, read_tracing_table
 from services.recommender.evaluation.intervals import (
     CALIBRATION_BINS,

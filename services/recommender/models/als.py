@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from services.recommender.application.ports import ModelArrays, ModelArraysInvalidError
-from services.recommender.domain.positives import known_rows
+from services.recommender.domain.training.positives import known_rows
 
 KIND = "als"
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from services.recommender.application.train import Advance, FittedCollaborative, TooFewPositivesError
-from services.recommender.domain.positives import Positives
+from services.recommender.domain.training.positives import Positives
 from services.recommender.models.als import AlsModel
 
 

@@ -12,7 +12,7 @@ from implicit.bpr import BayesianPersonalizedRanking
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from services.recommender.domain.positives import Positives, known_rows
+from services.recommender.domain.training.positives import Positives, known_rows
 from services.recommender.models.neighbours import matrix_of
 
 _NEWTON_STEPS = 4

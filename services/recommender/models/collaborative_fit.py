@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from services.recommender.application.ports import CollaborativeChoice, ModelArrays
 from services.recommender.application.train import Advance, FittedCollaborative, Progress, TooFewPositivesError
-from services.recommender.domain.positives import Positives
-from services.recommender.domain.responses import NONE, ResponseTable
-from services.recommender.domain.splits import earlier_rows, split_work, tags_of
+from services.recommender.domain.training.positives import Positives
+from services.recommender.domain.training.responses import NONE, ResponseTable
+from services.recommender.domain.training.splits import earlier_rows, split_work, tags_of
 from services.recommender.models.als import AlsModel
 from services.recommender.models.als_fit import AlsSettings, fit_als
 from services.recommender.models.families import FAMILIES, choose

@@ -25,8 +25,8 @@ from services.recommender.domain.learner.parameters import (
     SkillDifficulty,
     TenantParameters,
 )
-from services.recommender.domain.metrics import log_loss
-from services.recommender.domain.responses import ResponseTable
+from services.recommender.domain.training.metrics import log_loss
+from services.recommender.domain.training.responses import ResponseTable
 
 PASSES = 2
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.application.ports import CollaborativeModel
-from services.recommender.domain.positives import known_rows
+from services.recommender.domain.training.positives import known_rows
 
 
 class Ensemble:

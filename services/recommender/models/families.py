@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from services.recommender.application.ports import CollaborativeModel
 from services.recommender.application.train import TooFewPositivesError
-from services.recommender.domain.metrics import ndcg
-from services.recommender.domain.positives import Positives
 from services.recommender.domain.ranking.trees import Matrix
-from services.recommender.domain.splits import WorkSplit
+from services.recommender.domain.training.metrics import ndcg
+from services.recommender.domain.training.positives import Positives
+from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.models.als import AlsModel
 from services.recommender.models.als_fit import AlsSettings, fit_als
 from services.recommender.models.bpr import fit_bpr

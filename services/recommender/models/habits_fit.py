@@ -6,9 +6,9 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from services.recommender.domain.positives import Positives
 from services.recommender.domain.ranking.habits import Habits, SkillLinks
-from services.recommender.domain.responses import ResponseTable
+from services.recommender.domain.training.positives import Positives
+from services.recommender.domain.training.responses import ResponseTable
 
 _WINDOW = 5
 _HALF_LIFE = 2.0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from services.recommender.application.ports import ModelArrays, ModelArraysInvalidError
-from services.recommender.domain.positives import Positives, known_rows
+from services.recommender.domain.training.positives import Positives, known_rows
 
 KIND = "item_item"
 # Above this many resources and learners, EASE's square matrix is no longer worth its memory.

@@ -23,12 +23,12 @@ from threadpoolctl import threadpool_limits
 
 from services.recommender.application.ports import CollaborativeModel
 from services.recommender.application.train import TooFewPositivesError
-from services.recommender.domain.metrics import ndcg
 from services.recommender.domain.ranking.behaviour import directions
 from services.recommender.domain.ranking.habits import Habits, SkillLinks
 from services.recommender.domain.ranking.learned import LearnedRanker
 from services.recommender.domain.ranking.trees import NO_TREES, Trees, mean_of
-from services.recommender.domain.splits import WorkSplit
+from services.recommender.domain.training.metrics import ndcg
+from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.models.ensemble import Ensemble
 from services.recommender.models.families import FAMILIES, Choice, choose
 from services.recommender.models.habits_fit import fit_habits

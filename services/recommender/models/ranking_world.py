@@ -38,8 +38,8 @@ from services.recommender.domain.ranking.habits import Habits, lay_out_habits
 from services.recommender.domain.ranking.pipeline import prepare
 from services.recommender.domain.ranking.trees import Matrix
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
-from services.recommender.domain.responses import NONE, ResponseTable
-from services.recommender.domain.splits import WorkSplit
+from services.recommender.domain.training.responses import NONE, ResponseTable
+from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.models.difficulty_fit import fit_difficulties, parameters_of
 from services.recommender.models.ensemble import Ensemble
 

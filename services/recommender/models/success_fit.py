@@ -20,8 +20,8 @@ from services.recommender.application.train import Advance
 from services.recommender.domain.learner.kernel import RECENCY_DECAY
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.learner.success_model import CLOCK_FEATURES, SHARED_FEATURES, SuccessHead
-from services.recommender.domain.metrics import log_loss
-from services.recommender.domain.responses import ResponseTable
+from services.recommender.domain.training.metrics import log_loss
+from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.models.difficulty_fit import Difficulties, at_most, fit_difficulties, learner_folds
 
 # Ridge penalties on standardised features and their products.

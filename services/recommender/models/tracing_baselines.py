@@ -19,8 +19,8 @@ from sklearn.linear_model import LogisticRegression
 
 from services.recommender.application.train import FittedTracing
 from services.recommender.domain.learner.parameters import FilterSettings
-from services.recommender.domain.metrics import log_loss
-from services.recommender.domain.responses import ResponseTable
+from services.recommender.domain.training.metrics import log_loss
+from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.models.difficulty_fit import (
     Difficulties,
     difficulties_of,

@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.domain.responses import ResponseTable
+from services.recommender.domain.training.responses import ResponseTable
 
 Floats = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from services.recommender.application.train import Advance, FittedTracing
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.learner.success_model import SuccessHead
-from services.recommender.domain.metrics import auc, log_loss
-from services.recommender.domain.responses import ResponseTable
+from services.recommender.domain.training.metrics import auc, log_loss
+from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.models.difficulty_fit import (
     EVALUATIONS,
     PASSES,

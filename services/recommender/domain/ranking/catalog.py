@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.domain.positives import known_rows
+from services.recommender.domain.training.positives import known_rows
 
 BoolColumn = NDArray[np.bool_]
 IntColumn = NDArray[np.intp]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.domain.responses import NONE, ResponseTable
+from services.recommender.domain.training.responses import NONE, ResponseTable
 
 
 @dataclass(frozen=True, eq=False)

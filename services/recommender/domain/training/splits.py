@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.domain.positives import Positives, positives_of
-from services.recommender.domain.responses import NONE, ResponseTable
+from services.recommender.domain.training.positives import Positives, positives_of
+from services.recommender.domain.training.responses import NONE, ResponseTable
 
 SHARE_BEFORE = 0.8
 RESPONSES_TO_SPLIT = 20

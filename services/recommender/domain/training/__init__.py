@@ -1,0 +1,1 @@
+"""What models are fitted on and how they are judged: responses, positives, splits and metrics."""
