@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from services.recommender.domain.groups import form_groups
+from services.recommender.domain.planning.groups import form_groups
 
 gap_matrices = st.tuples(st.integers(1, 12), st.integers(1, 8)).flatmap(
     lambda shape: arrays(np.float64, shape, elements=st.sampled_from([0.0, 0.0, 0.1, 0.25, 0.5, 0.9]))

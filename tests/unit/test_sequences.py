@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from services.recommender.domain.planning.sequences import GroupFit, compose_sequence
 from services.recommender.domain.ranking.catalog import CatalogResource, ResourceKind, build_columns
 from services.recommender.domain.ranking.explain import Step
-from services.recommender.domain.sequences import GroupFit, compose_sequence
 
 ABOUT = (("s", 1.0),)
 

@@ -17,16 +17,16 @@ from services.recommender.application.provenance import Degradation, Provenance
 from services.recommender.application.recommend import Recommend
 from services.recommender.application.rosters import LearnerProblem, RosterEntry, read_roster
 from services.recommender.application.show_learner import SkillMastery, skill_masteries
-from services.recommender.domain.groups import LearnerGroup, form_groups, worked_on_gaps
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.learner.success_model import Chances
+from services.recommender.domain.planning.groups import LearnerGroup, form_groups, worked_on_gaps
+from services.recommender.domain.planning.sequences import GroupFit, SequenceStep, compose_sequence, minutes_of
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.features import SkillEstimates, compute_features, corrected, estimate_skills
 from services.recommender.domain.ranking.pipeline import RankingBasis
 from services.recommender.domain.ranking.policy import ResourceFilter, eligibility
 from services.recommender.domain.ranking.rules import RulesInForce
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
-from services.recommender.domain.sequences import GroupFit, SequenceStep, compose_sequence, minutes_of
 
 # Estimates are arithmetic on one thread: between so many learners other calls have their turn.
 _LEARNERS_PER_TURN = 16

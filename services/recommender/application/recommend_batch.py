@@ -12,7 +12,7 @@ from services.recommender.application.provenance import Provenance
 from services.recommender.application.recommend import Recommend, Recommendations, RecommendQuery
 from services.recommender.application.rosters import LearnerProblem, RosterEntry, read_roster
 from services.recommender.application.show_learner import SkillMastery, skill_masteries
-from services.recommender.domain.groups import worked_on_gaps
+from services.recommender.domain.planning.groups import worked_on_gaps
 from services.recommender.domain.ranking.features import estimate_skills
 from services.recommender.domain.ranking.policy import ResourceFilter
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS

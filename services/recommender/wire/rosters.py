@@ -9,10 +9,10 @@ from services.common.tenants import Tenant
 from services.recommender.application.plan_group import Plan, PlannedGroup, PlanQuery
 from services.recommender.application.recommend_batch import BatchQuery, LearnerAnswer, shared_provenance
 from services.recommender.application.rosters import LearnerProblem, ProblemKind, RosterEntry
+from services.recommender.domain.planning.sequences import SequenceStep
 from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, CatalogColumns
 from services.recommender.domain.ranking.explain import Step
 from services.recommender.domain.ranking.policy import EVERYTHING
-from services.recommender.domain.sequences import SequenceStep
 from services.recommender.wire.calls import (
     Problems,
     add_recommendations,

@@ -1,0 +1,1 @@
+"""Groups of a class that share a gap, and what each group does."""
