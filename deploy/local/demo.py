@@ -31,8 +31,8 @@ from deploy.local.terminal import Story
 from services.common.envelope import LEARNER_EVENTS
 from services.common.kafka import topic_end_offsets
 from services.recommender.adapters.redis_epochs import RedisEpochs
-from services.recommender.application.epochs import digest_epoch
 from services.recommender.application.ports import PartitionProgress, StateUnavailableError
+from services.recommender.application.state.epochs import digest_epoch
 
 # A Friday after school. The simulated weeks end here, so that every run simulates the same district.
 SIMULATED_NOW = datetime(2026, 3, 13, 15, tzinfo=UTC)

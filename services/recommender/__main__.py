@@ -18,13 +18,13 @@ from services.common.tenants import TenantsFileError
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.fail_points import FailPointInvalidError
 from services.recommender.adapters.redis_epochs import EvictingRedisError
-from services.recommender.application.epochs import EpochUnusableError
 from services.recommender.application.ports import (
     BundleUnreadableError,
     CommitRefusedError,
     EpochsLostError,
     LogTruncatedError,
 )
+from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.settings import RecommenderServerSettings, WorkerSettings
 
 _Process = tuple[type[ProcessSettings], str, str]

@@ -9,8 +9,8 @@ import mode
 import pytest
 
 from services.recommender.adapters.memory import MemoryStates
-from services.recommender.application.epochs import EpochUnusableError
 from services.recommender.application.ports import EpochMeta, EpochsLostError, EpochStatus, PartitionProgress
+from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.entrypoints.worker import EpochServices, WorkerApp
 
 LOG = "0d9b3c1e-0000-0000-0000-000000000000/1"

@@ -9,10 +9,10 @@ import pytest
 
 from services.recommender.adapters.epoch_file import EpochFile, EpochFileWriter
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
-from services.recommender.application.epochs import EpochUnusableError, digest_epoch
-from services.recommender.application.fold_events import FoldEvents, PartitionBatch
 from services.recommender.application.ports import EpochMeta, EpochMissingError, EpochStatus, PartitionProgress
-from services.recommender.application.snapshots import SnapshotInvalidError, restore_epoch, snapshot_epoch
+from services.recommender.application.state.epochs import EpochUnusableError, digest_epoch
+from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
+from services.recommender.application.state.snapshots import SnapshotInvalidError, restore_epoch, snapshot_epoch
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters

@@ -7,15 +7,6 @@ from datetime import UTC, datetime
 import pytest
 
 from services.recommender.adapters.memory import MemoryStates
-from services.recommender.application.epochs import (
-    EpochUnusableError,
-    begin_replay,
-    check_log,
-    drop_epoch,
-    ensure_first_epoch,
-    parameters_of,
-    switch_epoch,
-)
 from services.recommender.application.ports import (
     Bundle,
     BundleUnreadableError,
@@ -23,6 +14,15 @@ from services.recommender.application.ports import (
     EpochMissingError,
     EpochStatus,
     PartitionProgress,
+)
+from services.recommender.application.state.epochs import (
+    EpochUnusableError,
+    begin_replay,
+    check_log,
+    drop_epoch,
+    ensure_first_epoch,
+    parameters_of,
+    switch_epoch,
 )
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 

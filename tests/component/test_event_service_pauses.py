@@ -11,8 +11,8 @@ from services.common.envelope import LEARNER_EVENTS
 from services.common.kafka import BrokerUnavailableError, KafkaConnection
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPointInvalidError, FailPoints
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
-from services.recommender.application.fold_events import FoldEvents
 from services.recommender.application.ports import StateRefusedError, StateUnavailableError
+from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.entrypoints.event_service import EventService, EventServiceOptions

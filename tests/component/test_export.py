@@ -24,11 +24,11 @@ from services.recommender.application.export import (
     export_recommendations,
     export_state,
 )
-from services.recommender.application.fold_events import FoldEvents, PartitionBatch
 from services.recommender.application.fresh_state import FreshStates
 from services.recommender.application.in_force import InForce
 from services.recommender.application.ports import EpochMeta, EpochStatus
 from services.recommender.application.recommend import Recommend
+from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
 from services.recommender.domain.learner.events import AssessmentEvent, ErasureEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters

@@ -6,8 +6,8 @@ import pytest
 
 from services.common.envelope import record_key
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
-from services.recommender.application.fold_events import FoldEvents, PartitionBatch
 from services.recommender.application.ports import CommitRefusedError, DeadLetter, PartitionProgress
+from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
 from services.recommender.domain.learner.events import VOIDED, AssessmentEvent, CorrectionEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters

@@ -28,7 +28,7 @@ from services.common.tenants import create_api_key, load_tenants
 from services.common.topics import ensure_topics, load_declarations
 from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.adapters.redis_states import position_key
-from services.recommender.application.epochs import digest_epoch
+from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.bootstrap.worker import replay
 from services.recommender.domain.learner.state import applied_of
 from services.recommender.settings import FoldSettings

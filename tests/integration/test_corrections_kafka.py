@@ -18,8 +18,8 @@ from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka_learner_records import KafkaLearnerRecords
 from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.redis_epochs import RedisEpochs
-from services.recommender.application.epochs import EpochDigest, digest_epoch
 from services.recommender.application.ports import EpochMeta, EpochStatus
+from services.recommender.application.state.epochs import EpochDigest, digest_epoch
 from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.cli.corrections import app
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters

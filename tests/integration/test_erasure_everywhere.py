@@ -22,8 +22,8 @@ from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.kafka_training_log import KafkaTrainingLog
 from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.adapters.redis_states import position_key
-from services.recommender.application.epochs import EpochDigest, digest_epoch
 from services.recommender.application.ports import EpochMeta, EpochStatus
+from services.recommender.application.state.epochs import EpochDigest, digest_epoch
 from services.recommender.application.train import collect
 from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters

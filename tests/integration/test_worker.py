@@ -24,8 +24,8 @@ from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.adapters.redis_states import position_key
-from services.recommender.application.epochs import digest_epoch
 from services.recommender.application.ports import CommitRefusedError, EpochMeta, EpochStatus
+from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.entrypoints.event_service import EventServiceOptions

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 _EVENT_SERVICE = "services/recommender/entrypoints/event_service.py"
 _WORKER = "services/recommender/entrypoints/worker.py"
-_FOLD_EVENTS = "services/recommender/application/fold_events.py"
-_ASSIGNMENT = "services/recommender/application/assignment.py"
-_EPOCHS = "services/recommender/application/epochs.py"
+_FOLD_EVENTS = "services/recommender/application/state/fold_events.py"
+_ASSIGNMENT = "services/recommender/application/state/assignment.py"
+_EPOCHS = "services/recommender/application/state/epochs.py"
 _FOLD = "services/recommender/domain/learner/fold.py"
 _REDIS_STATES = "services/recommender/adapters/redis_states.py"
 _REDIS_EPOCHS = "services/recommender/adapters/redis_epochs.py"

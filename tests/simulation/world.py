@@ -17,15 +17,6 @@ from cairn.v1 import events_pb2
 from services.common.envelope import partition_of
 from services.common.kafka import KafkaConnection
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
-from services.recommender.application.epochs import (
-    EpochDigest,
-    EpochUnusableError,
-    begin_replay,
-    digest_epoch,
-    has_reached,
-    switch_epoch,
-)
-from services.recommender.application.fold_events import FoldEvents, FoldReport
 from services.recommender.application.ports import (
     Bundle,
     CommitRefusedError,
@@ -37,6 +28,15 @@ from services.recommender.application.ports import (
     LogTruncatedError,
     StateUnavailableError,
 )
+from services.recommender.application.state.epochs import (
+    EpochDigest,
+    EpochUnusableError,
+    begin_replay,
+    digest_epoch,
+    has_reached,
+    switch_epoch,
+)
+from services.recommender.application.state.fold_events import FoldEvents, FoldReport
 from services.recommender.domain.learner.corrections import KnownCorrections
 from services.recommender.domain.learner.events import CorrectionEvent, ErasureEvent
 from services.recommender.domain.learner.fold import LearnerFold

@@ -8,7 +8,6 @@ from types import MappingProxyType
 
 import pytest
 
-from services.recommender.application.epochs import EpochUnusableError, digest_epoch, drop_epoch
 from services.recommender.application.ports import (
     CommitRefusedError,
     EpochBehindError,
@@ -25,6 +24,7 @@ from services.recommender.application.ports import (
     LearnerReader,
     PartitionProgress,
 )
+from services.recommender.application.state.epochs import EpochUnusableError, digest_epoch, drop_epoch
 from services.recommender.domain.learner.events import AssessmentEvent, ErasureEvent, Grain
 from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommender.application.assignment import starting_offset
+from services.recommender.application.state.assignment import starting_offset
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ from typing import BinaryIO, Self
 
 import orjson
 
-from services.recommender.application.epochs import EpochDigest
 from services.recommender.application.ports import EpochMeta, EpochStatus, PartitionProgress, StoredLearnerBytes
-from services.recommender.application.snapshots import SnapshotHeader, SnapshotInvalidError
+from services.recommender.application.state.epochs import EpochDigest
+from services.recommender.application.state.snapshots import SnapshotHeader, SnapshotInvalidError
 
 _MAGIC = b"cairn-epoch1"
 _LENGTH = struct.Struct("<I")

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
-from services.recommender.application.epochs import has_reached
 from services.recommender.application.ports import (
     ChangeListener,
     CommitRefusedError,
@@ -27,6 +26,7 @@ from services.recommender.application.ports import (
     epoch_missing,
     epoch_replaced,
 )
+from services.recommender.application.state.epochs import has_reached
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL, decode_journal, encode_journal
 from services.recommender.domain.learner.record import NEW_LEARNER, StoredFold
 from services.recommender.domain.learner.state import decode_state, encode_state, unpack_state

@@ -19,7 +19,6 @@ from services.recommender.adapters.parquet_tables import ParquetTable
 from services.recommender.adapters.redis_connection import RedisConnection
 from services.recommender.adapters.redis_reads import RedisReads
 from services.recommender.adapters.redis_states import RedisLearnerReader
-from services.recommender.application.epochs import parameters_of
 from services.recommender.application.export import (
     EVENT_COLUMNS,
     RECOMMENDATION_COLUMNS,
@@ -32,6 +31,7 @@ from services.recommender.application.fresh_state import FreshStates
 from services.recommender.application.in_force import InForce
 from services.recommender.application.ports import EpochStore
 from services.recommender.application.recommend import Recommend
+from services.recommender.application.state.epochs import parameters_of
 from services.recommender.bootstrap.server import ranking_policy
 from services.recommender.bootstrap.stores import bundle_store, epoch_store
 from services.recommender.settings import RecommenderServerSettings

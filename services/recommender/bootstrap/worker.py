@@ -25,9 +25,9 @@ from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.kafka_read_ahead import KafkaReadAhead
 from services.recommender.adapters.redis_connection import RedisConnection
 from services.recommender.adapters.redis_states import RedisFoldStore
-from services.recommender.application.epochs import begin_replay, parameters_of
-from services.recommender.application.fold_events import FoldEvents, FoldReport
 from services.recommender.application.ports import EpochMeta
+from services.recommender.application.state.epochs import begin_replay, parameters_of
+from services.recommender.application.state.fold_events import FoldEvents, FoldReport
 from services.recommender.bootstrap.stores import bundle_store, epoch_store
 from services.recommender.domain.learner.fold import LearnerFold, warm_up
 from services.recommender.domain.learner.parameters import TracingParameters

@@ -22,12 +22,6 @@ from services.common.envelope import positions_as_text
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.epoch_file import EpochFileWriter
 from services.recommender.adapters.redis_epochs import EvictingRedisError
-from services.recommender.application.epochs import (
-    EpochUnusableError,
-    digest_epoch,
-    drop_epoch,
-    switch_epoch,
-)
 from services.recommender.application.ports import (
     BundleUnreadableError,
     CommitRefusedError,
@@ -37,7 +31,13 @@ from services.recommender.application.ports import (
     EpochMissingError,
     EpochStore,
 )
-from services.recommender.application.snapshots import SnapshotInvalidError, snapshot_epoch
+from services.recommender.application.state.epochs import (
+    EpochUnusableError,
+    digest_epoch,
+    drop_epoch,
+    switch_epoch,
+)
+from services.recommender.application.state.snapshots import SnapshotInvalidError, snapshot_epoch
 from services.recommender.bootstrap.stores import epoch_store, restore_snapshot
 from services.recommender.settings import FoldSettings
 

@@ -20,8 +20,8 @@ from services.common.identity import TENANT_PATTERN
 from services.common.tenants import TenantsFileError
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.parquet_tables import ExportExistsError
-from services.recommender.application.epochs import EpochUnusableError
 from services.recommender.application.ports import BundleUnreadableError
+from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.settings import RecommenderServerSettings
 
 _PLAIN_EVERY_S = 2.0

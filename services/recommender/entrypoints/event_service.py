@@ -22,8 +22,6 @@ from services.common.envelope import LEARNER_EVENTS
 from services.common.kafka import BrokerUnavailableError, KafkaConnection, new_consumer
 from services.common.learner_keys import ERASED, Erasure, ValueUnreadableError, is_encrypted
 from services.common.traces import NO_TRACES, TRACEPARENT, Traces, is_sampled
-from services.recommender.application.assignment import starting_offset
-from services.recommender.application.fold_events import FoldEvents, FoldReport, PartitionBatch
 from services.recommender.application.ports import (
     DeadLetter,
     LogTruncatedError,
@@ -32,6 +30,8 @@ from services.recommender.application.ports import (
     StateUnavailableError,
     ValueOpener,
 )
+from services.recommender.application.state.assignment import starting_offset
+from services.recommender.application.state.fold_events import FoldEvents, FoldReport, PartitionBatch
 from services.recommender.domain.learner.events import CorrectionEvent
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
 from services.recommender.wire.events import RecordInvalidError, decode_event

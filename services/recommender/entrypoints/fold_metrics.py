@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from services.recommender.application.fold_events import FoldReport
+from services.recommender.application.state.fold_events import FoldReport
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _RECORDS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)

@@ -18,7 +18,6 @@ import structlog
 from mode.supervisors import CrashingSupervisor
 
 from services.common.kafka import BrokerUnavailableError
-from services.recommender.application.epochs import check_log, ensure_first_epoch, has_reached
 from services.recommender.application.ports import (
     EpochBehindError,
     EpochExistsError,
@@ -31,6 +30,7 @@ from services.recommender.application.ports import (
     StateRefusedError,
     StateUnavailableError,
 )
+from services.recommender.application.state.epochs import check_log, ensure_first_epoch, has_reached
 from services.recommender.entrypoints.event_service import EventService
 
 _log = structlog.get_logger(__name__)

@@ -6,14 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from services.recommender.application.epochs import (
-    EpochContents,
-    EpochDigest,
-    EpochUnusableError,
-    check_log,
-    digest_epoch,
-    parameters_of,
-)
 from services.recommender.application.ports import (
     BundleReader,
     EpochMeta,
@@ -23,6 +15,14 @@ from services.recommender.application.ports import (
     LogReader,
     PartitionProgress,
     StoredLearnerBytes,
+)
+from services.recommender.application.state.epochs import (
+    EpochContents,
+    EpochDigest,
+    EpochUnusableError,
+    check_log,
+    digest_epoch,
+    parameters_of,
 )
 
 _LEARNERS_AT_ONCE = 256

@@ -1,0 +1,1 @@
+"""Turning the log into learner state: folding, epochs and snapshots."""
