@@ -19,16 +19,16 @@ from services.common.grpc_server import GrpcServer, ServerOptions
 from services.common.tenants import create_api_key, load_tenants
 from services.recommender.adapters.memory import MemoryStates
 from services.recommender.adapters.memory_catalog import MemoryCatalog
+from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.fresh_state import FreshStates
+from services.recommender.application.answers.list_basis import ListBasis
+from services.recommender.application.answers.plan_group import PlanGroup
+from services.recommender.application.answers.preview_rule import PreviewRule
+from services.recommender.application.answers.recommend import Recommend
+from services.recommender.application.answers.recommend_batch import RecommendBatch
+from services.recommender.application.answers.show_learner import ShowLearner
 from services.recommender.application.follow_changes import FollowChanges, FollowOptions
-from services.recommender.application.fresh_state import FreshStates
-from services.recommender.application.in_force import InForce
-from services.recommender.application.list_basis import ListBasis
-from services.recommender.application.plan_group import PlanGroup
 from services.recommender.application.ports import EpochMeta, EpochStatus, LearnerKey, PartitionProgress
-from services.recommender.application.preview_rule import PreviewRule
-from services.recommender.application.recommend import Recommend
-from services.recommender.application.recommend_batch import RecommendBatch
-from services.recommender.application.show_learner import ShowLearner
 from services.recommender.application.subscribe import Subscribe
 from services.recommender.application.subscriptions import SubscriptionLimits, Subscriptions
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID

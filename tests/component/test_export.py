@@ -15,6 +15,9 @@ from services.common.envelope import JSON, LogIdentity, partition_of, record_key
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.adapters.memory_catalog import MemoryCatalog
 from services.recommender.adapters.parquet_tables import ExportExistsError, ParquetTable
+from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.fresh_state import FreshStates
+from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.export import (
     EVENT_COLUMNS,
     RECOMMENDATION_COLUMNS,
@@ -24,10 +27,7 @@ from services.recommender.application.export import (
     export_recommendations,
     export_state,
 )
-from services.recommender.application.fresh_state import FreshStates
-from services.recommender.application.in_force import InForce
 from services.recommender.application.ports import EpochMeta, EpochStatus
-from services.recommender.application.recommend import Recommend
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
 from services.recommender.domain.learner.events import AssessmentEvent, ErasureEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
@@ -115,7 +115,7 @@ async def test_lists_are_those_that_recommend_gives_now(states, tmp_path):
     assert query(tmp_path, "recommendations", "SELECT count(DISTINCT learner), min(rank), max(rank) FROM t") == [
         (40, 1, 3)
     ]
-    from services.recommender.application.recommend import RecommendQuery
+    from services.recommender.application.answers.recommend import RecommendQuery
 
     expected = await recommend("riverbend", RecommendQuery(pseudonym("learner-3"), 3), 5.0)
     rows = query(

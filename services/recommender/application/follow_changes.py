@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from services.recommender.application.in_force import InForce
-from services.recommender.application.list_basis import ListBasis
+from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.list_basis import ListBasis
+from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.list_cursors import NO_STATE
 from services.recommender.application.ports import (
     ChangeHints,
@@ -17,7 +18,6 @@ from services.recommender.application.ports import (
     LearnerOffsets,
     StateUnavailableError,
 )
-from services.recommender.application.recommend import Recommend
 from services.recommender.application.subscriptions import CapReachedError, Subscription, Subscriptions
 
 _log = structlog.get_logger(__name__)

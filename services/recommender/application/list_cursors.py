@@ -6,8 +6,8 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
-from services.recommender.application.provenance import Provenance
-from services.recommender.application.recommend import Recommendations
+from services.recommender.application.answers.provenance import Provenance
+from services.recommender.application.answers.recommend import Recommendations
 from services.recommender.domain.ranking.weights import RankingPolicy
 
 # In place of the offset of a learner without state.

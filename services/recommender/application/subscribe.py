@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 
-from services.recommender.application.fresh_state import FreshState, FreshStates
-from services.recommender.application.in_force import InForce
-from services.recommender.application.list_basis import ListBasis
+from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.fresh_state import FreshState, FreshStates
+from services.recommender.application.answers.list_basis import ListBasis
+from services.recommender.application.answers.provenance import Provenance
+from services.recommender.application.answers.recommend import Recommend, Recommendations, RecommendQuery
 from services.recommender.application.list_cursors import NO_STATE, ListCursor, hash_of_basis, hash_of_list
 from services.recommender.application.ports import CatalogReader, LearnerKey, LearnerOffsets, StateUnavailableError
-from services.recommender.application.provenance import Provenance
-from services.recommender.application.recommend import Recommend, Recommendations, RecommendQuery
 from services.recommender.application.subscriptions import Subscription, Subscriptions
 
 # States are read together, about as many as get their turn in this time; one that waited longer is read again.

@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import islice
 
 from services.common.envelope import record_key
-from services.recommender.application.list_basis import ListBasis
+from services.recommender.application.answers.list_basis import ListBasis
 from services.recommender.application.list_cursors import ListCursor
 from services.recommender.application.ports import ChangeHints
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter

@@ -19,6 +19,9 @@ from services.recommender.adapters.parquet_tables import ParquetTable
 from services.recommender.adapters.redis_connection import RedisConnection
 from services.recommender.adapters.redis_reads import RedisReads
 from services.recommender.adapters.redis_states import RedisLearnerReader
+from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.fresh_state import FreshStates
+from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.export import (
     EVENT_COLUMNS,
     RECOMMENDATION_COLUMNS,
@@ -27,10 +30,7 @@ from services.recommender.application.export import (
     export_recommendations,
     export_state,
 )
-from services.recommender.application.fresh_state import FreshStates
-from services.recommender.application.in_force import InForce
 from services.recommender.application.ports import EpochStore
-from services.recommender.application.recommend import Recommend
 from services.recommender.application.state.epochs import parameters_of
 from services.recommender.bootstrap.server import ranking_policy
 from services.recommender.bootstrap.stores import bundle_store, epoch_store

@@ -14,13 +14,13 @@ from prometheus_client import Counter, Histogram
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from services.common.grpc_server import current_tenant
 from services.common.statuses import abort, failed_precondition, invalid_argument
-from services.recommender.application.fresh_state import LogDiffersError
-from services.recommender.application.plan_group import PlanGroup
+from services.recommender.application.answers.fresh_state import LogDiffersError
+from services.recommender.application.answers.plan_group import PlanGroup
+from services.recommender.application.answers.preview_rule import PreviewRule
+from services.recommender.application.answers.recommend import Recommend, Recommendations
+from services.recommender.application.answers.recommend_batch import LearnerAnswer, RecommendBatch
+from services.recommender.application.answers.show_learner import ShowLearner
 from services.recommender.application.ports import StateUnavailableError
-from services.recommender.application.preview_rule import PreviewRule
-from services.recommender.application.recommend import Recommend, Recommendations
-from services.recommender.application.recommend_batch import LearnerAnswer, RecommendBatch
-from services.recommender.application.show_learner import ShowLearner
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams
 from services.recommender.entrypoints.unavailable import state_unavailable
 from services.recommender.wire.calls import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from google.rpc import status_pb2
 
 from services.common.statuses import unavailable
-from services.recommender.application.fresh_state import StateLostError
-from services.recommender.application.in_force import NoEpochError
+from services.recommender.application.answers.active_models import NoEpochError
+from services.recommender.application.answers.fresh_state import StateLostError
 from services.recommender.application.ports import StateUnavailableError
 
 _RETRY_AFTER_S = 1.0

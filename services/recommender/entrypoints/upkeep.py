@@ -10,9 +10,9 @@ from typing import Protocol
 import structlog
 from prometheus_client import Gauge
 
-from services.recommender.application.in_force import InForce
+from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.ports import CatalogReader, StateUnavailableError
-from services.recommender.application.recommend import Recommend
 from services.recommender.domain.ranking.pipeline import warm_up
 
 _log = structlog.get_logger(__name__)

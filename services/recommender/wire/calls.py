@@ -13,9 +13,9 @@ from services.common import freshness
 from services.common.envelope import Position
 from services.common.statuses import FieldViolation
 from services.common.tenants import Tenant
-from services.recommender.application.provenance import Degradation, Provenance
-from services.recommender.application.recommend import Recommendations, RecommendQuery
-from services.recommender.application.show_learner import LearnerView, SkillMastery
+from services.recommender.application.answers.provenance import Degradation, Provenance
+from services.recommender.application.answers.recommend import Recommendations, RecommendQuery
+from services.recommender.application.answers.show_learner import LearnerView, SkillMastery
 from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences
 from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, CatalogColumns, ResourceKind
 from services.recommender.domain.ranking.pipeline import RankedResource

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from cairn.v1 import catalog_pb2, recommender_pb2
 from services.common.tenants import Tenant
-from services.recommender.application.preview_rule import Preview, PreviewQuery
-from services.recommender.application.rosters import LearnerProblem, RosterEntry
+from services.recommender.application.answers.preview_rule import Preview, PreviewQuery
+from services.recommender.application.answers.rosters import LearnerProblem, RosterEntry
 from services.recommender.domain.ranking.policy import EVERYTHING
 from services.recommender.domain.ranking.rules import Rule, RuleAction
 from services.recommender.wire.calls import (

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from cairn.v1 import recommender_pb2
 from services.common.tenants import Tenant
-from services.recommender.application.plan_group import Plan, PlannedGroup, PlanQuery
-from services.recommender.application.recommend_batch import BatchQuery, LearnerAnswer, shared_provenance
-from services.recommender.application.rosters import LearnerProblem, ProblemKind, RosterEntry
+from services.recommender.application.answers.plan_group import Plan, PlannedGroup, PlanQuery
+from services.recommender.application.answers.recommend_batch import BatchQuery, LearnerAnswer, shared_provenance
+from services.recommender.application.answers.rosters import LearnerProblem, ProblemKind, RosterEntry
 from services.recommender.domain.planning.sequences import SequenceStep
 from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, CatalogColumns
 from services.recommender.domain.ranking.explain import Step

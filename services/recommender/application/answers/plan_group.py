@@ -10,13 +10,13 @@ from enum import IntEnum
 
 import numpy as np
 
-from services.recommender.application.fresh_state import FreshState, FreshStates
-from services.recommender.application.in_force import EpochInForce, InForce
+from services.recommender.application.answers.active_models import EpochInForce, InForce
+from services.recommender.application.answers.fresh_state import FreshState, FreshStates
+from services.recommender.application.answers.provenance import Degradation, Provenance
+from services.recommender.application.answers.recommend import Recommend
+from services.recommender.application.answers.rosters import LearnerProblem, RosterEntry, read_roster
+from services.recommender.application.answers.show_learner import SkillMastery, skill_masteries
 from services.recommender.application.ports import CatalogReader
-from services.recommender.application.provenance import Degradation, Provenance
-from services.recommender.application.recommend import Recommend
-from services.recommender.application.rosters import LearnerProblem, RosterEntry, read_roster
-from services.recommender.application.show_learner import SkillMastery, skill_masteries
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.learner.success_model import Chances
 from services.recommender.domain.planning.groups import LearnerGroup, form_groups, worked_on_gaps

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 from services.common.envelope import Position
 from services.common.freshness import Freshness
-from services.recommender.application.fresh_state import FreshState, FreshStates
-from services.recommender.application.in_force import EpochInForce, InForce
+from services.recommender.application.answers.active_models import EpochInForce, InForce
+from services.recommender.application.answers.fresh_state import FreshState, FreshStates
+from services.recommender.application.answers.provenance import Degradation, Provenance
 from services.recommender.application.ports import CatalogReader, CollaborativeModel, LearnerKey, TenantRanker
-from services.recommender.application.provenance import Degradation, Provenance
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.learner.success_model import SuccessHead

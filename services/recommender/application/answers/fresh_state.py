@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from services.common.envelope import Position, partition_of, record_key
 from services.common.freshness import Freshness
-from services.recommender.application.in_force import EpochInForce, InForce
+from services.recommender.application.answers.active_models import EpochInForce, InForce
 from services.recommender.application.ports import LearnerKey, LearnerReader, StateUnavailableError, StoredLearner
 
 # What is left for ranking and the way back; of a short deadline, half.

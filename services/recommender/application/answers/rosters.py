@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.recommender.application.fresh_state import FreshState, FreshStates
+from services.recommender.application.answers.fresh_state import FreshState, FreshStates
 from services.recommender.application.ports import LearnerKey, StateUnavailableError
 
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from services.common.envelope import Position
 from services.common.freshness import Freshness
-from services.recommender.application.fresh_state import FreshStates
+from services.recommender.application.answers.fresh_state import FreshStates
+from services.recommender.application.answers.provenance import Degradation
 from services.recommender.application.ports import LearnerKey
-from services.recommender.application.provenance import Degradation
 from services.recommender.domain.learner.mastery import mastered, skill_logits, success_interval, success_probability
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences

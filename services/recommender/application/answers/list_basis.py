@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.recommender.application.in_force import InForce
+from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.ports import CatalogReader
-from services.recommender.application.recommend import Recommend
 
 
 class ListBasis:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from services.recommender.application.fresh_state import FreshState, FreshStates
-from services.recommender.application.provenance import Provenance
-from services.recommender.application.recommend import Recommend, Recommendations, RecommendQuery
-from services.recommender.application.rosters import LearnerProblem, RosterEntry, read_roster
-from services.recommender.application.show_learner import SkillMastery, skill_masteries
+from services.recommender.application.answers.fresh_state import FreshState, FreshStates
+from services.recommender.application.answers.provenance import Provenance
+from services.recommender.application.answers.recommend import Recommend, Recommendations, RecommendQuery
+from services.recommender.application.answers.rosters import LearnerProblem, RosterEntry, read_roster
+from services.recommender.application.answers.show_learner import SkillMastery, skill_masteries
 from services.recommender.domain.planning.groups import worked_on_gaps
 from services.recommender.domain.ranking.features import estimate_skills
 from services.recommender.domain.ranking.policy import ResourceFilter
