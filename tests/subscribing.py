@@ -27,10 +27,10 @@ from services.recommender.application.answers.preview_rule import PreviewRule
 from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.answers.recommend_batch import RecommendBatch
 from services.recommender.application.answers.show_learner import ShowLearner
-from services.recommender.application.follow_changes import FollowChanges, FollowOptions
 from services.recommender.application.ports import EpochMeta, EpochStatus, LearnerKey, PartitionProgress
-from services.recommender.application.subscribe import Subscribe
-from services.recommender.application.subscriptions import SubscriptionLimits, Subscriptions
+from services.recommender.application.subscriptions.follow_changes import FollowChanges, FollowOptions
+from services.recommender.application.subscriptions.subscribe import Subscribe
+from services.recommender.application.subscriptions.subscriptions import SubscriptionLimits, Subscriptions
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind

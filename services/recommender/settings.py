@@ -12,7 +12,7 @@ from services.common.settings import (
     TenantsSettings,
     leave_room_for_calls,
 )
-from services.recommender.application.subscriptions import SubscriptionLimits
+from services.recommender.application.subscriptions.subscriptions import SubscriptionLimits
 
 
 class BundleSettings(KafkaSettings, TenantsSettings):

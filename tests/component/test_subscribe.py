@@ -15,7 +15,7 @@ import pytest
 from cairn.v1 import catalog_pb2, recommender_pb2, recommender_pb2_grpc
 from services.common.statuses import retry_after_s_of, violations_of
 from services.recommender.application.ports import Bundle, StateUnavailableError
-from services.recommender.application.subscriptions import SubscribeQuery, SubscriptionLimits
+from services.recommender.application.subscriptions.subscriptions import SubscribeQuery, SubscriptionLimits
 from services.recommender.client import LearnerUpdates
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.ranking.weights import RankingPolicy

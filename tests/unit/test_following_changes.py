@@ -9,10 +9,10 @@ import pytest
 from services.common.envelope import LogIdentity
 from services.recommender.adapters.memory import MemoryStates
 from services.recommender.application.answers.active_models import EpochInForce
-from services.recommender.application.follow_changes import FollowChanges
-from services.recommender.application.list_cursors import NO_STATE
 from services.recommender.application.ports import EpochMeta, EpochStatus
-from services.recommender.application.subscriptions import (
+from services.recommender.application.subscriptions.follow_changes import FollowChanges
+from services.recommender.application.subscriptions.list_cursors import NO_STATE
+from services.recommender.application.subscriptions.subscriptions import (
     EndReason,
     SubscribeQuery,
     SubscriptionEndedError,

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.tenants import Tenant
-from services.recommender.application.list_cursors import (
+from services.recommender.application.subscriptions.list_cursors import (
     BASIS_BYTES,
     LIST_BYTES,
     NO_STATE,
     ListCursor,
     hash_of_list,
 )
-from services.recommender.application.subscriptions import SubscribeQuery
+from services.recommender.application.subscriptions.subscriptions import SubscribeQuery
 from services.recommender.domain.ranking.explain import ReasonKind, Step
 from services.recommender.domain.ranking.policy import ResourceFilter
 from services.recommender.wire.subscribe import CURSOR_CHARACTERS_MAX, CursorCodec

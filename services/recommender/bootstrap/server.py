@@ -29,9 +29,9 @@ from services.recommender.application.answers.preview_rule import PreviewRule
 from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.answers.recommend_batch import RecommendBatch
 from services.recommender.application.answers.show_learner import ShowLearner
-from services.recommender.application.follow_changes import FollowChanges
-from services.recommender.application.subscribe import Subscribe
-from services.recommender.application.subscriptions import Subscriptions
+from services.recommender.application.subscriptions.follow_changes import FollowChanges
+from services.recommender.application.subscriptions.subscribe import Subscribe
+from services.recommender.application.subscriptions.subscriptions import Subscriptions
 from services.recommender.bootstrap.stores import bundle_store
 from services.recommender.domain.ranking.weights import BY_WEIGHTS, RankingPolicy
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer

@@ -16,8 +16,12 @@ from services.common.statuses import abort, aborted, invalid_argument, resource_
 from services.common.tenants import Tenant
 from services.common.traces import NO_TRACES, Traces
 from services.recommender.application.ports import StateUnavailableError
-from services.recommender.application.subscribe import ListUpdate, Subscribe
-from services.recommender.application.subscriptions import CapReachedError, SubscriptionEndedError, Subscriptions
+from services.recommender.application.subscriptions.subscribe import ListUpdate, Subscribe
+from services.recommender.application.subscriptions.subscriptions import (
+    CapReachedError,
+    SubscriptionEndedError,
+    Subscriptions,
+)
 from services.recommender.entrypoints.unavailable import state_unavailable
 from services.recommender.wire.calls import RequestInvalidError
 from services.recommender.wire.subscribe import CursorCodec, subscribe_query, subscribe_response

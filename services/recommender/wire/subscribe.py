@@ -12,9 +12,9 @@ from hashlib import blake2b
 from cairn.v1 import recommender_pb2
 from services.common.identity import LEARNER_PATTERN
 from services.common.tenants import Tenant
-from services.recommender.application.list_cursors import BASIS_BYTES, LIST_BYTES, ListCursor
-from services.recommender.application.subscribe import LearnerForgotten, Message, SnapshotDone
-from services.recommender.application.subscriptions import SubscribeQuery
+from services.recommender.application.subscriptions.list_cursors import BASIS_BYTES, LIST_BYTES, ListCursor
+from services.recommender.application.subscriptions.subscribe import LearnerForgotten, Message, SnapshotDone
+from services.recommender.application.subscriptions.subscriptions import SubscribeQuery
 from services.recommender.domain.ranking.policy import EVERYTHING
 from services.recommender.wire.calls import (
     Problems,

@@ -11,9 +11,14 @@ from services.recommender.application.answers.fresh_state import FreshState, Fre
 from services.recommender.application.answers.list_basis import ListBasis
 from services.recommender.application.answers.provenance import Provenance
 from services.recommender.application.answers.recommend import Recommend, Recommendations, RecommendQuery
-from services.recommender.application.list_cursors import NO_STATE, ListCursor, hash_of_basis, hash_of_list
 from services.recommender.application.ports import CatalogReader, LearnerKey, LearnerOffsets, StateUnavailableError
-from services.recommender.application.subscriptions import Subscription, Subscriptions
+from services.recommender.application.subscriptions.list_cursors import (
+    NO_STATE,
+    ListCursor,
+    hash_of_basis,
+    hash_of_list,
+)
+from services.recommender.application.subscriptions.subscriptions import Subscription, Subscriptions
 
 # States are read together, about as many as get their turn in this time; one that waited longer is read again.
 _READ_AGE_S = 0.25

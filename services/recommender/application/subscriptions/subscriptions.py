@@ -13,8 +13,8 @@ from itertools import islice
 
 from services.common.envelope import record_key
 from services.recommender.application.answers.list_basis import ListBasis
-from services.recommender.application.list_cursors import ListCursor
 from services.recommender.application.ports import ChangeHints
+from services.recommender.application.subscriptions.list_cursors import ListCursor
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 
 # A stream ends at a moment of its own in this part of a connection's life, so that not all of them end at once.

@@ -11,14 +11,14 @@ import structlog
 from services.recommender.application.answers.active_models import InForce
 from services.recommender.application.answers.list_basis import ListBasis
 from services.recommender.application.answers.recommend import Recommend
-from services.recommender.application.list_cursors import NO_STATE
 from services.recommender.application.ports import (
     ChangeHints,
     LearnerKey,
     LearnerOffsets,
     StateUnavailableError,
 )
-from services.recommender.application.subscriptions import CapReachedError, Subscription, Subscriptions
+from services.recommender.application.subscriptions.list_cursors import NO_STATE
+from services.recommender.application.subscriptions.subscriptions import CapReachedError, Subscription, Subscriptions
 
 _log = structlog.get_logger(__name__)
 

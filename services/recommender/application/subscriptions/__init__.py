@@ -1,0 +1,1 @@
+"""Lists that are kept up to date."""
