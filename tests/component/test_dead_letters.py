@@ -6,7 +6,7 @@ import pytest
 
 from services.common.envelope import Position
 from services.common.learner_keys import ERASED
-from services.recommender.application.dead_letters import (
+from services.recommender.application.operations.dead_letters import (
     FiledLetter,
     LetterMissingError,
     ReplayDeadLetters,

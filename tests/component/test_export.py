@@ -18,7 +18,7 @@ from services.recommender.adapters.parquet_tables import ExportExistsError, Parq
 from services.recommender.application.answers.active_models import InForce
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.recommend import Recommend
-from services.recommender.application.export import (
+from services.recommender.application.operations.export import (
     EVENT_COLUMNS,
     RECOMMENDATION_COLUMNS,
     STATE_COLUMNS,

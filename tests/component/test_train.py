@@ -19,7 +19,7 @@ from services.recommender.application.ports import (
     ModelArrays,
     TenantModels,
 )
-from services.recommender.application.train import (
+from services.recommender.application.training.train import (
     READING,
     FittedCollaborative,
     FittedTracing,

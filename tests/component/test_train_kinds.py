@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from services.recommender.application.train import LoggedEvent, collect
+from services.recommender.application.training.train import LoggedEvent, collect
 from services.recommender.domain.learner.events import (
     VOIDED,
     AssessmentEvent,

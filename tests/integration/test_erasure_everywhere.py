@@ -24,7 +24,7 @@ from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.adapters.redis_states import position_key
 from services.recommender.application.ports import EpochMeta, EpochStatus
 from services.recommender.application.state.epochs import EpochDigest, digest_epoch
-from services.recommender.application.train import collect
+from services.recommender.application.training.train import collect
 from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.training.positives import positives_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.recommender.application.train import TooFewPositivesError
+from services.recommender.application.training.train import TooFewPositivesError
 from services.recommender.domain.training.positives import Positives, positives_of
 from services.recommender.domain.training.responses import ResponseTableBuilder
 from services.recommender.models.als import AlsModel

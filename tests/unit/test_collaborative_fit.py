@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.recommender.application.ports import CollaborativeChoice
-from services.recommender.application.train import TooFewPositivesError
+from services.recommender.application.training.train import TooFewPositivesError
 from services.recommender.domain.training.positives import positives_of
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.models import collaborative_fit

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.recommender.application.status import Health
+from services.recommender.application.operations.status import Health
 
 
 class GrpcHealthProbe:

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position, partition_of
 from services.common.kafka import BrokerUnavailableError, KafkaConnection, read_span, topic_end_offsets, topic_span
-from services.recommender.application.dead_letters import FiledLetter
+from services.recommender.application.operations.dead_letters import FiledLetter
 from services.recommender.application.ports import DeadLetter
 
 _PREFIX = "cairn-dlt-"

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from services.common.envelope import LEARNER_EVENTS, KeyInvalidError, split_key
 from services.common.kafka import KafkaConnection, read_span, topic_span
 from services.common.learner_keys import ERASED, LearnerKeys, ValueUnreadableError
-from services.recommender.application.export import LogRows, Row
+from services.recommender.application.operations.export import LogRows, Row
 from services.recommender.wire.export import EventUnreadableError, event_row
 
 

@@ -10,7 +10,7 @@ import aiokafka
 from services.common.envelope import LEARNER_EVENTS
 from services.common.kafka import KafkaConnection, log_identity, read_span, topic_span
 from services.common.learner_keys import ERASED, LearnerKeys, ValueUnreadableError
-from services.recommender.application.train import LogBatch, LoggedEvent, LogSpan
+from services.recommender.application.training.train import LogBatch, LoggedEvent, LogSpan
 from services.recommender.wire.events import RecordInvalidError, decode_event
 
 _ERASED = "erased"

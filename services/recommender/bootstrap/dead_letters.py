@@ -8,8 +8,8 @@ from services.common.learner_keys import LearnerKeys, tenant_keys_in
 from services.common.settings import KafkaSettings
 from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka_log import KafkaLog
-from services.recommender.application.corrections import pending_corrections
-from services.recommender.application.dead_letters import FiledLetter, LetterOutcome, ReplayDeadLetters
+from services.recommender.application.operations.corrections import pending_corrections
+from services.recommender.application.operations.dead_letters import FiledLetter, LetterOutcome, ReplayDeadLetters
 from services.recommender.bootstrap.stores import epoch_store
 from services.recommender.entrypoints.letter_check import problem_of
 from services.recommender.settings import BundleSettings, FoldSettings

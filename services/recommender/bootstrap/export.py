@@ -22,7 +22,7 @@ from services.recommender.adapters.redis_states import RedisLearnerReader
 from services.recommender.application.answers.active_models import InForce
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.recommend import Recommend
-from services.recommender.application.export import (
+from services.recommender.application.operations.export import (
     EVENT_COLUMNS,
     RECOMMENDATION_COLUMNS,
     STATE_COLUMNS,

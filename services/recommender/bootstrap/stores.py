@@ -19,7 +19,7 @@ from services.recommender.adapters.kafka_training_log import KafkaTrainingLog
 from services.recommender.adapters.redis_epochs import RedisEpochs
 from services.recommender.application.state.epochs import EpochDigest
 from services.recommender.application.state.snapshots import restore_epoch
-from services.recommender.application.train import Trainer
+from services.recommender.application.training.train import Trainer
 from services.recommender.models import als, neighbours
 from services.recommender.models.stored_ranker import ranker_from_arrays
 from services.recommender.settings import BundleSettings, FoldSettings

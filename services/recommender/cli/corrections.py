@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.recommender.application.dead_letters import FiledLetter
+from services.recommender.application.operations.dead_letters import FiledLetter
 from services.recommender.bootstrap.dead_letters import corrections_pending
 from services.recommender.settings import FoldSettings
 

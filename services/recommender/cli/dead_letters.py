@@ -15,7 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from services.common.envelope import Position
-from services.recommender.application.dead_letters import FiledLetter, LetterMissingError, LetterOutcome, find_letter
+from services.recommender.application.operations.dead_letters import (
+    FiledLetter,
+    LetterMissingError,
+    LetterOutcome,
+    find_letter,
+)
 from services.recommender.bootstrap.dead_letters import letter_file, replay_dead_letters
 from services.recommender.settings import BundleSettings
 

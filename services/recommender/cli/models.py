@@ -21,7 +21,12 @@ from rich.table import Table
 from services.common.kafka import BrokerUnavailableError
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
 from services.recommender.application.ports import BundleUnreadableError, BundleUnwritableError, TenantModels
-from services.recommender.application.train import NothingToTrainOnError, Progress, TenantWithoutEventsError, Trained
+from services.recommender.application.training.train import (
+    NothingToTrainOnError,
+    Progress,
+    TenantWithoutEventsError,
+    Trained,
+)
 from services.recommender.bootstrap import stores as bootstrap
 from services.recommender.cli import epochs as cli_epochs
 

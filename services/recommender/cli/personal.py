@@ -22,7 +22,7 @@ from services.common.calls import BAD_INPUT, FAILED, ApiKeyFile, Insecure, Timeo
 from services.recommender.cli.calls import fail_with
 
 if TYPE_CHECKING:
-    from services.recommender.application.personal_data import PersonalData
+    from services.recommender.application.operations.personal_data import PersonalData
     from services.recommender.domain.learner.history import HistoryStep
     from services.recommender.settings import FoldSettings
 

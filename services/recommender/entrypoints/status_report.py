@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.recommender.application.status import EpochReport, Health, SystemStatus
+from services.recommender.application.operations.status import EpochReport, Health, SystemStatus
 
 _HEALTH_STYLES = {Health.SERVING: "green", Health.NOT_SERVING: "yellow", Health.AWAY: "red"}
 

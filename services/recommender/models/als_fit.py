@@ -10,7 +10,7 @@ from implicit.als import AlternatingLeastSquares
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from services.recommender.application.train import Advance, FittedCollaborative, TooFewPositivesError
+from services.recommender.application.training.train import Advance, FittedCollaborative, TooFewPositivesError
 from services.recommender.domain.training.positives import Positives
 from services.recommender.models.als import AlsModel
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.recommender.application.ports import CollaborativeChoice, ModelArrays
-from services.recommender.application.train import Advance, FittedCollaborative, Progress, TooFewPositivesError
+from services.recommender.application.training.train import Advance, FittedCollaborative, Progress, TooFewPositivesError
 from services.recommender.domain.training.positives import Positives
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.domain.training.splits import earlier_rows, split_work, tags_of

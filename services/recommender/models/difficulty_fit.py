@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from services.recommender.application.train import Advance
+from services.recommender.application.training.train import Advance
 from services.recommender.domain.learner.parameters import (
     FilterSettings,
     ItemDifficulty,

@@ -12,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from services.recommender.application.ports import CollaborativeModel
-from services.recommender.application.train import TooFewPositivesError
+from services.recommender.application.training.train import TooFewPositivesError
 from services.recommender.domain.ranking.trees import Matrix
 from services.recommender.domain.training.metrics import ndcg
 from services.recommender.domain.training.positives import Positives

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from services.recommender.application.ports import ModelArrays
-from services.recommender.application.train import Advance
+from services.recommender.application.training.train import Advance
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.domain.training.splits import split_work, tags_of
 from services.recommender.models.ranker_fit import MEMBERS, TooFewToLearnError, fit_ranker

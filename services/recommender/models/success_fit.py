@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
-from services.recommender.application.train import Advance
+from services.recommender.application.training.train import Advance
 from services.recommender.domain.learner.kernel import RECENCY_DECAY
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.learner.success_model import CLOCK_FEATURES, SHARED_FEATURES, SuccessHead

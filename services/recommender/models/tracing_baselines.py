@@ -17,7 +17,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from services.recommender.application.train import FittedTracing
+from services.recommender.application.training.train import FittedTracing
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.application.train import Advance, FittedTracing
+from services.recommender.application.training.train import Advance, FittedTracing
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.learner.success_model import SuccessHead
 from services.recommender.domain.training.metrics import auc, log_loss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.recommender.application.dead_letters import FiledLetter
+from services.recommender.application.operations.dead_letters import FiledLetter
 from services.recommender.application.ports import EpochMeta
 from services.recommender.domain.learner.fold import RESOLVED_BY_REPLAY
 
