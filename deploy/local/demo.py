@@ -30,7 +30,7 @@ from deploy.local.summary import Latency, Summary, check_writable
 from deploy.local.terminal import Story
 from services.common.envelope import LEARNER_EVENTS
 from services.common.kafka import topic_end_offsets
-from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.application.ports import PartitionProgress, StateUnavailableError
 from services.recommender.application.state.epochs import digest_epoch
 

@@ -17,7 +17,7 @@ from services.common.settings import ProcessSettings
 from services.common.tenants import TenantsFileError
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.fail_points import FailPointInvalidError
-from services.recommender.adapters.redis_epochs import EvictingRedisError
+from services.recommender.adapters.redis.epochs import EvictingRedisError
 from services.recommender.application.ports import (
     BundleUnreadableError,
     CommitRefusedError,

@@ -26,8 +26,8 @@ from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Positio
 from services.common.kafka import KafkaConnection, new_consumer, topic_end_offsets
 from services.common.tenants import create_api_key, load_tenants
 from services.common.topics import ensure_topics, load_declarations
-from services.recommender.adapters.redis_epochs import RedisEpochs
-from services.recommender.adapters.redis_states import position_key
+from services.recommender.adapters.redis.epochs import RedisEpochs
+from services.recommender.adapters.redis.states import position_key
 from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.bootstrap.worker import replay
 from services.recommender.domain.learner.state import applied_of

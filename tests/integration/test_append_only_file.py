@@ -8,9 +8,9 @@ import psutil
 import pytest
 import redis.asyncio
 
-from services.recommender.adapters.redis_connection import RedisConnection
-from services.recommender.adapters.redis_epochs import RedisEpochs
-from services.recommender.adapters.redis_states import RedisFoldStore
+from services.recommender.adapters.redis.connection import RedisConnection
+from services.recommender.adapters.redis.epochs import RedisEpochs
+from services.recommender.adapters.redis.states import RedisFoldStore
 from tests.faults.redis_server import DurableRedis
 from tests.suites.learner_states import ADA, ALAN, commit
 

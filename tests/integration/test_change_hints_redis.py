@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from services.recommender.adapters.redis_connection import RedisConnection
-from services.recommender.adapters.redis_hints import CHANNELS, RedisHints, hint_channel
-from services.recommender.adapters.redis_states import RedisFoldStore
+from services.recommender.adapters.redis.change_notifications import CHANNELS, RedisHints, hint_channel
+from services.recommender.adapters.redis.connection import RedisConnection
+from services.recommender.adapters.redis.states import RedisFoldStore
 from tests.suites.change_hints import ChangeHintsSuite, Listener
 from tests.suites.learner_states import ADA, ALAN, commit, record_key_of
 

@@ -17,7 +17,7 @@ from services.common.topics import TopicDeclaration, ensure_topics
 from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka_learner_records import KafkaLearnerRecords
 from services.recommender.adapters.kafka_log import KafkaLog
-from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.application.ports import EpochMeta, EpochStatus
 from services.recommender.application.state.epochs import EpochDigest, digest_epoch
 from services.recommender.bootstrap.worker import FoldWiring

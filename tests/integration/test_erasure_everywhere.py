@@ -20,8 +20,8 @@ from services.ingest.application.erase import EraseLearner
 from services.recommender.adapters.kafka_learner_records import KafkaLearnerRecords
 from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.kafka_training_log import KafkaTrainingLog
-from services.recommender.adapters.redis_epochs import RedisEpochs
-from services.recommender.adapters.redis_states import position_key
+from services.recommender.adapters.redis.epochs import RedisEpochs
+from services.recommender.adapters.redis.states import position_key
 from services.recommender.application.ports import EpochMeta, EpochStatus
 from services.recommender.application.state.epochs import EpochDigest, digest_epoch
 from services.recommender.application.training.train import collect

@@ -10,10 +10,10 @@ import redis.asyncio
 import redis.exceptions
 from redis.crc import key_slot
 
-from services.recommender.adapters.redis_connection import RedisConnection
-from services.recommender.adapters.redis_epochs import RedisEpochs
-from services.recommender.adapters.redis_reads import RedisReads
-from services.recommender.adapters.redis_states import RedisFoldStore, RedisLearnerReader, learner_keys
+from services.recommender.adapters.redis.connection import RedisConnection
+from services.recommender.adapters.redis.epochs import RedisEpochs
+from services.recommender.adapters.redis.reads import RedisReads
+from services.recommender.adapters.redis.states import RedisFoldStore, RedisLearnerReader, learner_keys
 from services.recommender.application.ports import (
     CommitRefusedError,
     EpochExistsError,

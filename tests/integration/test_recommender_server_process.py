@@ -19,9 +19,9 @@ from services.common import freshness
 from services.common.envelope import LEARNER_EVENTS, Position, partition_of
 from services.common.kafka import log_identity
 from services.common.tenants import create_api_key, load_tenants
-from services.recommender.adapters.redis_connection import RedisConnection
-from services.recommender.adapters.redis_epochs import RedisEpochs
-from services.recommender.adapters.redis_states import RedisFoldStore
+from services.recommender.adapters.redis.connection import RedisConnection
+from services.recommender.adapters.redis.epochs import RedisEpochs
+from services.recommender.adapters.redis.states import RedisFoldStore
 from services.recommender.application.ports import EpochMeta, EpochStatus, LearnerKey, PartitionProgress
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill

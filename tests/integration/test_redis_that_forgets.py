@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis.asyncio
 
-from services.recommender.adapters.redis_epochs import EvictingRedisError, RedisEpochs
+from services.recommender.adapters.redis.epochs import EvictingRedisError, RedisEpochs
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import redis.asyncio
 from typer.testing import CliRunner
 
 from services.recommender.adapters.kafka_log import KafkaLog
-from services.recommender.adapters.redis_epochs import RedisEpochs
-from services.recommender.adapters.redis_states import position_key
+from services.recommender.adapters.redis.epochs import RedisEpochs
+from services.recommender.adapters.redis.states import position_key
 from services.recommender.application.ports import EpochMeta, EpochStatus
 from services.recommender.bootstrap import worker as bootstrap_worker
 from services.recommender.cli.epochs import app

@@ -10,8 +10,8 @@ import pytest
 
 from services.common.envelope import LEARNER_EVENTS
 from services.common.kafka import log_identity
-from services.recommender.adapters.redis_connection import RedisConnection
-from services.recommender.adapters.redis_states import RedisFoldStore
+from services.recommender.adapters.redis.connection import RedisConnection
+from services.recommender.adapters.redis.states import RedisFoldStore
 from services.recommender.domain.ranking.catalog import CatalogSkill
 from tests.integration.test_recommender_catalog_kafka import Writer
 from tests.integration.test_recommender_server_process import RESOURCES, TENANT, begin_epoch, running, until

@@ -22,8 +22,8 @@ from services.common.kafka import KafkaConnection, topic_end_offsets
 from services.common.topics import TopicDeclaration, ensure_topics
 from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka_log import KafkaLog
-from services.recommender.adapters.redis_epochs import RedisEpochs
-from services.recommender.adapters.redis_states import position_key
+from services.recommender.adapters.redis.epochs import RedisEpochs
+from services.recommender.adapters.redis.states import position_key
 from services.recommender.application.ports import CommitRefusedError, EpochMeta, EpochStatus
 from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.bootstrap.worker import FoldWiring

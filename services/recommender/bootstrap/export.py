@@ -16,9 +16,9 @@ from services.common.tenants import load_tenants
 from services.recommender.adapters.kafka_catalog import KafkaCatalog
 from services.recommender.adapters.kafka_event_rows import KafkaEventRows
 from services.recommender.adapters.parquet_tables import ParquetTable
-from services.recommender.adapters.redis_connection import RedisConnection
-from services.recommender.adapters.redis_reads import RedisReads
-from services.recommender.adapters.redis_states import RedisLearnerReader
+from services.recommender.adapters.redis.connection import RedisConnection
+from services.recommender.adapters.redis.reads import RedisReads
+from services.recommender.adapters.redis.states import RedisLearnerReader
 from services.recommender.application.answers.active_models import InForce
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.recommend import Recommend

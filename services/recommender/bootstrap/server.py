@@ -16,11 +16,11 @@ from cairn.v1 import recommender_pb2_grpc
 from services.common.grpc_server import GrpcServer, announce, run_until_stopped
 from services.common.tenants import Ranker, TenantRegistry, load_tenants
 from services.recommender.adapters.kafka_catalog import KafkaCatalog
-from services.recommender.adapters.redis_connection import RedisConnection
-from services.recommender.adapters.redis_epochs import RedisEpochs
-from services.recommender.adapters.redis_hints import RedisHints
-from services.recommender.adapters.redis_reads import RedisReads
-from services.recommender.adapters.redis_states import RedisLearnerReader
+from services.recommender.adapters.redis.change_notifications import RedisHints
+from services.recommender.adapters.redis.connection import RedisConnection
+from services.recommender.adapters.redis.epochs import RedisEpochs
+from services.recommender.adapters.redis.reads import RedisReads
+from services.recommender.adapters.redis.states import RedisLearnerReader
 from services.recommender.application.answers.active_models import InForce
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.list_basis import ListBasis

@@ -9,7 +9,7 @@ import redis.asyncio
 
 from services.recommender.adapters.grpc_health import GrpcHealthProbe
 from services.recommender.adapters.kafka_log import KafkaLog
-from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.application.operations.status import ReadStatus, SystemStatus
 from services.recommender.bootstrap.stores import bundle_store
 from services.recommender.settings import StatusSettings

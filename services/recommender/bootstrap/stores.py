@@ -16,7 +16,7 @@ from services.recommender.adapters.bundle_store import FsspecBundleStore
 from services.recommender.adapters.epoch_file import EpochFile
 from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.kafka_training_log import KafkaTrainingLog
-from services.recommender.adapters.redis_epochs import RedisEpochs
+from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.application.state.epochs import EpochDigest
 from services.recommender.application.state.snapshots import restore_epoch
 from services.recommender.application.training.train import Trainer

@@ -23,8 +23,8 @@ from services.recommender.adapters.fail_points import FailingFoldStore, FailPoin
 from services.recommender.adapters.kafka_dead_letters import KafkaDeadLetters
 from services.recommender.adapters.kafka_log import KafkaLog
 from services.recommender.adapters.kafka_read_ahead import KafkaReadAhead
-from services.recommender.adapters.redis_connection import RedisConnection
-from services.recommender.adapters.redis_states import RedisFoldStore
+from services.recommender.adapters.redis.connection import RedisConnection
+from services.recommender.adapters.redis.states import RedisFoldStore
 from services.recommender.application.ports import EpochMeta
 from services.recommender.application.state.epochs import begin_replay, parameters_of
 from services.recommender.application.state.fold_events import FoldEvents, FoldReport

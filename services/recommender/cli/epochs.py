@@ -21,7 +21,7 @@ from rich.table import Table
 from services.common.envelope import positions_as_text
 from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.epoch_file import EpochFileWriter
-from services.recommender.adapters.redis_epochs import EvictingRedisError
+from services.recommender.adapters.redis.epochs import EvictingRedisError
 from services.recommender.application.ports import (
     BundleUnreadableError,
     CommitRefusedError,

@@ -18,9 +18,9 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from services.recommender.adapters.redis_connection import Command, RedisConnection
-from services.recommender.adapters.redis_hints import hint_channel, hint_message
-from services.recommender.adapters.redis_reads import RedisReads
+from services.recommender.adapters.redis.change_notifications import hint_channel, hint_message
+from services.recommender.adapters.redis.connection import Command, RedisConnection
+from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.application.ports import (
     CommitRefusedError,
     LearnerCommit,

@@ -20,7 +20,7 @@ import hiredis
 import redis.asyncio
 import structlog
 
-from services.recommender.adapters.redis_connection import unavailable_when_redis_is
+from services.recommender.adapters.redis.connection import unavailable_when_redis_is
 from services.recommender.application.ports import ChangeListener, StateUnavailableError
 
 _log = structlog.get_logger(__name__)

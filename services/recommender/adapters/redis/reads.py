@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from services.recommender.adapters.redis_connection import Command, RedisConnection
+from services.recommender.adapters.redis.connection import Command, RedisConnection
 from services.recommender.application.ports import StateUnavailableError
 
 _Asked = tuple[Sequence[Command], asyncio.Future[list[Any]]]

@@ -22,8 +22,8 @@ import redis.asyncio
 import redis.exceptions
 import structlog
 
-from services.recommender.adapters.redis_connection import unavailable_when_redis_is
-from services.recommender.adapters.redis_states import (
+from services.recommender.adapters.redis.connection import unavailable_when_redis_is
+from services.recommender.adapters.redis.states import (
     PROGRESS_FIELDS,
     decode_progress,
     learner_keys,
