@@ -73,7 +73,7 @@ _ENCRYPTION_HEADERS: dict[str, dict[str, Any]] = {
     KEY_ID_HEADER: {"type": "string", "description": "Which key of `cairn.learner-keys` opens the value."},
 }
 
-# What `services.recommender.adapters.kafka_dead_letters` adds to a record's own headers; a test holds them together.
+# What `services.recommender.adapters.kafka.dead_letters` adds to a record's own headers; a test holds them together.
 _DEAD_LETTER_HEADERS = {
     "cairn-dlt-code": "Why it could not be applied, in one word.",
     "cairn-dlt-reason": "Why it could not be applied, in a sentence.",

@@ -335,7 +335,7 @@ def test_the_headers_described_are_those_the_envelope_writes(document):
 
 def test_the_headers_described_of_dead_letters_are_those_the_worker_adds(document):
     from services.common.kafka import KafkaConnection
-    from services.recommender.adapters.kafka_dead_letters import KafkaDeadLetters
+    from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
     from services.recommender.application.ports import DeadLetter
 
     letter = DeadLetter(

@@ -14,7 +14,7 @@ from services.catalog.adapters.kafka_catalog import KafkaCatalogLog, KafkaCatalo
 from services.catalog.application.edit_catalog import EditCatalog
 from services.catalog.application.writing import CatalogWriter
 from services.catalog.domain.model import RecordKind, Resource, ResourceKind, ResourceStatus, Rule, RuleAction
-from services.recommender.adapters.kafka_catalog import KafkaCatalog
+from services.recommender.adapters.kafka.catalog import KafkaCatalog
 
 WITHIN_S = 1.0
 # Other tests may hold the machine up; what is promised is asserted on the quickest of several tries.

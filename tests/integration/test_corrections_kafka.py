@@ -14,9 +14,9 @@ from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, cloud_e
 from services.common.kafka import KafkaConnection
 from services.common.learner_keys import LearnerKeys, tenant_keys_in
 from services.common.topics import TopicDeclaration, ensure_topics
-from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
-from services.recommender.adapters.kafka_learner_records import KafkaLearnerRecords
-from services.recommender.adapters.kafka_log import KafkaLog
+from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
+from services.recommender.adapters.kafka.learner_records import KafkaLearnerRecords
+from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.application.ports import EpochMeta, EpochStatus
 from services.recommender.application.state.epochs import EpochDigest, digest_epoch

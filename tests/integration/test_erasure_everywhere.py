@@ -17,9 +17,9 @@ from services.common.topics import TopicDeclaration, ensure_topics
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
 from services.ingest.application.erase import EraseLearner
-from services.recommender.adapters.kafka_learner_records import KafkaLearnerRecords
-from services.recommender.adapters.kafka_log import KafkaLog
-from services.recommender.adapters.kafka_training_log import KafkaTrainingLog
+from services.recommender.adapters.kafka.learner_records import KafkaLearnerRecords
+from services.recommender.adapters.kafka.log import KafkaLog
+from services.recommender.adapters.kafka.training_log import KafkaTrainingLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.states import position_key
 from services.recommender.application.ports import EpochMeta, EpochStatus

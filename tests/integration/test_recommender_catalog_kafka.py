@@ -11,7 +11,7 @@ from google.protobuf import json_format
 
 from cairn.v1 import catalog_pb2
 from services.common.envelope import JSON, RESOURCES, RULES, SKILLS, record_key
-from services.recommender.adapters.kafka_catalog import KafkaCatalog
+from services.recommender.adapters.kafka.catalog import KafkaCatalog
 from tests.suites.catalog_reader import LESSON, CatalogReaderSuite
 
 WITHIN_S = 20

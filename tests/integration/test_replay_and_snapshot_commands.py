@@ -15,7 +15,7 @@ import redis
 import redis.asyncio
 from typer.testing import CliRunner
 
-from services.recommender.adapters.kafka_log import KafkaLog
+from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.states import position_key
 from services.recommender.application.ports import EpochMeta, EpochStatus

@@ -20,8 +20,8 @@ from deploy.local.processes import Child, Command
 from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT
 from services.common.kafka import KafkaConnection, topic_end_offsets
 from services.common.topics import TopicDeclaration, ensure_topics
-from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
-from services.recommender.adapters.kafka_log import KafkaLog
+from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
+from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.states import position_key
 from services.recommender.application.ports import CommitRefusedError, EpochMeta, EpochStatus

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from services.common.learner_keys import LearnerKeys, tenant_keys_in
 from services.common.settings import KafkaSettings
-from services.recommender.adapters.kafka_dead_letters import KafkaLetterFile
-from services.recommender.adapters.kafka_log import KafkaLog
+from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
+from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.application.operations.corrections import pending_corrections
 from services.recommender.application.operations.dead_letters import FiledLetter, LetterOutcome, ReplayDeadLetters
 from services.recommender.bootstrap.stores import epoch_store

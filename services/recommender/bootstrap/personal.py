@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from services.common.learner_keys import LearnerKeys, tenant_keys_in
 from services.common.tenants import load_tenants
-from services.recommender.adapters.kafka_learner_records import KafkaLearnerRecords
+from services.recommender.adapters.kafka.learner_records import KafkaLearnerRecords
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.states import RedisFoldStore
 from services.recommender.application.operations.personal_data import PersonalData

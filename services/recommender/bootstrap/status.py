@@ -8,7 +8,7 @@ from pathlib import Path
 import redis.asyncio
 
 from services.recommender.adapters.grpc_health import GrpcHealthProbe
-from services.recommender.adapters.kafka_log import KafkaLog
+from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.application.operations.status import ReadStatus, SystemStatus
 from services.recommender.bootstrap.stores import bundle_store

@@ -14,8 +14,8 @@ import redis.asyncio
 from services.common.learner_keys import LearnerKeys, tenant_keys_in
 from services.recommender.adapters.bundle_store import FsspecBundleStore
 from services.recommender.adapters.epoch_file import EpochFile
-from services.recommender.adapters.kafka_log import KafkaLog
-from services.recommender.adapters.kafka_training_log import KafkaTrainingLog
+from services.recommender.adapters.kafka.log import KafkaLog
+from services.recommender.adapters.kafka.training_log import KafkaTrainingLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.application.state.epochs import EpochDigest
 from services.recommender.application.state.snapshots import restore_epoch

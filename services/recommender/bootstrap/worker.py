@@ -20,9 +20,9 @@ from services.common.kafka import KafkaConnection
 from services.common.learner_keys import LearnerKeys, tenant_keys_in
 from services.common.traces import NO_TRACES, Traces
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPoints, Step
-from services.recommender.adapters.kafka_dead_letters import KafkaDeadLetters
-from services.recommender.adapters.kafka_log import KafkaLog
-from services.recommender.adapters.kafka_read_ahead import KafkaReadAhead
+from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
+from services.recommender.adapters.kafka.log import KafkaLog
+from services.recommender.adapters.kafka.read_ahead import KafkaReadAhead
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.states import RedisFoldStore
 from services.recommender.application.ports import EpochMeta
