@@ -15,8 +15,8 @@ from services.common.kafka import BrokerUnavailableError, TopicMissingError
 from services.common.learner_keys import TenantKeyMissingError
 from services.common.settings import ProcessSettings
 from services.common.tenants import TenantsFileError
-from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.fail_points import FailPointInvalidError
+from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.redis.epochs import EvictingRedisError
 from services.recommender.application.ports import (
     BundleUnreadableError,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.recommender.adapters.epoch_file import EpochFile, EpochFileWriter
+from services.recommender.adapters.files.epoch_file import EpochFile, EpochFileWriter
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.ports import EpochMeta, EpochMissingError, EpochStatus, PartitionProgress
 from services.recommender.application.state.epochs import EpochUnusableError, digest_epoch

@@ -12,9 +12,9 @@ import pytest
 
 from cairn.v1 import catalog_pb2, events_pb2
 from services.common.envelope import JSON, LogIdentity, partition_of, record_key
+from services.recommender.adapters.files.parquet_tables import ExportExistsError, ParquetTable
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.adapters.memory_catalog import MemoryCatalog
-from services.recommender.adapters.parquet_tables import ExportExistsError, ParquetTable
 from services.recommender.application.answers.active_models import InForce
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.recommend import Recommend

@@ -12,7 +12,7 @@ from services.ingest.application.ports import Row
 from services.ingest.domain.assessment import Score
 from services.ingest.formats import Format, read_events
 from services.ingest.formats.mapping import FileMapping, load_mapping
-from services.recommender.adapters.parquet_tables import ParquetTable
+from services.recommender.adapters.files.parquet_tables import ParquetTable
 from services.recommender.application.operations.export import EVENT_COLUMNS, STATE_COLUMNS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "files.md").read_text()

@@ -9,7 +9,7 @@ import uuid
 import fsspec
 import pytest
 
-from services.recommender.adapters.bundle_store import BundlesUrlInvalidError, FsspecBundleStore
+from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError, FsspecBundleStore
 from services.recommender.application.ports import BundleUnwritableError
 from tests.suites.bundle_store import BundleStoreSuite, draft
 

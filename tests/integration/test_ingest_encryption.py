@@ -31,8 +31,8 @@ from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
 from services.ingest.application.ports import LogUnavailableError
 from services.ingest.wire import learner_event_value
+from services.recommender.adapters.files.parquet_tables import ParquetTable
 from services.recommender.adapters.kafka.event_rows import KafkaEventRows
-from services.recommender.adapters.parquet_tables import ParquetTable
 from services.recommender.application.operations.export import EVENT_COLUMNS
 from tests.integration.test_ingest_kafka import new_topic, records_of, until
 from tests.suites.event_log import event, learner

@@ -247,7 +247,7 @@ MUTATIONS = (
         "A damaged snapshot becomes what learners are taught by.",
         (
             Edit(
-                "services/recommender/adapters/epoch_file.py",
+                "services/recommender/adapters/files/epoch_file.py",
                 "if left < 0 or file.read() != checksum.digest():",
                 "if left < 0:",
             ),

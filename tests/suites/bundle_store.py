@@ -14,8 +14,8 @@ import numpy as np
 import orjson
 import pytest
 
-from services.recommender.adapters import bundle_store
-from services.recommender.adapters.bundle_store import FsspecBundleStore
+from services.recommender.adapters.files import bundle_store
+from services.recommender.adapters.files.bundle_store import FsspecBundleStore
 from services.recommender.application.ports import (
     BundleDraft,
     BundleUnreadableError,

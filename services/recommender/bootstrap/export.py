@@ -13,9 +13,9 @@ from pathlib import Path
 
 from services.common.learner_keys import LearnerKeys, tenant_keys_in
 from services.common.tenants import load_tenants
+from services.recommender.adapters.files.parquet_tables import ParquetTable
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 from services.recommender.adapters.kafka.event_rows import KafkaEventRows
-from services.recommender.adapters.parquet_tables import ParquetTable
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.adapters.redis.states import RedisLearnerReader

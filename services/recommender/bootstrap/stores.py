@@ -12,8 +12,8 @@ from pathlib import Path
 import redis.asyncio
 
 from services.common.learner_keys import LearnerKeys, tenant_keys_in
-from services.recommender.adapters.bundle_store import FsspecBundleStore
-from services.recommender.adapters.epoch_file import EpochFile
+from services.recommender.adapters.files.bundle_store import FsspecBundleStore
+from services.recommender.adapters.files.epoch_file import EpochFile
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.training_log import KafkaTrainingLog
 from services.recommender.adapters.redis.epochs import RedisEpochs

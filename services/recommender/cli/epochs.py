@@ -19,8 +19,8 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from services.common.envelope import positions_as_text
-from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
-from services.recommender.adapters.epoch_file import EpochFileWriter
+from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
+from services.recommender.adapters.files.epoch_file import EpochFileWriter
 from services.recommender.adapters.redis.epochs import EvictingRedisError
 from services.recommender.application.ports import (
     BundleUnreadableError,

@@ -18,8 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from services.common.calls import BAD_INPUT, FAILED, fail
 from services.common.identity import TENANT_PATTERN
 from services.common.tenants import TenantsFileError
-from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
-from services.recommender.adapters.parquet_tables import ExportExistsError
+from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
+from services.recommender.adapters.files.parquet_tables import ExportExistsError
 from services.recommender.application.ports import BundleUnreadableError
 from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.settings import RecommenderServerSettings

@@ -19,7 +19,7 @@ from rich.progress import Progress as ProgressBars
 from rich.table import Table
 
 from services.common.kafka import BrokerUnavailableError
-from services.recommender.adapters.bundle_store import BundlesUrlInvalidError
+from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.application.ports import BundleUnreadableError, BundleUnwritableError, TenantModels
 from services.recommender.application.training.train import (
     NothingToTrainOnError,

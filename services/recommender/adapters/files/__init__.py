@@ -1,0 +1,1 @@
+"""Ports on files and object stores."""
