@@ -12,8 +12,8 @@ from deploy.kafka.cluster import KafkaCluster
 from deploy.local.broker import Broker
 from deploy.local.processes import Child
 from deploy.local.redis import RedisServer
-from services.common.kafka import KafkaConnection
-from services.common.topics import ensure_topics, load_declarations
+from services.common.kafka.connection import KafkaConnection
+from services.common.kafka.topics import ensure_topics, load_declarations
 
 TOPICS = Path(__file__).parents[1] / "deploy" / "topics.yaml"
 # Kept between runs: Maven fetches the broker's jars once.

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import aiokafka
 
 from cairn.v1 import events_pb2
-from services.common.envelope import LEARNER_EVENTS, cloud_event_headers, partition_of, record_key
-from services.common.kafka import KafkaConnection
+from services.common.kafka.connection import KafkaConnection
+from services.common.kafka.envelope import LEARNER_EVENTS, cloud_event_headers, partition_of, record_key
 
 PARTITIONS = 4
 TENANT = "riverbend"

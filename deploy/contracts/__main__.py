@@ -12,7 +12,7 @@ from deploy.contracts.asyncapi import asyncapi_document
 from deploy.contracts.baseline import baseline_text, read_baseline
 from deploy.contracts.compatibility import breaks_between
 from deploy.contracts.source import ContractError, compile_protos, read_contracts
-from services.common.topics import TopicsFileError, load_declarations
+from services.common.kafka.topics import TopicsFileError, load_declarations
 
 _BAD_INPUT = 2
 _PROTOS = Path("protos")

@@ -1,7 +1,7 @@
 """`docs/asyncapi.yaml`: the Kafka topics as an AsyncAPI 3.0 document.
 
 Everything in it is said elsewhere: `deploy/topics.yaml` declares the topics, a message's comment in `protos/` says of
-which topic it is the value and under which key, and `services.common.envelope` writes the headers. What the document
+which topic it is the value and under which key, and `services.common.kafka.envelope` writes the headers. What the document
 would have to invent is an error here.
 """
 
@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 
 from deploy.contracts.source import ContractError, ContractFile, Enum, Message
-from services.common.envelope import JSON, LEARNER_EVENTS, PROTOBUF, cloud_event_headers
 from services.common.identity import LEARNER_PATTERN, TENANT_PATTERN
+from services.common.kafka.envelope import JSON, LEARNER_EVENTS, PROTOBUF, cloud_event_headers
+from services.common.kafka.topics import TopicDeclaration
 from services.common.learner_keys import ALGORITHM, ENCRYPTION_HEADER, KEY_ID_HEADER
-from services.common.topics import TopicDeclaration
 
 _HEADING = "# Generated from protos/, deploy/topics.yaml and the envelope by `make contracts`; change those instead.\n"
 

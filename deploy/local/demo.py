@@ -28,8 +28,8 @@ from deploy.local.processes import StackError
 from deploy.local.stack import Stack, StackOptions
 from deploy.local.summary import Latency, Summary, check_writable
 from deploy.local.terminal import Story
-from services.common.envelope import LEARNER_EVENTS
-from services.common.kafka import topic_end_offsets
+from services.common.kafka.connection import topic_end_offsets
+from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.application.ports import PartitionProgress, StateUnavailableError
 from services.recommender.application.state.epochs import digest_epoch

@@ -11,7 +11,7 @@ from services.catalog.bootstrap import run
 from services.catalog.settings import CatalogSettings
 from services.common import logs
 from services.common.grpc_server import ListenAddressError
-from services.common.kafka import BrokerUnavailableError, TopicMissingError
+from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
 from services.common.tenants import TenantsFileError
 
 

@@ -24,7 +24,7 @@ from services.catalog.domain.model import (
     SkillTag,
     TagOrigin,
 )
-from services.common import envelope
+from services.common.kafka import envelope
 
 Message = TypeVar("Message", catalog_pb2.Skill, catalog_pb2.Resource, catalog_pb2.Rule)
 Record = TypeVar("Record", Skill, Resource, Rule)

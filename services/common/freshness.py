@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 
-from services.common.envelope import Position
+from services.common.kafka.envelope import Position
 
 _LAYOUT = struct.Struct("<B16sIQ")
 _VERSION = 1

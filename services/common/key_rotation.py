@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from services.common.envelope import LEARNER_KEYS, record_key
-from services.common.kafka import BrokerUnavailableError, KafkaConnection
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
+from services.common.kafka.envelope import LEARNER_KEYS, record_key
 from services.common.learner_key_log import LearnerKeyLog
 from services.common.learner_keys import LearnerKeys, TenantKeys
 

@@ -11,8 +11,8 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from services.common.envelope import LEARNER_KEYS, cloud_event_headers
-from services.common.kafka import BrokerUnavailableError, KafkaConnection
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
+from services.common.kafka.envelope import LEARNER_KEYS, cloud_event_headers
 
 _EVENT_TYPE = "cairn.v1.LearnerDataKey"
 _LINGER_MS = 2

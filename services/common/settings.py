@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.common.grpc_server import ServerOptions
-from services.common.kafka import KafkaConnection
+from services.common.kafka.connection import KafkaConnection
 from services.common.rate_limits import RateLimit
 from services.common.tls import TlsFiles
 from services.common.traces import Traces, traces_to

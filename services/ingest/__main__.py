@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from services.common import logs
 from services.common.grpc_server import ListenAddressError
-from services.common.kafka import BrokerUnavailableError, TopicMissingError
+from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
 from services.common.tenants import TenantsFileError
 from services.ingest.adapters.kafka_log import LogRecreatedError
 from services.ingest.bootstrap import run

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from services.common import logs
 from services.common.grpc_server import ListenAddressError
-from services.common.kafka import BrokerUnavailableError, TopicMissingError
+from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
 from services.common.learner_keys import TenantKeyMissingError
 from services.common.settings import ProcessSettings
 from services.common.tenants import TenantsFileError

@@ -17,9 +17,9 @@ import redis
 
 from deploy.local.processes import Child, Command
 from deploy.local.stack import TOPICS, Stack, StackOptions
-from services.common.envelope import LEARNER_EVENTS, record_key
-from services.common.kafka import topic_end_offsets
-from services.common.topics import load_declarations
+from services.common.kafka.connection import topic_end_offsets
+from services.common.kafka.envelope import LEARNER_EVENTS, record_key
+from services.common.kafka.topics import load_declarations
 from tests.benchmarks.synthetic import TENANT, fifty_skills, learner_key, log_events, preload
 
 EVENTS = 200_000

@@ -7,8 +7,8 @@ import asyncio
 import aiokafka
 import pytest
 
-from services.common.envelope import LEARNER_EVENTS
-from services.common.kafka import BrokerUnavailableError, KafkaConnection
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
+from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPointInvalidError, FailPoints
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.ports import StateRefusedError, StateUnavailableError

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cairn.v1 import catalog_pb2, events_pb2
-from services.common.envelope import JSON, LogIdentity, partition_of, record_key
+from services.common.kafka.envelope import JSON, LogIdentity, partition_of, record_key
 from services.recommender.adapters.files.parquet_tables import ExportExistsError, ParquetTable
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.adapters.memory_catalog import MemoryCatalog

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.common.envelope import record_key
+from services.common.kafka.envelope import record_key
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.ports import CommitRefusedError, DeadLetter, PartitionProgress
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from cairn.v1 import recommender_pb2
-from services.common.envelope import partition_of, record_key
+from services.common.kafka.envelope import partition_of, record_key
 from services.common.statuses import violations_of
 from services.recommender.domain.ranking.catalog import CatalogResource, ResourceKind
 from services.recommender.domain.ranking.rules import Rule, RuleAction

@@ -15,8 +15,8 @@ from deploy.contracts.__main__ import app
 from deploy.contracts.api_reference import api_reference
 from deploy.contracts.asyncapi import asyncapi_document
 from deploy.contracts.source import ContractError, compile_protos, read_contracts
-from services.common import envelope
-from services.common.topics import TopicDeclaration, load_declarations
+from services.common.kafka import envelope
+from services.common.kafka.topics import TopicDeclaration, load_declarations
 
 ROOT = Path(__file__).parents[2]
 
@@ -334,7 +334,7 @@ def test_the_headers_described_are_those_the_envelope_writes(document):
 
 
 def test_the_headers_described_of_dead_letters_are_those_the_worker_adds(document):
-    from services.common.kafka import KafkaConnection
+    from services.common.kafka.connection import KafkaConnection
     from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
     from services.recommender.application.ports import DeadLetter
 

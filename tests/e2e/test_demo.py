@@ -24,8 +24,8 @@ from deploy.local.material import LOG_FILE
 from deploy.local.processes import ComponentFailedError
 from deploy.local.stack import SERVICES, BrokerKind, Stack, StackOptions
 from deploy.local.terminal import Story
-from services.common.envelope import LEARNER_EVENTS
-from services.common.kafka import topic_end_offsets
+from services.common.kafka.connection import topic_end_offsets
+from services.common.kafka.envelope import LEARNER_EVENTS
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("CAIRN_DATA", ROOT.parent / "shared" / "data"))

@@ -13,7 +13,7 @@ import grpc
 import numpy as np
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common.envelope import Position
+from services.common.kafka.envelope import Position
 
 SOURCE = "faults"
 _CALL_TIMEOUT_S = 15.0

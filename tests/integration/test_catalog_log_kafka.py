@@ -20,9 +20,9 @@ from services.catalog.application.ports import CatalogUnavailableError
 from services.catalog.application.writing import CatalogLogRecreatedError, CatalogWriter
 from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Skill
-from services.common import envelope
-from services.common.kafka import new_consumer
-from services.common.topics import ensure_topics, load_declarations
+from services.common.kafka import envelope
+from services.common.kafka.connection import new_consumer
+from services.common.kafka.topics import ensure_topics, load_declarations
 from tests.conftest import TOPICS
 from tests.suites.catalog_log import BARE_RESOURCE, PAINT, CatalogLogSuite
 from tests.suites.catalog_log import tenant as tenant  # noqa: PLC0414 - a fixture of the suite, used by name.

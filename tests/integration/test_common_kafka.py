@@ -8,8 +8,8 @@ import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from services.common.compacted import CompactedView
-from services.common.kafka import (
+from services.common.kafka.compacted import CompactedView
+from services.common.kafka.connection import (
     BrokerUnavailableError,
     KafkaConnection,
     LogIdentity,
@@ -19,7 +19,7 @@ from services.common.kafka import (
     topic_end_offsets,
     topic_span,
 )
-from services.common.topics import TopicDeclaration, TopicOutcome, ensure_topics
+from services.common.kafka.topics import TopicDeclaration, TopicOutcome, ensure_topics
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from services.common.envelope import Position
-from services.common.topics import TopicDeclaration, ensure_topics
+from services.common.kafka.envelope import Position
+from services.common.kafka.topics import TopicDeclaration, ensure_topics
 from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters, KafkaLetterFile
 from services.recommender.application.ports import DeadLetter
 from services.recommender.cli.dead_letters import app

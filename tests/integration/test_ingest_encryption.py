@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from cairn.v1 import events_pb2
 from services.common.cli import app as commands
-from services.common.envelope import record_key
-from services.common.kafka import TopicMissingError
+from services.common.kafka.connection import TopicMissingError
+from services.common.kafka.envelope import record_key
+from services.common.kafka.topics import TopicDeclaration, ensure_topics
 from services.common.key_rotation import rewrap_learner_keys
 from services.common.learner_key_log import LearnerKeyLog
 from services.common.learner_keys import (
@@ -26,7 +27,6 @@ from services.common.learner_keys import (
     tenant_keys_in,
 )
 from services.common.tenants import Tenant, create_api_key, load_tenants
-from services.common.topics import TopicDeclaration, ensure_topics
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
 from services.ingest.application.ports import LogUnavailableError

@@ -15,9 +15,9 @@ from google.protobuf import json_format
 from kafka import KafkaProducer
 
 from cairn.v1 import catalog_pb2, events_pb2
-from services.common.envelope import JSON, PROTOBUF, RESOURCES, record_key
-from services.common.kafka import TopicMissingError, end_offsets, log_identity, new_consumer
-from services.common.topics import TopicDeclaration, ensure_topics
+from services.common.kafka.connection import TopicMissingError, end_offsets, log_identity, new_consumer
+from services.common.kafka.envelope import JSON, PROTOBUF, RESOURCES, record_key
+from services.common.kafka.topics import TopicDeclaration, ensure_topics
 from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions, LogRecreatedError
 from services.ingest.adapters.kafka_tags import KafkaSkillTags
 from services.ingest.application.ports import LogUnavailableError

@@ -8,8 +8,8 @@ import redis
 
 from deploy.local.broker import Broker
 from deploy.local.redis import RedisServer
-from services.common.envelope import LEARNER_EVENTS
-from services.common.kafka import KafkaConnection, log_identity, topic_end_offsets
+from services.common.kafka.connection import KafkaConnection, log_identity, topic_end_offsets
+from services.common.kafka.envelope import LEARNER_EVENTS
 
 
 async def test_the_session_broker_has_the_declared_topics(kafka_broker: KafkaConnection):

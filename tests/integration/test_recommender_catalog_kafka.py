@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import json_format
 
 from cairn.v1 import catalog_pb2
-from services.common.envelope import JSON, RESOURCES, RULES, SKILLS, record_key
+from services.common.kafka.envelope import JSON, RESOURCES, RULES, SKILLS, record_key
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 from tests.suites.catalog_reader import LESSON, CatalogReaderSuite
 

@@ -198,7 +198,7 @@ def test_a_kafka_and_a_redis_that_run_already_are_used_and_left_running(
 # kafka-python leaves a socket open when it cannot connect; whenever it is collected, that is told.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_a_kafka_that_is_not_there_is_a_sentence_with_a_remedy(start, monkeypatch):
-    monkeypatch.setattr("services.common.topics.BOOTSTRAP_TIMEOUT_MS", 300)
+    monkeypatch.setattr("services.common.kafka.topics.BOOTSTRAP_TIMEOUT_MS", 300)
 
     with pytest.raises(StackError, match="unset CAIRN_KAFKA"), start(kafka=f"127.0.0.1:{free_port()}"):
         pass

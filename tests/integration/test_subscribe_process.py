@@ -8,8 +8,8 @@ import time
 import grpc
 import pytest
 
-from services.common.envelope import LEARNER_EVENTS
-from services.common.kafka import log_identity
+from services.common.kafka.connection import log_identity
+from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.states import RedisFoldStore
 from services.recommender.domain.ranking.catalog import CatalogSkill

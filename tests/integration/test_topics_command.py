@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from deploy.local.broker import Broker
 from deploy.local.processes import free_port
 from services.common.cli import app
-from services.common.kafka import KafkaConnection
-from services.common.topics import load_declarations
+from services.common.kafka.connection import KafkaConnection
+from services.common.kafka.topics import load_declarations
 from tests.conftest import TOPICS
 
 
@@ -34,7 +34,7 @@ def test_a_topic_that_differs_is_named_with_a_remedy(fresh_kafka_broker: Broker,
 # kafka-python leaves a socket open when it cannot connect; whenever it is collected, that is told.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_a_broker_that_is_away_is_a_sentence_with_a_remedy(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("services.common.topics.BOOTSTRAP_TIMEOUT_MS", 300)
+    monkeypatch.setattr("services.common.kafka.topics.BOOTSTRAP_TIMEOUT_MS", 300)
 
     result = _create(f"127.0.0.1:{free_port()}")
 

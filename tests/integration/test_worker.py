@@ -17,9 +17,9 @@ import redis.asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.local.processes import Child, Command
-from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT
-from services.common.kafka import KafkaConnection, topic_end_offsets
-from services.common.topics import TopicDeclaration, ensure_topics
+from services.common.kafka.connection import KafkaConnection, topic_end_offsets
+from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT
+from services.common.kafka.topics import TopicDeclaration, ensure_topics
 from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs

@@ -13,9 +13,9 @@ import redis
 
 from deploy.kafka.cluster import KafkaCluster
 from deploy.local.processes import Child, Command
-from services.common.envelope import LEARNER_EVENTS
-from services.common.kafka import log_identity, topic_end_offsets
-from services.common.topics import ensure_topics, load_declarations
+from services.common.kafka.connection import log_identity, topic_end_offsets
+from services.common.kafka.envelope import LEARNER_EVENTS
+from services.common.kafka.topics import ensure_topics, load_declarations
 from tests.benchmarks.synthetic import log_events, preload
 from tests.conftest import KAFKA_LIBRARIES, TOPICS
 

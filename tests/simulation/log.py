@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import aiokafka
 from aiokafka.errors import CommitFailedError
 
-from services.common.kafka import BrokerUnavailableError
+from services.common.kafka.connection import BrokerUnavailableError
 from tests.simulation.network import Process, Server
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 
 from cairn.v1 import events_pb2
-from services.common.envelope import partition_of
-from services.common.kafka import KafkaConnection
+from services.common.kafka.connection import KafkaConnection
+from services.common.kafka.envelope import partition_of
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.ports import (
     Bundle,

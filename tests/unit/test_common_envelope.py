@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.envelope import (
+from services.common.kafka.envelope import (
     KeyInvalidError,
     cloud_event_headers,
     content_type_of,

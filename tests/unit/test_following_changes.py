@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from services.common.envelope import LogIdentity
+from services.common.kafka.envelope import LogIdentity
 from services.recommender.adapters.memory import MemoryStates
 from services.recommender.application.answers.active_models import EpochInForce
 from services.recommender.application.ports import EpochMeta, EpochStatus

@@ -7,7 +7,7 @@ import pytest
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.future import Future
 
-from services.common.envelope import Position, record_key
+from services.common.kafka.envelope import Position, record_key
 from services.ingest.adapters.kafka_log import _Batch, _Writer
 from services.ingest.application.ports import LogUnavailableError
 from tests.suites.event_log import event

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.common.cli import app
-from services.common.kafka import BrokerUnavailableError
+from services.common.kafka.connection import BrokerUnavailableError
 from services.common.tenants import Scope, load_tenants
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cairn.v1 import events_pb2
-from services.common.envelope import KeyInvalidError, record_key
+from services.common.kafka.envelope import KeyInvalidError, record_key
 from services.common.learner_keys import (
     ALGORITHM,
     ENCRYPTION_HEADER,

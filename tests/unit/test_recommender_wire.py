@@ -8,8 +8,8 @@ import pytest
 from google.protobuf import json_format
 
 from cairn.v1 import events_pb2
-from services.common.envelope import PROTOBUF
 from services.common.identity import event_fingerprint
+from services.common.kafka.envelope import PROTOBUF
 from services.recommender.domain.learner.events import Grain
 from services.recommender.wire.events import RecordInvalidError, decode_event
 from tests.learner_events import PARTITIONS, WHEN, Record, message, record

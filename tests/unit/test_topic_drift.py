@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.common.topics import ExistingTopic, TopicDeclaration, TopicOutcome, compare
+from services.common.kafka.topics import ExistingTopic, TopicDeclaration, TopicOutcome, compare
 
 DECLARED = TopicDeclaration(partitions=4, replication_factor=2, config={"retention.ms": "-1"})
 

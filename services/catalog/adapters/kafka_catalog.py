@@ -22,9 +22,9 @@ from services.catalog import wire
 from services.catalog.application.ports import CatalogUnavailableError, CatalogVersion, TurnLostError
 from services.catalog.domain.contents import Changes, Contents
 from services.catalog.domain.model import RecordKind, Resource, Rule, Skill
-from services.common import envelope
-from services.common.compacted import CompactedView
-from services.common.kafka import BrokerUnavailableError, KafkaConnection, end_offsets, new_consumer
+from services.common.kafka import envelope
+from services.common.kafka.compacted import CompactedView
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, end_offsets, new_consumer
 
 _log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ from datetime import datetime
 
 import structlog
 
-from services.common.envelope import LEARNER_KEYS, record_key, split_key
-from services.common.kafka import BrokerUnavailableError, KafkaConnection
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
+from services.common.kafka.envelope import LEARNER_KEYS, record_key, split_key
 from services.common.learner_key_log import LearnerKeyLog
 from services.common.learner_keys import DataKey, LearnerKeys, TenantKeyMissingError, new_data_key
 from services.common.tenants import Tenant

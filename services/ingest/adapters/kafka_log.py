@@ -16,7 +16,8 @@ import structlog
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
-from services.common.envelope import (
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, TopicMissingError, log_identity
+from services.common.kafka.envelope import (
     LEARNER_EVENTS,
     LogIdentity,
     Position,
@@ -24,7 +25,6 @@ from services.common.envelope import (
     partition_of,
     record_key,
 )
-from services.common.kafka import BrokerUnavailableError, KafkaConnection, TopicMissingError, log_identity
 from services.common.learner_keys import DataKey
 from services.common.traces import NO_TRACES, Traces
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys

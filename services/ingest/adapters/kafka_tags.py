@@ -11,9 +11,9 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from cairn.v1 import catalog_pb2
-from services.common.compacted import CompactedView
-from services.common.envelope import JSON, RESOURCES, KeyInvalidError, content_type_of, split_key
-from services.common.kafka import KafkaConnection
+from services.common.kafka.compacted import CompactedView
+from services.common.kafka.connection import KafkaConnection
+from services.common.kafka.envelope import JSON, RESOURCES, KeyInvalidError, content_type_of, split_key
 
 _log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 
-from services.common.envelope import LogIdentity, Position, partition_of, record_key
+from services.common.kafka.envelope import LogIdentity, Position, partition_of, record_key
 from services.ingest.application.ports import Confirmation, LogOverloadedError, LogUnavailableError
 from services.ingest.domain.submission import AcceptedEvent
 

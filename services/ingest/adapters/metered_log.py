@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client import Counter, Histogram
 
-from services.common.envelope import LogIdentity, Position
+from services.common.kafka.envelope import LogIdentity, Position
 from services.ingest.application.ports import Confirmation, EventLog
 from services.ingest.domain.submission import AcceptedEvent
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.common.envelope import LogIdentity, Position
+from services.common.kafka.envelope import LogIdentity, Position
 from services.ingest.domain.submission import AcceptedEvent, Submission
 
 

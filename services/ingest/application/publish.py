@@ -8,8 +8,8 @@ from datetime import datetime
 from enum import Enum
 from functools import partial
 
-from services.common.envelope import Position
 from services.common.freshness import Freshness, encode
+from services.common.kafka.envelope import Position
 from services.common.tenants import Tenant
 from services.ingest.application.ports import Confirmation, EventLog, SkillTags
 from services.ingest.domain.assessment import Assessment, stamp

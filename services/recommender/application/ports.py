@@ -58,7 +58,7 @@ class EpochMeta:
         status: where it is in its life.
         parameters_id: id of the tracing parameters every fold into it uses.
         parameters_bundle: the bundle those parameters come from; empty for the priors.
-        log_identity: the log it was folded from, as `services.common.kafka.LogIdentity` text.
+        log_identity: the log it was folded from, as `services.common.kafka.connection.LogIdentity` text.
         end_positions: one past the last record, by partition, that it must reach before it may be served. Every
             correction before them counts, however far back its target lies.
     """
@@ -207,7 +207,7 @@ class LogReader(Protocol):
     """The log of learner events as it stands. Every call may raise ConnectionError or LookupError (no such topic)."""
 
     async def identity(self) -> str:
-        """Which log it is, as `services.common.kafka.LogIdentity` text."""
+        """Which log it is, as `services.common.kafka.connection.LogIdentity` text."""
         ...
 
     async def end_offsets(self) -> Mapping[int, int]:
@@ -344,7 +344,7 @@ class TrainingWindow:
     """Which records a bundle was trained on.
 
     Attributes:
-        log_identity: the log, as `services.common.kafka.LogIdentity` text.
+        log_identity: the log, as `services.common.kafka.connection.LogIdentity` text.
         begin_offsets: the first offset read, by partition.
         end_offsets: one past the last offset read, by partition.
         records: how many records that was.

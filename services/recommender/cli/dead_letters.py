@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.common.envelope import Position
+from services.common.kafka.envelope import Position
 from services.recommender.application.operations.dead_letters import (
     FiledLetter,
     LetterMissingError,

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from services.common.envelope import positions_as_text
+from services.common.kafka.envelope import positions_as_text
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.files.epoch_file import EpochFileWriter
 from services.recommender.adapters.redis.epochs import EvictingRedisError

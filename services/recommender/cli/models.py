@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as ProgressBars
 from rich.table import Table
 
-from services.common.kafka import BrokerUnavailableError
+from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.application.ports import BundleUnreadableError, BundleUnwritableError, TenantModels
 from services.recommender.application.training.train import (

@@ -17,7 +17,7 @@ import mode
 import structlog
 from mode.supervisors import CrashingSupervisor
 
-from services.common.kafka import BrokerUnavailableError
+from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.application.ports import (
     EpochBehindError,
     EpochExistsError,

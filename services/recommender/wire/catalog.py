@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
 from cairn.v1 import catalog_pb2
-from services.common.envelope import JSON, content_type_of
+from services.common.kafka.envelope import JSON, content_type_of
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
 from services.recommender.domain.ranking.rules import Rule, RuleAction
 

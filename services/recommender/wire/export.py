@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cairn.v1 import catalog_pb2, events_pb2
-from services.common.envelope import JSON, content_type_of, split_key
+from services.common.kafka.envelope import JSON, content_type_of, split_key
 
 
 class EventUnreadableError(ValueError):

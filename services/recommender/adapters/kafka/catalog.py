@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import structlog
 
-from services.common.compacted import CompactedView
-from services.common.envelope import RESOURCES, RULES, SKILLS, KeyInvalidError, split_key
-from services.common.kafka import KafkaConnection
+from services.common.kafka.compacted import CompactedView
+from services.common.kafka.connection import KafkaConnection
+from services.common.kafka.envelope import RESOURCES, RULES, SKILLS, KeyInvalidError, split_key
 from services.recommender.domain.ranking.catalog import (
     CatalogColumns,
     CatalogResource,

@@ -9,8 +9,14 @@ from contextlib import aclosing
 import aiokafka
 from aiokafka.errors import KafkaError
 
-from services.common.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position, partition_of
-from services.common.kafka import BrokerUnavailableError, KafkaConnection, read_span, topic_end_offsets, topic_span
+from services.common.kafka.connection import (
+    BrokerUnavailableError,
+    KafkaConnection,
+    read_span,
+    topic_end_offsets,
+    topic_span,
+)
+from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position, partition_of
 from services.recommender.application.operations.dead_letters import FiledLetter
 from services.recommender.application.ports import DeadLetter
 

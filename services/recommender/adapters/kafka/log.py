@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.common.envelope import LEARNER_EVENTS
-from services.common.kafka import KafkaConnection, log_identity, topic_end_offsets
+from services.common.kafka.connection import KafkaConnection, log_identity, topic_end_offsets
+from services.common.kafka.envelope import LEARNER_EVENTS
 
 
 class KafkaLog:

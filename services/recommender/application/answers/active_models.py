@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from services.common.envelope import LogIdentity
+from services.common.kafka.envelope import LogIdentity
 from services.recommender.application.ports import (
     Bundle,
     BundleReader,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
-from services.common.envelope import Position
+from services.common.kafka.envelope import Position
 from services.recommender.domain.ranking.catalog import CatalogVersion
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.common.envelope import Position
+from services.common.kafka.envelope import Position
 from services.recommender.application.ports import DeadLetter
 
 

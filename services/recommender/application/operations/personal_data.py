@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from services.common.envelope import record_key
+from services.common.kafka.envelope import record_key
 from services.recommender.application.ports import FoldStore
 from services.recommender.domain.learner import packed_strings as names
 from services.recommender.domain.learner.events import VOIDED

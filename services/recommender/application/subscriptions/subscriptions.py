@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 
-from services.common.envelope import record_key
+from services.common.kafka.envelope import record_key
 from services.recommender.application.answers.list_basis import ListBasis
 from services.recommender.application.ports import ChangeHints
 from services.recommender.application.subscriptions.list_cursors import ListCursor

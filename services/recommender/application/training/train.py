@@ -79,7 +79,7 @@ class LogSpan:
     """A bounded stretch of the log.
 
     Attributes:
-        log_identity: which log, as `services.common.envelope.LogIdentity` text.
+        log_identity: which log, as `services.common.kafka.envelope.LogIdentity` text.
         begin_offsets: the first offset to read, by partition.
         end_offsets: one past the last offset to read, by partition.
     """

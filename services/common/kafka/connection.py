@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError as AdminKafkaError
 
-from services.common.envelope import LogIdentity as LogIdentity  # noqa: PLC0414 - what `log_identity` returns is imported from here too.
+from services.common.kafka.envelope import LogIdentity as LogIdentity  # noqa: PLC0414 - what `log_identity` returns is imported from here too.
 
 # How long an administrative command looks for a cluster before it says that there is none.
 BOOTSTRAP_TIMEOUT_MS = 10_000

@@ -15,7 +15,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, Ne
 from kafka.errors import KafkaError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.common.kafka import BOOTSTRAP_TIMEOUT_MS, BrokerUnavailableError, KafkaConnection
+from services.common.kafka.connection import BOOTSTRAP_TIMEOUT_MS, BrokerUnavailableError, KafkaConnection
 
 
 class TopicDeclaration(BaseModel):

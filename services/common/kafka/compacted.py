@@ -9,7 +9,13 @@ import aiokafka
 import structlog
 from aiokafka.errors import KafkaError
 
-from services.common.kafka import BrokerUnavailableError, KafkaConnection, TopicMissingError, end_offsets, new_consumer
+from services.common.kafka.connection import (
+    BrokerUnavailableError,
+    KafkaConnection,
+    TopicMissingError,
+    end_offsets,
+    new_consumer,
+)
 
 _log = structlog.get_logger(__name__)
 

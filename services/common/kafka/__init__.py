@@ -1,0 +1,1 @@
+"""Kafka: connections, the message envelope, compacted topics and topic declarations."""
