@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 
 from deploy.contracts.source import ContractError, ContractFile, Enum, Message
-from services.common.identity import LEARNER_PATTERN, TENANT_PATTERN
+from services.common.auth.identity import LEARNER_PATTERN, TENANT_PATTERN
+from services.common.encryption.learner_keys import ALGORITHM, ENCRYPTION_HEADER, KEY_ID_HEADER
 from services.common.kafka.envelope import JSON, LEARNER_EVENTS, PROTOBUF, cloud_event_headers
 from services.common.kafka.topics import TopicDeclaration
-from services.common.learner_keys import ALGORITHM, ENCRYPTION_HEADER, KEY_ID_HEADER
 
 _HEADING = "# Generated from protos/, deploy/topics.yaml and the envelope by `make contracts`; change those instead.\n"
 
@@ -62,7 +62,7 @@ _HEADER_SCHEMAS: dict[str, dict[str, Any]] = {
     "traceparent": {"type": "string", "description": "W3C trace context, where there is one."},
 }
 
-# What `services.common.learner_keys` adds to the records of tenants that have encryption.
+# What `services.common.encryption.learner_keys` adds to the records of tenants that have encryption.
 _ENCRYPTION_HEADERS: dict[str, dict[str, Any]] = {
     ENCRYPTION_HEADER: {
         "type": "string",

@@ -15,18 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, TopicMissingError
-from services.common.kafka.topics import (
-    TopicOutcome,
-    TopicReport,
-    TopicsFileError,
-    check_topics,
-    ensure_topics,
-    load_declarations,
-)
-from services.common.key_rotation import rewrap_learner_keys
-from services.common.learner_keys import TenantKeyMissingError
-from services.common.tenants import (
+from services.common.auth.tenants import (
     ALL_SCOPES,
     ApiKey,
     Scope,
@@ -40,6 +29,17 @@ from services.common.tenants import (
     rotate_api_key,
     set_encryption,
     switch_encryption_key,
+)
+from services.common.encryption.key_rotation import rewrap_learner_keys
+from services.common.encryption.learner_keys import TenantKeyMissingError
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, TopicMissingError
+from services.common.kafka.topics import (
+    TopicOutcome,
+    TopicReport,
+    TopicsFileError,
+    check_topics,
+    ensure_topics,
+    load_declarations,
 )
 
 _BAD_INPUT = 2

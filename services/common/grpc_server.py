@@ -18,9 +18,9 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.common.auth.tenants import Credential, Scope, Tenant, TenantRegistry
 from services.common.rate_limits import RateLimit, TokenBuckets
 from services.common.statuses import abort, permission_denied, resource_exhausted, unauthenticated
-from services.common.tenants import Credential, Scope, Tenant, TenantRegistry
 from services.common.tls import TlsFiles, TlsFilesError, is_loopback, server_credentials
 from services.common.traces import NO_TRACES, TRACEPARENT, SpanKind, Traces
 

@@ -18,8 +18,8 @@ from services.catalog.domain.reviews import rejected
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.tagging.served import TaggerFolders
+from services.common.auth.tenants import create_api_key, load_tenants
 from services.common.grpc_server import GrpcServer, ServerOptions
-from services.common.tenants import create_api_key, load_tenants
 from tests.catalogs import use_cases
 
 TOPICS = {

@@ -10,6 +10,7 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc, ingest_pb2, recommender_pb2, recommender_pb2_grpc
+from services.common.auth.tenants import Scope, create_api_key, hash_api_key, load_tenants, revoke_api_keys
 from services.common.grpc_server import (
     AUDITED_METHODS,
     SCOPES,
@@ -28,7 +29,6 @@ from services.common.statuses import (
     retry_after_s_of,
     violations_of,
 )
-from services.common.tenants import Scope, create_api_key, hash_api_key, load_tenants, revoke_api_keys
 
 
 class EchoTenant(catalog_pb2_grpc.CatalogServiceServicer):

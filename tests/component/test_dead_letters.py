@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from services.common.encryption.learner_keys import ERASED
 from services.common.kafka.envelope import Position
-from services.common.learner_keys import ERASED
 from services.recommender.application.operations.dead_letters import (
     FiledLetter,
     LetterMissingError,

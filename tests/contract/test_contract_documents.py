@@ -317,7 +317,7 @@ def test_the_payload_of_each_message_is_its_contract_whole(document, contracts, 
 def test_the_headers_described_are_those_the_envelope_writes(document):
     from datetime import UTC, datetime
 
-    from services.common.learner_keys import ALGORITHM, ENCRYPTION_HEADER, KEY_ID_HEADER
+    from services.common.encryption.learner_keys import ALGORITHM, ENCRYPTION_HEADER, KEY_ID_HEADER
 
     message = document["components"]["messages"]["LearnerEvent"]
     written = envelope.cloud_event_headers(
@@ -348,7 +348,7 @@ def test_the_headers_described_of_dead_letters_are_those_the_worker_adds(documen
 
 
 def test_the_keys_described_are_those_the_envelope_makes(document):
-    from services.common.identity import pseudonym
+    from services.common.auth.identity import pseudonym
 
     messages = document["components"]["messages"]
 

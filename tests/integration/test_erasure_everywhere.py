@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 import pytest
 import redis.asyncio
 
+from services.common.auth.tenants import create_api_key, load_tenants
+from services.common.encryption.learner_keys import LearnerKeys, tenant_keys_in
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, LEARNER_KEYS, record_key
 from services.common.kafka.topics import TopicDeclaration, ensure_topics
-from services.common.learner_keys import LearnerKeys, tenant_keys_in
-from services.common.tenants import create_api_key, load_tenants
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
 from services.ingest.application.erase import EraseLearner

@@ -12,13 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from cairn.v1 import events_pb2
+from services.common.auth.tenants import Tenant, create_api_key, load_tenants
 from services.common.cli import app as commands
-from services.common.kafka.connection import TopicMissingError
-from services.common.kafka.envelope import record_key
-from services.common.kafka.topics import TopicDeclaration, ensure_topics
-from services.common.key_rotation import rewrap_learner_keys
-from services.common.learner_key_log import LearnerKeyLog
-from services.common.learner_keys import (
+from services.common.encryption.key_rotation import rewrap_learner_keys
+from services.common.encryption.learner_key_log import LearnerKeyLog
+from services.common.encryption.learner_keys import (
     ERASED,
     LearnerKeys,
     TenantKeyMissingError,
@@ -26,7 +24,9 @@ from services.common.learner_keys import (
     new_data_key,
     tenant_keys_in,
 )
-from services.common.tenants import Tenant, create_api_key, load_tenants
+from services.common.kafka.connection import TopicMissingError
+from services.common.kafka.envelope import record_key
+from services.common.kafka.topics import TopicDeclaration, ensure_topics
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
 from services.ingest.application.ports import LogUnavailableError
@@ -294,7 +294,7 @@ async def test_a_learner_erased_while_their_key_is_wrapped_anew_stays_erased(sce
                 return await super().append(records)
 
         with monkeypatch.context() as patched:
-            patched.setattr("services.common.key_rotation.LearnerKeyLog", AfterAnErasure)
+            patched.setattr("services.common.encryption.key_rotation.LearnerKeyLog", AfterAnErasure)
             await rewrap_learner_keys(
                 scene.connection, "riverbend", tenant_keys, lambda: datetime.now(UTC), topic=scene.keys_topic
             )

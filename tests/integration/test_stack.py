@@ -18,7 +18,7 @@ from deploy.local.broker import Broker
 from deploy.local.processes import ComponentFailedError, PortBusyError, StackError, free_port
 from deploy.local.redis import RedisServer
 from deploy.local.stack import Component, Service, Stack, StackOptions, is_serving
-from services.common.tenants import load_tenants
+from services.common.auth.tenants import load_tenants
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = ROOT / "tests" / "stand_in_service.py"

@@ -12,7 +12,7 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner
 
 from cairn.v1 import events_pb2
-from services.common.identity import pseudonym
+from services.common.auth.identity import pseudonym
 from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
 from services.common.kafka.envelope import LEARNER_EVENTS, partition_of, record_key
 from services.recommender.adapters.kafka.training_log import KafkaTrainingLog

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.identity import LEARNER_PATTERN, event_fingerprint, natural_event_id, pseudonym
+from services.common.auth.identity import LEARNER_PATTERN, event_fingerprint, natural_event_id, pseudonym
 
 SECRET = bytes(range(32))
 

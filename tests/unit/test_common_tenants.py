@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from services.common.tenants import (
+from services.common.auth.tenants import (
     ALL_SCOPES,
     ApiKey,
     ApiKeyMissingError,
@@ -234,7 +234,7 @@ def test_a_change_that_fails_halfway_leaves_the_file_as_it_was(path, monkeypatch
     def full_disk(*_arguments, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("services.common.tenants.yaml.safe_dump", full_disk)
+    monkeypatch.setattr("services.common.auth.tenants.yaml.safe_dump", full_disk)
     with pytest.raises(OSError, match="No space"):
         revoke_api_keys(path, "riverbend", "default")
     assert path.read_bytes() == before

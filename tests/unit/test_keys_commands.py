@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from services.common.auth.tenants import Scope, load_tenants
 from services.common.cli import app
 from services.common.kafka.connection import BrokerUnavailableError
-from services.common.tenants import Scope, load_tenants
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cairn.v1 import events_pb2
-from services.common.kafka.envelope import KeyInvalidError, record_key
-from services.common.learner_keys import (
+from services.common.encryption.learner_keys import (
     ALGORITHM,
     ENCRYPTION_HEADER,
     ERASED,
@@ -19,6 +18,7 @@ from services.common.learner_keys import (
     key_id_of,
     new_data_key,
 )
+from services.common.kafka.envelope import KeyInvalidError, record_key
 
 TENANT_KEYS = {"riverbend": (b"r" * 32,), "hilltop": (b"h" * 32,)}
 ADA, BEN, OTHER = record_key("riverbend", "A" * 26), record_key("riverbend", "B" * 26), record_key("hilltop", "A" * 26)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common.tenants import Tenant
+from services.common.auth.tenants import Tenant
 from services.recommender.application.subscriptions.list_cursors import (
     BASIS_BYTES,
     LIST_BYTES,

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import json_format
 
 from cairn.v1 import events_pb2
-from services.common.identity import event_fingerprint
+from services.common.auth.identity import event_fingerprint
 from services.common.kafka.envelope import PROTOBUF
 from services.recommender.domain.learner.events import Grain
 from services.recommender.wire.events import RecordInvalidError, decode_event

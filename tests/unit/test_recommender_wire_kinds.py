@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cairn.v1 import catalog_pb2, events_pb2
-from services.common.identity import event_fingerprint
+from services.common.auth.identity import event_fingerprint
 from services.recommender.domain.learner.events import (
     VOIDED,
     CorrectionEvent,

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from cairn.v1 import events_pb2
+from services.common.encryption.learner_keys import LearnerKeyring, new_data_key
 from services.common.kafka.envelope import partition_of, record_key
-from services.common.learner_keys import LearnerKeyring, new_data_key
 from services.recommender.entrypoints.event_service import decode_batch
 
 PARTITIONS = 4

@@ -6,8 +6,8 @@ import stat
 
 from typer.testing import CliRunner
 
+from services.common.auth.tenants import load_tenants
 from services.common.cli import app
-from services.common.tenants import load_tenants
 
 
 def test_a_created_key_opens_its_tenant_and_is_printed_alone_on_standard_output(tmp_path):

@@ -8,11 +8,11 @@ from datetime import datetime
 
 import structlog
 
+from services.common.auth.tenants import Tenant
+from services.common.encryption.learner_key_log import LearnerKeyLog
+from services.common.encryption.learner_keys import DataKey, LearnerKeys, TenantKeyMissingError, new_data_key
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
 from services.common.kafka.envelope import LEARNER_KEYS, record_key, split_key
-from services.common.learner_key_log import LearnerKeyLog
-from services.common.learner_keys import DataKey, LearnerKeys, TenantKeyMissingError, new_data_key
-from services.common.tenants import Tenant
 from services.ingest.application.ports import LogUnavailableError
 from services.ingest.domain.correction import Erasure
 from services.ingest.domain.submission import AcceptedEvent

@@ -16,6 +16,7 @@ import structlog
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
+from services.common.encryption.learner_keys import DataKey
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, TopicMissingError, log_identity
 from services.common.kafka.envelope import (
     LEARNER_EVENTS,
@@ -25,7 +26,6 @@ from services.common.kafka.envelope import (
     partition_of,
     record_key,
 )
-from services.common.learner_keys import DataKey
 from services.common.traces import NO_TRACES, Traces
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.application.ports import Confirmation, LogOverloadedError, LogUnavailableError

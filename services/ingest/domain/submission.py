@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.common.identity import natural_event_id
+from services.common.auth.identity import natural_event_id
 from services.ingest.domain.assessment import Assessment, Score, StampedAssessment
 from services.ingest.domain.correction import Correction, Erasure, Void
 from services.ingest.domain.interaction import Interaction

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from services.common.learner_keys import Erasure, Sealed
+from services.common.encryption.learner_keys import Erasure, Sealed
 from services.recommender.domain.learner.corrections import KnownCorrections
 from services.recommender.domain.learner.parameters import TenantParameters, TracingParameters
 from services.recommender.domain.learner.record import StoredFold

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from services.common.learner_keys import LearnerKeys, tenant_keys_in
-from services.common.tenants import load_tenants
+from services.common.auth.tenants import load_tenants
+from services.common.encryption.learner_keys import LearnerKeys, tenant_keys_in
 from services.recommender.adapters.files.parquet_tables import ParquetTable
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 from services.recommender.adapters.kafka.event_rows import KafkaEventRows

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.common.learner_keys import LearnerKeys, tenant_keys_in
-from services.common.tenants import load_tenants
+from services.common.auth.tenants import load_tenants
+from services.common.encryption.learner_keys import LearnerKeys, tenant_keys_in
 from services.recommender.adapters.kafka.learner_records import KafkaLearnerRecords
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.states import RedisFoldStore

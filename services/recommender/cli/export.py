@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from services.common.auth.identity import TENANT_PATTERN
+from services.common.auth.tenants import TenantsFileError
 from services.common.calls import BAD_INPUT, FAILED, fail
-from services.common.identity import TENANT_PATTERN
-from services.common.tenants import TenantsFileError
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.files.parquet_tables import ExportExistsError
 from services.recommender.application.ports import BundleUnreadableError

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from services.common.encryption.learner_keys import ERASED, ValueUnreadableError
 from services.common.kafka.envelope import partition_of
-from services.common.learner_keys import ERASED, ValueUnreadableError
 from services.recommender.application.ports import DeadLetter, ValueOpener
 from services.recommender.wire.events import RecordInvalidError, decode_event
 

@@ -11,9 +11,9 @@ from google.rpc import status_pb2
 from prometheus_client import Counter, Gauge, Histogram
 
 from cairn.v1 import recommender_pb2
+from services.common.auth.tenants import Tenant
 from services.common.grpc_server import current_tenant
 from services.common.statuses import abort, aborted, invalid_argument, resource_exhausted
-from services.common.tenants import Tenant
 from services.common.traces import NO_TRACES, Traces
 from services.recommender.application.ports import StateUnavailableError
 from services.recommender.application.subscriptions.subscribe import ListUpdate, Subscribe

@@ -18,7 +18,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from services.common.identity import pseudonym
+from services.common.auth.identity import pseudonym
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 
 # Learners are put in the order of hashes of their ids, as in a log of pseudonyms.

@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from cairn.v1 import catalog_pb2, events_pb2
-from services.common.identity import LEARNER_PATTERN, TENANT_PATTERN, event_fingerprint
+from services.common.auth.identity import LEARNER_PATTERN, TENANT_PATTERN, event_fingerprint
 from services.common.kafka.envelope import JSON, PROTOBUF, KeyInvalidError, content_type_of, partition_of, split_key
 from services.recommender.domain.learner.events import (
     VOIDED,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+from services.common.encryption.learner_keys import ERASED, LearnerKeys, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, read_span, topic_span
 from services.common.kafka.envelope import LEARNER_EVENTS, KeyInvalidError, split_key
-from services.common.learner_keys import ERASED, LearnerKeys, ValueUnreadableError
 from services.recommender.application.operations.export import LogRows, Row
 from services.recommender.wire.export import EventUnreadableError, event_row
 

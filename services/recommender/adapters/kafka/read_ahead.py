@@ -7,9 +7,9 @@ from contextlib import aclosing
 
 import aiokafka
 
+from services.common.encryption.learner_keys import ERASED, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, read_span
 from services.common.kafka.envelope import LEARNER_EVENTS
-from services.common.learner_keys import ERASED, ValueUnreadableError
 from services.recommender.application.ports import ValueOpener
 from services.recommender.domain.learner.corrections import KnownCorrections
 from services.recommender.domain.learner.events import CorrectionEvent, ErasureEvent

@@ -7,9 +7,9 @@ from contextlib import aclosing
 
 import aiokafka
 
+from services.common.encryption.learner_keys import ERASED, LearnerKeys, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, log_identity, read_span, topic_span
 from services.common.kafka.envelope import LEARNER_EVENTS
-from services.common.learner_keys import ERASED, LearnerKeys, ValueUnreadableError
 from services.recommender.application.training.train import LogBatch, LoggedEvent, LogSpan
 from services.recommender.wire.events import RecordInvalidError, decode_event
 

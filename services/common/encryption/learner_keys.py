@@ -30,10 +30,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import DecodeError
 
 from cairn.v1 import events_pb2
+from services.common.auth.tenants import TenantRegistry, TenantsFileError, load_tenants
 from services.common.kafka.compacted import CompactedView
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, topic_end_offsets
 from services.common.kafka.envelope import LEARNER_KEYS, Headers, KeyInvalidError, split_key
-from services.common.tenants import TenantRegistry, TenantsFileError, load_tenants
 
 _log = structlog.get_logger(__name__)
 

@@ -39,7 +39,7 @@ import structlog
 import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from services.common.identity import TENANT_PATTERN, pseudonym
+from services.common.auth.identity import TENANT_PATTERN, pseudonym
 
 _log = structlog.get_logger(__name__)
 

@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from services.common.encryption.learner_key_log import LearnerKeyLog
+from services.common.encryption.learner_keys import LearnerKeys, TenantKeys
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
 from services.common.kafka.envelope import LEARNER_KEYS, record_key
-from services.common.learner_key_log import LearnerKeyLog
-from services.common.learner_keys import LearnerKeys, TenantKeys
 
 _SOURCE = "/cairn/keys"
 _KEYS_AT_ONCE = 1_000

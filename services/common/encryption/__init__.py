@@ -1,0 +1,1 @@
+"""Encryption of learners' values in the log, with one key per learner."""
