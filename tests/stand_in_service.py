@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from services.common.grpc_server import GrpcServer, ServerOptions, announce, run_until_stopped
+from services.common.rpc.server import GrpcServer, ServerOptions, announce, run_until_stopped
 
 
 async def serve(behaviour: str) -> None:

@@ -15,8 +15,8 @@ from grpc_status import rpc_status
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from services.common.auth.tenants import create_api_key, load_tenants
-from services.common.grpc_server import GrpcServer, ServerOptions
 from services.common.kafka.envelope import LogIdentity
+from services.common.rpc.server import GrpcServer, ServerOptions
 from services.recommender.adapters.memory import MemoryStates
 from services.recommender.adapters.memory_catalog import MemoryCatalog
 from services.recommender.application.answers.active_models import InForce

@@ -11,8 +11,8 @@ from services.catalog.bootstrap import run
 from services.catalog.settings import CatalogSettings
 from services.common import logs
 from services.common.auth.tenants import TenantsFileError
-from services.common.grpc_server import ListenAddressError
 from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
+from services.common.rpc.server import ListenAddressError
 
 
 def main() -> int:

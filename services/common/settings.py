@@ -7,10 +7,10 @@ from pathlib import Path
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.common.grpc_server import ServerOptions
 from services.common.kafka.connection import KafkaConnection
-from services.common.rate_limits import RateLimit
-from services.common.tls import TlsFiles
+from services.common.rpc.rate_limits import RateLimit
+from services.common.rpc.server import ServerOptions
+from services.common.rpc.tls import TlsFiles
 from services.common.traces import Traces, traces_to
 
 

@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 from cairn.v1 import catalog_pb2
 from services.catalog import wire
 from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag
-from services.common.statuses import violations_of
+from services.common.rpc.statuses import violations_of
 from tests.catalogs import NOW
 from tests.component.test_catalog_grpc import (
     catalog,  # noqa: F401 - a fixture.

@@ -13,8 +13,8 @@ from services.catalog.domain.model import Resource, ResourceKind, Skill
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.common.auth.tenants import create_api_key, load_tenants
-from services.common.grpc_server import GrpcServer, ServerOptions
-from services.common.statuses import violations_of
+from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.rpc.statuses import violations_of
 from tests.catalogs import use_cases
 
 REPLY_BYTES_MAX = 64 * 1024

@@ -24,8 +24,8 @@ from services.catalog.tagging.served import (
     write_traffic,
 )
 from services.common.auth.tenants import create_api_key, load_tenants
-from services.common.grpc_server import GrpcServer, ServerOptions
-from services.common.statuses import violations_of
+from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.rpc.statuses import violations_of
 from tests.catalogs import use_cases
 from tests.component.test_catalog_grpc import Client, refusal
 

@@ -19,7 +19,7 @@ from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, Imp
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.tagging.served import TaggerFolders
 from services.common.auth.tenants import create_api_key, load_tenants
-from services.common.grpc_server import GrpcServer, ServerOptions
+from services.common.rpc.server import GrpcServer, ServerOptions
 from tests.catalogs import use_cases
 
 TOPICS = {

@@ -11,7 +11,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc, ingest_pb2, recommender_pb2, recommender_pb2_grpc
 from services.common.auth.tenants import Scope, create_api_key, hash_api_key, load_tenants, revoke_api_keys
-from services.common.grpc_server import (
+from services.common.rpc.rate_limits import RateLimit
+from services.common.rpc.server import (
     AUDITED_METHODS,
     SCOPES,
     GrpcServer,
@@ -20,8 +21,7 @@ from services.common.grpc_server import (
     check_listen_address,
     current_tenant,
 )
-from services.common.rate_limits import RateLimit
-from services.common.statuses import (
+from services.common.rpc.statuses import (
     FieldViolation,
     abort,
     invalid_argument,

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.common.auth.tenants import create_api_key, load_tenants
-from services.common.grpc_server import GrpcServer, ListenAddressError, ServerOptions, current_tenant
-from services.common.tls import TlsFiles, TlsFilesError, server_credentials
+from services.common.rpc.server import GrpcServer, ListenAddressError, ServerOptions, current_tenant
+from services.common.rpc.tls import TlsFiles, TlsFilesError, server_credentials
 
 OPENSSL = shutil.which("openssl")
 

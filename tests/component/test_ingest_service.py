@@ -9,9 +9,9 @@ import structlog
 
 from cairn.v1 import events_pb2, ingest_pb2, ingest_pb2_grpc
 from services.common.auth.tenants import Scope, create_api_key, load_tenants
-from services.common.freshness import FreshnessInvalidError, decode
-from services.common.grpc_server import GrpcServer, ServerOptions
-from services.common.statuses import retry_after_s_of, violations_of
+from services.common.rpc.freshness import FreshnessInvalidError, decode
+from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.rpc.statuses import retry_after_s_of, violations_of
 from services.ingest.adapters.grpc_publisher import GrpcPublisher
 from services.ingest.adapters.memory import MemoryEventLog, MemoryLearnerKeys, MemorySkillTags
 from services.ingest.application.erase import EraseLearner

@@ -9,9 +9,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common.auth.tenants import create_api_key, load_tenants
-from services.common.grpc_server import GrpcServer, ServerOptions
-from services.common.rate_limits import RateLimit
-from services.common.statuses import retry_after_s_of, violations_of
+from services.common.rpc.rate_limits import RateLimit
+from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.rpc.statuses import retry_after_s_of, violations_of
 from services.common.traces import NO_TRACES, traces_into
 from services.ingest.adapters.memory import MemoryEventLog, MemorySkillTags
 from services.ingest.application.ports import LogUnavailableError

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from cairn.v1 import catalog_pb2, recommender_pb2
-from services.common.statuses import violations_of
+from services.common.rpc.statuses import violations_of
 from services.recommender.domain.ranking.rules import Rule, RuleAction
 from tests.component.test_recommender_server import (
     WEAK,

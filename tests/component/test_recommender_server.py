@@ -14,11 +14,11 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from cairn.v1 import catalog_pb2, events_pb2, recommender_pb2, recommender_pb2_grpc
-from services.common import freshness
 from services.common.auth.tenants import create_api_key, load_tenants
-from services.common.grpc_server import GrpcServer, ServerOptions
 from services.common.kafka.envelope import LogIdentity, Position, partition_of, record_key
-from services.common.statuses import violations_of
+from services.common.rpc import freshness
+from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.rpc.statuses import violations_of
 from services.recommender.adapters.memory_catalog import MemoryCatalog
 from services.recommender.application.answers.active_models import InForce
 from services.recommender.application.answers.fresh_state import FreshStates

@@ -28,7 +28,7 @@ from deploy.local.processes import free_port
 from services.common.auth.tenants import create_api_key, load_tenants
 from services.common.kafka.envelope import LEARNER_EVENTS, RESOURCES, record_key
 from services.common.kafka.topics import ensure_topics, load_declarations
-from services.common.statuses import retry_after_s_of
+from services.common.rpc.statuses import retry_after_s_of
 from tests.conftest import TOPICS
 from tests.integration.test_ingest_kafka import records_of
 

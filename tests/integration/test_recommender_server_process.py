@@ -15,10 +15,10 @@ import redis.asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
-from services.common import freshness
 from services.common.auth.tenants import create_api_key, load_tenants
 from services.common.kafka.connection import log_identity
 from services.common.kafka.envelope import LEARNER_EVENTS, Position, partition_of
+from services.common.rpc import freshness
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.states import RedisFoldStore

@@ -19,7 +19,7 @@ import structlog
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.common import logs
-from services.common.grpc_server import GrpcServer, ServerOptions
+from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.auth.tenants import create_api_key, load_tenants
 
 log = structlog.get_logger("test")

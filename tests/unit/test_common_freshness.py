@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.freshness import Freshness, FreshnessInvalidError, decode, encode
 from services.common.kafka.envelope import Position
+from services.common.rpc.freshness import Freshness, FreshnessInvalidError, decode, encode
 
 SECRET, OTHER_SECRET = b"a" * 32, b"b" * 32
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.rate_limits import RateLimit, TokenBuckets
+from services.common.rpc.rate_limits import RateLimit, TokenBuckets
 
 
 class Clock:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from services.common.rate_limits import RateLimit
+from services.common.rpc.rate_limits import RateLimit
+from services.common.rpc.tls import TlsFiles
 from services.common.settings import ServerSettings
-from services.common.tls import TlsFiles
 
 
 def test_by_default_there_is_neither_a_rate_limit_nor_tls():

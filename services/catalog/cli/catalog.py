@@ -29,8 +29,8 @@ from services.catalog.formats.jsonl import (
     read_resources,
     read_skills,
 )
-from services.common.calls import BAD_INPUT, ApiKeyFile, Insecure, TimeoutS, fail
-from services.common.statuses import FieldViolation, violations_of
+from services.common.rpc.calls import BAD_INPUT, ApiKeyFile, Insecure, TimeoutS, fail
+from services.common.rpc.statuses import FieldViolation, violations_of
 
 Record = TypeVar("Record", Skill, Resource)
 

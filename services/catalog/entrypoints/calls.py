@@ -26,8 +26,8 @@ from services.catalog.application.tags import ListTagReviews, NoTaggerError, Rev
 from services.catalog.application.writing import CatalogLogRecreatedError
 from services.catalog.domain.contents import Contents
 from services.catalog.entrypoints.metrics import CatalogMetrics
-from services.common.grpc_server import current_tenant
-from services.common.statuses import (
+from services.common.rpc.server import current_tenant
+from services.common.rpc.statuses import (
     FieldViolation,
     abort,
     aborted,

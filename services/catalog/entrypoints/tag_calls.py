@@ -9,8 +9,8 @@ from services.catalog import wire
 from services.catalog.application.tags import SuggestedSkill, TagDecision
 from services.catalog.domain.etags import etag_of
 from services.catalog.entrypoints.calls import Calls, Context
-from services.common.grpc_server import current_tenant, note_for_audit
-from services.common.statuses import FieldViolation, abort, invalid_argument
+from services.common.rpc.server import current_tenant, note_for_audit
+from services.common.rpc.statuses import FieldViolation, abort, invalid_argument
 
 _DECISIONS = {
     catalog_pb2.TAG_DECISION_ACCEPT: TagDecision.ACCEPT,

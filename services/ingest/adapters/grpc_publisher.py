@@ -11,7 +11,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common.statuses import retry_after_s_of
+from services.common.rpc.statuses import retry_after_s_of
 from services.ingest.application.ports import PublisherUnavailableError, SubmissionResult
 from services.ingest.domain.submission import Submission
 from services.ingest.wire import results_of, submission_message

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.common.auth.tenants import Tenant
-from services.common.freshness import Freshness, encode
 from services.common.kafka.envelope import Position
+from services.common.rpc.freshness import Freshness, encode
 from services.ingest.application.ports import EventLog, LearnerErasure
 from services.ingest.application.publish import instant_of
 from services.ingest.domain.correction import Erasure

@@ -9,8 +9,8 @@ from enum import Enum
 from functools import partial
 
 from services.common.auth.tenants import Tenant
-from services.common.freshness import Freshness, encode
 from services.common.kafka.envelope import Position
+from services.common.rpc.freshness import Freshness, encode
 from services.ingest.application.ports import Confirmation, EventLog, SkillTags
 from services.ingest.domain.assessment import Assessment, stamp
 from services.ingest.domain.correction import Correction

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.rule import Rule
 
-from services.common.calls import api_key_from
-from services.common.tls import is_loopback
+from services.common.rpc.calls import api_key_from
+from services.common.rpc.tls import is_loopback
 from services.ingest.cli.load import BAD_INPUT, Failure, FileLoad, FileOptions, Service, print_preview
 from services.ingest.formats import Format
 from services.ingest.formats.lines import FileUnusableError

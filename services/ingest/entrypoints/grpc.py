@@ -11,8 +11,8 @@ from google.rpc import status_pb2
 from prometheus_client import Counter, Gauge
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common.grpc_server import caller_traceparent, current_tenant, note_for_audit
-from services.common.statuses import FieldViolation, abort, invalid_argument, resource_exhausted, unavailable
+from services.common.rpc.server import caller_traceparent, current_tenant, note_for_audit
+from services.common.rpc.statuses import FieldViolation, abort, invalid_argument, resource_exhausted, unavailable
 from services.common.traces import NO_TRACES, Traces
 from services.ingest.application.erase import EraseLearner, LearnerInvalidError
 from services.ingest.application.ports import LogOverloadedError, LogUnavailableError
@@ -21,7 +21,7 @@ from services.ingest.entrypoints.stream import EventStream, StreamLimits
 from services.ingest.wire import delete_response_of, response_of, stream_response_of, submission_of
 
 if TYPE_CHECKING:
-    from services.common.grpc_server import Context
+    from services.common.rpc.server import Context
 
 SERVICE_NAME = "cairn.v1.IngestService"
 

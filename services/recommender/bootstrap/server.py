@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from cairn.v1 import recommender_pb2_grpc
 from services.common.auth.tenants import Ranker, TenantRegistry, load_tenants
-from services.common.grpc_server import GrpcServer, announce, run_until_stopped
+from services.common.rpc.server import GrpcServer, announce, run_until_stopped
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 from services.recommender.adapters.redis.change_notifications import RedisHints
 from services.recommender.adapters.redis.connection import RedisConnection

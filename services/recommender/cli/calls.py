@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from rich.console import Console
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
-from services.common.calls import BAD_INPUT, FAILED, Metadata, channel_to, fail, key_metadata, what_went_wrong
+from services.common.rpc.calls import BAD_INPUT, FAILED, Metadata, channel_to, fail, key_metadata, what_went_wrong
 
 DEFAULT_TARGET = "127.0.0.1:50053"
 

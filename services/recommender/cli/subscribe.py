@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
-from services.common.calls import BAD_INPUT, ApiKeyFile, Insecure, Metadata, async_channel, fail, key_metadata
+from services.common.rpc.calls import BAD_INPUT, ApiKeyFile, Insecure, Metadata, async_channel, fail, key_metadata
 from services.recommender.cli.calls import DEFAULT_TARGET, Target, fail_with
 from services.recommender.client import CHANNEL_OPTIONS, LearnerUpdates
 

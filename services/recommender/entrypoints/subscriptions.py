@@ -12,8 +12,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from cairn.v1 import recommender_pb2
 from services.common.auth.tenants import Tenant
-from services.common.grpc_server import current_tenant
-from services.common.statuses import abort, aborted, invalid_argument, resource_exhausted
+from services.common.rpc.server import current_tenant
+from services.common.rpc.statuses import abort, aborted, invalid_argument, resource_exhausted
 from services.common.traces import NO_TRACES, Traces
 from services.recommender.application.ports import StateUnavailableError
 from services.recommender.application.subscriptions.subscribe import ListUpdate, Subscribe
@@ -27,7 +27,7 @@ from services.recommender.wire.calls import RequestInvalidError
 from services.recommender.wire.subscribe import CursorCodec, subscribe_query, subscribe_response
 
 if TYPE_CHECKING:
-    from services.common.grpc_server import Context
+    from services.common.rpc.server import Context
 
 _RETRY_AFTER_S = 5.0
 # How long a call is kept for a status that its reader does not take.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.rpc import status_pb2
 
-from services.common.statuses import unavailable
+from services.common.rpc.statuses import unavailable
 from services.recommender.application.answers.active_models import NoEpochError
 from services.recommender.application.answers.fresh_state import StateLostError
 from services.recommender.application.ports import StateUnavailableError

@@ -9,10 +9,10 @@ from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cairn.v1 import catalog_pb2, events_pb2, recommender_pb2
-from services.common import freshness
 from services.common.auth.tenants import Tenant
 from services.common.kafka.envelope import Position
-from services.common.statuses import FieldViolation
+from services.common.rpc import freshness
+from services.common.rpc.statuses import FieldViolation
 from services.recommender.application.answers.provenance import Degradation, Provenance
 from services.recommender.application.answers.recommend import Recommendations, RecommendQuery
 from services.recommender.application.answers.show_learner import LearnerView, SkillMastery

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from services.common.freshness import Freshness
 from services.common.kafka.envelope import Position, partition_of, record_key
+from services.common.rpc.freshness import Freshness
 from services.recommender.application.answers.active_models import EpochInForce, InForce
 from services.recommender.application.ports import LearnerKey, LearnerReader, StateUnavailableError, StoredLearner
 

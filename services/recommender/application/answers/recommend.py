@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from services.common.freshness import Freshness
 from services.common.kafka.envelope import Position
+from services.common.rpc.freshness import Freshness
 from services.recommender.application.answers.active_models import EpochInForce, InForce
 from services.recommender.application.answers.fresh_state import FreshState, FreshStates
 from services.recommender.application.answers.provenance import Degradation, Provenance

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from services.common.freshness import Freshness
 from services.common.kafka.envelope import Position
+from services.common.rpc.freshness import Freshness
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.provenance import Degradation
 from services.recommender.application.ports import LearnerKey

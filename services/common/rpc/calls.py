@@ -11,7 +11,7 @@ import grpc
 import typer
 from grpc_status import rpc_status
 
-from services.common.tls import is_loopback
+from services.common.rpc.tls import is_loopback
 
 FAILED = 1
 BAD_INPUT = 2

@@ -1,0 +1,1 @@
+"""gRPC plumbing for servers and clients."""
