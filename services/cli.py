@@ -49,7 +49,7 @@ class _LaterCommand(typer.core.TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Import the command and let it parse its arguments; typer then runs the context's command."""
-        from services.common import logs  # noqa: PLC0415 - as the command itself, not before it is needed.
+        from services.common.telemetry import logs  # noqa: PLC0415 - as the command itself, not before it is needed.
 
         # A command says what matters itself; logs are not part of what it prints.
         logs.configure("error", "console", service="cairn")

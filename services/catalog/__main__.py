@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from services.catalog.bootstrap import run
 from services.catalog.settings import CatalogSettings
-from services.common import logs
 from services.common.auth.tenants import TenantsFileError
 from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
 from services.common.rpc.server import ListenAddressError
+from services.common.telemetry import logs
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from services.common.kafka.connection import KafkaConnection
 from services.common.rpc.rate_limits import RateLimit
 from services.common.rpc.server import ServerOptions
 from services.common.rpc.tls import TlsFiles
-from services.common.traces import Traces, traces_to
+from services.common.telemetry.traces import Traces, traces_to
 
 
 class ProcessSettings(BaseSettings):

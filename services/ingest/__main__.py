@@ -7,10 +7,10 @@ import sys
 
 from pydantic import ValidationError
 
-from services.common import logs
 from services.common.auth.tenants import TenantsFileError
 from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
 from services.common.rpc.server import ListenAddressError
+from services.common.telemetry import logs
 from services.ingest.adapters.kafka_log import LogRecreatedError
 from services.ingest.bootstrap import run
 from services.ingest.settings import IngestSettings

@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from services.common import logs
 from services.common.auth.tenants import TenantsFileError
 from services.common.encryption.learner_keys import TenantKeyMissingError
 from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
 from services.common.rpc.server import ListenAddressError
 from services.common.settings import ProcessSettings
+from services.common.telemetry import logs
 from services.recommender.adapters.fail_points import FailPointInvalidError
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.redis.epochs import EvictingRedisError

@@ -12,7 +12,7 @@ from services.common.auth.tenants import create_api_key, load_tenants
 from services.common.rpc.rate_limits import RateLimit
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import retry_after_s_of, violations_of
-from services.common.traces import NO_TRACES, traces_into
+from services.common.telemetry.traces import NO_TRACES, traces_into
 from services.ingest.adapters.memory import MemoryEventLog, MemorySkillTags
 from services.ingest.application.ports import LogUnavailableError
 from services.ingest.application.publish import PublishEvents

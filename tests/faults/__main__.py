@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from deploy.kafka.cluster import missing_tools
-from services.common import logs
+from services.common.telemetry import logs
 from tests.faults.results import Row, as_json, print_table
 from tests.faults.scenarios import SCENARIOS, run_scenario
 from tests.faults.scene import Bench

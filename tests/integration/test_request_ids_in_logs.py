@@ -18,7 +18,7 @@ import grpc
 import structlog
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
-from services.common import logs
+from services.common.telemetry import logs
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.auth.tenants import create_api_key, load_tenants
 

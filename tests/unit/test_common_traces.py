@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from services.common.traces import NO_TRACES, SpanKind, is_sampled, traces_into, traces_to
+from services.common.telemetry.traces import NO_TRACES, SpanKind, is_sampled, traces_into, traces_to
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -22,7 +22,7 @@ from services.common.auth.tenants import Credential, Scope, Tenant, TenantRegist
 from services.common.rpc.rate_limits import RateLimit, TokenBuckets
 from services.common.rpc.statuses import abort, permission_denied, resource_exhausted, unauthenticated
 from services.common.rpc.tls import TlsFiles, TlsFilesError, is_loopback, server_credentials
-from services.common.traces import NO_TRACES, TRACEPARENT, SpanKind, Traces
+from services.common.telemetry.traces import NO_TRACES, TRACEPARENT, SpanKind, Traces
 
 if TYPE_CHECKING:
     # The stubs make these generic; the classes themselves are not.

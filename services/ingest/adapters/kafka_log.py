@@ -26,7 +26,7 @@ from services.common.kafka.envelope import (
     partition_of,
     record_key,
 )
-from services.common.traces import NO_TRACES, Traces
+from services.common.telemetry.traces import NO_TRACES, Traces
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.application.ports import Confirmation, LogOverloadedError, LogUnavailableError
 from services.ingest.domain.submission import AcceptedEvent, Instant

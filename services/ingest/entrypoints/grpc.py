@@ -13,7 +13,7 @@ from prometheus_client import Counter, Gauge
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common.rpc.server import caller_traceparent, current_tenant, note_for_audit
 from services.common.rpc.statuses import FieldViolation, abort, invalid_argument, resource_exhausted, unavailable
-from services.common.traces import NO_TRACES, Traces
+from services.common.telemetry.traces import NO_TRACES, Traces
 from services.ingest.application.erase import EraseLearner, LearnerInvalidError
 from services.ingest.application.ports import LogOverloadedError, LogUnavailableError
 from services.ingest.application.publish import BatchSizeError, CatalogNotReadyError, EventOutcome, PublishEvents

@@ -21,7 +21,7 @@ from aiokafka.errors import CommitFailedError, KafkaTimeoutError
 from services.common.encryption.learner_keys import ERASED, Erasure, ValueUnreadableError, is_encrypted
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, new_consumer
 from services.common.kafka.envelope import LEARNER_EVENTS
-from services.common.traces import NO_TRACES, TRACEPARENT, Traces, is_sampled
+from services.common.telemetry.traces import NO_TRACES, TRACEPARENT, Traces, is_sampled
 from services.recommender.application.ports import (
     DeadLetter,
     LogTruncatedError,

@@ -14,7 +14,7 @@ from cairn.v1 import recommender_pb2
 from services.common.auth.tenants import Tenant
 from services.common.rpc.server import current_tenant
 from services.common.rpc.statuses import abort, aborted, invalid_argument, resource_exhausted
-from services.common.traces import NO_TRACES, Traces
+from services.common.telemetry.traces import NO_TRACES, Traces
 from services.recommender.application.ports import StateUnavailableError
 from services.recommender.application.subscriptions.subscribe import ListUpdate, Subscribe
 from services.recommender.application.subscriptions.subscriptions import (
