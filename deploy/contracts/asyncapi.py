@@ -1,8 +1,8 @@
 """`docs/asyncapi.yaml`: the Kafka topics as an AsyncAPI 3.0 document.
 
 Everything in it is said elsewhere: `deploy/topics.yaml` declares the topics, a message's comment in `protos/` says of
-which topic it is the value and under which key, and `services.common.kafka.envelope` writes the headers. What the document
-would have to invent is an error here.
+which topic it is the value and under which key, and `services.common.kafka.envelope` writes the headers. What the
+document would have to invent is an error here.
 """
 
 from __future__ import annotations

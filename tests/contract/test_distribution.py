@@ -28,7 +28,7 @@ def test_the_wheel_holds_the_services_and_the_generated_package_and_nothing_else
     assert tops == {"services", "cairn"}
     assert "cairn/v1/events_pb2.py" in names
     assert "cairn/v1/events_pb2.pyi" in names
-    assert "services/cli.py" in names
+    assert "services/cli/__init__.py" in names
 
 
 def test_the_command_works_from_the_unpacked_wheel_without_the_checkout(wheel, tmp_path):

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cairn.v1 import events_pb2
+from services.cli.keys import app as keys_commands
 from services.common.auth.tenants import Tenant, create_api_key, load_tenants
-from services.common.cli import app as commands
 from services.common.encryption.key_rotation import rewrap_learner_keys
 from services.common.encryption.learner_key_log import LearnerKeyLog
 from services.common.encryption.learner_keys import (
@@ -261,7 +261,7 @@ def test_the_command_replaces_a_tenants_key_on_the_topic(kafka_broker, tmp_path)
     said = []
     for step in ("prepare", "switch", "finish"):
         options = ["--tenant", name, "--tenants", str(tenants), "--kafka", kafka_broker.bootstrap_servers]
-        result = CliRunner().invoke(commands, ["keys", "rotate-encryption", step, *options])
+        result = CliRunner().invoke(keys_commands, ["rotate-encryption", step, *options])
         assert result.exit_code == 0, result.output
         said.append(result.stderr)
     assert "The keys of 3 learner(s) are wrapped" in said[1]

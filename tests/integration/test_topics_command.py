@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from deploy.local.broker import Broker
 from deploy.local.processes import free_port
-from services.common.cli import app
+from services.cli.topics import app
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.topics import load_declarations
 from tests.conftest import TOPICS
@@ -44,4 +44,4 @@ def test_a_broker_that_is_away_is_a_sentence_with_a_remedy(monkeypatch: pytest.M
 
 
 def _create(kafka: str, *options: str):
-    return CliRunner().invoke(app, ["topics", "create", "--kafka", kafka, *options])
+    return CliRunner().invoke(app, ["create", "--kafka", kafka, *options])

@@ -9,7 +9,7 @@ import yaml
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from typer.testing import CliRunner
 
-from services.common.cli import app
+from services.cli.topics import app
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def admin(kafka_broker):
 
 
 def topics(command: str, kafka_broker, file, *options: str):
-    arguments = ["topics", command, "--kafka", kafka_broker.bootstrap_servers, "--file", str(file), *options]
+    arguments = [command, "--kafka", kafka_broker.bootstrap_servers, "--file", str(file), *options]
     result = CliRunner().invoke(app, arguments, terminal_width=1_000)
     return result.exit_code, " ".join(result.output.split())
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from services.cli.keys import app
 from services.common.auth.tenants import Scope, load_tenants
-from services.common.cli import app
 from services.common.kafka.connection import BrokerUnavailableError
 
 
@@ -18,7 +18,7 @@ def path(tmp_path):
 @pytest.fixture
 def keys(path):
     def run(*arguments):
-        return CliRunner().invoke(app, ["keys", *arguments, "--tenants", str(path)])
+        return CliRunner().invoke(app, [*arguments, "--tenants", str(path)])
 
     return run
 
@@ -137,7 +137,7 @@ def rewrapped(monkeypatch):
         return rewrap.outcome
 
     rewrap.outcome, rewrap.calls = 7, calls
-    monkeypatch.setattr("services.common.cli.rewrap_learner_keys", rewrap)
+    monkeypatch.setattr("services.cli.keys.rewrap_learner_keys", rewrap)
     return rewrap
 
 

@@ -6,14 +6,14 @@ import stat
 
 from typer.testing import CliRunner
 
+from services.cli import keys, topics
 from services.common.auth.tenants import load_tenants
-from services.common.cli import app
 
 
 def test_a_created_key_opens_its_tenant_and_is_printed_alone_on_standard_output(tmp_path):
     path = tmp_path / "tenants.yaml"
 
-    result = CliRunner().invoke(app, ["keys", "create", "--tenant", "riverbend", "--tenants", str(path)])
+    result = CliRunner().invoke(keys.app, ["create", "--tenant", "riverbend", "--tenants", str(path)])
 
     assert result.exit_code == 0
     api_key = result.stdout.strip()
@@ -25,8 +25,8 @@ def test_a_created_key_opens_its_tenant_and_is_printed_alone_on_standard_output(
 
 
 def test_a_second_key_leaves_the_first_and_the_secret_alone(tmp_path):
-    arguments = ["keys", "create", "--tenant", "riverbend", "--tenants", str(tmp_path / "tenants.yaml")]
-    first, second = (CliRunner().invoke(app, arguments).stdout.strip() for _ in range(2))
+    arguments = ["create", "--tenant", "riverbend", "--tenants", str(tmp_path / "tenants.yaml")]
+    first, second = (CliRunner().invoke(keys.app, arguments).stdout.strip() for _ in range(2))
 
     registry = load_tenants(tmp_path / "tenants.yaml")
     assert registry.authenticate(first) == registry.authenticate(second)
@@ -34,7 +34,7 @@ def test_a_second_key_leaves_the_first_and_the_secret_alone(tmp_path):
 
 def test_a_tenant_name_that_is_not_allowed_is_bad_input(tmp_path):
     result = CliRunner().invoke(
-        app, ["keys", "create", "--tenant", "River Bend", "--tenants", str(tmp_path / "tenants.yaml")]
+        keys.app, ["create", "--tenant", "River Bend", "--tenants", str(tmp_path / "tenants.yaml")]
     )
 
     assert result.exit_code == 2
@@ -42,7 +42,7 @@ def test_a_tenant_name_that_is_not_allowed_is_bad_input(tmp_path):
 
 
 def test_a_missing_declaration_is_bad_input_and_names_the_option(tmp_path):
-    result = CliRunner().invoke(app, ["topics", "create", "--file", str(tmp_path / "none.yaml")])
+    result = CliRunner().invoke(topics.app, ["create", "--file", str(tmp_path / "none.yaml")])
 
     assert result.exit_code == 2
     assert "none.yaml" in result.stderr

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc, recommender_pb2_grpc
 from services.catalog import wire
 from services.catalog.domain.model import Resource, Skill
-from services.common.rpc.calls import FAILED, Metadata, channel_to, fail, key_metadata, what_went_wrong
+from services.common.command_line import FAILED, fail
+from services.common.rpc.calls import Metadata, channel_to, key_metadata, what_went_wrong
 
 _CHUNK_BYTES_MAX = 1_000_000
 _PAGE_SIZE = 1_000

@@ -29,7 +29,8 @@ from services.catalog.formats.jsonl import (
     read_resources,
     read_skills,
 )
-from services.common.rpc.calls import BAD_INPUT, ApiKeyFile, Insecure, TimeoutS, fail
+from services.common.command_line import BAD_INPUT, fail
+from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
 from services.common.rpc.statuses import FieldViolation, violations_of
 
 Record = TypeVar("Record", Skill, Resource)

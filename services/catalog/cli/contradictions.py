@@ -17,7 +17,8 @@ from rich.table import Table
 from services.catalog.cli.calls import DEFAULT_TARGET, Kind, Target, calling, listed
 from services.catalog.domain.model import Resource
 from services.catalog.formats.jsonl import FileUnreadableError
-from services.common.rpc.calls import BAD_INPUT, ApiKeyFile, Insecure, TimeoutS, fail
+from services.common.command_line import BAD_INPUT, fail
+from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
 
 if TYPE_CHECKING:
     from services.catalog.tagging.company import Stranger

@@ -18,7 +18,8 @@ from services.catalog import wire
 from services.catalog.cli.calls import DEFAULT_TARGET, Kind, Target, calling
 from services.catalog.domain.model import Resource, Skill
 from services.catalog.formats.jsonl import FileContents, FileUnreadableError, read_resources, read_skills
-from services.common.rpc.calls import BAD_INPUT, FAILED, ApiKeyFile, Insecure, TimeoutS, fail
+from services.common.command_line import BAD_INPUT, FAILED, fail
+from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
 
 _BATCH = 500
 

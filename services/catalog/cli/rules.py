@@ -19,7 +19,8 @@ from services.catalog.cli.calls import DEFAULT_TARGET, Target, calling, calling_
 from services.catalog.domain.model import Rule
 from services.catalog.formats.jsonl import FileUnreadableError
 from services.catalog.formats.rules_file import RulesInvalidError, read_rules, rule_as_columns
-from services.common.rpc.calls import BAD_INPUT, FAILED, ApiKeyFile, Insecure, Metadata, TimeoutS, fail
+from services.common.command_line import BAD_INPUT, FAILED, fail
+from services.common.rpc.calls import ApiKeyFile, Insecure, Metadata, TimeoutS
 from services.common.rpc.statuses import violations_of
 
 _LEARNERS_MAX = 50

@@ -16,7 +16,8 @@ from rich.table import Table
 from services.catalog.cli.calls import DEFAULT_TARGET, Kind, Target, calling, listed, send
 from services.catalog.domain.model import Resource, Skill
 from services.catalog.domain.reviews import answers_to_random_ones
-from services.common.rpc.calls import BAD_INPUT, FAILED, ApiKeyFile, Insecure, TimeoutS, fail
+from services.common.command_line import BAD_INPUT, FAILED, fail
+from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
 
 if TYPE_CHECKING:
     from services.catalog.tagging.tagger import ModelCard, SkillTagger

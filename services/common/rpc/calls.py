@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import grpc
 import typer
 from grpc_status import rpc_status
 
+from services.common.command_line import BAD_INPUT, fail
 from services.common.rpc.tls import is_loopback
-
-FAILED = 1
-BAD_INPUT = 2
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -81,9 +79,3 @@ def what_went_wrong(error: Any, target: str, service: str, *, option: str = "--t
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"the {service} at {target} did not answer in time: allow it longer with --timeout-s"
     return f"{code.name}: {error.details()}"
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """End the command with a sentence on standard error."""
-    typer.echo(message, err=True)
-    raise typer.Exit(code)

@@ -14,7 +14,8 @@ from google.protobuf.message import Message
 from rich.console import Console
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
-from services.common.rpc.calls import BAD_INPUT, FAILED, Metadata, channel_to, fail, key_metadata, what_went_wrong
+from services.common.command_line import BAD_INPUT, FAILED, fail
+from services.common.rpc.calls import Metadata, channel_to, key_metadata, what_went_wrong
 
 DEFAULT_TARGET = "127.0.0.1:50053"
 

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from services.common.auth.identity import TENANT_PATTERN
 from services.common.auth.tenants import TenantsFileError
-from services.common.rpc.calls import BAD_INPUT, FAILED, fail
+from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.files.parquet_tables import ExportExistsError
 from services.recommender.application.ports import BundleUnreadableError

@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common.rpc.calls import BAD_INPUT, FAILED, ApiKeyFile, Insecure, TimeoutS, channel_to, fail, key_metadata
+from services.common.command_line import BAD_INPUT, FAILED, fail
+from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS, channel_to, key_metadata
 from services.recommender.cli.calls import fail_with
 
 if TYPE_CHECKING:

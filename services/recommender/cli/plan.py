@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from cairn.v1 import catalog_pb2, recommender_pb2
-from services.common.rpc.calls import BAD_INPUT, ApiKeyFile, Insecure, TimeoutS, fail
+from services.common.command_line import BAD_INPUT, fail
+from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
 from services.recommender.cli.calls import DEFAULT_TARGET, AsJson, Target, calling, print_degraded, print_json
 
 _ROSTER_MAX = 500

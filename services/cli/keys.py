@@ -1,14 +1,14 @@
-"""Commands about what every service shares: the Kafka topics and the tenants' API keys."""
+"""`cairn keys`: API keys of tenants, and the keys that wrap their learners' data keys."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -30,25 +30,10 @@ from services.common.auth.tenants import (
     set_encryption,
     switch_encryption_key,
 )
+from services.common.command_line import BAD_INPUT, fail
 from services.common.encryption.key_rotation import rewrap_learner_keys
 from services.common.encryption.learner_keys import TenantKeyMissingError
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, TopicMissingError
-from services.common.kafka.topics import (
-    TopicOutcome,
-    TopicReport,
-    TopicsFileError,
-    check_topics,
-    ensure_topics,
-    load_declarations,
-)
-
-_BAD_INPUT = 2
-_STYLES = {
-    TopicOutcome.CREATED: "green",
-    TopicOutcome.AS_DECLARED: "",
-    TopicOutcome.MISSING: "bold red",
-    TopicOutcome.DIFFERS: "bold red",
-}
 
 
 class RotationStep(StrEnum):
@@ -66,21 +51,10 @@ class Switch(StrEnum):
     OFF = "off"
 
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
-topics_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Create and check the Kafka topics.")
-keys_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="markdown", help="Create, list, rotate and revoke API keys."
-)
-app.add_typer(topics_app, name="topics")
-app.add_typer(keys_app, name="keys")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Create, list, rotate and revoke API keys.")
 
 
-@topics_app.callback()
-def _topics() -> None:
-    """Create and check the Kafka topics."""
-
-
-@keys_app.callback()
+@app.callback()
 def _keys() -> None:
     """Create, list, rotate and revoke API keys, create tenants with them, and switch their encryption.
 
@@ -88,60 +62,7 @@ def _keys() -> None:
     """
 
 
-@topics_app.command("create", epilog="Example: cairn topics create --kafka 10.0.0.5:9092 --replication-factor 3")
-def create_topics(
-    *,
-    kafka: Annotated[
-        str, typer.Option(envvar="CAIRN_KAFKA", help="Bootstrap servers, host:port, separated by commas.")
-    ] = "127.0.0.1:9092",
-    file: Annotated[Path, typer.Option(help="The declaration of the topics.")] = Path("deploy/topics.yaml"),
-    replication_factor: Annotated[
-        int | None, typer.Option(min=1, help="Copies of each partition, instead of the declared number.")
-    ] = None,
-) -> None:
-    """Create the topics that are declared and do not exist.
-
-    Running it again changes nothing; it never changes or deletes a topic. Ends with 1 when a topic that exists differs
-    from its declaration.
-    """
-    _report_topics(ensure_topics, kafka, file, replication_factor)
-
-
-@topics_app.command("check", epilog="Example: cairn topics check --kafka 10.0.0.5:9092 --replication-factor 3")
-def check_existing_topics(
-    *,
-    kafka: Annotated[
-        str, typer.Option(envvar="CAIRN_KAFKA", help="Bootstrap servers, host:port, separated by commas.")
-    ] = "127.0.0.1:9092",
-    file: Annotated[Path, typer.Option(help="The declaration of the topics.")] = Path("deploy/topics.yaml"),
-    replication_factor: Annotated[
-        int | None, typer.Option(min=1, help="Copies that each partition should have, instead of the declared number.")
-    ] = None,
-) -> None:
-    """Compare the topics with their declaration: partitions, copies and settings. It changes nothing.
-
-    Ends with 1 when a topic is missing or differs.
-    """
-    _report_topics(check_topics, kafka, file, replication_factor)
-
-
-def _report_topics(
-    inspect: Callable[..., list[TopicReport]], kafka: str, file: Path, replication_factor: int | None
-) -> None:
-    try:
-        declarations = load_declarations(file)
-    except TopicsFileError as error:
-        _fail(f"{error}. Name the file with --file", _BAD_INPUT)
-    try:
-        reports = inspect(KafkaConnection(kafka), declarations, replication_factor=replication_factor)
-    except BrokerUnavailableError as error:
-        _fail(f"{error}. Start it, or name another with --kafka or CAIRN_KAFKA", 1)
-    Console(highlight=False).print(_topics_table(reports))
-    if any(report.outcome in {TopicOutcome.DIFFERS, TopicOutcome.MISSING} for report in reports):
-        raise typer.Exit(1)
-
-
-@keys_app.command(
+@app.command(
     "create", epilog="Example: cairn keys create --tenant riverbend --name gradebook --scope ingest --scope recommend"
 )
 def create_key(
@@ -177,7 +98,7 @@ _NameOption = Annotated[str, typer.Option(help="The key's name, or its id as `ca
 _FileOption = Annotated[Path, typer.Option(envvar="CAIRN_TENANTS", help="The tenants file.")]
 
 
-@keys_app.command("list", epilog="Example: cairn keys list --tenant riverbend")
+@app.command("list", epilog="Example: cairn keys list --tenant riverbend")
 def list_keys(
     *,
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's keys.")] = None,
@@ -190,12 +111,12 @@ def list_keys(
     with _tenants_file(tenants):
         registry = load_tenants(tenants)
     if tenant is not None and registry.get(tenant) is None:
-        _fail(f"there is no tenant {tenant!r}; known are: {', '.join(registry.names) or 'none'}", _BAD_INPUT)
+        fail(f"there is no tenant {tenant!r}; known are: {', '.join(registry.names) or 'none'}", BAD_INPUT)
     listed = [key for key in registry.api_keys if tenant in {None, key.tenant}]
     Console(highlight=False).print(_keys_table(listed, datetime.now(UTC)))
 
 
-@keys_app.command("rotate", epilog="Example: cairn keys rotate --tenant riverbend --name gradebook --overlap-h 2")
+@app.command("rotate", epilog="Example: cairn keys rotate --tenant riverbend --name gradebook --overlap-h 2")
 def rotate_key(
     *,
     tenant: _TenantOption,
@@ -217,7 +138,7 @@ def rotate_key(
     typer.echo(api_key)
 
 
-@keys_app.command("revoke", epilog="Example: cairn keys revoke --tenant riverbend --name gradebook")
+@app.command("revoke", epilog="Example: cairn keys revoke --tenant riverbend --name gradebook")
 def revoke_key(*, tenant: _TenantOption, name: _NameOption, tenants: _FileOption = Path("tenants.yaml")) -> None:
     """Revoke the API keys of a name, or the one of an id: calls with them are refused at once."""
     with _tenants_file(tenants):
@@ -226,7 +147,7 @@ def revoke_key(*, tenant: _TenantOption, name: _NameOption, tenants: _FileOption
     typer.echo(f"Revoked {len(revoked)} key(s) of tenant {tenant!r} in {tenants}: {ids}", err=True)
 
 
-@keys_app.command("encryption", epilog="Example: cairn keys encryption on --tenant riverbend")
+@app.command("encryption", epilog="Example: cairn keys encryption on --tenant riverbend")
 def encryption_switch(
     switch: Annotated[Switch, typer.Argument(help="Whether new values are encrypted.")],
     *,
@@ -243,7 +164,7 @@ def encryption_switch(
     typer.echo(f"New values of tenant {tenant!r} are {'encrypted' if switch is Switch.ON else 'plain'}.", err=True)
 
 
-@keys_app.command("rotate-encryption", epilog="Example: cairn keys rotate-encryption switch --tenant riverbend")
+@app.command("rotate-encryption", epilog="Example: cairn keys rotate-encryption switch --tenant riverbend")
 def rotate_encryption(
     step: Annotated[RotationStep, typer.Argument(help="What to do next.")],
     *,
@@ -280,7 +201,7 @@ def rotate_encryption(
         connection = KafkaConnection(kafka)
         count = asyncio.run(rewrap_learner_keys(connection, tenant, encryption_keys, lambda: datetime.now(UTC)))
     except (BrokerUnavailableError, TopicMissingError, TenantKeyMissingError) as error:
-        _fail(f"{error}. What is wrapped already stays so; run the step again", 1)
+        fail(f"{error}. What is wrapped already stays so; run the step again", 1)
     if step is RotationStep.SWITCH:
         _say_next(f"The keys of {count:,} learner(s) are wrapped with the new one", RotationStep.FINISH, tenant)
         return
@@ -301,9 +222,9 @@ def _tenants_file(path: Path) -> Iterator[None]:
     try:
         yield
     except TenantsFileError as error:
-        _fail(str(error), _BAD_INPUT)
+        fail(str(error), BAD_INPUT)
     except OSError as error:
-        _fail(f"the tenants file {path} cannot be read or written: {error.strerror}. Name another with --tenants", 1)
+        fail(f"the tenants file {path} cannot be read or written: {error.strerror}. Name another with --tenants", 1)
 
 
 def _keys_table(keys: Sequence[ApiKey], now: datetime) -> Table:
@@ -327,18 +248,3 @@ def _keys_table(keys: Sequence[ApiKey], now: datetime) -> Table:
 
 def _moment(moment: datetime | None) -> str:
     return "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
-
-
-def _topics_table(reports: list[TopicReport]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("topic", no_wrap=True)
-    table.add_column("")
-    for report in reports:
-        what = report.outcome.value + (f": {report.detail}" if report.detail else "")
-        table.add_row(report.topic, Text(what, style=_STYLES[report.outcome]))
-    return table
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)

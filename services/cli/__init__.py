@@ -75,7 +75,6 @@ _SUBSCRIBE = "services.recommender.cli.subscribe"
 _DEAD_LETTERS = "services.recommender.cli.dead_letters"
 _CORRECTIONS = "services.recommender.cli.corrections"
 _EVALUATE = "services.recommender.cli.evaluate"
-_COMMON = "services.common.cli"
 
 _DATA = "Data in"
 _ANSWERS = "Answers out"
@@ -148,8 +147,8 @@ COMMANDS = (
         "dlt", _DEAD_LETTERS, (), "Look at records that could not be applied, and try them again.", _OPERATING
     ),
     _LaterCommand("status", _RECOMMENDER, ("status",), "Say what runs, where, and how far it is.", _OPERATING),
-    _LaterCommand("topics", _COMMON, ("topics",), "Create and check the Kafka topics.", _OPERATING),
-    _LaterCommand("keys", _COMMON, ("keys",), "Create, list, rotate and revoke API keys.", _OPERATING),
+    _LaterCommand("topics", "services.cli.topics", (), "Create and check the Kafka topics.", _OPERATING),
+    _LaterCommand("keys", "services.cli.keys", (), "Create, list, rotate and revoke API keys.", _OPERATING),
 )
 
 
@@ -200,7 +199,3 @@ def root() -> Any:
 def main() -> None:
     """Run the command line of this process."""
     root()(prog_name="cairn")
-
-
-if __name__ == "__main__":
-    main()

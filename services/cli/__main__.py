@@ -1,0 +1,5 @@
+"""Runs the `cairn` command: `python -m services.cli`."""
+
+from services.cli import main
+
+main()
