@@ -27,7 +27,8 @@ from services.recommender.application.answers.preview_rule import PreviewRule
 from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.answers.recommend_batch import RecommendBatch
 from services.recommender.application.answers.show_learner import ShowLearner
-from services.recommender.application.ports import EpochMeta, EpochStatus, LearnerKey, PartitionProgress
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
+from services.recommender.application.ports.learners import LearnerKey, PartitionProgress
 from services.recommender.application.subscriptions.follow_changes import FollowChanges, FollowOptions
 from services.recommender.application.subscriptions.subscribe import Subscribe
 from services.recommender.application.subscriptions.subscriptions import SubscriptionLimits, Subscriptions

@@ -31,7 +31,7 @@ from deploy.local.terminal import Story
 from services.common.kafka.connection import topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.adapters.redis.epochs import RedisEpochs
-from services.recommender.application.ports import PartitionProgress, StateUnavailableError
+from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
 from services.recommender.application.state.epochs import digest_epoch
 
 # A Friday after school. The simulated weeks end here, so that every run simulates the same district.

@@ -18,12 +18,10 @@ from services.common.telemetry import logs
 from services.recommender.adapters.fail_points import FailPointInvalidError
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.redis.epochs import EvictingRedisError
-from services.recommender.application.ports import (
-    BundleUnreadableError,
-    CommitRefusedError,
-    EpochsLostError,
-    LogTruncatedError,
-)
+from services.recommender.application.ports.epochs import EpochsLostError
+from services.recommender.application.ports.learners import CommitRefusedError
+from services.recommender.application.ports.log import LogTruncatedError
+from services.recommender.application.ports.models import BundleUnreadableError
 from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.settings import RecommenderServerSettings, WorkerSettings
 

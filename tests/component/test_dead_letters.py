@@ -12,7 +12,7 @@ from services.recommender.application.operations.dead_letters import (
     ReplayDeadLetters,
     find_letter,
 )
-from services.recommender.application.ports import DeadLetter
+from services.recommender.application.ports.log import DeadLetter
 from services.recommender.entrypoints.letter_check import problem_of
 from tests.learner_events import PARTITIONS, Record, message, record
 

@@ -9,7 +9,8 @@ import mode
 import pytest
 
 from services.recommender.adapters.memory import MemoryStates
-from services.recommender.application.ports import EpochMeta, EpochsLostError, EpochStatus, PartitionProgress
+from services.recommender.application.ports.epochs import EpochMeta, EpochsLostError, EpochStatus
+from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.entrypoints.worker import EpochServices, WorkerApp
 

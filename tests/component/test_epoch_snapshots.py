@@ -9,7 +9,8 @@ import pytest
 
 from services.recommender.adapters.files.epoch_file import EpochFile, EpochFileWriter
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
-from services.recommender.application.ports import EpochMeta, EpochMissingError, EpochStatus, PartitionProgress
+from services.recommender.application.ports.epochs import EpochMeta, EpochMissingError, EpochStatus
+from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.state.epochs import EpochUnusableError, digest_epoch
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
 from services.recommender.application.state.snapshots import SnapshotInvalidError, restore_epoch, snapshot_epoch

@@ -7,14 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from services.recommender.adapters.memory import MemoryStates
-from services.recommender.application.ports import (
-    Bundle,
-    BundleUnreadableError,
-    EpochMeta,
-    EpochMissingError,
-    EpochStatus,
-    PartitionProgress,
-)
+from services.recommender.application.ports.epochs import EpochMeta, EpochMissingError, EpochStatus
+from services.recommender.application.ports.learners import PartitionProgress
+from services.recommender.application.ports.models import Bundle, BundleUnreadableError
 from services.recommender.application.state.epochs import (
     EpochUnusableError,
     begin_replay,

@@ -11,7 +11,7 @@ from services.common.kafka.connection import BrokerUnavailableError, KafkaConnec
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPointInvalidError, FailPoints
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
-from services.recommender.application.ports import StateRefusedError, StateUnavailableError
+from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters

@@ -27,7 +27,7 @@ from services.recommender.application.operations.export import (
     export_recommendations,
     export_state,
 )
-from services.recommender.application.ports import EpochMeta, EpochStatus
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
 from services.recommender.domain.learner.events import AssessmentEvent, ErasureEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold

@@ -6,7 +6,8 @@ import pytest
 
 from services.common.kafka.envelope import record_key
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
-from services.recommender.application.ports import CommitRefusedError, DeadLetter, PartitionProgress
+from services.recommender.application.ports.learners import CommitRefusedError, PartitionProgress
+from services.recommender.application.ports.log import DeadLetter
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
 from services.recommender.domain.learner.events import VOIDED, AssessmentEvent, CorrectionEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold

@@ -8,7 +8,7 @@ import orjson
 
 from services.recommender.adapters.memory import MemoryStates
 from services.recommender.application.operations.personal_data import HeldRecord, PersonalData
-from services.recommender.application.ports import LearnerCommit
+from services.recommender.application.ports.learners import LearnerCommit
 from services.recommender.domain.learner.events import (
     VOIDED,
     AssessmentEvent,

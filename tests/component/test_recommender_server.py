@@ -27,14 +27,9 @@ from services.recommender.application.answers.preview_rule import PreviewRule
 from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.answers.recommend_batch import RecommendBatch
 from services.recommender.application.answers.show_learner import ShowLearner
-from services.recommender.application.ports import (
-    Bundle,
-    BundleUnreadableError,
-    EpochMeta,
-    EpochStatus,
-    StateUnavailableError,
-    StoredLearner,
-)
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
+from services.recommender.application.ports.learners import StateUnavailableError, StoredLearner
+from services.recommender.application.ports.models import Bundle, BundleUnreadableError
 from services.recommender.domain.learner.parameters import (
     PRIOR_PARAMETERS_ID,
     SkillDifficulty,

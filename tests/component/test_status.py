@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from services.recommender.application.operations.status import Health, ReadStatus
-from services.recommender.application.ports import (
-    BundleUnreadableError,
-    EpochMeta,
-    EpochStatus,
-    PartitionProgress,
-    StateUnavailableError,
-)
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
+from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
+from services.recommender.application.ports.models import BundleUnreadableError
 
 LOG = "0d9b3c1e-0000-0000-0000-000000000000/2"
 ALL_SERVING = {"ingest": "127.0.0.1:1", "server": "127.0.0.1:2"}

@@ -14,7 +14,8 @@ import pytest
 
 from cairn.v1 import catalog_pb2, recommender_pb2, recommender_pb2_grpc
 from services.common.rpc.statuses import retry_after_s_of, violations_of
-from services.recommender.application.ports import Bundle, StateUnavailableError
+from services.recommender.application.ports.learners import StateUnavailableError
+from services.recommender.application.ports.models import Bundle
 from services.recommender.application.subscriptions.subscriptions import SubscribeQuery, SubscriptionLimits
 from services.recommender.client import LearnerUpdates
 from services.recommender.domain.learner.parameters import TracingParameters

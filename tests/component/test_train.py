@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.recommender.application.ports import (
+from services.recommender.application.ports.models import (
     BundleDraft,
     BundleUnreadableError,
     CollaborativeChoice,

@@ -336,7 +336,7 @@ def test_the_headers_described_are_those_the_envelope_writes(document):
 def test_the_headers_described_of_dead_letters_are_those_the_worker_adds(document):
     from services.common.kafka.connection import KafkaConnection
     from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
-    from services.recommender.application.ports import DeadLetter
+    from services.recommender.application.ports.log import DeadLetter
 
     letter = DeadLetter(
         partition=3, offset=7, key=None, value=b"", headers=[("ce_id", b"1")], code="undecodable", reason="cut short"

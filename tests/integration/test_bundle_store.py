@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError, FsspecBundleStore
-from services.recommender.application.ports import BundleUnwritableError
+from services.recommender.application.ports.models import BundleUnwritableError
 from tests.suites.bundle_store import BundleStoreSuite, draft
 
 

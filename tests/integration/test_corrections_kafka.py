@@ -18,7 +18,7 @@ from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka.learner_records import KafkaLearnerRecords
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
-from services.recommender.application.ports import EpochMeta, EpochStatus
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.state.epochs import EpochDigest, digest_epoch
 from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.cli.corrections import app

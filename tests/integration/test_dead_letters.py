@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from services.common.kafka.envelope import Position
 from services.common.kafka.topics import TopicDeclaration, ensure_topics
 from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters, KafkaLetterFile
-from services.recommender.application.ports import DeadLetter
+from services.recommender.application.ports.log import DeadLetter
 from services.recommender.cli.dead_letters import app
 from tests.learner_events import PARTITIONS, message, record
 

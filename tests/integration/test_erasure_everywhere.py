@@ -22,7 +22,7 @@ from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.training_log import KafkaTrainingLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.states import position_key
-from services.recommender.application.ports import EpochMeta, EpochStatus
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.state.epochs import EpochDigest, digest_epoch
 from services.recommender.application.training.train import collect
 from services.recommender.bootstrap.worker import FoldWiring

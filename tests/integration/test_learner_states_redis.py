@@ -14,12 +14,8 @@ from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.adapters.redis.states import RedisFoldStore, RedisLearnerReader, learner_keys
-from services.recommender.application.ports import (
-    CommitRefusedError,
-    EpochExistsError,
-    PartitionProgress,
-    StateUnavailableError,
-)
+from services.recommender.application.ports.epochs import EpochExistsError
+from services.recommender.application.ports.learners import CommitRefusedError, PartitionProgress, StateUnavailableError
 from services.recommender.domain.learner.record import SEEN_EVENTS
 from tests.suites.learner_states import ADA, LearnerStatesSuite, commit, meta_of, record_key_of
 

@@ -22,7 +22,8 @@ from services.common.rpc import freshness
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.states import RedisFoldStore
-from services.recommender.application.ports import EpochMeta, EpochStatus, LearnerKey, PartitionProgress
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
+from services.recommender.application.ports.learners import LearnerKey, PartitionProgress
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill
 from tests.integration.test_recommender_catalog_kafka import Writer

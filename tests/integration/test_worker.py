@@ -24,7 +24,8 @@ from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.states import position_key
-from services.recommender.application.ports import CommitRefusedError, EpochMeta, EpochStatus
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
+from services.recommender.application.ports.learners import CommitRefusedError
 from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters

@@ -10,15 +10,9 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from services.recommender.adapters.memory import MemoryStates
-from services.recommender.application.ports import (
-    DeadLetter,
-    EpochMeta,
-    EpochStatus,
-    LearnerCommit,
-    PartitionProgress,
-    StateUnavailableError,
-    StoredLearnerBytes,
-)
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus, StoredLearnerBytes
+from services.recommender.application.ports.learners import LearnerCommit, PartitionProgress, StateUnavailableError
+from services.recommender.application.ports.log import DeadLetter
 from services.recommender.domain.learner.record import StoredFold
 from tests.simulation.loops import at_once
 from tests.simulation.network import Process, Server

@@ -17,17 +17,16 @@ from cairn.v1 import events_pb2
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.envelope import partition_of
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
-from services.recommender.application.ports import (
-    Bundle,
-    CommitRefusedError,
+from services.recommender.application.ports.epochs import (
     EpochExistsError,
     EpochMeta,
     EpochMissingError,
     EpochsLostError,
     EpochStatus,
-    LogTruncatedError,
-    StateUnavailableError,
 )
+from services.recommender.application.ports.learners import CommitRefusedError, StateUnavailableError
+from services.recommender.application.ports.log import LogTruncatedError
+from services.recommender.application.ports.models import Bundle
 from services.recommender.application.state.epochs import (
     EpochDigest,
     EpochUnusableError,

@@ -16,7 +16,7 @@ import pytest
 
 from services.recommender.adapters.files import bundle_store
 from services.recommender.adapters.files.bundle_store import FsspecBundleStore
-from services.recommender.application.ports import (
+from services.recommender.application.ports.models import (
     BundleDraft,
     BundleUnreadableError,
     CollaborativeChoice,

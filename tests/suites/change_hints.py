@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.recommender.application.ports import ChangeHints
+from services.recommender.application.ports.learners import ChangeHints
 from tests.suites.learner_states import ADA, ALAN, commit, record_key_of
 
 WITHIN_S = 5.0

@@ -8,8 +8,7 @@ from types import MappingProxyType
 
 import pytest
 
-from services.recommender.application.ports import (
-    CommitRefusedError,
+from services.recommender.application.ports.epochs import (
     EpochBehindError,
     EpochBusyError,
     EpochExistsError,
@@ -18,6 +17,9 @@ from services.recommender.application.ports import (
     EpochReader,
     EpochStatus,
     EpochStore,
+)
+from services.recommender.application.ports.learners import (
+    CommitRefusedError,
     FoldStore,
     LearnerCommit,
     LearnerKey,

@@ -8,7 +8,7 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommender.application.ports import ModelArraysInvalidError
+from services.recommender.application.ports.models import ModelArraysInvalidError
 from services.recommender.models.als import AlsModel
 
 RESOURCES = tuple(f"r{number}" for number in range(6))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.recommender.application.ports import CollaborativeChoice
+from services.recommender.application.ports.models import CollaborativeChoice
 from services.recommender.application.training.train import TooFewPositivesError
 from services.recommender.domain.training.positives import positives_of
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder

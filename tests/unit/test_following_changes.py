@@ -9,7 +9,7 @@ import pytest
 from services.common.kafka.envelope import LogIdentity
 from services.recommender.adapters.memory import MemoryStates
 from services.recommender.application.answers.active_models import EpochInForce
-from services.recommender.application.ports import EpochMeta, EpochStatus
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.subscriptions.follow_changes import FollowChanges
 from services.recommender.application.subscriptions.list_cursors import NO_STATE
 from services.recommender.application.subscriptions.subscriptions import (

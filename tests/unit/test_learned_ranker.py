@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.recommender.application.ports import ModelArraysInvalidError
+from services.recommender.application.ports.models import ModelArraysInvalidError
 from services.recommender.domain.ranking.behaviour import (
     CANDIDATES,
     ModelScores,

@@ -6,7 +6,7 @@ import pytest
 import redis.exceptions
 
 from services.recommender.adapters.redis.connection import unavailable_when_redis_is
-from services.recommender.application.ports import StateRefusedError, StateUnavailableError
+from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
 
 SCRIPT = "ERR Error running script (call to f_01de97): @user_script:9: @user_script: 9: "
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.recommender.application.ports import FoldStore, LearnerCommit, PartitionProgress
+from services.recommender.application.ports.learners import FoldStore, LearnerCommit, PartitionProgress
 from services.recommender.domain.learner.record import StoredFold
 
 

@@ -9,23 +9,25 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
-from services.recommender.application.ports import (
-    ChangeListener,
-    CommitRefusedError,
-    DeadLetter,
+from services.recommender.application.ports.epochs import (
     EpochBusyError,
     EpochExistsError,
     EpochMeta,
     EpochStatus,
-    LearnerCommit,
-    LearnerKey,
-    PartitionProgress,
-    StoredLearner,
     StoredLearnerBytes,
     epoch_behind,
     epoch_missing,
     epoch_replaced,
 )
+from services.recommender.application.ports.learners import (
+    ChangeListener,
+    CommitRefusedError,
+    LearnerCommit,
+    LearnerKey,
+    PartitionProgress,
+    StoredLearner,
+)
+from services.recommender.application.ports.log import DeadLetter
 from services.recommender.application.state.epochs import has_reached
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL, decode_journal, encode_journal
 from services.recommender.domain.learner.record import NEW_LEARNER, StoredFold

@@ -30,7 +30,7 @@ from services.recommender.application.operations.export import (
     export_recommendations,
     export_state,
 )
-from services.recommender.application.ports import EpochStore
+from services.recommender.application.ports.epochs import EpochStore
 from services.recommender.application.state.epochs import parameters_of
 from services.recommender.bootstrap.server import ranking_policy
 from services.recommender.bootstrap.stores import bundle_store, epoch_store

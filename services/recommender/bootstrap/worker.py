@@ -25,7 +25,7 @@ from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.read_ahead import KafkaReadAhead
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.states import RedisFoldStore
-from services.recommender.application.ports import EpochMeta
+from services.recommender.application.ports.epochs import EpochMeta
 from services.recommender.application.state.epochs import begin_replay, parameters_of
 from services.recommender.application.state.fold_events import FoldEvents, FoldReport
 from services.recommender.bootstrap.stores import bundle_store, epoch_store

@@ -22,15 +22,15 @@ from services.common.kafka.envelope import positions_as_text
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.files.epoch_file import EpochFileWriter
 from services.recommender.adapters.redis.epochs import EvictingRedisError
-from services.recommender.application.ports import (
-    BundleUnreadableError,
-    CommitRefusedError,
+from services.recommender.application.ports.epochs import (
     EpochBusyError,
     EpochExistsError,
     EpochMeta,
     EpochMissingError,
     EpochStore,
 )
+from services.recommender.application.ports.learners import CommitRefusedError
+from services.recommender.application.ports.models import BundleUnreadableError
 from services.recommender.application.state.epochs import (
     EpochUnusableError,
     digest_epoch,

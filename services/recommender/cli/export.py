@@ -20,7 +20,7 @@ from services.common.auth.tenants import TenantsFileError
 from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.files.parquet_tables import ExportExistsError
-from services.recommender.application.ports import BundleUnreadableError
+from services.recommender.application.ports.models import BundleUnreadableError
 from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.settings import RecommenderServerSettings
 

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
-from services.recommender.application.ports import BundleUnreadableError, BundleUnwritableError, TenantModels
+from services.recommender.application.ports.models import BundleUnreadableError, BundleUnwritableError, TenantModels
 from services.recommender.application.training.train import (
     NothingToTrainOnError,
     Progress,

@@ -22,14 +22,8 @@ from services.common.encryption.learner_keys import ERASED, Erasure, ValueUnread
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, new_consumer
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.common.telemetry.traces import NO_TRACES, TRACEPARENT, Traces, is_sampled
-from services.recommender.application.ports import (
-    DeadLetter,
-    LogTruncatedError,
-    ReadAhead,
-    StateRefusedError,
-    StateUnavailableError,
-    ValueOpener,
-)
+from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
+from services.recommender.application.ports.log import DeadLetter, LogTruncatedError, ReadAhead, ValueOpener
 from services.recommender.application.state.assignment import starting_offset
 from services.recommender.application.state.fold_events import FoldEvents, FoldReport, PartitionBatch
 from services.recommender.domain.learner.events import CorrectionEvent

@@ -20,7 +20,7 @@ from services.recommender.application.answers.preview_rule import PreviewRule
 from services.recommender.application.answers.recommend import Recommend, Recommendations
 from services.recommender.application.answers.recommend_batch import LearnerAnswer, RecommendBatch
 from services.recommender.application.answers.show_learner import ShowLearner
-from services.recommender.application.ports import StateUnavailableError
+from services.recommender.application.ports.learners import StateUnavailableError
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams
 from services.recommender.entrypoints.unavailable import state_unavailable
 from services.recommender.wire.calls import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.common.encryption.learner_keys import ERASED, ValueUnreadableError
 from services.common.kafka.envelope import partition_of
-from services.recommender.application.ports import DeadLetter, ValueOpener
+from services.recommender.application.ports.log import DeadLetter, ValueOpener
 from services.recommender.wire.events import RecordInvalidError, decode_event
 
 

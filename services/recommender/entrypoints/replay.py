@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.recommender.application.ports import EpochMeta, EpochStatus, EpochStore
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus, EpochStore
 from services.recommender.application.state.fold_events import FoldReport
 from services.recommender.entrypoints.event_service import EventService
 

@@ -15,7 +15,7 @@ from services.common.auth.tenants import Tenant
 from services.common.rpc.server import current_tenant
 from services.common.rpc.statuses import abort, aborted, invalid_argument, resource_exhausted
 from services.common.telemetry.traces import NO_TRACES, Traces
-from services.recommender.application.ports import StateUnavailableError
+from services.recommender.application.ports.learners import StateUnavailableError
 from services.recommender.application.subscriptions.subscribe import ListUpdate, Subscribe
 from services.recommender.application.subscriptions.subscriptions import (
     CapReachedError,

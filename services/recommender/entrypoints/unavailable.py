@@ -7,7 +7,7 @@ from google.rpc import status_pb2
 from services.common.rpc.statuses import unavailable
 from services.recommender.application.answers.active_models import NoEpochError
 from services.recommender.application.answers.fresh_state import StateLostError
-from services.recommender.application.ports import StateUnavailableError
+from services.recommender.application.ports.learners import StateUnavailableError
 
 _RETRY_AFTER_S = 1.0
 

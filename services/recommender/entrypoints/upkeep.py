@@ -12,7 +12,8 @@ from prometheus_client import Gauge
 
 from services.recommender.application.answers.active_models import InForce
 from services.recommender.application.answers.recommend import Recommend
-from services.recommender.application.ports import CatalogReader, StateUnavailableError
+from services.recommender.application.ports.catalog import CatalogReader
+from services.recommender.application.ports.learners import StateUnavailableError
 from services.recommender.domain.ranking.pipeline import warm_up
 
 _log = structlog.get_logger(__name__)

@@ -18,18 +18,16 @@ import structlog
 from mode.supervisors import CrashingSupervisor
 
 from services.common.kafka.connection import BrokerUnavailableError
-from services.recommender.application.ports import (
+from services.recommender.application.ports.epochs import (
     EpochBehindError,
     EpochExistsError,
     EpochMeta,
     EpochsLostError,
     EpochStatus,
     EpochStore,
-    LogReader,
-    PartitionProgress,
-    StateRefusedError,
-    StateUnavailableError,
 )
+from services.recommender.application.ports.learners import PartitionProgress, StateRefusedError, StateUnavailableError
+from services.recommender.application.ports.log import LogReader
 from services.recommender.application.state.epochs import check_log, ensure_first_epoch, has_reached
 from services.recommender.entrypoints.event_service import EventService
 

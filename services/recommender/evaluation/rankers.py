@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.application.ports import CollaborativeModel
+from services.recommender.application.ports.models import CollaborativeModel
 from services.recommender.domain.ranking.features import CollaborativeScores
 from services.recommender.domain.ranking.learned import LearnedRanker
 from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank

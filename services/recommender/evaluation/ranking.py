@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from services.recommender.application.ports import CollaborativeModel
+from services.recommender.application.ports.models import CollaborativeModel
 from services.recommender.domain.learner.state import RECENT_RESOURCES
 from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.evaluation.data import DataUnusableError

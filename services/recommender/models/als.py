@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from services.recommender.application.ports import ModelArrays, ModelArraysInvalidError
+from services.recommender.application.ports.models import ModelArrays, ModelArraysInvalidError
 from services.recommender.domain.training.positives import known_rows
 
 KIND = "als"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.recommender.application.ports import CollaborativeChoice, ModelArrays
+from services.recommender.application.ports.models import CollaborativeChoice, ModelArrays
 from services.recommender.application.training.train import Advance, FittedCollaborative, Progress, TooFewPositivesError
 from services.recommender.domain.training.positives import Positives
 from services.recommender.domain.training.responses import NONE, ResponseTable

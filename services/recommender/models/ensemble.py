@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.application.ports import CollaborativeModel
+from services.recommender.application.ports.models import CollaborativeModel
 from services.recommender.domain.training.positives import known_rows
 
 

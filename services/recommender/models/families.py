@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from services.recommender.application.ports import CollaborativeModel
+from services.recommender.application.ports.models import CollaborativeModel
 from services.recommender.application.training.train import TooFewPositivesError
 from services.recommender.domain.ranking.trees import Matrix
 from services.recommender.domain.training.metrics import ndcg

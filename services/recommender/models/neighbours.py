@@ -14,7 +14,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from services.recommender.application.ports import ModelArrays, ModelArraysInvalidError
+from services.recommender.application.ports.models import ModelArrays, ModelArraysInvalidError
 from services.recommender.domain.training.positives import Positives, known_rows
 
 KIND = "item_item"

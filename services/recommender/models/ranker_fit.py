@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from services.recommender.application.ports import CollaborativeModel
+from services.recommender.application.ports.models import CollaborativeModel
 from services.recommender.application.training.train import TooFewPositivesError
 from services.recommender.domain.ranking.behaviour import directions
 from services.recommender.domain.ranking.habits import Habits, SkillLinks

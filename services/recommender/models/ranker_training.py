@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from services.recommender.application.ports import ModelArrays
+from services.recommender.application.ports.models import ModelArrays
 from services.recommender.application.training.train import Advance
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.domain.training.splits import split_work, tags_of

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.application.ports import (
+from services.recommender.application.ports.models import (
     CollaborativeModel,
     ModelArrays,
     ModelArraysInvalidError,

@@ -22,7 +22,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from services.recommender.application.ports import (
+from services.recommender.application.ports.models import (
     Bundle,
     BundleDraft,
     BundleUnreadableError,

@@ -21,7 +21,8 @@ from typing import BinaryIO, Self
 
 import orjson
 
-from services.recommender.application.ports import EpochMeta, EpochStatus, PartitionProgress, StoredLearnerBytes
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus, StoredLearnerBytes
+from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.state.epochs import EpochDigest
 from services.recommender.application.state.snapshots import SnapshotHeader, SnapshotInvalidError
 

@@ -18,7 +18,7 @@ from services.common.kafka.connection import (
 )
 from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position, partition_of
 from services.recommender.application.operations.dead_letters import FiledLetter
-from services.recommender.application.ports import DeadLetter
+from services.recommender.application.ports.log import DeadLetter
 
 _PREFIX = "cairn-dlt-"
 _REPLAYED_TO = f"{_PREFIX}replayed-to"

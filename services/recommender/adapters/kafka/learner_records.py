@@ -13,7 +13,7 @@ from services.common.encryption.learner_keys import ERASED, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, read_span, topic_span
 from services.common.kafka.envelope import JSON, LEARNER_EVENTS, LEARNER_EVENTS_DLT, content_type_of
 from services.recommender.application.operations.personal_data import HeldRecord
-from services.recommender.application.ports import ValueOpener
+from services.recommender.application.ports.log import ValueOpener
 
 
 class KafkaLearnerRecords:

@@ -10,7 +10,7 @@ import aiokafka
 from services.common.encryption.learner_keys import ERASED, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, read_span
 from services.common.kafka.envelope import LEARNER_EVENTS
-from services.recommender.application.ports import ValueOpener
+from services.recommender.application.ports.log import ValueOpener
 from services.recommender.domain.learner.corrections import KnownCorrections
 from services.recommender.domain.learner.events import CorrectionEvent, ErasureEvent
 from services.recommender.wire.events import RecordInvalidError, decode_event

@@ -21,7 +21,7 @@ import redis.asyncio
 import structlog
 
 from services.recommender.adapters.redis.connection import unavailable_when_redis_is
-from services.recommender.application.ports import ChangeListener, StateUnavailableError
+from services.recommender.application.ports.learners import ChangeListener, StateUnavailableError
 
 _log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ import hiredis
 import redis.asyncio
 import redis.exceptions
 
-from services.recommender.application.ports import StateRefusedError, StateUnavailableError
+from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
 
 Command = tuple[bytes | str | int | float | memoryview, ...]
 

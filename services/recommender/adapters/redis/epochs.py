@@ -31,17 +31,16 @@ from services.recommender.adapters.redis.states import (
     position_key,
     position_prefix,
 )
-from services.recommender.application.ports import (
+from services.recommender.application.ports.epochs import (
     EpochBusyError,
     EpochExistsError,
     EpochMeta,
     EpochStatus,
-    PartitionProgress,
-    StateUnavailableError,
     StoredLearnerBytes,
     epoch_behind,
     epoch_missing,
 )
+from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
 from services.recommender.domain.learner.record import FINGERPRINT_BYTES
 
 _log = structlog.get_logger(__name__)

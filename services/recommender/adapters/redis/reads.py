@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.recommender.adapters.redis.connection import Command, RedisConnection
-from services.recommender.application.ports import StateUnavailableError
+from services.recommender.application.ports.learners import StateUnavailableError
 
 _Asked = tuple[Sequence[Command], asyncio.Future[list[Any]]]
 

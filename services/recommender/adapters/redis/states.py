@@ -21,14 +21,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from services.recommender.adapters.redis.change_notifications import hint_channel, hint_message
 from services.recommender.adapters.redis.connection import Command, RedisConnection
 from services.recommender.adapters.redis.reads import RedisReads
-from services.recommender.application.ports import (
+from services.recommender.application.ports.epochs import epoch_replaced
+from services.recommender.application.ports.learners import (
     CommitRefusedError,
     LearnerCommit,
     LearnerKey,
     PartitionProgress,
     StateUnavailableError,
     StoredLearner,
-    epoch_replaced,
 )
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL, decode_journal, encode_journal
 from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS, StoredFold

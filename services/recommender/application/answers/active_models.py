@@ -9,14 +9,13 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from services.common.kafka.envelope import LogIdentity
-from services.recommender.application.ports import (
+from services.recommender.application.ports.epochs import EpochMeta, EpochReader
+from services.recommender.application.ports.learners import StateUnavailableError
+from services.recommender.application.ports.models import (
     Bundle,
     BundleReader,
     BundleUnreadableError,
     CollaborativeModel,
-    EpochMeta,
-    EpochReader,
-    StateUnavailableError,
     TenantRanker,
 )
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from services.common.kafka.envelope import Position, partition_of, record_key
 from services.common.rpc.freshness import Freshness
 from services.recommender.application.answers.active_models import EpochInForce, InForce
-from services.recommender.application.ports import LearnerKey, LearnerReader, StateUnavailableError, StoredLearner
+from services.recommender.application.ports.learners import (
+    LearnerKey,
+    LearnerReader,
+    StateUnavailableError,
+    StoredLearner,
+)
 
 # What is left for ranking and the way back; of a short deadline, half.
 _DEADLINE_MARGIN_S = 0.1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.recommender.application.answers.active_models import InForce
 from services.recommender.application.answers.recommend import Recommend
-from services.recommender.application.ports import CatalogReader
+from services.recommender.application.ports.catalog import CatalogReader
 
 
 class ListBasis:

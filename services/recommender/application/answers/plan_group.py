@@ -16,7 +16,7 @@ from services.recommender.application.answers.provenance import Degradation, Pro
 from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.answers.rosters import LearnerProblem, RosterEntry, read_roster
 from services.recommender.application.answers.show_learner import SkillMastery, skill_masteries
-from services.recommender.application.ports import CatalogReader
+from services.recommender.application.ports.catalog import CatalogReader
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.learner.success_model import Chances
 from services.recommender.domain.planning.groups import LearnerGroup, form_groups, worked_on_gaps

@@ -9,7 +9,7 @@ from datetime import datetime
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.recommend import Recommend, Recommendations, RecommendQuery
 from services.recommender.application.answers.rosters import LearnerProblem, RosterEntry, read_roster
-from services.recommender.application.ports import CatalogReader
+from services.recommender.application.ports.catalog import CatalogReader
 from services.recommender.domain.ranking.policy import ResourceFilter
 from services.recommender.domain.ranking.rules import Rule
 

@@ -12,7 +12,9 @@ from services.common.rpc.freshness import Freshness
 from services.recommender.application.answers.active_models import EpochInForce, InForce
 from services.recommender.application.answers.fresh_state import FreshState, FreshStates
 from services.recommender.application.answers.provenance import Degradation, Provenance
-from services.recommender.application.ports import CatalogReader, CollaborativeModel, LearnerKey, TenantRanker
+from services.recommender.application.ports.catalog import CatalogReader
+from services.recommender.application.ports.learners import LearnerKey
+from services.recommender.application.ports.models import CollaborativeModel, TenantRanker
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.learner.success_model import SuccessHead

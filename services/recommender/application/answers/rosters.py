@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from services.recommender.application.answers.fresh_state import FreshState, FreshStates
-from services.recommender.application.ports import LearnerKey, StateUnavailableError
+from services.recommender.application.ports.learners import LearnerKey, StateUnavailableError
 
 
 class ProblemKind(StrEnum):

@@ -10,7 +10,7 @@ from services.common.kafka.envelope import Position
 from services.common.rpc.freshness import Freshness
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.provenance import Degradation
-from services.recommender.application.ports import LearnerKey
+from services.recommender.application.ports.learners import LearnerKey
 from services.recommender.domain.learner.mastery import mastered, skill_logits, success_interval, success_probability
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences

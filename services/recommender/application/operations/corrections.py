@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from services.recommender.application.operations.dead_letters import FiledLetter
-from services.recommender.application.ports import EpochMeta
+from services.recommender.application.ports.epochs import EpochMeta
 from services.recommender.domain.learner.fold import RESOLVED_BY_REPLAY
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.common.kafka.envelope import Position
-from services.recommender.application.ports import DeadLetter
+from services.recommender.application.ports.log import DeadLetter
 
 
 class LetterMissingError(LookupError):

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from services.recommender.application.answers.fresh_state import FreshState, FreshStates
 from services.recommender.application.answers.recommend import Recommend, RecommendQuery
-from services.recommender.application.ports import EpochStore, LearnerKey, StateUnavailableError, StoredLearnerBytes
+from services.recommender.application.ports.epochs import EpochStore, StoredLearnerBytes
+from services.recommender.application.ports.learners import LearnerKey, StateUnavailableError
 from services.recommender.domain.learner.mastery import mastered, skill_logits, success_interval, success_probability
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.state import LearnerState, decode_state

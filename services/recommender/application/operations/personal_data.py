@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from services.common.kafka.envelope import record_key
-from services.recommender.application.ports import FoldStore
+from services.recommender.application.ports.learners import FoldStore
 from services.recommender.domain.learner import packed_strings as names
 from services.recommender.domain.learner.events import VOIDED
 from services.recommender.domain.learner.fold import LearnerFold

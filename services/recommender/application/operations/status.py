@@ -8,15 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from services.recommender.application.ports import (
-    BundleReader,
-    BundleUnreadableError,
-    EpochMeta,
-    EpochProgressReader,
-    LogReader,
-    PartitionProgress,
-    StateUnavailableError,
-)
+from services.recommender.application.ports.epochs import EpochMeta, EpochProgressReader
+from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
+from services.recommender.application.ports.log import LogReader
+from services.recommender.application.ports.models import BundleReader, BundleUnreadableError
 
 
 class Health(StrEnum):

@@ -6,17 +6,17 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from services.recommender.application.ports import (
-    BundleReader,
+from services.recommender.application.ports.epochs import (
     EpochBehindError,
     EpochMeta,
     EpochMissingError,
     EpochStatus,
     EpochStore,
-    LogReader,
     StoredLearnerBytes,
     epoch_missing,
 )
+from services.recommender.application.ports.log import LogReader
+from services.recommender.application.ports.models import BundleReader
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.learner.state import applied_of
 

@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from services.recommender.application.ports import (
+from services.recommender.application.ports.learners import (
     CommitRefusedError,
-    DeadLetter,
-    DeadLetters,
     FoldStore,
     LearnerCommit,
     PartitionProgress,
 )
+from services.recommender.application.ports.log import DeadLetter, DeadLetters
 from services.recommender.domain.learner.corrections import NOTHING_KNOWN, KnownCorrections
 from services.recommender.domain.learner.events import LearnerEvent
 from services.recommender.domain.learner.fold import FoldedLearner, LearnerEvents, LearnerFold

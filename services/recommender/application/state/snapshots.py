@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from services.recommender.application.ports import (
-    BundleReader,
+from services.recommender.application.ports.epochs import (
     EpochMeta,
     EpochMissingError,
     EpochStatus,
     EpochStore,
-    LogReader,
-    PartitionProgress,
     StoredLearnerBytes,
 )
+from services.recommender.application.ports.learners import PartitionProgress
+from services.recommender.application.ports.log import LogReader
+from services.recommender.application.ports.models import BundleReader
 from services.recommender.application.state.epochs import (
     EpochContents,
     EpochDigest,

@@ -11,7 +11,7 @@ import structlog
 from services.recommender.application.answers.active_models import InForce
 from services.recommender.application.answers.list_basis import ListBasis
 from services.recommender.application.answers.recommend import Recommend
-from services.recommender.application.ports import (
+from services.recommender.application.ports.learners import (
     ChangeHints,
     LearnerKey,
     LearnerOffsets,

@@ -11,7 +11,8 @@ from services.recommender.application.answers.fresh_state import FreshState, Fre
 from services.recommender.application.answers.list_basis import ListBasis
 from services.recommender.application.answers.provenance import Provenance
 from services.recommender.application.answers.recommend import Recommend, Recommendations, RecommendQuery
-from services.recommender.application.ports import CatalogReader, LearnerKey, LearnerOffsets, StateUnavailableError
+from services.recommender.application.ports.catalog import CatalogReader
+from services.recommender.application.ports.learners import LearnerKey, LearnerOffsets, StateUnavailableError
 from services.recommender.application.subscriptions.list_cursors import (
     NO_STATE,
     ListCursor,

@@ -13,7 +13,7 @@ from itertools import islice
 
 from services.common.kafka.envelope import record_key
 from services.recommender.application.answers.list_basis import ListBasis
-from services.recommender.application.ports import ChangeHints
+from services.recommender.application.ports.learners import ChangeHints
 from services.recommender.application.subscriptions.list_cursors import ListCursor
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 

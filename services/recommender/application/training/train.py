@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.recommender.application.ports import (
+from services.recommender.application.ports.models import (
     BundleDraft,
     BundleUnreadableError,
     BundleWriter,

@@ -1,0 +1,1 @@
+"""What the recommender needs from outside, one file per group of ports."""

@@ -1,0 +1,90 @@
+"""The log of learner events and its dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.common.encryption.learner_keys import Erasure, Sealed
+from services.recommender.domain.learner.corrections import KnownCorrections
+
+
+class LogReader(Protocol):
+    """The log of learner events as it stands. Every call may raise ConnectionError or LookupError (no such topic)."""
+
+    async def identity(self) -> str:
+        """Which log it is, as `services.common.kafka.connection.LogIdentity` text."""
+        ...
+
+    async def end_offsets(self) -> Mapping[int, int]:
+        """One past the last record, by partition."""
+        ...
+
+
+class LogTruncatedError(RuntimeError):
+    """The log no longer holds records that were not dealt with."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that cannot be applied, as it stood in the log, and why.
+
+    Attributes:
+        partition: where it stood.
+        offset: where it stood.
+        key: its key.
+        value: its value.
+        headers: its headers.
+        code: the reason in one word.
+        reason: the reason in a sentence.
+    """
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    code: str
+    reason: str
+
+
+class ValueOpener(Protocol):
+    """Opens values of the log that are encrypted with their learner's key."""
+
+    async def determine(self, records: Iterable[Sealed]) -> None:
+        """Make sure that it is known what became of the keys of some records; waits while that cannot be asked."""
+        ...
+
+    def decrypt(
+        self, record_key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+    ) -> bytes | Erasure | None:
+        """The value as it was before encryption; ERASED when its key was destroyed.
+
+        Raises:
+            ValueUnreadableError: when it does not open with its key.
+        """
+        ...
+
+
+class ReadAhead(Protocol):
+    """Reads the log ahead of a fold."""
+
+    async def read(self, spans: Mapping[int, tuple[int, int]]) -> KnownCorrections:
+        """Every correction and erasure of some stretches.
+
+        Args:
+            spans: the first offset, and one past the last, by partition.
+
+        Raises:
+            BrokerUnavailableError: when the log cannot be read.
+        """
+        ...
+
+
+class DeadLetters(Protocol):
+    """Where records go that cannot be applied."""
+
+    async def write(self, letters: Sequence[DeadLetter]) -> None:
+        """Return once every letter is confirmed. Raises ConnectionError when one is not."""
+        ...

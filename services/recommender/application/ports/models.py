@@ -1,0 +1,226 @@
+"""Fitted models: what they score, and the bundles that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.recommender.domain.learner.parameters import TenantParameters, TracingParameters
+from services.recommender.domain.learner.success_model import SuccessHead
+from services.recommender.domain.ranking.learned import LearnedRanker
+
+
+class CollaborativeModel(Protocol):
+    """A fitted collaborative-filtering model of one tenant."""
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """The resources it can score, in the order of the scores."""
+        ...
+
+    def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
+        """Score every resource for a learner with these positives (newest last; unknown ids are ignored).
+
+        The learner is folded in: they need not have been there when the model was fitted.
+        """
+        ...
+
+    def scores_of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The same from where the positives stand in `resources`, for who looks them up once for several models."""
+        ...
+
+
+class CollaborativeEnsemble(Protocol):
+    """Several collaborative-filtering models of one tenant, asked together."""
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """The resources they can score, in the order of the scores."""
+        ...
+
+    def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
+        """(models, resources): what each says for a learner with these positives, newest last."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRanker:
+    """A tenant's learned ranker, and the collaborative models it reads."""
+
+    ranker: LearnedRanker
+    ensemble: CollaborativeEnsemble
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """One version of fitted models.
+
+    Attributes:
+        bundle_id: its name, unique in its store.
+        created_at: when it was written.
+        parameters: difficulties for the filter, used only where the epoch was folded with the same `parameters_id`.
+        collaborative: collaborative-filtering models by tenant; a tenant without enough data has none.
+        success: success heads by tenant, used only where the epoch was folded with the same `parameters_id`; a tenant
+            for which the filter alone foresees no worse has none.
+        rankers: learned rankers by tenant; a tenant without enough data, or for which none was asked for, has none.
+    """
+
+    bundle_id: str
+    created_at: datetime
+    parameters: TracingParameters
+    collaborative: Mapping[str, CollaborativeModel]
+    success: Mapping[str, SuccessHead] = field(default_factory=dict)
+    rankers: Mapping[str, TenantRanker] = field(default_factory=dict)
+
+
+class BundleUnreadableError(ValueError):
+    """A bundle is missing, incomplete or does not match its checksums."""
+
+
+class BundleReader(Protocol):
+    """Where bundles are found."""
+
+    def latest_id(self) -> str | None:
+        """The newest complete bundle's id, or None when there is none."""
+        ...
+
+    def load(self, bundle_id: str) -> Bundle:
+        """Read a bundle. Raises BundleUnreadableError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelArrays:
+    """A fitted collaborative-filtering model as plain data: what a bundle keeps of it, and what it is made from again.
+
+    Attributes:
+        kind: names the sort of model, for example `als`.
+        hyperparameters: numbers it was fitted with and needs again to score.
+        resources: the resources it can score, in the order of its arrays' rows.
+        arrays: float32 arrays by name.
+        skills: the skills it knows, in the order of its arrays' rows; most know none.
+    """
+
+    kind: str
+    hyperparameters: Mapping[str, float]
+    resources: tuple[str, ...]
+    arrays: Mapping[str, NDArray[np.float32]]
+    skills: tuple[str, ...] = ()
+
+
+class ModelArraysInvalidError(ValueError):
+    """Arrays are not those of the model they claim to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingWindow:
+    """Which records a bundle was trained on.
+
+    Attributes:
+        log_identity: the log, as `services.common.kafka.connection.LogIdentity` text.
+        begin_offsets: the first offset read, by partition.
+        end_offsets: one past the last offset read, by partition.
+        records: how many records that was.
+        duplicates: records left out because an earlier one has their source and id.
+        skipped: records left out because they cannot be decoded or applied, by reason.
+    """
+
+    log_identity: str
+    begin_offsets: Mapping[int, int]
+    end_offsets: Mapping[int, int]
+    records: int
+    duplicates: int
+    skipped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CollaborativeChoice:
+    """Which collaborative model lists best what a tenant's learners did next, found on part of what is fitted on.
+
+    Attributes:
+        family: the sort of model.
+        settings: what it is fitted with.
+        measures: NDCG@10 of each family with the best of its settings.
+        absent: why a family could not be tried, by family.
+        seed: of the models that were tried.
+    """
+
+    family: str
+    settings: Mapping[str, float]
+    measures: Mapping[str, float]
+    absent: Mapping[str, str]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TenantModels:
+    """What was fitted for one tenant, and on what.
+
+    Attributes:
+        parameters: difficulties for the filter; kept as float32.
+        collaborative: the collaborative-filtering model, or None.
+        collaborative_absent: why there is none; empty when there is one.
+        counts: learners, responses, items, skills, positives and the like.
+        metrics: measured on learners held out of the fit.
+        hyperparameters: what the models were fitted with, seeds included.
+        carried_from: the bundle they were taken over from unchanged; empty when they were fitted for this one.
+        success: the success head, kept as float32, or None.
+        choice: how the sort of collaborative model was chosen; None: it was not, and is the default.
+        ranker: the learned ranker with the models it reads, or None.
+    """
+
+    parameters: TenantParameters
+    collaborative: ModelArrays | None
+    collaborative_absent: str
+    counts: Mapping[str, int]
+    metrics: Mapping[str, float]
+    hyperparameters: Mapping[str, float]
+    carried_from: str = ""
+    success: SuccessHead | None = None
+    choice: CollaborativeChoice | None = None
+    ranker: ModelArrays | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BundleDraft:
+    """Everything a bundle will hold, before it has a name.
+
+    Attributes:
+        created_at: the moment it is written; aware. Not part of the content.
+        window: which records it was trained on.
+        tenants: what was fitted, by tenant.
+        libraries: versions of the libraries that shape the numbers, by name.
+    """
+
+    created_at: datetime
+    window: TrainingWindow
+    tenants: Mapping[str, TenantModels]
+    libraries: Mapping[str, str]
+
+
+class BundleUnwritableError(OSError):
+    """The store of bundles cannot be written to."""
+
+
+class BundleWriter(Protocol):
+    """Where bundles are put, and where what is to be carried over is found."""
+
+    def latest_id(self) -> str | None:
+        """The newest complete bundle's id, or None when there is none. Raises BundleUnreadableError."""
+        ...
+
+    def tenant_models(self, bundle_id: str) -> Mapping[str, TenantModels]:
+        """What a bundle holds, by tenant, to be put into another one. Raises BundleUnreadableError."""
+        ...
+
+    def write(self, draft: BundleDraft) -> str:
+        """Write a bundle, visible to readers only once it is whole, and return its id.
+
+        The id sorts by `created_at` and ends in a hash of the content. Raises BundleUnwritableError.
+        """
+        ...
