@@ -19,7 +19,7 @@ from services.common.kafka.envelope import LogIdentity
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.recommender.adapters.memory import MemoryStates
 from services.recommender.adapters.memory_catalog import MemoryCatalog
-from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.list_basis import ListBasis
 from services.recommender.application.answers.plan_group import PlanGroup
@@ -118,8 +118,8 @@ class SubscribedServer:
     @asynccontextmanager
     async def serving(self, *, listen="127.0.0.1:0"):
         process = Process(self)
-        await process.in_force.refresh_bundle()
-        await process.in_force.refresh_epoch()
+        await process.active_models.refresh_bundle()
+        await process.active_models.refresh_epoch()
         grpc_server = GrpcServer(ServerOptions(listen, drain_s=1.0), self.tenants)
         grpc_server.register(
             lambda inner: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(process.servicer, inner),
@@ -142,17 +142,17 @@ class Process:
     def __init__(self, world: SubscribedServer):
         self.world = world
         self.address = ""
-        self.in_force = InForce(world.states, world.bundles)
-        states = FreshStates(world.states, self.in_force, time.monotonic)
+        self.active_models = ActiveModels(world.states, world.bundles)
+        states = FreshStates(world.states, self.active_models, time.monotonic)
         self.recommend = Recommend(
             states,
             world.catalog,
-            self.in_force,
+            self.active_models,
             lambda: world.now,
             time.perf_counter,
             policy=lambda tenant: world.policies.get(tenant, BY_WEIGHTS),
         )
-        basis = ListBasis(self.recommend, self.in_force, world.catalog)
+        basis = ListBasis(self.recommend, self.active_models, world.catalog)
         self.subscriptions = Subscriptions(
             world.states.hints, basis, world.limits, time.monotonic, world.age_s, random.Random(7)
         )
@@ -161,7 +161,7 @@ class Process:
             states,
             world.states,
             self.recommend,
-            self.in_force,
+            self.active_models,
             world.catalog,
             basis,
             time.monotonic,
@@ -170,7 +170,7 @@ class Process:
             self.subscriptions,
             world.states.hints,
             world.states,
-            self.in_force,
+            self.active_models,
             basis,
             self.recommend,
             time.monotonic,
@@ -181,7 +181,7 @@ class Process:
                 recommend=self.recommend,
                 show_learner=ShowLearner(states),
                 recommend_batch=RecommendBatch(states, self.recommend),
-                plan_group=PlanGroup(states, self.recommend, self.in_force, world.catalog),
+                plan_group=PlanGroup(states, self.recommend, self.active_models, world.catalog),
                 preview_rule=PreviewRule(states, self.recommend, world.catalog),
                 subscribe=SubscriptionStreams(
                     self.subscribe, self.subscriptions, write_timeout_s=world.write_timeout_s

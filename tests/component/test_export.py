@@ -15,7 +15,7 @@ from services.common.kafka.envelope import JSON, LogIdentity, partition_of, reco
 from services.recommender.adapters.files.parquet_tables import ExportExistsError, ParquetTable
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.adapters.memory_catalog import MemoryCatalog
-from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.operations.export import (
@@ -106,10 +106,10 @@ async def test_state_has_a_row_per_learner_and_skill_of_the_tenant_alone(states,
 async def test_lists_are_those_that_recommend_gives_now(states, tmp_path):
     catalog = MemoryCatalog()
     catalog.put("riverbend", RESOURCES, SKILLS)
-    in_force = InForce(states, Bundles())
-    await in_force.refresh_epoch()
-    fresh = FreshStates(states, in_force, time.monotonic)
-    recommend = Recommend(fresh, catalog, in_force, lambda: NOW, time.perf_counter)
+    active_models = ActiveModels(states, Bundles())
+    await active_models.refresh_epoch()
+    fresh = FreshStates(states, active_models, time.monotonic)
+    recommend = Recommend(fresh, catalog, active_models, lambda: NOW, time.perf_counter)
     lists = export_recommendations(states, fresh, recommend, 1, "riverbend", limit=3)
     await written(lists, tmp_path, "recommendations", RECOMMENDATION_COLUMNS)
     assert query(tmp_path, "recommendations", "SELECT count(DISTINCT learner), min(rank), max(rank) FROM t") == [

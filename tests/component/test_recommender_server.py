@@ -20,7 +20,7 @@ from services.common.rpc import freshness
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import violations_of
 from services.recommender.adapters.memory_catalog import MemoryCatalog
-from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.plan_group import PlanGroup
 from services.recommender.application.answers.preview_rule import PreviewRule
@@ -138,15 +138,15 @@ class Server:
         self.now = NOW
         self.states, self.catalog, self.bundles = States(), MemoryCatalog(), Bundles()
         self.catalog.put("riverbend", RESOURCES, SKILLS)
-        self.in_force = InForce(self.states, self.bundles)
-        states = FreshStates(self.states, self.in_force, time.monotonic)
-        self.recommender = Recommend(states, self.catalog, self.in_force, lambda: self.now, time.perf_counter)
+        self.active_models = ActiveModels(self.states, self.bundles)
+        states = FreshStates(self.states, self.active_models, time.monotonic)
+        self.recommender = Recommend(states, self.catalog, self.active_models, lambda: self.now, time.perf_counter)
         self.servicer = RecommendationServicer(
             Calls(
                 recommend=self.recommender,
                 show_learner=ShowLearner(states),
                 recommend_batch=RecommendBatch(states, self.recommender),
-                plan_group=PlanGroup(states, self.recommender, self.in_force, self.catalog),
+                plan_group=PlanGroup(states, self.recommender, self.active_models, self.catalog),
                 preview_rule=PreviewRule(states, self.recommender, self.catalog),
                 subscribe=None,  # See test_subscribe.py.
             )
@@ -185,7 +185,7 @@ class Server:
 @pytest.fixture
 async def server(tmp_path):
     server = Server(tmp_path / "tenants.yaml")
-    await server.in_force.refresh_epoch()
+    await server.active_models.refresh_epoch()
     address = await server.grpc.start()
     async with grpc.aio.insecure_channel(address) as channel:
         server.stub = recommender_pb2_grpc.RecommendationServiceStub(channel)
@@ -335,7 +335,7 @@ async def test_a_catalog_whose_log_is_away_is_flagged_and_still_answers(server):
 
 async def test_a_bundle_brings_similar_learners_and_its_name(server):
     server.bundles.bundles["b1"] = bundle("b1", riverbend=Favourite("fractions-practice"))
-    assert await server.in_force.refresh_bundle()
+    assert await server.active_models.refresh_bundle()
     server.store(dataclasses.replace(WEAK, resources=learner_state({}, answered=["add-lesson"]).resources))
     reply = await server.recommend()
     assert degraded(reply) == set()
@@ -351,21 +351,21 @@ async def test_a_bundle_brings_similar_learners_and_its_name(server):
 
 async def test_a_bundle_without_a_model_for_the_tenant_is_flagged(server):
     server.bundles.bundles["b1"] = bundle("b1", lakeside=Favourite("add-lesson"))
-    await server.in_force.refresh_bundle()
+    await server.active_models.refresh_bundle()
     server.store(WEAK)
     assert degraded(await server.recommend()) == {"NO_COLLABORATIVE_FILTERING"}
 
 
 async def test_a_broken_bundle_is_ignored_and_the_one_before_goes_on(server):
     server.bundles.bundles["b1"] = bundle("b1", riverbend=Favourite("add-lesson"))
-    await server.in_force.refresh_bundle()
+    await server.active_models.refresh_bundle()
     server.bundles.bundles["b2"] = None
-    assert not await server.in_force.refresh_bundle()
+    assert not await server.active_models.refresh_bundle()
     server.store(WEAK)
     reply = await server.recommend()
     assert reply.provenance.bundle == "b1"
     server.bundles.bundles["b3"] = bundle("b3")
-    assert await server.in_force.refresh_bundle()
+    assert await server.active_models.refresh_bundle()
     assert (await server.recommend()).provenance.bundle == "b3"
 
 
@@ -382,17 +382,17 @@ async def test_difficulties_are_the_epochs_own_whatever_the_newest_bundle_says(s
     server.store(WEAK)
     easy = await _chance_on_fractions(server)
     server.bundles.bundles["b1"] = bundle("b1", HARD)
-    await server.in_force.refresh_bundle()
+    await server.active_models.refresh_bundle()
     assert await _chance_on_fractions(server) == easy
     server.states.epoch = dataclasses.replace(
         server.states.epoch, epoch=4, parameters_id="fitted-1", parameters_bundle="b1"
     )
-    await server.in_force.refresh_epoch()
+    await server.active_models.refresh_epoch()
     hard = await _chance_on_fractions(server)
     assert hard < easy
     server.bundles.bundles["b2"] = bundle("b2", TracingParameters("fitted-2"))
-    await server.in_force.refresh_bundle()
-    await server.in_force.refresh_epoch()
+    await server.active_models.refresh_bundle()
+    await server.active_models.refresh_epoch()
     assert await _chance_on_fractions(server) == hard
 
 
@@ -409,32 +409,32 @@ async def test_a_success_head_is_used_only_with_the_parameters_it_was_fitted_wit
     by_filter = await _chance_on_fractions(server)
     fitted = dataclasses.replace(bundle("b1", TracingParameters("fitted-1")), success={"riverbend": _sure_head(3.0)})
     server.bundles.bundles["b1"] = fitted
-    await server.in_force.refresh_bundle()
+    await server.active_models.refresh_bundle()
     assert await _chance_on_fractions(server) == by_filter
     server.states.epoch = dataclasses.replace(
         server.states.epoch, epoch=4, parameters_id="fitted-1", parameters_bundle="b1"
     )
-    await server.in_force.refresh_epoch()
+    await server.active_models.refresh_epoch()
     assert await _chance_on_fractions(server) == pytest.approx(1 / (1 + np.exp(-3.0)))
     # Another tenant's head says nothing here, and one fitted with other parameters neither: the epoch's own goes on.
     server.bundles.bundles["b2"] = dataclasses.replace(
         bundle("b2", TracingParameters("fitted-2")), success={"riverbend": _sure_head(-3.0)}
     )
-    await server.in_force.refresh_bundle()
-    await server.in_force.refresh_epoch()
+    await server.active_models.refresh_bundle()
+    await server.active_models.refresh_epoch()
     assert await _chance_on_fractions(server) == pytest.approx(1 / (1 + np.exp(-3.0)))
     server.bundles.bundles["b3"] = dataclasses.replace(
         bundle("b3", TracingParameters("fitted-1")), success={"lakeside": _sure_head(-3.0)}
     )
-    await server.in_force.refresh_bundle()
+    await server.active_models.refresh_bundle()
     assert await _chance_on_fractions(server) == pytest.approx(by_filter)
 
 
 async def test_an_epoch_whose_difficulties_cannot_be_found_is_flagged(server):
     server.bundles.bundles["b1"] = bundle("b1", riverbend=Favourite("add-lesson"))
-    await server.in_force.refresh_bundle()
+    await server.active_models.refresh_bundle()
     server.states.epoch = dataclasses.replace(server.states.epoch, parameters_id="gone", parameters_bundle="b0")
-    await server.in_force.refresh_epoch()
+    await server.active_models.refresh_epoch()
     server.store(WEAK)
     assert degraded(await server.recommend()) == {"NO_BUNDLE"}
     assert degraded(await server.get_learner()) == {"NO_BUNDLE"}
@@ -579,7 +579,7 @@ async def test_an_unknown_learner_is_shown_as_new(server):
 async def test_a_new_epoch_is_answered_from_after_the_next_look(server):
     server.store(WEAK)
     server.states.epoch = dataclasses.replace(server.states.epoch, epoch=4)
-    await server.in_force.refresh_epoch()
+    await server.active_models.refresh_epoch()
     assert (await server.recommend()).provenance.epoch == 4
 
 

@@ -398,7 +398,7 @@ async def test_the_hour_a_bundle_and_a_policy_are_followed_by_a_look_at_every_li
         quick_world.now = NOW + timedelta(hours=1)
         await looked_at_again(2)
         quick_world.bundles.bundles["b1"] = Bundle("b1", NOW, TracingParameters("fitted"), {})
-        await process.in_force.refresh_bundle()
+        await process.active_models.refresh_bundle()
         await looked_at_again(3)
         quick_world.policies["riverbend"] = RankingPolicy(need_share=0.9)
         await looked_at_again(4)
@@ -412,7 +412,7 @@ async def test_a_new_epoch_is_taken_up_in_mid_stream(world):
         # In the new epoch the learner's offsets begin anew.
         world.offset = 10
         await world.answer("amy", 40, epoch=2)
-        await process.in_force.refresh_epoch()
+        await process.active_models.refresh_epoch()
         update = await reader.update()
         assert (update.learner_id, update.provenance.epoch) == ("amy", 2)
         assert update.provenance.applied.offset == 49

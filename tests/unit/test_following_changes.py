@@ -8,7 +8,7 @@ import pytest
 
 from services.common.kafka.envelope import LogIdentity
 from services.recommender.adapters.memory import MemoryStates
-from services.recommender.application.answers.active_models import EpochInForce
+from services.recommender.application.answers.active_models import ActiveEpoch
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.subscriptions.follow_changes import FollowChanges
 from services.recommender.application.subscriptions.list_cursors import NO_STATE
@@ -41,11 +41,11 @@ class Basis:
     number = held
 
 
-class InForce:
+class ActiveModels:
     """An epoch in force."""
 
     has_epoch = True
-    epoch = EpochInForce(
+    epoch = ActiveEpoch(
         EpochMeta(1, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", str(LOG), {}),
         LOG,
         TracingParameters(),
@@ -73,7 +73,7 @@ class World:
             self.states.hints, self.basis, SubscriptionLimits(), self.loop.time, age_s, random.Random(7)
         )
         self.follow = FollowChanges(
-            self.subscriptions, self.states.hints, self.states, InForce(), self.basis, Prepared(), self.loop.time
+            self.subscriptions, self.states.hints, self.states, ActiveModels(), self.basis, Prepared(), self.loop.time
         )
         self.following = self.loop.create_task(self.follow.run())
 

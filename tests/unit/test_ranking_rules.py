@@ -12,7 +12,7 @@ from services.recommender.domain.ranking.catalog import CatalogResource, build_c
 from services.recommender.domain.ranking.explain import ReasonKind
 from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank, warm_up
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
-from services.recommender.domain.ranking.rules import NO_RULES, Rule, RuleAction, RulesInForce, rule_book
+from services.recommender.domain.ranking.rules import NO_RULES, ActiveRules, Rule, RuleAction, rule_book
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from tests.learners import learner_state
 
@@ -47,7 +47,7 @@ def ranked(*rules, limit=5, wanted=EVERYTHING, class_id="", as_of_s=NOW_S, state
         day="2023-11-14",
         wanted=wanted,
         limit=limit,
-        rules=rule_book(CATALOG, rules).in_force(class_id, wanted.grades, as_of_s),
+        rules=rule_book(CATALOG, rules).active(class_id, wanted.grades, as_of_s),
     )
     return rank(BASIS, request, WEIGHTS, lambda: 0.0).resources
 
@@ -127,10 +127,10 @@ def test_the_order_rules_come_in_does_not_matter(order):
 
 @given(st.floats(-5, 5), st.floats(-5, 5), st.floats(0.1, 10))
 def test_a_boost_raises_or_lowers_every_score_the_same_way(one, other, factor):
-    rules_in_force = rule_book(CATALOG, [Rule("b", BOOST, ("r00", "r01"), factor=factor)]).in_force("", (), 0.0)
-    low, high = rules_in_force.boost(np.array([0, 1]), np.sort(np.array([one, other])))
+    active_rules = rule_book(CATALOG, [Rule("b", BOOST, ("r00", "r01"), factor=factor)]).active("", (), 0.0)
+    low, high = active_rules.boost(np.array([0, 1]), np.sort(np.array([one, other])))
     assert low <= high
-    (raised,) = rules_in_force.boost(np.array([0]), np.array([one]))
+    (raised,) = active_rules.boost(np.array([0]), np.array([one]))
     assert raised >= one if factor >= 1.0 else raised <= one
 
 
@@ -220,6 +220,6 @@ def test_being_moved_back_is_no_reason_to_be_listed():
 
 
 def test_a_rule_about_nothing_that_is_there_does_nothing():
-    rules_in_force = rule_book(CATALOG, [Rule("p", PIN, ("gone",), providers=("nobody",))]).in_force("", (), 0.0)
-    assert rules_in_force is NO_RULES
-    assert not RulesInForce()
+    active_rules = rule_book(CATALOG, [Rule("p", PIN, ("gone",), providers=("nobody",))]).active("", (), 0.0)
+    assert active_rules is NO_RULES
+    assert not ActiveRules()

@@ -19,7 +19,7 @@ from services.recommender.adapters.kafka.event_rows import KafkaEventRows
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.adapters.redis.states import RedisLearnerReader
-from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.operations.export import (
@@ -93,16 +93,16 @@ async def recommendations_to_parquet(
     """
     with ParquetTable(directory, "recommendations", tenant, RECOMMENDATION_COLUMNS) as table:
         async with epoch_store(settings.redis) as epochs, _catalog(settings) as catalog:
-            in_force = InForce(epochs, bundle_store(settings.bundles))
+            active_models = ActiveModels(epochs, bundle_store(settings.bundles))
             epoch = await _current(epochs)
-            await in_force.refresh_bundle()
-            await in_force.refresh_epoch()
+            await active_models.refresh_bundle()
+            await active_models.refresh_epoch()
             reads = RedisReads(RedisConnection(settings.redis, settings.redis_timeout_s))
-            states = FreshStates(RedisLearnerReader(reads), in_force, time.monotonic)
+            states = FreshStates(RedisLearnerReader(reads), active_models, time.monotonic)
             recommend = Recommend(
                 states,
                 catalog,
-                in_force,
+                active_models,
                 lambda: datetime.now(UTC),
                 time.perf_counter,
                 policy=partial(ranking_policy, load_tenants(settings.tenants)),

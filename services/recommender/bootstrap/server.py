@@ -21,7 +21,7 @@ from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.adapters.redis.states import RedisLearnerReader
-from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.list_basis import ListBasis
 from services.recommender.application.answers.plan_group import PlanGroup
@@ -62,19 +62,19 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         socket_timeout=settings.redis_timeout_s,
         socket_connect_timeout=settings.redis_timeout_s,
     )
-    in_force = InForce(RedisEpochs(client), bundle_store(settings.bundles))
+    active_models = ActiveModels(RedisEpochs(client), bundle_store(settings.bundles))
     catalog = KafkaCatalog(settings.connection)
     reader, hints = RedisLearnerReader(reads), RedisHints(settings.redis)
-    states = FreshStates(reader, in_force, time.monotonic)
+    states = FreshStates(reader, active_models, time.monotonic)
     recommend = Recommend(
         states,
         catalog,
-        in_force,
+        active_models,
         lambda: datetime.now(UTC),
         time.perf_counter,
         policy=partial(ranking_policy, tenants),
     )
-    basis = ListBasis(recommend, in_force, catalog)
+    basis = ListBasis(recommend, active_models, catalog)
     age_s = settings.connection_age_s or None
     subscriptions = Subscriptions(
         hints,
@@ -84,14 +84,14 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         age_s,
         random.Random(),  # noqa: S311 - it spreads load and guards nothing.
     )
-    subscribe = Subscribe(subscriptions, states, reader, recommend, in_force, catalog, basis, time.monotonic)
-    follow = FollowChanges(subscriptions, hints, reader, in_force, basis, recommend, time.monotonic)
+    subscribe = Subscribe(subscriptions, states, reader, recommend, active_models, catalog, basis, time.monotonic)
+    follow = FollowChanges(subscriptions, hints, reader, active_models, basis, recommend, time.monotonic)
     servicer = RecommendationServicer(
         Calls(
             recommend=recommend,
             show_learner=ShowLearner(states),
             recommend_batch=RecommendBatch(states, recommend),
-            plan_group=PlanGroup(states, recommend, in_force, catalog),
+            plan_group=PlanGroup(states, recommend, active_models, catalog),
             preview_rule=PreviewRule(states, recommend, catalog),
             subscribe=SubscriptionStreams(
                 subscribe, subscriptions, write_timeout_s=settings.subscribe_write_timeout_s, traces=traces
@@ -102,7 +102,9 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     server.register(
         lambda grpc: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(servicer, grpc), SERVICE_NAME
     )
-    upkeep = Upkeep(in_force, catalog, recommend, tenants.names, lambda serving: server.set_serving(serving=serving))
+    upkeep = Upkeep(
+        active_models, catalog, recommend, tenants.names, lambda serving: server.set_serving(serving=serving)
+    )
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
     announce("recommender", await server.start(), settings.address_file)

@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 from prometheus_client import Gauge
 
-from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.ports.catalog import CatalogReader
 from services.recommender.application.ports.learners import StateUnavailableError
@@ -46,14 +46,14 @@ class Upkeep:
 
     def __init__(
         self,
-        in_force: InForce,
+        active_models: ActiveModels,
         catalog: ReadableCatalog,
         recommend: Recommend,
         tenants: Sequence[str],
         say_serving: Callable[[bool], Awaitable[None]],
     ) -> None:
         """Args: ports; `tenants` to prepare for; `say_serving` tells the health service."""
-        self._in_force = in_force
+        self._active_models = active_models
         self._catalog = catalog
         self._recommend = recommend
         self._tenants = tuple(tenants)
@@ -74,28 +74,28 @@ class Upkeep:
 
     async def _keep_epoch(self) -> None:
         # Before the first epoch, so that its parameters need not be looked for twice.
-        await self._in_force.refresh_bundle()
+        await self._active_models.refresh_bundle()
         while True:
             try:
-                await self._in_force.refresh_epoch()
+                await self._active_models.refresh_epoch()
             except StateUnavailableError as error:
                 if self._state_readable:
                     _log.warning("the epoch cannot be read", reason=str(error))
                 self._state_readable = False
             else:
                 self._state_readable = True
-            _EPOCH.set(self._in_force.epoch.meta.epoch if self._in_force.has_epoch else 0)
+            _EPOCH.set(self._active_models.epoch.meta.epoch if self._active_models.has_epoch else 0)
             await asyncio.sleep(_EPOCH_EVERY_S)
 
     async def _keep_bundle(self) -> None:
         while True:
             await asyncio.sleep(_BUNDLE_EVERY_S)
-            await self._in_force.refresh_bundle()
+            await self._active_models.refresh_bundle()
 
     async def _keep_prepared(self) -> None:
         while True:
             for tenant in self._tenants:
-                if self._in_force.has_epoch and not self._recommend.is_prepared(tenant):
+                if self._active_models.has_epoch and not self._recommend.is_prepared(tenant):
                     await asyncio.to_thread(self._recommend.prepare, tenant)
                     _RESOURCES.labels(tenant).set(len(self._catalog.columns(tenant)))
             await asyncio.sleep(_PREPARE_EVERY_S)
@@ -103,7 +103,7 @@ class Upkeep:
     async def _report_health(self) -> None:
         reported = settled = False
         while True:
-            serving = self._catalog.ready and self._in_force.has_epoch and self._state_readable
+            serving = self._catalog.ready and self._active_models.has_epoch and self._state_readable
             if serving and not settled:
                 # The catalog stays: looking for garbage in it over and over would stall calls.
                 gc.collect()
@@ -115,7 +115,7 @@ class Upkeep:
                 _log.info(
                     "serving" if serving else "not serving",
                     catalog=self._catalog.ready,
-                    epoch=self._in_force.has_epoch,
+                    epoch=self._active_models.has_epoch,
                     state=self._state_readable,
                 )
                 reported = serving

@@ -35,7 +35,7 @@ class NoEpochError(StateUnavailableError):
 
 
 @dataclass(frozen=True)
-class EpochInForce:
+class ActiveEpoch:
     """The epoch that is served, and the parameters its states were folded with.
 
     Attributes:
@@ -53,7 +53,7 @@ class EpochInForce:
     success: Mapping[str, SuccessHead] = field(default_factory=dict)
 
 
-class InForce:
+class ActiveModels:
     """Keeps what is in force; `refresh_epoch` and `refresh_bundle` look for something newer.
 
     Difficulties always are those the epoch was folded with, whatever the newest bundle says: a state means nothing
@@ -64,13 +64,13 @@ class InForce:
     def __init__(self, epochs: EpochReader, bundles: BundleReader) -> None:
         self._epochs = epochs
         self._bundles = bundles
-        self._epoch: EpochInForce | None = None
+        self._epoch: ActiveEpoch | None = None
         self._bundle: Bundle | None = None
         self._broken: set[str] = set()
         self._unreadable: StateUnavailableError | None = None
 
     @property
-    def epoch(self) -> EpochInForce:
+    def epoch(self) -> ActiveEpoch:
         """The epoch to answer from.
 
         Raises:
@@ -153,16 +153,16 @@ class InForce:
             return None
         return self._load(bundle_id)
 
-    def _epoch_of(self, meta: EpochMeta) -> EpochInForce:
+    def _epoch_of(self, meta: EpochMeta) -> ActiveEpoch:
         log = LogIdentity.parse(meta.log_identity)
         if meta.parameters_id == PRIOR_PARAMETERS_ID:
-            return EpochInForce(meta, log, TracingParameters(), parameters_found=True)
+            return ActiveEpoch(meta, log, TracingParameters(), parameters_found=True)
         bundle = self._bundle
         if bundle is None or bundle.parameters.parameters_id != meta.parameters_id:
             bundle = None if meta.parameters_bundle in self._broken else self._load(meta.parameters_bundle)
         if bundle is None or bundle.parameters.parameters_id != meta.parameters_id:
-            return EpochInForce(meta, log, TracingParameters(), parameters_found=False)
-        return EpochInForce(meta, log, bundle.parameters, parameters_found=True, success=bundle.success)
+            return ActiveEpoch(meta, log, TracingParameters(), parameters_found=False)
+        return ActiveEpoch(meta, log, bundle.parameters, parameters_found=True, success=bundle.success)
 
     def _load(self, bundle_id: str) -> Bundle | None:
         try:

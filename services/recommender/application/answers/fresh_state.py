@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from services.common.kafka.envelope import Position, partition_of, record_key
 from services.common.rpc.freshness import Freshness
-from services.recommender.application.answers.active_models import EpochInForce, InForce
+from services.recommender.application.answers.active_models import ActiveEpoch, ActiveModels
 from services.recommender.application.ports.learners import (
     LearnerKey,
     LearnerReader,
@@ -56,7 +56,7 @@ class FreshState:
         stale: whether the event asked for was not yet applied when the deadline came near.
     """
 
-    epoch: EpochInForce
+    epoch: ActiveEpoch
     stored: StoredLearner | None
     partition: int
     stale: bool
@@ -75,10 +75,10 @@ class FreshState:
 class FreshStates:
     """Reads states, waiting for an event to be applied where asked to."""
 
-    def __init__(self, learners: LearnerReader, in_force: InForce, clock_s: Callable[[], float]) -> None:
+    def __init__(self, learners: LearnerReader, active_models: ActiveModels, clock_s: Callable[[], float]) -> None:
         """Args: `clock_s` gives monotonic seconds."""
         self._learners = learners
-        self._in_force = in_force
+        self._active_models = active_models
         self._clock_s = clock_s
 
     async def read(self, key: LearnerKey, freshness: Freshness | None, remaining_s: float) -> FreshState:
@@ -93,7 +93,7 @@ class FreshStates:
             LogDiffersError: when `freshness` is about another log.
             StateUnavailableError: when the state cannot be read, or there must be one and there is none.
         """
-        epoch = self._in_force.epoch
+        epoch = self._active_models.epoch
         partition = partition_of(record_key(key.tenant, key.learner), epoch.log.partitions)
         if freshness is not None and freshness.log_identity != epoch.log.topic_id:
             raise LogDiffersError
@@ -112,7 +112,7 @@ class FreshStates:
         Raises:
             StateUnavailableError: when none can be read.
         """
-        epoch = self._in_force.epoch
+        epoch = self._active_models.epoch
         partitions = [partition_of(record_key(key.tenant, key.learner), epoch.log.partitions) for key in keys]
         stored = await self._learners.read_many(epoch.meta.epoch, keys)
         absent = {partition for partition, one in zip(partitions, stored, strict=True) if one is None}
@@ -125,7 +125,7 @@ class FreshStates:
         ]
 
     async def _wait(
-        self, epoch: EpochInForce, key: LearnerKey, partition: int, wanted: Position, remaining_s: float
+        self, epoch: ActiveEpoch, key: LearnerKey, partition: int, wanted: Position, remaining_s: float
     ) -> bool:
         gives_up_at_s = self._clock_s() + min(max(remaining_s - _DEADLINE_MARGIN_S, remaining_s / 2), _WAIT_MAX_S)
         pause_s, polls = _POLL_FIRST_S, 0
@@ -139,7 +139,7 @@ class FreshStates:
                 pause_s = min(pause_s * _BACK_OFF, _POLL_LAST_S)
         return True
 
-    async def _reached(self, epoch: EpochInForce, key: LearnerKey, partition: int, wanted: Position) -> bool:
+    async def _reached(self, epoch: ActiveEpoch, key: LearnerKey, partition: int, wanted: Position) -> bool:
         number = epoch.meta.epoch
         if wanted.partition == partition:
             applied = await self._learners.applied_offset(number, key)
@@ -149,15 +149,15 @@ class FreshStates:
         position = await self._learners.position(number, wanted.partition)
         return position is not None and position > wanted.offset
 
-    async def _lost(self, epoch: EpochInForce, partitions: Collection[int]) -> set[int]:
+    async def _lost(self, epoch: ActiveEpoch, partitions: Collection[int]) -> set[int]:
         """Those partitions in which there must be state, and a learner has none.
 
         A learner without state is new only where the epoch still stands and has a position.
         """
         if not partitions:
             return set()
-        await self._in_force.refresh_epoch()
-        if self._in_force.epoch.meta.epoch != epoch.meta.epoch:
+        await self._active_models.refresh_epoch()
+        if self._active_models.epoch.meta.epoch != epoch.meta.epoch:
             return set()
         number = epoch.meta.epoch
         positions = await asyncio.gather(*(self._learners.position(number, partition) for partition in partitions))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.ports.catalog import CatalogReader
 
@@ -13,10 +13,10 @@ class ListBasis:
     Another number means that lists may differ though no learner changed. Numbers say nothing outside of the process.
     """
 
-    def __init__(self, recommend: Recommend, in_force: InForce, catalog: CatalogReader) -> None:
+    def __init__(self, recommend: Recommend, active_models: ActiveModels, catalog: CatalogReader) -> None:
         """Args: where all of it is found."""
         self._recommend = recommend
-        self._in_force = in_force
+        self._active_models = active_models
         self._catalog = catalog
         # By tenant: things that are the same or not, values that are equal or not, and the number of both.
         self._held: dict[str, tuple[tuple[object, ...], tuple[object, ...], int]] = {}
@@ -31,7 +31,7 @@ class ListBasis:
         Raises:
             NoEpochError: when there is no epoch.
         """
-        epoch, bundle = self._in_force.epoch, self._in_force.bundle
+        epoch, bundle = self._active_models.epoch, self._active_models.bundle
         if not self._recommend.is_prepared(tenant):
             return self.held(tenant)
         things = (self._recommend.basis(tenant, epoch), self._catalog.rules(tenant))

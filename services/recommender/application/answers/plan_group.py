@@ -10,7 +10,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from services.recommender.application.answers.active_models import EpochInForce, InForce
+from services.recommender.application.answers.active_models import ActiveEpoch, ActiveModels
 from services.recommender.application.answers.fresh_state import FreshState, FreshStates
 from services.recommender.application.answers.provenance import Degradation, Provenance
 from services.recommender.application.answers.recommend import Recommend
@@ -25,7 +25,7 @@ from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColum
 from services.recommender.domain.ranking.features import SkillEstimates, compute_features, corrected, estimate_skills
 from services.recommender.domain.ranking.pipeline import RankingBasis
 from services.recommender.domain.ranking.policy import ResourceFilter, eligibility
-from services.recommender.domain.ranking.rules import RulesInForce
+from services.recommender.domain.ranking.rules import ActiveRules
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 
 # Estimates are arithmetic on one thread: between so many learners other calls have their turn.
@@ -117,11 +117,13 @@ class Plan:
 class PlanGroup:
     """Plans for a roster. Every learner is in one group, or is named with the reason why not."""
 
-    def __init__(self, states: FreshStates, recommend: Recommend, in_force: InForce, catalog: CatalogReader) -> None:
+    def __init__(
+        self, states: FreshStates, recommend: Recommend, active_models: ActiveModels, catalog: CatalogReader
+    ) -> None:
         """Args: ports and the use case whose prepared catalogs are used."""
         self._states = states
         self._recommend = recommend
-        self._in_force = in_force
+        self._active_models = active_models
         self._catalog = catalog
 
     async def __call__(self, tenant: str, query: PlanQuery) -> Plan:
@@ -132,17 +134,17 @@ class PlanGroup:
         """
         found = await read_roster(self._states, tenant, query.roster)
         as_of = query.as_of or self._recommend.now()
-        epoch = next((fresh.epoch for fresh in found if isinstance(fresh, FreshState)), self._in_force.epoch)
+        epoch = next((fresh.epoch for fresh in found if isinstance(fresh, FreshState)), self._active_models.epoch)
         basis = self._recommend.basis(tenant, epoch)
         book = self._catalog.rules(tenant)
-        rules = book.in_force(query.class_id, query.wanted.grades, as_of.timestamp())
+        rules = book.active(query.class_id, query.wanted.grades, as_of.timestamp())
         planner = _Planner(basis, rules, query, epoch, tenant)
         for number, (place, fresh) in enumerate(enumerate(found), start=1):
             planner.add(place, fresh, as_of.timestamp())
             if not number % _LEARNERS_PER_TURN:
                 await asyncio.sleep(0)
         groups, unplaced = planner.plan()
-        bundle = self._in_force.bundle
+        bundle = self._active_models.bundle
         provenance = Provenance(
             as_of, epoch.meta.epoch, None, self._catalog.version, "" if bundle is None else bundle.bundle_id
         )
@@ -170,7 +172,7 @@ class _Planner:
     """Collects the learners of one roster, then plans."""
 
     def __init__(
-        self, basis: RankingBasis, rules: RulesInForce, query: PlanQuery, epoch: EpochInForce, tenant: str
+        self, basis: RankingBasis, rules: ActiveRules, query: PlanQuery, epoch: ActiveEpoch, tenant: str
     ) -> None:
         self._basis = basis
         self._catalog = basis.catalog

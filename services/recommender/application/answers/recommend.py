@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from services.common.kafka.envelope import Position
 from services.common.rpc.freshness import Freshness
-from services.recommender.application.answers.active_models import EpochInForce, InForce
+from services.recommender.application.answers.active_models import ActiveEpoch, ActiveModels
 from services.recommender.application.answers.fresh_state import FreshState, FreshStates
 from services.recommender.application.answers.provenance import Degradation, Provenance
 from services.recommender.application.ports.catalog import CatalogReader
@@ -128,7 +128,7 @@ class Recommend:
         self,
         states: FreshStates,
         catalog: CatalogReader,
-        in_force: InForce,
+        active_models: ActiveModels,
         clock: Callable[[], datetime],
         timer: Callable[[], float],
         weights: RankingWeights = DEFAULT_WEIGHTS,
@@ -138,7 +138,7 @@ class Recommend:
         self._policy = policy
         self._states = states
         self._catalog = catalog
-        self._in_force = in_force
+        self._active_models = active_models
         self._clock = clock
         self._timer = timer
         self._weights = weights
@@ -181,7 +181,7 @@ class Recommend:
         """
         began = self._timer()
         as_of = query.as_of or self.now()
-        bundle = self._in_force.bundle
+        bundle = self._active_models.bundle
         prepared, policy = self._prepare(tenant, fresh.epoch), self._policy(tenant)
         book = self._catalog.rules(tenant) if rules is None else rules
         state = None if fresh.stored is None else fresh.stored.state
@@ -196,7 +196,7 @@ class Recommend:
             day=as_of.astimezone(UTC).date().isoformat(),
             wanted=query.wanted,
             limit=query.limit,
-            rules=book.in_force(query.class_id, query.wanted.grades, as_of.timestamp()),
+            rules=book.active(query.class_id, query.wanted.grades, as_of.timestamp()),
             models=models,
             need_share=policy.need_share,
         )
@@ -232,9 +232,9 @@ class Recommend:
         held = self._prepared.get(tenant)
         return held is not None and held.is_of(
             self._catalog.columns(tenant),
-            self._in_force.epoch.parameters.for_tenant(tenant),
-            self._in_force.collaborative(tenant),
-            self._in_force.success(tenant),
+            self._active_models.epoch.parameters.for_tenant(tenant),
+            self._active_models.collaborative(tenant),
+            self._active_models.success(tenant),
             self._ranker(tenant),
         )
 
@@ -244,16 +244,16 @@ class Recommend:
         Raises:
             NoEpochError: when there is no epoch to prepare for.
         """
-        self._prepare(tenant, self._in_force.epoch)
+        self._prepare(tenant, self._active_models.epoch)
 
-    def basis(self, tenant: str, epoch: EpochInForce) -> RankingBasis:
+    def basis(self, tenant: str, epoch: ActiveEpoch) -> RankingBasis:
         """A tenant's catalog, prepared with the parameters of an epoch."""
         return self._prepare(tenant, epoch).basis
 
-    def _prepare(self, tenant: str, epoch: EpochInForce) -> _Prepared:
+    def _prepare(self, tenant: str, epoch: ActiveEpoch) -> _Prepared:
         catalog = self._catalog.columns(tenant)
         parameters = epoch.parameters.for_tenant(tenant)
-        model, head = self._in_force.collaborative(tenant), self._in_force.success(tenant)
+        model, head = self._active_models.collaborative(tenant), self._active_models.success(tenant)
         ranker = self._ranker(tenant)
         held = self._prepared.get(tenant)
         if held is not None and held.is_of(catalog, parameters, model, head, ranker):
@@ -276,10 +276,10 @@ class Recommend:
         return prepared
 
     def _ranker(self, tenant: str) -> TenantRanker | None:
-        return self._in_force.ranker(tenant) if self._policy(tenant).learned else None
+        return self._active_models.ranker(tenant) if self._policy(tenant).learned else None
 
     def _degraded(self, fresh: FreshState, prepared: _Prepared) -> tuple[Degradation, ...]:
-        no_bundle = self._in_force.bundle is None or not fresh.epoch.parameters_found
+        no_bundle = self._active_models.bundle is None or not fresh.epoch.parameters_found
         missing = {
             Degradation.NEW_LEARNER: fresh.new_learner,
             Degradation.NO_BUNDLE: no_bundle,

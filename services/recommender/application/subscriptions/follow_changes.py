@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.list_basis import ListBasis
 from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.ports.learners import (
@@ -53,7 +53,7 @@ class FollowChanges:
         subscriptions: Subscriptions,
         hints: ChangeHints,
         offsets: LearnerOffsets,
-        in_force: InForce,
+        active_models: ActiveModels,
         basis: ListBasis,
         recommend: Recommend,
         clock_s: Callable[[], float],
@@ -63,7 +63,7 @@ class FollowChanges:
         self._subscriptions = subscriptions
         self._hints = hints
         self._offsets = offsets
-        self._in_force = in_force
+        self._active_models = active_models
         self._basis = basis
         self._recommend = recommend
         self._clock_s = clock_s
@@ -113,7 +113,7 @@ class FollowChanges:
 
     async def _search_tenants(self) -> None:
         for tenant in {subscription.tenant for subscription in self._whole()}:
-            async for learners in self._offsets.learners_of(self._in_force.epoch.meta.epoch, tenant):
+            async for learners in self._offsets.learners_of(self._active_models.epoch.meta.epoch, tenant):
                 for subscription in self._whole():
                     if subscription.tenant == tenant:
                         self._add(subscription, learners)
@@ -129,7 +129,7 @@ class FollowChanges:
 
     async def _compare(self) -> None:
         for subscription in self._subscriptions:
-            epoch = self._in_force.epoch.meta.epoch
+            epoch = self._active_models.epoch.meta.epoch
             learners = list(subscription.watched)
             for start in range(0, len(learners), _OFFSETS_PER_READ):
                 some = learners[start : start + _OFFSETS_PER_READ]
@@ -146,11 +146,11 @@ class FollowChanges:
 
     async def _keep_current(self) -> None:
         while True:
-            if self._in_force.has_epoch:
-                self._follow_epoch(self._in_force.epoch.meta.epoch)
+            if self._active_models.has_epoch:
+                self._follow_epoch(self._active_models.epoch.meta.epoch)
                 for tenant in self._subscriptions.tenants:
                     await self._prepare(tenant)
-            if self._in_force.has_epoch:
+            if self._active_models.has_epoch:
                 self._mark_outdated(self._options.tick_s / self._options.spread_s)
             self._subscriptions.end_aged()
             await asyncio.sleep(self._options.tick_s)

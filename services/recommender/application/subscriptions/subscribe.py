@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 
-from services.recommender.application.answers.active_models import InForce
+from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.fresh_state import FreshState, FreshStates
 from services.recommender.application.answers.list_basis import ListBasis
 from services.recommender.application.answers.provenance import Provenance
@@ -76,7 +76,7 @@ class Subscribe:
         states: FreshStates,
         offsets: LearnerOffsets,
         recommend: Recommend,
-        in_force: InForce,
+        active_models: ActiveModels,
         catalog: CatalogReader,
         basis: ListBasis,
         clock_s: Callable[[], float],
@@ -86,7 +86,7 @@ class Subscribe:
         self._states = states
         self._offsets = offsets
         self._recommend = recommend
-        self._in_force = in_force
+        self._active_models = active_models
         self._catalog = catalog
         self._basis = basis
         self._clock_s = clock_s
@@ -101,7 +101,7 @@ class Subscribe:
             SubscriptionEndedError: when the server ends it.
         """
         if subscription.query.whole_tenant:
-            async for learners in self._offsets.learners_of(self._in_force.epoch.meta.epoch, subscription.tenant):
+            async for learners in self._offsets.learners_of(self._active_models.epoch.meta.epoch, subscription.tenant):
                 self._subscriptions.add(subscription, learners)
         await self._resume(subscription)
         not_sent, done, at_once = set(subscription.dirty), False, _LEARNERS_PER_READ_MIN
@@ -136,8 +136,8 @@ class Subscribe:
         }
         if not known:
             return
-        epoch, basis = self._in_force.epoch.meta.epoch, self._basis.number(subscription.tenant)
-        bundle = self._in_force.bundle
+        epoch, basis = self._active_models.epoch.meta.epoch, self._basis.number(subscription.tenant)
+        bundle = self._active_models.bundle
         now = Provenance(
             self._recommend.now(), epoch, None, self._catalog.version, "" if bundle is None else bundle.bundle_id
         )

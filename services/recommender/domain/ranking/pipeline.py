@@ -52,7 +52,7 @@ from services.recommender.domain.ranking.policy import (
     compose,
     eligibility,
 )
-from services.recommender.domain.ranking.rules import NO_RULES, RulesInForce
+from services.recommender.domain.ranking.rules import NO_RULES, ActiveRules
 from services.recommender.domain.ranking.scoring import score
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingWeights
 from services.recommender.domain.ranking.wishes import Wishes, keep_away, paced, wishes_of
@@ -106,7 +106,7 @@ class RankingRequest:
     day: str
     wanted: ResourceFilter
     limit: int
-    rules: RulesInForce = NO_RULES
+    rules: ActiveRules = NO_RULES
     models: ModelScores | None = None
     need_share: float = 0.0
     repeats: bool = False
@@ -305,7 +305,7 @@ def _behaviour(basis: RankingBasis, request: RankingRequest, answered: IntColumn
 
 
 def _pinned(
-    rules: RulesInForce,
+    rules: ActiveRules,
     allowed: BoolColumn,
     rows: IntColumn,
     totals: FloatColumn,

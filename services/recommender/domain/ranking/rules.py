@@ -102,7 +102,7 @@ class Favour:
 
 
 @dataclass(frozen=True)
-class RulesInForce:
+class ActiveRules:
     """The rules that hold for one answer, in the order of their ids."""
 
     subjects: tuple[Subject, ...] = ()
@@ -183,7 +183,7 @@ class RulesInForce:
         return np.ones(len(rows)) if factors is None else factors
 
 
-NO_RULES = RulesInForce()
+NO_RULES = ActiveRules()
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class RuleBook:
     anywhere: tuple[Subject, ...] = ()
     by_class: Mapping[str, tuple[Subject, ...]] = field(default_factory=dict)
 
-    def in_force(self, class_id: str, grades: Sequence[str], as_of_s: float) -> RulesInForce:
+    def active(self, class_id: str, grades: Sequence[str], as_of_s: float) -> ActiveRules:
         """The rules that hold for an answer.
 
         Args:
@@ -212,7 +212,7 @@ class RuleBook:
         if class_id and (of_class := self.by_class.get(class_id)):
             candidates = tuple(sorted((*candidates, *of_class), key=lambda subject: subject.rule.rule_id))
         holding = tuple(subject for subject in candidates if subject.rule.holds_for(grades, as_of_s))
-        return RulesInForce(holding) if holding else NO_RULES
+        return ActiveRules(holding) if holding else NO_RULES
 
     def with_rule(self, catalog: CatalogColumns, rule: Rule) -> RuleBook:
         """The book with one more rule, in place of the one with its id; `catalog` is the one of the book."""
