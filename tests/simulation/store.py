@@ -13,7 +13,7 @@ from services.recommender.adapters.memory import MemoryStates
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus, StoredLearnerBytes
 from services.recommender.application.ports.learners import LearnerCommit, PartitionProgress, StateUnavailableError
 from services.recommender.application.ports.log import DeadLetter
-from services.recommender.domain.learner.record import StoredFold
+from services.recommender.domain.learner.record import LearnerRecord
 from tests.simulation.loops import at_once
 from tests.simulation.network import Process, Server
 
@@ -116,8 +116,10 @@ class SimulatedFoldStore:
     async def progress(self, partitions: Sequence[int]) -> dict[int, PartitionProgress]:
         return await self._ask([lambda: at_once(self._store.progress(partitions))])
 
-    async def read(self, partitions: Sequence[int], keys: Sequence[bytes]) -> tuple[dict[int, int], list[StoredFold]]:
-        learners: list[StoredFold] = []
+    async def read(
+        self, partitions: Sequence[int], keys: Sequence[bytes]
+    ) -> tuple[dict[int, int], list[LearnerRecord]]:
+        learners: list[LearnerRecord] = []
 
         def read_one(key: bytes) -> Callable[[], None]:
             return lambda: learners.extend(at_once(self._store.read([], [key]))[1])

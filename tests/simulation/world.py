@@ -40,7 +40,7 @@ from services.recommender.domain.learner.corrections import KnownCorrections
 from services.recommender.domain.learner.events import CorrectionEvent, ErasureEvent
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
-from services.recommender.domain.learner.record import FINGERPRINT_BYTES, StoredFold
+from services.recommender.domain.learner.record import FINGERPRINT_BYTES, LearnerRecord
 from services.recommender.entrypoints.event_service import EventService, EventServiceOptions, decode_batch
 from services.recommender.entrypoints.replay import run_replay
 from services.recommender.entrypoints.worker import EpochServices
@@ -555,7 +555,7 @@ def _counts(states: MemoryStates, epoch: int) -> dict[int, tuple[int, int]]:
     }
 
 
-def _summary(stored: StoredFold | None) -> str:
+def _summary(stored: LearnerRecord | None) -> str:
     if stored is None:
         return "nothing"
     forgotten = ", forgotten" if stored.state is None else ""

@@ -31,7 +31,7 @@ from services.recommender.domain.learner.events import AssessmentEvent, ErasureE
 from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL
 from services.recommender.domain.learner.parameters import TracingParameters
-from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS, StoredFold
+from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS, LearnerRecord
 from tests.learner_events import pseudonym
 
 ADA = LearnerKey("riverbend", pseudonym("ada"))
@@ -52,7 +52,7 @@ def answer(number: int, response: float = 1.0) -> AssessmentEvent:
 def commit(
     key: LearnerKey,
     offsets: range,
-    stored: StoredFold = NEW_LEARNER,
+    stored: LearnerRecord = NEW_LEARNER,
     *,
     expected: int | None = None,
     response: float = 1.0,
@@ -64,7 +64,7 @@ def commit(
     return LearnerCommit(record_key_of(key), before, folded.stored, folded.fingerprints, folded.checkpoint_changed)
 
 
-def erasure(key: LearnerKey, offset: int, stored: StoredFold, *, then: range = range(0)) -> LearnerCommit:
+def erasure(key: LearnerKey, offset: int, stored: LearnerRecord, *, then: range = range(0)) -> LearnerCommit:
     """The commit of an erasure, and of events after it."""
     forgotten = (offset, ErasureEvent(struct.pack("<Q", offset)))
     events = [(number, answer(number)) for number in then]
@@ -169,7 +169,7 @@ class LearnerStatesSuite:
         first = commit(ADA, range(70))
         await fold_store.commit([first])
         await fold_store.commit([erasure(ADA, 70, first.stored)])
-        tombstone = StoredFold(70, None, EMPTY_JOURNAL, b"", struct.pack("<Q", 70))
+        tombstone = LearnerRecord(70, None, EMPTY_JOURNAL, b"", struct.pack("<Q", 70))
         _, (read,) = await make_fold_store(1).read([], [record_key_of(ADA)])
         assert read == tombstone
         assert (await fold_store.read([], [record_key_of(ADA)]))[1] == [tombstone]

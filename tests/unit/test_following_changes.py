@@ -20,7 +20,7 @@ from services.recommender.application.subscriptions.subscriptions import (
     Subscriptions,
 )
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
-from services.recommender.domain.learner.record import StoredFold
+from services.recommender.domain.learner.record import LearnerRecord
 from tests.learner_events import pseudonym
 from tests.simulation.loops import SteppedLoop, VirtualClock
 
@@ -102,7 +102,7 @@ class World:
 
     def store(self, learner, offset):
         """A state that no word is told of."""
-        self.states.learners[1][f"{TENANT}/{learner}".encode()] = StoredFold(offset, None, (), b"", b"")
+        self.states.learners[1][f"{TENANT}/{learner}".encode()] = LearnerRecord(offset, None, (), b"", b"")
 
     def close(self):
         assert not self.following.done()

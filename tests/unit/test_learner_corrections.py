@@ -40,7 +40,7 @@ from services.recommender.domain.learner.parameters import (
     TracingParameters,
 )
 from services.recommender.domain.learner.preferences import NO_PREFERENCES, Pace, Preferences
-from services.recommender.domain.learner.record import NEW_LEARNER, StoredFold
+from services.recommender.domain.learner.record import NEW_LEARNER, LearnerRecord
 from services.recommender.domain.learner.state import DISMISSALS, LearnerState, decode_state, encode_state, unpack_state
 
 PARAMETERS = TracingParameters(
@@ -99,7 +99,7 @@ def erase(number: int) -> ErasureEvent:
 
 def fold(
     events: Sequence[LearnerEvent],
-    stored: StoredFold = NEW_LEARNER,
+    stored: LearnerRecord = NEW_LEARNER,
     *,
     first: int = 0,
     known: LearnerCorrections = NOTHING_KNOWN,
@@ -112,7 +112,7 @@ def state_of(events: Sequence[LearnerEvent]) -> LearnerState:
     return decode_state(encode_state(fold(events).stored.state))
 
 
-def content(stored: StoredFold) -> tuple[bytes, bytes, bytes, bytes]:
+def content(stored: LearnerRecord) -> tuple[bytes, bytes, bytes, bytes]:
     """Everything stored but the offset."""
     state = b"" if stored.state is None else encode_state(stored.state)
     return state, encode_journal(stored.journal), stored.checkpoint, stored.seen
@@ -139,7 +139,7 @@ def shown(state: LearnerState | None) -> object:
     )
 
 
-def shown_of(stored: StoredFold) -> object:
+def shown_of(stored: LearnerRecord) -> object:
     return shown(None if stored.state is None else decode_state(encode_state(stored.state)))
 
 
@@ -316,7 +316,7 @@ def test_any_batching_gives_the_same_bytes(events, data):
     stored, applied, duplicates, refused = NEW_LEARNER, 0, 0, list[Refusal]()
     for start, end in zip([0, *cuts], [*cuts, len(events)], strict=True):
         state, journal, checkpoint, seen = content(stored)
-        stored = StoredFold(
+        stored = LearnerRecord(
             stored.offset, unpack_state(state) if state else None, decode_journal(journal), checkpoint, seen
         )
         folded = fold(events[start:end], stored, first=start)
@@ -449,7 +449,7 @@ def test_only_responses_are_corrected():
 
 def test_an_erased_learner_is_a_tombstone_with_its_offset():
     stored = fold([answer(1), wants(2, goals=("s1",)), did(3, InteractionKind.DISMISSED), void(4, 9), erase(5)]).stored
-    assert stored == StoredFold(4, None, EMPTY_JOURNAL, b"", fp(5))
+    assert stored == LearnerRecord(4, None, EMPTY_JOURNAL, b"", fp(5))
 
 
 def test_after_an_erasure_everything_starts_afresh():

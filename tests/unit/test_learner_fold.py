@@ -22,7 +22,7 @@ from services.recommender.domain.learner.parameters import (
     TenantParameters,
     TracingParameters,
 )
-from services.recommender.domain.learner.record import NEW_LEARNER, StoredFold
+from services.recommender.domain.learner.record import NEW_LEARNER, LearnerRecord
 from services.recommender.domain.learner.state import (
     RECENT_RESOURCES,
     StateCorruptError,
@@ -56,7 +56,7 @@ def event(
 
 def fold(
     events: list[AssessmentEvent],
-    stored: StoredFold = NEW_LEARNER,
+    stored: LearnerRecord = NEW_LEARNER,
     *,
     first: int = 0,
     tenant: str = "riverbend",
@@ -66,7 +66,7 @@ def fold(
     return folded
 
 
-def stored_bytes(stored: StoredFold) -> tuple[int, bytes, bytes, bytes, bytes]:
+def stored_bytes(stored: LearnerRecord) -> tuple[int, bytes, bytes, bytes, bytes]:
     state = b"" if stored.state is None else encode_state(stored.state)
     return stored.offset, state, encode_journal(stored.journal), stored.checkpoint, stored.seen
 
@@ -191,7 +191,9 @@ def test_any_batching_of_the_same_events_gives_the_same_bytes(events, data):
     for start, end in zip([0, *cuts], [*cuts, len(events)], strict=True):
         # Each batch reads what the one before stored.
         offset, state, journal, checkpoint, seen = stored_bytes(stored)
-        stored = StoredFold(offset, unpack_state(state) if state else None, decode_journal(journal), checkpoint, seen)
+        stored = LearnerRecord(
+            offset, unpack_state(state) if state else None, decode_journal(journal), checkpoint, seen
+        )
         folded = fold(events[start:end], stored, first=start)
         stored, applied, duplicates = folded.stored, applied + folded.applied, duplicates + folded.duplicates
     assert stored_bytes(stored) == stored_bytes(whole.stored)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from services.recommender.application.ports.learners import FoldStore, LearnerCommit, PartitionProgress
-from services.recommender.domain.learner.record import StoredFold
+from services.recommender.domain.learner.record import LearnerRecord
 
 
 class Step(StrEnum):
@@ -92,7 +92,9 @@ class FailingFoldStore:
         """As the port says."""
         return await self._store.progress(partitions)
 
-    async def read(self, partitions: Sequence[int], keys: Sequence[bytes]) -> tuple[dict[int, int], list[StoredFold]]:
+    async def read(
+        self, partitions: Sequence[int], keys: Sequence[bytes]
+    ) -> tuple[dict[int, int], list[LearnerRecord]]:
         """As the port says."""
         return await self._store.read(partitions, keys)
 

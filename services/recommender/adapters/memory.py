@@ -30,7 +30,7 @@ from services.recommender.application.ports.learners import (
 from services.recommender.application.ports.log import DeadLetter
 from services.recommender.application.state.epochs import has_reached
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL, decode_journal, encode_journal
-from services.recommender.domain.learner.record import NEW_LEARNER, StoredFold
+from services.recommender.domain.learner.record import NEW_LEARNER, LearnerRecord
 from services.recommender.domain.learner.state import decode_state, encode_state, unpack_state
 
 
@@ -43,7 +43,7 @@ class MemoryStates:
 
     def __init__(self) -> None:
         self.hints = MemoryHints()
-        self.learners: dict[int, dict[bytes, StoredFold]] = {}
+        self.learners: dict[int, dict[bytes, LearnerRecord]] = {}
         self.positions: dict[int, dict[int, PartitionProgress]] = {}
         self._metas: dict[int, EpochMeta] = {}
         self._current: int | None = None
@@ -158,7 +158,7 @@ class MemoryStates:
         for one in learners:
             state = unpack_state(one.state) if one.state else None
             journal = decode_journal(one.journal) if one.journal else EMPTY_JOURNAL
-            stored = StoredFold(one.offset, state, journal, one.checkpoint, one.seen)
+            stored = LearnerRecord(one.offset, state, journal, one.checkpoint, one.seen)
             self.learners.setdefault(epoch, {})[one.key] = stored
 
     async def put_progress(self, epoch: int, progress: Mapping[int, PartitionProgress]) -> None:
@@ -187,7 +187,7 @@ class MemoryFoldStore:
 
     def __init__(
         self,
-        learners: dict[bytes, StoredFold],
+        learners: dict[bytes, LearnerRecord],
         positions: dict[int, PartitionProgress],
         tell: Callable[[bytes, int, str], None],
         check: Callable[[], None],
@@ -209,7 +209,9 @@ class MemoryFoldStore:
         """Progress by partition; a partition the epoch never saw is absent."""
         return {partition: self._positions[partition] for partition in partitions if partition in self._positions}
 
-    async def read(self, partitions: Sequence[int], keys: Sequence[bytes]) -> tuple[dict[int, int], list[StoredFold]]:
+    async def read(
+        self, partitions: Sequence[int], keys: Sequence[bytes]
+    ) -> tuple[dict[int, int], list[LearnerRecord]]:
         """Positions by partition, and learners in the order of `keys`."""
         positions = {partition: progress.position for partition, progress in (await self.progress(partitions)).items()}
         return positions, [self._learners.get(key, NEW_LEARNER) for key in keys]

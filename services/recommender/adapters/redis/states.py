@@ -31,7 +31,7 @@ from services.recommender.application.ports.learners import (
     StoredLearner,
 )
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL, decode_journal, encode_journal
-from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS, StoredFold
+from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS, LearnerRecord
 from services.recommender.domain.learner.state import decode_state, encode_state, unpack_state
 
 # Compares the stored offset with the one that was read and writes everything of a learner, or nothing. Lua does not
@@ -191,7 +191,9 @@ class RedisFoldStore:
         found = {partition: decode_progress(fields) for partition, fields in zip(partitions, answers, strict=True)}
         return {partition: progress for partition, progress in found.items() if progress is not None}
 
-    async def read(self, partitions: Sequence[int], keys: Sequence[bytes]) -> tuple[dict[int, int], list[StoredFold]]:
+    async def read(
+        self, partitions: Sequence[int], keys: Sequence[bytes]
+    ) -> tuple[dict[int, int], list[LearnerRecord]]:
         """Positions by partition, and learners in the order of `keys`.
 
         Positions are asked last. Redis may lose everything between two commands; a position that is still there then
@@ -210,7 +212,7 @@ class RedisFoldStore:
         outdated = []
         for index, learner in enumerate(kept):
             if learner is None:
-                learners.append(_stored_fold(next(answers), next(answers), next(answers)))
+                learners.append(_learner_record(next(answers), next(answers), next(answers)))
             else:
                 offset = next(answers)
                 if (-1 if offset is None else int(offset)) != learner.offset:
@@ -226,7 +228,7 @@ class RedisFoldStore:
                 )
             )
             for index in outdated:
-                learners[index] = _stored_fold(next(answers), next(answers), next(answers))
+                learners[index] = _learner_record(next(answers), next(answers), next(answers))
         positions = {partition: int(value) for partition in partitions if (value := next(answers)) is not None}
         return positions, learners
 
@@ -329,16 +331,16 @@ class _LearnerCache:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._bytes = 0
-        self._learners: OrderedDict[bytes, tuple[int, StoredFold]] = OrderedDict()
+        self._learners: OrderedDict[bytes, tuple[int, LearnerRecord]] = OrderedDict()
 
-    def get(self, key: bytes) -> StoredFold | None:
+    def get(self, key: bytes) -> LearnerRecord | None:
         entry = self._learners.get(key)
         if entry is None:
             return None
         self._learners.move_to_end(key)
         return entry[1]
 
-    def put(self, key: bytes, learner: StoredFold) -> None:
+    def put(self, key: bytes, learner: LearnerRecord) -> None:
         weight = _weight(learner)
         before = self._learners.pop(key, None)
         self._bytes += weight - (before[0] if before else 0)
@@ -348,7 +350,7 @@ class _LearnerCache:
             self._bytes -= freed
 
 
-def _weight(learner: StoredFold) -> int:
+def _weight(learner: LearnerRecord) -> int:
     state = sum(map(len, learner.state or ()))
     return _CACHED_OVERHEAD_BYTES + state + sum(map(len, learner.journal)) + len(learner.checkpoint) + len(learner.seen)
 
@@ -366,12 +368,14 @@ def _stored_learner(fields: Sequence[bytes | None]) -> StoredLearner | None:
     return None if not blob or offset is None else StoredLearner(decode_state(blob), int(offset))
 
 
-def _stored_fold(state: Sequence[bytes | None], journal: Sequence[bytes | None], seen: Sequence[bytes]) -> StoredFold:
+def _learner_record(
+    state: Sequence[bytes | None], journal: Sequence[bytes | None], seen: Sequence[bytes]
+) -> LearnerRecord:
     blob, offset = state
     entries, checkpoint = journal
     if blob is None or offset is None:
         return NEW_LEARNER
-    return StoredFold(
+    return LearnerRecord(
         int(offset),
         unpack_state(blob) if blob else None,
         decode_journal(entries) if entries else EMPTY_JOURNAL,

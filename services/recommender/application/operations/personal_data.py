@@ -15,7 +15,7 @@ from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.history import HistoryStep, history_of
 from services.recommender.domain.learner.journal import JournalEntry, corrections_of, entries_of
 from services.recommender.domain.learner.parameters import TracingParameters
-from services.recommender.domain.learner.record import FINGERPRINT_BYTES, StoredFold
+from services.recommender.domain.learner.record import FINGERPRINT_BYTES, LearnerRecord
 from services.recommender.domain.learner.state import LearnerState, decode_state, encode_state
 
 Plain = dict[str, object]
@@ -93,7 +93,7 @@ class PersonalData:
             ],
         }
 
-    async def _stored(self, tenant: str, learner: str) -> StoredFold:
+    async def _stored(self, tenant: str, learner: str) -> LearnerRecord:
         _, (stored,) = await self._store.read([], [record_key(tenant, learner)])
         return stored
 

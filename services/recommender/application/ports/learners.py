@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.recommender.domain.learner.record import StoredFold
+from services.recommender.domain.learner.record import LearnerRecord
 from services.recommender.domain.learner.state import LearnerState
 
 
@@ -141,7 +141,7 @@ class LearnerCommit:
 
     key: bytes
     expected_offset: int
-    stored: StoredFold
+    stored: LearnerRecord
     fingerprints: bytes
     checkpoint_changed: bool
     traceparent: str = ""
@@ -159,7 +159,9 @@ class FoldStore(Protocol):
         """Progress by partition; a partition the epoch never saw is absent."""
         ...
 
-    async def read(self, partitions: Sequence[int], keys: Sequence[bytes]) -> tuple[dict[int, int], list[StoredFold]]:
+    async def read(
+        self, partitions: Sequence[int], keys: Sequence[bytes]
+    ) -> tuple[dict[int, int], list[LearnerRecord]]:
         """Positions by partition (absent: never seen), and learners in the order of `keys` (NEW_LEARNER: none)."""
         ...
 

@@ -16,7 +16,7 @@ from services.recommender.application.ports.log import DeadLetter, DeadLetters
 from services.recommender.domain.learner.corrections import NOTHING_KNOWN, KnownCorrections
 from services.recommender.domain.learner.events import LearnerEvent
 from services.recommender.domain.learner.fold import FoldedLearner, LearnerEvents, LearnerFold
-from services.recommender.domain.learner.record import StoredFold
+from services.recommender.domain.learner.record import LearnerRecord
 
 
 @dataclass(slots=True)
@@ -214,7 +214,7 @@ class FoldEvents:
                     "it, or the store lost data; this worker ends, and begins again from what is stored"
                 )
 
-    def _work(self, batches: Sequence[PartitionBatch], stored: Sequence[StoredFold]) -> list[LearnerEvents]:
+    def _work(self, batches: Sequence[PartitionBatch], stored: Sequence[LearnerRecord]) -> list[LearnerEvents]:
         work = []
         learner = iter(stored)
         known = self.known.learners
@@ -247,7 +247,7 @@ class FoldEvents:
 
 def _commits(
     keys: Sequence[bytes],
-    stored: Sequence[StoredFold],
+    stored: Sequence[LearnerRecord],
     folded: Sequence[FoldedLearner],
     batches: Sequence[PartitionBatch],
 ) -> list[LearnerCommit]:

@@ -41,7 +41,7 @@ from services.recommender.domain.learner.journal import (
 from services.recommender.domain.learner.kernel import EVENT_RECORD, EVENT_SKILL_RECORD, fold_responses
 from services.recommender.domain.learner.parameters import FilterSettings, TenantParameters, TracingParameters
 from services.recommender.domain.learner.preferences import pack, replaced, unpack
-from services.recommender.domain.learner.record import FINGERPRINT_BYTES, NEW_LEARNER, SEEN_EVENTS, StoredFold
+from services.recommender.domain.learner.record import FINGERPRINT_BYTES, NEW_LEARNER, SEEN_EVENTS, LearnerRecord
 from services.recommender.domain.learner.state import (
     DISMISSALS,
     LEARNER_RECORD,
@@ -79,7 +79,7 @@ class LearnerEvents(NamedTuple):
     """
 
     tenant: str
-    stored: StoredFold
+    stored: LearnerRecord
     events: Sequence[tuple[int, LearnerEvent]]
     counted_from: int = 0
     known: LearnerCorrections = NOTHING_KNOWN
@@ -107,7 +107,7 @@ class FoldedLearner(NamedTuple):
         erased: whether the learner was forgotten: nothing stored before may stay.
     """
 
-    stored: StoredFold
+    stored: LearnerRecord
     fingerprints: bytes
     checkpoint_changed: bool
     applied: int
@@ -133,7 +133,7 @@ class LearnerFold:
         plan.run()
         return [draft.finish() for draft in drafts]
 
-    def fold_again(self, tenant: str, stored: StoredFold) -> StoredFold:
+    def fold_again(self, tenant: str, stored: LearnerRecord) -> LearnerRecord:
         """A learner as its journal gives it from its checkpoint.
 
         Args:
@@ -446,7 +446,7 @@ class _LearnerDraft:
         self._begin(learner.stored)
         self._walk(learner)
 
-    def _begin(self, base: StoredFold) -> None:
+    def _begin(self, base: LearnerRecord) -> None:
         """Go on from what is stored."""
         self._base = base
         self._checkpoint: _StateDraft | None = None
@@ -616,7 +616,7 @@ class _LearnerDraft:
         if self._refolded is not None and state is not None:
             state = _carried(self._refolded.finish(), state)
         return FoldedLearner(
-            StoredFold(
+            LearnerRecord(
                 self._offset,
                 state,
                 self._journal.finish(),

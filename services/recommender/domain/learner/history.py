@@ -9,7 +9,7 @@ from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.journal import JournalEntry, entries_of
 from services.recommender.domain.learner.mastery import skill_logits, success_probability
 from services.recommender.domain.learner.parameters import TenantParameters
-from services.recommender.domain.learner.record import StoredFold
+from services.recommender.domain.learner.record import LearnerRecord
 from services.recommender.domain.learner.state import PackedState, decode_state, encode_state
 
 
@@ -31,7 +31,7 @@ class HistoryStep:
 
 
 def history_of(
-    fold: LearnerFold, tenant: str, stored: StoredFold, parameters: TenantParameters
+    fold: LearnerFold, tenant: str, stored: LearnerRecord, parameters: TenantParameters
 ) -> tuple[HistoryStep, ...]:
     """The learner's recent events, oldest first, each with the skills it is about.
 
@@ -57,7 +57,7 @@ def history_of(
     return tuple(steps)
 
 
-def _state_after(fold: LearnerFold, tenant: str, stored: StoredFold, events: int) -> PackedState:
+def _state_after(fold: LearnerFold, tenant: str, stored: LearnerRecord, events: int) -> PackedState:
     again = fold.fold_again(tenant, stored._replace(journal=stored.journal.first(events)))
     if again.state is None:
         raise AssertionError("a learner with a state has one after each event")

@@ -11,7 +11,7 @@ FINGERPRINT_BYTES = 8
 SEEN_EVENTS = 4_096
 
 
-class StoredFold(NamedTuple):
+class LearnerRecord(NamedTuple):
     """Everything stored about a learner that later folds read; never changed in place.
 
     Attributes:
@@ -29,4 +29,4 @@ class StoredFold(NamedTuple):
     seen: bytes
 
 
-NEW_LEARNER = StoredFold(-1, None, EMPTY_JOURNAL, b"", b"")
+NEW_LEARNER = LearnerRecord(-1, None, EMPTY_JOURNAL, b"", b"")
