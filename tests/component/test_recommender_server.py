@@ -37,7 +37,7 @@ from services.recommender.domain.learner.parameters import (
     TracingParameters,
 )
 from services.recommender.domain.learner.preferences import Pace, Preferences
-from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessHead
+from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
 from tests.learners import Ability, learner_state
@@ -401,10 +401,10 @@ def _sure_head(logit):
     products = np.zeros((len(SHARED_FEATURES), len(SHARED_FEATURES)))
     products[0, 0] = logit
     ranges = np.vstack([np.full(len(SHARED_FEATURES), -9.0), np.full(len(SHARED_FEATURES), 9.0)])
-    return SuccessHead(products, ranges, (), np.zeros((0, len(SHARED_FEATURES))))
+    return SuccessModel(products, ranges, (), np.zeros((0, len(SHARED_FEATURES))))
 
 
-async def test_a_success_head_is_used_only_with_the_parameters_it_was_fitted_with(server):
+async def test_a_success_model_is_used_only_with_the_parameters_it_was_fitted_with(server):
     server.store(WEAK)
     by_filter = await _chance_on_fractions(server)
     fitted = dataclasses.replace(bundle("b1", TracingParameters("fitted-1")), success={"riverbend": _sure_head(3.0)})

@@ -30,7 +30,7 @@ from services.recommender.domain.learner.parameters import (
     SkillDifficulty,
     TenantParameters,
 )
-from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessHead
+from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel
 from services.recommender.domain.training.positives import positives_of
 from services.recommender.domain.training.responses import ResponseTableBuilder
 from services.recommender.models.als import AlsModel
@@ -42,7 +42,7 @@ from services.recommender.models.neighbours import ItemItemModel
 CREATED_AT = datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=UTC)
 CHOICE = CollaborativeChoice("item_knn", {"shrinkage": 10.0}, {"item_knn": 0.11, "als": 0.1}, {"ease": "too large"}, 1)
 WIDTH = len(SHARED_FEATURES)
-HEAD = SuccessHead(
+HEAD = SuccessModel(
     products=np.triu(np.random.default_rng(3).normal(size=(WIDTH, WIDTH))),
     ranges=np.vstack([np.full(WIDTH, -2.0), np.full(WIDTH, 2.0)]),
     skills=("fractions", "größe/ß"),
@@ -144,19 +144,19 @@ class BundleStoreSuite:
             assert model.scores(["r03", "r04"]).tobytes() == kept.scores(["r03", "r04"]).tobytes()
             assert store.tenant_models(bundle_id)["riverbend"].choice == choice
 
-    def test_a_success_head_read_back_says_the_same_to_the_precision_it_is_kept_in(self, store):
+    def test_a_success_model_read_back_says_the_same_to_the_precision_it_is_kept_in(self, store):
         bundle = store.load(store.write(draft()))
         assert set(bundle.success) == {"riverbend"}
-        head = bundle.success["riverbend"]
-        assert head.skills == HEAD.skills
+        success_model = bundle.success["riverbend"]
+        assert success_model.skills == HEAD.skills
         for read, written in (
-            (head.products, HEAD.products),
-            (head.ranges, HEAD.ranges),
-            (head.per_skill, HEAD.per_skill),
+            (success_model.products, HEAD.products),
+            (success_model.ranges, HEAD.ranges),
+            (success_model.per_skill, HEAD.per_skill),
         ):
             assert read.tobytes() == written.astype(np.float32).astype(np.float64).tobytes()
 
-    def test_a_success_head_is_carried_over_bit_by_bit(self, store):
+    def test_a_success_model_is_carried_over_bit_by_bit(self, store):
         first = store.write(draft())
         carried = dataclasses.replace(
             draft(created_at=CREATED_AT + timedelta(days=1)), tenants=store.tenant_models(first)
@@ -171,7 +171,7 @@ class BundleStoreSuite:
         assert store.tenant_models(bundle_id)["riverbend"].choice == CHOICE
         assert store.tenant_models(bundle_id)["hilltop"].choice is None
 
-    def test_a_success_head_over_other_features_is_refused(self, store, monkeypatch):
+    def test_a_success_model_over_other_features_is_refused(self, store, monkeypatch):
         monkeypatch.setattr(bundle_store, "SHARED_FEATURES", (*SHARED_FEATURES[:-1], "shoe_size"))
         bundle_id = store.write(draft())
         monkeypatch.undo()
@@ -180,7 +180,7 @@ class BundleStoreSuite:
         ):
             store.load(bundle_id)
 
-    def test_a_bundle_from_before_there_were_success_heads_is_still_read(self, store, url):
+    def test_a_bundle_from_before_there_were_success_models_is_still_read(self, store, url):
         plain = draft()
         plain = dataclasses.replace(plain, tenants={"hilltop": plain.tenants["hilltop"]})
         bundle_id = store.write(plain)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.recommender.domain.learner.mastery import item_success, mastered, skill_logits, success_probability
 from services.recommender.domain.learner.parameters import ItemDifficulty, SkillDifficulty, TenantParameters
-from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessHead
+from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
 from services.recommender.domain.ranking.compiled import challenge_fit, mean_and_deviation, review_due
 from services.recommender.domain.ranking.features import (
@@ -17,7 +17,7 @@ from services.recommender.domain.ranking.features import (
     corrected,
     difficulties_of,
     estimate_skills,
-    lay_out_head,
+    index_success_model,
     similarity,
 )
 from services.recommender.domain.ranking.pipeline import warm_up
@@ -92,10 +92,10 @@ def test_success_on_what_is_no_fitted_item_goes_by_its_skills_items():
 
 
 @pytest.mark.parametrize("state", [None, STATE])
-def test_with_a_success_head_success_is_what_the_head_says(state):
+def test_with_a_success_model_success_is_what_the_head_says(state):
     rng = np.random.default_rng(0)
     width = len(SHARED_FEATURES)
-    head = SuccessHead(
+    success_model = SuccessModel(
         products=np.triu(rng.normal(0, 0.2, (width, width))),
         ranges=np.vstack([np.full(width, -0.9), np.full(width, 1.5)]),
         skills=("a", "elsewhere", "unheard-of"),
@@ -103,13 +103,13 @@ def test_with_a_success_head_success_is_what_the_head_says(state):
     )
     difficulties = difficulties_of(CATALOG, PARAMETERS)
     estimates = estimate_skills(CATALOG, difficulties, state, NOW_S, WEIGHTS)
-    by_head = lay_out_head(CATALOG, difficulties, head).of(state, NOW_S)
+    by_success_model = index_success_model(CATALOG, difficulties, success_model).of(state, NOW_S)
     rows = np.array([2, 0], np.intp)
     by_filter = compute_features(CATALOG, difficulties, estimates, None, rows, WEIGHTS)
-    features = corrected(by_filter, by_head, difficulties, rows, WEIGHTS)
+    features = corrected(by_filter, by_success_model, difficulties, rows, WEIGHTS)
     expected = [
-        head.chance(state, "plain", [], PARAMETERS, NOW_S),
-        head.chance(state, "item", ["a", "b"], PARAMETERS, NOW_S),
+        success_model.chance(state, "plain", [], PARAMETERS, NOW_S),
+        success_model.chance(state, "item", ["a", "b"], PARAMETERS, NOW_S),
     ]
     assert features.success == pytest.approx(expected)
     assert features.fit == pytest.approx(challenge_fit(features.success, np.ones(2, np.bool_), 0.75, 0.15, 0.5))

@@ -1,4 +1,4 @@
-"""The success head: the same features live and in bulk, and weights that find what is there to find."""
+"""The success model: the same features live and in bulk, and weights that find what is there to find."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
 from services.recommender.domain.learner.parameters import FilterSettings, TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.learner.state import decode_state, encode_state
-from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessHead, features_of
+from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel, features_of
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.models.difficulty_fit import fit_difficulties, foresee, parameters_of
@@ -84,13 +84,13 @@ def test_the_chance_of_one_response_is_that_of_the_bulk(products):
     table = responses(40)
     difficulties = fit_difficulties(table, SETTINGS)
     features = success_features(table, difficulties)
-    head = fit_weights(table, features, form(8.0, products=products))
+    success_model = fit_weights(table, features, form(8.0, products=products))
     parameters = parameters_of(table, difficulties)
     first = int(np.flatnonzero(np.diff(table.learner, prepend=-1))[3])
     skills = [table.skills[k] for k in table.skill[table.skill_start[first] : table.skill_start[first + 1]]]
     item = table.items[table.item[first]] if table.item[first] >= 0 else ""
-    chance = foresee_success(table, features, head)[first]
-    assert head.chance(None, item, skills, parameters) == pytest.approx(chance, abs=1e-5)
+    chance = foresee_success(table, features, success_model)[first]
+    assert success_model.chance(None, item, skills, parameters) == pytest.approx(chance, abs=1e-5)
 
 
 def test_the_head_finds_what_the_filter_cannot_say():
@@ -98,10 +98,10 @@ def test_the_head_finds_what_the_filter_cannot_say():
     known = np.arange(len(table.learners)) < 300
     fitted_on, new = table.of_learners(known), table.of_learners(~known)
     difficulties = fit_difficulties(fitted_on, SETTINGS)
-    head, _ = fit_success(fitted_on, SETTINGS, seed=1)
-    by_head = foresee_success(new, success_features(new, difficulties), head)
-    assert log_loss(new.response, by_head) < log_loss(new.response, foresee(new, difficulties)) - 0.01
-    own = dict(zip(head.skills, head.per_skill, strict=True))
+    success_model, _ = fit_success(fitted_on, SETTINGS, seed=1)
+    by_success_model = foresee_success(new, success_features(new, difficulties), success_model)
+    assert log_loss(new.response, by_success_model) < log_loss(new.response, foresee(new, difficulties)) - 0.01
+    own = dict(zip(success_model.skills, success_model.per_skill, strict=True))
     practice = SHARED_FEATURES.index("skill_successes")
     assert own["learnt"][practice] > own["static"][practice]
 
@@ -110,14 +110,16 @@ def test_the_head_finds_what_the_filter_cannot_say():
 def test_weights_are_those_of_the_least_penalised_loss(products):
     table = responses(60)
     features = success_features(table, fit_difficulties(table, SETTINGS))
-    head = fit_weights(table, features, form(1e-3, products=products))
-    best = log_loss(table.response, foresee_success(table, features, head))
+    success_model = fit_weights(table, features, form(1e-3, products=products))
+    best = log_loss(table.response, foresee_success(table, features, success_model))
     rng = np.random.default_rng(0)
     for _ in range(20):
-        moves = np.zeros_like(head.products)
+        moves = np.zeros_like(success_model.products)
         moves[0] = rng.normal(0, 0.3, len(SHARED_FEATURES))
-        shared = dataclasses.replace(head, products=head.products + moves)
-        own = dataclasses.replace(head, per_skill=head.per_skill + rng.normal(0, 0.1, head.per_skill.shape))
+        shared = dataclasses.replace(success_model, products=success_model.products + moves)
+        own = dataclasses.replace(
+            success_model, per_skill=success_model.per_skill + rng.normal(0, 0.1, success_model.per_skill.shape)
+        )
         for moved in (shared, own):
             assert log_loss(table.response, foresee_success(table, features, moved)) > best
 
@@ -135,8 +137,10 @@ def test_features_that_repeat_each_other_and_hardly_ever_differ_stop_no_fit():
     features = np.column_stack([told, rare]) @ rng.normal(size=(2, len(SHARED_FEATURES)))
     features[:, 0], features[:, 1:8] = 1.0, np.outer(rare, np.arange(1, 8))
 
-    head = fit_weights(table, features, HeadChoice(clocks=True, products=True, skill_penalty=8.0, log_loss=math.nan))
-    found = log_loss(table.response, foresee_success(table, features, head))
+    success_model = fit_weights(
+        table, features, HeadChoice(clocks=True, products=True, skill_penalty=8.0, log_loss=math.nan)
+    )
+    found = log_loss(table.response, foresee_success(table, features, success_model))
     assert found < log_loss(table.response, 1 / (1 + np.exp(-told))) + 0.002
 
 
@@ -158,12 +162,12 @@ def test_products_of_features_are_weighed_only_where_they_foresee_better():
 def test_a_feature_beyond_what_was_fitted_on_counts_as_the_farthest_seen():
     table = responses(60)
     difficulties = fit_difficulties(table, SETTINGS)
-    head = fit_weights(table, success_features(table, difficulties), form(8.0, products=True))
+    success_model = fit_weights(table, success_features(table, difficulties), form(8.0, products=True))
     parameters = parameters_of(table, difficulties)
     chances = []
     for mean in (50.0, 500.0):
         state = learner_state({"elsewhere": Ability(attempts=1_000)}, mean=mean)
-        chances.append(head.chance(state, "i1", [], parameters))
+        chances.append(success_model.chance(state, "i1", [], parameters))
     assert chances[0] == pytest.approx(chances[1])
 
 
@@ -189,17 +193,20 @@ def test_skills_with_few_responses_have_no_weights_of_their_own():
     for number in range(200):
         builder.append(learner=f"l{number % 20}", item="i", skills=["common"], response=float(number % 3 > 0))
     builder.append(learner="l1", item="i", skills=["rare"], response=1.0)
-    head, _ = fit_success(builder.build(), SETTINGS, seed=1)
-    assert head.skills == ("common",)
+    success_model, _ = fit_success(builder.build(), SETTINGS, seed=1)
+    assert success_model.skills == ("common",)
 
 
 def test_a_table_without_skills_is_fitted_by_shared_weights_alone():
     builder = ResponseTableBuilder()
     for number in range(200):
         builder.append(learner=f"l{number % 20}", item=f"i{number % 4}", skills=[], response=float(number % 4 > 0))
-    head, _ = fit_success(builder.build(), SETTINGS, seed=1)
-    assert head.skills == ()
-    assert isinstance(head, SuccessHead)
+    success_model, _ = fit_success(builder.build(), SETTINGS, seed=1)
+    assert success_model.skills == ()
+    assert isinstance(success_model, SuccessModel)
     assert (
-        head.chance(None, "i0", [], parameters_of(builder.build(), fit_difficulties(builder.build(), SETTINGS))) < 0.6
+        success_model.chance(
+            None, "i0", [], parameters_of(builder.build(), fit_difficulties(builder.build(), SETTINGS))
+        )
+        < 0.6
     )

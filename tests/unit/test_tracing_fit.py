@@ -1,4 +1,4 @@
-"""Fitting the learner model as a whole: what is held out from what, and when the success head is kept."""
+"""Fitting the learner model as a whole: what is held out from what, and when the success model is kept."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_learners_that_are_fitted_on_judged_on_and_reported_on_are_different_one
         seen["fitted"], seen["judged"] = set(fitted_on.learner), set(judged_on.learner)
         return FilterSettings()
 
-    def head(table, *_, **__):
+    def success_model(table, *_, **__):
         seen.setdefault("head", set(table.learner))
         return success_fit.fit_success(table, FilterSettings(), seed=1)
 
@@ -106,7 +106,7 @@ def test_learners_that_are_fitted_on_judged_on_and_reported_on_are_different_one
         return {"tracing_log_loss": 0.0}
 
     monkeypatch.setattr(tracing_fit, "search_settings", search)
-    monkeypatch.setattr(tracing_fit, "fit_success", head)
+    monkeypatch.setattr(tracing_fit, "fit_success", success_model)
     monkeypatch.setattr(tracing_fit, "_metrics", report)
     tracing_fit.fit_tracing(table, seed=1)
     assert sorted([*seen["fitted"], *seen["judged"], *seen["reported"]]) == list(range(120))

@@ -130,7 +130,7 @@ def evaluate_tracing(
 
 
 def tracing_models() -> Mapping[str, TracingModel]:
-    """Every learner model by name; `cairn` is the one served, and `filter` is it without the success head."""
+    """Every learner model by name; `cairn` is the one served, and `filter` is it without the success model."""
     return {
         "constant": Constant(),
         "elo": Elo(seed=SEED),

@@ -1,4 +1,4 @@
-"""Fitting the success head: features of every response in one pass, weights by Newton's method, block by block.
+"""Fitting the success model: features of every response in one pass, weights by Newton's method, block by block.
 
 The features of a learner's responses come from difficulties fitted on other learners, else the head would trust the
 filter's logit more than it may be on learners it has not seen. Weights are shrunk towards 0. Whether products of
@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from services.recommender.application.training.train import Advance
 from services.recommender.domain.learner.kernel import RECENCY_DECAY
 from services.recommender.domain.learner.parameters import FilterSettings
-from services.recommender.domain.learner.success_model import CLOCK_FEATURES, SHARED_FEATURES, SuccessHead
+from services.recommender.domain.learner.success_model import CLOCK_FEATURES, SHARED_FEATURES, SuccessModel
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.models.difficulty_fit import Difficulties, at_most, fit_difficulties, learner_folds
@@ -64,7 +64,7 @@ class HeadChoice(NamedTuple):
 
 def fit_success(
     table: ResponseTable, settings: FilterSettings, *, seed: int, advance: Advance = lambda _done, _total: None
-) -> tuple[SuccessHead, HeadChoice]:
+) -> tuple[SuccessModel, HeadChoice]:
     """Fit the head to a tenant's responses, and say what was chosen.
 
     Args:
@@ -77,9 +77,9 @@ def fit_success(
     features = _features_from_others(table, settings, learner_folds(table, seed))
     looked_at = at_most(table, _RESPONSES_TO_CHOOSE_BY)
     choice = _chosen(looked_at, features[: len(looked_at)], learner_folds(table, seed), advance)
-    head = fit_weights(table, features, choice)
+    success_model = fit_weights(table, features, choice)
     advance(HEAD_STEPS, HEAD_STEPS)
-    return head, choice
+    return success_model, choice
 
 
 def _chosen(
@@ -94,8 +94,10 @@ def _chosen(
     rest, judged = table.rows(~held_out), table.rows(held_out)
 
     def tried(choice: HeadChoice) -> HeadChoice:
-        head = fit_weights(rest, features[~held_out], choice)
-        return choice._replace(log_loss=log_loss(judged.response, foresee_success(judged, features[held_out], head)))
+        success_model = fit_weights(rest, features[~held_out], choice)
+        return choice._replace(
+            log_loss=log_loss(judged.response, foresee_success(judged, features[held_out], success_model))
+        )
 
     found = []
     for number, (clocks, products) in enumerate(_FORMS):
@@ -143,17 +145,19 @@ def success_features(table: ResponseTable, difficulties: Difficulties) -> NDArra
     return shared
 
 
-def foresee_success(table: ResponseTable, features: NDArray[np.float64], head: SuccessHead) -> NDArray[np.float64]:
+def foresee_success(
+    table: ResponseTable, features: NDArray[np.float64], success_model: SuccessModel
+) -> NDArray[np.float64]:
     """The chance of success that a head gives before each response."""
-    features = np.clip(features, *head.ranges)
-    logits = np.einsum("ri,ri->r", features @ head.products, features)
-    row_of_skill = {skill: row for row, skill in enumerate(head.skills)}
+    features = np.clip(features, *success_model.ranges)
+    logits = np.einsum("ri,ri->r", features @ success_model.products, features)
+    row_of_skill = {skill: row for row, skill in enumerate(success_model.skills)}
     slot = np.array([row_of_skill.get(skill, -1) for skill in table.skills], np.int64)
-    _add_skills(table.skill_start, slot[table.skill], features, head.per_skill, logits)
+    _add_skills(table.skill_start, slot[table.skill], features, success_model.per_skill, logits)
     return np.asarray(1.0 / (1.0 + np.exp(-logits)))
 
 
-def fit_weights(table: ResponseTable, features: NDArray[np.float64], choice: HeadChoice) -> SuccessHead:
+def fit_weights(table: ResponseTable, features: NDArray[np.float64], choice: HeadChoice) -> SuccessModel:
     """The weights with the least penalised log-loss.
 
     Newton steps for the weights that skills share and for those of one skill after the other, in turns: so time grows
@@ -208,7 +212,7 @@ def fit_weights(table: ResponseTable, features: NDArray[np.float64], choice: Hea
     shared[left, right] = weights
     shared = transform.T @ shared @ transform
     per_skill[:, weighed] = own
-    return SuccessHead(
+    return SuccessModel(
         products=np.triu(shared) + np.tril(shared, -1).T,
         ranges=np.vstack([features.min(axis=0), features.max(axis=0)]),
         skills=tuple(table.skills[skill] for skill in chosen),

@@ -1,4 +1,4 @@
-"""Fitting the learner model to a tenant's responses: the filter, and the success head where it helps."""
+"""Fitting the learner model to a tenant's responses: the filter, and the success model where it helps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from services.recommender.application.training.train import Advance, FittedTracing
 from services.recommender.domain.learner.parameters import FilterSettings
-from services.recommender.domain.learner.success_model import SuccessHead
+from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.metrics import auc, log_loss
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.models.difficulty_fit import (
@@ -41,7 +41,7 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
     """
     fold = learner_folds(table, seed)
     held_out, rest = table.of_learners(fold == 0), table.of_learners(fold != 0)
-    settings, head = FilterSettings(), None
+    settings, success_model = FilterSettings(), None
     hyperparameters: dict[str, float] = {"tracing_passes": PASSES, "tracing_settings_searched": 0, "tracing_seed": seed}
     judged = len(table.learners) >= _LEARNERS_TO_HOLD_OUT and len(held_out) and len(rest)
     if len(table.learners) < _LEARNERS_TO_SEARCH or len(table) < _RESPONSES_TO_SEARCH or not judged:
@@ -58,37 +58,37 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
     )
     hyperparameters["tracing_settings_searched"] = 1
     by_filter = foresee(held_out, difficulties := fit_difficulties(rest, settings))
-    head, _ = fit_success(
+    success_model, _ = fit_success(
         rest, settings, seed=seed, advance=lambda done, _total: advance(EVALUATIONS + done, steps)
     )  # fmt: skip
     metrics = _metrics(held_out, by_filter, rest)
-    by_head = _chances(held_out, difficulties, head)
-    if log_loss(held_out.response, by_head) < metrics["tracing_log_loss"]:
-        metrics = _metrics(held_out, by_head, rest) | {
+    by_success_model = _chances(held_out, difficulties, success_model)
+    if log_loss(held_out.response, by_success_model) < metrics["tracing_log_loss"]:
+        metrics = _metrics(held_out, by_success_model, rest) | {
             "filter_log_loss": metrics["tracing_log_loss"],
         }
-        head, choice = fit_success(
+        success_model, choice = fit_success(
             table, settings, seed=seed, advance=lambda done, _total: advance(EVALUATIONS + HEAD_STEPS + done, steps)
         )
         hyperparameters |= {
             "success_clocks": int(choice.clocks),
             "success_products": int(choice.products),
             "success_skill_penalty": choice.skill_penalty,
-            "success_skills": len(head.skills),
+            "success_skills": len(success_model.skills),
         }
     else:
-        head = None
+        success_model = None
     advance(steps, steps)
     return FittedTracing(
         parameters_of(table, fit_difficulties(table, settings)),
         metrics=metrics,
         hyperparameters=hyperparameters,
-        success=head,
+        success=success_model,
     )
 
 
-def _chances(table: ResponseTable, difficulties: Difficulties, head: SuccessHead) -> NDArray[np.float64]:
-    return foresee_success(table, success_features(table, difficulties), head)
+def _chances(table: ResponseTable, difficulties: Difficulties, success_model: SuccessModel) -> NDArray[np.float64]:
+    return foresee_success(table, success_features(table, difficulties), success_model)
 
 
 def _metrics(held_out: ResponseTable, chance: NDArray[np.float64], rest: ResponseTable) -> dict[str, float]:

@@ -42,7 +42,7 @@ from services.recommender.domain.learner.parameters import (
     TenantParameters,
     TracingParameters,
 )
-from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessHead
+from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -425,7 +425,7 @@ def _read_model(reader: _BundleFiles, tenant: str, described: _Collaborative, ro
     )
 
 
-def _read_success(reader: _BundleFiles, tenant: str, described: _Success) -> SuccessHead:
+def _read_success(reader: _BundleFiles, tenant: str, described: _Success) -> SuccessModel:
     known, found = SHARED_FEATURES, tuple(described.features)
     if found != known:
         strange = ", ".join(sorted(set(found) ^ set(known))) or "their order"
@@ -440,7 +440,7 @@ def _read_success(reader: _BundleFiles, tenant: str, described: _Success) -> Suc
         table = reader.table(f"{tenant}/success_{name}.npy", rows=rows, columns=columns)
         return np.array(table, np.float64).reshape(rows, columns)
 
-    return SuccessHead(
+    return SuccessModel(
         products=numbers("products", width, width),
         ranges=numbers("ranges", 2, width),
         skills=skills,

@@ -19,7 +19,7 @@ from services.recommender.application.ports.models import (
     TenantRanker,
 )
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
-from services.recommender.domain.learner.success_model import SuccessHead
+from services.recommender.domain.learner.success_model import SuccessModel
 
 _log = structlog.get_logger(__name__)
 
@@ -43,21 +43,21 @@ class ActiveEpoch:
         log: the log it was folded from.
         parameters: the parameters; the priors when `parameters_found` is false.
         parameters_found: whether these are the epoch's own.
-        success: success heads of the bundle the parameters come from, by tenant.
+        success: success models of the bundle the parameters come from, by tenant.
     """
 
     meta: EpochMeta
     log: LogIdentity
     parameters: TracingParameters
     parameters_found: bool
-    success: Mapping[str, SuccessHead] = field(default_factory=dict)
+    success: Mapping[str, SuccessModel] = field(default_factory=dict)
 
 
 class ActiveModels:
     """Keeps what is in force; `refresh_epoch` and `refresh_bundle` look for something newer.
 
     Difficulties always are those the epoch was folded with, whatever the newest bundle says: a state means nothing
-    beside others. So is the success head: the newest bundle's where that has the epoch's parameters, else that of the
+    beside others. So is the success model: the newest bundle's where that has the epoch's parameters, else that of the
     bundle they come from. Collaborative filtering is always the newest bundle's.
     """
 
@@ -103,8 +103,8 @@ class ActiveModels:
         rankers: Mapping[str, TenantRanker] = {} if self._bundle is None else self._bundle.rankers
         return rankers.get(tenant)
 
-    def success(self, tenant: str) -> SuccessHead | None:
-        """The tenant's success head, if there is one that goes with the epoch's parameters."""
+    def success(self, tenant: str) -> SuccessModel | None:
+        """The tenant's success model, if there is one that goes with the epoch's parameters."""
         epoch, bundle = self._epoch, self._bundle
         if epoch is None or not epoch.parameters_found:
             return None

@@ -164,7 +164,7 @@ class _Known:
     place: int
     state: LearnerState
     estimates: SkillEstimates
-    by_head: Chances | None
+    by_success_model: Chances | None
     touched: frozenset[str]
 
 
@@ -193,8 +193,10 @@ class _Planner:
             state = fresh.stored.state
             estimates = estimate_skills(self._catalog, self._basis.difficulties, state, as_of_s, DEFAULT_WEIGHTS)
             touched = frozenset(recent.resource for recent in state.resources)
-            by_head = None if self._basis.head is None else self._basis.head.of(state, as_of_s)
-            self._known.append(_Known(place, state, estimates, by_head, touched))
+            by_success_model = (
+                None if self._basis.success_model is None else self._basis.success_model.of(state, as_of_s)
+            )
+            self._known.append(_Known(place, state, estimates, by_success_model, touched))
 
     def plan(self) -> tuple[list[PlannedGroup], list[Unplaced]]:
         """The groups, and the learners in none."""
@@ -238,7 +240,7 @@ class _Planner:
         fit, success, untouched = np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
         for known in members:
             by_filter = compute_features(catalog, difficulties, known.estimates, None, rows, DEFAULT_WEIGHTS)
-            features = corrected(by_filter, known.by_head, difficulties, rows, DEFAULT_WEIGHTS)
+            features = corrected(by_filter, known.by_success_model, difficulties, rows, DEFAULT_WEIGHTS)
             fit += features.fit
             success += features.success
             untouched += [catalog.resource_ids[row] not in known.touched for row in rows.tolist()]

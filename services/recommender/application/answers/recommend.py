@@ -17,7 +17,7 @@ from services.recommender.application.ports.learners import LearnerKey
 from services.recommender.application.ports.models import CollaborativeModel, TenantRanker
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.state import LearnerState
-from services.recommender.domain.learner.success_model import SuccessHead
+from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.ranking.behaviour import ModelScores
 from services.recommender.domain.ranking.catalog import CatalogColumns, IntColumn
 from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows
@@ -78,7 +78,7 @@ class _Prepared:
     catalog: CatalogColumns
     parameters: TenantParameters
     model: CollaborativeModel | None
-    head: SuccessHead | None
+    success_model: SuccessModel | None
     basis: RankingBasis
     known: frozenset[str]
     rows: IntColumn
@@ -92,14 +92,14 @@ class _Prepared:
         catalog: CatalogColumns,
         parameters: TenantParameters,
         model: CollaborativeModel | None,
-        head: SuccessHead | None,
+        success_model: SuccessModel | None,
         ranker: TenantRanker | None,
     ) -> bool:
         return (
             self.catalog is catalog
             and self.parameters is parameters
             and self.model is model
-            and self.head is head
+            and self.success_model is success_model
             and self.ranker is ranker
         )  # fmt: skip
 
@@ -253,10 +253,10 @@ class Recommend:
     def _prepare(self, tenant: str, epoch: ActiveEpoch) -> _Prepared:
         catalog = self._catalog.columns(tenant)
         parameters = epoch.parameters.for_tenant(tenant)
-        model, head = self._active_models.collaborative(tenant), self._active_models.success(tenant)
+        model, success_model = self._active_models.collaborative(tenant), self._active_models.success(tenant)
         ranker = self._ranker(tenant)
         held = self._prepared.get(tenant)
-        if held is not None and held.is_of(catalog, parameters, model, head, ranker):
+        if held is not None and held.is_of(catalog, parameters, model, success_model, ranker):
             return held
         resources = () if model is None else model.resources
         rows, index_of_row = collaborative_rows(catalog, resources)
@@ -264,8 +264,8 @@ class Recommend:
             catalog,
             parameters,
             model,
-            head,
-            prepare(catalog, parameters, head, None if ranker is None else ranker.ranker),
+            success_model,
+            prepare(catalog, parameters, success_model, None if ranker is None else ranker.ranker),
             frozenset(resources),
             rows,
             index_of_row,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.domain.learner.parameters import TenantParameters, TracingParameters
-from services.recommender.domain.learner.success_model import SuccessHead
+from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.ranking.learned import LearnedRanker
 
 
@@ -65,7 +65,7 @@ class Bundle:
         created_at: when it was written.
         parameters: difficulties for the filter, used only where the epoch was folded with the same `parameters_id`.
         collaborative: collaborative-filtering models by tenant; a tenant without enough data has none.
-        success: success heads by tenant, used only where the epoch was folded with the same `parameters_id`; a tenant
+        success: success models by tenant, used only where the epoch was folded with the same `parameters_id`; a tenant
             for which the filter alone foresees no worse has none.
         rankers: learned rankers by tenant; a tenant without enough data, or for which none was asked for, has none.
     """
@@ -74,7 +74,7 @@ class Bundle:
     created_at: datetime
     parameters: TracingParameters
     collaborative: Mapping[str, CollaborativeModel]
-    success: Mapping[str, SuccessHead] = field(default_factory=dict)
+    success: Mapping[str, SuccessModel] = field(default_factory=dict)
     rankers: Mapping[str, TenantRanker] = field(default_factory=dict)
 
 
@@ -169,7 +169,7 @@ class TenantModels:
         metrics: measured on learners held out of the fit.
         hyperparameters: what the models were fitted with, seeds included.
         carried_from: the bundle they were taken over from unchanged; empty when they were fitted for this one.
-        success: the success head, kept as float32, or None.
+        success: the success model, kept as float32, or None.
         choice: how the sort of collaborative model was chosen; None: it was not, and is the default.
         ranker: the learned ranker with the models it reads, or None.
     """
@@ -181,7 +181,7 @@ class TenantModels:
     metrics: Mapping[str, float]
     hyperparameters: Mapping[str, float]
     carried_from: str = ""
-    success: SuccessHead | None = None
+    success: SuccessModel | None = None
     choice: CollaborativeChoice | None = None
     ranker: ModelArrays | None = None
 

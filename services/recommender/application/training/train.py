@@ -34,7 +34,7 @@ from services.recommender.domain.learner.events import (
 )
 from services.recommender.domain.learner.journal import FOLDED_AT_ONCE, JOURNAL_EVENTS
 from services.recommender.domain.learner.parameters import TenantParameters
-from services.recommender.domain.learner.success_model import SuccessHead
+from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.positives import Positives, positives_of
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 
@@ -128,13 +128,13 @@ class FittedTracing:
         parameters: for the filter.
         metrics: on learners held out of a fit like it; empty when there are too few.
         hyperparameters: how it was fitted.
-        success: the success head, or None where the filter alone foresees no worse.
+        success: the success model, or None where the filter alone foresees no worse.
     """
 
     parameters: TenantParameters
     metrics: Mapping[str, float]
     hyperparameters: Mapping[str, float]
-    success: SuccessHead | None = None
+    success: SuccessModel | None = None
 
 
 @dataclass(frozen=True, slots=True)

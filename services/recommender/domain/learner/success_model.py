@@ -1,4 +1,4 @@
-"""The success head: how likely a response is to be right, given what the filter foresees and the learner's counts.
+"""The success model: how likely a response is to be right, given what the filter foresees and the learner's counts.
 
 A logistic regression on top of the filter. It changes no state: it is read when a chance is asked for.
 """
@@ -64,8 +64,8 @@ Chances = Callable[[NDArray[np.intp], NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
-class SuccessHead:
-    """Weights of the success head: logit = x' W x + the mean over the item's skills of w_k' x.
+class SuccessModel:
+    """Weights of the success model: logit = x' W x + the mean over the item's skills of w_k' x.
 
     x are the SHARED_FEATURES, each cut to the range it was fitted on, so that no product of two leaves what data has
     spoken for.
@@ -113,11 +113,11 @@ class SuccessHead:
 
 
 @dataclass(frozen=True, eq=False)
-class CatalogHead:
-    """A success head over the resources of a catalog, in columns; made once per catalog, parameters and head.
+class CatalogSuccessModel:
+    """A success model over the resources of a catalog, in columns; made once per catalog, parameters and head.
 
     Attributes:
-        head: the head.
+        success_model: the head.
         slot_of_skill: slot of each of the catalog's S skills.
         item_means: difficulty of each of N resources as an item, its skills' difficulty left out.
         item_variances: and its variance, N.
@@ -126,7 +126,7 @@ class CatalogHead:
         tag_shares: how much of its resource each tag measures; a resource's sum to 1, or are all 0.
     """
 
-    head: SuccessHead
+    success_model: SuccessModel
     slot_of_skill: Mapping[str, int]
     item_means: NDArray[np.float64]
     item_variances: NDArray[np.float64]
@@ -137,7 +137,7 @@ class CatalogHead:
     @cached_property
     def _skill_weights(self) -> NDArray[np.float64]:
         weights = np.zeros((len(self.slot_of_skill), len(SHARED_FEATURES)))
-        for skill, row in zip(self.head.skills, self.head.per_skill, strict=True):
+        for skill, row in zip(self.success_model.skills, self.success_model.per_skill, strict=True):
             slot = self.slot_of_skill.get(skill)
             if slot is not None:
                 weights[slot] = row
@@ -166,8 +166,8 @@ class CatalogHead:
                 self.tag_starts,
                 self.tag_slots,
                 self.tag_shares,
-                self.head.products,
-                self.head.ranges,
+                self.success_model.products,
+                self.success_model.ranges,
                 self._skill_weights,
             )
             return corrected

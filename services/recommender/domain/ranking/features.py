@@ -17,7 +17,7 @@ from services.recommender.domain.learner.mastery import mastered as is_mastered
 from services.recommender.domain.learner.mastery import success_interval, success_probability
 from services.recommender.domain.learner.parameters import FilterSettings, TenantParameters
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState
-from services.recommender.domain.learner.success_model import CatalogHead, Chances, SuccessHead
+from services.recommender.domain.learner.success_model import CatalogSuccessModel, Chances, SuccessModel
 from services.recommender.domain.ranking.catalog import (
     BoolColumn,
     CatalogColumns,
@@ -192,10 +192,12 @@ def difficulties_of(catalog: CatalogColumns, parameters: TenantParameters) -> Di
     )
 
 
-def lay_out_head(catalog: CatalogColumns, difficulties: Difficulties, head: SuccessHead) -> CatalogHead:
-    """A success head over a catalog; made once per catalog, parameters and head."""
-    return CatalogHead(
-        head=head,
+def index_success_model(
+    catalog: CatalogColumns, difficulties: Difficulties, success_model: SuccessModel
+) -> CatalogSuccessModel:
+    """A success model over a catalog; made once per catalog, parameters and head."""
+    return CatalogSuccessModel(
+        success_model=success_model,
         slot_of_skill=catalog.slot_of_skill,
         item_means=difficulties.item_means,
         item_variances=difficulties.item_variances,
@@ -348,12 +350,16 @@ def compute_features(
 
 
 def corrected(
-    features: Features, by_head: Chances | None, difficulties: Difficulties, rows: IntColumn, weights: RankingWeights
+    features: Features,
+    by_success_model: Chances | None,
+    difficulties: Difficulties,
+    rows: IntColumn,
+    weights: RankingWeights,
 ) -> Features:
-    """The same features with what a success head makes of the filter's chances; unchanged where there is none."""
-    if by_head is None:
+    """The same features with what a success model makes of the filter's chances; unchanged where there is none."""
+    if by_success_model is None:
         return features
-    success = by_head(rows, features.success)
+    success = by_success_model(rows, features.success)
     return replace(features, success=success, fit=_fit(difficulties, rows, success, weights))
 
 

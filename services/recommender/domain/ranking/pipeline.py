@@ -14,7 +14,7 @@ from services.recommender.domain.learner.events import InteractionKind
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.preferences import NO_PREFERENCES
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState, RecentResource
-from services.recommender.domain.learner.success_model import SHARED_FEATURES, CatalogHead, SuccessHead
+from services.recommender.domain.learner.success_model import SHARED_FEATURES, CatalogSuccessModel, SuccessModel
 from services.recommender.domain.ranking.behaviour import ModelScores
 from services.recommender.domain.ranking.candidates import Shelves, build_shelves, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import (
@@ -35,7 +35,7 @@ from services.recommender.domain.ranking.features import (
     corrected,
     difficulties_of,
     estimate_skills,
-    lay_out_head,
+    index_success_model,
 )
 from services.recommender.domain.ranking.learned import (
     Behaviour,
@@ -66,14 +66,14 @@ class RankingBasis:
         catalog: the catalog.
         difficulties: how hard everything in it is.
         shelves: where candidates stand.
-        head: the success head over it; None: the filter alone says how likely success is.
+        success_model: the success model over it; None: the filter alone says how likely success is.
         learned: the learned ranker over it, if any.
     """
 
     catalog: CatalogColumns
     difficulties: Difficulties
     shelves: Shelves
-    head: CatalogHead | None = None
+    success_model: CatalogSuccessModel | None = None
     learned: LearnedBasis | None = None
 
 
@@ -148,7 +148,7 @@ class RankedList:
 def prepare(
     catalog: CatalogColumns,
     parameters: TenantParameters,
-    head: SuccessHead | None = None,
+    success_model: SuccessModel | None = None,
     ranker: LearnedRanker | None = None,
 ) -> RankingBasis:
     """Make a catalog ready for ranking.
@@ -156,12 +156,12 @@ def prepare(
     Args:
         catalog: the catalog.
         parameters: the tenant's, that learners' states are folded with.
-        head: the success head that goes with them, if any.
+        success_model: the success model that goes with them, if any.
         ranker: the learned ranker, if any.
     """
     difficulties = difficulties_of(catalog, parameters)
     shelves = build_shelves(catalog, difficulties)
-    laid_out = None if head is None else lay_out_head(catalog, difficulties, head)
+    laid_out = None if success_model is None else index_success_model(catalog, difficulties, success_model)
     learned = None if ranker is None else lay_out_ranker(catalog, ranker)
     return RankingBasis(catalog, difficulties, shelves, laid_out, learned)
 
@@ -211,10 +211,10 @@ def rank(
         named = np.array(request.rules.pinned(eligible.allowed)[: request.limit], np.intp)
         rows = np.unique(np.concatenate((rows, more, named)))
     selected = timer()
-    by_head = None if basis.head is None else basis.head.of(request.state, request.as_of_s)
+    by_success_model = None if basis.success_model is None else basis.success_model.of(request.state, request.as_of_s)
     # The trees were grown on what the filter alone foresees.
     by_filter = compute_features(catalog, basis.difficulties, estimates, collaborative, rows, weights)
-    features = corrected(by_filter, by_head, basis.difficulties, rows, weights)
+    features = corrected(by_filter, by_success_model, basis.difficulties, rows, weights)
     computed = timer()
     features = wishes.mark(catalog, rows, features)
     scores = score(features, weights)
@@ -286,12 +286,14 @@ def warm_up() -> None:
     collaborative = CollaborativeScores(np.zeros(2, np.float32), rows, index_of_row, positives=1)
     request = RankingRequest("", "", None, collaborative, "", 0.0, "1970-01-01", EVERYTHING, limit=1)
     width = len(SHARED_FEATURES)
-    head = SuccessHead(np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, len(SHARED_FEATURES))))
-    rank(prepare(catalog, TenantParameters(), head), request, DEFAULT_WEIGHTS, lambda: 0.0)
+    success_model = SuccessModel(
+        np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, len(SHARED_FEATURES)))
+    )
+    rank(prepare(catalog, TenantParameters(), success_model), request, DEFAULT_WEIGHTS, lambda: 0.0)
     learned = dataclasses.replace(
         request, state=_TOUCHED_A, models=ModelScores(np.zeros((1, 2), np.float32), rows, index_of_row), need_share=0.5
     )
-    rank(prepare(catalog, TenantParameters(), head, smallest_ranker()), learned, DEFAULT_WEIGHTS, lambda: 0.0)
+    rank(prepare(catalog, TenantParameters(), success_model, smallest_ranker()), learned, DEFAULT_WEIGHTS, lambda: 0.0)
 
 
 def _behaviour(basis: RankingBasis, request: RankingRequest, answered: IntColumn) -> Behaviour | None:
