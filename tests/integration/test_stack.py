@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 STAND_IN = ROOT / "tests" / "stand_in_service.py"
 
 
-def stand_in(name, behaviour="serve"):
-    return Service(name, (sys.executable, str(STAND_IN), behaviour), f"CAIRN_TARGET_{name.upper()}")
+def stand_in(name, next_item="serve"):
+    return Service(name, (sys.executable, str(STAND_IN), next_item), f"CAIRN_TARGET_{name.upper()}")
 
 
 @pytest.fixture(autouse=True)

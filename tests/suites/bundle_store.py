@@ -88,7 +88,7 @@ class _Tripwire:
 
 
 class BundleStoreSuite:
-    """Behaviour of a store; subclasses provide the fixture `url`."""
+    """NextItemCandidates of a store; subclasses provide the fixture `url`."""
 
     @pytest.fixture
     def store(self, url: str) -> FsspecBundleStore:

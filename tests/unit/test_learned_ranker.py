@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.recommender.application.ports.models import ModelArraysInvalidError
-from services.recommender.domain.ranking.behaviour import (
-    CANDIDATES,
-    ModelScores,
-    behaviour_candidates,
-    feature_names,
-    influences,
-    trail_of,
-)
 from services.recommender.domain.ranking.explain import ReasonKind
 from services.recommender.domain.ranking.features import collaborative_rows
-from services.recommender.domain.ranking.learned import Behaviour, lay_out_ranker
+from services.recommender.domain.ranking.learned import NextItemCandidates, lay_out_ranker
+from services.recommender.domain.ranking.next_item import (
+    CANDIDATES,
+    ModelScores,
+    feature_groups,
+    feature_names,
+    next_item_candidates,
+    recent_activity_of,
+)
 from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.trees import Trees, TreesInvalidError, mean_of
@@ -66,7 +66,7 @@ def fitted():
 
 @pytest.fixture(scope="module")
 def world(fitted):
-    return RankingWorld(district(60), fitted.ensemble, fitted.ranker.habits)
+    return RankingWorld(district(60), fitted.ensemble, fitted.ranker.statistics)
 
 
 class Counted:
@@ -132,7 +132,7 @@ def test_more_gap_or_readiness_never_lowers_the_fitted_score(fitted, world, data
 def test_what_each_influence_adds_is_the_score_but_for_what_all_have_in_common(fitted, world):
     ranker = dataclasses.replace(fitted.ranker, share=1.0)
     columns = world.example(3).columns
-    rest = ranker.score(columns) - ranker.attributed(columns, 1.0).sum(axis=1)
+    rest = ranker.score(columns) - ranker.contributions(columns, 1.0).sum(axis=1)
     assert len(columns) > 5
     assert np.ptp(rest) < 1e-4
 
@@ -154,8 +154,8 @@ def test_with_need_alone_the_order_is_that_of_the_hand_weighted_score(fitted, wo
     by_need = ranked(world, fitted.ranker, 5, need_share=1.0, limit=8).resources
     scores = [each.score for each in by_need]
     assert scores == sorted(scores, reverse=True)
-    by_behaviour = ranked(world, fitted.ranker, 5, need_share=0.0, limit=8).resources
-    assert [each.row for each in by_need] != [each.row for each in by_behaviour]
+    by_next_item = ranked(world, fitted.ranker, 5, need_share=0.0, limit=8).resources
+    assert [each.row for each in by_need] != [each.row for each in by_next_item]
 
 
 def test_the_same_request_gives_the_same_list(fitted, world):
@@ -178,10 +178,10 @@ def test_a_learner_without_a_history_is_ranked_by_need(fitted, world):
 def test_there_are_never_more_candidates_than_are_worth_scoring(fitted, world):
     state = world.states.of(0)
     recent = world.catalog.rows_of(each.resource for each in state.resources)
-    trail = trail_of(world.catalog, world.habits, state, recent)
+    recent_activity = recent_activity_of(world.catalog, world.statistics, state, recent)
     usable = np.ones(len(world.catalog), np.bool_)
     usable[::2] = False
-    chosen = behaviour_candidates(world.catalog, world.habits, trail, world.models(state), usable)
+    chosen = next_item_candidates(world.catalog, world.statistics, recent_activity, world.models(state), usable)
     assert 0 < np.count_nonzero(chosen) <= CANDIDATES
     assert not (chosen & ~usable).any()
 
@@ -191,10 +191,10 @@ def test_where_need_counts_the_leading_model_says_what_similar_learners_worked_o
     recent = catalog.rows_of(each.resource for each in state.resources)
     basis = lay_out_ranker(catalog, dataclasses.replace(fitted.ranker, lead=1))
 
-    similar = Behaviour(catalog, basis, state, recent, models, need_share=0.5).similar
+    similar = NextItemCandidates(catalog, basis, state, recent, models, need_share=0.5).similar
     np.testing.assert_array_equal(similar.scores, fitted.ensemble.get(fitted.ranker.models[1]).scores(state_ids(state)))
     assert similar.positives == len(recent) > 0
-    assert Behaviour(catalog, basis, state, recent, models, need_share=0.0).similar is None
+    assert NextItemCandidates(catalog, basis, state, recent, models, need_share=0.0).similar is None
 
 
 def test_what_is_needed_follows_the_leading_model(fitted, world):
@@ -226,7 +226,7 @@ def test_a_ranker_from_a_bundle_scores_as_the_one_that_was_fitted(fitted, world)
     np.testing.assert_allclose(kept.ensemble.scores(history), fitted.ensemble.scores(history), atol=2e-5)
     columns = world.example(6).columns
     np.testing.assert_array_equal(kept.ranker.score(columns), fitted.ranker.score(columns))
-    assert kept.ranker.habits.skills == fitted.ranker.habits.skills
+    assert kept.ranker.statistics.skills == fitted.ranker.statistics.skills
 
 
 def test_a_ranker_of_other_features_is_refused(fitted):
@@ -305,4 +305,4 @@ def test_a_walk_that_would_not_end_is_refused():
 
 
 def test_every_feature_tells_of_something():
-    assert len(feature_names(("a", "b"))) == len(influences(2)) == len(set(feature_names(("a", "b"))))
+    assert len(feature_names(("a", "b"))) == len(feature_groups(2)) == len(set(feature_names(("a", "b"))))

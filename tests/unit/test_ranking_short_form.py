@@ -46,7 +46,7 @@ def test_the_learned_ranking_is_no_worse_than_its_best_part_on_films_of_250_peop
     with threadpool_limits(1):
         choice = choose(work.inner(seed=1), seed=1, families=MEMBERS)
         fitted = fit_ranker(work, seed=1, choice=choice, settings=RankerSettings(trees=30))
-        world = RankingWorld(work, fitted.ensemble, fitted.ranker.habits)
+        world = RankingWorld(work, fitted.ensemble, fitted.ranker.statistics)
         served = Served(world, fitted.ranker, None)
         learners = sorted(work.relevant)
         found = np.mean([ndcg(served.ranked(each, 10).tolist(), work.relevant[each], 10) for each in learners])

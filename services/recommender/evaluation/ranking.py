@@ -21,7 +21,7 @@ from services.recommender.evaluation.rankers import Collaborative, Served, basel
 from services.recommender.evaluation.results import SERVED, Evaluation
 from services.recommender.models.ensemble import Ensemble
 from services.recommender.models.families import FAMILIES, Choice, choose
-from services.recommender.models.habits_fit import fit_habits
+from services.recommender.models.interaction_statistics_fit import fit_interaction_statistics
 from services.recommender.models.ranker_fit import FittedRanker, TooFewToLearnError, fit_ranker, members_of
 from services.recommender.models.ranking_world import RankingWorld
 
@@ -129,11 +129,11 @@ def _rankings(
         learned = fit_ranker(work, seed=SEED, choice=choice, fit_members=members, advance=told)
     except TooFewToLearnError as error:
         choice.remarks.append(f"No ranking was learned, {SERVED} is the hand-weighted one: {error}.")
-        world = RankingWorld(work, members(work, choice), fit_habits(work.before, work.positives))
+        world = RankingWorld(work, members(work, choice), fit_interaction_statistics(work.before, work.positives))
         yield SERVED, lambda: Served(world, None, fitted.get("als"))
         return
     choice.remarks.append(_chosen_share(learned))
-    world = RankingWorld(work, learned.ensemble, learned.ranker.habits)
+    world = RankingWorld(work, learned.ensemble, learned.ranker.statistics)
     for name, ranker in served(world, learned.ranker, learned.ensemble.get("als")).items():
         told(name)
         yield name, lambda ranker=ranker: ranker  # type: ignore[misc]  # bound early, called at once.

@@ -23,15 +23,15 @@ from threadpoolctl import threadpool_limits
 
 from services.recommender.application.ports.models import CollaborativeModel
 from services.recommender.application.training.train import TooFewPositivesError
-from services.recommender.domain.ranking.behaviour import directions
-from services.recommender.domain.ranking.habits import Habits, SkillLinks
+from services.recommender.domain.ranking.interaction_statistics import InteractionStatistics, SkillLinks
 from services.recommender.domain.ranking.learned import LearnedRanker
+from services.recommender.domain.ranking.next_item import directions
 from services.recommender.domain.ranking.trees import NO_TREES, Trees, mean_of
 from services.recommender.domain.training.metrics import ndcg
 from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.models.ensemble import Ensemble
 from services.recommender.models.families import FAMILIES, Choice, choose
-from services.recommender.models.habits_fit import fit_habits
+from services.recommender.models.interaction_statistics_fit import fit_interaction_statistics
 from services.recommender.models.neighbours import DENSE_RESOURCES_MOST
 from services.recommender.models.ranking_world import RankingWorld
 
@@ -222,9 +222,9 @@ def fit_ranker(
     )
     advance("fitting to everything")
     ensemble = (fit_members or _fit_members(seed))(split, choice)
-    habits = fit_habits(split.before, split.positives)
+    statistics = fit_interaction_statistics(split.before, split.positives)
     return FittedRanker(
-        LearnedRanker(members, trees, share, lead, habits),
+        LearnedRanker(members, trees, share, lead, statistics),
         ensemble,
         choice,
         {f"{each:g}": float(value) for each, value in zip(_SHARES, values.mean(axis=1), strict=True)},
@@ -272,14 +272,16 @@ def _fit_members(seed: int) -> Callable[[WorkSplit, Choice], Ensemble]:
     return fit
 
 
-def _nothing_known() -> Habits:
-    """Habits are not asked for while trees are judged: the features are there already."""
+def _nothing_known() -> InteractionStatistics:
+    """InteractionStatistics are not asked for while trees are judged: the features are there already."""
     none = SkillLinks(np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
-    return Habits((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), none, none)
+    return InteractionStatistics((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), none, none)
 
 
 def _world_of(inner: WorkSplit, models: Mapping[str, CollaborativeModel]) -> RankingWorld:
-    return RankingWorld(inner, Ensemble(inner.positives.resources, models), fit_habits(inner.before, inner.positives))
+    return RankingWorld(
+        inner, Ensemble(inner.positives.resources, models), fit_interaction_statistics(inner.before, inner.positives)
+    )
 
 
 def _earlier_rows(

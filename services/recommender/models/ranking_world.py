@@ -19,12 +19,6 @@ from services.recommender.domain.learner.state import (
     decode_state,
     encode_state,
 )
-from services.recommender.domain.ranking.behaviour import (
-    ModelScores,
-    behaviour_candidates,
-    behaviour_features,
-    trail_of,
-)
 from services.recommender.domain.ranking.catalog import (
     CatalogColumns,
     CatalogResource,
@@ -34,7 +28,13 @@ from services.recommender.domain.ranking.catalog import (
     build_columns,
 )
 from services.recommender.domain.ranking.features import collaborative_rows, compute_features, estimate_skills
-from services.recommender.domain.ranking.habits import Habits, lay_out_habits
+from services.recommender.domain.ranking.interaction_statistics import InteractionStatistics, index_interactions
+from services.recommender.domain.ranking.next_item import (
+    ModelScores,
+    next_item_candidates,
+    next_item_features,
+    recent_activity_of,
+)
 from services.recommender.domain.ranking.pipeline import prepare
 from services.recommender.domain.ranking.trees import Matrix
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
@@ -51,7 +51,7 @@ class Example(NamedTuple):
 
     Attributes:
         rows: catalog rows.
-        columns: their features, as `behaviour.feature_names` says.
+        columns: their features, as `next_item.feature_names` says.
     """
 
     rows: IntColumn
@@ -64,15 +64,15 @@ class RankingWorld:
     Resources are practice, tagged with the skills of the split, so that rows are the numbers of its resources.
     """
 
-    def __init__(self, split: WorkSplit, ensemble: Ensemble, habits: Habits) -> None:
-        """Args: `split`, whose side before is known; `ensemble` and `habits` fitted to it."""
+    def __init__(self, split: WorkSplit, ensemble: Ensemble, statistics: InteractionStatistics) -> None:
+        """Args: `split`, whose side before is known; `ensemble` and `statistics` fitted to it."""
         table = split.before
         self.split = split
         self.ensemble = ensemble
         self.parameters = tracing_parameters(split)
         self.catalog = practice_catalog(table.resources, split.tags, table.skills, split.prerequisites)
         self.basis = prepare(self.catalog, self.parameters)
-        self.habits = lay_out_habits(self.catalog, habits)
+        self.statistics = index_interactions(self.catalog, statistics)
         self._rows, self._index_of_row = collaborative_rows(self.catalog, ensemble.resources)
         self.states = LearnerStates(table, self.parameters, graded=split.graded)
 
@@ -85,15 +85,17 @@ class RankingWorld:
         """A learner's candidates and their features."""
         state = self.states.of(learner)
         catalog, difficulties = self.catalog, self.basis.difficulties
-        trail = trail_of(catalog, self.habits, state, catalog.rows_of(recent.resource for recent in state.resources))
+        recent_activity = recent_activity_of(
+            catalog, self.statistics, state, catalog.rows_of(recent.resource for recent in state.resources)
+        )
         models = self.models(state)
         usable = np.ones(len(catalog), np.bool_)
         if not self.split.repeats:
             usable[self.split.own(learner)] = False
-        rows = behaviour_candidates(catalog, self.habits, trail, models, usable).nonzero()[0]
+        rows = next_item_candidates(catalog, self.statistics, recent_activity, models, usable).nonzero()[0]
         estimates = estimate_skills(catalog, difficulties, state, float(state.last_at_s), DEFAULT_WEIGHTS)
         features = compute_features(catalog, difficulties, estimates, None, rows, DEFAULT_WEIGHTS)
-        return Example(rows, behaviour_features(catalog, self.habits, trail, models, rows, features))
+        return Example(rows, next_item_features(catalog, self.statistics, recent_activity, models, rows, features))
 
 
 def tracing_parameters(split: WorkSplit) -> TenantParameters:

@@ -13,9 +13,9 @@ from services.recommender.application.ports.models import (
     ModelArraysInvalidError,
     TenantRanker,
 )
-from services.recommender.domain.ranking.behaviour import FEATURES_VERSION
-from services.recommender.domain.ranking.habits import Habits, SkillLinks
+from services.recommender.domain.ranking.interaction_statistics import InteractionStatistics, SkillLinks
 from services.recommender.domain.ranking.learned import LearnedRanker
+from services.recommender.domain.ranking.next_item import FEATURES_VERSION
 from services.recommender.domain.ranking.trees import Trees, TreesInvalidError
 from services.recommender.models import als, neighbours
 from services.recommender.models.als import AlsModel
@@ -50,14 +50,14 @@ def ranker_to_arrays(ranker: LearnedRanker, ensemble: Ensemble) -> ModelArrays:
         arrays |= {f"{name}_{key}": values for key, values in _over(stored, resources).items()}
     for key in _TREE_ARRAYS:
         arrays[f"trees_{key}"] = getattr(ranker.trees, key).astype(np.float32)
-    habits = ranker.habits
-    arrays |= {"popularity": habits.popularity, "places": habits.places}
+    statistics = ranker.statistics
+    arrays |= {"popularity": statistics.popularity, "places": statistics.places}
     for key in _LINKS:
-        links: SkillLinks = getattr(habits, key)
+        links: SkillLinks = getattr(statistics, key)
         arrays[f"{key}_counts"] = np.diff(links.starts).astype(np.float32)
         arrays[f"{key}_skills"] = links.skills.astype(np.float32)
         arrays[f"{key}_strengths"] = links.strengths
-    return ModelArrays(KIND, hyperparameters, resources, arrays, habits.skills)
+    return ModelArrays(KIND, hyperparameters, resources, arrays, statistics.skills)
 
 
 def ranker_from_arrays(stored: ModelArrays) -> TenantRanker:
@@ -79,7 +79,7 @@ def ranker_from_arrays(stored: ModelArrays) -> TenantRanker:
             trees=trees,
             share=float(numbers["share"]),
             lead=int(numbers["lead"]),
-            habits=Habits(
+            statistics=InteractionStatistics(
                 resources=stored.resources,
                 skills=stored.skills,
                 popularity=stored.arrays["popularity"],

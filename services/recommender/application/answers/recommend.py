@@ -18,9 +18,9 @@ from services.recommender.application.ports.models import CollaborativeModel, Te
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.learner.success_model import SuccessModel
-from services.recommender.domain.ranking.behaviour import ModelScores
 from services.recommender.domain.ranking.catalog import CatalogColumns, IntColumn
 from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows
+from services.recommender.domain.ranking.next_item import ModelScores
 from services.recommender.domain.ranking.pipeline import RankedResource, RankingBasis, RankingRequest, prepare, rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.rules import RuleBook

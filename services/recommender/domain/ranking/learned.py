@@ -9,27 +9,32 @@ from functools import cached_property
 import numpy as np
 
 from services.recommender.domain.learner.state import LearnerState
-from services.recommender.domain.ranking.behaviour import (
-    Influence,
-    ModelScores,
-    behaviour_candidates,
-    behaviour_features,
-    feature_names,
-    influences,
-    trail_of,
-)
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.compiled import mean_and_deviation
 from services.recommender.domain.ranking.explain import WEIGHED_KINDS, ReasonKind
 from services.recommender.domain.ranking.features import CollaborativeScores, Features
-from services.recommender.domain.ranking.habits import HabitColumns, Habits, SkillLinks, lay_out_habits
+from services.recommender.domain.ranking.interaction_statistics import (
+    InteractionColumns,
+    InteractionStatistics,
+    SkillLinks,
+    index_interactions,
+)
+from services.recommender.domain.ranking.next_item import (
+    FeatureGroup,
+    ModelScores,
+    feature_groups,
+    feature_names,
+    next_item_candidates,
+    next_item_features,
+    recent_activity_of,
+)
 from services.recommender.domain.ranking.scoring import Scores
 from services.recommender.domain.ranking.trees import Matrix, Trees
 
 _FORMS = 3
 _KINDS = (*WEIGHED_KINDS, ReasonKind.RECENT_WORK)
-# Where among _KINDS each Influence stands.
-_PLACE_OF_INFLUENCE = np.array([0, 1, 2, 3, 5])
+# Where among _KINDS each FeatureGroup stands.
+_SCORE_COLUMN_OF_GROUP = np.array([0, 1, 2, 3, 5])
 
 
 @dataclass(frozen=True)
@@ -38,17 +43,17 @@ class LearnedRanker:
 
     Attributes:
         models: names of the collaborative models whose scores it reads, in order.
-        trees: over the columns of `behaviour.feature_names(models)`.
+        trees: over the columns of `next_item.feature_names(models)`.
         share: of the trees in the score, from 0 to 1; the rest is the leading collaborative model's.
         lead: which of the models that is.
-        habits: what learners usually do.
+        statistics: what learners usually do.
     """
 
     models: tuple[str, ...]
     trees: Trees
     share: float
     lead: int
-    habits: Habits
+    statistics: InteractionStatistics
 
     def score(self, columns: Matrix) -> FloatColumn:
         """The score of each candidate, from its features."""
@@ -60,17 +65,17 @@ class LearnedRanker:
             return trees
         return self.share * standardised(trees) + (1.0 - self.share) * columns[:, self._lead_column]
 
-    def attributed(self, columns: Matrix, spread: float) -> FloatColumn:
-        """What each `Influence` adds to the score, (C, influences); what all candidates have in common is left out.
+    def contributions(self, columns: Matrix, spread: float) -> FloatColumn:
+        """What each `FeatureGroup` adds to the score, (C, feature_groups); what all candidates have in common is left out.
 
         Args:
             columns: features of the candidates to explain.
             spread: standard deviation of the trees' sum over all candidates; 1 where nothing is standardised.
         """
-        added = self.trees.attributed(columns, self._influences, len(Influence))[:, :-1] / spread
+        added = self.trees.contributions(columns, self._feature_groups, len(FeatureGroup))[:, :-1] / spread
         if self.share < 1.0:
             added *= self.share
-            added[:, Influence.SIMILAR_LEARNERS] += (1.0 - self.share) * columns[:, self._lead_column]
+            added[:, FeatureGroup.SIMILAR_LEARNERS] += (1.0 - self.share) * columns[:, self._lead_column]
         return added
 
     @property
@@ -83,8 +88,8 @@ class LearnedRanker:
         return len(feature_names(())) + _FORMS * self.lead
 
     @cached_property
-    def _influences(self) -> IntColumn:
-        return influences(len(self.models))
+    def _feature_groups(self) -> IntColumn:
+        return feature_groups(len(self.models))
 
 
 def smallest_ranker() -> LearnedRanker:
@@ -99,8 +104,8 @@ def smallest_ranker() -> LearnedRanker:
         rights=leaf,
         values=np.zeros(1, np.float32),
     )
-    habits = Habits((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), none, none)
-    return LearnedRanker(("model",), trees, share=1.0, lead=0, habits=habits)
+    statistics = InteractionStatistics((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), none, none)
+    return LearnedRanker(("model",), trees, share=1.0, lead=0, statistics=statistics)
 
 
 @dataclass(frozen=True)
@@ -108,12 +113,12 @@ class LearnedBasis:
     """A learned ranker over a catalog; made once for many requests."""
 
     ranker: LearnedRanker
-    habits: HabitColumns = field(repr=False)
+    statistics: InteractionColumns = field(repr=False)
 
 
 def lay_out_ranker(catalog: CatalogColumns, ranker: LearnedRanker) -> LearnedBasis:
     """A learned ranker over a catalog."""
-    return LearnedBasis(ranker, lay_out_habits(catalog, ranker.habits))
+    return LearnedBasis(ranker, index_interactions(catalog, ranker.statistics))
 
 
 @dataclass(frozen=True)
@@ -139,15 +144,15 @@ class Mixed:
 
         What all candidates have in common is left out; otherwise the entries sum to `total`.
         """
-        behaviour = self._scale * self._ranker.attributed(self._columns[picked], self._spread)
+        next_item = self._scale * self._ranker.contributions(self._columns[picked], self._spread)
         needed = self._needed
         parts = (needed.gap, needed.fit, needed.review, needed.similar, needed.uncertainty)
         added = np.stack([self._need_scale * part[picked] for part in parts] + [np.zeros(len(picked))], axis=1)
-        added[:, _PLACE_OF_INFLUENCE] += behaviour
+        added[:, _SCORE_COLUMN_OF_GROUP] += next_item
         return added
 
 
-class Behaviour:
+class NextItemCandidates:
     """What one learner is likely to work on next, over a catalog."""
 
     def __init__(
@@ -173,7 +178,7 @@ class Behaviour:
         self._basis = basis
         self._models = models
         self._need_share = need_share
-        self._trail = trail_of(catalog, basis.habits, state, recent)
+        self._recent_activity = recent_activity_of(catalog, basis.statistics, state, recent)
 
     def candidates(
         self, allowed: BoolColumn, held: IntColumn, needed: Callable[[], IntColumn], limit: int
@@ -189,7 +194,9 @@ class Behaviour:
         """
         usable = allowed.copy()
         usable[held] = False
-        chosen = behaviour_candidates(self._catalog, self._basis.habits, self._trail, self._models, usable)
+        chosen = next_item_candidates(
+            self._catalog, self._basis.statistics, self._recent_activity, self._models, usable
+        )
         if self._need_share > 0.0 or np.count_nonzero(chosen) < limit:
             chosen[needed()] = True
         return chosen.nonzero()[0]
@@ -200,7 +207,7 @@ class Behaviour:
         if self._need_share == 0.0:
             return None
         models = self._models
-        positives = int(np.count_nonzero(models.index_of_row[self._trail.recent] >= 0))
+        positives = int(np.count_nonzero(models.index_of_row[self._recent_activity.recent] >= 0))
         return CollaborativeScores(
             models.scores[self._basis.ranker.lead], models.rows, models.index_of_row, positives
         )  # fmt: skip
@@ -214,15 +221,17 @@ class Behaviour:
             needed: the hand-weighted score.
         """
         ranker = self._basis.ranker
-        columns = behaviour_features(self._catalog, self._basis.habits, self._trail, self._models, rows, features)
+        columns = next_item_features(
+            self._catalog, self._basis.statistics, self._recent_activity, self._models, rows, features
+        )
         trees = ranker.trees.total(columns)
         spread = 1.0 if ranker.share == 1.0 else _deviation(trees)
-        behaviour = ranker.blend(trees, columns)
+        next_item = ranker.blend(trees, columns)
         share = self._need_share
         scale, need_scale = 1.0, 0.0
         if share > 0.0:
-            scale, need_scale = (1.0 - share) / _deviation(behaviour), share / _deviation(needed.total)
-        total = scale * behaviour + need_scale * needed.total
+            scale, need_scale = (1.0 - share) / _deviation(next_item), share / _deviation(needed.total)
+        total = scale * next_item + need_scale * needed.total
         return Mixed(total, _KINDS, ranker, columns, scale, spread, needed, need_scale)
 
 

@@ -15,7 +15,6 @@ from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.preferences import NO_PREFERENCES
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState, RecentResource
 from services.recommender.domain.learner.success_model import SHARED_FEATURES, CatalogSuccessModel, SuccessModel
-from services.recommender.domain.ranking.behaviour import ModelScores
 from services.recommender.domain.ranking.candidates import Shelves, build_shelves, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import (
     BoolColumn,
@@ -38,12 +37,13 @@ from services.recommender.domain.ranking.features import (
     index_success_model,
 )
 from services.recommender.domain.ranking.learned import (
-    Behaviour,
     LearnedBasis,
     LearnedRanker,
+    NextItemCandidates,
     lay_out_ranker,
     smallest_ranker,
 )
+from services.recommender.domain.ranking.next_item import ModelScores
 from services.recommender.domain.ranking.policy import (
     EVERYTHING,
     Eligibility,
@@ -184,8 +184,8 @@ def rank(
     answered, done = _worked_on(catalog, request.state)
     weights, estimates, eligible, wishes = _about_learner(basis, request, weights)
     seed = random_seed(request.tenant, request.learner, request.bundle, request.day)
-    behaviour = _behaviour(basis, request, answered)
-    collaborative = request.collaborative if behaviour is None else behaviour.similar
+    next_item = _next_item(basis, request, answered)
+    collaborative = request.collaborative if next_item is None else next_item.similar
     held = done[:0] if request.repeats else done
     needed = partial(
         select_candidates,
@@ -201,8 +201,8 @@ def rank(
     )
     rows = (
         needed(eligible.allowed)
-        if behaviour is None
-        else behaviour.candidates(eligible.allowed, held, lambda: needed(eligible.allowed), request.limit)
+        if next_item is None
+        else next_item.candidates(eligible.allowed, held, lambda: needed(eligible.allowed), request.limit)
     )
     favoured = request.rules.favoured(eligible.allowed)
     if favoured is not None:
@@ -218,10 +218,10 @@ def rank(
     computed = timer()
     features = wishes.mark(catalog, rows, features)
     scores = score(features, weights)
-    mixed = None if behaviour is None else behaviour.mix(rows, by_filter, scores)
+    mixed = None if next_item is None else next_item.mix(rows, by_filter, scores)
     totals = request.rules.boost(rows, scores.total if mixed is None else mixed.total)
     # What is worked on next is mostly of one skill; a cap would put need before behaviour unasked.
-    per_skill = weights.per_skill if behaviour is None else request.limit
+    per_skill = weights.per_skill if next_item is None else request.limit
     scored = timer()
     was_answered = np.zeros(len(catalog), np.bool_)
     was_answered[held] = True
@@ -296,14 +296,14 @@ def warm_up() -> None:
     rank(prepare(catalog, TenantParameters(), success_model, smallest_ranker()), learned, DEFAULT_WEIGHTS, lambda: 0.0)
 
 
-def _behaviour(basis: RankingBasis, request: RankingRequest, answered: IntColumn) -> Behaviour | None:
+def _next_item(basis: RankingBasis, request: RankingRequest, answered: IntColumn) -> NextItemCandidates | None:
     """What is known of what the learner is likely to work on next; None where the hand-weighted score ranks alone.
 
     It does for learners who have worked on nothing in the catalog yet: there is no behaviour to go by.
     """
     if basis.learned is None or request.models is None or request.state is None or not len(answered):
         return None
-    return Behaviour(basis.catalog, basis.learned, request.state, answered, request.models, request.need_share)
+    return NextItemCandidates(basis.catalog, basis.learned, request.state, answered, request.models, request.need_share)
 
 
 def _pinned(

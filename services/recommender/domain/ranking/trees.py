@@ -122,7 +122,7 @@ class Trees:
         masks[places] = (~ruled_out).astype(np.uint32)
         return _Questions(starts.astype(np.int32), features, thresholds, masks, answers.ravel())
 
-    def attributed(self, features: Matrix, kinds: NDArray[np.intp], count: int) -> FloatColumn:
+    def contributions(self, features: Matrix, kinds: NDArray[np.intp], count: int) -> FloatColumn:
         """What each kind of feature adds: along each path the change of the mean answer is the asked feature's.
 
         A. Saabas, Interpreting random forests, 2014. A row's entries sum to `total`.
@@ -135,7 +135,7 @@ class Trees:
         Returns:
             (C, count + 1): last what nothing asked for adds, the mean answer of every tree.
         """
-        return _attributed(
+        return _contributions(
             self.starts, self.features, self.thresholds, self.lefts, self.rights, self.values, features, kinds, count
         )
 
@@ -247,7 +247,7 @@ def _total(
 
 
 @numba.njit(cache=True)
-def _attributed(
+def _contributions(
     starts: NDArray[np.int32],
     asked: NDArray[np.int32],
     thresholds: NDArray[np.float32],

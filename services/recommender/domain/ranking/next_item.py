@@ -1,6 +1,6 @@
 """What a learner is likely to work on next: candidates and features of the learned ranker.
 
-Behaviour, not need: it follows what the learner worked on lately, what others with such a history worked on next, and
+NextItemCandidates, not need: it follows what the learner worked on lately, what others with such a history worked on next, and
 in which order resources and skills usually come. Gap, readiness and challenge are among its features, so that it can
 tell whether learners follow them; what a learner needs is the hand-weighted score's to say (`scoring`).
 """
@@ -19,7 +19,7 @@ from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.compiled import pick_highest
 from services.recommender.domain.ranking.features import Features
-from services.recommender.domain.ranking.habits import HabitColumns
+from services.recommender.domain.ranking.interaction_statistics import InteractionColumns
 
 # Raised when features change their meaning: trees grown on others are of no use.
 FEATURES_VERSION = 1
@@ -35,7 +35,7 @@ _LATEST = 3
 Matrix = NDArray[np.float32]
 
 
-class Influence(IntEnum):
+class FeatureGroup(IntEnum):
     """What a feature tells of; reasons are made from these."""
 
     GAP = 0
@@ -46,31 +46,31 @@ class Influence(IntEnum):
 
 
 # Every feature with what it tells of and whether a score may only grow with it (1), in the order of the columns.
-_OWN_FEATURES: tuple[tuple[str, Influence, int], ...] = (
-    ("gap", Influence.GAP, 1),
-    ("review", Influence.REVIEW, 0),
-    ("ready", Influence.FIT, 1),
-    ("success", Influence.FIT, 0),
-    ("fit", Influence.FIT, 0),
-    ("uncertainty", Influence.FIT, 0),
-    ("popularity", Influence.SIMILAR_LEARNERS, 0),
-    ("popularity_in_skill", Influence.SIMILAR_LEARNERS, 0),
-    ("rank_in_skill", Influence.SIMILAR_LEARNERS, 0),
-    ("skill_size", Influence.SIMILAR_LEARNERS, 0),
-    ("skill_latest", Influence.RECENT_WORK, 0),
-    ("skill_recent", Influence.RECENT_WORK, 0),
-    ("skill_age", Influence.RECENT_WORK, 0),
-    ("skill_follows", Influence.RECENT_WORK, 0),
-    ("skill_together", Influence.RECENT_WORK, 0),
-    ("skill_done", Influence.RECENT_WORK, 0),
-    ("skill_done_share", Influence.RECENT_WORK, 0),
-    ("skill_attempts", Influence.RECENT_WORK, 0),
-    ("skill_success", Influence.RECENT_WORK, 0),
-    ("skill_recent_successes", Influence.RECENT_WORK, 0),
-    ("skill_recent_failures", Influence.RECENT_WORK, 0),
-    ("place_ahead", Influence.RECENT_WORK, 0),
-    ("own_age", Influence.RECENT_WORK, 0),
-    ("history", Influence.RECENT_WORK, 0),
+_OWN_FEATURES: tuple[tuple[str, FeatureGroup, int], ...] = (
+    ("gap", FeatureGroup.GAP, 1),
+    ("review", FeatureGroup.REVIEW, 0),
+    ("ready", FeatureGroup.FIT, 1),
+    ("success", FeatureGroup.FIT, 0),
+    ("fit", FeatureGroup.FIT, 0),
+    ("uncertainty", FeatureGroup.FIT, 0),
+    ("popularity", FeatureGroup.SIMILAR_LEARNERS, 0),
+    ("popularity_in_skill", FeatureGroup.SIMILAR_LEARNERS, 0),
+    ("rank_in_skill", FeatureGroup.SIMILAR_LEARNERS, 0),
+    ("skill_size", FeatureGroup.SIMILAR_LEARNERS, 0),
+    ("skill_latest", FeatureGroup.RECENT_WORK, 0),
+    ("skill_recent", FeatureGroup.RECENT_WORK, 0),
+    ("skill_age", FeatureGroup.RECENT_WORK, 0),
+    ("skill_follows", FeatureGroup.RECENT_WORK, 0),
+    ("skill_together", FeatureGroup.RECENT_WORK, 0),
+    ("skill_done", FeatureGroup.RECENT_WORK, 0),
+    ("skill_done_share", FeatureGroup.RECENT_WORK, 0),
+    ("skill_attempts", FeatureGroup.RECENT_WORK, 0),
+    ("skill_success", FeatureGroup.RECENT_WORK, 0),
+    ("skill_recent_successes", FeatureGroup.RECENT_WORK, 0),
+    ("skill_recent_failures", FeatureGroup.RECENT_WORK, 0),
+    ("place_ahead", FeatureGroup.RECENT_WORK, 0),
+    ("own_age", FeatureGroup.RECENT_WORK, 0),
+    ("history", FeatureGroup.RECENT_WORK, 0),
 )
 _OF_EACH_MODEL = ("standardised", "rank", "share")
 
@@ -82,10 +82,10 @@ def feature_names(models: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-def influences(models: int) -> NDArray[np.intp]:
+def feature_groups(models: int) -> NDArray[np.intp]:
     """What each feature tells of, with so many collaborative models."""
-    own = [int(influence) for _, influence, _ in _OWN_FEATURES]
-    return np.array(own + [int(Influence.SIMILAR_LEARNERS)] * (models * len(_OF_EACH_MODEL)), np.intp)
+    own = [int(feature_group) for _, feature_group, _ in _OWN_FEATURES]
+    return np.array(own + [int(FeatureGroup.SIMILAR_LEARNERS)] * (models * len(_OF_EACH_MODEL)), np.intp)
 
 
 def directions(models: int) -> list[int]:
@@ -109,7 +109,7 @@ class ModelScores:
 
 
 @dataclass(frozen=True)
-class Trail:
+class RecentActivity:
     """What a learner worked on lately.
 
     Attributes:
@@ -129,12 +129,14 @@ class Trail:
     skills: FloatColumn
 
 
-def trail_of(catalog: CatalogColumns, habits: HabitColumns, state: LearnerState, recent: IntColumn) -> Trail:
+def recent_activity_of(
+    catalog: CatalogColumns, statistics: InteractionColumns, state: LearnerState, recent: IntColumn
+) -> RecentActivity:
     """What a learner's state says of their recent work.
 
     Args:
         catalog: the catalog.
-        habits: over it.
+        statistics: over it.
         state: the learner's state.
         recent: catalog rows of what they worked on lately, newest last.
     """
@@ -153,43 +155,53 @@ def trail_of(catalog: CatalogColumns, habits: HabitColumns, state: LearnerState,
         catalog.tags.values,
         catalog.tag_weights,
         len(catalog.skill_ids),
-        habits.follows.starts,
-        habits.follows.skills,
-        habits.follows.strengths,
-        habits.together.starts,
-        habits.together.skills,
-        habits.together.strengths,
+        statistics.follows.starts,
+        statistics.follows.skills,
+        statistics.follows.strengths,
+        statistics.together.starts,
+        statistics.together.skills,
+        statistics.together.strengths,
     )
-    return Trail(recent, known[0], known[1], known[2], known[3], skills)
+    return RecentActivity(recent, known[0], known[1], known[2], known[3], skills)
 
 
-def behaviour_candidates(
-    catalog: CatalogColumns, habits: HabitColumns, trail: Trail, models: ModelScores, usable: BoolColumn
+def next_item_candidates(
+    catalog: CatalogColumns,
+    statistics: InteractionColumns,
+    recent_activity: RecentActivity,
+    models: ModelScores,
+    usable: BoolColumn,
 ) -> BoolColumn:
     """Which rows to score: the first of each collaborative model, and what is popular in the current skills.
 
     Args:
         catalog: the catalog.
-        habits: over it.
-        trail: the learner's.
+        statistics: over it.
+        recent_activity: the learner's.
         models: what collaborative models say for the learner.
         usable: rows that may be in the list.
     """
     chosen = np.zeros(len(catalog), np.bool_)
     for scores in models.scores:
         pick_highest(scores, models.rows, usable, _PER_MODEL, chosen)
-    wanted = trail.skills[0] + trail.skills[3]
+    wanted = recent_activity.skills[0] + recent_activity.skills[3]
     current = (-wanted).argsort(kind="stable")[:_SKILLS]
     _pick_popular(
-        current[wanted[current] > 0.0], habits.shelf_starts, habits.shelves, usable, _PER_SKILL, CANDIDATES, chosen
+        current[wanted[current] > 0.0],
+        statistics.shelf_starts,
+        statistics.shelves,
+        usable,
+        _PER_SKILL,
+        CANDIDATES,
+        chosen,
     )
     return chosen
 
 
-def behaviour_features(
+def next_item_features(
     catalog: CatalogColumns,
-    habits: HabitColumns,
-    trail: Trail,
+    statistics: InteractionColumns,
+    recent_activity: RecentActivity,
     models: ModelScores,
     rows: IntColumn,
     features: Features,
@@ -198,8 +210,8 @@ def behaviour_features(
 
     Args:
         catalog: the catalog.
-        habits: over it.
-        trail: the learner's.
+        statistics: over it.
+        recent_activity: the learner's.
         models: what collaborative models say for the learner.
         rows: the candidates.
         features: those of the hand-weighted score, of the same candidates.
@@ -209,22 +221,29 @@ def behaviour_features(
     base = np.stack(
         (features.gap, features.review, features.ready, features.success, features.fit, features.uncertainty)
     )
-    latest = habits.places[trail.recent[-_LATEST:]].tolist()
+    latest = statistics.places[recent_activity.recent[-_LATEST:]].tolist()
     _fill_own(
         rows,
         base,
         catalog.tags.starts,
         catalog.tags.values,
         catalog.tag_weights,
-        trail.skills,
-        np.stack((trail.attempts, trail.success, trail.recent_successes, trail.recent_failures)),
-        habits.popularity,
-        habits.popularity_in_skill,
-        habits.rank_in_skill,
-        habits.skill_sizes,
-        habits.places,
+        recent_activity.skills,
+        np.stack(
+            (
+                recent_activity.attempts,
+                recent_activity.success,
+                recent_activity.recent_successes,
+                recent_activity.recent_failures,
+            )
+        ),
+        statistics.popularity,
+        statistics.popularity_in_skill,
+        statistics.rank_in_skill,
+        statistics.skill_sizes,
+        statistics.places,
         sum(latest) / max(len(latest), 1),
-        trail.recent,
+        recent_activity.recent,
         columns,
     )
     _fill_models(models.scores, models.index_of_row[rows], own, columns)

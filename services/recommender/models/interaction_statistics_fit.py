@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from services.recommender.domain.ranking.habits import Habits, SkillLinks
+from services.recommender.domain.ranking.interaction_statistics import InteractionStatistics, SkillLinks
 from services.recommender.domain.training.positives import Positives
 from services.recommender.domain.training.responses import ResponseTable
 
@@ -18,7 +18,7 @@ _VISITS_SHRINK = 5.0
 _LEARNERS_SHRINK = 20.0
 
 
-def fit_habits(table: ResponseTable, positives: Positives) -> Habits:
+def fit_interaction_statistics(table: ResponseTable, positives: Positives) -> InteractionStatistics:
     """Count.
 
     Args:
@@ -32,7 +32,7 @@ def fit_habits(table: ResponseTable, positives: Positives) -> Habits:
     places = (np.arange(len(learner)) - positives.start[learner]) / np.maximum(lengths[learner] - 1, 1)
     mean_places = np.bincount(positives.resource, places, minlength=size) / np.maximum(popularity, 1)
     follows, together = _skill_links(table)
-    return Habits(
+    return InteractionStatistics(
         resources=positives.resources,
         skills=table.skills,
         popularity=popularity.astype(np.float32),

@@ -28,7 +28,7 @@ class SkillLinks:
 
 
 @dataclass(frozen=True)
-class Habits:
+class InteractionStatistics:
     """Counted once per training.
 
     Attributes:
@@ -49,8 +49,8 @@ class Habits:
 
 
 @dataclass(frozen=True)
-class HabitColumns:
-    """Habits over a catalog; made once per catalog and training.
+class InteractionColumns:
+    """InteractionStatistics over a catalog; made once per catalog and training.
 
     Attributes:
         popularity: N; log(1 + learners).
@@ -75,12 +75,12 @@ class HabitColumns:
     together: SkillLinks
 
 
-def lay_out_habits(catalog: CatalogColumns, habits: Habits) -> HabitColumns:
-    """Habits over a catalog; what the catalog has and habits do not know is as if nobody had worked on it."""
+def index_interactions(catalog: CatalogColumns, statistics: InteractionStatistics) -> InteractionColumns:
+    """InteractionStatistics over a catalog; what the catalog has and habits do not know is as if nobody had worked on it."""
     learners, places = np.zeros(len(catalog)), np.full(len(catalog), _PLACE_UNKNOWN)
-    rows = np.fromiter((catalog.row_of_resource.get(each, -1) for each in habits.resources), np.intp)
+    rows = np.fromiter((catalog.row_of_resource.get(each, -1) for each in statistics.resources), np.intp)
     here = rows >= 0
-    learners[rows[here]], places[rows[here]] = habits.popularity[here], habits.places[here]
+    learners[rows[here]], places[rows[here]] = statistics.popularity[here], statistics.places[here]
     skills = len(catalog.skill_ids)
     starts = catalog.skill_tags.starts
     tagged, slots = catalog.tag_rows, catalog.tags.values
@@ -92,8 +92,8 @@ def lay_out_habits(catalog: CatalogColumns, habits: Habits) -> HabitColumns:
     np.maximum.at(share, tagged, learners[tagged] / most[slots])
     np.minimum.at(rank, shelves, np.arange(len(shelves)) - starts[slots[order]])
     rank[np.isinf(rank)] = len(catalog)
-    slot_of = np.fromiter((catalog.slot_of_skill.get(each, -1) for each in habits.skills), np.intp)
-    return HabitColumns(
+    slot_of = np.fromiter((catalog.slot_of_skill.get(each, -1) for each in statistics.skills), np.intp)
+    return InteractionColumns(
         popularity=np.log1p(learners),
         popularity_in_skill=share,
         rank_in_skill=np.log1p(rank),
@@ -101,8 +101,8 @@ def lay_out_habits(catalog: CatalogColumns, habits: Habits) -> HabitColumns:
         skill_sizes=np.diff(starts).astype(np.float64),
         shelf_starts=starts,
         shelves=shelves,
-        follows=_over(habits.follows, slot_of, skills),
-        together=_over(habits.together, slot_of, skills),
+        follows=_over(statistics.follows, slot_of, skills),
+        together=_over(statistics.together, slot_of, skills),
     )
 
 
