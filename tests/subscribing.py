@@ -21,7 +21,7 @@ from services.recommender.adapters.memory import MemoryStates
 from services.recommender.adapters.memory_catalog import MemoryCatalog
 from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.fresh_state import FreshStates
-from services.recommender.application.answers.list_basis import ListBasis
+from services.recommender.application.answers.list_inputs import ListInputs
 from services.recommender.application.answers.plan_group import PlanGroup
 from services.recommender.application.answers.preview_rule import PreviewRule
 from services.recommender.application.answers.recommend import Recommend
@@ -152,9 +152,9 @@ class Process:
             time.perf_counter,
             policy=lambda tenant: world.policies.get(tenant, BY_WEIGHTS),
         )
-        basis = ListBasis(self.recommend, self.active_models, world.catalog)
+        inputs = ListInputs(self.recommend, self.active_models, world.catalog)
         self.subscriptions = Subscriptions(
-            world.states.hints, basis, world.limits, time.monotonic, world.age_s, random.Random(7)
+            world.states.hints, inputs, world.limits, time.monotonic, world.age_s, random.Random(7)
         )
         self.subscribe = Subscribe(
             self.subscriptions,
@@ -163,7 +163,7 @@ class Process:
             self.recommend,
             self.active_models,
             world.catalog,
-            basis,
+            inputs,
             time.monotonic,
         )
         self.follow = FollowChanges(
@@ -171,7 +171,7 @@ class Process:
             world.states.hints,
             world.states,
             self.active_models,
-            basis,
+            inputs,
             self.recommend,
             time.monotonic,
             world.options,

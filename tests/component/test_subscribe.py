@@ -380,7 +380,7 @@ async def test_a_catalog_that_nobody_prepares_is_prepared_all_the_same(quick_wor
     async with quick_world.serving() as process, process.reading("amy") as reader:
         await reader.snapshot()
         (subscription,) = process.subscriptions
-        await until(lambda: subscription.watched[quick_world.pseudonym("amy")].basis == 1)
+        await until(lambda: subscription.watched[quick_world.pseudonym("amy")].inputs == 1)
         quick_world.catalog.put("riverbend", RESOURCES[:3])
         assert {each.resource_id for each in (await reader.update()).recommendations} <= {
             resource.resource_id for resource in RESOURCES[:3]
@@ -393,7 +393,7 @@ async def test_the_hour_a_bundle_and_a_policy_are_followed_by_a_look_at_every_li
         (subscription,) = process.subscriptions
 
         async def looked_at_again(number):
-            await until(lambda: {watched.basis for watched in subscription.watched.values()} == {number})
+            await until(lambda: {watched.inputs for watched in subscription.watched.values()} == {number})
 
         quick_world.now = NOW + timedelta(hours=1)
         await looked_at_again(2)
@@ -451,8 +451,8 @@ async def test_a_forgotten_learner_of_a_whole_tenant_is_told_of_once_and_recomme
         # Whatever makes lists anew, theirs is not made: ben's comes next.
         world.now += timedelta(hours=1)
         (subscription,) = process.subscriptions
-        number = subscription.watched[amy].basis
-        await until(lambda: subscription.watched[amy].basis != number)
+        number = subscription.watched[amy].inputs
+        await until(lambda: subscription.watched[amy].inputs != number)
         await world.answer("ben", 40, response=1.0)
         assert (await reader.update()).learner_id == world.pseudonym("ben")
         held = dict(reader.cursors)

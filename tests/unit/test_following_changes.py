@@ -66,14 +66,14 @@ class World:
     def __init__(self, age_s=None):
         self.clock = VirtualClock()
         self.loop = SteppedLoop(self.clock)
-        self.states, self.basis = MemoryStates(), Basis()
+        self.states, self.inputs = MemoryStates(), Basis()
         self.states.learners[1] = {}
         self.opened_ones = []
         self.subscriptions = Subscriptions(
-            self.states.hints, self.basis, SubscriptionLimits(), self.loop.time, age_s, random.Random(7)
+            self.states.hints, self.inputs, SubscriptionLimits(), self.loop.time, age_s, random.Random(7)
         )
         self.follow = FollowChanges(
-            self.subscriptions, self.states.hints, self.states, ActiveModels(), self.basis, Prepared(), self.loop.time
+            self.subscriptions, self.states.hints, self.states, ActiveModels(), self.inputs, Prepared(), self.loop.time
         )
         self.following = self.loop.create_task(self.follow.run())
 
@@ -97,7 +97,7 @@ class World:
             self.store(learner, offset)
         subscription.take(len(learners))
         for watched in subscription.watched.values():
-            watched.offset, watched.basis = offset, self.basis.current
+            watched.offset, watched.inputs = offset, self.inputs.current
         return opened, subscription
 
     def store(self, learner, offset):
@@ -132,7 +132,7 @@ def test_nobody_is_looked_at_again_while_nothing_changes(world):
 def test_after_a_change_of_basis_everybody_is_looked_at_spread_over_ten_seconds(world):
     _, subscription = world.opened(LEARNERS)
     world.pass_time(3.3)
-    world.basis.current = 2
+    world.inputs.current = 2
     marked = []
     for _ in range(10):
         world.pass_time(1)
@@ -146,10 +146,10 @@ def test_changes_of_basis_one_after_the_other_look_at_everybody_once_in_ten_seco
     _, subscription = world.opened(LEARNERS[:100])
     looks = 0
     for _ in range(40):
-        world.basis.current += 1
+        world.inputs.current += 1
         world.pass_time(0.5)
         for learner in subscription.take(100):
-            subscription.watched[learner].basis = world.basis.current
+            subscription.watched[learner].inputs = world.inputs.current
             looks += 1
     assert 190 <= looks <= 210
 
@@ -196,7 +196,7 @@ def test_word_of_a_state_that_a_list_was_made_from_is_no_news(world):
     world.subscriptions.changed(f"{TENANT}/{LEARNERS[0]}".encode(), 8, "")
     assert list(subscription.dirty) == [LEARNERS[0]]
     # Offsets of another epoch tell nothing about these.
-    world.basis.current = 2
+    world.inputs.current = 2
     world.subscriptions.changed(f"{TENANT}/{LEARNERS[1]}".encode(), 2, "")
     assert list(subscription.dirty) == LEARNERS[:2]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.recommender.application.ports.models import ModelArraysInvalidError
 from services.recommender.domain.ranking.explain import ReasonKind
 from services.recommender.domain.ranking.features import collaborative_rows
-from services.recommender.domain.ranking.learned import NextItemCandidates, lay_out_ranker
+from services.recommender.domain.ranking.learned import NextItemCandidates, prepare_ranker
 from services.recommender.domain.ranking.next_item import (
     CANDIDATES,
     ModelScores,
@@ -163,14 +163,14 @@ def test_the_same_request_gives_the_same_list(fitted, world):
 
 
 def test_a_learner_without_a_history_is_ranked_by_need(fitted, world):
-    basis = prepare(world.catalog, world.parameters, ranker=fitted.ranker)
+    prepared = prepare(world.catalog, world.parameters, ranker=fitted.ranker)
     models = ModelScores(
         np.zeros((len(fitted.ranker.models), len(fitted.ensemble.resources)), np.float32),
         *collaborative_rows(world.catalog, fitted.ensemble.resources),
     )
     request = RankingRequest("t", "new", None, None, "", 0.0, "2026-01-01", EVERYTHING, 5, models=models)
     without = dataclasses.replace(request, models=None)
-    found, weighed = (rank(basis, each, DEFAULT_WEIGHTS, lambda: 0.0).resources for each in (request, without))
+    found, weighed = (rank(prepared, each, DEFAULT_WEIGHTS, lambda: 0.0).resources for each in (request, without))
     assert found == weighed
     assert len(found) == 5
 
@@ -189,12 +189,12 @@ def test_there_are_never_more_candidates_than_are_worth_scoring(fitted, world):
 def test_where_need_counts_the_leading_model_says_what_similar_learners_worked_on(fitted, world):
     catalog, state, models = world.catalog, world.states.of(0), world.models(world.states.of(0))
     recent = catalog.rows_of(each.resource for each in state.resources)
-    basis = lay_out_ranker(catalog, dataclasses.replace(fitted.ranker, lead=1))
+    prepared = prepare_ranker(catalog, dataclasses.replace(fitted.ranker, lead=1))
 
-    similar = NextItemCandidates(catalog, basis, state, recent, models, need_share=0.5).similar
+    similar = NextItemCandidates(catalog, prepared, state, recent, models, need_share=0.5).similar
     np.testing.assert_array_equal(similar.scores, fitted.ensemble.get(fitted.ranker.models[1]).scores(state_ids(state)))
     assert similar.positives == len(recent) > 0
-    assert NextItemCandidates(catalog, basis, state, recent, models, need_share=0.0).similar is None
+    assert NextItemCandidates(catalog, prepared, state, recent, models, need_share=0.0).similar is None
 
 
 def test_what_is_needed_follows_the_leading_model(fitted, world):

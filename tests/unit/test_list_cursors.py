@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.common.auth.tenants import Tenant
 from services.recommender.application.subscriptions.list_cursors import (
-    BASIS_BYTES,
+    INPUTS_BYTES,
     LIST_BYTES,
     NO_STATE,
     ListCursor,
@@ -27,7 +27,7 @@ CODEC = CursorCodec(RIVERBEND, QUERY)
 CURSORS = st.builds(
     ListCursor,
     st.integers(NO_STATE, 2**63 - 1),
-    st.binary(min_size=BASIS_BYTES, max_size=BASIS_BYTES),
+    st.binary(min_size=INPUTS_BYTES, max_size=INPUTS_BYTES),
     st.binary(min_size=LIST_BYTES, max_size=LIST_BYTES),
 )
 
@@ -74,13 +74,13 @@ def test_any_text_is_a_cursor_or_none(text):
     ],
 )
 def test_a_cursor_is_good_only_for_the_tenant_limit_filter_and_class_it_was_given_for(other):
-    cursor = ListCursor(7, b"b" * BASIS_BYTES, b"l" * LIST_BYTES)
+    cursor = ListCursor(7, b"b" * INPUTS_BYTES, b"l" * LIST_BYTES)
     assert other.decode("AMY", CODEC.encode("AMY", cursor)) is None
     assert other.decode("AMY", other.encode("AMY", cursor)) == cursor
 
 
 def test_who_else_is_asked_for_does_not_matter():
-    cursor = ListCursor(7, b"b" * BASIS_BYTES, b"l" * LIST_BYTES)
+    cursor = ListCursor(7, b"b" * INPUTS_BYTES, b"l" * LIST_BYTES)
     more = CursorCodec(RIVERBEND, SubscribeQuery(("AMY", "BEN"), limit=5))
     assert more.decode("AMY", CODEC.encode("AMY", cursor)) == cursor
 

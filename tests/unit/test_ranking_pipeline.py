@@ -274,9 +274,9 @@ def test_candidates_are_few_allowed_and_each_once(limit, seed):
     allowed = rng.random(len(BIG)) < rng.choice([0.02, 0.5, 1.0])
     answered = rng.choice(len(BIG), 128, replace=False)
     state = learner_state({f"s{number}": STRONG if number % 3 else WEAK for number in range(30)})
-    estimates = estimate_skills(BIG, BIG_BASIS.difficulties, state, NOW_S + 90 * DAY_S, WEIGHTS)
+    estimates = estimate_skills(BIG, BIG_CATALOG.difficulties, state, NOW_S + 90 * DAY_S, WEIGHTS)
     similar = _similar(BIG, {resource: float(rng.random()) for resource in BIG.resource_ids})
-    rows = select_candidates(BIG, BIG_BASIS.shelves, estimates, similar, allowed, answered, limit, seed, WEIGHTS)
+    rows = select_candidates(BIG, BIG_CATALOG.index, estimates, similar, allowed, answered, limit, seed, WEIGHTS)
     assert len(rows) <= WEIGHTS.candidates
     assert len(rows) >= min(limit, np.count_nonzero(allowed))
     assert (np.diff(rows) > 0).all()
@@ -295,7 +295,7 @@ BIG = build_columns(
     ],
     [],
 )
-BIG_BASIS = prepare(BIG, PRIORS)
+BIG_CATALOG = prepare(BIG, PRIORS)
 
 
 def test_after_the_warm_up_no_request_waits_for_a_compiler():

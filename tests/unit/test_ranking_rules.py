@@ -30,7 +30,7 @@ RESOURCES = [
     for number in range(24)
 ]
 CATALOG = build_columns(RESOURCES, [])
-BASIS = prepare(CATALOG, TenantParameters())
+PREPARED = prepare(CATALOG, TenantParameters())
 LEARNER = learner_state({}, answered=["r01", "r02"])
 
 PIN, BLOCK, BOOST = RuleAction
@@ -49,7 +49,7 @@ def ranked(*rules, limit=5, wanted=EVERYTHING, class_id="", as_of_s=NOW_S, state
         limit=limit,
         rules=rule_book(CATALOG, rules).active(class_id, wanted.grades, as_of_s),
     )
-    return rank(BASIS, request, WEIGHTS, lambda: 0.0).resources
+    return rank(PREPARED, request, WEIGHTS, lambda: 0.0).resources
 
 
 def ids(resources):

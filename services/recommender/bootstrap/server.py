@@ -23,7 +23,7 @@ from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.adapters.redis.states import RedisLearnerReader
 from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.fresh_state import FreshStates
-from services.recommender.application.answers.list_basis import ListBasis
+from services.recommender.application.answers.list_inputs import ListInputs
 from services.recommender.application.answers.plan_group import PlanGroup
 from services.recommender.application.answers.preview_rule import PreviewRule
 from services.recommender.application.answers.recommend import Recommend
@@ -74,18 +74,18 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         time.perf_counter,
         policy=partial(ranking_policy, tenants),
     )
-    basis = ListBasis(recommend, active_models, catalog)
+    prepared = ListInputs(recommend, active_models, catalog)
     age_s = settings.connection_age_s or None
     subscriptions = Subscriptions(
         hints,
-        basis,
+        prepared,
         settings.subscription_limits,
         time.monotonic,
         age_s,
         random.Random(),  # noqa: S311 - it spreads load and guards nothing.
     )
-    subscribe = Subscribe(subscriptions, states, reader, recommend, active_models, catalog, basis, time.monotonic)
-    follow = FollowChanges(subscriptions, hints, reader, active_models, basis, recommend, time.monotonic)
+    subscribe = Subscribe(subscriptions, states, reader, recommend, active_models, catalog, prepared, time.monotonic)
+    follow = FollowChanges(subscriptions, hints, reader, active_models, prepared, recommend, time.monotonic)
     servicer = RecommendationServicer(
         Calls(
             recommend=recommend,

@@ -156,7 +156,7 @@ class Served:
             need_share: how much of the score is need.
         """
         self._world = world
-        self._basis = prepare(world.catalog, world.parameters, ranker=ranker)
+        self._prepared = prepare(world.catalog, world.parameters, ranker=ranker)
         self._collaborative = collaborative
         self._need_share = need_share
         self._known = frozenset(() if collaborative is None else collaborative.resources)
@@ -187,9 +187,9 @@ class Served:
             day="1970-01-01",
             wanted=ResourceFilter(excluded=seen),
             limit=most,
-            models=None if self._basis.learned is None else world.models(state),
+            models=None if self._prepared.learned is None else world.models(state),
             need_share=self._need_share,
             repeats=split.repeats,
         )
-        ranked = rank(self._basis, request, DEFAULT_WEIGHTS, time.perf_counter)
+        ranked = rank(self._prepared, request, DEFAULT_WEIGHTS, time.perf_counter)
         return np.array([resource.row for resource in ranked.resources], np.int64)

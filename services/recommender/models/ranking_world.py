@@ -71,7 +71,7 @@ class RankingWorld:
         self.ensemble = ensemble
         self.parameters = tracing_parameters(split)
         self.catalog = practice_catalog(table.resources, split.tags, table.skills, split.prerequisites)
-        self.basis = prepare(self.catalog, self.parameters)
+        self.prepared = prepare(self.catalog, self.parameters)
         self.statistics = index_interactions(self.catalog, statistics)
         self._rows, self._index_of_row = collaborative_rows(self.catalog, ensemble.resources)
         self.states = LearnerStates(table, self.parameters, graded=split.graded)
@@ -84,7 +84,7 @@ class RankingWorld:
     def example(self, learner: int) -> Example:
         """A learner's candidates and their features."""
         state = self.states.of(learner)
-        catalog, difficulties = self.catalog, self.basis.difficulties
+        catalog, difficulties = self.catalog, self.prepared.difficulties
         recent_activity = recent_activity_of(
             catalog, self.statistics, state, catalog.rows_of(recent.resource for recent in state.resources)
         )

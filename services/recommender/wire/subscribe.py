@@ -12,7 +12,7 @@ from hashlib import blake2b
 from cairn.v1 import recommender_pb2
 from services.common.auth.identity import LEARNER_PATTERN
 from services.common.auth.tenants import Tenant
-from services.recommender.application.subscriptions.list_cursors import BASIS_BYTES, LIST_BYTES, ListCursor
+from services.recommender.application.subscriptions.list_cursors import INPUTS_BYTES, LIST_BYTES, ListCursor
 from services.recommender.application.subscriptions.subscribe import LearnerForgotten, Message, SnapshotDone
 from services.recommender.application.subscriptions.subscriptions import SubscribeQuery
 from services.recommender.domain.ranking.policy import EVERYTHING
@@ -31,7 +31,7 @@ LIMIT_DEFAULT = 5
 LIMIT_MAX = 20
 CURSOR_CHARACTERS_MAX = 200
 
-_LAYOUT = struct.Struct(f"<Bq{BASIS_BYTES}s{LIST_BYTES}s")
+_LAYOUT = struct.Struct(f"<Bq{INPUTS_BYTES}s{LIST_BYTES}s")
 _VERSION = 1
 _TAG_BYTES = 12
 _REMEDY = (
@@ -80,7 +80,7 @@ class CursorCodec:
 
     def encode(self, learner: str, cursor: ListCursor) -> str:
         """The cursor of a learner, by pseudonym, as text."""
-        body = _LAYOUT.pack(_VERSION, cursor.offset, cursor.basis, cursor.listed)
+        body = _LAYOUT.pack(_VERSION, cursor.offset, cursor.inputs, cursor.listed)
         return _as_text(body + self._tag_of(learner, body))
 
     def decode(self, learner: str, text: str) -> ListCursor | None:
@@ -97,8 +97,8 @@ class CursorCodec:
             or not hmac.compare_digest(tag, self._tag_of(learner, body))
         ):
             return None
-        version, offset, basis, listed = _LAYOUT.unpack(body)
-        return ListCursor(offset, basis, listed) if version == _VERSION else None
+        version, offset, inputs, listed = _LAYOUT.unpack(body)
+        return ListCursor(offset, inputs, listed) if version == _VERSION else None
 
     def _tag_of(self, learner: str, body: bytes) -> bytes:
         tag = self._tag.copy()

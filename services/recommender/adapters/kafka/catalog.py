@@ -91,9 +91,7 @@ class CatalogContents:
 
     def rules(self, columns: Mapping[str, CatalogColumns]) -> dict[str, RuleBook]:
         """Look the rules of some tenants up in their columns."""
-        return {
-            tenant: rule_book(laid_out, self._tenants[tenant].rules.values()) for tenant, laid_out in columns.items()
-        }
+        return {tenant: rule_book(indexed, self._tenants[tenant].rules.values()) for tenant, indexed in columns.items()}
 
     def _apply(self, record: Any) -> str:
         tenant, identifier = split_key(record.key)

@@ -23,7 +23,7 @@ from services.recommender.domain.planning.groups import LearnerGroup, form_group
 from services.recommender.domain.planning.sequences import GroupFit, SequenceStep, compose_sequence, minutes_of
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.features import SkillEstimates, compute_features, corrected, estimate_skills
-from services.recommender.domain.ranking.pipeline import RankingBasis
+from services.recommender.domain.ranking.pipeline import PreparedCatalog
 from services.recommender.domain.ranking.policy import ResourceFilter, eligibility
 from services.recommender.domain.ranking.rules import ActiveRules
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
@@ -135,10 +135,10 @@ class PlanGroup:
         found = await read_roster(self._states, tenant, query.roster)
         as_of = query.as_of or self._recommend.now()
         epoch = next((fresh.epoch for fresh in found if isinstance(fresh, FreshState)), self._active_models.epoch)
-        basis = self._recommend.basis(tenant, epoch)
+        prepared = self._recommend.prepared(tenant, epoch)
         book = self._catalog.rules(tenant)
         rules = book.active(query.class_id, query.wanted.grades, as_of.timestamp())
-        planner = _Planner(basis, rules, query, epoch, tenant)
+        planner = _Planner(prepared, rules, query, epoch, tenant)
         for number, (place, fresh) in enumerate(enumerate(found), start=1):
             planner.add(place, fresh, as_of.timestamp())
             if not number % _LEARNERS_PER_TURN:
@@ -150,11 +150,11 @@ class PlanGroup:
         )
         missing = {
             Degradation.NO_BUNDLE: bundle is None or not epoch.parameters_found,
-            Degradation.EMPTY_CATALOG: not len(basis.catalog),
+            Degradation.EMPTY_CATALOG: not len(prepared.catalog),
             Degradation.STALE_CATALOG: not self._catalog.reachable,
         }
         degraded = tuple(degradation for degradation, is_so in missing.items() if is_so)
-        return Plan(basis.catalog, tuple(groups), tuple(unplaced), provenance, degraded)
+        return Plan(prepared.catalog, tuple(groups), tuple(unplaced), provenance, degraded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +172,12 @@ class _Planner:
     """Collects the learners of one roster, then plans."""
 
     def __init__(
-        self, basis: RankingBasis, rules: ActiveRules, query: PlanQuery, epoch: ActiveEpoch, tenant: str
+        self, prepared: PreparedCatalog, rules: ActiveRules, query: PlanQuery, epoch: ActiveEpoch, tenant: str
     ) -> None:
-        self._basis = basis
-        self._catalog = basis.catalog
+        self._prepared = prepared
+        self._catalog = prepared.catalog
         self._rules = rules
-        self._allowed = rules.permit(eligibility(basis.catalog, query.wanted)).allowed
+        self._allowed = rules.permit(eligibility(prepared.catalog, query.wanted)).allowed
         self._query = query
         self._parameters = epoch.parameters.for_tenant(tenant)
         self._known: list[_Known] = []
@@ -191,10 +191,10 @@ class _Planner:
             self._leave_out(place, UnplacedReason.NEW_LEARNER, "nothing is known of them yet: assess them first")
         else:
             state = fresh.stored.state
-            estimates = estimate_skills(self._catalog, self._basis.difficulties, state, as_of_s, DEFAULT_WEIGHTS)
+            estimates = estimate_skills(self._catalog, self._prepared.difficulties, state, as_of_s, DEFAULT_WEIGHTS)
             touched = frozenset(recent.resource for recent in state.resources)
             by_success_model = (
-                None if self._basis.success_model is None else self._basis.success_model.of(state, as_of_s)
+                None if self._prepared.success_model is None else self._prepared.success_model.of(state, as_of_s)
             )
             self._known.append(_Known(place, state, estimates, by_success_model, touched))
 
@@ -232,7 +232,7 @@ class _Planner:
         )
 
     def _suits(self, slot: int, members: Sequence[_Known]) -> GroupFit:
-        catalog, difficulties = self._catalog, self._basis.difficulties
+        catalog, difficulties = self._catalog, self._prepared.difficulties
         tags = catalog.skill_tags.row(slot)
         tags = tags[self._allowed[catalog.tag_rows[tags]]]
         tags = tags[np.lexsort((catalog.tag_rows[tags], -catalog.tag_weights[tags]))][:_RESOURCES_PER_SKILL]

@@ -21,7 +21,7 @@ from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.ranking.catalog import CatalogColumns, IntColumn
 from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows
 from services.recommender.domain.ranking.next_item import ModelScores
-from services.recommender.domain.ranking.pipeline import RankedResource, RankingBasis, RankingRequest, prepare, rank
+from services.recommender.domain.ranking.pipeline import PreparedCatalog, RankedResource, RankingRequest, prepare, rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.rules import RuleBook
 from services.recommender.domain.ranking.weights import BY_WEIGHTS, DEFAULT_WEIGHTS, RankingPolicy, RankingWeights
@@ -79,7 +79,7 @@ class _Prepared:
     parameters: TenantParameters
     model: CollaborativeModel | None
     success_model: SuccessModel | None
-    basis: RankingBasis
+    prepared: PreparedCatalog
     known: frozenset[str]
     rows: IntColumn
     index_of_row: IntColumn
@@ -201,7 +201,7 @@ class Recommend:
             need_share=policy.need_share,
         )
         ranked_from = self._timer()
-        ranked = rank(prepared.basis, request, self._weights, self._timer)
+        ranked = rank(prepared.prepared, request, self._weights, self._timer)
         provenance = Provenance(as_of, fresh.epoch.meta.epoch, fresh.applied, self._catalog.version, request.bundle)
         return Recommendations(
             catalog=prepared.catalog,
@@ -246,9 +246,9 @@ class Recommend:
         """
         self._prepare(tenant, self._active_models.epoch)
 
-    def basis(self, tenant: str, epoch: ActiveEpoch) -> RankingBasis:
+    def prepared(self, tenant: str, epoch: ActiveEpoch) -> PreparedCatalog:
         """A tenant's catalog, prepared with the parameters of an epoch."""
-        return self._prepare(tenant, epoch).basis
+        return self._prepare(tenant, epoch).prepared
 
     def _prepare(self, tenant: str, epoch: ActiveEpoch) -> _Prepared:
         catalog = self._catalog.columns(tenant)

@@ -80,13 +80,13 @@ class RecommendBatch:
         """The most urgent of the skills the learner has worked on and not mastered."""
         if fresh.stored is None:
             return None
-        basis, state = self._recommend.basis(tenant, fresh.epoch), fresh.stored.state
+        prepared, state = self._recommend.prepared(tenant, fresh.epoch), fresh.stored.state
         gaps = worked_on_gaps(
-            estimate_skills(basis.catalog, basis.difficulties, state, as_of.timestamp(), DEFAULT_WEIGHTS)
+            estimate_skills(prepared.catalog, prepared.difficulties, state, as_of.timestamp(), DEFAULT_WEIGHTS)
         )
         if not gaps.size or not gaps.any():
             return None
-        skill = basis.catalog.skill_ids[int(gaps.argmax())]
+        skill = prepared.catalog.skill_ids[int(gaps.argmax())]
         return skill_masteries(state, [skill], fresh.epoch.parameters.for_tenant(tenant))[0]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from services.recommender.application.answers.active_models import ActiveModels
-from services.recommender.application.answers.list_basis import ListBasis
+from services.recommender.application.answers.list_inputs import ListInputs
 from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.ports.learners import (
     ChangeHints,
@@ -54,7 +54,7 @@ class FollowChanges:
         hints: ChangeHints,
         offsets: LearnerOffsets,
         active_models: ActiveModels,
-        basis: ListBasis,
+        inputs: ListInputs,
         recommend: Recommend,
         clock_s: Callable[[], float],
         options: FollowOptions = FollowOptions(),
@@ -64,7 +64,7 @@ class FollowChanges:
         self._hints = hints
         self._offsets = offsets
         self._active_models = active_models
-        self._basis = basis
+        self._inputs = inputs
         self._recommend = recommend
         self._clock_s = clock_s
         self._options = options
@@ -176,7 +176,7 @@ class FollowChanges:
         """
         self._owed = min(self._owed + self._subscriptions.learners * share, self._subscriptions.learners)
         now_s = self._clock_s()
-        numbers = {tenant: self._basis.number(tenant) for tenant in self._subscriptions.tenants}
+        numbers = {tenant: self._inputs.number(tenant) for tenant in self._subscriptions.tenants}
         while self._owed >= 1:
             self._owed -= 1
             following = next(self._round, None)
@@ -187,7 +187,7 @@ class FollowChanges:
                     return
             subscription, learner = following
             watched = subscription.watched[learner]
-            if watched.offset is not None and watched.basis != numbers.get(subscription.tenant, watched.basis):
+            if watched.offset is not None and watched.inputs != numbers.get(subscription.tenant, watched.inputs):
                 subscription.mark(learner, now_s)
 
     def _everybody(self) -> Iterator[tuple[Subscription, str]]:

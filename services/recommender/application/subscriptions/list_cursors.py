@@ -13,7 +13,7 @@ from services.recommender.domain.ranking.weights import RankingPolicy
 # In place of the offset of a learner without state.
 NO_STATE = -1
 
-BASIS_BYTES = 8
+INPUTS_BYTES = 8
 LIST_BYTES = 12
 
 
@@ -23,21 +23,21 @@ class ListCursor:
 
     Attributes:
         offset: of the last record that had changed the learner; NO_STATE: nothing was stored.
-        basis: hash of what else the list was made from.
+        inputs: hash of what else the list was made from.
         listed: hash of what matters in the list.
     """
 
     offset: int
-    basis: bytes
+    inputs: bytes
     listed: bytes
 
 
 @lru_cache(maxsize=256)
-def hash_of_basis(provenance: Provenance, policy: RankingPolicy) -> bytes:
+def hash_of_inputs(provenance: Provenance, policy: RankingPolicy) -> bytes:
     """Hash of what a list was made from, but for the learner's state and the request; `applied` is not looked at."""
     made_from = (provenance.as_of.timestamp(), provenance.epoch, astuple(provenance.catalog), provenance.bundle)
     parts = (*made_from, astuple(policy))
-    return blake2b(repr(parts).encode(), digest_size=BASIS_BYTES).digest()
+    return blake2b(repr(parts).encode(), digest_size=INPUTS_BYTES).digest()
 
 
 def hash_of_list(answer: Recommendations) -> bytes:

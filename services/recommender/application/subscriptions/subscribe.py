@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.fresh_state import FreshState, FreshStates
-from services.recommender.application.answers.list_basis import ListBasis
+from services.recommender.application.answers.list_inputs import ListInputs
 from services.recommender.application.answers.provenance import Provenance
 from services.recommender.application.answers.recommend import Recommend, Recommendations, RecommendQuery
 from services.recommender.application.ports.catalog import CatalogReader
@@ -16,7 +16,7 @@ from services.recommender.application.ports.learners import LearnerKey, LearnerO
 from services.recommender.application.subscriptions.list_cursors import (
     NO_STATE,
     ListCursor,
-    hash_of_basis,
+    hash_of_inputs,
     hash_of_list,
 )
 from services.recommender.application.subscriptions.subscriptions import Subscription, Subscriptions
@@ -78,7 +78,7 @@ class Subscribe:
         recommend: Recommend,
         active_models: ActiveModels,
         catalog: CatalogReader,
-        basis: ListBasis,
+        inputs: ListInputs,
         clock_s: Callable[[], float],
     ) -> None:
         """Args: ports; `clock_s` gives monotonic seconds."""
@@ -88,7 +88,7 @@ class Subscribe:
         self._recommend = recommend
         self._active_models = active_models
         self._catalog = catalog
-        self._basis = basis
+        self._inputs = inputs
         self._clock_s = clock_s
         self._turn = asyncio.Lock()
 
@@ -136,12 +136,12 @@ class Subscribe:
         }
         if not known:
             return
-        epoch, basis = self._active_models.epoch.meta.epoch, self._basis.number(subscription.tenant)
+        epoch, inputs = self._active_models.epoch.meta.epoch, self._inputs.number(subscription.tenant)
         bundle = self._active_models.bundle
         now = Provenance(
             self._recommend.now(), epoch, None, self._catalog.version, "" if bundle is None else bundle.bundle_id
         )
-        basis_hash = hash_of_basis(now, self._recommend.policy(subscription.tenant))
+        inputs_hash = hash_of_inputs(now, self._recommend.policy(subscription.tenant))
         learners = list(known)
         for start in range(0, len(learners), _OFFSETS_PER_READ):
             some = learners[start : start + _OFFSETS_PER_READ]
@@ -150,31 +150,31 @@ class Subscribe:
                 watched, cursor = subscription.watched[learner], known[learner]
                 watched.listed = cursor.listed
                 # Without state it takes a closer look to tell a new learner from a store that lost its data.
-                if offset is not None and offset == cursor.offset and cursor.basis == basis_hash:
-                    watched.offset, watched.basis = offset, basis
+                if offset is not None and offset == cursor.offset and cursor.inputs == inputs_hash:
+                    watched.offset, watched.inputs = offset, inputs
                     subscription.dirty.pop(learner, None)
 
     async def _update(
         self, subscription: Subscription, learner: str, fresh: FreshState, since_s: float
     ) -> ListUpdate | LearnerForgotten | None:
         query, watched = subscription.query, subscription.watched[learner]
-        basis = self._basis.number(subscription.tenant)
+        inputs = self._inputs.number(subscription.tenant)
         if query.whole_tenant and fresh.stored is None:
             # Whoever is watched without being named had state once. They stay watched: they may answer anew.
             had_list, watched.listed = bool(watched.listed), b""
-            watched.offset, watched.basis, watched.traceparent = NO_STATE, basis, ""
+            watched.offset, watched.inputs, watched.traceparent = NO_STATE, inputs, ""
             return LearnerForgotten(learner) if had_list else None
         wanted = RecommendQuery(learner, query.limit, query.wanted, class_id=query.class_id)
         async with self._turn:
             answer = self._recommend.answer(subscription.tenant, wanted, fresh)
             await asyncio.sleep(0)
         offset = NO_STATE if fresh.stored is None else fresh.stored.offset
-        watched.offset, watched.basis = offset, basis
+        watched.offset, watched.inputs = offset, inputs
         traceparent, watched.traceparent = watched.traceparent, ""
         listed = hash_of_list(answer)
         if listed == watched.listed:
             return None
         watched.listed = listed
         policy = self._recommend.policy(subscription.tenant)
-        cursor = ListCursor(offset, hash_of_basis(replace(answer.provenance, applied=None), policy), listed)
+        cursor = ListCursor(offset, hash_of_inputs(replace(answer.provenance, applied=None), policy), listed)
         return ListUpdate(learner, answer, cursor, since_s, traceparent)

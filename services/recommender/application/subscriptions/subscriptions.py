@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import islice
 
 from services.common.kafka.envelope import record_key
-from services.recommender.application.answers.list_basis import ListBasis
+from services.recommender.application.answers.list_inputs import ListInputs
 from services.recommender.application.ports.learners import ChangeHints
 from services.recommender.application.subscriptions.list_cursors import ListCursor
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
@@ -113,14 +113,14 @@ class Watched:
         offset: of the state their list was last made from; None: it has not been made yet.
         listed: hash of the list the reader has; empty: none.
         told: the stored offset that a comparison last told of, so that it tells of it once.
-        basis: number of the `ListBasis` it was last made on.
+        inputs: number of the `ListInputs` it was last made on.
         traceparent: the trace of the last change told; empty: none, or its list has been made since.
     """
 
     offset: int | None = None
     listed: bytes = b""
     told: int | None = None
-    basis: int = 0
+    inputs: int = 0
     traceparent: str = ""
 
 
@@ -184,7 +184,7 @@ class Subscriptions:
     def __init__(
         self,
         hints: ChangeHints,
-        basis: ListBasis,
+        inputs: ListInputs,
         limits: SubscriptionLimits,
         clock_s: Callable[[], float],
         age_s: float | None,
@@ -192,7 +192,7 @@ class Subscriptions:
     ) -> None:
         """Args: `clock_s` gives monotonic seconds; `age_s`, the age of connections that streams end before, if any."""
         self._hints = hints
-        self._basis = basis
+        self._inputs = inputs
         self._limits = limits
         self._clock_s = clock_s
         self._age_s = age_s
@@ -275,13 +275,13 @@ class Subscriptions:
     def changed(self, key: bytes, offset: int, traceparent: str) -> None:
         """As the port says."""
         tenant, _, learner = key.decode().partition("/")
-        basis, now_s = self._basis.held(tenant), self._clock_s()
+        inputs, now_s = self._inputs.held(tenant), self._clock_s()
         for subscription in self._watchers.get(tenant, {}).get(learner, ()):
-            _mark_older(subscription, learner, offset, basis, now_s)
+            _mark_older(subscription, learner, offset, inputs, now_s)
             subscription.watched[learner].traceparent = traceparent
         for subscription in self._whole_tenants.get(tenant, ()):
             if learner in subscription.watched:
-                _mark_older(subscription, learner, offset, basis, now_s)
+                _mark_older(subscription, learner, offset, inputs, now_s)
                 subscription.watched[learner].traceparent = traceparent
                 continue
             try:
@@ -341,11 +341,11 @@ def _check(cap: Cap, limit: int, wanted: int) -> None:
         raise CapReachedError(cap, limit, wanted)
 
 
-def _mark_older(subscription: Subscription, learner: str, offset: int, basis: int, now_s: float) -> None:
+def _mark_older(subscription: Subscription, learner: str, offset: int, inputs: int, now_s: float) -> None:
     """Mark a learner unless their list was made from that state already, or a later one."""
     watched = subscription.watched[learner]
     # Offsets of another epoch may be those of another log.
-    if watched.basis != basis or watched.offset is None or watched.offset < offset:
+    if watched.inputs != inputs or watched.offset is None or watched.offset < offset:
         subscription.mark(learner, now_s)
 
 

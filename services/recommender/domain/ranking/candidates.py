@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
-from services.recommender.domain.ranking.compiled import pick_from_shelves, pick_highest
+from services.recommender.domain.ranking.compiled import pick_from_index, pick_highest
 from services.recommender.domain.ranking.features import (
     CollaborativeScores,
     Difficulties,
@@ -24,7 +24,7 @@ from services.recommender.domain.ranking.weights import RankingWeights
 
 
 @dataclass(frozen=True)
-class Shelves:
+class InvertedIndex:
     """For each skill its resources in the order they are picked from; made once per catalog and parameters.
 
     Attributes:
@@ -48,14 +48,14 @@ class Quota:
     per_skill: int
 
 
-def build_shelves(catalog: CatalogColumns, difficulties: Difficulties) -> Shelves:
+def build_index(catalog: CatalogColumns, difficulties: Difficulties) -> InvertedIndex:
     """Sort every skill's resources."""
     rows, slots = catalog.tag_rows, catalog.tags.values
     practised = difficulties.practised[rows]
     keys = np.where(practised, difficulties.resource_means[rows], -catalog.tag_weights)
     order = np.lexsort((rows, keys, ~practised, slots))
     starts = catalog.skill_tags.starts
-    return Shelves(
+    return InvertedIndex(
         starts=starts,
         middles=starts[:-1] + np.bincount(slots[practised], minlength=len(catalog.skill_ids)),
         rows=rows[order],
@@ -78,7 +78,7 @@ def random_seed(tenant: str, learner: str, bundle: str, day: str) -> int:
 
 def select_candidates(
     catalog: CatalogColumns,
-    shelves: Shelves,
+    index: InvertedIndex,
     estimates: SkillEstimates,
     collaborative: CollaborativeScores | None,
     allowed: BoolColumn,
@@ -92,7 +92,7 @@ def select_candidates(
 
     Args:
         catalog: the catalog.
-        shelves: its shelves.
+        index: its shelves.
         estimates: the learner's.
         collaborative: the learner's collaborative scores, if any.
         allowed: rows that may be in the list.
@@ -107,13 +107,13 @@ def select_candidates(
     chosen = np.zeros(len(catalog), np.bool_)
     skills = min(max(limit, weights.gap_skills_min), weights.gap_skills_max)
     per_skill = min(weights.gap_candidates_per_skill, weights.gap_candidates // skills)
-    _pick(shelves, estimates, estimates.urgencies, fresh, Quota(skills, per_skill), chosen, weights)
+    _pick(index, estimates, estimates.urgencies, fresh, Quota(skills, per_skill), chosen, weights)
     if wanted is not None:
         quota = Quota(weights.goal_skills, weights.goal_candidates_per_skill)
-        _pick(shelves, estimates, wanted, fresh, quota, chosen, weights)
+        _pick(index, estimates, wanted, fresh, quota, chosen, weights)
     due = np.where(estimates.reviews >= weights.review_opens, estimates.reviews, 0.0)
     quota = Quota(weights.review_skills, weights.review_candidates_per_skill)
-    _pick(shelves, estimates, due, allowed, quota, chosen, weights)
+    _pick(index, estimates, due, allowed, quota, chosen, weights)
     if collaborative is not None and collaborative.positives:
         pick_highest(collaborative.scores, collaborative.rows, fresh, weights.similar_candidates, chosen)
     found = int(np.count_nonzero(chosen))
@@ -124,7 +124,7 @@ def select_candidates(
 
 
 def _pick(
-    shelves: Shelves,
+    index: InvertedIndex,
     estimates: SkillEstimates,
     urgency: FloatColumn,
     fresh: BoolColumn,
@@ -139,13 +139,13 @@ def _pick(
     slots = slots[(-urgency[slots]).argsort(kind="stable")]
     # The logit of success falls by one for each unit of difficulty; how uncertainty damps it is left to the fit.
     target_logit = math.log(weights.fit_target / (1.0 - weights.fit_target))
-    pick_from_shelves(
+    pick_from_index(
         slots,
         estimates.learner_mean + estimates.means[slots] - target_logit,
-        shelves.starts,
-        shelves.middles,
-        shelves.rows,
-        shelves.difficulties,
+        index.starts,
+        index.middles,
+        index.rows,
+        index.difficulties,
         fresh,
         quota.skills,
         quota.per_skill,

@@ -211,7 +211,7 @@ def weigh(
 
 
 @numba.njit(cache=True)
-def pick_from_shelves(
+def pick_from_index(
     slots: _Ints,
     targets: _Floats,
     starts: _Ints,

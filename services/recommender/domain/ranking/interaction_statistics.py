@@ -58,8 +58,8 @@ class InteractionColumns:
         rank_in_skill: N; log(1 + how many resources about one of its skills are more popular), the least.
         places: N.
         skill_sizes: S; resources about it.
-        shelf_starts: S + 1.
-        shelves: each skill's resources, the most popular first.
+        index_starts: S + 1.
+        index: each skill's resources, the most popular first.
         follows: over the catalog's skills.
         together: the same.
     """
@@ -69,8 +69,8 @@ class InteractionColumns:
     rank_in_skill: FloatColumn
     places: FloatColumn
     skill_sizes: FloatColumn
-    shelf_starts: IntColumn
-    shelves: IntColumn
+    index_starts: IntColumn
+    index: IntColumn
     follows: SkillLinks
     together: SkillLinks
 
@@ -85,12 +85,12 @@ def index_interactions(catalog: CatalogColumns, statistics: InteractionStatistic
     starts = catalog.skill_tags.starts
     tagged, slots = catalog.tag_rows, catalog.tags.values
     order = np.lexsort((tagged, -learners[tagged], slots))
-    shelves = tagged[order]
+    index = tagged[order]
     most = np.ones(skills)
     np.maximum.at(most, slots, learners[tagged])
     share, rank = np.zeros(len(catalog)), np.full(len(catalog), np.inf)
     np.maximum.at(share, tagged, learners[tagged] / most[slots])
-    np.minimum.at(rank, shelves, np.arange(len(shelves)) - starts[slots[order]])
+    np.minimum.at(rank, index, np.arange(len(index)) - starts[slots[order]])
     rank[np.isinf(rank)] = len(catalog)
     slot_of = np.fromiter((catalog.slot_of_skill.get(each, -1) for each in statistics.skills), np.intp)
     return InteractionColumns(
@@ -99,8 +99,8 @@ def index_interactions(catalog: CatalogColumns, statistics: InteractionStatistic
         rank_in_skill=np.log1p(rank),
         places=places,
         skill_sizes=np.diff(starts).astype(np.float64),
-        shelf_starts=starts,
-        shelves=shelves,
+        index_starts=starts,
+        index=index,
         follows=_over(statistics.follows, slot_of, skills),
         together=_over(statistics.together, slot_of, skills),
     )

@@ -109,16 +109,16 @@ def smallest_ranker() -> LearnedRanker:
 
 
 @dataclass(frozen=True)
-class LearnedBasis:
+class PreparedRanker:
     """A learned ranker over a catalog; made once for many requests."""
 
     ranker: LearnedRanker
     statistics: InteractionColumns = field(repr=False)
 
 
-def lay_out_ranker(catalog: CatalogColumns, ranker: LearnedRanker) -> LearnedBasis:
+def prepare_ranker(catalog: CatalogColumns, ranker: LearnedRanker) -> PreparedRanker:
     """A learned ranker over a catalog."""
-    return LearnedBasis(ranker, index_interactions(catalog, ranker.statistics))
+    return PreparedRanker(ranker, index_interactions(catalog, ranker.statistics))
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class NextItemCandidates:
     def __init__(
         self,
         catalog: CatalogColumns,
-        basis: LearnedBasis,
+        prepared: PreparedRanker,
         state: LearnerState,
         recent: IntColumn,
         models: ModelScores,
@@ -168,17 +168,17 @@ class NextItemCandidates:
 
         Args:
             catalog: the catalog.
-            basis: what is laid out over it.
+            prepared: what is laid out over it.
             state: the learner's.
             recent: rows they worked on lately, newest last.
             models: what the collaborative models say.
             need_share: share of need in the score.
         """
         self._catalog = catalog
-        self._basis = basis
+        self._prepared = prepared
         self._models = models
         self._need_share = need_share
-        self._recent_activity = recent_activity_of(catalog, basis.statistics, state, recent)
+        self._recent_activity = recent_activity_of(catalog, prepared.statistics, state, recent)
 
     def candidates(
         self, allowed: BoolColumn, held: IntColumn, needed: Callable[[], IntColumn], limit: int
@@ -195,7 +195,7 @@ class NextItemCandidates:
         usable = allowed.copy()
         usable[held] = False
         chosen = next_item_candidates(
-            self._catalog, self._basis.statistics, self._recent_activity, self._models, usable
+            self._catalog, self._prepared.statistics, self._recent_activity, self._models, usable
         )
         if self._need_share > 0.0 or np.count_nonzero(chosen) < limit:
             chosen[needed()] = True
@@ -209,7 +209,7 @@ class NextItemCandidates:
         models = self._models
         positives = int(np.count_nonzero(models.index_of_row[self._recent_activity.recent] >= 0))
         return CollaborativeScores(
-            models.scores[self._basis.ranker.lead], models.rows, models.index_of_row, positives
+            models.scores[self._prepared.ranker.lead], models.rows, models.index_of_row, positives
         )  # fmt: skip
 
     def mix(self, rows: IntColumn, features: Features, needed: Scores) -> Mixed:
@@ -220,9 +220,9 @@ class NextItemCandidates:
             features: of the hand-weighted score.
             needed: the hand-weighted score.
         """
-        ranker = self._basis.ranker
+        ranker = self._prepared.ranker
         columns = next_item_features(
-            self._catalog, self._basis.statistics, self._recent_activity, self._models, rows, features
+            self._catalog, self._prepared.statistics, self._recent_activity, self._models, rows, features
         )
         trees = ranker.trees.total(columns)
         spread = 1.0 if ranker.share == 1.0 else _deviation(trees)

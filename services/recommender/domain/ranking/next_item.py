@@ -188,8 +188,8 @@ def next_item_candidates(
     current = (-wanted).argsort(kind="stable")[:_SKILLS]
     _pick_popular(
         current[wanted[current] > 0.0],
-        statistics.shelf_starts,
-        statistics.shelves,
+        statistics.index_starts,
+        statistics.index,
         usable,
         _PER_SKILL,
         CANDIDATES,
@@ -299,7 +299,7 @@ def _follow_skills(
 def _pick_popular(
     slots: IntColumn,
     starts: IntColumn,
-    shelves: IntColumn,
+    index: IntColumn,
     usable: BoolColumn,
     per_skill: int,
     most: int,
@@ -312,7 +312,7 @@ def _pick_popular(
         for entry in range(starts[slot], starts[slot + 1]):
             if picked == per_skill or left <= 0:
                 break
-            row = shelves[entry]
+            row = index[entry]
             if usable[row] and not chosen[row]:
                 chosen[row] = True
                 picked += 1

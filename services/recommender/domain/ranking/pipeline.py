@@ -15,7 +15,7 @@ from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.preferences import NO_PREFERENCES
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState, RecentResource
 from services.recommender.domain.learner.success_model import SHARED_FEATURES, CatalogSuccessModel, SuccessModel
-from services.recommender.domain.ranking.candidates import Shelves, build_shelves, random_seed, select_candidates
+from services.recommender.domain.ranking.candidates import InvertedIndex, build_index, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import (
     BoolColumn,
     CatalogColumns,
@@ -37,10 +37,10 @@ from services.recommender.domain.ranking.features import (
     index_success_model,
 )
 from services.recommender.domain.ranking.learned import (
-    LearnedBasis,
     LearnedRanker,
     NextItemCandidates,
-    lay_out_ranker,
+    PreparedRanker,
+    prepare_ranker,
     smallest_ranker,
 )
 from services.recommender.domain.ranking.next_item import ModelScores
@@ -59,22 +59,22 @@ from services.recommender.domain.ranking.wishes import Wishes, keep_away, paced,
 
 
 @dataclass(frozen=True)
-class RankingBasis:
+class PreparedCatalog:
     """A catalog prepared for ranking with some parameters; made once for many requests.
 
     Attributes:
         catalog: the catalog.
         difficulties: how hard everything in it is.
-        shelves: where candidates stand.
+        index: where candidates stand.
         success_model: the success model over it; None: the filter alone says how likely success is.
         learned: the learned ranker over it, if any.
     """
 
     catalog: CatalogColumns
     difficulties: Difficulties
-    shelves: Shelves
+    index: InvertedIndex
     success_model: CatalogSuccessModel | None = None
-    learned: LearnedBasis | None = None
+    learned: PreparedRanker | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def prepare(
     parameters: TenantParameters,
     success_model: SuccessModel | None = None,
     ranker: LearnedRanker | None = None,
-) -> RankingBasis:
+) -> PreparedCatalog:
     """Make a catalog ready for ranking.
 
     Args:
@@ -160,37 +160,37 @@ def prepare(
         ranker: the learned ranker, if any.
     """
     difficulties = difficulties_of(catalog, parameters)
-    shelves = build_shelves(catalog, difficulties)
-    laid_out = None if success_model is None else index_success_model(catalog, difficulties, success_model)
-    learned = None if ranker is None else lay_out_ranker(catalog, ranker)
-    return RankingBasis(catalog, difficulties, shelves, laid_out, learned)
+    index = build_index(catalog, difficulties)
+    indexed = None if success_model is None else index_success_model(catalog, difficulties, success_model)
+    learned = None if ranker is None else prepare_ranker(catalog, ranker)
+    return PreparedCatalog(catalog, difficulties, index, indexed, learned)
 
 
 def rank(
-    basis: RankingBasis, request: RankingRequest, weights: RankingWeights, timer: Callable[[], float]
+    prepared: PreparedCatalog, request: RankingRequest, weights: RankingWeights, timer: Callable[[], float]
 ) -> RankedList:
     """Make a list. The same basis, request and weights give the same list.
 
     Args:
-        basis: the prepared catalog.
+        prepared: the prepared catalog.
         request: what the list is for.
         weights: the weights.
         timer: monotonic seconds, for `stage_seconds` only.
     """
-    catalog = basis.catalog
+    catalog = prepared.catalog
     if not len(catalog):
         return RankedList((), 0, {})
     started = timer()
     answered, done = _worked_on(catalog, request.state)
-    weights, estimates, eligible, wishes = _about_learner(basis, request, weights)
+    weights, estimates, eligible, wishes = _about_learner(prepared, request, weights)
     seed = random_seed(request.tenant, request.learner, request.bundle, request.day)
-    next_item = _next_item(basis, request, answered)
+    next_item = _next_item(prepared, request, answered)
     collaborative = request.collaborative if next_item is None else next_item.similar
     held = done[:0] if request.repeats else done
     needed = partial(
         select_candidates,
         catalog,
-        basis.shelves,
+        prepared.index,
         estimates,
         collaborative,
         answered=done,
@@ -211,10 +211,12 @@ def rank(
         named = np.array(request.rules.pinned(eligible.allowed)[: request.limit], np.intp)
         rows = np.unique(np.concatenate((rows, more, named)))
     selected = timer()
-    by_success_model = None if basis.success_model is None else basis.success_model.of(request.state, request.as_of_s)
+    by_success_model = (
+        None if prepared.success_model is None else prepared.success_model.of(request.state, request.as_of_s)
+    )
     # The trees were grown on what the filter alone foresees.
-    by_filter = compute_features(catalog, basis.difficulties, estimates, collaborative, rows, weights)
-    features = corrected(by_filter, by_success_model, basis.difficulties, rows, weights)
+    by_filter = compute_features(catalog, prepared.difficulties, estimates, collaborative, rows, weights)
+    features = corrected(by_filter, by_success_model, prepared.difficulties, rows, weights)
     computed = timer()
     features = wishes.mark(catalog, rows, features)
     scores = score(features, weights)
@@ -296,14 +298,16 @@ def warm_up() -> None:
     rank(prepare(catalog, TenantParameters(), success_model, smallest_ranker()), learned, DEFAULT_WEIGHTS, lambda: 0.0)
 
 
-def _next_item(basis: RankingBasis, request: RankingRequest, answered: IntColumn) -> NextItemCandidates | None:
+def _next_item(prepared: PreparedCatalog, request: RankingRequest, answered: IntColumn) -> NextItemCandidates | None:
     """What is known of what the learner is likely to work on next; None where the hand-weighted score ranks alone.
 
     It does for learners who have worked on nothing in the catalog yet: there is no behaviour to go by.
     """
-    if basis.learned is None or request.models is None or request.state is None or not len(answered):
+    if prepared.learned is None or request.models is None or request.state is None or not len(answered):
         return None
-    return NextItemCandidates(basis.catalog, basis.learned, request.state, answered, request.models, request.need_share)
+    return NextItemCandidates(
+        prepared.catalog, prepared.learned, request.state, answered, request.models, request.need_share
+    )
 
 
 def _pinned(
@@ -331,13 +335,13 @@ def _pinned(
 
 
 def _about_learner(
-    basis: RankingBasis, request: RankingRequest, weights: RankingWeights
+    prepared: PreparedCatalog, request: RankingRequest, weights: RankingWeights
 ) -> tuple[RankingWeights, SkillEstimates, Eligibility, Wishes]:
     """The weights at the learner's pace, what they can, what they may be given, and what they want."""
-    catalog, state = basis.catalog, request.state
+    catalog, state = prepared.catalog, request.state
     preferences = NO_PREFERENCES if state is None else state.preferences
     weights = paced(weights, preferences)
-    estimates = estimate_skills(catalog, basis.difficulties, state, request.as_of_s, weights)
+    estimates = estimate_skills(catalog, prepared.difficulties, state, request.as_of_s, weights)
     eligible = request.rules.permit(eligibility(catalog, request.wanted))
     return (
         weights,

@@ -7,7 +7,7 @@ from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.ports.catalog import CatalogReader
 
 
-class ListBasis:
+class ListInputs:
     """Numbers, for each tenant, the epoch, catalog, rules, models, policy and hour that its lists are made from.
 
     Another number means that lists may differ though no learner changed. Numbers say nothing outside of the process.
@@ -34,7 +34,7 @@ class ListBasis:
         epoch, bundle = self._active_models.epoch, self._active_models.bundle
         if not self._recommend.is_prepared(tenant):
             return self.held(tenant)
-        things = (self._recommend.basis(tenant, epoch), self._catalog.rules(tenant))
+        things = (self._recommend.inputs(tenant, epoch), self._catalog.rules(tenant))
         values = (
             epoch.meta.epoch,
             epoch.meta.log_identity,
