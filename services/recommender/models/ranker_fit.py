@@ -273,7 +273,7 @@ def _fit_members(seed: int) -> Callable[[WorkSplit, Choice], Ensemble]:
 
 
 def _nothing_known() -> InteractionStatistics:
-    """InteractionStatistics are not asked for while trees are judged: the features are there already."""
+    """The statistics are not asked for while trees are judged: the features are there already."""
     none = SkillLinks(np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
     return InteractionStatistics((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), none, none)
 

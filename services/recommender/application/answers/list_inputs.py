@@ -34,7 +34,7 @@ class ListInputs:
         epoch, bundle = self._active_models.epoch, self._active_models.bundle
         if not self._recommend.is_prepared(tenant):
             return self.held(tenant)
-        things = (self._recommend.inputs(tenant, epoch), self._catalog.rules(tenant))
+        things = (self._recommend.prepared(tenant, epoch), self._catalog.rules(tenant))
         values = (
             epoch.meta.epoch,
             epoch.meta.log_identity,

@@ -32,7 +32,7 @@ class EpochDigest:
     """What an epoch holds, in three numbers.
 
     Attributes:
-        digest: SHA-256, in hexadecimal, of everything stored that feature_groups later folds or answers, learners in the
+        digest: SHA-256, in hexadecimal, of everything stored that influences later folds or answers, learners in the
             order of their keys. Not of offsets, positions or the epoch's number: equal folds of the same events have
             equal digests.
         learners: how many learners it holds; those who were forgotten count in the digest only.

@@ -50,7 +50,7 @@ class InteractionStatistics:
 
 @dataclass(frozen=True)
 class InteractionColumns:
-    """InteractionStatistics over a catalog; made once per catalog and training.
+    """The statistics over a catalog; made once per catalog and training.
 
     Attributes:
         popularity: N; log(1 + learners).
@@ -76,7 +76,7 @@ class InteractionColumns:
 
 
 def index_interactions(catalog: CatalogColumns, statistics: InteractionStatistics) -> InteractionColumns:
-    """InteractionStatistics over a catalog; what the catalog has and habits do not know is as if nobody had worked on it."""
+    """The statistics over a catalog. A resource they do not know counts as one that nobody worked on."""
     learners, places = np.zeros(len(catalog)), np.full(len(catalog), _PLACE_UNKNOWN)
     rows = np.fromiter((catalog.row_of_resource.get(each, -1) for each in statistics.resources), np.intp)
     here = rows >= 0

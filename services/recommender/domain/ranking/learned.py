@@ -66,7 +66,7 @@ class LearnedRanker:
         return self.share * standardised(trees) + (1.0 - self.share) * columns[:, self._lead_column]
 
     def contributions(self, columns: Matrix, spread: float) -> FloatColumn:
-        """What each `FeatureGroup` adds to the score, (C, feature_groups); what all candidates have in common is left out.
+        """What each `FeatureGroup` adds to the score, (C, groups); what all candidates share is left out.
 
         Args:
             columns: features of the candidates to explain.

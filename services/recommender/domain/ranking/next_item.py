@@ -1,8 +1,9 @@
 """What a learner is likely to work on next: candidates and features of the learned ranker.
 
-NextItemCandidates, not need: it follows what the learner worked on lately, what others with such a history worked on next, and
-in which order resources and skills usually come. Gap, readiness and challenge are among its features, so that it can
-tell whether learners follow them; what a learner needs is the hand-weighted score's to say (`scoring`).
+This is about likelihood, not need: it follows what the learner worked on lately, what others with such a history
+worked on next, and in which order resources and skills usually come. Gap, readiness and challenge are among its
+features, so that it can learn whether learners follow them. What a learner needs is up to the hand-weighted score
+(`scoring`).
 """
 
 from __future__ import annotations
