@@ -36,7 +36,7 @@ from services.recommender.models.ranker_fit import (
     fit_ranker,
     trusted_share,
 )
-from services.recommender.models.ranking_world import RankingWorld
+from services.recommender.models.ranking_dataset import RankingDataset
 from services.recommender.models.stored_ranker import ranker_from_arrays, ranker_to_arrays
 
 
@@ -65,8 +65,8 @@ def fitted():
 
 
 @pytest.fixture(scope="module")
-def world(fitted):
-    return RankingWorld(district(60), fitted.ensemble, fitted.ranker.statistics)
+def dataset(fitted):
+    return RankingDataset(district(60), fitted.ensemble, fitted.ranker.statistics)
 
 
 class Counted:
@@ -84,11 +84,11 @@ def state_ids(state):
     return [each.resource for each in state.resources]
 
 
-def ranked(world, ranker, learner, *, need_share=0.0, limit=10, **request):
-    state = world.states.of(learner)
+def ranked(dataset, ranker, learner, *, need_share=0.0, limit=10, **request):
+    state = dataset.states.of(learner)
     seen = tuple(recent.resource for recent in state.resources)
     return rank(
-        prepare(world.catalog, world.parameters, ranker=ranker),
+        prepare(dataset.catalog, dataset.parameters, ranker=ranker),
         RankingRequest(
             tenant="t",
             learner="l",
@@ -99,7 +99,7 @@ def ranked(world, ranker, learner, *, need_share=0.0, limit=10, **request):
             day="2026-01-01",
             wanted=ResourceFilter(excluded=seen),
             limit=limit,
-            models=world.models(state),
+            models=dataset.models(state),
             need_share=need_share,
             **request,
         ),
@@ -108,19 +108,19 @@ def ranked(world, ranker, learner, *, need_share=0.0, limit=10, **request):
     )
 
 
-def test_what_comes_next_in_the_learner_s_course_leads(world, fitted):
+def test_what_comes_next_in_the_learner_s_course_leads(dataset, fitted):
     for learner in (0, 1, 4, 7):
         course = f"c{learner % 2}-"
-        last = max(recent.resource for recent in world.states.of(learner).resources)
-        following = [name for name in world.catalog.resource_ids if name.startswith(course) and name > last]
-        listed = [world.catalog.resource_ids[each.row] for each in ranked(world, fitted.ranker, learner).resources]
+        last = max(recent.resource for recent in dataset.states.of(learner).resources)
+        following = [name for name in dataset.catalog.resource_ids if name.startswith(course) and name > last]
+        listed = [dataset.catalog.resource_ids[each.row] for each in ranked(dataset, fitted.ranker, learner).resources]
         assert set(following[:2]) <= set(listed[:5])
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_more_gap_or_readiness_never_lowers_the_fitted_score(fitted, world, data):
-    columns = world.example(data.draw(st.integers(0, 59))).columns
+def test_more_gap_or_readiness_never_lowers_the_fitted_score(fitted, dataset, data):
+    columns = dataset.example(data.draw(st.integers(0, 59))).columns
     row = columns[data.draw(st.integers(0, len(columns) - 1))]
     feature = feature_names(fitted.ranker.models).index(data.draw(st.sampled_from(["gap", "ready"])))
     values = np.sort(np.array(data.draw(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=8)), np.float32))
@@ -129,17 +129,17 @@ def test_more_gap_or_readiness_never_lowers_the_fitted_score(fitted, world, data
     assert (np.diff(fitted.ranker.trees.total(moved)) >= -1e-6).all()
 
 
-def test_what_each_influence_adds_is_the_score_but_for_what_all_have_in_common(fitted, world):
+def test_what_each_influence_adds_is_the_score_but_for_what_all_have_in_common(fitted, dataset):
     ranker = dataclasses.replace(fitted.ranker, share=1.0)
-    columns = world.example(3).columns
+    columns = dataset.example(3).columns
     rest = ranker.score(columns) - ranker.contributions(columns, 1.0).sum(axis=1)
     assert len(columns) > 5
     assert np.ptp(rest) < 1e-4
 
 
 @pytest.mark.parametrize("need_share", [0.0, 0.4, 1.0])
-def test_the_reasons_told_are_the_strongest_parts_of_the_score_that_was_served(fitted, world, need_share):
-    found = ranked(world, fitted.ranker, 2, need_share=need_share).resources
+def test_the_reasons_told_are_the_strongest_parts_of_the_score_that_was_served(fitted, dataset, need_share):
+    found = ranked(dataset, fitted.ranker, 2, need_share=need_share).resources
     told = list(itertools.chain.from_iterable(each.explanation.reasons for each in found))
     assert told
     assert all(reason.contribution > 0 for reason in told)
@@ -150,23 +150,23 @@ def test_the_reasons_told_are_the_strongest_parts_of_the_score_that_was_served(f
         assert kinds & {ReasonKind.RECENT_WORK, ReasonKind.SIMILAR_LEARNERS}
 
 
-def test_with_need_alone_the_order_is_that_of_the_hand_weighted_score(fitted, world):
-    by_need = ranked(world, fitted.ranker, 5, need_share=1.0, limit=8).resources
+def test_with_need_alone_the_order_is_that_of_the_hand_weighted_score(fitted, dataset):
+    by_need = ranked(dataset, fitted.ranker, 5, need_share=1.0, limit=8).resources
     scores = [each.score for each in by_need]
     assert scores == sorted(scores, reverse=True)
-    by_next_item = ranked(world, fitted.ranker, 5, need_share=0.0, limit=8).resources
+    by_next_item = ranked(dataset, fitted.ranker, 5, need_share=0.0, limit=8).resources
     assert [each.row for each in by_need] != [each.row for each in by_next_item]
 
 
-def test_the_same_request_gives_the_same_list(fitted, world):
-    assert ranked(world, fitted.ranker, 9).resources == ranked(world, fitted.ranker, 9).resources
+def test_the_same_request_gives_the_same_list(fitted, dataset):
+    assert ranked(dataset, fitted.ranker, 9).resources == ranked(dataset, fitted.ranker, 9).resources
 
 
-def test_a_learner_without_a_history_is_ranked_by_need(fitted, world):
-    prepared = prepare(world.catalog, world.parameters, ranker=fitted.ranker)
+def test_a_learner_without_a_history_is_ranked_by_need(fitted, dataset):
+    prepared = prepare(dataset.catalog, dataset.parameters, ranker=fitted.ranker)
     models = ModelScores(
         np.zeros((len(fitted.ranker.models), len(fitted.ensemble.resources)), np.float32),
-        *collaborative_rows(world.catalog, fitted.ensemble.resources),
+        *collaborative_rows(dataset.catalog, fitted.ensemble.resources),
     )
     request = RankingRequest("t", "new", None, None, "", 0.0, "2026-01-01", EVERYTHING, 5, models=models)
     without = dataclasses.replace(request, models=None)
@@ -175,19 +175,19 @@ def test_a_learner_without_a_history_is_ranked_by_need(fitted, world):
     assert len(found) == 5
 
 
-def test_there_are_never_more_candidates_than_are_worth_scoring(fitted, world):
-    state = world.states.of(0)
-    recent = world.catalog.rows_of(each.resource for each in state.resources)
-    recent_activity = recent_activity_of(world.catalog, world.statistics, state, recent)
-    usable = np.ones(len(world.catalog), np.bool_)
+def test_there_are_never_more_candidates_than_are_worth_scoring(fitted, dataset):
+    state = dataset.states.of(0)
+    recent = dataset.catalog.rows_of(each.resource for each in state.resources)
+    recent_activity = recent_activity_of(dataset.catalog, dataset.statistics, state, recent)
+    usable = np.ones(len(dataset.catalog), np.bool_)
     usable[::2] = False
-    chosen = next_item_candidates(world.catalog, world.statistics, recent_activity, world.models(state), usable)
+    chosen = next_item_candidates(dataset.catalog, dataset.statistics, recent_activity, dataset.models(state), usable)
     assert 0 < np.count_nonzero(chosen) <= CANDIDATES
     assert not (chosen & ~usable).any()
 
 
-def test_where_need_counts_the_leading_model_says_what_similar_learners_worked_on(fitted, world):
-    catalog, state, models = world.catalog, world.states.of(0), world.models(world.states.of(0))
+def test_where_need_counts_the_leading_model_says_what_similar_learners_worked_on(fitted, dataset):
+    catalog, state, models = dataset.catalog, dataset.states.of(0), dataset.models(dataset.states.of(0))
     recent = catalog.rows_of(each.resource for each in state.resources)
     prepared = prepare_ranker(catalog, dataclasses.replace(fitted.ranker, lead=1))
 
@@ -197,9 +197,9 @@ def test_where_need_counts_the_leading_model_says_what_similar_learners_worked_o
     assert NextItemCandidates(catalog, prepared, state, recent, models, need_share=0.0).similar is None
 
 
-def test_what_is_needed_follows_the_leading_model(fitted, world):
+def test_what_is_needed_follows_the_leading_model(fitted, dataset):
     def needed(lead):
-        by_need = ranked(world, dataclasses.replace(fitted.ranker, lead=lead), 0, need_share=1.0, limit=40)
+        by_need = ranked(dataset, dataclasses.replace(fitted.ranker, lead=lead), 0, need_share=1.0, limit=40)
         return {each.row: each.score for each in by_need.resources}
 
     first, second = needed(0), needed(1)
@@ -220,11 +220,11 @@ def test_models_of_fewer_resources_say_in_an_ensemble_what_they_say_alone(fitted
     assert not scores[1, 4::2].any()
 
 
-def test_a_ranker_from_a_bundle_scores_as_the_one_that_was_fitted(fitted, world):
+def test_a_ranker_from_a_bundle_scores_as_the_one_that_was_fitted(fitted, dataset):
     kept = ranker_from_arrays(ranker_to_arrays(fitted.ranker, fitted.ensemble))
-    history = [each.resource for each in world.states.of(6).resources]
+    history = [each.resource for each in dataset.states.of(6).resources]
     np.testing.assert_allclose(kept.ensemble.scores(history), fitted.ensemble.scores(history), atol=2e-5)
-    columns = world.example(6).columns
+    columns = dataset.example(6).columns
     np.testing.assert_array_equal(kept.ranker.score(columns), fitted.ranker.score(columns))
     assert kept.ranker.statistics.skills == fitted.ranker.statistics.skills
 
@@ -244,8 +244,8 @@ def test_too_few_learners_give_no_ranking():
         fit_ranker(district(10), seed=1)
 
 
-def test_the_mean_of_several_trees_answers_with_the_mean_of_their_answers(fitted, world):
-    columns = world.example(2).columns
+def test_the_mean_of_several_trees_answers_with_the_mean_of_their_answers(fitted, dataset):
+    columns = dataset.example(2).columns
     whole, half = fitted.ranker.trees, dataclasses.replace(fitted.ranker.trees, values=fitted.ranker.trees.values / 2)
     mean = mean_of([whole, half, whole])
     mean.check(len(fitted.ranker.features))

@@ -15,7 +15,7 @@ from services.recommender.evaluation.lists import split_at_random
 from services.recommender.evaluation.rankers import Served
 from services.recommender.models.families import FAMILIES, choose, mean_ndcg
 from services.recommender.models.ranker_fit import RankerSettings, fit_ranker
-from services.recommender.models.ranking_world import RankingWorld
+from services.recommender.models.ranking_dataset import RankingDataset
 
 DATA = Path(os.environ.get("CAIRN_DATA", "../shared/data")) / "movielens-100k"
 LEARNERS = 250
@@ -46,8 +46,8 @@ def test_the_learned_ranking_is_no_worse_than_its_best_part_on_films_of_250_peop
     with threadpool_limits(1):
         choice = choose(work.inner(seed=1), seed=1, families=MEMBERS)
         fitted = fit_ranker(work, seed=1, choice=choice, settings=RankerSettings(trees=30))
-        world = RankingWorld(work, fitted.ensemble, fitted.ranker.statistics)
-        served = Served(world, fitted.ranker, None)
+        dataset = RankingDataset(work, fitted.ensemble, fitted.ranker.statistics)
+        served = Served(dataset, fitted.ranker, None)
         learners = sorted(work.relevant)
         found = np.mean([ndcg(served.ranked(each, 10).tolist(), work.relevant[each], 10) for each in learners])
         parts = [

@@ -18,7 +18,7 @@ from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.evaluation.lists import Ranker, RankingSplit
 from services.recommender.evaluation.results import SERVED
-from services.recommender.models.ranking_world import RankingWorld
+from services.recommender.models.ranking_dataset import RankingDataset
 
 WEIGHED = "weights"
 HALF_NEED = "half_need"
@@ -46,18 +46,20 @@ def baselines(split: RankingSplit, *, seed: int) -> Mapping[str, Callable[[], Ra
     return made
 
 
-def served(world: RankingWorld, ranker: LearnedRanker, collaborative: CollaborativeModel | None) -> dict[str, Ranker]:
+def served(
+    dataset: RankingDataset, ranker: LearnedRanker, collaborative: CollaborativeModel | None
+) -> dict[str, Ranker]:
     """The rankings a server gives, by name: the learned one, need and behaviour half and half, and the hand-weighted.
 
     Args:
-        world: what the server knows.
+        dataset: what the server knows.
         ranker: the learned ranker.
         collaborative: the model the hand-weighted score reads where it ranks alone.
     """
-    rankings: dict[str, Ranker] = {SERVED: Served(world, ranker, None)}
-    if any(world.split.tags):
-        rankings[HALF_NEED] = Served(world, ranker, None, need_share=0.5)
-        rankings[WEIGHED] = Served(world, None, collaborative)
+    rankings: dict[str, Ranker] = {SERVED: Served(dataset, ranker, None)}
+    if any(dataset.split.tags):
+        rankings[HALF_NEED] = Served(dataset, ranker, None, need_share=0.5)
+        rankings[WEIGHED] = Served(dataset, None, collaborative)
     return rankings
 
 
@@ -141,7 +143,7 @@ class Served:
 
     def __init__(
         self,
-        world: RankingWorld,
+        dataset: RankingDataset,
         ranker: LearnedRanker | None,
         collaborative: CollaborativeModel | None,
         *,
@@ -150,24 +152,24 @@ class Served:
         """Put together what a server would hold.
 
         Args:
-            world: what the server knows.
+            dataset: what the server knows.
             ranker: the learned ranker; None: the hand-weighted score ranks.
             collaborative: the model the hand-weighted score reads where it ranks alone.
             need_share: how much of the score is need.
         """
-        self._world = world
-        self._prepared = prepare(world.catalog, world.parameters, ranker=ranker)
+        self._dataset = dataset
+        self._prepared = prepare(dataset.catalog, dataset.parameters, ranker=ranker)
         self._collaborative = collaborative
         self._need_share = need_share
         self._known = frozenset(() if collaborative is None else collaborative.resources)
-        self._rows = world.catalog.rows_of(() if collaborative is None else collaborative.resources)
-        self._index_of_row = np.full(len(world.catalog), -1, np.intp)
+        self._rows = dataset.catalog.rows_of(() if collaborative is None else collaborative.resources)
+        self._index_of_row = np.full(len(dataset.catalog), -1, np.intp)
         self._index_of_row[self._rows] = np.arange(len(self._rows))
 
     def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
         """Numbers of at most so many resources, best first."""
-        world = self._world
-        split, state = world.split, world.states.of(learner)
+        dataset = self._dataset
+        split, state = dataset.split, dataset.states.of(learner)
         history = [recent.resource for recent in state.resources]
         seen = () if split.repeats else tuple(split.positives.resources[row] for row in split.own(learner))
         request = RankingRequest(
@@ -187,7 +189,7 @@ class Served:
             day="1970-01-01",
             wanted=ResourceFilter(excluded=seen),
             limit=most,
-            models=None if self._prepared.learned is None else world.models(state),
+            models=None if self._prepared.learned is None else dataset.models(state),
             need_share=self._need_share,
             repeats=split.repeats,
         )

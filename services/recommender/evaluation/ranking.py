@@ -23,7 +23,7 @@ from services.recommender.models.ensemble import Ensemble
 from services.recommender.models.families import FAMILIES, Choice, choose
 from services.recommender.models.interaction_statistics_fit import fit_interaction_statistics
 from services.recommender.models.ranker_fit import FittedRanker, TooFewToLearnError, fit_ranker, members_of
-from services.recommender.models.ranking_world import RankingWorld
+from services.recommender.models.ranking_dataset import RankingDataset
 
 DRAWS = 1_000
 SEED = 1
@@ -129,12 +129,12 @@ def _rankings(
         learned = fit_ranker(work, seed=SEED, choice=choice, fit_members=members, advance=told)
     except TooFewToLearnError as error:
         choice.remarks.append(f"No ranking was learned, {SERVED} is the hand-weighted one: {error}.")
-        world = RankingWorld(work, members(work, choice), fit_interaction_statistics(work.before, work.positives))
-        yield SERVED, lambda: Served(world, None, fitted.get("als"))
+        dataset = RankingDataset(work, members(work, choice), fit_interaction_statistics(work.before, work.positives))
+        yield SERVED, lambda: Served(dataset, None, fitted.get("als"))
         return
     choice.remarks.append(_chosen_share(learned))
-    world = RankingWorld(work, learned.ensemble, learned.ranker.statistics)
-    for name, ranker in served(world, learned.ranker, learned.ensemble.get("als")).items():
+    dataset = RankingDataset(work, learned.ensemble, learned.ranker.statistics)
+    for name, ranker in served(dataset, learned.ranker, learned.ensemble.get("als")).items():
         told(name)
         yield name, lambda ranker=ranker: ranker  # type: ignore[misc]  # bound early, called at once.
 

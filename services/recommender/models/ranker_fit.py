@@ -33,7 +33,7 @@ from services.recommender.models.ensemble import Ensemble
 from services.recommender.models.families import FAMILIES, Choice, choose
 from services.recommender.models.interaction_statistics_fit import fit_interaction_statistics
 from services.recommender.models.neighbours import DENSE_RESOURCES_MOST
-from services.recommender.models.ranking_world import RankingWorld
+from services.recommender.models.ranking_dataset import RankingDataset
 
 # What the ranker reads; the others are slow to ask, or say nothing beyond these.
 MEMBERS = ("sequential", "item_knn", "rp3beta", "als", "ease")
@@ -194,7 +194,7 @@ def fit_ranker(
     rng = np.random.default_rng(seed)
     fold = rng.permutation(len(split.before.learners)) % settings.folds
     learners = rng.permutation(sorted(inner.relevant))[: settings.learners].tolist()
-    rows = _rows_of(_world_of(inner, {name: choice.models[name] for name in members}), learners, rng, fold)
+    rows = _rows_of(_dataset_of(inner, {name: choice.models[name] for name in members}), learners, rng, fold)
     if len(set(rows.fold.tolist())) < settings.folds:
         raise TooFewToLearnError("too few learners have candidates to learn from")
     lead = max(range(len(members)), key=lambda place: choice.measures[members[place]])
@@ -278,8 +278,8 @@ def _nothing_known() -> InteractionStatistics:
     return InteractionStatistics((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), none, none)
 
 
-def _world_of(inner: WorkSplit, models: Mapping[str, CollaborativeModel]) -> RankingWorld:
-    return RankingWorld(
+def _dataset_of(inner: WorkSplit, models: Mapping[str, CollaborativeModel]) -> RankingDataset:
+    return RankingDataset(
         inner, Ensemble(inner.positives.resources, models), fit_interaction_statistics(inner.before, inner.positives)
     )
 
@@ -298,20 +298,20 @@ def _earlier_rows(
     learners = rng.permutation(sorted(earlier.relevant))[:most].tolist()
     try:
         models = {name: FAMILIES[name].fit(earlier.positives, seed, choice.settings[name]) for name in members}
-        return _rows_of(_world_of(earlier, models), learners, rng, fold)
+        return _rows_of(_dataset_of(earlier, models), learners, rng, fold)
     except (TooFewPositivesError, TooFewToLearnError):
         return None
 
 
 def _rows_of(
-    world: RankingWorld, learners: Sequence[int], rng: np.random.Generator, folds: NDArray[np.int64]
+    dataset: RankingDataset, learners: Sequence[int], rng: np.random.Generator, folds: NDArray[np.int64]
 ) -> ListsOfCandidates:
     """Candidates with what is relevant marked, shuffled within each learner.
 
     Unshuffled, what stands first would win ties, and an untrained tree be as good as any.
 
     Args:
-        world: what is known.
+        dataset: what is known.
         learners: whose lists.
         rng: shuffles.
         folds: the fold of each learner.
@@ -322,11 +322,11 @@ def _rows_of(
     columns, labels, sizes, relevant, fold = [], [], [], [], []
     with threadpool_limits(1, user_api="blas"):
         for learner in learners:
-            example = world.example(learner)
-            wanted = world.split.relevant[learner]
+            example = dataset.example(learner)
+            wanted = dataset.split.relevant[learner]
             # Where resources are worked on again and again, what is new is to be ranked well by itself too.
-            own = world.split.own(learner)
-            for known in (np.zeros(0, np.int32), own) if world.split.repeats else (own,):
+            own = dataset.split.own(learner)
+            for known in (np.zeros(0, np.int32), own) if dataset.split.repeats else (own,):
                 kept = rng.permutation(np.flatnonzero(~np.isin(example.rows, known)))
                 left = wanted.difference(known.tolist())
                 hit = np.isin(example.rows[kept], list(left))
