@@ -42,7 +42,7 @@ def letter(offset: int, made: Record) -> DeadLetter:
 class Unencrypted:
     """Opens values that are as they are, but for one whose learner was erased."""
 
-    async def determine(self, records):
+    async def load_keys(self, records):
         return None
 
     def decrypt(self, record_key, value, headers):

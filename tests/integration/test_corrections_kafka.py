@@ -176,8 +176,8 @@ async def test_a_learner_is_given_their_own_records_wherever_they_stand(broker, 
     astray.partition = (astray.right_partition + 1) % PARTITIONS
     await publish(broker, [*(answer(number, f"learner-{number % 5}") for number in range(100, 300)), answer(1), astray])
     await publish(broker, [answer(2)], LEARNER_EVENTS_DLT)
-    opener = LearnerKeys(broker, tenant_keys_in(tmp_path / "tenants.yaml"))
-    records = await KafkaLearnerRecords(broker, opener).of(record_key(TENANT, pseudonym("ada")))
+    decryptor = LearnerKeys(broker, tenant_keys_in(tmp_path / "tenants.yaml"))
+    records = await KafkaLearnerRecords(broker, decryptor).of(record_key(TENANT, pseudonym("ada")))
     assert sorted((record.topic, record.content["event_id"]) for record in records) == [
         (LEARNER_EVENTS, "event-1"),
         (LEARNER_EVENTS, "event-3"),

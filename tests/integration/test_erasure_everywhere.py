@@ -134,8 +134,8 @@ async def test_nothing_that_was_known_of_a_learner_is_found_after_they_were_forg
     assert await count_of(redis_server, 2, "erased") == 70
     assert await count_of(redis_server, 2, "dlt") == 0
 
-    opener = LearnerKeys(broker, tenant_keys_in(tenants_file))
-    window, responses = await collect(KafkaTrainingLog(broker, opener))
+    decryptor = LearnerKeys(broker, tenant_keys_in(tenants_file))
+    window, responses = await collect(KafkaTrainingLog(broker, decryptor))
     table = responses[TENANT].distinct
     assert table.learners == (ben,)
     assert not [item for item in table.items if item.startswith("item-90")]
@@ -145,9 +145,9 @@ async def test_nothing_that_was_known_of_a_learner_is_found_after_they_were_forg
     for topic in (LEARNER_EVENTS, LEARNER_EVENTS_DLT):
         for record in await records_of(broker, topic):
             assert b"item-" not in (record.value or b"")
-    opener = LearnerKeys(broker, tenant_keys_in(tenants_file))
-    records = await KafkaLearnerRecords(broker, opener).of(record_key(TENANT, amy))
-    await opener.close()
+    decryptor = LearnerKeys(broker, tenant_keys_in(tenants_file))
+    records = await KafkaLearnerRecords(broker, decryptor).of(record_key(TENANT, amy))
+    await decryptor.close()
     # What is left says that there was somebody, and that they are to be forgotten.
     assert [record.content for record in records[:-1]] == [None] * 70
     assert "erasure" in records[-1].content

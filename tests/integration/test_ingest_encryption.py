@@ -83,7 +83,7 @@ class Scene:
 
     async def values(self, keys):
         records = await records_of(self.connection, self.topic)
-        await keys.determine(records)
+        await keys.load_keys(records)
         opened = [(record, keys.decrypt(record.key, record.value, record.headers)) for record in records]
         return {
             (record.partition, record.offset): value

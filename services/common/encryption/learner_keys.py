@@ -213,7 +213,7 @@ class LearnerKeyring:
             return value
         if self.key_id(record_key) != key_id:
             if key_id not in self._erased:
-                raise AssertionError("decrypt before determine: it is not known what became of the key")
+                raise AssertionError("decrypt before load_keys: it is not known what became of the key")
             return ERASED
         data_key = self.data_key(record_key)
         if data_key is None:
@@ -255,7 +255,7 @@ class Sealed(Protocol):
 class LearnerKeys:
     """The keys as a process uses them.
 
-    A reader gives records to `determine`, which follows the topic from the first encrypted one on, then each to
+    A reader gives records to `load_keys`, which follows the topic from the first encrypted one on, then each to
     `decrypt`, and calls `close` at the end: without encrypted values neither the topic nor a tenant's key is needed. A
     process that makes keys follows the topic from its start with `run`.
     """
@@ -294,7 +294,7 @@ class LearnerKeys:
         """
         await self._view.run()
 
-    async def determine(self, records: Iterable[Sealed]) -> None:
+    async def load_keys(self, records: Iterable[Sealed]) -> None:
         """Make sure that it is known of each record's key whether it was destroyed.
 
         A key is on its topic before the first value under it is on the log. So a key that is not on the topic, read to
@@ -326,7 +326,7 @@ class LearnerKeys:
         Args:
             record_key: the record's key.
             value: its value.
-            headers: its headers; the record must have been given to `determine`.
+            headers: its headers; the record must have been given to `load_keys`.
 
         Raises:
             ValueUnreadableError: when the value does not open with its key.

@@ -38,9 +38,9 @@ async def replay_dead_letters(
         dry_run: only say what would become of them.
     """
     partitions = len(await KafkaLog(settings.connection).end_offsets())
-    opener = LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))
+    decryptor = LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))
     try:
-        replay = ReplayDeadLetters(letter_file(settings), lambda letter: problem_of(letter, partitions, opener))
+        replay = ReplayDeadLetters(letter_file(settings), lambda letter: problem_of(letter, partitions, decryptor))
         return await replay(wanted, dry_run=dry_run)
     finally:
-        await opener.close()
+        await decryptor.close()

@@ -35,11 +35,11 @@ async def personal_data(settings: FoldSettings) -> AsyncIterator[PersonalData]:
         raise EpochUnusableError("no epoch is served yet: start a worker and let it reach the end of the log")
     parameters = await asyncio.to_thread(parameters_of, meta, bundle_store(settings.bundles))
     store = RedisFoldStore(RedisConnection(settings.redis), meta.epoch, cache_bytes=0)
-    opener = LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))
+    decryptor = LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))
     try:
-        yield PersonalData(store, parameters, KafkaLearnerRecords(settings.connection, opener))
+        yield PersonalData(store, parameters, KafkaLearnerRecords(settings.connection, decryptor))
     finally:
-        await opener.close()
+        await decryptor.close()
         await store.close()
 
 

@@ -86,7 +86,7 @@ class FoldWiring:
         connection = RedisConnection(self.redis_url)
         store = RedisFoldStore(connection, meta.epoch, cache_bytes=self.cache_bytes, fold_id=meta.fold_id)
         dead_letters = KafkaDeadLetters(self.connection, origin=self.options.topic)
-        opener = LearnerKeys(self.connection, tenant_keys_in(self.tenants))
+        decryptor = LearnerKeys(self.connection, tenant_keys_in(self.tenants))
         fail_points = self.fail_points
         partitions = LogIdentity.parse(meta.log_identity).partitions
         return EventService(
@@ -105,10 +105,10 @@ class FoldWiring:
             on_batch=on_batch,
             on_acknowledged=None if fail_points is None else partial(fail_points.reach, Step.AFTER_ACKNOWLEDGEMENT),
             traces=self.traces,
-            opener=opener,
-            read_ahead=KafkaReadAhead(self.connection, opener, partitions, topic=self.options.topic),
+            decryptor=decryptor,
+            read_ahead=KafkaReadAhead(self.connection, decryptor, partitions, topic=self.options.topic),
             known_to=meta.end_positions,
-            resources=(store, dead_letters, opener),
+            resources=(store, dead_letters, decryptor),
         )
 
 

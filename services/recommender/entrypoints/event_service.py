@@ -23,7 +23,7 @@ from services.common.kafka.connection import BrokerUnavailableError, KafkaConnec
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.common.telemetry.traces import NO_TRACES, TRACEPARENT, Traces, is_sampled
 from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
-from services.recommender.application.ports.log import DeadLetter, LogTruncatedError, ReadAhead, ValueOpener
+from services.recommender.application.ports.log import DeadLetter, LogTruncatedError, ReadAhead, ValueDecryptor
 from services.recommender.application.state.assignment import starting_offset
 from services.recommender.application.state.fold_events import FoldEvents, FoldReport, PartitionBatch
 from services.recommender.domain.learner.events import CorrectionEvent
@@ -108,7 +108,7 @@ class EventService(mode.Service):
         clock_s: Callable[[], float] = time.monotonic,
         make_consumer: Callable[..., aiokafka.AIOKafkaConsumer] = new_consumer,
         traces: Traces = NO_TRACES,
-        opener: ValueOpener | None = None,
+        decryptor: ValueDecryptor | None = None,
         read_ahead: ReadAhead | None = None,
         known_to: Mapping[int, int] | None = None,
         **service_options: Any,
@@ -130,7 +130,7 @@ class EventService(mode.Service):
             clock_s: monotonic, for the pace of commits and for what counts as stuck.
             make_consumer: connects to Kafka, given the connection and the consumer's options.
             traces: what becomes of records that somebody traces.
-            opener: opens encrypted values; None: nothing is encrypted.
+            decryptor: opens encrypted values; None: nothing is encrypted.
             read_ahead: finds the corrections that are to be known before the fold meets them; None: none are.
             known_to: one past the last offset whose corrections are to be known, by partition.
             service_options: mode's own.
@@ -150,7 +150,7 @@ class EventService(mode.Service):
         self._clock_s = clock_s
         self._make_consumer = make_consumer
         self._traces = traces
-        self._opener = opener
+        self._decryptor = decryptor
         self._read_ahead = read_ahead
         self._known_to = known_to or {}
         self._known_of: set[int] = set()
@@ -372,15 +372,15 @@ class EventService(mode.Service):
         takes, fetched_at_ns = self._takes, time.time_ns()
         if self._listener_failure is not None:
             raise self._listener_failure
-        opener = None
-        if self._opener is not None:
+        decryptor = None
+        if self._decryptor is not None:
             sealed = [record for some in records.values() for record in some if is_encrypted(record.headers)]
             if sealed:
-                opener = self._opener
-                await opener.determine(sealed)
+                decryptor = self._decryptor
+                await decryptor.load_keys(sealed)
         fetched = []
         for topic_partition, some in records.items():
-            batch = decode_batch(topic_partition.partition, some, self._partitions, opener)
+            batch = decode_batch(topic_partition.partition, some, self._partitions, decryptor)
             if self._traces.on:
                 batch.traceparents = _traceparents(some)
             fetched.append(_Fetched(some[0].offset, len(some), batch, fetched_at_ns, takes))
@@ -536,23 +536,23 @@ def _traceparents(records: Iterable[aiokafka.ConsumerRecord]) -> dict[bytes, str
 
 
 def decode_batch(
-    partition: int, records: Sequence[aiokafka.ConsumerRecord], partitions: int, opener: ValueOpener | None = None
+    partition: int, records: Sequence[aiokafka.ConsumerRecord], partitions: int, decryptor: ValueDecryptor | None = None
 ) -> PartitionBatch:
     """Records of one partition, in order, grouped by learner; those that cannot be applied set apart.
 
     Args:
         partition: where they stand.
-        records: the records; `opener` has determined their keys.
+        records: the records; `decryptor` has determined their keys.
         partitions: how many the topic has.
-        opener: opens encrypted values; None: nothing is encrypted.
+        decryptor: opens encrypted values; None: nothing is encrypted.
     """
     batch = PartitionBatch(partition, records[-1].offset + 1)
     learners, dead = batch.learners, batch.dead
     for record in records:
         key, value = record.key, record.value
         try:
-            if opener is not None:
-                value = opened(opener, record)
+            if decryptor is not None:
+                value = opened(decryptor, record)
                 if value is ERASED:
                     batch.erased.append(record.offset)
                     continue
@@ -578,13 +578,13 @@ def decode_batch(
     return batch
 
 
-def opened(opener: ValueOpener, record: aiokafka.ConsumerRecord) -> bytes | Erasure | None:
+def opened(decryptor: ValueDecryptor, record: aiokafka.ConsumerRecord) -> bytes | Erasure | None:
     """A record's value as it was before encryption.
 
     Raises:
         RecordInvalidError: when it does not open.
     """
     try:
-        return opener.decrypt(record.key, record.value, record.headers)
+        return decryptor.decrypt(record.key, record.value, record.headers)
     except ValueUnreadableError as error:
         raise RecordInvalidError("encryption", str(error)) from error

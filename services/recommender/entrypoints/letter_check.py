@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from services.common.encryption.learner_keys import ERASED, ValueUnreadableError
 from services.common.kafka.envelope import partition_of
-from services.recommender.application.ports.log import DeadLetter, ValueOpener
+from services.recommender.application.ports.log import DeadLetter, ValueDecryptor
 from services.recommender.wire.events import RecordInvalidError, decode_event
 
 
-async def problem_of(letter: DeadLetter, partitions: int, opener: ValueOpener) -> str:
+async def problem_of(letter: DeadLetter, partitions: int, decryptor: ValueDecryptor) -> str:
     """Why it cannot be applied on the partition of its key; empty when it can.
 
     Args:
         letter: the letter.
         partitions: how many the log has.
-        opener: opens encrypted values.
+        decryptor: opens encrypted values.
     """
     right = partition_of(letter.key or b"", partitions)
-    await opener.determine([letter])
+    await decryptor.load_keys([letter])
     try:
-        value = opener.decrypt(letter.key, letter.value, letter.headers)
+        value = decryptor.decrypt(letter.key, letter.value, letter.headers)
         if value is ERASED:
             return "erased: its learner was erased, and the value cannot be read any more"
         decode_event(letter.key, value, letter.headers, right, partitions)

@@ -38,7 +38,7 @@ class KafkaEventRows:
             async with aclosing(parts):
                 async for part in parts:
                     own = [record for record in part.records if _is_of(tenant, record.key)]
-                    await self._keys.determine(own)
+                    await self._keys.load_keys(own)
                     rows: list[Row] = []
                     for record in own:
                         try:

@@ -13,7 +13,7 @@ from services.common.encryption.learner_keys import ERASED, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, read_span, topic_span
 from services.common.kafka.envelope import JSON, LEARNER_EVENTS, LEARNER_EVENTS_DLT, content_type_of
 from services.recommender.application.operations.personal_data import HeldRecord
-from services.recommender.application.ports.log import ValueOpener
+from services.recommender.application.ports.log import ValueDecryptor
 
 
 class KafkaLearnerRecords:
@@ -22,14 +22,14 @@ class KafkaLearnerRecords:
     def __init__(
         self,
         connection: KafkaConnection,
-        opener: ValueOpener,
+        decryptor: ValueDecryptor,
         *,
         topics: tuple[str, ...] = (LEARNER_EVENTS, LEARNER_EVENTS_DLT),
         stalled_s: float = 30.0,
     ) -> None:
         """Args: the cluster, what opens encrypted values, where to look, and how long Kafka may send nothing."""
         self._connection = connection
-        self._opener = opener
+        self._decryptor = decryptor
         self._topics = topics
         self._stalled_s = stalled_s
 
@@ -54,7 +54,7 @@ class KafkaLearnerRecords:
         async with aclosing(parts):
             async for part in parts:
                 mine = [record for record in part.records if record.key == key]
-                await self._opener.determine(mine)
+                await self._decryptor.load_keys(mine)
                 found += [self._held(topic, record) for record in mine]
         return found
 
@@ -64,7 +64,7 @@ class KafkaLearnerRecords:
 
     def _content(self, record: aiokafka.ConsumerRecord) -> object | None:
         try:
-            value = self._opener.decrypt(record.key, record.value, record.headers)
+            value = self._decryptor.decrypt(record.key, record.value, record.headers)
         except ValueUnreadableError:
             return {"unreadable_bytes": (record.value or b"").hex()}
         if value is ERASED or value is None:

@@ -10,7 +10,7 @@ import aiokafka
 from services.common.encryption.learner_keys import ERASED, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, read_span
 from services.common.kafka.envelope import LEARNER_EVENTS
-from services.recommender.application.ports.log import ValueOpener
+from services.recommender.application.ports.log import ValueDecryptor
 from services.recommender.domain.learner.corrections import KnownCorrections
 from services.recommender.domain.learner.events import CorrectionEvent, ErasureEvent
 from services.recommender.wire.events import RecordInvalidError, decode_event
@@ -28,7 +28,7 @@ class KafkaReadAhead:
     def __init__(
         self,
         connection: KafkaConnection,
-        opener: ValueOpener,
+        decryptor: ValueDecryptor,
         partitions: int,
         *,
         topic: str = LEARNER_EVENTS,
@@ -38,13 +38,13 @@ class KafkaReadAhead:
 
         Args:
             connection: the cluster.
-            opener: opens encrypted values.
+            decryptor: opens encrypted values.
             partitions: how many the log has.
             topic: the log.
             stalled_s: after how long without a record to give up.
         """
         self._connection = connection
-        self._opener = opener
+        self._decryptor = decryptor
         self._partitions = partitions
         self._topic = topic
         self._stalled_s = stalled_s
@@ -60,14 +60,14 @@ class KafkaReadAhead:
         async with aclosing(parts):
             async for part in parts:
                 concerned = [record for record in part.records if _may_concern(record)]
-                await self._opener.determine(concerned)
+                await self._decryptor.load_keys(concerned)
                 for record in concerned:
                     self._note(known, record)
         return known
 
     def _note(self, known: KnownCorrections, record: aiokafka.ConsumerRecord) -> None:
         try:
-            value = self._opener.decrypt(record.key, record.value, record.headers)
+            value = self._decryptor.decrypt(record.key, record.value, record.headers)
             if value is ERASED:
                 return
             _, event = decode_event(record.key, value, record.headers, record.partition, self._partitions)

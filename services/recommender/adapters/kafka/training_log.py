@@ -66,7 +66,7 @@ class KafkaTrainingLog:
             async with aclosing(parts):
                 async for part in parts:
                     if self._keys is not None:
-                        await self._keys.determine(part.records)
+                        await self._keys.load_keys(part.records)
                     events: list[LoggedEvent] = []
                     skipped: list[str] = []
                     for record in part.records:

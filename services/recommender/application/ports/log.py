@@ -49,10 +49,10 @@ class DeadLetter:
     reason: str
 
 
-class ValueOpener(Protocol):
+class ValueDecryptor(Protocol):
     """Opens values of the log that are encrypted with their learner's key."""
 
-    async def determine(self, records: Iterable[Sealed]) -> None:
+    async def load_keys(self, records: Iterable[Sealed]) -> None:
         """Make sure that it is known what became of the keys of some records; waits while that cannot be asked."""
         ...
 
