@@ -47,7 +47,7 @@ WITHIN_S = 30.0
 NEVER_S = 1e6
 QUICK = FollowOptions(compare_every_s=0.02, list_every_s=0.02, spread_s=0.05, tick_s=0.01)
 # Nothing but hints tells of a change.
-HINTS_ONLY = FollowOptions(compare_every_s=NEVER_S, list_every_s=NEVER_S, spread_s=NEVER_S, tick_s=0.01)
+NOTIFICATIONS_ONLY = FollowOptions(compare_every_s=NEVER_S, list_every_s=NEVER_S, spread_s=NEVER_S, tick_s=0.01)
 
 SKILLS = [CatalogSkill(f"s{number}", f"Skill {number}") for number in range(1, 6)]
 RESOURCES = [
@@ -154,7 +154,7 @@ class Process:
         )
         inputs = ListInputs(self.recommend, self.active_models, world.catalog)
         self.subscriptions = Subscriptions(
-            world.states.hints, inputs, world.limits, time.monotonic, world.age_s, random.Random(7)
+            world.states.notifications, inputs, world.limits, time.monotonic, world.age_s, random.Random(7)
         )
         self.subscribe = Subscribe(
             self.subscriptions,
@@ -168,7 +168,7 @@ class Process:
         )
         self.follow = FollowChanges(
             self.subscriptions,
-            world.states.hints,
+            world.states.notifications,
             world.states,
             self.active_models,
             inputs,

@@ -21,7 +21,7 @@ from services.recommender.client import LearnerUpdates
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.ranking.weights import RankingPolicy
 from tests.subscribing import (
-    HINTS_ONLY,
+    NOTIFICATIONS_ONLY,
     NOW,
     QUICK,
     RESOURCES,
@@ -38,7 +38,7 @@ NARROW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384))
 
 @pytest.fixture
 async def world(tmp_path):
-    world = SubscribedServer(tmp_path, options=HINTS_ONLY)
+    world = SubscribedServer(tmp_path, options=NOTIFICATIONS_ONLY)
     await world.begin_epoch()
     return world
 
@@ -194,12 +194,12 @@ async def test_between_any_two_lists_everything_else_has_its_turn(world):
 
 
 async def test_a_change_no_word_came_of_is_found_by_comparing(tmp_path):
-    world = SubscribedServer(tmp_path, options=dataclasses.replace(HINTS_ONLY, compare_every_s=0.02))
+    world = SubscribedServer(tmp_path, options=dataclasses.replace(NOTIFICATIONS_ONLY, compare_every_s=0.02))
     await world.begin_epoch()
     await world.answer("amy", 6)
     async with world.serving() as process, process.reading("amy", "ben") as reader:
         await reader.snapshot()
-        world.states.hints.lost = True
+        world.states.notifications.lost = True
         offset = await world.answer("amy", 40, response=1.0)
         assert (await reader.update()).provenance.applied.offset == offset
         # One that had no state until then.
@@ -210,10 +210,10 @@ async def test_a_change_no_word_came_of_is_found_by_comparing(tmp_path):
 async def test_what_changed_before_word_came_through_is_found_when_it_does(world):
     async with world.serving() as process, process.reading("amy") as reader:
         await reader.snapshot()
-        world.states.hints.lost = True
+        world.states.notifications.lost = True
         offset = await world.answer("amy", 40, response=1.0)
-        world.states.hints.lost = False
-        world.states.hints.follow(1)
+        world.states.notifications.lost = False
+        world.states.notifications.follow(1)
         assert (await reader.update()).provenance.applied.offset == offset
 
 
@@ -479,7 +479,7 @@ async def test_a_forgotten_learner_who_is_named_is_a_newcomer(world):
 async def test_a_new_learner_no_word_came_of_joins_all_the_same(quick_world):
     async with quick_world.serving() as process, process.reading(whole_tenant=True) as reader:
         assert await reader.snapshot() == ({}, 0)
-        quick_world.states.hints.lost = True
+        quick_world.states.notifications.lost = True
         await quick_world.answer("amy", 6)
         assert (await reader.update()).learner_id == quick_world.pseudonym("amy")
 
@@ -634,4 +634,4 @@ async def test_readers_that_leave_take_nothing_with_them(world):
             await come_and_go(80)
             assert memory().rss - before < 8e6
         assert not process.subscriptions.learners
-        assert not +world.states.hints._watched
+        assert not +world.states.notifications._watched

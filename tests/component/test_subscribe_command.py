@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from services.recommender.cli.subscribe import app
-from tests.subscribing import HINTS_ONLY, SubscribedServer
+from tests.subscribing import NOTIFICATIONS_ONLY, SubscribedServer
 
 
 @pytest.fixture
 async def world(tmp_path):
-    world = SubscribedServer(tmp_path, options=HINTS_ONLY)
+    world = SubscribedServer(tmp_path, options=NOTIFICATIONS_ONLY)
     await world.begin_epoch()
     await world.answer("amy", 6)
     return world

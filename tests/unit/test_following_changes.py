@@ -70,10 +70,16 @@ class World:
         self.states.learners[1] = {}
         self.opened_ones = []
         self.subscriptions = Subscriptions(
-            self.states.hints, self.inputs, SubscriptionLimits(), self.loop.time, age_s, random.Random(7)
+            self.states.notifications, self.inputs, SubscriptionLimits(), self.loop.time, age_s, random.Random(7)
         )
         self.follow = FollowChanges(
-            self.subscriptions, self.states.hints, self.states, ActiveModels(), self.inputs, Prepared(), self.loop.time
+            self.subscriptions,
+            self.states.notifications,
+            self.states,
+            ActiveModels(),
+            self.inputs,
+            Prepared(),
+            self.loop.time,
         )
         self.following = self.loop.create_task(self.follow.run())
 
@@ -229,7 +235,7 @@ def test_a_learner_on_several_streams_is_marked_on_each_and_forgotten_with_the_l
     second.__exit__(None, None, None)
     assert not world.subscriptions.learners
     assert not world.subscriptions._watchers[TENANT]
-    assert not +world.states.hints._watched
+    assert not +world.states.notifications._watched
 
 
 def test_the_longest_marked_are_taken_first_and_keep_since_when(world):

@@ -38,11 +38,11 @@ class MemoryStates:
     """Learners, positions and epochs in memory.
 
     Implements LearnerReader, LearnerOffsets, EpochReader and EpochStore; `fold_store` gives the write side of an epoch,
-    which tells `hints` of what it stores.
+    which tells `notifications` of what it stores.
     """
 
     def __init__(self) -> None:
-        self.hints = MemoryHints()
+        self.notifications = MemoryChangeNotifications()
         self.learners: dict[int, dict[bytes, LearnerRecord]] = {}
         self.positions: dict[int, dict[int, PartitionProgress]] = {}
         self._metas: dict[int, EpochMeta] = {}
@@ -58,7 +58,7 @@ class MemoryStates:
             if fold_id and (meta is None or meta.fold_id != fold_id):
                 raise epoch_replaced(epoch)
 
-        return MemoryFoldStore(learners, positions, partial(self.hints.tell, epoch), check)
+        return MemoryFoldStore(learners, positions, partial(self.notifications.tell, epoch), check)
 
     async def read(self, epoch: int, key: LearnerKey) -> StoredLearner | None:
         """A learner's state, or None when the epoch has none for it."""
@@ -239,8 +239,8 @@ class MemoryFoldStore:
             self._positions[partition] = after
 
 
-class MemoryHints:
-    """Tells listeners at once; implements ChangeHints. `lost` makes it tell nothing."""
+class MemoryChangeNotifications:
+    """Tells listeners at once; implements ChangeNotifications. `lost` makes it tell nothing."""
 
     def __init__(self) -> None:
         self.lost = False

@@ -16,7 +16,7 @@ from cairn.v1 import recommender_pb2_grpc
 from services.common.auth.tenants import Ranker, TenantRegistry, load_tenants
 from services.common.rpc.server import GrpcServer, announce, run_until_stopped
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
-from services.recommender.adapters.redis.change_notifications import RedisHints
+from services.recommender.adapters.redis.change_notifications import RedisChangeNotifications
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.reads import RedisReads
@@ -64,7 +64,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     )
     active_models = ActiveModels(RedisEpochs(client), bundle_store(settings.bundles))
     catalog = KafkaCatalog(settings.connection)
-    reader, hints = RedisLearnerReader(reads), RedisHints(settings.redis)
+    reader, notifications = RedisLearnerReader(reads), RedisChangeNotifications(settings.redis)
     states = FreshStates(reader, active_models, time.monotonic)
     recommend = Recommend(
         states,
@@ -77,7 +77,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     prepared = ListInputs(recommend, active_models, catalog)
     age_s = settings.connection_age_s or None
     subscriptions = Subscriptions(
-        hints,
+        notifications,
         prepared,
         settings.subscription_limits,
         time.monotonic,
@@ -85,7 +85,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         random.Random(),  # noqa: S311 - it spreads load and guards nothing.
     )
     subscribe = Subscribe(subscriptions, states, reader, recommend, active_models, catalog, prepared, time.monotonic)
-    follow = FollowChanges(subscriptions, hints, reader, active_models, prepared, recommend, time.monotonic)
+    follow = FollowChanges(subscriptions, notifications, reader, active_models, prepared, recommend, time.monotonic)
     servicer = RecommendationServicer(
         Calls(
             recommend=recommend,

@@ -34,18 +34,18 @@ _SILENCE_S = 15.0
 _RECONNECT_S = 0.5
 
 
-def hint_channel(epoch: int, key: bytes) -> bytes:
+def notification_channel(epoch: int, key: bytes) -> bytes:
     """The channel that changes of a learner are published on."""
     return _channel_name(epoch, _channel_of(key))
 
 
-def hint_message(key: bytes, offset: int, traceparent: str) -> bytes:
+def notification_message(key: bytes, offset: int, traceparent: str) -> bytes:
     """What is published when a learner has been stored; `traceparent`, the trace it is a part of, empty for none."""
     return b"%b %d %b" % (key, offset, traceparent.encode()) if traceparent else b"%b %d" % (key, offset)
 
 
-class RedisHints:
-    """Listens for changes of learners; implements ChangeHints. redis-py would spend 50 us or more on each message."""
+class RedisChangeNotifications:
+    """Listens for changes of learners; implements ChangeNotifications. redis-py would spend 50 us or more on each message."""
 
     def __init__(self, url: str, timeout_s: float = 5.0, *, reconnect_s: float = _RECONNECT_S) -> None:
         """Args: `url` of Redis; `timeout_s` for connecting; `reconnect_s` between attempts."""

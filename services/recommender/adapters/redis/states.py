@@ -18,7 +18,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from services.recommender.adapters.redis.change_notifications import hint_channel, hint_message
+from services.recommender.adapters.redis.change_notifications import notification_channel, notification_message
 from services.recommender.adapters.redis.connection import Command, RedisConnection
 from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.application.ports.epochs import epoch_replaced
@@ -252,8 +252,8 @@ class RedisFoldStore:
                     b"" if stored.state is None else encode_journal(stored.journal),
                     stored.checkpoint if commit.checkpoint_changed else b"",
                     commit.fingerprints,
-                    hint_channel(self._epoch, commit.key),
-                    hint_message(commit.key, stored.offset, commit.traceparent),
+                    notification_channel(self._epoch, commit.key),
+                    notification_message(commit.key, stored.offset, commit.traceparent),
                     b"1" if commit.erased else b"0",
                     self._fold_id,
                 )

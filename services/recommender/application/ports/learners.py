@@ -78,7 +78,7 @@ class ChangeListener(Protocol):
         ...
 
 
-class ChangeHints(Protocol):
+class ChangeNotifications(Protocol):
     """Word of learners that changed. It may be lost: who relies on it compares offsets from time to time."""
 
     def follow(self, epoch: int) -> None:

@@ -12,7 +12,7 @@ from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.list_inputs import ListInputs
 from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.ports.learners import (
-    ChangeHints,
+    ChangeNotifications,
     LearnerKey,
     LearnerOffsets,
     StateUnavailableError,
@@ -51,7 +51,7 @@ class FollowChanges:
     def __init__(
         self,
         subscriptions: Subscriptions,
-        hints: ChangeHints,
+        notifications: ChangeNotifications,
         offsets: LearnerOffsets,
         active_models: ActiveModels,
         inputs: ListInputs,
@@ -61,7 +61,7 @@ class FollowChanges:
     ) -> None:
         """Args: ports; `clock_s` gives monotonic seconds."""
         self._subscriptions = subscriptions
-        self._hints = hints
+        self._notifications = notifications
         self._offsets = offsets
         self._active_models = active_models
         self._inputs = inputs
@@ -77,7 +77,7 @@ class FollowChanges:
         """Go on until cancelled."""
         jobs = [
             asyncio.create_task(job)
-            for job in (self._hints.run(self._subscriptions), self._keep_compared(), self._keep_current())
+            for job in (self._notifications.run(self._subscriptions), self._keep_compared(), self._keep_current())
         ]
         try:
             await asyncio.gather(*jobs)
@@ -158,7 +158,7 @@ class FollowChanges:
     def _follow_epoch(self, epoch: int) -> None:
         if epoch != self._epoch:
             self._epoch = epoch
-            self._hints.follow(epoch)
+            self._notifications.follow(epoch)
 
     async def _prepare(self, tenant: str) -> None:
         """Have the tenant's catalog prepared where nobody else does it; until then lists go on as they are."""

@@ -13,7 +13,7 @@ from itertools import islice
 
 from services.common.kafka.envelope import record_key
 from services.recommender.application.answers.list_inputs import ListInputs
-from services.recommender.application.ports.learners import ChangeHints
+from services.recommender.application.ports.learners import ChangeNotifications
 from services.recommender.application.subscriptions.list_cursors import ListCursor
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 
@@ -183,7 +183,7 @@ class Subscriptions:
 
     def __init__(
         self,
-        hints: ChangeHints,
+        notifications: ChangeNotifications,
         inputs: ListInputs,
         limits: SubscriptionLimits,
         clock_s: Callable[[], float],
@@ -191,7 +191,7 @@ class Subscriptions:
         random_source: random.Random,
     ) -> None:
         """Args: `clock_s` gives monotonic seconds; `age_s`, the age of connections that streams end before, if any."""
-        self._hints = hints
+        self._notifications = notifications
         self._inputs = inputs
         self._limits = limits
         self._clock_s = clock_s
@@ -247,12 +247,12 @@ class Subscriptions:
         try:
             if query.whole_tenant:
                 self._whole_tenants.setdefault(tenant, []).append(subscription)
-                self._hints.watch_all()
+                self._notifications.watch_all()
             else:
                 watchers = self._watchers.setdefault(tenant, {})
                 for learner in learners:
                     watchers.setdefault(learner, []).append(subscription)
-                self._hints.watch(_keys(tenant, learners))
+                self._notifications.watch(_keys(tenant, learners))
             self.add(subscription, learners)
             yield subscription
         finally:
@@ -317,14 +317,14 @@ class Subscriptions:
         self._learners[tenant] -= len(subscription.watched)
         if subscription.query.whole_tenant:
             self._whole_tenants[tenant].remove(subscription)
-            self._hints.unwatch_all()
+            self._notifications.unwatch_all()
             return
         watchers = self._watchers[tenant]
         for learner in subscription.query.learners:
             watchers[learner].remove(subscription)
             if not watchers[learner]:
                 del watchers[learner]
-        self._hints.unwatch(_keys(tenant, subscription.query.learners))
+        self._notifications.unwatch(_keys(tenant, subscription.query.learners))
 
     def _check_streams(self, tenant: str) -> None:
         of_tenant = sum(subscription.tenant == tenant for subscription in self._open)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from services.recommender.adapters.memory import MemoryStates
-from tests.suites.change_hints import ChangeHintsSuite
+from tests.suites.change_notifications import ChangeNotificationsSuite
 
 
-class TestMemoryHints(ChangeHintsSuite):
+class TestMemoryChangeNotifications(ChangeNotificationsSuite):
     @pytest.fixture
     def states(self):
         return MemoryStates()
 
     @pytest.fixture
-    def hints(self, states):
-        return states.hints
+    def notifications(self, states):
+        return states.notifications
 
     @pytest.fixture
     def make_fold_store(self, states):

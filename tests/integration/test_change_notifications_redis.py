@@ -6,10 +6,14 @@ import asyncio
 
 import pytest
 
-from services.recommender.adapters.redis.change_notifications import CHANNELS, RedisHints, hint_channel
+from services.recommender.adapters.redis.change_notifications import (
+    CHANNELS,
+    RedisChangeNotifications,
+    notification_channel,
+)
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.states import RedisFoldStore
-from tests.suites.change_hints import ChangeHintsSuite, Listener
+from tests.suites.change_notifications import ChangeNotificationsSuite, Listener
 from tests.suites.learner_states import ADA, ALAN, commit, record_key_of
 
 
@@ -26,10 +30,10 @@ async def make_fold_store(redis_server):
         await connection.close()
 
 
-class TestRedisHints(ChangeHintsSuite):
+class TestRedisChangeNotifications(ChangeNotificationsSuite):
     @pytest.fixture
-    def hints(self, redis_server):
-        return RedisHints(redis_server)
+    def notifications(self, redis_server):
+        return RedisChangeNotifications(redis_server)
 
     @pytest.fixture
     def make_fold_store(self, make_fold_store):
@@ -38,16 +42,16 @@ class TestRedisHints(ChangeHintsSuite):
 
 def test_learners_spread_over_64_channels_and_epochs_share_none():
     keys = [f"riverbend/{number}".encode() for number in range(5_000)]
-    assert len({hint_channel(1, key) for key in keys}) == CHANNELS == 64
-    assert not {hint_channel(1, key) for key in keys} & {hint_channel(2, key) for key in keys}
-    assert hint_channel(1, record_key_of(ADA)) != hint_channel(1, record_key_of(ALAN))
+    assert len({notification_channel(1, key) for key in keys}) == CHANNELS == 64
+    assert not {notification_channel(1, key) for key in keys} & {notification_channel(2, key) for key in keys}
+    assert notification_channel(1, record_key_of(ADA)) != notification_channel(1, record_key_of(ALAN))
 
 
 async def test_a_redis_that_comes_back_is_listened_to_again_and_what_was_missed_is_said(fresh_redis_server):
-    hints, listener = RedisHints(fresh_redis_server.url, reconnect_s=0.01), Listener()
-    running = asyncio.create_task(hints.run(listener))
-    hints.follow(1)
-    hints.watch([record_key_of(ADA)])
+    notifications, listener = RedisChangeNotifications(fresh_redis_server.url, reconnect_s=0.01), Listener()
+    running = asyncio.create_task(notifications.run(listener))
+    notifications.follow(1)
+    notifications.watch([record_key_of(ADA)])
     await listener.until(lambda: listener.gaps == 1)
     fresh_redis_server.stop()
     fresh_redis_server.start()
