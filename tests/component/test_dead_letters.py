@@ -13,7 +13,7 @@ from services.recommender.application.operations.dead_letters import (
     find_letter,
 )
 from services.recommender.application.ports.log import DeadLetter
-from services.recommender.entrypoints.letter_check import problem_of
+from services.recommender.entrypoints.revalidation import problem_of
 from tests.learner_events import PARTITIONS, Record, message, record
 
 

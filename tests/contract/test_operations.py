@@ -19,7 +19,7 @@ MODULES = (
     "services.ingest.adapters.metered_log",
     "services.recommender.entrypoints.grpc",
     "services.recommender.entrypoints.subscriptions",
-    "services.recommender.entrypoints.upkeep",
+    "services.recommender.entrypoints.background_refresh",
 )
 
 

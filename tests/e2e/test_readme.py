@@ -57,8 +57,8 @@ def script(directory: Path) -> str:
 def _runnable(lines: list[str]) -> list[str]:
     if shutil.which("grpcurl"):
         return lines
-    stand_in = f"{shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__)))}"
-    return [re.sub(r"^grpcurl\b", stand_in, line) for line in lines]
+    fake = f"{shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__)))}"
+    return [re.sub(r"^grpcurl\b", fake, line) for line in lines]
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ from deploy.local.stack import Component, Service, Stack, StackOptions, is_servi
 from services.common.auth.tenants import load_tenants
 
 ROOT = Path(__file__).parents[2]
-STAND_IN = ROOT / "tests" / "stand_in_service.py"
+FAKE = ROOT / "tests" / "fake_service.py"
 
 
-def stand_in(name, next_item="serve"):
-    return Service(name, (sys.executable, str(STAND_IN), next_item), f"CAIRN_TARGET_{name.upper()}")
+def fake(name, next_item="serve"):
+    return Service(name, (sys.executable, str(FAKE), next_item), f"CAIRN_TARGET_{name.upper()}")
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def start(tmp_path, ready):
     stacks = []
 
     def begin(*services, **options):
-        chosen = StackOptions(tmp_path / "stack", services=services or (stand_in("ingest"),), **options)
+        chosen = StackOptions(tmp_path / "stack", services=services or (fake("ingest"),), **options)
         stacks.append(Stack(chosen, ready.append))
         return stacks[-1]
 
@@ -63,7 +63,7 @@ def alive(process_ids):
 
 
 def test_every_component_is_reported_once_ready_and_nothing_is_left_at_the_end(start, ready):
-    with start(stand_in("ingest"), stand_in("server")) as stack:
+    with start(fake("ingest"), fake("server")) as stack:
         assert [component.name for component in ready] == ["broker", "redis", "topics", "tenant", "ingest", "server"]
         assert is_serving(stack.address("ingest"))
         assert load_tenants(stack.directory / "tenants.yaml").authenticate(stack.api_key).name == stack.tenant
@@ -80,7 +80,7 @@ def test_what_clients_need_is_in_the_environment(start):
 
 
 def test_a_service_that_fails_at_the_start_is_named_with_the_end_of_its_log_and_all_is_stopped(start, ready):
-    with pytest.raises(ComponentFailedError) as failed, start(stand_in("ingest"), stand_in("worker", "fail")):
+    with pytest.raises(ComponentFailedError) as failed, start(fake("ingest"), fake("worker", "fail")):
         pass
 
     assert "worker ended with exit code 1" in str(failed.value)
@@ -93,7 +93,7 @@ def test_a_service_that_does_not_get_ready_is_named_and_all_is_stopped(start, re
 
     with (
         pytest.raises(ComponentFailedError, match=r"ingest was not ready within 0\.5 s"),
-        start(stand_in("ingest", "hang")),
+        start(fake("ingest", "hang")),
     ):
         pass
 
@@ -117,14 +117,14 @@ def test_a_failure_inside_stops_everything(start, ready):
 
 
 def test_a_service_that_ignores_sigterm_is_killed(start, ready):
-    with start(stand_in("ingest", "ignore")):
+    with start(fake("ingest", "ignore")):
         pass
 
     assert alive(pids(ready)) == []
 
 
 def test_what_a_service_started_goes_with_it(start):
-    with start(stand_in("ingest", "child")) as stack:
+    with start(fake("ingest", "child")) as stack:
         grandchild = int((stack.directory / "grandchild.pid").read_text())
         assert alive([grandchild])
 
@@ -232,7 +232,7 @@ def test_a_new_broker_never_meets_the_bundles_and_tenants_of_an_old_one(start, t
 @pytest.fixture
 def supervised(tmp_path):
     """A supervisor whose stack is ready, and the components of that stack."""
-    options = StackOptions(tmp_path / "up", services=(stand_in("ingest"),))
+    options = StackOptions(tmp_path / "up", services=(fake("ingest"),))
     command = [sys.executable, "-m", "deploy.local", "supervise", supervisor.OPTIONS.dump_json(options).decode()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         # Standard output ends once everything is ready.
@@ -275,7 +275,7 @@ def test_the_supervisor_names_the_component_that_ended_and_stops_the_others(supe
 
 
 def test_up_leaves_a_stack_that_down_stops(tmp_path, ready):
-    options = StackOptions(tmp_path / "up", services=(stand_in("ingest"),))
+    options = StackOptions(tmp_path / "up", services=(fake("ingest"),))
 
     supervisor.up(options, ready.append)
 
@@ -294,7 +294,7 @@ def test_up_leaves_a_stack_that_down_stops(tmp_path, ready):
 
 
 def test_up_that_fails_says_why_and_leaves_nothing(tmp_path, ready):
-    options = StackOptions(tmp_path / "up", services=(stand_in("ingest", "fail"),))
+    options = StackOptions(tmp_path / "up", services=(fake("ingest", "fail"),))
 
     with pytest.raises(StackError, match="ingest ended with exit code 1"):
         supervisor.up(options, ready.append)

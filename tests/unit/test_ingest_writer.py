@@ -16,7 +16,7 @@ from tests.suites.event_log import event
 PARTITION = 1
 
 
-class StandInProducer:
+class FakeProducer:
     """Keeps what was sent until the test says what became of it."""
 
     def __init__(self):
@@ -33,7 +33,7 @@ class StandInProducer:
 
 @pytest.fixture
 def producer():
-    return StandInProducer()
+    return FakeProducer()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.application.operations.corrections import pending_corrections
 from services.recommender.application.operations.dead_letters import FiledLetter, LetterOutcome, ReplayDeadLetters
 from services.recommender.bootstrap.stores import epoch_store
-from services.recommender.entrypoints.letter_check import problem_of
+from services.recommender.entrypoints.revalidation import problem_of
 from services.recommender.settings import BundleSettings, FoldSettings
 
 

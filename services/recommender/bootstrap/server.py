@@ -34,9 +34,9 @@ from services.recommender.application.subscriptions.subscribe import Subscribe
 from services.recommender.application.subscriptions.subscriptions import Subscriptions
 from services.recommender.bootstrap.stores import bundle_store
 from services.recommender.domain.ranking.weights import BY_WEIGHTS, RankingPolicy
+from services.recommender.entrypoints.background_refresh import BackgroundRefresh
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams
-from services.recommender.entrypoints.upkeep import Upkeep
 from services.recommender.settings import RecommenderServerSettings
 
 
@@ -102,14 +102,14 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     server.register(
         lambda grpc: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(servicer, grpc), SERVICE_NAME
     )
-    upkeep = Upkeep(
+    refresh = BackgroundRefresh(
         active_models, catalog, recommend, tenants.names, lambda serving: server.set_serving(serving=serving)
     )
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
     announce("recommender", await server.start(), settings.address_file)
     try:
-        await run_until_stopped([catalog.run(), upkeep.run(), follow.run()])
+        await run_until_stopped([catalog.run(), refresh.run(), follow.run()])
     finally:
         subscriptions.stop()
         # Running calls may still read state while they finish.

@@ -38,7 +38,7 @@ class ReadableCatalog(CatalogReader, Protocol):
         ...
 
 
-class Upkeep:
+class BackgroundRefresh:
     """Re-reads the epoch every second and the newest bundle every two, prepares catalogs ahead of requests.
 
     Health: serving while the catalog has been read and the epoch to serve could be read last time.
