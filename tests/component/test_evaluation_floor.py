@@ -21,7 +21,7 @@ from services.catalog.cli.evaluate import app as catalog_app
 from services.recommender.cli.evaluate import app as recommender_app
 from services.recommender.domain.training.metrics import auc, expected_calibration_error, log_loss
 from services.recommender.evaluation.tracing import TracingSplit, given_split, split_by_learner
-from services.recommender.models.difficulty_fit import difficulties_of, foresee
+from services.recommender.models.difficulty_fit import difficulties_of, predict
 from services.recommender.models.tracing_baselines import Served
 
 DATA = Path(os.environ.get("CAIRN_DATA", "../shared/data"))
@@ -63,9 +63,9 @@ def test_the_learner_model_foresees_no_worse_than_it_did(name, floor_auc, ceilin
     split = tracing_part(name)
     model = Served(seed=1)
     model.fit(split.train)
-    served = measured(split, model.foresee(split.test))
+    served = measured(split, model.predict(split.test))
     parameters = model._fitted.parameters
-    by_filter = measured(split, foresee(split.test, difficulties_of(split.test, parameters)))
+    by_filter = measured(split, predict(split.test, difficulties_of(split.test, parameters)))
     assert served["auc"] > floor_auc
     assert served["log_loss"] < ceiling_log_loss
     assert served["ece"] < 0.03

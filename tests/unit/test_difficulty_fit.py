@@ -12,8 +12,8 @@ from services.recommender.domain.training.responses import ResponseTable, Respon
 from services.recommender.models.difficulty_fit import (
     Difficulties,
     fit_difficulties,
-    foresee,
     parameters_of,
+    predict,
     search_settings,
 )
 
@@ -73,15 +73,15 @@ def test_fitted_difficulties_foresee_new_learners_better_than_none():
         fitted.settings, np.zeros(ITEMS), np.full(ITEMS, 1.5), np.zeros(SKILLS), np.full(SKILLS, 1.0)
     )
     base_rate = np.full(len(new), table.of_learners(known).response.mean())
-    assert log_loss(new.response, foresee(new, fitted)) < log_loss(new.response, foresee(new, unknown)) - 0.03
-    assert log_loss(new.response, foresee(new, fitted)) < log_loss(new.response, base_rate) - 0.05
+    assert log_loss(new.response, predict(new, fitted)) < log_loss(new.response, predict(new, unknown)) - 0.03
+    assert log_loss(new.response, predict(new, fitted)) < log_loss(new.response, base_rate) - 0.05
 
 
 def test_foreseeing_moves_no_difficulty():
     table, _ = simulated(20)
     fitted = fit_difficulties(table, FilterSettings())
     before = [values.copy() for values in (fitted.item_mean, fitted.item_variance, fitted.skill_mean)]
-    foresee(table, fitted)
+    predict(table, fitted)
     for values, kept in zip((fitted.item_mean, fitted.item_variance, fitted.skill_mean), before, strict=True):
         assert values.tobytes() == kept.tobytes()
 
@@ -106,7 +106,7 @@ def test_the_search_finds_constants_that_foresee_at_least_as_well_as_the_default
     )
 
     def loss(settings):
-        return log_loss(judged_on.response, foresee(judged_on, fit_difficulties(fitted_on, settings)))
+        return log_loss(judged_on.response, predict(judged_on, fit_difficulties(fitted_on, settings)))
 
     assert loss(found) <= loss(FilterSettings())
     assert steps[-1] == (40, 40)

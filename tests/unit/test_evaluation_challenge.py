@@ -42,13 +42,13 @@ def test_the_chance_of_the_next_response_is_that_of_a_log_in_which_it_comes_next
     model = LogisticOnCounts(best=True)
     model.fit(table)
     last = np.append(np.flatnonzero(np.diff(table.learner)), len(table) - 1)
-    foreseen = model.foresee(table)
+    predicted = model.predict(table)
     for learner, row in enumerate(last.tolist()):
         before = slice(int(np.searchsorted(table.learner, learner)), row)
         tags = np.zeros((1, len(table.skills)))
         tags[0, sorted(split.tags[table.resource[row]])] = 1.0
-        chance = model.foresee_next(Practice.of(table, before), table.item[[row]], tags)
-        assert chance[0] == pytest.approx(foreseen[row])
+        chance = model.predict_next(Practice.of(table, before), table.item[[row]], tags)
+        assert chance[0] == pytest.approx(predicted[row])
 
 
 def test_nobody_is_judged_by_a_model_that_saw_them():

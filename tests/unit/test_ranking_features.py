@@ -79,8 +79,8 @@ def test_a_skill_is_estimated_as_the_learner_model_says(state):
 
 @pytest.mark.parametrize("state", [None, STATE])
 def test_success_on_a_fitted_item_is_what_the_filter_foresees(state):
-    foreseen = item_success(state, "item", ["a", "b"], PARAMETERS)
-    assert _features(state).success[0] == pytest.approx(foreseen)
+    predicted = item_success(state, "item", ["a", "b"], PARAMETERS)
+    assert _features(state).success[0] == pytest.approx(predicted)
 
 
 def test_success_on_what_is_no_fitted_item_goes_by_its_skills_items():

@@ -17,12 +17,12 @@ from services.recommender.domain.learner.state import decode_state, encode_state
 from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel, features_of
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
-from services.recommender.models.difficulty_fit import fit_difficulties, foresee, parameters_of
+from services.recommender.models.difficulty_fit import fit_difficulties, parameters_of, predict
 from services.recommender.models.success_fit import (
     HeadChoice,
     fit_success,
     fit_weights,
-    foresee_success,
+    predict_success,
     success_features,
 )
 from tests.learners import Ability, learner_state
@@ -89,7 +89,7 @@ def test_the_chance_of_one_response_is_that_of_the_bulk(products):
     first = int(np.flatnonzero(np.diff(table.learner, prepend=-1))[3])
     skills = [table.skills[k] for k in table.skill[table.skill_start[first] : table.skill_start[first + 1]]]
     item = table.items[table.item[first]] if table.item[first] >= 0 else ""
-    chance = foresee_success(table, features, success_model)[first]
+    chance = predict_success(table, features, success_model)[first]
     assert success_model.chance(None, item, skills, parameters) == pytest.approx(chance, abs=1e-5)
 
 
@@ -99,8 +99,8 @@ def test_the_head_finds_what_the_filter_cannot_say():
     fitted_on, new = table.of_learners(known), table.of_learners(~known)
     difficulties = fit_difficulties(fitted_on, SETTINGS)
     success_model, _ = fit_success(fitted_on, SETTINGS, seed=1)
-    by_success_model = foresee_success(new, success_features(new, difficulties), success_model)
-    assert log_loss(new.response, by_success_model) < log_loss(new.response, foresee(new, difficulties)) - 0.01
+    by_success_model = predict_success(new, success_features(new, difficulties), success_model)
+    assert log_loss(new.response, by_success_model) < log_loss(new.response, predict(new, difficulties)) - 0.01
     own = dict(zip(success_model.skills, success_model.per_skill, strict=True))
     practice = SHARED_FEATURES.index("skill_successes")
     assert own["learnt"][practice] > own["static"][practice]
@@ -111,7 +111,7 @@ def test_weights_are_those_of_the_least_penalised_loss(products):
     table = responses(60)
     features = success_features(table, fit_difficulties(table, SETTINGS))
     success_model = fit_weights(table, features, form(1e-3, products=products))
-    best = log_loss(table.response, foresee_success(table, features, success_model))
+    best = log_loss(table.response, predict_success(table, features, success_model))
     rng = np.random.default_rng(0)
     for _ in range(20):
         moves = np.zeros_like(success_model.products)
@@ -121,7 +121,7 @@ def test_weights_are_those_of_the_least_penalised_loss(products):
             success_model, per_skill=success_model.per_skill + rng.normal(0, 0.1, success_model.per_skill.shape)
         )
         for moved in (shared, own):
-            assert log_loss(table.response, foresee_success(table, features, moved)) > best
+            assert log_loss(table.response, predict_success(table, features, moved)) > best
 
 
 def test_features_that_repeat_each_other_and_hardly_ever_differ_stop_no_fit():
@@ -140,7 +140,7 @@ def test_features_that_repeat_each_other_and_hardly_ever_differ_stop_no_fit():
     success_model = fit_weights(
         table, features, HeadChoice(clocks=True, products=True, skill_penalty=8.0, log_loss=math.nan)
     )
-    found = log_loss(table.response, foresee_success(table, features, success_model))
+    found = log_loss(table.response, predict_success(table, features, success_model))
     assert found < log_loss(table.response, 1 / (1 + np.exp(-told))) + 0.002
 
 

@@ -97,7 +97,7 @@ def test_each_chance_is_that_over_every_path_of_the_responses_before(table):
     model = KnowledgeTracing()
     model.fit(table)
     few = simulated(SKILLS, learners=3, each=4, seed=5)
-    foreseen = model.foresee(few)
+    predicted = model.predict(few)
     parameters = dict(zip(few.skills, model._parameters, strict=True))
     for row in range(len(few)):
         before = np.flatnonzero(
@@ -106,7 +106,7 @@ def test_each_chance_is_that_over_every_path_of_the_responses_before(table):
         sequence, of_skill = few.response[before].tolist(), parameters[few.skills[few.skill[row]]]
         so_far = sum(likelihood for _, likelihood in paths(sequence, of_skill)) if sequence else 1.0
         with_success = sum(likelihood for _, likelihood in paths([*sequence, 1], of_skill))
-        assert foreseen[row] == pytest.approx(with_success / so_far)
+        assert predicted[row] == pytest.approx(with_success / so_far)
 
 
 def test_a_skill_never_seen_has_what_holds_for_all_and_no_skill_the_share_of_successes():
@@ -118,7 +118,7 @@ def test_a_skill_never_seen_has_what_holds_for_all_and_no_skill_the_share_of_suc
     of = {learner: np.flatnonzero(table.learner == number) for number, learner in enumerate(table.learners)}
     model = KnowledgeTracing()
     model.fit(table.of_learners(np.array([learner == "a" for learner in table.learners])))
-    chance = model.foresee(table)
+    chance = model.predict(table)
     assert chance[of["d"][0]] == pytest.approx(3 / 4)
     assert chance[of["b"][0]] == pytest.approx((chance[of["a"][0]] + chance[of["c"][0]]) / 2)
     assert chance[of["a"][0]] != pytest.approx(chance[of["c"][0]])

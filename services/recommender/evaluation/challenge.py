@@ -68,7 +68,7 @@ class Challenge:
         """Chance that the learner's next response to each of some resources is right."""
         practice = Practice.of(self._table, slice(self._first[learner], self._first[learner + 1]))
         model: LogisticOnCounts = self._models[self._half[learner]]
-        return model.foresee_next(practice, self._items[list(resources)], self._tags[list(resources)])
+        return model.predict_next(practice, self._items[list(resources)], self._tags[list(resources)])
 
     def share_in_band(self, learner: int, resources: Sequence[int]) -> float:
         """Share of the resources with a chance of success in the band."""

@@ -118,11 +118,11 @@ def _colour(name: str) -> str:
 def _reliability_plot(name: str, reliability: Reliability) -> str:
     most = max(reliability.responses)
     points = "".join(
-        f'<circle cx="{_x(foreseen):.1f}" cy="{_y(observed):.1f}" r="{2 + 5 * (responses / most) ** 0.5:.1f}" '
-        f'fill="#2f7d4f"><title>{foreseen:.2f} foreseen, {observed:.2f} observed, {responses:,} responses</title>'
+        f'<circle cx="{_x(predicted):.1f}" cy="{_y(observed):.1f}" r="{2 + 5 * (responses / most) ** 0.5:.1f}" '
+        f'fill="#2f7d4f"><title>{predicted:.2f} foreseen, {observed:.2f} observed, {responses:,} responses</title>'
         "</circle>"
-        for foreseen, observed, responses in zip(
-            reliability.foreseen, reliability.observed, reliability.responses, strict=True
+        for predicted, observed, responses in zip(
+            reliability.predicted, reliability.observed, reliability.responses, strict=True
         )
     )
     side = _SIDE + 2 * _MARGIN

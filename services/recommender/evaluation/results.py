@@ -18,12 +18,12 @@ class Reliability:
     """Foreseen against observed success of one model, in bins of equal width.
 
     Attributes:
-        foreseen: mean chance by bin.
+        predicted: mean chance by bin.
         observed: share of successes by bin.
         responses: how many, by bin; bins without any are left out of all three.
     """
 
-    foreseen: list[float]
+    predicted: list[float]
     observed: list[float]
     responses: list[int]
 

@@ -101,7 +101,7 @@ def evaluate_tracing(
             advance(name, number, len(models))
             started_s = time.perf_counter()
             model.fit(split.train)
-            chances[name] = model.foresee(split.test)
+            chances[name] = model.predict(split.test)
             elapsed_s[name] = round(time.perf_counter() - started_s, 3)
     advance("intervals", len(models), len(models))
     everything = np.ones(len(split.test), np.bool_)
@@ -177,9 +177,9 @@ def _reliability(table: ResponseTable, chance: Floats) -> Reliability:
     which = np.minimum((chance * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     responses = np.bincount(which, minlength=CALIBRATION_BINS)
     used = responses > 0
-    foreseen = np.bincount(which, weights=chance, minlength=CALIBRATION_BINS)[used] / responses[used]
+    predicted = np.bincount(which, weights=chance, minlength=CALIBRATION_BINS)[used] / responses[used]
     observed = np.bincount(which, weights=table.response, minlength=CALIBRATION_BINS)[used] / responses[used]
-    return Reliability(foreseen.round(4).tolist(), observed.round(4).tolist(), responses[used].tolist())
+    return Reliability(predicted.round(4).tolist(), observed.round(4).tolist(), responses[used].tolist())
 
 
 def _split(table: ResponseTable, train: frozenset[str], description: str) -> TracingSplit:

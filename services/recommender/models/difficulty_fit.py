@@ -89,7 +89,7 @@ def fit_difficulties(table: ResponseTable, settings: FilterSettings, *, passes: 
     )
 
 
-def foresee(table: ResponseTable, difficulties: Difficulties) -> NDArray[np.float64]:
+def predict(table: ResponseTable, difficulties: Difficulties) -> NDArray[np.float64]:
     """The chance of success the filter foresees before each response, difficulties staying as they are."""
     base = np.array([difficulties.settings.base, 0.0])
     return _filter(
@@ -132,7 +132,7 @@ def search_settings(
         done += 1
         advance(min(done, evaluations), evaluations)
         settings = _settings_at(logarithms)
-        return log_loss(judged_on.response, foresee(judged_on, fit_difficulties(fitted_on, settings)))
+        return log_loss(judged_on.response, predict(judged_on, fit_difficulties(fitted_on, settings)))
 
     start = np.log([getattr(FilterSettings(), name) for name in _BOUNDS])
     step = 0.7 * np.eye(len(start))

@@ -96,7 +96,7 @@ def _chosen(
     def tried(choice: HeadChoice) -> HeadChoice:
         success_model = fit_weights(rest, features[~held_out], choice)
         return choice._replace(
-            log_loss=log_loss(judged.response, foresee_success(judged, features[held_out], success_model))
+            log_loss=log_loss(judged.response, predict_success(judged, features[held_out], success_model))
         )
 
     found = []
@@ -145,7 +145,7 @@ def success_features(table: ResponseTable, difficulties: Difficulties) -> NDArra
     return shared
 
 
-def foresee_success(
+def predict_success(
     table: ResponseTable, features: NDArray[np.float64], success_model: SuccessModel
 ) -> NDArray[np.float64]:
     """The chance of success that a head gives before each response."""

@@ -25,11 +25,11 @@ from services.recommender.models.difficulty_fit import (
     Difficulties,
     difficulties_of,
     fit_difficulties,
-    foresee,
     learner_folds,
+    predict,
     search_settings,
 )
-from services.recommender.models.success_fit import foresee_success, success_features
+from services.recommender.models.success_fit import predict_success, success_features
 from services.recommender.models.tracing_fit import fit_tracing
 
 Chances = NDArray[np.float64]
@@ -46,7 +46,7 @@ class TracingModel(Protocol):
         """Learn from the responses of some learners."""
         ...
 
-    def foresee(self, table: ResponseTable) -> Chances:
+    def predict(self, table: ResponseTable) -> Chances:
         """The chance of success before each response of other learners, in a table with the same ids."""
         ...
 
@@ -61,7 +61,7 @@ class Constant:
         """Count."""
         self._chance = float(table.response.mean())
 
-    def foresee(self, table: ResponseTable) -> Chances:
+    def predict(self, table: ResponseTable) -> Chances:
         """The same for every response."""
         return np.full(len(table), self._chance)
 
@@ -89,10 +89,10 @@ class Elo:
         losses = {}
         for step in itertools.product(_ELO_STEPS, _ELO_DECAYS):
             self._rate(rest, step)
-            losses[step] = log_loss(held_out.response, self.foresee(held_out))
+            losses[step] = log_loss(held_out.response, self.predict(held_out))
         self._rate(table, min(losses, key=losses.__getitem__))
 
-    def foresee(self, table: ResponseTable) -> Chances:
+    def predict(self, table: ResponseTable) -> Chances:
         """Rate learners against items whose ratings stay."""
         return self._run(table, rating_items=False)
 
@@ -129,9 +129,9 @@ class Rasch:
         """Fit the items."""
         self._difficulties = fit_difficulties(_without_skills(table), FilterSettings(skill_noise=0.0))
 
-    def foresee(self, table: ResponseTable) -> Chances:
+    def predict(self, table: ResponseTable) -> Chances:
         """Filter each learner's ability."""
-        return foresee(_without_skills(table), _fitted(self._difficulties))
+        return predict(_without_skills(table), _fitted(self._difficulties))
 
 
 @dataclass(frozen=True)
@@ -194,12 +194,12 @@ class LogisticOnCounts:
         )
         self._model.fit(self._design(table), table.response >= 0.5)
 
-    def foresee(self, table: ResponseTable) -> Chances:
+    def predict(self, table: ResponseTable) -> Chances:
         """Chances from the weights."""
         chances: Chances = _fitted(self._model).predict_proba(self._design(table))[:, 1]
         return chances
 
-    def foresee_next(self, practice: Practice, items: NDArray[np.integer], tags: scipy.sparse.csr_matrix) -> Chances:
+    def predict_next(self, practice: Practice, items: NDArray[np.integer], tags: scipy.sparse.csr_matrix) -> Chances:
         """The chance that a learner's next response is right, for each of many; only with `best`.
 
         Args:
@@ -275,9 +275,9 @@ class Filter:
         """Search the constants, fit the difficulties."""
         self._difficulties = fit_difficulties(table, searched_settings(table, self.seed))
 
-    def foresee(self, table: ResponseTable) -> Chances:
+    def predict(self, table: ResponseTable) -> Chances:
         """What the filter foresees."""
-        return foresee(table, _fitted(self._difficulties))
+        return predict(table, _fitted(self._difficulties))
 
 
 @dataclass
@@ -291,13 +291,13 @@ class Served:
         """Fit what a bundle holds."""
         self._fitted = fit_tracing(table, seed=self.seed)
 
-    def foresee(self, table: ResponseTable) -> Chances:
+    def predict(self, table: ResponseTable) -> Chances:
         """What the head says, or the filter where no head was kept."""
         fitted = _fitted(self._fitted)
         difficulties = difficulties_of(table, fitted.parameters)
         if fitted.success is None:
-            return foresee(table, difficulties)
-        return foresee_success(table, success_features(table, difficulties), fitted.success)
+            return predict(table, difficulties)
+        return predict_success(table, success_features(table, difficulties), fitted.success)
 
 
 def searched_settings(table: ResponseTable, seed: int) -> FilterSettings:

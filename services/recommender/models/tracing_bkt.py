@@ -60,7 +60,7 @@ class KnowledgeTracing:
                 response[start:end], starts[start:end], pooled, observations=_OBSERVATIONS
             )
 
-    def foresee(self, table: ResponseTable) -> Floats:
+    def predict(self, table: ResponseTable) -> Floats:
         """Follow the chance that each learner knows each skill."""
         chances: Floats = _follow(
             table.learner, table.response, table.skill_start, table.skill, self._parameters, self._base

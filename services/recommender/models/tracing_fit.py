@@ -15,12 +15,12 @@ from services.recommender.models.difficulty_fit import (
     PASSES,
     Difficulties,
     fit_difficulties,
-    foresee,
     learner_folds,
     parameters_of,
+    predict,
     search_settings,
 )
-from services.recommender.models.success_fit import HEAD_STEPS, fit_success, foresee_success, success_features
+from services.recommender.models.success_fit import HEAD_STEPS, fit_success, predict_success, success_features
 
 # Below these the defaults, and the filter alone, are better than what a search could tell apart.
 _LEARNERS_TO_SEARCH = 50
@@ -45,7 +45,7 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
     hyperparameters: dict[str, float] = {"tracing_passes": PASSES, "tracing_settings_searched": 0, "tracing_seed": seed}
     judged = len(table.learners) >= _LEARNERS_TO_HOLD_OUT and len(held_out) and len(rest)
     if len(table.learners) < _LEARNERS_TO_SEARCH or len(table) < _RESPONSES_TO_SEARCH or not judged:
-        metrics = _metrics(held_out, foresee(held_out, fit_difficulties(rest, settings)), rest) if judged else {}
+        metrics = _metrics(held_out, predict(held_out, fit_difficulties(rest, settings)), rest) if judged else {}
         advance(1, 1)
         return FittedTracing(
             parameters_of(table, fit_difficulties(table, settings)), metrics=metrics, hyperparameters=hyperparameters
@@ -57,7 +57,7 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
         advance=lambda done, _total: advance(done, steps),
     )
     hyperparameters["tracing_settings_searched"] = 1
-    by_filter = foresee(held_out, difficulties := fit_difficulties(rest, settings))
+    by_filter = predict(held_out, difficulties := fit_difficulties(rest, settings))
     success_model, _ = fit_success(
         rest, settings, seed=seed, advance=lambda done, _total: advance(EVALUATIONS + done, steps)
     )  # fmt: skip
@@ -88,7 +88,7 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
 
 
 def _chances(table: ResponseTable, difficulties: Difficulties, success_model: SuccessModel) -> NDArray[np.float64]:
-    return foresee_success(table, success_features(table, difficulties), success_model)
+    return predict_success(table, success_features(table, difficulties), success_model)
 
 
 def _metrics(held_out: ResponseTable, chance: NDArray[np.float64], rest: ResponseTable) -> dict[str, float]:

@@ -109,7 +109,7 @@ def fold_responses(
     Returns:
         (E,) the chance of success foreseen before each event, sigmoid(m / sqrt(1 + pi s2 / 8)); NaN without evidence.
     """
-    foreseen = np.full(len(events), np.nan)
+    predicted = np.full(len(events), np.nan)
     end = 0
     for number in range(len(events)):
         event = events[number]
@@ -136,7 +136,7 @@ def fold_responses(
             variance_of_skills += variance + difficulty[1]
         logit = constants[BASE] + float(learner.mean) - item_difficulty[event.item, 0] + share * logit_of_skills
         logit_variance = learner_variance + item_difficulty[event.item, 1] + share * share * variance_of_skills
-        foreseen[number] = sigmoid(logit / math.sqrt(1.0 + math.pi / 8.0 * logit_variance))
+        predicted[number] = sigmoid(logit / math.sqrt(1.0 + math.pi / 8.0 * logit_variance))
 
         expected = sigmoid(logit)
         surprise = y - expected
@@ -158,4 +158,4 @@ def fold_responses(
             skill.recent_failures = float(skill.recent_failures) * RECENCY_DECAY + (1.0 - y)
             skill.last_response = y
             skill.last_at_s = event.at_s
-    return foreseen
+    return predicted

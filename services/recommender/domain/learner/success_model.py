@@ -155,10 +155,10 @@ class CatalogSuccessModel:
         of_learner, of_records = _of_state(state, at_s)
         of_skills = _spread(slots, of_records, len(self._skill_weights))
 
-        def chances(rows: NDArray[np.intp], foreseen: NDArray[np.float64]) -> NDArray[np.float64]:
+        def chances(rows: NDArray[np.intp], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
             corrected: NDArray[np.float64] = _chances(
                 rows,
-                foreseen,
+                predicted,
                 of_learner,
                 of_skills,
                 self.item_means,
@@ -198,8 +198,8 @@ def features_of(
         logit += share * (mean - of_skill.mean)
         skill_variance = min(skill_variance + settings.skill_noise, settings.skill_variance)
         logit_variance += share * share * (skill_variance + of_skill.variance)
-    foreseen = logit / math.sqrt(1.0 + math.pi / 8.0 * logit_variance)
-    of_learner[_FILTERED] = foreseen
+    predicted = logit / math.sqrt(1.0 + math.pi / 8.0 * logit_variance)
+    of_learner[_FILTERED] = predicted
     of_learner[_OF_ITEM : _OF_ITEM + 2] = difficulty.mean, math.sqrt(difficulty.variance)
     return np.concatenate([of_learner, share * of_skills.sum(axis=0)])
 
@@ -271,7 +271,7 @@ def _spread(slots: NDArray[np.intp], of_records: NDArray[np.float64], skills: in
 @numba.njit(cache=True)
 def _chances(
     rows: NDArray[np.intp],
-    foreseen: NDArray[np.float64],
+    predicted: NDArray[np.float64],
     of_learner: NDArray[np.float64],
     of_skills: NDArray[np.float64],
     item_means: NDArray[np.float64],
@@ -287,7 +287,7 @@ def _chances(
     x = np.empty(len(products))
     for place in range(len(rows)):
         row = rows[place]
-        filtered = math.log(foreseen[place] / (1.0 - foreseen[place]))
+        filtered = math.log(predicted[place] / (1.0 - predicted[place]))
         x[:10], x[10:] = of_learner, 0.0
         x[1], x[3], x[4] = filtered, item_means[row], math.sqrt(item_variances[row])
         for tag in range(tag_starts[row], tag_starts[row + 1]):

@@ -47,9 +47,9 @@ def expected_calibration_error(outcome: Floats, chance: Floats, *, bins: int = 1
     Naeini, Cooper, Hauskrecht: Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015.
     """
     which = np.minimum((chance * bins).astype(np.int64), bins - 1)
-    foreseen = np.bincount(which, weights=chance, minlength=bins)
+    predicted = np.bincount(which, weights=chance, minlength=bins)
     observed = np.bincount(which, weights=outcome, minlength=bins)
-    return float(np.abs(foreseen - observed).sum() / len(outcome))
+    return float(np.abs(predicted - observed).sum() / len(outcome))
 
 
 def ndcg(ranked: Sequence[int], relevant: Collection[int], most: int) -> float:
