@@ -189,7 +189,7 @@ def test_there_are_never_more_candidates_than_are_worth_scoring(fitted, dataset)
 def test_where_need_counts_the_leading_model_says_what_similar_learners_worked_on(fitted, dataset):
     catalog, state, models = dataset.catalog, dataset.states.of(0), dataset.models(dataset.states.of(0))
     recent = catalog.rows_of(each.resource for each in state.resources)
-    prepared = prepare_ranker(catalog, dataclasses.replace(fitted.ranker, lead=1))
+    prepared = prepare_ranker(catalog, dataclasses.replace(fitted.ranker, best_base_model=1))
 
     similar = NextItemCandidates(catalog, prepared, state, recent, models, need_share=0.5).similar
     np.testing.assert_array_equal(similar.scores, fitted.ensemble.get(fitted.ranker.models[1]).scores(state_ids(state)))
@@ -198,8 +198,10 @@ def test_where_need_counts_the_leading_model_says_what_similar_learners_worked_o
 
 
 def test_what_is_needed_follows_the_leading_model(fitted, dataset):
-    def needed(lead):
-        by_need = ranked(dataset, dataclasses.replace(fitted.ranker, lead=lead), 0, need_share=1.0, limit=40)
+    def needed(best_base_model):
+        by_need = ranked(
+            dataset, dataclasses.replace(fitted.ranker, best_base_model=best_base_model), 0, need_share=1.0, limit=40
+        )
         return {each.row: each.score for each in by_need.resources}
 
     first, second = needed(0), needed(1)

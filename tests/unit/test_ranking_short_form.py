@@ -19,7 +19,7 @@ from services.recommender.models.ranking_dataset import RankingDataset
 
 DATA = Path(os.environ.get("CAIRN_DATA", "../shared/data")) / "movielens-100k"
 LEARNERS = 250
-MEMBERS = ("als", "ease")
+BASE_MODELS = ("als", "ease")
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}; name its folder in CAIRN_DATA")
 
@@ -44,14 +44,15 @@ def first_learners(split) -> WorkSplit:
 def test_the_learned_ranking_is_no_worse_than_its_best_part_on_films_of_250_people():
     work = first_learners(split_at_random(DATA))
     with threadpool_limits(1):
-        choice = choose(work.inner(seed=1), seed=1, families=MEMBERS)
+        choice = choose(work.inner(seed=1), seed=1, families=BASE_MODELS)
         fitted = fit_ranker(work, seed=1, choice=choice, settings=RankerSettings(trees=30))
         dataset = RankingDataset(work, fitted.ensemble, fitted.ranker.statistics)
         served = Served(dataset, fitted.ranker, None)
         learners = sorted(work.relevant)
         found = np.mean([ndcg(served.ranked(each, 10).tolist(), work.relevant[each], 10) for each in learners])
         parts = [
-            mean_ndcg(FAMILIES[name].fit(work.positives, 1, choice.settings[name]), work, learners) for name in MEMBERS
+            mean_ndcg(FAMILIES[name].fit(work.positives, 1, choice.settings[name]), work, learners)
+            for name in BASE_MODELS
         ]
     # Two standard errors of a difference are about .01 with this many learners.
     assert found > max(parts) - 0.01

@@ -22,7 +22,7 @@ from services.recommender.evaluation.results import SERVED, Evaluation
 from services.recommender.models.ensemble import Ensemble
 from services.recommender.models.families import FAMILIES, Choice, choose
 from services.recommender.models.interaction_statistics_fit import fit_interaction_statistics
-from services.recommender.models.ranker_fit import FittedRanker, TooFewToLearnError, fit_ranker, members_of
+from services.recommender.models.ranker_fit import FittedRanker, TooFewToLearnError, base_models_of, fit_ranker
 from services.recommender.models.ranking_dataset import RankingDataset
 
 DRAWS = 1_000
@@ -122,14 +122,16 @@ def _rankings(
         told(name)
         yield name, lambda name=name: collaborative(name)  # type: ignore[misc]  # bound early, called at once.
 
-    def members(of: WorkSplit, chosen: Choice) -> Ensemble:
-        return Ensemble(of.positives.resources, {name: fitted[name] for name in members_of(of, chosen)})
+    def base_models(of: WorkSplit, chosen: Choice) -> Ensemble:
+        return Ensemble(of.positives.resources, {name: fitted[name] for name in base_models_of(of, chosen)})
 
     try:
-        learned = fit_ranker(work, seed=SEED, choice=choice, fit_members=members, advance=told)
+        learned = fit_ranker(work, seed=SEED, choice=choice, fit_base_models=base_models, advance=told)
     except TooFewToLearnError as error:
         choice.remarks.append(f"No ranking was learned, {SERVED} is the hand-weighted one: {error}.")
-        dataset = RankingDataset(work, members(work, choice), fit_interaction_statistics(work.before, work.positives))
+        dataset = RankingDataset(
+            work, base_models(work, choice), fit_interaction_statistics(work.before, work.positives)
+        )
         yield SERVED, lambda: Served(dataset, None, fitted.get("als"))
         return
     choice.remarks.append(_chosen_share(learned))
@@ -144,7 +146,7 @@ def _chosen_share(learned: FittedRanker) -> str:
     ranker = learned.ranker
     return (
         f"{SERVED} is {len(ranker.trees.starts) - 1} trees with a share of {ranker.share:g}, the rest is "
-        f"{ranker.models[ranker.lead]}; NDCG@10 on held-out learners of the inner split by share: {tried}."
+        f"{ranker.models[ranker.best_base_model]}; NDCG@10 on held-out learners of the inner split by share: {tried}."
     )
 
 
@@ -182,9 +184,9 @@ def _by_group(
     split: RankingSplit, learners: Sequence[int], values: Mapping[str, Mapping[str, Floats]]
 ) -> tuple[dict[str, dict[str, dict[str, Estimate]]], list[str]]:
     """Every measure for each group of learners, and a note for each measure on which groups lie far apart."""
-    members = Counter(split.groups[learner] for learner in learners if learner in split.groups)
+    base_models = Counter(split.groups[learner] for learner in learners if learner in split.groups)
     slices: dict[str, dict[str, dict[str, Estimate]]] = {}
-    for group in sorted(name for name, count in members.items() if count >= _LEARNERS_PER_GROUP):
+    for group in sorted(name for name, count in base_models.items() if count >= _LEARNERS_PER_GROUP):
         here = np.array([split.groups.get(learner) == group for learner in learners])
         draws = Draws.of(int(here.sum()), draws=DRAWS, seed=SEED)
         slices[f"group {group}"] = {

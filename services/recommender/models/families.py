@@ -43,11 +43,11 @@ class Family:
 
     Attributes:
         fit: fits it to positives, with a seed and settings.
-        ladder: settings to try, from one end to the other; measures are taken to rise to one peak along it.
+        grid: settings to try, from one end to the other; measures are taken to rise to one peak along it.
     """
 
     fit: Fit
-    ladder: Sequence[Settings]
+    grid: Sequence[Settings]
 
 
 def _als(positives: Positives, seed: int, settings: Settings) -> CollaborativeModel:
@@ -160,23 +160,23 @@ def choose(
     measures: dict[str, float] = {}
     absent: dict[str, str] = {}
     for name in families:
-        if len(FAMILIES[name].ladder) == 1:
-            settings[name] = FAMILIES[name].ladder[0]
+        if len(FAMILIES[name].grid) == 1:
+            settings[name] = FAMILIES[name].grid[0]
             continue
         # Said before it is tried: where memory runs out, the last line tells why.
         advance(f"{name}, {ease_memory(inner.positives)}" if name == "ease" else name)
         try:
-            climb = _Climb(FAMILIES[name], inner, learners, seed)
-            climb.to_peak()
+            hill_climb = _HillClimb(FAMILIES[name], inner, learners, seed)
+            hill_climb.to_peak()
         except (TooFewPositivesError, TooLargeError) as error:
             absent[name] = str(error)
             continue
-        settings[name] = FAMILIES[name].ladder[climb.best]
-        measures[name], models[name] = climb.measures[climb.best], climb.model
+        settings[name] = FAMILIES[name].grid[hill_climb.best]
+        measures[name], models[name] = hill_climb.measures[hill_climb.best], hill_climb.model
     return Choice(settings, absent, models, measures)
 
 
-class _Climb:
+class _HillClimb:
     """One family's ladder, and the best model found on it so far."""
 
     def __init__(self, family: Family, inner: WorkSplit, learners: Sequence[int], seed: int) -> None:
@@ -185,7 +185,7 @@ class _Climb:
         self._learners = learners
         self._seed = seed
         self.measures: dict[int, float] = {}
-        self.best = (len(family.ladder) - 1) // 2
+        self.best = (len(family.grid) - 1) // 2
         self.model = self._fit_at(self.best)
 
     def to_peak(self) -> None:
@@ -198,7 +198,7 @@ class _Climb:
                 return
 
     def _better_at(self, place: int) -> bool:
-        if not 0 <= place < len(self._family.ladder) or place in self.measures:
+        if not 0 <= place < len(self._family.grid) or place in self.measures:
             return False
         model = self._fit_at(place)
         if self.measures[place] <= self.measures[self.best]:
@@ -207,7 +207,7 @@ class _Climb:
         return True
 
     def _fit_at(self, place: int) -> CollaborativeModel:
-        model = self._family.fit(self._inner.positives, self._seed, self._family.ladder[place])
+        model = self._family.fit(self._inner.positives, self._seed, self._family.grid[place])
         self.measures[place] = mean_ndcg(model, self._inner, self._learners)
         return model
 

@@ -36,7 +36,7 @@ from services.recommender.models.neighbours import DENSE_RESOURCES_MOST
 from services.recommender.models.ranking_dataset import RankingDataset
 
 # What the ranker reads; the others are slow to ask, or say nothing beyond these.
-MEMBERS = ("sequential", "item_knn", "rp3beta", "als", "ease")
+BASE_MODELS = ("sequential", "item_knn", "rp3beta", "als", "ease")
 
 _TOP = 10
 # From the leading model alone to the trees alone.
@@ -163,7 +163,7 @@ def fit_ranker(
     seed: int,
     settings: RankerSettings = RankerSettings(),
     choice: Choice | None = None,
-    fit_members: Callable[[WorkSplit, Choice], Ensemble] | None = None,
+    fit_base_models: Callable[[WorkSplit, Choice], Ensemble] | None = None,
     advance: Callable[[str], None] = lambda _step: None,
 ) -> FittedRanker:
     """Learn a ranking from what learners did.
@@ -173,7 +173,7 @@ def fit_ranker(
         seed: of the inner split, the models, and which learners are learned from.
         settings: hyper-parameters.
         choice: the families' settings where they were chosen before, on `split.inner(seed=seed)`.
-        fit_members: fits the chosen models to everything, where they are there already.
+        fit_base_models: fits the chosen models to everything, where they are there already.
         advance: told what is being done.
 
     Raises:
@@ -185,46 +185,49 @@ def fit_ranker(
             f"{len(inner.relevant)} learners worked on something new lately; {_LEARNERS_NEEDED} are needed"
         )
     if choice is None:
-        choice = choose(inner, seed=seed, families=MEMBERS, advance=lambda name: advance(f"tuning {name}"))
-    members = members_of(split, choice)
-    if not members:
+        choice = choose(inner, seed=seed, families=BASE_MODELS, advance=lambda name: advance(f"tuning {name}"))
+    base_models = base_models_of(split, choice)
+    if not base_models:
         raise TooFewToLearnError(f"no collaborative model could be fitted: {'; '.join(choice.absent.values())}")
     advance("learning to rank")
     # A learner's lists are in one fold, whichever split they are of.
     rng = np.random.default_rng(seed)
     fold = rng.permutation(len(split.before.learners)) % settings.folds
     learners = rng.permutation(sorted(inner.relevant))[: settings.learners].tolist()
-    rows = _rows_of(_dataset_of(inner, {name: choice.models[name] for name in members}), learners, rng, fold)
+    rows = _rows_of(_dataset_of(inner, {name: choice.models[name] for name in base_models}), learners, rng, fold)
     if len(set(rows.fold.tolist())) < settings.folds:
         raise TooFewToLearnError("too few learners have candidates to learn from")
-    lead = max(range(len(members)), key=lambda place: choice.measures[members[place]])
+    best_base_model = max(range(len(base_models)), key=lambda place: choice.measures[base_models[place]])
     learnable = rows
     if len(learners) < settings.learners:
         advance("learning to rank, from earlier work too")
-        earlier = _earlier_rows(inner, choice, members, settings.learners - len(learners), rng, fold, seed)
+        earlier = _earlier_rows(inner, choice, base_models, settings.learners - len(learners), rng, fold, seed)
         learnable = rows if earlier is None else rows.and_those(earlier)
     learnable = learnable.thinned(settings.others)
     rounds, found = [], []
     for number in range(settings.folds):
         learned, judged = learnable.of(learnable.fold != number), rows.of(rows.fold == number)
-        trees = trees_of(_grow(learned, members, settings, seed + number, settings.trees, judged))
+        trees = trees_of(_grow(learned, base_models, settings, seed + number, settings.trees, judged))
         rounds.append(len(trees.starts) - 1)
         found.append(
-            [_measure(LearnedRanker(members, trees, share, lead, _nothing_known()), judged) for share in _SHARES]
+            [
+                _measure(LearnedRanker(base_models, trees, share, best_base_model, _nothing_known()), judged)
+                for share in _SHARES
+            ]
         )
     values = np.concatenate(found, axis=1)
     share = trusted_share(values)
     most = round(_MORE_ROUNDS * sum(rounds) / len(rounds))
     trees = (
-        mean_of([trees_of(_grow(learnable, members, settings, seed + each, most)) for each in range(settings.bags)])
+        mean_of([trees_of(_grow(learnable, base_models, settings, seed + each, most)) for each in range(settings.bags)])
         if share
         else NO_TREES
     )
     advance("fitting to everything")
-    ensemble = (fit_members or _fit_members(seed))(split, choice)
+    ensemble = (fit_base_models or _fit_base_models(seed))(split, choice)
     statistics = fit_interaction_statistics(split.before, split.positives)
     return FittedRanker(
-        LearnedRanker(members, trees, share, lead, statistics),
+        LearnedRanker(base_models, trees, share, best_base_model, statistics),
         ensemble,
         choice,
         {f"{each:g}": float(value) for each, value in zip(_SHARES, values.mean(axis=1), strict=True)},
@@ -250,22 +253,22 @@ def trusted_share(values: NDArray[np.float64]) -> float:
     return _SHARES[best]
 
 
-def members_of(split: WorkSplit, choice: Choice) -> tuple[str, ...]:
+def base_models_of(split: WorkSplit, choice: Choice) -> tuple[str, ...]:
     """The models a ranker reads: those that could be fitted, EASE only where a bundle can hold it.
 
     Its weights are dense, and cut down to the largest of each resource they rank far worse.
     """
     small = len(split.positives.resources) <= DENSE_RESOURCES_MOST
-    return tuple(name for name in MEMBERS if name in choice.models and (small or name != "ease"))
+    return tuple(name for name in BASE_MODELS if name in choice.models and (small or name != "ease"))
 
 
-def _fit_members(seed: int) -> Callable[[WorkSplit, Choice], Ensemble]:
+def _fit_base_models(seed: int) -> Callable[[WorkSplit, Choice], Ensemble]:
     def fit(split: WorkSplit, choice: Choice) -> Ensemble:
         return Ensemble(
             split.positives.resources,
             {
                 name: FAMILIES[name].fit(split.positives, seed, choice.settings[name])
-                for name in members_of(split, choice)
+                for name in base_models_of(split, choice)
             },
         )
 
@@ -287,7 +290,7 @@ def _dataset_of(inner: WorkSplit, models: Mapping[str, CollaborativeModel]) -> R
 def _earlier_rows(
     inner: WorkSplit,
     choice: Choice,
-    members: Sequence[str],
+    base_models: Sequence[str],
     most: int,
     rng: np.random.Generator,
     fold: NDArray[np.int64],
@@ -297,7 +300,7 @@ def _earlier_rows(
     earlier = inner.inner(seed=seed)
     learners = rng.permutation(sorted(earlier.relevant))[:most].tolist()
     try:
-        models = {name: FAMILIES[name].fit(earlier.positives, seed, choice.settings[name]) for name in members}
+        models = {name: FAMILIES[name].fit(earlier.positives, seed, choice.settings[name]) for name in base_models}
         return _rows_of(_dataset_of(earlier, models), learners, rng, fold)
     except (TooFewPositivesError, TooFewToLearnError):
         return None
@@ -359,7 +362,7 @@ def _measure(ranker: LearnedRanker, rows: ListsOfCandidates) -> list[float]:
 
 def _grow(
     learned: ListsOfCandidates,
-    members: Sequence[str],
+    base_models: Sequence[str],
     settings: RankerSettings,
     seed: int,
     rounds: int,
@@ -374,7 +377,7 @@ def _grow(
         "num_leaves": settings.leaves,
         "learning_rate": settings.rate,
         "min_data_in_leaf": settings.leaf_rows,
-        "monotone_constraints": directions(len(members)),
+        "monotone_constraints": directions(len(base_models)),
         "feature_fraction": 0.7,
         "bagging_fraction": 0.8,
         "bagging_freq": 1,

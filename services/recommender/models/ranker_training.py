@@ -10,11 +10,11 @@ from services.recommender.application.ports.models import ModelArrays
 from services.recommender.application.training.train import Advance
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.domain.training.splits import split_work, tags_of
-from services.recommender.models.ranker_fit import MEMBERS, TooFewToLearnError, fit_ranker
+from services.recommender.models.ranker_fit import BASE_MODELS, TooFewToLearnError, fit_ranker
 from services.recommender.models.stored_ranker import ranker_to_arrays
 
 # What is told of when learning: each family that is tuned, learning, and fitting to everything.
-_STEPS = len(MEMBERS) + 2
+_STEPS = len(BASE_MODELS) + 2
 
 
 def train_ranker(

@@ -38,7 +38,7 @@ def ranker_to_arrays(ranker: LearnedRanker, ensemble: Ensemble) -> ModelArrays:
     hyperparameters: dict[str, float] = {
         "features_version": FEATURES_VERSION,
         "share": ranker.share,
-        "lead": ranker.lead,
+        "lead": ranker.best_base_model,
     }
     arrays: dict[str, _Array] = {}
     resources = ensemble.resources
@@ -72,13 +72,13 @@ def ranker_from_arrays(stored: ModelArrays) -> TenantRanker:
     places = {key.removeprefix("place_"): int(value) for key, value in numbers.items() if key.startswith("place_")}
     names = tuple(sorted(places, key=places.__getitem__))
     try:
-        models = {name: _member(name, stored) for name in names}
+        models = {name: _base_model(name, stored) for name in names}
         trees = _trees(stored.arrays)
         ranker = LearnedRanker(
             models=names,
             trees=trees,
             share=float(numbers["share"]),
-            lead=int(numbers["lead"]),
+            best_base_model=int(numbers["lead"]),
             statistics=InteractionStatistics(
                 resources=stored.resources,
                 skills=stored.skills,
@@ -93,7 +93,7 @@ def ranker_from_arrays(stored: ModelArrays) -> TenantRanker:
         raise ModelArraysInvalidError(f"a learned ranker needs {error}") from error
     except TreesInvalidError as error:
         raise ModelArraysInvalidError(str(error)) from error
-    if not (0.0 <= ranker.share <= 1.0 and 0 <= ranker.lead < max(len(names), 1)):
+    if not (0.0 <= ranker.share <= 1.0 and 0 <= ranker.best_base_model < max(len(names), 1)):
         raise ModelArraysInvalidError("the share or the lead of the learned ranker is out of range")
     return TenantRanker(ranker, Ensemble(stored.resources, models))
 
@@ -119,7 +119,7 @@ def _over(stored: ModelArrays, resources: tuple[str, ...]) -> Mapping[str, _Arra
     return {"factors": spread}
 
 
-def _member(name: str, stored: ModelArrays) -> CollaborativeModel:
+def _base_model(name: str, stored: ModelArrays) -> CollaborativeModel:
     prefix = f"{name}_"
     arrays = {key.removeprefix(prefix): each for key, each in stored.arrays.items() if key.startswith(prefix)}
     numbers = {key.removeprefix(prefix): each for key, each in stored.hyperparameters.items() if key.startswith(prefix)}

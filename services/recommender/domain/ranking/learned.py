@@ -45,14 +45,14 @@ class LearnedRanker:
         models: names of the collaborative models whose scores it reads, in order.
         trees: over the columns of `next_item.feature_names(models)`.
         share: of the trees in the score, from 0 to 1; the rest is the leading collaborative model's.
-        lead: which of the models that is.
+        best_base_model: which of the models that is.
         statistics: what learners usually do.
     """
 
     models: tuple[str, ...]
     trees: Trees
     share: float
-    lead: int
+    best_base_model: int
     statistics: InteractionStatistics
 
     def score(self, columns: Matrix) -> FloatColumn:
@@ -85,7 +85,7 @@ class LearnedRanker:
 
     @property
     def _lead_column(self) -> int:
-        return len(feature_names(())) + _FORMS * self.lead
+        return len(feature_names(())) + _FORMS * self.best_base_model
 
     @cached_property
     def _feature_groups(self) -> IntColumn:
@@ -105,7 +105,7 @@ def smallest_ranker() -> LearnedRanker:
         values=np.zeros(1, np.float32),
     )
     statistics = InteractionStatistics((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), none, none)
-    return LearnedRanker(("model",), trees, share=1.0, lead=0, statistics=statistics)
+    return LearnedRanker(("model",), trees, share=1.0, best_base_model=0, statistics=statistics)
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class NextItemCandidates:
         models = self._models
         positives = int(np.count_nonzero(models.index_of_row[self._recent_activity.recent] >= 0))
         return CollaborativeScores(
-            models.scores[self._prepared.ranker.lead], models.rows, models.index_of_row, positives
+            models.scores[self._prepared.ranker.best_base_model], models.rows, models.index_of_row, positives
         )  # fmt: skip
 
     def mix(self, rows: IntColumn, features: Features, needed: Scores) -> Mixed:
