@@ -64,10 +64,10 @@ def test_what_is_mastered_and_neither_due_nor_on_a_goal_path_never_overtakes_an_
 
 @given(_alike, _unit, _unit, _unit, _pairs, st.booleans())
 def test_more_of_what_the_learner_asked_for_never_lowers_a_score(alike, gap, review, other, asked, by_goal):
-    wishes = {"goal": sorted(asked), "preference": [other] * 2}
+    preferences = {"goal": sorted(asked), "preference": [other] * 2}
     if not by_goal:
-        wishes = {"goal": [other] * 2, "preference": sorted(asked)}
-    features = _two_alike(alike, gap=[gap] * 2, review=[review] * 2, **wishes)
+        preferences = {"goal": [other] * 2, "preference": sorted(asked)}
+    features = _two_alike(alike, gap=[gap] * 2, review=[review] * 2, **preferences)
     less, more = score(features, WEIGHTS).total
     assert less <= more
 

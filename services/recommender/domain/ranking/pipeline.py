@@ -52,10 +52,10 @@ from services.recommender.domain.ranking.policy import (
     compose,
     eligibility,
 )
+from services.recommender.domain.ranking.preferences import RankingPreferences, keep_away, paced, ranking_preferences_of
 from services.recommender.domain.ranking.rules import NO_RULES, ActiveRules
 from services.recommender.domain.ranking.scoring import score
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingWeights
-from services.recommender.domain.ranking.wishes import Wishes, keep_away, paced, wishes_of
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def rank(
         return RankedList((), 0, {})
     started = timer()
     answered, done = _worked_on(catalog, request.state)
-    weights, estimates, eligible, wishes = _about_learner(prepared, request, weights)
+    weights, estimates, eligible, preferences = _about_learner(prepared, request, weights)
     seed = random_seed(request.tenant, request.learner, request.bundle, request.day)
     next_item = _next_item(prepared, request, answered)
     collaborative = request.collaborative if next_item is None else next_item.similar
@@ -197,7 +197,7 @@ def rank(
         limit=request.limit,
         seed=seed,
         weights=weights,
-        wanted=wishes.urgency(estimates),
+        wanted=preferences.urgency(estimates),
     )
     rows = (
         needed(eligible.allowed)
@@ -218,7 +218,7 @@ def rank(
     by_filter = compute_features(catalog, prepared.difficulties, estimates, collaborative, rows, weights)
     features = corrected(by_filter, by_success_model, prepared.difficulties, rows, weights)
     computed = timer()
-    features = wishes.mark(catalog, rows, features)
+    features = preferences.mark(catalog, rows, features)
     scores = score(features, weights)
     mixed = None if next_item is None else next_item.mix(rows, by_filter, scores)
     totals = request.rules.boost(rows, scores.total if mixed is None else mixed.total)
@@ -239,7 +239,7 @@ def rank(
         kinds, added = mixed.kinds, mixed.added(picked)
         positives = len(answered)
     explanations = explain(catalog, estimates, rows, features, added, kinds, positives, picked, weights)
-    explanations = wishes.tell(catalog, rows, scores, picked, explanations)
+    explanations = preferences.tell(catalog, rows, scores, picked, explanations)
     for row, favour in request.rules.favour(rows[picked]).items():
         place = int(np.flatnonzero(rows[picked] == row)[0])
         explanations[place] = favour.told_in(explanations[place], float(totals[picked[place]]))
@@ -336,7 +336,7 @@ def _pinned(
 
 def _about_learner(
     prepared: PreparedCatalog, request: RankingRequest, weights: RankingWeights
-) -> tuple[RankingWeights, SkillEstimates, Eligibility, Wishes]:
+) -> tuple[RankingWeights, SkillEstimates, Eligibility, RankingPreferences]:
     """The weights at the learner's pace, what they can, what they may be given, and what they want."""
     catalog, state = prepared.catalog, request.state
     preferences = NO_PREFERENCES if state is None else state.preferences
@@ -347,7 +347,7 @@ def _about_learner(
         weights,
         estimates,
         keep_away(catalog, estimates, state, eligible, weights),
-        wishes_of(catalog, estimates, preferences),
+        ranking_preferences_of(catalog, estimates, preferences),
     )
 
 

@@ -10,8 +10,8 @@ from services.recommender.domain.ranking.catalog import CatalogResource, Catalog
 from services.recommender.domain.ranking.explain import ReasonKind, Step
 from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank, warm_up
 from services.recommender.domain.ranking.policy import EVERYTHING
+from services.recommender.domain.ranking.preferences import goal_path, paced
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
-from services.recommender.domain.ranking.wishes import goal_path, paced
 from tests.learners import Ability, learner_state
 
 warm_up()
@@ -148,8 +148,8 @@ KINDS = build_columns(
 
 
 def test_what_is_preferred_comes_before_its_like_and_says_so():
-    wishes = Preferences(interests=("space",))
-    resources = ranked(KINDS, learner_state({"add": WEAK}, preferences=wishes))
+    preferences = Preferences(interests=("space",))
+    resources = ranked(KINDS, learner_state({"add": WEAK}, preferences=preferences))
     order = ids(KINDS, resources)
     assert order.index("p-space") < order.index("p-sport")
     reason = reasons_of(KINDS, resources, "p-space")[ReasonKind.PREFERENCE]
@@ -158,8 +158,8 @@ def test_what_is_preferred_comes_before_its_like_and_says_so():
 
 
 def test_kinds_and_topics_count_half_each_when_both_are_wanted():
-    wishes = Preferences(interests=("sport",), formats=(ResourceKind.GAME,))
-    resources = ranked(KINDS, learner_state({"add": WEAK}, preferences=wishes))
+    preferences = Preferences(interests=("sport",), formats=(ResourceKind.GAME,))
+    resources = ranked(KINDS, learner_state({"add": WEAK}, preferences=preferences))
     both = reasons_of(KINDS, resources, "g-sport")[ReasonKind.PREFERENCE]
     one = reasons_of(KINDS, resources, "g-none")[ReasonKind.PREFERENCE]
     assert both.contribution == pytest.approx(2 * one.contribution)

@@ -90,7 +90,7 @@ def goal_path(catalog: CatalogColumns, mastered: BoolColumn, goals: Sequence[str
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RankingPreferences:
     """What one learner wants of one catalog.
 
     Attributes:
@@ -179,9 +179,13 @@ class Wishes:
         return told[0].upper() + told[1:]
 
 
-def wishes_of(catalog: CatalogColumns, estimates: SkillEstimates, preferences: Preferences) -> Wishes:
+def ranking_preferences_of(
+    catalog: CatalogColumns, estimates: SkillEstimates, preferences: Preferences
+) -> RankingPreferences:
     """What a learner wants of a catalog; false when they want nothing of it."""
-    return Wishes(goal_path(catalog, estimates.mastered, preferences.goals), preferences.formats, preferences.interests)
+    return RankingPreferences(
+        goal_path(catalog, estimates.mastered, preferences.goals), preferences.formats, preferences.interests
+    )
 
 
 def _strongest(reasons: Sequence[Reason], asked: Sequence[Reason]) -> tuple[Reason, ...]:
