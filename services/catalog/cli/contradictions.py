@@ -21,10 +21,10 @@ from services.common.command_line import BAD_INPUT, fail
 from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
 
 if TYPE_CHECKING:
-    from services.catalog.tagging.company import Stranger
     from services.catalog.tagging.contradictions import Contradiction
+    from services.catalog.tagging.neighbour_context import SuspectedMistag
 
-_Shown = TypeVar("_Shown", "Contradiction", "Stranger")
+_Shown = TypeVar("_Shown", "Contradiction", "SuspectedMistag")
 
 app = typer.Typer(rich_markup_mode="markdown")
 
@@ -67,9 +67,9 @@ def contradictions(
             one for one in listed(stub, metadata, Kind.RESOURCE, sys.maxsize, timeout_s) if isinstance(one, Resource)
         ]
     from services.catalog.formats.responses import Columns, read_responses  # noqa: PLC0415 - heavy imports.
-    from services.catalog.tagging.company import strangers  # noqa: PLC0415 - as above.
     from services.catalog.tagging.contradictions import Responses  # noqa: PLC0415 - as above.
     from services.catalog.tagging.contradictions import contradictions as contradicted  # noqa: PLC0415 - as above.
+    from services.catalog.tagging.neighbour_context import suspected_mistags  # noqa: PLC0415 - as above.
 
     try:
         table = read_responses(file, Columns(learner_column, item_column, correct_column, time_column))
@@ -78,9 +78,12 @@ def contradictions(
     tags = {resource.id: [tag.skill for tag in resource.assesses or resource.teaches] for resource in resources}
     responses = Responses(table.learners, table.items, table.learner, table.item, table.correct)
     by_outcome = contradicted(responses, tags, false_discovery_rate=rate)
-    by_company = strangers(responses, tags, false_discovery_rate=rate)
+    by_neighbour_context = suspected_mistags(responses, tags, false_discovery_rate=rate)
     if json_lines:
-        for evidence, shown in (("outcome", by_outcome.contradictions), ("company", by_company.strangers)):
+        for evidence, shown in (
+            ("outcome", by_outcome.contradictions),
+            ("company", by_neighbour_context.suspected_mistags),
+        ):
             for one in shown:
                 typer.echo(orjson.dumps({"evidence": evidence} | asdict(one)))
     else:
@@ -93,13 +96,13 @@ def contradictions(
         _print_table(
             "By company",
             ("learners", "share"),
-            by_company.strangers,
+            by_neighbour_context.suspected_mistags,
             lambda one: (f"{one.learners:,}", f"{one.share:.0%}", f"{one.usual:.0%}"),
         )
     known = sum(item in tags for item in table.items)
     typer.echo(
         f"by outcome {len(by_outcome.contradictions):,} contradictions among {by_outcome.judged:,} tags that could be "
-        f"judged, by company {len(by_company.strangers):,} among {by_company.judged:,}, of {by_outcome.tags:,}; "
+        f"judged, by company {len(by_neighbour_context.suspected_mistags):,} among {by_neighbour_context.judged:,}, of {by_outcome.tags:,}; "
         f"{len(table.correct):,} responses to {len(table.items):,} items, {known:,} in the catalog",
         err=json_lines,
     )

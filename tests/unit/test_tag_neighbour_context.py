@@ -10,8 +10,8 @@ import pytest
 
 from services.catalog.formats.jsonl import FileUnreadableError
 from services.catalog.formats.responses import Columns, read_responses
-from services.catalog.tagging.company import strangers
 from services.catalog.tagging.contradictions import Responses
+from services.catalog.tagging.neighbour_context import suspected_mistags
 
 DATA = Path(os.environ.get("CAIRN_DATA", "../shared/data")) / "assistments2009"
 SKILLS, PER_SKILL, LEARNERS = 10, 12, 60
@@ -44,24 +44,26 @@ def worked_through(*, seed=0, learners=LEARNERS, in_sets=True, reviews=0.1):
 
 
 def test_swapped_tags_are_found_with_the_skill_they_should_have():
-    verdict = strangers(worked_through(), RIGHT | SWAPPED)
-    assert {one.resource_id: one.fits_better for one in verdict.strangers} == {name: RIGHT[name][0] for name in SWAPPED}
-    assert all(one.share < one.usual / 2 < one.better_share for one in verdict.strangers)
+    verdict = suspected_mistags(worked_through(), RIGHT | SWAPPED)
+    assert {one.resource_id: one.fits_better for one in verdict.suspected_mistags} == {
+        name: RIGHT[name][0] for name in SWAPPED
+    }
+    assert all(one.share < one.usual / 2 < one.better_share for one in verdict.suspected_mistags)
     assert verdict.judged == verdict.tags == SKILLS * PER_SKILL
 
 
 def test_right_tags_are_hardly_ever_shown():
-    found = [len(strangers(worked_through(seed=seed), RIGHT).strangers) for seed in range(1, 9)]
+    found = [len(suspected_mistags(worked_through(seed=seed), RIGHT).suspected_mistags) for seed in range(1, 9)]
     assert sum(found) <= 1
 
 
 def test_where_skills_are_practised_mixed_nothing_is_shown():
-    assert not strangers(worked_through(in_sets=False), RIGHT | SWAPPED).strangers
+    assert not suspected_mistags(worked_through(in_sets=False), RIGHT | SWAPPED).suspected_mistags
 
 
 def test_two_skills_that_always_go_together_are_not_strangers_to_each_other():
     tags = {name: ["s0"] if skill == ["s1"] and int(name[1:]) % 2 else skill for name, skill in RIGHT.items()}
-    assert not strangers(worked_through(), tags).strangers
+    assert not suspected_mistags(worked_through(), tags).suspected_mistags
 
 
 def in_order(sequences):
@@ -86,7 +88,7 @@ def test_a_resource_in_the_company_of_many_skills_belongs_to_none_of_them():
         )
         for _ in range(15)
     ]
-    assert not strangers(in_order(sequences), RIGHT).strangers
+    assert not suspected_mistags(in_order(sequences), RIGHT).suspected_mistags
 
 
 def test_a_resource_with_less_of_a_skill_around_it_than_is_usual_there_is_not_of_that_skill():
@@ -97,7 +99,7 @@ def test_a_resource_with_less_of_a_skill_around_it_than_is_usual_there_is_not_of
         review = [0, *rng.permutation(of(5))[:5], *rng.permutation(of(1, 2, 3, 4))[:9]]
         sets = [rng.permutation(np.setdiff1d(of(skill), review)) for skill in rng.permutation(SKILLS)]
         sequences.append(np.concatenate([*sets, rng.permutation(review)]))
-    assert not strangers(in_order(sequences), RIGHT).strangers
+    assert not suspected_mistags(in_order(sequences), RIGHT).suspected_mistags
 
 
 def test_only_resources_of_five_learners_and_skills_of_eight_such_are_judged():
@@ -105,13 +107,13 @@ def test_only_resources_of_five_learners_and_skills_of_eight_such_are_judged():
     met = np.bincount(np.unique(responses.resource * 20 + responses.learner) // 20, minlength=len(RIGHT))
     known = (met >= 5).reshape(SKILLS, PER_SKILL).sum(axis=1)
     assert (known < 8).any()
-    assert strangers(responses, RIGHT).judged == known[known >= 8].sum() > 0
+    assert suspected_mistags(responses, RIGHT).judged == known[known >= 8].sum() > 0
 
 
 def test_without_tags_or_company_there_is_nothing_to_judge():
     alone = Responses(["a", "b"], ["r000"], np.array([0, 1]), np.array([0, 0]), np.ones(2))
     for tags in ({}, RIGHT):
-        assert strangers(alone, tags).judged == 0
+        assert suspected_mistags(alone, tags).judged == 0
 
 
 def test_how_the_rows_of_learners_are_interleaved_does_not_matter():
@@ -121,7 +123,7 @@ def test_how_the_rows_of_learners_are_interleaved_does_not_matter():
     mixed = Responses(
         plain.learners, plain.resources, plain.learner[order], plain.resource[order], plain.correct[order]
     )
-    assert strangers(mixed, RIGHT | SWAPPED) == strangers(plain, RIGHT | SWAPPED)
+    assert suspected_mistags(mixed, RIGHT | SWAPPED) == suspected_mistags(plain, RIGHT | SWAPPED)
 
 
 def test_what_is_answered_again_stands_where_it_was_first_met():
@@ -135,7 +137,7 @@ def test_what_is_answered_again_stands_where_it_was_first_met():
         np.concatenate([plain.resource, plain.resource[again]]),
         np.concatenate([plain.correct, plain.correct[again]]),
     )
-    assert strangers(longer, RIGHT | SWAPPED) == strangers(plain, RIGHT | SWAPPED)
+    assert suspected_mistags(longer, RIGHT | SWAPPED) == suspected_mistags(plain, RIGHT | SWAPPED)
 
 
 def test_the_times_of_a_table_put_it_in_order(tmp_path):
@@ -159,14 +161,14 @@ def test_of_tags_swapped_on_a_real_log_most_are_found():
     tags: dict[str, list[str]] = {}
     for item, skill in sorted(set(zip(table.item.tolist(), skills.item.tolist(), strict=True))):
         tags.setdefault(table.items[item], []).append(skills.items[skill])
-    assert len(strangers(responses, tags).strangers) <= 5
+    assert len(suspected_mistags(responses, tags).suspected_mistags) <= 5
 
     rng = np.random.default_rng(1)
     meetings = np.unique(table.item * len(table.learners) + table.learner)
     learners = np.bincount(meetings // len(table.learners))
     known = [name for number, name in enumerate(table.items) if len(tags[name]) == 1 and learners[number] >= 10]
     swapped = {str(name): [str(rng.choice(skills.items))] for name in rng.choice(known, 60, replace=False)}
-    found = {one.resource_id: one.fits_better for one in strangers(responses, tags | swapped).strangers}
+    found = {one.resource_id: one.fits_better for one in suspected_mistags(responses, tags | swapped).suspected_mistags}
     assert len(found.keys() & swapped.keys()) >= 30
     assert len(found.keys() - swapped.keys()) <= 5
     assert np.mean([[found[name]] == tags[name] for name in found.keys() & swapped.keys()]) > 0.8

@@ -46,7 +46,7 @@ _DEVIATIONS = 1.4826
 
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
+class SuspectedMistag:
     """A tag whose resource stands among resources of another skill.
 
     Attributes:
@@ -73,17 +73,17 @@ class Stranger:
 
 
 @dataclass(frozen=True, slots=True)
-class CompanyVerdict:
+class NeighbourContextVerdict:
     """The strangers, the likeliest wrong first, and how many tags could be judged, of how many."""
 
-    strangers: tuple[Stranger, ...]
+    suspected_mistags: tuple[SuspectedMistag, ...]
     judged: int
     tags: int
 
 
-def strangers(
+def suspected_mistags(
     responses: Responses, tags: Mapping[str, Sequence[str]], *, false_discovery_rate: float = 0.05
-) -> CompanyVerdict:
+) -> NeighbourContextVerdict:
     """Tags whose resources stand among resources of another skill.
 
     Args:
@@ -94,8 +94,8 @@ def strangers(
     skills = sorted({skill for resource in responses.resources for skill in tags.get(resource, ())})
     carried = _carried(responses.resources, tags, skills)
     if not carried.nnz:
-        return CompanyVerdict((), 0, 0)
-    shares, learners = _company(responses, carried)
+        return NeighbourContextVerdict((), 0, 0)
+    shares, learners = _neighbour_context(responses, carried)
     usual, between = _usual(shares, learners, carried)
 
     def z_of(resource: Ints, skill: Ints, share: Floats) -> Floats:
@@ -106,7 +106,7 @@ def strangers(
     judged = (learners[resource] >= LEARNERS_MIN) & ~np.isnan(usual[skill])
     resource, skill = resource[judged], skill[judged]
     if not len(resource):
-        return CompanyVerdict((), 0, carried.nnz)
+        return NeighbourContextVerdict((), 0, carried.nnz)
     share = np.asarray(shares[resource, skill], np.float64).ravel()
     z = z_of(resource, skill, share)
     p_values = stats.norm.cdf(z)
@@ -122,7 +122,7 @@ def strangers(
             continue
         better = int(np.argmax(np.where(likelier, of_other, 0.0)))
         found.append(
-            Stranger(
+            SuspectedMistag(
                 resource_id=responses.resources[resource[place]],
                 skill=skills[skill[place]],
                 learners=int(learners[resource[place]]),
@@ -135,7 +135,7 @@ def strangers(
             )
         )
     found.sort(key=lambda one: (one.p_value, one.resource_id, one.skill))
-    return CompanyVerdict(tuple(found), len(z), carried.nnz)
+    return NeighbourContextVerdict(tuple(found), len(z), carried.nnz)
 
 
 def _carried(
@@ -152,7 +152,7 @@ def _carried(
     return scipy.sparse.csr_matrix((np.ones(len(pairs)), (rows, columns)), (len(resources), len(skills)))
 
 
-def _company(responses: Responses, carried: scipy.sparse.csr_matrix) -> tuple[scipy.sparse.csr_matrix, Ints]:
+def _neighbour_context(responses: Responses, carried: scipy.sparse.csr_matrix) -> tuple[scipy.sparse.csr_matrix, Ints]:
     """(resources, skills): each skill's mean share of a resource's company; and the mean of how many learners."""
     # What a learner answers again stands where they first met it.
     meeting = responses.learner * len(responses.resources) + responses.resource
@@ -163,13 +163,13 @@ def _company(responses: Responses, carried: scipy.sparse.csr_matrix) -> tuple[sc
     one = np.concatenate([side for pair in near for side in pair])
     other = np.concatenate([side for pair in near for side in reversed(pair)])
     neighbours = np.bincount(one, minlength=len(learner))
-    company = scipy.sparse.csr_matrix((1.0 / neighbours[one], (one, other)), (len(learner), len(learner)))
+    neighbour_context = scipy.sparse.csr_matrix((1.0 / neighbours[one], (one, other)), (len(learner), len(learner)))
     known = np.flatnonzero(neighbours)
     learners = np.bincount(resource[known], minlength=carried.shape[0])
     mean = scipy.sparse.csr_matrix(
         (1.0 / learners[resource[known]], (resource[known], known)), (carried.shape[0], len(learner))
     )
-    return (mean @ (company @ carried[resource])).tocsr(), learners
+    return (mean @ (neighbour_context @ carried[resource])).tocsr(), learners
 
 
 def _followed(learner: Ints, step: int) -> Ints:
