@@ -225,7 +225,7 @@ class EventService(mode.Service):
         else:
             everything = [self._topic_partition(number) for number in range(self._partitions)]
             consumer.assign(everything)
-            await self.take(everything)
+            await self.on_assigned(everything)
 
     async def on_stop(self) -> None:
         """Let the batch being folded finish, and fold no other."""
@@ -264,7 +264,7 @@ class EventService(mode.Service):
         if self._reached_goal():
             self._finished.set()
 
-    async def take(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
+    async def on_assigned(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
         """Take partitions over and seek to where this epoch is in them.
 
         Raises:
@@ -279,7 +279,7 @@ class EventService(mode.Service):
     async def _take(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
         consumer = self._require_consumer()
         beginnings = await self._beginnings(assigned)
-        await self._fold.take({tp.partition: offset for tp, offset in beginnings.items()})
+        await self._fold.on_assigned({tp.partition: offset for tp, offset in beginnings.items()})
         starts = {}
         for topic_partition, beginning in beginnings.items():
             position = self._fold.positions[topic_partition.partition]
@@ -318,7 +318,7 @@ class EventService(mode.Service):
             self._known_of.update(spans)
             _log.info("corrections known ahead", epoch=self.epoch, corrections=self._fold.known.count)
 
-    async def give_back(self, revoked: Sequence[aiokafka.TopicPartition]) -> None:
+    async def on_revoked(self, revoked: Sequence[aiokafka.TopicPartition]) -> None:
         """Let partitions go: the batch being folded is finished first, what was read ahead is forgotten."""
         async with self._folding:
             # Until partitions are assigned, the consumer still names those it had, and may drop them at any moment.
@@ -514,13 +514,13 @@ class _Rebalance(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # a
 
     async def on_partitions_revoked(self, revoked: Iterable[aiokafka.TopicPartition]) -> None:
         try:
-            await self._service.give_back(sorted(revoked))
+            await self._service.on_revoked(sorted(revoked))
         except Exception as error:  # noqa: BLE001 - handed to the service, which crashes with it.
             self._service.fail(error)
 
     async def on_partitions_assigned(self, assigned: Iterable[aiokafka.TopicPartition]) -> None:
         try:
-            await self._service.take(sorted(assigned))
+            await self._service.on_assigned(sorted(assigned))
         except Exception as error:  # noqa: BLE001 - handed to the service, which crashes with it.
             self._service.fail(error)
 
