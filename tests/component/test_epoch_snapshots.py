@@ -57,7 +57,7 @@ async def states():
     states = MemoryStates()
     await states.create(META)
     fold = folding(states)
-    await fold.take({0: 0, 1: 0})
+    await fold.on_assigned({0: 0, 1: 0})
     await fold.fold([batch(range(200))])
     return states
 
@@ -102,7 +102,7 @@ async def test_folding_goes_on_after_a_restore_as_if_nothing_had_been(states, pa
     back, _ = await restored(path)
     for some in (states, back):
         fold = folding(some)
-        await fold.take({0: 0, 1: 0})
+        await fold.on_assigned({0: 0, 1: 0})
         await fold.fold([batch(range(150, EVENTS))])
     assert back.learners[1] == states.learners[1]
     assert await back.progress(1) == await states.progress(1)
@@ -111,7 +111,7 @@ async def test_folding_goes_on_after_a_restore_as_if_nothing_had_been(states, pa
 async def test_events_that_are_folded_while_the_snapshot_is_taken_are_neither_lost_nor_doubled(states, path):
     contents = states.contents
     fold = folding(states)
-    await fold.take({0: 0, 1: 0})
+    await fold.on_assigned({0: 0, 1: 0})
 
     async def overtaken(epoch):
         async for index, learner in _enumerated(contents(epoch)):
@@ -124,7 +124,7 @@ async def test_events_that_are_folded_while_the_snapshot_is_taken_are_neither_lo
     back, _ = await restored(path)
     assert back.learners[1] != states.learners[1], "nothing was overtaken"
     again = folding(back)
-    await again.take({0: 0, 1: 0})
+    await again.on_assigned({0: 0, 1: 0})
     await again.fold([batch(range(190, EVENTS))])
     assert back.learners[1] == states.learners[1]
     assert await back.progress(1) == await states.progress(1)

@@ -66,7 +66,7 @@ async def states():
             offset += 1
             events.append((offset, ErasureEvent(offset.to_bytes(8, "little"))))
     fold = FoldEvents(states.fold_store(1), MemoryDeadLetters(), LearnerFold(TracingParameters()), clock_s=lambda: 0.0)
-    await fold.take(dict.fromkeys(range(LOG.partitions), 0))
+    await fold.on_assigned(dict.fromkeys(range(LOG.partitions), 0))
     await fold.fold(batches)
     return states
 

@@ -46,14 +46,14 @@ def folding(states, letters) -> FoldEvents:
 
 async def test_a_partition_never_seen_is_noted_at_its_beginning_at_once(states, letters):
     fold = folding(states, letters)
-    await fold.take({0: 17})
+    await fold.on_assigned({0: 17})
     assert await states.position(1, 0) == 17
     assert fold.positions == {0: 17}
 
 
 async def test_a_batch_is_applied_and_its_position_moves(states, letters):
     fold = folding(states, letters)
-    await fold.take({0: 0})
+    await fold.on_assigned({0: 0})
     report = await fold.fold([batch({0: (ADA, 1), 1: (ALAN, 2), 2: (ADA, 1), 3: (ADA, 3)}, dead=(4,))])
     assert (report.applied, report.duplicates, report.dead_lettered, report.learners) == (3, 1, {"value": 1}, 2)
     assert await states.progress(1) == {0: PartitionProgress(5, 3, 1, 1)}
@@ -62,12 +62,12 @@ async def test_a_batch_is_applied_and_its_position_moves(states, letters):
 
 async def test_what_is_read_again_changes_nothing_and_is_not_counted_again(states, letters):
     fold = folding(states, letters)
-    await fold.take({0: 0})
+    await fold.on_assigned({0: 0})
     first = batch({0: (ADA, 1), 1: (ADA, 1), 2: (ALAN, 2)}, dead=(3,))
     await fold.fold([first])
     before = dict(states.learners[1])
     again = folding(states, letters)
-    await again.take({0: 0})
+    await again.on_assigned({0: 0})
     await again.fold([first])
     assert states.learners[1] == before
     assert await states.progress(1) == {0: PartitionProgress(4, 2, 1, 1)}
@@ -76,7 +76,7 @@ async def test_what_is_read_again_changes_nothing_and_is_not_counted_again(state
 
 async def test_a_crash_between_learners_and_position_loses_and_doubles_nothing(states, letters, monkeypatch):
     fold = folding(states, letters)
-    await fold.take({0: 0})
+    await fold.on_assigned({0: 0})
     crash = RuntimeError("power cut")
 
     async def cut(_moves):
@@ -89,7 +89,7 @@ async def test_a_crash_between_learners_and_position_loses_and_doubles_nothing(s
     stored = dict(states.learners[1])
     assert await states.position(1, 0) == 0
     again = folding(states, letters)
-    await again.take({0: 0})
+    await again.on_assigned({0: 0})
     await again.fold([records])
     assert states.learners[1] == stored
     assert await states.progress(1) == {0: PartitionProgress(3, 3, 0, 0)}
@@ -97,7 +97,7 @@ async def test_a_crash_between_learners_and_position_loses_and_doubles_nothing(s
 
 async def test_a_learner_that_was_lost_below_the_position_is_folded_again(states, letters):
     fold = folding(states, letters)
-    await fold.take({0: 0})
+    await fold.on_assigned({0: 0})
     records = batch({0: (ADA, 1), 1: (ALAN, 2)})
     await fold.fold([records])
     whole = dict(states.learners[1])
@@ -119,7 +119,7 @@ async def test_a_zombie_whose_partition_another_worker_moved_on_is_refused(state
 
 async def test_a_store_that_lost_the_position_stops_the_worker(states, letters):
     fold = folding(states, letters)
-    await fold.take({0: 0})
+    await fold.on_assigned({0: 0})
     await fold.fold([batch({0: (ADA, 1)})])
     states.learners[1].clear()
     states.positions[1].clear()
@@ -134,7 +134,7 @@ async def test_the_position_stays_when_the_dead_letters_are_not_confirmed(states
 
     monkeypatch.setattr(letters, "write", away)
     fold = folding(states, letters)
-    await fold.take({0: 0})
+    await fold.on_assigned({0: 0})
     with pytest.raises(ConnectionError):
         await fold.fold([batch({0: (ADA, 1)}, dead=(1,))])
     assert await states.position(1, 0) == 0
@@ -152,7 +152,7 @@ def refused_correction() -> PartitionBatch:
 
 async def test_a_correction_beyond_the_journal_goes_to_the_dead_letters_as_it_stood(states, letters):
     fold = folding(states, letters)
-    await fold.take({0: 0})
+    await fold.on_assigned({0: 0})
     report = await fold.fold([refused_correction()])
     assert (report.applied, report.dead_lettered) == (70, {"correction-beyond-journal": 1})
     assert await states.progress(1) == {0: PartitionProgress(71, 70, 0, 1)}
@@ -171,7 +171,7 @@ async def test_the_learner_is_not_stored_when_a_refused_corrections_letter_is_no
 
     monkeypatch.setattr(letters, "write", away)
     fold = folding(states, letters)
-    await fold.take({0: 0})
+    await fold.on_assigned({0: 0})
     with pytest.raises(ConnectionError):
         await fold.fold([refused_correction()])
     assert states.learners[1] == {}
@@ -179,7 +179,7 @@ async def test_the_learner_is_not_stored_when_a_refused_corrections_letter_is_no
 
 async def test_a_correction_that_is_known_beforehand_is_honoured(states, letters):
     fold = folding(states, letters)
-    await fold.take({0: 0})
+    await fold.on_assigned({0: 0})
     records = refused_correction()
     fold.known.note(ADA, 70, records.learners[ADA][1][-1][1])
     report = await fold.fold([records])
@@ -190,7 +190,7 @@ async def test_a_correction_that_is_known_beforehand_is_honoured(states, letters
 
 async def test_records_that_can_no_longer_be_read_are_counted_once(states, letters):
     fold = folding(states, letters)
-    await fold.take({0: 0})
+    await fold.on_assigned({0: 0})
     records = batch({1: (ADA, 1)})
     records.erased.append(0)
     report = await fold.fold([records])
@@ -202,13 +202,13 @@ async def test_records_that_can_no_longer_be_read_are_counted_once(states, lette
 
 async def test_partitions_are_counted_apart(states, letters):
     fold = folding(states, letters)
-    await fold.take({0: 0, 3: 5})
+    await fold.on_assigned({0: 0, 3: 5})
     await fold.fold([batch({0: (ADA, 1)}), batch({5: (ALAN, 2), 6: (ALAN, 2)}, partition=3, dead=(7,))])
     assert await states.progress(1) == {0: PartitionProgress(1, 1, 0, 0), 3: PartitionProgress(8, 1, 1, 1)}
 
 
 async def test_a_partition_let_go_is_not_moved_any_more(states, letters):
     fold = folding(states, letters)
-    await fold.take({0: 0, 1: 0})
+    await fold.on_assigned({0: 0, 1: 0})
     fold.release([1])
     assert fold.positions == {0: 0}

@@ -51,17 +51,17 @@ async def test_a_store_that_lost_what_this_worker_stored_is_not_folded_into_agai
     """The epoch may be another of the same number by now, with other parameters and another end."""
     states = MemoryStates()
     fold = FoldEvents(states.fold_store(1), MemoryDeadLetters(), LearnerFold(TracingParameters()))
-    await fold.take({0: 0})
+    await fold.on_assigned({0: 0})
     await fold.fold([batch(range(5))])
     fold.release([0])
-    await fold.take({0: 0})
+    await fold.on_assigned({0: 0})
     if left is None:
         states.positions[1].clear()
     else:
         states.positions[1][0] = PartitionProgress(left, left, 0, 0)
     fold.release([0])
     with pytest.raises(CommitRefusedError, match="lost data"):
-        await fold.take({0: 0})
+        await fold.on_assigned({0: 0})
 
 
 async def _commits(fold: FoldEvents, records: PartitionBatch):

@@ -533,7 +533,7 @@ def replayed(log: SimulatedLog, known_to: Mapping[int, int]) -> tuple[MemoryStat
     fold.known.add(corrections_in(log, {partition: (0, end) for partition, end in known_to.items()}))
     batches = [decode_batch(p, records, PARTITIONS) for p, records in enumerate(log.records) if records]
     at_once(states.create(EpochMeta(1, EpochStatus.BUILT, PRIOR_PARAMETERS_ID, "", log.identity, log.ends())))
-    at_once(fold.take(dict.fromkeys(range(PARTITIONS), 0)))
+    at_once(fold.on_assigned(dict.fromkeys(range(PARTITIONS), 0)))
     if batches:
         at_once(fold.fold(batches))
     return states, letters.letters

@@ -78,11 +78,11 @@ def contradictions(
     tags = {resource.id: [tag.skill for tag in resource.assesses or resource.teaches] for resource in resources}
     responses = Responses(table.learners, table.items, table.learner, table.item, table.correct)
     by_outcome = contradicted(responses, tags, false_discovery_rate=rate)
-    by_neighbour_context = suspected_mistags(responses, tags, false_discovery_rate=rate)
+    by_context = suspected_mistags(responses, tags, false_discovery_rate=rate)
     if json_lines:
         for evidence, shown in (
             ("outcome", by_outcome.contradictions),
-            ("company", by_neighbour_context.suspected_mistags),
+            ("company", by_context.suspected_mistags),
         ):
             for one in shown:
                 typer.echo(orjson.dumps({"evidence": evidence} | asdict(one)))
@@ -96,13 +96,13 @@ def contradictions(
         _print_table(
             "By company",
             ("learners", "share"),
-            by_neighbour_context.suspected_mistags,
+            by_context.suspected_mistags,
             lambda one: (f"{one.learners:,}", f"{one.share:.0%}", f"{one.usual:.0%}"),
         )
     known = sum(item in tags for item in table.items)
     typer.echo(
         f"by outcome {len(by_outcome.contradictions):,} contradictions among {by_outcome.judged:,} tags that could be "
-        f"judged, by company {len(by_neighbour_context.suspected_mistags):,} among {by_neighbour_context.judged:,}, of {by_outcome.tags:,}; "
+        f"judged, by company {len(by_context.suspected_mistags):,} among {by_context.judged:,}, of {by_outcome.tags:,}; "
         f"{len(table.correct):,} responses to {len(table.items):,} items, {known:,} in the catalog",
         err=json_lines,
     )

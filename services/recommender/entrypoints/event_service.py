@@ -74,13 +74,13 @@ class EventServiceOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Fetched:
-    """Consecutive records of one partition, decoded; `takes` tells since when partitions are held as they were then."""
+    """Consecutive records of one partition, decoded; `assignment_generation` tells since when partitions are held as they were then."""
 
     first_offset: int
     records: int
     batch: PartitionBatch
     fetched_at_ns: int
-    takes: int
+    assignment_generation: int
 
 
 class EventService(mode.Service):
@@ -158,7 +158,7 @@ class EventService(mode.Service):
         # Where the next records of each partition held must begin; what begins elsewhere is not folded.
         self._expected: dict[int, int] = {}
         self._gaps: dict[int, tuple[int, int]] = {}
-        self._takes = 0
+        self._assignment_generation = 0
         self._assigned = False
         self._rebalancing = False
         self._folding = asyncio.Lock()
@@ -274,9 +274,9 @@ class EventService(mode.Service):
         """
         async with self._folding:
             self._rebalancing = False
-            await self._take(assigned)
+            await self._assign(assigned)
 
-    async def _take(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
+    async def _assign(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
         consumer = self._require_consumer()
         beginnings = await self._beginnings(assigned)
         await self._fold.on_assigned({tp.partition: offset for tp, offset in beginnings.items()})
@@ -296,7 +296,7 @@ class EventService(mode.Service):
             consumer.seek(topic_partition, start)
         self._expected = {tp.partition: start for tp, start in starts.items()}
         self._gaps = {}
-        self._takes += 1
+        self._assignment_generation += 1
         self._progressed_at_s = dict.fromkeys(self._expected, self._clock_s())
         self._assigned = True
         self._interruption = None
@@ -349,7 +349,7 @@ class EventService(mode.Service):
             try:
                 async with self._folding:
                     if self._interruption is not None and not self._rebalancing:
-                        await self._take(sorted(self._require_consumer().assignment()))
+                        await self._assign(sorted(self._require_consumer().assignment()))
             except (StateUnavailableError, BrokerUnavailableError) as error:
                 if not self._passes(error):
                     raise
@@ -369,7 +369,7 @@ class EventService(mode.Service):
 
     async def _fetch(self) -> list[_Fetched]:
         records = await self._require_consumer().getmany(timeout_ms=_POLL_MS, max_records=self._options.batch_records)
-        takes, fetched_at_ns = self._takes, time.time_ns()
+        assignment_generation, fetched_at_ns = self._assignment_generation, time.time_ns()
         if self._listener_failure is not None:
             raise self._listener_failure
         decryptor = None
@@ -383,7 +383,7 @@ class EventService(mode.Service):
             batch = decode_batch(topic_partition.partition, some, self._partitions, decryptor)
             if self._traces.on:
                 batch.traceparents = _traceparents(some)
-            fetched.append(_Fetched(some[0].offset, len(some), batch, fetched_at_ns, takes))
+            fetched.append(_Fetched(some[0].offset, len(some), batch, fetched_at_ns, assignment_generation))
         return fetched
 
     async def _fold_fetched(self, fetched: Sequence[_Fetched]) -> None:
@@ -432,7 +432,7 @@ class EventService(mode.Service):
         partition = fetched.batch.partition
         expected = self._expected.get(partition)
         # What was read ahead before partitions were taken says nothing of how the log goes on from where they begin.
-        if expected is None or fetched.takes != self._takes:
+        if expected is None or fetched.assignment_generation != self._assignment_generation:
             return False
         if fetched.first_offset != expected:
             consumer, topic_partition = self._require_consumer(), self._topic_partition(partition)

@@ -99,7 +99,7 @@ class FoldEvents:
         """One past the last record dealt with, by partition held."""
         return {partition: progress.position for partition, progress in self._progress.items()}
 
-    async def take(self, beginnings: Mapping[int, int]) -> None:
+    async def on_assigned(self, beginnings: Mapping[int, int]) -> None:
         """Take partitions over: read how far they are; one never seen is noted at once as being at its beginning.
 
         Args:
