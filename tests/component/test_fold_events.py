@@ -109,8 +109,8 @@ async def test_a_learner_that_was_lost_below_the_position_is_folded_again(states
 
 async def test_a_zombie_whose_partition_another_worker_moved_on_is_refused(states, letters):
     zombie, owner = folding(states, letters), folding(states, letters)
-    await zombie.take({0: 0})
-    await owner.take({0: 0})
+    await zombie.on_assigned({0: 0})
+    await owner.on_assigned({0: 0})
     await owner.fold([batch({0: (ADA, 1)})])
     with pytest.raises(CommitRefusedError, match="another worker"):
         await zombie.fold([batch({0: (ADA, 1), 1: (ADA, 2)})])

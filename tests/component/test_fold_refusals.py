@@ -29,8 +29,8 @@ async def test_a_position_stays_where_it_is_when_a_learner_of_its_batch_was_refu
         FoldEvents(store, MemoryDeadLetters(), LearnerFold(TracingParameters()))
         for store in (zombie_store, states.fold_store(1))
     )
-    await zombie.take({0: 0})
-    await owner.take({0: 0})
+    await zombie.on_assigned({0: 0})
+    await owner.on_assigned({0: 0})
     read = zombie_store.read
 
     async def held_up(partitions, keys):

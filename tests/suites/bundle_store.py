@@ -129,7 +129,7 @@ class BundleStoreSuite:
         positives = positives_of(table.build())
         store = FsspecBundleStore(url, {"als": AlsModel.from_arrays, "item_item": ItemItemModel.from_arrays})
         written = draft()
-        for settings in FAMILIES[family].ladder:
+        for settings in FAMILIES[family].grid:
             choice = CollaborativeChoice(family, settings, {family: 0.1}, {}, 1)
             fitted = fit_collaborative(positives, choice=choice, default=AlsSettings(), seed=1)
             tenant = dataclasses.replace(

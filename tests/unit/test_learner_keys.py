@@ -230,7 +230,7 @@ def test_a_record_that_is_no_key_is_refused_and_changes_nothing(keyring, value):
 def test_decrypting_before_it_is_known_what_became_of_the_key_is_a_mistake_of_ours(keyring):
     writer = LearnerKeyring(TENANT_KEYS.get)
     writer.apply(ADA, made())
-    with pytest.raises(AssertionError, match="before determine"):
+    with pytest.raises(AssertionError, match="before load_keys"):
         keyring.decrypt(ADA, *sealed(writer, ADA, b"answer"))
 
 

@@ -94,7 +94,7 @@ def contradictions(
             lambda one: (f"{one.responses:,}", f"{one.slope:.2f}", f"{one.usual:.2f}"),
         )
         _print_table(
-            "By company",
+            "By neighbour context",
             ("learners", "share"),
             by_context.suspected_mistags,
             lambda one: (f"{one.learners:,}", f"{one.share:.0%}", f"{one.usual:.0%}"),
@@ -102,7 +102,8 @@ def contradictions(
     known = sum(item in tags for item in table.items)
     typer.echo(
         f"by outcome {len(by_outcome.contradictions):,} contradictions among {by_outcome.judged:,} tags that could be "
-        f"judged, by company {len(by_context.suspected_mistags):,} among {by_context.judged:,}, of {by_outcome.tags:,}; "
+        f"judged, by neighbour context {len(by_context.suspected_mistags):,} among {by_context.judged:,}, "
+        f"of {by_outcome.tags:,}; "
         f"{len(table.correct):,} responses to {len(table.items):,} items, {known:,} in the catalog",
         err=json_lines,
     )

@@ -74,7 +74,7 @@ class EventServiceOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Fetched:
-    """Consecutive records of one partition, decoded; `assignment_generation` tells since when partitions are held as they were then."""
+    """Consecutive decoded records of one partition, and the assignment generation they were fetched in."""
 
     first_offset: int
     records: int
