@@ -147,11 +147,12 @@ async def test_contradictions_are_shown_with_what_fits_better(run, file, catalog
         (evidence, name) for evidence in ("outcome", "company") for name in PLANTED
     }
     judged = SKILLS * PER_SKILL
-    assert f"by outcome 3 contradictions among {judged} tags that could be judged, by company 3 among {judged}" in (
-        result.stderr
+    assert (
+        f"by outcome 3 contradictions among {judged} tags that could be judged, by neighbour context 3 among {judged}"
+        in (result.stderr)
     )
     shown = (await run("contradictions", table)).stdout
-    assert shown.index("By outcome") < shown.index("By company")
+    assert shown.index("By outcome") < shown.index("By neighbour context")
     assert shown.count("fits better") == 2
 
 
