@@ -11,11 +11,13 @@ import sys
 
 import structlog
 
+from tests.golden.calls import call_values
 from tests.golden.folding import fold_values
 from tests.golden.values import store
 
 WRITERS = {
     "fold": lambda: store("fold", asyncio.run(fold_values())),
+    "calls": lambda: store("calls", asyncio.run(call_values())),
 }
 
 if __name__ == "__main__":
