@@ -9,9 +9,9 @@ from itertools import count
 import aiokafka
 
 from cairn.v1 import events_pb2
-from services.common.envelope import LEARNER_EVENTS, cloud_event_headers, partition_of, record_key
-from services.recommender.application.fold_events import FoldEvents
-from services.recommender.domain.fold import LearnerFold
+from services.common.kafka.envelope import LEARNER_EVENTS, cloud_event_headers, partition_of, record_key
+from services.recommender.application.state.fold_events import FoldEvents
+from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.entrypoints.event_service import decode_batch
 
 START = datetime(2024, 1, 8, 9, tzinfo=UTC)
@@ -132,7 +132,7 @@ class Log:
 async def fold(log, states, epoch, letters, parameters, *, batch=50):
     """Fold a log into an epoch of `states`, `batch` records of the log at a time; return the reports."""
     folding = FoldEvents(states.fold_store(epoch), letters, LearnerFold(parameters), clock_s=lambda: 0.0)
-    await folding.take(dict.fromkeys(range(log.partitions), 0))
+    await folding.on_assigned(dict.fromkeys(range(log.partitions), 0))
     ends, reports = dict.fromkeys(range(log.partitions), 0), []
     for start in range(0, len(log.records), batch):
         by_partition = {}

@@ -6,12 +6,17 @@ import base64
 import hashlib
 
 from cairn.v1 import events_pb2
-from services.common.envelope import record_key
+from services.common.kafka.envelope import record_key
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
-from services.recommender.application.epochs import digest_epoch
-from services.recommender.application.ports import EpochMeta, EpochStatus
-from services.recommender.domain.learner import decode_state
-from services.recommender.domain.tracing import ItemDifficulty, SkillDifficulty, TenantParameters, TracingParameters
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
+from services.recommender.application.state.epochs import digest_epoch
+from services.recommender.domain.learner.parameters import (
+    ItemDifficulty,
+    SkillDifficulty,
+    TenantParameters,
+    TracingParameters,
+)
+from services.recommender.domain.learner.state import decode_state
 from tests.golden.events import ACTIVITY, COMPLETED, DISMISSED, ITEM, OPENED, Draws, Log, fold
 
 PARTITIONS = 4

@@ -55,9 +55,10 @@ def contradictions(
     worded badly. Tags of resources with fewer than 30 telling responses, and of skills whose resources hardly go
     together, cannot be judged so.
 
-    By neighbour context: what learners answer just before and after a resource is mostly about its skill. A resource that is met
-    among resources of another skill is probably about that one. Tags of resources with fewer than 5 learners, and of
-    skills that are practised mixed with others, cannot be judged so; a tag by which your platform chose where the
+    By neighbour context: what learners answer just before and after a resource is mostly about its skill. A resource
+    that is met among resources of another skill is probably about that one. Tags of resources with fewer than 5
+    learners, and of skills that are practised mixed with others, cannot be judged so; a tag by which your platform
+    chose where the
     resource stands is in fitting company even when it is wrong.
 
     Either way a skill that is wrong on most of its resources looks right.
