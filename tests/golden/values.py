@@ -8,6 +8,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 RELATIVE = 1e-9
+LINE = 160
 # Below this, numbers are equal: a contribution of 0 may be rounded either way.
 ABSOLUTE = 1e-12
 
@@ -38,7 +39,7 @@ def stored(name):
 
 def store(name, values):
     """Replace the golden values of that name."""
-    (FOLDER / f"{name}.json").write_text(json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    (FOLDER / f"{name}.json").write_text(_written(values) + "\n")
 
 
 def plain(message):
@@ -102,3 +103,18 @@ def _scalar(field, value):
         known = field.enum_type.values_by_number.get(value)
         return value if known is None else known.name
     return value.hex() if isinstance(value, bytes) else value
+
+
+def _written(value, indent=""):
+    """JSON with one line for whatever fits into one, so that a change is seen where it is."""
+    line = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    if len(indent) + len(line) <= LINE or not isinstance(value, dict | list | tuple):
+        return line
+    inner = indent + " "
+    if isinstance(value, dict):
+        parts = [
+            f"{inner}{json.dumps(key, ensure_ascii=False)}: {_written(each, inner)}"
+            for key, each in sorted(value.items())
+        ]
+        return "{\n" + ",\n".join(parts) + f"\n{indent}}}"
+    return "[\n" + ",\n".join(inner + _written(each, inner) for each in value) + f"\n{indent}]"
