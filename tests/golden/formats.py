@@ -13,22 +13,17 @@ import numpy as np
 
 from services.catalog.tagging.served import TaggerFolders, write_traffic
 from services.catalog.tagging.store import load_tagger, save_tagger
-from services.recommender.adapters.epoch_file import EpochFile, EpochFileWriter
+from services.recommender.adapters.files.epoch_file import EpochFile, EpochFileWriter
 from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
-from services.recommender.application.epochs import digest_epoch
-from services.recommender.application.ports import (
-    BundleDraft,
-    CollaborativeChoice,
-    EpochMeta,
-    EpochStatus,
-    TrainingWindow,
-)
-from services.recommender.application.snapshots import restore_epoch, snapshot_epoch
-from services.recommender.bootstrap import bundle_store
-from services.recommender.domain.journal import decode_journal, encode_journal
-from services.recommender.domain.learner import decode_state, encode_state, unpack_state
-from services.recommender.domain.success import SHARED_FEATURES, SuccessHead
-from services.recommender.domain.tracing import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
+from services.recommender.application.ports.models import BundleDraft, CollaborativeChoice, TrainingWindow
+from services.recommender.application.state.epochs import digest_epoch
+from services.recommender.application.state.snapshots import restore_epoch, snapshot_epoch
+from services.recommender.bootstrap.stores import bundle_store
+from services.recommender.domain.learner.journal import decode_journal, encode_journal
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.state import decode_state, encode_state, unpack_state
+from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel
 from tests.golden.events import ITEM, Draws, Log, fold
 from tests.golden.folding import every_kind, learner_numbers, pseudonym
 from tests.golden.values import FOLDER
@@ -107,7 +102,7 @@ def training_log():
 
 async def _write_bundle():
     # Only needed to write the files, and slow to import.
-    from services.recommender.bootstrap import trainer
+    from services.recommender.bootstrap.stores import trainer
     from tests.component.test_train import MemoryLog
 
     made = trainer(bundles=str(BUNDLES), factors=6, ranker=True)
@@ -138,14 +133,14 @@ def _head(table):
     products = np.triu(0.02 * numbers)
     products[0, SHARED_FEATURES.index("logit")] = 1.0
     skills = tuple(table.skills[:3])
-    return SuccessHead(
+    return SuccessModel(
         products, np.vstack([np.full(width, -2.0), np.full(width, 2.0)]), skills, 0.1 * numbers[: len(skills)]
     )
 
 
 def _logged(log):
-    from services.recommender.application.train import LoggedEvent
-    from services.recommender.wire import decode_event
+    from services.recommender.application.training.train import LoggedEvent
+    from services.recommender.wire.events import decode_event
 
     entries = []
     for partition, key, value, headers in log.records:
@@ -189,7 +184,7 @@ def _bundle_values():
             found["ranker"] = {
                 "models": list(ranker.ranker.models),
                 "share": ranker.ranker.share,
-                "lead": ranker.ranker.lead,
+                "lead": ranker.ranker.best_base_model,
                 "features": list(ranker.ranker.features),
                 "trees": _floats(ranker.ranker.score(columns)),
                 "half_of_them": _floats(replace(ranker.ranker, share=0.5).score(columns)),
