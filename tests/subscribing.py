@@ -17,8 +17,6 @@ from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from services.common.auth.tenants import create_api_key, load_tenants
 from services.common.kafka.envelope import LogIdentity
 from services.common.rpc.server import GrpcServer, ServerOptions
-from services.recommender.adapters.memory import MemoryStates
-from services.recommender.adapters.memory_catalog import MemoryCatalog
 from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.list_inputs import ListInputs
@@ -38,6 +36,8 @@ from services.recommender.domain.ranking.catalog import CatalogResource, Catalog
 from services.recommender.domain.ranking.weights import BY_WEIGHTS
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams
+from tests.adapters.memory_catalog import MemoryCatalog
+from tests.adapters.memory_states import MemoryStates
 from tests.suites.learner_states import commit, erasure
 
 LOG = LogIdentity(bytes(range(16)), 8)

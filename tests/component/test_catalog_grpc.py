@@ -8,13 +8,13 @@ from prometheus_client import CollectorRegistry
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.catalog import wire
-from services.catalog.adapters.memory import MemoryCatalogLog
 from services.catalog.domain.model import Resource, ResourceKind, Skill
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.common.auth.tenants import create_api_key, load_tenants
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import violations_of
+from tests.adapters.memory_catalog_log import MemoryCatalogLog
 from tests.catalogs import use_cases
 
 REPLY_BYTES_MAX = 64 * 1024

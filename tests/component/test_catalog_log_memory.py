@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from services.catalog.adapters.memory import MemoryCatalogLog
 from services.catalog.application.import_catalog import ImportCatalog
 from services.catalog.application.ports import CatalogUnavailableError
 from services.catalog.application.writing import CatalogLogRecreatedError, CatalogWriter
 from services.catalog.domain.model import Skill
+from tests.adapters.memory_catalog_log import MemoryCatalogLog
 from tests.suites.catalog_log import BARE_RESOURCE, CatalogLogSuite
 from tests.suites.catalog_log import tenant as tenant  # noqa: PLC0414 - a fixture of the suite, used by name.
 

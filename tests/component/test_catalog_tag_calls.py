@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.catalog import wire
-from services.catalog.adapters.memory import MemoryCatalogLog
 from services.catalog.application.tags import SuggestedSkill
 from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag, TagOrigin
@@ -26,6 +25,7 @@ from services.catalog.tagging.served import (
 from services.common.auth.tenants import create_api_key, load_tenants
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import violations_of
+from tests.adapters.memory_catalog_log import MemoryCatalogLog
 from tests.catalogs import use_cases
 from tests.component.test_catalog_grpc import Client, refusal
 

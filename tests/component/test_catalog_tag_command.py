@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from cairn.v1 import catalog_pb2_grpc
-from services.catalog.adapters.memory import MemoryCatalogLog
 from services.catalog.cli.catalog import app
 from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag, TagOrigin
@@ -20,6 +19,7 @@ from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.tagging.served import TaggerFolders
 from services.common.auth.tenants import create_api_key, load_tenants
 from services.common.rpc.server import GrpcServer, ServerOptions
+from tests.adapters.memory_catalog_log import MemoryCatalogLog
 from tests.catalogs import use_cases
 
 TOPICS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.recommender.adapters.memory import MemoryStates
+from tests.adapters.memory_states import MemoryStates
 from tests.suites.change_notifications import ChangeNotificationsSuite
 
 

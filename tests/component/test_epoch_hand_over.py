@@ -8,11 +8,11 @@ from dataclasses import replace
 import mode
 import pytest
 
-from services.recommender.adapters.memory import MemoryStates
 from services.recommender.application.ports.epochs import EpochMeta, EpochsLostError, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.entrypoints.worker import EpochServices, WorkerApp
+from tests.adapters.memory_states import MemoryStates
 
 LOG = "0d9b3c1e-0000-0000-0000-000000000000/1"
 OTHER_LOG = LOG.replace("0d9b", "0d9c")

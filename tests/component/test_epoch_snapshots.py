@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from services.recommender.adapters.files.epoch_file import EpochFile, EpochFileWriter
-from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.ports.epochs import EpochMeta, EpochMissingError, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.state.epochs import EpochUnusableError, digest_epoch
@@ -17,6 +16,7 @@ from services.recommender.application.state.snapshots import SnapshotInvalidErro
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 
 LOG = "00000000-0000-0000-0000-000000000001/2"
 OTHER_LOG = "00000000-0000-0000-0000-000000000002/2"

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.recommender.adapters.memory import MemoryStates
 from services.recommender.application.ports.epochs import EpochMeta, EpochMissingError, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.models import Bundle, BundleUnreadableError
@@ -20,6 +19,7 @@ from services.recommender.application.state.epochs import (
     switch_epoch,
 )
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from tests.adapters.memory_states import MemoryStates
 
 LOG = "00000000-0000-0000-0000-000000000001/4"
 OTHER_LOG = "00000000-0000-0000-0000-000000000002/4"

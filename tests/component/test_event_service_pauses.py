@@ -10,12 +10,12 @@ import pytest
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPointInvalidError, FailPoints
-from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.entrypoints.event_service import EventService, EventServiceOptions
+from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 from tests.learner_events import Record, message, record
 
 PARTITION = aiokafka.TopicPartition(LEARNER_EVENTS, 0)

@@ -13,8 +13,6 @@ import pytest
 from cairn.v1 import catalog_pb2, events_pb2
 from services.common.kafka.envelope import JSON, LogIdentity, partition_of, record_key
 from services.recommender.adapters.files.parquet_tables import ExportExistsError, ParquetTable
-from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
-from services.recommender.adapters.memory_catalog import MemoryCatalog
 from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.recommend import Recommend
@@ -33,6 +31,8 @@ from services.recommender.domain.learner.events import AssessmentEvent, ErasureE
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.wire.export import EventUnreadableError, event_row
+from tests.adapters.memory_catalog import MemoryCatalog
+from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 from tests.component.test_recommender_server import RESOURCES, SKILLS, Bundles
 from tests.learner_events import WHEN, message, pseudonym
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from services.common.kafka.envelope import record_key
-from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.ports.learners import CommitRefusedError, PartitionProgress
 from services.recommender.application.ports.log import DeadLetter
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
@@ -13,6 +12,7 @@ from services.recommender.domain.learner.events import VOIDED, AssessmentEvent, 
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.learner.state import decode_state, encode_state
+from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 
 ADA, ALAN = record_key("riverbend", "ADA"), record_key("riverbend", "ALAN")
 

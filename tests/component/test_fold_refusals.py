@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.ports.learners import CommitRefusedError, PartitionProgress
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters
+from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 
 ADA = b"riverbend/ADA"
 

@@ -13,7 +13,6 @@ from services.common.rpc.freshness import FreshnessInvalidError, decode
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import retry_after_s_of, violations_of
 from services.ingest.adapters.grpc_publisher import GrpcPublisher
-from services.ingest.adapters.memory import MemoryEventLog, MemoryLearnerKeys, MemorySkillTags
 from services.ingest.application.erase import EraseLearner
 from services.ingest.application.ports import FieldReason, PublisherUnavailableError, SubmissionResult
 from services.ingest.application.publish import PublishEvents
@@ -24,6 +23,7 @@ from services.ingest.domain.preference import Preference
 from services.ingest.domain.submission import Instant, Submission
 from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
 from services.ingest.wire import event_type_of, learner_event_value, submission_message, submission_of
+from tests.adapters.memory_event_log import MemoryEventLog, MemoryLearnerKeys, MemorySkillTags
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
 ACCEPTED, DUPLICATE, REJECTED = (

@@ -13,11 +13,11 @@ from services.common.rpc.rate_limits import RateLimit
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import retry_after_s_of, violations_of
 from services.common.telemetry.traces import NO_TRACES, traces_into
-from services.ingest.adapters.memory import MemoryEventLog, MemorySkillTags
 from services.ingest.application.ports import LogUnavailableError
 from services.ingest.application.publish import PublishEvents
 from services.ingest.entrypoints.grpc import SERVICE_NAME, STREAMS, IngestServicer
 from services.ingest.entrypoints.stream import StreamLimits
+from tests.adapters.memory_event_log import MemoryEventLog, MemorySkillTags
 from tests.component.test_ingest_service import ACCEPTED, DUPLICATE, NOW, REJECTED, submission
 
 BATCHES_MAX = 4

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.recommender.adapters.memory import MemoryStates
+from tests.adapters.memory_states import MemoryStates
 from tests.suites.learner_states import LearnerStatesSuite
 
 

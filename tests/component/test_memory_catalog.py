@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.recommender.adapters.memory_catalog import MemoryCatalog
+from tests.adapters.memory_catalog import MemoryCatalog
 from tests.suites.catalog_reader import CatalogReaderSuite
 
 

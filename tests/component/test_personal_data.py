@@ -6,7 +6,6 @@ import itertools
 
 import orjson
 
-from services.recommender.adapters.memory import MemoryStates
 from services.recommender.application.operations.personal_data import HeldRecord, PersonalData
 from services.recommender.application.ports.learners import LearnerCommit
 from services.recommender.domain.learner.events import (
@@ -23,6 +22,7 @@ from services.recommender.domain.learner.events import (
 from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
+from tests.adapters.memory_states import MemoryStates
 
 
 def fp(number: int) -> bytes:

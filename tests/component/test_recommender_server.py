@@ -19,7 +19,6 @@ from services.common.kafka.envelope import LogIdentity, Position, partition_of, 
 from services.common.rpc import freshness
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import violations_of
-from services.recommender.adapters.memory_catalog import MemoryCatalog
 from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.plan_group import PlanGroup
@@ -40,6 +39,7 @@ from services.recommender.domain.learner.preferences import Pace, Preferences
 from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
+from tests.adapters.memory_catalog import MemoryCatalog
 from tests.learners import Ability, learner_state
 
 LOG = LogIdentity(bytes(range(16)), 8)

@@ -24,11 +24,11 @@ from cairn.v1 import (
     recommender_pb2,
     recommender_pb2_grpc,
 )
-from services.catalog.adapters.memory import MemoryCatalogLog
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.common.auth.tenants import load_tenants
 from services.common.rpc.server import GrpcServer, ServerOptions
+from tests.adapters.memory_catalog_log import MemoryCatalogLog
 from tests.catalogs import use_cases
 from tests.component.test_catalog_tag_calls import OneTagger
 from tests.component.test_ingest_service import NOW

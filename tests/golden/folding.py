@@ -7,7 +7,6 @@ import hashlib
 
 from cairn.v1 import events_pb2
 from services.common.kafka.envelope import record_key
-from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.domain.learner.parameters import (
@@ -17,6 +16,7 @@ from services.recommender.domain.learner.parameters import (
     TracingParameters,
 )
 from services.recommender.domain.learner.state import decode_state
+from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 from tests.golden.events import ACTIVITY, COMPLETED, DISMISSED, ITEM, OPENED, Draws, Log, fold
 
 PARTITIONS = 4

@@ -14,7 +14,6 @@ import numpy as np
 from services.catalog.tagging.served import TaggerFolders, write_traffic
 from services.catalog.tagging.store import load_tagger, save_tagger
 from services.recommender.adapters.files.epoch_file import EpochFile, EpochFileWriter
-from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.models import BundleDraft, CollaborativeChoice, TrainingWindow
 from services.recommender.application.state.epochs import digest_epoch
@@ -24,6 +23,7 @@ from services.recommender.domain.learner.journal import decode_journal, encode_j
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.learner.state import decode_state, encode_state, unpack_state
 from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel
+from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 from tests.golden.events import ITEM, Draws, Log, fold
 from tests.golden.folding import every_kind, learner_numbers, pseudonym
 from tests.golden.values import FOLDER

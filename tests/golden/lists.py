@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 import grpc
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
-from services.recommender.adapters.memory import MemoryDeadLetters
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.bootstrap.stores import bundle_store
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
 from services.recommender.domain.ranking.rules import Rule, RuleAction
 from services.recommender.domain.ranking.weights import RankingPolicy
+from tests.adapters.memory_states import MemoryDeadLetters
 from tests.golden.events import COMPLETED, DISMISSED, OPENED, Draws, Log, fold
 from tests.golden.formats import BUNDLES, COURSES, PER_SKILL, PROBLEMS, bundle_id, problem, skill_of
 from tests.golden.tenants import api_key, metadata, write_tenants

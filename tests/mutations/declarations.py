@@ -15,7 +15,7 @@ _EPOCHS = "services/recommender/application/state/epochs.py"
 _FOLD = "services/recommender/domain/learner/fold.py"
 _REDIS_STATES = "services/recommender/adapters/redis/states.py"
 _REDIS_EPOCHS = "services/recommender/adapters/redis/epochs.py"
-_MEMORY = "services/recommender/adapters/memory.py"
+_MEMORY = "tests/adapters/memory_states.py"
 
 _SIMULATION = "tests/simulation/test_schedules.py::test_whatever_happens_state_equals_a_clean_replay_and_work_goes_on"
 _REDIS_SUITE = "tests/integration/test_learner_states_redis.py"

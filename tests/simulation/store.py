@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
-from services.recommender.adapters.memory import MemoryStates
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus, StoredLearnerBytes
 from services.recommender.application.ports.learners import LearnerCommit, PartitionProgress, StateUnavailableError
 from services.recommender.application.ports.log import DeadLetter
 from services.recommender.domain.learner.record import LearnerRecord
+from tests.adapters.memory_states import MemoryStates
 from tests.simulation.loops import at_once
 from tests.simulation.network import Process, Server
 

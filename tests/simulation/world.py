@@ -16,7 +16,6 @@ import structlog
 from cairn.v1 import events_pb2
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.envelope import partition_of
-from services.recommender.adapters.memory import MemoryDeadLetters, MemoryStates
 from services.recommender.application.ports.epochs import (
     EpochExistsError,
     EpochMeta,
@@ -45,6 +44,7 @@ from services.recommender.entrypoints.event_service import EventService, EventSe
 from services.recommender.entrypoints.replay import run_replay
 from services.recommender.entrypoints.worker import EpochServices
 from services.recommender.wire.events import RecordInvalidError, decode_event
+from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 from tests.learner_events import message, record
 from tests.simulation.log import SimulatedConsumer, SimulatedLog
 from tests.simulation.loops import VirtualClock, at_once

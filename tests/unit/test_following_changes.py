@@ -7,7 +7,6 @@ import random
 import pytest
 
 from services.common.kafka.envelope import LogIdentity
-from services.recommender.adapters.memory import MemoryStates
 from services.recommender.application.answers.active_models import ActiveEpoch
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.subscriptions.follow_changes import FollowChanges
@@ -21,6 +20,7 @@ from services.recommender.application.subscriptions.subscriptions import (
 )
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.learner.record import LearnerRecord
+from tests.adapters.memory_states import MemoryStates
 from tests.learner_events import pseudonym
 from tests.simulation.loops import SteppedLoop, VirtualClock
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.ingest.adapters.memory import MemoryEventLog
+from tests.adapters.memory_event_log import MemoryEventLog
 from tests.suites.event_log import EventLogSuite
 
 

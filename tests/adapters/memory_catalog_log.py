@@ -1,4 +1,4 @@
-"""The catalog's log and view without a broker, for tests and for trying things out."""
+"""The catalog's log and view, without a broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that is kept in Redis, in memory: for tests, and to say in few lines what the ports mean."""
+"""Everything that Redis keeps, in memory: what the ports mean, in a few lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalog in memory, for tests and for trying things out."""
+"""The recommender's view of the catalog, in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ports in memory, for tests of the use cases."""
+"""The ports of ingest, in memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MemoryEventLog:
             self.partitions[number].append(event)
         return positions
 
-    async def submit(self, events: Sequence[AcceptedEvent], *, wait_for_room: bool = False) -> Confirmation:  # noqa: ARG002 - what is stored at once leaves no room taken.
+    async def submit(self, events: Sequence[AcceptedEvent], *, wait_for_room: bool = False) -> Confirmation:
         """As the port says; what it raises, it raises here."""
         confirmed: asyncio.Future[list[Position]] = asyncio.get_running_loop().create_future()
         confirmed.set_result(await self.append(events))
