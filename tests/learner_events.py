@@ -12,7 +12,8 @@ import aiokafka
 
 from cairn.v1 import events_pb2
 from services.common.kafka.connection import KafkaConnection
-from services.common.kafka.envelope import LEARNER_EVENTS, cloud_event_headers, partition_of, record_key
+from services.common.kafka.envelope import LEARNER_EVENTS, cloud_event_headers, record_key
+from services.common.kafka.partitioner import partition_of
 
 PARTITIONS = 4
 TENANT = "riverbend"

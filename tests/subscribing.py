@@ -14,7 +14,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
-from services.common.auth.tenants import create_api_key, load_tenants
+from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.envelope import LogIdentity
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.recommender.application.answers.active_models import ActiveModels

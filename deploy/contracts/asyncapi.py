@@ -16,7 +16,7 @@ import yaml
 
 from deploy.contracts.source import ContractError, ContractFile, Enum, Message
 from services.common.auth.identity import LEARNER_PATTERN, TENANT_PATTERN
-from services.common.encryption.learner_keys import ALGORITHM, ENCRYPTION_HEADER, KEY_ID_HEADER
+from services.common.encryption.headers import ALGORITHM, ENCRYPTION_HEADER, KEY_ID_HEADER
 from services.common.kafka.envelope import JSON, LEARNER_EVENTS, PROTOBUF, cloud_event_headers
 from services.common.kafka.topics import TopicDeclaration
 

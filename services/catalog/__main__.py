@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from services.catalog.bootstrap import run
 from services.catalog.settings import CatalogSettings
-from services.common.auth.tenants import TenantsFileError
+from services.common.auth.tenants_file import TenantsFileError
 from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
 from services.common.rpc.server import ListenAddressError
 from services.common.telemetry import logs

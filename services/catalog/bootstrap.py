@@ -20,7 +20,7 @@ from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, Imp
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.settings import CatalogSettings
 from services.catalog.tagging.served import TaggerFolders
-from services.common.auth.tenants import load_tenants
+from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.server import GrpcServer, announce, run_until_stopped
 
 _TAGGERS_EVERY_S = 2.0

@@ -15,24 +15,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.common.auth.tenants import (
-    ALL_SCOPES,
-    ApiKey,
-    Scope,
-    TenantsFileError,
+from services.common.auth.api_keys import create_api_key, revoke_api_keys, rotate_api_key
+from services.common.auth.encryption_keys import (
     check_encryption_key_switched,
-    create_api_key,
     forget_former_encryption_key,
-    load_tenants,
     prepare_encryption_key,
-    revoke_api_keys,
-    rotate_api_key,
     set_encryption,
     switch_encryption_key,
 )
+from services.common.auth.tenant import ALL_SCOPES, ApiKey, Scope
+from services.common.auth.tenants_file import TenantsFileError, load_tenants
 from services.common.command_line import BAD_INPUT, fail
 from services.common.encryption.key_rotation import rewrap_learner_keys
-from services.common.encryption.learner_keys import TenantKeyMissingError
+from services.common.encryption.values import TenantKeyMissingError
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, TopicMissingError
 
 

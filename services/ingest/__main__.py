@@ -7,7 +7,7 @@ import sys
 
 from pydantic import ValidationError
 
-from services.common.auth.tenants import TenantsFileError
+from services.common.auth.tenants_file import TenantsFileError
 from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
 from services.common.rpc.server import ListenAddressError
 from services.common.telemetry import logs

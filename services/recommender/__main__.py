@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from services.common.auth.tenants import TenantsFileError
-from services.common.encryption.learner_keys import TenantKeyMissingError
+from services.common.auth.tenants_file import TenantsFileError
+from services.common.encryption.values import TenantKeyMissingError
 from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
 from services.common.rpc.server import ListenAddressError
 from services.common.settings import ProcessSettings

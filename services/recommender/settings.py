@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, ValidationInfo, field_validator
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from services.common.settings import (
     KafkaSettings,
@@ -13,6 +16,7 @@ from services.common.settings import (
     leave_room_for_calls,
 )
 from services.recommender.application.subscriptions.subscriptions import SubscriptionLimits
+from services.recommender.domain.ranking.weights import RankingPolicy
 
 
 class BundleSettings(KafkaSettings, TenantsSettings):
@@ -116,3 +120,29 @@ class RecommenderServerSettings(ProcessSettings, BundleSettings, RedisSettings, 
             learners_per_tenant=self.subscribe_learners_per_tenant,
             learners=self.subscribe_learners,
         )
+
+
+class Ranker(StrEnum):
+    """What ranks a tenant's lists."""
+
+    LEARNED = "learned"
+    WEIGHTS = "weights"
+
+
+class TenantRanking(BaseModel):
+    """A tenant's settings in the tenants file that say how its lists are ranked."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ranker: Ranker = Field(
+        default=Ranker.WEIGHTS, description="learned, where a bundle has a learned ranker for the tenant, or weights."
+    )
+    need_share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.5,
+        description="Share of the learned ranker's score that is need rather than what is likely to come next.",
+    )
+
+    @property
+    def policy(self) -> RankingPolicy:
+        """The settings as the domain takes them."""
+        return RankingPolicy(self.ranker is Ranker.LEARNED, self.need_share)

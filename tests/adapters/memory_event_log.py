@@ -6,7 +6,8 @@ import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 
-from services.common.kafka.envelope import LogIdentity, Position, partition_of, record_key
+from services.common.kafka.envelope import LogIdentity, Position, record_key
+from services.common.kafka.partitioner import partition_of
 from services.ingest.application.ports import Confirmation, LogOverloadedError, LogUnavailableError
 from services.ingest.domain.submission import AcceptedEvent
 

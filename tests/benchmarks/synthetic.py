@@ -10,7 +10,8 @@ import numpy as np
 
 from cairn.v1 import catalog_pb2, events_pb2, ingest_pb2
 from services.common.kafka.connection import KafkaConnection
-from services.common.kafka.envelope import LEARNER_EVENTS, cloud_event_headers, partition_of, record_key
+from services.common.kafka.envelope import LEARNER_EVENTS, cloud_event_headers, record_key
+from services.common.kafka.partitioner import partition_of
 
 TENANT = "bench"
 START = datetime(2026, 9, 1, 8, tzinfo=UTC)

@@ -11,7 +11,8 @@ from services.catalog import wire
 from services.catalog.domain.model import Resource, ResourceKind, Skill
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
-from services.common.auth.tenants import create_api_key, load_tenants
+from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import violations_of
 from tests.adapters.memory_catalog_log import MemoryCatalogLog

@@ -22,7 +22,8 @@ from services.catalog.tagging.served import (
     read_traffic,
     write_traffic,
 )
-from services.common.auth.tenants import create_api_key, load_tenants
+from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import violations_of
 from tests.adapters.memory_catalog_log import MemoryCatalogLog

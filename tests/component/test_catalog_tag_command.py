@@ -17,7 +17,8 @@ from services.catalog.domain.reviews import rejected
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.tagging.served import TaggerFolders
-from services.common.auth.tenants import create_api_key, load_tenants
+from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.server import GrpcServer, ServerOptions
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
 from tests.catalogs import use_cases

@@ -10,7 +10,9 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc, ingest_pb2, recommender_pb2, recommender_pb2_grpc
-from services.common.auth.tenants import Scope, create_api_key, hash_api_key, load_tenants, revoke_api_keys
+from services.common.auth.api_keys import create_api_key, revoke_api_keys
+from services.common.auth.tenant import Scope, hash_api_key
+from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.rate_limits import RateLimit
 from services.common.rpc.server import (
     AUDITED_METHODS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.common.encryption.learner_keys import ERASED
+from services.common.encryption.values import ERASED
 from services.common.kafka.envelope import Position
 from services.recommender.application.operations.dead_letters import (
     FiledLetter,

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cairn.v1 import catalog_pb2, events_pb2
-from services.common.kafka.envelope import JSON, LogIdentity, partition_of, record_key
+from services.common.kafka.envelope import JSON, LogIdentity, record_key
+from services.common.kafka.partitioner import partition_of
 from services.recommender.adapters.files.parquet_tables import ExportExistsError, ParquetTable
 from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.fresh_state import FreshStates

@@ -8,7 +8,9 @@ import pytest
 import structlog
 
 from cairn.v1 import events_pb2, ingest_pb2, ingest_pb2_grpc
-from services.common.auth.tenants import Scope, create_api_key, load_tenants
+from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import Scope
+from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.freshness import FreshnessInvalidError, decode
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import retry_after_s_of, violations_of

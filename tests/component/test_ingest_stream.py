@@ -8,7 +8,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common.auth.tenants import create_api_key, load_tenants
+from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.rate_limits import RateLimit
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import retry_after_s_of, violations_of

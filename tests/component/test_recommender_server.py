@@ -14,8 +14,10 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from cairn.v1 import catalog_pb2, events_pb2, recommender_pb2, recommender_pb2_grpc
-from services.common.auth.tenants import create_api_key, load_tenants
-from services.common.kafka.envelope import LogIdentity, Position, partition_of, record_key
+from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenants_file import load_tenants
+from services.common.kafka.envelope import LogIdentity, Position, record_key
+from services.common.kafka.partitioner import partition_of
 from services.common.rpc import freshness
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import violations_of

@@ -6,7 +6,8 @@ import grpc
 import pytest
 
 from cairn.v1 import recommender_pb2
-from services.common.kafka.envelope import partition_of, record_key
+from services.common.kafka.envelope import record_key
+from services.common.kafka.partitioner import partition_of
 from services.common.rpc.statuses import violations_of
 from services.recommender.domain.ranking.catalog import CatalogResource, ResourceKind
 from services.recommender.domain.ranking.rules import Rule, RuleAction

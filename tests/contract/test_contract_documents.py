@@ -317,7 +317,7 @@ def test_the_payload_of_each_message_is_its_contract_whole(document, contracts, 
 def test_the_headers_described_are_those_the_envelope_writes(document):
     from datetime import UTC, datetime
 
-    from services.common.encryption.learner_keys import ALGORITHM, ENCRYPTION_HEADER, KEY_ID_HEADER
+    from services.common.encryption.headers import ALGORITHM, ENCRYPTION_HEADER, KEY_ID_HEADER
 
     message = document["components"]["messages"]["LearnerEvent"]
     written = envelope.cloud_event_headers(

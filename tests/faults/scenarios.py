@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 
 from cairn.v1 import events_pb2
-from services.common.kafka.envelope import partition_of
+from services.common.kafka.partitioner import partition_of
 from services.recommender.adapters.fail_points import Step
 from services.recommender.domain.learner.record import SEEN_EVENTS
 from tests.faults import wire

@@ -22,9 +22,11 @@ from kafka.admin import KafkaAdminClient
 from cairn.v1 import events_pb2, ingest_pb2
 from deploy.kafka.cluster import KafkaCluster
 from deploy.local.processes import LOOPBACK, free_port
-from services.common.auth.tenants import create_api_key, load_tenants
+from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.connection import KafkaConnection, new_consumer, topic_end_offsets
-from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position, partition_of, record_key
+from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position, record_key
+from services.common.kafka.partitioner import partition_of
 from services.common.kafka.topics import ensure_topics, load_declarations
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.states import position_key

@@ -26,7 +26,7 @@ from cairn.v1 import (
 )
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
-from services.common.auth.tenants import load_tenants
+from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.server import GrpcServer, ServerOptions
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
 from tests.catalogs import use_cases

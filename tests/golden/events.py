@@ -9,7 +9,8 @@ from itertools import count
 import aiokafka
 
 from cairn.v1 import events_pb2
-from services.common.kafka.envelope import LEARNER_EVENTS, cloud_event_headers, partition_of, record_key
+from services.common.kafka.envelope import LEARNER_EVENTS, cloud_event_headers, record_key
+from services.common.kafka.partitioner import partition_of
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.entrypoints.event_service import decode_batch

@@ -20,7 +20,7 @@ from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from deploy.local.processes import free_port
 from services.catalog.cli.catalog import app
 from services.catalog.formats.jsonl import read_resources, read_skills
-from services.common.auth.tenants import create_api_key
+from services.common.auth.api_keys import create_api_key
 
 SAMPLE = Path(__file__).parents[2] / "deploy" / "local" / "sample"
 READY_WITHIN_S = 20

@@ -10,7 +10,8 @@ import redis.asyncio
 from typer.testing import CliRunner
 
 from cairn.v1 import events_pb2
-from services.common.encryption.learner_keys import LearnerKeys, tenant_keys_in
+from services.common.encryption.learner_keys import LearnerKeys
+from services.common.encryption.tenant_keys import tenant_keys_in
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, cloud_event_headers, record_key
 from services.common.kafka.topics import TopicDeclaration, ensure_topics

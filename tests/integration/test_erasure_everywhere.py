@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 import pytest
 import redis.asyncio
 
-from services.common.auth.tenants import create_api_key, load_tenants
-from services.common.encryption.learner_keys import LearnerKeys, tenant_keys_in
+from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenants_file import load_tenants
+from services.common.encryption.learner_keys import LearnerKeys
+from services.common.encryption.tenant_keys import tenant_keys_in
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, LEARNER_KEYS, record_key
 from services.common.kafka.topics import TopicDeclaration, ensure_topics

@@ -13,17 +13,16 @@ from typer.testing import CliRunner
 
 from cairn.v1 import events_pb2
 from services.cli.keys import app as keys_commands
-from services.common.auth.tenants import Tenant, create_api_key, load_tenants
+from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import Tenant
+from services.common.auth.tenants_file import load_tenants
+from services.common.encryption.data_keys import new_data_key
+from services.common.encryption.headers import key_id_of
 from services.common.encryption.key_rotation import rewrap_learner_keys
 from services.common.encryption.learner_key_log import LearnerKeyLog
-from services.common.encryption.learner_keys import (
-    ERASED,
-    LearnerKeys,
-    TenantKeyMissingError,
-    key_id_of,
-    new_data_key,
-    tenant_keys_in,
-)
+from services.common.encryption.learner_keys import LearnerKeys
+from services.common.encryption.tenant_keys import tenant_keys_in
+from services.common.encryption.values import ERASED, TenantKeyMissingError
 from services.common.kafka.connection import TopicMissingError
 from services.common.kafka.envelope import record_key
 from services.common.kafka.topics import TopicDeclaration, ensure_topics
@@ -210,7 +209,7 @@ async def test_a_tenants_key_that_was_replaced_keeps_events_out_rather_than_lose
         with pytest.raises(LogUnavailableError, match="cannot be opened"):
             await log.append([event(2)])
     async with scene.reader() as reader:
-        with pytest.raises(TenantKeyMissingError, match="does not open with the encryption key in the tenants file"):
+        with pytest.raises(TenantKeyMissingError, match="does not unwrap a data key"):
             await scene.values(reader)
 
 

@@ -25,7 +25,8 @@ from kafka import KafkaProducer
 from cairn.v1 import catalog_pb2, events_pb2, ingest_pb2, ingest_pb2_grpc
 from deploy.local.broker import Broker
 from deploy.local.processes import free_port
-from services.common.auth.tenants import create_api_key, load_tenants
+from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.envelope import LEARNER_EVENTS, RESOURCES, record_key
 from services.common.kafka.topics import ensure_topics, load_declarations
 from services.common.rpc.statuses import retry_after_s_of

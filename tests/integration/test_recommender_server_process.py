@@ -15,9 +15,11 @@ import redis.asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
-from services.common.auth.tenants import create_api_key, load_tenants
+from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.connection import log_identity
-from services.common.kafka.envelope import LEARNER_EVENTS, Position, partition_of
+from services.common.kafka.envelope import LEARNER_EVENTS, Position
+from services.common.kafka.partitioner import partition_of
 from services.common.rpc import freshness
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.epochs import RedisEpochs

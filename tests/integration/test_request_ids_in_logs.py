@@ -20,7 +20,8 @@ import structlog
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.common.telemetry import logs
 from services.common.rpc.server import GrpcServer, ServerOptions
-from services.common.auth.tenants import create_api_key, load_tenants
+from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenants_file import load_tenants
 
 log = structlog.get_logger("test")
 

@@ -18,7 +18,7 @@ from deploy.local.broker import Broker
 from deploy.local.processes import ComponentFailedError, PortBusyError, StackError, free_port
 from deploy.local.redis import RedisServer
 from deploy.local.stack import Component, Service, Stack, StackOptions, is_serving
-from services.common.auth.tenants import load_tenants
+from services.common.auth.tenants_file import load_tenants
 
 ROOT = Path(__file__).parents[2]
 FAKE = ROOT / "tests" / "fake_service.py"
@@ -66,7 +66,7 @@ def test_every_component_is_reported_once_ready_and_nothing_is_left_at_the_end(s
     with start(fake("ingest"), fake("server")) as stack:
         assert [component.name for component in ready] == ["broker", "redis", "topics", "tenant", "ingest", "server"]
         assert is_serving(stack.address("ingest"))
-        assert load_tenants(stack.directory / "tenants.yaml").authenticate(stack.api_key).name == stack.tenant
+        assert load_tenants(stack.directory / "tenants.yaml").credential(stack.api_key).tenant.name == stack.tenant
         assert len(alive(pids(ready))) == 4
 
     assert alive(pids(ready)) == []
@@ -226,7 +226,7 @@ def test_a_new_broker_never_meets_the_bundles_and_tenants_of_an_old_one(start, t
 
     with start() as stack:
         assert not (stack.directory / "bundles").exists()
-        assert load_tenants(stack.directory / "tenants.yaml").authenticate(first) is None
+        assert load_tenants(stack.directory / "tenants.yaml").credential(first) is None
 
 
 @pytest.fixture

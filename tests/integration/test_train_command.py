@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from cairn.v1 import events_pb2
 from services.common.auth.identity import pseudonym
 from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
-from services.common.kafka.envelope import LEARNER_EVENTS, partition_of, record_key
+from services.common.kafka.envelope import LEARNER_EVENTS, record_key
+from services.common.kafka.partitioner import partition_of
 from services.recommender.adapters.kafka.training_log import KafkaTrainingLog
 from services.recommender.application.training.train import LogSpan, collect
 from services.recommender.bootstrap import stores as bootstrap

@@ -15,7 +15,7 @@ import structlog
 
 from cairn.v1 import events_pb2
 from services.common.kafka.connection import KafkaConnection
-from services.common.kafka.envelope import partition_of
+from services.common.kafka.partitioner import partition_of
 from services.recommender.application.ports.epochs import (
     EpochExistsError,
     EpochMeta,

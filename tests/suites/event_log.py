@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.common.kafka.envelope import partition_of, record_key
+from services.common.kafka.envelope import record_key
+from services.common.kafka.partitioner import partition_of
 from services.ingest.application.ports import LogOverloadedError
 from services.ingest.domain.assessment import Assessment, Score, SkillsFrom, StampedAssessment
 from services.ingest.domain.submission import AcceptedEvent, Instant

@@ -1,4 +1,4 @@
-"""Keys, partitions and headers, as every other Kafka client sees them."""
+"""Keys and headers, as every other Kafka client sees them."""
 
 from datetime import UTC, datetime
 
@@ -10,21 +10,10 @@ from services.common.kafka.envelope import (
     KeyInvalidError,
     cloud_event_headers,
     content_type_of,
-    partition_of,
     positions_as_text,
     record_key,
     split_key,
 )
-
-
-@pytest.mark.parametrize(
-    ("key", "positive_murmur2"),
-    [(b"21", 1173551340), (b"foobar", 1357151166), (b"a-little-bit-long-string", 1161502112), (b"abc", 479470107)],
-)
-def test_keys_go_to_the_partition_that_java_clients_choose(key, positive_murmur2):
-    # Hashes from the test of org.apache.kafka.common.utils.Utils.murmur2, made positive.
-    assert partition_of(key, 2**31 - 1) == positive_murmur2
-    assert partition_of(key, 4) == positive_murmur2 % 4
 
 
 @given(st.from_regex(r"[a-z0-9-]{1,63}", fullmatch=True), st.text(min_size=1))

@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.keys import app
-from services.common.auth.tenants import Scope, load_tenants
+from services.common.auth.tenant import Scope
+from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.connection import BrokerUnavailableError
 
 
@@ -56,19 +57,19 @@ def test_a_rotated_key_goes_on_working_beside_the_fresh_one_unless_told_otherwis
 
     third = keys("rotate", "--tenant", "riverbend", "--name", "gradebook", "--overlap-h", "0").stdout.strip()
     registry = load_tenants(path)
-    assert registry.authenticate(second) is None
-    assert registry.authenticate(first).name == registry.authenticate(third).name == "riverbend"
+    assert registry.credential(second) is None
+    assert registry.credential(first).tenant.name == registry.credential(third).tenant.name == "riverbend"
 
 
 def test_a_revoked_key_is_refused_by_a_registry_that_was_loaded_before(keys, path):
     made, kept = (keys("create", "--tenant", "riverbend", "--name", name).stdout.strip() for name in ("a", "b"))
     registry = load_tenants(path)
-    assert registry.authenticate(made) is not None
+    assert registry.credential(made) is not None
     revoked = keys("revoke", "--tenant", "riverbend", "--name", "a")
     assert revoked.exit_code == 0
     assert "Revoked 1 key(s)" in revoked.stderr
-    assert registry.authenticate(made) is None
-    assert registry.authenticate(kept) is not None
+    assert registry.credential(made) is None
+    assert registry.credential(kept) is not None
 
 
 @pytest.mark.parametrize("command", ["rotate", "revoke"])

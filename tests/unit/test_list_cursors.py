@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common.auth.tenants import Tenant
+from services.common.auth.tenant import Tenant
 from services.recommender.application.subscriptions.list_cursors import (
     INPUTS_BYTES,
     LIST_BYTES,

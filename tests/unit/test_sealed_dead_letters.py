@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from cairn.v1 import events_pb2
-from services.common.encryption.learner_keys import LearnerKeyring, new_data_key
-from services.common.kafka.envelope import partition_of, record_key
+from services.common.encryption.data_keys import new_data_key
+from services.common.encryption.keyring import LearnerKeyring
+from services.common.kafka.envelope import record_key
+from services.common.kafka.partitioner import partition_of
 from services.recommender.entrypoints.event_service import decode_batch
 
 PARTITIONS = 4

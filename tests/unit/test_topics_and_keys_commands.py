@@ -7,7 +7,7 @@ import stat
 from typer.testing import CliRunner
 
 from services.cli import keys, topics
-from services.common.auth.tenants import load_tenants
+from services.common.auth.tenants_file import load_tenants
 
 
 def test_a_created_key_opens_its_tenant_and_is_printed_alone_on_standard_output(tmp_path):
@@ -17,7 +17,7 @@ def test_a_created_key_opens_its_tenant_and_is_printed_alone_on_standard_output(
 
     assert result.exit_code == 0
     api_key = result.stdout.strip()
-    tenant = load_tenants(path).authenticate(api_key)
+    tenant = load_tenants(path).credential(api_key).tenant
     assert tenant is not None
     assert tenant.name == "riverbend"
     assert api_key not in path.read_text()
@@ -29,7 +29,7 @@ def test_a_second_key_leaves_the_first_and_the_secret_alone(tmp_path):
     first, second = (CliRunner().invoke(keys.app, arguments).stdout.strip() for _ in range(2))
 
     registry = load_tenants(tmp_path / "tenants.yaml")
-    assert registry.authenticate(first) == registry.authenticate(second)
+    assert registry.credential(first).tenant == registry.credential(second).tenant
 
 
 def test_a_tenant_name_that_is_not_allowed_is_bad_input(tmp_path):

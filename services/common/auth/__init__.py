@@ -1,1 +1,1 @@
-"""Tenants, credentials and pseudonyms."""
+"""Tenants, API keys and pseudonyms."""

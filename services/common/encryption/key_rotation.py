@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from services.common.encryption.data_keys import TenantKeys
 from services.common.encryption.learner_key_log import LearnerKeyLog
-from services.common.encryption.learner_keys import LearnerKeys, TenantKeys
+from services.common.encryption.learner_keys import LearnerKeys
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
 from services.common.kafka.envelope import LEARNER_KEYS, record_key
 

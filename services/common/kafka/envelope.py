@@ -1,4 +1,4 @@
-"""How a message looks on the bus: keys, partitions, positions and CloudEvents headers.
+"""The form of a record: its topic, key, position and CloudEvents headers.
 
 CloudEvents 1.0, Kafka protocol binding, binary content mode: attributes are headers, the value is the data.
 """
@@ -9,9 +9,6 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
-
-from kafka.partitioner import murmur2
 
 LEARNER_EVENTS = "cairn.learner-events"
 LEARNER_EVENTS_DLT = "cairn.learner-events.dlt"
@@ -28,7 +25,7 @@ Headers = list[tuple[str, bytes]]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place in a topic: the record at `offset` of `partition`."""
+    """The position of a record in a topic."""
 
     partition: int
     offset: int
@@ -36,11 +33,11 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class LogIdentity:
-    """A topic as created. A topic deleted and made anew under its name has another id, so old offsets do not apply.
+    """A topic as created. A topic deleted and created again has another id: old offsets do not apply to it.
 
     Attributes:
         topic_id: the broker's UUID for the topic, 16 bytes.
-        partitions: how many partitions it has.
+        partitions: the number of partitions.
     """
 
     topic_id: bytes
@@ -82,12 +79,6 @@ def split_key(key: bytes | None) -> tuple[str, str]:
     return tenant, identifier
 
 
-@lru_cache(maxsize=200_000)
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition Java's default partitioner gives to `key`: positive murmur2 modulo the count."""
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
-
-
 def cloud_event_headers(
     *,
     event_id: str,
@@ -101,9 +92,9 @@ def cloud_event_headers(
 
     Args:
         event_id: identity within the source.
-        source: URI reference of who produced the record.
+        source: URI reference of the producer.
         event_type: the kind of record, for example `cairn.v1.AssessmentEvent`.
-        time: when the record was made; aware.
+        time: when the record was created; timezone-aware.
         content_type: media type of the value.
         traceparent: W3C trace context, where there is one.
     """
@@ -112,7 +103,7 @@ def cloud_event_headers(
         ("ce_id", event_id.encode()),
         ("ce_source", source.encode()),
         ("ce_type", event_type.encode()),
-        # Of a time in UTC the zone is the last six characters, always.
+        # The last six characters of a UTC time are always its zone.
         ("ce_time", (time.astimezone(UTC).isoformat()[:-6] + "Z").encode()),
         ("content-type", content_type.encode()),
     ]
@@ -122,7 +113,7 @@ def cloud_event_headers(
 
 
 def content_type_of(headers: Iterable[tuple[str, bytes]]) -> str:
-    """Media type of a record's value, without parameters; Protobuf when the record does not say."""
+    """Media type of a record's value, without parameters; Protobuf when the record has no such header."""
     for name, value in headers:
         if name == "content-type":
             return value.decode(errors="replace").partition(";")[0].strip().lower()

@@ -18,7 +18,8 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.common.auth.tenants import Credential, Scope, Tenant, TenantRegistry
+from services.common.auth.registry import TenantRegistry
+from services.common.auth.tenant import Credential, Scope, Tenant
 from services.common.rpc.rate_limits import RateLimit, TokenBuckets
 from services.common.rpc.statuses import abort, permission_denied, resource_exhausted, unauthenticated
 from services.common.rpc.tls import TlsFiles, TlsFilesError, is_loopback, server_credentials

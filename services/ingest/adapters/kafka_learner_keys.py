@@ -8,9 +8,11 @@ from datetime import datetime
 
 import structlog
 
-from services.common.auth.tenants import Tenant
+from services.common.auth.tenant import Tenant
+from services.common.encryption.data_keys import DataKey, new_data_key
 from services.common.encryption.learner_key_log import LearnerKeyLog
-from services.common.encryption.learner_keys import DataKey, LearnerKeys, TenantKeyMissingError, new_data_key
+from services.common.encryption.learner_keys import LearnerKeys
+from services.common.encryption.values import TenantKeyMissingError
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
 from services.common.kafka.envelope import LEARNER_KEYS, record_key, split_key
 from services.ingest.application.ports import LogUnavailableError

@@ -16,16 +16,10 @@ import structlog
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
-from services.common.encryption.learner_keys import DataKey
+from services.common.encryption.data_keys import DataKey
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, TopicMissingError, log_identity
-from services.common.kafka.envelope import (
-    LEARNER_EVENTS,
-    LogIdentity,
-    Position,
-    cloud_event_headers,
-    partition_of,
-    record_key,
-)
+from services.common.kafka.envelope import LEARNER_EVENTS, LogIdentity, Position, cloud_event_headers, record_key
+from services.common.kafka.partitioner import partition_of
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.application.ports import Confirmation, LogOverloadedError, LogUnavailableError

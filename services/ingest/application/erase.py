@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.common.auth.tenants import Tenant
+from services.common.auth.tenant import Tenant
 from services.common.kafka.envelope import Position
 from services.common.rpc.freshness import Freshness, encode
 from services.ingest.application.ports import EventLog, LearnerErasure

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 from functools import partial
 
-from services.common.auth.tenants import Tenant
+from services.common.auth.tenant import Tenant
 from services.common.kafka.envelope import Position
 from services.common.rpc.freshness import Freshness, encode
 from services.ingest.application.ports import Confirmation, EventLog, SkillTags

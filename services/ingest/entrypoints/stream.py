@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from cairn.v1 import ingest_pb2
-from services.common.auth.tenants import Tenant
+from services.common.auth.tenant import Tenant
 from services.common.telemetry.traces import NO_TRACES, Span, SpanKind, Traces, within
 from services.ingest.application.publish import BatchUnderWay, EventOutcome, PublishEvents
 from services.ingest.wire import submission_of

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.common.encryption.learner_keys import LearnerKeys, tenant_keys_in
+from services.common.encryption.learner_keys import LearnerKeys
+from services.common.encryption.tenant_keys import tenant_keys_in
 from services.common.settings import KafkaSettings
 from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka.log import KafkaLog

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from services.common.auth.tenants import load_tenants
-from services.common.encryption.learner_keys import LearnerKeys, tenant_keys_in
+from services.common.auth.tenants_file import load_tenants
+from services.common.encryption.learner_keys import LearnerKeys
+from services.common.encryption.tenant_keys import tenant_keys_in
 from services.recommender.adapters.files.parquet_tables import ParquetTable
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 from services.recommender.adapters.kafka.event_rows import KafkaEventRows

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.common.auth.tenants import load_tenants
-from services.common.encryption.learner_keys import LearnerKeys, tenant_keys_in
+from services.common.auth.tenants_file import load_tenants
+from services.common.encryption.learner_keys import LearnerKeys
+from services.common.encryption.tenant_keys import tenant_keys_in
 from services.recommender.adapters.kafka.learner_records import KafkaLearnerRecords
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.states import RedisFoldStore

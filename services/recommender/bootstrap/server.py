@@ -13,7 +13,8 @@ from prometheus_client import start_http_server
 from threadpoolctl import threadpool_limits
 
 from cairn.v1 import recommender_pb2_grpc
-from services.common.auth.tenants import Ranker, TenantRegistry, load_tenants
+from services.common.auth.registry import TenantRegistry
+from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.server import GrpcServer, announce, run_until_stopped
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 from services.recommender.adapters.redis.change_notifications import RedisChangeNotifications
@@ -37,7 +38,7 @@ from services.recommender.domain.ranking.weights import BY_WEIGHTS, RankingPolic
 from services.recommender.entrypoints.background_refresh import BackgroundRefresh
 from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams
-from services.recommender.settings import RecommenderServerSettings
+from services.recommender.settings import RecommenderServerSettings, TenantRanking
 
 
 async def run_server(settings: RecommenderServerSettings) -> None:
@@ -54,7 +55,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     # One request's matrices are small: handing parts of them to other threads costs far more than it saves.
     threadpool_limits(limits=1, user_api="blas")
     traces = settings.traces("recommender")
-    tenants = load_tenants(settings.tenants)
+    tenants = load_tenants(settings.tenants, TenantRanking.model_validate)
     reads = RedisReads(RedisConnection(settings.redis, settings.redis_timeout_s))
     client = redis.asyncio.Redis.from_url(
         settings.redis,
@@ -120,6 +121,6 @@ async def run_server(settings: RecommenderServerSettings) -> None:
 
 
 def ranking_policy(tenants: TenantRegistry, name: str) -> RankingPolicy:
-    """How a tenant's lists are ranked, as the tenants file says."""
+    """How a tenant's lists are ranked, according to the tenants file."""
     tenant = tenants.get(name)
-    return BY_WEIGHTS if tenant is None else RankingPolicy(tenant.ranker is Ranker.LEARNED, tenant.need_share)
+    return BY_WEIGHTS if tenant is None else TenantRanking.model_validate(tenant.settings).policy

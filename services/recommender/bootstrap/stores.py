@@ -11,7 +11,8 @@ from pathlib import Path
 
 import redis.asyncio
 
-from services.common.encryption.learner_keys import LearnerKeys, tenant_keys_in
+from services.common.encryption.learner_keys import LearnerKeys
+from services.common.encryption.tenant_keys import tenant_keys_in
 from services.recommender.adapters.files.bundle_store import FsspecBundleStore
 from services.recommender.adapters.files.epoch_file import EpochFile
 from services.recommender.adapters.kafka.log import KafkaLog

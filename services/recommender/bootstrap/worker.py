@@ -14,7 +14,8 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY, start_http_server
 
-from services.common.encryption.learner_keys import LearnerKeys, tenant_keys_in
+from services.common.encryption.learner_keys import LearnerKeys
+from services.common.encryption.tenant_keys import tenant_keys_in
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.envelope import LogIdentity
 from services.common.rpc.server import GrpcServer, ServerOptions, announce, check_listen_address, run_until_stopped

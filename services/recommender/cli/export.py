@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from services.common.auth.identity import TENANT_PATTERN
-from services.common.auth.tenants import TenantsFileError
+from services.common.auth.tenants_file import TenantsFileError
 from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.files.parquet_tables import ExportExistsError

@@ -159,7 +159,7 @@ def _asked(settings: FoldSettings, ask: Callable[[PersonalData], Awaitable[_T]])
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    from services.common.auth.tenants import TenantsFileError  # noqa: PLC0415 - with the commands that need it.
+    from services.common.auth.tenants_file import TenantsFileError  # noqa: PLC0415 - with the commands that need it.
     from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError  # noqa: PLC0415 - likewise.
     from services.recommender.application.ports.models import BundleUnreadableError  # noqa: PLC0415 - likewise.
     from services.recommender.application.state.epochs import EpochUnusableError  # noqa: PLC0415 - likewise.

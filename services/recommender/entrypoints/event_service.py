@@ -18,7 +18,8 @@ import mode
 import structlog
 from aiokafka.errors import CommitFailedError, KafkaTimeoutError
 
-from services.common.encryption.learner_keys import ERASED, Erasure, ValueUnreadableError, is_encrypted
+from services.common.encryption.headers import is_encrypted
+from services.common.encryption.values import ERASED, Erasure, ValueUnreadableError
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, new_consumer
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.common.telemetry.traces import NO_TRACES, TRACEPARENT, Traces, is_sampled

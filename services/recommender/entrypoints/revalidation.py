@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.common.encryption.learner_keys import ERASED, ValueUnreadableError
-from services.common.kafka.envelope import partition_of
+from services.common.encryption.values import ERASED, ValueUnreadableError
+from services.common.kafka.partitioner import partition_of
 from services.recommender.application.ports.log import DeadLetter, ValueDecryptor
 from services.recommender.wire.events import RecordInvalidError, decode_event
 

@@ -11,7 +11,7 @@ from google.rpc import status_pb2
 from prometheus_client import Counter, Gauge, Histogram
 
 from cairn.v1 import recommender_pb2
-from services.common.auth.tenants import Tenant
+from services.common.auth.tenant import Tenant
 from services.common.rpc.server import current_tenant
 from services.common.rpc.statuses import abort, aborted, invalid_argument, resource_exhausted
 from services.common.telemetry.traces import NO_TRACES, Traces

@@ -9,7 +9,7 @@ from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cairn.v1 import catalog_pb2, events_pb2, recommender_pb2
-from services.common.auth.tenants import Tenant
+from services.common.auth.tenant import Tenant
 from services.common.kafka.envelope import Position
 from services.common.rpc import freshness
 from services.common.rpc.statuses import FieldViolation

@@ -11,7 +11,8 @@ from google.protobuf.message import DecodeError
 
 from cairn.v1 import catalog_pb2, events_pb2
 from services.common.auth.identity import LEARNER_PATTERN, TENANT_PATTERN, event_fingerprint
-from services.common.kafka.envelope import JSON, PROTOBUF, KeyInvalidError, content_type_of, partition_of, split_key
+from services.common.kafka.envelope import JSON, PROTOBUF, KeyInvalidError, content_type_of, split_key
+from services.common.kafka.partitioner import partition_of
 from services.recommender.domain.learner.events import (
     VOIDED,
     AssessmentEvent,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cairn.v1 import catalog_pb2, recommender_pb2
-from services.common.auth.tenants import Tenant
+from services.common.auth.tenant import Tenant
 from services.recommender.application.answers.preview_rule import Preview, PreviewQuery
 from services.recommender.application.answers.rosters import LearnerProblem, RosterEntry
 from services.recommender.domain.ranking.policy import EVERYTHING

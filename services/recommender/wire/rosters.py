@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cairn.v1 import recommender_pb2
-from services.common.auth.tenants import Tenant
+from services.common.auth.tenant import Tenant
 from services.recommender.application.answers.plan_group import Plan, PlannedGroup, PlanQuery
 from services.recommender.application.answers.recommend_batch import BatchQuery, LearnerAnswer, shared_provenance
 from services.recommender.application.answers.rosters import LearnerProblem, ProblemKind, RosterEntry

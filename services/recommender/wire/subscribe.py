@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from cairn.v1 import recommender_pb2
 from services.common.auth.identity import LEARNER_PATTERN
-from services.common.auth.tenants import Tenant
+from services.common.auth.tenant import Tenant
 from services.recommender.application.subscriptions.list_cursors import INPUTS_BYTES, LIST_BYTES, ListCursor
 from services.recommender.application.subscriptions.subscribe import LearnerForgotten, Message, SnapshotDone
 from services.recommender.application.subscriptions.subscriptions import SubscribeQuery

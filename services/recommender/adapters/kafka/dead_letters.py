@@ -16,7 +16,8 @@ from services.common.kafka.connection import (
     topic_end_offsets,
     topic_span,
 )
-from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position, partition_of
+from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position
+from services.common.kafka.partitioner import partition_of
 from services.recommender.application.operations.dead_letters import FiledLetter
 from services.recommender.application.ports.log import DeadLetter
 

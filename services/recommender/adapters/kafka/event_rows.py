@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from services.common.encryption.learner_keys import ERASED, LearnerKeys, ValueUnreadableError
+from services.common.encryption.learner_keys import LearnerKeys
+from services.common.encryption.values import ERASED, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, read_span, topic_span
 from services.common.kafka.envelope import LEARNER_EVENTS, KeyInvalidError, split_key
 from services.recommender.application.operations.export import LogRows, Row

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from cairn.v1 import events_pb2
-from services.common.encryption.learner_keys import ERASED, ValueUnreadableError
+from services.common.encryption.values import ERASED, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, read_span, topic_span
 from services.common.kafka.envelope import JSON, LEARNER_EVENTS, LEARNER_EVENTS_DLT, content_type_of
 from services.recommender.application.operations.personal_data import HeldRecord

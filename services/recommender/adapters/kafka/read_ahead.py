@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import aiokafka
 
-from services.common.encryption.learner_keys import ERASED, ValueUnreadableError
+from services.common.encryption.values import ERASED, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, read_span
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.application.ports.log import ValueDecryptor

@@ -7,7 +7,8 @@ from contextlib import aclosing
 
 import aiokafka
 
-from services.common.encryption.learner_keys import ERASED, LearnerKeys, ValueUnreadableError
+from services.common.encryption.learner_keys import LearnerKeys
+from services.common.encryption.values import ERASED, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, log_identity, read_span, topic_span
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.application.training.train import LogBatch, LoggedEvent, LogSpan

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from services.common.kafka.envelope import Position, partition_of, record_key
+from services.common.kafka.envelope import Position, record_key
+from services.common.kafka.partitioner import partition_of
 from services.common.rpc.freshness import Freshness
 from services.recommender.application.answers.active_models import ActiveEpoch, ActiveModels
 from services.recommender.application.ports.learners import (

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.common.encryption.learner_keys import Erasure, Sealed
+from services.common.encryption.values import Erasure, KeyedRecord
 from services.recommender.domain.learner.corrections import KnownCorrections
 
 
@@ -14,7 +14,7 @@ class LogReader(Protocol):
     """The log of learner events as it stands. Every call may raise ConnectionError or LookupError (no such topic)."""
 
     async def identity(self) -> str:
-        """Which log it is, as `services.common.kafka.connection.LogIdentity` text."""
+        """Which log it is, as `services.common.kafka.envelope.LogIdentity` text."""
         ...
 
     async def end_offsets(self) -> Mapping[int, int]:
@@ -50,10 +50,10 @@ class DeadLetter:
 
 
 class ValueDecryptor(Protocol):
-    """Opens values of the log that are encrypted with their learner's key."""
+    """Decrypts values of the log that are encrypted with their learner's key."""
 
-    async def load_keys(self, records: Iterable[Sealed]) -> None:
-        """Make sure that it is known what became of the keys of some records; waits while that cannot be asked."""
+    async def load_keys(self, records: Iterable[KeyedRecord]) -> None:
+        """Load the records' keys, or find out that they were destroyed; waits while the broker is away."""
         ...
 
     def decrypt(
@@ -62,7 +62,7 @@ class ValueDecryptor(Protocol):
         """The value as it was before encryption; ERASED when its key was destroyed.
 
         Raises:
-            ValueUnreadableError: when it does not open with its key.
+            ValueUnreadableError: when it cannot be decrypted with its key.
         """
         ...
 

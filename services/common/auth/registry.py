@@ -1,0 +1,54 @@
+"""Finds tenants by name, and credentials by API key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from services.common.auth.tenant import ApiKey, Credential, Tenant, hash_api_key
+
+
+def utc_now() -> datetime:
+    """The current time."""
+    return datetime.now(UTC)
+
+
+class TenantRegistry:
+    """All tenants and their API keys."""
+
+    def __init__(
+        self, tenants: Mapping[str, Tenant], api_keys: Mapping[str, ApiKey], clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        """Args: `tenants` by name, `api_keys` by their hashes, and the `clock` that expires keys."""
+        self._clock = clock
+        self._tenants: Mapping[str, Tenant] = {}
+        self._api_keys: Mapping[str, ApiKey] = {}
+        self._replace(tenants, api_keys)
+
+    def credential(self, api_key: str) -> Credential | None:
+        """The key's tenant and what it may be used for; None when it is not known, was revoked or has expired.
+
+        Looking up a hash leaks no timing about the key: its SHA-256 cannot be steered towards a stored one.
+        """
+        stored = self._api_keys.get(hash_api_key(api_key))
+        if stored is None or (stored.expires_at is not None and stored.expires_at <= self._clock()):
+            return None
+        return Credential(self._tenants[stored.tenant], stored)
+
+    def get(self, name: str) -> Tenant | None:
+        """The tenant of that name, or None."""
+        return self._tenants.get(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All tenants' names, sorted."""
+        return tuple(sorted(self._tenants))
+
+    @property
+    def api_keys(self) -> tuple[ApiKey, ...]:
+        """All keys, by tenant, name and id; expired ones too."""
+        return tuple(sorted(self._api_keys.values(), key=lambda key: (key.tenant, key.name, key.key_id)))
+
+    def _replace(self, tenants: Mapping[str, Tenant], api_keys: Mapping[str, ApiKey]) -> None:
+        self._tenants = dict(tenants)
+        self._api_keys = dict(api_keys)

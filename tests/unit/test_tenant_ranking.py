@@ -1,0 +1,57 @@
+"""A tenant's ranking settings in the tenants file."""
+
+import pytest
+
+from services.common.auth.tenants_file import TenantsFileError, load_tenants
+from services.recommender.bootstrap.server import ranking_policy
+from services.recommender.domain.ranking.weights import BY_WEIGHTS, RankingPolicy
+from services.recommender.settings import TenantRanking
+
+
+@pytest.fixture
+def write(tmp_path):
+    path = tmp_path / "tenants.yaml"
+
+    def write(settings):
+        path.write_text(f"tenants: {{riverbend: {{secret: {'ab' * 16}, {settings}}}}}")
+        path.chmod(0o600)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("settings", "policy"),
+    [
+        ("", BY_WEIGHTS),
+        ("ranker: weights", BY_WEIGHTS),
+        ("ranker: learned", RankingPolicy(learned=True, need_share=0.5)),
+        ("ranker: learned, need_share: 0", RankingPolicy(learned=True, need_share=0.0)),
+        ("ranker: null, need_share: null", BY_WEIGHTS),
+    ],
+)
+def test_the_file_says_how_a_tenants_lists_are_ranked(write, settings, policy):
+    tenants = load_tenants(write(settings), TenantRanking.model_validate)
+    assert ranking_policy(tenants, "riverbend") == policy
+
+
+def test_a_tenant_that_is_not_in_the_file_is_ranked_by_weights(write):
+    assert ranking_policy(load_tenants(write("ranker: learned"), TenantRanking.model_validate), "hilltop") == BY_WEIGHTS
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("ranker: magic", r"riverbend: (?s:.)*ranker(?s:.)*'learned' or 'weights'(?s:.)*magic"),
+        ("need_share: 1.5", r"riverbend: (?s:.)*need_share(?s:.)*less than or equal to 1(?s:.)*1\.5"),
+    ],
+)
+def test_a_wrong_value_is_refused_on_load_with_tenant_field_value_and_remedy(write, settings, words):
+    with pytest.raises(TenantsFileError, match=words):
+        load_tenants(write(settings), TenantRanking.model_validate)
+
+
+def test_a_service_without_ranking_settings_carries_them_and_still_refuses_misspelt_names(write):
+    assert load_tenants(write("ranker: learned")).get("riverbend").settings == {"ranker": "learned"}
+    with pytest.raises(TenantsFileError, match=r"riverbend\.rankre"):
+        load_tenants(write("rankre: learned"))
