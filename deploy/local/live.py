@@ -22,7 +22,7 @@ from cairn.v1 import (
 )
 from deploy.local.processes import StackError
 from services.ingest.domain.submission import Submission
-from services.ingest.wire import submission_message
+from services.ingest.wire.submissions import submission_message
 
 _TIMEOUT_S = 10.0
 _LIST_LENGTH = 5

@@ -19,7 +19,7 @@ from deploy.local.district import SOURCE, District, DistrictSettings, NextAssess
 from deploy.local.processes import BadInputError
 from services.catalog.formats.jsonl import read_resources, read_skills
 from services.ingest.application.ports import Row, UnreadableRow
-from services.ingest.domain.assessment import Assessment
+from services.ingest.domain.kinds.assessment import Assessment
 from services.ingest.domain.submission import Instant, Submission
 from services.ingest.formats import Format, read_events
 from services.ingest.formats.catalog_of_log import catalog_of_rows
@@ -238,9 +238,10 @@ class _LastResponses:
         )
 
     def _unsuited(self, learner: str) -> tuple[int, int, str]:
-        assessments = [row.submission.assessment for row in self._last[learner]]
-        skills = {skill for assessment in assessments if assessment for skill in assessment.skills}
-        successes = sum(assessment is not None and assessment.outcome is True for assessment in assessments)
+        bodies = [row.submission.body for row in self._last[learner]]
+        assessments = [body for body in bodies if isinstance(body, Assessment)]
+        skills = {skill for assessment in assessments for skill in assessment.skills}
+        successes = sum(assessment.outcome is True for assessment in assessments)
         return len(skills) or _LIVE_RESPONSES, abs(successes - 7), learner
 
 

@@ -17,6 +17,7 @@ from cairn.v1 import recommender_pb2
 from deploy.local.live import Answered
 from deploy.local.stack import Component, Report
 from deploy.local.summary import Summary
+from services.ingest.domain.kinds.assessment import Assessment
 
 _COLUMNS = 80
 _NAME_COLUMNS = 9
@@ -147,8 +148,8 @@ class Story:
 
     def answer(self, number: int, answered: Answered) -> None:
         """One live response."""
-        assessment = answered.submission.assessment
-        right = assessment is not None and assessment.outcome is True
+        body = answered.submission.body
+        right = isinstance(body, Assessment) and body.outcome is True
         line = Text("    ")
         line.append("right  " if right else "wrong  ", style="green" if right else "red")
         line.append(f"answer {number:2}", style="bold")

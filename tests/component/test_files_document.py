@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from services.ingest.application.ports import Row
-from services.ingest.domain.assessment import Score
+from services.ingest.domain.outcome import Score
 from services.ingest.formats import Format, read_events
 from services.ingest.formats.mapping import FileMapping, load_mapping
 from services.recommender.adapters.files.parquet_tables import ParquetTable

@@ -46,7 +46,7 @@ def test_the_raw_export_is_read_in_the_order_of_time():
     assert all(isinstance(row, Row) and not problems_of(row.submission, NOW) for row in rows)
     orders = [int(row.submission.source_sequence) for row in rows]
     assert orders == sorted(orders)
-    assert {row.submission.assessment.skills for row in rows} == {("Table",), ("Box and Whisker",)}
+    assert {row.submission.body.skills for row in rows} == {("Table",), ("Box and Whisker",)}
 
 
 def test_the_catalog_of_a_file_is_that_of_its_rows():

@@ -18,13 +18,15 @@ from services.ingest.adapters.grpc_publisher import GrpcPublisher
 from services.ingest.application.erase import EraseLearner
 from services.ingest.application.ports import FieldReason, PublisherUnavailableError, SubmissionResult
 from services.ingest.application.publish import PublishEvents
-from services.ingest.domain.assessment import Assessment, Score
-from services.ingest.domain.correction import Correction, Void
-from services.ingest.domain.interaction import Interaction
-from services.ingest.domain.preference import Preference
+from services.ingest.domain.kinds.assessment import Assessment
+from services.ingest.domain.kinds.correction import Correction, Void
+from services.ingest.domain.kinds.interaction import Interaction
+from services.ingest.domain.kinds.preference import Preference
+from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Instant, Submission
 from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
-from services.ingest.wire import event_type_of, learner_event_value, submission_message, submission_of
+from services.ingest.wire.records import event_type_of, learner_event_value
+from services.ingest.wire.submissions import submission_message, submission_of
 from tests.adapters.memory_event_log import MemoryEventLog, MemoryLearnerKeys, MemorySkillTags
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cairn.v1 import catalog_pb2, events_pb2, ingest_pb2, recommender_pb2
-from services.ingest.domain.assessment import Assessment, Grain, Score, SkillsFrom, StampedAssessment
+from services.ingest.domain.kinds.assessment import Assessment, Grain, SkillsFrom, StampedAssessment
+from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import AcceptedEvent, Instant
-from services.ingest.wire import learner_event_value
+from services.ingest.wire.records import learner_event_value
 
 GOLDEN = Path(__file__).parent / "golden"
 MESSAGES = [

@@ -29,7 +29,7 @@ from services.common.kafka.topics import TopicDeclaration, ensure_topics
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
 from services.ingest.application.ports import LogUnavailableError
-from services.ingest.wire import learner_event_value
+from services.ingest.wire.records import learner_event_value
 from services.recommender.adapters.files.parquet_tables import ParquetTable
 from services.recommender.adapters.kafka.event_rows import KafkaEventRows
 from services.recommender.application.operations.export import EVENT_COLUMNS

@@ -10,7 +10,8 @@ import pytest
 from services.common.kafka.envelope import record_key
 from services.common.kafka.partitioner import partition_of
 from services.ingest.application.ports import LogOverloadedError
-from services.ingest.domain.assessment import Assessment, Score, SkillsFrom, StampedAssessment
+from services.ingest.domain.kinds.assessment import Assessment, SkillsFrom, StampedAssessment
+from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import AcceptedEvent, Instant
 
 

@@ -5,10 +5,11 @@ import math
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from services.ingest.domain.assessment import Assessment, Score, SkillsFrom, normalised, stamp
-from services.ingest.domain.correction import Correction, Void
-from services.ingest.domain.interaction import Interaction
-from services.ingest.domain.preference import Preference
+from services.ingest.domain.kinds.assessment import Assessment, SkillsFrom, stamp
+from services.ingest.domain.kinds.correction import Correction, Void
+from services.ingest.domain.kinds.interaction import Interaction
+from services.ingest.domain.kinds.preference import Preference
+from services.ingest.domain.outcome import Score, normalised
 from services.ingest.domain.submission import Instant, Submission, event_id_of
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

@@ -6,10 +6,11 @@ import orjson
 import pytest
 
 from services.ingest.application.ports import Row, UnreadableRow
-from services.ingest.domain.assessment import Assessment, Grain, Score
-from services.ingest.domain.correction import Correction, Void
-from services.ingest.domain.interaction import Interaction, InteractionKind
-from services.ingest.domain.preference import Pace, Preference, ResourceKind
+from services.ingest.domain.kinds.assessment import Assessment, Grain
+from services.ingest.domain.kinds.correction import Correction, Void
+from services.ingest.domain.kinds.interaction import Interaction, InteractionKind
+from services.ingest.domain.kinds.preference import Pace, Preference, ResourceKind
+from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Instant, Submission
 from services.ingest.domain.validation import problems_of
 from services.ingest.formats import Format, assistments, lines, read_events
@@ -144,8 +145,8 @@ class TestNdjson:
             ('{"learner_id":"a","occurred_at":"2026-03-04T05:06:07"}', "occurred_at", "timezone"),
             ('{"learner_id":"a","occurred_at":"yesterday"}', "occurred_at", "yesterday"),
             ('{"learner_id":"a","correct":true,"score":{"raw":1,"min":0,"max":1}}', "score", "keep the one"),
-            ("not json", "", "send one JSON object a line"),
-            ("[1]", "", "send one JSON object a line"),
+            ("not json", "", "put one JSON object on each line"),
+            ("[1]", "", "put one JSON object on each line"),
         ],
     )
     def test_a_line_that_is_no_event_is_named(self, file, line, field, words):
@@ -197,7 +198,7 @@ class TestMerged:
     def test_a_skill_seen_earlier_in_the_response_begins_another(self, file):
         content = MERGED + "7,0,1,1,A,0,1\n7,1,1,2,B,0,1\n7,2,1,1,A,0,1\n7,3,1,2,B,0,1\n"
         rows = read(file(content), Format.ASSISTMENTS)
-        assert [(row.submission.source_sequence, row.submission.assessment.skills) for row in rows] == [
+        assert [(row.submission.source_sequence, row.submission.body.skills) for row in rows] == [
             ("0", ("A", "B")),
             ("2", ("A", "B")),
         ]
@@ -243,7 +244,7 @@ class TestRaw:
         )
         first, second = read(file(content), Format.ASSISTMENTS)
         assert first.submission.source_sequence == "10"
-        assert first.submission.assessment == Assessment(
+        assert first.submission.body == Assessment(
             item="84806", activity="5", skills=("Addition",), outcome=False, hints=3, duration_ms=None
         )
         assert second.submission == Submission(
@@ -259,17 +260,17 @@ class TestRaw:
 
     def test_partial_credit_is_points(self, file):
         rows = read(file(RAW + "1,7,8,5,0.25,1,9,0,A\n2,7,8,5,1.0,1,9,0,A\n3,7,8,5,1.5,1,9,0,A\n"), Format.ASSISTMENTS)
-        outcomes = [row.submission.assessment.outcome for row in rows]
+        outcomes = [row.submission.body.outcome for row in rows]
         assert outcomes == [Score(0.25, 0.0, 1.0), True, Score(1.5, 0.0, 1.0)]
         assert problems_of(rows[2].submission, Instant(0))
 
     def test_a_response_without_a_skill_keeps_its_problem(self, file):
         (row,) = read(file(RAW + "1,7,8,NA,1,1,,,NA\n"), Format.ASSISTMENTS)
-        assert row.submission.assessment == Assessment(item="8", outcome=True)
+        assert row.submission.body == Assessment(item="8", outcome=True)
 
     def test_latin_1_is_read(self, file):
         (row,) = read(file(RAW.encode() + "1,7,8,5,1,1,9,0,Aufgabe für\n".encode("latin-1")), Format.ASSISTMENTS)
-        assert row.submission.assessment.skills == ("Aufgabe für",)
+        assert row.submission.body.skills == ("Aufgabe für",)
 
     def test_a_wrong_number_is_named(self, file):
         (row,) = read(file(RAW + "1,7,8,5,1,1,soon,0,A\n"), Format.ASSISTMENTS)

@@ -14,7 +14,7 @@ from services.ingest.application.ports import (
     SubmissionResult,
     UnreadableRow,
 )
-from services.ingest.domain.assessment import Assessment
+from services.ingest.domain.kinds.assessment import Assessment
 from services.ingest.domain.submission import Submission
 
 

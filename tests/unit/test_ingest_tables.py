@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from services.ingest.application.ports import Row, UnreadableRow
-from services.ingest.domain.assessment import Assessment, Grain, Score
-from services.ingest.domain.interaction import Interaction, InteractionKind
+from services.ingest.domain.kinds.assessment import Assessment, Grain
+from services.ingest.domain.kinds.interaction import Interaction, InteractionKind
+from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Instant, Submission
 from services.ingest.formats import Format, format_of, read_events
 from services.ingest.formats.lines import FileUnusableError

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.domain.assessment import Assessment, Grain, Score
-from services.ingest.domain.correction import Correction, Void
-from services.ingest.domain.interaction import Interaction, InteractionKind
-from services.ingest.domain.preference import Pace, Preference, ResourceKind
+from services.ingest.domain.kinds.assessment import Assessment, Grain
+from services.ingest.domain.kinds.correction import Correction, Void
+from services.ingest.domain.kinds.interaction import Interaction, InteractionKind
+from services.ingest.domain.kinds.preference import Pace, Preference, ResourceKind
+from services.ingest.domain.outcome import Score
 from services.ingest.domain.problems import ProblemKind
 from services.ingest.domain.submission import Instant, Submission
 from services.ingest.domain.validation import problems_of

@@ -14,7 +14,8 @@ from cairn.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common.rpc.statuses import retry_after_s_of
 from services.ingest.application.ports import PublisherUnavailableError, SubmissionResult
 from services.ingest.domain.submission import Submission
-from services.ingest.wire import results_of, submission_message
+from services.ingest.wire.replies import results_of
+from services.ingest.wire.submissions import submission_message
 
 _log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from services.common.encryption.values import TenantKeyMissingError
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
 from services.common.kafka.envelope import LEARNER_KEYS, record_key, split_key
 from services.ingest.application.ports import LogUnavailableError
-from services.ingest.domain.correction import Erasure
+from services.ingest.domain.kinds.erasure import Erasure
 from services.ingest.domain.submission import AcceptedEvent
 
 _log = structlog.get_logger(__name__)

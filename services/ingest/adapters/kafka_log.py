@@ -24,7 +24,7 @@ from services.common.telemetry.traces import NO_TRACES, Traces
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.application.ports import Confirmation, LogOverloadedError, LogUnavailableError
 from services.ingest.domain.submission import AcceptedEvent, Instant
-from services.ingest.wire import event_type_of, learner_event_value
+from services.ingest.wire.records import event_type_of, learner_event_value
 
 _log = structlog.get_logger(__name__)
 

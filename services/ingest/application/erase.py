@@ -12,10 +12,9 @@ from services.common.kafka.envelope import Position
 from services.common.rpc.freshness import Freshness, encode
 from services.ingest.application.ports import EventLog, LearnerErasure
 from services.ingest.application.publish import instant_of
-from services.ingest.domain.correction import Erasure
-from services.ingest.domain.problems import Problem, text_problems
+from services.ingest.domain.kinds.erasure import Erasure
+from services.ingest.domain.problems import ID_CHARACTERS_MAX, Problem, text_problems
 from services.ingest.domain.submission import AcceptedEvent
-from services.ingest.domain.validation import ID_CHARACTERS_MAX
 
 _SOURCE = "cairn"
 

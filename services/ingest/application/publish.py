@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from functools import partial
@@ -12,10 +12,8 @@ from services.common.auth.tenant import Tenant
 from services.common.kafka.envelope import Position
 from services.common.rpc.freshness import Freshness, encode
 from services.ingest.application.ports import Confirmation, EventLog, SkillTags
-from services.ingest.domain.assessment import Assessment, stamp
-from services.ingest.domain.correction import Correction
 from services.ingest.domain.problems import Problem
-from services.ingest.domain.submission import AcceptedBody, AcceptedEvent, Instant, Submission, event_id_of
+from services.ingest.domain.submission import AcceptedEvent, Instant, Submission, event_id_of
 from services.ingest.domain.validation import problems_of
 
 EVENTS_MAX = 500
@@ -162,6 +160,8 @@ class PublishEvents:
         return BatchUnderWay(decided, accepted, confirmation, partial(self._token, tenant))
 
     def _accept(self, tenant: Tenant, submission: Submission, received_at: Instant) -> AcceptedEvent:
+        if submission.body is None:
+            raise AssertionError("an event without a body passed the check")
         learner = tenant.pseudonym(submission.learner_id)
         return AcceptedEvent(
             event_id=event_id_of(submission, tenant.name, learner),
@@ -170,20 +170,8 @@ class PublishEvents:
             source=submission.source,
             occurred_at=submission.occurred_at,
             received_at=received_at,
-            body=self._accepted_body(tenant.name, submission),
+            body=submission.body.accept(submission.source, partial(self._tags.assessed_skills, tenant.name)),
         )
-
-    def _accepted_body(self, tenant: str, submission: Submission) -> AcceptedBody:
-        body = submission.body
-        match body:
-            case Assessment():
-                return stamp(body, partial(self._tags.assessed_skills, tenant))
-            case Correction():
-                return replace(body, target_source=body.target_source or submission.source)
-            case None:
-                raise AssertionError("an event without a body passed the check")
-            case _:
-                return body
 
     def _token(self, tenant: Tenant, position: Position) -> str:
         return encode(Freshness(self._log.identity.topic_id, position), tenant.secret)

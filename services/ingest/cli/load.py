@@ -25,9 +25,7 @@ from services.ingest.adapters.load_progress_file import LoadProgressFile, Progre
 from services.ingest.application.check import CheckingPublisher
 from services.ingest.application.load import LoadProgress, Reject, load
 from services.ingest.application.ports import FieldReason, Publisher, PublisherUnavailableError, Row, UnreadableRow
-from services.ingest.domain.assessment import Assessment, Score
-from services.ingest.domain.interaction import Interaction
-from services.ingest.domain.submission import Submission
+from services.ingest.domain.submission import BodySummary, Submission
 from services.ingest.formats import Format, format_of, read_events
 from services.ingest.formats.lines import FileUnusableError
 from services.ingest.formats.mapping import FileMapping
@@ -296,24 +294,8 @@ def _cells(submission: Submission) -> tuple[str, ...]:
     when = ""
     if submission.occurred_at is not None:
         when = datetime.fromtimestamp(submission.occurred_at.seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    what, about, outcome = type(submission.body).__name__.lower(), "", ""
-    match submission.body:
-        case Assessment() as assessment:
-            what = assessment.item or assessment.activity
-            about = ", ".join(assessment.skills)
-            match assessment.outcome:
-                case Score(raw, low, high):
-                    outcome = f"{raw:g} of {low:g} to {high:g}"
-                case None:
-                    outcome = "none"
-                case correct:
-                    outcome = "right" if correct else "wrong"
-        case Interaction() as interaction:
-            about = interaction.resource
-            outcome = str(interaction.kind)
-        case _:
-            pass
-    return submission.learner_id, what, about, outcome, when, submission.source
+    body = BodySummary("nothing") if submission.body is None else submission.body.summary()
+    return submission.learner_id, body.what, body.about, body.outcome, when, submission.source
 
 
 class _RejectedRows:

@@ -1,4 +1,7 @@
-"""What can be wrong with a field. Every problem names the field, the value and the remedy."""
+"""What can be wrong with a field, and the checks that several kinds of event share.
+
+Every problem names the field, the value and the remedy.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+ID_CHARACTERS_MAX = 256
+EVENT_ID_CHARACTERS_MAX = 128
+
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SHOWN_CHARACTERS = 40
 
 
 class ProblemKind(StrEnum):
-    """Sorts of problems, for counting."""
+    """Kinds of problems, for metrics."""
 
     MISSING = "missing"
     TOO_LONG = "too_long"
@@ -32,8 +38,8 @@ class Problem:
 
     Attributes:
         field: path of the field within the submission, for example `assessment.score.raw`.
-        kind: the sort of problem.
-        reason: what is wrong with which value, and what would be right.
+        kind: what kind of problem it is.
+        reason: the value, what is wrong with it, and how to fix it.
     """
 
     field: str
@@ -47,13 +53,13 @@ def text_problems(field: str, value: str, characters_max: int, *, required: str 
     Args:
         field: its path.
         value: the text.
-        characters_max: how long it may be.
-        required: what to send when it is empty; without it, it may be.
+        characters_max: the longest allowed.
+        required: what to send when it is empty; without it, the text is optional.
     """
-    # Nearly every text is right, and an event has many: the rest is not begun for those. No control character is
-    # printable, so that looking for one is for what has other than printable ones, such as spaces that do not break.
-    right = len(value) <= characters_max and (value.isprintable() or not _CONTROL_CHARACTER.search(value))
-    if right and not value.isspace() and (value or not required):
+    # Nearly every text is valid, and an event has many, so valid ones return early. No control character is printable:
+    # only a text with other unprintable characters, such as no-break spaces, needs the regular expression.
+    valid = len(value) <= characters_max and (value.isprintable() or not _CONTROL_CHARACTER.search(value))
+    if valid and not value.isspace() and (value or not required):
         return ()
     return _text_problems(field, value, characters_max, required)
 
@@ -76,9 +82,31 @@ def _text_problems(field: str, value: str, characters_max: int, required: str) -
             f"has the control character U+{ord(control[0]):04X} at position {control.start()}: remove it",
         )
     elif value.isspace():
-        yield Problem(field, ProblemKind.MISSING, "is only white space: send an id, or leave it out where it may be")
+        yield Problem(field, ProblemKind.MISSING, "is only white space: send an id, or leave the field out if optional")
+
+
+def skill_list_problems(field: str, skills: tuple[str, ...], count_max: int, keep: str) -> Iterator[Problem]:
+    """What is wrong with a list of skills, each of which may be listed once.
+
+    Args:
+        field: its path.
+        skills: their ids.
+        count_max: the most allowed.
+        keep: which ones to keep when there are too many.
+    """
+    if len(skills) > count_max:
+        reason = f"has {len(skills)} skills, at most {count_max}: keep {keep}"
+        yield Problem(field, ProblemKind.TOO_MANY, reason)
+        return
+    for index, skill in enumerate(skills):
+        entry = f"{field}[{index}]"
+        yield from text_problems(entry, skill, ID_CHARACTERS_MAX, required="a skill's id, or leave the entry out")
+        first = skills.index(skill)
+        if skill and first != index:
+            reason = f"is {shown(skill)} again, as skills[{first}]: name each skill once"
+            yield Problem(entry, ProblemKind.REPEATED, reason)
 
 
 def shown(value: str) -> str:
-    """The value for a message, cut short."""
+    """The value for a message, truncated."""
     return repr(value if len(value) <= _SHOWN_CHARACTERS else value[:_SHOWN_CHARACTERS] + "...")

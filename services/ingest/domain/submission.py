@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from services.common.auth.identity import natural_event_id
-from services.ingest.domain.assessment import Assessment, Score, StampedAssessment
-from services.ingest.domain.correction import Correction, Erasure, Void
-from services.ingest.domain.interaction import Interaction
-from services.ingest.domain.preference import Preference
+from services.ingest.domain.problems import Problem
+
+AssessedSkills = Callable[[str], tuple[str, ...] | None]
+"""Maps a resource's id to the skills it assesses in the tenant's catalog, heaviest first; None: no such resource."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -27,11 +29,59 @@ class Instant:
         return f"{self.seconds}.{self.nanoseconds:09d}"
 
 
-SubmittedBody = Assessment | Interaction | Preference | Correction
-"""What happened, as a platform says it."""
+class LoggedBody:
+    """What happened, as it goes on the log: checked and complete. Each kind of event is a subclass."""
 
-AcceptedBody = StampedAssessment | Interaction | Preference | Correction | Erasure
-"""What happened, as it goes on the log."""
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BodySummary:
+    """A body in a few words, for a preview.
+
+    Attributes:
+        what: the item, the activity, or the kind of event.
+        about: skills or a resource.
+        outcome: right, wrong, points, or what was done.
+    """
+
+    what: str
+    about: str = ""
+    outcome: str = ""
+
+
+class SubmittedBody(ABC):
+    """What happened, as the platform describes it. Nothing has been checked. Each kind of event is a subclass."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def problems(self, submission: Submission) -> Iterable[Problem]:
+        """Everything wrong with it; `submission` is the event it belongs to."""
+
+    @abstractmethod
+    def natural_key(self, source: str) -> tuple[str, ...]:
+        """What distinguishes it from the learner's other events, when the platform gave no id.
+
+        The first part is the kind's own name, so no two kinds share a key. Only an assessment's key is just its item
+        and its activity.
+
+        Args:
+            source: the system that observed the event.
+        """
+
+    @abstractmethod
+    def accept(self, source: str, assessed_skills: AssessedSkills) -> LoggedBody:
+        """The body for the log, once it has no problems.
+
+        Args:
+            source: the system that observed the event.
+            assessed_skills: what the tenant's catalog knows.
+        """
+
+    @abstractmethod
+    def summary(self) -> BodySummary:
+        """The body in a few words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +104,6 @@ class Submission:
     occurred_at: Instant | None = None
     source_sequence: str = ""
 
-    @property
-    def assessment(self) -> Assessment | None:
-        """The body, when it is an assessment."""
-        return self.body if isinstance(self.body, Assessment) else None
-
 
 @dataclass(frozen=True, slots=True)
 class AcceptedEvent:
@@ -66,7 +111,7 @@ class AcceptedEvent:
 
     Attributes:
         event_id: identity within the source.
-        tenant: whose learner it is.
+        tenant: the learner's tenant.
         learner: the learner's pseudonym.
         source: the system that observed it.
         occurred_at: when the learner acted; None when not known.
@@ -80,61 +125,20 @@ class AcceptedEvent:
     source: str
     occurred_at: Instant | None
     received_at: Instant
-    body: AcceptedBody
+    body: LoggedBody
 
 
 def event_id_of(submission: Submission, tenant: str, learner: str) -> str:
     """The event's id: the platform's, or UUIDv5 of its natural key.
 
-    Without an id, a time and a sequence of its source, two submissions that say the same are one event: two answers of
-    a learner to one item, or a wish that was changed and changed back.
+    Without an id, a time and a source sequence, two submissions with the same content are one event: two responses of
+    a learner to one item, or a preference that was changed and changed back.
     """
     if submission.event_id:
         return submission.event_id
+    if submission.body is None:
+        raise AssertionError("an event without a body passed the check")
     occurred_at = "" if submission.occurred_at is None else str(submission.occurred_at)
-    # The order within an assessment's key is that of the first release: a file loaded then is the same file now.
-    said = _said_by(submission)
-    return natural_event_id((tenant, submission.source, learner, *said, occurred_at, submission.source_sequence))
-
-
-def _said_by(submission: Submission) -> tuple[str, ...]:
-    """What tells the body apart from others of the learner.
-
-    Two parts for an assessment, more for every other kind, each kind's own name first: no two kinds share a key.
-    """
-    body = submission.body
-    match body:
-        case Assessment():
-            return body.item, body.activity
-        case Interaction():
-            return "interaction", body.resource, str(int(body.kind))
-        case Preference():
-            return (
-                "preference",
-                *_optional(body.goals),
-                *_optional(body.interests),
-                *_optional(None if body.formats is None else tuple(str(int(kind)) for kind in body.formats)),
-                str(int(body.pace)),
-            )
-        case Correction():
-            return "correction", body.target_source or submission.source, body.target_event_id, _change(body)
-        case None:
-            raise AssertionError("an event without a body passed the check")
-
-
-def _optional(values: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The values after their number, so that a list never runs into the next; nothing said is not an empty list."""
-    return ("",) if values is None else (str(len(values)), *values)
-
-
-def _change(correction: Correction) -> str:
-    match correction.change:
-        case Score() as score:
-            # Shortest text that reads back as the same number.
-            return f"score {score.raw!r} {score.min!r} {score.max!r}"
-        case bool() as correct:
-            return "correct" if correct else "incorrect"
-        case Void():
-            return "void"
-        case None:
-            raise AssertionError("a correction without a change passed the check")
+    # The order of an assessment's key is that of the first release, so that a file loaded then keeps its ids.
+    key = submission.body.natural_key(submission.source)
+    return natural_event_id((tenant, submission.source, learner, *key, occurred_at, submission.source_sequence))

@@ -18,7 +18,8 @@ from services.ingest.application.erase import EraseLearner, LearnerInvalidError
 from services.ingest.application.ports import LogOverloadedError, LogUnavailableError
 from services.ingest.application.publish import BatchSizeError, CatalogNotReadyError, EventOutcome, PublishEvents
 from services.ingest.entrypoints.stream import EventStream, StreamLimits
-from services.ingest.wire import delete_response_of, response_of, stream_response_of, submission_of
+from services.ingest.wire.replies import delete_response_of, response_of, stream_response_of
+from services.ingest.wire.submissions import submission_of
 
 if TYPE_CHECKING:
     from services.common.rpc.server import Context

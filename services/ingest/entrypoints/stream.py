@@ -10,7 +10,7 @@ from cairn.v1 import ingest_pb2
 from services.common.auth.tenant import Tenant
 from services.common.telemetry.traces import NO_TRACES, Span, SpanKind, Traces, within
 from services.ingest.application.publish import BatchUnderWay, EventOutcome, PublishEvents
-from services.ingest.wire import submission_of
+from services.ingest.wire.submissions import submission_of
 
 _SPAN = "cairn.v1.IngestService/StreamEvents batch"
 

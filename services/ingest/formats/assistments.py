@@ -30,7 +30,8 @@ from pathlib import Path
 import orjson
 
 from services.ingest.application.ports import FieldReason, Row, UnreadableRow
-from services.ingest.domain.assessment import Assessment, Score
+from services.ingest.domain.kinds.assessment import Assessment
+from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Submission
 from services.ingest.formats.lines import LINE_BYTES_MAX, FileUnusableError, lines_of
 

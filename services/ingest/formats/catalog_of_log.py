@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from services.ingest.application.ports import Row, UnreadableRow
+from services.ingest.domain.kinds.assessment import Assessment
 from services.ingest.formats import Format, read_events
 
 CatalogLine = tuple[Literal["skill", "resource"], dict[str, Any]]
@@ -33,8 +34,8 @@ def catalog_of_rows(rows: Iterable[Row | UnreadableRow], *, framework: str) -> I
     responses: Counter[str] = Counter()
     naming: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
-        assessment = row.submission.assessment if isinstance(row, Row) else None
-        if assessment is None or not assessment.item:
+        assessment = row.submission.body if isinstance(row, Row) else None
+        if not isinstance(assessment, Assessment) or not assessment.item:
             continue
         responses[assessment.item] += 1
         naming[assessment.item].update(assessment.skills)

@@ -19,8 +19,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from services.ingest.application.ports import FieldReason, Row, UnreadableRow
-from services.ingest.domain.assessment import Assessment, Grain, Score
-from services.ingest.domain.interaction import Interaction, InteractionKind
+from services.ingest.domain.kinds.assessment import Assessment, Grain
+from services.ingest.domain.kinds.interaction import Interaction, InteractionKind
+from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Submission, SubmittedBody
 from services.ingest.formats.lines import FileUnusableError
 from services.ingest.formats.ndjson import instant_of

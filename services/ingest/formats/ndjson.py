@@ -1,94 +1,56 @@
-"""Events as JSON lines, the form to bring data of one's own in.
+"""Events as JSON lines, the format to bring your own data in.
 
-One object a line, with the fields of the ingest contract and the body's beside them. Every line has learner_id; source
-where the loader was given none; and may have event_id, occurred_at (RFC 3339) and source_sequence. Then it says one of
+Each line is one object with the fields of the ingest contract and, next to them, those of its body. Every line has
+learner_id; source where the loader was given none; and optionally event_id, occurred_at (RFC 3339) and
+source_sequence. It is one of
 
 - an assessment, by item or activity: activity, item, skills, `correct` or `score` {raw, min, max}, attempt, hints,
   duration_ms, grain (item | activity);
 - an interaction, by `interaction` (opened | completed | dismissed): resource, recommendation_id, duration_ms;
 - a preference, in the object `preference`: goals, interests, formats (lesson, video, ...), pace (gentle | steady |
-  brisk); an empty list takes back what was said before;
+  brisk); an empty list withdraws an earlier one;
 - a correction, by `corrects` (the id of the event that was wrong): corrects_source where it is another, and `void`:
-  true, or `correct`, or `score`.
+  true, or `correct`, or `score`;
+- any other kind in `wire/kinds`.
 
-Empty lines are passed over.
+Empty lines are skipped.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ValidationError, create_model
 
 from services.ingest.application.ports import FieldReason, Row, UnreadableRow
-from services.ingest.domain.assessment import Assessment, Grain, Score
-from services.ingest.domain.correction import Correction, Void
-from services.ingest.domain.interaction import Interaction, InteractionKind
-from services.ingest.domain.preference import Pace, Preference, ResourceKind
-from services.ingest.domain.submission import Instant, Submission, SubmittedBody
+from services.ingest.domain.submission import Instant, Submission
 from services.ingest.formats.lines import LINE_BYTES_MAX, Line, lines_of
+from services.ingest.wire.kinds import SUBMITTED_KINDS
+from services.ingest.wire.kinds.kind import JsonForm, JsonObject
 
 _SHOWN_CHARACTERS = 80
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_GRAINS = {None: Grain.UNSPECIFIED, "item": Grain.ITEM, "activity": Grain.ACTIVITY}
-
-# What each kind of event is known by, and what else may stand beside it.
-_INTERACTION_FIELDS = frozenset({"interaction", "resource", "recommendation_id", "duration_ms"})
-_PREFERENCE_FIELDS = frozenset({"preference"})
-_CORRECTION_FIELDS = frozenset({"corrects", "corrects_source", "void", "correct", "score"})
-_COMMON_FIELDS = frozenset({"learner_id", "source", "event_id", "occurred_at", "source_sequence"})
+_OUTCOMES = ("void", "correct", "score")
 
 
-class _Object(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _ScoreObject(_Object):
-    raw: float
-    min: float
-    max: float
-
-
-class _PreferenceObject(_Object):
-    goals: list[str] | None = None
-    interests: list[str] | None = None
-    formats: list[Literal["lesson", "video", "practice", "game", "assessment", "activity"]] | None = None
-    pace: Literal["gentle", "steady", "brisk"] | None = None
-
-
-class _EventObject(_Object):
+class _CommonFields(JsonObject):
     learner_id: str
     source: str = ""
     event_id: str = ""
     occurred_at: AwareDatetime | None = None
     source_sequence: str = ""
-    item: str = ""
-    activity: str = ""
-    skills: list[str] = []
-    correct: bool | None = None
-    score: _ScoreObject | None = None
-    attempt: int | None = Field(None, ge=0, lt=2**32)
-    hints: int | None = Field(None, ge=0, lt=2**32)
-    duration_ms: int | None = Field(None, ge=0, lt=2**32)
-    grain: Literal["item", "activity"] | None = None
-    interaction: Literal["opened", "completed", "dismissed"] | None = None
-    resource: str = ""
-    recommendation_id: str = ""
-    preference: _PreferenceObject | None = None
-    corrects: str | None = None
-    corrects_source: str = ""
-    void: Literal[True] | None = None
 
 
-_ASSESSMENT_FIELDS = frozenset(_EventObject.model_fields) - (
-    _COMMON_FIELDS
-    | _PREFERENCE_FIELDS
-    | (_INTERACTION_FIELDS - {"duration_ms"})
-    | {"corrects", "corrects_source", "void"}
+_FORMS: tuple[JsonForm[Any], ...] = tuple(kind.json for kind in SUBMITTED_KINDS)
+_UNMARKED = next(form for form in _FORMS if not form.marker)
+_MARKED = [form for form in _FORMS if form.marker]
+# One model of every field, so that a line is parsed once; which fields may stand together is checked afterwards.
+_Line: type[_CommonFields] = create_model(
+    "_Line", __base__=(*(form.fields for form in reversed(_FORMS)), _CommonFields)
 )
 
 
@@ -100,7 +62,7 @@ def read_ndjson(
     Args:
         path: the file, gzip-compressed or not.
         source: the source of events that name none.
-        observe_bytes: now and then told how many bytes of the file as stored were read.
+        observe_bytes: called from time to time with the number of bytes read from the file as stored.
 
     Raises:
         FileUnusableError: when it cannot be read.
@@ -112,78 +74,46 @@ def read_ndjson(
 
 def _row(line: Line, source: str) -> Row | UnreadableRow:
     if line.too_long:
-        problem = FieldReason(
-            "", f"the line has more than {LINE_BYTES_MAX} bytes: one event a line takes a few hundred"
-        )
+        problem = FieldReason("", f"the line has more than {LINE_BYTES_MAX} bytes: put one event on each line")
         return UnreadableRow(line.number, (problem,), line.content[:_SHOWN_CHARACTERS].decode(errors="replace"))
     try:
-        event = _EventObject.model_validate_json(line.content)
+        event = _Line.model_validate_json(line.content)
     except ValidationError as error:
         problems = tuple(_problem(entry) for entry in error.errors(include_url=False))
         return UnreadableRow(line.number, problems, line.content.decode(errors="replace"))
-    contradictions = _contradictions(event)
+    marked = [form for form in _MARKED if getattr(event, form.marker) is not None]
+    form = marked[0] if marked else _UNMARKED
+    contradictions = _contradictions(event, marked, form)
     if contradictions:
         return UnreadableRow(line.number, tuple(contradictions), line.content.decode(errors="replace"))
-    return Row(line.number, _submission(event, source), line.content.decode())
+    return Row(line.number, _submission(event, form, source), line.content.decode())
 
 
-def _contradictions(event: _EventObject) -> list[FieldReason]:
-    """Fields that cannot stand in one event."""
-    kinds = {"interaction": _INTERACTION_FIELDS, "preference": _PREFERENCE_FIELDS, "corrects": _CORRECTION_FIELDS}
-    said = [name for name in kinds if getattr(event, name) is not None]
-    if len(said) > 1:
-        return [FieldReason(said[1], f"is set and so is {said[0]}: say one thing a line")]
-    own = kinds[said[0]] if said else _ASSESSMENT_FIELDS
-    foreign = sorted(event.model_fields_set - _COMMON_FIELDS - own)
+def _contradictions(event: _CommonFields, marked: list[JsonForm[Any]], form: JsonForm[Any]) -> list[FieldReason]:
+    """Fields that cannot be in one event."""
+    if len(marked) > 1:
+        second, first = marked[1].marker, marked[0].marker
+        return [FieldReason(second, f"is set and so is {first}: describe one event on each line")]
+    foreign = sorted(event.model_fields_set - _CommonFields.model_fields.keys() - form.fields.model_fields.keys())
     if foreign:
-        what = f"an event with {said[0]}" if said else "an assessment"
+        what = f"an event with {form.marker}" if form.marker else "an assessment"
         return [FieldReason(name, f"is set, but is no field of {what}: remove it") for name in foreign]
-    outcomes = [name for name in ("void", "correct", "score") if getattr(event, name) is not None]
+    outcomes = [name for name in _OUTCOMES if getattr(event, name) is not None]
     if len(outcomes) > 1:
         return [FieldReason(outcomes[1], f"is set and so is {outcomes[0]}: keep the one that was observed")]
     return []
 
 
-def _submission(event: _EventObject, source: str) -> Submission:
+def _submission(event: _CommonFields, form: JsonForm[Any], source: str) -> Submission:
     return Submission(
         learner_id=event.learner_id,
-        # A few sources stand in millions of lines.
+        # Millions of lines share a few sources.
         source=sys.intern(event.source or source),
-        body=_body(event),
+        body=form.read(event),
         event_id=event.event_id,
         occurred_at=None if event.occurred_at is None else instant_of(event.occurred_at),
         source_sequence=event.source_sequence,
     )
-
-
-def _body(event: _EventObject) -> SubmittedBody:
-    outcome: bool | Score | None = event.correct
-    if event.score is not None:
-        outcome = Score(event.score.raw, event.score.min, event.score.max)
-    if event.interaction is not None:
-        kind = InteractionKind[event.interaction.upper()]
-        return Interaction(event.resource, kind, event.recommendation_id, event.duration_ms)
-    if event.preference is not None:
-        wanted = event.preference
-        kinds = None if wanted.formats is None else tuple(ResourceKind[name.upper()] for name in wanted.formats)
-        pace = Pace.UNSPECIFIED if wanted.pace is None else Pace[wanted.pace.upper()]
-        return Preference(_tuple(wanted.goals), _tuple(wanted.interests), kinds, pace)
-    if event.corrects is not None:
-        return Correction(event.corrects, Void() if event.void else outcome, event.corrects_source)
-    return Assessment(
-        item=event.item,
-        activity=event.activity,
-        skills=tuple(event.skills),
-        outcome=outcome,
-        attempt=event.attempt,
-        hints=event.hints,
-        duration_ms=event.duration_ms,
-        grain=_GRAINS[event.grain],
-    )
-
-
-def _tuple(values: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values)
 
 
 def instant_of(moment: datetime) -> Instant:
@@ -195,8 +125,7 @@ def instant_of(moment: datetime) -> Instant:
 def _problem(entry: Any) -> FieldReason:
     field = ".".join(map(str, entry["loc"]))
     if entry["type"] == "extra_forbidden":
-        models: dict[Any, type[BaseModel]] = {"score": _ScoreObject, "preference": _PreferenceObject}
-        model = _EventObject if len(entry["loc"]) == 1 else models[entry["loc"][0]]
+        model = _Line if len(entry["loc"]) == 1 else _model_of(entry["loc"][0])
         return FieldReason(field, f"is no field of an event: remove it, or use one of {', '.join(model.model_fields)}")
     if entry["type"] == "missing":
         return FieldReason(field, "is missing: add it")
@@ -205,5 +134,13 @@ def _problem(entry: Any) -> FieldReason:
         shown = shown[:_SHOWN_CHARACTERS] + "..."
     message = entry["msg"][0].lower() + entry["msg"][1:]
     if not field:
-        return FieldReason("", f"the line is no event ({message}): send one JSON object a line")
+        return FieldReason("", f"the line is no event ({message}): put one JSON object on each line")
     return FieldReason(field, f"is {shown}: {message}")
+
+
+def _model_of(field: str) -> type[BaseModel]:
+    """The model of the object in a field."""
+    annotation = _Line.model_fields[field].annotation
+    return next(
+        part for part in (annotation, *get_args(annotation)) if isinstance(part, type) and issubclass(part, BaseModel)
+    )

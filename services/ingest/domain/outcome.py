@@ -1,0 +1,50 @@
+"""The outcome of a response: right or wrong, or points on a scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from services.ingest.domain.problems import Problem, ProblemKind
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Points on a scale with known ends."""
+
+    raw: float
+    min: float
+    max: float
+
+
+def normalised(outcome: bool | Score) -> float:  # noqa: FBT001 - a response that is right or wrong is a bool.
+    """The outcome on [0, 1].
+
+    Args:
+        outcome: right or wrong, or points with finite `min < max` and `raw` between them.
+    """
+    if isinstance(outcome, bool):
+        return 1.0 if outcome else 0.0
+    raw, low, high = outcome.raw, outcome.min, outcome.max
+    if math.isinf(high - low):
+        # The difference of two huge numbers overflows; the difference of their halves does not.
+        raw, low, high = raw / 2, low / 2, high / 2
+    # Adding 0.0 turns -0.0 into 0.0: one value, one encoding.
+    return min((raw - low) / (high - low), 1.0) + 0.0
+
+
+def score_problems(field: str, score: Score) -> Iterator[Problem]:
+    """What is wrong with a score; `field` is its path."""
+    not_finite = [name for name in ("raw", "min", "max") if not math.isfinite(getattr(score, name))]
+    for name in not_finite:
+        reason = f"is {getattr(score, name)}: send a finite number"
+        yield Problem(f"{field}.{name}", ProblemKind.NOT_FINITE, reason)
+    if not_finite:
+        return
+    if score.max <= score.min:
+        reason = f"is {score.max:g}, not above min {score.min:g}: send the maximum number of points"
+        yield Problem(f"{field}.max", ProblemKind.OUT_OF_RANGE, reason)
+    elif not score.min <= score.raw <= score.max:
+        reason = f"is {score.raw:g}, outside min {score.min:g} to max {score.max:g}: correct the points or the scale"
+        yield Problem(f"{field}.raw", ProblemKind.OUT_OF_RANGE, reason)

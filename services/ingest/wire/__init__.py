@@ -1,0 +1,1 @@
+"""Ingest's own types as Protobuf messages, log records and JSON lines."""

@@ -1,0 +1,71 @@
+"""Results of the use cases to and from the replies of IngestService."""
+
+from __future__ import annotations
+
+from cairn.v1 import ingest_pb2
+from services.ingest.application.erase import ErasedLearner
+from services.ingest.application.ports import FieldReason, SubmissionResult
+from services.ingest.application.publish import EventOutcome, Outcome
+
+_STATUS_OF_OUTCOME = {
+    Outcome.ACCEPTED: ingest_pb2.EVENT_STATUS_ACCEPTED,
+    Outcome.DUPLICATE: ingest_pb2.EVENT_STATUS_DUPLICATE,
+    Outcome.REJECTED: ingest_pb2.EVENT_STATUS_REJECTED,
+}
+
+
+def response_of(outcomes: list[EventOutcome]) -> ingest_pb2.PublishEventsResponse:
+    """The reply about a batch."""
+    response = ingest_pb2.PublishEventsResponse()
+    _add_results(response, outcomes)
+    return response
+
+
+def stream_response_of(batch: int, outcomes: list[EventOutcome]) -> ingest_pb2.StreamEventsResponse:
+    """The reply about one batch of a stream, by the sender's number."""
+    response = ingest_pb2.StreamEventsResponse(batch=batch)
+    _add_results(response, outcomes)
+    return response
+
+
+def delete_response_of(erased: ErasedLearner) -> ingest_pb2.DeleteLearnerResponse:
+    """The reply about a learner who was forgotten."""
+    position = ingest_pb2.LogPosition(partition=erased.position.partition, offset=erased.position.offset)
+    return ingest_pb2.DeleteLearnerResponse(
+        position=position, freshness_token=erased.freshness_token, key_destroyed=erased.key_destroyed
+    )
+
+
+def results_of(response: ingest_pb2.PublishEventsResponse) -> list[SubmissionResult]:
+    """The result of each event of a reply; fields are named within the event, without its index in the request."""
+    return [
+        SubmissionResult(
+            duplicate=result.status == ingest_pb2.EVENT_STATUS_DUPLICATE,
+            problems=tuple(
+                FieldReason(problem.field.removeprefix(_path(index)), problem.reason) for problem in result.problems
+            ),
+        )
+        for index, result in enumerate(response.results)
+    ]
+
+
+def _add_results(
+    response: ingest_pb2.PublishEventsResponse | ingest_pb2.StreamEventsResponse, outcomes: list[EventOutcome]
+) -> None:
+    for index, outcome in enumerate(outcomes):
+        result = response.results.add(
+            status=_STATUS_OF_OUTCOME[outcome.outcome],
+            event_id=outcome.event_id,
+            freshness_token=outcome.freshness_token,
+            learner=outcome.learner,
+        )
+        if outcome.position is not None:
+            result.position.SetInParent()
+            result.position.partition = outcome.position.partition
+            result.position.offset = outcome.position.offset
+        for problem in outcome.problems:
+            result.problems.add(field=f"{_path(index)}{problem.field}", reason=problem.reason)
+
+
+def _path(index: int) -> str:
+    return f"events[{index}]."
