@@ -111,7 +111,7 @@ def test_files_of_one_name_are_not_loaded_at_once_since_what_is_kept_of_them_goe
         files.append(table(tmp_path / folder / "grades.csv", ["ada,bad,1"]))
     result = load(*files)
     assert result.exit_code == 2
-    assert "grades.csv is named more than once" in result.stderr
+    assert "grades.csv is given more than once" in result.stderr
     assert not service.came
 
 

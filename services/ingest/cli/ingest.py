@@ -13,8 +13,10 @@ from rich.rule import Rule
 
 from services.common.rpc.calls import api_key_from
 from services.common.rpc.tls import is_loopback
-from services.ingest.cli.load import BAD_INPUT, Failure, FileLoad, FileOptions, Service, print_preview
-from services.ingest.formats import Format
+from services.ingest.cli.file_options import FileOptions
+from services.ingest.cli.load import BAD_INPUT, Failure, FileLoad, Service
+from services.ingest.cli.load_preview import print_preview
+from services.ingest.formats import FORMATS_HELP, Format
 from services.ingest.formats.lines import FileUnusableError
 from services.ingest.formats.mapping import load_mapping
 from services.ingest.formats.proposal import propose_mapping
@@ -29,69 +31,81 @@ def _ingest() -> None:
     """Load events from files."""
 
 
+_Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="Files of events; all but Parquet may be gzip-compressed.")
+]
+_FileFormat = Annotated[
+    Format | None,
+    typer.Option(
+        "--format",
+        help=f"{FORMATS_HELP} By default the format is found from the file's name.",
+    ),
+]
+_Mapping = Annotated[
+    Path | None,
+    typer.Option(help="How the columns of a table become fields of events; `cairn ingest mapping` proposes one."),
+]
+_Preview = Annotated[
+    bool, typer.Option("--preview", help="Show ten rows as events and the first problems, and load nothing.")
+]
+_DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check every row, show counts and the first problems, and load nothing.")
+]
+_Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue an interrupted load of the same files in this folder.")
+]
+_Target = Annotated[str, typer.Option(envvar="CAIRN_TARGET_INGEST", help="host:port of the ingest service.")]
+_ApiKeyFile = Annotated[
+    Path | None, typer.Option(help="File with the tenant's API key; without it, the variable CAIRN_API_KEY.")
+]
+_Source = Annotated[
+    str, typer.Option(help="The source of events that name none; assistments has its own, assistments2009.")
+]
+_Problems = Annotated[
+    Path | None,
+    typer.Option(
+        "--problems",
+        "--rejected",
+        help="Where rows that were not accepted go; by default FILE.rejected.ndjson in this folder for each file.",
+    ),
+]
+_Limit = Annotated[int | None, typer.Option(min=1, help="Read only this many events of each file.")]
+_Streams = Annotated[int, typer.Option(min=1, max=64, help="Requests in flight at once.")]
+_PatienceS = Annotated[float, typer.Option(min=0, help="Seconds to retry while the service or Kafka is unavailable.")]
+_SummaryFile = Annotated[Path | None, typer.Option("--json", help="Also write the summary to this file.")]
+_Tls = Annotated[bool, typer.Option("--tls", help="Use TLS to the service.")]
+_Insecure = Annotated[bool, typer.Option("--insecure", help="Send the API key to another machine without TLS.")]
+
+
 @app.command("load", epilog="Example: cairn ingest load term1.csv.gz term2.csv.gz --mapping gradebook.yaml")
 def load_files(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Files of events; all but Parquet may be gzip-compressed.")
-    ],
+    files: _Files,
     *,
-    file_format: Annotated[
-        Format | None,
-        typer.Option(
-            "--format",
-            help="ndjson: one JSON object a line. csv, parquet: a table, with --mapping. assistments: the raw "
-            "export of 30 columns or the merged form. By default what the files' names say.",
-        ),
-    ] = None,
-    mapping: Annotated[
-        Path | None,
-        typer.Option(help="What the columns of a table say; `cairn ingest mapping` proposes one."),
-    ] = None,
-    preview: Annotated[
-        bool, typer.Option("--preview", help="Show ten rows as events and the first problems, and load nothing.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check every row, show counts and the first problems, and load nothing.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a load of the same files was broken off in this folder.")
-    ] = False,
-    target: Annotated[
-        str, typer.Option(envvar="CAIRN_TARGET_INGEST", help="host:port of the ingest service.")
-    ] = "127.0.0.1:50051",
-    api_key_file: Annotated[
-        Path | None, typer.Option(help="File with the tenant's API key; without it, the variable CAIRN_API_KEY.")
-    ] = None,
-    source: Annotated[
-        str, typer.Option(help="The source of events that name none; assistments has its own, assistments2009.")
-    ] = "",
-    problems: Annotated[
-        Path | None,
-        typer.Option(
-            "--problems",
-            "--rejected",
-            help="Where rows that were not accepted go; by default FILE.rejected.ndjson in this folder for each file.",
-        ),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Read only this many events of each file.")] = None,
-    streams: Annotated[int, typer.Option(min=1, max=64, help="Requests in flight at once.")] = 4,
-    patience_s: Annotated[
-        float, typer.Option(min=0, help="Seconds to go on trying while the service or Kafka is away.")
-    ] = 60.0,
-    summary_file: Annotated[Path | None, typer.Option("--json", help="Also write the summary to this file.")] = None,
-    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS to the service.")] = False,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Send the API key to another machine without TLS.")
-    ] = False,
+    file_format: _FileFormat = None,
+    mapping: _Mapping = None,
+    preview: _Preview = False,
+    dry_run: _DryRun = False,
+    resume: _Resume = False,
+    target: _Target = "127.0.0.1:50051",
+    api_key_file: _ApiKeyFile = None,
+    source: _Source = "",
+    problems: _Problems = None,
+    limit: _Limit = None,
+    streams: _Streams = 4,
+    patience_s: _PatienceS = 60.0,
+    summary_file: _SummaryFile = None,
+    tls: _Tls = False,
+    insecure: _Insecure = False,
 ) -> None:
     """Load files of events through the ingest service, one after the other.
 
     Each learner's events keep the file's order. Loading a file again changes nothing: an event has its own id, or one
-    derived from its source, learner, item, activity, time and sequence. How far a load is stands in
-    FILE.progress.json until it is done; with --resume it goes on from there.
+    derived from its source, learner, item, activity, time and sequence. FILE.progress.json keeps the progress of a load
+    until it is done; --resume continues from there.
 
     Exit codes: 0, all events were accepted. 1, some rows were rejected: they are in the file of problems, with line and
-    reasons. 2, a file, its mapping or an option is unusable. 3, the service stayed away or refused. 130, interrupted.
+    reasons. 2, a file, its mapping or an option is unusable. 3, the service was unavailable or refused. 130,
+    interrupted.
     """
     console = Console(highlight=False)
     try:
@@ -103,12 +117,7 @@ def load_files(
     if preview:
         _preview(files, read, console)
         return
-    repeated = sorted({file.name for file in files if [other.name for other in files].count(file.name) > 1})
-    if repeated:
-        named = ", ".join(repeated)
-        _fail(f"{named} is named more than once, and what is kept of a load goes by that name: load one at a time")
-    loads = [FileLoad(file, read, first=file is files[0]) for file in files]
-    failure = None
+    loads = _loads_of(files, read)
     if dry_run:
         failure = _check(loads, console)
     else:
@@ -129,14 +138,24 @@ def propose(
     *,
     sample: Annotated[Path, typer.Option(help="A table: delimited text, gzip-compressed or not, or Parquet.")],
 ) -> None:
-    """Propose a mapping for a table, from its header and first rows, to be checked by a person.
+    """Propose a mapping for a table, from its header and first rows, for a person to check.
 
-    It is printed on standard output: what each column seems to say, how the file is written, and what is missing.
+    The mapping is printed on standard output: the field of each column, how values are written, and what is missing.
     """
     try:
         typer.echo(propose_mapping(sample), nl=False)
     except FileUnusableError as error:
         _fail(str(error))
+
+
+def _loads_of(files: Sequence[Path], read: FileOptions) -> list[FileLoad]:
+    names = [file.name for file in files]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        _fail(
+            f"{', '.join(repeated)} is given more than once, and a load's progress and problems go by the file's name: "
+            "load one at a time"
+        )
+    return [FileLoad(file, read, first=file is files[0]) for file in files]
 
 
 def _preview(files: Sequence[Path], read: FileOptions, console: Console) -> None:

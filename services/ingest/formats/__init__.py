@@ -1,21 +1,25 @@
-"""Readers of the files that districts have."""
+"""Readers of the file formats that districts have. A new one is a module here, and an entry in the tables below."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from services.ingest.application.ports import Row, UnreadableRow
-from services.ingest.formats.assistments import SOURCE, read_assistments
-from services.ingest.formats.lines import FileUnusableError
+from services.ingest.formats.assistments import SOURCE as ASSISTMENTS_SOURCE
+from services.ingest.formats.assistments import read_assistments
+from services.ingest.formats.lines import FileUnusableError, ObserveBytes
 from services.ingest.formats.mapping import FileMapping
 from services.ingest.formats.ndjson import read_ndjson
 from services.ingest.formats.tables import read_delimited, read_parquet
 
+Rows = Iterator[Row | UnreadableRow]
+
 
 class Format(StrEnum):
-    """The forms a file of events may have."""
+    """The formats a file of events may have."""
 
     NDJSON = "ndjson"
     CSV = "csv"
@@ -23,28 +27,56 @@ class Format(StrEnum):
     ASSISTMENTS = "assistments"
 
 
-_FORMAT_OF_SUFFIX = {
-    ".ndjson": Format.NDJSON,
-    ".jsonl": Format.NDJSON,
-    ".csv": Format.CSV,
-    ".tsv": Format.CSV,
-    ".txt": Format.CSV,
-    ".parquet": Format.PARQUET,
+@dataclass(frozen=True, slots=True)
+class _EventFormat:
+    """A format whose files say what their fields mean.
+
+    Attributes:
+        read: takes the file, the source of events that name none, and the byte counter.
+        help: what it is, for `--help`.
+        suffixes: of its files' names; empty: the format must be named.
+        source: the source of its events, where none is given.
+    """
+
+    read: Callable[[Path, str, ObserveBytes], Rows]
+    help: str
+    suffixes: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _TableFormat:
+    """A format of tables, whose columns need a mapping; the same attributes, but `read` takes the mapping second."""
+
+    read: Callable[[Path, FileMapping, str, ObserveBytes], Rows]
+    help: str
+    suffixes: tuple[str, ...]
+
+
+_FORMATS: dict[Format, _EventFormat | _TableFormat] = {
+    Format.NDJSON: _EventFormat(read_ndjson, "one JSON object a line", (".ndjson", ".jsonl")),
+    Format.CSV: _TableFormat(read_delimited, "delimited text, with --mapping", (".csv", ".tsv", ".txt")),
+    Format.PARQUET: _TableFormat(read_parquet, "a Parquet table, with --mapping", (".parquet",)),
+    Format.ASSISTMENTS: _EventFormat(
+        read_assistments, "the raw export of 30 columns or the merged form", source=ASSISTMENTS_SOURCE
+    ),
 }
+_FORMAT_OF_SUFFIX = {suffix: name for name, known in _FORMATS.items() for suffix in known.suffixes}
+FORMATS_HELP = " ".join(f"{name}: {known.help}." for name, known in _FORMATS.items())
 
 
 def format_of(path: Path) -> Format:
-    """What a file is, by its name.
+    """The format of a file, by its name.
 
     Raises:
-        FileUnusableError: when the name does not say.
+        FileUnusableError: when the name does not tell.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] == [".gz"]:
         suffixes.pop()
     found = _FORMAT_OF_SUFFIX.get(suffixes[-1]) if suffixes else None
     if found is None:
-        raise FileUnusableError(f"the name of {path} does not say what it is: add --format {'|'.join(Format)}")
+        raise FileUnusableError(f"the name of {path} does not tell its format: add --format {'|'.join(Format)}")
     return found
 
 
@@ -52,30 +84,28 @@ def read_events(
     path: Path,
     file_format: Format,
     source: str = "",
-    observe_bytes: Callable[[int], None] = lambda _: None,
+    observe_bytes: ObserveBytes = lambda _: None,
     *,
     mapping: FileMapping | None = None,
-) -> Iterator[Row | UnreadableRow]:
-    """The events of a file, read as they are taken; each learner's in their order, and always in the same.
+) -> Rows:
+    """The events of a file, read lazily. The order is always the same, and each learner's events keep theirs.
 
     Args:
-        path: the file; gzip-compressed or not, but for Parquet.
-        file_format: what it is.
+        path: the file; gzip-compressed or not, except for Parquet.
+        file_format: its format.
         source: the source of events that name none; empty: the format's own.
-        observe_bytes: now and then told how many bytes of the file as stored were read.
-        mapping: what the columns of a table say; csv and parquet need it.
+        observe_bytes: called from time to time with the number of bytes read from the file as stored.
+        mapping: how columns of a table become fields; csv and parquet need it.
 
     Raises:
         FileUnusableError: when it cannot be read, its header is of another format, or a mapping is missing.
     """
-    if file_format is Format.ASSISTMENTS:
-        return read_assistments(path, source or SOURCE, observe_bytes)
-    if file_format is Format.NDJSON:
-        return read_ndjson(path, source, observe_bytes)
+    known = _FORMATS[file_format]
+    if isinstance(known, _EventFormat):
+        return known.read(path, source or known.source, observe_bytes)
     if mapping is None:
         raise FileUnusableError(
-            f"{path} is a table, whose columns may say anything: add --mapping FILE, which "
+            f"{path} is a table, whose columns may mean anything: add --mapping FILE, which "
             f"`cairn ingest mapping --sample {path}` proposes"
         )
-    read = read_parquet if file_format is Format.PARQUET else read_delimited
-    return read(path, mapping, source, observe_bytes)
+    return known.read(path, mapping, source, observe_bytes)

@@ -33,7 +33,7 @@ from services.ingest.application.ports import FieldReason, Row, UnreadableRow
 from services.ingest.domain.kinds.assessment import Assessment
 from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Submission
-from services.ingest.formats.lines import LINE_BYTES_MAX, FileUnusableError, lines_of
+from services.ingest.formats.lines import LINE_BYTES_MAX, FileUnusableError, ObserveBytes, lines_of
 
 SOURCE = "assistments2009"
 
@@ -55,7 +55,6 @@ _ABSENT = ("", "NA", "nan", "NULL")
 _UINT32_MAX = 2**32 - 1
 _SHOWN_CHARACTERS = 40
 
-ObserveBytes = Callable[[int], None]
 _Values = dict[str, str]
 
 
@@ -76,7 +75,7 @@ def read_assistments(
     Args:
         path: the file, gzip-compressed or not, UTF-8 with perhaps some Latin-1 in it.
         source: what the events name as their source.
-        observe_bytes: now and then told how many bytes of the file as stored were read.
+        observe_bytes: called from time to time with the number of bytes read from the file as stored.
 
     Raises:
         FileUnusableError: when it cannot be read, or its header is of neither form.

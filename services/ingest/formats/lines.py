@@ -12,6 +12,9 @@ from typing import IO, cast
 
 LINE_BYTES_MAX = 1_000_000
 
+ObserveBytes = Callable[[int], None]
+"""Called from time to time with the number of bytes read from a file as stored."""
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from services.ingest.application.ports import FieldReason, Row, UnreadableRow
-from services.ingest.formats.lines import LINE_BYTES_MAX, FileUnusableError, lines_of, opened
+from services.ingest.formats.lines import LINE_BYTES_MAX, FileUnusableError, ObserveBytes, lines_of, opened
 from services.ingest.formats.mapping import FileMapping, RowMapper
-
-ObserveBytes = Callable[[int], None]
 
 _BATCH_ROWS = 5_000
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8"}
@@ -29,7 +27,7 @@ def read_delimited(
         path: the file, gzip-compressed or not.
         mapping: what its columns say.
         source: the source of events that name none.
-        observe_bytes: now and then told how many bytes of the file as stored were read.
+        observe_bytes: called from time to time with the number of bytes read from the file as stored.
 
     Raises:
         FileUnusableError: when it cannot be read in its encoding, or its header lacks a column of the mapping.
@@ -52,7 +50,7 @@ def read_parquet(
         path: the file.
         mapping: what its columns say.
         source: the source of events that name none.
-        observe_bytes: now and then told how many bytes of the file were read, about.
+        observe_bytes: called from time to time with the number of bytes read, about.
 
     Raises:
         FileUnusableError: when it is no Parquet file, or lacks a column of the mapping.

@@ -1,0 +1,48 @@
+"""How `cairn ingest load` reads files."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.ingest.application.ports import Row, UnreadableRow
+from services.ingest.formats import Format, format_of, read_events
+from services.ingest.formats.mapping import FileMapping
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """How files are read.
+
+    Attributes:
+        file_format: their format; None: by their names.
+        mapping: how columns of tables become fields.
+        source: the source of events that name none.
+        limit: the most events to read of each file; None: all.
+        problems: the file for rows that were not accepted; None: `FILE.rejected.ndjson` in this folder for each file.
+        resume: whether to continue an interrupted load.
+    """
+
+    file_format: Format | None = None
+    mapping: FileMapping | None = None
+    source: str = ""
+    limit: int | None = None
+    problems: Path | None = None
+    resume: bool = False
+
+    def format_of(self, file: Path) -> Format:
+        """A file's format. Raises FileUnusableError when its name does not tell."""
+        return self.file_format or format_of(file)
+
+    def read(self, file: Path, observe_bytes: Callable[[int], None]) -> Iterator[Row | UnreadableRow]:
+        """The events of a file. Raises FileUnusableError."""
+        rows = read_events(file, self.format_of(file), self.source, observe_bytes, mapping=self.mapping)
+        return itertools.islice(rows, self.limit)
+
+    @property
+    def settings(self) -> str:
+        """Everything that decides which events a file gives."""
+        mapping = "" if self.mapping is None else self.mapping.model_dump_json()
+        return f"{self.file_format} {mapping} {self.source} {self.limit}"
