@@ -1,1 +1,1 @@
-"""Running Cairn: topics, the laptop stack, containers."""
+"""Tools for developing and running Cairn: topics, the laptop stack, the contract checks, the evaluation."""

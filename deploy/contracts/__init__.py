@@ -1,1 +1,1 @@
-"""The contracts, guarded: compatible with their baseline, and explained by documents that are generated from them."""
+"""Guards the contracts: compares them with their baseline and generates their documents."""

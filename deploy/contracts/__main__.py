@@ -1,4 +1,4 @@
-"""Guards the contracts: `python -m deploy.contracts`, as `make lint` and `make contracts` call it."""
+"""`python -m deploy.contracts`: check the contracts and generate their documents (`make lint`, `make contracts`)."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def _describe() -> None:
 
 @app.command()
 def check(*, root: Root = Path()) -> None:
-    """Fail when a contract breaks the baseline, or a document is not what the contracts give.
+    """Fail when a contract breaks the baseline, or when a generated document is out of date.
 
-    What was added since the baseline was accepted is fine.
+    Additions since the baseline was accepted are fine.
     """
     try:
         breaks = breaks_between(read_baseline(root / _BASELINE), compile_protos(root / _PROTOS))
@@ -43,11 +43,11 @@ def check(*, root: Root = Path()) -> None:
     problems = [str(found) for found in breaks]
     if breaks:
         problems.append(
-            f"{len(breaks)} change(s) break the contracts: add a field or an RPC beside the old one instead; "
-            "where nobody depends on it yet, make contracts-accept BREAKING=yes accepts it"
+            f"{len(breaks)} change(s) break the contracts: add a field or an RPC next to the old one instead; "
+            "if nobody depends on it yet, make contracts-accept BREAKING=yes accepts it"
         )
     problems += [
-        f"{path} is not what the contracts give: run make contracts and commit the result"
+        f"{path} is out of date: run make contracts and commit the result"
         for path, text in documents.items()
         if not (root / path).is_file() or (root / path).read_text() != text
     ]
@@ -71,11 +71,11 @@ def write(*, root: Root = Path()) -> None:
 def accept(
     *,
     root: Root = Path(),
-    breaking: Annotated[bool, typer.Option("--breaking", help="Accept what breaks the baseline too.")] = False,
+    breaking: Annotated[bool, typer.Option("--breaking", help="Also accept breaking changes.")] = False,
 ) -> None:
-    """Make the contracts as they stand the baseline, so that they are guarded from here on.
+    """Make the current contracts the baseline, so that they are guarded from now on.
 
-    Refuses what breaks the baseline unless told that it is meant.
+    Refuses breaking changes unless `--breaking` is given.
     """
     path = root / _BASELINE
     try:
@@ -87,7 +87,7 @@ def accept(
         _fail(
             [
                 *(str(found) for found in breaks),
-                "nothing was accepted; where breaking readers of old data is meant: make contracts-accept BREAKING=yes",
+                "nothing was accepted; if you mean to break readers of old data: make contracts-accept BREAKING=yes",
             ],
             1,
         )

@@ -1,4 +1,4 @@
-"""`docs/api.md`: the contracts for people, from their comments."""
+"""`docs/api.md`: the API reference, generated from the comments of the contracts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _INTRODUCTION = """\
 
 # API
 
-What the services of Cairn accept and answer, as declared in `protos/cairn/v1/`. What stands here may be added to; it is
-not changed (`make lint` compares it with the accepted baseline).
+The requests and replies of Cairn's services, as declared in `protos/cairn/v1/`. The API may grow, but existing elements
+do not change (`make lint` compares them with the accepted baseline).
 
-Every call carries the metadata `authorization: Bearer <API key>` and a deadline. The tenant is the key's, never the
-payload's, and another tenant's ids are answered as absent ones. Errors are gRPC statuses with `google.rpc` details:
-`BadRequest` names the fields at fault, `ErrorInfo` the reason, and `RetryInfo` says when the same call may be sent
-again. The standard health service needs no key.
+Every call needs the metadata `authorization: Bearer <API key>` and a deadline. The key determines the tenant, never the
+payload. Ids of another tenant are treated as absent. Errors are gRPC statuses with `google.rpc` details: `BadRequest`
+names the invalid fields, `ErrorInfo` the reason, and `RetryInfo` says when to send the same call again. The standard
+health service needs no key.
 
-A scalar field that is not set reads as zero or empty; an `optional` one says whether it was set; of a `oneof`, at most
-one is set.
+A scalar field that is not set reads as zero or empty. An `optional` field tracks whether it was set. Of a `oneof`, at
+most one field is set.
 """
 
 
@@ -44,7 +44,7 @@ def _heading_of(file: ContractFile) -> str:
 
 
 class _Writer:
-    """Writes parts of the reference; `declared` are the full names that have a section to link to."""
+    """Writes parts of the reference; `declared` are the full names that have a section."""
 
     def __init__(self, declared: set[str]) -> None:
         self._declared = declared
@@ -70,7 +70,7 @@ class _Writer:
             lines += ["| field | number | type | meaning |", "|---|---|---|---|"]
             lines += [self._field_row(field) for field in message.fields]
         else:
-            lines.append("It has no fields.")
+            lines.append("This message has no fields.")
         return "\n".join(lines) + "\n"
 
     def enum(self, enum: Enum) -> str:
@@ -100,7 +100,7 @@ def _short(name: str) -> str:
 
 
 def _anchor(heading: str) -> str:
-    """The link to a heading, as renderers of Markdown make it."""
+    """The anchor of a heading, as Markdown renderers create it."""
     return "#" + "".join(letter for letter in heading.lower().replace(" ", "-") if letter.isalnum() or letter in "-_")
 
 

@@ -1,8 +1,8 @@
 """`docs/asyncapi.yaml`: the Kafka topics as an AsyncAPI 3.0 document.
 
-Everything in it is said elsewhere: `deploy/topics.yaml` declares the topics, a message's comment in `protos/` says of
-which topic it is the value and under which key, and `services.common.kafka.envelope` writes the headers. What the
-document would have to invent is an error here.
+Everything in it comes from elsewhere: `deploy/topics.yaml` declares the topics, a message's comment in `protos/` names
+the topic it is the value of and its key, and `services.common.kafka.envelope` writes the headers. If one of these is
+missing, the generator raises an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BINDING_VERSION = "0.5.0"
 _SCHEMA_FORMAT = "application/vnd.google.protobuf;version=3"
 _DEAD_LETTERS = ".dlt"
 
-# A message says in its comment: "... the topic `cairn.skills`, under the key `tenant/id`".
+# A message's comment contains: "... the topic `cairn.skills`, under the key `tenant/id`".
 _TOPIC_IN_COMMENT = re.compile(r"\btopic `([a-z0-9.-]+)`[^`]*\bkey(?: is)? `([a-z/]+)`")
 
 _KEYS = {
@@ -44,42 +44,42 @@ _PARTIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cairn.learner-keys": (("ingest",), ("ingest", "recommender")),
 }
 
-# What the Kafka binding knows of a topic's configuration.
+# The topic settings that the Kafka binding supports.
 _BOUND_CONFIGURATION = {"cleanup.policy", "retention.ms", "retention.bytes", "delete.retention.ms", "max.message.bytes"}
 
 _HEADER_SCHEMAS: dict[str, dict[str, Any]] = {
     "ce_specversion": {"type": "string", "const": "1.0", "description": "Version of CloudEvents."},
     "ce_id": {"type": "string", "minLength": 1, "description": "Identity of the event within its source."},
-    "ce_source": {"type": "string", "minLength": 1, "description": "Who observed or produced it."},
-    "ce_type": {"type": "string", "description": "What the record says: full name of a message."},
-    "ce_time": {"type": "string", "format": "date-time", "description": "When it happened or was made; UTC."},
+    "ce_source": {"type": "string", "minLength": 1, "description": "The system that observed or produced it."},
+    "ce_type": {"type": "string", "description": "Kind of the record: the full name of a message."},
+    "ce_time": {"type": "string", "format": "date-time", "description": "When it happened or was created; UTC."},
     "content-type": {
         "type": "string",
         "enum": [PROTOBUF, JSON],
         "default": PROTOBUF,
-        "description": "Form of the value: Protobuf, or the same message as Protobuf-JSON.",
+        "description": "Encoding of the value: Protobuf, or the same message as Protobuf-JSON.",
     },
-    "traceparent": {"type": "string", "description": "W3C trace context, where there is one."},
+    "traceparent": {"type": "string", "description": "W3C trace context, if there is one."},
 }
 
-# What `services.common.encryption.learner_keys` adds to the records of tenants that have encryption.
+# Headers that `services.common.encryption.learner_keys` adds to the records of tenants with encryption.
 _ENCRYPTION_HEADERS: dict[str, dict[str, Any]] = {
     ENCRYPTION_HEADER: {
         "type": "string",
         "const": ALGORITHM.decode(),
         "description": "How the value is encrypted: AES-256-GCM; 12 bytes of nonce, then the ciphertext with its tag, "
-        "with the record's key as associated data. Absent: it is plain.",
+        "with the record's key as associated data. Absent: the value is not encrypted.",
     },
-    KEY_ID_HEADER: {"type": "string", "description": "Which key of `cairn.learner-keys` opens the value."},
+    KEY_ID_HEADER: {"type": "string", "description": "The key of `cairn.learner-keys` that decrypts the value."},
 }
 
-# What `services.recommender.adapters.kafka.dead_letters` adds to a record's own headers; a test holds them together.
+# Headers that `services.recommender.adapters.kafka.dead_letters` adds to a record's own; a test compares the two.
 _DEAD_LETTER_HEADERS = {
-    "cairn-dlt-code": "Why it could not be applied, in one word.",
-    "cairn-dlt-reason": "Why it could not be applied, in a sentence.",
-    "cairn-dlt-topic": "The topic it stood in.",
-    "cairn-dlt-partition": "The partition it stood in, in decimal digits.",
-    "cairn-dlt-offset": "Where it stood in the partition, in decimal digits. A letter may be there twice.",
+    "cairn-dlt-code": "Why it could not be applied, as a code.",
+    "cairn-dlt-reason": "Why it could not be applied, as a sentence.",
+    "cairn-dlt-topic": "Its original topic.",
+    "cairn-dlt-partition": "Its original partition, in decimal digits.",
+    "cairn-dlt-offset": "Its original offset, in decimal digits. The same record may be in the topic twice.",
 }
 
 
@@ -115,8 +115,9 @@ def asyncapi_document(topics: Mapping[str, TopicDeclaration], files: Sequence[Co
             "title": "Cairn: topics",
             "version": "v1",
             "description": (
-                "The records that Cairn keeps on Kafka, as CloudEvents in binary mode: attributes are headers, the "
-                "value is the data. The log of learner events is the truth; all else about learners is derived from it."
+                "The records that Cairn stores on Kafka, as CloudEvents in binary mode: attributes are headers, the "
+                "value is the data. The log of learner events is the source of truth, and other learner data is "
+                "derived from it."
             ),
         },
         "defaultContentType": PROTOBUF,
@@ -124,7 +125,7 @@ def asyncapi_document(topics: Mapping[str, TopicDeclaration], files: Sequence[Co
             "kafka": {
                 "host": "{bootstrap}",
                 "protocol": "kafka",
-                "description": "The cluster that CAIRN_KAFKA names.",
+                "description": "The cluster named by CAIRN_KAFKA.",
                 "variables": {
                     "bootstrap": {"default": "127.0.0.1:9092", "description": "Bootstrap servers, host:port."}
                 },
@@ -138,7 +139,7 @@ def asyncapi_document(topics: Mapping[str, TopicDeclaration], files: Sequence[Co
 
 
 def _messages_by_topic(files: Iterable[ContractFile]) -> dict[str, tuple[Message, str]]:
-    """For each topic, the message that says it is the topic's value, and the key's form."""
+    """For each topic, the message that is its value, and the form of its key."""
     carried: dict[str, tuple[Message, str]] = {}
     for message in (message for file in files for message in file.messages):
         for topic, key in _TOPIC_IN_COMMENT.findall(" ".join(message.comment.split())):
@@ -174,8 +175,8 @@ def _messages_of(
         return {
             "DeadLetter": {
                 "title": "A record that could not be applied",
-                "summary": f"Key and value as they stood in {origin}, whatever they are.",
-                "description": "Its own headers are kept; these are added.",
+                "summary": f"Key and value exactly as they were in {origin}.",
+                "description": "The record's own headers, plus these.",
                 "contentType": "application/octet-stream",
                 "headers": {
                     "type": "object",
@@ -203,7 +204,7 @@ def _messages_of(
     if "compact" in declaration.config.get("cleanup.policy", ""):
         described[f"{name}Removed"] = {
             "title": f"{name}, removed",
-            "description": "A null value: the record of the same key no longer stands. An empty value is not valid.",
+            "description": "A null value removes the record with the same key. An empty value is not valid.",
             "payload": {"type": "null"},
             "bindings": bindings,
         }
@@ -211,7 +212,7 @@ def _messages_of(
 
 
 def _event_types(message: Message) -> list[str]:
-    """What `ce_type` says: the kind of event where the message wraps several, else the message itself."""
+    """The values of `ce_type`: the kinds of event if the message wraps several, else the message itself."""
     return [field.type for field in message.fields if field.oneof == "body"] or [message.name]
 
 
@@ -245,7 +246,7 @@ def _schema_of(message: Message, files: Sequence[ContractFile]) -> str:
             imports.add(f"google/protobuf/{_snake(_short(name))}.proto")
         if name not in declared:
             continue
-        # What is nested stands in the lines of the top-level message around it.
+        # Nested elements are part of the lines of their top-level message.
         top = f"{package}.{name.removeprefix(package + '.').partition('.')[0]}"
         if top in needed:
             continue
@@ -280,7 +281,7 @@ def _channel_binding(topic: str, declaration: TopicDeclaration) -> dict[str, Any
 def _operations(topic: str, channel: str, messages: Iterable[str]) -> dict[str, Any]:
     if topic not in _PARTIES:
         raise ContractError(
-            f"nobody is known to write or read the topic {topic}: add it to _PARTIES in deploy/contracts/asyncapi.py"
+            f"no writers or readers are known for the topic {topic}: add it to _PARTIES in deploy/contracts/asyncapi.py"
         )
     writers, readers = _PARTIES[topic]
     described = {}
@@ -310,7 +311,7 @@ def _snake(name: str) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks, and what appears twice twice rather than by reference."""
+    """Writes multi-line texts as blocks, and repeats values instead of using YAML references."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature.
         return True

@@ -1,6 +1,6 @@
-"""The baseline: the contracts as they were accepted last, as a FileDescriptorSet in Protobuf's text format.
+"""The baseline: the last accepted contracts, as a FileDescriptorSet in Protobuf's text format.
 
-Text, so that a review shows what is accepted; a FileDescriptorSet, so that every Protobuf tool reads it.
+It is text, so that reviews show what is accepted, and a FileDescriptorSet, so that every Protobuf tool can read it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HEADER = """\
 
 
 def baseline_text(descriptors: FileDescriptorSet) -> str:
-    """The baseline's text for these descriptors, without comments and lines of the source."""
+    """The baseline's text for these descriptors, without comments and source positions."""
     accepted = FileDescriptorSet()
     accepted.CopyFrom(descriptors)
     for file in accepted.file:

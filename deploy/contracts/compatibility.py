@@ -1,9 +1,8 @@
-"""What may change in a contract: things may be added; whatever stands in the baseline stays as it is.
+"""Compatibility of contracts: elements may be added; existing elements of the baseline do not change.
 
-Data written by yesterday's programs is read by today's, and the log keeps it for years, so a contract is compared
-element by element with the baseline that was accepted last. The comparison is of meaning on the wire (numbers, types,
-cardinality, oneofs, reserved numbers), in Protobuf-JSON and generated code (names), and in calls (RPCs, their types and
-streaming).
+Today's programs read data written by yesterday's, and the log keeps it for years. A contract is therefore compared
+element by element with the last accepted baseline: its meaning on the wire (numbers, types, cardinality, oneofs,
+reserved numbers), in Protobuf-JSON and generated code (names), and in calls (RPCs, their types and streaming).
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from google.protobuf.descriptor_pb2 import (
 
 from deploy.contracts.source import cardinality_of, oneof_of, streaming_of, type_of
 
-_OLD_DATA = "records written before are read differently or not at all"
-_OLD_NAMES = "Protobuf-JSON and programs generated before use the old name"
-_OLD_CALLERS = "programs generated before call it as it was"
+_OLD_DATA = "existing records are read differently or not at all"
+_OLD_NAMES = "Protobuf-JSON and existing programs use the old name"
+_OLD_CALLERS = "existing programs call the old form"
 
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """One thing that readers of old data, or programs generated before, can no longer rely on.
+    """One change that breaks readers of old data or existing programs.
 
     Attributes:
         element: full name of what changed, for example `cairn.v1.Resource.title`.
@@ -46,10 +45,10 @@ class Break:
 
 
 def breaks_between(baseline: FileDescriptorSet, current: FileDescriptorSet) -> list[Break]:
-    """What `current` breaks of `baseline`, in the order of the baseline; empty when it only adds."""
+    """The changes in `current` that break `baseline`, in the order of the baseline; empty when it only adds."""
     before, after = _Index.of(baseline), _Index.of(current)
     found = [
-        Break(name, f"was declared with {syntax} and is with {after.syntaxes[name]}", _OLD_DATA)
+        Break(name, f"changed its syntax from {syntax} to {after.syntaxes[name]}", _OLD_DATA)
         for name, syntax in before.syntaxes.items()
         if after.syntaxes.get(name, syntax) != syntax
     ]
@@ -62,14 +61,14 @@ def breaks_between(baseline: FileDescriptorSet, current: FileDescriptorSet) -> l
         if name in after.enums:
             found += _enum_breaks(name, enum, after.enums[name])
         else:
-            found.append(Break(name, "was removed", "fields of it that were written before have no meaning any more"))
+            found.append(Break(name, "was removed", "existing fields of this type lose their meaning"))
     for name, service in before.services.items():
         if name in after.services:
             found += _service_breaks(name, service, after.services[name])
         else:
             found.append(Break(name, "was removed", "callers get UNIMPLEMENTED"))
     found += [
-        Break(name, f"moved from {file} to {after.files[name]}", "programs import it from where it was")
+        Break(name, f"moved from {file} to {after.files[name]}", "programs import it from its old place")
         for name, file in before.files.items()
         if after.files.get(name, file) != file
     ]
@@ -78,7 +77,7 @@ def breaks_between(baseline: FileDescriptorSet, current: FileDescriptorSet) -> l
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """Everything that is declared, by its full name; `files` says where, `syntaxes` is by file."""
+    """Everything declared, by full name; `files` maps names to files, `syntaxes` files to syntaxes."""
 
     messages: dict[str, DescriptorProto]
     enums: dict[str, EnumDescriptorProto]
@@ -121,7 +120,7 @@ def _message_breaks(name: str, before: DescriptorProto, after: DescriptorProto) 
             change = f"changed its number from {field.number} to {namesake.number}"
             yield Break(element, change, "a value written under the old number is not found under the new one")
         elif same is None:
-            yield Break(element, f"(number {field.number}) was removed", "values written before are silently dropped")
+            yield Break(element, f"(number {field.number}) was removed", "existing values are silently dropped")
         else:
             yield from _field_breaks(element, (field, before), (same, after))
     # Ends are exclusive in messages.
@@ -149,9 +148,9 @@ def _field_breaks(
     if old_cardinality != new_cardinality:
         change = f"changed its cardinality from {old_cardinality} to {new_cardinality}"
         lost = (
-            "whether it was set can no longer be told, or is asked for where it was not recorded"
+            "readers can no longer tell whether it was set, or expect this where it was not recorded"
             if {old_cardinality, new_cardinality} == {"singular", "optional"}
-            else "readers keep one value where there were several, or the reverse"
+            else "readers keep one of several values, or the reverse"
         )
         yield Break(element, change, lost)
     if (old_oneof := oneof_of(old, old_message)) != (new_oneof := oneof_of(new, new_message)):
@@ -173,11 +172,11 @@ def _enum_breaks(name: str, before: EnumDescriptorProto, after: EnumDescriptorPr
             continue
         if number is not None:
             change = f"changed its number from {value.number} to {number}"
-            yield Break(element, change, "values written before mean something else")
+            yield Break(element, change, "existing values mean something else")
         elif value.number in names:
             yield Break(element, f"(number {value.number}) was renamed to {names[value.number]}", _OLD_NAMES)
         else:
-            yield Break(element, f"(number {value.number}) was removed", "values written before have no meaning")
+            yield Break(element, f"(number {value.number}) was removed", "existing values have no meaning")
     # Ends are inclusive in enums.
     yield from _reserved_breaks(
         name,
@@ -217,7 +216,7 @@ def _reserved_breaks(name: str, before: Iterable[range], after: list[range]) -> 
         if remaining:
             numbers = _numbers_named(reserved)
             change = f"no longer reserves {numbers} (number {remaining.start} is free)"
-            yield Break(name, change, "a new field or value of that number would be read from what was written before")
+            yield Break(name, change, "a new field or value with that number would be read from old records")
 
 
 def _numbers_named(numbers: range) -> str:
@@ -231,4 +230,4 @@ def _reserved_name_breaks(name: str, before: Iterable[str], after: Iterable[str]
     for reserved in before:
         if reserved not in kept:
             change = f"no longer reserves the name {reserved}"
-            yield Break(name, change, "a new field or value of that name would be read from old Protobuf-JSON")
+            yield Break(name, change, "a new field or value with that name would be read from old Protobuf-JSON")

@@ -1,4 +1,4 @@
-"""The contracts as compiled from `protos/`, with what their comments say."""
+"""The contracts compiled from `protos/`, with their comments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from google.protobuf.descriptor_pb2 import (
     MethodDescriptorProto,
 )
 
-# Field numbers in google/protobuf/descriptor.proto, of which the paths of SourceCodeInfo are made.
+# Field numbers in google/protobuf/descriptor.proto, which make up the paths of SourceCodeInfo.
 _FILE_MESSAGES, _FILE_ENUMS, _FILE_SERVICES, _FILE_SYNTAX = 4, 5, 6, 12
 _MESSAGE_FIELDS, _MESSAGE_MESSAGES, _MESSAGE_ENUMS = 2, 3, 4
 _ENUM_VALUES = 2
@@ -30,7 +30,7 @@ _ElementPath = tuple[int, ...]
 
 
 class ContractError(ValueError):
-    """A contract cannot be used as it stands; the message names it, what is wrong and the remedy."""
+    """A contract is invalid; the message names it, the problem and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Field:
         number: its number on the wire.
         type: `string`, or the full name of a message or an enum, without a leading dot.
         cardinality: `singular`, `optional` (presence is tracked), `repeated` or `map`.
-        oneof: the oneof it is a member of; empty when none.
+        oneof: the oneof it belongs to; empty if none.
         comment: what it means.
     """
 
@@ -62,7 +62,7 @@ class Message:
         name: its full name.
         comment: what it means.
         fields: in the order declared.
-        source: the lines of its file that declare it, with the comment above.
+        source: the lines of its file that declare it, with the comment above them.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Enum:
         name: its full name.
         comment: what it means.
         values: in the order declared.
-        source: the lines of its file that declare it, with the comment above.
+        source: the lines of its file that declare it, with the comment above them.
     """
 
     name: str
@@ -119,7 +119,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class ContractFile:
-    """One `.proto` file, explained; nested messages and enums follow the message they stand in."""
+    """One `.proto` file with its comments; nested messages and enums follow the message that contains them."""
 
     name: str
     package: str
@@ -136,14 +136,14 @@ class ContractFile:
 
 
 def compile_protos(root: Path, files: Sequence[str] = ()) -> FileDescriptorSet:
-    """The descriptors of the files below `root`, in the order of their names, with source information.
+    """The descriptors of the files below `root`, sorted by name, with source information.
 
     Args:
         root: the folder that imports are relative to.
         files: paths relative to `root`; by default every `.proto` file below it.
 
     Raises:
-        ContractError: when there is none, or the compiler refuses; the message is the compiler's.
+        ContractError: when there are no files, or the compiler fails; the message is the compiler's.
     """
     chosen = list(files) or sorted(path.relative_to(root).as_posix() for path in root.rglob("*.proto"))
     if not chosen:
@@ -155,12 +155,12 @@ def compile_protos(root: Path, files: Sequence[str] = ()) -> FileDescriptorSet:
             [*command, f"--descriptor_set_out={output}", *chosen], capture_output=True, text=True, check=False
         )
         if compiled.returncode:
-            raise ContractError(f"the compiler refused the contracts: {compiled.stderr.strip()}")
+            raise ContractError(f"the contracts do not compile: {compiled.stderr.strip()}")
         return FileDescriptorSet.FromString(output.read_bytes())
 
 
 def read_contracts(root: Path) -> list[ContractFile]:
-    """Every file below `root`, explained.
+    """Every file below `root`, with its comments.
 
     Raises:
         ContractError: as `compile_protos`.
@@ -182,14 +182,14 @@ def cardinality_of(field: FieldDescriptorProto, message: DescriptorProto) -> str
 
 
 def oneof_of(field: FieldDescriptorProto, message: DescriptorProto) -> str:
-    """The oneof that the field is a member of; empty when none. An `optional` field's own oneof is the compiler's."""
+    """The oneof that the field belongs to; empty if none. The synthetic oneof of an `optional` field does not count."""
     if field.proto3_optional or not field.HasField("oneof_index"):
         return ""
     return message.oneof_decl[field.oneof_index].name
 
 
 def streaming_of(method: MethodDescriptorProto) -> str:
-    """`unary`, or which side streams."""
+    """`unary`, or the side that streams."""
     sides = {
         (False, False): "unary",
         (True, False): "client streaming",
@@ -208,7 +208,7 @@ class _Reader:
         self._locations = {tuple(location.path): location for location in file.source_code_info.location}
 
     def read(self) -> ContractFile:
-        """The file, explained."""
+        """The file with its comments."""
         file, package = self._file, self._file.package
         messages: list[Message] = []
         enums: list[Enum] = []
@@ -272,7 +272,7 @@ class _Reader:
         )
 
     def _source(self, path: _ElementPath) -> str:
-        """The lines that declare an element, with the comment above it."""
+        """The lines that declare an element, with the comment above them."""
         span = self._locations[path].span
         # A span is (line, column, end column) or (line, column, end line, end column), from 0.
         first, last = span[0], span[2] if len(span) == 4 else span[0]

@@ -1,4 +1,4 @@
-"""Runs every protocol and writes its figures down: `python -m deploy.evaluation`, as `make evaluate` calls it."""
+"""`python -m deploy.evaluation`: run every protocol and write the results, for `make evaluate`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CAIRN = [sys.executable, "-c", "from services.cli import main; main()"]
 
 
 class Protocol(NamedTuple):
-    """A protocol, and the folder below the data that it is run on."""
+    """A protocol, and its folder below the data."""
 
     family: str
     name: str
@@ -43,25 +43,27 @@ app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)
 @app.command()
 def evaluate(
     *,
-    data: Annotated[Path, typer.Option(help="The folder with the data sets' folders.")] = Path("../shared/data"),
+    data: Annotated[Path, typer.Option(help="The folder that contains the data sets' folders.")] = Path(
+        "../shared/data"
+    ),
     only: Annotated[
-        list[str] | None, typer.Option(help="Run only these, e.g. tracing/algebra05; the others' figures stay.")
+        list[str] | None, typer.Option(help="Run only these, e.g. tracing/algebra05; the others keep their figures.")
     ] = None,
     root: Annotated[Path, typer.Option(help="The checkout.")] = Path(),
     documents_only: Annotated[
-        bool, typer.Option("--documents-only", help="Run nothing; write the documents from the JSON that is kept.")
+        bool, typer.Option("--documents-only", help="Run nothing; write the documents from the stored JSON.")
     ] = False,
-    results: Annotated[Path, typer.Option(help="Where each protocol's JSON is kept.")] = Path(".local/evaluation"),
+    results: Annotated[Path, typer.Option(help="The folder for each protocol's JSON.")] = Path(".local/evaluation"),
 ) -> None:
-    """Run the protocols one after the other; write docs/evaluation.md and docs/evaluation.html.
+    """Run the protocols in order and write docs/evaluation.md and docs/evaluation.html.
 
-    Ends with 2 when the data is not there, with 1 when a protocol fails.
+    Exits with 2 when the data is missing, with 1 when a protocol fails.
     """
     chosen = [each for each in PROTOCOLS if not only or _title(each) in only]
     if documents_only:
         chosen = []
     elif not chosen:
-        _fail(f"--only {' '.join(only or [])}: no such protocol; there are {', '.join(map(_title, PROTOCOLS))}")
+        _fail(f"--only {' '.join(only or [])}: no such protocol; choose from {', '.join(map(_title, PROTOCOLS))}")
     for protocol in chosen:
         if not (data / protocol.folder).is_dir():
             _fail(f"--data {data}: there is no folder {protocol.folder}, which {_title(protocol)} needs")
@@ -81,7 +83,7 @@ def evaluate(
     (root / "docs/evaluation.html").write_text(
         page("Cairn: evaluation", [each.evaluation for each in measured]), encoding="utf-8"
     )
-    typer.echo(f"docs/evaluation.md and docs/evaluation.html hold {len(measured)} of {len(PROTOCOLS)} protocols")
+    typer.echo(f"docs/evaluation.md and docs/evaluation.html contain {len(measured)} of {len(PROTOCOLS)} protocols")
 
 
 def _read(results: Path, protocol: Protocol) -> Measured | None:

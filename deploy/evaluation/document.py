@@ -1,4 +1,4 @@
-"""docs/evaluation.md: the figures of every protocol, with commit and date."""
+"""docs/evaluation.md: the results of every protocol, with commit and date."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from services.recommender.evaluation.intervals import Estimate
 from services.recommender.evaluation.report import measures_of
 from services.recommender.evaluation.results import SERVED, Evaluation
 
-_HEADING = """# Evaluation: the figures
+_HEADING = """# Evaluation
 
-Written by `make evaluate`; do not edit. Each row is a model, each figure a measure with its central 95 % interval over
-draws of learners (of near-duplicates for tagging). `cairn` is what is served; of rankings, to tenants that ask for the
-learned one. What the figures mean, and what they do not show, is in [science.md](science.md) and
-[tagging.md](tagging.md); plots and slices are in [evaluation.html](evaluation.html).
+Written by `make evaluate`; do not edit. Each row is a model. Each figure is a measure with its central 95 % interval
+over resampled learners (for tagging, groups of near-duplicates). `cairn` is the model that is served; for rankings, to
+tenants that choose the learned ranker. [science.md](science.md) and [tagging.md](tagging.md) explain what the figures
+mean and what they do not show. Plots and slices are in [evaluation.html](evaluation.html).
 """
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One protocol's figures.
+    """One protocol's results.
 
     Attributes:
-        evaluation: the figures.
+        evaluation: the results.
         on: the day they were measured.
-        elapsed_s: how long that took.
+        elapsed_s: duration of the run.
     """
 
     evaluation: Evaluation
@@ -48,7 +48,7 @@ def _section(measured: Measured) -> str:
         _table("model", found.models),
     ]
     if found.differences:
-        parts += [f"`{SERVED}` minus the other, on the same draws:\n", _table(f"{SERVED} minus", found.differences)]
+        parts += [f"`{SERVED}` minus the other, on the same resamples:\n", _table(f"{SERVED} minus", found.differences)]
     return "\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Apache Kafka in KRaft mode on loopback: one node or three, from Maven's artifacts, each with a data directory."""
+"""Apache Kafka in KRaft mode on loopback, from Maven artifacts: one node or three, each with a data directory."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _OLDEST_JAVA = 17
 
 
 class JavaMissingError(StackError):
-    """This machine has no Java 17 or no Maven, so that a real broker cannot be started."""
+    """This machine lacks Java 17 or Maven, so a real broker cannot be started."""
 
 
 class KafkaNode:
-    """One broker and controller of a cluster. Its data survives `kill` and `stop`, and its ports stay."""
+    """One broker and controller of a cluster. It keeps its data and ports across `kill` and `stop`."""
 
     def __init__(self, node_id: int, directory: Path, libraries: Path, port: int = 0) -> None:
         """Args: `node_id`, from 1; `directory`, its own; `libraries`, the jars; `port`, 0 for a free one."""
         self.node_id = node_id
         self.port = port or free_port()
         self.controller_port = free_port()
-        # A second listener tells clients to come to `proxy_port`, where a test may put something in the way.
+        # A second listener advertises `proxy_port` to clients, where a test can insert a proxy.
         self.proxy_port = free_port()
         self.behind_proxy_port = free_port()
         self._directory = directory
@@ -43,7 +43,7 @@ class KafkaNode:
 
     @property
     def running(self) -> bool:
-        """Whether its process runs."""
+        """Whether its process is running."""
         return self._child is not None and self._child.running
 
     @property
@@ -54,7 +54,7 @@ class KafkaNode:
         return self._child
 
     def format(self, cluster_id: str, voters: str, *, nodes: int) -> None:
-        """Write its settings and format its data directory, which KRaft wants before the first start."""
+        """Write its settings and format its data directory, which KRaft requires before the first start."""
         self._directory.mkdir(parents=True)
         settings = {
             "process.roles": "broker,controller",
@@ -92,11 +92,11 @@ class KafkaNode:
             raise StackError(f"Kafka node {self.node_id} could not format its storage: {formatted.stderr[-2000:]}")
 
     def wipe(self) -> None:
-        """Remove what it holds, and its log."""
+        """Remove its data and its log."""
         shutil.rmtree(self._directory)
 
     def start(self) -> None:
-        """Start it, without waiting."""
+        """Start it without waiting."""
         arguments = [*self._java("kafka.Kafka", _HEAP), str(self._settings)]
         self._child = Child(Command("broker", arguments, self._directory / "broker.log", grace_s=20.0))
 
@@ -104,16 +104,16 @@ class KafkaNode:
         """Return once it accepts connections.
 
         Raises:
-            ComponentFailedError: when it ends or takes too long.
+            ComponentFailedError: when it exits or takes too long.
         """
         self.child.wait_ready(lambda: accepts_connections(self.port), _READY_DEADLINE_S)
 
     def kill(self) -> None:
-        """End it as a power cut would: SIGKILL."""
+        """Kill it like a power cut: SIGKILL."""
         self.child.kill()
 
     def stop(self) -> None:
-        """Stop it in order. Safe to call again."""
+        """Stop it cleanly. Safe to call again."""
         if self._child is not None:
             self._child.stop()
 
@@ -122,7 +122,7 @@ class KafkaNode:
         return self._directory / "server.properties"
 
     def _java(self, main_class: str, *options: str) -> list[str]:
-        # Reading jars takes most of the start; C1 code is enough for a test broker.
+        # Reading jars takes most of the start-up time; the C1 compiler is fast enough for a test broker.
         fast_start = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
         return [_executable("java"), *fast_start, *options, "-cp", f"{self._libraries}/*", main_class]
 
@@ -131,16 +131,16 @@ class KafkaCluster:
     """One node, or three with replication factor 3 and two in-sync replicas required."""
 
     def __init__(self, directory: Path, *, nodes: int = 1, cache: Path, port: int = 0) -> None:
-        """Prepare it; `start` starts it.
+        """Prepare the cluster; `start` starts it.
 
         Args:
-            directory: new, for data and logs.
-            nodes: how many.
-            cache: where jars are kept between runs.
-            port: of the first node; 0 for a free one.
+            directory: a new directory for data and logs.
+            nodes: number of nodes.
+            cache: directory that keeps the jars between runs.
+            port: port of the first node; 0 for a free one.
 
         Raises:
-            JavaMissingError: when Java or Maven is not there.
+            JavaMissingError: when Java or Maven is missing.
         """
         libraries = kafka_libraries(cache)
         ports = [port] + [0] * (nodes - 1)
@@ -150,7 +150,7 @@ class KafkaCluster:
         self._format()
 
     def wipe(self) -> None:
-        """Make it empty, and another cluster: topics get other ids. Only while it is stopped; ports stay."""
+        """Turn it into a new, empty cluster, whose topics get other ids. Call only while stopped; the ports stay."""
         for node in self.nodes:
             node.wipe()
         self._format()
@@ -169,16 +169,16 @@ class KafkaCluster:
 
     @property
     def proxied_connection(self) -> KafkaConnection:
-        """How to reach it through whatever listens on the nodes' proxy ports."""
+        """How to reach it through the nodes' proxy ports."""
         return KafkaConnection(",".join(f"{LOOPBACK}:{node.proxy_port}" for node in self.nodes), FETCH_WAIT_MS)
 
     @property
     def replication_factor(self) -> int:
-        """Copies that each partition should have here."""
+        """The number of replicas that each partition should have."""
         return len(self.nodes)
 
     def start(self) -> None:
-        """Start the nodes that do not run and return once all accept connections."""
+        """Start the nodes that are not running and return once all accept connections."""
         for node in self.nodes:
             if not node.running:
                 node.start()
@@ -195,10 +195,10 @@ class KafkaCluster:
 
 
 def kafka_libraries(cache: Path) -> Path:
-    """The broker's jars, fetched by Maven once per version of `pom.xml`.
+    """The broker's jars, downloaded by Maven once per version of `pom.xml`.
 
     Raises:
-        JavaMissingError: when Java or Maven is not there.
+        JavaMissingError: when Java or Maven is missing.
         StackError: when Maven fails.
     """
     fingerprint = hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]
@@ -219,7 +219,7 @@ def kafka_libraries(cache: Path) -> Path:
 
 
 def missing_tools() -> Sequence[str]:
-    """Which of Java 17 and Maven this machine lacks."""
+    """Those of Java 17 and Maven that this machine lacks."""
     missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
     if "java" not in missing and _java_version() < _OLDEST_JAVA:
         missing.append(f"Java {_OLDEST_JAVA}")
@@ -227,7 +227,7 @@ def missing_tools() -> Sequence[str]:
 
 
 def _java_version() -> int:
-    """The major version of the Java on PATH; 0: it does not say."""
+    """The major version of the Java on PATH; 0 if unknown."""
     said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
     match = re.search(r'version "(\d+)', said)
     return int(match[1]) if match else 0
@@ -236,5 +236,5 @@ def _java_version() -> int:
 def _executable(name: str) -> str:
     path = shutil.which(name)
     if path is None:
-        raise JavaMissingError(f"a real Kafka needs Java 17 and Maven on PATH, and {name} is not there")
+        raise JavaMissingError(f"a real Kafka needs Java 17 and Maven on PATH, and {name} is missing")
     return path

@@ -2,6 +2,6 @@
 
 import os
 
-# Children are started by fork and exec from processes that also use gRPC. Its fork handlers are for children that go on
-# without exec, and can abort the parent. Set before anything of this package imports gRPC, which reads it then.
+# This package starts children by fork and exec from processes that also use gRPC. gRPC's fork handlers are meant for
+# children without exec, and can abort the parent. gRPC reads this variable when it is imported, so set it first.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

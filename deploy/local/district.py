@@ -1,9 +1,9 @@
-"""A simulated school district: learners in classes who work through a catalog over some weeks.
+"""A simulated school district: learners in classes who work through a catalog for several weeks.
 
-Nobody in it is real. What makes its responses is not the recommender's learner model but knowledge tracing as a process
-(Corbett and Anderson 1995) with prerequisites: a learner either has a skill or has not, answers with the slip or the
-guess of the item, and may learn from every response, far more slowly while a prerequisite is missing. So nothing that
-the recommender finds out about these learners was put in by its own assumptions.
+Nobody in it is real. The recommender's learner model does not generate the responses. They come from knowledge tracing
+(Corbett and Anderson 1995) with prerequisites: a learner either knows a skill or does not, answers with the slip or
+guess probability of the item, and may learn from every response, far more slowly while a prerequisite is missing. So
+the recommender's own assumptions are not built into the data.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _STYLES = 4
 
 @dataclass(frozen=True, slots=True)
 class DistrictSettings:
-    """The size of a district and the one seed that everything in it follows from.
+    """The size of a district and the seed that determines everything in it.
 
     Attributes:
-        seed: same seed, same district.
-        ends_at: the end of the last school day, a Friday afternoon; aware.
-        learners: how many.
-        classes: how many classes they are in, spread over the catalog's grades.
-        weeks: how long they have been at it.
-        sessions_per_week: how often a learner works on something, on average.
+        seed: the same seed gives the same district.
+        ends_at: the end of the last school day, a Friday afternoon; timezone-aware.
+        learners: number of learners.
+        classes: number of classes, spread over the catalog's grades.
+        weeks: length of the simulation.
+        sessions_per_week: average number of sessions of a learner.
     """
 
     seed: int
@@ -61,7 +61,7 @@ class SimulatedResponse:
 
 @dataclass(frozen=True, slots=True)
 class NextAssessment:
-    """An assessment that a learner takes after the simulated weeks, answer by answer."""
+    """An assessment that a learner takes after the simulated weeks, response by response."""
 
     learner_id: str
     grade: str
@@ -76,12 +76,12 @@ class _Item:
 
 
 def main_skill(resource: Resource) -> str:
-    """The skill a resource assesses most; it must assess one."""
+    """The skill with the highest weight among those a resource assesses; it must assess at least one."""
     return max(resource.assesses, key=lambda tag: (tag.weight, tag.skill)).skill
 
 
 class Curriculum:
-    """What a catalog offers a class: its grade's skills, prerequisites first, and where to answer items on them."""
+    """A class's part of the catalog: its grade's skills, prerequisites first, and the resources that assess them."""
 
     def __init__(self, skills: Sequence[Skill], resources: Sequence[Resource]) -> None:
         self._skills = {skill.id: skill for skill in skills}
@@ -96,13 +96,13 @@ class Curriculum:
 
     @cached_property
     def grades(self) -> tuple[str, ...]:
-        """The grades that have skills with somewhere to answer, lowest first."""
+        """The grades that have skills with assessing resources, lowest first."""
         found = {grade for skill in self._taught for grade in self._skills[skill].grades}
         return tuple(sorted(found, key=_grade_number))
 
     @cached_property
     def by_skill(self) -> Mapping[str, tuple[Resource, ...]]:
-        """The resources to answer in, by the skill they assess most."""
+        """The assessing resources, by their main skill."""
         found: dict[str, list[Resource]] = {}
         for resource in self._resources:
             found.setdefault(main_skill(resource), []).append(resource)
@@ -117,17 +117,17 @@ class Curriculum:
         return [skill for skill in self._taught if grade in self._skills[skill].grades]
 
     def prerequisites(self, skill: str) -> tuple[str, ...]:
-        """What to have before a skill."""
+        """The prerequisites of a skill."""
         return self._skills[skill].prerequisites if skill in self._skills else ()
 
     def grade_of(self, skill: str) -> int:
-        """The lowest grade a skill is taught in; 0 when it is tied to none."""
+        """The lowest grade a skill is taught in; 0 when it has no grade."""
         grades = self._skills[skill].grades if skill in self._skills else ()
         return min((_grade_number(grade) for grade in grades), default=0)
 
 
 class _Learner:
-    """One learner's knowledge, and how it grows."""
+    """One learner's knowledge and how it grows."""
 
     def __init__(self, learner_id: str, grade: str, style: int, random: Random, curriculum: Curriculum) -> None:
         self.learner_id = learner_id
@@ -142,7 +142,7 @@ class _Learner:
         self._responses = 0
 
     def knows(self, skill: str) -> bool:
-        """Whether the learner has the skill; what they had before the simulated weeks is drawn when first asked."""
+        """Whether the learner knows the skill; knowledge from before the simulated weeks is drawn at the first call."""
         if skill not in self._knows:
             prerequisites = [self.knows(before) for before in self._curriculum.prerequisites(skill)]
             years_ago = _grade_number(self.grade) - self._curriculum.grade_of(skill)
@@ -151,7 +151,7 @@ class _Learner:
         return self._knows[skill]
 
     def answer(self, skill: str, item: _Item) -> bool:
-        """Answer an item on a skill, and perhaps learn from it."""
+        """Answer an item on a skill and possibly learn from it."""
         knows = self.knows(skill)
         correct = self.random.random() < (1 - item.slip if knows else item.guess)
         if not knows:
@@ -166,34 +166,34 @@ class _Learner:
 
 
 class District:
-    """The simulated weeks, and the assessments that come next. Each learner draws from a stream of their own."""
+    """The simulated weeks and the assessments after them. Each learner has their own random stream."""
 
     def __init__(self, settings: DistrictSettings, skills: Sequence[Skill], resources: Sequence[Resource]) -> None:
-        """Draw the classes and what their learners know.
+        """Draw the classes and their learners.
 
         Raises:
-            ValueError: when no active resource assesses a skill that is tied to a grade.
+            ValueError: when no active resource assesses a skill that has a grade.
         """
         self._settings = settings
         self._curriculum = Curriculum(skills, resources)
         if not self._curriculum.grades:
-            raise ValueError("the catalog has no active resource that assesses a skill of some grade")
+            raise ValueError("the catalog has no active resource that assesses a skill with a grade")
         self._learners = [self._draw_learner(number) for number in range(settings.learners)]
 
     def history(self) -> list[SimulatedResponse]:
-        """Every response of the simulated weeks, in the order of time.
+        """Every response of the simulated weeks, ordered by time.
 
-        Call it once: learners go on from where they are.
+        Call it once: it changes the learners.
         """
         responses = [response for learner in self._learners for response in self._weeks_of(learner)]
         return sorted(responses, key=lambda response: response.occurred_at)
 
     def next_assessments(self, learners: int, items: int) -> list[NextAssessment]:
-        """What some learners answer after the history, in the assessment of what their class is on now.
+        """Responses of some learners after the history, in the assessment of their class's current unit.
 
         Args:
-            learners: how many, spread over the classes.
-            items: responses of each.
+            learners: number of learners, spread over the classes.
+            items: number of responses of each.
         """
         step = max(1, len(self._learners) // learners)
         return [self._next_assessment(learner, items) for learner in self._learners[::step][:learners]]
@@ -206,7 +206,7 @@ class District:
         return _Learner(f"sim-{number + 1:04d}", grade, random.randrange(_STYLES), random, self._curriculum)
 
     def _weeks_of(self, learner: _Learner) -> Iterator[SimulatedResponse]:
-        """A learner's sessions: on the first day everybody has one, later as often as they work."""
+        """A learner's sessions: everybody has one on the first day, later ones are random."""
         ends_at = self._settings.ends_at
         weeks_before = timedelta(weeks=self._settings.weeks - 1, days=ends_at.weekday())
         monday = (ends_at - weeks_before).replace(hour=0, minute=0)
@@ -224,7 +224,7 @@ class District:
                 yield from self._session(learner, resource, begins_at, items)
 
     def _skill_of_the_day(self, learner: _Learner, week: float) -> str:
-        """Mostly the class's unit, sometimes the one before, sometimes a prerequisite that is missing."""
+        """Usually the class's unit, sometimes the one before it, sometimes a missing prerequisite."""
         unit = self._unit(learner.grade, week)
         drawn = learner.random.random()
         if drawn < 0.2:
@@ -242,7 +242,7 @@ class District:
         return skills[min(len(skills) - 1, int(week / self._settings.weeks * len(skills)))]
 
     def _choose(self, learner: _Learner, resources: Sequence[Resource]) -> Resource:
-        """Learners of one style like the same resources, which is what collaborative filtering can find."""
+        """Learners of one style prefer the same resources, which gives collaborative filtering something to find."""
         weights = [
             math.exp(Random(f"{self._settings.seed}/taste/{learner.style}/{resource.id}").gauss(0, 1.2))  # noqa: S311 - as above.
             for resource in resources
@@ -279,5 +279,5 @@ class District:
 
 
 def _grade_number(grade: str) -> int:
-    """Grades in order; kindergarten and whatever has no number come first."""
+    """The grade as a number for sorting; kindergarten and other grades without a number are 0."""
     return int(grade) if grade.isdecimal() else 0

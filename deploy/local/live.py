@@ -1,4 +1,4 @@
-"""Playing responses live over gRPC, as a platform would, and timing what comes back."""
+"""Send responses live over gRPC, as a platform would, and time the answers."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _READERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One response that was sent, and the list that came back for it.
+    """One response that was sent, and the list that followed.
 
     Attributes:
         submission: the response.
-        milliseconds: from sending the event to having a list that includes it.
+        milliseconds: from sending the event to receiving a list that includes it.
         recommended: the list.
     """
 
@@ -48,7 +48,7 @@ class Platform:
     """A platform's client of the three services, with the tenant's API key."""
 
     def __init__(self, ingest: Any, catalog: Any, recommender: Any, api_key: str, as_of: datetime | None) -> None:
-        """Args: a stub of each service; `as_of`, the moment to recommend for, None for now."""
+        """Args: a stub of each service; `as_of`, the time to recommend for, None for now."""
         self._ingest = ingest
         self._catalog = catalog
         self._recommender = recommender
@@ -58,7 +58,7 @@ class Platform:
     def recommend(
         self, learner_id: str, grades: Sequence[str] = (), freshness_token: str = ""
     ) -> recommender_pb2.RecommendResponse:
-        """The learner's list for some grades (none: any), from a state that includes the token's event."""
+        """The learner's list for these grades (none: any), from a state that includes the token's event."""
         request = recommender_pb2.RecommendRequest(
             learner_id=learner_id,
             limit=_LIST_LENGTH,
@@ -73,11 +73,11 @@ class Platform:
         return reply
 
     def epoch_served(self, learner_id: str) -> int:
-        """The epoch that the learner's list is made from."""
+        """The epoch that the learner's list comes from."""
         return int(self.recommend(learner_id).provenance.epoch)
 
     def learner(self, learner_id: str) -> recommender_pb2.GetLearnerResponse:
-        """What is known of the learner."""
+        """What is known about the learner."""
         request = recommender_pb2.GetLearnerRequest(learner_id=learner_id)
         reply: recommender_pb2.GetLearnerResponse = self._recommender.GetLearner(
             request, timeout=_TIMEOUT_S, metadata=self._metadata
@@ -103,12 +103,12 @@ class Platform:
         milliseconds = (time.perf_counter() - begun) * 1000
         if recommender_pb2.DEGRADATION_STALE_STATE in recommended.degraded:
             raise StackError(
-                f"a live response was not applied within {_TIMEOUT_S:g} s: the worker does not keep up, see its log"
+                f"a live response was not applied within {_TIMEOUT_S:g} s: the worker cannot keep up, see its log"
             )
         return Answered(submission, milliseconds, recommended)
 
     def learners(self, learner_ids: Iterable[str]) -> list[recommender_pb2.GetLearnerResponse]:
-        """What is known of many learners."""
+        """What is known about several learners."""
         with ThreadPoolExecutor(_READERS) as readers:
             return list(readers.map(self.learner, learner_ids))
 
@@ -122,7 +122,7 @@ class Platform:
         }
 
     def resources(self) -> int:
-        """How many resources the catalog holds."""
+        """The number of resources in the catalog."""
         request = catalog_pb2.ListResourcesRequest(page_size=1)
         return int(self._catalog.ListResources(request, timeout=_TIMEOUT_S, metadata=self._metadata).total_size)
 

@@ -1,4 +1,4 @@
-"""What a demo is about: a catalog, events to load, and responses that are held back to be played live."""
+"""The input of a demo: a catalog, events to load, and responses that are held back to be played live."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class LivePlay:
-    """What one learner answers live, after everything else was loaded.
+    """One learner's live responses, sent after everything else was loaded.
 
     Attributes:
-        learner_id: the learner as the platform knows them.
-        about: who they are and what they answer, for people.
-        grades: what to recommend for; empty: any grade.
+        learner_id: the platform's id of the learner.
+        about: one line that describes the learner and the responses.
+        grades: grades to recommend for; empty: any grade.
         submissions: their responses, in order.
     """
 
@@ -56,19 +56,19 @@ class LivePlay:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Everything that a demo puts into the system.
+    """Everything that a demo sends into the system.
 
     Attributes:
-        title: what it is, for people.
+        title: one line that describes it.
         skills: file of skills to import.
         resources: file of resources to import.
         events: file of events to load.
         events_format: its format.
-        loaded: how many responses `events` holds.
+        loaded: number of responses in `events`.
         learners: learners' ids, sorted.
         live: the learner whose next assessment is shown.
-        others: learners who answer live too, so that enough answers are timed.
-        as_of: the moment to recommend for; None: now.
+        others: more learners who answer live, so that enough responses are timed.
+        as_of: the time to recommend for; None: now.
     """
 
     title: str
@@ -84,7 +84,7 @@ class Material:
 
 
 def simulated_district(settings: DistrictSettings, directory: Path) -> Material:
-    """A district that works with the sample catalog; its events are written to `directory` as canonical NDJSON."""
+    """A district that uses the sample catalog; its events are written to `directory` as canonical NDJSON."""
     skills, resources = SAMPLE / "skills.jsonl", SAMPLE / "resources.jsonl"
     catalog = read_resources(resources).records
     skills_of = {resource.id: main_skill(resource) for resource in catalog if resource.assesses}
@@ -118,7 +118,7 @@ def _play(taken: NextAssessment) -> LivePlay:
 
 
 def _progress_made(taken: NextAssessment, history: Sequence[SimulatedResponse], skills: Mapping[str, str]) -> float:
-    """How much better an assessment goes than the learner's practice of its skill before; -1 without practice."""
+    """How much better the learner does in an assessment than in earlier practice of its skill; -1 without practice."""
     skill = skills[taken.resource.id]
     before = [
         response.correct
@@ -131,10 +131,10 @@ def _progress_made(taken: NextAssessment, history: Sequence[SimulatedResponse], 
 
 
 def check_log(dataset: Path) -> None:
-    """Find out before a long run whether a folder has a log.
+    """Check before a long run that a folder has a log.
 
     Raises:
-        BadInputError: when it has not.
+        BadInputError: when it has none.
     """
     if not (dataset / LOG_FILE).is_file():
         raise BadInputError(
@@ -146,12 +146,12 @@ def check_log(dataset: Path) -> None:
 def real_log(dataset: Path, directory: Path, observe: Callable[[int], None]) -> Material:
     """An ASSISTments log, with its problems as the catalog.
 
-    One learner's last ten responses, and the last one of some others, are held back to be played live.
+    The last ten responses of one learner, and the last one of some others, are held back to be played live.
 
     Args:
-        dataset: the folder; only its `interactions.csv.gz` is read.
-        directory: the catalog and the log without what is held back are written here.
-        observe: told how many responses have been read, now and then.
+        dataset: the folder; only `interactions.csv.gz` is read from it.
+        directory: where to write the catalog, and the log without the responses held back.
+        observe: progress callback, called with the number of responses read.
 
     Raises:
         BadInputError: when the log cannot be read, or is too short.
@@ -194,7 +194,7 @@ class _HeldBack:
 
 
 class _LastResponses:
-    """Notes each learner's last responses while a log is read."""
+    """Remembers each learner's last responses while a log is read."""
 
     def __init__(self, observe: Callable[[int], None]) -> None:
         self.responses = 0
@@ -203,7 +203,7 @@ class _LastResponses:
         self._observe = observe
 
     def watch(self, rows: Iterable[Row | UnreadableRow]) -> Iterator[Row | UnreadableRow]:
-        """The rows, each noted as it passes."""
+        """The rows, remembered as they pass."""
         for row in rows:
             if isinstance(row, Row):
                 learner = row.submission.learner_id
@@ -215,9 +215,9 @@ class _LastResponses:
             yield row
 
     def choose(self, log: Path) -> tuple[_HeldBack, list[_HeldBack]]:
-        """Who answers live: by rule, so that everybody who runs it sees the same learner.
+        """Choose the learners who answer live by a fixed rule, so that every run shows the same learner.
 
-        The learner shown has a log of middling length and works on few skills in the end, with some success.
+        The learner shown has a log of medium length and ends with work on few skills, with some success.
         """
         eligible = [learner for learner, count in self.counts.items() if _SHORT_LOG <= count <= _LONG_LOG]
         if len(eligible) < 2:

@@ -1,4 +1,4 @@
-"""Child processes: started in a group of their own, ready by a condition, stopped for certain."""
+"""Child processes: each in its own process group, with a readiness check and a reliable stop."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ _PR_SET_PDEATHSIG = 1
 _LAST_LINES = 12
 _TAIL_BYTES = 16 * 1024
 
-# Below what Linux (from 32768) and macOS (from 49152) give to outgoing connections.
+# Below the ephemeral ports of Linux (from 32768) and macOS (from 49152).
 _PORTS = range(20_000, 32_000)
-# About the golden section of their number: neighbouring process ids begin far apart.
+# About the golden ratio of their number, so that neighbouring process ids start far apart.
 _PORTS_APART = 7_417
 _port_numbers = itertools.count(os.getpid() * _PORTS_APART)
 
 
 class StackError(RuntimeError):
-    """The stack cannot go on; the message is a sentence for a person, with what to do."""
+    """The stack cannot continue; the message is a sentence with a remedy."""
 
     exit_code = 1
 
 
 class ComponentFailedError(StackError):
-    """A component ended, or was not ready in time. The message ends with the last lines of its log."""
+    """A component exited, or was not ready in time. The message ends with the last lines of its log."""
 
 
 class BadInputError(StackError):
-    """What the stack was asked for cannot be used."""
+    """The options of the stack cannot be used."""
 
     exit_code = 2
 
 
 class PortBusyError(BadInputError):
-    """A port that was asked for is taken."""
+    """A requested port is in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,12 @@ class Command:
     """How to start a component.
 
     Attributes:
-        name: what people call it.
+        name: its name for people.
         arguments: the program and its arguments.
-        log: file its output is appended to.
-        environment: variables on top of this process's own.
-        directory: where it runs; None: where this process runs.
-        grace_s: how long it may take to stop after SIGTERM before it is killed.
+        log: file to append its output to.
+        environment: variables in addition to this process's own.
+        directory: working directory; None: that of this process.
+        grace_s: seconds between SIGTERM and SIGKILL.
     """
 
     name: str
@@ -76,9 +76,9 @@ class Command:
 class Child:
     """A running component.
 
-    It leads its own process group, so that a terminal's Ctrl-C reaches only its parent, which then stops every child in
-    order. On Linux the kernel kills it when the thread that started it ends, even by SIGKILL; start children from
-    the main thread.
+    It leads its own process group, so a Ctrl-C in a terminal reaches only its parent, which then stops every child in
+    order. On Linux the kernel kills it when the thread that started it ends, even by SIGKILL; therefore start children
+    from the main thread.
     """
 
     def __init__(self, command: Command) -> None:
@@ -94,24 +94,24 @@ class Child:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         return self.command.name
 
     @property
     def pid(self) -> int:
-        """Its process id, and that of its group."""
+        """Its process id, which is also the id of its group."""
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is still running."""
         return self._process.poll() is None
 
     def wait_ready(self, ready: Callable[[], bool], deadline_s: float) -> None:
         """Return once `ready()` is true.
 
         Raises:
-            ComponentFailedError: when it ends first, or is not ready within `deadline_s`.
+            ComponentFailedError: when it exits first, or is not ready within `deadline_s`.
         """
         give_up_at = time.monotonic() + deadline_s
         while not ready():
@@ -123,31 +123,31 @@ class Child:
                 )
 
     def failure(self) -> ComponentFailedError:
-        """What to tell a person about its end."""
+        """The error that describes its exit."""
         return ComponentFailedError(
-            f"{self.name} {self._how_it_ended()}, so everything is stopped. Its log ends with why; mend that, or start "
-            f"again if it says nothing. {last_lines(self.command.log)}"
+            f"{self.name} {self._how_it_ended()}, so everything is stopped. Its log ends with the reason; fix it, "
+            f"or start again if there is none. {last_lines(self.command.log)}"
         )
 
     def check_running(self) -> None:
-        """Raise ComponentFailedError when it has ended."""
+        """Raise ComponentFailedError when it has exited."""
         if not self.running:
             raise self.failure()
 
     def signal_stop(self) -> None:
-        """Ask it to stop, without waiting."""
+        """Send SIGTERM without waiting."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it and whatever it started at once, as a power cut would."""
+        """Kill it and its children at once, like a power cut."""
         self._signal(signal.SIGKILL)
         self._process.wait()
 
     def stop(self) -> None:
-        """Stop it and whatever it started: SIGTERM, and after the grace SIGKILL. Safe to call again."""
+        """Stop it and its children: SIGTERM, then SIGKILL after the grace period. Safe to call again."""
         self.signal_stop()
         self._ends_within(self.command.grace_s)
-        # Also when the leader has ended: a member of its group may not have.
+        # Even if the leader has exited, since another member of its group may be running.
         self._signal(signal.SIGKILL)
         self._process.wait()
 
@@ -155,7 +155,7 @@ class Child:
         try:
             os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):
-            # Nothing of the group is left. (macOS says PermissionError for a group of zombies.)
+            # The group is empty. (macOS raises PermissionError for a group of zombies.)
             return
 
     def _ends_within(self, seconds: float) -> bool:
@@ -175,7 +175,7 @@ class Child:
 
 
 def last_lines(log: Path) -> str:
-    """The end of a log, introduced, for the message about a component that failed."""
+    """The last lines of a log with a heading, for the message about a failed component."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
@@ -188,10 +188,10 @@ def last_lines(log: Path) -> str:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, for a process that is yet to start or to start again.
+    """A loopback port that nobody listens on, for a process that will be started later or restarted.
 
-    Outgoing connections never get it, so it stays free meanwhile; and processes that look for ports at the same
-    time look in different places.
+    It is outside the ephemeral ports, so outgoing connections do not take it meanwhile. Processes that look for
+    ports at the same time search different ranges.
 
     Raises:
         StackError: when none is free.
@@ -203,14 +203,16 @@ def free_port() -> int:
             with contextlib.suppress(OSError):
                 probe.bind((LOOPBACK, port))
                 return port
-    raise StackError(f"no loopback port from {_PORTS[0]} to {_PORTS[-1]} is free: end what listens on them")
+    raise StackError(
+        f"no loopback port from {_PORTS[0]} to {_PORTS[-1]} is free: stop the processes that listen on them"
+    )
 
 
 def claim_port(port: int, *, component: str, option: str) -> int:
     """The port to use: `port` itself, or a free one when it is 0.
 
     Raises:
-        PortBusyError: when somebody listens on `port`, naming the process where the system tells.
+        PortBusyError: when `port` is in use; the message names the process if the system reveals it.
     """
     if port == 0:
         return free_port()
@@ -251,7 +253,7 @@ def _start(command: Command, log: IO[bytes]) -> subprocess.Popen[bytes]:
 
 def _die_with_parent(parent: int) -> Callable[[], None] | None:
     if sys.platform != "linux":
-        # Elsewhere the children of a parent killed with SIGKILL stay until `make down`.
+        # On other systems the children of a parent killed with SIGKILL keep running until `make down`.
         return None
     libc = ctypes.CDLL(None)
 
@@ -270,6 +272,6 @@ def _listener_on(port: int) -> str:
             if listens and connection.pid:
                 return f"process {connection.pid}, {psutil.Process(connection.pid).name()}, listens on it"
     except psutil.Error:
-        # Other users' processes are not ours to see.
+        # Processes of other users are not visible.
         return "another process listens on it"
     return "another process listens on it"

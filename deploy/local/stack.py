@@ -1,4 +1,4 @@
-"""The whole system on this machine: broker, Redis and the services, on loopback, started and stopped together."""
+"""The whole system on this machine: broker, Redis and services, on loopback, started and stopped together."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from services.common.kafka.topics import TopicOutcome, ensure_topics, load_decla
 
 TOPICS = Path(__file__).parents[1] / "topics.yaml"
 
-# Kept between runs: Maven fetches the broker's jars once.
+# Kept between runs, so that Maven downloads the broker's jars only once.
 KAFKA_LIBRARIES = Path(".local/kafka")
 
 _INFRASTRUCTURE = {"broker", "redis"}
@@ -43,9 +43,9 @@ class Service:
     """One process of Cairn.
 
     Attributes:
-        name: what people call it.
+        name: its name for people.
         arguments: the program and its arguments.
-        target: the variable that tells clients its address.
+        target: the environment variable with its address for clients.
     """
 
     name: str
@@ -73,15 +73,15 @@ class StackOptions:
     """What to start, and where.
 
     Attributes:
-        directory: logs, address files, tenants and bundles go here.
+        directory: for logs, address files, tenants and bundles.
         tenant: the tenant that gets an API key.
-        kafka: bootstrap servers of a Kafka that runs already; empty: start one.
-        broker: which to start: the embedded broker, or Apache Kafka, which needs Java and Maven.
+        kafka: bootstrap servers of a running Kafka; empty: start one.
+        broker: the broker to start: the embedded one, or Apache Kafka, which needs Java and Maven.
         kafka_fetch_wait_ms: how long that Kafka may hold an empty fetch.
-        redis: URL of a Redis that runs already; empty: start the embedded one.
-        encryption: whether the log's values about the tenant's learners are encrypted.
-        ports: the loopback port of a component by its name; one not listed, or 0, gets a free one.
-        services: the processes of Cairn, in the order they start.
+        redis: URL of a running Redis; empty: start the embedded one.
+        encryption: whether to encrypt the log's values about the tenant's learners.
+        ports: loopback ports by component name; a component that is not listed, or 0, gets a free port.
+        services: the processes of Cairn, in start order.
     """
 
     directory: Path
@@ -97,14 +97,14 @@ class StackOptions:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One component that is ready.
+    """A component that is ready.
 
     Attributes:
-        name: what people call it.
+        name: its name for people.
         address: `host:port` or URL.
-        pid: its process; 0: one that the stack did not start.
-        log: its log; None: one that the stack did not start.
-        ready_after_s: how long it took to be ready.
+        pid: its process id; 0 if the stack did not start it.
+        log: its log; None if the stack did not start it.
+        ready_after_s: seconds until it was ready.
     """
 
     name: str
@@ -118,7 +118,7 @@ Report = Callable[[Component], None]
 
 
 class StopRequestedError(BaseException):
-    """A signal asks this process to end. Not an Exception, so that nothing on the way handles it."""
+    """A signal asked this process to stop. Not an Exception, so that no handler on the way catches it."""
 
     def __init__(self, number: int) -> None:
         """Args: `number`, the signal's."""
@@ -127,7 +127,7 @@ class StopRequestedError(BaseException):
 
 
 def stop_on_signals() -> None:
-    """Make SIGINT, SIGTERM and SIGHUP raise StopRequestedError on the main thread, so that a stack is left in order."""
+    """Make SIGINT, SIGTERM and SIGHUP raise StopRequestedError on the main thread, so that a stack exits cleanly."""
 
     def raise_it(number: int, _: FrameType | None) -> None:
         raise StopRequestedError(number)
@@ -137,9 +137,9 @@ def stop_on_signals() -> None:
 
 
 class Stack:
-    """A context manager: on entry everything is started and ready, on exit everything is stopped.
+    """A context manager that starts everything on entry and stops everything on exit.
 
-    Everything is also stopped when entering fails half-way. Enter it on the main thread.
+    If entering fails half-way, everything is stopped too. Enter it on the main thread.
     """
 
     def __init__(self, options: StackOptions, report: Report) -> None:
@@ -175,7 +175,7 @@ class Stack:
 
     @property
     def directory(self) -> Path:
-        """Where its files are."""
+        """The directory of its files."""
         return self._options.directory
 
     def address(self, service: str) -> str:
@@ -184,7 +184,7 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client of the stack needs in its environment, the API key included."""
+        """The environment of a client of the stack, including the API key."""
         directory = self._options.directory.resolve()
         targets = {service.target: self._addresses.get(service.name, "") for service in self._options.services}
         return {
@@ -211,18 +211,18 @@ class Stack:
         self.stop()
 
     def check_running(self) -> None:
-        """Raise ComponentFailedError when a component has ended."""
+        """Raise ComponentFailedError when a component has exited."""
         for child in self._children:
             child.check_running()
 
     def wait_until_one_ends(self) -> NoReturn:
-        """Never return: raise ComponentFailedError once a component has ended."""
+        """Never return: raise ComponentFailedError once a component has exited."""
         while True:
             self.check_running()
             time.sleep(_CHECK_EVERY_S)
 
     def stop(self) -> None:
-        """Stop every component, those started last first. A Ctrl-C meanwhile does not interrupt it."""
+        """Stop every component in reverse start order. Ctrl-C does not interrupt this."""
         with _uninterrupted():
             services = [child for child in reversed(self._children) if child.name not in _INFRASTRUCTURE]
             for child in services:
@@ -249,7 +249,7 @@ class Stack:
         for log in directory.glob("*.log"):
             log.unlink()
         if not self._options.kafka:
-            # A broker of the stack's own starts empty: what was derived from another log must not meet this one.
+            # The stack's own broker starts empty: nothing derived from another log may be used with this one.
             shutil.rmtree(directory / "kafka", ignore_errors=True)
             (directory / "tenants.yaml").unlink(missing_ok=True)
             shutil.rmtree(directory / "bundles", ignore_errors=True)
@@ -265,7 +265,7 @@ class Stack:
     def _start_broker(self, port: int) -> None:
         begun = time.monotonic()
         if self._options.kafka:
-            # Whether it answers shows when the topics are created.
+            # Creating the topics shows whether it answers.
             self._report(Component("broker", self._options.kafka, 0, None, 0.0))
             return
         child, self._kafka = self._started_broker(port)
@@ -317,7 +317,7 @@ class Stack:
         self._report(Component("tenant", f"{self._options.tenant}, with an API key", 0, None, 0.0))
 
     def _start_services(self, ports: Mapping[str, int]) -> None:
-        """Start them in order, then wait for them in order: their imports may share the processors."""
+        """Start all of them, then wait for each, so that their imports run in parallel."""
         begun = time.monotonic()
         started = [(service, self._start_service(service, ports[service.name])) for service in self._options.services]
         for service, child in started:
@@ -340,7 +340,7 @@ class Stack:
         return child
 
     def _is_serving(self, service: Service) -> bool:
-        # Another component may have been what this one waits for.
+        # This one may be waiting for another component that has exited.
         self.check_running()
         address_file = self._address_file(service)
         if not address_file.is_file():
@@ -359,7 +359,7 @@ class Stack:
 
 
 def is_serving(address: str, timeout_s: float = 1.0) -> bool:
-    """Whether the process at `host:port` says SERVING through the standard health service."""
+    """Whether the process at `host:port` reports SERVING through the standard health service."""
     with grpc.insecure_channel(address) as channel:
         # Its type stubs lack the methods.
         health: Any = health_pb2_grpc.HealthStub(channel)
@@ -371,7 +371,7 @@ def is_serving(address: str, timeout_s: float = 1.0) -> bool:
 
 
 def for_a_shell(environment: Mapping[str, str]) -> str:
-    """The environment as lines for a shell: `set -a; . FILE; set +a`."""
+    """The environment as shell assignments, for `set -a; . FILE; set +a`."""
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in environment.items())
 
 
@@ -386,14 +386,14 @@ def _locked(directory: Path) -> IO[bytes]:
     except BlockingIOError as error:
         lock.close()
         raise StackError(
-            f"another stack runs in {directory}: wait for it to end, or stop it (make down, or Ctrl-C where it runs)"
+            f"another stack runs in {directory}: wait until it ends, or stop it (make down, or Ctrl-C where it runs)"
         ) from error
     return lock
 
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ignore requests to stop until the block is done."""
+    """Ignore stop signals until the block is done."""
 
     def ignore(_: int, __: FrameType | None) -> None:
         return

@@ -1,4 +1,4 @@
-"""The figures a demo ends with."""
+"""The figures at the end of a demo."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What went through the system, and what came out.
+    """What went into the system and what came out.
 
     Attributes:
         events_read: responses read from the file or played live.
         accepted: responses the log confirmed.
-        duplicates: records left out because an earlier one has their source and id.
-        rejected: responses that were refused.
-        applied: records folded into a learner's state, each counted once whatever the number of epochs.
+        duplicates: records skipped because an earlier one has the same source and id.
+        rejected: responses that ingest refused.
+        applied: records folded into a learner's state, each counted once regardless of the number of epochs.
         dlt: records that could not be applied.
         learners: distinct learners.
         resources: resources in the catalog.
         stages_s: seconds by stage.
         event_to_recommendation_ms: over the live responses.
-        state_digest: of the epoch that is served, after the live responses.
-        replay_digest: of the whole log, folded anew with the same parameters.
-        mastered_share: share of the pairs of learner and skill with a response that count as mastered.
+        state_digest: of the epoch being served, after the live responses.
+        replay_digest: of the whole log, folded again with the same parameters.
+        mastered_share: share of the learner-skill pairs with a response that count as mastered.
     """
 
     events_read: int
@@ -55,7 +55,7 @@ class Summary:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What does not add up, as sentences; empty when everything does."""
+        """Inconsistencies, as sentences; empty when the figures add up."""
         found = []
         dealt_with = self.applied + self.duplicates + self.dlt
         if dealt_with != self.accepted:
@@ -66,7 +66,7 @@ class Summary:
         if self.state_digest != self.replay_digest:
             found.append(
                 f"the replay of the log gives the digest {self.replay_digest}, the live state has {self.state_digest}: "
-                "what was folded live is not what the log says"
+                "what was folded live is not what the log contains"
             )
         return tuple(found)
 
@@ -76,7 +76,7 @@ class Summary:
 
 
 def check_writable(path: Path) -> None:
-    """Find out before a long run whether its figures can be written.
+    """Check before a long run that its figures can be written.
 
     Raises:
         BadInputError: when they cannot.

@@ -1,4 +1,4 @@
-"""`up` and `down`: a stack that stays after the command that started it has ended."""
+"""`up` and `down`: a stack that keeps running after the command that started it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STOP_DEADLINE_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """A process as it was started: a later one that got the same id was created at another time."""
+    """A process, identified by its id and creation time, since process ids are reused."""
 
     name: str
     pid: int
@@ -33,7 +33,7 @@ class ProcessIdentity:
         return cls(name, pid, psutil.Process(pid).create_time())
 
     def find(self) -> psutil.Process | None:
-        """The process, or None when it has ended."""
+        """The process, or None when it has exited."""
         try:
             process = psutil.Process(self.pid)
             return process if process.create_time() == self.created_at_s else None
@@ -47,12 +47,12 @@ _PROCESSES = TypeAdapter(list[ProcessIdentity])
 
 
 def supervise(options: StackOptions) -> None:
-    """Run a stack until a signal asks to stop; this is the process that `up` leaves behind.
+    """Run a stack until a stop signal; this is the process that `up` leaves running.
 
-    Standard output tells the starting command, a line of JSON per component; it is let go once all are ready.
+    Standard output reports to the starting command, one line of JSON per component; it is closed once all are ready.
 
     Raises:
-        StackError: when a component cannot be started, or ends.
+        StackError: when a component cannot be started, or exits.
         StopRequestedError: when a signal came; everything is stopped by then.
     """
     components: list[Component] = []
@@ -80,14 +80,14 @@ def up(options: StackOptions, report: Report) -> None:
 
     Args:
         options: what to start.
-        report: told of each component that gets ready.
+        report: called with each component that is ready.
 
     Raises:
-        StackError: when a stack is up already, or this one does not get up; nothing is left running then.
+        StackError: when a stack is already running, or this one cannot start; nothing is left running then.
     """
     running = _running(options.directory)
     if running:
-        raise StackError(f"the stack is up already (process {running[0].pid}); stop it with: make down")
+        raise StackError(f"the stack is already running (process {running[0].pid}); stop it with: make down")
     options.directory.mkdir(parents=True, exist_ok=True)
     log = options.directory / "supervisor.out"
     with log.open("wb") as output:
@@ -104,16 +104,16 @@ def up(options: StackOptions, report: Report) -> None:
         supervisor.terminate()
         supervisor.wait()
         raise
-    # It outlives this object, which would otherwise warn of that.
+    # The process outlives this object, which would otherwise warn about it.
     supervisor.returncode = 0
 
 
 def down(directory: Path) -> list[str]:
-    """Stop what `up` left running in `directory`, by process id, and return the names of what was stopped."""
+    """Stop the processes that `up` left running in `directory` and return the names of the stopped ones."""
     found = _running(directory)
     processes = {identity.name: process for identity in found if (process := identity.find()) is not None}
     if "supervisor" in processes:
-        # It stops the others in their order.
+        # It stops the others in order.
         processes["supervisor"].terminate()
         psutil.wait_procs(processes.values(), timeout=_STOP_DEADLINE_S)
     for process in processes.values():
@@ -132,8 +132,8 @@ def _follow(supervisor: subprocess.Popen[bytes], options: StackOptions, report: 
             report(COMPONENT.validate_json(line))
     if not _state_file(options.directory).exists():
         supervisor.wait()
-        # What it wrote on standard error is the sentence.
-        raise StackError(log.read_text(errors="replace").strip() or "the supervisor ended without a word")
+        # Its standard error is the message.
+        raise StackError(log.read_text(errors="replace").strip() or "the supervisor exited without a message")
 
 
 def _running(directory: Path) -> list[ProcessIdentity]:
@@ -145,7 +145,7 @@ def _running(directory: Path) -> list[ProcessIdentity]:
 
 
 def environment_file(directory: Path) -> Path:
-    """Where `up` leaves the environment of clients: `set -a; . FILE; set +a`."""
+    """The file with the environment of clients, written by `up`: `set -a; . FILE; set +a`."""
     return directory.parent / "env"
 
 
@@ -165,7 +165,7 @@ def _let_go_of_standard_output() -> None:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file only its owner may read, whole or not at all."""
+    """Atomically write a file that only its owner may read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".new")
     temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""How the stack and the demo look: one voice for a terminal of 80 columns and for a pipe."""
+"""Output of the stack and the demo, the same in a terminal of 80 columns and in a pipe."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ _DEGRADATIONS = {
     recommender_pb2.DEGRADATION_NO_BUNDLE: "no fitted models yet",
     recommender_pb2.DEGRADATION_NO_COLLABORATIVE_FILTERING: "no collaborative filtering",
     recommender_pb2.DEGRADATION_EMPTY_CATALOG: "an empty catalog",
-    recommender_pb2.DEGRADATION_STALE_STATE: "a state that is behind",
-    recommender_pb2.DEGRADATION_STALE_CATALOG: "a catalog that may be behind",
+    recommender_pb2.DEGRADATION_STALE_STATE: "a state that is out of date",
+    recommender_pb2.DEGRADATION_STALE_CATALOG: "a catalog that may be out of date",
 }
 
 
 def console() -> Console:
     """Standard output: coloured in a terminal, plain text of 80 columns in a pipe."""
     if hasattr(sys.stdout, "reconfigure"):
-        # A terminal that cannot show a character shows a question mark rather than ending the run.
+        # A terminal that cannot show a character shows a question mark; the run must not fail because of it.
         sys.stdout.reconfigure(errors="replace")
     plain = Console(highlight=False)
     return Console(highlight=False, width=min(plain.width, _COLUMNS) if plain.is_terminal else _COLUMNS)
 
 
 def component_reporter(to: Console) -> Report:
-    """Prints one line per component as it gets ready."""
+    """Prints one line per component when it is ready."""
 
     def report(component: Component) -> None:
         line = Text("  ")
@@ -66,9 +66,9 @@ def component_reporter(to: Console) -> Report:
 
 
 def print_how_to_use(to: Console, environment_file: Path) -> None:
-    """What to type after `up`."""
+    """Print what to type after `up`."""
     to.print()
-    to.print("Everything runs. In this shell, for the commands and for your own clients:")
+    to.print("Everything is running. Set the environment for the commands and for your own clients:")
     to.print(f"  set -a; . {environment_file}; set +a", style="bold", soft_wrap=True)
     to.print("Then, for example:")
     to.print("  cairn status", style="bold")
@@ -79,7 +79,7 @@ def print_how_to_use(to: Console, environment_file: Path) -> None:
 
 
 class Story:
-    """A demo as it is told: numbered stages, what was typed, what came back, and how long each stage took."""
+    """The output of a demo: numbered stages, commands, their results, and the duration of each stage."""
 
     def __init__(self, to: Console) -> None:
         self._console = to
@@ -87,16 +87,16 @@ class Story:
 
     @property
     def console(self) -> Console:
-        """Where it is told."""
+        """Where the output goes."""
         return self._console
 
     def begin(self, title: str) -> None:
-        """The headline."""
+        """Print the headline."""
         self._console.print(Text("Cairn", style="bold cyan"), Text(f"on {title}"), soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str, heading: str) -> Iterator[None]:
-        """A stage: its heading, whatever is printed within, and its seconds."""
+        """Print a stage: its heading, what is printed within it, and its duration."""
         self._console.print()
         self._console.print(Text(f"{len(self.stages_s) + 1}  {heading}", style="bold"))
         begun = time.monotonic()
@@ -104,12 +104,12 @@ class Story:
         self.stages_s[name] = round(time.monotonic() - begun, 3)
 
     def command(self, words: Sequence[str]) -> None:
-        """A command that is about to run, as a person would type it."""
+        """Print a command that is about to run, as a person would type it."""
         for line in _as_typed(("$", "cairn", *words)):
             self._console.print(Text(line, style="dim"), soft_wrap=True)
 
     def done(self, text: str) -> None:
-        """Something that was reached."""
+        """Print a result."""
         first, *rest = textwrap.wrap(text, _COLUMNS - 4)
         line = Text("  ")
         line.append("✓ ", style="green")
@@ -119,19 +119,19 @@ class Story:
             self._console.print(Text(f"    {more}"))
 
     def note(self, text: str) -> None:
-        """A word in between."""
+        """Print a remark."""
         self._wrapped(text, "  ", "dim")
 
     @contextmanager
     def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """A bar in a terminal, nothing in a pipe; call the result with how many are done."""
+        """Show a progress bar in a terminal, nothing in a pipe; call the result with the number done."""
         columns = (TextColumn(f"  {what}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as bars:
             task = bars.add_task(what, total=total)
             yield lambda done: bars.update(task, completed=done)
 
     def recommendations(self, heading: str, reply: recommender_pb2.RecommendResponse) -> None:
-        """A list, best first, each with its strongest reason."""
+        """Print a list, best first, with the reasons of each entry."""
         self._console.print()
         self._console.print(Text(f"  {heading}", style="bold"))
         for number, recommended in enumerate(reply.recommendations, 1):
@@ -164,11 +164,13 @@ class Story:
         before: recommender_pb2.GetLearnerResponse,
         after: recommender_pb2.GetLearnerResponse,
     ) -> None:
-        """Bars of mastery with 95 % intervals, before and after."""
+        """Print bars of mastery with 95 % intervals, before and after."""
         known_before = {mastery.skill: mastery for mastery in before.skills}
         known_after = {mastery.skill: mastery for mastery in after.skills}
         self._console.print()
-        self._console.print(Text("  Mastery: chance of success on the skill, with its 95 % interval", style="bold"))
+        self._console.print(
+            Text("  Mastery: probability of success on the skill, with its 95 % interval", style="bold")
+        )
         for skill in skills:
             if skill not in known_after:
                 continue
@@ -178,7 +180,7 @@ class Story:
             self._console.print(_mastery_line("after", known_after[skill]), no_wrap=True)
 
     def reassess(self, entries: Sequence[tuple[str, str]]) -> None:
-        """What to measure again: pairs of what was worked on and what measures it."""
+        """Print what to re-assess: pairs of the resource worked on and the one that measures it."""
         self._console.print()
         self._console.print(Text("  Then re-assess", style="bold"))
         if not entries:
@@ -191,7 +193,7 @@ class Story:
             self._console.print(line, no_wrap=True)
 
     def summary(self, figures: Summary) -> None:
-        """The table at the end."""
+        """Print the table at the end."""
         latency = figures.event_to_recommendation_ms
         same = figures.state_digest == figures.replay_digest
         stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in figures.stages_s.items())
@@ -246,7 +248,7 @@ def _mastery_line(when: str, mastery: recommender_pb2.SkillMastery) -> Text:
 
 
 def _as_typed(words: Sequence[str]) -> list[str]:
-    """A command on lines that fit, broken between words as a shell allows."""
+    """A command wrapped to the terminal's width, with backslashes as in a shell."""
     lines = [" "]
     for word in words:
         if len(lines[-1]) + len(word) + 1 > _COLUMNS - 2:

@@ -1,4 +1,4 @@
-"""Contracts may be added to; each way of breaking one is found, and said in a sentence."""
+"""Contracts may grow; each kind of breaking change is found and described in a sentence."""
 
 from __future__ import annotations
 
@@ -207,9 +207,7 @@ def changed(*replacements):
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
 )
-def test_each_way_of_breaking_a_contract_is_named_with_what_changed_and_who_breaks(
-    compiled, baseline, replacements, element, change
-):
+def test_each_breaking_change_is_named_with_its_consequence(compiled, baseline, replacements, element, change):
     breaks = breaks_between(baseline, compiled(changed(*replacements)))
     found = [found for found in breaks if (found.element, found.change) == (f"library.v1.{element}", change)]
     assert len(found) == 1, [str(found) for found in breaks]
@@ -241,34 +239,34 @@ def test_each_way_of_breaking_a_contract_is_named_with_what_changed_and_who_brea
         [("  string title = 1;\n", ""), ("  int32 pages = 2;\n", "  int32 pages = 2;\n  string title = 1;\n")],
     ],
 )
-def test_what_is_only_added_explained_deprecated_or_reordered_breaks_nothing(compiled, baseline, replacements):
+def test_additions_comments_deprecations_and_reordering_break_nothing(compiled, baseline, replacements):
     assert breaks_between(baseline, compiled(changed(*replacements))) == []
 
 
-def test_what_moves_to_another_file_breaks_its_importers(compiled, baseline):
+def test_moving_to_another_file_breaks_importers(compiled, baseline):
     breaks = breaks_between(baseline, compiled(BASELINE, "books.proto"))
-    assert "library.v1.Book moved from library.proto to books.proto: programs import it from where it was" in map(
+    assert "library.v1.Book moved from library.proto to books.proto: programs import it from its old place" in map(
         str, breaks
     )
 
 
-def test_another_syntax_reads_fields_differently(compiled, baseline):
+def test_another_syntax_is_a_breaking_change(compiled, baseline):
     text = changed(('syntax = "proto3";', 'edition = "2023";'), ("optional int32 year", "int32 year"))
     text = text.replace('reserved "isbn"', "reserved isbn").replace(
         'reserved "BINDING_SPIRAL"', "reserved BINDING_SPIRAL"
     )
     breaks = breaks_between(baseline, compiled(text))
     assert breaks[0].element == "library.proto"
-    assert breaks[0].change == "was declared with proto3 and is with editions"
+    assert breaks[0].change == "changed its syntax from proto3 to editions"
 
 
-def test_the_contracts_keep_what_their_baseline_promised():
+def test_the_contracts_are_compatible_with_their_baseline():
     baseline = read_baseline(ROOT / "protos/baseline/cairn.v1.txtpb")
     assert {service.name for file in baseline.file for service in file.service} >= {"IngestService", "CatalogService"}
     assert [str(found) for found in breaks_between(baseline, compile_protos(ROOT / "protos"))] == []
 
 
-def test_a_baseline_read_back_is_what_was_accepted(compiled, baseline, tmp_path):
+def test_a_baseline_reads_back_as_written(compiled, baseline, tmp_path):
     path = tmp_path / "baseline.txtpb"
     path.write_text(baseline_text(baseline))
     read = read_baseline(path)
@@ -277,7 +275,7 @@ def test_a_baseline_read_back_is_what_was_accepted(compiled, baseline, tmp_path)
     assert not read.file[0].HasField("source_code_info")
 
 
-def test_a_missing_or_damaged_baseline_says_what_to_do(tmp_path):
+def test_a_missing_or_damaged_baseline_is_an_error_with_a_remedy(tmp_path):
     with pytest.raises(ContractError, match="make contracts-accept"):
         read_baseline(tmp_path / "none.txtpb")
     damaged = tmp_path / "damaged.txtpb"
@@ -332,7 +330,7 @@ def test_an_addition_passes_before_it_is_accepted_and_is_guarded_afterwards(chec
     assert "library.v1.Book.language (number 30) was removed" in run("check").stderr
 
 
-def test_a_contract_that_does_not_compile_is_the_compilers_word_and_bad_input(checkout):
+def test_a_contract_that_does_not_compile_is_bad_input_with_the_compilers_message(checkout):
     root, run = checkout
     (root / "protos/library.proto").write_text(changed(("string title = 1;", "text title = 1;")))
     for command in ("check", "write", "accept"):

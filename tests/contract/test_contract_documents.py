@@ -1,4 +1,4 @@
-"""The generated documents: what the contracts say, complete, well-formed, and as committed."""
+"""The generated documents are complete, well-formed, up to date and match the contracts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def document(contracts, topics):
     return yaml.safe_load(asyncapi_document(topics, contracts))
 
 
-def test_the_committed_documents_are_what_the_contracts_give(contracts, topics):
+def test_the_committed_documents_are_up_to_date(contracts, topics):
     assert (ROOT / "docs/api.md").read_text() == api_reference(contracts), "run make contracts"
     assert (ROOT / "docs/asyncapi.yaml").read_text() == asyncapi_document(topics, contracts), "run make contracts"
 
@@ -51,14 +51,14 @@ def test_a_stale_or_missing_document_fails_the_check_and_names_the_command(tmp_p
         return CliRunner().invoke(app, [command, "--root", str(tmp_path)])
 
     assert run("accept").exit_code == 0
-    assert "docs/api.md is not what the contracts give: run make contracts" in run("check").stderr
+    assert "docs/api.md is out of date: run make contracts" in run("check").stderr
     assert run("write").exit_code == 0
     assert run("check").exit_code == 0
     with (tmp_path / "docs/asyncapi.yaml").open("a") as file:
         file.write("# by hand\n")
     stale = run("check")
     assert stale.exit_code == 1
-    assert "docs/asyncapi.yaml is not what" in stale.stderr
+    assert "docs/asyncapi.yaml is out of date" in stale.stderr
     assert "docs/api.md" not in stale.stderr
 
 
@@ -139,10 +139,10 @@ message Cage {
     assert "| `cages` | 3 | repeated [Cage](#cage) | Its cages. |" in reference
     assert "| `notes` | 4 | `map<string, int64>` | Its notes. |" in reference
     assert "| `leaves` | 5 | `bool`, in the oneof `food` | Leaves. |" in reference
-    assert "### Cage.Plate\n\nWhat hangs on it.\n\nIt has no fields.\n" in reference
+    assert "### Cage.Plate\n\nWhat hangs on it.\n\nThis message has no fields.\n" in reference
 
 
-# docs/asyncapi.yaml: the objects of AsyncAPI 3.0.0 and of its Kafka bindings 0.5.0, as far as the document uses them.
+# docs/asyncapi.yaml: the objects of AsyncAPI 3.0.0 and its Kafka bindings 0.5.0 that the document uses.
 
 
 class _Object(BaseModel):
@@ -271,7 +271,7 @@ def test_the_topics_document_has_the_structure_of_asyncapi_3(document):
     _Document.model_validate(document)
 
 
-def test_every_reference_of_the_topics_document_leads_somewhere(document):
+def test_every_reference_of_the_topics_document_resolves(document):
     references = references_in(document)
     assert len(references) > 20
     for reference in references:
@@ -281,7 +281,7 @@ def test_every_reference_of_the_topics_document_leads_somewhere(document):
         assert found
 
 
-def test_every_declared_topic_is_a_channel_as_declared_and_is_written_by_someone(document, topics):
+def test_every_declared_topic_is_a_channel_with_a_writer(document, topics):
     channels = {channel["address"]: (name, channel) for name, channel in document["channels"].items()}
     assert set(channels) == set(topics)
     for topic, declaration in topics.items():
@@ -297,7 +297,7 @@ def test_every_declared_topic_is_a_channel_as_declared_and_is_written_by_someone
         assert "send" in actions
 
 
-def test_the_payload_of_each_message_is_its_contract_whole(document, contracts, tmp_path):
+def test_the_payload_of_each_message_is_its_complete_contract(document, contracts, tmp_path):
     declared = {name: element for file in contracts for name, element in file.declared.items()}
     compared = 0
     for message in document["components"]["messages"].values():
@@ -314,7 +314,7 @@ def test_the_payload_of_each_message_is_its_contract_whole(document, contracts, 
     assert compared > 8
 
 
-def test_the_headers_described_are_those_the_envelope_writes(document):
+def test_the_described_headers_are_those_of_the_envelope(document):
     from datetime import UTC, datetime
 
     from services.common.encryption.headers import ALGORITHM, ENCRYPTION_HEADER, KEY_ID_HEADER
@@ -333,7 +333,7 @@ def test_the_headers_described_are_those_the_envelope_writes(document):
         assert value.decode() in schema.get("enum", [value.decode()])
 
 
-def test_the_headers_described_of_dead_letters_are_those_the_worker_adds(document):
+def test_the_described_headers_of_dead_letters_are_those_the_worker_adds(document):
     from services.common.kafka.connection import KafkaConnection
     from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
     from services.recommender.application.ports.log import DeadLetter
@@ -347,7 +347,7 @@ def test_the_headers_described_of_dead_letters_are_those_the_worker_adds(documen
     assert list(described["properties"]) == described["required"]
 
 
-def test_the_keys_described_are_those_the_envelope_makes(document):
+def test_the_described_keys_are_those_of_the_envelope(document):
     from services.common.auth.identity import pseudonym
 
     messages = document["components"]["messages"]
@@ -387,18 +387,18 @@ DECLARED = TopicDeclaration(partitions=1, config={"cleanup.policy": "compact"})
         (
             {"cairn.loans": DECLARED},
             ["Value of the topic `cairn.loans`, under the key `tenant/id`."],
-            "nobody is known to write or read the topic cairn.loans",
+            "no writers or readers are known for the topic cairn.loans",
         ),
     ],
 )
-def test_what_the_topics_document_would_have_to_invent_is_an_error(tmp_path, topics, comments, said):
+def test_missing_information_for_the_topics_document_is_an_error(tmp_path, topics, comments, said):
     messages = "\n".join(f"// {comment}\nmessage Thing{number} {{}}" for number, comment in enumerate(comments))
     (tmp_path / "a.proto").write_text(f'syntax = "proto3";\npackage a.v1;\n{messages}\n')
     with pytest.raises(ContractError, match=re.escape(said)):
         asyncapi_document(topics, read_contracts(tmp_path))
 
 
-def test_no_contract_below_the_given_folder_is_an_error(tmp_path):
+def test_a_folder_without_contracts_is_an_error(tmp_path):
     with pytest.raises(ContractError, match="no \\.proto file"):
         compile_protos(tmp_path)
 
@@ -406,7 +406,7 @@ def test_no_contract_below_the_given_folder_is_an_error(tmp_path):
 # .pre-commit-config.yaml
 
 
-def test_every_hook_calls_a_make_target_that_exists_and_fetches_nothing():
+def test_every_hook_calls_an_existing_make_target_and_downloads_nothing():
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     hooks = [hook for repo in config["repos"] for hook in repo["hooks"]]

@@ -1,4 +1,4 @@
-"""Messages survive the wire: golden records in binary and JSON, and every message there and back."""
+"""Messages survive the wire: golden records in binary and JSON, and a round trip of every message."""
 
 from __future__ import annotations
 
@@ -65,20 +65,20 @@ SPARSE = AcceptedEvent(
 
 @pytest.mark.parametrize(("name", "event"), [("learner_event_full", FULL), ("learner_event_sparse", SPARSE)])
 class TestGoldenLearnerEvents:
-    """What earlier versions wrote stays readable, and what is written now is byte for byte what they wrote.
+    """Records of earlier versions stay readable, and current records are byte for byte the same.
 
-    Never rewrite these files to make a test pass: they stand for the records in everybody's logs.
+    Never rewrite these files to make a test pass: they represent the records in everybody's logs.
     """
 
-    def test_the_record_is_written_as_ever(self, name: str, event: AcceptedEvent) -> None:
+    def test_the_record_is_written_byte_for_byte_as_before(self, name: str, event: AcceptedEvent) -> None:
         assert learner_event_value(event) == (GOLDEN / f"{name}.binpb").read_bytes()
 
-    def test_binary_and_json_say_the_same(self, name: str, event: AcceptedEvent) -> None:
+    def test_binary_and_json_are_equal(self, name: str, event: AcceptedEvent) -> None:
         from_binary = events_pb2.LearnerEvent.FromString((GOLDEN / f"{name}.binpb").read_bytes())
         from_json = json_format.Parse((GOLDEN / f"{name}.json").read_text(), events_pb2.LearnerEvent())
         assert from_binary == from_json
 
-    def test_what_was_known_is_told_apart_from_what_was_not(self, name: str, event: AcceptedEvent) -> None:
+    def test_known_values_are_distinguished_from_unknown_ones(self, name: str, event: AcceptedEvent) -> None:
         record = events_pb2.LearnerEvent.FromString((GOLDEN / f"{name}.binpb").read_bytes())
         assert record.HasField("occurred_at") == (event.occurred_at is not None)
         assert isinstance(event.body, StampedAssessment)
@@ -137,7 +137,7 @@ def _fill(draw: st.DrawFn, message: Message, field: FieldDescriptor, *, always: 
 @pytest.mark.parametrize("descriptor", MESSAGES, ids=lambda descriptor: descriptor.name)
 @given(data=st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-def test_every_message_comes_back_as_it_went(descriptor: Descriptor, data: st.DataObject) -> None:
+def test_every_message_survives_a_round_trip(descriptor: Descriptor, data: st.DataObject) -> None:
     message = data.draw(messages(descriptor))
     binary = message.SerializeToString(deterministic=True)
     again = type(message).FromString(binary)

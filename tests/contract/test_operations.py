@@ -1,4 +1,4 @@
-"""docs/operations.md names every metric that the processes have, and no other."""
+"""docs/operations.md lists exactly the metrics that the processes have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.catalog.bootstrap import _metrics as catalog_metrics
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
-# Where metrics of the default registry are made.
+# The modules that create metrics in the default registry.
 MODULES = (
     "services.ingest.bootstrap",
     "services.ingest.entrypoints.grpc",
@@ -24,13 +24,13 @@ MODULES = (
 
 
 class View:
-    """Stands for the catalog's view; nothing is read from it."""
+    """A fake of the catalog's view; nothing is read from it."""
 
     def __getattr__(self, name):
         return 0
 
 
-def test_every_metric_is_explained_and_every_explained_metric_exists():
+def test_every_metric_is_documented_and_every_documented_metric_exists():
     for module in MODULES:
         importlib.import_module(module)
     FoldMetrics(worker := CollectorRegistry())

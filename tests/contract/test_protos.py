@@ -1,4 +1,4 @@
-"""The contracts are explained to the last field, follow the conventions, and the generated code is theirs."""
+"""Every element of the contracts has a comment and follows the conventions, and the generated code is up to date."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from grpc_tools import protoc
 ROOT = Path(__file__).parents[2] / "protos"
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("cairn/v1/*.proto"))
 
-# Field numbers of FileDescriptorProto and its parts, of which SourceCodeInfo paths are made.
+# Field numbers of FileDescriptorProto and its parts, which make up the paths of SourceCodeInfo.
 _MESSAGES, _ENUMS, _SERVICES = 4, 5, 6
 _FIELDS, _NESTED_MESSAGES, _NESTED_ENUMS = 2, 3, 4
 _VALUES, _METHODS = 2, 2
@@ -60,7 +60,7 @@ def test_there_are_contracts_for_every_service():
     assert {Path(name).stem for name in FILES} >= {"events", "ingest", "catalog", "recommender"}
 
 
-def test_every_message_field_enum_value_and_method_is_explained(descriptors):
+def test_every_message_field_enum_value_and_method_has_a_comment(descriptors):
     unexplained = []
     for file in descriptors:
         explained = {
@@ -72,7 +72,7 @@ def test_every_message_field_enum_value_and_method_is_explained(descriptors):
     assert unexplained == []
 
 
-def test_every_method_has_a_request_and_a_reply_of_its_own(descriptors):
+def test_every_method_has_its_own_request_and_reply(descriptors):
     used = [
         kind
         for file in descriptors
@@ -95,7 +95,7 @@ def test_every_enum_starts_with_an_unspecified_zero(descriptors):
             assert enum.value[0].name.endswith("_UNSPECIFIED"), enum.name
 
 
-def test_the_generated_code_is_what_the_contracts_give(tmp_path):
+def test_the_generated_code_is_up_to_date(tmp_path):
     arguments = ["protoc", f"-I{ROOT}", f"--python_out={tmp_path}"]
     import grpc_tools
 

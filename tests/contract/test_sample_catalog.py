@@ -1,4 +1,4 @@
-"""The sample catalog that ships with the laptop stack: valid as it stands, and rich enough to recommend from."""
+"""The sample catalog of the laptop stack is valid, and rich enough to recommend from."""
 
 from collections import Counter
 from pathlib import Path
@@ -22,7 +22,7 @@ def resources():
     return read_resources(SAMPLE / "resources.jsonl")
 
 
-def test_the_sample_imports_into_an_empty_catalog_without_a_problem(skills, resources):
+def test_the_sample_imports_into_an_empty_catalog_without_problems(skills, resources):
     assert skills.problems == []
     assert resources.problems == []
     assert check_import(skills.records, resources.records, {}) == []
@@ -34,18 +34,18 @@ def test_it_has_at_least_60_skills_of_grades_3_to_8_and_300_resources(skills, re
     assert len(resources.records) >= 300
 
 
-def test_every_skill_carries_its_real_code_as_id(skills):
+def test_every_skill_has_its_real_code_as_id(skills):
     for skill in skills.records:
         assert (skill.id, skill.framework) == (skill.code, "CCSS.Math")
         assert skill.grades == (skill.code[0],)
 
 
-def test_no_prerequisite_is_of_a_later_grade(skills):
+def test_no_prerequisite_belongs_to_a_later_grade(skills):
     for skill in skills.records:
         assert all(prerequisite[0] <= skill.id[0] for prerequisite in skill.prerequisites)
 
 
-def test_only_the_first_skills_of_grade_3_require_nothing(skills):
+def test_only_the_first_skills_of_grade_3_have_no_prerequisites(skills):
     roots = {skill.id for skill in skills.records if not skill.prerequisites}
     assert roots == {"3.OA.A.1", "3.NBT.A.1", "3.NF.A.1"}
 
@@ -60,7 +60,7 @@ def test_every_skill_can_be_taught_practised_and_assessed(skills, resources):
         assert ResourceKind.ASSESSMENT in assessed_by, skill.id
 
 
-def test_all_six_kinds_are_there_some_of_them_out_of_school(resources):
+def test_all_six_kinds_occur_some_of_them_out_of_school(resources):
     kinds = Counter(resource.kind for resource in resources.records)
     assert set(kinds) == set(ResourceKind)
     assert kinds[ResourceKind.ACTIVITY] >= 30
@@ -72,17 +72,17 @@ def test_no_two_resources_share_a_title_a_description_or_an_address(resources):
         assert len(set(values)) == len(values), column
 
 
-def test_what_a_resource_is_about_is_said_in_words_not_in_codes(skills, resources):
+def test_descriptions_use_words_instead_of_skill_codes(skills, resources):
     for resource in resources.records:
         assert len(resource.description.split()) >= 7, resource.id
         assert not any(skill.id in resource.title + resource.description for skill in skills.records), resource.id
 
 
-def test_ids_are_short_as_they_are_kept_in_learner_state(resources):
+def test_ids_are_short_because_learner_state_contains_them(resources):
     assert max(len(resource.id) for resource in resources.records) <= 20
 
 
-def test_nothing_points_at_a_real_site_or_is_missing_a_column(resources):
+def test_no_resource_links_to_a_real_site_or_lacks_a_column(resources):
     for resource in resources.records:
         assert resource.url.split("/")[2].endswith(".example.org")
         assert resource.provider
@@ -93,13 +93,13 @@ def test_nothing_points_at_a_real_site_or_is_missing_a_column(resources):
         assert resource.status is ResourceStatus.ACTIVE
 
 
-def test_most_is_in_english_and_some_in_spanish(resources):
+def test_most_resources_are_in_english_and_some_in_spanish(resources):
     languages = Counter(resource.language for resource in resources.records)
     assert set(languages) == {"en", "es"}
     assert 10 <= languages["es"] < languages["en"]
 
 
-def test_the_sample_reads_back_from_what_it_is_written_as(tmp_path, skills, resources):
+def test_the_sample_survives_a_round_trip_through_its_files(tmp_path, skills, resources):
     for name, contents, read in (("s", skills, read_skills), ("r", resources, read_resources)):
         file = tmp_path / name
         file.write_bytes(b"\n".join(map(line_of, contents.records)))

@@ -1,4 +1,4 @@
-"""The laptop stack: everything starts, is ready, and is stopped for certain. The services are stand-ins."""
+"""The laptop stack starts everything, waits until it is ready, and reliably stops it. The services are fakes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def alive(process_ids):
     ]
 
 
-def test_every_component_is_reported_once_ready_and_nothing_is_left_at_the_end(start, ready):
+def test_every_component_is_reported_when_ready_and_none_is_left_running(start, ready):
     with start(fake("ingest"), fake("server")) as stack:
         assert [component.name for component in ready] == ["broker", "redis", "topics", "tenant", "ingest", "server"]
         assert is_serving(stack.address("ingest"))
@@ -72,14 +72,14 @@ def test_every_component_is_reported_once_ready_and_nothing_is_left_at_the_end(s
     assert alive(pids(ready)) == []
 
 
-def test_what_clients_need_is_in_the_environment(start):
+def test_the_environment_has_everything_that_clients_need(start):
     with start() as stack:
         assert stack.environment["CAIRN_TARGET_INGEST"] == stack.address("ingest")
         assert stack.environment["CAIRN_API_KEY"] == stack.api_key
         assert stack.environment["CAIRN_KAFKA_FETCH_WAIT_MS"] == "10"
 
 
-def test_a_service_that_fails_at_the_start_is_named_with_the_end_of_its_log_and_all_is_stopped(start, ready):
+def test_a_service_that_fails_at_startup_is_named_with_its_last_log_lines_and_everything_stops(start, ready):
     with pytest.raises(ComponentFailedError) as failed, start(fake("ingest"), fake("worker", "fail")):
         pass
 
@@ -88,7 +88,7 @@ def test_a_service_that_fails_at_the_start_is_named_with_the_end_of_its_log_and_
     assert alive(pids(ready)) == []
 
 
-def test_a_service_that_does_not_get_ready_is_named_and_all_is_stopped(start, ready, monkeypatch):
+def test_a_service_that_does_not_become_ready_is_named_and_everything_stops(start, ready, monkeypatch):
     monkeypatch.setattr("deploy.local.stack._SERVICE_DEADLINE_S", 0.5)
 
     with (
@@ -108,7 +108,7 @@ def test_a_component_that_dies_later_is_named(start, ready):
             stack.wait_until_one_ends()
 
 
-def test_a_failure_inside_stops_everything(start, ready):
+def test_an_error_inside_the_block_stops_everything(start, ready):
     with pytest.raises(ZeroDivisionError), start():
         raise ZeroDivisionError
 
@@ -123,7 +123,7 @@ def test_a_service_that_ignores_sigterm_is_killed(start, ready):
     assert alive(pids(ready)) == []
 
 
-def test_what_a_service_started_goes_with_it(start):
+def test_children_of_a_service_are_stopped_with_it(start):
     with start(fake("ingest", "child")) as stack:
         grandchild = int((stack.directory / "grandchild.pid").read_text())
         assert alive([grandchild])
@@ -131,7 +131,7 @@ def test_what_a_service_started_goes_with_it(start):
     assert alive([grandchild]) == []
 
 
-def test_a_busy_port_that_was_asked_for_is_a_sentence_with_a_remedy(start, ready):
+def test_a_requested_port_in_use_is_an_error_with_a_remedy(start, ready):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -146,14 +146,14 @@ def test_a_busy_port_that_was_asked_for_is_a_sentence_with_a_remedy(start, ready
     assert ready == []
 
 
-def test_a_port_that_was_asked_for_is_used(start):
+def test_a_requested_port_is_used(start):
     port = free_port()
 
     with start(ports={"ingest": port}) as stack:
         assert stack.address("ingest") == f"127.0.0.1:{port}"
 
 
-def test_a_free_port_is_given_to_nothing_else_before_its_process_starts():
+def test_a_free_port_stays_free_until_its_process_starts():
     ports = [free_port() for _ in range(20)]
 
     assert len(set(ports)) == 20
@@ -163,7 +163,7 @@ def test_a_free_port_is_given_to_nothing_else_before_its_process_starts():
             assert other.getsockname()[1] not in range(min(ports), max(ports) + 1)
 
 
-def test_processes_that_look_for_free_ports_at_once_find_different_ones():
+def test_concurrent_processes_find_different_free_ports():
     look = "from deploy.local.processes import free_port; print(*(free_port() for _ in range(20)))"
     found = [subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, cwd=ROOT) for _ in range(3)]
 
@@ -171,7 +171,7 @@ def test_processes_that_look_for_free_ports_at_once_find_different_ones():
     assert len(set(ports)) == 60
 
 
-def test_a_port_that_somebody_listens_on_is_not_free():
+def test_a_port_with_a_listener_is_not_free():
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken = free_port() + 1
@@ -181,7 +181,7 @@ def test_a_port_that_somebody_listens_on_is_not_free():
         assert free_port() != taken
 
 
-def test_a_kafka_and_a_redis_that_run_already_are_used_and_left_running(
+def test_a_running_kafka_and_redis_are_used_and_left_running(
     start, ready, fresh_kafka_broker: Broker, fresh_redis_server: RedisServer
 ):
     kafka = fresh_kafka_broker.connection
@@ -195,16 +195,16 @@ def test_a_kafka_and_a_redis_that_run_already_are_used_and_left_running(
     assert fresh_redis_server.child.running
 
 
-# kafka-python leaves a socket open when it cannot connect; whenever it is collected, that is told.
+# kafka-python leaves a socket open when it cannot connect, which causes a ResourceWarning when it is collected.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-def test_a_kafka_that_is_not_there_is_a_sentence_with_a_remedy(start, monkeypatch):
+def test_an_unreachable_kafka_is_an_error_with_a_remedy(start, monkeypatch):
     monkeypatch.setattr("services.common.kafka.topics.BOOTSTRAP_TIMEOUT_MS", 300)
 
     with pytest.raises(StackError, match="unset CAIRN_KAFKA"), start(kafka=f"127.0.0.1:{free_port()}"):
         pass
 
 
-def test_a_machine_without_redis_is_told_what_to_do(start, ready, monkeypatch):
+def test_a_missing_redis_is_an_error_with_a_remedy(start, ready, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
 
@@ -219,7 +219,7 @@ def test_two_stacks_do_not_share_a_directory(start):
         pass
 
 
-def test_a_new_broker_never_meets_the_bundles_and_tenants_of_an_old_one(start, tmp_path):
+def test_a_new_broker_starts_without_the_bundles_and_tenants_of_an_old_one(start, tmp_path):
     with start() as stack:
         first = stack.api_key
         (stack.directory / "bundles").mkdir()
@@ -252,7 +252,7 @@ def test_a_signal_stops_everything(supervised, tmp_path, number):
     assert not (tmp_path / "env").exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills children with their parent")
 def test_nothing_is_left_when_the_parent_is_killed(supervised):
     process, components = supervised
     children = [psutil.Process(pid) for pid in pids(components)]
@@ -264,7 +264,7 @@ def test_nothing_is_left_when_the_parent_is_killed(supervised):
     assert alive(pids(components)) == []
 
 
-def test_the_supervisor_names_the_component_that_ended_and_stops_the_others(supervised):
+def test_the_supervisor_names_the_failed_component_and_stops_the_others(supervised):
     process, components = supervised
 
     os.kill(components[1].pid, signal.SIGKILL)
@@ -274,7 +274,7 @@ def test_the_supervisor_names_the_component_that_ended_and_stops_the_others(supe
     assert alive(pids(components)) == []
 
 
-def test_up_leaves_a_stack_that_down_stops(tmp_path, ready):
+def test_down_stops_the_stack_that_up_started(tmp_path, ready):
     options = StackOptions(tmp_path / "up", services=(fake("ingest"),))
 
     supervisor.up(options, ready.append)
@@ -284,7 +284,7 @@ def test_up_leaves_a_stack_that_down_stops(tmp_path, ready):
     script = f"set -a; . {environment}; set +a; printenv CAIRN_TARGET_INGEST"
     shown = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True).stdout.strip()
     assert is_serving(shown)
-    with pytest.raises(StackError, match="up already"):
+    with pytest.raises(StackError, match="already running"):
         supervisor.up(options, ready.append)
 
     assert set(supervisor.down(options.directory)) == {"supervisor", "broker", "redis", "ingest"}
@@ -293,7 +293,7 @@ def test_up_leaves_a_stack_that_down_stops(tmp_path, ready):
     assert supervisor.down(options.directory) == []
 
 
-def test_up_that_fails_says_why_and_leaves_nothing(tmp_path, ready):
+def test_a_failed_up_reports_the_reason_and_leaves_nothing_running(tmp_path, ready):
     options = StackOptions(tmp_path / "up", services=(fake("ingest", "fail"),))
 
     with pytest.raises(StackError, match="ingest ended with exit code 1"):
