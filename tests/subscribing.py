@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,26 +15,16 @@ from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.envelope import LogIdentity
-from services.common.rpc.server import GrpcServer, ServerOptions
-from services.recommender.application.answers.active_models import ActiveModels
-from services.recommender.application.answers.fresh_state import FreshStates
-from services.recommender.application.answers.list_inputs import ListInputs
-from services.recommender.application.answers.plan_group import PlanGroup
-from services.recommender.application.answers.preview_rule import PreviewRule
-from services.recommender.application.answers.recommend import Recommend
-from services.recommender.application.answers.recommend_batch import RecommendBatch
-from services.recommender.application.answers.show_learner import ShowLearner
+from services.common.rpc.server import ServerOptions
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import LearnerKey, PartitionProgress
-from services.recommender.application.subscriptions.follow_changes import FollowChanges, FollowOptions
-from services.recommender.application.subscriptions.subscribe import Subscribe
-from services.recommender.application.subscriptions.subscriptions import SubscriptionLimits, Subscriptions
+from services.recommender.application.subscriptions.follow_changes import FollowOptions
+from services.recommender.application.subscriptions.subscriptions import SubscriptionLimits
+from services.recommender.bootstrap.server import RecommenderOptions, ServerAdapters, recommender_server
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
 from services.recommender.domain.ranking.weights import BY_WEIGHTS
-from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
-from services.recommender.entrypoints.subscriptions import SubscriptionStreams
 from tests.adapters.memory_catalog import MemoryCatalog
 from tests.adapters.memory_states import MemoryStates
 from tests.suites.learner_states import commit, erasure
@@ -118,77 +106,46 @@ class SubscribedServer:
 
     @asynccontextmanager
     async def serving(self, *, listen="127.0.0.1:0"):
-        process = Process(self)
+        process = Process(self, listen)
         await process.active_models.refresh_bundle()
         await process.active_models.refresh_epoch()
-        grpc_server = GrpcServer(ServerOptions(listen, drain_s=1.0), self.tenants)
-        grpc_server.register(
-            lambda inner: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(process.servicer, inner),
-            SERVICE_NAME,
-        )
-        process.address = await grpc_server.start()
-        following = asyncio.create_task(process.follow.run())
+        process.address = await process.server.grpc.start()
+        following = asyncio.create_task(process.server.follow.run())
         try:
             yield process
         finally:
-            process.subscriptions.stop()
-            await grpc_server.stop()
+            await process.server.stop()
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
 
 
 class Process:
-    """One server process of a test."""
+    """One server process of a test, with its subscriptions followed and nothing prepared ahead of requests."""
 
-    def __init__(self, world: SubscribedServer):
+    def __init__(self, world: SubscribedServer, listen: str):
         self.world = world
         self.address = ""
-        self.active_models = ActiveModels(world.states, world.bundles)
-        states = FreshStates(world.states, self.active_models, time.monotonic)
-        self.recommend = Recommend(
-            states,
-            world.catalog,
-            self.active_models,
-            lambda: world.now,
-            time.perf_counter,
-            policy=lambda tenant: world.policies.get(tenant, BY_WEIGHTS),
+        self.server = recommender_server(
+            ServerAdapters(
+                learners=world.states,
+                epochs=world.states,
+                catalog=world.catalog,
+                bundles=world.bundles,
+                policies=lambda tenant: world.policies.get(tenant, BY_WEIGHTS),
+                clock=lambda: world.now,
+                notifications=world.states.notifications,
+                tenants=world.tenants,
+            ),
+            RecommenderOptions(
+                ServerOptions(listen, drain_s=1.0, connection_age_s=world.age_s),
+                world.limits,
+                world.options,
+                world.write_timeout_s,
+            ),
         )
-        inputs = ListInputs(self.recommend, self.active_models, world.catalog)
-        self.subscriptions = Subscriptions(
-            world.states.notifications, inputs, world.limits, time.monotonic, world.age_s, random.Random(7)
-        )
-        self.subscribe = Subscribe(
-            self.subscriptions,
-            states,
-            world.states,
-            self.recommend,
-            self.active_models,
-            world.catalog,
-            inputs,
-            time.monotonic,
-        )
-        self.follow = FollowChanges(
-            self.subscriptions,
-            world.states.notifications,
-            world.states,
-            self.active_models,
-            inputs,
-            self.recommend,
-            time.monotonic,
-            world.options,
-        )
-        self.servicer = RecommendationServicer(
-            Calls(
-                recommend=self.recommend,
-                show_learner=ShowLearner(states),
-                recommend_batch=RecommendBatch(states, self.recommend),
-                plan_group=PlanGroup(states, self.recommend, self.active_models, world.catalog),
-                preview_rule=PreviewRule(states, self.recommend, world.catalog),
-                subscribe=SubscriptionStreams(
-                    self.subscribe, self.subscriptions, write_timeout_s=world.write_timeout_s
-                ),
-            )
-        )
+        self.active_models, self.ranking = self.server.answers.active_models, self.server.answers.ranking
+        self.catalogs = self.server.answers.catalogs
+        self.subscriptions, self.subscribe = self.server.subscriptions, self.server.subscribe
 
     @asynccontextmanager
     async def reading(self, *learner_ids, api_key=None, cursors=None, options=(), **fields):

@@ -14,12 +14,15 @@ from services.recommender.domain.ranking.catalog import (
 )
 from services.recommender.domain.ranking.rules import NO_RULE_BOOK, Rule, RuleBook, rule_book
 
+_EMPTY = build_columns((), ())
+
 
 class MemoryCatalog:
     """Implements `CatalogReader` over what it is given; every `put` is a version."""
 
     def __init__(self) -> None:
         self.reachable = True
+        self.ready = True
         self._columns: dict[str, CatalogColumns] = {}
         self._rules: dict[str, RuleBook] = {}
         self._version = CatalogVersion()
@@ -31,7 +34,7 @@ class MemoryCatalog:
 
     def columns(self, tenant: str) -> CatalogColumns:
         """As the port says."""
-        return self._columns.get(tenant) or build_columns((), ())
+        return self._columns.get(tenant, _EMPTY)
 
     def rules(self, tenant: str) -> RuleBook:
         """As the port says."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 import duckdb
@@ -14,9 +13,8 @@ from cairn.v1 import catalog_pb2, events_pb2
 from services.common.kafka.envelope import JSON, LogIdentity, record_key
 from services.common.kafka.partitioner import partition_of
 from services.recommender.adapters.files.parquet_tables import ExportExistsError, ParquetTable
-from services.recommender.application.answers.active_models import ActiveModels
-from services.recommender.application.answers.fresh_state import FreshStates
-from services.recommender.application.answers.recommend import Recommend
+from services.recommender.application.answers.prepared_catalogs import by_weights
+from services.recommender.application.answers.rank_learner import RecommendQuery
 from services.recommender.application.operations.export import (
     EVENT_COLUMNS,
     RECOMMENDATION_COLUMNS,
@@ -27,7 +25,9 @@ from services.recommender.application.operations.export import (
     export_state,
 )
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
+from services.recommender.application.ports.learners import LearnerKey
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
+from services.recommender.bootstrap.server import AnswerAdapters, answer_dependencies
 from services.recommender.domain.learner.events import AssessmentEvent, ErasureEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
@@ -107,18 +107,19 @@ async def test_state_has_a_row_per_learner_and_skill_of_the_tenant_alone(states,
 async def test_lists_are_those_that_recommend_gives_now(states, tmp_path):
     catalog = MemoryCatalog()
     catalog.put("riverbend", RESOURCES, SKILLS)
-    active_models = ActiveModels(states, Bundles())
-    await active_models.refresh_epoch()
-    fresh = FreshStates(states, active_models, time.monotonic)
-    recommend = Recommend(fresh, catalog, active_models, lambda: NOW, time.perf_counter)
-    lists = export_recommendations(states, fresh, recommend, 1, "riverbend", limit=3)
+    adapters = AnswerAdapters(
+        learners=states, epochs=states, catalog=catalog, bundles=Bundles(), policies=by_weights, clock=lambda: NOW
+    )
+    answers = answer_dependencies(adapters)
+    await answers.active_models.refresh_epoch()
+    lists = export_recommendations(states, answers, 1, "riverbend", limit=3)
     await written(lists, tmp_path, "recommendations", RECOMMENDATION_COLUMNS)
     assert query(tmp_path, "recommendations", "SELECT count(DISTINCT learner), min(rank), max(rank) FROM t") == [
         (40, 1, 3)
     ]
-    from services.recommender.application.answers.recommend import RecommendQuery
-
-    expected = await recommend("riverbend", RecommendQuery(pseudonym("learner-3"), 3), 5.0)
+    fresh = await answers.states.read(LearnerKey("riverbend", pseudonym("learner-3")), None, 5.0)
+    snapshot = await answers.catalogs.snapshot("riverbend", fresh.epoch)
+    expected = answers.ranking.rank(snapshot, RecommendQuery(pseudonym("learner-3"), 3), fresh)
     rows = query(
         tmp_path,
         "recommendations",

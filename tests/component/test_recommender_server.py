@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import time
 from datetime import UTC, datetime
 
 import grpc
@@ -19,18 +18,13 @@ from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.envelope import LogIdentity, Position, record_key
 from services.common.kafka.partitioner import partition_of
 from services.common.rpc import freshness
-from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.rpc.server import ServerOptions
 from services.common.rpc.statuses import violations_of
-from services.recommender.application.answers.active_models import ActiveModels
-from services.recommender.application.answers.fresh_state import FreshStates
-from services.recommender.application.answers.plan_group import PlanGroup
-from services.recommender.application.answers.preview_rule import PreviewRule
-from services.recommender.application.answers.recommend import Recommend
-from services.recommender.application.answers.recommend_batch import RecommendBatch
-from services.recommender.application.answers.show_learner import ShowLearner
+from services.recommender.application.answers.prepared_catalogs import by_weights
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import StateUnavailableError, StoredLearner
 from services.recommender.application.ports.models import Bundle, BundleUnreadableError
+from services.recommender.bootstrap.server import RecommenderOptions, ServerAdapters, recommender_server
 from services.recommender.domain.learner.parameters import (
     PRIOR_PARAMETERS_ID,
     SkillDifficulty,
@@ -40,8 +34,8 @@ from services.recommender.domain.learner.parameters import (
 from services.recommender.domain.learner.preferences import Pace, Preferences
 from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
-from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
 from tests.adapters.memory_catalog import MemoryCatalog
+from tests.adapters.memory_states import MemoryChangeNotifications
 from tests.learners import Ability, learner_state
 
 LOG = LogIdentity(bytes(range(16)), 8)
@@ -140,24 +134,21 @@ class Server:
         self.now = NOW
         self.states, self.catalog, self.bundles = States(), MemoryCatalog(), Bundles()
         self.catalog.put("riverbend", RESOURCES, SKILLS)
-        self.active_models = ActiveModels(self.states, self.bundles)
-        states = FreshStates(self.states, self.active_models, time.monotonic)
-        self.recommender = Recommend(states, self.catalog, self.active_models, lambda: self.now, time.perf_counter)
-        self.servicer = RecommendationServicer(
-            Calls(
-                recommend=self.recommender,
-                show_learner=ShowLearner(states),
-                recommend_batch=RecommendBatch(states, self.recommender),
-                plan_group=PlanGroup(states, self.recommender, self.active_models, self.catalog),
-                preview_rule=PreviewRule(states, self.recommender, self.catalog),
-                subscribe=None,  # See test_subscribe.py.
-            )
+        server = recommender_server(
+            ServerAdapters(
+                learners=self.states,
+                epochs=self.states,
+                catalog=self.catalog,
+                bundles=self.bundles,
+                policies=by_weights,
+                clock=lambda: self.now,
+                notifications=MemoryChangeNotifications(),
+                tenants=self.tenants,
+            ),
+            RecommenderOptions(ServerOptions("127.0.0.1:0", drain_s=0.1)),
         )
-        self.grpc = GrpcServer(ServerOptions("127.0.0.1:0", drain_s=0.1), self.tenants)
-        self.grpc.register(
-            lambda inner: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(self.servicer, inner),
-            SERVICE_NAME,
-        )
+        self.active_models, self.catalogs = server.answers.active_models, server.answers.catalogs
+        self.refresh, self.grpc = server.refresh, server.grpc
 
     def pseudonym(self, learner="amy", tenant="riverbend"):
         return self.tenants.get(tenant).pseudonym(learner)
@@ -594,8 +585,8 @@ async def test_a_changed_catalog_is_ranked_from_the_next_call_on(server):
 
 
 async def test_a_catalog_can_be_prepared_ahead_of_requests(server):
-    assert not server.recommender.is_prepared("riverbend")
-    await asyncio.to_thread(server.recommender.prepare, "riverbend")
-    assert server.recommender.is_prepared("riverbend")
+    assert server.catalogs.current("riverbend") is None
+    await server.catalogs.prepare("riverbend")
+    assert server.catalogs.current("riverbend") is not None
     server.catalog.put("riverbend", RESOURCES)
-    assert not server.recommender.is_prepared("riverbend")
+    assert server.catalogs.current("riverbend") is None

@@ -167,11 +167,11 @@ async def test_between_any_two_lists_everything_else_has_its_turn(world):
         for reader in (one, other):
             await reader.snapshot()
         turns, made_in = 0, []
-        answer = process.recommend.answer
+        rank = process.ranking.rank
 
         def noted(*arguments):
             made_in.append(turns)
-            return answer(*arguments)
+            return rank(*arguments)
 
         async def count_turns():
             nonlocal turns
@@ -179,7 +179,7 @@ async def test_between_any_two_lists_everything_else_has_its_turn(world):
                 turns += 1
                 await asyncio.sleep(0)
 
-        process.recommend.answer = noted
+        process.ranking.rank = noted
         counting = asyncio.create_task(count_turns())
         # Nothing differs, so nothing is written either.
         for subscription in process.subscriptions:
@@ -267,8 +267,8 @@ async def test_who_did_not_change_is_not_even_ranked_when_a_reader_comes_back(wo
         cursors = reader.cursors
         await until(lambda: not len(process.subscriptions))
         made = []
-        answer = process.recommend.answer
-        process.recommend.answer = lambda *args: made.append(args[1].learner) or answer(*args)
+        rank = process.ranking.rank
+        process.ranking.rank = lambda *args: made.append(args[1].learner) or rank(*args)
         await world.answer("ben")
         async with process.reading("amy", "ben", cursors=cursors) as reader:
             await reader.snapshot()
@@ -372,7 +372,7 @@ async def test_a_catalog_that_changes_is_followed_by_lists_from_it(quick_world):
     async with quick_world.serving() as process, process.reading("amy", "ben") as reader:
         await reader.snapshot()
         quick_world.catalog.put("riverbend", RESOURCES[:3])
-        await asyncio.to_thread(process.recommend.prepare, "riverbend")
+        await process.catalogs.prepare("riverbend")
         assert {(await reader.update()).learner_id for _ in range(2)} == {"amy", "ben"}
 
 

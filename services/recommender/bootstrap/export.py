@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +18,6 @@ from services.recommender.adapters.kafka.event_rows import KafkaEventRows
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.adapters.redis.states import RedisLearnerReader
-from services.recommender.application.answers.active_models import ActiveModels
-from services.recommender.application.answers.fresh_state import FreshStates
-from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.operations.export import (
     EVENT_COLUMNS,
     RECOMMENDATION_COLUMNS,
@@ -33,7 +28,7 @@ from services.recommender.application.operations.export import (
 )
 from services.recommender.application.ports.epochs import EpochStore
 from services.recommender.application.state.epochs import parameters_of
-from services.recommender.bootstrap.server import ranking_policy
+from services.recommender.bootstrap.server import AnswerAdapters, answer_dependencies, ranking_policy
 from services.recommender.bootstrap.stores import bundle_store, epoch_store
 from services.recommender.settings import RecommenderServerSettings
 
@@ -94,22 +89,21 @@ async def recommendations_to_parquet(
     """
     with ParquetTable(directory, "recommendations", tenant, RECOMMENDATION_COLUMNS) as table:
         async with epoch_store(settings.redis) as epochs, _catalog(settings) as catalog:
-            active_models = ActiveModels(epochs, bundle_store(settings.bundles))
-            epoch = await _current(epochs)
-            await active_models.refresh_bundle()
-            await active_models.refresh_epoch()
             reads = RedisReads(RedisConnection(settings.redis, settings.redis_timeout_s))
-            states = FreshStates(RedisLearnerReader(reads), active_models, time.monotonic)
-            recommend = Recommend(
-                states,
-                catalog,
-                active_models,
-                lambda: datetime.now(UTC),
-                time.perf_counter,
-                policy=partial(ranking_policy, load_tenants(settings.tenants)),
+            answers = answer_dependencies(
+                AnswerAdapters(
+                    learners=RedisLearnerReader(reads),
+                    epochs=epochs,
+                    catalog=catalog,
+                    bundles=bundle_store(settings.bundles),
+                    policies=partial(ranking_policy, load_tenants(settings.tenants)),
+                )
             )
+            epoch = await _current(epochs)
+            await answers.active_models.refresh_bundle()
+            await answers.active_models.refresh_epoch()
             try:
-                async for batch in export_recommendations(epochs, states, recommend, epoch, tenant, limit=limit):
+                async for batch in export_recommendations(epochs, answers, epoch, tenant, limit=limit):
                     table.add(batch.rows)
                     progress(batch.done, None)
             finally:

@@ -1,12 +1,14 @@
-"""Wires the recommender server: neither Faust nor the libraries that fit are loaded here."""
+"""Wires the recommender server: neither Faust nor the libraries that fit models are loaded here."""
 
 from __future__ import annotations
 
 import random
 import time
-from dataclasses import replace
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any, Protocol
 
 import redis.asyncio
 from prometheus_client import start_http_server
@@ -15,7 +17,8 @@ from threadpoolctl import threadpool_limits
 from cairn.v1 import recommender_pb2_grpc
 from services.common.auth.registry import TenantRegistry
 from services.common.auth.tenants_file import load_tenants
-from services.common.rpc.server import GrpcServer, announce, run_until_stopped
+from services.common.rpc.server import GrpcServer, ServerOptions, announce, run_until_stopped
+from services.common.telemetry.traces import NO_TRACES, Traces
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 from services.recommender.adapters.redis.change_notifications import RedisChangeNotifications
 from services.recommender.adapters.redis.connection import RedisConnection
@@ -23,29 +26,188 @@ from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.adapters.redis.states import RedisLearnerReader
 from services.recommender.application.answers.active_models import ActiveModels
+from services.recommender.application.answers.answer_clock import AnswerClock
+from services.recommender.application.answers.dependencies import AnswerDependencies
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.list_inputs import ListInputs
-from services.recommender.application.answers.plan_group import PlanGroup
-from services.recommender.application.answers.preview_rule import PreviewRule
-from services.recommender.application.answers.recommend import Recommend
-from services.recommender.application.answers.recommend_batch import RecommendBatch
-from services.recommender.application.answers.show_learner import ShowLearner
-from services.recommender.application.subscriptions.follow_changes import FollowChanges
+from services.recommender.application.answers.prepared_catalogs import PreparedCatalogs, RankingPolicies
+from services.recommender.application.answers.rank_learner import RankLearner
+from services.recommender.application.ports.catalog import CatalogReader
+from services.recommender.application.ports.epochs import EpochReader
+from services.recommender.application.ports.learners import ChangeNotifications, LearnerOffsets, LearnerReader
+from services.recommender.application.ports.models import BundleReader
+from services.recommender.application.subscriptions.follow_changes import FollowChanges, FollowOptions
 from services.recommender.application.subscriptions.subscribe import Subscribe
-from services.recommender.application.subscriptions.subscriptions import Subscriptions
+from services.recommender.application.subscriptions.subscriptions import SubscriptionLimits, Subscriptions
 from services.recommender.bootstrap.stores import bundle_store
 from services.recommender.domain.ranking.weights import BY_WEIGHTS, RankingPolicy
-from services.recommender.entrypoints.background_refresh import BackgroundRefresh
-from services.recommender.entrypoints.grpc import SERVICE_NAME, Calls, RecommendationServicer
+from services.recommender.entrypoints.background_refresh import BackgroundRefresh, ReadableCatalog
+from services.recommender.entrypoints.grpc import SERVICE_NAME, RecommendationServicer
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams
 from services.recommender.settings import RecommenderServerSettings, TenantRanking
 
 
+class ServedLearners(LearnerReader, LearnerOffsets, Protocol):
+    """Learners' states as a server reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerAdapters:
+    """What lists are made from, and clocks.
+
+    Attributes:
+        learners: learners' states.
+        epochs: which epoch is served.
+        catalog: the tenants' catalogs.
+        bundles: fitted models.
+        policies: how a tenant's lists are ranked.
+        clock: the time, aware.
+        clock_s: monotonic seconds, for waiting.
+        timer: monotonic seconds, for measuring.
+    """
+
+    learners: LearnerReader
+    epochs: EpochReader
+    catalog: CatalogReader
+    bundles: BundleReader
+    policies: RankingPolicies
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock_s: Callable[[], float] = time.monotonic
+    timer: Callable[[], float] = time.perf_counter
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAdapters(AnswerAdapters):
+    """The same, and what keeps subscriptions up to date.
+
+    Attributes:
+        learners: learners' states and their offsets.
+        catalog: the tenants' catalogs.
+        notifications: reports learners that changed.
+        tenants: the tenants and their API keys.
+    """
+
+    learners: ServedLearners
+    catalog: ReadableCatalog
+    notifications: ChangeNotifications = field(kw_only=True)
+    tenants: TenantRegistry = field(kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RecommenderOptions:
+    """How a server listens, and how it keeps subscriptions.
+
+    Attributes:
+        grpc: the gRPC server; its `connection_age_s` is the age before which streams end too.
+        limits: how many subscriptions, and learners on them, there may be.
+        follow: how often to look for changes.
+        write_timeout_s: how long a subscription waits for its reader to take something.
+        traces: where spans go.
+    """
+
+    grpc: ServerOptions
+    limits: SubscriptionLimits = field(default_factory=SubscriptionLimits)
+    follow: FollowOptions = field(default_factory=FollowOptions)
+    write_timeout_s: float = 10.0
+    traces: Traces = NO_TRACES
+
+
+@dataclass(frozen=True, slots=True)
+class RecommenderServer:
+    """A server, wired.
+
+    Attributes:
+        answers: what its use cases are made of.
+        subscriptions: the subscriptions that are open.
+        subscribe: makes their messages.
+        follow: marks the learners on them that changed; to be run.
+        refresh: keeps models and catalogs current, and reports health; to be run.
+        grpc: the gRPC server, with the service registered; to be started.
+    """
+
+    answers: AnswerDependencies
+    subscriptions: Subscriptions
+    subscribe: Subscribe
+    follow: FollowChanges
+    refresh: BackgroundRefresh
+    grpc: GrpcServer
+
+    @property
+    def jobs(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs while the server serves."""
+        return [self.refresh.run(), self.follow.run()]
+
+    async def stop(self) -> None:
+        """End subscriptions, and let running calls finish."""
+        self.subscriptions.stop()
+        await self.grpc.stop()
+
+
+def answer_dependencies(adapters: AnswerAdapters) -> AnswerDependencies:
+    """What use cases that answer requests are made of."""
+    active_models = ActiveModels(adapters.epochs, adapters.bundles)
+    clock = AnswerClock(adapters.clock)
+    return AnswerDependencies(
+        states=FreshStates(adapters.learners, active_models, adapters.clock_s),
+        active_models=active_models,
+        catalogs=PreparedCatalogs(adapters.catalog, active_models, adapters.policies),
+        ranking=RankLearner(clock, adapters.timer),
+        clock=clock,
+        timer=adapters.timer,
+    )
+
+
+def recommender_server(adapters: ServerAdapters, options: RecommenderOptions) -> RecommenderServer:
+    """A server over some adapters; nothing is started yet."""
+    answers = answer_dependencies(adapters)
+    inputs = ListInputs(answers.catalogs, answers.active_models, answers.clock)
+    subscriptions = Subscriptions(
+        adapters.notifications,
+        inputs,
+        options.limits,
+        adapters.clock_s,
+        options.grpc.connection_age_s,
+        random.Random(),  # noqa: S311 - it spreads load and guards nothing.
+    )
+    subscribe = Subscribe(subscriptions, answers, adapters.learners, inputs, adapters.clock_s)
+    streams = SubscriptionStreams(
+        subscribe, subscriptions, write_timeout_s=options.write_timeout_s, traces=options.traces
+    )
+    servicer = RecommendationServicer(answers, streams)
+    grpc = GrpcServer(options.grpc, adapters.tenants, options.traces)
+    grpc.register(
+        lambda server: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(servicer, server), SERVICE_NAME
+    )
+    return RecommenderServer(
+        answers=answers,
+        subscriptions=subscriptions,
+        subscribe=subscribe,
+        follow=FollowChanges(
+            subscriptions,
+            adapters.notifications,
+            adapters.learners,
+            answers.active_models,
+            inputs,
+            answers.catalogs,
+            adapters.clock_s,
+            options.follow,
+        ),
+        refresh=BackgroundRefresh(
+            answers.active_models,
+            adapters.catalog,
+            answers.catalogs,
+            adapters.tenants,
+            lambda serving: grpc.set_serving(serving=serving),
+        ),
+        grpc=grpc,
+    )
+
+
 async def run_server(settings: RecommenderServerSettings) -> None:
-    """Run a recommender server until it is told to stop.
+    """Run a recommender server until it is stopped.
 
     Raises:
-        ListenAddressError: when it may not or cannot listen where it was told to.
+        ListenAddressError: when it may not or cannot listen at its address.
         TenantsFileError: when the tenants file cannot be used.
         BundlesUrlInvalidError: when fsspec does not know the URL of the bundles.
         BrokerUnavailableError: when Kafka cannot be reached at the start.
@@ -63,58 +225,32 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         socket_timeout=settings.redis_timeout_s,
         socket_connect_timeout=settings.redis_timeout_s,
     )
-    active_models = ActiveModels(RedisEpochs(client), bundle_store(settings.bundles))
     catalog = KafkaCatalog(settings.connection)
-    reader, notifications = RedisLearnerReader(reads), RedisChangeNotifications(settings.redis)
-    states = FreshStates(reader, active_models, time.monotonic)
-    recommend = Recommend(
-        states,
-        catalog,
-        active_models,
-        lambda: datetime.now(UTC),
-        time.perf_counter,
-        policy=partial(ranking_policy, tenants),
-    )
-    prepared = ListInputs(recommend, active_models, catalog)
-    age_s = settings.connection_age_s or None
-    subscriptions = Subscriptions(
-        notifications,
-        prepared,
-        settings.subscription_limits,
-        time.monotonic,
-        age_s,
-        random.Random(),  # noqa: S311 - it spreads load and guards nothing.
-    )
-    subscribe = Subscribe(subscriptions, states, reader, recommend, active_models, catalog, prepared, time.monotonic)
-    follow = FollowChanges(subscriptions, notifications, reader, active_models, prepared, recommend, time.monotonic)
-    servicer = RecommendationServicer(
-        Calls(
-            recommend=recommend,
-            show_learner=ShowLearner(states),
-            recommend_batch=RecommendBatch(states, recommend),
-            plan_group=PlanGroup(states, recommend, active_models, catalog),
-            preview_rule=PreviewRule(states, recommend, catalog),
-            subscribe=SubscriptionStreams(
-                subscribe, subscriptions, write_timeout_s=settings.subscribe_write_timeout_s, traces=traces
-            ),
-        )
-    )
-    server = GrpcServer(replace(settings.server_options, connection_age_s=age_s), tenants, traces)
-    server.register(
-        lambda grpc: recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(servicer, grpc), SERVICE_NAME
-    )
-    refresh = BackgroundRefresh(
-        active_models, catalog, recommend, tenants.names, lambda serving: server.set_serving(serving=serving)
+    server = recommender_server(
+        ServerAdapters(
+            learners=RedisLearnerReader(reads),
+            epochs=RedisEpochs(client),
+            catalog=catalog,
+            bundles=bundle_store(settings.bundles),
+            policies=partial(ranking_policy, tenants),
+            notifications=RedisChangeNotifications(settings.redis),
+            tenants=tenants,
+        ),
+        RecommenderOptions(
+            replace(settings.server_options, connection_age_s=settings.connection_age_s or None),
+            settings.subscription_limits,
+            write_timeout_s=settings.subscribe_write_timeout_s,
+            traces=traces,
+        ),
     )
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
-    announce("recommender", await server.start(), settings.address_file)
+    announce("recommender", await server.grpc.start(), settings.address_file)
     try:
-        await run_until_stopped([catalog.run(), refresh.run(), follow.run()])
+        await run_until_stopped([catalog.run(), *server.jobs])
     finally:
-        subscriptions.stop()
-        # Running calls may still read state while they finish.
         await server.stop()
+        # Running calls may still read state while they finish.
         await reads.close()
         await client.aclose()
         traces.close()

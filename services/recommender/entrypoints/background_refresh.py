@@ -1,17 +1,17 @@
-"""What a recommender server does beside answering: staying current, and saying whether it can answer."""
+"""What a recommender server does besides answering: it stays current, and reports whether it can answer."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 import structlog
 from prometheus_client import Gauge
 
 from services.recommender.application.answers.active_models import ActiveModels
-from services.recommender.application.answers.recommend import Recommend
+from services.recommender.application.answers.prepared_catalogs import PreparedCatalogs
 from services.recommender.application.ports.catalog import CatalogReader
 from services.recommender.application.ports.learners import StateUnavailableError
 from services.recommender.domain.ranking.pipeline import warm_up
@@ -30,11 +30,20 @@ _RESOURCES = Gauge("cairn_server_catalog_resources", "Active resources of a tena
 
 
 class ReadableCatalog(CatalogReader, Protocol):
-    """A catalog that says when all of it has been read."""
+    """A catalog that reports when all of it has been read."""
 
     @property
     def ready(self) -> bool:
-        """Whether everything that stood there at the start has been read."""
+        """Whether everything that was there at the start has been read."""
+        ...
+
+
+class Tenants(Protocol):
+    """The tenants there are now; one may be added at any time."""
+
+    @property
+    def names(self) -> Iterable[str]:
+        """Their names."""
         ...
 
 
@@ -48,20 +57,20 @@ class BackgroundRefresh:
         self,
         active_models: ActiveModels,
         catalog: ReadableCatalog,
-        recommend: Recommend,
-        tenants: Sequence[str],
-        say_serving: Callable[[bool], Awaitable[None]],
+        catalogs: PreparedCatalogs,
+        tenants: Tenants,
+        report_serving: Callable[[bool], Awaitable[None]],
     ) -> None:
-        """Args: ports; `tenants` to prepare for; `say_serving` tells the health service."""
+        """Args: `tenants` to prepare `catalogs` for; `report_serving` sets the health that is served."""
         self._active_models = active_models
         self._catalog = catalog
-        self._recommend = recommend
-        self._tenants = tuple(tenants)
-        self._say_serving = say_serving
+        self._catalogs = catalogs
+        self._tenants = tenants
+        self._report_serving = report_serving
         self._state_readable = False
 
     async def run(self) -> None:
-        """Go on until cancelled."""
+        """Run until cancelled."""
         await asyncio.to_thread(warm_up)
         jobs = [
             asyncio.create_task(job)
@@ -73,7 +82,7 @@ class BackgroundRefresh:
             await _end(jobs)
 
     async def _keep_epoch(self) -> None:
-        # Before the first epoch, so that its parameters need not be looked for twice.
+        # Before the first epoch, so that its parameters are loaded once.
         await self._active_models.refresh_bundle()
         while True:
             try:
@@ -94,9 +103,9 @@ class BackgroundRefresh:
 
     async def _keep_prepared(self) -> None:
         while True:
-            for tenant in self._tenants:
-                if self._active_models.has_epoch and not self._recommend.is_prepared(tenant):
-                    await asyncio.to_thread(self._recommend.prepare, tenant)
+            for tenant in self._tenants.names:
+                if self._active_models.has_epoch and self._catalogs.current(tenant) is None:
+                    await self._catalogs.prepare(tenant)
                     _RESOURCES.labels(tenant).set(len(self._catalog.columns(tenant)))
             await asyncio.sleep(_PREPARE_EVERY_S)
 
@@ -105,12 +114,12 @@ class BackgroundRefresh:
         while True:
             serving = self._catalog.ready and self._active_models.has_epoch and self._state_readable
             if serving and not settled:
-                # The catalog stays: looking for garbage in it over and over would stall calls.
+                # The catalog stays: searching it for garbage again and again would stall calls.
                 gc.collect()
                 gc.freeze()
                 settled = True
             if serving != reported:
-                await self._say_serving(serving)
+                await self._report_serving(serving)
                 _SERVING.set(serving)
                 _log.info(
                     "serving" if serving else "not serving",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,12 @@ from prometheus_client import Counter, Histogram
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from services.common.rpc.server import current_tenant
 from services.common.rpc.statuses import abort, failed_precondition, invalid_argument
+from services.recommender.application.answers.dependencies import AnswerDependencies
 from services.recommender.application.answers.fresh_state import LogDiffersError
 from services.recommender.application.answers.plan_group import PlanGroup
 from services.recommender.application.answers.preview_rule import PreviewRule
-from services.recommender.application.answers.recommend import Recommend, Recommendations
+from services.recommender.application.answers.rank_learner import Recommendations
+from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.answers.recommend_batch import LearnerAnswer, RecommendBatch
 from services.recommender.application.answers.show_learner import ShowLearner
 from services.recommender.application.ports.learners import StateUnavailableError
@@ -56,23 +57,18 @@ DEGRADED = Counter("cairn_server_degraded", "Answers with something missing, by 
 _requests, _seconds, _stage_seconds = cache(REQUESTS.labels), cache(SECONDS.labels), cache(STAGE_SECONDS.labels)
 
 
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """What the service can be asked for, one use case per call."""
-
-    recommend: Recommend
-    show_learner: ShowLearner
-    recommend_batch: RecommendBatch
-    plan_group: PlanGroup
-    preview_rule: PreviewRule
-    subscribe: SubscriptionStreams
-
-
 class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer):
-    """Ranks for learners, and shows what is known of them."""
+    """Ranks for learners, and shows what is known of them: one use case per RPC."""
 
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
+    def __init__(self, answers: AnswerDependencies, subscribe: SubscriptionStreams) -> None:
+        """Args: `answers`, what use cases are made of; `subscribe` answers Subscribe."""
+        states, catalogs, ranking, clock = answers.states, answers.catalogs, answers.ranking, answers.clock
+        self._recommend = Recommend(states, catalogs, ranking, answers.timer)
+        self._show_learner = ShowLearner(states)
+        self._recommend_batch = RecommendBatch(states, catalogs, ranking, clock)
+        self._plan_group = PlanGroup(states, catalogs, answers.active_models, clock)
+        self._preview_rule = PreviewRule(states, catalogs, ranking, clock)
+        self._subscribe = subscribe
 
     async def Recommend(  # noqa: N802 - the name of the RPC.
         self, request: recommender_pb2.RecommendRequest, context: Context
@@ -80,7 +76,7 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
         """A ranked list for one learner."""
         async with _answering("Recommend", context):
             tenant = current_tenant()
-            answer = await self._calls.recommend(tenant.name, recommend_query(request, tenant), _remaining_s(context))
+            answer = await self._recommend(tenant.name, recommend_query(request, tenant), _remaining_s(context))
             _observe(answer)
             return recommend_response(request.learner_id, answer)
 
@@ -91,7 +87,7 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
         async with _answering("GetLearner", context):
             tenant = current_tenant()
             learner, freshness = learner_query(request, tenant)
-            view = await self._calls.show_learner(tenant.name, learner, freshness, _remaining_s(context))
+            view = await self._show_learner(tenant.name, learner, freshness, _remaining_s(context))
             for degradation in view.degraded:
                 DEGRADED.labels(degradation.name.lower()).inc()
             return learner_response(request.learner_id, view)
@@ -102,7 +98,7 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
         """Lists for a roster."""
         async with _answering("RecommendBatch", context):
             tenant = current_tenant()
-            answers = await self._calls.recommend_batch(tenant.name, batch_query(request, tenant))
+            answers = await self._recommend_batch(tenant.name, batch_query(request, tenant))
             for answer in answers:
                 if isinstance(answer, LearnerAnswer):
                     _observe(answer.answer)
@@ -114,7 +110,7 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
         """A plan for a class."""
         async with _answering("PlanGroup", context):
             tenant = current_tenant()
-            plan = await self._calls.plan_group(tenant.name, plan_query(request, tenant))
+            plan = await self._plan_group(tenant.name, plan_query(request, tenant))
             for degradation in plan.degraded:
                 DEGRADED.labels(degradation.name.lower()).inc()
             return plan_response(request.learner_ids, plan)
@@ -125,14 +121,14 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
         """What a rule would change."""
         async with _answering("PreviewRule", context):
             tenant = current_tenant()
-            previews = await self._calls.preview_rule(tenant.name, preview_query(request, tenant))
+            previews = await self._preview_rule(tenant.name, preview_query(request, tenant))
             return preview_response(request.learner_ids, previews)
 
     async def Subscribe(  # type: ignore[override]  # noqa: N802 - the RPC's name. It writes its messages itself.
         self, request: recommender_pb2.SubscribeRequest, context: Context
     ) -> None:
         """Lists kept up to date."""
-        await self._calls.subscribe(request, context)
+        await self._subscribe(request, context)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from services.common.kafka.envelope import Position
 from services.common.rpc import freshness
 from services.common.rpc.statuses import FieldViolation
 from services.recommender.application.answers.provenance import Degradation, Provenance
-from services.recommender.application.answers.recommend import Recommendations, RecommendQuery
+from services.recommender.application.answers.rank_learner import Recommendations, RecommendQuery
 from services.recommender.application.answers.show_learner import LearnerView, SkillMastery
 from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences
 from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, CatalogColumns, ResourceKind

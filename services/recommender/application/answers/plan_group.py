@@ -11,12 +11,12 @@ from enum import IntEnum
 import numpy as np
 
 from services.recommender.application.answers.active_models import ActiveEpoch, ActiveModels
+from services.recommender.application.answers.answer_clock import AnswerClock
 from services.recommender.application.answers.fresh_state import FreshState, FreshStates
+from services.recommender.application.answers.prepared_catalogs import PreparedCatalogs
 from services.recommender.application.answers.provenance import Degradation, Provenance
-from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.answers.rosters import LearnerProblem, RosterEntry, read_roster
 from services.recommender.application.answers.show_learner import SkillMastery, skill_masteries
-from services.recommender.application.ports.catalog import CatalogReader
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.learner.success_model import Chances
 from services.recommender.domain.planning.groups import LearnerGroup, form_groups, worked_on_gaps
@@ -28,11 +28,11 @@ from services.recommender.domain.ranking.policy import ResourceFilter, eligibili
 from services.recommender.domain.ranking.rules import ActiveRules
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 
-# Estimates are arithmetic on one thread: between so many learners other calls have their turn.
+# Estimating is arithmetic on one thread: after this many learners, other calls get a turn.
 _LEARNERS_PER_TURN = 16
-# Of a skill with thousands of resources, so many of those most about it are looked at.
+# Of a skill with thousands of resources, only the ones most about it are considered.
 _RESOURCES_PER_SKILL = 60
-# More than any boosts together can come to against a resource that suits half as well.
+# More than all boosts together can give a resource that suits half as well.
 _PINNED = 1e6
 
 
@@ -48,7 +48,7 @@ class UnplacedReason(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlanQuery:
-    """What is asked for.
+    """A request for a plan.
 
     Attributes:
         roster: the learners.
@@ -118,13 +118,12 @@ class PlanGroup:
     """Plans for a roster. Every learner is in one group, or is named with the reason why not."""
 
     def __init__(
-        self, states: FreshStates, recommend: Recommend, active_models: ActiveModels, catalog: CatalogReader
+        self, states: FreshStates, catalogs: PreparedCatalogs, active_models: ActiveModels, clock: AnswerClock
     ) -> None:
-        """Args: ports and the use case whose prepared catalogs are used."""
         self._states = states
-        self._recommend = recommend
+        self._catalogs = catalogs
         self._active_models = active_models
-        self._catalog = catalog
+        self._clock = clock
 
     async def __call__(self, tenant: str, query: PlanQuery) -> Plan:
         """The plan. The same query, states, epoch, catalog and bundle give the same plan.
@@ -133,28 +132,24 @@ class PlanGroup:
             StateUnavailableError: when no state can be read.
         """
         found = await read_roster(self._states, tenant, query.roster)
-        as_of = query.as_of or self._recommend.now()
+        as_of = query.as_of or self._clock.now()
         epoch = next((fresh.epoch for fresh in found if isinstance(fresh, FreshState)), self._active_models.epoch)
-        prepared = self._recommend.prepared(tenant, epoch)
-        book = self._catalog.rules(tenant)
-        rules = book.active(query.class_id, query.wanted.grades, as_of.timestamp())
-        planner = _Planner(prepared, rules, query, epoch, tenant)
+        snapshot = await self._catalogs.snapshot(tenant, epoch)
+        rules = snapshot.rules.active(query.class_id, query.wanted.grades, as_of.timestamp())
+        planner = _Planner(snapshot.prepared, rules, query, epoch, tenant)
         for number, (place, fresh) in enumerate(enumerate(found), start=1):
             planner.add(place, fresh, as_of.timestamp())
             if not number % _LEARNERS_PER_TURN:
                 await asyncio.sleep(0)
         groups, unplaced = planner.plan()
-        bundle = self._active_models.bundle
-        provenance = Provenance(
-            as_of, epoch.meta.epoch, None, self._catalog.version, "" if bundle is None else bundle.bundle_id
-        )
+        provenance = Provenance(as_of, epoch.meta.epoch, None, snapshot.version, snapshot.bundle or "")
         missing = {
-            Degradation.NO_BUNDLE: bundle is None or not epoch.parameters_found,
-            Degradation.EMPTY_CATALOG: not len(prepared.catalog),
-            Degradation.STALE_CATALOG: not self._catalog.reachable,
+            Degradation.NO_BUNDLE: snapshot.bundle is None or not epoch.parameters_found,
+            Degradation.EMPTY_CATALOG: not len(snapshot.catalog),
+            Degradation.STALE_CATALOG: not snapshot.reachable,
         }
         degraded = tuple(degradation for degradation, is_so in missing.items() if is_so)
-        return Plan(prepared.catalog, tuple(groups), tuple(unplaced), provenance, degraded)
+        return Plan(snapshot.catalog, tuple(groups), tuple(unplaced), provenance, degraded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,21 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.recommender.application.answers.answer_clock import AnswerClock
 from services.recommender.application.answers.fresh_state import FreshStates
-from services.recommender.application.answers.recommend import Recommend, Recommendations, RecommendQuery
+from services.recommender.application.answers.prepared_catalogs import PreparedCatalogs
+from services.recommender.application.answers.rank_learner import RankLearner, Recommendations, RecommendQuery
 from services.recommender.application.answers.rosters import LearnerProblem, RosterEntry, read_roster
-from services.recommender.application.ports.catalog import CatalogReader
 from services.recommender.domain.ranking.policy import ResourceFilter
 from services.recommender.domain.ranking.rules import Rule
 
-# Ranking is arithmetic on one thread: between so many learners other calls have their turn.
+# Ranking is arithmetic on one thread: after this many learners, other calls get a turn.
 _LEARNERS_PER_TURN = 2
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewQuery:
-    """What is asked for.
+    """A request for a preview.
 
     Attributes:
         rule: the rule as it would be; one of its id is taken as replaced.
@@ -49,13 +50,15 @@ class Preview:
 
 
 class PreviewRule:
-    """Ranks twice: with the rules that stand, and with those that would."""
+    """Ranks twice: with the tenant's rules as they are, and as they would be."""
 
-    def __init__(self, states: FreshStates, recommend: Recommend, catalog: CatalogReader) -> None:
-        """Args: ports and use cases; `catalog`, the one that `recommend` ranks."""
+    def __init__(
+        self, states: FreshStates, catalogs: PreparedCatalogs, ranking: RankLearner, clock: AnswerClock
+    ) -> None:
         self._states = states
-        self._recommend = recommend
-        self._catalog = catalog
+        self._catalogs = catalogs
+        self._ranking = ranking
+        self._clock = clock
 
     async def __call__(self, tenant: str, query: PreviewQuery) -> list[Preview | LearnerProblem]:
         """Both lists of each learner, in the order of the roster, from the same state.
@@ -64,7 +67,7 @@ class PreviewRule:
             StateUnavailableError: when no state can be read.
         """
         found = await read_roster(self._states, tenant, query.roster)
-        as_of = query.as_of or self._recommend.now()
+        as_of = query.as_of or self._clock.now()
         of_learner = RecommendQuery("", query.limit, query.wanted, as_of, None, query.class_id)
         previews: list[Preview | LearnerProblem] = []
         for number, (entry, fresh) in enumerate(zip(query.roster, found, strict=True), start=1):
@@ -72,14 +75,13 @@ class PreviewRule:
                 previews.append(fresh)
                 continue
             asked = replace(of_learner, learner=entry.learner)
-            # Rules point into a catalog that may have changed while others had their turn.
-            catalog, standing = self._catalog.columns(tenant), self._catalog.rules(tenant)
+            snapshot = await self._catalogs.snapshot(tenant, fresh.epoch)
             if query.removed:
-                would_stand = standing.without_rule(query.rule.rule_id)
+                changed = snapshot.rules.without_rule(query.rule.rule_id)
             else:
-                would_stand = standing.with_rule(catalog, query.rule)
-            before = self._recommend.answer(tenant, asked, fresh, rules=standing)
-            after = self._recommend.answer(tenant, asked, fresh, rules=would_stand)
+                changed = snapshot.rules.with_rule(snapshot.catalog, query.rule)
+            before = self._ranking.rank(snapshot, asked, fresh)
+            after = self._ranking.rank(snapshot, asked, fresh, rules=changed)
             previews.append(Preview(_ids(before), _ids(after)))
             if not number % _LEARNERS_PER_TURN:
                 await asyncio.sleep(0)

@@ -7,23 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.recommender.application.answers.answer_clock import AnswerClock
 from services.recommender.application.answers.fresh_state import FreshState, FreshStates
+from services.recommender.application.answers.prepared_catalogs import PreparedCatalogs
 from services.recommender.application.answers.provenance import Provenance
-from services.recommender.application.answers.recommend import Recommend, Recommendations, RecommendQuery
+from services.recommender.application.answers.rank_learner import RankLearner, Recommendations, RecommendQuery
 from services.recommender.application.answers.rosters import LearnerProblem, RosterEntry, read_roster
 from services.recommender.application.answers.show_learner import SkillMastery, skill_masteries
 from services.recommender.domain.planning.groups import worked_on_gaps
 from services.recommender.domain.ranking.features import estimate_skills
+from services.recommender.domain.ranking.pipeline import PreparedCatalog
 from services.recommender.domain.ranking.policy import ResourceFilter
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 
-# Ranking is arithmetic on one thread: between so many learners other calls have their turn.
+# Ranking is arithmetic on one thread: after this many learners, other calls get a turn.
 _LEARNERS_PER_TURN = 4
 
 
 @dataclass(frozen=True, slots=True)
 class BatchQuery:
-    """What is asked for.
+    """A request for lists.
 
     Attributes:
         roster: the learners.
@@ -49,12 +52,15 @@ class LearnerAnswer:
 
 
 class RecommendBatch:
-    """Ranks a tenant's catalog for a roster. One learner's trouble never sinks the others."""
+    """Ranks a tenant's catalog for a roster. A problem with one learner does not fail the others."""
 
-    def __init__(self, states: FreshStates, recommend: Recommend) -> None:
-        """Args: ports' use cases."""
+    def __init__(
+        self, states: FreshStates, catalogs: PreparedCatalogs, ranking: RankLearner, clock: AnswerClock
+    ) -> None:
         self._states = states
-        self._recommend = recommend
+        self._catalogs = catalogs
+        self._ranking = ranking
+        self._clock = clock
 
     async def __call__(self, tenant: str, query: BatchQuery) -> list[LearnerAnswer | LearnerProblem]:
         """An answer for each learner, in the order of the roster: the list that `Recommend` gives them.
@@ -63,31 +69,33 @@ class RecommendBatch:
             StateUnavailableError: when no state can be read.
         """
         found = await read_roster(self._states, tenant, query.roster)
-        as_of = query.as_of or self._recommend.now()
+        as_of = query.as_of or self._clock.now()
         of_learner = RecommendQuery("", query.limit, query.wanted, as_of, None, query.class_id)
         answers: list[LearnerAnswer | LearnerProblem] = []
         for number, (entry, fresh) in enumerate(zip(query.roster, found, strict=True), start=1):
             if isinstance(fresh, LearnerProblem):
                 answers.append(fresh)
                 continue
-            answer = self._recommend.answer(tenant, replace(of_learner, learner=entry.learner), fresh)
-            answers.append(LearnerAnswer(answer, self._gap(tenant, fresh, as_of)))
+            snapshot = await self._catalogs.snapshot(tenant, fresh.epoch)
+            answer = self._ranking.rank(snapshot, replace(of_learner, learner=entry.learner), fresh)
+            answers.append(LearnerAnswer(answer, _gap(tenant, snapshot.prepared, fresh, as_of)))
             if not number % _LEARNERS_PER_TURN:
                 await asyncio.sleep(0)
         return answers
 
-    def _gap(self, tenant: str, fresh: FreshState, as_of: datetime) -> SkillMastery | None:
-        """The most urgent of the skills the learner has worked on and not mastered."""
-        if fresh.stored is None:
-            return None
-        prepared, state = self._recommend.prepared(tenant, fresh.epoch), fresh.stored.state
-        gaps = worked_on_gaps(
-            estimate_skills(prepared.catalog, prepared.difficulties, state, as_of.timestamp(), DEFAULT_WEIGHTS)
-        )
-        if not gaps.size or not gaps.any():
-            return None
-        skill = prepared.catalog.skill_ids[int(gaps.argmax())]
-        return skill_masteries(state, [skill], fresh.epoch.parameters.for_tenant(tenant))[0]
+
+def _gap(tenant: str, prepared: PreparedCatalog, fresh: FreshState, as_of: datetime) -> SkillMastery | None:
+    """The most urgent of the skills the learner has worked on and not mastered."""
+    if fresh.stored is None:
+        return None
+    state = fresh.stored.state
+    gaps = worked_on_gaps(
+        estimate_skills(prepared.catalog, prepared.difficulties, state, as_of.timestamp(), DEFAULT_WEIGHTS)
+    )
+    if not gaps.size or not gaps.any():
+        return None
+    skill = prepared.catalog.skill_ids[int(gaps.argmax())]
+    return skill_masteries(state, [skill], fresh.epoch.parameters.for_tenant(tenant))[0]
 
 
 def shared_provenance(answers: Sequence[LearnerAnswer | LearnerProblem]) -> Provenance | None:

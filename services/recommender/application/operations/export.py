@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Protocol
 
-from services.recommender.application.answers.fresh_state import FreshState, FreshStates
-from services.recommender.application.answers.recommend import Recommend, RecommendQuery
+from services.recommender.application.answers.dependencies import AnswerDependencies
+from services.recommender.application.answers.rank_learner import Recommendations, RecommendQuery
 from services.recommender.application.ports.epochs import EpochStore, StoredLearnerBytes
 from services.recommender.application.ports.learners import LearnerKey, StateUnavailableError
 from services.recommender.domain.learner.mastery import mastered, skill_logits, success_interval, success_probability
@@ -194,14 +194,13 @@ async def export_state(
 
 
 async def export_recommendations(
-    epochs: EpochStore, states: FreshStates, recommend: Recommend, epoch: int, tenant: str, *, limit: int
+    epochs: EpochStore, answers: AnswerDependencies, epoch: int, tenant: str, *, limit: int
 ) -> AsyncIterator[ExportBatch]:
     """The current list of every learner of a tenant who has state.
 
     Args:
         epochs: where states are.
-        states: reads them as answers are made from.
-        recommend: makes the lists.
+        answers: what lists are made with.
         epoch: the epoch that is served.
         tenant: whose learners.
         limit: most resources a list.
@@ -210,15 +209,17 @@ async def export_recommendations(
         StateUnavailableError: when states cannot be read.
     """
     done = 0
-    as_of = recommend.now()
+    as_of = answers.clock.now()
     async for learners in _learners(epochs, epoch, tenant):
         names = [_name_of(learner) for learner in learners]
         rows: list[Row] = []
-        found = await states.read_many([LearnerKey(tenant, name) for name in names])
+        found = await answers.states.read_many([LearnerKey(tenant, name) for name in names])
         for name, fresh in zip(names, found, strict=True):
             if isinstance(fresh, StateUnavailableError):
                 raise fresh
-            rows += _recommendation_rows(recommend, tenant, RecommendQuery(name, limit, as_of=as_of), fresh)
+            snapshot = await answers.catalogs.snapshot(tenant, fresh.epoch)
+            found_list = answers.ranking.rank(snapshot, RecommendQuery(name, limit, as_of=as_of), fresh)
+            rows += _recommendation_rows(tenant, name, found_list)
         done += len(learners)
         yield ExportBatch(rows, done)
 
@@ -264,14 +265,11 @@ def _state_rows(
     return [common | dict(zip(own, values, strict=True)) for values in columns]
 
 
-def _recommendation_rows(
-    recommend: Recommend, tenant: str, query: RecommendQuery, fresh: FreshState
-) -> list[dict[str, Any]]:
-    found = recommend.answer(tenant, query, fresh)
+def _recommendation_rows(tenant: str, learner: str, found: Recommendations) -> list[dict[str, Any]]:
     return [
         {
             "tenant": tenant,
-            "learner": query.learner,
+            "learner": learner,
             "rank": rank,
             "resource": found.catalog.resource_ids[resource.row],
             "title": found.catalog.titles[resource.row],

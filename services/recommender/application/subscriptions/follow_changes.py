@@ -10,7 +10,7 @@ import structlog
 
 from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.list_inputs import ListInputs
-from services.recommender.application.answers.recommend import Recommend
+from services.recommender.application.answers.prepared_catalogs import PreparedCatalogs
 from services.recommender.application.ports.learners import (
     ChangeNotifications,
     LearnerKey,
@@ -55,7 +55,7 @@ class FollowChanges:
         offsets: LearnerOffsets,
         active_models: ActiveModels,
         inputs: ListInputs,
-        recommend: Recommend,
+        catalogs: PreparedCatalogs,
         clock_s: Callable[[], float],
         options: FollowOptions = FollowOptions(),
     ) -> None:
@@ -65,7 +65,7 @@ class FollowChanges:
         self._offsets = offsets
         self._active_models = active_models
         self._inputs = inputs
-        self._recommend = recommend
+        self._catalogs = catalogs
         self._clock_s = clock_s
         self._options = options
         self._epoch: int | None = None
@@ -162,12 +162,12 @@ class FollowChanges:
 
     async def _prepare(self, tenant: str) -> None:
         """Have the tenant's catalog prepared where nobody else does it; until then lists go on as they are."""
-        if self._recommend.is_prepared(tenant):
+        if self._catalogs.current(tenant) is not None:
             self._unprepared_ticks.pop(tenant, None)
             return
         waited = self._unprepared_ticks[tenant] = self._unprepared_ticks.get(tenant, 0) + 1
         if waited >= _PREPARED_WITHIN_TICKS:
-            await asyncio.to_thread(self._recommend.prepare, tenant)
+            await self._catalogs.prepare(tenant)
 
     def _mark_outdated(self, share: float) -> None:
         """Look at a share of all watched learners, one after the other, and mark those with a list of another basis.

@@ -7,7 +7,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from services.recommender.application.answers.provenance import Provenance
-from services.recommender.application.answers.recommend import Recommendations
+from services.recommender.application.answers.rank_learner import Recommendations
 from services.recommender.domain.ranking.weights import RankingPolicy
 
 # In place of the offset of a learner without state.

@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 
-from services.recommender.application.answers.active_models import ActiveModels
-from services.recommender.application.answers.fresh_state import FreshState, FreshStates
+from services.recommender.application.answers.dependencies import AnswerDependencies
+from services.recommender.application.answers.fresh_state import FreshState
 from services.recommender.application.answers.list_inputs import ListInputs
 from services.recommender.application.answers.provenance import Provenance
-from services.recommender.application.answers.recommend import Recommend, Recommendations, RecommendQuery
-from services.recommender.application.ports.catalog import CatalogReader
+from services.recommender.application.answers.rank_learner import Recommendations, RecommendQuery
 from services.recommender.application.ports.learners import LearnerKey, LearnerOffsets, StateUnavailableError
 from services.recommender.application.subscriptions.list_cursors import (
     NO_STATE,
@@ -73,21 +72,19 @@ class Subscribe:
     def __init__(
         self,
         subscriptions: Subscriptions,
-        states: FreshStates,
+        answers: AnswerDependencies,
         offsets: LearnerOffsets,
-        recommend: Recommend,
-        active_models: ActiveModels,
-        catalog: CatalogReader,
         inputs: ListInputs,
         clock_s: Callable[[], float],
     ) -> None:
         """Args: ports; `clock_s` gives monotonic seconds."""
         self._subscriptions = subscriptions
-        self._states = states
+        self._states = answers.states
+        self._active_models = answers.active_models
+        self._catalogs = answers.catalogs
+        self._ranking = answers.ranking
+        self._clock = answers.clock
         self._offsets = offsets
-        self._recommend = recommend
-        self._active_models = active_models
-        self._catalog = catalog
         self._inputs = inputs
         self._clock_s = clock_s
         self._turn = asyncio.Lock()
@@ -136,12 +133,12 @@ class Subscribe:
         }
         if not known:
             return
-        epoch, inputs = self._active_models.epoch.meta.epoch, self._inputs.number(subscription.tenant)
-        bundle = self._active_models.bundle
-        now = Provenance(
-            self._recommend.now(), epoch, None, self._catalog.version, "" if bundle is None else bundle.bundle_id
-        )
-        inputs_hash = hash_of_inputs(now, self._recommend.policy(subscription.tenant))
+        active = self._active_models.epoch
+        # The number first: what changes after it makes another one.
+        epoch, inputs = active.meta.epoch, self._inputs.number(subscription.tenant)
+        snapshot = await self._catalogs.snapshot(subscription.tenant, active)
+        now = Provenance(self._clock.now(), epoch, None, snapshot.version, snapshot.bundle or "")
+        inputs_hash = hash_of_inputs(now, snapshot.policy)
         learners = list(known)
         for start in range(0, len(learners), _OFFSETS_PER_READ):
             some = learners[start : start + _OFFSETS_PER_READ]
@@ -165,8 +162,11 @@ class Subscribe:
             watched.offset, watched.inputs, watched.traceparent = NO_STATE, inputs, ""
             return LearnerForgotten(learner) if had_list else None
         wanted = RecommendQuery(learner, query.limit, query.wanted, class_id=query.class_id)
+        # Waits where the catalog is to be prepared, and lets other tenants' lists have their turn.
+        await self._catalogs.snapshot(subscription.tenant, fresh.epoch)
         async with self._turn:
-            answer = self._recommend.answer(subscription.tenant, wanted, fresh)
+            snapshot = await self._catalogs.snapshot(subscription.tenant, fresh.epoch)
+            answer = self._ranking.rank(snapshot, wanted, fresh)
             await asyncio.sleep(0)
         offset = NO_STATE if fresh.stored is None else fresh.stored.offset
         watched.offset, watched.inputs = offset, inputs
@@ -175,6 +175,6 @@ class Subscribe:
         if listed == watched.listed:
             return None
         watched.listed = listed
-        policy = self._recommend.policy(subscription.tenant)
-        cursor = ListCursor(offset, hash_of_inputs(replace(answer.provenance, applied=None), policy), listed)
+        inputs_hash = hash_of_inputs(replace(answer.provenance, applied=None), snapshot.policy)
+        cursor = ListCursor(offset, inputs_hash, listed)
         return ListUpdate(learner, answer, cursor, since_s, traceparent)

@@ -1,0 +1,33 @@
+"""What use cases that answer a request are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.recommender.application.answers.active_models import ActiveModels
+from services.recommender.application.answers.answer_clock import AnswerClock
+from services.recommender.application.answers.fresh_state import FreshStates
+from services.recommender.application.answers.prepared_catalogs import PreparedCatalogs
+from services.recommender.application.answers.rank_learner import RankLearner
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDependencies:
+    """Made once per process; each use case is given those it needs.
+
+    Attributes:
+        states: reads learners' states.
+        active_models: the epoch and the models to answer from.
+        catalogs: tenants' catalogs, prepared for ranking.
+        ranking: ranks one for a learner.
+        clock: the moment to answer for.
+        timer: monotonic seconds.
+    """
+
+    states: FreshStates
+    active_models: ActiveModels
+    catalogs: PreparedCatalogs
+    ranking: RankLearner
+    clock: AnswerClock
+    timer: Callable[[], float]
