@@ -17,11 +17,11 @@ from services.common.settings import ProcessSettings
 from services.common.telemetry import logs
 from services.recommender.adapters.fail_points import FailPointInvalidError
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
-from services.recommender.adapters.redis.epochs import EvictingRedisError
 from services.recommender.application.ports.epochs import EpochsLostError
 from services.recommender.application.ports.learners import CommitRefusedError
 from services.recommender.application.ports.log import LogTruncatedError
 from services.recommender.application.ports.models import BundleUnreadableError
+from services.recommender.application.ports.state_store import EvictingStoreError, StateUrlInvalidError
 from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.settings import RecommenderServerSettings, WorkerSettings
 
@@ -40,13 +40,14 @@ _CANNOT_GO_ON = (
     CommitRefusedError,
     EpochUnusableError,
     EpochsLostError,
-    EvictingRedisError,
+    EvictingStoreError,
     FailPointInvalidError,
     ListenAddressError,
     LogTruncatedError,
     TenantKeyMissingError,
     TenantsFileError,
     TopicMissingError,
+    StateUrlInvalidError,
     OSError,
 )
 

@@ -17,7 +17,6 @@ from services.recommender.application.ports.epochs import (
     StoredLearnerBytes,
     epoch_behind,
     epoch_missing,
-    epoch_replaced,
 )
 from services.recommender.application.ports.learners import (
     ChangeListener,
@@ -26,6 +25,7 @@ from services.recommender.application.ports.learners import (
     LearnerKey,
     PartitionProgress,
     StoredLearner,
+    epoch_replaced,
 )
 from services.recommender.application.ports.log import DeadLetter
 from services.recommender.application.state.epochs import has_reached

@@ -102,7 +102,7 @@ def training_log():
 
 async def _write_bundle():
     # Only needed to write the files, and slow to import.
-    from services.recommender.bootstrap.stores import trainer
+    from services.recommender.bootstrap.training import trainer
     from tests.component.test_train import MemoryLog
 
     made = trainer(bundles=str(BUNDLES), factors=6, ranker=True)

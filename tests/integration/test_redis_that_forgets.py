@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import redis.asyncio
 
-from services.recommender.adapters.redis.epochs import EvictingRedisError, RedisEpochs
+from services.recommender.adapters.redis.epochs import RedisEpochs
+from services.recommender.application.ports.state_store import EvictingStoreError
 
 
 @pytest.fixture
@@ -25,5 +26,5 @@ async def test_a_policy_that_evicts_nothing_without_an_expiry_is_taken(client, p
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random"])
 async def test_a_policy_that_evicts_learners_is_refused_with_the_remedy(client, policy):
     await client.config_set("maxmemory-policy", policy)
-    with pytest.raises(EvictingRedisError, match=f"{policy}.*noeviction.*CAIRN_ALLOW_EVICTION"):
+    with pytest.raises(EvictingStoreError, match=f"{policy}.*noeviction.*CAIRN_ALLOW_EVICTION"):
         await RedisEpochs(client).check_nothing_is_evicted()

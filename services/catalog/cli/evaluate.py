@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NoReturn, Self
+from typing import Annotated, Self
 
 import typer
 from rich.console import Console
@@ -15,9 +15,9 @@ from rich.table import Table
 from services.catalog.tagging.data_files import DataUnusableError, read_examples
 from services.catalog.tagging.evaluation import FOLDS, SERVED, STAGES, Estimate, TaggingEvaluation, evaluate
 from services.catalog.tagging.examples import NotEnoughExamplesError
+from services.common.command_line import BAD_INPUT, fail
 from services.common.commit import commit_of_code
 
-_BAD_INPUT = 2
 _TEXT_ONLY = "oatutor-text"
 # Protocols by the names under which they are known: whether the text says which course and lesson it stands in.
 _PROTOCOLS = {"oatutor": True, _TEXT_ONLY: False}
@@ -56,9 +56,9 @@ def tagging(
     name = protocol.removeprefix(f"{_FAMILY}/")
     name = "oatutor" if name == _FAMILY else name
     if name not in _PROTOCOLS:
-        _fail(f"--protocol {protocol} is not known; choose one of {', '.join(_PROTOCOLS)}")
+        fail(f"--protocol {protocol} is not known; choose one of {', '.join(_PROTOCOLS)}", BAD_INPUT)
     if json_file and not json_file.parent.is_dir():
-        _fail(f"--json {json_file}: the folder {json_file.parent} does not exist; make it first")
+        fail(f"--json {json_file}: the folder {json_file.parent} does not exist; make it first", BAD_INPUT)
     begun_s = time.monotonic()
     try:
         examples, statements = read_examples(data, with_context=_PROTOCOLS[name])
@@ -72,13 +72,13 @@ def tagging(
                 progress=bar.show,
             )
     except (DataUnusableError, NotEnoughExamplesError) as error:
-        _fail(str(error))
+        fail(str(error), BAD_INPUT)
     _print(evaluation, time.monotonic() - begun_s)
     if json_file:
         try:
             json_file.write_bytes(evaluation.as_json())
         except OSError as error:
-            _fail(f"--json {json_file} cannot be written: {error}")
+            fail(f"--json {json_file} cannot be written: {error}", BAD_INPUT)
 
 
 class _Bar:
@@ -135,8 +135,3 @@ def _table(models: Mapping[str, Mapping[str, Estimate]]) -> Table:
         intervals = (f"{value.low:.3f} {value.high:.3f}" if value else "" for value in values)
         table.add_row("", *intervals, style="dim")
     return table
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(_BAD_INPUT)

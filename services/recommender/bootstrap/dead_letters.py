@@ -1,47 +1,51 @@
-"""Wires the commands about dead letters, which need neither Faust nor models."""
+"""Wires the commands about dead letters. They need neither Faust nor models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from services.common.encryption.learner_keys import LearnerKeys
 from services.common.encryption.tenant_keys import tenant_keys_in
-from services.common.settings import KafkaSettings
 from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.application.operations.corrections import pending_corrections
 from services.recommender.application.operations.dead_letters import FiledLetter, LetterOutcome, ReplayDeadLetters
-from services.recommender.bootstrap.stores import epoch_store
+from services.recommender.bootstrap.environment import bundle_settings, fold_settings
+from services.recommender.bootstrap.epochs import stored_epochs
 from services.recommender.entrypoints.revalidation import problem_of
-from services.recommender.settings import BundleSettings, FoldSettings
 
 
-def letter_file(settings: KafkaSettings) -> KafkaLetterFile:
-    """The dead letters, as commands use them."""
-    return KafkaLetterFile(settings.connection)
+def letter_file(environment_file: Path) -> KafkaLetterFile:
+    """The dead letters, as commands use them. Raises SettingsError."""
+    return KafkaLetterFile(bundle_settings(environment_file).connection)
 
 
-async def corrections_pending(settings: FoldSettings) -> list[FiledLetter]:
-    """What `cairn corrections pending` shows: refused corrections that the epoch that is served does not honour."""
-    letters = await letter_file(settings).letters()
-    async with epoch_store(settings.redis) as epochs:
+async def corrections_pending(environment_file: Path) -> list[FiledLetter]:
+    """What `cairn corrections pending` shows: refused corrections that the current epoch does not include."""
+    settings = fold_settings(environment_file)
+    letters = await KafkaLetterFile(settings.connection).letters()
+    async with stored_epochs(settings.redis) as epochs:
         return pending_corrections(letters, await epochs.current())
 
 
 async def replay_dead_letters(
-    settings: BundleSettings, wanted: Callable[[FiledLetter], bool], *, dry_run: bool
+    environment_file: Path, wanted: Callable[[FiledLetter], bool], *, dry_run: bool
 ) -> list[LetterOutcome]:
     """What `cairn dlt replay` runs.
 
     Args:
-        settings: where the log, the letters and the tenants' keys are.
+        environment_file: where the log, the letters and the tenants' keys are, unless the environment has it.
         wanted: which letters.
         dry_run: only say what would become of them.
     """
+    settings = bundle_settings(environment_file)
     partitions = len(await KafkaLog(settings.connection).end_offsets())
     decryptor = LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))
     try:
-        replay = ReplayDeadLetters(letter_file(settings), lambda letter: problem_of(letter, partitions, decryptor))
+        replay = ReplayDeadLetters(
+            KafkaLetterFile(settings.connection), lambda letter: problem_of(letter, partitions, decryptor)
+        )
         return await replay(wanted, dry_run=dry_run)
     finally:
         await decryptor.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,6 @@ from services.common.encryption.tenant_keys import tenant_keys_in
 from services.recommender.adapters.files.parquet_tables import ParquetTable
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 from services.recommender.adapters.kafka.event_rows import KafkaEventRows
-from services.recommender.adapters.redis.connection import RedisConnection
-from services.recommender.adapters.redis.reads import RedisReads
-from services.recommender.adapters.redis.states import RedisLearnerReader
 from services.recommender.application.operations.export import (
     EVENT_COLUMNS,
     RECOMMENDATION_COLUMNS,
@@ -28,12 +25,14 @@ from services.recommender.application.operations.export import (
 )
 from services.recommender.application.ports.epochs import EpochStore
 from services.recommender.application.state.epochs import parameters_of
+from services.recommender.bootstrap.environment import server_settings
+from services.recommender.bootstrap.epochs import stored_epochs
 from services.recommender.bootstrap.server import AnswerAdapters, answer_dependencies, ranking_policy
-from services.recommender.bootstrap.stores import bundle_store, epoch_store
+from services.recommender.bootstrap.stores import bundle_store, state_store
 from services.recommender.settings import RecommenderServerSettings
 
 Progress = Callable[[int, int | None], None]
-"""Told how many steps are done, of how many; None: not known."""
+"""Progress callback: steps done, and steps in all; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +52,18 @@ class ExportResult:
     unreadable: int = 0
 
 
-async def state_to_parquet(
-    settings: RecommenderServerSettings, tenant: str, directory: Path, progress: Progress
-) -> ExportResult:
+async def state_to_parquet(environment_file: Path, tenant: str, directory: Path, progress: Progress) -> ExportResult:
     """What `cairn export state` runs.
 
     Raises:
+        SettingsError: when a setting is invalid.
         NoCurrentEpochError: when no epoch is served.
         StateUnavailableError: when Redis cannot be read.
         ExportExistsError: when there is such an export.
     """
+    settings = server_settings(environment_file)
     with ParquetTable(directory, "state", tenant, STATE_COLUMNS) as table:
-        async with epoch_store(settings.redis) as epochs:
+        async with stored_epochs(settings.redis) as epochs:
             meta = await epochs.get(await _current(epochs))
             if meta is None:
                 raise NoCurrentEpochError("the epoch that is served was dropped: export again")
@@ -76,52 +75,50 @@ async def state_to_parquet(
 
 
 async def recommendations_to_parquet(
-    settings: RecommenderServerSettings, tenant: str, directory: Path, progress: Progress, *, limit: int
+    environment_file: Path, tenant: str, directory: Path, progress: Progress, *, limit: int
 ) -> ExportResult:
     """What `cairn export recommendations` runs.
 
     Raises:
+        SettingsError: when a setting is invalid.
         NoCurrentEpochError: when no epoch is served.
         StateUnavailableError: when Redis cannot be read.
         ExportExistsError: when there is such an export.
         TenantsFileError: when the tenants file cannot be used.
         BrokerUnavailableError: when the catalog cannot be read.
     """
+    settings = server_settings(environment_file)
     with ParquetTable(directory, "recommendations", tenant, RECOMMENDATION_COLUMNS) as table:
-        async with epoch_store(settings.redis) as epochs, _catalog(settings) as catalog:
-            reads = RedisReads(RedisConnection(settings.redis, settings.redis_timeout_s))
+        async with aclosing(state_store(settings.redis)) as store, _catalog(settings) as catalog:
             answers = answer_dependencies(
                 AnswerAdapters(
-                    learners=RedisLearnerReader(reads),
-                    epochs=epochs,
+                    learners=store.learners,
+                    epochs=store.epochs,
                     catalog=catalog,
                     bundles=bundle_store(settings.bundles),
                     policies=partial(ranking_policy, load_tenants(settings.tenants)),
                 )
             )
-            epoch = await _current(epochs)
+            epoch = await _current(store.epochs)
             await answers.active_models.refresh_bundle()
             await answers.active_models.refresh_epoch()
-            try:
-                async for batch in export_recommendations(epochs, answers, epoch, tenant, limit=limit):
-                    table.add(batch.rows)
-                    progress(batch.done, None)
-            finally:
-                await reads.close()
+            async for batch in export_recommendations(store.epochs, answers, epoch, tenant, limit=limit):
+                table.add(batch.rows)
+                progress(batch.done, None)
     return ExportResult(table.rows, tuple(table.files))
 
 
-async def events_to_parquet(
-    settings: RecommenderServerSettings, tenant: str, directory: Path, progress: Progress
-) -> ExportResult:
+async def events_to_parquet(environment_file: Path, tenant: str, directory: Path, progress: Progress) -> ExportResult:
     """What `cairn export events` runs.
 
     Raises:
+        SettingsError: when a setting is invalid.
         ExportExistsError: when there is such an export.
         BrokerUnavailableError: when the log cannot be read.
         TopicMissingError: when there is none.
         TenantKeyMissingError: when values are encrypted and the tenant's key is not known.
     """
+    settings = server_settings(environment_file)
     keys = LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))
     log = KafkaEventRows(settings.connection, keys)
     erased = unreadable = 0

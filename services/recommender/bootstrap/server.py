@@ -8,9 +8,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-import redis.asyncio
 from prometheus_client import start_http_server
 from threadpoolctl import threadpool_limits
 
@@ -20,11 +19,6 @@ from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.server import GrpcServer, ServerOptions, announce, run_until_stopped
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
-from services.recommender.adapters.redis.change_notifications import RedisChangeNotifications
-from services.recommender.adapters.redis.connection import RedisConnection
-from services.recommender.adapters.redis.epochs import RedisEpochs
-from services.recommender.adapters.redis.reads import RedisReads
-from services.recommender.adapters.redis.states import RedisLearnerReader
 from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.answer_clock import AnswerClock
 from services.recommender.application.answers.dependencies import AnswerDependencies
@@ -34,21 +28,18 @@ from services.recommender.application.answers.prepared_catalogs import PreparedC
 from services.recommender.application.answers.rank_learner import RankLearner
 from services.recommender.application.ports.catalog import CatalogReader
 from services.recommender.application.ports.epochs import EpochReader
-from services.recommender.application.ports.learners import ChangeNotifications, LearnerOffsets, LearnerReader
+from services.recommender.application.ports.learners import ChangeNotifications, LearnerReader
 from services.recommender.application.ports.models import BundleReader
+from services.recommender.application.ports.state_store import ServedLearners
 from services.recommender.application.subscriptions.follow_changes import FollowChanges, FollowOptions
 from services.recommender.application.subscriptions.subscribe import Subscribe
 from services.recommender.application.subscriptions.subscriptions import SubscriptionLimits, Subscriptions
-from services.recommender.bootstrap.stores import bundle_store
+from services.recommender.bootstrap.stores import bundle_store, state_store
 from services.recommender.domain.ranking.weights import BY_WEIGHTS, RankingPolicy
 from services.recommender.entrypoints.background_refresh import BackgroundRefresh, ReadableCatalog
 from services.recommender.entrypoints.grpc import SERVICE_NAME, RecommendationServicer
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams
 from services.recommender.settings import RecommenderServerSettings, TenantRanking
-
-
-class ServedLearners(LearnerReader, LearnerOffsets, Protocol):
-    """Learners' states as a server reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +201,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         ListenAddressError: when it may not or cannot listen at its address.
         TenantsFileError: when the tenants file cannot be used.
         BundlesUrlInvalidError: when fsspec does not know the URL of the bundles.
+        StateUrlInvalidError: when CAIRN_REDIS is not the URL of a state store.
         BrokerUnavailableError: when Kafka cannot be reached at the start.
         TopicMissingError: when a topic of the catalog does not exist.
         OSError: when the metrics port is taken.
@@ -218,22 +210,16 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     threadpool_limits(limits=1, user_api="blas")
     traces = settings.traces("recommender")
     tenants = load_tenants(settings.tenants, TenantRanking.model_validate)
-    reads = RedisReads(RedisConnection(settings.redis, settings.redis_timeout_s))
-    client = redis.asyncio.Redis.from_url(
-        settings.redis,
-        protocol=2,
-        socket_timeout=settings.redis_timeout_s,
-        socket_connect_timeout=settings.redis_timeout_s,
-    )
+    store = state_store(settings.redis, settings.redis_timeout_s)
     catalog = KafkaCatalog(settings.connection)
     server = recommender_server(
         ServerAdapters(
-            learners=RedisLearnerReader(reads),
-            epochs=RedisEpochs(client),
+            learners=store.learners,
+            epochs=store.epochs,
             catalog=catalog,
             bundles=bundle_store(settings.bundles),
             policies=partial(ranking_policy, tenants),
-            notifications=RedisChangeNotifications(settings.redis),
+            notifications=store.notifications,
             tenants=tenants,
         ),
         RecommenderOptions(
@@ -251,8 +237,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     finally:
         await server.stop()
         # Running calls may still read state while they finish.
-        await reads.close()
-        await client.aclose()
+        await store.aclose()
         traces.close()
 
 

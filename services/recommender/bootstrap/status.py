@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-import redis.asyncio
-
 from services.recommender.adapters.grpc_health import GrpcHealthProbe
 from services.recommender.adapters.kafka.log import KafkaLog
-from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.application.operations.status import ReadStatus, SystemStatus
-from services.recommender.bootstrap.stores import bundle_store
-from services.recommender.settings import StatusSettings
+from services.recommender.bootstrap.environment import status_settings
+from services.recommender.bootstrap.stores import bundle_store, state_store
 
 _REDIS_TIMEOUT_S = 5.0
 
@@ -26,7 +24,7 @@ class FoundStatus:
     redis: str
 
 
-async def find_status(environment_file: Path | None) -> FoundStatus:
+async def find_status(environment_file: Path) -> FoundStatus:
     """What `cairn status` shows.
 
     Args:
@@ -34,18 +32,14 @@ async def find_status(environment_file: Path | None) -> FoundStatus:
 
     Raises:
         BundlesUrlInvalidError: when fsspec does not know the URL of the bundles.
-        ValidationError: when a setting is invalid.
+        StateUrlInvalidError: when CAIRN_REDIS is not the URL of a state store.
+        SettingsError: when a setting is invalid.
     """
-    settings = StatusSettings(_env_file=environment_file)  # type: ignore[call-arg]  # pydantic-settings' own.
-    client = redis.asyncio.Redis.from_url(
-        settings.redis, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
-    )
-    try:
+    settings = status_settings(environment_file)
+    async with aclosing(state_store(settings.redis, _REDIS_TIMEOUT_S)) as store:
         read_status = ReadStatus(
-            KafkaLog(settings.connection), RedisEpochs(client), bundle_store(settings.bundles), GrpcHealthProbe()
+            KafkaLog(settings.connection), store.epochs, bundle_store(settings.bundles), GrpcHealthProbe()
         )
         status = await read_status(settings.targets)
-    finally:
-        await client.aclose()
     # A password in the URL is nobody's business.
     return FoundStatus(status, settings.kafka, settings.redis.rpartition("@")[2])

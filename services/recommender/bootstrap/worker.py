@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,12 +25,10 @@ from services.recommender.adapters.fail_points import FailingFoldStore, FailPoin
 from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.read_ahead import KafkaReadAhead
-from services.recommender.adapters.redis.connection import RedisConnection
-from services.recommender.adapters.redis.states import RedisFoldStore
 from services.recommender.application.ports.epochs import EpochMeta
 from services.recommender.application.state.epochs import begin_replay, parameters_of
 from services.recommender.application.state.fold_events import FoldEvents, FoldReport
-from services.recommender.bootstrap.stores import bundle_store, epoch_store
+from services.recommender.bootstrap.stores import bundle_store, state_store
 from services.recommender.domain.learner.fold import LearnerFold, warm_up
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.entrypoints.event_service import EventService, EventServiceOptions
@@ -84,8 +83,7 @@ class FoldWiring:
             metrics: where to count.
             on_batch: called after each batch.
         """
-        connection = RedisConnection(self.redis_url)
-        store = RedisFoldStore(connection, meta.epoch, cache_bytes=self.cache_bytes, fold_id=meta.fold_id)
+        store = state_store(self.redis_url).fold_store(meta.epoch, cache_bytes=self.cache_bytes, fold_id=meta.fold_id)
         dead_letters = KafkaDeadLetters(self.connection, origin=self.options.topic)
         decryptor = LearnerKeys(self.connection, tenant_keys_in(self.tenants))
         fail_points = self.fail_points
@@ -150,15 +148,15 @@ async def run_worker(settings: WorkerSettings) -> None:
     bundles = bundle_store(settings.bundles)
     warm_up()
     collect_garbage_seldom()
-    async with epoch_store(settings.redis) as epochs:
+    async with aclosing(state_store(settings.redis)) as store:
         if not settings.allow_eviction:
-            await epochs.check_nothing_is_evicted()
+            await store.check_nothing_is_evicted()
 
         async def make_service(meta: EpochMeta) -> EventService:
             parameters = await asyncio.to_thread(parameters_of, meta, bundles)
             return wiring.event_service(meta, parameters, group=f"cairn-recommender-{meta.epoch}", metrics=metrics)
 
-        services = EpochServices(epochs, KafkaLog(settings.connection), make_service)
+        services = EpochServices(store.epochs, KafkaLog(settings.connection), make_service)
         server = GrpcServer(
             ServerOptions(
                 listen=settings.listen,
@@ -206,16 +204,16 @@ async def replay(
     wiring = fold_wiring(settings)
     bundles = bundle_store(settings.bundles)
     collect_garbage_seldom()
-    async with epoch_store(settings.redis) as epochs:
+    async with aclosing(state_store(settings.redis)) as store:
         if not settings.allow_eviction:
-            await epochs.check_nothing_is_evicted()
-        meta = await begin_replay(epochs, KafkaLog(settings.connection), bundles, epoch, parameters)
+            await store.check_nothing_is_evicted()
+        meta = await begin_replay(store.epochs, KafkaLog(settings.connection), bundles, epoch, parameters)
         traced = parameters_of(meta, bundles)
         warm_up()
         on_begin(meta)
         return await run_replay(
             meta,
-            epochs,
+            store.epochs,
             lambda begun, on_batch: wiring.event_service(
                 begun, traced, group=None, goal=begun.end_positions, on_batch=on_batch
             ),

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import orjson
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.recommender.application.operations.dead_letters import FiledLetter
+from services.recommender.application.ports.state_store import StateUrlInvalidError
 from services.recommender.bootstrap.dead_letters import corrections_pending
-from services.recommender.settings import FoldSettings
-
-_FAILED = 1
-_BAD_INPUT = 2
+from services.recommender.bootstrap.environment import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Show corrections that wait for a replay.")
 
@@ -77,15 +75,8 @@ def _as_json(filed: FiledLetter) -> dict[str, object]:
 
 def _pending(environment_file: Path) -> list[FiledLetter]:
     try:
-        settings = FoldSettings(_env_file=environment_file if environment_file.is_file() else None)  # type: ignore[call-arg]  # pydantic-settings' own argument.
-    except ValidationError as error:
-        _fail(str(error), _BAD_INPUT)
-    try:
-        return asyncio.run(corrections_pending(settings))
+        return asyncio.run(corrections_pending(environment_file))
+    except (SettingsError, StateUrlInvalidError) as error:
+        fail(f"error: {error}", BAD_INPUT)
     except (ConnectionError, LookupError) as error:
-        _fail(str(error), _FAILED)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(code)
+        fail(f"error: {error}", FAILED)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, TypeVar
 
 import orjson
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.common.kafka.envelope import Position
 from services.recommender.application.operations.dead_letters import (
     FiledLetter,
@@ -22,10 +22,8 @@ from services.recommender.application.operations.dead_letters import (
     find_letter,
 )
 from services.recommender.bootstrap.dead_letters import letter_file, replay_dead_letters
-from services.recommender.settings import BundleSettings
+from services.recommender.bootstrap.environment import SettingsError
 
-_FAILED = 1
-_BAD_INPUT = 2
 _PREVIEW_BYTES = 256
 _BYTES_PER_LINE = 16
 
@@ -89,8 +87,7 @@ def show_letter(
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
     """Show one record that could not be applied: its key, its headers, its first bytes, and why."""
-    file = letter_file(_settings(environment_file))
-    filed = _run(find_letter(file, Position(partition, offset)))
+    filed = _run(lambda: find_letter(letter_file(environment_file), Position(partition, offset)))
     letter = filed.letter
     console = Console(highlight=False)
     facts = Table.grid(padding=(0, 2))
@@ -108,7 +105,7 @@ def show_letter(
         try:
             value.write_bytes(letter.value or b"")
         except OSError as error:
-            _fail(f"{value} cannot be written: {error.strerror}; name another file", _BAD_INPUT)
+            fail(f"error: {value} cannot be written: {error.strerror}; name another file", BAD_INPUT)
 
 
 @app.command("replay", epilog="Example: cairn dlt replay 2 10482; cairn dlt replay --code body --dry-run")
@@ -128,23 +125,22 @@ def replay_letters(
     """
     by_place = partition is not None and offset is not None
     if (by_place, everything, bool(code)).count(True) != 1 or (partition is None) != (offset is None):
-        _fail("name one letter by PARTITION and OFFSET, or several by --code, or all by --all", _BAD_INPUT)
+        fail("error: name one letter by PARTITION and OFFSET, or several by --code, or all by --all", BAD_INPUT)
 
     def wanted(filed: FiledLetter) -> bool:
         if by_place:
             return (filed.letter.partition, filed.letter.offset) == (partition, offset)
         return everything or filed.letter.code == code
 
-    settings = _settings(environment_file)
-    outcomes = _run(replay_dead_letters(settings, wanted, dry_run=dry_run))
+    outcomes = _run(lambda: replay_dead_letters(environment_file, wanted, dry_run=dry_run))
     if by_place and not outcomes:
-        _fail(f"partition {partition}, offset {offset} has no dead letter, or it was replayed before", _FAILED)
+        fail(f"error: partition {partition}, offset {offset} has no dead letter, or it was replayed before", FAILED)
     for outcome in outcomes:
         typer.echo(f"{_place(outcome.filed.origin)}: {_what_became(outcome, dry_run=dry_run)}")
     left = sum(bool(outcome.problem) for outcome in outcomes)
     typer.echo(f"{len(outcomes) - left:,} {'could be' if dry_run else 'were'} replayed, {left:,} stay", err=True)
     if left:
-        raise typer.Exit(_FAILED)
+        raise typer.Exit(FAILED)
 
 
 def _what_became(outcome: LetterOutcome, *, dry_run: bool) -> str:
@@ -154,7 +150,7 @@ def _what_became(outcome: LetterOutcome, *, dry_run: bool) -> str:
 
 
 def _letters(environment_file: Path) -> list[FiledLetter]:
-    return list(_run(letter_file(_settings(environment_file)).letters()))
+    return list(_run(lambda: letter_file(environment_file).letters()))
 
 
 def _as_json(filed: FiledLetter) -> dict[str, object]:
@@ -188,25 +184,13 @@ def _hexadecimal(content: bytes) -> list[str]:
     return lines
 
 
-def _settings(environment_file: Path) -> BundleSettings:
-    try:
-        return BundleSettings(_env_file=environment_file if environment_file.is_file() else None)  # type: ignore[call-arg]  # pydantic-settings' own argument.
-    except ValidationError as error:
-        _fail(str(error), _BAD_INPUT)
-
-
-def _run(work: Awaitable[_T]) -> _T:
+def _run(work: Callable[[], Awaitable[_T]]) -> _T:
     async def awaited() -> _T:
-        return await work
+        return await work()
 
     try:
         return asyncio.run(awaited())
-    except LetterMissingError as error:
-        _fail(str(error), _BAD_INPUT)
+    except (SettingsError, LetterMissingError) as error:
+        fail(f"error: {error}", BAD_INPUT)
     except (ConnectionError, LookupError) as error:
-        _fail(str(error), _FAILED)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(code)
+        fail(f"error: {error}", FAILED)

@@ -8,20 +8,19 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn, Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import orjson
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
+from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.common.kafka.envelope import positions_as_text
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.files.epoch_file import EpochFileWriter
-from services.recommender.adapters.redis.epochs import EvictingRedisError
 from services.recommender.application.ports.epochs import (
     EpochBusyError,
     EpochExistsError,
@@ -31,6 +30,7 @@ from services.recommender.application.ports.epochs import (
 )
 from services.recommender.application.ports.learners import CommitRefusedError
 from services.recommender.application.ports.models import BundleUnreadableError
+from services.recommender.application.ports.state_store import EvictingStoreError, StateUrlInvalidError
 from services.recommender.application.state.epochs import (
     EpochUnusableError,
     digest_epoch,
@@ -38,11 +38,9 @@ from services.recommender.application.state.epochs import (
     switch_epoch,
 )
 from services.recommender.application.state.snapshots import SnapshotInvalidError, snapshot_epoch
-from services.recommender.bootstrap.stores import epoch_store, restore_snapshot
-from services.recommender.settings import FoldSettings
+from services.recommender.bootstrap.environment import SettingsError, fold_settings
+from services.recommender.bootstrap.epochs import restore_snapshot, stored_epochs
 
-_FAILED = 1
-_BAD_INPUT = 2
 _INTERRUPTED = 130
 _PLAIN_EVERY_S = 5.0
 
@@ -77,10 +75,11 @@ def replay(
     # Faust and the compiled kernel take seconds to load.
     from services.recommender.bootstrap import worker as bootstrap_worker  # noqa: PLC0415
 
-    settings = _settings(environment_file)
     with _ReplayDisplay() as display:
         result = _run(
-            bootstrap_worker.replay(settings, epoch, parameters, display.begin, display.show),
+            lambda: bootstrap_worker.replay(
+                fold_settings(environment_file), epoch, parameters, display.begin, display.show
+            ),
             when_interrupted=lambda: (
                 f"the replay into epoch {epoch} was interrupted at {display.done:,} of {display.total:,}; "
                 "the same command goes on from there"
@@ -188,7 +187,7 @@ def switch(
     if _with_store(environment_file, hand_over):
         typer.echo(f"epoch {epoch} is served")
     elif wait_s:
-        _fail(f"epoch {epoch} is not served after {wait_s:g} s: is a worker running? See cairn status", _FAILED)
+        fail(f"error: epoch {epoch} is not served after {wait_s:g} s: is a worker running? See cairn status", FAILED)
     else:
         typer.echo(f"workers catch up with epoch {epoch}; it is served once they have. See cairn epoch list")
 
@@ -216,7 +215,7 @@ def snapshot(
     Ends with 2 when there is no such epoch or the file cannot be written.
     """
     if file.exists() and not overwrite:
-        _fail(f"there is a file {file} already: name another, or add --overwrite", _BAD_INPUT)
+        fail(f"error: there is a file {file} already: name another, or add --overwrite", BAD_INPUT)
     started_s = time.monotonic()
     with _file_errors(file), EpochFileWriter(file) as sink:
         found = _with_store(environment_file, lambda store: snapshot_epoch(store, epoch, sink))
@@ -240,11 +239,10 @@ def restore(
 
     Ends with 2 when the file is damaged, or was folded from another log than there is, or the number is taken.
     """
-    settings = _settings(environment_file)
     started_s = time.monotonic()
     with _file_errors(file):
         number, found = _run(
-            restore_snapshot(settings, file, epoch),
+            lambda: restore_snapshot(environment_file, file, epoch),
             when_interrupted=lambda: "the restore was interrupted: drop its epoch (cairn epoch drop), then restore it",
         )
     typer.echo(
@@ -305,21 +303,12 @@ class _ReplayDisplay:
             typer.echo(f"replay: {done:,} of {total:,}, {rate:,.0f}/s, {left_s:.0f} s left", err=True)
 
 
-def _settings(environment_file: Path) -> FoldSettings:
-    try:
-        return FoldSettings(_env_file=environment_file if environment_file.is_file() else None)  # type: ignore[call-arg]  # pydantic-settings' own argument.
-    except ValidationError as error:
-        _fail(str(error), _BAD_INPUT)
-
-
 def _with_store(environment_file: Path, use: Callable[[EpochStore], Awaitable[_T]]) -> _T:
-    settings = _settings(environment_file)
-
     async def run() -> _T:
-        async with epoch_store(settings.redis) as store:
+        async with stored_epochs(fold_settings(environment_file).redis) as store:
             return await use(store)
 
-    return _run(run())
+    return _run(run)
 
 
 @contextmanager
@@ -328,14 +317,14 @@ def _file_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _fail(f"{file} cannot be read or written: {error.strerror or error}", _BAD_INPUT)
+        fail(f"error: {file} cannot be read or written: {error.strerror or error}", BAD_INPUT)
 
 
-def _run(work: Awaitable[_T], *, when_interrupted: Callable[[], str] | None = None) -> _T:
+def _run(work: Callable[[], Awaitable[_T]], *, when_interrupted: Callable[[], str] | None = None) -> _T:
     """Await work, and end the command with a sentence when it fails.
 
     Args:
-        work: what to await.
+        work: begins what to await.
         when_interrupted: what to say when SIGINT or SIGTERM broke it off in order; None: they end the process at once.
     """
 
@@ -344,13 +333,15 @@ def _run(work: Awaitable[_T], *, when_interrupted: Callable[[], str] | None = No
         if when_interrupted is not None and task is not None:
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        return await work
+        return await work()
 
     try:
         return asyncio.run(awaited())
     except asyncio.CancelledError:
-        _fail("interrupted" if when_interrupted is None else when_interrupted(), _INTERRUPTED)
+        fail(f"error: {'interrupted' if when_interrupted is None else when_interrupted()}", _INTERRUPTED)
     except (
+        SettingsError,
+        StateUrlInvalidError,
         SnapshotInvalidError,
         EpochUnusableError,
         EpochMissingError,
@@ -358,11 +349,6 @@ def _run(work: Awaitable[_T], *, when_interrupted: Callable[[], str] | None = No
         BundleUnreadableError,
         BundlesUrlInvalidError,
     ) as error:
-        _fail(str(error), _BAD_INPUT)
-    except (EpochBusyError, EvictingRedisError, CommitRefusedError, ConnectionError, LookupError) as error:
-        _fail(str(error), _FAILED)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(code)
+        fail(f"error: {error}", BAD_INPUT)
+    except (EpochBusyError, EvictingStoreError, CommitRefusedError, ConnectionError, LookupError) as error:
+        fail(f"error: {error}", FAILED)

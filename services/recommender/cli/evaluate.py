@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
+from services.common.command_line import BAD_INPUT, fail
 from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.intervals import Estimate
 from services.recommender.evaluation.lists import (
@@ -26,8 +27,6 @@ from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.report import as_html, measures_of
 from services.recommender.evaluation.results import Evaluation, as_json
 from services.recommender.evaluation.tracing import evaluate_tracing, given_split, split_by_learner
-
-_BAD_INPUT = 2
 
 Advance = Callable[[str, int, int], None]
 Split = TypeVar("Split")
@@ -120,14 +119,14 @@ def _short(protocol: str) -> str:
 
 def _chosen(protocol: str, family: str, known: Mapping[str, Callable[[Path], Split]]) -> Callable[[Path], Split]:
     if protocol.removeprefix(f"{family}/") not in known:
-        _fail(f"--protocol {protocol} is not known; it is one of {', '.join(known)}")
+        fail(f"error: --protocol {protocol} is not known; it is one of {', '.join(known)}", BAD_INPUT)
     return known[_short(protocol)]
 
 
 def _check_folders(*files: Path | None) -> None:
     for file in files:
         if file is not None and not file.parent.is_dir():
-            _fail(f"{file}: the folder {file.parent} does not exist; make it first")
+            fail(f"error: {file}: the folder {file.parent} does not exist; make it first", BAD_INPUT)
 
 
 @contextmanager
@@ -135,7 +134,7 @@ def _data_is_usable() -> Iterator[None]:
     try:
         yield
     except DataUnusableError as error:
-        _fail(str(error))
+        fail(f"error: {error}", BAD_INPUT)
 
 
 def _write(evaluation: Evaluation, json_file: Path | None, html_file: Path | None, *, shown: tuple[str, ...]) -> None:
@@ -189,8 +188,3 @@ def _progress() -> Iterator[Advance]:
     with ProgressBar(*columns, console=console) as bar:
         task = bar.add_task("reading", total=None)
         yield lambda name, done, total: bar.update(task, description=name, completed=done, total=total)
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(_BAD_INPUT)

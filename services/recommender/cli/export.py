@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -21,8 +20,9 @@ from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.files.parquet_tables import ExportExistsError
 from services.recommender.application.ports.models import BundleUnreadableError
+from services.recommender.application.ports.state_store import StateUrlInvalidError
 from services.recommender.application.state.epochs import EpochUnusableError
-from services.recommender.settings import RecommenderServerSettings
+from services.recommender.bootstrap.environment import SettingsError
 
 _PLAIN_EVERY_S = 2.0
 
@@ -58,9 +58,9 @@ def state(
     """Write a row per learner and skill: mastery with its interval, responses, when last."""
     from services.recommender.bootstrap import export as bootstrap_export  # noqa: PLC0415 - pyarrow takes a while to load.
 
-    settings = _settings(tenant, environment_file)
+    _check(tenant)
     with _display("learners") as report:
-        run = bootstrap_export.state_to_parquet(settings, tenant, to, report)
+        run = bootstrap_export.state_to_parquet(environment_file, tenant, to, report)
         _finish(_run(run), json_file)
 
 
@@ -76,9 +76,9 @@ def recommendations(
     """Write the current list of every learner, with reasons."""
     from services.recommender.bootstrap import export as bootstrap_export  # noqa: PLC0415 - as above.
 
-    settings = _settings(tenant, environment_file)
+    _check(tenant)
     with _display("learners") as report:
-        run = bootstrap_export.recommendations_to_parquet(settings, tenant, to, report, limit=limit)
+        run = bootstrap_export.recommendations_to_parquet(environment_file, tenant, to, report, limit=limit)
         _finish(_run(run), json_file)
 
 
@@ -92,9 +92,9 @@ def events(
     """
     from services.recommender.bootstrap import export as bootstrap_export  # noqa: PLC0415 - as above.
 
-    settings = _settings(tenant, environment_file)
+    _check(tenant)
     with _display("records") as report:
-        run = bootstrap_export.events_to_parquet(settings, tenant, to, report)
+        run = bootstrap_export.events_to_parquet(environment_file, tenant, to, report)
         _finish(_run(run), json_file)
 
 
@@ -112,19 +112,15 @@ def _finish(result: Any, json_file: Path | None) -> None:
         json_file.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
-def _settings(tenant: str, environment_file: Path) -> RecommenderServerSettings:
+def _check(tenant: str) -> None:
     if not TENANT_PATTERN.fullmatch(tenant):
         fail(f"--tenant {tenant!r} is no tenant: use 1 to 63 of a-z, 0-9 and -", BAD_INPUT)
-    try:
-        return RecommenderServerSettings(_env_file=environment_file if environment_file.is_file() else None)  # type: ignore[call-arg]  # pydantic-settings' own argument.
-    except ValidationError as error:
-        fail(str(error), BAD_INPUT)
 
 
 def _run(job: Coroutine[Any, Any, Any]) -> Any:
     try:
         return asyncio.run(job)
-    except (ExportExistsError, TenantsFileError, BundlesUrlInvalidError) as error:
+    except (SettingsError, ExportExistsError, TenantsFileError, BundlesUrlInvalidError, StateUrlInvalidError) as error:
         fail(str(error), BAD_INPUT)
     except (ConnectionError, LookupError, EpochUnusableError, BundleUnreadableError) as error:
         fail(str(error), FAILED)

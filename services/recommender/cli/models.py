@@ -8,30 +8,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import orjson
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBars
 from rich.table import Table
 
+from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.application.ports.models import BundleUnreadableError, BundleUnwritableError, TenantModels
+from services.recommender.application.ports.state_store import StateUrlInvalidError
 from services.recommender.application.training.train import (
     NothingToTrainOnError,
     Progress,
     TenantWithoutEventsError,
     Trained,
 )
-from services.recommender.bootstrap import stores as bootstrap
+from services.recommender.bootstrap.environment import SettingsError
+from services.recommender.bootstrap.training import trainer as wired_trainer
 from services.recommender.cli import epochs as cli_epochs
-
-_FAILED = 1
-_BAD_INPUT = 2
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(cli_epochs.app)
@@ -132,9 +131,9 @@ def status(
     from services.recommender.entrypoints.status_report import print_status, status_as_json  # noqa: PLC0415
 
     try:
-        found = asyncio.run(bootstrap_status.find_status(environment_file if environment_file.is_file() else None))
-    except (BundlesUrlInvalidError, ValidationError) as error:
-        _fail(str(error), _BAD_INPUT)
+        found = asyncio.run(bootstrap_status.find_status(environment_file))
+    except (SettingsError, BundlesUrlInvalidError, StateUrlInvalidError) as error:
+        fail(f"error: {error}", BAD_INPUT)
     if json_file is None:
         print_status(Console(highlight=False), found.status, kafka=found.kafka, redis=found.redis)
     elif str(json_file) == "-":
@@ -142,7 +141,7 @@ def status(
     else:
         json_file.write_bytes(status_as_json(found.status))
     if found.status.problems:
-        raise typer.Exit(_FAILED)
+        raise typer.Exit(FAILED)
 
 
 def _train(
@@ -155,18 +154,18 @@ def _train(
     ranker: bool = False,
 ) -> None:
     if json_file is not None and not json_file.parent.is_dir():
-        _fail(f"--json {json_file}: the folder {json_file.parent} does not exist; make it first", _BAD_INPUT)
+        fail(f"error: --json {json_file}: the folder {json_file.parent} does not exist; make it first", BAD_INPUT)
     started_s = time.monotonic()
     try:
         with _progress() as progress:
-            trainer = bootstrap.trainer(bundles=bundles, factors=factors, ranker=ranker)
+            trainer = wired_trainer(bundles=bundles, factors=factors, ranker=ranker)
             trained = asyncio.run(trainer.train(tenants=tenant or (), tune=tune, progress=progress))
-    except (BundlesUrlInvalidError, TenantWithoutEventsError) as error:
-        _fail(str(error), _BAD_INPUT)
+    except (SettingsError, BundlesUrlInvalidError, TenantWithoutEventsError) as error:
+        fail(f"error: {error}", BAD_INPUT)
     except BrokerUnavailableError as error:
-        _fail(f"{error}. Start it, or name another in CAIRN_KAFKA", _FAILED)
+        fail(f"error: {error}. Start it, or name another in CAIRN_KAFKA", FAILED)
     except (LookupError, NothingToTrainOnError, BundleUnreadableError, BundleUnwritableError) as error:
-        _fail(str(error), _FAILED)
+        fail(f"error: {error}", FAILED)
     elapsed_s = time.monotonic() - started_s
     if json_file is not None:
         json_file.write_bytes(_trained_as_json(trained, elapsed_s))
@@ -269,8 +268,3 @@ def _progress() -> Iterator[Progress]:
             bars.update(tasks[stage], completed=done, total=total)
 
         yield show
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(code)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import grpc
 import orjson
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -25,7 +24,6 @@ from services.recommender.cli.calls import fail_with
 if TYPE_CHECKING:
     from services.recommender.application.operations.personal_data import PersonalData
     from services.recommender.domain.learner.history import HistoryStep
-    from services.recommender.settings import FoldSettings
 
 _DEFAULT_INGEST = "127.0.0.1:50051"
 
@@ -59,12 +57,11 @@ def export(
 
     Exit codes: 0, it is written. 1, Kafka or Redis did not answer. 2, an option is unusable.
     """
-    settings = _settings(environment_file)
     with _explained():
         from services.recommender.bootstrap.personal import pseudonym_of  # noqa: PLC0415 - loads the compiled kernel.
 
-        pseudonym = pseudonym_of(settings, tenant, learner)
-        held = _asked(settings, lambda data: data.everything(tenant, pseudonym))
+        pseudonym = pseudonym_of(environment_file, tenant, learner)
+        held = _asked(environment_file, lambda data: data.everything(tenant, pseudonym))
     content = orjson.dumps({"learner_id": learner, **held}, option=orjson.OPT_INDENT_2)
     if output is None:
         typer.echo(content.decode())
@@ -119,12 +116,11 @@ def erase(
 
 def print_history(console: Console, learner: str, tenant: str, environment_file: Path) -> None:
     """Print what each of a learner's recent events changed, from their journal."""
-    settings = _settings(environment_file)
     with _explained():
         from services.recommender.bootstrap.personal import pseudonym_of  # noqa: PLC0415 - loads the compiled kernel.
 
-        pseudonym = pseudonym_of(settings, tenant, learner)
-        steps = _asked(settings, lambda data: data.history(tenant, pseudonym))
+        pseudonym = pseudonym_of(environment_file, tenant, learner)
+        steps = _asked(environment_file, lambda data: data.history(tenant, pseudonym))
     console.print(_history_table(steps) if steps else "no recent events")
 
 
@@ -147,11 +143,11 @@ def _history_table(steps: Sequence[HistoryStep]) -> Table:
     return table
 
 
-def _asked(settings: FoldSettings, ask: Callable[[PersonalData], Awaitable[_T]]) -> _T:
+def _asked(environment_file: Path, ask: Callable[[PersonalData], Awaitable[_T]]) -> _T:
     from services.recommender.bootstrap.personal import personal_data  # noqa: PLC0415 - loads the compiled kernel.
 
     async def run() -> _T:
-        async with personal_data(settings) as data:
+        async with personal_data(environment_file) as data:
             return await ask(data)
 
     return asyncio.run(run())
@@ -162,12 +158,16 @@ def _explained() -> Iterator[None]:
     from services.common.auth.tenants_file import TenantsFileError  # noqa: PLC0415 - with the commands that need it.
     from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError  # noqa: PLC0415 - likewise.
     from services.recommender.application.ports.models import BundleUnreadableError  # noqa: PLC0415 - likewise.
+    from services.recommender.application.ports.state_store import StateUrlInvalidError  # noqa: PLC0415 - likewise.
     from services.recommender.application.state.epochs import EpochUnusableError  # noqa: PLC0415 - likewise.
+    from services.recommender.bootstrap.environment import SettingsError  # noqa: PLC0415 - likewise.
     from services.recommender.bootstrap.personal import TenantUnknownError  # noqa: PLC0415 - likewise.
 
     try:
         yield
     except (
+        SettingsError,
+        StateUrlInvalidError,
         TenantsFileError,
         TenantUnknownError,
         EpochUnusableError,
@@ -177,12 +177,3 @@ def _explained() -> Iterator[None]:
         fail(str(error), BAD_INPUT)
     except (ConnectionError, LookupError) as error:
         fail(str(error), FAILED)
-
-
-def _settings(environment_file: Path) -> FoldSettings:
-    from services.recommender.settings import FoldSettings  # noqa: PLC0415 - with the commands that need it.
-
-    try:
-        return FoldSettings(_env_file=environment_file if environment_file.is_file() else None)  # type: ignore[call-arg]  # pydantic-settings' own argument.
-    except ValidationError as error:
-        fail(str(error), BAD_INPUT)

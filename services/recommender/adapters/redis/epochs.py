@@ -41,6 +41,7 @@ from services.recommender.application.ports.epochs import (
     epoch_missing,
 )
 from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
+from services.recommender.application.ports.state_store import EvictingStoreError
 from services.recommender.domain.learner.record import FINGERPRINT_BYTES
 
 _log = structlog.get_logger(__name__)
@@ -79,10 +80,6 @@ _RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPI
 _LET_GO = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
-class EvictingRedisError(RuntimeError):
-    """Redis forgets learners when its memory is full."""
-
-
 class RedisEpochs:
     """Keeps the epochs; implements EpochStore, EpochReader and EpochRestorer."""
 
@@ -113,12 +110,12 @@ class RedisEpochs:
         A policy that evicts only keys with an expiry (`volatile-*`) is as good as none: learners' keys have none.
 
         Raises:
-            EvictingRedisError: when Redis evicts any key.
+            EvictingStoreError: when Redis evicts any key.
         """
         with unavailable_when_redis_is():
             policy = (await self._client.info("memory")).get("maxmemory_policy", "")
         if policy.startswith("allkeys-"):
-            raise EvictingRedisError(
+            raise EvictingStoreError(
                 f"Redis evicts keys when its memory is full (maxmemory-policy {policy}), and would forget learners "
                 "without a word: set maxmemory-policy noeviction, or set CAIRN_ALLOW_EVICTION=true to accept it"
             )

@@ -21,7 +21,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from services.recommender.adapters.redis.change_notifications import notification_channel, notification_message
 from services.recommender.adapters.redis.connection import Command, RedisConnection
 from services.recommender.adapters.redis.reads import RedisReads
-from services.recommender.application.ports.epochs import epoch_replaced
 from services.recommender.application.ports.learners import (
     CommitRefusedError,
     LearnerCommit,
@@ -29,6 +28,7 @@ from services.recommender.application.ports.learners import (
     PartitionProgress,
     StateUnavailableError,
     StoredLearner,
+    epoch_replaced,
 )
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL, decode_journal, encode_journal
 from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS, LearnerRecord

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from services.recommender.application.ports.learners import CommitRefusedError, PartitionProgress
+from services.recommender.application.ports.learners import PartitionProgress
 
 
 class EpochStatus(StrEnum):
@@ -91,14 +91,6 @@ class EpochMissingError(LookupError):
 def epoch_missing(epoch: int) -> EpochMissingError:
     """The refusal of what is asked of an epoch that is not there."""
     return EpochMissingError(f"there is no epoch {epoch}; list them with: cairn epoch list")
-
-
-def epoch_replaced(epoch: int) -> CommitRefusedError:
-    """The refusal of what was folded for an epoch that is gone."""
-    return CommitRefusedError(
-        f"epoch {epoch} is gone, or is another one under its number: it was dropped, or the store lost data; this "
-        "worker ends, and begins again from what is stored"
-    )
 
 
 class EpochBehindError(RuntimeError):
@@ -184,3 +176,15 @@ class StoredLearnerBytes:
     journal: bytes
     checkpoint: bytes
     seen: bytes
+
+
+class EpochRestorer(Protocol):
+    """Puts back into an epoch what a snapshot holds, exactly as it was stored. May raise StateUnavailableError."""
+
+    async def put_learners(self, epoch: int, learners: Sequence[StoredLearnerBytes]) -> None:
+        """Store learners that the epoch does not hold."""
+        ...
+
+    async def put_progress(self, epoch: int, progress: Mapping[int, PartitionProgress]) -> None:
+        """Store how far the epoch has come."""
+        ...

@@ -152,6 +152,14 @@ class CommitRefusedError(RuntimeError):
     """What is stored is not what was read: another process folds the same partition, or the store lost data."""
 
 
+def epoch_replaced(epoch: int) -> CommitRefusedError:
+    """The refusal of what was folded for an epoch that is gone."""
+    return CommitRefusedError(
+        f"epoch {epoch} is gone, or is another one under its number: it was dropped, or the store lost data; this "
+        "worker ends, and begins again from what is stored"
+    )
+
+
 class FoldStore(Protocol):
     """Write side of one epoch: what a fold reads and writes. Every call may raise StateUnavailableError."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from services.recommender.application.ports.epochs import (
     EpochMeta,
     EpochMissingError,
+    EpochRestorer,
     EpochStatus,
     EpochStore,
     StoredLearnerBytes,
@@ -76,18 +77,6 @@ class SnapshotSource(Protocol):
 
     def learners(self) -> Iterator[StoredLearnerBytes]:
         """The learners, in the order of their keys."""
-        ...
-
-
-class EpochRestorer(Protocol):
-    """Puts into an epoch, exactly as it was stored, what no fold made. Every call may raise StateUnavailableError."""
-
-    async def put_learners(self, epoch: int, learners: Sequence[StoredLearnerBytes]) -> None:
-        """Store learners that the epoch does not hold."""
-        ...
-
-    async def put_progress(self, epoch: int, progress: Mapping[int, PartitionProgress]) -> None:
-        """Store how far the epoch has come."""
         ...
 
 

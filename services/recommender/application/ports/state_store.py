@@ -1,0 +1,81 @@
+"""A store of derived state: learners, epochs, and notifications of changes."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from services.recommender.application.ports.epochs import EpochReader, EpochRestorer, EpochStore
+from services.recommender.application.ports.learners import (
+    ChangeNotifications,
+    FoldStore,
+    LearnerOffsets,
+    LearnerReader,
+)
+
+
+class StateUrlInvalidError(ValueError):
+    """The URL of the state store cannot be used."""
+
+
+class EvictingStoreError(RuntimeError):
+    """The store forgets learners when its memory is full."""
+
+
+class ServedLearners(LearnerReader, LearnerOffsets, Protocol):
+    """Learners' states as a server reads them."""
+
+
+class StoredEpochs(EpochStore, EpochReader, EpochRestorer, Protocol):
+    """Everything that can be done with epochs."""
+
+
+class ClosableFoldStore(FoldStore, Protocol):
+    """A fold store with a connection of its own."""
+
+    async def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+class StateStore(Protocol):
+    """One store of derived state. It connects when it is first used.
+
+    To add a kind of store, implement this in `adapters/` and name its URL scheme in `bootstrap/stores.py`.
+    """
+
+    @property
+    def learners(self) -> ServedLearners:
+        """Learners' states, as a server reads them."""
+        ...
+
+    @property
+    def epochs(self) -> StoredEpochs:
+        """The epochs."""
+        ...
+
+    @property
+    def notifications(self) -> ChangeNotifications:
+        """Notifications of learners that changed."""
+        ...
+
+    def fold_store(self, epoch: int, *, cache_bytes: int = 0, fold_id: str = "") -> ClosableFoldStore:
+        """The write side of an epoch. The caller closes it.
+
+        Args:
+            epoch: its number.
+            cache_bytes: about how much memory recently folded learners may take.
+            fold_id: of the epoch; once there is none, or another one of its number, writes are refused. Empty: any.
+        """
+        ...
+
+    async def check_nothing_is_evicted(self) -> None:
+        """Check that the store refuses writes when its memory is full.
+
+        Raises:
+            EvictingStoreError: when it would forget learners instead.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections of `learners` and `epochs`."""
+        ...

@@ -1,0 +1,44 @@
+"""The settings of commands: the environment's, and a file's for what the environment does not name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
+
+from services.recommender.settings import BundleSettings, FoldSettings, RecommenderServerSettings, StatusSettings
+
+_S = TypeVar("_S", bound=BaseSettings)
+
+
+class SettingsError(ValueError):
+    """A setting is invalid."""
+
+
+def bundle_settings(environment_file: Path | None = None) -> BundleSettings:
+    """Where the log and the bundles are. Raises SettingsError."""
+    return _read(BundleSettings, environment_file)
+
+
+def fold_settings(environment_file: Path) -> FoldSettings:
+    """Where the log, the learners' states and the bundles are. Raises SettingsError."""
+    return _read(FoldSettings, environment_file)
+
+
+def server_settings(environment_file: Path) -> RecommenderServerSettings:
+    """What a recommender server would run with. Raises SettingsError."""
+    return _read(RecommenderServerSettings, environment_file)
+
+
+def status_settings(environment_file: Path) -> StatusSettings:
+    """Where everything is that `cairn status` looks at. Raises SettingsError."""
+    return _read(StatusSettings, environment_file)
+
+
+def _read(kind: type[_S], environment_file: Path | None) -> _S:
+    try:
+        return kind(_env_file=environment_file if environment_file and environment_file.is_file() else None)
+    except ValidationError as error:
+        raise SettingsError(str(error)) from error

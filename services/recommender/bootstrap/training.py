@@ -1,0 +1,50 @@
+"""Wires `cairn train` and `cairn tune`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+
+from services.common.encryption.learner_keys import LearnerKeys
+from services.common.encryption.tenant_keys import tenant_keys_in
+from services.recommender.adapters.kafka.training_log import KafkaTrainingLog
+from services.recommender.application.training.train import Trainer
+from services.recommender.bootstrap.environment import bundle_settings
+from services.recommender.bootstrap.stores import bundle_store
+
+# What decides the last bits of what is fitted.
+_LIBRARIES = ("implicit", "lightgbm", "numba", "numpy", "scipy")
+_TRAINING_SEED = 20_090_910
+
+
+def trainer(*, bundles: str | None = None, factors: int | None = None, ranker: bool = False) -> Trainer:
+    """What `cairn train` runs.
+
+    Args:
+        bundles: where bundles are kept, instead of the setting.
+        factors: factors per resource, instead of the default; a model that was chosen keeps its own.
+        ranker: whether to learn a ranking too.
+
+    Raises:
+        SettingsError: when a setting is invalid.
+        BundlesUrlInvalidError: when fsspec does not know the URL.
+    """
+    # The libraries that fit take a second to load, which no server should wait for.
+    from services.recommender.models.als_fit import AlsSettings  # noqa: PLC0415
+    from services.recommender.models.collaborative_fit import choose_collaborative, fit_collaborative  # noqa: PLC0415
+    from services.recommender.models.ranker_training import train_ranker  # noqa: PLC0415
+    from services.recommender.models.tracing_fit import fit_tracing  # noqa: PLC0415
+
+    settings = bundle_settings()
+    als_settings = AlsSettings() if factors is None else AlsSettings(factors=factors)
+    return Trainer(
+        log=KafkaTrainingLog(settings.connection, LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))),
+        fit_tracing=partial(fit_tracing, seed=_TRAINING_SEED),
+        fit_collaborative=partial(fit_collaborative, default=als_settings, seed=_TRAINING_SEED),
+        choose_collaborative=partial(choose_collaborative, seed=_TRAINING_SEED),
+        bundles=bundle_store(bundles or settings.bundles),
+        clock=lambda: datetime.now(UTC),
+        libraries={name: version(name) for name in _LIBRARIES},
+        fit_ranker=partial(train_ranker, seed=_TRAINING_SEED) if ranker else None,
+    )
