@@ -35,7 +35,7 @@ test: $(STAMP) ## Run every test tier that needs no Java
 # What stands on the broker's behaviour: log, worker, ingest and dead letters.
 KAFKA_TESTS := tests/kafka $(addprefix tests/integration/test_,common_kafka.py topics_command.py \
   recommender_catalog_kafka.py ingest_kafka.py worker.py dead_letters.py) \
-  tests/e2e/test_demo.py::test_a_district_goes_through_every_process_and_comes_back_as_recommendations
+  tests/e2e/test_demo.py::test_a_districts_events_go_through_every_process_and_become_recommendations
 
 test-kafka: $(STAMP) ## Run tests and every fault against a real Apache Kafka (needs Java 17 and Maven)
 	@missing=$$($(BIN)/python -c 'from deploy.kafka.cluster import missing_tools; print(*missing_tools(), sep=", ")')

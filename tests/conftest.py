@@ -1,4 +1,4 @@
-"""The brokers and Redis servers that tests run against: real ones, on loopback, gone when pytest ends."""
+"""Brokers and Redis servers for tests: real ones, on loopback, stopped when pytest ends."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.topics import ensure_topics, load_declarations
 
 TOPICS = Path(__file__).parents[1] / "deploy" / "topics.yaml"
-# Kept between runs: Maven fetches the broker's jars once.
+# Kept between runs, so that Maven downloads the broker's jars only once.
 KAFKA_LIBRARIES = Path(__file__).parents[1] / ".local" / "kafka"
 
 
 def on_kafka() -> bool:
-    """Whether tests run on Apache Kafka rather than on the embedded broker (`make test-kafka`)."""
+    """Whether tests run on Apache Kafka instead of the embedded broker (`make test-kafka`)."""
     return os.environ.get("CAIRN_TEST_BROKER") == "kafka"
 
 
@@ -29,8 +29,8 @@ def on_kafka() -> bool:
 def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaConnection]:
     """A broker for the whole session, with the declared topics: embedded, or Apache Kafka (`make test-kafka`).
 
-    Its log is never emptied: a test that needs a topic to itself makes one under a name of its own, and a test that
-    needs an empty log or stops the broker takes `fresh_kafka_broker`.
+    Its log is never emptied. A test that needs its own topic creates one with a unique name; a test that needs an empty
+    log or stops the broker uses `fresh_kafka_broker`.
     """
     directory = tmp_path_factory.mktemp("broker")
     broker: Broker | KafkaCluster
@@ -48,9 +48,9 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaConn
 
 @pytest.fixture
 def fresh_kafka_broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker of the test's own, empty but for the declared topics; `.connection` reaches it.
+    """A broker for one test, empty except for the declared topics; `.connection` reaches it.
 
-    `.stop()` takes it away, `.start()` brings it back on the same port without topics or records.
+    `.stop()` stops it, `.start()` restarts it on the same port without topics or records.
     """
     broker = EmptyKafka(tmp_path / "kafka") if on_kafka() else Broker(tmp_path / "broker.log")
     broker.start()
@@ -62,7 +62,7 @@ def fresh_kafka_broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 class EmptyKafka(Broker):
-    """Apache Kafka that comes back empty on the same port, as the embedded broker does."""
+    """Apache Kafka that restarts empty on the same port, like the embedded broker."""
 
     def __init__(self, directory: Path) -> None:
         self._cluster = KafkaCluster(directory, nodes=1, cache=KAFKA_LIBRARIES)
@@ -90,7 +90,7 @@ class EmptyKafka(Broker):
 
 @pytest.fixture(scope="session")
 def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One Redis for the whole session; tests take `redis_server`."""
+    """One Redis for the whole session; tests use `redis_server`."""
     server = RedisServer(tmp_path_factory.mktemp("redis") / "redis.log")
     server.start()
     try:
@@ -101,14 +101,14 @@ def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
 
 @pytest.fixture
 def redis_server(redis_process: RedisServer) -> str:
-    """URL of a Redis that is empty when the test begins."""
+    """URL of a Redis that is empty when the test starts."""
     redis_process.flush()
     return redis_process.url
 
 
 @pytest.fixture
 def fresh_redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis of the test's own, empty; `.url` reaches it, `.stop()` takes it away, `.start()` brings it back empty."""
+    """An empty Redis for one test; `.url` reaches it, `.stop()` stops it, `.start()` restarts it empty."""
     server = RedisServer(tmp_path / "redis.log")
     server.start()
     try:

@@ -51,7 +51,7 @@ class MemoryCatalog:
             self._version.rules_offset,
         )
 
-    def lay_down(self, tenant: str, rules: Iterable[Rule]) -> None:
+    def replace_rules(self, tenant: str, rules: Iterable[Rule]) -> None:
         """Replace a tenant's rules."""
         listed = list(rules)
         self._rules[tenant] = rule_book(self.columns(tenant), listed)

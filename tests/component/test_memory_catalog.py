@@ -19,8 +19,8 @@ class TestMemoryCatalog(CatalogReaderSuite):
         return put
 
     @pytest.fixture
-    def lay_down(self, catalog):
+    def replace_rules(self, catalog):
         async def put(tenant, rules):
-            catalog.lay_down(tenant, rules)
+            catalog.replace_rules(tenant, rules)
 
         return put

@@ -40,7 +40,7 @@ async def refusal(call):
 async def test_a_rule_is_a_reason_and_part_of_what_a_list_was_made_from(server):
     server.store(WEAK)
     before = await server.recommend(limit=3)
-    server.catalog.lay_down("riverbend", [Rule("unit-3", RuleAction.PIN, ("add-practice",), note="warm-up")])
+    server.catalog.replace_rules("riverbend", [Rule("unit-3", RuleAction.PIN, ("add-practice",), note="warm-up")])
     after = await server.recommend(limit=3)
     assert listed(after) == ["add-practice", *listed(before)[:2]]
     assert after.recommendations[0].reasons[0].kind == recommender_pb2.REASON_KIND_PINNED
@@ -52,7 +52,7 @@ async def test_a_rule_is_a_reason_and_part_of_what_a_list_was_made_from(server):
 
 async def test_a_rule_about_a_class_holds_for_calls_made_for_it(server):
     server.store(WEAK)
-    server.catalog.lay_down("riverbend", [Rule("b", RuleAction.BLOCK, ("fractions-lesson",), classes=("4b",))])
+    server.catalog.replace_rules("riverbend", [Rule("b", RuleAction.BLOCK, ("fractions-lesson",), classes=("4b",))])
     assert listed(await server.recommend(limit=1)) == ["fractions-lesson"]
     assert listed(await server.recommend(limit=1, class_id="4b")) != ["fractions-lesson"]
     assert "fractions-lesson" not in listed(await server.recommend(class_id="4b"))
@@ -61,14 +61,14 @@ async def test_a_rule_about_a_class_holds_for_calls_made_for_it(server):
 async def test_a_rule_of_another_tenant_changes_nothing(server):
     server.store(WEAK)
     before = await server.recommend()
-    server.catalog.lay_down("lakeside", [Rule("b", RuleAction.BLOCK, ("fractions-lesson",))])
+    server.catalog.replace_rules("lakeside", [Rule("b", RuleAction.BLOCK, ("fractions-lesson",))])
     assert listed(await server.recommend()) == listed(before)
 
 
 async def test_whether_a_rule_has_ended_is_judged_by_the_moment_answered_for(server):
     server.store(WEAK)
     ends = datetime(2024, 3, 5, 14, 30, tzinfo=UTC).timestamp()
-    server.catalog.lay_down("riverbend", [Rule("b", RuleAction.BLOCK, ("fractions-lesson",), expires_at_s=ends)])
+    server.catalog.replace_rules("riverbend", [Rule("b", RuleAction.BLOCK, ("fractions-lesson",), expires_at_s=ends)])
     # It is 14:37, but answers are made for 14:00 unless a moment is named.
     assert "fractions-lesson" not in listed(await server.recommend())
     asked = recommender_pb2.RecommendRequest()
@@ -91,18 +91,18 @@ async def test_a_preview_shows_both_lists_and_writes_nothing(server):
 async def test_what_is_previewed_is_what_saving_brings(server):
     server.store(WEAK)
     standing = Rule("boost", RuleAction.BOOST, ("add-lesson",), factor=5.0)
-    server.catalog.lay_down("riverbend", [standing])
+    server.catalog.replace_rules("riverbend", [standing])
     rule = catalog_pb2.Rule(id="pins", action=PIN, resource_ids=["add-practice", "add-lesson"], classes=["4b"])
     shown = (await preview(server, rule=rule, class_id="4b")).learners[0]
     pins = Rule("pins", RuleAction.PIN, ("add-practice", "add-lesson"), classes=("4b",))
-    server.catalog.lay_down("riverbend", [standing, pins])
+    server.catalog.replace_rules("riverbend", [standing, pins])
     assert list(shown.after) == listed(await server.recommend(class_id="4b"))
 
 
 async def test_a_preview_of_a_rule_that_stands_replaces_it_and_one_of_its_removal_leaves_it_out(server):
     server.store(WEAK)
     plain = listed(await server.recommend())
-    server.catalog.lay_down("riverbend", [Rule("p", RuleAction.PIN, ("add-practice",))])
+    server.catalog.replace_rules("riverbend", [Rule("p", RuleAction.PIN, ("add-practice",))])
     other = catalog_pb2.Rule(id="p", action=PIN, resource_ids=["add-lesson"])
     replaced = (await preview(server, rule=other)).learners[0]
     assert (replaced.before[0], replaced.after[0]) == ("add-practice", "add-lesson")

@@ -197,7 +197,7 @@ async def test_a_plan_honours_the_rules_of_its_class(server):  # noqa: F811
         Rule("b", RuleAction.PIN, resource_ids=("add-workbook",), classes=("3b",)),
     ]
     server.catalog.put("riverbend", [*RESOURCES, other], SKILLS)
-    server.catalog.lay_down("riverbend", rules)
+    server.catalog.replace_rules("riverbend", rules)
     server.store(ADD_GAP, learner="amy")
 
     async def steps(**fields):

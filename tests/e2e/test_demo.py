@@ -1,4 +1,4 @@
-"""The main job from end to end, through every process: what `make demo` does, and what must hold afterwards."""
+"""The whole system from end to end through every process: what `make demo` does, and what must hold afterwards."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def current(found: dict) -> dict:
 
 
 def load_again(stack: Stack, demo: Demo, file: Path, file_format: str) -> dict:
-    """Load a file another time; return the current epoch once it has dealt with it."""
+    """Load a file again; return the current epoch once it has processed the events."""
     summary = stack.directory / "again.json"
     cairn(stack, "ingest", "load", str(file), "--format", file_format, "--json", str(summary))
     demo.wait_until_applied(2)
@@ -67,7 +67,7 @@ def load_again(stack: Stack, demo: Demo, file: Path, file_format: str) -> dict:
 
 
 @pytest.mark.timeout(240)
-def test_a_district_goes_through_every_process_and_comes_back_as_recommendations(tmp_path, monkeypatch):
+def test_a_districts_events_go_through_every_process_and_become_recommendations(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     with demo_on_a_stack(tmp_path / "stack") as (demo, stack):
         summary = demo.run()
@@ -84,7 +84,7 @@ def test_a_district_goes_through_every_process_and_comes_back_as_recommendations
         latency = summary.event_to_recommendation_ms
         assert 0 < latency.p50 <= latency.p99
 
-        # What an operator sees agrees with it.
+        # `cairn status` agrees with the summary.
         seen = status(stack)
         assert seen["problems"] == []
         assert seen["current_epoch"] == 2
@@ -92,7 +92,7 @@ def test_a_district_goes_through_every_process_and_comes_back_as_recommendations
         assert {process["health"] for process in seen["processes"]} == {"serving"}
         assert (current(seen)["applied"], current(seen)["lag"]) == (summary.applied, 0)
 
-        # Loading the same file again changes nothing but the count of duplicates.
+        # Loading the same file again changes only the count of duplicates.
         again = load_again(stack, demo, stack.directory / "district.ndjson", "ndjson")
         after = current(status(stack))
         assert again["accepted"] == summary.accepted - demo.live_responses
@@ -105,7 +105,7 @@ def test_a_district_goes_through_every_process_and_comes_back_as_recommendations
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif("CAIRN_FULL_LOG" not in os.environ, reason="takes minutes: set CAIRN_FULL_LOG=1 to run it")
 @pytest.mark.skipif(not (REAL_LOG / LOG_FILE).is_file(), reason=f"there is no {REAL_LOG / LOG_FILE}")
-def test_the_real_log_goes_through_whole_and_loading_it_again_changes_nothing(tmp_path):
+def test_the_real_log_is_fully_applied_and_loading_it_again_changes_nothing(tmp_path):
     responses = 274_561
     with demo_on_a_stack(tmp_path / "stack", dataset=REAL_LOG) as (demo, stack):
         summary = demo.run()
@@ -123,7 +123,7 @@ def test_the_real_log_goes_through_whole_and_loading_it_again_changes_nothing(tm
 
 
 @pytest.mark.timeout(120)
-def test_a_broker_that_dies_during_the_demo_is_named_and_everything_is_stopped(tmp_path):
+def test_a_broker_that_dies_during_the_demo_is_named_and_everything_stops(tmp_path):
     demo = subprocess.Popen(
         [sys.executable, "-m", "deploy.local", "demo"],
         cwd=tmp_path,
@@ -133,26 +133,26 @@ def test_a_broker_that_dies_during_the_demo_is_named_and_everything_is_stopped(t
         text=True,
         bufsize=1,
     )
-    told = []
+    shown = []
     for line in demo.stdout:
-        told.append(line)
+        shown.append(line)
         if line.startswith("3"):
             break
     children = psutil.Process(demo.pid).children(recursive=True)
     broker = next(child for child in children if "broker" in child.cmdline())
     broker.send_signal(signal.SIGKILL)
 
-    said = demo.communicate(timeout=60)[1]
+    errors = demo.communicate(timeout=60)[1]
 
     assert demo.returncode == 1
-    assert "broker was ended by SIGKILL, so everything is stopped" in said
-    assert "Traceback" not in said
+    assert "broker was ended by SIGKILL, so everything is stopped" in errors
+    assert "Traceback" not in errors
     _, alive = psutil.wait_procs(children, timeout=5)
     assert alive == []
 
 
 @pytest.mark.timeout(120)
-def test_a_topic_that_was_recreated_stops_the_start_with_a_sentence(tmp_path, fresh_kafka_broker, fresh_redis_server):
+def test_a_recreated_topic_stops_the_start_with_an_error(tmp_path, fresh_kafka_broker, fresh_redis_server):
     worker = next(service for service in SERVICES if service.name == "worker")
     options = StackOptions(
         tmp_path / "stack",
@@ -169,14 +169,14 @@ def test_a_topic_that_was_recreated_stops_the_start_with_a_sentence(tmp_path, fr
     with pytest.raises(ComponentFailedError) as failed, Stack(options, lambda _: None):
         pass
 
-    said = str(failed.value)
-    assert "worker ended with exit code 1" in said
-    assert "the topic was recreated" in said
-    assert "cairn replay" in said
+    message = str(failed.value)
+    assert "worker ended with exit code 1" in message
+    assert "the topic was recreated" in message
+    assert "cairn replay" in message
 
 
 @pytest.mark.timeout(60)
-def test_a_folder_without_a_log_ends_before_anything_is_started(tmp_path):
+def test_a_folder_without_a_log_is_refused_before_anything_is_started(tmp_path):
     begun = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "deploy.local", "demo", "--dataset", str(tmp_path)],

@@ -1,4 +1,4 @@
-"""`cairn train --ranker` on a log that ingest wrote, and the lists a server then gives a tenant that asked for it."""
+"""`cairn train --ranker` on a log that ingest wrote, and the lists of a tenant that chose the learned ranker."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def channel(stack, name):
 
 
 def load(stack, metadata) -> None:
-    """Two courses; learners go through the problems of theirs in order, from a place of their own."""
+    """Two courses; each learner works through the problems of one course in order, from a different start."""
     skills = [catalog_pb2.Skill(id=f"c{course}-s{part}", framework="f", code=f"{course}.{part}", statement="x")
               for course in range(COURSES) for part in range(PROBLEMS // 10)]  # fmt: skip
     resources = [
@@ -90,7 +90,7 @@ def until(answer, accepted):
     return reply
 
 
-def test_a_tenant_that_asks_for_it_gets_lists_of_the_learned_ranker_with_true_reasons(stack):
+def test_a_tenant_that_chooses_the_learned_ranker_gets_its_lists_with_true_reasons(stack):
     metadata = (("authorization", f"Bearer {stack.api_key}"),)
     load(stack, metadata)
     trained = subprocess.run(
@@ -121,7 +121,7 @@ def test_a_tenant_that_asks_for_it_gets_lists_of_the_learned_ranker_with_true_re
         changed.replace(tenants)
         learned = until(lists, lambda reply: kinds(reply) - kinds(by_weights))
 
-    # What comes next in the course leads, and it says that it follows from recent work or what others did.
+    # The next problem of the course comes first; its reason is recent work or what other learners did.
     assert {each.resource_id[:2] for each in learned.recommendations} == {"c0"}
     assert kinds(learned) & {
         recommender_pb2.REASON_KIND_RECENT_WORK,

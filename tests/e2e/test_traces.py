@@ -1,4 +1,4 @@
-"""One event, followed from the platform's call through every process to the list it changes."""
+"""A trace follows one event from the platform's call through every process to the list it changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEARNER = "learner-0"
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Keeps the spans of the trace that is looked for."""
+    """Collects the spans of one trace."""
 
     def __init__(self):
         self.spans = {}
@@ -58,7 +58,7 @@ def collector(monkeypatch):
     server.stop(None).wait()
 
 
-def test_an_event_is_followed_from_the_call_to_the_list_it_changes(collector, tmp_path):
+def test_a_trace_follows_an_event_from_the_call_to_the_list_it_changes(collector, tmp_path):
     with Stack(StackOptions(tmp_path / "stack"), lambda _: None) as stack:
         metadata = (("authorization", f"Bearer {stack.api_key}"),)
         skills, resources = catalog(30, skills=6)
@@ -75,13 +75,13 @@ def test_an_event_is_followed_from_the_call_to_the_list_it_changes(collector, tm
             updates = recommender.Subscribe(wanted, metadata=metadata)
             snapshot = [next(updates), next(updates)]
             assert snapshot[-1].HasField("snapshot_complete")
-            # Somebody else's events are not traced, and say nothing about this learner.
+            # Events without a trace, of another learner.
             publish(publisher, metadata, submission(1, 3, correct=True, event_id="other"))
             traced = (*metadata, ("traceparent", CALLER))
             events = [submission(0, resource, correct=False, event_id=f"event-{resource}") for resource in range(6)]
             publish(publisher, traced, *events)
             assert next(updates).update.learner_id == LEARNER
-            # A reader that leaves at once may take the server away from noting what it wrote.
+            # If the reader leaves at once, the server may be cancelled before it ends the span.
             with collector.arrived:
                 assert collector.arrived.wait_for(lambda: len(collector.spans) == 3, timeout=30)
             updates.cancel()
@@ -92,7 +92,7 @@ def test_an_event_is_followed_from_the_call_to_the_list_it_changes(collector, tm
     assert processes == ["cairn-ingest", "cairn-worker", "cairn-recommender"]
     assert published[1].parent_span_id.hex() in CALLER
     assert folded[1].parent_span_id == listed[1].parent_span_id == published[1].span_id
-    # Word of the stored learner may be faster than the worker's own note of it.
+    # The change notification may be faster than the end of the worker's own span.
     assert published[1].start_time_unix_nano < min(folded[1].end_time_unix_nano, listed[1].end_time_unix_nano)
     said = str([span for _, span in collector.spans.values()])
     assert LEARNER not in said

@@ -192,7 +192,7 @@ class _Serving:
         resources, skills = catalog()
         for tenant in (TENANT, FOREIGN):
             world.catalog.put(tenant, resources, skills)
-        world.catalog.lay_down(TENANT, RULES)
+        world.catalog.replace_rules(TENANT, RULES)
         self._process = world.serving()
         process = await self._process.__aenter__()
         self._channel = grpc.aio.insecure_channel(process.address)

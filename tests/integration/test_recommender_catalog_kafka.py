@@ -71,7 +71,7 @@ class Writer:
         records |= {(SKILLS, each.skill_id): skill_message(each) for each in skills}
         return self._put(self._written, tenant, records)
 
-    def lay_down(self, tenant, rules):
+    def replace_rules(self, tenant, rules):
         return self._put(self._rules, tenant, {(RULES, each.rule_id): rule_message(each) for each in rules})
 
     def _put(self, written, tenant, records):
@@ -141,9 +141,9 @@ def replace(catalog, writer):
 
 
 @pytest.fixture
-def lay_down(catalog, writer):
+def replace_rules(catalog, writer):
     async def put(tenant, rules):
-        offsets = await asyncio.to_thread(writer.lay_down, tenant, rules)
+        offsets = await asyncio.to_thread(writer.replace_rules, tenant, rules)
         await until(lambda: has_read(catalog, offsets))
 
     return put
@@ -159,8 +159,8 @@ class TestKafkaCatalog(CatalogReaderSuite):
         return replace
 
     @pytest.fixture
-    def lay_down(self, lay_down):
-        return lay_down
+    def replace_rules(self, replace_rules):
+        return replace_rules
 
 
 async def test_what_stood_in_the_topics_before_is_there_once_it_is_ready(kafka_broker, writer):

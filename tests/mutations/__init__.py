@@ -1,1 +1,1 @@
-"""The mutation check: each guarantee is broken on purpose, and a test must fail for it."""
+"""The mutation check: break each guarantee on purpose and verify that a test fails."""

@@ -18,9 +18,9 @@ from tests.mutations.declarations import MUTATIONS
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="only those whose tests take seconds")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only those with this in their name")
-    parser.add_argument("--revision", help="of this Git revision, not of the work tree")
+    parser.add_argument("--short", action="store_true", help="run only mutations whose tests take seconds")
+    parser.add_argument("--only", default="", metavar="TEXT", help="run only mutations with this text in their name")
+    parser.add_argument("--revision", help="check this Git revision instead of the work tree")
     arguments = parser.parse_args()
     chosen = [one for one in MUTATIONS if (one.short or not arguments.short) and arguments.only in one.name]
     started_s = time.monotonic()
@@ -28,7 +28,7 @@ def main() -> int:
         tree = Path(directory)
         copy_tree(tree, arguments.revision)
         if not _is_what_python_runs(tree):
-            print("the copy of the tree is not what Python would import: nothing was checked", file=sys.stderr)
+            print("Python would not import the copy of the tree: nothing was checked", file=sys.stderr)
             return 1
         results = check(tree, chosen, _tell)
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(_table(results))
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def _is_what_python_runs(tree: Path) -> bool:
-    """Whether tests in the copy import the copy, not the tree that was installed."""
+    """Whether tests in the copy import the copy instead of the installed tree."""
     found = subprocess.run(
         [sys.executable, "-c", "import services, cairn.v1; print(*services.__path__, *cairn.v1.__path__)"],
         cwd=tree,

@@ -1,4 +1,4 @@
-"""Applies mutations to a copy of the tree, one at a time, and runs the test that must notice each."""
+"""Applies mutations to a copy of the tree, one at a time, and runs the test that must fail for each."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.mutations.declarations import Edit, Mutation
 
 ROOT = Path(__file__).parents[2]
 _COPIED = ("services", "protos", "deploy", "tests", "pyproject.toml", "README.md")
-# Compiled kernels are taken along, or every run would compile them anew; compiled Python is not: its staleness is told
-# by whole seconds, and a patch may come and go within one.
+# Compiled kernels are copied, or every run would compile them again. Compiled Python is not copied: Python detects
+# stale files with a resolution of one second, and a patch may be applied and reverted within that time.
 _LEFT_OUT = shutil.ignore_patterns("*.pyc", "node_modules", ".local")
 _TEST_FAILED = 1
 
 
 class Verdict(StrEnum):
-    """What became of a mutation."""
+    """The verdict on a mutation."""
 
     CAUGHT = "caught"
     SURVIVED = "SURVIVED"
@@ -36,7 +36,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """A mutation, what became of it, how long its test took with it, and what to say beside it."""
+    """A mutation, its verdict, the duration of its test, and a remark."""
 
     mutation: Mutation
     verdict: Verdict
@@ -45,38 +45,38 @@ class Result:
 
 
 class Ran(NamedTuple):
-    """pytest's exit code, how long it took, and its last lines."""
+    """pytest's exit code, its duration, and its last lines."""
 
     code: int
     seconds: float
     said: str
 
 
-# Runs a test of a tree, for at most so many seconds.
+# Runs a test of a tree with a timeout in seconds.
 RunTest = Callable[[Path, str, int], Ran]
 
 
 class PatchDoesNotApplyError(ValueError):
-    """What a patch replaces does not stand in its file exactly once."""
+    """The text that a patch replaces does not occur exactly once in its file."""
 
 
 def patched(text: str, edit: Edit) -> str:
-    """A file's text with an edit made in it.
+    """A file's text with an edit applied.
 
     Raises:
-        PatchDoesNotApplyError: when what it replaces does not stand there exactly once.
+        PatchDoesNotApplyError: when the text to replace does not occur exactly once.
     """
     found = text.count(edit.find)
     if found != 1:
         raise PatchDoesNotApplyError(
-            f"{edit.file} holds {edit.find.strip()!r} {found} times, not once: mend the declaration"
+            f"{edit.file} contains {edit.find.strip()!r} {found} times, not once: fix the declaration"
         )
     return text.replace(edit.find, edit.replace)
 
 
 @contextmanager
 def applied(tree: Path, mutation: Mutation) -> Iterator[None]:
-    """The tree with a mutation in it.
+    """Apply a mutation to the tree within the block.
 
     Raises:
         PatchDoesNotApplyError: when it cannot be applied; nothing was changed.
@@ -95,7 +95,7 @@ def applied(tree: Path, mutation: Mutation) -> Iterator[None]:
 
 
 def copy_tree(target: Path, revision: str | None) -> None:
-    """Copy what tests need: the work tree, or what a Git revision holds."""
+    """Copy the files that tests need, from the work tree or from a Git revision."""
     if revision is not None:
         archive = subprocess.run(["git", "archive", revision, *_COPIED], cwd=ROOT, capture_output=True, check=True)
         subprocess.run(["tar", "-x", "-C", target], input=archive.stdout, check=True)
@@ -113,7 +113,7 @@ def run_pytest(tree: Path, test: str, timeout_s: int) -> Ran:
     environment = os.environ | {
         "PYTHONPATH": f"{tree}{os.pathsep}{tree / 'protos'}",
         "PYTHONDONTWRITEBYTECODE": "1",
-        # Hypothesis then tries the same examples each time.
+        # Makes Hypothesis try the same examples each time.
         "CI": "1",
     }
     started_s = time.monotonic()
@@ -135,7 +135,7 @@ def check(
     tell: Callable[[Result], None],
     run: RunTest = run_pytest,
 ) -> list[Result]:
-    """Run every mutation's test without it, once for all that share it, then with it."""
+    """Run every test once without mutations, then once with each mutation."""
     results: list[Result] = []
     unmutated: dict[str, Ran] = {}
     for mutation in mutations:

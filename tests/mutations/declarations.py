@@ -1,6 +1,6 @@
-"""What is broken, one guarantee at a time, and the narrowest test that must notice.
+"""The mutations: each breaks one guarantee and names the narrowest test that must fail.
 
-A patch is text that stands in a file exactly once, and what replaces it: small, so that it survives refactoring.
+A patch is text that occurs exactly once in a file, and its replacement. It is small, so that it survives refactoring.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _REDIS_STATES = "services/recommender/adapters/redis/states.py"
 _REDIS_EPOCHS = "services/recommender/adapters/redis/epochs.py"
 _MEMORY = "tests/adapters/memory_states.py"
 
-_SIMULATION = "tests/simulation/test_schedules.py::test_whatever_happens_state_equals_a_clean_replay_and_work_goes_on"
+_SIMULATION = "tests/simulation/test_schedules.py::test_state_equals_a_clean_replay_and_work_continues_after_any_faults"
 _REDIS_SUITE = "tests/integration/test_learner_states_redis.py"
 _COMPONENT = "tests/component/test_fold_events.py"
 _UNIT_FOLD = "tests/unit/test_learner_fold.py"
@@ -25,7 +25,7 @@ _UNIT_FOLD = "tests/unit/test_learner_fold.py"
 
 @dataclass(frozen=True)
 class Edit:
-    """One replacement. `find` stands in the file exactly once."""
+    """One replacement. `find` occurs exactly once in the file."""
 
     file: str
     find: str
@@ -34,15 +34,15 @@ class Edit:
 
 @dataclass(frozen=True)
 class Mutation:
-    """One guarantee broken.
+    """One broken guarantee.
 
     Attributes:
         name: what the patch does.
-        breaks: in a sentence, what goes wrong for whoever relies on the guarantee.
+        breaks: one sentence that says what goes wrong without the guarantee.
         edits: the patch.
-        test: what must fail, as pytest names it.
-        short: whether it is part of the short form, whose tests take seconds and start nothing.
-        timeout_s: a test that still runs after this long has failed.
+        test: the test that must fail, as a pytest node id.
+        short: whether it belongs to the short run, whose tests take seconds and start no processes.
+        timeout_s: seconds after which a test counts as failed.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "commit Kafka offsets before the state",
-        "A worker that dies between the two has told everybody that it dealt with records that nobody holds.",
+        "A worker that dies between the two has committed offsets of records that are stored nowhere.",
         (
             Edit(
                 _EVENT_SERVICE,
@@ -71,8 +71,8 @@ MUTATIONS = (
         _SIMULATION,
     ),
     Mutation(
-        "begin where Kafka says, not where the state is",
-        "After Redis was set back, what lies between its position and Kafka's is lost for good.",
+        "start at Kafka's offset instead of the state's position",
+        "After Redis went back in time, the records between its position and Kafka's offset are lost for good.",
         (
             Edit(
                 _ASSIGNMENT,
@@ -84,8 +84,8 @@ MUTATIONS = (
         short=True,
     ),
     Mutation(
-        "no seek on assignment, and no check that records follow",
-        "The consumer begins where its group committed, whatever the state holds.",
+        "no seek on assignment, and no check for gaps",
+        "The consumer starts where its group committed, regardless of the state.",
         (
             Edit(_EVENT_SERVICE, "            consumer.seek(topic_partition, start)\n", "            pass\n"),
             Edit(_EVENT_SERVICE, "        if fetched.first_offset != expected:\n", "        if False:\n"),
@@ -93,8 +93,8 @@ MUTATIONS = (
         _SIMULATION,
     ),
     Mutation(
-        "swallow a refused commit",
-        "A worker whose partition another one took goes on as if it had stored what it did not.",
+        "ignore a refused commit",
+        "A worker that lost its partition continues as if it had stored its batch.",
         (
             Edit(
                 _FOLD_EVENTS,
@@ -109,8 +109,8 @@ MUTATIONS = (
         short=True,
     ),
     Mutation(
-        "swallow what a rebalance fails with",
-        "A worker that could not take its partitions over runs on and reads nothing, or the wrong thing.",
+        "ignore an error in a rebalance",
+        "A worker that could not acquire its partitions keeps running and reads nothing, or the wrong records.",
         (Edit(_EVENT_SERVICE, "            self._listener_failure = error\n", "            pass\n"),),
         "tests/integration/test_worker.py::"
         "test_a_failure_in_a_rebalance_crashes_the_service_though_aiokafka_swallows_it",
@@ -118,14 +118,14 @@ MUTATIONS = (
     ),
     Mutation(
         "drop the offset filter",
-        "What is read again after a crash is folded a second time, or counted as a duplicate that nobody sent.",
+        "Records that are read again after a crash are folded twice, or counted as duplicates.",
         (Edit(_FOLD, "            if offset <= stored.offset:\n", "            if offset < 0:\n"),),
         f"{_UNIT_FOLD}::test_records_at_or_below_the_stored_offset_are_not_folded_again",
         short=True,
     ),
     Mutation(
         "drop the learner's compare-and-set",
-        "A worker that was held up overwrites what its successor stored.",
+        "A delayed worker overwrites what its successor stored.",
         (
             Edit(
                 _REDIS_STATES,
@@ -133,12 +133,11 @@ MUTATIONS = (
                 "",
             ),
         ),
-        f"{_REDIS_SUITE}::TestRedisStates::"
-        "test_a_commit_on_another_offset_than_the_stored_one_is_refused_and_writes_nothing",
+        f"{_REDIS_SUITE}::TestRedisStates::test_a_commit_based_on_another_offset_is_refused_and_writes_nothing",
     ),
     Mutation(
         "drop the position's compare-and-set",
-        "Two workers on one partition count over each other, and the position may go back.",
+        "Two workers on one partition overwrite each other's counts, and the position may go back.",
         (
             Edit(
                 _REDIS_STATES,
@@ -146,7 +145,7 @@ MUTATIONS = (
                 "",
             ),
         ),
-        f"{_REDIS_SUITE}::TestRedisStates::test_positions_move_only_from_where_they_were_read",
+        f"{_REDIS_SUITE}::TestRedisStates::test_positions_move_only_from_the_value_that_was_read",
     ),
     Mutation(
         "write before the arguments are checked",
@@ -162,8 +161,8 @@ MUTATIONS = (
         f"{_REDIS_SUITE}::test_a_malformed_commit_writes_nothing",
     ),
     Mutation(
-        "trust a learner kept in memory",
-        "A worker that folded a learner before goes on from its own copy, though another one has moved it on.",
+        "trust a cached learner",
+        "A worker continues from its cached copy of a learner that another worker has updated.",
         (
             Edit(
                 _REDIS_STATES,
@@ -171,11 +170,11 @@ MUTATIONS = (
                 "                if False:\n",
             ),
         ),
-        f"{_REDIS_SUITE}::TestRedisStates::test_a_reader_is_not_misled_by_what_it_keeps",
+        f"{_REDIS_SUITE}::TestRedisStates::test_a_stale_cache_does_not_mislead_a_reader",
     ),
     Mutation(
         "move the position before the learners are stored",
-        "A worker that dies between the two leaves records that nobody will read again.",
+        "A worker that dies between the two leaves records that are never read again.",
         (
             Edit(_FOLD_EVENTS, "        await self._store.commit(commits)\n", ""),
             Edit(
@@ -190,7 +189,7 @@ MUTATIONS = (
     ),
     Mutation(
         "skip the dead-letter write",
-        "A record that cannot be read disappears without a trace.",
+        "A record that cannot be decoded disappears without a trace.",
         (Edit(_FOLD_EVENTS, "        letters = await self._write_dead_letters(batches)\n", "        letters = []\n"),),
         f"{_COMPONENT}::test_a_batch_is_applied_and_its_position_moves",
         short=True,
@@ -204,7 +203,7 @@ MUTATIONS = (
     ),
     Mutation(
         "round only when a batch is stored",
-        "State depends on how records happened to be fetched, so that a replay gives other bytes.",
+        "State depends on how records were batched, so a replay gives other bytes.",
         (
             Edit(
                 _FOLD,
@@ -224,8 +223,8 @@ MUTATIONS = (
         f"{_UNIT_FOLD}::test_any_batching_of_the_same_events_gives_the_same_bytes",
     ),
     Mutation(
-        "do not look for lost data while idle",
-        "Redis comes back without its last seconds, and nobody folds them again until the next event arrives.",
+        "do not check for lost data while idle",
+        "Redis comes back without its last seconds, and they are not folded again until the next event arrives.",
         (
             Edit(
                 _WORKER,
@@ -238,13 +237,13 @@ MUTATIONS = (
     ),
     Mutation(
         "fold another log into an epoch",
-        "A topic made anew under its name is read from offsets that mean nothing in it.",
+        "A recreated topic is read from offsets of the old one.",
         (Edit(_EPOCHS, "    if meta.log_identity == identity:\n        return\n", "    return\n"),),
         "tests/component/test_epochs.py::test_an_epoch_of_another_log_is_refused_with_what_differs_and_the_remedy",
     ),
     Mutation(
-        "restore without looking at the checksum",
-        "A damaged snapshot becomes what learners are taught by.",
+        "restore without verifying the checksum",
+        "A damaged snapshot determines what learners are recommended.",
         (
             Edit(
                 "services/recommender/adapters/files/epoch_file.py",
@@ -255,8 +254,8 @@ MUTATIONS = (
         "tests/component/test_epoch_snapshots.py::test_every_byte_of_a_snapshot_is_guarded",
     ),
     Mutation(
-        "serve an epoch before it has reached the log's end",
-        "After Redis lost its data, learners are answered from what has been folded so far as if it were all.",
+        "serve an epoch before it has reached the end of the log",
+        "After Redis lost its data, a partly folded epoch is served as if it were complete.",
         (
             Edit(
                 _MEMORY,
@@ -273,14 +272,14 @@ MUTATIONS = (
         _SIMULATION,
     ),
     Mutation(
-        "look at an epoch's positions, and serve it later",
-        "Redis loses its data in between, and learners are answered from nothing as if it were all.",
+        "check an epoch's positions, and make it current in another step",
+        "Redis loses its data in between, and an empty epoch is served as if it were complete.",
         (Edit(_REDIS_EPOCHS, "  if reached < offset then return 0 end\n", ""),),
-        f"{_REDIS_SUITE}::TestRedisStates::test_an_epoch_is_not_served_before_its_end_is_reached",
+        f"{_REDIS_SUITE}::TestRedisStates::test_an_epoch_is_not_served_before_it_has_reached_its_end",
     ),
     Mutation(
-        "store for an epoch that was begun anew",
-        "What was folded without knowing of a correction stands in an epoch that is served as if it knew.",
+        "store in another epoch with the same number",
+        "State that was folded without a correction ends up in an epoch that is served as if it included it.",
         (
             Edit(
                 _REDIS_STATES,
@@ -288,10 +287,10 @@ MUTATIONS = (
                 "",
             ),
         ),
-        f"{_REDIS_SUITE}::TestRedisStates::test_nothing_is_stored_for_an_epoch_that_is_gone_or_was_begun_anew",
+        f"{_REDIS_SUITE}::TestRedisStates::test_nothing_is_stored_for_an_epoch_that_is_gone_or_was_replaced",
     ),
     Mutation(
-        "leave the append-only file as a power cut left it",
+        "do not rewrite the append-only file after a power cut",
         "Half a commit, cut off by one power cut, takes effect at a later start of Redis.",
         (Edit(_REDIS_EPOCHS, "                await self._client.bgrewriteaof()\n", "                pass\n"),),
         "tests/integration/test_append_only_file.py::"
@@ -299,7 +298,7 @@ MUTATIONS = (
     ),
     Mutation(
         "read positions before learners",
-        "Learners that Redis loses in between are folded as new ones, from where the worker is.",
+        "Learners that Redis loses in between are folded as new ones from the worker's position.",
         (
             Edit(
                 _REDIS_STATES,

@@ -1,1 +1,1 @@
-"""The worker under faults, on a virtual clock: real code, a simulated log, a simulated store, a seeded scheduler."""
+"""Simulates the worker under faults on a virtual clock: real code, simulated log and store, a seeded scheduler."""

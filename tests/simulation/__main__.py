@@ -1,4 +1,4 @@
-"""Many schedules, and the figure: `python -m tests.simulation --schedules 2000`."""
+"""Run many schedules and report: `python -m tests.simulation --schedules 2000`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main() -> int:
     last = arguments.first + arguments.schedules
     chunks = [range(first, min(first + _PER_TASK, last)) for first in range(arguments.first, last, _PER_TASK)]
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        # The kernel is loaded before anything is timed.
+        # Load the kernel before timing anything.
         list(pool.map(_first_failure, [range(1)] * arguments.jobs))
         started_s = time.perf_counter()
         found = [failure for failure in pool.map(_first_failure, chunks) if failure]
@@ -33,14 +33,14 @@ def main() -> int:
         return 1
     print(
         f"{arguments.schedules:,} schedules from seed {arguments.first} in {elapsed_s:.1f} s "
-        f"({arguments.schedules / elapsed_s:.0f}/s, {arguments.jobs} processes): nothing lost, nothing doubled, work "
-        "went on after each"
+        f"({arguments.schedules / elapsed_s:.0f}/s, {arguments.jobs} processes): nothing lost, nothing doubled, and "
+        "work continued after each"
     )
     return 0
 
 
 def _first_failure(seeds: range) -> str:
-    """The first of the schedules that fails, as short as can be, for people; empty: none does."""
+    """The first failing schedule, minimised and printed; empty if none fails."""
     with quiet():
         found = failing(seeds)
     if found is None:

@@ -1,4 +1,4 @@
-"""A Kafka topic, its consumer group, and the client that the worker reads it with."""
+"""A Kafka topic, its consumer groups, and the client that the worker reads it with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.simulation.network import Process, Server
 
 
 class LogRecord(NamedTuple):
-    """A record as the client hands it over."""
+    """A record as the client returns it."""
 
     offset: int
     key: bytes | None
@@ -28,7 +28,7 @@ class LogRecord(NamedTuple):
 
 
 class SimulatedLog:
-    """The topic of learner events; implements LogReader for whoever asks at once."""
+    """The topic of learner events; implements LogReader for callers that do not wait."""
 
     def __init__(
         self, partitions: int, rng: random.Random, on_commit: Callable[[str, Mapping[int, int]], None]
@@ -43,7 +43,7 @@ class SimulatedLog:
         self.recreate()
 
     def recreate(self) -> None:
-        """Delete the topic and create it anew under its name."""
+        """Delete the topic and create it again under the same name."""
         self._number += 1
         self.identity = f"{uuid.UUID(int=self._number)}/{self.partitions}"
         self.records: list[list[LogRecord]] = [[] for _ in range(self.partitions)]
@@ -51,7 +51,7 @@ class SimulatedLog:
     def append(
         self, partition: int, key: bytes | None, value: bytes | None, headers: Any, *, skip: int = 0
     ) -> LogRecord:
-        """Append a record, `skip` offsets after the end: transactions leave such gaps."""
+        """Append a record `skip` offsets after the end; transactions leave such gaps."""
         record = LogRecord(self.end(partition) + skip, key, value, tuple(headers))
         self.records[partition].append(record)
         return record
@@ -66,13 +66,13 @@ class SimulatedLog:
         return {partition: self.end(partition) for partition in range(self.partitions)}
 
     def read(self, partition: int, offset: int, most: int) -> Sequence[LogRecord]:
-        """Records from an offset on."""
+        """The records from an offset on."""
         records = self.records[partition]
         first = bisect_left(records, offset, key=lambda record: record.offset)
         return records[first : first + most]
 
     def group(self, name: str) -> Group:
-        """A consumer group, made when it is first named."""
+        """A consumer group, created when it is first named."""
         if name not in self.groups:
             self.groups[name] = Group(self.partitions, self._rng, partial(self._on_commit, name))
         return self.groups[name]
@@ -87,7 +87,7 @@ class _Member:
 
 
 class Group:
-    """What the group coordinator knows. Members that are not heard of for a session lose their partitions."""
+    """The group coordinator's state. Members that are silent for a session timeout lose their partitions."""
 
     def __init__(self, partitions: int, rng: random.Random, on_commit: Callable[[Mapping[int, int]], None]) -> None:
         self.committed: dict[int, int] = {}
@@ -100,7 +100,7 @@ class Group:
         self._joining_since_s: float | None = None
 
     def join(self, member: int | None, now_s: float, session_s: float) -> int:
-        """Begin a rebalance, or take part in the one under way; the member's id."""
+        """Start a rebalance, or join the current one; return the member's id."""
         if member is None or member not in self._members:
             self._number += 1
             member = self._number
@@ -111,7 +111,7 @@ class Group:
         return member
 
     def sync(self, member: int, now_s: float) -> tuple[int, list[int]] | None:
-        """Generation and partitions once everybody has joined; None: not yet. Raises LookupError when expelled."""
+        """Generation and partitions once all members have joined; None: not yet. Raises LookupError when expelled."""
         self._hear(member, now_s)
         if self._joining_since_s is not None:
             self._members[member].joined = True
@@ -121,7 +121,7 @@ class Group:
         return self._generation, self._members[member].partitions
 
     def heartbeat(self, member: int, generation: int, now_s: float) -> bool:
-        """Whether the member's assignment still stands. Raises LookupError when expelled."""
+        """Whether the member's assignment is still valid. Raises LookupError when expelled."""
         self._hear(member, now_s)
         return self._joining_since_s is None and generation == self._generation
 
@@ -131,7 +131,7 @@ class Group:
             self._rebalance(now_s)
 
     def commit(self, member: int | None, generation: int, offsets: Mapping[int, int], now_s: float) -> bool:
-        """Note offsets; False: they are of a generation that is over."""
+        """Commit offsets; False: they belong to a past generation."""
         self._expire(now_s)
         if member not in self._members or generation != self._generation:
             return False
@@ -168,10 +168,10 @@ class Group:
 
 
 class SimulatedConsumer:
-    """What the worker uses of aiokafka's consumer, with what is awkward about it.
+    """The part of aiokafka's consumer that the worker uses, including its awkward behaviour.
 
-    Between an assignment and the seek that follows it, records come from the committed offset; records fetched before
-    a seek are handed out after it; an offset that the log does not hold is silently reset to the beginning.
+    Between an assignment and the seek that follows it, records come from the committed offset. Records fetched before
+    a seek are returned after it. An offset that the log does not contain is silently reset to the beginning.
     """
 
     def __init__(
@@ -223,11 +223,11 @@ class SimulatedConsumer:
         return frozenset(map(self._named, self._positions))
 
     def seek(self, partition: aiokafka.TopicPartition, offset: int) -> None:
-        assert partition.partition in self._positions, "a seek in a partition that is not assigned"
+        assert partition.partition in self._positions, "seek in a partition that is not assigned"
         self._positions[partition.partition] = offset
 
     def highwater(self, partition: aiokafka.TopicPartition) -> int | None:
-        assert partition.partition in self._positions, "asked for a partition that is not assigned"
+        assert partition.partition in self._positions, "request for a partition that is not assigned"
         return self._highwater.get(partition.partition)
 
     async def beginning_offsets(
@@ -262,7 +262,7 @@ class SimulatedConsumer:
             self._highwater[partition] = end
             if self._positions[partition] > end:
                 self._positions[partition] = 0
-            # Any part of what is there may come, and of some partitions before others.
+            # A fetch may return any part of the available records, and some partitions before others.
             count = self._rng.randrange(most + 1)
             records = self._log.read(partition, self._positions[partition], count)
             if records:

@@ -1,4 +1,4 @@
-"""Event loops that take one step when told to, on a clock that somebody else moves."""
+"""Event loops that run one step at a time, on a clock that the scheduler moves."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 
 class VirtualClock:
-    """Seconds that pass only when told to."""
+    """A clock that moves only when the scheduler moves it."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
 
 
 class _NumberedTask(asyncio.Task[Any]):
-    """A task that sets hold in the order of numbers, not of addresses: the same schedule always goes the same way."""
+    """A task hashed by number instead of address, so that sets of tasks have the same order in every run."""
 
     def __init__(self, coroutine: Any, *, loop: SteppedLoop, **options: Any) -> None:
         self.number = loop.next_number()
@@ -42,8 +42,8 @@ class _NumberedFuture(asyncio.Future[Any]):
 class SteppedLoop(asyncio.BaseEventLoop):
     """The event loop of one simulated process.
 
-    Not stepping it is a process that is stopped (SIGSTOP); never stepping it again is one that was killed: none of
-    its `finally` and `except` clauses runs.
+    A loop that is not stepped is a stopped process (SIGSTOP). One that is never stepped again is a killed process:
+    none of its `finally` and `except` clauses runs.
     """
 
     def __init__(self, clock: VirtualClock) -> None:
@@ -55,12 +55,12 @@ class SteppedLoop(asyncio.BaseEventLoop):
         self.set_task_factory(lambda loop, coroutine, **options: _NumberedTask(coroutine, loop=loop, **options))
 
     def note(self, task: asyncio.Task[Any]) -> None:
-        """Keep a task in mind until it is done."""
+        """Keep a reference to a task until it is done."""
         self._living.add(task)
         task.add_done_callback(self._living.discard)
 
     def next_number(self) -> int:
-        """For one more task or future."""
+        """The number of the next task or future."""
         self._numbered += 1
         return self._numbered
 
@@ -74,7 +74,7 @@ class SteppedLoop(asyncio.BaseEventLoop):
 
     @property
     def ready(self) -> bool:
-        """Whether a step can be taken now."""
+        """Whether a callback is ready to run."""
         timers, now_s = self._scheduled, self._virtual_clock.now_s
         while timers and (timers[0]._cancelled or timers[0]._when <= now_s):
             timer = heapq.heappop(timers)
@@ -91,7 +91,7 @@ class SteppedLoop(asyncio.BaseEventLoop):
         return self._scheduled[0]._when if self._scheduled else None
 
     def step(self) -> None:
-        """Run the next callback: a task up to its next `await` that waits."""
+        """Run the next callback, which runs a task up to its next blocking `await`."""
         handle = self._ready.popleft()
         self.steps += 1
         if handle._cancelled:
@@ -103,7 +103,7 @@ class SteppedLoop(asyncio.BaseEventLoop):
             events._set_running_loop(None)
 
     def bury(self) -> None:
-        """Forget a process that is dead already, so that Python has no unfinished coroutines to complain about."""
+        """Discard a dead process, so that Python does not warn about unfinished coroutines."""
         for task in sorted(self._living, key=hash):
             task._log_destroy_pending = False
             task.cancel()
@@ -115,9 +115,9 @@ class SteppedLoop(asyncio.BaseEventLoop):
 
 
 def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine returns that never waits."""
+    """The result of a coroutine that never blocks."""
     try:
         coroutine.send(None)
     except StopIteration as stop:
         return stop.value
-    raise AssertionError("the coroutine waits for something")
+    raise AssertionError("the coroutine blocks")

@@ -1,4 +1,4 @@
-"""Processes and what carries their requests: late, in an order of its own, and even after their sender died."""
+"""Processes and the network between them, which delivers late, out of order, and even after a sender has died."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VERY_SLOW_S = 0.8
 
 
 class Network:
-    """Deliveries waiting for their moment."""
+    """Scheduled deliveries."""
 
     def __init__(self, clock: VirtualClock, rng: random.Random) -> None:
         self.clock = clock
@@ -25,30 +25,30 @@ class Network:
         self._number = 0
 
     def after(self, delay_s: float, deliver: Callable[[], None]) -> None:
-        """Call `deliver` so many virtual seconds from now."""
+        """Call `deliver` after a delay in virtual seconds."""
         self._number += 1
         heapq.heappush(self._waiting, (self.clock.now_s + delay_s, self._number, deliver))
 
     def latency_s(self) -> float:
-        """How long one message takes: mostly short, now and then longer than others sent after it."""
+        """The delay of one message: usually short, sometimes longer than that of later messages."""
         luck = self._rng.random()
         return _USUAL_S if luck < 0.9 else _SLOW_S if luck < 0.995 else _VERY_SLOW_S
 
     @property
     def next_s(self) -> float | None:
-        """When the next delivery is due; None: nothing is on its way."""
+        """When the next delivery is due; None: nothing is in flight."""
         return self._waiting[0][0] if self._waiting else None
 
     def deliver_next(self) -> None:
-        """Make the next delivery."""
+        """Perform the next delivery."""
         heapq.heappop(self._waiting)[2]()
 
 
 class Server:
-    """Something that answers requests, and forgets those under way when it restarts.
+    """A server that answers requests, and loses those in flight when it restarts.
 
     Attributes:
-        incarnation: counts its restarts.
+        incarnation: number of restarts.
         away: whether it refuses connections.
     """
 
@@ -59,14 +59,14 @@ class Server:
 
 
 class Process:
-    """A worker process: an event loop that the scheduler steps, and requests under way.
+    """A worker process: an event loop that the scheduler steps, and its requests in flight.
 
     Attributes:
-        name: for people.
+        name: its name for people.
         loop: its event loop.
-        stopped: whether it is held by SIGSTOP.
-        alive: false once it was killed or ended.
-        failure: what it ended with; None: it lives, was killed or ended as asked.
+        stopped: whether it is stopped by SIGSTOP.
+        alive: false once it was killed or has exited.
+        failure: the error it exited with; None: it runs, was killed, or was asked to exit.
     """
 
     def __init__(self, name: str, network: Network, main: Callable[[Process], Coroutine[Any, Any, None]]) -> None:
@@ -79,11 +79,11 @@ class Process:
         self._main = self.loop.create_task(main(self))
 
     def terminate(self) -> None:
-        """SIGTERM: it ends in order."""
+        """SIGTERM: it exits cleanly."""
         self._main.cancel()
 
     def kill(self) -> None:
-        """SIGKILL: no code of it runs any more. What it has sent is on its way all the same."""
+        """SIGKILL: none of its code runs any more, but what it sent is still delivered."""
         if self.alive:
             self.alive = False
             self.loop.bury()
@@ -99,14 +99,14 @@ class Process:
     def ask(
         self, server: Server, steps: Sequence[Callable[[], Any]], *, connected_to: int | None = None
     ) -> asyncio.Future[Any]:
-        """Have a server take steps, in order but not at one moment; the last one's answer.
+        """Have a server perform steps in order, but not atomically; return the last one's answer.
 
-        A dead process asks nothing. An error that a step raises is the answer.
+        A dead process sends nothing. An error that a step raises is the answer.
 
         Args:
-            server: whom to ask.
-            steps: what it is to do.
-            connected_to: the incarnation of the server that the connection was opened to; None: the present one.
+            server: the server.
+            steps: the steps to perform.
+            connected_to: the incarnation of the server that the connection was opened to; None: the current one.
         """
         future = self.loop.create_future()
         if not self.alive:
@@ -135,7 +135,7 @@ class Process:
                 except Exception as raised:  # noqa: BLE001 - it is the server's answer.
                     error = raised
             if error is None and remaining:
-                # Commands of a pipeline are not carried out together: others may come between.
+                # A pipeline is not atomic: commands of others may run in between.
                 network.after(0.0 if len(remaining) % 3 else network.latency_s(), arrive)
             else:
                 network.after(network.latency_s(), lambda: answer(result, error))

@@ -1,4 +1,4 @@
-"""Schedules: what happens to a world, one thing after the other, as data that can be printed, shrunk and replayed."""
+"""Schedules: sequences of events and faults as data that can be printed, minimised and replayed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _any_worker(rng: random.Random) -> int:
     return rng.randrange(MOST_WORKERS)
 
 
-# Everything that can happen, how often, and with which arguments: one line for a new kind of event or fault.
+# Every kind of event and fault, its frequency and its arguments: a new kind is one line.
 HAPPENINGS: dict[str, tuple[int, Callable[[random.Random], tuple[int, ...]]]] = {
     "publish": (8, lambda rng: (rng.randint(1, 40), rng.choice((0, 0, 0, 2)))),
     "resend": (4, lambda rng: (rng.randint(1, 10),)),
@@ -47,7 +47,7 @@ HAPPENINGS: dict[str, tuple[int, Callable[[random.Random], tuple[int, ...]]]] = 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What happens, and the seed of everything left open."""
+    """The steps, and the seed of all remaining choices."""
 
     seed: int
     steps: tuple[Step, ...]
@@ -59,13 +59,13 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a schedule came to.
+    """The result of a schedule.
 
     Attributes:
-        error: what broke; None: every invariant holds.
-        failures: how often a worker ended with an error.
-        steps: callbacks that were run.
-        trace: changes when anything at all went otherwise.
+        error: the violated invariant; None: every invariant holds.
+        failures: number of times a worker exited with an error.
+        steps: number of callbacks that ran.
+        trace: a hash that changes when anything in the run changes.
     """
 
     error: Exception | None
@@ -74,19 +74,19 @@ class Outcome:
 
 
 def schedule_of(seed: int) -> Schedule:
-    """The schedule of a seed."""
+    """The schedule for a seed."""
     rng = random.Random(seed)
     names = list(HAPPENINGS)
     weights = [HAPPENINGS[name][0] for name in names]
     chosen = rng.choices(names, weights, k=rng.randint(_SHORTEST, _LONGEST))
     if rng.random() < _LAST_BLOW:
-        # When everything was folded and nothing more arrives, nobody stumbles over a loss by chance.
+        # When everything was folded and nothing more arrives, a loss is not found by accident.
         chosen += ["run", "run", "lose_writes"]
     return Schedule(seed, (("publish", (20, 0)), *((name, HAPPENINGS[name][1](rng)) for name in chosen)))
 
 
 def outcome_of(schedule: Schedule) -> Outcome:
-    """Let a schedule happen, heal, and see whether what must hold does."""
+    """Run a schedule, heal the world, and check the invariants."""
     world = World(schedule.seed)
     error = None
     try:
@@ -102,7 +102,7 @@ def outcome_of(schedule: Schedule) -> Outcome:
 
 
 def shortest(schedule: Schedule) -> Schedule:
-    """A schedule that fails as this one does and of which no single step can be left out."""
+    """A schedule that fails like this one and from which no single step can be removed."""
     kind = type(outcome_of(schedule).error)
     index = 0
     while index < len(schedule.steps):
@@ -115,7 +115,7 @@ def shortest(schedule: Schedule) -> Schedule:
 
 
 def failing(seeds: Sequence[int]) -> tuple[Schedule, Exception] | None:
-    """The first schedule that fails, made as short as can be, and its error; None: every one holds."""
+    """The first failing schedule, minimised, and its error; None if none fails."""
     for seed in seeds:
         schedule = schedule_of(seed)
         if outcome_of(schedule).error is not None:

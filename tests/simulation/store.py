@@ -1,6 +1,6 @@
-"""A Redis that can lose what it was told last, and the clients that the worker reads and writes it with.
+"""A Redis that can lose its last writes, and the clients that the worker uses with it.
 
-What its commands mean is what the adapter in memory says; that one and the real Redis pass the same behaviour suite.
+The in-memory adapter defines what its commands do; that adapter and the real Redis pass the same behaviour suite.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.simulation.network import Process, Server
 
 
 class _Recorded(dict[Any, Any]):
-    """A dict that notes how to take each change back."""
+    """A dict that records how to undo each change."""
 
     def __init__(self, history: list[Callable[[], None]]) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class _Recorded(dict[Any, Any]):
 
 
 class _RecordedStates(MemoryStates):
-    """States whose every change can be taken back."""
+    """States whose changes can be undone."""
 
     def __init__(self, history: list[Callable[[], None]]) -> None:
         super().__init__()
@@ -72,8 +72,8 @@ class SimulatedRedis:
     """The server.
 
     Attributes:
-        states: what it holds.
-        furthest: the furthest position it ever held, by epoch and partition.
+        states: its data.
+        furthest: the furthest position it ever had, by epoch and partition.
     """
 
     def __init__(self) -> None:
@@ -84,17 +84,17 @@ class SimulatedRedis:
 
     @property
     def writes(self) -> int:
-        """How many changes it could lose."""
+        """The number of changes it could lose."""
         return len(self._history)
 
     def restart_without(self, writes: int) -> None:
-        """Restart, the last changes lost: what a crash leaves of an append-only file is a prefix."""
+        """Restart without the last changes: a crash leaves a prefix of an append-only file."""
         self.server.incarnation += 1
         for _ in range(min(writes, len(self._history))):
             self._history.pop()()
 
     def flush(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         self._history.clear()
         self.states = _RecordedStates(self._history)
 
@@ -102,8 +102,8 @@ class SimulatedRedis:
 class SimulatedFoldStore:
     """A worker's connection to one epoch; implements FoldStore.
 
-    It does not outlive the server: the first request after a restart fails, and the next one connects anew. Just this
-    keeps a position from being stored behind learners that were lost a moment ago.
+    It does not survive a restart of the server: the first request afterwards fails, and the next one reconnects. This
+    is what prevents a position from being stored after learners that were just lost.
     """
 
     def __init__(self, process: Process, redis: SimulatedRedis, meta: EpochMeta) -> None:
@@ -124,7 +124,7 @@ class SimulatedFoldStore:
         def read_one(key: bytes) -> Callable[[], None]:
             return lambda: learners.extend(at_once(self._store.read([], [key]))[1])
 
-        # The learners are read one after the other and the positions last, as the real connection does.
+        # Learners are read one by one and positions last, as in the real connection.
         positions: dict[int, int] = {}
         steps = [*map(read_one, keys), lambda: positions.update(at_once(self._store.read(partitions, []))[0])]
         await self._ask(steps)
@@ -159,7 +159,7 @@ class SimulatedFoldStore:
         await self._ask(list(map(advance_one, moves)))
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Nothing to close."""
 
     @property
     def _store(self) -> Any:
@@ -176,10 +176,10 @@ class SimulatedFoldStore:
 
 
 class SimulatedEpochs:
-    """A worker's connection to the epochs; implements EpochStore, as far as workers and replays use it."""
+    """A worker's connection to the epochs; implements the part of EpochStore that workers and replays use."""
 
     def __init__(self, process: Process, redis: SimulatedRedis, on_serve: Callable[[int], None]) -> None:
-        """Args: `on_serve` sees which epoch has just been made the one that is served."""
+        """Args: `on_serve` is called with each epoch that becomes current."""
         self._process = process
         self._redis = redis
         self._on_serve = on_serve
@@ -213,7 +213,7 @@ class SimulatedEpochs:
         raise NotImplementedError
 
     async def keep_readable(self) -> None:
-        """What is simulated loses whole writes."""
+        """The simulation loses whole writes only."""
 
     async def clear(self, epoch: int) -> int:
         return await self._ask(lambda states: states.clear(epoch))
@@ -222,7 +222,7 @@ class SimulatedEpochs:
         raise NotImplementedError
 
     def exclusive(self, epoch: int) -> AbstractAsyncContextManager[None]:
-        """Holds nothing: two replays at once must not spoil an epoch even then."""
+        """Locks nothing: two concurrent replays must not damage an epoch even then."""
         return nullcontext()
 
     async def _ask(self, call: Callable[[MemoryStates], Any]) -> Any:
@@ -241,4 +241,4 @@ class SimulatedDeadLetters:
         await self._process.ask(self._server, [lambda one=one: self._topic.append(one) for one in letters])
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Nothing to close."""

@@ -1,6 +1,6 @@
-"""Nothing is lost and nothing doubled, whatever happens in whatever order, and work goes on once faults end.
+"""Nothing is lost or doubled, whatever happens in whatever order, and work continues once faults end.
 
-The volume is in `make simulate`; here some hundreds of schedules, and Hypothesis, which shortens what fails.
+`make simulate` runs thousands of schedules. This module runs hundreds, and Hypothesis, which minimises failures.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ milliseconds = st.sampled_from([5, 20, 50, 200, 1_000, 3_000])
 
 
 class Faults(RuleBasedStateMachine):
-    """What can happen, as rules: a failure prints the shortest way there, to be pasted into a test."""
+    """Events and faults as Hypothesis rules: a failure prints the shortest sequence, to paste into a test."""
 
     @initialize(seed=st.integers(0, 2**16))
     def begin(self, seed):
@@ -132,13 +132,13 @@ def _quiet():
         yield
 
 
-def test_whatever_happens_state_equals_a_clean_replay_and_work_goes_on():
+def test_state_equals_a_clean_replay_and_work_continues_after_any_faults():
     found = failing(range(SCHEDULES))
     assert found is None, f"{found[1]!r}; the shortest schedule that does this:\n\n{found[0]}"
 
 
 class TestFaults(Faults.TestCase):
-    # Derandomised, so that a red build is red again; `make simulate` looks further each time.
+    # Derandomised, so that a failing build fails again; `make simulate` explores further.
     settings = settings(
         derandomize=True,
         deadline=None,
@@ -149,23 +149,23 @@ class TestFaults(Faults.TestCase):
     )
 
 
-def test_the_rules_are_all_that_can_happen():
+def test_the_rules_cover_every_kind_of_event_and_fault():
     rules = {one.function.__name__ for one in Faults().rules}
     assert rules - {"heal"} == set(HAPPENINGS)
 
 
-def test_the_same_schedule_always_goes_the_same_way():
+def test_the_same_schedule_always_runs_the_same_way():
     schedules = [schedule_of(seed) for seed in range(10)]
     assert [outcome_of(one).trace for one in schedules] == [outcome_of(one).trace for one in schedules]
 
 
 def test_schedules_are_eventful():
-    """A scheduler that never hurts anybody proves nothing."""
+    """Schedules without failures would prove nothing."""
     outcomes = [outcome_of(schedule_of(seed)) for seed in range(20)]
     assert sum(outcome.failures > 0 for outcome in outcomes) > 4
 
 
-def test_a_schedule_prints_what_replays_it():
+def test_a_printed_schedule_replays_itself():
     schedule = Schedule(3, (("publish", (20, 0)), ("kill", (0, 7))))
     namespace = {"World": World}
     exec("\n".join(line.strip() for line in str(schedule).splitlines()), namespace)

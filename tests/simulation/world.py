@@ -1,4 +1,4 @@
-"""The world of a simulation: a log, a Redis and workers, what can happen to them, and what must hold in the end."""
+"""The world of a simulation: a log, a Redis and workers, the faults, and the invariants at the end."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ LEARNERS = 9
 MOST_WORKERS = 3
 OPTIONS = EventServiceOptions(batch_records=40, rewind_records=5, session_timeout_ms=3_000, stuck_after_s=10.0)
 
-# Healed, a worker comes back within a session timeout, a rebalance, a few looks at the epochs, and reads on.
+# After healing, a worker needs a session timeout, a rebalance and a few checks of the epochs before it reads on.
 HEALED_WITHIN_S = 60.0
 
 # Key, value and headers of a record.
@@ -68,7 +68,7 @@ _INTERACTIONS = (
     events_pb2.INTERACTION_KIND_DISMISSED,
 )
 
-# What a worker may end with when the world around it fails. Anything else is a defect.
+# Errors that a worker may exit with when its environment fails. Any other error is a defect.
 EXPECTED_FAILURES = (
     CommitRefusedError,
     EpochExistsError,
@@ -79,7 +79,7 @@ EXPECTED_FAILURES = (
     StateUnavailableError,
 )
 
-# A worker that reads a topic made anew under its name notices at its next look at what log it is.
+# A worker that reads a recreated topic notices at its next check of the log's identity.
 _REFUSED_WITHIN_S = 8.0
 
 _FOLD = LearnerFold(TracingParameters())
@@ -88,14 +88,14 @@ _MOST_STEPS_AT_ONCE = 6
 
 
 class InvariantBrokenError(AssertionError):
-    """What must hold does not."""
+    """An invariant is violated."""
 
 
 class World:
-    """Everything that runs. Each public method down to `heal` is something that happens; time passes in some."""
+    """Everything that runs. Each public method before `heal` is an event or a fault; in some, time passes."""
 
     def __init__(self, seed: int) -> None:
-        """Args: `seed` decides what is left open: latencies, whose turn it is, what a fetch returns."""
+        """Args: `seed` determines the remaining choices: latencies, scheduling, what a fetch returns."""
         self.clock = VirtualClock()
         self._rng = random.Random(seed)
         self.network = Network(self.clock, self._rng)
@@ -120,18 +120,18 @@ class World:
             self._respond(self._rng.randrange(LEARNERS), skip=gap if number == 0 else 0)
 
     def cram(self, events: int) -> None:
-        """One learner answers more than a journal holds."""
+        """One learner answers more often than a journal can hold."""
         learner = self._rng.randrange(LEARNERS)
         for _ in range(events):
             self._respond(learner)
 
     def correct(self, events: int) -> None:
-        """Responses turn out to be wrong, recent ones and old ones; some are corrected twice."""
+        """Recent and old responses are corrected, some of them twice."""
         for number, learner in self._rng.choices(self._responses, k=events) if self._responses else ():
             self._send(_corrected(self._next_number(), number, learner, self._rng.choice((None, 0.0, 0.5, 1.0))))
 
     def correct_early(self) -> None:
-        """A correction arrives before what it corrects, and that some events later, or never."""
+        """A correction arrives before its target, which comes some events later or never."""
         learner, waiting = self._rng.randrange(LEARNERS), self._rng.choice((0, 2, 90))
         number = self._next_number()
         self._send(_corrected(self._next_number(), number, learner, 0.5))
@@ -148,16 +148,16 @@ class World:
             self._send(_interacted(self._next_number(), self._rng.randrange(LEARNERS), kind))
 
     def erase(self) -> None:
-        """A learner is to be forgotten."""
+        """A learner is erased."""
         self._send(_erased(self._next_number(), self._rng.randrange(LEARNERS)))
 
     def resend(self, events: int) -> None:
-        """Producers send events again that they sent before, early ones as well as late ones."""
+        """Producers resend early and late events."""
         for made in self._rng.choices(self._sent, k=events) if self._sent else ():
             self._append(*made)
 
     def poison(self) -> None:
-        """A record arrives that nobody can read."""
+        """A record arrives that cannot be decoded."""
         key, _, headers = _encoded(0, self._rng.randrange(LEARNERS))
         self._append(key, b"\xff\xff\xff", headers)
 
@@ -166,19 +166,19 @@ class World:
         self._run_until(lambda: False, milliseconds / 1_000)
 
     def kill(self, worker: int, steps: int) -> None:
-        """A worker is killed (-9) after it took so many more steps, and started again a while later."""
+        """A worker is killed (-9) after a number of steps and restarted later."""
         process = self._workers.get(worker)
         if process is not None:
             self._run_steps(process, steps)
             process.kill()
 
     def terminate(self, worker: int) -> None:
-        """A worker is asked to end (SIGTERM), and started again when it did."""
+        """A worker is asked to exit (SIGTERM) and restarted afterwards."""
         if worker in self._workers:
             self._workers[worker].terminate()
 
     def stop(self, worker: int, steps: int, milliseconds: int) -> None:
-        """After so many more steps a worker is held (SIGSTOP), longer than its session perhaps, and then goes on."""
+        """After a number of steps a worker is stopped (SIGSTOP), perhaps beyond its session timeout, then continues."""
         process = self._workers.get(worker)
         if process is not None and not process.stopped:
             self._run_steps(process, steps)
@@ -186,7 +186,7 @@ class World:
             self.network.after(milliseconds / 1_000, lambda: setattr(process, "stopped", False))
 
     def scale(self, workers: int) -> None:
-        """The number of workers is changed."""
+        """The number of workers changes."""
         self._wanted = workers
         for number in range(workers):
             self._start(number)
@@ -199,13 +199,13 @@ class World:
         self._replays.append(Process("replay", self.network, self._replay))
 
     def kill_rebuild(self, steps: int) -> None:
-        """A replay is killed, and nobody takes it up."""
+        """A replay is killed and not resumed."""
         for process in self._replays:
             self._run_steps(process, steps)
             process.kill()
 
     def lose_writes(self, writes: int) -> None:
-        """Redis crashes and comes back without what it was told last."""
+        """Redis crashes and comes back without its last writes."""
         self.redis.restart_without(writes)
 
     def flush(self) -> None:
@@ -219,17 +219,17 @@ class World:
         self.network.after(milliseconds / 1_000, lambda: setattr(server, "away", False))
 
     def commit_ahead(self) -> None:
-        """Somebody moves the offsets that Kafka keeps for the groups to the end of the log, as tools can."""
+        """Somebody uses a tool to move the groups' committed offsets to the end of the log."""
         for group in self.log.groups.values():
             group.committed.update(self.log.ends())
 
     def forget_commits(self) -> None:
-        """Kafka forgets the offsets of the groups, as it does after a week of silence."""
+        """Kafka deletes the groups' committed offsets, as it does after a week without commits."""
         for group in self.log.groups.values():
             group.committed.clear()
 
     def recreate(self, events: int) -> None:
-        """The topic is deleted and made anew, and some events are in it already."""
+        """The topic is deleted and recreated, and already contains some events."""
         for process in self._replays:
             process.kill()
         self.log.recreate()
@@ -240,7 +240,7 @@ class World:
         self.publish(events)
 
     def heal(self) -> None:
-        """Faults end; operators do what a refusal told them to.
+        """Faults end; operators follow the remedy of each refusal.
 
         Raises:
             InvariantBrokenError: when the workers do not catch up with the log in time.
@@ -255,31 +255,31 @@ class World:
 
     @property
     def caught_up(self) -> bool:
-        """Whether an epoch is served, and each that workers fold into has dealt with the whole log."""
+        """Whether an epoch is served, and each epoch that workers fold into has processed the whole log."""
         ends, epochs = self.log.ends(), self._folded_epochs()
         served = at_once(self.redis.states.current_epoch()) in epochs
         rebuilding = any(process.alive for process in self._replays)
         return served and not rebuilding and all(self._positions(epoch) == ends for epoch in epochs)
 
     def check(self) -> None:
-        """Compare what is stored, byte for byte, with one fold of the whole log that nothing disturbed.
+        """Compare the stored data, byte for byte, with one undisturbed fold of the whole log.
 
         Raises:
             InvariantBrokenError: when something was lost, doubled or invented.
         """
-        # A letter that was on its way when the topic was made anew is of a record that is gone.
+        # A dead letter in flight when the topic was recreated belongs to a record that is gone.
         records = {(p, one.offset): (one.key, one.value) for p, every in enumerate(self.log.records) for one in every}
         written = [((one.partition, one.offset), (one.key, one.value)) for one in self.letters]
         found = {place: record for place, record in written if records.get(place) == record}
         for epoch in self._folded_epochs():
-            # What its replay would know of corrections to come, the epoch knew.
+            # The epoch knew the same later corrections as its replay.
             meta = at_once(self.redis.states.get(epoch))
             clean, letters = replayed(self.log, {} if meta is None else meta.end_positions)
             self._check_epoch(epoch, clean)
             expected = {(one.partition, one.offset): (one.key, one.value) for one in letters}
             if not expected.items() <= found.items():
                 raise InvariantBrokenError(f"epoch {epoch}: dead letters of {sorted(found)}, not of {sorted(expected)}")
-        # An epoch that knew less, and is gone, refused more corrections; none refuses more than one that knew nothing.
+        # A past epoch that knew of fewer corrections refused more; none refuses more than one that knew of none.
         possible = {(one.partition, one.offset) for one in replayed(self.log, {})[1]}
         if not found.keys() <= possible:
             raise InvariantBrokenError(f"dead letters of {sorted(found.keys() - possible)}, which can be applied")
@@ -308,7 +308,7 @@ class World:
             process.kill()
 
     def _check_refusal(self) -> None:
-        """After the topic was made anew the workers refuse it; then the operator empties Redis, as they advise."""
+        """The workers refuse the recreated topic; then the operator empties Redis, as their message advises."""
         self._run_until(lambda: False, _REFUSED_WITHIN_S)
         before = self._foreign_digests()
         self.publish(10)
@@ -321,20 +321,20 @@ class World:
         self._foreign = False
 
     def _check_commit(self, group: str, offsets: Mapping[int, int]) -> None:
-        """What a worker tells Kafka, and so whoever looks at the lag, was stored before."""
+        """Offsets are committed to Kafka only after their records were stored."""
         epoch = int(group.rpartition("-")[2])
         early = {p: offset for p, offset in offsets.items() if offset > self.redis.furthest.get((epoch, p), 0)}
         if early:
-            raise InvariantBrokenError(f"offsets {early} were committed to Kafka before what they stand for was stored")
+            raise InvariantBrokenError(f"offsets {early} were committed to Kafka before their records were stored")
 
     def _check_served(self, epoch: int) -> None:
-        """Nobody is answered from an epoch that has yet to reach where the log ended when it was begun."""
+        """No epoch is served before it has reached the end that the log had when the epoch was begun."""
         meta, positions = at_once(self.redis.states.get(epoch)), self._positions(epoch)
         if meta is not None and not has_reached(meta.end_positions, positions):
             raise InvariantBrokenError(f"epoch {epoch} is served at {positions}, before {meta.end_positions}")
 
     def _foreign_digests(self) -> list[tuple[int, EpochDigest]]:
-        """What is in epochs that were folded from the topic as it was before."""
+        """The contents of epochs that were folded from the previous topic."""
         states = self.redis.states
         others = [meta.epoch for meta in at_once(states.epochs()) if meta.log_identity != self.log.identity]
         return [(epoch, _digest(states, epoch)) for epoch in others]
@@ -362,7 +362,7 @@ class World:
             self._workers[number] = Process(f"worker-{number}", self.network, self._worker)
 
     async def _worker(self, process: Process) -> None:
-        """What `python -m services.recommender worker` runs, without Faust around it and a health service beside it."""
+        """What `python -m services.recommender worker` runs, without Faust and without the health service."""
 
         async def event_service(meta: EpochMeta) -> EventService:
             return self._event_service(process, meta, group=f"cairn-recommender-{meta.epoch}")
@@ -383,7 +383,7 @@ class World:
             raise services.crash_reason
 
     async def _replay(self, process: Process) -> None:
-        """What `cairn replay` and then `cairn epoch switch` run."""
+        """What `cairn replay` and `cairn epoch switch` run."""
         epochs, log = SimulatedEpochs(process, self.redis, self._check_served), _LogReader(process, self.log)
         number = max((meta.epoch for meta in await epochs.epochs()), default=0) + 1
         meta = await begin_replay(epochs, log, NO_BUNDLES, number, "same")
@@ -418,7 +418,7 @@ class World:
         self._run_until(lambda: not process.alive or process.loop.steps >= last, 1.0, singly=True)
 
     def _run_until(self, reached: Callable[[], bool], longest_s: float, *, singly: bool = False) -> bool:
-        """Let everybody take steps in a random order; whether it was reached in time."""
+        """Step all processes in random order; return whether the condition was reached in time."""
         end_s = self.clock.now_s + longest_s
         steps = 0
         while not reached():
@@ -434,7 +434,7 @@ class World:
                         process.step()
                 steps += 1
                 if steps > 200_000:
-                    raise InvariantBrokenError("a worker spins without time passing")
+                    raise InvariantBrokenError("a worker loops without time passing")
             elif due:
                 self.network.deliver_next()
             else:
@@ -448,7 +448,7 @@ class World:
         return True
 
     def _supervise(self) -> None:
-        """What Kubernetes does: a worker that ended is started again a while later. A replay is its operator's."""
+        """Restart a worker that exited after a while, as Kubernetes does. A replay is restarted by its operator."""
         for process in self._replays:
             self._note_failure(process)
         for number, process in self._workers.items():
@@ -476,20 +476,20 @@ class World:
 
 
 class _NoBundles:
-    """Every epoch is folded with the priors."""
+    """Loads the priors for every epoch."""
 
     def latest_id(self) -> str | None:
         return None
 
     def load(self, bundle_id: str) -> Bundle:
-        raise AssertionError(f"nobody wrote a bundle {bundle_id}")
+        raise AssertionError(f"there is no bundle {bundle_id}")
 
 
 NO_BUNDLES = _NoBundles()
 
 
 class _LogReader:
-    """What a worker asks of the log; implements LogReader."""
+    """A worker's view of the log; implements LogReader."""
 
     def __init__(self, process: Process, log: SimulatedLog) -> None:
         self._process = process
@@ -503,7 +503,7 @@ class _LogReader:
 
 
 class _ReadAhead:
-    """What a worker asks of the log before it folds; implements ReadAhead."""
+    """A worker's read-ahead of the log before it folds; implements ReadAhead."""
 
     def __init__(self, process: Process, log: SimulatedLog) -> None:
         self._process = process
@@ -514,7 +514,7 @@ class _ReadAhead:
 
 
 def corrections_in(log: SimulatedLog, spans: Mapping[int, tuple[int, int]]) -> KnownCorrections:
-    """Every correction and erasure of some stretches of the log."""
+    """Every correction and erasure in ranges of the log."""
     known = KnownCorrections()
     for partition, (begin, end) in sorted(spans.items()):
         for one in log.records[partition]:
@@ -527,7 +527,7 @@ def corrections_in(log: SimulatedLog, spans: Mapping[int, tuple[int, int]]) -> K
 
 
 def replayed(log: SimulatedLog, known_to: Mapping[int, int]) -> tuple[MemoryStates, list[Any]]:
-    """One fold of the whole log, in one batch, into epoch 1, corrections known up to some offsets."""
+    """Fold the whole log in one batch into epoch 1, with corrections known up to given offsets."""
     states, letters = MemoryStates(), MemoryDeadLetters()
     fold = FoldEvents(states.fold_store(1), letters, _FOLD)
     fold.known.add(corrections_in(log, {partition: (0, end) for partition, end in known_to.items()}))
@@ -544,10 +544,10 @@ def _digest(states: MemoryStates, epoch: int) -> EpochDigest:
 
 
 def _counts(states: MemoryStates, epoch: int) -> dict[int, tuple[int, int]]:
-    """Position, and how many records were counted, by partition.
+    """Position and number of counted records, by partition.
 
-    As what, is exact only where nobody died: of what a worker reads again, after another one stored the learners but
-    not the position, it cannot tell what had been applied from what had been left out.
+    The split into kinds is exact only if no worker died. When a worker reads records again after another one stored
+    the learners but not the position, it cannot distinguish applied records from skipped ones.
     """
     return {
         partition: (one.position, one.applied + one.duplicates + one.dead_lettered + one.erased)
@@ -564,13 +564,13 @@ def _summary(stored: LearnerRecord | None) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Thousands of crashes are on purpose: nobody wants to read of them."""
+    """Silence the logs: thousands of crashes are intended."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
-            # Of a service that is killed while it starts.
+            # Raised for a service that is killed while it starts.
             warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             yield
     finally:
@@ -586,7 +586,7 @@ def _encoded(number: int, learner: int) -> _Encoded:
 
 @cache
 def _corrected(number: int, target: int, learner: int, response: float | None) -> _Encoded:
-    """A correction of the response of a number; None: it never happened."""
+    """A correction of the response with this number; None: it never happened."""
     correction = events_pb2.CorrectionEvent(target_source="tests", target_event_id=f"event-{target}")
     if response is None:
         correction.voided.SetInParent()

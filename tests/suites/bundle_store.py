@@ -1,4 +1,4 @@
-"""What every store of bundles does. Adapters' tests inherit `BundleStoreSuite` and say where their files are."""
+"""Behaviour of every bundle store. Tests of adapters inherit `BundleStoreSuite` and provide the URL."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def draft(*, created_at: datetime = CREATED_AT, records: int = 10) -> BundleDraf
 
 
 class _Tripwire:
-    """Says when it was unpickled."""
+    """Records that it was unpickled."""
 
     sprung: ClassVar[list[str]] = []
 
@@ -88,16 +88,16 @@ class _Tripwire:
 
 
 class BundleStoreSuite:
-    """NextItemCandidates of a store; subclasses provide the fixture `url`."""
+    """Behaviour of a bundle store; subclasses provide the fixture `url`."""
 
     @pytest.fixture
     def store(self, url: str) -> FsspecBundleStore:
         return FsspecBundleStore(url, {"als": AlsModel.from_arrays})
 
-    def test_a_store_that_does_not_exist_yet_has_no_latest_bundle(self, store):
+    def test_a_new_store_has_no_latest_bundle(self, store):
         assert store.latest_id() is None
 
-    def test_what_was_written_is_read_back(self, store):
+    def test_a_written_bundle_is_read_back(self, store):
         written = draft()
         bundle = store.load(store.write(written))
 
@@ -109,7 +109,7 @@ class BundleStoreSuite:
         assert riverbend.items["item-a"].mean == np.float32(-1.3)
         assert riverbend.skills["fractions"] == SkillDifficulty(*(float(np.float32(x)) for x in (0.4, 0.3, -0.6)))
 
-    def test_a_model_read_back_scores_to_the_last_bit_like_the_one_written(self, store):
+    def test_a_model_read_back_scores_bit_for_bit_like_the_original(self, store):
         written = draft()
         stored = written.tenants["riverbend"].collaborative
         assert stored is not None
@@ -121,7 +121,7 @@ class BundleStoreSuite:
         assert "hilltop" not in bundle.collaborative
 
     @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "bpr"])
-    def test_every_sort_of_model_that_tuning_may_choose_is_kept_with_each_of_its_settings(self, url, family):
+    def test_every_kind_of_model_that_tuning_may_choose_is_stored_with_its_settings(self, url, family):
         table = ResponseTableBuilder()
         for learner in range(60):
             for number in range(learner % 9, learner % 9 + 25):
@@ -144,7 +144,7 @@ class BundleStoreSuite:
             assert model.scores(["r03", "r04"]).tobytes() == kept.scores(["r03", "r04"]).tobytes()
             assert store.tenant_models(bundle_id)["riverbend"].choice == choice
 
-    def test_a_success_model_read_back_says_the_same_to_the_precision_it_is_kept_in(self, store):
+    def test_a_success_model_read_back_predicts_the_same_within_its_stored_precision(self, store):
         bundle = store.load(store.write(draft()))
         assert set(bundle.success) == {"riverbend"}
         success_model = bundle.success["riverbend"]
@@ -156,7 +156,7 @@ class BundleStoreSuite:
         ):
             assert read.tobytes() == written.astype(np.float32).astype(np.float64).tobytes()
 
-    def test_a_success_model_is_carried_over_bit_by_bit(self, store):
+    def test_a_success_model_is_copied_bit_for_bit(self, store):
         first = store.write(draft())
         carried = dataclasses.replace(
             draft(created_at=CREATED_AT + timedelta(days=1)), tenants=store.tenant_models(first)
@@ -165,13 +165,13 @@ class BundleStoreSuite:
         for name in ("success_products.npy", "success_ranges.npy", "success_per_skill.npy", "success_skills.json"):
             assert store.read_file(first, f"riverbend/{name}") == store.read_file(second, f"riverbend/{name}")
 
-    def test_what_was_chosen_is_part_of_the_content_and_read_back(self, store):
+    def test_the_choice_of_tuning_is_part_of_the_content_and_read_back(self, store):
         bundle_id = store.write(draft())
         assert store.manifest(bundle_id)["content"]["tenants"]["riverbend"]["choice"]["family"] == "item_knn"
         assert store.tenant_models(bundle_id)["riverbend"].choice == CHOICE
         assert store.tenant_models(bundle_id)["hilltop"].choice is None
 
-    def test_a_success_model_over_other_features_is_refused(self, store, monkeypatch):
+    def test_a_success_model_with_other_features_is_refused(self, store, monkeypatch):
         monkeypatch.setattr(bundle_store, "SHARED_FEATURES", (*SHARED_FEATURES[:-1], "shoe_size"))
         bundle_id = store.write(draft())
         monkeypatch.undo()
@@ -180,7 +180,7 @@ class BundleStoreSuite:
         ):
             store.load(bundle_id)
 
-    def test_a_bundle_from_before_there_were_success_models_is_still_read(self, store, url):
+    def test_a_bundle_from_before_success_models_existed_is_readable(self, store, url):
         plain = draft()
         plain = dataclasses.replace(plain, tenants={"hilltop": plain.tenants["hilltop"]})
         bundle_id = store.write(plain)
@@ -201,7 +201,7 @@ class BundleStoreSuite:
         hashes = [bundle_id.partition("-")[2] for bundle_id in (first, second, other)]
         assert hashes[0] == hashes[1] != hashes[2]
 
-    def test_the_order_in_which_mappings_were_filled_does_not_show(self, store):
+    def test_the_insertion_order_of_mappings_does_not_change_the_hash(self, store):
         plain, turned = draft(), draft(created_at=CREATED_AT + timedelta(days=1))
         riverbend = turned.tenants["riverbend"]
         parameters = dataclasses.replace(
@@ -221,7 +221,7 @@ class BundleStoreSuite:
         store.write(draft())
         assert store.latest_id() == newest
 
-    def test_a_bundle_without_its_manifest_does_not_exist_yet(self, store, url):
+    def test_a_bundle_without_a_manifest_does_not_exist(self, store, url):
         complete = store.write(draft())
         begun = store.write(draft(created_at=CREATED_AT + timedelta(days=1)))
         files, root = fsspec.core.url_to_fs(url)
@@ -230,7 +230,7 @@ class BundleStoreSuite:
         with pytest.raises(BundleUnreadableError, match=r"manifest\.json: it is missing"):
             store.load(begun)
 
-    def test_other_things_in_the_place_are_not_taken_for_bundles(self, store, url):
+    def test_other_files_in_the_folder_are_not_bundles(self, store, url):
         bundle_id = store.write(draft())
         files, root = fsspec.core.url_to_fs(url)
         files.makedirs(f"{root}/zzz", exist_ok=True)
@@ -239,7 +239,7 @@ class BundleStoreSuite:
         assert store.latest_id() == bundle_id
 
     @pytest.mark.parametrize("damage", ["missing", "shorter", "flipped"])
-    def test_damage_to_any_file_is_told_with_the_file_s_name(self, store, url, damage):
+    def test_damage_to_any_file_is_an_error_that_names_the_file(self, store, url, damage):
         bundle_id = store.write(draft())
         files, root = fsspec.core.url_to_fs(url)
         names = list(store.manifest(bundle_id)["content"]["files"])
@@ -263,20 +263,20 @@ class BundleStoreSuite:
         ("field", "value"),
         [("metrics", {"auc": 0.99}), ("counts", {"learners": 4}), ("hyperparameters", {"seed": 2.0})],
     )
-    def test_a_manifest_that_was_changed_is_refused(self, store, url, field, value):
+    def test_a_changed_manifest_is_refused(self, store, url, field, value):
         bundle_id = store.write(draft())
         _edit_manifest(url, bundle_id, lambda content: content["tenants"]["riverbend"].__setitem__(field, value))
         with pytest.raises(BundleUnreadableError, match=r"manifest\.json: its content is not what"):
             store.load(bundle_id)
 
-    def test_a_manifest_of_another_format_says_to_train_again(self, store, url):
+    def test_a_manifest_of_another_format_is_an_error_with_the_remedy_to_train_again(self, store, url):
         bundle_id = store.write(draft())
         _edit_manifest(url, bundle_id, lambda content: content.__setitem__("format_version", 99))
         with pytest.raises(BundleUnreadableError, match=r"format version 99.*train again"):
             store.load(bundle_id)
 
     @pytest.mark.parametrize("payload", [b"", b"[]", b"null", b'{"content": 1}', b'{"content": {}}', b"\xff"])
-    def test_a_manifest_that_is_not_one_is_refused(self, store, url, payload):
+    def test_an_invalid_manifest_is_refused(self, store, url, payload):
         bundle_id = store.write(draft())
         files, root = fsspec.core.url_to_fs(url)
         files.pipe_file(f"{root}/{bundle_id}/manifest.json", payload)
@@ -293,13 +293,13 @@ class BundleStoreSuite:
             store.load(bundle_id)
         assert not _Tripwire.sprung
 
-    def test_a_model_of_an_unknown_kind_is_told_with_what_is_known(self, url):
+    def test_a_model_of_an_unknown_kind_is_an_error_that_lists_the_known_kinds(self, url):
         bundle_id = FsspecBundleStore(url, {}).write(draft())
         with pytest.raises(BundleUnreadableError, match="kind 'als'; this program knows none"):
             FsspecBundleStore(url, {}).load(bundle_id)
 
     @pytest.mark.parametrize("bundle_id", ["", "..", "../secrets", "x", "20260304T050607890Z-xyz"])
-    def test_what_is_not_the_id_of_a_bundle_is_never_looked_up(self, store, bundle_id):
+    def test_an_invalid_bundle_id_is_never_looked_up(self, store, bundle_id):
         with pytest.raises(BundleUnreadableError, match="is not the id of a bundle"):
             store.load(bundle_id)
 

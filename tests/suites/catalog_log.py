@@ -1,8 +1,8 @@
-"""How every catalog log and view behave, whatever they are made of.
+"""Behaviour of every catalog log and view.
 
-A test module inherits `CatalogLogSuite` and provides three fixtures: `log`, `another_log`, the same log as another
-service holds it, and `new_view`, an async function that gives a view of it that is ready. The log may be shared, so
-every test has a tenant of its own.
+A test module inherits `CatalogLogSuite` and provides three fixtures: `log`; `another_log`, the same log as seen by
+another service; and `new_view`, an async function that returns a ready view of it. The log may be shared, so every
+test uses its own tenant.
 """
 
 import asyncio
@@ -79,14 +79,14 @@ def tenant():
 
 
 class CatalogLogSuite:
-    async def test_what_was_appended_is_in_the_view_as_it_was(self, log, new_view, tenant):
+    async def test_appended_records_appear_unchanged_in_the_view(self, log, new_view, tenant):
         view = await new_view()
         await view.wait_for(await log.append(tenant, Changes((*BARE_SKILLS, RATIO, PAINT, BARE_RESOURCE))))
         contents = view.contents(tenant)
         assert dict(contents.skills.items()) == {skill.id: skill for skill in (*BARE_SKILLS, RATIO)}
         assert dict(contents.resources.items()) == {PAINT.id: PAINT, "r": BARE_RESOURCE}
 
-    async def test_a_later_record_replaces_the_one_with_its_id(self, log, new_view, tenant):
+    async def test_a_later_record_replaces_the_one_with_the_same_id(self, log, new_view, tenant):
         view = await new_view()
         await log.append(tenant, Changes((Skill(id="a", statement="first"),)))
         await view.wait_for(await log.append(tenant, Changes((Skill(id="a", statement="second"),))))
@@ -115,7 +115,7 @@ class CatalogLogSuite:
         await other.wait_for(version)
         assert "a" in other.contents(tenant).skills
 
-    async def test_a_view_of_the_end_has_every_record(self, log, new_view, tenant):
+    async def test_a_view_at_the_end_of_the_log_has_every_record(self, log, new_view, tenant):
         view = await new_view()
         await log.append(tenant, Changes((*[Skill(id=str(n)) for n in range(300)], BARE_RESOURCE)))
         end = await log.end()
@@ -123,7 +123,7 @@ class CatalogLogSuite:
         assert view.version.includes(end)
         assert len(view.contents(tenant).skills) == 300
 
-    async def test_an_append_says_how_far_it_went_in_the_topics_it_wrote_to(self, log, new_view, tenant):
+    async def test_an_append_returns_its_end_offsets_in_the_topics_it_wrote_to(self, log, new_view, tenant):
         before = await log.end()
         skills_only = await log.append(
             tenant,
@@ -138,14 +138,14 @@ class CatalogLogSuite:
         resources_only = await log.append(tenant, Changes((BARE_RESOURCE,)))
         assert (resources_only.skills_offset, resources_only.resources_offset) == (0, before.resources_offset + 1)
 
-    async def test_an_import_is_seen_when_it_answers(self, log, new_view, tenant):
+    async def test_an_import_is_visible_when_it_answers(self, log, new_view, tenant):
         view = await new_view()
         outcome = await ImportCatalog(CatalogWriter(log, view)).run(tenant, [RATIO, *BARE_SKILLS], [PAINT])
         assert (outcome.skills_written, outcome.resources_written) == (3, 1)
         assert view.contents(tenant).resources[PAINT.id] == PAINT
         assert outcome.version == view.version
 
-    async def test_an_import_again_writes_nothing(self, log, new_view, tenant):
+    async def test_repeating_an_import_writes_nothing(self, log, new_view, tenant):
         view = await new_view()
         importing = ImportCatalog(CatalogWriter(log, view))
         await importing.run(tenant, [RATIO, *BARE_SKILLS], [PAINT])
@@ -155,7 +155,7 @@ class CatalogLogSuite:
         assert (outcome.skills_written, outcome.resources_written) == (0, 0)
         assert await log.end() == end
 
-    async def test_only_what_differs_is_written(self, log, new_view, tenant):
+    async def test_only_changed_records_are_written(self, log, new_view, tenant):
         view = await new_view()
         importing = ImportCatalog(CatalogWriter(log, view))
         await importing.run(tenant, BARE_SKILLS, [BARE_RESOURCE])
@@ -164,7 +164,7 @@ class CatalogLogSuite:
         assert (outcome.skills_written, outcome.skills_unchanged, outcome.resources_unchanged) == (1, 1, 1)
         assert view.contents(tenant).skills["5.NF.B.3"] == changed
 
-    async def test_one_problem_keeps_a_whole_import_out(self, log, new_view, tenant):
+    async def test_one_problem_refuses_the_whole_import(self, log, new_view, tenant):
         view = await new_view()
         end = await log.end()
         with pytest.raises(ImportInvalidError) as caught:
@@ -176,7 +176,7 @@ class CatalogLogSuite:
         assert await log.end() == end
         assert len(view.contents(tenant).skills) == 0
 
-    async def test_an_import_is_checked_against_what_another_service_wrote(self, log, new_view, tenant):
+    async def test_an_import_is_checked_against_the_writes_of_another_service(self, log, new_view, tenant):
         view, other = await new_view(), await new_view()
         await ImportCatalog(CatalogWriter(log, other)).run(
             tenant, [Skill(id="a"), Skill(id="b", prerequisites=("a",))], []
@@ -185,7 +185,7 @@ class CatalogLogSuite:
             await ImportCatalog(CatalogWriter(log, view)).run(tenant, [Skill(id="a", prerequisites=("b",))], [])
         assert "a -> b -> a" in caught.value.problems[0].reason
 
-    async def test_of_two_imports_at_once_the_second_is_checked_after_the_first(self, log, new_view, tenant):
+    async def test_the_second_of_two_concurrent_imports_is_checked_after_the_first(self, log, new_view, tenant):
         importing = ImportCatalog(CatalogWriter(log, await new_view()))
         await importing.run(tenant, [Skill(id="a"), Skill(id="b")], [])
         results = await asyncio.gather(
@@ -195,7 +195,7 @@ class CatalogLogSuite:
         )
         assert sorted(type(result).__name__ for result in results) == ["ImportInvalidError", "ImportOutcome"]
 
-    async def test_every_kind_is_put_and_removed_in_one_change(self, log, new_view, tenant):
+    async def test_one_change_puts_and_removes_every_kind_of_record(self, log, new_view, tenant):
         view = await new_view()
         await view.wait_for(await log.append(tenant, Changes((Skill(id="a"), BARE_RESOURCE, PIN))))
         assert view.contents(tenant).rules["pin"] == PIN
@@ -205,7 +205,7 @@ class CatalogLogSuite:
             contents = seen.contents(tenant)
             assert (len(contents.skills), len(contents.resources), len(contents.rules)) == (0, 0, 0)
 
-    async def test_who_lost_the_turn_writes_nothing(self, log, another_log, new_view, tenant):
+    async def test_a_fenced_writer_writes_nothing(self, log, another_log, new_view, tenant):
         view = await new_view()
         await log.take_turn()
         end = await another_log.take_turn()
@@ -216,7 +216,7 @@ class CatalogLogSuite:
         assert end is not None
         assert (await log.take_turn()).skills_offset > end.skills_offset
 
-    async def test_of_two_services_that_replace_one_version_one_is_told_of_the_other(
+    async def test_of_two_services_that_replace_the_same_version_one_gets_a_conflict(
         self, log, another_log, new_view, tenant
     ):
         editors = [EditCatalog(CatalogWriter(each, await new_view()), lambda: NOW) for each in (log, another_log)]

@@ -1,4 +1,4 @@
-"""What every reader of catalogs does; run over memory and over Kafka."""
+"""Behaviour of every catalog reader; run on the in-memory and the Kafka adapter."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ SKILL = CatalogSkill("t", "Taking away", prerequisites=("s",), importance=0.25)
 
 
 class CatalogReaderSuite:
-    """Inherited by a test class per adapter, with the fixtures `catalog`, `replace` and `lay_down`.
+    """Inherited by a test class per adapter, with the fixtures `catalog`, `replace` and `replace_rules`.
 
-    `replace(tenant, resources, skills)` makes these the tenant's catalog and returns once the reader has them;
-    `lay_down(tenant, rules)` does so with its rules.
+    `replace(tenant, resources, skills)` replaces the tenant's catalog and returns once the reader has it;
+    `replace_rules(tenant, rules)` does the same with its rules.
     """
 
     @pytest.fixture
     def tenant(self):
         return f"tenant-{uuid.uuid4().hex[:8]}"
 
-    async def test_a_tenant_that_is_not_known_has_an_empty_catalog(self, catalog, tenant):
+    async def test_an_unknown_tenant_has_an_empty_catalog(self, catalog, tenant):
         assert len(catalog.columns(tenant)) == 0
 
-    async def test_what_was_written_is_laid_out(self, catalog, replace, tenant):
+    async def test_written_records_are_in_the_catalogs_columns(self, catalog, replace, tenant):
         await replace(tenant, [QUIZ, LESSON, DRAFT], [SKILL])
         columns = catalog.columns(tenant)
         assert columns.resource_ids == ("lesson", "quiz")
@@ -40,7 +40,7 @@ class CatalogReaderSuite:
         assert columns.shares(0).tolist() == [0.25, 0.75]
         assert columns.skill_prerequisites.row(1).tolist() == [0]
 
-    async def test_a_resource_changes_and_goes(self, catalog, replace, tenant):
+    async def test_a_resource_can_change_and_disappear(self, catalog, replace, tenant):
         await replace(tenant, [LESSON, QUIZ], [SKILL])
         await replace(tenant, [CatalogResource("quiz", title="A better quiz")], [])
         columns = catalog.columns(tenant)
@@ -54,7 +54,7 @@ class CatalogReaderSuite:
         assert catalog.columns(tenant).titles == ("A lesson",)
         assert catalog.columns(f"{tenant}-other").titles == ("Theirs",)
 
-    async def test_a_write_makes_a_version_and_leaves_the_columns_of_others_alone(self, catalog, replace, tenant):
+    async def test_a_write_creates_a_version_and_keeps_the_columns_of_other_tenants(self, catalog, replace, tenant):
         await replace(tenant, [LESSON], [SKILL])
         before, columns = catalog.version, catalog.columns(tenant)
         await replace(f"{tenant}-other", [QUIZ], [])
@@ -62,28 +62,32 @@ class CatalogReaderSuite:
         assert catalog.version.skills_offset >= before.skills_offset
         assert catalog.columns(tenant) is columns
 
-    async def test_rules_are_looked_up_in_the_catalog_and_come_and_go(self, catalog, replace, lay_down, tenant):
+    async def test_rules_refer_to_rows_of_the_catalog_and_can_be_added_and_removed(
+        self, catalog, replace, replace_rules, tenant
+    ):
         pin = Rule("pin", RuleAction.PIN, ("quiz", "lesson"), skills=("s",), expires_at_s=2_000_000_000, note="now")
         block = Rule("block", RuleAction.BLOCK, providers=("acorn",), classes=("4b",), grades=("4",))
         boost = Rule("boost", RuleAction.BOOST, ("quiz",), factor=2.5)
         await replace(tenant, [QUIZ, LESSON], [SKILL])
         columns, before = catalog.columns(tenant), catalog.version
-        await lay_down(tenant, [pin, block, boost])
+        await replace_rules(tenant, [pin, block, boost])
         assert dict(catalog.rules(tenant).rules) == {"pin": pin, "block": block, "boost": boost}
         assert [subject.named for subject in catalog.rules(tenant).anywhere] == [(1,), (0,)]
         assert catalog.columns(tenant) is columns
         assert catalog.version.rules_offset > before.rules_offset
-        await lay_down(tenant, [boost])
+        await replace_rules(tenant, [boost])
         assert dict(catalog.rules(tenant).rules) == {"boost": boost}
         assert not catalog.rules(f"{tenant}-other").rules
 
-    async def test_rules_follow_the_catalog_they_are_looked_up_in(self, catalog, replace, lay_down, tenant):
-        await lay_down(tenant, [Rule("pin", RuleAction.PIN, ("quiz",)), Rule("block", RuleAction.BLOCK, ("gone",))])
+    async def test_rules_follow_changes_of_the_catalog(self, catalog, replace, replace_rules, tenant):
+        await replace_rules(
+            tenant, [Rule("pin", RuleAction.PIN, ("quiz",)), Rule("block", RuleAction.BLOCK, ("gone",))]
+        )
         assert catalog.rules(tenant).anywhere == ()
         await replace(tenant, [QUIZ, LESSON], [])
         assert [subject.named for subject in catalog.rules(tenant).anywhere] == [(1,)]
         await replace(tenant, [QUIZ], [])
         assert [subject.named for subject in catalog.rules(tenant).anywhere] == [(0,)]
 
-    async def test_a_catalog_that_can_be_reached_says_so(self, catalog):
+    async def test_a_reachable_catalog_reports_that_it_is_reachable(self, catalog):
         assert catalog.reachable

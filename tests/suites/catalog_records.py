@@ -1,4 +1,4 @@
-"""Any skills and resources, for property tests."""
+"""Hypothesis strategies for skills and resources."""
 
 from hypothesis import strategies as st
 

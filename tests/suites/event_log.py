@@ -1,4 +1,4 @@
-"""What every log of events does. Adapters' tests inherit `EventLogSuite` and say how to make one and how to read it."""
+"""Behaviour of every event log. Tests of adapters inherit `EventLogSuite` and provide a log and a way to read it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def learner(number: int) -> str:
 
 
 class EventLogSuite:
-    """Fixtures: `log`, which takes at most 1,000 events at once, and `stored(log)`, ids by (partition, offset)."""
+    """Fixtures: `log`, which accepts at most 1,000 events at once, and `stored(log)`, ids by (partition, offset)."""
 
-    async def test_positions_are_where_the_records_stand(self, log: Any, stored: Any) -> None:
+    async def test_positions_are_those_of_the_records(self, log: Any, stored: Any) -> None:
         events = [event(number, learner=learner(number)) for number in range(200)]
         positions = await log.append(events)
         found = await stored(log)
@@ -55,32 +55,32 @@ class EventLogSuite:
         assert [position.partition for position in positions] == expected
         assert len(set(expected)) > 1
 
-    async def test_a_learners_events_keep_their_order_over_calls_made_one_after_the_other(self, log: Any) -> None:
+    async def test_a_learners_events_keep_their_order_across_sequential_calls(self, log: Any) -> None:
         offsets = []
         for start in range(0, 100, 20):
             offsets += [position.offset for position in await log.append([event(start + n) for n in range(20)])]
         assert offsets == sorted(offsets)
         assert len(set(offsets)) == 100
 
-    async def test_appends_made_at_once_all_get_their_own_positions(self, log: Any) -> None:
+    async def test_concurrent_appends_get_their_own_positions(self, log: Any) -> None:
         batches = [[event(100 * n + m, learner=learner(n)) for m in range(50)] for n in range(10)]
         positions = [position for batch in await asyncio.gather(*map(log.append, batches)) for position in batch]
         assert len(set(positions)) == 500
 
-    async def test_more_events_than_it_may_hold_are_refused_whole(self, log: Any, stored: Any) -> None:
+    async def test_more_events_than_the_limit_are_refused_as_a_whole(self, log: Any, stored: Any) -> None:
         before = len(await stored(log))
         with pytest.raises(LogOverloadedError):
             await log.append([event(number) for number in range(1_001)])
         assert len(await stored(log)) == before
         assert await log.append([event(0)])
 
-    async def test_what_is_submitted_one_after_the_other_keeps_its_order_though_nobody_waits(self, log: Any) -> None:
+    async def test_events_keep_their_order_without_waiting_for_confirmation(self, log: Any) -> None:
         confirmations = [await log.submit([event(10 * batch + n) for n in range(10)]) for batch in range(8)]
         offsets = [position.offset for confirmation in confirmations for position in await confirmation]
         assert offsets == sorted(offsets)
         assert len(set(offsets)) == 80
 
-    async def test_who_waits_for_room_gets_it_once_others_are_confirmed(self, log: Any) -> None:
+    async def test_a_caller_waiting_for_room_continues_once_others_are_confirmed(self, log: Any) -> None:
         batches = [[event(100 * n + m, learner=learner(n)) for m in range(400)] for n in range(6)]
 
         async def submit(batch: Any) -> Any:
@@ -90,11 +90,11 @@ class EventLogSuite:
             results = await asyncio.gather(*map(submit, batches))
         assert len({position for positions in results for position in positions}) == 2_400
 
-    async def test_more_than_it_may_ever_hold_is_not_waited_for(self, log: Any) -> None:
+    async def test_a_request_beyond_the_limit_does_not_wait(self, log: Any) -> None:
         with pytest.raises(LogOverloadedError):
             await log.submit([event(number) for number in range(1_001)], wait_for_room=True)
 
-    async def test_its_identity_stays(self, log: Any) -> None:
+    async def test_the_identity_of_the_log_is_stable(self, log: Any) -> None:
         before = log.identity
         await log.append([event(0)])
         assert log.identity == before

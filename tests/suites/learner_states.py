@@ -1,4 +1,4 @@
-"""What every store of learner states, positions and epochs does; run over memory and over Redis."""
+"""Behaviour of every store of learner states, positions and epochs; run on the in-memory and the Redis adapter."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def commit(
 
 
 def erasure(key: LearnerKey, offset: int, stored: LearnerRecord, *, then: range = range(0)) -> LearnerCommit:
-    """The commit of an erasure, and of events after it."""
+    """The commit of an erasure and of events after it."""
     forgotten = (offset, ErasureEvent(struct.pack("<Q", offset)))
     events = [(number, answer(number)) for number in then]
     (folded,) = FOLD.fold([LearnerEvents(key.tenant, stored, [forgotten, *events])])
@@ -95,7 +95,7 @@ class LearnerStatesSuite:
         assert await reader.applied_offsets(1, [ALAN, LearnerKey("riverbend", "NOBODY"), ADA]) == [8, None, 2]
         assert await reader.applied_offsets(1, []) == []
 
-    async def test_what_was_never_stored_is_absent(self, fold_store: FoldStore, reader: LearnerReader):
+    async def test_a_learner_that_was_never_stored_is_absent(self, fold_store: FoldStore, reader: LearnerReader):
         assert await reader.read(1, ADA) is None
         assert await reader.read_many(1, [ADA, ALAN]) == [None, None]
         assert await reader.applied_offset(1, ADA) is None
@@ -103,10 +103,10 @@ class LearnerStatesSuite:
         assert await fold_store.progress([0]) == {}
         assert await fold_store.read([0], [record_key_of(ADA)]) == ({}, [NEW_LEARNER])
 
-    async def test_what_was_committed_is_read_back_whole(self, make_fold_store, fold_store, reader):
+    async def test_a_committed_learner_is_read_back_completely(self, make_fold_store, fold_store, reader):
         written = commit(ADA, range(100))
         await fold_store.commit([written, commit(ALAN, range(100, 103))])
-        # Another store has nothing kept in memory.
+        # Another store has an empty cache.
         _, (read, _) = await make_fold_store(1).read([], [record_key_of(ADA), record_key_of(ALAN)])
         assert read == written.stored
         seen = await reader.read(1, ADA)
@@ -123,9 +123,7 @@ class LearnerStatesSuite:
         _, (again,) = await make_fold_store(1).read([], [record_key_of(ADA)])
         assert again == commit(ADA, range(140)).stored
 
-    async def test_a_commit_on_another_offset_than_the_stored_one_is_refused_and_writes_nothing(
-        self, make_fold_store, fold_store
-    ):
+    async def test_a_commit_based_on_another_offset_is_refused_and_writes_nothing(self, make_fold_store, fold_store):
         first = commit(ADA, range(3))
         await fold_store.commit([first])
         second = commit(ADA, range(3, 6), first.stored)
@@ -136,25 +134,25 @@ class LearnerStatesSuite:
         _, (read,) = await make_fold_store(1).read([], [record_key_of(ADA)])
         assert read == second.stored
 
-    async def test_a_commit_for_a_new_learner_is_refused_where_there_is_one(self, make_fold_store, fold_store):
+    async def test_a_commit_for_a_new_learner_is_refused_if_the_learner_exists(self, make_fold_store, fold_store):
         await fold_store.commit([commit(ADA, range(3))])
         with pytest.raises(CommitRefusedError):
             await make_fold_store(1).commit([commit(ADA, range(2))])
 
-    async def test_a_commit_is_refused_where_the_learner_was_lost(self, fold_store):
+    async def test_a_commit_is_refused_if_the_learner_was_lost(self, fold_store):
         first = commit(ADA, range(3))
         with pytest.raises(CommitRefusedError):
             await fold_store.commit([commit(ADA, range(3, 6), first.stored)])
         _, (read,) = await fold_store.read([], [record_key_of(ADA)])
         assert read == NEW_LEARNER
 
-    async def test_one_refused_learner_does_not_take_others_with_it(self, make_fold_store, fold_store):
+    async def test_one_refused_learner_does_not_affect_others(self, make_fold_store, fold_store):
         with pytest.raises(CommitRefusedError):
             await fold_store.commit([commit(ADA, range(2), expected=7), commit(ALAN, range(2))])
         _, (ada, alan) = await make_fold_store(1).read([], [record_key_of(ADA), record_key_of(ALAN)])
         assert (ada.offset, alan.offset) == (-1, 1)
 
-    async def test_a_reader_is_not_misled_by_what_it_keeps(self, make_fold_store, fold_store):
+    async def test_a_stale_cache_does_not_mislead_a_reader(self, make_fold_store, fold_store):
         first = commit(ADA, range(3))
         await fold_store.commit([first])
         second = commit(ADA, range(3, 6), first.stored)
@@ -162,9 +160,7 @@ class LearnerStatesSuite:
         _, (read,) = await fold_store.read([], [record_key_of(ADA)])
         assert read == second.stored
 
-    async def test_of_a_learner_who_was_forgotten_a_tombstone_remains_and_nothing_else(
-        self, make_fold_store, fold_store, reader, epochs
-    ):
+    async def test_only_a_tombstone_remains_of_an_erased_learner(self, make_fold_store, fold_store, reader, epochs):
         await epochs.create(meta_of(1))
         first = commit(ADA, range(70))
         await fold_store.commit([first])
@@ -182,7 +178,7 @@ class LearnerStatesSuite:
         with pytest.raises(CommitRefusedError):
             await make_fold_store(1).commit([commit(ADA, range(71))])
 
-    async def test_a_learner_who_was_forgotten_begins_afresh(self, make_fold_store, fold_store, reader):
+    async def test_an_erased_learner_starts_as_a_new_one(self, make_fold_store, fold_store, reader):
         first = commit(ADA, range(70))
         await fold_store.commit([first])
         forgotten = erasure(ADA, 70, first.stored)
@@ -193,7 +189,7 @@ class LearnerStatesSuite:
         assert read == afterwards.stored
         assert (await reader.read(1, ADA)).state.applied == 3
 
-    async def test_an_erasure_and_what_follows_it_are_stored_in_one_commit(self, make_fold_store, fold_store):
+    async def test_an_erasure_and_the_events_after_it_are_stored_in_one_commit(self, make_fold_store, fold_store):
         first = commit(ADA, range(70))
         await fold_store.commit([first])
         both = erasure(ADA, 70, first.stored, then=range(71, 74))
@@ -202,7 +198,7 @@ class LearnerStatesSuite:
         assert read == both.stored
         assert read.seen == b"".join(struct.pack("<Q", number) for number in range(70, 74))
 
-    async def test_positions_move_only_from_where_they_were_read(self, fold_store, reader):
+    async def test_positions_move_only_from_the_value_that_was_read(self, fold_store, reader):
         begun, moved = PartitionProgress(5, 0, 0, 0), PartitionProgress(9, 3, 1, 0)
         await fold_store.advance({2: (None, begun)})
         assert await reader.position(1, 2) == 5
@@ -215,13 +211,13 @@ class LearnerStatesSuite:
             await fold_store.advance({2: (None, begun)})
         assert await fold_store.progress([2]) == {2: moved}
 
-    async def test_epochs_do_not_see_one_another(self, make_fold_store, fold_store, reader):
+    async def test_epochs_are_isolated(self, make_fold_store, fold_store, reader):
         await fold_store.commit([commit(ADA, range(3))])
         await fold_store.advance({0: (None, PartitionProgress(3, 3, 0, 0))})
         assert await reader.read(2, ADA) is None
         assert await make_fold_store(2).progress([0]) == {}
 
-    async def test_nothing_is_stored_for_an_epoch_that_is_gone_or_was_begun_anew(self, epochs, make_fold_store, reader):
+    async def test_nothing_is_stored_for_an_epoch_that_is_gone_or_was_replaced(self, epochs, make_fold_store, reader):
         meta = meta_of(1)
         store = make_fold_store(1, fold_id=meta.fold_id)
         await epochs.create(meta)
@@ -252,7 +248,7 @@ class LearnerStatesSuite:
             await epochs.create(meta_of(number))
         assert [meta.epoch for meta in await epochs.epochs()] == [2, 9, 10]
 
-    async def test_the_current_epoch_is_the_one_made_so(self, epochs: EpochStore & EpochReader):
+    async def test_the_current_epoch_can_be_set(self, epochs: EpochStore & EpochReader):
         assert await epochs.current_epoch() is None
         assert await epochs.current() is None
         await epochs.create(meta_of(1, end_positions={}))
@@ -260,7 +256,7 @@ class LearnerStatesSuite:
         assert await epochs.current_epoch() == 1
         assert (await epochs.current()).status is EpochStatus.LIVE
 
-    async def test_an_epoch_is_not_served_before_its_end_is_reached(self, epochs, make_fold_store):
+    async def test_an_epoch_is_not_served_before_it_has_reached_its_end(self, epochs, make_fold_store):
         await epochs.create(meta_of(1))
         store = make_fold_store(1)
         await store.advance({0: (None, at(3)), 2: (None, at(4)), 3: (None, at(9))})
@@ -273,12 +269,12 @@ class LearnerStatesSuite:
         await epochs.make_current(1)
         assert await epochs.current_epoch() == 1
 
-    async def test_what_is_not_there_cannot_be_changed(self, epochs):
+    async def test_a_missing_epoch_cannot_be_changed(self, epochs):
         for change in (epochs.set_status(7, EpochStatus.BUILT), epochs.make_current(7), epochs.drop(7)):
             with pytest.raises(EpochMissingError):
                 await change
 
-    async def test_a_dropped_epoch_leaves_nothing_and_others_alone(self, epochs, make_fold_store, reader):
+    async def test_dropping_an_epoch_removes_all_of_it_and_nothing_else(self, epochs, make_fold_store, reader):
         for number in (1, 11):
             await epochs.create(meta_of(number))
             await make_fold_store(number).commit([commit(ADA, range(3)), commit(ALAN, range(3, 5))])
@@ -290,7 +286,7 @@ class LearnerStatesSuite:
         assert (await reader.read(11, ADA)).offset == 2
         assert await reader.position(11, 0) == 5
 
-    async def test_an_epoch_that_is_cleared_holds_nothing_and_is_still_there(self, epochs, make_fold_store, reader):
+    async def test_a_cleared_epoch_is_empty_and_still_exists(self, epochs, make_fold_store, reader):
         for number in (1, 11):
             await epochs.create(meta_of(number))
             await make_fold_store(number).commit([commit(ADA, range(3))])
@@ -302,18 +298,18 @@ class LearnerStatesSuite:
         assert (await reader.read(11, ADA)).offset == 2
         assert await epochs.progress(11) == {0: at(3)}
 
-    async def test_the_current_epoch_is_not_dropped(self, epochs):
+    async def test_the_current_epoch_cannot_be_dropped(self, epochs):
         await epochs.create(meta_of(1, end_positions={}))
         await epochs.make_current(1)
         with pytest.raises(EpochUnusableError, match="being served"):
             await drop_epoch(epochs, 1)
 
-    async def test_progress_is_told_by_partition(self, epochs, make_fold_store):
+    async def test_progress_is_reported_by_partition(self, epochs, make_fold_store):
         await epochs.create(meta_of(1))
         await make_fold_store(1).advance({1: (None, PartitionProgress(5, 3, 1, 1))})
         assert await epochs.progress(1) == {1: PartitionProgress(5, 3, 1, 1)}
 
-    async def test_a_digest_tells_equal_contents_from_others(self, epochs, make_fold_store):
+    async def test_equal_contents_have_equal_digests_and_others_differ(self, epochs, make_fold_store):
         for number in (1, 2, 3):
             await epochs.create(meta_of(number))
         ada, alan = commit(ADA, range(70)), commit(ALAN, range(70, 80))
@@ -326,7 +322,7 @@ class LearnerStatesSuite:
         assert (one.learners, one.applied) == (2, 80)
         assert three.digest != one.digest
 
-    async def test_what_is_put_back_is_what_was_stored(self, epochs, make_fold_store):
+    async def test_restored_learners_equal_the_stored_ones(self, epochs, make_fold_store):
         for number in (1, 2):
             await epochs.create(meta_of(number))
         ada, alan = commit(ADA, range(SEEN_EVENTS + 70)), commit(ALAN, range(3))
@@ -338,7 +334,7 @@ class LearnerStatesSuite:
         _, read = await make_fold_store(2).read([], [record_key_of(ADA), record_key_of(ALAN)])
         assert read == [ada.stored, alan.stored]
 
-    async def test_an_epoch_is_held_by_one_at_a_time(self, epochs):
+    async def test_only_one_holder_can_lock_an_epoch(self, epochs):
         async with epochs.exclusive(1):
             with pytest.raises(EpochBusyError):
                 async with epochs.exclusive(1):

@@ -37,7 +37,7 @@ def test_there_are_enough_of_them_and_some_are_quick():
 
 @pytest.mark.parametrize("text", ["a = 2\n", "a = 1\na = 1\n"], ids=["gone", "twice"])
 def test_a_patch_that_no_longer_applies_says_where(text):
-    with pytest.raises(PatchDoesNotApplyError, match=r"some\.py holds 'a = 1'"):
+    with pytest.raises(PatchDoesNotApplyError, match=r"some\.py contains 'a = 1'"):
         patched(text, Edit("some.py", "a = 1\n", "a = 3\n"))
 
 
