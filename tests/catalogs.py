@@ -1,4 +1,4 @@
-"""The catalog's use cases over any log and view."""
+"""The catalog's use cases with any log and view."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 
 def use_cases(log, view, taggers=None, now=lambda: NOW):
-    """All of them; without `taggers` no tenant has one."""
+    """All use cases; without `taggers` no tenant has a tagger."""
     writer, taggers = CatalogWriter(log, view), taggers or TaggerFolders(None)
     edit = EditCatalog(writer, now)
     return UseCases(

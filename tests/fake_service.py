@@ -1,7 +1,7 @@
-"""A process that behaves as a service does towards the stack, for tests of the stack.
+"""A process that behaves like a service, for tests of the stack.
 
-Arguments: `serve`, gets ready; `fail`, says why and ends; `hang`, never gets ready; `ignore`, gets ready and does not
-stop on SIGTERM; `child`, gets ready and has started a process of its own.
+Arguments: `serve`, becomes ready; `fail`, prints a reason and exits; `hang`, never becomes ready; `ignore`, becomes
+ready and ignores SIGTERM; `child`, becomes ready and has started its own child process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records of the log as ingest writes them, and writing them to a broker."""
+"""Records of the log in the form that ingest writes, and a way to write them to a broker."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ WHEN = datetime(2026, 9, 1, 8, tzinfo=UTC)
 
 
 def pseudonym(learner: object) -> str:
-    """26 base32 characters that stand for any name."""
+    """A pseudonym of 26 base32 characters for any name."""
     return base64.b32encode(hashlib.sha256(str(learner).encode()).digest()).decode()[:26]
 
 
 @dataclass
 class Record:
-    """One record to be written."""
+    """One record to write."""
 
     key: bytes | None
     value: bytes | None
@@ -42,7 +42,7 @@ class Record:
 def message(
     number: int, learner: object = "ada", *, tenant: str = TENANT, **assessment: object
 ) -> events_pb2.LearnerEvent:
-    """The event of that number; its id is the number's."""
+    """The event with a number, which also determines its id."""
     body: dict[str, object] = {
         "item": f"item-{number % 97}",
         "skills": [f"skill-{number % 7}"],
@@ -64,7 +64,7 @@ def message(
 
 
 def record(event: events_pb2.LearnerEvent, **changes: object) -> Record:
-    """The event as ingest writes it, but for the changes."""
+    """The event as ingest writes it, except for the changes."""
     headers = cloud_event_headers(
         event_id=event.event_id, source=event.source, event_type="cairn.v1.AssessmentEvent", time=WHEN
     )
@@ -75,7 +75,7 @@ def record(event: events_pb2.LearnerEvent, **changes: object) -> Record:
 
 
 async def publish(connection: KafkaConnection, records: Iterable[Record], topic: str = LEARNER_EVENTS) -> int:
-    """Write records, each where its key belongs unless it says otherwise; return how many."""
+    """Write records, each to the partition of its key unless it names another; return their number."""
     producer = aiokafka.AIOKafkaProducer(bootstrap_servers=connection.bootstrap_servers, linger_ms=5)
     await producer.start()
     try:

@@ -1,4 +1,4 @@
-"""Builders of learner states for tests of what reads them."""
+"""Builders of learner states for tests of code that reads them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How fast and how small Cairn is on this machine: `make bench`."""
+"""Benchmarks of speed and memory on this machine: `make bench`."""

@@ -21,7 +21,7 @@ from tests.benchmarks.rosters import RosterFigures
 def bench(
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ) -> None:
-    """Measure throughput, latency, memory and sizes; each part is bounded to a minute."""
+    """Measure throughput, latency, memory and sizes; each part takes at most a minute."""
     console = Console()
     console.print("[dim]Folding without any I/O ...[/]")
     meter = folding.FoldMeter()
@@ -43,7 +43,7 @@ def bench(
         meter.run()
         console.print(
             f"[dim]{subscriptions.LEARNERS:,} learners on {subscriptions.STREAMS} subscriptions, "
-            f"{subscriptions.EVENTS_PER_S} events/s; readers that come and leave for a minute ...[/]"
+            f"{subscriptions.EVENTS_PER_S} events/s; readers that connect and leave for a minute ...[/]"
         )
         watched = subscriptions.measure_subscriptions(Path(directory, "subscriptions"))
     meter.run()

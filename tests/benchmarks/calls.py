@@ -1,4 +1,4 @@
-"""Measuring a gRPC server from outside: latency one call at a time, then calls per second and CPU under load."""
+"""Measures a gRPC server from outside: latency of single calls, then calls per second and CPU under load."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ async def measure(call: Call, server: psutil.Process, *, calls: int, concurrency
     """Time `calls` calls one by one, then `calls` calls from `concurrency` callers.
 
     Args:
-        call: makes the n-th call.
-        server: the process that answers.
-        calls: how many calls each half makes; 50 more warm up.
-        concurrency: callers of the second half.
+        call: performs the n-th call.
+        server: the server process.
+        calls: number of calls in each half, after 50 warm-up calls.
+        concurrency: number of callers in the second half.
     """
     for number in range(50):
         await call(number)

@@ -1,4 +1,4 @@
-"""The yardstick of a gRPC server: answers every call with the same bytes.
+"""The baseline for gRPC servers: answers every call with the same bytes.
 
 Run as a process: `python -m tests.benchmarks.echo_server REPLY_BYTES` prints `host:port` and serves until killed.
 """

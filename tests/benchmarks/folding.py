@@ -1,4 +1,4 @@
-"""What an event costs without any I/O: from decoded events to packed state, and in the compiled kernel alone."""
+"""The cost of an event without I/O: from decoded events to packed state, and in the compiled kernel alone."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _STEPS = 500_000
 
 @dataclass(frozen=True, slots=True)
 class FoldCosts:
-    """Microseconds of processor time per event, the best of all runs: others on the machine only ever add to it.
+    """Microseconds of CPU time per event, the best of all runs: other load on the machine only adds to it.
 
     Attributes:
         update_us: from a decoded event to packed state, journal included, in the batches of a worker.
         bulk_us: the kernel over arrays.
-        step_ns: a step of an empty loop of Python, in nanoseconds: how fast the machine is.
-        step_median_ns: the same, the median of all runs: how fast it usually was meanwhile.
+        step_ns: one step of an empty Python loop in nanoseconds, as a measure of the machine's speed.
+        step_median_ns: the median of the same over all runs, as a measure of its usual speed.
     """
 
     update_us: float
@@ -47,9 +47,9 @@ class FoldCosts:
 
 
 class FoldMeter:
-    """Folds events of learners who have none yet, half of them with two skills, and keeps the best of all runs.
+    """Folds events of new learners, half of them with two skills, and keeps the best of all runs.
 
-    What others do on a shared machine halves its speed for seconds on end, so the runs are to be spread.
+    Other load on a shared machine can halve its speed for seconds, so spread the runs over time.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class FoldMeter:
                 found.append(time.process_time() - began)
 
     def costs(self) -> FoldCosts:
-        """What was found so far."""
+        """The best figures so far."""
         updates, bulk, steps = self._found.values()
         return FoldCosts(
             update_us=min(updates) / (LEARNERS * EVENTS_EACH) * 1e6,

@@ -1,4 +1,4 @@
-"""The yardstick: a Faust agent that does nothing with each event of the log.
+"""The baseline for the worker: a Faust agent that does nothing with each event of the log.
 
 Run as a process: `python -m tests.benchmarks.noop_agent BOOTSTRAP TOPIC EVENTS` prints one JSON line with the seconds
 from the first event handled to the last.
@@ -42,7 +42,7 @@ def main() -> None:
 
     @app.task
     async def watch():
-        # The monitor's own count is sampled, so that the agent's body stays empty.
+        # Sample the monitor's count, so that the agent's body stays empty.
         while app.monitor.events_total == 0:  # noqa: ASYNC110 - the monitor is a counter, not an event.
             await asyncio.sleep(_SAMPLE_EVERY_S)
         began, at_start = time.perf_counter(), app.monitor.events_total
@@ -52,7 +52,7 @@ def main() -> None:
         result = {"events": app.monitor.events_total - at_start, "seconds": seconds}
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
-        # Leaving the group politely takes seconds that nobody measures.
+        # Leaving the group cleanly would take seconds that are not part of the measurement.
         os._exit(0)
 
     logging.basicConfig(level=logging.WARNING)

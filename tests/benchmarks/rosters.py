@@ -1,4 +1,4 @@
-"""Calls for whole rosters, timed beside the call for one learner."""
+"""Calls for whole rosters, compared with the call for one learner."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RosterFigures:
-    """Medians, in milliseconds: one learner's list, those of a roster of 30, and a plan for 150.
+    """Medians in milliseconds: one learner's list, the lists of a roster of 30, and a plan for 150 learners.
 
-    Every list is of `limit` resources, so that the two calls are asked for the same.
+    Every list has `limit` resources, so that the calls are comparable.
     """
 
     limit: int
@@ -33,7 +33,7 @@ class RosterFigures:
 async def measure_rosters(
     stub: recommender_pb2_grpc.RecommendationServiceStub, metadata: tuple[tuple[str, str], ...], limit: int = 10
 ) -> RosterFigures:
-    """Time the three calls in turns, so that whatever else the machine does is the same for all."""
+    """Time the three calls in turn, so that other load on the machine affects all of them equally."""
     batch = recommender_pb2.RecommendBatchRequest(learner_ids=_roster(BATCH_LEARNERS), limit=limit)
     plan = recommender_pb2.PlanGroupRequest(learner_ids=_roster(PLAN_LEARNERS))
 

@@ -1,4 +1,4 @@
-"""The running system from outside: recommendations at two catalog sizes, and how soon an event counts."""
+"""The running system from outside: recommendations at two catalog sizes, and the time until an event counts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.benchmarks.rosters import RosterFigures, measure_rosters
 from tests.benchmarks.synthetic import catalog, submission
 from tests.benchmarks.training import train
 
-# Resources in the catalog, and the skills they are about.
+# Number of resources in the catalog, and of their skills.
 SIZES = {300: 60, 10_000: 400}
 _LEARNERS = 200
 _EVENTS_PER_SIZE = 8_000
@@ -46,7 +46,7 @@ _TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RecommendFigures:
-    """Figures of Recommend at one catalog size, and of an echo whose reply is as large."""
+    """Figures of Recommend at one catalog size, and of an echo with a reply of the same size."""
 
     recommend: CallFigures
     echo: CallFigures
@@ -54,7 +54,7 @@ class RecommendFigures:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Figures of the running system; those of Recommend by resources, `learned` where the learned ranker ranks."""
+    """Figures of the running system; those of Recommend by number of resources, `learned` with the learned ranker."""
 
     event_to_state_p50_ms: float
     event_to_state_p99_ms: float
@@ -132,7 +132,7 @@ async def _measure(stack: Stack, pids: dict[str, int]) -> Serving:
 async def _load(clients: _Clients, resources: int) -> str:
     random = np.random.default_rng(resources)
     who = random.integers(0, _LEARNERS, _EVENTS_PER_SIZE)
-    # In a usual order, from a place of their own, every tenth time anywhere: a ranking has something to learn.
+    # In order from a random start, every tenth at random, so that the ranker has something to learn.
     starts = random.integers(0, resources, _LEARNERS)
     steps = np.zeros(_LEARNERS, np.int64)
     what = np.empty(_EVENTS_PER_SIZE, np.int64)
@@ -151,7 +151,7 @@ async def _load(clients: _Clients, resources: int) -> str:
     for first in range(0, len(events), _BATCH):
         reply = await clients.publish(events[first : first + _BATCH])
         token = reply.results[-1].freshness_token
-    # The last event's learner may be any; its token also stands for its partition.
+    # The last event may be of any learner; its token also covers its partition.
     return token
 
 
@@ -159,11 +159,11 @@ def _check_that_trees_rank(stack: Stack, bundle: str) -> None:
     manifest = orjson.loads(Path(stack.environment["CAIRN_BUNDLES"], bundle, "manifest.json").read_bytes())
     ranker = manifest["content"]["tenants"]["bench"]["ranker"]
     if not ranker["hyperparameters"]["share"]:
-        raise RuntimeError("nothing was learned from the events: what would be measured is no learned ranker")
+        raise RuntimeError("training produced no learned ranker from these events, so it cannot be measured")
 
 
 def _rank_by_learning(tenants: Path) -> None:
-    """Have the learned ranker rank the tenant's lists, from the server's next look at the file on."""
+    """Select the learned ranker for the tenant, from the server's next read of the file on."""
     content = yaml.safe_load(tenants.read_text())
     for tenant in content["tenants"].values():
         tenant["ranker"] = "learned"
@@ -174,19 +174,19 @@ def _rank_by_learning(tenants: Path) -> None:
 
 
 async def _learned(clients: _Clients, bundle: str) -> recommender_pb2.RecommendResponse:
-    """Wait until the server answers from a bundle."""
+    """Wait until the server uses a bundle."""
     give_up_at = time.monotonic() + _TIMEOUT_S
     while True:
         reply = await clients.recommend(0)
         if reply.provenance.bundle == bundle:
             return reply
         if time.monotonic() > give_up_at:
-            raise TimeoutError(f"the server still answers from the bundle {reply.provenance.bundle}")
+            raise TimeoutError(f"the server still uses the bundle {reply.provenance.bundle}")
         await asyncio.sleep(0.1)
 
 
 async def _ready(clients: _Clients, token: str, resources: int) -> recommender_pb2.RecommendResponse:
-    """Wait until the server answers from the last event, this catalog and the new bundle."""
+    """Wait until the server's answers include the last event, this catalog and the new bundle."""
     give_up_at = time.monotonic() + _TIMEOUT_S
     while True:
         reply = await clients.recommend(0, token)
@@ -198,7 +198,7 @@ async def _ready(clients: _Clients, token: str, resources: int) -> recommender_p
 
 
 async def _event_to_state(clients: _Clients, resources: int) -> list[float]:
-    """Milliseconds from PublishEvents answered to Recommend with its token answered, under a background of events."""
+    """Milliseconds from the reply of PublishEvents to that of Recommend with its token, under background load."""
     background = asyncio.create_task(_background(clients, resources))
     latencies_ms = []
     try:

@@ -24,12 +24,12 @@ _TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class StreamFigures:
-    """What one client got into the log, confirmed.
+    """The confirmed throughput of one client.
 
     Attributes:
         events_per_s: over all streams.
-        first_events_per_s: the same while every learner's key was being made.
-        ingest_cpu_us_per_event: the ingest process's own time, which bounds one process whatever else the machine does.
+        first_events_per_s: the same while every learner's key was being created.
+        ingest_cpu_us_per_event: CPU time of the ingest process, which limits one process regardless of other load.
     """
 
     events_per_s: float
@@ -38,11 +38,11 @@ class StreamFigures:
 
 
 def measure_streams(directory: Path, *, encryption: bool) -> StreamFigures:
-    """Start a broker, Redis and ingest alone, and stream events in.
+    """Start only a broker, Redis and ingest, and stream events in.
 
     Args:
-        directory: where the stack keeps its files.
-        encryption: whether values are encrypted.
+        directory: folder for the stack's files.
+        encryption: whether to encrypt values.
     """
     ingest = [service for service in SERVICES if service.name == "ingest"]
     started: list[Component] = []
@@ -84,7 +84,7 @@ async def _send(
     metadata: tuple[tuple[str, str], ...],
     requests: list[ingest_pb2.StreamEventsRequest],
 ) -> None:
-    """Send everything on one stream and see every event confirmed."""
+    """Send everything on one stream and wait until every event is confirmed."""
     confirmed = 0
     async for reply in stub.StreamEvents(iter(requests), metadata=metadata, timeout=_TIMEOUT_S):
         confirmed += sum(result.status == ingest_pb2.EVENT_STATUS_ACCEPTED for result in reply.results)

@@ -1,6 +1,6 @@
-"""Subscriptions of a running system from outside: how soon an event is a list, what watching many costs, who leaves.
+"""Subscriptions of a running system from outside: latency, cost of many watched learners, readers that leave.
 
-Alone: `python -m tests.benchmarks.subscriptions`.
+To run only this: `python -m tests.benchmarks.subscriptions`.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ class SubscriptionFigures:
 
     Attributes:
         snapshot_s: until 20 streams had a list for each of 5,000 learners.
-        cpu_ms_per_list: of the server's time on a core, for each of those lists.
-        event_to_update_p50_ms: from sending PublishEvents to having the list that includes the event.
-        event_to_update_p99_ms: the same, of the slowest.
+        cpu_ms_per_list: the server's CPU time for each of those lists.
+        event_to_update_p50_ms: from sending PublishEvents to receiving the list that includes the event, median.
+        event_to_update_p99_ms: the same, 99th percentile.
         events: events sent meanwhile, at 200 a second.
-        updates: lists that came of them; an event that changes no list sends none.
-        server_rss_mb: of the server, with all of them watched.
-        recommend_p50_ms: Recommend while a new bundle makes all 5,000 lists anew.
-        recommend_p99_ms: the same, of the slowest.
-        left: readers that came and left, one after the other, for a minute.
-        leaving_growth_mb: what the server's memory grew by over the last two thirds of that minute.
+        updates: lists that followed; an event that changes no list sends none.
+        server_rss_mb: memory of the server with all of them watched.
+        recommend_p50_ms: Recommend while a new bundle recomputes all 5,000 lists, median.
+        recommend_p99_ms: the same, 99th percentile.
+        left: readers that connected and left in turn within a minute.
+        leaving_growth_mb: growth of the server's memory over the last two thirds of that minute.
     """
 
     snapshot_s: float
@@ -80,11 +80,11 @@ class SubscriptionFigures:
 
 @dataclass(slots=True)
 class _Seen:
-    """What the readers had."""
+    """What the readers received."""
 
     complete: int = 0
     lists: int = 0
-    # Moment by (partition, offset) of the event that came with a list.
+    # Time of arrival by (partition, offset) of the event that a list includes.
     had_at: dict[tuple[int, int], float] = field(default_factory=dict)
 
 
@@ -205,7 +205,7 @@ async def _ready(clients: _Clients, token: str) -> None:
 
 
 async def _publish_steadily(clients: _Clients) -> dict[tuple[int, int], float]:
-    """Send events at a steady rate; return when each was sent, by its position."""
+    """Send events at a steady rate; return the time each was sent, by position."""
     random = np.random.default_rng(5)
     sent_at: dict[tuple[int, int], float] = {}
     numbers = itertools.count()
@@ -227,7 +227,7 @@ async def _publish_steadily(clients: _Clients) -> dict[tuple[int, int], float]:
 
     began_s = time.perf_counter()
     for number in range(int(_LATENCY_S * EVENTS_PER_S / _PER_REQUEST)):
-        # Not later for a slow answer: the load does not ease off when the system is slow.
+        # A slow answer does not delay the next event: the load stays the same when the system is slow.
         await asyncio.sleep(max(0.0, began_s + number * _PER_REQUEST / EVENTS_PER_S - time.perf_counter()))
         task = asyncio.create_task(send())
         running.add(task)
@@ -238,13 +238,13 @@ async def _publish_steadily(clients: _Clients) -> dict[tuple[int, int], float]:
 
 
 async def _while_lists_are_made_anew(stack: Stack, clients: _Clients) -> list[float]:
-    """Milliseconds of Recommend calls, one after the other, after a bundle that makes every list anew."""
+    """Milliseconds of sequential Recommend calls after a new bundle that recomputes every list."""
     bundle = (await clients.recommend(0)).provenance.bundle
     await asyncio.to_thread(train, stack)
     give_up_at_s = time.monotonic() + _TIMEOUT_S
     while (await clients.recommend(0)).provenance.bundle == bundle:
         if time.monotonic() > give_up_at_s:
-            raise TimeoutError("the server did not take up the bundle")
+            raise TimeoutError("the server did not load the bundle")
         await asyncio.sleep(0.05)
     times_ms = []
     ends_at_s = time.perf_counter() + _RERANK_S
@@ -259,7 +259,7 @@ async def _while_lists_are_made_anew(stack: Stack, clients: _Clients) -> list[fl
 
 
 async def _come_and_go(clients: _Clients, server: psutil.Process) -> tuple[int, float]:
-    """Readers that read some and leave; how many, and how much memory the server grew by once it had warmed up."""
+    """Let readers read a little and leave; return their number and the server's memory growth after warm-up."""
     left, before_mb = 0, 0.0
     began_s = time.perf_counter()
     while (passed_s := time.perf_counter() - began_s) < _LEAVING_S:
@@ -272,7 +272,7 @@ async def _come_and_go(clients: _Clients, server: psutil.Process) -> tuple[int, 
             await call.read()
         call.cancel()
         left += 1
-        # As many as this may be open at once; those that were left close in a moment.
+        # This many may be open at once; abandoned ones close soon.
         await asyncio.sleep(0.01)
     return left, server.memory_info().rss / 1e6 - before_mb
 

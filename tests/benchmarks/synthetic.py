@@ -1,4 +1,4 @@
-"""Events and catalogs of any size, made from a seed, for measuring only."""
+"""Events and catalogs of any size, generated from a seed, for benchmarks only."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def log_events(events: int, learners: int, *, skills: int, items: int, seed: int
 
 
 def fifty_skills() -> Iterator[events_pb2.LearnerEvent]:
-    """One learner's responses to fifty skills with names of usual length, on no catalog resource."""
+    """One learner's responses to fifty skills with names of typical length, without catalog resources."""
     for number in range(50):
         event = events_pb2.LearnerEvent(
             event_id=f"00000000-0000-5000-9000-{number:012d}",
@@ -78,7 +78,7 @@ def fifty_skills() -> Iterator[events_pb2.LearnerEvent]:
 
 
 async def preload(connection: KafkaConnection, events: Iterator[events_pb2.LearnerEvent], partitions: int) -> int:
-    """Write events to the log in full batches, quicker than any service would, and say how many."""
+    """Write events to the log in full batches, faster than any service; return their number."""
     by_partition: dict[int, list[tuple[bytes, bytes, list[tuple[str, bytes]]]]] = {n: [] for n in range(partitions)}
     count = 0
     for event in events:

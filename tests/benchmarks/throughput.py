@@ -61,7 +61,7 @@ def measure(directory: Path) -> Throughput:
 def _noop(stack: Stack, events: int) -> float:
     servers = stack.kafka.bootstrap_servers
     command = [sys.executable, "-m", "tests.benchmarks.noop_agent", servers, LEARNER_EVENTS, str(events)]
-    # An agent has tables' folders made, though it has no tables.
+    # Faust creates folders for tables even though the agent has none.
     environment = stack.environment | {"FAUST_DATADIR": str(stack.directory / "noop")}
     printed = subprocess.run(
         command, env=environment, check=True, capture_output=True, text=True, timeout=2 * _LIMIT_S
@@ -99,7 +99,7 @@ def _running_worker(stack: Stack) -> _Running:
 
 
 class _Running:
-    """A child process for the length of a block."""
+    """A child process that runs during the block."""
 
     def __init__(self, command: Command) -> None:
         self._command = command
@@ -113,7 +113,7 @@ class _Running:
 
 
 def _rate(stack: Stack, *, epoch: int, events: int, child: Child) -> float:
-    """Events per second that became durable after the first batch did; the first batch starts the clock."""
+    """Durable events per second after the first batch, which starts the clock."""
     with redis.Redis.from_url(stack.redis) as client:
         child.wait_ready(lambda: sum(_positions(client, epoch).values()) > 0, _LIMIT_S)
         began, at_start = time.perf_counter(), sum(_positions(client, epoch).values())

@@ -14,7 +14,7 @@ def train(stack: Stack, *options: str) -> str:
     """Fit models on the stack's log; the id of the bundle.
 
     Raises:
-        RuntimeError: when that fails, with what it said.
+        RuntimeError: when that fails, with its output.
     """
     environment = {"PATH": "/usr/bin:/bin"} | stack.environment
     command = [*CAIRN, "train", *options]

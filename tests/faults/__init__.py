@@ -1,1 +1,1 @@
-"""Faults in real processes on a real Kafka and a real Redis, and what must hold afterwards."""
+"""Faults in real processes on a real Kafka and a real Redis, and the guarantees that must hold afterwards."""

@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: run the scenarios and print one row for each."""
+"""`python -m tests.faults`: run the scenarios and print one row per run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.faults.results import Row, as_json, print_table
 from tests.faults.scenarios import SCENARIOS, run_scenario
 from tests.faults.scene import Bench
 
-# Kept between runs: Maven fetches the broker's jars once.
+# Kept between runs, so that Maven downloads the broker's jars only once.
 LIBRARIES = Path(__file__).parents[2] / ".local" / "kafka"
 _FIRST_SEED = 1_000
 
@@ -33,18 +33,20 @@ def main(
     *,
     nodes: Annotated[
         list[int] | None,
-        typer.Option(help="Brokers: 1 or 3; repeat for both. Default: all on one, faults of the broker on three too."),
+        typer.Option(help="Brokers: 1 or 3; repeat for both. Default: all on one, faults of the broker also on three."),
     ] = None,
-    times: Annotated[int, typer.Option(min=1, help="How often, each time with another seed.")] = 1,
-    only: Annotated[list[str] | None, typer.Option(help="Only this scenario; repeat for several.")] = None,
+    times: Annotated[int, typer.Option(min=1, help="Number of runs, each with another seed.")] = 1,
+    only: Annotated[list[str] | None, typer.Option(help="Run only this scenario; repeat for several.")] = None,
     seed: Annotated[int, typer.Option(help="The first seed.")] = _FIRST_SEED,
     json: Annotated[Path | None, typer.Option(help="Also write the rows to this file.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep logs and data in this folder.")] = None,
 ) -> None:
-    """Run scenarios on a real Kafka; ends with 1 when something did not hold."""
+    """Run scenarios on a real Kafka; exits with 1 when a check failed."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     if missing := missing_tools():
-        console.print(f"skipped: a real Kafka needs Java 17 and Maven on PATH, and there is no {', '.join(missing)}")
+        console.print(
+            f"skipped: a real Kafka needs Java 17 and Maven on PATH, and these are missing: {', '.join(missing)}"
+        )
         return
     logging.basicConfig(handlers=[logging.NullHandler()])
     logs.configure("error", "console", service="faults")
@@ -67,7 +69,7 @@ def main(
 
 
 def _run(plan: Mapping[int, Sequence[str]], seeds: Iterable[int], directory: Path) -> Iterator[Row]:
-    """Rows as they come, each told at once: scenarios by the size of the cluster, with every seed."""
+    """Yield rows and print each at once: scenarios by cluster size, with every seed."""
     for nodes, names in plan.items():
         if not names:
             continue
@@ -86,7 +88,7 @@ def _tell(row: Row) -> None:
 
 
 def _once() -> dict[int, list[str]]:
-    """Scenarios by the size of the cluster."""
+    """Scenarios by cluster size."""
     return {1: list(SCENARIOS), 3: [name for name, each in SCENARIOS.items() if each.of_the_broker]}
 
 

@@ -1,4 +1,4 @@
-"""Processes of Cairn as an orchestrator runs them: one that ends by itself is started again."""
+"""Processes of Cairn as an orchestrator runs them: one that exits by itself is restarted."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LONGEST_LINE = 400
 
 
 class Supervised:
-    """One process. `tend` starts it again some time after it ended, unless it was told to stay down.
+    """One process. `tend` restarts it some time after it exited, unless it was stopped for good.
 
     Attributes:
-        restarts: how often it was started again.
-        exits: codes it ended with by itself; negative: the signal.
+        restarts: number of restarts.
+        exits: exit codes of exits by itself; negative: the signal.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Supervised:
 
     @property
     def serving(self) -> bool:
-        """Whether it says SERVING."""
+        """Whether it reports SERVING."""
         if not self.child.running or not self._address_file.is_file():
             return False
         return is_serving(self._address_file.read_text())
@@ -71,17 +71,17 @@ class Supervised:
 
     @property
     def stopped(self) -> bool:
-        """Whether it stands still after SIGSTOP."""
+        """Whether it is stopped by SIGSTOP."""
         return self.child.running and psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
 
     def start(self) -> None:
-        """Start it, without waiting."""
+        """Start it without waiting."""
         self._address_file.unlink(missing_ok=True)
         self._child = Child(Command(self.name, self._arguments, self.log, self.environment, grace_s=_GRACE_S))
         self._wanted, self._ended_s = True, None
 
     def tend(self) -> None:
-        """Start it again if it ended a while ago."""
+        """Restart it if it exited a while ago."""
         if not self._wanted or self.child.running:
             return
         if self._ended_s is None:
@@ -93,30 +93,30 @@ class Supervised:
             self.start()
 
     def kill(self, *, restart: bool = True) -> None:
-        """End it as a power cut would."""
+        """Kill it like a power cut."""
         self._wanted = restart
         self.child.kill()
 
     def pause(self) -> None:
-        """Keep it from running without it noticing: SIGSTOP."""
+        """Stop it without it noticing: SIGSTOP."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it run on: SIGCONT."""
+        """Let it continue: SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
 
     def signal_stop(self) -> None:
-        """Ask it to end, for good."""
+        """Ask it to exit for good."""
         self._wanted = False
         if self._child is not None:
             self._child.signal_stop()
 
     def stop(self) -> None:
-        """End it for good. Safe to call again."""
+        """Stop it for good. Safe to call again."""
         self._wanted = False
         if self._child is not None:
             self._child.stop()
 
     def last_lines(self, count: int = 6) -> list[str]:
-        """The end of its log."""
+        """The last lines of its log."""
         return [line[:_LONGEST_LINE] for line in self.log.read_text(errors="replace").splitlines()[-count:]]

@@ -1,4 +1,4 @@
-"""A TCP proxy that can stop forwarding, or refuse, as a network does that fails."""
+"""A TCP proxy that can stop forwarding or refuse connections, like a failing network."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _CHUNK_BYTES = 1 << 16
 
 
 class TcpProxy:
-    """Forwards a loopback port to another, on a thread of its own; use it as a context manager.
+    """Forwards a loopback port to another on its own thread; use it as a context manager.
 
-    `stall` keeps connections open and moves nothing, as a lost route does; `refuse` closes them and listens no more,
-    as a lost host does; `forward` mends both.
+    `stall` keeps connections open and forwards nothing, like a lost route. `refuse` closes them and stops listening,
+    like a lost host. `forward` ends both.
     """
 
     def __init__(self, port: int, target_port: int) -> None:
@@ -41,15 +41,15 @@ class TcpProxy:
         self._loop.close()
 
     def forward(self) -> None:
-        """Forward, from now on."""
+        """Forward from now on."""
         self._run(self._forward())
 
     def stall(self) -> None:
-        """Move nothing, in either direction; new connections are accepted and wait too."""
+        """Forward nothing in either direction; new connections are accepted and wait too."""
         self._run(self._stall())
 
     def refuse(self) -> None:
-        """Close every connection and accept none."""
+        """Close every connection and accept no new ones."""
         self._run(self._refuse())
 
     def _run(self, work) -> None:
@@ -84,7 +84,7 @@ class TcpProxy:
                 pumps.create_task(self._pump(reader, target))
                 pumps.create_task(self._pump(target_reader, writer))
         except (OSError, ExceptionGroup, asyncio.CancelledError):
-            # Either side went away, or `refuse` asked for it; both sides are closed below.
+            # One side closed the connection, or `refuse` was called; both sides are closed below.
             return
         finally:
             self._pumps.discard(task)

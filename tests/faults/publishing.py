@@ -1,4 +1,4 @@
-"""A platform that sends events through ingest and keeps what was acknowledged."""
+"""A platform that sends events through ingest and records the acknowledged ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _START_S = 1_788_000_000
 
 
 def submissions(count: int, *, seed: int, learners: int = 200) -> Iterator[ingest_pb2.EventSubmission]:
-    """Answers of learners to items, in the order of their making; the same for the same seed."""
+    """Responses of learners to items in chronological order; the same seed gives the same events."""
     random = np.random.default_rng(seed)
     who, what = random.integers(0, learners, count), random.integers(0, 300, count)
     correct = random.random(count) < 0.6
@@ -41,13 +41,13 @@ def submissions(count: int, *, seed: int, learners: int = 200) -> Iterator[inges
 
 
 class Platform:
-    """Sends requests one after the other, each again until it is acknowledged.
+    """Sends requests one by one and repeats each until it is acknowledged.
 
     Attributes:
-        acknowledged: where each acknowledged event stands, by its id; the first place, if it was sent again.
-        sent: ids of every event that was tried.
-        answers: how many calls ended how, by gRPC status.
-        resent: events of requests that were sent again, so that they may stand in the log more than once.
+        acknowledged: position of each acknowledged event by its id; the first position if it was sent again.
+        sent: ids of all events that were sent at least once.
+        answers: number of calls by gRPC status.
+        resent: events of repeated requests, which may be in the log more than once.
     """
 
     def __init__(self, target: str, api_key: str) -> None:
@@ -80,13 +80,13 @@ class Platform:
 
     @property
     def done(self) -> bool:
-        """Whether everything begun in the background is acknowledged."""
+        """Whether everything started in the background is acknowledged."""
         if self._failure is not None:
             raise self._failure
         return self._thread is None or not self._thread.is_alive()
 
     def begin(self, events: Sequence[ingest_pb2.EventSubmission], *, per_s: float, per_request: int = 50) -> None:
-        """Send events in the background at a pace; `done` tells when all are acknowledged."""
+        """Send events in the background at a given rate; `done` is true once all are acknowledged."""
         self._thread = threading.Thread(target=self._send_all, args=(events, per_s, per_request), daemon=True)
         self._thread.start()
 

@@ -1,4 +1,4 @@
-"""A platform that reads, and what it is told."""
+"""A platform that reads, and the answers it gets."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _CALL_TIMEOUT_S = 3.0
 
 
 class Reader:
-    """Asks for learners over and over, on a thread of its own.
+    """Requests learners continuously on its own thread.
 
     Attributes:
-        answers: how many calls ended how, by gRPC status.
-        fewest: the fewest responses that an OK answer showed since `expect`, by learner.
-        degraded: how often each degradation was told.
+        answers: number of calls by gRPC status.
+        fewest: the lowest number of responses in an OK answer since `expect`, by learner.
+        degraded: number of answers with each degradation.
         latencies_ms: of OK answers to `Recommend`.
     """
 
@@ -43,18 +43,18 @@ class Reader:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop asking. Safe to call again."""
+        """Stop requesting. Safe to call again."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
         self._channel.close()
 
     def forget(self) -> None:
-        """Count from here on."""
+        """Start counting."""
         self.answers, self.degraded, self.fewest, self.latencies_ms = Counter(), Counter(), {}, []
 
     def responses(self, learner: str) -> int:
-        """How many responses the learner's state holds now."""
+        """The number of responses in the learner's state now."""
         request = recommender_pb2.GetLearnerRequest(learner_id=learner)
         return self._stub.GetLearner(request, timeout=_CALL_TIMEOUT_S, metadata=self._metadata).responses
 

@@ -1,4 +1,4 @@
-"""A Redis that keeps its data on disk, and can be killed, shortened, filled or kept from writing."""
+"""A Redis with persistent data that can be killed, truncated, filled or made unable to write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _READY_DEADLINE_S = 20.0
 
 
 class DurableRedis:
-    """One Redis on loopback. With `appendonly`, what it held survives `kill` but for what `truncate_tail` takes."""
+    """One Redis on loopback. With `appendonly`, its data survives `kill`, except for what `truncate_tail` removes."""
 
     def __init__(self, directory: Path, *, appendonly: bool = False, options: Sequence[str] = ()) -> None:
         """Args: `directory` for data and log; `options`, more arguments of redis-server."""
@@ -45,7 +45,7 @@ class DurableRedis:
             *("--maxmemory-policy", "noeviction"),
             *self._options,
         ]
-        # Its log stands outside the data, which a scenario may take away.
+        # Its log is outside the data folder, which a scenario may remove.
         log = self.directory.with_name(f"{self.directory.name}.log")
         self._child = Child(Command("redis", arguments, log))
         self._child.wait_ready(self._answers, _READY_DEADLINE_S)
@@ -55,7 +55,7 @@ class DurableRedis:
         return redis.Redis.from_url(self.url, socket_timeout=5, socket_connect_timeout=2)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it like a power cut."""
         self.child.kill()
 
     def stop(self) -> None:
@@ -65,29 +65,29 @@ class DurableRedis:
 
     @property
     def written_anew(self) -> bool:
-        """Whether it has written its append-only file anew since its start, as workers ask it to."""
+        """Whether it has rewritten its append-only file since its start, as workers ask it to."""
         with self.client() as client:
             return client.get("cairn:rewritten-in") == client.info("server")["run_id"].encode()
 
     @property
     def base_bytes(self) -> int:
-        """How large its append-only file was when it was last written anew, or loaded: that much is on the disk."""
+        """The size of its append-only file when it was last rewritten or loaded: that much is on disk."""
         with self.client() as client:
             return int(client.info("persistence")["aof_base_size"])
 
     def truncate_tail(self, share: float, base_bytes: int = 0) -> int:
-        """Take the last share of what the append-only file holds beyond `base_bytes` away, as an unsynced disk would.
+        """Remove the last share of the append-only file beyond `base_bytes`, like a disk that was not synced.
 
         Returns:
-            How many bytes were taken.
+            The number of bytes removed.
         """
-        # Redis 6 has one file, Redis 7 a folder with the file that grows.
+        # Redis 6 has one file, Redis 7 a folder that contains the growing file.
         file = next(
             path for pattern in ("appendonly.aof", "appendonlydir/*.incr.aof") for path in self.directory.glob(pattern)
         )
         size = file.stat().st_size
         with file.open("r+b") as opened:
-            # Redis 7 keeps what was written anew in a file of its own.
+            # Redis 7 keeps the rewritten part in its own file.
             base = base_bytes if file.name == "appendonly.aof" else 0
             opened.truncate(int(size - (size - base) * share))
         return size - file.stat().st_size

@@ -1,4 +1,4 @@
-"""What came of a scenario: one row."""
+"""The result of a scenario: one row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 
 class ScenarioFailedError(AssertionError):
-    """Something that must hold did not; the message is a sentence."""
+    """A check failed; the message is a sentence."""
 
 
 @dataclass
@@ -21,20 +21,20 @@ class Row:
     Attributes:
         scenario: its name.
         nodes: brokers of the cluster.
-        seed: what its events were made from.
+        seed: the seed of its events.
         events: events sent, each counted once.
-        acknowledged: of these, the ones that ingest acknowledged.
-        applied: records of the log that are in a learner's state.
-        duplicates: records left out because an earlier one has their source and id.
+        acknowledged: the ones of these that ingest acknowledged.
+        applied: records of the log applied to a learner's state.
+        duplicates: records skipped because an earlier one has the same source and id.
         dead_lettered: records in the dead letters.
-        restarts: processes that ended by themselves and were started again.
-        recovery_s: from the fault, or its end where it lasts, until an event of every partition, sent afterwards, was
+        restarts: processes that exited by themselves and were restarted.
+        recovery_s: from the fault, or from its end if it lasts, until one event of every partition sent afterwards was
             acknowledged and applied.
-        digest_equal: whether the epoch that was served equals a replay of the log without faults.
-        seconds: how long the run took.
-        notes: what the scenario saw that has no column.
-        failure: why it failed; empty when everything held.
-        logs: where it failed, the last lines of each process's log.
+        digest_equal: whether the served epoch equals a replay of the log without faults.
+        seconds: duration of the run.
+        notes: other observations of the scenario.
+        failure: why it failed; empty if all checks passed.
+        logs: if it failed, the last lines of each process's log.
     """
 
     scenario: str
@@ -55,12 +55,12 @@ class Row:
 
 
 def as_json(rows: Sequence[Row]) -> bytes:
-    """The rows for machines."""
+    """The rows as JSON."""
     return orjson.dumps([asdict(row) for row in rows], option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def print_table(rows: Sequence[Row], console: Console) -> None:
-    """The rows for people, and a sentence under the table for each that failed."""
+    """Print the rows as a table, and one sentence for each failure."""
     table = Table(title="Faults", title_justify="left", box=None, pad_edge=False)
     table.add_column("scenario", no_wrap=True)
     for heading in ("nodes", "seed", "events", "ack", "applied", "dup", "dlt", "restarts", "recovery s", "took s"):

@@ -1,4 +1,4 @@
-"""The faults, one function each. What must hold after every one of them, `Scene.finish` checks."""
+"""The faults, one function each. `Scene.finish` checks what must hold after every one of them."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class Scenario:
     """One fault.
 
     Attributes:
-        name: what to call it.
-        fault: what happens, in a few words.
-        run: makes it happen, and checks what must hold.
-        of_the_broker: whether the fault is the broker's, so that it is of interest on three nodes too.
+        name: its name.
+        fault: a short description.
+        run: injects the fault and checks its specific guarantees.
+        of_the_broker: whether it is a fault of the broker, which also runs on three nodes.
     """
 
     name: str
@@ -63,7 +63,7 @@ SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(name: str, fault: str, *, of_the_broker: bool = False) -> Callable[[Callable[[Scene], None]], None]:
-    """Enter a function into SCENARIOS."""
+    """Register a function in SCENARIOS."""
 
     def enter(run: Callable[[Scene], None]) -> None:
         SCENARIOS[name] = Scenario(name, fault, run, of_the_broker)
@@ -72,7 +72,7 @@ def scenario(name: str, fault: str, *, of_the_broker: bool = False) -> Callable[
 
 
 def run_scenario(bench: Bench, name: str, seed: int) -> Row:
-    """Run a scenario; the row tells whether everything held."""
+    """Run a scenario; the row says whether all checks passed."""
     begun_s = time.monotonic()
     row = Row(name, bench.nodes, seed)
     try:
@@ -96,7 +96,7 @@ def broker_killed(scene: Scene) -> None:
     victim = cluster.nodes[0]
     victim.kill()
     if len(cluster.nodes) == 1:
-        # As long as there is no broker, ingest says so.
+        # While there is no broker, ingest answers UNAVAILABLE.
         scene.wait(lambda: scene.platform.answers["UNAVAILABLE"] > 0, 25.0, "UNAVAILABLE")
         told = len(scene.platform.acknowledged)
         scene.spend(1.0)
@@ -105,7 +105,7 @@ def broker_killed(scene: Scene) -> None:
         scene.fault_is_over()
         scene.recover(BROKER_RECOVERY_S)
     else:
-        # The others go on without it.
+        # The others continue without it.
         scene.fault_is_over()
         scene.recover(BROKER_RECOVERY_S)
         victim.start()
@@ -131,7 +131,7 @@ def worker_killed(scene: Scene) -> None:
 scenario("worker-killed", "kill -9 of a worker between any two steps")(worker_killed)
 
 
-@scenario("broker-unreachable", "20 s without a way to the broker: 8 s silent, 12 s refused", of_the_broker=True)
+@scenario("broker-unreachable", "broker unreachable for 20 s: 8 s silent, 12 s refused", of_the_broker=True)
 def broker_unreachable(scene: Scene) -> None:
     cluster = scene.bench.cluster
     proxies = [scene.running.enter_context(TcpProxy(node.proxy_port, node.behind_proxy_port)) for node in cluster.nodes]
@@ -169,7 +169,7 @@ def broker_unreachable(scene: Scene) -> None:
 
 
 def killed_at(step: Step) -> Callable[[Scene], None]:
-    """A worker that ends at a step of one of its first batches."""
+    """A worker that is killed at a step of one of its first batches."""
 
     def run(scene: Scene) -> None:
         scene.redis.start()
@@ -200,17 +200,15 @@ _OCCASION = {
     Step.BEFORE_ACKNOWLEDGEMENT: 9,
     Step.AFTER_ACKNOWLEDGEMENT: 2,
 }
-scenario("killed-before-commit", "kill -9 with a batch folded and not stored")(killed_at(Step.BEFORE_COMMIT))
-scenario("killed-after-commit", "kill -9 with learners stored and their partition's position not")(
-    killed_at(Step.AFTER_COMMIT)
-)
-scenario("killed-before-ack", "kill -9 with everything stored and Kafka not told")(
+scenario("killed-before-commit", "kill -9 after folding a batch, before storing it")(killed_at(Step.BEFORE_COMMIT))
+scenario("killed-after-commit", "kill -9 after storing learners, before their position")(killed_at(Step.AFTER_COMMIT))
+scenario("killed-before-ack", "kill -9 after storing everything, before the commit to Kafka")(
     killed_at(Step.BEFORE_ACKNOWLEDGEMENT)
 )
-scenario("killed-after-ack", "kill -9 right after Kafka was told")(killed_at(Step.AFTER_ACKNOWLEDGEMENT))
+scenario("killed-after-ack", "kill -9 right after the commit to Kafka")(killed_at(Step.AFTER_ACKNOWLEDGEMENT))
 
 
-@scenario("zombie", "SIGSTOP with a batch folded and not stored, for longer than the session timeout; then SIGCONT")
+@scenario("zombie", "SIGSTOP before storing a folded batch, for longer than the session timeout; then SIGCONT")
 def zombie(scene: Scene) -> None:
     scene.redis.start()
     scene.start_ingest()
@@ -218,18 +216,18 @@ def zombie(scene: Scene) -> None:
     scene.start_worker(2)
     scene.wait_serving()
     scene.begin(6_000, per_s=700)
-    scene.wait(lambda: worker.stopped, START_DEADLINE_S, "standing still before a commit")
+    scene.wait(lambda: worker.stopped, START_DEADLINE_S, "stopping before a commit")
     scene.fault_is_over()
     before = scene.positions(1)
     scene.wait(
         lambda: all(now > before[partition] for partition, now in scene.positions(1).items()),
         WORKER_RECOVERY_S,
-        "taking the silent worker's partitions over",
+        "taking over the silent worker's partitions",
     )
     scene.recover(WORKER_RECOVERY_S)
     del worker.environment["CAIRN_FAIL_POINT"]
     worker.resume()
-    scene.wait(lambda: bool(worker.exits), WORKER_RECOVERY_S, "the end of the worker whose writes are refused")
+    scene.wait(lambda: bool(worker.exits), WORKER_RECOVERY_S, "the exit of the worker whose writes are refused")
     scene.check(worker.exits == [1], f"the worker ended with {worker.exits}")
     said = worker.log.read_text()
     scene.check("another worker folds" in said, f"its writes were not refused: {worker.last_lines()}")
@@ -246,7 +244,7 @@ def rebalance_storm(scene: Scene) -> None:
         else:
             settled = [worker for worker in scene.workers if worker.serving]
             running = [worker for worker in scene.workers if worker.child.running]
-            # The one that is longest a member, as long as another is; else the last to come.
+            # Kill the longest member if there is another one; else the newest.
             victim = settled[0] if len(settled) > 1 else running[-1]
             victim.kill(restart=False)
         scene.spend(2.0)
@@ -267,8 +265,8 @@ def redis_killed(scene: Scene) -> None:
     after = sum(scene.positions(1).values())
     scene.check(after < before, f"Redis lost nothing: {before} records before, {after} after")
     scene.recover(WORKER_RECOVERY_S)
-    # And again with nothing to do, when no write tells a worker of it: of what came after the file was written anew.
-    scene.wait(lambda: scene.redis.written_anew, 10.0, "the append-only file written anew")
+    # Again while idle, when no write fails in a worker: lose what came after the file was rewritten.
+    scene.wait(lambda: scene.redis.written_anew, 10.0, "rewriting the append-only file")
     scene.platform.send(scene.submissions(7_000)[6_000:])
     scene.wait_drained()
     ends = sum(scene.positions(1).values())
@@ -280,8 +278,8 @@ def redis_killed(scene: Scene) -> None:
 
 
 def lose_tail(scene: Scene) -> None:
-    """Kill Redis and let it come back without the last of its data."""
-    scene.wait(lambda: scene.redis.written_anew, 10.0, "the append-only file written anew after the last start")
+    """Kill Redis and restart it without its latest data."""
+    scene.wait(lambda: scene.redis.written_anew, 10.0, "rewriting the append-only file after the last start")
     base_bytes = scene.redis.base_bytes
     scene.redis.kill()
     scene.redis.truncate_tail(0.3, base_bytes)
@@ -305,15 +303,15 @@ def redis_flushed(scene: Scene) -> None:
     scene.wait(lambda: server.serving, 10.0, "SERVING")
     reader.close()
     scene.check(reader.answers.keys() <= {"OK", "UNAVAILABLE"}, f"reads were answered {dict(reader.answers)}")
-    scene.check(reader.answers["UNAVAILABLE"] > 0, "nobody was told that state is lost")
+    scene.check(reader.answers["UNAVAILABLE"] > 0, "no call reported that state is lost")
     wrong = {learner: found for learner, found in reader.fewest.items() if found < known[learner]}
-    scene.check(not wrong, f"learners were shown as if they had fewer responses: {wrong} of {known}")
+    scene.check(not wrong, f"learners were shown with fewer responses: {wrong} of {known}")
     scene.row.notes["answers"] = dict(reader.answers)
     scene.finish()
 
 
 def paused(scene: Scene, stop: Callable[[], None], mend: Callable[[], None]) -> None:
-    """Redis refuses writes: workers pause without acknowledging, and go on by themselves."""
+    """Redis refuses writes: workers pause without acknowledging, and continue by themselves."""
     scene.start()
     scene.begin(6_000, per_s=900)
     scene.wait_applied(2_000)
@@ -326,12 +324,12 @@ def paused(scene: Scene, stop: Callable[[], None], mend: Callable[[], None]) -> 
     scene.check(scene.positions(1) == positions, "positions moved though nothing could be stored")
     committed = scene.committed("cairn-recommender-1")
     ahead = {partition: offset for partition, offset in committed.items() if offset > positions[partition]}
-    scene.check(not ahead, f"Kafka was told {committed}, Redis holds {positions}")
+    scene.check(not ahead, f"Kafka has offsets {committed}, Redis holds {positions}")
     mend()
     scene.fault_is_over()
     scene.recover(WORKER_RECOVERY_S)
     scene.finish()
-    scene.check(scene.row.restarts == 0, f"{scene.row.restarts} processes had to be started again")
+    scene.check(scene.row.restarts == 0, f"{scene.row.restarts} processes had to be restarted")
 
 
 @scenario("redis-full", "Redis reaches maxmemory under noeviction")
@@ -343,13 +341,13 @@ def redis_full(scene: Scene) -> None:
     paused(scene, lambda: set_limit(1_000_000), lambda: set_limit(0))
 
 
-@scenario("redis-disk", "Redis cannot write its disk and refuses writes")
+@scenario("redis-disk", "Redis cannot write to its disk and refuses writes")
 def redis_disk(scene: Scene) -> None:
     moved = scene.directory / "redis-disk"
 
     def take_away() -> None:
         with scene.redis.client() as client:
-            # Where there is no folder, a snapshot fails as it does on a disk that cannot be written.
+            # Without the folder, a snapshot fails as on a disk that cannot be written.
             scene.redis.directory.rename(moved)
             shutil.rmtree(moved)
             client.config_set("save", "1 1")
@@ -381,20 +379,20 @@ def duplicates(scene: Scene) -> None:
     scene.check(scene.row.duplicates == expected, f"{scene.row.duplicates} duplicates were counted, not {expected}")
 
 
-@scenario("duplicates-outside-window", "a learner's events sent again after 4,096 others of theirs: they count again")
+@scenario("duplicates-outside-window", "a learner's events sent again after 4,096 other events: they count again")
 def duplicates_outside_window(scene: Scene) -> None:
     scene.start()
     events = [*submissions(SEEN_EVENTS + 500, seed=scene.row.seed, learners=1)]
     scene.platform.send(events)
     outside, inside = events[:100], events[-100:]
     scene.platform.send(outside)
-    # These 100 pushed as many out of the window, which still ends well before the last.
+    # These 100 pushed 100 others out of the window, which still contains the last ones.
     scene.platform.send(inside)
     scene.fault_is_over()
     scene.recover(WORKER_RECOVERY_S)
     scene.finish(window_exceeded=True)
     counted = (scene.row.applied - scene.row.events, scene.row.duplicates)
-    scene.check(counted == (len(outside), len(inside)), f"{counted} were counted again and left out, not (100, 100)")
+    scene.check(counted == (len(outside), len(inside)), f"{counted} were counted again and skipped, not (100, 100)")
 
 
 @scenario("clock-skew", "one worker's clock is a day ahead")
@@ -417,7 +415,7 @@ def clock_skew(scene: Scene) -> None:
     scene.check(datetime.fromisoformat(logged) > tomorrow, f"the clock was not ahead: {logged}")
 
 
-@scenario("poison", "records that cannot be applied between others that can")
+@scenario("poison", "records that cannot be applied among records that can")
 def poison(scene: Scene) -> None:
     scene.start()
     good = scene.submissions(5_000)
@@ -438,7 +436,7 @@ def poison(scene: Scene) -> None:
     scene.check(len(listed) == poisoned, f"cairn dlt list shows {len(listed)} of {poisoned}")
     misplaced = next(letter for letter in listed if letter["code"] == "partition")
     place = (str(misplaced["partition"]), str(misplaced["offset"]))
-    scene.check("belongs on partition" in scene.cairn("dlt", "show", *place), "cairn dlt show does not tell the reason")
+    scene.check("belongs on partition" in scene.cairn("dlt", "show", *place), "cairn dlt show does not show the reason")
     scene.cairn("dlt", "replay", *place)
     scene.row.notes["codes"] = sorted({letter["code"] for letter in listed})
     scene.finish()
@@ -447,7 +445,7 @@ def poison(scene: Scene) -> None:
 
 
 def poisoned_records(scene: Scene) -> list[Record]:
-    """Every way in which a record cannot be applied, each among a learner's good events."""
+    """Every kind of record that cannot be applied, each among a learner's good events."""
     entry = scene.submissions(1)[0]
     key = scene.key_of(entry.learner_id)
     learner = key.decode().partition("/")[2]
@@ -476,7 +474,7 @@ def poisoned_records(scene: Scene) -> list[Record]:
         record(event(18), value=deep_json, headers=json_type),
         record(event(19), value=b'{"assessment": {"response": NaN, "item": 7', headers=json_type),
         record(event(20), headers=[("content-type", b"application/x-unknown")]),
-        # A kind of event that a later release may know.
+        # A kind of event that a later release may support.
         record(newer, value=newer.SerializeToString() + b"\xfa\x06\x03abc"),
         record(event(21, item="i" * 100_000)),
         record(event(22, skills=[f"skill-{number}" for number in range(1_000)])),
@@ -486,7 +484,7 @@ def poisoned_records(scene: Scene) -> list[Record]:
     ]
 
 
-@scenario("malformed-frames", "bytes that are no gRPC, and payloads around the limit")
+@scenario("malformed-frames", "bytes that are not gRPC, and payloads around the limit")
 def malformed_frames(scene: Scene) -> None:
     limit = 64 * 1024
     scene.redis.start()
@@ -512,7 +510,7 @@ def malformed_frames(scene: Scene) -> None:
     scene.finish()
 
 
-@scenario("abandoned-calls", "callers and subscribers that cancel, fall silent, vanish or never read")
+@scenario("abandoned-calls", "callers and subscribers that cancel, go silent, disappear or never read")
 def abandoned_calls(scene: Scene) -> None:
     scene.start(server=True)
     scene.platform.send(scene.submissions(5_000))
@@ -525,12 +523,12 @@ def abandoned_calls(scene: Scene) -> None:
     scene.spend(6.0)
     quiet_ms = p99(readers)
     with wire.Abandoning(server.address, scene.api_key) as abandoning:
-        # What is allocated once for many calls is not growth.
+        # Allocations made once for many calls are not growth.
         scene.spend(4.0)
         before = server.resident_bytes
         for reader in readers:
             reader.forget()
-        # The one scenario of more than 45 s: a little that is lost with every call shows in a minute.
+        # The only scenario of more than 45 s: a small leak per call is visible after a minute.
         scene.spend(60.0)
         abandoned_ms, grown_mib = p99(readers), (server.resident_bytes - before) >> 20
     answers = sum((reader.answers for reader in readers), Counter())
@@ -546,6 +544,6 @@ def abandoned_calls(scene: Scene) -> None:
 
 
 def p99(readers: Sequence[Reader]) -> float:
-    """The 99th percentile of what readers waited, in milliseconds."""
+    """The 99th percentile of readers' latencies, in milliseconds."""
     waited = sorted(itertools.chain.from_iterable(reader.latencies_ms for reader in readers))
     return round(waited[int(len(waited) * 0.99)], 1)

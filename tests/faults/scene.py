@@ -1,4 +1,4 @@
-"""What a scenario happens in: a Kafka that scenarios share, and a log, a Redis and processes of its own."""
+"""The environment of a scenario: a shared Kafka, and its own log, Redis and processes."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ READERS_LEARNERS = [f"learner-{number}" for number in range(5)]
 
 _TOPICS = Path(__file__).parents[2] / "deploy" / "topics.yaml"
 _POLL_S = 0.05
-# Processes load for seconds, on a busy machine for a minute; how long that takes is no part of what is measured.
+# Processes load for seconds, on a busy machine for a minute; this time is not part of the measurements.
 START_DEADLINE_S = 90.0
 _DRAIN_DEADLINE_S = 60.0
 _PROOF_EPOCH = 1_000
 
 
 class Bench:
-    """A running cluster that scenarios share, each with topics made anew."""
+    """A running cluster that scenarios share; each recreates the topics."""
 
     def __init__(self, directory: Path, *, nodes: int, cache: Path) -> None:
-        """Args: `directory`, new; `nodes` of the cluster; `cache` of the broker's jars."""
+        """Args: `directory`, a new one; `nodes` of the cluster; `cache` for the broker's jars."""
         self.directory = directory
         self.nodes = nodes
         self.cluster = KafkaCluster(directory / "kafka", nodes=nodes, cache=cache)
@@ -76,7 +76,7 @@ class Bench:
 
     @contextmanager
     def scene(self, name: str, seed: int) -> Iterator[Scene]:
-        """A scene with an empty log and an empty Redis that does not run yet."""
+        """A scene with an empty log and an empty Redis, not started yet."""
         self._runs += 1
         self._empty_log()
         scene = Scene(self, self.directory / f"{self._runs:03d}-{name}", Row(name, self.nodes, seed))
@@ -89,7 +89,7 @@ class Bench:
             scene.close()
 
     def _empty_log(self) -> None:
-        # A node that was killed may still be missing from what the others tell.
+        # The others may still list a killed node as missing.
         self.cluster.start()
         declarations = load_declarations(_TOPICS)
         admin = KafkaAdminClient(bootstrap_servers=self.cluster.connection.bootstrap_servers.split(","))
@@ -113,7 +113,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class LogRecord:
-    """A record of the log: where it stands, its key and id. Without an id: it is not an event."""
+    """A record of the log: its position, key and id. A record without an id is not an event."""
 
     position: Position
     key: bytes | None
@@ -126,10 +126,10 @@ class Scene:
     """One run of one scenario.
 
     Attributes:
-        row: what comes of it.
+        row: its result.
         redis: its Redis; `start_redis` starts it.
-        processes: everything started, by name.
-        platform: sends events, once ingest runs.
+        processes: all started processes by name.
+        platform: sends events once ingest runs.
     """
 
     def __init__(self, bench: Bench, directory: Path, row: Row) -> None:
@@ -170,34 +170,34 @@ class Scene:
         self.running.close()
 
     def start(self, *, workers: int = 2, server: bool = False) -> None:
-        """Start Redis, ingest, workers and, where asked for, a server; return once all are serving."""
+        """Start Redis, ingest, workers and optionally a server; return once all are serving."""
         self.redis.start()
         self.start_ingest()
         for number in range(1, workers + 1):
             self.start_worker(number)
         self.wait_serving()
         if server:
-            # It serves once there is an epoch, which the workers have begun.
+            # It serves once there is an epoch, which the workers create.
             self.start_server()
             self.wait_serving()
 
     def wait_serving(self) -> None:
-        """Return once every process says SERVING."""
+        """Return once every process reports SERVING."""
         self.wait(lambda: all(process.serving for process in self.processes.values()), START_DEADLINE_S, "start")
 
     def start_ingest(self, **environment: str) -> None:
-        """Start ingest, on a port that it keeps."""
+        """Start ingest on a fixed port."""
         port = free_port()
         self._start("ingest", ["services.ingest"], {"CAIRN_LISTEN": f"{LOOPBACK}:{port}"} | environment)
         self._platform = Platform(f"{LOOPBACK}:{port}", self.api_key)
 
     def start_worker(self, number: int, **environment: str) -> Supervised:
-        """Start a worker, without waiting."""
+        """Start a worker without waiting."""
         return self._start(
             f"worker-{number}",
             ["services.recommender", "worker"],
             {
-                # Small batches, so that faults come between two of them.
+                # Small batches, so that faults happen between two of them.
                 "CAIRN_BATCH_RECORDS": "100",
                 "CAIRN_REWIND_RECORDS": "50",
                 "CAIRN_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
@@ -207,17 +207,17 @@ class Scene:
         )
 
     def start_server(self, **environment: str) -> Supervised:
-        """Start a recommender server, without waiting."""
+        """Start a recommender server without waiting."""
         listen = {"CAIRN_LISTEN": f"{LOOPBACK}:{free_port()}"}
         return self._start("server", ["services.recommender", "server"], listen | environment)
 
     def tend(self) -> None:
-        """Do an orchestrator's round."""
+        """Restart processes that exited, like an orchestrator."""
         for process in self.processes.values():
             process.tend()
 
     def wait(self, condition: Callable[[], bool], deadline_s: float, what: str) -> None:
-        """Return once the condition holds; processes that end meanwhile are started again."""
+        """Return once the condition holds; processes that exit meanwhile are restarted."""
 
         def tended() -> bool:
             self.tend()
@@ -226,19 +226,19 @@ class Scene:
         _until(tended, deadline_s, f"{what} took more than {deadline_s:.1f} s")
 
     def spend(self, seconds: float) -> None:
-        """Let the fault last, tending processes."""
+        """Wait while the fault lasts, and restart processes."""
         until_s = time.monotonic() + seconds
         while time.monotonic() < until_s:
             self.tend()
             time.sleep(_POLL_S)
 
     def check(self, holds: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as assert does.
-        """Fail the scenario with a sentence unless something holds."""
+        """Fail the scenario with a sentence unless a condition holds."""
         if not holds:
             raise ScenarioFailedError(otherwise)
 
     def begin(self, events: int | Sequence[ingest_pb2.EventSubmission], *, per_s: float) -> None:
-        """Send events, or so many of the scenario's, in the background, at a pace."""
+        """Send the given events, or that many of the scenario's, in the background at a given rate."""
         self.platform.begin(self.submissions(events) if isinstance(events, int) else events, per_s=per_s)
 
     def submissions(self, events: int) -> list[ingest_pb2.EventSubmission]:
@@ -246,14 +246,14 @@ class Scene:
         return list(submissions(events, seed=self.row.seed))
 
     def reader(self, *, pause_s: float = 0.05) -> Reader:
-        """A platform that reads all the time."""
+        """A platform that reads continuously."""
         reader = Reader(self.processes["server"].address, self.api_key, READERS_LEARNERS, pause_s=pause_s)
         self.running.callback(reader.close)
         reader.start()
         return reader
 
     def cairn(self, *words: str) -> str:
-        """What a `cairn` command prints."""
+        """The output of a `cairn` command."""
         done = subprocess.run(
             [sys.executable, "-m", "services.cli", *words],
             env=os.environ | self._surroundings,
@@ -267,7 +267,7 @@ class Scene:
         return done.stdout
 
     def committed(self, group: str) -> dict[int, int]:
-        """What a group told Kafka, by partition."""
+        """A group's committed offsets by partition."""
         admin = KafkaAdminClient(bootstrap_servers=self.bench.cluster.connection.bootstrap_servers.split(","))
         try:
             offsets = admin.list_group_offsets({group: None})[group]
@@ -279,14 +279,14 @@ class Scene:
         """Return once everything sent is acknowledged and nothing lags."""
         self.wait(lambda: self.platform.done, within_s, "acknowledging every event")
         ends = self._ends()
-        self.wait(lambda: self._drained(ends), within_s, "dealing with every record")
+        self.wait(lambda: self._drained(ends), within_s, "processing every record")
 
     def wait_applied(self, events: int, deadline_s: float = START_DEADLINE_S) -> None:
-        """Return once the first epoch has dealt with at least so many records."""
-        self.wait(lambda: sum(self.positions(1).values()) >= events, deadline_s, f"dealing with {events} records")
+        """Return once the first epoch has processed at least this many records."""
+        self.wait(lambda: sum(self.positions(1).values()) >= events, deadline_s, f"processing {events} records")
 
     def positions(self, epoch: int) -> dict[int, int]:
-        """How far an epoch is, by partition; 0 where Redis does not tell."""
+        """An epoch's positions by partition; 0 where Redis has none."""
         try:
             with self.redis.client() as client:
                 found = {p: client.hget(position_key(epoch, p), "offset") for p in range(PARTITIONS)}
@@ -295,7 +295,7 @@ class Scene:
         return {partition: int(offset or 0) for partition, offset in found.items()}
 
     def current_epoch(self) -> int | None:
-        """The epoch that is served, if Redis knows one."""
+        """The epoch being served, if there is one."""
         try:
             with self.redis.client() as client:
                 number = client.get("cairn:current-epoch")
@@ -304,11 +304,11 @@ class Scene:
         return None if number is None else int(number)
 
     def fault_is_over(self) -> None:
-        """Measure recovery from now on: of the last fault, where there are several."""
+        """Measure recovery from now on; with several faults, from the last one."""
         self._fault_s = time.monotonic()
 
     def recover(self, within_s: float) -> None:
-        """Send an event to every partition, and fail unless all are acknowledged and applied in time."""
+        """Send an event to every partition and fail unless all are acknowledged and applied in time."""
         assert self._fault_s is not None
         probes = self._probes()
         probe = Platform(self.processes["ingest"].address, self.api_key)
@@ -331,7 +331,7 @@ class Scene:
         self.row.recovery_s = round(time.monotonic() - self._fault_s, 2)
 
     def _probes(self) -> list[ingest_pb2.EventSubmission]:
-        """One event for each partition, new each time."""
+        """One new event for each partition."""
         found: dict[int, ingest_pb2.EventSubmission] = {}
         number = len(self.platform.sent)
         while len(found) < PARTITIONS:
@@ -347,7 +347,7 @@ class Scene:
         return list(found.values())
 
     def key_of(self, learner_id: str) -> bytes:
-        """The record key of a learner, as the platform knows them."""
+        """The record key of a learner, given the platform's id."""
         return record_key(TENANT, self.tenant.pseudonym(learner_id))
 
     def partition_of(self, learner_id: str) -> int:
@@ -355,16 +355,16 @@ class Scene:
         return partition_of(self.key_of(learner_id), PARTITIONS)
 
     def finish(self, *, within_s: float = _DRAIN_DEADLINE_S, window_exceeded: bool = False) -> None:
-        """Wait until everything sent is dealt with, then check what must hold after every fault.
+        """Wait until all sent events are processed, then check what must hold after every fault.
 
         Args:
-            within_s: how long it may take until nothing lags, from now.
-            window_exceeded: whether copies came after the de-duplication window, so that they count again.
+            within_s: deadline for zero lag, from now.
+            window_exceeded: whether copies came after the de-duplication window and count again.
         """
         self.wait_drained(within_s)
         ends = self._ends()
         if not self._drained(ends):
-            raise ScenarioFailedError("the log grew though nobody sent anything")
+            raise ScenarioFailedError("the log grew although nothing was sent")
         self.row.restarts += sum(process.restarts for process in self.processes.values())
         epoch = self.current_epoch()
         log = asyncio.run(read_log(self.bench.cluster.connection))
@@ -380,12 +380,12 @@ class Scene:
         return asyncio.run(topic_end_offsets(self.bench.cluster.connection, LEARNER_EVENTS))
 
     def _check_acknowledged(self, log: Sequence[LogRecord]) -> None:
-        """Every acknowledged event stands in the log where ingest said: it never said OK and lost it."""
+        """Every acknowledged event is in the log at its reported position: ingest never acknowledged and lost one."""
         at = {record.position: record.event_id for record in log}
         wrong = [event for event, place in self.platform.acknowledged.items() if at.get(place) != event]
         if wrong:
             raise ScenarioFailedError(
-                f"{len(wrong)} acknowledged events do not stand where ingest said, for example {wrong[0]} at "
+                f"{len(wrong)} acknowledged events are not at their reported positions, for example {wrong[0]} at "
                 f"{self.platform.acknowledged[wrong[0]]}"
             )
         self.row.events = len(self.platform.sent)
@@ -421,7 +421,7 @@ class Scene:
         if held != dict(expected):
             wrong = [key for key in expected.keys() | held.keys() if held.get(key) != expected.get(key)]
             raise ScenarioFailedError(
-                f"{len(wrong)} learners do not hold each of their events once, for example {wrong[0]!r}: "
+                f"{len(wrong)} learners do not have each of their events once, for example {wrong[0]!r}: "
                 f"{held.get(wrong[0])} in state, {expected.get(wrong[0])} in the log"
             )
 
@@ -466,12 +466,12 @@ class Scene:
 
 
 async def read_log(connection: KafkaConnection, topic: str = LEARNER_EVENTS) -> list[LogRecord]:
-    """Every record of the log as it stands, with the id that its value has, if it is an event."""
+    """Every record of the log, with the id in its value if it is an event."""
     return [_log_record(record) for record in await read_all(connection, topic)]
 
 
 async def dead_letter_origins(connection: KafkaConnection) -> dict[Position, aiokafka.ConsumerRecord]:
-    """The first dead letter of each place of origin."""
+    """The first dead letter of each original position."""
     found: dict[Position, aiokafka.ConsumerRecord] = {}
     for record in await read_all(connection, LEARNER_EVENTS_DLT):
         headers = dict(record.headers)
@@ -481,7 +481,7 @@ async def dead_letter_origins(connection: KafkaConnection) -> dict[Position, aio
 
 
 async def read_all(connection: KafkaConnection, topic: str) -> list[aiokafka.ConsumerRecord]:
-    """Every record of a topic as it stands."""
+    """Every record of a topic."""
     ends = await topic_end_offsets(connection, topic)
     partitions = [aiokafka.TopicPartition(topic, partition) for partition, end in ends.items() if end]
     found: list[aiokafka.ConsumerRecord] = []
@@ -521,6 +521,6 @@ def _until(condition: Callable[[], bool], deadline_s: float, otherwise: str) -> 
 
 
 def chunks(events: Sequence[ingest_pb2.EventSubmission], size: int) -> Iterable[Sequence[ingest_pb2.EventSubmission]]:
-    """Events in requests of some size."""
+    """Events in requests of a given size."""
     for start in range(0, len(events), size):
         yield events[start : start + size]

@@ -1,4 +1,4 @@
-"""What callers send that no well-behaved caller would."""
+"""Misbehaving callers: malformed bytes, oversized requests, abandoned calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes, length: int | Non
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
-    """A header field without indexing, names and values plain (RFC 7541, 6.2.2)."""
+    """A literal header field without indexing and Huffman coding (RFC 7541, 6.2.2)."""
     return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
@@ -48,7 +48,7 @@ _HEADERS = _frame(
     ),
 )
 
-# What each breaks: HTTP itself, frames, header compression, gRPC's own length prefix, or the state of a stream.
+# Each violates HTTP itself, framing, header compression, gRPC's length prefix, or the state of a stream.
 MALFORMED = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"\x00" * 4096,
@@ -72,11 +72,11 @@ MALFORMED = (
 
 
 def send_raw(address: str, data: bytes) -> None:
-    """Send bytes, read what comes back for a moment, and go."""
+    """Send bytes, read the answer for a moment, and disconnect."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), _TIMEOUT_S) as connection:
         connection.settimeout(_TIMEOUT_S / 4)
-        # Being cut off is a right answer to any of this.
+        # Closing the connection is a correct answer to all of these.
         with contextlib.suppress(OSError):
             connection.sendall(data)
             while connection.recv(4096):
@@ -106,7 +106,7 @@ def reads_around(address: str, api_key: str, limit: int) -> dict[int, str]:
 
 
 def _request_of(size: int) -> ingest_pb2.PublishEventsRequest:
-    """A request of so many bytes: the padding is a source too long to be accepted, which rejects an event only."""
+    """A request of a given size: the padding is a source that is too long, which only rejects the event."""
     request = ingest_pb2.PublishEventsRequest(events=[ingest_pb2.EventSubmission(event_id="limit", source="x")])
     entry = request.events[0]
     for _ in range(4):
@@ -124,10 +124,10 @@ def _status(call: Any, request: Any, api_key: str) -> str:
 
 
 class Abandoning:
-    """Callers that cancel at once, whose connection breaks, or who connect and say nothing, until left.
+    """While the block runs, callers cancel at once, lose their connection, or connect and stay silent.
 
     Attributes:
-        subscribed: subscriptions that were opened, and left without a word.
+        subscribed: number of subscriptions that were opened and abandoned.
     """
 
     def __init__(self, address: str, api_key: str) -> None:
@@ -159,7 +159,7 @@ class Abandoning:
                 call.cancel()
 
     def _subscribe_and_vanish(self) -> None:
-        """Streams whose network falls silent for a while, so that nothing is read, and then breaks."""
+        """Streams whose network goes silent for a while, so that nothing is read, and then breaks."""
         port = free_port()
         request = recommender_pb2.SubscribeRequest(whole_tenant=True)
         with TcpProxy(port, int(self._address.rpartition(":")[2])) as network:

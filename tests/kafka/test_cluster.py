@@ -1,4 +1,4 @@
-"""Cairn on Apache Kafka: a broker that is killed keeps its log, and the worker folds it as it stands."""
+"""Cairn on Apache Kafka: a killed broker keeps its log, and the worker folds it."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def test_a_killed_broker_comes_back_with_its_log_and_its_identity(cluster):
 
 
 @pytest.mark.timeout(180)
-def test_a_worker_killed_half_way_and_started_again_gives_what_a_replay_gives(cluster, redis_server, tmp_path):
+def test_a_worker_killed_half_way_and_restarted_equals_a_replay(cluster, redis_server, tmp_path):
     load(cluster)
     surroundings = environment(cluster, redis_server)
-    # Small batches, so that the kill comes between two of them.
+    # Small batches, so that the kill happens between two of them.
     worker = Command(
         "worker",
         [sys.executable, "-m", "services.recommender", "worker"],

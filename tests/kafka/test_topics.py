@@ -1,4 +1,4 @@
-"""Topics that drifted from their declaration, on Apache Kafka, which tells settings and takes more partitions."""
+"""Topics that drifted from their declaration, on Apache Kafka, which reports settings and can add partitions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.cli.topics import app
 
 @pytest.fixture
 def declared(tmp_path):
-    """A file that declares one topic of the test's own, and the topic's name."""
+    """A file that declares one topic for the test, and the topic's name."""
     name = f"drift-{uuid.uuid4().hex[:8]}"
     config = {"retention.ms": "-1", "cleanup.policy": "delete", "max.message.bytes": "1048576"}
     file = tmp_path / "topics.yaml"
@@ -35,7 +35,7 @@ def topics(command: str, kafka_broker, file, *options: str):
     return result.exit_code, " ".join(result.output.split())
 
 
-def test_a_missing_topic_a_made_one_and_one_that_drifted_are_told_apart(kafka_broker, admin, declared):
+def test_missing_created_and_drifted_topics_are_distinguished(kafka_broker, admin, declared):
     file, name = declared
     assert topics("check", kafka_broker, file)[0] == 1
     assert topics("create", kafka_broker, file)[0] == 0

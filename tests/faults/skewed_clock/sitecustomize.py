@@ -1,4 +1,4 @@
-"""Shifts the clock by CAIRN_TEST_CLOCK_SKEW_S: a folder for PYTHONPATH, which Python imports at its start."""
+"""Shifts the clock by CAIRN_TEST_CLOCK_SKEW_S. Put this folder on PYTHONPATH: Python imports the file at startup."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _SkewedDatetime(_datetime, metaclass=_AnyDatetime):
         return _datetime.utcnow() + dt.timedelta(seconds=_SKEW_S)
 
 
-# The monotonic clocks stay: a wrong date does not make time run backwards.
+# The monotonic clocks stay unchanged: a wrong date does not make time run backwards.
 time.time = lambda: _time() + _SKEW_S
 time.time_ns = lambda: _time_ns() + int(_SKEW_S * 1e9)
 dt.datetime = _SkewedDatetime

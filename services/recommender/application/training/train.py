@@ -122,13 +122,13 @@ class TrainingLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FittedTracing:
-    """What the fit of the learner model came to.
+    """A fitted learner model.
 
     Attributes:
         parameters: for the filter.
-        metrics: on learners held out of a fit like it; empty when there are too few.
+        metrics: on learners held out of a fit like it; empty when there are too few learners.
         hyperparameters: how it was fitted.
-        success: the success model, or None where the filter alone foresees no worse.
+        success: the success model; None where the filter alone predicts at least as well.
     """
 
     parameters: TenantParameters
@@ -139,7 +139,7 @@ class FittedTracing:
 
 @dataclass(frozen=True, slots=True)
 class FittedCollaborative:
-    """What the fit of collaborative filtering came to.
+    """A fitted collaborative model.
 
     Attributes:
         model: as a bundle keeps it.
@@ -164,7 +164,7 @@ class FitCollaborative(Protocol):
     def __call__(
         self, positives: Positives, *, choice: CollaborativeChoice | None, advance: Advance
     ) -> FittedCollaborative:
-        """The sort of model that was chosen, or the default. The same positives give the same model.
+        """Fit the chosen family, or the default. The same positives give the same model.
 
         Raises:
             TooFewPositivesError: when a model would be noise.
@@ -173,7 +173,7 @@ class FitCollaborative(Protocol):
 
 
 class ChooseCollaborative(Protocol):
-    """Finds which collaborative model lists best what a tenant's learners did next."""
+    """Chooses the collaborative model that best predicts what a tenant's learners did next."""
 
     def __call__(self, table: ResponseTable, *, advance: Progress) -> CollaborativeChoice | None:
         """None where there is too little to tell models apart. The same responses give the same choice."""
@@ -190,7 +190,7 @@ class FitRanker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training came to.
+    """A finished training.
 
     Attributes:
         bundle_id: the bundle that was written.
