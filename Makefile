@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do if $$p -c 'import sys; raise SystemExit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help setup test test-kafka faults test-fast simulate mutation-check lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept lock clean
+.PHONY: help setup test test-kafka faults test-fast simulate mutation-check lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept wheels lock clean
 
 help: ## Show this list
 	@echo "Cairn: what to run"; echo
@@ -21,12 +21,12 @@ help: ## Show this list
 
 setup: $(STAMP) ## Create .venv and install everything, as locked
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml protos/pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then echo "Cairn needs Python 3.11 or 3.12 on PATH; none was found. Install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; fi
 	echo "Installing into $(VENV) with $$($(PYTHON) --version) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e protos -e .
 	touch $(STAMP)
 
 test: $(STAMP) ## Run every test tier that needs no Java
@@ -105,8 +105,12 @@ contracts-check: $(STAMP) ## Fail when a contract breaks its baseline or a docum
 contracts-accept: $(STAMP) ## Guard the contracts as they stand from here on (BREAKING=yes: even what breaks)
 	@$(BIN)/python -m deploy.contracts accept $(if $(BREAKING),--breaking)
 
-lock: ## Resolve requirements.lock anew (needs uv)
-	@uv pip compile pyproject.toml --extra local --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements.lock
+wheels: $(STAMP) ## Build the wheels of cairn and cairn-client into dist/
+	@rm -rf dist
+	for project in protos .; do (cd $$project && "$(CURDIR)/$(BIN)/python" -m hatchling build -t wheel -d "$(CURDIR)/dist"); done
+
+lock: ## Resolve requirements.lock again (needs uv)
+	@uv pip compile pyproject.toml --all-extras --no-emit-package cairn-client --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements.lock
 
 clean: ## Remove what the commands above created
-	@rm -rf $(VENV) .local .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) .local .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -1,1 +1,1 @@
-"""Generated code of Cairn's contracts; see protos/."""
+"""Cairn for platforms: the contracts in `cairn.v1`, and a client for subscriptions in `cairn.client`."""

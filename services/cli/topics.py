@@ -44,7 +44,10 @@ def create_topics(
     kafka: Annotated[
         str, typer.Option(envvar="CAIRN_KAFKA", help="Bootstrap servers, host:port, separated by commas.")
     ] = "127.0.0.1:9092",
-    file: Annotated[Path, typer.Option(help="The declaration of the topics.")] = Path("deploy/topics.yaml"),
+    file: Annotated[
+        Path | None,
+        typer.Option(help="The declaration of the topics.", show_default="the one that ships with Cairn"),
+    ] = None,
     replication_factor: Annotated[
         int | None, typer.Option(min=1, help="Copies of each partition, instead of the declared number.")
     ] = None,
@@ -63,7 +66,10 @@ def check_existing_topics(
     kafka: Annotated[
         str, typer.Option(envvar="CAIRN_KAFKA", help="Bootstrap servers, host:port, separated by commas.")
     ] = "127.0.0.1:9092",
-    file: Annotated[Path, typer.Option(help="The declaration of the topics.")] = Path("deploy/topics.yaml"),
+    file: Annotated[
+        Path | None,
+        typer.Option(help="The declaration of the topics.", show_default="the one that ships with Cairn"),
+    ] = None,
     replication_factor: Annotated[
         int | None, typer.Option(min=1, help="Copies that each partition should have, instead of the declared number.")
     ] = None,
@@ -76,7 +82,7 @@ def check_existing_topics(
 
 
 def _report_topics(
-    inspect: Callable[..., list[TopicReport]], kafka: str, file: Path, replication_factor: int | None
+    inspect: Callable[..., list[TopicReport]], kafka: str, file: Path | None, replication_factor: int | None
 ) -> None:
     try:
         declarations = load_declarations(file)

@@ -12,12 +12,12 @@ import grpc
 import psutil
 import pytest
 
+from cairn.client import Backoff, LearnerUpdates
 from cairn.v1 import catalog_pb2, recommender_pb2, recommender_pb2_grpc
 from services.common.rpc.statuses import retry_after_s_of, violations_of
 from services.recommender.application.ports.learners import StateUnavailableError
 from services.recommender.application.ports.models import Bundle
 from services.recommender.application.subscriptions.subscriptions import SubscribeQuery, SubscriptionLimits
-from services.recommender.client import LearnerUpdates
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.ranking.weights import RankingPolicy
 from tests.subscribing import (
@@ -302,8 +302,7 @@ async def test_a_reader_survives_a_restart_misses_nothing_and_is_sent_nothing_tw
             request,
             bearer(world.api_key),
             on_snapshot=snapshots.put_nowait,
-            first_pause_s=0.01,
-            longest_pause_s=0.1,
+            backoff=Backoff(first_s=0.01, longest_s=0.1),
         )
 
         async def read():

@@ -1,4 +1,4 @@
-"""`cairn keys create`, and what `cairn topics create` says when it cannot."""
+"""`cairn keys create`, and `cairn topics` without a broker."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from services.cli import keys, topics
 from services.common.auth.tenants_file import load_tenants
+from services.common.kafka.topics import load_declarations
+from tests.conftest import TOPICS
 
 
 def test_a_created_key_opens_its_tenant_and_is_printed_alone_on_standard_output(tmp_path):
@@ -39,6 +41,16 @@ def test_a_tenant_name_that_is_not_allowed_is_bad_input(tmp_path):
 
     assert result.exit_code == 2
     assert "'River Bend' must match [a-z0-9-]{1,63}" in result.stderr
+
+
+def test_without_a_file_the_topics_are_those_that_ship_with_cairn(monkeypatch, tmp_path):
+    seen = {}
+    monkeypatch.setattr(topics, "check_topics", lambda _connection, declarations, **_: seen.update(declarations) or [])
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(topics.app, ["check"])
+
+    assert result.exit_code == 0
+    assert seen == load_declarations(TOPICS)
 
 
 def test_a_missing_declaration_is_bad_input_and_names_the_option(tmp_path):

@@ -1,4 +1,7 @@
-"""Topics as declared in `deploy/topics.yaml`, and making a cluster agree with the declaration."""
+"""Topics as declared in `deploy/topics.yaml`, and making a cluster agree with the declaration.
+
+The wheel carries that file next to this module.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,8 @@ class _Declarations(BaseModel):
 
 
 _LEADERS_DEADLINE_S = 30.0
+_IN_THE_WHEEL = Path(__file__).with_name("topics.yaml")
+_IN_A_CHECKOUT = Path(__file__).parents[3] / "deploy" / "topics.yaml"
 
 
 class TopicsFileError(ValueError):
@@ -90,12 +95,17 @@ class ExistingTopic:
     config: Mapping[str, str] | None
 
 
-def load_declarations(path: Path) -> dict[str, TopicDeclaration]:
+def load_declarations(path: Path | None = None) -> dict[str, TopicDeclaration]:
     """The declared topics by name.
+
+    Args:
+        path: a declaration; None: the one that ships with Cairn.
 
     Raises:
         TopicsFileError: when the file is missing or malformed.
     """
+    if path is None:
+        path = _IN_THE_WHEEL if _IN_THE_WHEEL.exists() else _IN_A_CHECKOUT
     try:
         return _Declarations.model_validate(yaml.safe_load(path.read_text())).topics
     except (OSError, yaml.YAMLError, ValidationError) as error:

@@ -17,11 +17,11 @@ from google.protobuf import json_format
 from rich.console import Console
 from rich.markup import escape
 
+from cairn.client import CHANNEL_OPTIONS, LearnerUpdates
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from services.common.command_line import BAD_INPUT, fail
 from services.common.rpc.calls import ApiKeyFile, Insecure, Metadata, async_channel, key_metadata
 from services.recommender.cli.calls import DEFAULT_TARGET, Target, fail_with
-from services.recommender.client import CHANNEL_OPTIONS, LearnerUpdates
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 

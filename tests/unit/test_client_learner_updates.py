@@ -1,4 +1,4 @@
-"""The client of subscriptions: it comes back with the cursors it has, unhurried, and gives up where trying is vain."""
+"""The subscription client: it resumes from its cursors, backs off, and gives up when another attempt cannot help."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from contextlib import aclosing
 import grpc
 import pytest
 
+from cairn.client import Backoff, LearnerUpdates
 from cairn.v1 import recommender_pb2
-from services.recommender.client import LearnerUpdates
 
 
 class Call:
-    """A stream that says what a test has prepared, then ends."""
+    """A stream of prepared responses."""
 
     def __init__(self, responses, status):
         self._responses, self._status = responses, status
@@ -29,7 +29,7 @@ class Call:
 
 
 class Stub:
-    """Streams in the order they are opened; after the last, the reader is refused."""
+    """Opens prepared streams in order; after the last one it refuses."""
 
     def __init__(self, *calls):
         self._calls = iter((*calls, Call([], grpc.StatusCode.UNAUTHENTICATED)))
@@ -54,30 +54,30 @@ def gone(learner_id):
     return recommender_pb2.SubscribeResponse(gone=recommender_pb2.LearnerGone(learner_id=learner_id))
 
 
-def updates_of(stub, **options):
+def updates_of(stub, jitter=lambda: 1.0, **options):
     request = recommender_pb2.SubscribeRequest(learner_ids=["amy", "ben"])
     slept = []
 
     async def sleep(seconds):
         slept.append(seconds)
 
-    options = {"first_pause_s": 1.0, "longest_pause_s": 5.0, "jitter": lambda: 1.0} | options
-    return LearnerUpdates(stub, request, [("authorization", "Bearer key")], sleep=sleep, **options), slept
+    backoff = Backoff(first_s=1.0, longest_s=5.0, sleep=sleep, jitter=jitter)
+    return LearnerUpdates(stub, request, [("authorization", "Bearer key")], backoff=backoff, **options), slept
 
 
-async def had_of(updates):
+async def updates_received(updates):
     """Updates up to the refusal."""
-    had = []
+    received = []
     async with aclosing(aiter(updates)) as stream:
         while True:
             try:
                 each = await anext(stream)
             except grpc.aio.AioRpcError as error:
-                return had if error.code() is grpc.StatusCode.UNAUTHENTICATED else [*had, error]
-            had.append((each.learner_id, each.cursor))
+                return received if error.code() is grpc.StatusCode.UNAUTHENTICATED else [*received, error]
+            received.append((each.learner_id, each.cursor))
 
 
-PASSING = [
+RETRYABLE = [
     grpc.StatusCode.ABORTED,
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -87,27 +87,27 @@ PASSING = [
 ]
 
 
-@pytest.mark.parametrize("status", PASSING)
+@pytest.mark.parametrize("status", RETRYABLE)
 async def test_a_stream_that_ended_is_opened_again_with_the_last_cursors(status):
     first = Call([update("amy", "a1"), update("ben", "b1"), snapshot(2), update("amy", "a2")], status)
     stub = Stub(first, Call([snapshot(2), update("ben", "b2")], status))
     snapshots = []
     updates, _ = updates_of(stub, on_snapshot=snapshots.append)
-    assert await had_of(updates) == [("amy", "a1"), ("ben", "b1"), ("amy", "a2"), ("ben", "b2")]
+    assert await updates_received(updates) == [("amy", "a1"), ("ben", "b1"), ("amy", "a2"), ("ben", "b2")]
     assert stub.requests == [{}, {"amy": "a2", "ben": "b1"}, {"amy": "a2", "ben": "b2"}]
     assert snapshots == [2, 2]
     assert updates.cursors == {"amy": "a2", "ben": "b2"}
     assert all(call.cancelled for call in stub.calls)
 
 
-async def test_an_earlier_readers_cursors_are_where_it_begins():
+async def test_it_starts_at_the_cursors_of_an_earlier_subscription():
     stub = Stub()
     updates, _ = updates_of(stub, cursors={"amy": "a7"})
-    assert await had_of(updates) == []
+    assert await updates_received(updates) == []
     assert stub.requests == [{"amy": "a7"}]
 
 
-async def test_an_update_counts_as_had_only_when_the_next_one_is_asked_for():
+async def test_an_update_counts_as_processed_only_when_the_next_one_is_requested():
     updates, _ = updates_of(Stub(Call([update("amy", "a1"), update("ben", "b1")], None)))
     async with aclosing(aiter(updates)) as stream:
         await anext(stream)
@@ -116,23 +116,23 @@ async def test_an_update_counts_as_had_only_when_the_next_one_is_asked_for():
         assert updates.cursors == {"amy": "a1"}
 
 
-async def test_pauses_grow_while_nothing_comes_and_begin_anew_once_something_does():
+async def test_pauses_grow_while_nothing_comes_and_start_over_once_something_does():
     away = [Call([], grpc.StatusCode.UNAVAILABLE) for _ in range(4)]
     stub = Stub(*away, Call([snapshot(2)], grpc.StatusCode.ABORTED), Call([], grpc.StatusCode.UNAVAILABLE))
-    told = []
-    updates, slept = updates_of(stub, on_pause=lambda why, pause_s: told.append((why, pause_s)))
-    await had_of(updates)
+    reported = []
+    updates, slept = updates_of(stub, on_pause=lambda why, pause_s: reported.append((why, pause_s)))
+    await updates_received(updates)
     assert slept == [1.0, 2.0, 4.0, 5.0, 1.0, 2.0]
-    assert told[0] == ("UNAVAILABLE: because", 1.0)
+    assert reported[0] == ("UNAVAILABLE: because", 1.0)
     halved, slept = updates_of(Stub(Call([], None)), jitter=lambda: 0.0)
-    await had_of(halved)
+    await updates_received(halved)
     assert slept == [0.5]
 
 
-async def test_of_a_learner_who_was_forgotten_no_cursor_is_kept():
+async def test_the_cursor_of_an_erased_learner_is_dropped():
     stub = Stub(Call([update("amy", "a1"), update("ben", "b1"), gone("amy"), snapshot(1)], None))
-    told, snapshots = [], []
-    updates, _ = updates_of(stub, on_gone=told.append, on_snapshot=snapshots.append)
-    assert await had_of(updates) == [("amy", "a1"), ("ben", "b1")]
-    assert (told, snapshots, updates.cursors) == (["amy"], [1], {"ben": "b1"})
+    reported, snapshots = [], []
+    updates, _ = updates_of(stub, on_gone=reported.append, on_snapshot=snapshots.append)
+    assert await updates_received(updates) == [("amy", "a1"), ("ben", "b1")]
+    assert (reported, snapshots, updates.cursors) == (["amy"], [1], {"ben": "b1"})
     assert stub.requests[1] == {"ben": "b1"}

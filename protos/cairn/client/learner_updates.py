@@ -1,17 +1,18 @@
-"""For platforms: a subscription that stays open over reconnects. Needs grpcio and the generated code of `cairn.v1`."""
+"""A subscription that survives reconnects."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import grpc
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 
-# With these the same subscription, asked for again, can succeed; any other is the caller's to solve.
-_PASSING = frozenset(
+# After these, the same request can succeed. Any other status needs the caller to change something.
+_RETRYABLE = frozenset(
     (
         grpc.StatusCode.ABORTED,
         grpc.StatusCode.CANCELLED,
@@ -21,7 +22,7 @@ _PASSING = frozenset(
     )
 )
 
-# For the channel: a server that vanished without a word is noticed.
+# Pass these to the channel: its keepalive notices a server that vanished without closing the connection.
 CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -29,11 +30,29 @@ CHANNEL_OPTIONS = (
 )
 
 
-class LearnerUpdates:
-    """Lists of learners, kept up to date, for as long as one wants to know.
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait before connecting again.
 
-    Connects again whenever the server ends the stream or cannot be reached, and resumes from the cursors it has, so
-    that nothing is missed and nothing unchanged is sent twice::
+    Attributes:
+        first_s: the first pause in seconds; it doubles while connecting fails.
+        longest_s: the longest pause in seconds.
+        sleep: waits a number of seconds.
+        jitter: a number from 0 to 1 that spreads the pauses, so that clients that lose a server together do not
+            return together. A pause lasts between half and all of its nominal length.
+    """
+
+    first_s: float = 0.2
+    longest_s: float = 30.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    jitter: Callable[[], float] = random.random
+
+
+class LearnerUpdates:
+    """Keeps learners' lists up to date until the iteration is left.
+
+    Connects again whenever the server ends the stream or cannot be reached. It resumes from the cursors it holds, so no
+    update is missed, and a list that did not change is not sent again::
 
         async with grpc.aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS) as channel:
             stub = recommender_pb2_grpc.RecommendationServiceStub(channel)
@@ -42,8 +61,8 @@ class LearnerUpdates:
             async for update in updates:
                 show(update.learner_id, update.recommendations)
 
-    An update counts as had when the next one is asked for: one that was being worked on when something failed comes
-    again. Keep `cursors` (they are small) to resume after the platform's own restart.
+    An update counts as processed when the next one is requested: if something fails in between, it comes again. Store
+    `cursors` (they are small) to resume after your own process restarts.
     """
 
     def __init__(
@@ -56,25 +75,19 @@ class LearnerUpdates:
         on_snapshot: Callable[[int], None] | None = None,
         on_gone: Callable[[str], None] | None = None,
         on_pause: Callable[[str, float], None] | None = None,
-        first_pause_s: float = 0.2,
-        longest_pause_s: float = 30.0,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        jitter: Callable[[], float] = random.random,
+        backoff: Backoff | None = None,
     ) -> None:
-        """Nothing is asked for before the iteration begins.
+        """Connect when the iteration starts, not before.
 
         Args:
             stub: of a `grpc.aio` channel.
-            request: what to subscribe to; its own cursors are not looked at.
-            metadata: sent with every call: the API key.
+            request: what to subscribe to; cursors in it are ignored.
+            metadata: sent with every call; holds the API key.
             cursors: `cursors` of an earlier subscription with the same limit, filter and class.
-            on_snapshot: called with the number of watched learners whenever all are up to date after connecting.
-            on_gone: called with the pseudonym of a learner who was forgotten, where the whole tenant is watched.
-            on_pause: called with why the stream ended and the seconds until it is tried again.
-            first_pause_s: about how long to wait before connecting again; doubles as long as it fails.
-            longest_pause_s: at most this long.
-            sleep: waits.
-            jitter: from 0 to 1; readers that lost a server at once do not come back at once.
+            on_snapshot: called after each connect, once every learner's list is up to date, with how many are watched.
+            on_gone: called with the pseudonym of a learner who was erased; only when the whole tenant is watched.
+            on_pause: called with the reason the stream ended and the seconds until the next attempt.
+            backoff: how long to wait between attempts.
         """
         self._stub = stub
         self._request = request
@@ -83,29 +96,27 @@ class LearnerUpdates:
         self._on_snapshot = on_snapshot
         self._on_gone = on_gone
         self._on_pause = on_pause
-        self._first_pause_s = first_pause_s
-        self._longest_pause_s = longest_pause_s
-        self._sleep = sleep
-        self._jitter = jitter
+        self._backoff = backoff or Backoff()
 
     @property
     def cursors(self) -> dict[str, str]:
-        """What has been had so far: cursors by learner id."""
+        """How far each learner's updates are processed: cursors by learner id."""
         return dict(self._cursors)
 
     async def __aiter__(self) -> AsyncGenerator[recommender_pb2.LearnerUpdate, None]:
-        """Updates, until the iteration is left.
+        """Yield updates until the iteration is left.
 
         Raises:
-            grpc.aio.AioRpcError: when trying again cannot help: the request or the API key is refused.
+            grpc.aio.AioRpcError: when another attempt cannot help: the server refuses the request or the API key.
         """
-        pause_s = self._first_pause_s
+        backoff = self._backoff
+        pause_s = backoff.first_s
         while True:
-            call = self._stub.Subscribe(self._resuming(), metadata=self._metadata)
-            ended = "the stream ended"
+            call = self._stub.Subscribe(self._resume_request(), metadata=self._metadata)
+            reason = "the stream ended"
             try:
                 async for response in call:
-                    pause_s = self._first_pause_s
+                    pause_s = backoff.first_s
                     if response.HasField("update"):
                         yield response.update
                         self._cursors[response.update.learner_id] = response.update.cursor
@@ -116,19 +127,19 @@ class LearnerUpdates:
                     elif response.HasField("snapshot_complete") and self._on_snapshot is not None:
                         self._on_snapshot(response.snapshot_complete.learners)
             except grpc.aio.AioRpcError as error:
-                if error.code() not in _PASSING:
+                if error.code() not in _RETRYABLE:
                     raise
-                ended = f"{error.code().name}: {error.details()}"
+                reason = f"{error.code().name}: {error.details()}"
             finally:
                 call.cancel()
-            # At least half of it, so that a server that keeps refusing is left in peace.
-            pausing_s = pause_s * (0.5 + 0.5 * self._jitter())
+            # Never less than half the pause, so that a server that keeps refusing gets some rest.
+            wait_s = pause_s * (0.5 + 0.5 * backoff.jitter())
             if self._on_pause is not None:
-                self._on_pause(ended, pausing_s)
-            await self._sleep(pausing_s)
-            pause_s = min(2 * pause_s, self._longest_pause_s)
+                self._on_pause(reason, wait_s)
+            await backoff.sleep(wait_s)
+            pause_s = min(2 * pause_s, backoff.longest_s)
 
-    def _resuming(self) -> recommender_pb2.SubscribeRequest:
+    def _resume_request(self) -> recommender_pb2.SubscribeRequest:
         request = recommender_pb2.SubscribeRequest()
         request.CopyFrom(self._request)
         del request.cursors[:]
