@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from pydantic import ValidationError
+from services.common.extras import extra_required
 
-from services.catalog.bootstrap import run
-from services.catalog.settings import CatalogSettings
-from services.common.auth.tenants_file import TenantsFileError
-from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
-from services.common.rpc.server import ListenAddressError
-from services.common.telemetry import logs
+with extra_required("server", "python -m services.catalog"):
+    from pydantic import ValidationError
+
+    from services.catalog.bootstrap import run
+    from services.catalog.settings import CatalogSettings
+    from services.common.auth.tenants_file import TenantsFileError
+    from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
+    from services.common.rpc.server import ListenAddressError
+    from services.common.telemetry import logs
 
 
 def main() -> int:

@@ -14,9 +14,42 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from services.common.extras import end_without_extra
+
 _EXAMPLE = "Example: cairn status"
 
-_root = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+# The extra of the distribution that installs every library a command can use. The other commands need no extra.
+_EXTRAS = {
+    "catalog": "train",
+    "corrections": "server",
+    "dlt": "server",
+    "epoch": "server",
+    "evaluate": "train",
+    "export": "train",
+    "ingest": "files",
+    "learner": "server",
+    "replay": "worker",
+    "status": "server",
+    "train": "train",
+    "tune": "train",
+}
+
+
+class _Root(typer.core.TyperGroup):
+    """Names the extra to install when a command lacks a library."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command named by the arguments."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            name = str(ctx.invoked_subcommand)
+            if name not in _EXTRAS:
+                raise
+            end_without_extra(error, _EXTRAS[name], f"cairn {name}")
+
+
+_root = typer.Typer(cls=_Root, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value.

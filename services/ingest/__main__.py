@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from pydantic import ValidationError
+from services.common.extras import extra_required
 
-from services.common.auth.tenants_file import TenantsFileError
-from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
-from services.common.rpc.server import ListenAddressError
-from services.common.telemetry import logs
-from services.ingest.adapters.kafka_log import LogRecreatedError
-from services.ingest.bootstrap import run
-from services.ingest.settings import IngestSettings
+with extra_required("server", "python -m services.ingest"):
+    from pydantic import ValidationError
+
+    from services.common.auth.tenants_file import TenantsFileError
+    from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
+    from services.common.rpc.server import ListenAddressError
+    from services.common.telemetry import logs
+    from services.ingest.adapters.kafka_log import LogRecreatedError
+    from services.ingest.bootstrap import run
+    from services.ingest.settings import IngestSettings
 
 
 def main() -> int:

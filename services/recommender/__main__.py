@@ -7,23 +7,29 @@ import importlib
 import sys
 from typing import Any
 
-from pydantic import ValidationError
+from services.common.extras import extra_required
 
-from services.common.auth.tenants_file import TenantsFileError
-from services.common.encryption.values import TenantKeyMissingError
-from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
-from services.common.rpc.server import ListenAddressError
-from services.common.settings import ProcessSettings
-from services.common.telemetry import logs
-from services.recommender.adapters.fail_points import FailPointInvalidError
-from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
-from services.recommender.application.ports.epochs import EpochsLostError
-from services.recommender.application.ports.learners import CommitRefusedError
-from services.recommender.application.ports.log import LogTruncatedError
-from services.recommender.application.ports.models import BundleUnreadableError
-from services.recommender.application.ports.state_store import EvictingStoreError, StateUrlInvalidError
-from services.recommender.application.state.epochs import EpochUnusableError
-from services.recommender.settings import RecommenderServerSettings, WorkerSettings
+# Each process has an extra of its own name.
+_EXTRA = "worker" if sys.argv[1:] == ["worker"] else "server"
+
+with extra_required(_EXTRA, "python -m services.recommender"):
+    from pydantic import ValidationError
+
+    from services.common.auth.tenants_file import TenantsFileError
+    from services.common.encryption.values import TenantKeyMissingError
+    from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
+    from services.common.rpc.server import ListenAddressError
+    from services.common.settings import ProcessSettings
+    from services.common.telemetry import logs
+    from services.recommender.adapters.fail_points import FailPointInvalidError
+    from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
+    from services.recommender.application.ports.epochs import EpochsLostError
+    from services.recommender.application.ports.learners import CommitRefusedError
+    from services.recommender.application.ports.log import LogTruncatedError
+    from services.recommender.application.ports.models import BundleUnreadableError
+    from services.recommender.application.ports.state_store import EvictingStoreError, StateUrlInvalidError
+    from services.recommender.application.state.epochs import EpochUnusableError
+    from services.recommender.settings import RecommenderServerSettings, WorkerSettings
 
 _Process = tuple[type[ProcessSettings], str, str]
 
@@ -69,7 +75,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"recommender {process} cannot start: {wrong}\n")
         return 2
     logs.configure(settings.log_level, settings.log_format, service=f"recommender-{process}")
-    run: Any = getattr(importlib.import_module(module), function)
+    with extra_required(process, f"python -m services.recommender {process}"):
+        run: Any = getattr(importlib.import_module(module), function)
     try:
         asyncio.run(run(settings))
     except _CANNOT_GO_ON as error:
