@@ -7,7 +7,6 @@ import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import aiokafka
 import structlog
 from aiokafka.errors import KafkaError as ReadKafkaError
-from kafka import KafkaProducer
 from kafka.errors import InvalidProducerEpochError, KafkaError, KafkaTimeoutError, ProducerFencedError
 
 from services.catalog import wire
@@ -25,6 +23,7 @@ from services.catalog.domain.model import RecordKind, Resource, Rule, Skill
 from services.common.kafka import envelope
 from services.common.kafka.compacted import CompactedView
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, end_offsets, new_consumer
+from services.common.kafka.producer import DiscardableProducer
 
 _log = structlog.get_logger(__name__)
 
@@ -35,7 +34,6 @@ _REQUEST_TIMEOUT_MS = 10_000
 _LINGER_MS = 5
 _BATCH_BYTES = 256 * 1024
 _RECORDS_PER_FLUSH = 5_000
-_CLOSE_TIMEOUT_S = 5.0
 _TRANSACTIONAL_ID = "cairn-catalog"
 # A process that dies while it writes holds readers back for so long, unless another one writes before.
 _TRANSACTION_TIMEOUT_MS = 60_000
@@ -65,7 +63,7 @@ class KafkaCatalogLog:
         """Args: the cluster, and the clock of the records' `ce_time` (aware)."""
         self._connection = connection
         self._now = now
-        self._producer: KafkaProducer | None = None
+        self._producer: DiscardableProducer | None = None
         self._writing = threading.Lock()
 
     async def take_turn(self) -> CatalogVersion | None:
@@ -171,7 +169,7 @@ class KafkaCatalogLog:
 
     def _connected(self) -> Any:
         if self._producer is None:
-            self._producer = KafkaProducer(
+            self._producer = DiscardableProducer(
                 bootstrap_servers=self._connection.bootstrap_servers.split(","),
                 acks="all",
                 transactional_id=_TRANSACTIONAL_ID,
@@ -191,11 +189,8 @@ class KafkaCatalogLog:
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            # Nothing is left that could still be delivered, and `close` alone would wait for a lost broker.
-            producer._sender.force_close()  # noqa: SLF001 - kafka-python closes without flushing in no other way.
-            producer._sender.join(_CLOSE_TIMEOUT_S)  # noqa: SLF001 - as above.
-            with suppress(KafkaError):
-                producer.close(timeout=0)
+            # Everything it sent is confirmed or given up, and `close` would wait for a lost broker.
+            producer.discard()
 
 
 def _values(records: Iterable[Skill | Resource | Rule]) -> Iterator[tuple[str, bytes]]:

@@ -10,13 +10,13 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError
 
 from services.common.encryption.data_keys import DataKey
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.envelope import Position, cloud_event_headers
 from services.common.kafka.partitioner import partition_of
+from services.common.kafka.producer import DiscardableProducer
 from services.ingest.application.ports import LogUnavailableError
 from services.ingest.domain.submission import AcceptedEvent, Instant
 from services.ingest.wire.records import event_type_of, learner_event_value
@@ -27,7 +27,6 @@ BOOTSTRAP_TIMEOUT_MS = 2_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BATCH_BYTES = 256 * 1024
 _LINGER_MS = 3
-_DISCARD_S = 1.0
 
 
 class PendingBatch:
@@ -108,7 +107,9 @@ class KafkaWriter:
         in_doubt: set to the reason once the producer can no longer be trusted.
     """
 
-    def __init__(self, producer: KafkaProducer, topic: str, partitions: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, producer: DiscardableProducer, topic: str, partitions: int, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.in_doubt: asyncio.Future[str] = loop.create_future()
         self._producer = producer
         self._topic = topic
@@ -149,12 +150,7 @@ class KafkaWriter:
         self._thread.shutdown(wait=False, cancel_futures=True)
         for batch in list(self._unsettled):
             batch.fail("the producer was given up")
-        # close() alone would time out in its flush and leave the sender running with what it holds.
-        sender = self._producer._sender  # noqa: SLF001 - kafka-python offers no public way to drop what is in flight.
-        sender.force_close()
-        sender.join(_DISCARD_S)
-        with suppress(KafkaTimeoutError):
-            self._producer.close(timeout=0)
+        self._producer.discard()
 
     def _send(
         self,
@@ -205,10 +201,10 @@ class KafkaWriter:
             self._loop.call_soon_threadsafe(self.give_up, reason)
 
 
-def new_producer(connection: KafkaConnection, delivery_timeout_s: float) -> KafkaProducer:
+def new_producer(connection: KafkaConnection, delivery_timeout_s: float) -> DiscardableProducer:
     """An idempotent producer; connects at once. Raises KafkaError when the cluster cannot be reached."""
     timeout_ms = round(delivery_timeout_s * 1000)
-    return KafkaProducer(
+    return DiscardableProducer(
         bootstrap_servers=connection.bootstrap_servers.split(","),
         client_id="cairn-ingest",
         acks="all",
