@@ -20,8 +20,12 @@ from services.common.kafka.connection import (
 _log = structlog.get_logger(__name__)
 
 _RECORDS_PER_POLL = 5_000
-# What changes seldom need not be asked for so often as events: on the embedded broker that keeps a processor busy.
+_POLL_MS = 200
+# These topics change rarely, so they are fetched less often than events: many fetches keep the embedded broker busy.
 _FETCH_WAIT_LEAST_MS = 50
+# A broker answers every fetch within the fetch wait, even if nothing is new. One that is silent for this much longer is
+# taken to be away.
+_SILENCE_MS = 2_000
 
 Apply = Callable[[str, Sequence[aiokafka.ConsumerRecord]], None]
 
@@ -37,10 +41,13 @@ class CompactedView:
         self._connection = connection
         self._topics = tuple(topics)
         self._apply = apply
+        self._fetch_wait_ms = max(connection.fetch_wait_ms, _FETCH_WAIT_LEAST_MS)
         self._next_offsets = dict.fromkeys(topics, 0)
         self._moved = asyncio.Condition()
         self._caught_up = asyncio.Event()
-        self._reachable = True
+        self._fetched_at: int | None = None
+        self._silent_polls = 0
+        self._silent_polls_most = (2 * self._fetch_wait_ms + _SILENCE_MS) // _POLL_MS
 
     @property
     def next_offsets(self) -> Mapping[str, int]:
@@ -54,8 +61,8 @@ class CompactedView:
 
     @property
     def reachable(self) -> bool:
-        """Whether the last attempt to read reached the broker; when not, the view may be behind."""
-        return self._reachable
+        """Whether the broker answers fetches; when not, the view may be behind."""
+        return self._silent_polls <= self._silent_polls_most
 
     async def wait_ready(self) -> None:
         """Return once `ready`."""
@@ -79,8 +86,9 @@ class CompactedView:
             BrokerUnavailableError: when the broker cannot be reached at the start.
         """
         # What a writer has not committed is not there yet, and may never be.
-        wait_ms = max(self._connection.fetch_wait_ms, _FETCH_WAIT_LEAST_MS)
-        consumer = new_consumer(self._connection, isolation_level="read_committed", fetch_max_wait_ms=wait_ms)
+        consumer = new_consumer(
+            self._connection, isolation_level="read_committed", fetch_max_wait_ms=self._fetch_wait_ms
+        )
         try:
             await consumer.start()
         except KafkaError as error:
@@ -113,7 +121,7 @@ class CompactedView:
         return partitions
 
     async def _poll(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
-        batches = await consumer.getmany(timeout_ms=200, max_records=_RECORDS_PER_POLL)
+        batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS_PER_POLL)
         for partition, records in batches.items():
             self._apply(partition.topic, records)
         # Compaction leaves gaps and transactions leave marks, so the consumer's position says how far a topic is, not
@@ -121,13 +129,21 @@ class CompactedView:
         reached = {topic: await consumer.position(aiokafka.TopicPartition(topic, 0)) for topic in self._topics}
         moved = reached != self._next_offsets
         self._next_offsets = reached
-        # aiokafka retries for ever by itself; only its cluster connections tell that the broker is away.
-        self._reachable = _connected(consumer)
+        self._count_silence(consumer, records_came=bool(batches))
         if moved:
             async with self._moved:
                 self._moved.notify_all()
 
+    def _count_silence(self, consumer: aiokafka.AIOKafkaConsumer, *, records_came: bool) -> None:
+        """Note whether the broker answered a fetch since the last poll.
 
-def _connected(consumer: aiokafka.AIOKafkaConsumer) -> bool:
-    connections = consumer._client._conns  # noqa: SLF001 - aiokafka offers no public sign of a lost broker.
-    return any(connection.connected() for connection in connections.values())
+        aiokafka retries forever and reports no lost broker; the time of its last answered fetch is all it makes public.
+        Polls are counted, not seconds: an event loop that was busy elsewhere has read no answers meanwhile.
+        """
+        answers = [consumer.last_poll_timestamp(aiokafka.TopicPartition(topic, 0)) for topic in self._topics]
+        fetched_at = max((answer for answer in answers if answer is not None), default=None)
+        if records_came or fetched_at != self._fetched_at:
+            self._silent_polls = 0
+        else:
+            self._silent_polls += 1
+        self._fetched_at = fetched_at
