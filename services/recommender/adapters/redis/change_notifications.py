@@ -20,7 +20,7 @@ import hiredis
 import redis.asyncio
 import structlog
 
-from services.recommender.adapters.redis.connection import unavailable_when_redis_is
+from services.recommender.adapters.redis.connection import streams_of, unavailable_when_redis_is
 from services.recommender.application.ports.learners import ChangeListener, StateUnavailableError
 
 _log = structlog.get_logger(__name__)
@@ -114,8 +114,7 @@ class RedisChangeNotifications:
         connection = cast("Any", self._pool).make_connection()
         try:
             await connection.connect()
-            # redis-py has no public way to read messages in bulk; these are the streams it reads and writes itself.
-            reader, writer = connection._reader, connection._writer  # noqa: SLF001
+            reader, writer = streams_of(connection)
             self._wanted_changed.set()
             jobs = [asyncio.create_task(job) for job in (self._read(reader, listener), self._ask(writer))]
             try:

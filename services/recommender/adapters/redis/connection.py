@@ -37,6 +37,14 @@ _COMMANDS_PER_WRITE = 256
 _READ_BYTES = 1 << 18
 
 
+def streams_of(connection: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The streams that a connected redis-py connection reads and writes itself.
+
+    redis-py has no public way to read replies or messages in bulk. Its upper bound in pyproject.toml is due to this.
+    """
+    return connection._reader, connection._writer  # noqa: SLF001 - as above.
+
+
 @contextmanager
 def unavailable_when_redis_is() -> Iterator[None]:
     """Turn what goes wrong between us and Redis into StateUnavailableError, or StateRefusedError where it will stay."""
@@ -88,8 +96,7 @@ class RedisConnection:
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         await self._connection.connect()
-        # redis-py has no public way to read replies in bulk; these two streams are what it reads and writes itself.
-        reader, writer = self._connection._reader, self._connection._writer  # noqa: SLF001
+        reader, writer = streams_of(self._connection)
         for start in range(0, len(commands), _COMMANDS_PER_WRITE):
             chunk = commands[start : start + _COMMANDS_PER_WRITE]
             writer.write(b"".join(hiredis.pack_command(command) for command in chunk))  # type: ignore[arg-type]  # stub bug
