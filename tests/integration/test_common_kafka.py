@@ -1,12 +1,17 @@
 """What every service relies on from a real broker: true end offsets, a log identity, views that follow."""
 
 import asyncio
+import os
+import signal
+import threading
+import time
 import uuid
 from contextlib import suppress
 
 import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import KafkaError
 
 from services.common.kafka.compacted import CompactedView
 from services.common.kafka.connection import (
@@ -19,6 +24,7 @@ from services.common.kafka.connection import (
     topic_end_offsets,
     topic_span,
 )
+from services.common.kafka.producer import DiscardableProducer
 from services.common.kafka.topics import TopicDeclaration, TopicOutcome, ensure_topics
 
 
@@ -166,3 +172,54 @@ async def test_a_view_of_an_empty_topic_is_ready_at_once(kafka_broker, topic):
 async def test_a_view_of_a_missing_topic_fails_with_the_remedy(kafka_broker):
     with pytest.raises(TopicMissingError, match="cairn topics create"):
         await CompactedView(kafka_broker, ["test.absent"], lambda *_: None).run()
+
+
+async def test_a_view_notices_a_silent_broker_and_trusts_it_again_once_it_answers(fresh_kafka_broker):
+    connection = fresh_kafka_broker.connection
+    topic = f"test.{uuid.uuid4().hex}"
+    ensure_topics(connection, {topic: TopicDeclaration(partitions=1)})
+    view = CompactedView(connection, [topic], lambda *_: None)
+    reading = asyncio.create_task(view.run())
+    try:
+        await asyncio.wait_for(view.wait_ready(), 20)
+        await asyncio.sleep(1.0)
+        assert view.reachable
+        os.kill(fresh_kafka_broker.child.pid, signal.SIGSTOP)
+        try:
+            await until(lambda: not view.reachable)
+        finally:
+            os.kill(fresh_kafka_broker.child.pid, signal.SIGCONT)
+        await until(lambda: view.reachable)
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+def test_a_discarded_producer_fails_what_it_holds_and_ends_without_waiting_for_the_broker(fresh_kafka_broker):
+    connection = fresh_kafka_broker.connection
+    topic = f"test.{uuid.uuid4().hex}"
+    ensure_topics(connection, {topic: TopicDeclaration(partitions=1)})
+    producer = DiscardableProducer(
+        bootstrap_servers=connection.bootstrap_servers, client_id="discarded", acks="all", enable_idempotence=True
+    )
+    producer.send(topic, value=b"confirmed").get(timeout=10)
+    os.kill(fresh_kafka_broker.child.pid, signal.SIGSTOP)
+    try:
+        held = [producer.send(topic, value=b"held") for _ in range(10)]
+        began = time.monotonic()
+        producer.discard()
+        assert time.monotonic() - began < 1.0
+        for record in held:
+            with pytest.raises(KafkaError):
+                record.get(timeout=10)
+        while any(thread.name.startswith("discarded") for thread in threading.enumerate()):
+            assert time.monotonic() - began < 10.0
+            time.sleep(0.01)
+    finally:
+        os.kill(fresh_kafka_broker.child.pid, signal.SIGCONT)
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - the view reports nothing when it loses the broker.
+            await asyncio.sleep(0.01)
