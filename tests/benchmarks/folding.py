@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.recommender.domain.learner.batch import LearnerEvents
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
-from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold, warm_up
+from services.recommender.domain.learner.fold import LearnerFold, warm_up
 from services.recommender.domain.learner.kernel import (
     EVENT_RECORD,
     EVENT_SKILL_RECORD,

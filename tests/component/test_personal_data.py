@@ -8,6 +8,7 @@ import orjson
 
 from services.recommender.application.operations.personal_data import HeldRecord, PersonalData
 from services.recommender.application.ports.learners import LearnerCommit
+from services.recommender.domain.learner.batch import LearnerEvents
 from services.recommender.domain.learner.events import (
     VOIDED,
     AssessmentEvent,
@@ -19,7 +20,7 @@ from services.recommender.domain.learner.events import (
     LearnerEvent,
     PreferenceEvent,
 )
-from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
 from tests.adapters.memory_states import MemoryStates

@@ -33,8 +33,9 @@ from services.recommender.application.training.train import (
     collect,
     first_copies,
 )
+from services.recommender.domain.learner.batch import LearnerEvents
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
-from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TenantParameters, TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.learner.state import decode_state, encode_state

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from services.recommender.application.training.train import LoggedEvent, collect
+from services.recommender.domain.learner.batch import LearnerEvents
 from services.recommender.domain.learner.events import (
     VOIDED,
     AssessmentEvent,
@@ -19,7 +20,7 @@ from services.recommender.domain.learner.events import (
     LearnerEvent,
     PreferenceEvent,
 )
-from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.learner.state import decode_state, encode_state

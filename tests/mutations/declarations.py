@@ -12,7 +12,8 @@ _WORKER = "services/recommender/entrypoints/worker.py"
 _FOLD_EVENTS = "services/recommender/application/state/fold_events.py"
 _ASSIGNMENT = "services/recommender/application/state/assignment.py"
 _EPOCHS = "services/recommender/application/state/epochs.py"
-_FOLD = "services/recommender/domain/learner/fold.py"
+_LEARNER_WALK = "services/recommender/domain/learner/learner_walk.py"
+_STATE_DRAFT = "services/recommender/domain/learner/state_draft.py"
 _REDIS_STATES = "services/recommender/adapters/redis/states.py"
 _REDIS_EPOCHS = "services/recommender/adapters/redis/epochs.py"
 _MEMORY = "tests/adapters/memory_states.py"
@@ -119,7 +120,7 @@ MUTATIONS = (
     Mutation(
         "drop the offset filter",
         "Records that are read again after a crash are folded twice, or counted as duplicates.",
-        (Edit(_FOLD, "            if offset <= stored.offset:\n", "            if offset < 0:\n"),),
+        (Edit(_LEARNER_WALK, "            if offset <= stored.offset:\n", "            if offset < 0:\n"),),
         f"{_UNIT_FOLD}::test_records_at_or_below_the_stored_offset_are_not_folded_again",
         short=True,
     ),
@@ -197,7 +198,7 @@ MUTATIONS = (
     Mutation(
         "ignore the duplicate window",
         "An event that a producer sent twice counts twice.",
-        (Edit(_FOLD, "    start = max(0, len(window) - _SEEN_BYTES)\n", "    return False\n    start = 0\n"),),
+        (Edit(_LEARNER_WALK, "    start = max(0, len(window) - _SEEN_BYTES)\n", "    return False\n    start = 0\n"),),
         f"{_UNIT_FOLD}::test_a_duplicate_is_counted_not_folded_and_does_not_move_the_offset",
         short=True,
     ),
@@ -206,7 +207,7 @@ MUTATIONS = (
         "State depends on how records were batched, so a replay gives other bytes.",
         (
             Edit(
-                _FOLD,
+                _STATE_DRAFT,
                 "        learners = np.frombuffer(bytearray().join([state.learner for state in self.states]), "
                 "LEARNER_RECORD)\n",
                 "        wide = [(name, 'f8' if LEARNER_RECORD[name] == np.float32 else LEARNER_RECORD[name]) "
@@ -215,7 +216,7 @@ MUTATIONS = (
                 "LEARNER_RECORD).astype(wide)\n",
             ),
             Edit(
-                _FOLD,
+                _STATE_DRAFT,
                 "        self.learners, self.skills = learners.tobytes(), skills.tobytes()\n",
                 "        self.learners, self.skills = learners.astype(LEARNER_RECORD).tobytes(), skills.tobytes()\n",
             ),

@@ -27,8 +27,9 @@ from services.recommender.application.ports.learners import (
     PartitionProgress,
 )
 from services.recommender.application.state.epochs import EpochUnusableError, digest_epoch, drop_epoch
+from services.recommender.domain.learner.batch import LearnerEvents
 from services.recommender.domain.learner.events import AssessmentEvent, ErasureEvent, Grain
-from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS, LearnerRecord

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.recommender.domain.learner import fold as fold_module
+from services.recommender.domain.learner import learner_walk
+from services.recommender.domain.learner.batch import FoldedLearner, LearnerEvents, Refusal
 from services.recommender.domain.learner.corrections import NOTHING_KNOWN, LearnerCorrections
 from services.recommender.domain.learner.events import (
     VOIDED,
@@ -24,7 +25,7 @@ from services.recommender.domain.learner.events import (
     LearnerEvent,
     PreferenceEvent,
 )
-from services.recommender.domain.learner.fold import FoldedLearner, LearnerEvents, LearnerFold, Refusal
+from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.journal import (
     EARLY_CORRECTIONS,
     EMPTY_JOURNAL,
@@ -437,7 +438,7 @@ def test_early_corrections_are_bounded_and_one_of_a_target_replaces_another():
 
 
 def test_where_the_window_has_forgotten_events_a_correction_of_an_unknown_one_is_refused(monkeypatch):
-    monkeypatch.setattr(fold_module, "_SEEN_BYTES", 3 * 8)
+    monkeypatch.setattr(learner_walk, "_SEEN_BYTES", 3 * 8)
     folded = fold([answer(1), answer(2), answer(3), answer(4), void(5, 99)])
     assert [refusal.code for refusal in folded.refused] == ["correction-beyond-journal"]
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.recommender.domain.learner import fold as fold_module
+from services.recommender.domain.learner import learner_walk, state_draft
+from services.recommender.domain.learner.batch import FoldedLearner, LearnerEvents
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
-from services.recommender.domain.learner.fold import FoldedLearner, LearnerEvents, LearnerFold
+from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.journal import JOURNAL_EVENTS, decode_journal, encode_journal, entries_of
 from services.recommender.domain.learner.kernel import exponential
 from services.recommender.domain.learner.parameters import (
@@ -256,7 +257,7 @@ def test_a_record_counted_before_is_folded_where_it_is_missing_but_not_counted_a
 
 
 def test_the_window_forgets_what_lies_further_back_than_it_reaches(monkeypatch):
-    monkeypatch.setattr(fold_module, "_SEEN_BYTES", 3 * 8)
+    monkeypatch.setattr(learner_walk, "_SEEN_BYTES", 3 * 8)
     first = fold([event(n) for n in range(3)])
     assert fold([event(0)], first.stored, first=3).duplicates == 1
     fourth = fold([event(3)], first.stored, first=3)
@@ -341,7 +342,7 @@ def test_recent_sums_halve_every_four_responses():
 
 
 def test_a_learner_with_more_skills_than_fit_still_learns(monkeypatch):
-    monkeypatch.setattr(fold_module, "MOST_SKILLS", 2)
+    monkeypatch.setattr(state_draft, "MOST_SKILLS", 2)
     state = decode_state(encode_state(fold([event(1, skills=("a", "b", "c")), event(2, skills=("c",))]).stored.state))
     assert state.skill_names == ("a", "b")
     assert state.responses == 2

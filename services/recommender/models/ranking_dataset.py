@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from services.recommender.domain.learner.batch import LearnerEvents
 from services.recommender.domain.learner.events import AssessmentEvent, Grain, InteractionKind
-from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import FilterSettings, TenantParameters, TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.learner.state import (

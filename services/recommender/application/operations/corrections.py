@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from services.recommender.application.operations.dead_letters import FiledLetter
 from services.recommender.application.ports.epochs import EpochMeta
-from services.recommender.domain.learner.fold import RESOLVED_BY_REPLAY
+from services.recommender.domain.learner.batch import RESOLVED_BY_REPLAY
 
 
 def pending_corrections(letters: Iterable[FiledLetter], served: EpochMeta | None) -> list[FiledLetter]:

@@ -13,9 +13,10 @@ from services.recommender.application.ports.learners import (
     PartitionProgress,
 )
 from services.recommender.application.ports.log import DeadLetter, DeadLetters
+from services.recommender.domain.learner.batch import FoldedLearner, LearnerEvents
 from services.recommender.domain.learner.corrections import NOTHING_KNOWN, KnownCorrections
 from services.recommender.domain.learner.events import LearnerEvent
-from services.recommender.domain.learner.fold import FoldedLearner, LearnerEvents, LearnerFold
+from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.record import LearnerRecord
 
 

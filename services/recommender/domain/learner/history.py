@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.recommender.domain.learner import packed_strings as names
+from services.recommender.domain.learner import packed_strings
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.journal import JournalEntry, entries_of
 from services.recommender.domain.learner.mastery import skill_logits, success_probability
@@ -43,7 +43,7 @@ def history_of(
     """
     if stored.state is None:
         return ()
-    skills = [name.decode() for name in names.split(stored.state.skill_names)]
+    skills = [name.decode() for name in packed_strings.split(stored.state.skill_names)]
     steps = []
     before = _state_after(fold, tenant, stored, 0)
     for number, entry in enumerate(entries_of(stored.journal), start=1):

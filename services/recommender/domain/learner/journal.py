@@ -25,7 +25,7 @@ import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from services.recommender.domain.learner import packed_strings as names
+from services.recommender.domain.learner import packed_strings
 from services.recommender.domain.learner.events import VOIDED, AssessmentEvent, Grain, InteractionEvent, InteractionKind
 from services.recommender.domain.learner.state import StateCorruptError
 
@@ -127,7 +127,7 @@ class JournalDraft:
     def __init__(self, journal: Journal) -> None:
         self._events = bytearray(journal.events)
         self._slots = bytearray(journal.slots)
-        self._names = names.begin(journal.names)
+        self._names = packed_strings.begin(journal.names)
         self.corrections = journal.corrections
 
     @property
@@ -164,27 +164,27 @@ class JournalDraft:
         flags = len(slots) << _SKILL_COUNT_SHIFT | evidence | grain << _GRAIN_SHIFT
         if voided or hidden:
             flags |= voided * _VOIDED | hidden * _HIDDEN
-        self._names += item.encode() + names.SEPARATOR
+        self._names += item.encode() + packed_strings.SEPARATOR
         if resource:
             if resource == item:
                 flags |= _RESOURCE_IS_ITEM
             else:
                 flags |= _RESOURCE_IS_NAMED
-                self._names += resource.encode() + names.SEPARATOR
+                self._names += resource.encode() + packed_strings.SEPARATOR
         self._events += _EVENT.pack(fingerprint, response, at_s, activity_hash(activity), flags)
         for slot, _ in slots:
             self._slots += slot.to_bytes(2, "little")
 
     def append_interaction(self, event: InteractionEvent) -> None:
         """Add the newest interaction."""
-        self._names += event.resource.encode() + names.SEPARATOR
+        self._names += event.resource.encode() + packed_strings.SEPARATOR
         flags = event.kind << _INTERACTION_SHIFT
         self._events += _EVENT.pack(event.fingerprint, 0.0, event.at_s, 0, flags)
 
     def take_oldest(self) -> list[JournalEntry]:
         """Remove the oldest FOLDED_AT_ONCE events."""
         taken = _EVENT.size * FOLDED_AT_ONCE
-        item_names = names.split(self._names)
+        item_names = packed_strings.split(self._names)
         entries, slots_end, names_end = _entries(self._events[:taken], self._slots, item_names)
         del self._events[:taken]
         del self._slots[: 2 * slots_end]
@@ -237,11 +237,11 @@ class JournalDraft:
 
     def entries(self) -> list[JournalEntry]:
         """The events, oldest first."""
-        return _entries(self._events, self._slots, names.split(self._names))[0]
+        return _entries(self._events, self._slots, packed_strings.split(self._names))[0]
 
     def finish(self) -> Journal:
         """The journal with what was appended."""
-        return Journal(bytes(self._events), bytes(self._slots), self.corrections, names.end(self._names))
+        return Journal(bytes(self._events), bytes(self._slots), self.corrections, packed_strings.end(self._names))
 
     def _hide_scores(self, activities: set[int]) -> None:
         if not activities:
@@ -280,7 +280,7 @@ def hides(entry: JournalEntry) -> bool:
 
 def entries_of(journal: Journal) -> list[JournalEntry]:
     """The events, oldest first."""
-    return _entries(journal.events, journal.slots, names.split(journal.names))[0]
+    return _entries(journal.events, journal.slots, packed_strings.split(journal.names))[0]
 
 
 def corrections_of(journal: Journal) -> list[tuple[bytes, float]]:

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-from services.recommender.domain.learner import packed_strings as names
+from services.recommender.domain.learner import packed_strings
 from services.recommender.domain.learner.events import PreferenceEvent
 
 MOST_GOALS = 16
@@ -67,12 +67,12 @@ def pack(preferences: Preferences) -> bytes:
     """The canonical bytes: equal for equal preferences."""
     if preferences == NO_PREFERENCES:
         return b""
-    named = names.begin(b"")
+    named = packed_strings.begin(b"")
     for name in preferences.goals + preferences.interests:
-        named += name.encode() + names.SEPARATOR
+        named += name.encode() + packed_strings.SEPARATOR
     formats = sum(1 << kind for kind in preferences.formats)
     header = _HEADER.pack(preferences.pace, formats, len(preferences.goals), len(preferences.interests))
-    return header + names.end(named)
+    return header + packed_strings.end(named)
 
 
 def unpack(packed: bytes) -> Preferences:
@@ -87,8 +87,8 @@ def unpack(packed: bytes) -> Preferences:
     if len(packed) < _HEADER.size or packed[0] > max(Pace):
         raise PreferencesCorruptError(f"{len(packed)} bytes are no preferences")
     pace, formats, goals, interests = _HEADER.unpack_from(packed)
-    if names.count(named) != goals + interests:
+    if packed_strings.count(named) != goals + interests:
         raise PreferencesCorruptError(f"{len(packed)} bytes do not hold the {goals + interests} names they say")
-    texts = tuple(name.decode() for name in names.split(named))
+    texts = tuple(name.decode() for name in packed_strings.split(named))
     kinds = tuple(kind for kind in range(MOST_KIND + 1) if formats >> kind & 1)
     return Preferences(texts[:goals], texts[goals:], kinds, Pace(pace))

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.domain.learner import packed_strings as names
+from services.recommender.domain.learner import packed_strings
 from services.recommender.domain.learner.events import InteractionKind
 from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences, PreferencesCorruptError, unpack
 
@@ -142,7 +142,7 @@ def encode_state(state: PackedState) -> bytes:
     header = _HEADER.pack(
         _VERSION,
         len(state.touches) // TOUCH_BYTES,
-        names.count(state.dismissals),
+        packed_strings.count(state.dismissals),
         len(state.skills) // SKILL_RECORD.itemsize,
         len(state.skill_names),
         len(state.resources),
@@ -172,7 +172,7 @@ def unpack_state(blob: bytes) -> PackedState:
         start += length
     packed = PackedState._make([*pieces, blob[start:]])
     if len(blob) < start or (skill_count, resource_count, dismissal_count) != tuple(
-        map(names.count, (packed.skill_names, packed.resources, packed.dismissals))
+        map(packed_strings.count, (packed.skill_names, packed.resources, packed.dismissals))
     ):
         raise StateCorruptError(f"a learner's state of {len(blob)} bytes does not hold what its header says")
     try:

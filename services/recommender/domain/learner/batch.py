@@ -1,0 +1,64 @@
+"""What a fold is given of a learner, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from services.recommender.domain.learner.corrections import NOTHING_KNOWN, LearnerCorrections
+from services.recommender.domain.learner.events import LearnerEvent
+from services.recommender.domain.learner.record import LearnerRecord
+
+BEYOND_JOURNAL = "correction-beyond-journal"
+TOO_MANY_EARLY = "correction-too-early"
+NOT_A_RESPONSE = "correction-not-of-a-response"
+RESOLVED_BY_REPLAY = frozenset((BEYOND_JOURNAL, TOO_MANY_EARLY))
+
+
+class LearnerEvents(NamedTuple):
+    """One learner's part of a batch.
+
+    Attributes:
+        tenant: whose parameters apply.
+        stored: the learner as stored.
+        events: (offset, event) in the order of the log.
+        counted_from: events below this offset were counted before; they are folded where the learner lacks them, but
+            not counted again.
+        known: corrections that are known before the fold meets them.
+    """
+
+    tenant: str
+    stored: LearnerRecord
+    events: Sequence[tuple[int, LearnerEvent]]
+    counted_from: int = 0
+    known: LearnerCorrections = NOTHING_KNOWN
+
+
+class Refusal(NamedTuple):
+    """A correction that cannot be applied: its offset, the code of the reason, and the reason in a sentence."""
+
+    offset: int
+    code: str
+    reason: str
+
+
+class FoldedLearner(NamedTuple):
+    """What a batch made of a learner.
+
+    Attributes:
+        stored: the learner to store; the same object when nothing changed.
+        fingerprints: of the events applied now, in order, to add to the window; since the erasure, if there was one.
+        checkpoint_changed: whether `stored.checkpoint` differs from before.
+        applied: counted events that are in the state now, including those that an earlier run had applied.
+        duplicates: counted events left out because the window holds them.
+        refused: corrections left out, counted or not.
+        erased: whether the learner was forgotten. Nothing stored before may remain.
+    """
+
+    stored: LearnerRecord
+    fingerprints: bytes
+    checkpoint_changed: bool
+    applied: int
+    duplicates: int
+    refused: Sequence[Refusal] = ()
+    erased: bool = False

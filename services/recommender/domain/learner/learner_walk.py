@@ -1,0 +1,278 @@
+"""Walking one learner's events: which of them apply, and what they do to window, journal, checkpoint and state.
+
+A correction changes its target in the journal, and the state is folded again from the journal's checkpoint. One whose
+target may still come waits for it in the journal. One that reaches neither is refused.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.recommender.domain.learner.batch import (
+    BEYOND_JOURNAL,
+    NOT_A_RESPONSE,
+    RESOLVED_BY_REPLAY,
+    TOO_MANY_EARLY,
+    FoldedLearner,
+    LearnerEvents,
+    Refusal,
+)
+from services.recommender.domain.learner.corrections import NOTHING_KNOWN
+from services.recommender.domain.learner.events import (
+    VOIDED,
+    AssessmentEvent,
+    CorrectionEvent,
+    ErasureEvent,
+    Grain,
+    InteractionEvent,
+    LearnerEvent,
+    PreferenceEvent,
+)
+from services.recommender.domain.learner.journal import (
+    EARLY_CORRECTIONS,
+    JOURNAL_EVENTS,
+    JournalDraft,
+    JournalEntry,
+    activity_hash,
+    hides,
+)
+from services.recommender.domain.learner.record import FINGERPRINT_BYTES, NEW_LEARNER, SEEN_EVENTS, LearnerRecord
+from services.recommender.domain.learner.state import encode_state, unpack_state
+from services.recommender.domain.learner.state_draft import FoldPlan, StateDraft, carried
+
+_SEEN_BYTES = SEEN_EVENTS * FINGERPRINT_BYTES
+_LONG_WINDOW_BYTES = 512 * FINGERPRINT_BYTES  # From here on, comparing arrays is faster than searching bytes.
+
+
+class LearnerWalk:
+    """Walks one learner's events. Construction does the walk; `finish` gives the result once the plan has run."""
+
+    __slots__ = (
+        "_applied",
+        "_base",
+        "_checkpoint",
+        "_corrected",
+        "_duplicates",
+        "_erased",
+        "_fingerprints",
+        "_journal",
+        "_known",
+        "_offset",
+        "_plan",
+        "_refolded",
+        "_refused",
+        "_state",
+        "_taken",
+        "_tenant",
+        "_window",
+    )
+
+    def __init__(self, plan: FoldPlan, learner: LearnerEvents) -> None:
+        self._plan = plan
+        self._tenant = learner.tenant
+        self._known = None if learner.known is NOTHING_KNOWN else learner.known
+        self._offset = learner.stored.offset
+        self._applied = 0
+        self._duplicates = 0
+        self._refused: list[Refusal] = []
+        self._erased = False
+        self._begin(learner.stored)
+        self._walk(learner)
+
+    def _begin(self, base: LearnerRecord) -> None:
+        """Continue from what is stored."""
+        self._base = base
+        self._checkpoint: StateDraft | None = None
+        self._state: StateDraft | None = None
+        self._refolded: StateDraft | None = None
+        self._journal = JournalDraft(base.journal)
+        self._window = bytearray(base.seen)
+        self._fingerprints = bytearray()
+        # What moved from the journal into the checkpoint, and whether a correction changed the journal.
+        self._taken: list[JournalEntry] = []
+        self._corrected = False
+
+    def _walk(self, learner: LearnerEvents) -> None:
+        stored, counted_from = learner.stored, learner.counted_from
+        window = self._window
+        state: StateDraft | None = None
+        for offset, event in learner.events:
+            counted = offset >= counted_from
+            if offset <= stored.offset:
+                self._applied += counted
+                continue
+            fingerprint = event.fingerprint
+            if _holds(window, fingerprint):
+                self._duplicates += counted
+                continue
+            response = type(event) is AssessmentEvent
+            if not response and self._refuses(offset, event):
+                continue
+            self._applied += counted
+            self._offset = offset
+            if not response and isinstance(event, ErasureEvent):
+                self._erased = True
+                self._begin(NEW_LEARNER)
+                window, state = self._window, None
+                window += fingerprint
+                self._fingerprints += fingerprint
+                continue
+            window += fingerprint
+            self._fingerprints += fingerprint
+            if state is None:
+                state = self._state = StateDraft(self._plan, self._tenant, self._base.state)
+            if response:
+                self._apply(offset, event, state)  # type: ignore[arg-type]  # it is one, by its type.
+            else:
+                self._apply_other(offset, event, state)
+        if self._corrected and state is not None:
+            self._refold(state)
+
+    def _apply(self, offset: int, event: AssessmentEvent, state: StateDraft) -> None:
+        journal = self._journal
+        if journal.corrections or self._known is not None:
+            corrected = self._correction_of(offset, event)
+            if corrected == VOIDED:
+                self._apply_voided(event, state)
+                return
+            if corrected is not None:
+                event = event._replace(response=corrected)
+        evidence = not (event.grain is Grain.ACTIVITY and event.activity and journal.holds_item_of(event.activity))
+        hidden = False
+        if journal.full:
+            hidden = self._fold_oldest(event, state)
+        slots = state.slots_of(event.skills)
+        journal.append(event, slots, evidence=evidence, hidden=hidden)
+        state.add(event.item, slots, event.response, event.at_s, event.resource, evidence=evidence)
+
+    def _apply_voided(self, event: AssessmentEvent, state: StateDraft) -> None:
+        hidden = self._fold_oldest(event, state) if self._journal.full else False
+        slots = state.slots_of(event.skills)
+        self._journal.append(event._replace(response=0.0), slots, evidence=False, voided=True, hidden=hidden)
+        state.add_voided(slots)
+
+    def _apply_other(self, offset: int, event: LearnerEvent, state: StateDraft) -> None:
+        match event:
+            case InteractionEvent():
+                if self._journal.full:
+                    self._fold_oldest(None, state)
+                self._journal.append_interaction(event)
+                state.interact(event.resource, event.kind, event.at_s)
+            case PreferenceEvent():
+                state.prefer(event)
+            case CorrectionEvent():
+                state.count()
+                self._correct(offset, event)
+
+    def _refuses(self, offset: int, event: LearnerEvent) -> bool:
+        """Whether the event is a correction that can neither be applied nor wait."""
+        if not isinstance(event, CorrectionEvent):
+            return False
+        refusal = self._refusal(event)
+        known = self._known is not None and self._known.holds(offset)
+        if refusal is None or (known and refusal[0] in RESOLVED_BY_REPLAY):
+            return False
+        self._refused.append(Refusal(offset, *refusal))
+        return True
+
+    def _refusal(self, event: CorrectionEvent) -> tuple[str, str] | None:
+        journal, target = self._journal, event.target
+        place = journal.find(target)
+        if place >= 0:
+            if journal.is_response(place):
+                return None
+            return NOT_A_RESPONSE, "what it corrects is an interaction; only responses are corrected"
+        if _holds(self._window, target):
+            return BEYOND_JOURNAL, (
+                f"what it corrects is no response among the learner's last {JOURNAL_EVENTS // 2} to {JOURNAL_EVENTS}; "
+                "a replay takes it into account"
+            )
+        if len(self._window) >= _SEEN_BYTES:
+            return BEYOND_JOURNAL, (
+                f"what it corrects is not among the learner's last {SEEN_EVENTS:,} events; "
+                "a replay takes it into account"
+            )
+        if not journal.has_room_to_await(target):
+            return TOO_MANY_EARLY, (
+                f"{EARLY_CORRECTIONS} corrections of the learner wait for what they correct; "
+                "a replay takes it into account"
+            )
+        return None
+
+    def _correct(self, offset: int, event: CorrectionEvent) -> None:
+        response: float | None = None
+        if self._known is not None and self._known.holds(offset):
+            # Later corrections of the same event are known too: the last one has been applied already.
+            response = self._known.response(offset, event.target)
+        if response is None:
+            response = event.response
+        place = self._journal.find(event.target)
+        if place >= 0:
+            self._corrected |= self._journal.correct(place, response)
+        elif not _holds(self._window, event.target) and self._journal.has_room_to_await(event.target):
+            self._journal.await_target(event.target, response)
+
+    def _correction_of(self, offset: int, event: AssessmentEvent) -> float | None:
+        waiting = self._journal.take_correction(event.fingerprint)
+        if waiting is None and self._known is not None:
+            return self._known.response(offset, event.fingerprint)
+        return waiting
+
+    def _fold_oldest(self, event: AssessmentEvent | None, state: StateDraft) -> bool:
+        """Move the journal's oldest events to the checkpoint; whether one of them hides the event, a score."""
+        checkpoint = self._checkpoint
+        if checkpoint is None:
+            checkpoint = self._checkpoint = self._draft_of_checkpoint()
+        taken = self._journal.take_oldest()
+        checkpoint.add_again(taken, state.skill_names())
+        self._taken += taken
+        if event is None or event.grain is not Grain.ACTIVITY or not event.activity:
+            return False
+        hashed = activity_hash(event.activity)
+        return any(entry.activity_hash == hashed and hides(entry) for entry in taken)
+
+    def _refold(self, state: StateDraft) -> None:
+        """Fold again everything after the checkpoint that the batch began with."""
+        self._refolded = self._draft_of_checkpoint()
+        self._refolded.add_again([*self._taken, *self._journal.entries()], state.skill_names())
+
+    def _draft_of_checkpoint(self) -> StateDraft:
+        stored = self._base.checkpoint
+        return StateDraft(self._plan, self._tenant, unpack_state(stored) if stored else None)
+
+    def finish(self) -> FoldedLearner:
+        """The learner after all events; call after `FoldPlan.run`."""
+        base = self._base
+        if not self._fingerprints:
+            return FoldedLearner(base, b"", False, self._applied, self._duplicates, self._refused)  # noqa: FBT003 - a field's value.
+        checkpoint = base.checkpoint if self._checkpoint is None else encode_state(self._checkpoint.finish())
+        state = None if self._state is None else self._state.finish()
+        if self._refolded is not None and state is not None:
+            state = carried(self._refolded.finish(), state)
+        return FoldedLearner(
+            LearnerRecord(
+                self._offset,
+                state,
+                self._journal.finish(),
+                checkpoint,
+                bytes(self._window[-_SEEN_BYTES:]),
+            ),
+            bytes(self._fingerprints),
+            self._checkpoint is not None or self._erased,
+            self._applied,
+            self._duplicates,
+            self._refused,
+            self._erased,
+        )
+
+
+def _holds(window: bytearray, fingerprint: bytes) -> bool:
+    """Whether one of the last SEEN_EVENTS fingerprints of the window is this one."""
+    start = max(0, len(window) - _SEEN_BYTES)
+    if len(window) - start > _LONG_WINDOW_BYTES:
+        numbers = np.frombuffer(window, np.uint64, offset=start)
+        return bool((numbers == np.frombuffer(fingerprint, np.uint64)).any())
+    at = window.find(fingerprint, start)
+    while at >= 0 and at % FINGERPRINT_BYTES:
+        at = window.find(fingerprint, at + 1)
+    return at >= 0
