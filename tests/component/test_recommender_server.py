@@ -32,7 +32,8 @@ from services.recommender.domain.learner.parameters import (
     TracingParameters,
 )
 from services.recommender.domain.learner.preferences import Pace, Preferences
-from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel
+from services.recommender.domain.learner.success_features import SHARED_FEATURES
+from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
 from tests.adapters.memory_catalog import MemoryCatalog
 from tests.adapters.memory_states import MemoryChangeNotifications

@@ -22,11 +22,13 @@ from services.recommender.bootstrap.stores import bundle_store
 from services.recommender.domain.learner.journal import decode_journal, encode_journal
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.learner.state import decode_state, encode_state, unpack_state
-from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel
+from services.recommender.domain.learner.success_features import SHARED_FEATURES
+from services.recommender.domain.learner.success_model import SuccessModel
 from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 from tests.golden.events import ITEM, Draws, Log, fold
 from tests.golden.folding import every_kind, learner_numbers, pseudonym
 from tests.golden.values import FOLDER
+from tests.learners import success_chance
 
 STORED = FOLDER / "stored"
 BUNDLES, SNAPSHOT, TAGGERS = STORED / "bundles", STORED / "epoch.snapshot", STORED / "taggers"
@@ -173,7 +175,7 @@ def _bundle_values():
         if head is not None:
             found["head_skills"] = list(head.skills)
             found["chances"] = [
-                float(head.chance(state, item, skills, parameters, at_s))
+                success_chance(head, state, item, skills, parameters, at_s)
                 for state in states
                 for item, skills in (("c0-p00", ("c0-s0",)), ("c1-p29", ("c1-s4", "c0-s1")), ("new", ("new",)))
                 for at_s in (0.0, 1.71e9)

@@ -30,7 +30,8 @@ from services.recommender.domain.learner.parameters import (
     SkillDifficulty,
     TenantParameters,
 )
-from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel
+from services.recommender.domain.learner.success_features import SHARED_FEATURES
+from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.positives import positives_of
 from services.recommender.domain.training.responses import ResponseTableBuilder
 from services.recommender.models.als import AlsModel

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommender.domain.learner.mastery import item_success, mastered, skill_logits, success_probability
+from services.recommender.domain.learner.mastery import mastered, skill_logits, success_probability
 from services.recommender.domain.learner.parameters import ItemDifficulty, SkillDifficulty, TenantParameters
-from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel
+from services.recommender.domain.learner.success_features import SHARED_FEATURES
+from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
 from services.recommender.domain.ranking.compiled import challenge_fit, mean_and_deviation, review_due
 from services.recommender.domain.ranking.features import (
@@ -22,7 +23,7 @@ from services.recommender.domain.ranking.features import (
 )
 from services.recommender.domain.ranking.pipeline import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
-from tests.learners import Ability, learner_state
+from tests.learners import Ability, filter_chance, learner_state, success_chance
 
 # Examples have a deadline that compiling would miss.
 warm_up()
@@ -78,8 +79,8 @@ def test_a_skill_is_estimated_as_the_learner_model_says(state):
 
 
 @pytest.mark.parametrize("state", [None, STATE])
-def test_success_on_a_fitted_item_is_what_the_filter_foresees(state):
-    predicted = item_success(state, "item", ["a", "b"], PARAMETERS)
+def test_success_on_a_fitted_item_is_what_the_filter_predicts(state):
+    predicted = filter_chance(state, "item", ["a", "b"], PARAMETERS)
     assert _features(state).success[0] == pytest.approx(predicted)
 
 
@@ -88,11 +89,11 @@ def test_success_on_what_is_no_fitted_item_goes_by_its_skills_items():
     settled = TenantParameters(
         items={"quiz": ItemDifficulty(0.1, PARAMETERS.settings.item_difficulty_variance)}, skills=PARAMETERS.skills
     )
-    assert _features(STATE).success[3] == pytest.approx(item_success(STATE, "quiz", ["c"], settled))
+    assert _features(STATE).success[3] == pytest.approx(filter_chance(STATE, "quiz", ["c"], settled))
 
 
 @pytest.mark.parametrize("state", [None, STATE])
-def test_with_a_success_model_success_is_what_the_head_says(state):
+def test_with_a_success_model_success_is_what_the_model_says(state):
     rng = np.random.default_rng(0)
     width = len(SHARED_FEATURES)
     success_model = SuccessModel(
@@ -108,8 +109,8 @@ def test_with_a_success_model_success_is_what_the_head_says(state):
     by_filter = compute_features(CATALOG, difficulties, estimates, None, rows, WEIGHTS)
     features = corrected(by_filter, by_success_model, difficulties, rows, WEIGHTS)
     expected = [
-        success_model.chance(state, "plain", [], PARAMETERS, NOW_S),
-        success_model.chance(state, "item", ["a", "b"], PARAMETERS, NOW_S),
+        success_chance(success_model, state, "plain", [], PARAMETERS, NOW_S),
+        success_chance(success_model, state, "item", ["a", "b"], PARAMETERS, NOW_S),
     ]
     assert features.success == pytest.approx(expected)
     assert features.fit == pytest.approx(challenge_fit(features.success, np.ones(2, np.bool_), 0.75, 0.15, 0.5))
@@ -118,7 +119,7 @@ def test_with_a_success_model_success_is_what_the_head_says(state):
 
 def test_without_tags_success_goes_by_the_learner_alone():
     features = _features(STATE)
-    assert features.success[2] == pytest.approx(item_success(STATE, "plain", [], PARAMETERS))
+    assert features.success[2] == pytest.approx(filter_chance(STATE, "plain", [], PARAMETERS))
     assert (features.gap[2], features.review[2], features.ready[2], features.served[2]) == (0.0, 0.0, 1.0, -1)
 
 

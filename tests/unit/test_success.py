@@ -9,15 +9,17 @@ import struct
 import numpy as np
 import pytest
 
+from services.recommender.domain.learner.batch import LearnerEvents
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
-from services.recommender.domain.learner.fold import LearnerEvents, LearnerFold
+from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import FilterSettings, TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.learner.state import decode_state, encode_state
-from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel, features_of
+from services.recommender.domain.learner.success_features import SHARED_FEATURES
+from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
-from services.recommender.models.difficulty_fit import fit_difficulties, parameters_of, predict
+from services.recommender.models.difficulty_fit import Difficulties, fit_difficulties, parameters_of, predict
 from services.recommender.models.success_fit import (
     HeadChoice,
     fit_success,
@@ -25,19 +27,22 @@ from services.recommender.models.success_fit import (
     predict_success,
     success_features,
 )
-from tests.learners import Ability, learner_state
+from tests.learners import Ability, filter_chance, learner_state, served_success, success_chance
 
 SETTINGS = FilterSettings(learner_variance=1.2, skill_variance=0.4)
 
 
-def responses(learners: int, *, each: int = 12, seed: int = 1, timed: bool = False) -> ResponseTable:
+def responses(
+    learners: int, *, each: int = 12, seed: int = 1, timed: bool = False, three_skills: bool = False
+) -> ResponseTable:
     """Responses whose chance rises with every response to the skill `learnt`, and stays as it is on `static`."""
     rng = np.random.default_rng(seed)
     builder = ResponseTableBuilder()
+    tags = [["learnt"], ["static"], ["learnt", "static"], ["static", "other", "learnt"]][: 4 if three_skills else 3]
     for learner in range(learners):
-        ability, met, at_s = rng.normal(0, 0.5), {"learnt": 0, "static": 0}, 1_700_000_000
+        ability, met, at_s = rng.normal(0, 0.5), {"learnt": 0, "static": 0, "other": 0}, 1_700_000_000
         for _ in range(each):
-            skills = [["learnt"], ["static"], ["learnt", "static"]][rng.integers(3)]
+            skills = tags[rng.integers(len(tags))]
             item = "" if rng.random() < 0.1 else f"i{rng.integers(9)}"
             logit = ability - 1 + (0.6 * met["learnt"] if "learnt" in skills else 1.0)
             builder.append(
@@ -57,9 +62,31 @@ def form(penalty: float, *, products: bool = False) -> HeadChoice:
     return HeadChoice(clocks=False, products=products, skill_penalty=penalty, log_loss=math.nan)
 
 
-def test_features_in_bulk_are_those_of_the_states_that_folding_gives():
-    table = responses(12, timed=True)
-    difficulties = fit_difficulties(table, SETTINGS)
+def no_weights() -> SuccessModel:
+    width = len(SHARED_FEATURES)
+    return SuccessModel(np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, width)))
+
+
+def served_features(state, item, skills, parameters, at_s=0) -> np.ndarray:
+    """The features that a server computes for a learner's next response to an item."""
+    predicted = np.array([filter_chance(state, item, skills, parameters)])
+    served = served_success(no_weights(), state, item, skills, parameters, at_s)
+    return served.features(np.zeros(1, np.intp), predicted)[0]
+
+
+def kept(difficulties: Difficulties) -> Difficulties:
+    """The difficulties as a bundle keeps them: in float32."""
+    numbers = (difficulties.item_mean, difficulties.item_variance, difficulties.skill_mean, difficulties.skill_variance)
+    return Difficulties(difficulties.settings, *(values.astype(np.float32).astype(np.float64) for values in numbers))
+
+
+@pytest.mark.parametrize("graded", [False, True])
+def test_training_and_serving_compute_the_same_features_bit_for_bit(graded):
+    table = responses(12, timed=True, three_skills=True)
+    if graded:
+        response = np.random.default_rng(3).random(len(table)).astype(np.float32)
+        table = dataclasses.replace(table, response=response)
+    difficulties = kept(fit_difficulties(table, SETTINGS))
     features = success_features(table, difficulties)
     assert (features.std(axis=0)[1:] > 0).all()
     parameters = parameters_of(table, difficulties)
@@ -71,8 +98,10 @@ def test_features_in_bulk_are_those_of_the_states_that_folding_gives():
             skills = [table.skills[skill] for skill in table.skill[entries]]
             item = table.items[table.item[row]] if table.item[row] >= 0 else ""
             at_s = int(table.at_s[row])
-            found = features_of(state, item, skills, parameters, at_s)
-            np.testing.assert_allclose(found, features[row], atol=2e-5)
+            found = served_features(state, item, skills, parameters, at_s)
+            assert dict(zip(SHARED_FEATURES, found, strict=True)) == dict(
+                zip(SHARED_FEATURES, features[row], strict=True)
+            )
             response = float(table.response[row])
             event = AssessmentEvent(struct.pack("<Q", row), response, at_s, item, "", tuple(skills), Grain.ITEM, "")
             stored = fold.fold([LearnerEvents("t", stored, [(int(row), event)])])[0].stored
@@ -90,10 +119,10 @@ def test_the_chance_of_one_response_is_that_of_the_bulk(products):
     skills = [table.skills[k] for k in table.skill[table.skill_start[first] : table.skill_start[first + 1]]]
     item = table.items[table.item[first]] if table.item[first] >= 0 else ""
     chance = predict_success(table, features, success_model)[first]
-    assert success_model.chance(None, item, skills, parameters) == pytest.approx(chance, abs=1e-5)
+    assert success_chance(success_model, None, item, skills, parameters) == pytest.approx(chance, abs=1e-5)
 
 
-def test_the_head_finds_what_the_filter_cannot_say():
+def test_the_success_model_finds_what_the_filter_cannot_say():
     table = responses(400)
     known = np.arange(len(table.learners)) < 300
     fitted_on, new = table.of_learners(known), table.of_learners(~known)
@@ -144,7 +173,7 @@ def test_features_that_repeat_each_other_and_hardly_ever_differ_stop_no_fit():
     assert found < log_loss(table.response, 1 / (1 + np.exp(-told))) + 0.002
 
 
-def test_products_of_features_are_weighed_only_where_they_foresee_better():
+def test_products_of_features_are_weighed_only_where_they_predict_better():
     rng = np.random.default_rng(2)
     alone, together = ResponseTableBuilder(), ResponseTableBuilder()
     for number in range(6_000):
@@ -167,7 +196,7 @@ def test_a_feature_beyond_what_was_fitted_on_counts_as_the_farthest_seen():
     chances = []
     for mean in (50.0, 500.0):
         state = learner_state({"elsewhere": Ability(attempts=1_000)}, mean=mean)
-        chances.append(success_model.chance(state, "i1", [], parameters))
+        chances.append(success_chance(success_model, state, "i1", [], parameters))
     assert chances[0] == pytest.approx(chances[1])
 
 
@@ -175,9 +204,9 @@ def test_a_skill_met_only_in_what_was_no_evidence_is_one_not_met():
     table = responses(20)
     parameters = parameters_of(table, fit_difficulties(table, SETTINGS))
     met = learner_state({"learnt": Ability(attempts=0, successes=0.0, mean=0.0, variance=SETTINGS.skill_variance)})
-    found = features_of(met, "i1", ["learnt"], parameters)
+    found = served_features(met, "i1", ["learnt"], parameters)
     new = learner_state({})
-    expected = features_of(new, "i1", ["learnt"], parameters)
+    expected = served_features(new, "i1", ["learnt"], parameters)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -204,9 +233,5 @@ def test_a_table_without_skills_is_fitted_by_shared_weights_alone():
     success_model, _ = fit_success(builder.build(), SETTINGS, seed=1)
     assert success_model.skills == ()
     assert isinstance(success_model, SuccessModel)
-    assert (
-        success_model.chance(
-            None, "i0", [], parameters_of(builder.build(), fit_difficulties(builder.build(), SETTINGS))
-        )
-        < 0.6
-    )
+    parameters = parameters_of(builder.build(), fit_difficulties(builder.build(), SETTINGS))
+    assert success_chance(success_model, None, "i0", [], parameters) < 0.6

@@ -1,9 +1,9 @@
 """Fitting the filter to a tenant's responses: difficulties of items and skills, and the filter's constants.
 
-The filter itself is run over the responses with the difficulties unknown too: item and skill difficulties (and the
-base) are part of what each response moves, with the coefficients -1, -1/K (and 1) where the learner's abilities have 1
-and 1/K. A second pass starts from the difficulties of the first, so that learners met early are judged by fitted ones
-too. The filter's constants are those with the least log-loss on learners held out of such a fit.
+The filter runs over the responses with the difficulties unknown as well: each response also moves the difficulties of
+its item and skills, and the base (`kernel.filter_responses`). A second pass starts from the difficulties of the first,
+so that learners met early are judged by fitted ones too. The filter's constants are those with the least log-loss on
+learners held out of such a fit.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import hashlib
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from services.recommender.application.training.train import Advance
+from services.recommender.domain.learner.kernel import EVENT_SKILL_RECORD, filter_responses
+from services.recommender.domain.learner.parameter_columns import settings_row
 from services.recommender.domain.learner.parameters import (
     FilterSettings,
     ItemDifficulty,
@@ -35,7 +36,6 @@ _RESPONSES_SEARCHED = 200_000
 EVALUATIONS = 150
 
 _BASE_VARIANCE = 1.0
-_SMALLEST_VARIANCE = 1e-4
 
 # What is searched, and between which bounds; all positive, so steps are taken on the logarithm.
 _BOUNDS = {
@@ -66,42 +66,37 @@ class Difficulties:
     skill_mean: NDArray[np.float64]
     skill_variance: NDArray[np.float64]
 
+    def columns(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and variance as the kernel reads them: (items + 1, 2), an unknown item last, and (skills, 2)."""
+        unknown = self.settings.item_difficulty_variance
+        items = np.column_stack([np.append(self.item_mean, 0.0), np.append(self.item_variance, unknown)])
+        return items, np.column_stack([self.skill_mean, self.skill_variance])
+
 
 def fit_difficulties(table: ResponseTable, settings: FilterSettings, *, passes: int = PASSES) -> Difficulties:
     """Difficulties of every item and skill, and the base, given the filter's other constants.
 
     Args:
         table: the responses.
-        settings: constants of the filter; its base is not looked at.
+        settings: constants of the filter; its base is not read.
         passes: how often the filter goes over the responses.
     """
     # One success and one failure more than observed keeps the logit finite.
     rate = (float(table.response.sum(dtype=np.float64)) + 1) / (len(table) + 2)
     base = np.array([math.log(rate / (1 - rate)), _BASE_VARIANCE])
-    item_mean = np.zeros(len(table.items))
-    item_variance = np.full(len(table.items), settings.item_difficulty_variance)
-    skill_mean = np.zeros(len(table.skills))
-    skill_variance = np.full(len(table.skills), settings.skill_difficulty_variance)
+    items = np.tile([0.0, settings.item_difficulty_variance], (len(table.items) + 1, 1))
+    skills = np.tile([0.0, settings.skill_difficulty_variance], (len(table.skills), 1))
     for _ in range(passes):
-        _filter(table, settings, base, item_mean, item_variance, skill_mean, skill_variance, fitting=True)
-    return Difficulties(
-        dataclasses.replace(settings, base=_short(base[0])), item_mean, item_variance, skill_mean, skill_variance
-    )
+        _filter(table, settings, base, items, skills, fitting=True)
+    settings = dataclasses.replace(settings, base=_short(base[0]))
+    return Difficulties(settings, *items[:-1].T.copy(), *skills.T.copy())
 
 
 def predict(table: ResponseTable, difficulties: Difficulties) -> NDArray[np.float64]:
-    """The chance of success the filter foresees before each response, difficulties staying as they are."""
+    """The chance of success that the filter predicts before each response, with fixed difficulties."""
     base = np.array([difficulties.settings.base, 0.0])
-    return _filter(
-        table,
-        difficulties.settings,
-        base,
-        difficulties.item_mean,
-        difficulties.item_variance,
-        difficulties.skill_mean,
-        difficulties.skill_variance,
-        fitting=False,
-    )
+    items, skills = difficulties.columns()
+    return _filter(table, difficulties.settings, base, items, skills, fitting=False)
 
 
 def search_settings(
@@ -237,117 +232,24 @@ def _filter(
     table: ResponseTable,
     settings: FilterSettings,
     base: NDArray[np.float64],
-    item_mean: NDArray[np.float64],
-    item_variance: NDArray[np.float64],
-    skill_mean: NDArray[np.float64],
-    skill_variance: NDArray[np.float64],
+    items: NDArray[np.float64],
+    skills: NDArray[np.float64],
     *,
     fitting: bool,
 ) -> NDArray[np.float64]:
-    return _run_filter(
+    """`kernel.filter_responses` over a table."""
+    event_skills = np.empty(len(table.skill), EVENT_SKILL_RECORD)
+    event_skills["slot"] = event_skills["skill"] = table.skill
+    chances: NDArray[np.float64] = filter_responses(
         table.learner,
         table.item,
         table.response,
         table.skill_start,
-        table.skill,
-        settings.learner_variance,
-        settings.skill_variance,
-        settings.learner_noise,
-        settings.skill_noise,
-        settings.item_difficulty_variance,
-        settings.variance_floor,
+        event_skills,
+        np.array(settings_row(settings)),
         base,
-        item_mean,
-        item_variance,
-        skill_mean,
-        skill_variance,
+        items,
+        skills,
         fitting,
     )
-
-
-@numba.njit(cache=True)
-def _sigmoid(x: float) -> float:
-    # Not the kernel's own: numba's cache would not notice when that one changes.
-    return 1.0 / (1.0 + math.exp(-x))
-
-
-@numba.njit(cache=True)
-def _run_filter(  # noqa: C901 - one loop, so that one pass over the rows is all there is.
-    learner: NDArray[np.int32],
-    item: NDArray[np.int32],
-    response: NDArray[np.float32],
-    skill_start: NDArray[np.int64],
-    skill: NDArray[np.int32],
-    prior_learner_variance: float,
-    prior_skill_variance: float,
-    learner_noise: float,
-    skill_noise: float,
-    prior_item_variance: float,
-    variance_floor: float,
-    base: NDArray[np.float64],
-    item_mean: NDArray[np.float64],
-    item_variance: NDArray[np.float64],
-    skill_mean: NDArray[np.float64],
-    skill_variance: NDArray[np.float64],
-    fitting: bool,  # noqa: FBT001 - numba knows no keyword-only arguments.
-) -> NDArray[np.float64]:
-    """The filter of `domain.kernel` over a whole table, in float64, with difficulties moved too when `fitting`.
-
-    `base` is its mean and variance; it and the difficulties are written when `fitting`.
-    """
-    chance = np.empty(len(response))
-    # Abilities per skill are of the learner in `owner`; another learner's start from the prior.
-    owner = np.full(len(skill_mean), -1, np.int64)
-    ability_of_skill = np.zeros(len(skill_mean))
-    variance_of_skill = np.zeros(len(skill_mean))
-    ability, variance, current = 0.0, prior_learner_variance, -1
-    for row in range(len(response)):
-        if learner[row] != current:
-            current = learner[row]
-            ability, variance = 0.0, prior_learner_variance
-        start, end = skill_start[row], skill_start[row + 1]
-        share = 1.0 / max(end - start, 1)
-        this = item[row]
-
-        variance = min(variance + learner_noise, prior_learner_variance)
-        logit = base[0] + ability
-        logit_variance = variance + (item_variance[this] if this >= 0 else prior_item_variance)
-        if this >= 0:
-            logit -= item_mean[this]
-        if fitting:
-            logit_variance += base[1]
-        for entry in range(start, end):
-            k = skill[entry]
-            if owner[k] != current:
-                owner[k] = current
-                ability_of_skill[k], variance_of_skill[k] = 0.0, prior_skill_variance
-            variance_of_skill[k] = min(variance_of_skill[k] + skill_noise, prior_skill_variance)
-            logit += share * (ability_of_skill[k] - skill_mean[k])
-            logit_variance += share * share * (variance_of_skill[k] + skill_variance[k])
-        chance[row] = _sigmoid(logit / math.sqrt(1.0 + math.pi / 8.0 * logit_variance))
-
-        expected = _sigmoid(logit)
-        information = expected * (1.0 - expected)
-        damping = 1.0 + information * logit_variance
-        gain = (response[row] - expected) / damping
-        shrink = information / damping
-        ability += variance * gain
-        variance = max(variance - variance * variance * shrink, variance_floor)
-        for entry in range(start, end):
-            k = skill[entry]
-            v = variance_of_skill[k]
-            ability_of_skill[k] += share * v * gain
-            variance_of_skill[k] = max(v - share * share * v * v * shrink, variance_floor)
-            if fitting:
-                v = skill_variance[k]
-                skill_mean[k] -= share * v * gain
-                skill_variance[k] = max(v - share * share * v * v * shrink, _SMALLEST_VARIANCE)
-        if fitting:
-            if this >= 0:
-                v = item_variance[this]
-                item_mean[this] -= v * gain
-                item_variance[this] = max(v - v * v * shrink, _SMALLEST_VARIANCE)
-            v = base[1]
-            base[0] += v * gain
-            base[1] = v - v * v * shrink
-    return chance
+    return chances

@@ -17,9 +17,16 @@ from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
 from services.recommender.application.training.train import Advance
-from services.recommender.domain.learner.kernel import RECENCY_DECAY
+from services.recommender.domain.learner.kernel import EVENT_RECORD, EVENT_SKILL_RECORD, trace_responses
+from services.recommender.domain.learner.parameter_columns import settings_row
 from services.recommender.domain.learner.parameters import FilterSettings
-from services.recommender.domain.learner.success_model import CLOCK_FEATURES, SHARED_FEATURES, SuccessModel
+from services.recommender.domain.learner.state import LEARNER_RECORD, SKILL_RECORD
+from services.recommender.domain.learner.success_features import (
+    CLOCK_FEATURES,
+    SHARED_FEATURES,
+    features_of_trace,
+)
+from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.models.difficulty_fit import Difficulties, at_most, fit_difficulties, learner_folds
@@ -113,36 +120,37 @@ def _chosen(
 
 
 def success_features(table: ResponseTable, difficulties: Difficulties) -> NDArray[np.float64]:
-    """What the head reads before each response of a table, difficulties staying as they are.
+    """What the success model reads before each response of a table, with fixed difficulties.
 
     Returns:
         Rows by SHARED_FEATURES.
     """
     settings = difficulties.settings
-    shared = np.zeros((len(table), len(SHARED_FEATURES)))
-    _run_features(
-        table.learner,
-        table.item,
-        table.response,
-        table.at_s,
-        table.skill_start,
-        table.skill,
-        np.array([
-            settings.base,
-            settings.learner_variance,
-            settings.skill_variance,
-            settings.learner_noise,
-            settings.skill_noise,
-            settings.item_difficulty_variance,
-            settings.variance_floor,
-        ]),
-        difficulties.item_mean,
-        difficulties.item_variance,
-        difficulties.skill_mean,
-        difficulties.skill_variance,
-        shared,
-    )  # fmt: skip
-    return shared
+    items, skills = difficulties.columns()
+    slots, met = _slots(table.learner, table.skill_start, table.skill, len(table.learners), len(table.skills))
+    counts = np.diff(table.skill_start)
+    events, event_skills = np.zeros(len(table), EVENT_RECORD), np.empty(len(table.skill), EVENT_SKILL_RECORD)
+    events["row"], events["item"], events["response"] = table.learner, table.item, table.response
+    events["at_s"], events["evidence"], events["skills"] = table.at_s, 1, counts
+    event_skills["slot"], event_skills["skill"] = slots, table.skill
+    learners, records = np.zeros(len(table.learners), LEARNER_RECORD), np.zeros(int(met.sum()), SKILL_RECORD)
+    learners["variance"], records["variance"] = settings.learner_variance, settings.skill_variance
+    chances, abilities, left = trace_responses(
+        learners,
+        records,
+        np.cumsum(met) - met,
+        np.zeros(len(learners), np.int64),
+        events,
+        event_skills,
+        np.array([settings_row(settings)]),
+        items,
+        skills,
+    )
+    shares = np.repeat(1.0 / np.maximum(counts, 1), counts)
+    features: NDArray[np.float64] = features_of_trace(
+        table.learner, table.item, table.at_s, items, table.skill_start, slots, shares, chances, abilities, left
+    )
+    return features
 
 
 def predict_success(
@@ -342,98 +350,22 @@ def _step_skills(
 
 
 @numba.njit(cache=True)
-def _run_features(  # noqa: C901, PLR0915 - one loop, so that one pass over the rows is all there is.
+def _slots(
     learner: NDArray[np.int32],
-    item: NDArray[np.int32],
-    response: NDArray[np.float32],
-    at_s: NDArray[np.int64],
     skill_start: NDArray[np.int64],
     skill: NDArray[np.int32],
-    settings: NDArray[np.float64],
-    item_mean: NDArray[np.float64],
-    item_variance: NDArray[np.float64],
-    skill_mean: NDArray[np.float64],
-    skill_variance: NDArray[np.float64],
-    shared: NDArray[np.float64],
-) -> None:
-    """Run the filter and the counts of a state over a table, and write the features of `domain.success`."""
-    base, prior_variance, prior_skill_variance, learner_noise, skill_noise, prior_item_variance, floor = settings
-    skills = len(skill_mean)
-    owner = np.full(skills, -1, np.int64)
-    # The skills the current learner has met, in that order.
-    met, met_count = np.empty(skills, np.int64), 0
-    # Per skill: ability, variance, attempts, successes, recent successes, recent failures, last response, and its time.
-    of_skill = np.zeros((skills, 8))
-    ability, variance, attempts, successes, current = 0.0, prior_variance, 0.0, 0.0, -1
-    for row in range(len(response)):
-        if learner[row] != current:
-            current, met_count = learner[row], 0
-            ability, variance, attempts, successes = 0.0, prior_variance, 0.0, 0.0
-        start, end = skill_start[row], skill_start[row + 1]
-        share = 1.0 / max(end - start, 1)
-        this = item[row]
-        delta = item_mean[this] if this >= 0 else 0.0
-        of_item = item_variance[this] if this >= 0 else prior_item_variance
-        out = shared[row]
-        out[0], out[2], out[3], out[4] = 1.0, ability, delta, math.sqrt(of_item)
-        out[5], out[6] = math.log1p(attempts), (successes + 2.0) / (attempts + 4.0) - 0.5
-        out[7] = math.log1p(met_count)
-        latest_s = 0.0
-        if at_s[row] > 0:
-            for place in range(met_count):
-                state = of_skill[met[place]]
-                if state[7] > 0.0 and state[7] >= latest_s:
-                    latest_s, out[9] = state[7], state[6] - 0.5
-            if latest_s > 0.0:
-                out[8] = math.log1p(max(at_s[row] - latest_s, 0.0) // 3_600.0)
-        variance = min(variance + learner_noise, prior_variance)
-        logit, logit_variance = base + ability - delta, variance + of_item
-        for entry in range(start, end):
+    learners: int,
+    skills: int,
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Which of its learner's skills each entry of `skill` is, in the order first met; and how many each learner met."""
+    slots, met = np.empty(len(skill), np.int32), np.zeros(learners, np.int64)
+    owner, slot_of_skill = np.full(skills, -1, np.int64), np.empty(skills, np.int32)
+    for row in range(len(learner)):
+        current = learner[row]
+        for entry in range(skill_start[row], skill_start[row + 1]):
             k = skill[entry]
-            state = of_skill[k]
             if owner[k] != current:
-                owner[k] = current
-                state[:] = 0.0
-                state[1], state[6] = prior_skill_variance, 0.5
-            state[1] = min(state[1] + skill_noise, prior_skill_variance)
-            logit += share * (state[0] - skill_mean[k])
-            logit_variance += share * share * (state[1] + skill_variance[k])
-            out[10] += share * math.log1p(state[2])
-            out[11] += share * ((state[3] + 1.0) / (state[2] + 2.0) - 0.5)
-            out[12] += share * math.log1p(state[3])
-            out[13] += share * math.log1p(max(state[2] - state[3], 0.0))
-            out[14] += share * (state[4] - state[5]) / (1.0 + state[4] + state[5])
-            out[15] += share * (state[6] - 0.5)
-            out[16] += share * (1.0 if state[2] == 0.0 else 0.0)
-            if at_s[row] > 0 and state[7] > 0.0:
-                since = 0
-                for place in range(met_count):
-                    since += of_skill[met[place], 7] > state[7]
-                out[17] += share
-                out[18] += share * math.log1p(max(at_s[row] - state[7], 0.0) // 3_600.0)
-                out[19] += share * (1.0 if state[7] == latest_s else 0.0)
-                out[20] += share * math.log1p(since)
-        out[1] = logit / math.sqrt(1.0 + math.pi / 8.0 * logit_variance)
-
-        y = response[row]
-        expected = 1.0 / (1.0 + math.exp(-logit))
-        information = expected * (1.0 - expected)
-        damping = 1.0 + information * logit_variance
-        gain, shrink = (y - expected) / damping, information / damping
-        ability += variance * gain
-        variance = max(variance - variance * variance * shrink, floor)
-        for entry in range(start, end):
-            state = of_skill[skill[entry]]
-            if state[2] == 0.0:
-                met[met_count] = skill[entry]
-                met_count += 1
-            v = state[1]
-            state[0] += share * v * gain
-            state[1] = max(v - share * share * v * v * shrink, floor)
-            state[2] += 1.0
-            state[3] += y
-            state[4] = state[4] * RECENCY_DECAY + y
-            state[5] = state[5] * RECENCY_DECAY + (1.0 - y)
-            state[6], state[7] = y, at_s[row]
-            attempts += 1.0
-            successes += y
+                owner[k], slot_of_skill[k] = current, met[current]
+                met[current] += 1
+            slots[entry] = slot_of_skill[k]
+    return slots, met

@@ -42,7 +42,8 @@ from services.recommender.domain.learner.parameters import (
     TenantParameters,
     TracingParameters,
 )
-from services.recommender.domain.learner.success_model import SHARED_FEATURES, SuccessModel
+from services.recommender.domain.learner.success_features import SHARED_FEATURES
+from services.recommender.domain.learner.success_model import SuccessModel
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"

@@ -1,13 +1,27 @@
-"""The learner model's arithmetic: the one piece of code that turns responses into posteriors, live and in bulk.
+"""The learner model's arithmetic: the one place that turns responses into posteriors, live, in bulk and when fitting.
 
-Computed in float64 in a fixed order; every component is rounded to its stored precision after each event, because the
-arrays it is stored into have that precision. So batching cannot matter. Only operations that IEEE 754 rounds correctly
-are used (+, -, *, / and square root), so neither the processor nor its mathematics library matters either.
+`step` is an extended Kalman step on the logit of success. With ability mu_u, v_u, ability per skill mu_uk, v_uk, item
+difficulty delta, v_i and skill difficulty sigma_k, v_sk, for a response y to K skills:
+
+    v_u <- min(v_u + q_u, v_u0),  v_uk <- min(v_uk + q_k, v_k0)
+    m = b0 + mu_u - delta + 1/K sum (mu_uk - sigma_k),  s2 = v_u + v_i + v_b + 1/K^2 sum (v_uk + v_sk)
+    g = y - sigmoid(m),  h = sigmoid(m) (1 - sigmoid(m)),  D = 1 + h s2
+    mu += a v g / D,  v -= a^2 v^2 h / D, at least the floor, with a = 1 for the learner and 1/K for each skill
+
+v_b is 0 unless the base is being fitted. Fitting moves difficulties too, with a = -1 for the item, -1/K for each skill
+and 1 for the base.
+
+Everything is computed in float64 in a fixed order. Each component is rounded to its stored precision after each event,
+because the arrays that hold it have that precision. So batching cannot matter. Only operations that IEEE 754 rounds
+correctly are used (+, -, *, / and square root), so neither the processor nor its mathematics library matters either.
+
+All callers of `step` are in this file: numba's cache does not notice when a function in another file changes.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -34,12 +48,32 @@ EVENT_SKILL_RECORD = np.dtype(
         ("skill", "<i4"),  # row of the skill's difficulty
     ]
 )
+# An ability or a difficulty while difficulties are fitted: nothing is rounded yet.
+GAUSSIAN_RECORD = np.dtype([("mean", "<f8"), ("variance", "<f8")])
 
 # Columns of the settings array.
 BASE, LEARNER_VARIANCE, SKILL_VARIANCE, LEARNER_NOISE, SKILL_NOISE, VARIANCE_FLOOR = range(6)
 SETTINGS_COLUMNS = 6
 
+# A row of a structured array, whose fields mypy does not know.
+Record = Any
+
 _LARGEST_LOGIT = 40.0
+_SMALLEST_DIFFICULTY_VARIANCE = 1e-4
+
+
+class Innovation(NamedTuple):
+    """What a response says that was not expected.
+
+    Attributes:
+        surprise: g, the response less its expectation.
+        information: h, how much the expectation moves with the logit.
+        damping: D = 1 + h s2.
+    """
+
+    surprise: float
+    information: float
+    damping: float
 
 
 @numba.njit(cache=True)
@@ -61,16 +95,129 @@ def exponential(x: float) -> float:
             + t * (6.61375632143793436117e-05 + t * (-1.65339022054652515390e-06 + t * 4.13813679705723846039e-08))
         )
     )
-    return math.ldexp(1.0 - ((low - (r * c) / (2.0 - c)) - high), k)
+    # 2 to the power of k, by its bits: a call to ldexp takes longer and keeps loops from being vectorised.
+    power_of_two = np.int64((k + 1023) << 52).view(np.float64)
+    return (1.0 - ((low - (r * c) / (2.0 - c)) - high)) * power_of_two
 
 
 @numba.njit(cache=True)
 def sigmoid(x: float) -> float:
     """Chance of a logit; logits beyond +-40 count as +-40."""
-    if x >= 0.0:
-        return 1.0 / (1.0 + exponential(-min(x, _LARGEST_LOGIT)))
-    e = exponential(max(x, -_LARGEST_LOGIT))
-    return e / (1.0 + e)
+    e = exponential(-min(abs(x), _LARGEST_LOGIT))
+    return (1.0 if x >= 0.0 else e) / (1.0 + e)
+
+
+@numba.njit(inline="always")
+def _chance(logit: float, variance: float) -> float:
+    return sigmoid(logit / math.sqrt(1.0 + math.pi / 8.0 * variance))
+
+
+@numba.vectorize(["float64(float64, float64)"], cache=True)  # type: ignore[no-untyped-call,untyped-decorator]  # numba.
+def chance_of_success(logit: float, variance: float) -> float:
+    """Chance of success when its logit is normal with this mean and variance: sigmoid(m / sqrt(1 + pi s2 / 8)).
+
+    MacKay's approximation of the logit-normal's mean (D. MacKay, 1992, "The evidence framework applied to
+    classification networks").
+    """
+    return _chance(logit, variance)
+
+
+@numba.njit(inline="always")
+def _moved(
+    mean: float, variance: float, coefficient: float, innovation: Innovation, floor: float
+) -> tuple[float, float]:
+    """A component of the logit after a response: mu + a v g / D, and v - a^2 v^2 h / D, at least the floor."""
+    surprise, information, damping = innovation
+    return (
+        mean + coefficient * variance * surprise / damping,
+        max(variance - coefficient * coefficient * variance * variance * information / damping, floor),
+    )
+
+
+@numba.njit(inline="always")
+def step(
+    learner: Record,
+    skills: NDArray[np.void],
+    base_slot: int,
+    event_skills: NDArray[np.void],
+    first: int,
+    end: int,
+    response: float,
+    constants: NDArray[np.float64],
+    base: tuple[float, float],
+    item: tuple[float, float],
+    skill_difficulty: NDArray[np.float64],
+) -> tuple[float, Innovation]:
+    """Move a learner's abilities by one response.
+
+    Args:
+        learner: mean and variance; written.
+        skills: mean and variance of each; written.
+        base_slot: where the learner's skills begin in `skills`.
+        event_skills: EVENT_SKILL_RECORD; the response's are those from `first` up to `end`.
+        first: see `event_skills`.
+        end: see `event_skills`.
+        response: y.
+        constants: a row of the settings.
+        base: b0 and v_b.
+        item: delta and v_i.
+        skill_difficulty: (K, 2) sigma_k and v_sk.
+
+    Returns:
+        The chance of success predicted before the response, and what the response says beyond it.
+    """
+    share = 1.0 / max(end - first, 1)
+    learner_variance = min(float(learner.variance) + constants[LEARNER_NOISE], constants[LEARNER_VARIANCE])
+    logit_of_skills = 0.0
+    variance_of_skills = 0.0
+    for entry in range(first, end):
+        skill = skills[base_slot + event_skills[entry].slot]
+        difficulty = skill_difficulty[event_skills[entry].skill]
+        variance = min(float(skill.variance) + constants[SKILL_NOISE], constants[SKILL_VARIANCE])
+        logit_of_skills += float(skill.mean) - difficulty[0]
+        variance_of_skills += variance + difficulty[1]
+    logit = base[0] + float(learner.mean) - item[0] + share * logit_of_skills
+    logit_variance = learner_variance + item[1] + share * share * variance_of_skills + base[1]
+
+    expected = sigmoid(logit)
+    information = expected * (1.0 - expected)
+    innovation = Innovation(response - expected, information, 1.0 + information * logit_variance)
+    floor = constants[VARIANCE_FLOOR]
+    learner.mean, learner.variance = _moved(float(learner.mean), learner_variance, 1.0, innovation, floor)
+    for entry in range(first, end):
+        skill = skills[base_slot + event_skills[entry].slot]
+        variance = min(float(skill.variance) + constants[SKILL_NOISE], constants[SKILL_VARIANCE])
+        skill.mean, skill.variance = _moved(float(skill.mean), variance, share, innovation, floor)
+    return _chance(logit, logit_variance), innovation
+
+
+@numba.njit(inline="always")
+def _fold_response(
+    learner: Record,
+    skills: NDArray[np.void],
+    base_slot: int,
+    event: Record,
+    event_skills: NDArray[np.void],
+    first: int,
+    end: int,
+    constants: NDArray[np.float64],
+    item_difficulty: NDArray[np.float64],
+    skill_difficulty: NDArray[np.float64],
+) -> float:
+    """Fold one response that is evidence; the chance predicted before it. Arguments as of `step`."""
+    y = float(event.response)
+    base, item = (constants[BASE], 0.0), (item_difficulty[event.item, 0], item_difficulty[event.item, 1])
+    chance, _ = step(learner, skills, base_slot, event_skills, first, end, y, constants, base, item, skill_difficulty)
+    learner.responses += np.uint32(1)
+    for entry in range(first, end):
+        skill = skills[base_slot + event_skills[entry].slot]
+        skill.attempts += np.uint32(1)
+        skill.successes = float(skill.successes) + y
+        skill.recent_successes = float(skill.recent_successes) * RECENCY_DECAY + y
+        skill.recent_failures = float(skill.recent_failures) * RECENCY_DECAY + (1.0 - y)
+        skill.last_response = y
+        skill.last_at_s = event.at_s
+    return chance
 
 
 @numba.njit(cache=True)
@@ -87,19 +234,11 @@ def fold_responses(
 ) -> NDArray[np.float64]:
     """Fold events into learners in the order given, in place.
 
-    An extended Kalman step on the logit of success. With ability mu_u, v_u, ability per skill mu_uk, v_uk, item
-    difficulty delta, v_i and skill difficulty sigma_k, v_sk, for an event with K skills and response y:
-
-        v_u <- min(v_u + q_u, v_u0),  v_uk <- min(v_uk + q_k, v_k0)
-        m = b0 + mu_u - delta + 1/K sum (mu_uk - sigma_k),  s2 = v_u + v_i + 1/K^2 sum (v_uk + v_sk)
-        g = y - sigmoid(m),  h = sigmoid(m) (1 - sigmoid(m)),  D = 1 + h s2
-        mu += a v g / D,  v -= a^2 v^2 h / D, at least the floor, with a = 1 for the learner and 1/K for each skill
-
     Args:
         learners: (L,) LEARNER_RECORD; written.
         skills: (S,) SKILL_RECORD, each learner's skills one after the other; written.
         first_slot: (L,) where each learner's skills begin in `skills`.
-        settings_row: (L,) the row of `settings` that holds for each learner.
+        settings_row: (L,) the row of `settings` that applies to each learner.
         events: (E,) EVENT_RECORD.
         event_skills: EVENT_SKILL_RECORD of the first event, then of the second, and so on; distinct within an event.
         settings: (T, SETTINGS_COLUMNS) constants of the filter, a row per tenant.
@@ -107,55 +246,127 @@ def fold_responses(
         skill_difficulty: (K, 2) sigma_k and v_sk.
 
     Returns:
-        (E,) the chance of success foreseen before each event, sigmoid(m / sqrt(1 + pi s2 / 8)); NaN without evidence.
+        (E,) the chance of success predicted before each event; NaN without evidence.
     """
     predicted = np.full(len(events), np.nan)
     end = 0
     for number in range(len(events)):
         event = events[number]
-        start = end
-        end = start + event.skills
+        first = end
+        end = first + event.skills
         learner = learners[event.row]
         learner.applied += np.uint32(1)
         learner.last_at_s = max(learner.last_at_s, event.at_s)
+        # Not in `_fold_response`: an early return from an inlined function doubles the time of the loop.
         if not event.evidence:
             continue
-        constants = settings[settings_row[event.row]]
-        share = 1.0 / max(end - start, 1)
-        base_slot = first_slot[event.row]
-        y = float(event.response)
-
-        learner_variance = min(float(learner.variance) + constants[LEARNER_NOISE], constants[LEARNER_VARIANCE])
-        logit_of_skills = 0.0
-        variance_of_skills = 0.0
-        for entry in range(start, end):
-            skill = skills[base_slot + event_skills[entry].slot]
-            difficulty = skill_difficulty[event_skills[entry].skill]
-            variance = min(float(skill.variance) + constants[SKILL_NOISE], constants[SKILL_VARIANCE])
-            logit_of_skills += float(skill.mean) - difficulty[0]
-            variance_of_skills += variance + difficulty[1]
-        logit = constants[BASE] + float(learner.mean) - item_difficulty[event.item, 0] + share * logit_of_skills
-        logit_variance = learner_variance + item_difficulty[event.item, 1] + share * share * variance_of_skills
-        predicted[number] = sigmoid(logit / math.sqrt(1.0 + math.pi / 8.0 * logit_variance))
-
-        expected = sigmoid(logit)
-        surprise = y - expected
-        information = expected * (1.0 - expected)
-        damping = 1.0 + information * logit_variance
-        floor = constants[VARIANCE_FLOOR]
-
-        learner.mean = float(learner.mean) + learner_variance * surprise / damping
-        learner.variance = max(learner_variance - learner_variance * learner_variance * information / damping, floor)
-        learner.responses += np.uint32(1)
-        for entry in range(start, end):
-            skill = skills[base_slot + event_skills[entry].slot]
-            variance = min(float(skill.variance) + constants[SKILL_NOISE], constants[SKILL_VARIANCE])
-            skill.mean = float(skill.mean) + share * variance * surprise / damping
-            skill.variance = max(variance - share * share * variance * variance * information / damping, floor)
-            skill.attempts += np.uint32(1)
-            skill.successes = float(skill.successes) + y
-            skill.recent_successes = float(skill.recent_successes) * RECENCY_DECAY + y
-            skill.recent_failures = float(skill.recent_failures) * RECENCY_DECAY + (1.0 - y)
-            skill.last_response = y
-            skill.last_at_s = event.at_s
+        base_slot, constants = first_slot[event.row], settings[settings_row[event.row]]
+        predicted[number] = _fold_response(
+            learner, skills, base_slot, event, event_skills, first, end, constants, item_difficulty, skill_difficulty
+        )
     return predicted
+
+
+@numba.njit(cache=True)
+def trace_responses(
+    learners: NDArray[np.void],
+    skills: NDArray[np.void],
+    first_slot: NDArray[np.int64],
+    settings_row: NDArray[np.int64],
+    events: NDArray[np.void],
+    event_skills: NDArray[np.void],
+    settings: NDArray[np.float64],
+    item_difficulty: NDArray[np.float64],
+    skill_difficulty: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.void]]:
+    """Fold events as `fold_responses` does, and keep what each of them met and left.
+
+    Returns:
+        (E,) the chance of success predicted before each event; (E,) the learner's ability before it; and the
+        SKILL_RECORD that it left for each entry of `event_skills`.
+    """
+    predicted, abilities = np.empty(len(events)), np.empty(len(events))
+    left = np.empty(len(event_skills), skills.dtype)
+    end = 0
+    for number in range(len(events)):
+        event = events[number]
+        first = end
+        end = first + event.skills
+        learner = learners[event.row]
+        abilities[number] = learner.mean
+        base_slot, constants = first_slot[event.row], settings[settings_row[event.row]]
+        predicted[number] = _fold_response(
+            learner, skills, base_slot, event, event_skills, first, end, constants, item_difficulty, skill_difficulty
+        )
+        for entry in range(first, end):
+            left[entry] = skills[base_slot + event_skills[entry].slot]
+    return predicted, abilities, left
+
+
+@numba.njit(inline="always")
+def _move_difficulty(difficulty: NDArray[np.float64], coefficient: float, innovation: Innovation) -> None:
+    """Move a difficulty, its mean and variance, which are written."""
+    difficulty[0], difficulty[1] = _moved(
+        difficulty[0], difficulty[1], coefficient, innovation, _SMALLEST_DIFFICULTY_VARIANCE
+    )
+
+
+@numba.njit(cache=True)
+def filter_responses(
+    learner: NDArray[np.int32],
+    item: NDArray[np.int32],
+    response: NDArray[np.float32],
+    skill_start: NDArray[np.int64],
+    event_skills: NDArray[np.void],
+    constants: NDArray[np.float64],
+    base: NDArray[np.float64],
+    item_difficulty: NDArray[np.float64],
+    skill_difficulty: NDArray[np.float64],
+    fitting: bool,  # noqa: FBT001 - numba knows no keyword-only arguments.
+) -> NDArray[np.float64]:
+    """Run the filter over one learner's responses after the other's, without rounding; fit difficulties if asked.
+
+    Args:
+        learner: (R,) one learner's responses follow each other.
+        item: (R,) row of the item's difficulty; -1: unknown, the last row, which is never written.
+        response: (R,) on [0, 1].
+        skill_start: (R + 1,) where the skills of each response begin in `event_skills`.
+        event_skills: EVENT_SKILL_RECORD; both fields are the row of the skill's difficulty.
+        constants: a row of the settings; its base is not read.
+        base: b0 and v_b; written when `fitting`, as are the next two.
+        item_difficulty: (I + 1, 2) delta and v_i.
+        skill_difficulty: (K, 2) sigma_k and v_sk.
+        fitting: whether difficulties and base move.
+
+    Returns:
+        (R,) the chance of success predicted before each response.
+    """
+    chances = np.empty(len(response))
+    abilities = np.zeros(1, GAUSSIAN_RECORD)
+    skills = np.zeros(len(skill_difficulty), GAUSSIAN_RECORD)
+    # Abilities per skill are those of the learner in `owner`; another learner starts from the prior.
+    owner, current = np.full(len(skill_difficulty), -1, np.int64), -1
+    for row in range(len(response)):
+        ability = abilities[0]
+        if learner[row] != current:
+            current = learner[row]
+            ability.mean, ability.variance = 0.0, constants[LEARNER_VARIANCE]
+        first, end = skill_start[row], skill_start[row + 1]
+        for entry in range(first, end):
+            skill = event_skills[entry].skill
+            if owner[skill] != current:
+                owner[skill] = current
+                skills[skill].mean, skills[skill].variance = 0.0, constants[SKILL_VARIANCE]
+        y, of_base = float(response[row]), (base[0], base[1] if fitting else 0.0)
+        of_item = (item_difficulty[item[row], 0], item_difficulty[item[row], 1])
+        chances[row], innovation = step(
+            ability, skills, 0, event_skills, first, end, y, constants, of_base, of_item, skill_difficulty
+        )
+        if fitting:
+            for entry in range(first, end):
+                share = 1.0 / (end - first)
+                _move_difficulty(skill_difficulty[event_skills[entry].skill], -share, innovation)
+            if item[row] >= 0:
+                _move_difficulty(item_difficulty[item[row]], -1.0, innovation)
+            base[0], base[1] = _moved(base[0], base[1], 1.0, innovation, 0.0)
+    return chances

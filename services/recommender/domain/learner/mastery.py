@@ -1,8 +1,7 @@
 """What a learner's state says: chances of success, mastery per skill. Pure, vectorised, and never written to state.
 
-The logit of success on a skill's average item is normal with the posterior's mean and variance. Its chance is the mean
-of the logit-normal in MacKay's approximation, sigmoid(m / sqrt(1 + pi s2 / 8)) (D. MacKay, 1992, "The evidence
-framework applied to classification networks"); intervals are the logit's quantiles, mapped through the sigmoid.
+The logit of success on a skill's average item is normal with the posterior's mean and variance. Its chance is
+`kernel.chance_of_success`; intervals are the logit's quantiles, mapped through the sigmoid.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtr
 
-from services.recommender.domain.learner.parameters import ItemDifficulty, SkillDifficulty, TenantParameters
+from services.recommender.domain.learner.kernel import chance_of_success
+from services.recommender.domain.learner.parameters import SkillDifficulty, TenantParameters
 from services.recommender.domain.learner.state import LearnerState
 
 _CENTRAL_95 = 1.959963984540054
@@ -92,7 +92,7 @@ def skill_logits(state: LearnerState | None, skills: Sequence[str], parameters: 
 
 def success_probability(mean: Floats | float, variance: Floats | float) -> Floats:
     """Chance of success when its logit is normal with this mean and variance, elementwise."""
-    return np.asarray(expit(np.asarray(mean) / np.sqrt(1.0 + np.pi / 8.0 * np.asarray(variance))))
+    return np.asarray(chance_of_success(mean, variance))
 
 
 def success_interval(mean: Floats, variance: Floats) -> tuple[Floats, Floats]:
@@ -107,32 +107,3 @@ def mastered(
     """Whether each skill counts as mastered, from the logit on its average item and its responses, elementwise."""
     certainty = ndtr((mean - logit(rule.success)) / np.sqrt(variance))
     return np.asarray((certainty >= rule.certainty) & (attempts >= rule.responses))
-
-
-def item_success(state: LearnerState | None, item: str, skills: Sequence[str], parameters: TenantParameters) -> float:
-    """The chance that the learner's next response to an item is right: what the filter foresees before it.
-
-    Args:
-        state: the learner's state; None: a learner without events.
-        item: its id; one that was never fitted has difficulty 0 at its prior variance.
-        skills: its skills; none: the learner's ability alone decides.
-        parameters: the tenant's.
-    """
-    settings = parameters.settings
-    ability, variance = (0.0, settings.learner_variance) if state is None else (state.mean, state.variance)
-    difficulty = parameters.items.get(item, ItemDifficulty(0.0, settings.item_difficulty_variance))
-    mean = settings.base + ability - difficulty.mean
-    total_variance = min(variance + settings.learner_noise, settings.learner_variance) + difficulty.variance
-    share = 1.0 / max(len(skills), 1)
-    unknown = SkillDifficulty(0.0, settings.skill_difficulty_variance)
-    for skill in skills:
-        skill_difficulty = parameters.skills.get(skill, unknown)
-        skill_mean, skill_variance = 0.0, settings.skill_variance
-        slot = -1 if state is None else state.slot_of_skill.get(skill, -1)
-        if state is not None and slot >= 0:
-            skill_mean = float(state.skill_records[slot]["mean"])
-            skill_variance = float(state.skill_records[slot]["variance"])
-        mean += share * (skill_mean - skill_difficulty.mean)
-        skill_variance = min(skill_variance + settings.skill_noise, settings.skill_variance)
-        total_variance += share * share * (skill_variance + skill_difficulty.variance)
-    return float(success_probability(mean, total_variance))

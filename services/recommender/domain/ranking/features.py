@@ -306,7 +306,7 @@ def compute_features(
 ) -> Features:
     """The features of some rows of a catalog for one learner.
 
-    The chance of success is what the filter foresees before the learner's next response (`mastery.item_success`).
+    The chance of success is what the filter predicts before the learner's next response.
     """
     settings, tags = difficulties.settings, catalog.tags
     sums, served_tags = sum_over_tags(

@@ -14,7 +14,8 @@ from services.recommender.domain.learner.events import InteractionKind
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.preferences import NO_PREFERENCES
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState, RecentResource
-from services.recommender.domain.learner.success_model import SHARED_FEATURES, CatalogSuccessModel, SuccessModel
+from services.recommender.domain.learner.success_features import SHARED_FEATURES
+from services.recommender.domain.learner.success_model import CatalogSuccessModel, SuccessModel
 from services.recommender.domain.ranking.candidates import InvertedIndex, build_index, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import (
     BoolColumn,
