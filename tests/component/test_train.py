@@ -19,19 +19,14 @@ from services.recommender.application.ports.models import (
     ModelArrays,
     TenantModels,
 )
+from services.recommender.application.training.collect import READING, LogBatch, LoggedEvent, LogSpan, collect
 from services.recommender.application.training.train import (
-    READING,
     FittedCollaborative,
     FittedTracing,
-    LogBatch,
-    LoggedEvent,
-    LogSpan,
     NothingToTrainOnError,
     TenantWithoutEventsError,
     TooFewPositivesError,
     Trainer,
-    collect,
-    first_copies,
 )
 from services.recommender.domain.learner.batch import LearnerEvents
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
@@ -39,6 +34,7 @@ from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TenantParameters, TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.learner.state import decode_state, encode_state
+from services.recommender.domain.training.event_columns import first_copies
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

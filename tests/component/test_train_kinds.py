@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from services.recommender.application.training.train import LoggedEvent, collect
+from services.recommender.application.training.collect import LoggedEvent, collect
 from services.recommender.domain.learner.batch import LearnerEvents
 from services.recommender.domain.learner.events import (
     VOIDED,

@@ -141,7 +141,7 @@ def _head(table):
 
 
 def _logged(log):
-    from services.recommender.application.training.train import LoggedEvent
+    from services.recommender.application.training.collect import LoggedEvent
     from services.recommender.wire.events import decode_event
 
     entries = []

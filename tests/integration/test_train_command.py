@@ -17,7 +17,7 @@ from services.common.kafka.connection import BrokerUnavailableError, TopicMissin
 from services.common.kafka.envelope import LEARNER_EVENTS, record_key
 from services.common.kafka.partitioner import partition_of
 from services.recommender.adapters.kafka.training_log import KafkaTrainingLog
-from services.recommender.application.training.train import LogSpan, collect
+from services.recommender.application.training.collect import LogSpan, collect
 from services.recommender.bootstrap import stores as bootstrap
 from services.recommender.cli.models import app
 

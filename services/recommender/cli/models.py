@@ -22,12 +22,8 @@ from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.application.ports.models import BundleUnreadableError, BundleUnwritableError, TenantModels
 from services.recommender.application.ports.state_store import StateUrlInvalidError
-from services.recommender.application.training.train import (
-    NothingToTrainOnError,
-    Progress,
-    TenantWithoutEventsError,
-    Trained,
-)
+from services.recommender.application.training.collect import Progress
+from services.recommender.application.training.train import NothingToTrainOnError, TenantWithoutEventsError, Trained
 from services.recommender.bootstrap.environment import SettingsError
 from services.recommender.bootstrap.training import trainer as wired_trainer
 from services.recommender.cli import epochs as cli_epochs

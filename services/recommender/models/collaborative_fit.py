@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from services.recommender.application.ports.models import CollaborativeChoice, ModelArrays
-from services.recommender.application.training.train import Advance, FittedCollaborative, Progress, TooFewPositivesError
+from services.recommender.application.training.collect import Progress
+from services.recommender.application.training.train import Advance, FittedCollaborative, TooFewPositivesError
 from services.recommender.domain.training.positives import Positives
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.domain.training.splits import earlier_rows, split_work, tags_of

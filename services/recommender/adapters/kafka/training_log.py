@@ -11,7 +11,7 @@ from services.common.encryption.learner_keys import LearnerKeys
 from services.common.encryption.values import ERASED, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, log_identity, read_span, topic_span
 from services.common.kafka.envelope import LEARNER_EVENTS
-from services.recommender.application.training.train import LogBatch, LoggedEvent, LogSpan
+from services.recommender.application.training.collect import LogBatch, LoggedEvent, LogSpan
 from services.recommender.wire.events import RecordInvalidError, decode_event
 
 _ERASED = "erased"

@@ -115,6 +115,13 @@ def activity_hash(activity: str) -> int:
     return zlib.crc32(activity.encode()) or 1 if activity else 0
 
 
+def journal_length(events: int) -> int:
+    """How many events the journal of a learner with this many responses and interactions holds."""
+    if events <= JOURNAL_EVENTS:
+        return events
+    return JOURNAL_EVENTS + 1 - FOLDED_AT_ONCE + (events - JOURNAL_EVENTS - 1) % FOLDED_AT_ONCE
+
+
 class JournalDraft:
     """Appends to a journal, and corrects what is in it, without changing it.
 
