@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from services.catalog.cli.evaluate import app as catalog_app
 from services.recommender.cli.evaluate import app as recommender_app
-from services.recommender.domain.training.metrics import auc, expected_calibration_error, log_loss
+from services.recommender.domain.training.metrics import auc, log_loss
+from services.recommender.evaluation.intervals import Draws, of_forecasts
 from services.recommender.evaluation.tracing import TracingSplit, given_split, split_by_learner
 from services.recommender.models.difficulty_fit import difficulties_of, predict
 from services.recommender.models.tracing_baselines import Served
@@ -42,7 +43,7 @@ def measured(split: TracingSplit, chance) -> dict[str, float]:
     return {
         "auc": area,
         "log_loss": log_loss(outcome, chance),
-        "ece": expected_calibration_error(outcome, chance),
+        "ece": of_forecasts(np.zeros(len(outcome), np.int64), outcome, chance, Draws(np.ones((1, 1))))["ece"][0],
     }  # fmt: skip
 
 

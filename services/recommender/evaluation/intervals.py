@@ -13,11 +13,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from services.recommender.domain.training.metrics import CALIBRATION_BINS, SUCCESS_FROM, calibration_bins, log_losses
+
 Floats = NDArray[np.float64]
 
-CALIBRATION_BINS = 15
 _CENTRAL_95 = (2.5, 97.5)
-_SMALLEST_CHANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,14 @@ def of_learners(values: Floats, draws: Draws) -> Floats:
 def of_forecasts(learner: NDArray[np.integer], outcome: Floats, chance: Floats, draws: Draws) -> dict[str, Floats]:
     """AUC, log-loss, RMSE and expected calibration error, pooled over responses, on every draw.
 
+    The calibration error is the mean distance between predicted and observed success over CALIBRATION_BINS, weighted
+    by their responses (Naeini, Cooper, Hauskrecht: Obtaining Well Calibrated Probabilities Using Bayesian Binning,
+    AAAI 2015).
+
     Args:
         learner: of each response, from 0 to the number of learners drawn from.
-        outcome: of each response, in [0, 1]; for the AUC one of at least .5 is a success.
-        chance: foreseen for each response.
+        outcome: of each response, in [0, 1]; for the AUC one of at least SUCCESS_FROM is a success.
+        chance: predicted for each response.
         draws: how often each learner was drawn.
     """
     learners = draws.weights.shape[1]
@@ -90,11 +94,9 @@ def of_forecasts(learner: NDArray[np.integer], outcome: Floats, chance: Floats, 
         return draws.weights @ np.bincount(learner, weights=values, minlength=learners)
 
     responses = summed(np.ones(len(outcome)))
-    clipped = np.clip(chance, _SMALLEST_CHANCE, 1 - _SMALLEST_CHANCE)
-    losses = -(outcome * np.log(clipped) + (1 - outcome) * np.log1p(-clipped))
     return {
-        "auc": _areas(learner, outcome >= 0.5, chance, draws),
-        "log_loss": summed(losses) / responses,
+        "auc": _areas(learner, outcome >= SUCCESS_FROM, chance, draws),
+        "log_loss": summed(log_losses(outcome, chance)) / responses,
         "rmse": np.sqrt(summed((outcome - chance) ** 2) / responses),
         "ece": _calibration_errors(learner, outcome, chance, draws) / responses,
     }
@@ -146,9 +148,8 @@ def _drawn_areas(
 
 def _calibration_errors(learner: NDArray[np.integer], outcome: Floats, chance: Floats, draws: Draws) -> Floats:
     learners = draws.weights.shape[1]
-    which = np.minimum((chance * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    gaps = np.bincount(
-        learner * CALIBRATION_BINS + which, weights=chance - outcome, minlength=learners * CALIBRATION_BINS
-    ).reshape(learners, CALIBRATION_BINS)
+    bins = learner * CALIBRATION_BINS + calibration_bins(chance)
+    gaps = np.bincount(bins, weights=chance - outcome, minlength=learners * CALIBRATION_BINS)
+    gaps = gaps.reshape(learners, CALIBRATION_BINS)
     errors: Floats = np.abs(draws.weights @ gaps).sum(axis=1)
     return errors

@@ -1,4 +1,4 @@
-"""Evaluating learner models: how well each response of learners never seen before is foreseen."""
+"""Evaluating learner models: how well each response of learners never seen before is predicted."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from services.recommender.domain.training.metrics import CALIBRATION_BINS, calibration_bins
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.evaluation.data import DataUnusableError, has_responses, read_responses, read_tracing_table
 from services.recommender.evaluation.intervals import (
-    CALIBRATION_BINS,
     Draws,
     Estimate,
     Floats,
@@ -27,12 +27,12 @@ from services.recommender.models.tracing_baselines import (
     Constant,
     Elo,
     Filter,
-    LogisticOnCounts,
     Rasch,
     Served,
     TracingModel,
 )
 from services.recommender.models.tracing_bkt import KnowledgeTracing
+from services.recommender.models.tracing_logistic import LogisticOnCounts
 
 DRAWS = 200
 SEED = 1
@@ -174,7 +174,7 @@ def _estimates(values: Mapping[str, Mapping[str, Floats]]) -> dict[str, dict[str
 
 
 def _reliability(table: ResponseTable, chance: Floats) -> Reliability:
-    which = np.minimum((chance * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    which = calibration_bins(chance)
     responses = np.bincount(which, minlength=CALIBRATION_BINS)
     used = responses > 0
     predicted = np.bincount(which, weights=chance, minlength=CALIBRATION_BINS)[used] / responses[used]
