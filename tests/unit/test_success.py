@@ -21,7 +21,7 @@ from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.models.difficulty_fit import Difficulties, fit_difficulties, parameters_of, predict
 from services.recommender.models.success_fit import (
-    HeadChoice,
+    SuccessChoice,
     fit_success,
     fit_weights,
     predict_success,
@@ -58,8 +58,8 @@ def responses(
     return builder.build()
 
 
-def form(penalty: float, *, products: bool = False) -> HeadChoice:
-    return HeadChoice(clocks=False, products=products, skill_penalty=penalty, log_loss=math.nan)
+def form(penalty: float, *, products: bool = False) -> SuccessChoice:
+    return SuccessChoice(clocks=False, products=products, skill_penalty=penalty, log_loss=math.nan)
 
 
 def no_weights() -> SuccessModel:
@@ -167,7 +167,7 @@ def test_features_that_repeat_each_other_and_hardly_ever_differ_stop_no_fit():
     features[:, 0], features[:, 1:8] = 1.0, np.outer(rare, np.arange(1, 8))
 
     success_model = fit_weights(
-        table, features, HeadChoice(clocks=True, products=True, skill_penalty=8.0, log_loss=math.nan)
+        table, features, SuccessChoice(clocks=True, products=True, skill_penalty=8.0, log_loss=math.nan)
     )
     found = log_loss(table.response, predict_success(table, features, success_model))
     assert found < log_loss(table.response, 1 / (1 + np.exp(-told))) + 0.002

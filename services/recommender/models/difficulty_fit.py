@@ -192,8 +192,8 @@ def difficulties_of(table: ResponseTable, parameters: TenantParameters) -> Diffi
     )
 
 
-def learner_folds(table: ResponseTable, seed: int) -> NDArray[np.int64]:
-    """One of five folds per learner: by their id, so that a learner stays in theirs as the log grows."""
+def cv_folds(table: ResponseTable, seed: int) -> NDArray[np.int64]:
+    """One of five cross-validation folds per learner. It depends on the id only, so it stays as the log grows."""
     key = seed.to_bytes(8, "little", signed=True)
     return np.fromiter(
         (hashlib.blake2b(learner.encode(), digest_size=8, key=key).digest()[0] % 5 for learner in table.learners),

@@ -29,7 +29,7 @@ from services.recommender.domain.learner.success_features import (
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable
-from services.recommender.models.difficulty_fit import Difficulties, at_most, fit_difficulties, learner_folds
+from services.recommender.models.difficulty_fit import Difficulties, at_most, cv_folds, fit_difficulties
 
 # Ridge penalties on standardised features and their products.
 _SHARED_PENALTY = 3.0
@@ -50,10 +50,10 @@ _ROWS_AT_ONCE = 20_000
 _ROUNDING = 1e-4
 
 # How many steps `fit_success` says it is through.
-HEAD_STEPS = len(_SKILL_PENALTIES) + len(_FORMS) + 1
+SUCCESS_STEPS = len(_SKILL_PENALTIES) + len(_FORMS) + 1
 
 
-class HeadChoice(NamedTuple):
+class SuccessChoice(NamedTuple):
     """What is chosen about a head on learners held out.
 
     Attributes:
@@ -71,7 +71,7 @@ class HeadChoice(NamedTuple):
 
 def fit_success(
     table: ResponseTable, settings: FilterSettings, *, seed: int, advance: Advance = lambda _done, _total: None
-) -> tuple[SuccessModel, HeadChoice]:
+) -> tuple[SuccessModel, SuccessChoice]:
     """Fit the head to a tenant's responses, and say what was chosen.
 
     Args:
@@ -81,26 +81,26 @@ def fit_success(
         advance: told how many of how many steps are done.
     """
     table = at_most(table, _RESPONSES_FITTED)
-    features = _features_from_others(table, settings, learner_folds(table, seed))
+    features = _features_from_others(table, settings, cv_folds(table, seed))
     looked_at = at_most(table, _RESPONSES_TO_CHOOSE_BY)
-    choice = _chosen(looked_at, features[: len(looked_at)], learner_folds(table, seed), advance)
+    choice = _chosen(looked_at, features[: len(looked_at)], cv_folds(table, seed), advance)
     success_model = fit_weights(table, features, choice)
-    advance(HEAD_STEPS, HEAD_STEPS)
+    advance(SUCCESS_STEPS, SUCCESS_STEPS)
     return success_model, choice
 
 
 def _chosen(
-    table: ResponseTable, features: NDArray[np.float64], fold: NDArray[np.int64], advance: Advance
-) -> HeadChoice:
+    table: ResponseTable, features: NDArray[np.float64], cv_fold: NDArray[np.int64], advance: Advance
+) -> SuccessChoice:
     """Which form of the head, and then which penalty, foresees learners held out best."""
-    choice = HeadChoice(clocks=False, products=False, skill_penalty=_SKILL_PENALTIES[1], log_loss=math.nan)
+    choice = SuccessChoice(clocks=False, products=False, skill_penalty=_SKILL_PENALTIES[1], log_loss=math.nan)
     # The first fold that has learners: of a table that another fold was taken from, the next one.
-    held_out = (fold == fold[table.learner].min(initial=4))[table.learner]
+    held_out = (cv_fold == cv_fold[table.learner].min(initial=4))[table.learner]
     if not held_out.any() or held_out.all():
         return choice
     rest, judged = table.rows(~held_out), table.rows(held_out)
 
-    def tried(choice: HeadChoice) -> HeadChoice:
+    def tried(choice: SuccessChoice) -> SuccessChoice:
         success_model = fit_weights(rest, features[~held_out], choice)
         return choice._replace(
             log_loss=log_loss(judged.response, predict_success(judged, features[held_out], success_model))
@@ -110,12 +110,12 @@ def _chosen(
     for number, (clocks, products) in enumerate(_FORMS):
         if not clocks or table.at_s.any():
             found.append(tried(choice._replace(clocks=clocks, products=products)))
-        advance(1 + number, HEAD_STEPS)
+        advance(1 + number, SUCCESS_STEPS)
     best = min(found, key=lambda each: each.log_loss)
     for number, penalty in enumerate(_SKILL_PENALTIES):
         if penalty != best.skill_penalty:
             found.append(tried(best._replace(skill_penalty=penalty)))
-        advance(len(_FORMS) + 1 + number, HEAD_STEPS)
+        advance(len(_FORMS) + 1 + number, SUCCESS_STEPS)
     return min(found, key=lambda each: each.log_loss)
 
 
@@ -165,7 +165,7 @@ def predict_success(
     return np.asarray(1.0 / (1.0 + np.exp(-logits)))
 
 
-def fit_weights(table: ResponseTable, features: NDArray[np.float64], choice: HeadChoice) -> SuccessModel:
+def fit_weights(table: ResponseTable, features: NDArray[np.float64], choice: SuccessChoice) -> SuccessModel:
     """The weights with the least penalised log-loss.
 
     Newton steps for the weights that skills share and for those of one skill after the other, in turns: so time grows
@@ -283,11 +283,11 @@ def _blocks(rows: int) -> list[slice]:
 
 
 def _features_from_others(
-    table: ResponseTable, settings: FilterSettings, fold: NDArray[np.int64]
+    table: ResponseTable, settings: FilterSettings, cv_fold: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     features = np.zeros((len(table), len(SHARED_FEATURES)))
-    for number in range(int(fold.max(initial=0)) + 1):
-        rows = (fold == number)[table.learner]
+    for number in range(int(cv_fold.max(initial=0)) + 1):
+        rows = (cv_fold == number)[table.learner]
         if rows.any():
             features[rows] = success_features(table.rows(rows), fit_difficulties(table.rows(~rows), settings))
     return features

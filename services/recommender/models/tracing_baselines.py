@@ -1,7 +1,7 @@
 """Published learner models that ours is compared with, behind one interface. None of them serves.
 
-Each is fitted on some learners and then foresees every response of others, one after the other, from what it has seen
-of that learner so far; what it learnt about items and skills stays as it was fitted.
+Each is fitted on some learners. It then predicts every response of other learners in order, from what it has seen of
+that learner so far; what it learnt about items and skills stays as fitted.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numba
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from services.recommender.application.training.train import FittedTracing
 from services.recommender.domain.learner.parameters import FilterSettings
@@ -23,17 +21,17 @@ from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.models.difficulty_fit import (
     Difficulties,
+    cv_folds,
     difficulties_of,
     fit_difficulties,
-    learner_folds,
     predict,
     search_settings,
 )
 from services.recommender.models.success_fit import predict_success, success_features
 from services.recommender.models.tracing_fit import fit_tracing
+from services.recommender.models.tracing_logistic import fitted
 
 Chances = NDArray[np.float64]
-Value = TypeVar("Value")
 
 _ELO_STEPS = (0.2, 0.35, 0.6, 1.0)
 _ELO_DECAYS = (0.0, 0.02, 0.05, 0.1)
@@ -53,7 +51,7 @@ class TracingModel(Protocol):
 
 @dataclass
 class Constant:
-    """The share of successes, whoever answers whatever."""
+    """The share of successes, for every learner and item."""
 
     _chance: float = 0.5
 
@@ -84,8 +82,8 @@ class Elo:
 
     def fit(self, table: ResponseTable) -> None:
         """Choose the steps, rate the items."""
-        fold = learner_folds(table, self.seed)
-        held_out, rest = table.of_learners(fold == 0), table.of_learners(fold != 0)
+        cv_fold = cv_folds(table, self.seed)
+        held_out, rest = table.of_learners(cv_fold == 0), table.of_learners(cv_fold != 0)
         losses = {}
         for step in itertools.product(_ELO_STEPS, _ELO_DECAYS):
             self._rate(rest, step)
@@ -131,137 +129,7 @@ class Rasch:
 
     def predict(self, table: ResponseTable) -> Chances:
         """Filter each learner's ability."""
-        return predict(_without_skills(table), _fitted(self._difficulties))
-
-
-@dataclass(frozen=True)
-class Practice:
-    """Successes and responses of one learner so far.
-
-    Attributes:
-        overall: 2.
-        of_item: (items, 2).
-        of_skill: (skills, 2).
-    """
-
-    overall: NDArray[np.float64]
-    of_item: NDArray[np.float64]
-    of_skill: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, table: ResponseTable, rows: slice) -> Practice:
-        """Count.
-
-        Args:
-            table: responses.
-            rows: those of the learner.
-        """
-        response, item = table.response[rows], table.item[rows]
-        starts = table.skill_start[rows.start : rows.stop + 1]
-        skill = table.skill[starts[0] : starts[-1]]
-        known = item >= 0
-        return cls(
-            np.array([response.sum(), len(response)], np.float64),
-            _counted(item[known], response[known], len(table.items)),
-            _counted(skill, response.repeat(np.diff(starts)), len(table.skills)),
-        )
-
-
-def _counted(where: NDArray[np.int32], response: NDArray[np.float32], size: int) -> NDArray[np.float64]:
-    """(size, 2): successes and responses."""
-    return np.stack([np.bincount(where, response, size), np.bincount(where, minlength=size)], axis=1)
-
-
-@dataclass
-class LogisticOnCounts:
-    """Logistic regression on identities and counts.
-
-    Performance factors analysis: Pavlik, Cen, Koedinger, AIED 2009: per skill an easiness and slopes on successes and
-    failures. With `best`, Best-LR: Gervet, Koedinger, Schneider, Mitchell: When is Deep Learning the Best Approach to
-    Knowledge Tracing?, JEDM 12(3), 2020: items and skills, and log(1 + successes) and log(1 + responses) overall, per
-    skill and on the item.
-    """
-
-    best: bool = False
-    _model: LogisticRegression | None = None
-
-    def fit(self, table: ResponseTable) -> None:
-        """Fit the weights (L2, the library's default strength)."""
-        # Plain counts are ill-conditioned, which only second derivatives overcome; of identities there are
-        # too many for theirs to be written out, so they are only multiplied with.
-        self._model = LogisticRegression(
-            solver="newton-cg" if self.best else "newton-cholesky", tol=1e-4, max_iter=1_000
-        )
-        self._model.fit(self._design(table), table.response >= 0.5)
-
-    def predict(self, table: ResponseTable) -> Chances:
-        """Chances from the weights."""
-        chances: Chances = _fitted(self._model).predict_proba(self._design(table))[:, 1]
-        return chances
-
-    def predict_next(self, practice: Practice, items: NDArray[np.integer], tags: scipy.sparse.csr_matrix) -> Chances:
-        """The chance that a learner's next response is right, for each of many; only with `best`.
-
-        Args:
-            practice: what the learner did before.
-            items: the item of each; NONE where it is not known.
-            tags: (of each, skills); 1 where it has a skill.
-        """
-        model = _fitted(self._model)
-        skills = tags.shape[1]
-        ends = np.cumsum([len(practice.of_item), skills, 4, skills])
-        of_item, easiness, of_count, of_successes, of_responses = np.split(model.coef_[0], ends)
-        counts = np.log1p(practice.of_skill)
-        by_skill = easiness + of_successes * counts[:, 0] + of_responses * counts[:, 1]
-        logits = model.intercept_[0] + tags @ by_skill + np.log1p(practice.overall) @ of_count[:2]
-        known = items >= 0
-        logits[known] += of_item[items[known]] + np.log1p(practice.of_item[items[known]]) @ of_count[2:]
-        chances: Chances = 1.0 / (1.0 + np.exp(-logits))
-        return chances
-
-    def _design(self, table: ResponseTable) -> scipy.sparse.csr_matrix:
-        overall, on_item, on_skill = (
-            np.zeros((len(table), 2)),
-            np.zeros((len(table), 2)),
-            np.zeros((len(table.skill), 2)),
-        )
-        _count(
-            table.learner,
-            table.item,
-            table.response,
-            table.skill_start,
-            table.skill,
-            len(table.items),
-            len(table.skills),
-            overall,
-            on_item,
-            on_skill,
-        )
-        rows = table.skill_rows()
-        shape = (len(table), len(table.skills))
-
-        def by_skill(values: NDArray[np.float64]) -> scipy.sparse.csr_matrix:
-            return scipy.sparse.csr_matrix((values, (rows, table.skill)), shape)
-
-        ones = np.ones(len(table.skill))
-        if not self.best:
-            failures = on_skill[:, 1] - on_skill[:, 0]
-            return scipy.sparse.hstack([by_skill(ones), by_skill(on_skill[:, 0]), by_skill(failures)], format="csr")
-        known = table.item >= 0
-        items = scipy.sparse.csr_matrix(
-            (np.ones(int(known.sum())), (np.flatnonzero(known), table.item[known])), (len(table), len(table.items))
-        )
-        counts = np.log1p(np.hstack([overall, on_item]))
-        return scipy.sparse.hstack(
-            [
-                items,
-                by_skill(ones),
-                scipy.sparse.csr_matrix(counts),
-                by_skill(np.log1p(on_skill[:, 0])),
-                by_skill(np.log1p(on_skill[:, 1])),
-            ],
-            format="csr",
-        )
+        return predict(_without_skills(table), fitted(self._difficulties))
 
 
 @dataclass
@@ -276,13 +144,13 @@ class Filter:
         self._difficulties = fit_difficulties(table, searched_settings(table, self.seed))
 
     def predict(self, table: ResponseTable) -> Chances:
-        """What the filter foresees."""
-        return predict(table, _fitted(self._difficulties))
+        """What the filter predicts."""
+        return predict(table, fitted(self._difficulties))
 
 
 @dataclass
 class Served:
-    """The learner model as `cairn train` fits it and a server answers from it: the filter, and the head on top."""
+    """The learner model as `cairn train` fits it and a server uses it: the filter, and the success model on top."""
 
     seed: int
     _fitted: FittedTracing | None = None
@@ -292,24 +160,18 @@ class Served:
         self._fitted = fit_tracing(table, seed=self.seed)
 
     def predict(self, table: ResponseTable) -> Chances:
-        """What the head says, or the filter where no head was kept."""
-        fitted = _fitted(self._fitted)
-        difficulties = difficulties_of(table, fitted.parameters)
-        if fitted.success is None:
+        """What the success model says, or the filter where none was kept."""
+        kept = fitted(self._fitted)
+        difficulties = difficulties_of(table, kept.parameters)
+        if kept.success is None:
             return predict(table, difficulties)
-        return predict_success(table, success_features(table, difficulties), fitted.success)
+        return predict_success(table, success_features(table, difficulties), kept.success)
 
 
 def searched_settings(table: ResponseTable, seed: int) -> FilterSettings:
     """The filter's constants for a table, from a fit to four fifths of its learners judged on the others."""
-    fold = learner_folds(table, seed)
-    return search_settings(table.of_learners(fold != 0), table.of_learners(fold == 0))
-
-
-def _fitted(value: Value | None) -> Value:
-    if value is None:
-        raise RuntimeError("fit comes before foresee")
-    return value
+    cv_fold = cv_folds(table, seed)
+    return search_settings(table.of_learners(cv_fold != 0), table.of_learners(cv_fold == 0))
 
 
 def _without_skills(table: ResponseTable) -> ResponseTable:
@@ -362,44 +224,3 @@ def _run_elo(
             item_rating[item[row]] -= step * surprise / (1.0 + decay * answers[item[row]])
             answers[item[row]] += 1.0
     return chance
-
-
-@numba.njit(cache=True)
-def _count(
-    learner: NDArray[np.int32],
-    item: NDArray[np.int32],
-    response: NDArray[np.float32],
-    skill_start: NDArray[np.int64],
-    skill: NDArray[np.int32],
-    items: int,
-    skills: int,
-    overall: NDArray[np.float64],
-    on_item: NDArray[np.float64],
-    on_skill: NDArray[np.float64],
-) -> None:
-    """Write successes and responses before each response: of the learner, on the item, and per skill entry."""
-    item_owner, skill_owner = np.full(items, -1), np.full(skills, -1)
-    of_item, of_skill = np.zeros((items, 2)), np.zeros((skills, 2))
-    successes, responses, current = 0.0, 0.0, -1
-    for row in range(len(response)):
-        if learner[row] != current:
-            current, successes, responses = learner[row], 0.0, 0.0
-        y, i = response[row], item[row]
-        overall[row, 0], overall[row, 1] = successes, responses
-        successes += y
-        responses += 1.0
-        if i >= 0:
-            if item_owner[i] != current:
-                item_owner[i] = current
-                of_item[i] = 0.0
-            on_item[row] = of_item[i]
-            of_item[i, 0] += y
-            of_item[i, 1] += 1.0
-        for entry in range(skill_start[row], skill_start[row + 1]):
-            k = skill[entry]
-            if skill_owner[k] != current:
-                skill_owner[k] = current
-                of_skill[k] = 0.0
-            on_skill[entry] = of_skill[k]
-            of_skill[k, 0] += y
-            of_skill[k, 1] += 1.0

@@ -14,13 +14,13 @@ from services.recommender.models.difficulty_fit import (
     EVALUATIONS,
     PASSES,
     Difficulties,
+    cv_folds,
     fit_difficulties,
-    learner_folds,
     parameters_of,
     predict,
     search_settings,
 )
-from services.recommender.models.success_fit import HEAD_STEPS, fit_success, predict_success, success_features
+from services.recommender.models.success_fit import SUCCESS_STEPS, fit_success, predict_success, success_features
 
 # Below these the defaults, and the filter alone, are better than what a search could tell apart.
 _LEARNERS_TO_SEARCH = 50
@@ -39,8 +39,8 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
         seed: decides which learners are held out.
         advance: told how many of how many steps are done.
     """
-    fold = learner_folds(table, seed)
-    held_out, rest = table.of_learners(fold == 0), table.of_learners(fold != 0)
+    cv_fold = cv_folds(table, seed)
+    held_out, rest = table.of_learners(cv_fold == 0), table.of_learners(cv_fold != 0)
     settings, success_model = FilterSettings(), None
     hyperparameters: dict[str, float] = {"tracing_passes": PASSES, "tracing_settings_searched": 0, "tracing_seed": seed}
     judged = len(table.learners) >= _LEARNERS_TO_HOLD_OUT and len(held_out) and len(rest)
@@ -50,10 +50,10 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
         return FittedTracing(
             parameters_of(table, fit_difficulties(table, settings)), metrics=metrics, hyperparameters=hyperparameters
         )
-    steps = EVALUATIONS + 2 * HEAD_STEPS
+    steps = EVALUATIONS + 2 * SUCCESS_STEPS
     settings = search_settings(
-        rest.of_learners(fold != 1),
-        table.of_learners(fold == 1),
+        rest.of_learners(cv_fold != 1),
+        table.of_learners(cv_fold == 1),
         advance=lambda done, _total: advance(done, steps),
     )
     hyperparameters["tracing_settings_searched"] = 1
@@ -68,7 +68,7 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
             "filter_log_loss": metrics["tracing_log_loss"],
         }
         success_model, choice = fit_success(
-            table, settings, seed=seed, advance=lambda done, _total: advance(EVALUATIONS + HEAD_STEPS + done, steps)
+            table, settings, seed=seed, advance=lambda done, _total: advance(EVALUATIONS + SUCCESS_STEPS + done, steps)
         )
         hyperparameters |= {
             "success_clocks": int(choice.clocks),
