@@ -72,10 +72,6 @@ class Platform:
         )
         return reply
 
-    def epoch_served(self, learner_id: str) -> int:
-        """The epoch that the learner's list comes from."""
-        return int(self.recommend(learner_id).provenance.epoch)
-
     def learner(self, learner_id: str) -> recommender_pb2.GetLearnerResponse:
         """What is known about the learner."""
         request = recommender_pb2.GetLearnerRequest(learner_id=learner_id)

@@ -20,8 +20,6 @@ from services.recommender.application.ports.models import BundleReader
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.learner.state import applied_of
 
-FIRST_EPOCH = 1
-
 
 class EpochUnusableError(ValueError):
     """The epoch cannot be used for that; the message says why and what to do."""
