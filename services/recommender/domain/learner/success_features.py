@@ -159,7 +159,7 @@ def _skill_features(
     written[SkillFeature.SKILLS_SINCE] = math.log1p(since)
 
 
-@numba.njit(cache=True)
+@numba.njit(inline="always")
 def _response_features(
     of_learner: NDArray[np.float64],
     of_skills: NDArray[np.float64],
@@ -303,3 +303,45 @@ def features_of_catalog(
             of_learner, of_skills, chances[place], item, tag_slots, tag_shares, first, end, features[place]
         )  # fmt: skip
     return features
+
+
+@numba.njit(cache=True)
+def chances_of_catalog(
+    rows: NDArray[np.intp],
+    chances: NDArray[np.float64],
+    of_learner: NDArray[np.float64],
+    of_skills: NDArray[np.float64],
+    item_means: NDArray[np.float64],
+    item_variances: NDArray[np.float64],
+    tag_starts: NDArray[np.intp],
+    tag_slots: NDArray[np.intp],
+    tag_shares: NDArray[np.float64],
+    ranges: NDArray[np.float64],
+    products: NDArray[np.float64],
+    skill_weights: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The success model's chance on each of some resources, (C,), in one pass over them.
+
+    Arguments up to `tag_shares` as of `features_of_catalog`; then `ranges` and `products` of the `SuccessModel`, and
+    the weights of the catalog's skills, (S, SHARED_FEATURES).
+    """
+    weighed = np.empty(len(rows))
+    x = np.empty(_WIDTH)
+    for place in range(len(rows)):
+        row = rows[place]
+        first, end = tag_starts[row], tag_starts[row + 1]
+        item = (item_means[row], item_variances[row])
+        _response_features(of_learner, of_skills, chances[place], item, tag_slots, tag_shares, first, end, x)
+        for i in range(len(x)):
+            x[i] = min(max(x[i], ranges[0, i]), ranges[1, i])
+        logit = 0.0
+        for i in range(len(x)):
+            with_others = 0.0
+            for j in range(i, len(x)):
+                with_others += products[i, j] * x[j]
+            logit += x[i] * with_others
+        for tag in range(first, end):
+            for column in range(len(x)):
+                logit += tag_shares[tag] * skill_weights[tag_slots[tag], column] * x[column]
+        weighed[place] = 1.0 / (1.0 + math.exp(-logit))
+    return weighed

@@ -5,18 +5,18 @@ A logistic regression on top of the filter. It changes no state: it is read when
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState
 from services.recommender.domain.learner.success_features import (
     SHARED_FEATURES,
+    chances_of_catalog,
     features_of_catalog,
     features_of_records,
     spread,
@@ -69,22 +69,18 @@ class LearnerSuccess:
             predicted: the filter's chance on each.
         """
         catalog, model = self.catalog, self.catalog.success_model
-        chances: NDArray[np.float64] = _chances(
-            self.features(rows, predicted),
-            model.ranges,
-            model.products,
-            catalog.skill_weights,
-            rows,
-            catalog.tag_starts,
-            catalog.tag_slots,
-            catalog.tag_shares,
-        )
+        arguments = (*self._arguments(rows, predicted), model.ranges, model.products, catalog.skill_weights)
+        chances: NDArray[np.float64] = chances_of_catalog(*arguments)
         return chances
 
     def features(self, rows: NDArray[np.intp], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
         """What the chances are computed from: the SHARED_FEATURES of each, arguments as in a call."""
+        features: NDArray[np.float64] = features_of_catalog(*self._arguments(rows, predicted))
+        return features
+
+    def _arguments(self, rows: NDArray[np.intp], predicted: NDArray[np.float64]) -> tuple[NDArray[Any], ...]:
         catalog = self.catalog
-        features: NDArray[np.float64] = features_of_catalog(
+        return (
             rows,
             predicted,
             self.of_learner,
@@ -95,7 +91,6 @@ class LearnerSuccess:
             catalog.tag_slots,
             catalog.tag_shares,
         )
-        return features
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,32 +138,3 @@ class CatalogSuccessModel:
         # A copy, because stored records are read-only and would be compiled for again.
         of_learner, of_records = features_of_records(records.copy(), 0.0 if state is None else state.mean, at_s)
         return LearnerSuccess(self, of_learner, spread(slots, of_records, len(self.slot_of_skill)))
-
-
-@numba.njit(cache=True)
-def _chances(
-    features: NDArray[np.float64],
-    ranges: NDArray[np.float64],
-    products: NDArray[np.float64],
-    skill_weights: NDArray[np.float64],
-    rows: NDArray[np.intp],
-    tag_starts: NDArray[np.intp],
-    tag_slots: NDArray[np.intp],
-    tag_shares: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    chances = np.empty(len(features))
-    for place in range(len(features)):
-        x = features[place]
-        for i in range(len(x)):
-            x[i] = min(max(x[i], ranges[0, i]), ranges[1, i])
-        logit = 0.0
-        for i in range(len(x)):
-            with_others = 0.0
-            for j in range(i, len(x)):
-                with_others += products[i, j] * x[j]
-            logit += x[i] * with_others
-        for tag in range(tag_starts[rows[place]], tag_starts[rows[place] + 1]):
-            for column in range(len(x)):
-                logit += tag_shares[tag] * skill_weights[tag_slots[tag], column] * x[column]
-        chances[place] = 1.0 / (1.0 + math.exp(-logit))
-    return chances
