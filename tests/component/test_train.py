@@ -142,7 +142,7 @@ async def test_a_tenant_with_too_few_positives_has_no_collaborative_model_and_it
     assert draft.tenants["t1"].collaborative_absent == "1 positives"
 
 
-async def test_what_was_chosen_is_kept_to_until_it_is_chosen_anew():
+async def test_the_chosen_model_is_kept_until_it_is_chosen_again():
     entries = [
         *(LoggedEvent("t1", f"l{number}", event(number, resource=f"r{number % 2}")) for number in range(4)),
         *(LoggedEvent("t2", f"l{number}", event(number, resource=f"r{number % 2}")) for number in range(2)),
@@ -250,7 +250,7 @@ async def test_naming_a_tenant_fits_it_and_carries_the_others_over():
     assert {tenant: models.counts["events"] for tenant, models in draft.tenants.items()} == {"t1": 2, "t2": 1}
 
 
-async def test_a_tenant_without_events_is_told_with_those_that_have_some():
+async def test_a_tenant_without_events_is_reported_with_those_that_have_some():
     with pytest.raises(TenantWithoutEventsError, match="no event of the tenant t9; it has events of t1"):
         await trainer([LoggedEvent("t1", "l", event(1))]).train(tenants=["t9"])
 
@@ -262,7 +262,7 @@ async def test_an_empty_log_writes_no_bundle():
     assert bundles.drafts == {}
 
 
-async def test_progress_tells_each_stage():
+async def test_progress_reports_each_stage():
     stages = []
     await trainer([LoggedEvent("t", "l", event(1))]).train(progress=lambda *step: stages.append(step))
     assert stages == [(READING, 0, 1), (READING, 1, 1), ("t: learner model", 1, 1)]

@@ -64,7 +64,7 @@ def test_an_item_s_variance_falls_with_its_responses():
     )
 
 
-def test_fitted_difficulties_foresee_new_learners_better_than_none():
+def test_fitted_difficulties_predict_new_learners_better_than_none():
     table, _ = simulated(400)
     known = np.arange(len(table.learners)) < 300
     fitted = fit_difficulties(table.of_learners(known), FilterSettings())
@@ -77,7 +77,7 @@ def test_fitted_difficulties_foresee_new_learners_better_than_none():
     assert log_loss(new.response, predict(new, fitted)) < log_loss(new.response, base_rate) - 0.05
 
 
-def test_foreseeing_moves_no_difficulty():
+def test_predicting_moves_no_difficulty():
     table, _ = simulated(20)
     fitted = fit_difficulties(table, FilterSettings())
     before = [values.copy() for values in (fitted.item_mean, fitted.item_variance, fitted.skill_mean)]
@@ -96,7 +96,7 @@ def test_the_mean_item_difficulty_of_a_skill_is_over_the_distinct_items_seen_wit
     assert parameters.skills["b"].mean_item_difficulty == -1.5
 
 
-def test_the_search_finds_constants_that_foresee_at_least_as_well_as_the_defaults():
+def test_the_search_finds_constants_that_predict_at_least_as_well_as_the_defaults():
     table, _ = simulated(300)
     fitting = np.arange(len(table.learners)) < 200
     fitted_on, judged_on = table.of_learners(fitting), table.of_learners(~fitting)

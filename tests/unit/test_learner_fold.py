@@ -14,7 +14,13 @@ from services.recommender.domain.learner import learner_walk, state_draft
 from services.recommender.domain.learner.batch import FoldedLearner, LearnerEvents
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
-from services.recommender.domain.learner.journal import JOURNAL_EVENTS, decode_journal, encode_journal, entries_of
+from services.recommender.domain.learner.journal import (
+    JOURNAL_EVENTS,
+    decode_journal,
+    encode_journal,
+    entries_of,
+    journal_length,
+)
 from services.recommender.domain.learner.kernel import exponential
 from services.recommender.domain.learner.parameters import (
     FilterSettings,
@@ -311,6 +317,14 @@ def test_the_journal_keeps_the_recent_events_and_folds_the_oldest_33_when_it_is_
     assert [(entry.item, entry.response, entry.resource) for entry in kept] == [
         (e.item, e.response, e.resource) for e in events[33:]
     ]
+
+
+def test_the_length_of_a_journal_follows_from_the_number_of_events():
+    stored, lengths = NEW_LEARNER, []
+    for number in range(3 * JOURNAL_EVENTS):
+        stored = fold([event(number)], stored, first=number).stored
+        lengths.append(stored.journal.count)
+    assert lengths == [journal_length(events) for events in range(1, 3 * JOURNAL_EVENTS + 1)]
 
 
 def test_recent_resources_are_distinct_newest_last_and_bounded():

@@ -85,7 +85,7 @@ def test_success_on_a_fitted_item_is_what_the_filter_predicts(state):
 
 
 def test_success_on_what_is_no_fitted_item_goes_by_its_skills_items():
-    # The mean difficulty of skill c's items stands in for the quiz's own.
+    # The mean difficulty of skill c's items is used for the quiz's own.
     settled = TenantParameters(
         items={"quiz": ItemDifficulty(0.1, PARAMETERS.settings.item_difficulty_variance)}, skills=PARAMETERS.skills
     )

@@ -156,21 +156,21 @@ def test_weights_are_those_of_the_least_penalised_loss(products):
 def test_features_that_repeat_each_other_and_hardly_ever_differ_stop_no_fit():
     rng = np.random.default_rng(0)
     rows = 8_000
-    told, rare = rng.normal(size=rows), np.zeros(rows)
+    known, rare = rng.normal(size=rows), np.zeros(rows)
     rare[rng.choice(rows, 20, replace=False)] = 1.0 + rng.random(20)
     builder = ResponseTableBuilder()
     for row in range(rows):
-        right = float(rng.random() < 1 / (1 + math.exp(-told[row])))
+        right = float(rng.random() < 1 / (1 + math.exp(-known[row])))
         builder.append(learner=f"l{row:04}", item="i", skills=["s"], response=right)
     table = builder.build()
-    features = np.column_stack([told, rare]) @ rng.normal(size=(2, len(SHARED_FEATURES)))
+    features = np.column_stack([known, rare]) @ rng.normal(size=(2, len(SHARED_FEATURES)))
     features[:, 0], features[:, 1:8] = 1.0, np.outer(rare, np.arange(1, 8))
 
     success_model = fit_weights(
         table, features, SuccessChoice(clocks=True, products=True, skill_penalty=8.0, log_loss=math.nan)
     )
     found = log_loss(table.response, predict_success(table, features, success_model))
-    assert found < log_loss(table.response, 1 / (1 + np.exp(-told))) + 0.002
+    assert found < log_loss(table.response, 1 / (1 + np.exp(-known))) + 0.002
 
 
 def test_products_of_features_are_weighed_only_where_they_predict_better():

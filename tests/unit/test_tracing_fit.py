@@ -98,7 +98,7 @@ def test_learners_that_are_fitted_on_judged_on_and_reported_on_are_different_one
         return FilterSettings()
 
     def success_model(table, *_, **__):
-        seen.setdefault("head", set(table.learner))
+        seen.setdefault("success", set(table.learner))
         return success_fit.fit_success(table, FilterSettings(), seed=1)
 
     def report(held_out, chance, rest):
@@ -111,10 +111,10 @@ def test_learners_that_are_fitted_on_judged_on_and_reported_on_are_different_one
     tracing_fit.fit_tracing(table, seed=1)
     assert sorted([*seen["fitted"], *seen["judged"], *seen["reported"]]) == list(range(120))
     assert min(len(learners) for learners in seen.values()) > 10
-    assert not seen["head"] & seen["reported"]
+    assert not seen["success"] & seen["reported"]
 
 
-def test_the_head_is_kept_where_it_helps_and_left_out_where_it_does_not():
+def test_the_success_model_is_kept_where_it_helps_and_left_out_where_it_does_not():
     helped = fit_tracing(learning(300), seed=1)
     assert helped.success is not None
     assert helped.metrics["tracing_log_loss"] < helped.metrics["filter_log_loss"] < helped.metrics["base_rate_log_loss"]

@@ -108,12 +108,12 @@ def search_settings(
 ) -> FilterSettings:
     """The filter's constants with the least log-loss on `judged_on` after a fit to `fitted_on`.
 
-    A bounded Nelder-Mead search on the logarithms, from the defaults, which are kept when nothing is better.
+    A bounded Nelder-Mead search on the logarithms, from the defaults, which stay when nothing is better.
 
     Args:
         fitted_on: responses of some learners.
         judged_on: responses of other learners, in a table with the same ids.
-        advance: told how many of how many evaluations are done.
+        advance: reports how many evaluations are done, and the total.
         evaluations: at most this many.
     """
     fitted_on, judged_on = (
@@ -177,7 +177,7 @@ def parameters_of(table: ResponseTable, difficulties: Difficulties) -> TenantPar
 
 
 def difficulties_of(table: ResponseTable, parameters: TenantParameters) -> Difficulties:
-    """Parameters as the filter's arrays, aligned with a table's ids; what was never fitted stands at its prior."""
+    """Parameters as the filter's arrays, aligned with a table's ids; others are at the prior."""
     settings = parameters.settings
     no_item = ItemDifficulty(0.0, settings.item_difficulty_variance)
     no_skill = SkillDifficulty(0.0, settings.skill_difficulty_variance)
@@ -214,7 +214,7 @@ def _settings_at(logarithms: NDArray[np.float64]) -> FilterSettings:
 
 
 def _short(value: float) -> float:
-    """Six digits: what a search or fit can tell apart, and no more."""
+    """Six digits: no search or fit is more precise."""
     return float(f"{value:.6g}")
 
 

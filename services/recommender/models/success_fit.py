@@ -1,8 +1,8 @@
 """Fitting the success model: features of every response in one pass, weights by Newton's method, block by block.
 
-The features of a learner's responses come from difficulties fitted on other learners, else the head would trust the
-filter's logit more than it may be on learners it has not seen. Weights are shrunk towards 0. Whether products of
-features and times are weighed, and how strongly weights per skill are shrunk, is what foresees learners held out best.
+The features of a learner's responses come from difficulties fitted on other learners. Otherwise the model would trust
+the filter's logit more than it should on learners it has not seen. Weights are shrunk towards 0. Whether products of
+features and times are weighed, and how strongly weights per skill are shrunk, is chosen on held-out learners.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from services.recommender.domain.learner.state import LEARNER_RECORD, SKILL_RECO
 from services.recommender.domain.learner.success_features import (
     CLOCK_FEATURES,
     SHARED_FEATURES,
+    LearnerFeature,
     features_of_trace,
 )
 from services.recommender.domain.learner.success_model import SuccessModel
@@ -42,25 +43,25 @@ _RESPONSES_PER_SKILL = 50
 _ROUNDS = 40
 _ROUNDS_WITH_CURVATURE = 2
 _CONVERGED = 2e-6
-# A fit looks at most at so many responses, and a choice at fewer, of learners taken whole, so that time is bounded.
+# Limits on the responses of a fit, and of a choice, of learners taken whole, so that time is bounded.
 _RESPONSES_FITTED = 1_000_000
 _RESPONSES_TO_CHOOSE_BY = 100_000
 _ROWS_AT_ONCE = 20_000
-# Above what summing that many products in float32 loses of the sum, by far.
+# Far above the rounding error of summing that many products in float32.
 _ROUNDING = 1e-4
 
-# How many steps `fit_success` says it is through.
+# How many steps `fit_success` reports.
 SUCCESS_STEPS = len(_SKILL_PENALTIES) + len(_FORMS) + 1
 
 
 class SuccessChoice(NamedTuple):
-    """What is chosen about a head on learners held out.
+    """The form and the penalty of a success model, chosen on held-out learners.
 
     Attributes:
         clocks: whether CLOCK_FEATURES are weighed: time since practice, and what was practised last.
         products: whether products of features are weighed.
         skill_penalty: ridge penalty of the weights per skill.
-        log_loss: on the learners held out; nan when there were none.
+        log_loss: on the held-out learners; nan when there were none.
     """
 
     clocks: bool
@@ -72,13 +73,13 @@ class SuccessChoice(NamedTuple):
 def fit_success(
     table: ResponseTable, settings: FilterSettings, *, seed: int, advance: Advance = lambda _done, _total: None
 ) -> tuple[SuccessModel, SuccessChoice]:
-    """Fit the head to a tenant's responses, and say what was chosen.
+    """Fit the success model to a tenant's responses; the model, and what was chosen.
 
     Args:
         table: the responses.
-        settings: the filter's constants; its base is not looked at.
+        settings: the filter's constants; its base is not read.
         seed: decides which learners are held out.
-        advance: told how many of how many steps are done.
+        advance: reports how many steps are done, and the total.
     """
     table = at_most(table, _RESPONSES_FITTED)
     features = _features_from_others(table, settings, cv_folds(table, seed))
@@ -92,7 +93,7 @@ def fit_success(
 def _chosen(
     table: ResponseTable, features: NDArray[np.float64], cv_fold: NDArray[np.int64], advance: Advance
 ) -> SuccessChoice:
-    """Which form of the head, and then which penalty, foresees learners held out best."""
+    """The form, and then the penalty, that predict held-out learners best."""
     choice = SuccessChoice(clocks=False, products=False, skill_penalty=_SKILL_PENALTIES[1], log_loss=math.nan)
     # The first fold that has learners: of a table that another fold was taken from, the next one.
     held_out = (cv_fold == cv_fold[table.learner].min(initial=4))[table.learner]
@@ -156,7 +157,7 @@ def success_features(table: ResponseTable, difficulties: Difficulties) -> NDArra
 def predict_success(
     table: ResponseTable, features: NDArray[np.float64], success_model: SuccessModel
 ) -> NDArray[np.float64]:
-    """The chance of success that a head gives before each response."""
+    """The success model's chance before each response."""
     features = np.clip(features, *success_model.ranges)
     logits = np.einsum("ri,ri->r", features @ success_model.products, features)
     row_of_skill = {skill: row for row, skill in enumerate(success_model.skills)}
@@ -170,7 +171,7 @@ def fit_weights(table: ResponseTable, features: NDArray[np.float64], choice: Suc
 
     Newton steps for the weights that skills share and for those of one skill after the other, in turns: so time grows
     with the responses and the number of skills, where that of all weights at once grows with the skills' cube. The
-    curvature of the shared weights is taken in the first rounds only: it hardly changes, and is what takes time.
+    curvature of the shared weights is computed in the first rounds only: it hardly changes, and takes most of the time.
 
     Args:
         table: the responses.
@@ -178,8 +179,8 @@ def fit_weights(table: ResponseTable, features: NDArray[np.float64], choice: Suc
         choice: the form and the penalty.
     """
     mean, deviation = features.mean(axis=0), features.std(axis=0)
-    mean[0], deviation[deviation < 1e-9] = 0.0, 1.0
-    deviation[0] = 1.0
+    mean[LearnerFeature.INTERCEPT], deviation[deviation < 1e-9] = 0.0, 1.0
+    deviation[LearnerFeature.INTERCEPT] = 1.0
     standard = (features - mean) / deviation
     width = len(SHARED_FEATURES)
     left, right = np.triu_indices(width) if choice.products else (np.zeros(width, np.intp), np.arange(width))
@@ -213,19 +214,24 @@ def fit_weights(table: ResponseTable, features: NDArray[np.float64], choice: Suc
             if previous - loss < _CONVERGED * len(table):
                 break
             previous = loss
-    # Weights of features as they are, not as standardised: x standardised is T x, so W is T' V T and w_k is T' v_k.
-    transform = np.diag(1.0 / deviation)
-    transform[:, 0] -= mean / deviation
     shared, per_skill = np.zeros((width, width)), np.zeros((len(chosen), width))
-    shared[left, right] = weights
+    shared[left, right], per_skill[:, weighed] = weights, own
+    shared, per_skill = _unstandardised(shared, per_skill, mean, deviation)
+    ranges = np.vstack([features.min(axis=0), features.max(axis=0)])
+    return SuccessModel(shared, ranges, tuple(table.skills[skill] for skill in chosen), per_skill)
+
+
+def _unstandardised(
+    shared: NDArray[np.float64],
+    per_skill: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    deviation: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights of the features themselves: x standardised is T x, so W is T' V T and w_k is T' v_k."""
+    transform = np.diag(1.0 / deviation)
+    transform[:, LearnerFeature.INTERCEPT] -= mean / deviation
     shared = transform.T @ shared @ transform
-    per_skill[:, weighed] = own
-    return SuccessModel(
-        products=np.triu(shared) + np.tril(shared, -1).T,
-        ranges=np.vstack([features.min(axis=0), features.max(axis=0)]),
-        skills=tuple(table.skills[skill] for skill in chosen),
-        per_skill=per_skill @ transform,
-    )
+    return np.triu(shared) + np.tril(shared, -1).T, per_skill @ transform
 
 
 def _skills_with_weights(table: ResponseTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -301,7 +307,7 @@ def _add_skills(
     per_skill: NDArray[np.float64],
     logits: NDArray[np.float64],
 ) -> None:
-    """Add to the rows' logits what the weights per skill say; `slots` are those of the rows' skills, -1: none."""
+    """Add the weights per skill to the rows' logits; `slots` are those of the rows' skills, -1: none."""
     for row in range(len(logits)):
         share = 1.0 / max(skill_start[row + 1] - skill_start[row], 1)
         for entry in range(skill_start[row], skill_start[row + 1]):

@@ -1,9 +1,9 @@
 """Bayesian knowledge tracing, the field's oldest learner model, as a baseline.
 
 Corbett, Anderson: Knowledge Tracing: Modeling the Acquisition of Procedural Knowledge, UMUAI 4, 1995. A learner either
-knows a skill or does not yet. They may know it from the start, may learn it after each response to it and do not forget
-it; who knows it may slip, who does not may guess. Per skill these four are fitted by expectation maximisation (Baum,
-Petrie, Soules, Weiss 1970), in which the smoothed chances of the two states are exact.
+knows a skill or does not yet. They may know it from the start, may learn it after each response to it, and do not
+forget it. A learner who knows it may slip; one who does not may guess. Per skill these four are fitted by expectation
+maximisation (Baum, Petrie, Soules, Weiss 1970), in which the smoothed chances of the two states are exact.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Floats = NDArray[np.float64]
 KNOWN, LEARN, GUESS, SLIP = range(4)
 _START = (0.4, 0.1, 0.25, 0.15)
 _LOWEST = 0.001
-# A state in which one guesses right or slips more often than not would not be what is meant by knowing.
+# A state with more slips or right guesses than not would no longer mean that the learner knows the skill or does not.
 _HIGHEST = np.array([0.999, 0.999, 0.499, 0.499])
-# A skill starts from what holds for all of them, and that counts as so many observations: a rare skill stays near it.
+# A skill starts from the parameters of all skills, which count as this many observations: a rare skill stays near them.
 _OBSERVATIONS = 10.0
 _ROUNDS = 100
 # Rounds end when one raises the mean log-likelihood by less.
@@ -69,13 +69,13 @@ class KnowledgeTracing:
 
 
 def fit_sequences(response: Floats, starts: NDArray[np.bool_], parameters: Floats, *, observations: float) -> Floats:
-    """The parameters of one skill for which some sequences of responses are likeliest.
+    """The parameters of one skill under which some sequences of responses are most likely.
 
     Args:
         response: N, from 0 to 1; one sequence after the other.
         starts: N, whether a response is the first of its sequence.
         parameters: where to begin: known, learn, guess and slip.
-        observations: as how many of each kind the parameters given count.
+        observations: how many observations of each kind the given parameters count as.
 
     Returns:
         4: known, learn, guess and slip.
@@ -95,7 +95,7 @@ def fit_sequences(response: Floats, starts: NDArray[np.bool_], parameters: Float
 
 @numba.njit(cache=True)
 def expected_counts(response: Floats, starts: NDArray[np.bool_], parameters: Floats) -> tuple[Floats, Floats, float]:
-    """How often each of the four is expected to have happened and how often it might have, given all responses.
+    """Expected counts of each of the four, and of its opportunities, given all responses.
 
     Args:
         response: N, from 0 to 1; one sequence after the other.
@@ -136,7 +136,7 @@ def expected_counts(response: Floats, starts: NDArray[np.bool_], parameters: Flo
 
 @numba.njit(cache=True)
 def _seen(known: float, response: float, parameters: Floats) -> tuple[float, float]:
-    """The chance that the skill is known once a response was seen, and how likely that response was."""
+    """The chance that the skill is known after a response, and how likely that response was."""
     if_known = (1.0 - parameters[SLIP]) ** response * parameters[SLIP] ** (1.0 - response)
     if_not = parameters[GUESS] ** response * (1.0 - parameters[GUESS]) ** (1.0 - response)
     chance = known * if_known + (1.0 - known) * if_not

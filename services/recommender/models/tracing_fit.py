@@ -22,7 +22,7 @@ from services.recommender.models.difficulty_fit import (
 )
 from services.recommender.models.success_fit import SUCCESS_STEPS, fit_success, predict_success, success_features
 
-# Below these the defaults, and the filter alone, are better than what a search could tell apart.
+# Below these the defaults, and the filter alone, are better than a search on too little data.
 _LEARNERS_TO_SEARCH = 50
 _RESPONSES_TO_SEARCH = 2_000
 _LEARNERS_TO_HOLD_OUT = 10
@@ -31,13 +31,13 @@ _LEARNERS_TO_HOLD_OUT = 10
 def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None) -> FittedTracing:
     """Fit the learner model to a tenant's responses.
 
-    A fifth of the learners is held out of a first fit, to say how good it is and whether the head is any better than
-    the filter alone; a fit to all of them is what is kept.
+    A fifth of the learners is held out of a first fit, to measure it and to decide whether the success model is better
+    than the filter alone. The fit that is kept is to all of them.
 
     Args:
         table: the responses.
         seed: decides which learners are held out.
-        advance: told how many of how many steps are done.
+        advance: reports how many steps are done, and the total.
     """
     cv_fold = cv_folds(table, seed)
     held_out, rest = table.of_learners(cv_fold == 0), table.of_learners(cv_fold != 0)

@@ -19,7 +19,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class LoggedEvent(NamedTuple):
-    """An event as it stands in the log."""
+    """An event of the log."""
 
     tenant: str
     learner: str
@@ -28,7 +28,7 @@ class LoggedEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogSpan:
-    """A bounded stretch of the log.
+    """A bounded part of the log.
 
     Attributes:
         log_identity: which log, as `services.common.kafka.envelope.LogIdentity` text.
@@ -50,9 +50,9 @@ class LogBatch(NamedTuple):
     """Some records of the log.
 
     Attributes:
-        events: what could be decoded; each learner's in their order.
-        skipped: why others could not be, one reason each.
-        offsets: how many offsets of the span are behind the reader now.
+        events: those that could be decoded; each learner's in their order.
+        skipped: a reason for each of the others.
+        offsets: how many offsets of the span have been read.
     """
 
     events: Sequence[LoggedEvent]
@@ -64,7 +64,7 @@ class TrainingLog(Protocol):
     """The log, read for training. Every call may raise ConnectionError or LookupError (no such topic)."""
 
     async def span(self) -> LogSpan:
-        """Everything that stands in the log now."""
+        """Everything in the log now."""
         ...
 
     def batches(self, span: LogSpan) -> AsyncIterator[LogBatch]:
@@ -75,10 +75,10 @@ class TrainingLog(Protocol):
 async def collect(
     log: TrainingLog, progress: Progress = lambda *_: None
 ) -> tuple[TrainingWindow, dict[str, TenantResponses]]:
-    """Everything that stands in the log now, in columns by tenant.
+    """Everything in the log now, in columns by tenant.
 
-    An event that was sent twice counts once, however far apart, and a correction counts however far back its target
-    lies: unlike folding, which remembers a window of ids and a journal per learner, training sees the whole log.
+    An event that was sent twice counts once, however far apart the copies are, and a correction counts however far back
+    its target is: unlike folding, which keeps a window of ids and a journal per learner, training sees the whole log.
     """
     span = await log.span()
     collected: dict[str, EventColumns] = {}

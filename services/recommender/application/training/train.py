@@ -35,11 +35,11 @@ class NothingToTrainOnError(ValueError):
 
 
 class TenantWithoutEventsError(ValueError):
-    """A tenant was named that the log holds no event of."""
+    """The log holds no event of a named tenant."""
 
 
 class TooFewPositivesError(ValueError):
-    """There is too little to fit collaborative filtering on; the message says what there is and what is needed."""
+    """Too little data for collaborative filtering; the message says how much there is and how much is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class ChooseCollaborative(Protocol):
     """Chooses the collaborative model that best predicts what a tenant's learners did next."""
 
     def __call__(self, table: ResponseTable, *, advance: Progress) -> CollaborativeChoice | None:
-        """None where there is too little to tell models apart. The same responses give the same choice."""
+        """None where there is too little data to choose. The same responses give the same choice."""
         ...
 
 
@@ -106,7 +106,7 @@ class FitRanker(Protocol):
     """Learns a ranking from what a tenant's learners did."""
 
     def __call__(self, table: ResponseTable, *, advance: Advance) -> ModelArrays | None:
-        """None where there is too little to learn from. The same responses give the same ranker."""
+        """None where there is too little data. The same responses give the same ranker."""
         ...
 
 
@@ -131,11 +131,11 @@ class Trainer:
         log: where events come from.
         fit_tracing: fits the learner model.
         fit_collaborative: fits collaborative filtering.
-        choose_collaborative: finds which sort of it, and with which settings.
+        choose_collaborative: chooses its family and settings.
         bundles: where the bundle goes.
-        clock: tells the moment of writing.
+        clock: the time of writing.
         libraries: versions of the libraries that shape the numbers, by name.
-        fit_ranker: learns a ranking; None: it is not asked for.
+        fit_ranker: learns a ranking; None: not requested.
     """
 
     log: TrainingLog
@@ -155,13 +155,13 @@ class Trainer:
         Args:
             tenants: fit only these; the others' models are carried over from the newest bundle. Empty: every tenant
                 in the log.
-            tune: choose the sort of collaborative model anew; else it is the one chosen for the newest bundle.
-            progress: told what is being done.
+            tune: choose the family of the collaborative model again; otherwise the newest bundle's choice is used.
+            progress: reports each step.
 
         Raises:
             NothingToTrainOnError: when the log holds no event.
-            TenantWithoutEventsError: when it holds none of a tenant that was named.
-            BundleUnreadableError: when the newest bundle is to be carried over and cannot be read.
+            TenantWithoutEventsError: when it holds none of a named tenant.
+            BundleUnreadableError: when the newest bundle is needed and cannot be read.
             BundleUnwritableError: when the bundle cannot be written.
         """
         window, responses = await collect(self.log, progress)

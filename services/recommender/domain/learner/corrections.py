@@ -1,8 +1,8 @@
-"""Corrections known before a fold meets them: what a log says further on of events that come first.
+"""Corrections that are known before the fold reaches them: later records of a log that change earlier ones.
 
-A fold that follows the log applies a correction as far as the journal reaches. One that knows the log up to some
-offsets honours every correction before them, however far back its target lies: it folds the target as corrected. Where
-the journal reaches, both give the same bytes.
+A fold that follows the log applies a correction as far back as the journal reaches. A fold that knows the log up to
+some offsets honours every correction before them, however far back its target is: it folds the target as corrected.
+Where the journal reaches, both give the same bytes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from services.recommender.domain.learner.events import CorrectionEvent, ErasureE
 
 @dataclass(slots=True)
 class LearnerCorrections:
-    """The corrections of one learner that are known.
+    """The known corrections of one learner.
 
-    A correction is about what happened between the same two erasures as itself.
+    A correction only applies to events between the same two erasures as itself.
     """
 
     _erasures: list[int] = field(default_factory=list)
@@ -48,7 +48,7 @@ class LearnerCorrections:
         return offset in self._offsets
 
     def response(self, offset: int, target: bytes) -> float | None:
-        """What the last correction makes of an event, as seen from an offset.
+        """The response that the last correction gives an event, as seen from an offset.
 
         Args:
             offset: of the event itself or of one of its corrections.
@@ -62,7 +62,7 @@ class LearnerCorrections:
 
 @dataclass(slots=True)
 class KnownCorrections:
-    """The corrections of a log up to some offsets, by record key."""
+    """The corrections in a log up to some offsets, by record key."""
 
     _learners: dict[bytes, LearnerCorrections] = field(default_factory=dict)
 
@@ -86,4 +86,4 @@ class KnownCorrections:
 
 
 NOTHING_KNOWN = LearnerCorrections()
-"""Of a learner no correction is known. Never changed."""
+"""For a learner without known corrections. Never changed."""

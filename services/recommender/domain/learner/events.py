@@ -1,4 +1,4 @@
-"""What happens to learners, as a fold reads it."""
+"""The events of a learner, as a fold reads them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AssessmentEvent(NamedTuple):
     """A learner's response to an item, or a score on an activity.
 
     Attributes:
-        fingerprint: eight bytes that stand for the event's source and id.
+        fingerprint: eight bytes that identify the event's source and id.
         response: the outcome on [0, 1], of float32 precision, so that a fold from the journal reads the same number.
         at_s: when the learner acted, Unix seconds; 0: not known.
         item: the question; empty when the grain is an activity.
@@ -50,7 +50,7 @@ class InteractionEvent(NamedTuple):
     """A learner did something with a resource.
 
     Attributes:
-        fingerprint: eight bytes that stand for the event's source and id.
+        fingerprint: eight bytes that identify the event's source and id.
         at_s: when, Unix seconds; 0: not known.
         resource: the resource.
         kind: what they did; never ANSWERED, which responses say.
@@ -66,7 +66,7 @@ class PreferenceEvent(NamedTuple):
     """A learner, or somebody for them, said what they want. None leaves a field as it was; empty: none from now on.
 
     Attributes:
-        fingerprint: eight bytes that stand for the event's source and id.
+        fingerprint: eight bytes that identify the event's source and id.
         goals: distinct skills they work towards.
         interests: distinct topics they like.
         formats: distinct kinds of resource they prefer, by the numbers of the contract.
@@ -84,7 +84,7 @@ class CorrectionEvent(NamedTuple):
     """A response was wrong.
 
     Attributes:
-        fingerprint: eight bytes that stand for the event's source and id.
+        fingerprint: eight bytes that identify the event's source and id.
         target: the same of the event that was wrong.
         response: what should have been observed, on [0, 1], of float32 precision; VOIDED: it never happened.
     """
@@ -95,16 +95,16 @@ class CorrectionEvent(NamedTuple):
 
 
 class ErasureEvent(NamedTuple):
-    """Everything known of the learner is to be forgotten.
+    """Everything known about the learner must be forgotten.
 
     Attributes:
-        fingerprint: eight bytes that stand for the event's source and id.
+        fingerprint: eight bytes that identify the event's source and id.
     """
 
     fingerprint: bytes
 
 
 VOIDED = -1.0
-"""In place of a response: there was none."""
+"""In place of a response: it counts as not given."""
 
 LearnerEvent = AssessmentEvent | InteractionEvent | PreferenceEvent | CorrectionEvent | ErasureEvent

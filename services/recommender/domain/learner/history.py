@@ -1,4 +1,4 @@
-"""How a learner's estimates came about: the journal told event by event, with what each one changed."""
+"""How a learner's estimates came about: the journal event by event, with the changes that each one made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SkillChange:
 
 @dataclass(frozen=True, slots=True)
 class HistoryStep:
-    """An event of the journal and what it changed; nothing where it was no evidence."""
+    """An event of the journal and its changes; none where it was not evidence."""
 
     entry: JournalEntry
     changes: tuple[SkillChange, ...]

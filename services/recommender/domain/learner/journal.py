@@ -5,17 +5,17 @@ checkpoint, the state that the journal starts from. That happens at the same eve
 bytes are a function of the learner's events alone, and folding the journal from its checkpoint gives the learner's
 state, but for the number of events applied and the preferences, which nothing corrects.
 
-A corrected response stands in the journal as if it had been given so: another outcome, or voided. A voided one keeps
-its place and its skills, for it may be regraded yet, and stores the outcome 0; it moves nothing. So it does not matter
-whether a correction came before its target or after it.
+The journal holds a corrected response as if it had been given that way: with another outcome, or voided. A voided one
+keeps its place and its skills, because it may still be regraded, and stores the outcome 0; it moves nothing. So it does
+not matter whether a correction came before its target or after it.
 
     header       version, number of events, of slots and of corrections
     events       fingerprint, response (float32), time (Unix seconds), hash of the activity, flags
     slots        u2 each: the events' skills, as slots of the learner's state. A state meets skills in the order of the
                  events, so the checkpoint's slots are the first of the state's
-    corrections  those whose target did not come yet: its fingerprint and the response (float32), oldest first
-    names        each event's item, then its resource where that is not its item; an interaction's resource. As `names`
-                 keeps them
+    corrections  those whose target has not come yet: its fingerprint and the response (float32), oldest first
+    names        each event's item, then its resource where that is not its item; an interaction's resource. As packed
+                 strings
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _SKILL_COUNT_MASK = 0x1F
 _INTERACTION_SHIFT = 9
 _INTERACTION = 0b111 << _INTERACTION_SHIFT
 _VOIDED = 1 << 12
-_HIDDEN = 1 << 13  # A score on an activity, one of whose items stood in the journal and is in the checkpoint now.
+_HIDDEN = 1 << 13  # A score on an activity; one of its items was in the journal and is in the checkpoint now.
 _NOT_AN_ITEM = _ACTIVITY_GRAIN | _INTERACTION | _VOIDED
 _INTERACTION_KINDS = (None, *InteractionKind)
 
@@ -56,7 +56,7 @@ class JournalEntry(NamedTuple):
     """An event as the journal keeps it.
 
     Attributes:
-        fingerprint: eight bytes that stand for the event's source and id.
+        fingerprint: eight bytes that identify the event's source and id.
         response: the outcome on [0, 1].
         at_s: when the learner acted, Unix seconds; 0: not known.
         item: the question; empty for an activity and an interaction.
@@ -88,8 +88,8 @@ class Journal(NamedTuple):
     Attributes:
         events: packed events.
         slots: packed slots of their skills.
-        corrections: packed corrections whose target did not come yet.
-        names: items and resources.
+        corrections: packed corrections whose target has not come yet.
+        names: items and resources, as packed strings.
     """
 
     events: bytes
@@ -111,7 +111,7 @@ EMPTY_JOURNAL = Journal(b"", b"", b"", b"")
 
 
 def activity_hash(activity: str) -> int:
-    """What the journal keeps of an activity: enough to tell the activities of 64 events apart; 0: not known."""
+    """What the journal keeps of an activity: enough to distinguish the activities of 64 events; 0: not known."""
     return zlib.crc32(activity.encode()) or 1 if activity else 0
 
 
@@ -126,7 +126,7 @@ class JournalDraft:
     """Appends to a journal, and corrects what is in it, without changing it.
 
     Attributes:
-        corrections: the packed corrections whose target did not come yet.
+        corrections: the packed corrections whose target has not come yet.
     """
 
     __slots__ = ("_events", "_names", "_slots", "corrections")
@@ -259,7 +259,7 @@ class JournalDraft:
                 self._pack(place, (*rest, flags | _HIDDEN))
 
     def _judge_evidence(self) -> None:
-        """Say of every response anew whether it is evidence."""
+        """Decide again for every response whether it is evidence."""
         items: set[int] = set()
         for place, (fingerprint, response, at_s, hashed, flags) in enumerate(list(_EVENT.iter_unpack(self._events))):
             if flags & _INTERACTION:
@@ -280,7 +280,7 @@ class JournalDraft:
 
 
 def hides(entry: JournalEntry) -> bool:
-    """Whether a later score on the entry's activity is no evidence because of it."""
+    """Whether a later score on the entry's activity is not evidence because of it."""
     response_to_item = entry.grain is Grain.ITEM and entry.interaction is None
     return response_to_item and not entry.voided and entry.activity_hash > 0
 

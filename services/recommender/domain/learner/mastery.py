@@ -46,7 +46,7 @@ class SkillLogits:
 
     Attributes:
         mean: b0 + mu_u + mu_uk - sigma_k - the mean difficulty of the skill's items.
-        variance: v_u + v_uk, what is not known of the learner.
+        variance: v_u + v_uk, how uncertain the learner's abilities are.
         attempts: responses that were evidence of the skill.
         successes: their sum.
         last_at_s: when the last was given, Unix seconds; 0: not known, or none.
@@ -60,7 +60,7 @@ class SkillLogits:
 
 
 def skill_logits(state: LearnerState | None, skills: Sequence[str], parameters: TenantParameters) -> SkillLogits:
-    """What is known of a learner on some skills.
+    """The logits of a learner on some skills.
 
     Args:
         state: the learner's state; None: a learner without events, at the priors.

@@ -1,7 +1,7 @@
-"""Ordered names as one run of bytes: each UTF-8 name stands between NUL bytes, no names are no bytes.
+"""Packed strings: ordered strings as one run of bytes. Each is UTF-8 between NUL bytes; no strings are no bytes.
 
-Searching a few kilobytes that lie together is faster than keeping, copying and encoding as many strings, and the form
-in memory is the form in storage. No name holds NUL; what reads events sees to it.
+Searching a few contiguous kilobytes is faster than keeping, copying and encoding as many string objects, and the form
+in memory is the form in storage. No string holds NUL: the code that reads events rejects it.
 """
 
 from __future__ import annotations
@@ -9,48 +9,48 @@ from __future__ import annotations
 SEPARATOR = b"\0"
 
 
-def find(names: bytes | bytearray, name: bytes) -> int:
-    """Where `name` begins, counting from its leading separator; -1 when it is not there."""
-    return names.find(b"\0%b\0" % name)
+def find(packed: bytes | bytearray, string: bytes) -> int:
+    """Where `string` begins, counting from its leading separator; -1 when it is not there."""
+    return packed.find(b"\0%b\0" % string)
 
 
-def number_at(names: bytes | bytearray, place: int) -> int:
-    """How many names stand before the one found at `place`."""
-    return names.count(SEPARATOR, 0, place)
+def number_at(packed: bytes | bytearray, place: int) -> int:
+    """How many strings come before the one found at `place`."""
+    return packed.count(SEPARATOR, 0, place)
 
 
-def begin(names: bytes) -> bytearray:
-    """Names that can be added to: each addition is the name and a separator."""
-    return bytearray(names or SEPARATOR)
+def begin(packed: bytes) -> bytearray:
+    """Packed strings to add to: each addition is the string and a separator."""
+    return bytearray(packed or SEPARATOR)
 
 
-def end(names: bytearray) -> bytes:
-    """What was added to, as kept."""
-    return bytes(names) if len(names) > 1 else b""
+def end(packed: bytearray) -> bytes:
+    """The inverse of `begin`: the form that is kept."""
+    return bytes(packed) if len(packed) > 1 else b""
 
 
-def remove_at(names: bytearray, place: int) -> None:
-    """Remove the name found at `place`."""
-    del names[place : names.index(SEPARATOR, place + 1)]
+def remove_at(packed: bytearray, place: int) -> None:
+    """Remove the string found at `place`."""
+    del packed[place : packed.index(SEPARATOR, place + 1)]
 
 
-def split(names: bytes | bytearray) -> list[bytes]:
-    """The names, in order."""
-    return bytes(names[1:-1]).split(SEPARATOR) if len(names) > 1 else []
+def split(packed: bytes | bytearray) -> list[bytes]:
+    """The strings, in order."""
+    return bytes(packed[1:-1]).split(SEPARATOR) if len(packed) > 1 else []
 
 
-def count(names: bytes | bytearray) -> int:
-    """How many names there are; -1 when the bytes are no names."""
-    if not names:
+def count(packed: bytes | bytearray) -> int:
+    """How many strings there are; -1 when the bytes are not packed strings."""
+    if not packed:
         return 0
-    return names.count(SEPARATOR) - 1 if names[:1] == names[-1:] == SEPARATOR else -1
+    return packed.count(SEPARATOR) - 1 if packed[:1] == packed[-1:] == SEPARATOR else -1
 
 
-def without(names: bytes, name: bytes) -> bytes:
-    """The names but for one; the very same bytes when it is not there."""
-    place = find(names, name)
+def without(packed: bytes, string: bytes) -> bytes:
+    """The strings without one of them; the same bytes object when it is not there."""
+    place = find(packed, string)
     if place < 0:
-        return names
-    remaining = bytearray(names)
+        return packed
+    remaining = bytearray(packed)
     remove_at(remaining, place)
     return end(remaining)

@@ -1,4 +1,4 @@
-"""Naming tracing parameters by their values, so that folds that used equal ones can be told from those that did not."""
+"""The id of tracing parameters, made from their values: folds that used equal parameters have equal ids."""
 
 from __future__ import annotations
 

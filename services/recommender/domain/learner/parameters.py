@@ -1,4 +1,4 @@
-"""The learner model: what it is given, and what it keeps.
+"""The parameters of the learner model.
 
 Two-level Bayesian logistic model, filtered online (an extended Kalman filter): a learner has an ability, and on top of
 it an ability per skill; items and skills have difficulties that are pinned per epoch and tenant.
@@ -57,7 +57,7 @@ class SkillDifficulty:
 
 @dataclass(frozen=True, slots=True)
 class TenantParameters:
-    """What is known of one tenant's items and skills; one not listed has difficulty 0 at its prior variance."""
+    """The difficulties of one tenant's items and skills; one not listed has difficulty 0 at its prior variance."""
 
     settings: FilterSettings = FilterSettings()
     items: Mapping[str, ItemDifficulty] = field(default_factory=lambda: MappingProxyType({}))
@@ -66,7 +66,7 @@ class TenantParameters:
 
 @dataclass(frozen=True, slots=True)
 class TracingParameters:
-    """Everything a fold depends on beside the log, pinned to an epoch.
+    """Everything a fold depends on besides the log, pinned to an epoch.
 
     Attributes:
         parameters_id: names the values: equal ids mean equal values.

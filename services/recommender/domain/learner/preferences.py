@@ -1,7 +1,7 @@
 """What a learner wants: goals, interests, formats and pace, and their canonical bytes.
 
-Nothing said is no bytes. Else, little-endian: pace u1, formats u1 (bit k: the kind of that number), number of goals u1,
-number of interests u1, then goals and interests as `names` keeps them.
+No preferences are no bytes. Otherwise, little-endian: pace u1, formats u1 (bit k: the kind of that number), number of
+goals u1, number of interests u1, then goals and interests as packed strings.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Pace(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What a learner wants, so far as they said.
+    """What a learner wants, as far as they said.
 
     Attributes:
         goals: skills they work towards.
@@ -54,7 +54,7 @@ class PreferencesCorruptError(ValueError):
 
 
 def replaced(preferences: Preferences, event: PreferenceEvent) -> Preferences:
-    """The preferences after an event: what it sets replaces what was, what it leaves unset stays."""
+    """The preferences after an event: fields that it sets are replaced, others stay."""
     return Preferences(
         goals=preferences.goals if event.goals is None else event.goals,
         interests=preferences.interests if event.interests is None else event.interests,
@@ -88,7 +88,9 @@ def unpack(packed: bytes) -> Preferences:
         raise PreferencesCorruptError(f"{len(packed)} bytes are no preferences")
     pace, formats, goals, interests = _HEADER.unpack_from(packed)
     if packed_strings.count(named) != goals + interests:
-        raise PreferencesCorruptError(f"{len(packed)} bytes do not hold the {goals + interests} names they say")
+        raise PreferencesCorruptError(
+            f"{len(packed)} bytes do not hold the {goals + interests} strings that their header says"
+        )
     texts = tuple(name.decode() for name in packed_strings.split(named))
     kinds = tuple(kind for kind in range(MOST_KIND + 1) if formats >> kind & 1)
     return Preferences(texts[:goals], texts[goals:], kinds, Pace(pace))

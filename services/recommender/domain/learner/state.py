@@ -6,11 +6,11 @@ Equal states have equal bytes, little-endian throughout:
                     resources and of the dismissals
     learner         one LEARNER_RECORD
     skills          one SKILL_RECORD each, in the order first met
-    skills' names   as `names` keeps them
+    skills' names   packed strings
     touches         how and when each resource was touched (kind u1, Unix seconds u4), oldest first
-    resources       their ids, as `names` keeps them
-    dismissals      ids of the resources put away, oldest first, as `names` keeps them
-    preferences     as `preferences` keeps them
+    resources       their ids, as packed strings
+    dismissals      ids of the resources put away, oldest first, as packed strings
+    preferences     as `preferences.pack` gives them
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ class RecentResource(NamedTuple):
 
 @dataclass(frozen=True)
 class LearnerState:
-    """Everything known of a learner that ranking reads.
+    """Everything known about a learner that ranking reads.
 
     Attributes:
         mean: posterior mean of the learner's ability (mu_u), logits.
         variance: its posterior variance (v_u).
         responses: responses that were evidence.
-        skill_names: the skills met, in that order. One met only in events that were no evidence has 0 attempts and
-            stands at the priors.
+        skill_names: the skills met, in that order. One met only in events that were not evidence has 0 attempts and
+            is at the priors.
         skill_records: one SKILL_RECORD per name, in the same order; do not write.
         resources: the last 255 distinct catalog resources touched, oldest first.
         applied: events that changed the state since the learner was last forgotten (each once).
@@ -116,10 +116,10 @@ class PackedState(NamedTuple):
     Attributes:
         learner: one LEARNER_RECORD.
         skills: SKILL_RECORDs, in the order of the slots.
-        skill_names: the skills' names in that order, as `names` keeps them.
+        skill_names: the skills' names in that order, as packed strings.
         touches: TOUCH_BYTES per resource, oldest first.
-        resources: the resources' ids in that order, as `names` keeps them.
-        dismissals: ids of the resources put away, oldest first, as `names` keeps them.
+        resources: the resources' ids in that order, as packed strings.
+        dismissals: ids of the resources put away, oldest first, as packed strings.
         preferences: what the learner wants, as `preferences` keeps it.
     """
 
@@ -178,7 +178,9 @@ def unpack_state(blob: bytes) -> PackedState:
     try:
         unpack(packed.preferences)
     except PreferencesCorruptError as error:
-        raise StateCorruptError(f"a learner's state of {len(blob)} bytes ends amiss: {error}") from error
+        raise StateCorruptError(
+            f"a learner's state of {len(blob)} bytes ends with invalid preferences: {error}"
+        ) from error
     return packed
 
 

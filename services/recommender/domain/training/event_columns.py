@@ -36,11 +36,11 @@ _NO_ACTIVITY = -1
 class TenantResponses:
     """One tenant's part of the log in columns.
 
-    What was said of a learner before they were last forgotten is not there; corrected responses are as corrected, and
-    voided ones are not there.
+    Events from before a learner was last forgotten are left out, and so are voided responses; corrected responses are
+    as corrected.
 
     Attributes:
-        distinct: responses, and opened and completed resources; those sent twice once.
+        distinct: responses, and opened and completed resources, without copies.
         evidence: those responses that are evidence for the learner model.
     """
 
@@ -50,7 +50,7 @@ class TenantResponses:
 
 @dataclass
 class EventColumns:
-    """One tenant's events as they come, in columns.
+    """One tenant's events in the order of the log, in columns.
 
     Attributes:
         forgotten: events of learners who were forgotten after them; known once `responses` was called.
@@ -112,7 +112,7 @@ class EventColumns:
         evidence[distinct] = evidence_rows(
             learner[distinct], grain[distinct], np.array(self.activity, np.int32)[distinct]
         )
-        # What was voided or dismissed had its place in the journal, and no other part.
+        # Voided and dismissed events only count for their place in the journal.
         distinct &= grain != _NOTHING
         table = self.builder.build(distinct)
         return TenantResponses(table, table if evidence.sum() == distinct.sum() else self.builder.build(evidence))
@@ -159,11 +159,13 @@ def evidence_rows(
 ) -> NDArray[np.bool_]:
     """Which events are evidence: of one act only the finest grain is.
 
-    As in folding, a score on an activity is none when the learner's journal still holds a response to one of its items.
+    As in folding, a score on an activity is not evidence while the learner's journal holds a response to one of its
+    items.
 
     Args:
         learner: of each event, a learner's in their order.
-        grain: `Grain` of each event; more for what is no response, and has its place in the journal only.
+        grain: `Grain` of each event; greater for one that is not a response, which only counts for its place in the
+            journal.
         activity: of each event; negative when not known.
     """
     evidence = grain <= Grain.ACTIVITY

@@ -16,8 +16,8 @@ NONE = -1
 class ResponseTable:
     """The responses of one tenant's learners, one row each, in columns.
 
-    Rows stand learner by learner in the order of `learners`; a learner's rows stand in the order given. Ids are
-    distinct and sorted, so the same responses make the same table, whatever order learners came in.
+    Rows are sorted by learner, in the order of `learners`; a learner's rows keep the order given. Ids are distinct and
+    sorted, so the same responses make the same table, in whatever order learners came.
 
     Attributes:
         learners: learner ids; `learner` points into it.
@@ -142,7 +142,7 @@ class ResponseTableBuilder:
         return np.array(self._learner, np.int32)
 
     def build(self, keep: NDArray[np.bool_] | None = None) -> ResponseTable:
-        """The table of everything added, or of the responses that `keep` (in the order of adding) says."""
+        """The table of everything added, or of the responses that `keep` selects, in the order of adding."""
         counts = np.array(self._skill_count, np.uint8).astype(np.int64)
         starts = _starts(counts)
         kept = np.arange(len(self)) if keep is None else np.flatnonzero(keep)
@@ -150,7 +150,7 @@ class ResponseTableBuilder:
         order = np.argsort(learner, kind="stable")
         kept, learner = kept[order], learner[order]
         skill_start = _starts(counts[kept])
-        # Entry e of the kept skills lies as far from its row's start as it did before.
+        # Entry e of the kept skills is as far from its row's start as before.
         within = np.arange(skill_start[-1]) - np.repeat(skill_start[:-1], counts[kept])
         entries = np.repeat(starts[:-1][kept], counts[kept]) + within
         items, item = _sorted_ids(self._items, np.array(self._item, np.int32)[kept])

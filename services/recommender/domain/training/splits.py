@@ -1,4 +1,4 @@
-"""Splitting what learners did in two: what models may know, and what learners then worked on."""
+"""Splitting what learners did in two: the part that models may know, and the work that followed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WorkSplit:
             on before too. Learners without any are left out.
         tags: by resource, its skills.
         repeats: whether resources are worked on again and again, and so stay in lists.
-        ordered: whether rows stand in the order of time.
+        ordered: whether rows are in the order of time.
         graded: whether responses are outcomes; else they only say that something was worked on.
         prerequisites: by skill, the skills it builds on, where that is known.
     """
@@ -104,7 +104,7 @@ def split_work(
     for learner in range(len(table.learners)):
         then = after.resource[after.start[learner] : after.start[learner + 1]]
         done = () if repeats else positives.resource[positives.start[learner] : positives.start[learner + 1]].tolist()
-        # What nobody worked on before cannot be foreseen from what others did; where order is known it stays, and
+        # What others did cannot predict a resource that nobody worked on before. Where order is known it stays, and
         # counts against every model alike.
         new = frozenset((then if ordered else then[known[then]]).tolist()).difference(done)
         if new:
