@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.recommender.domain.learner.events import InteractionKind
-from services.recommender.domain.learner.kernel import EVENT_RECORD, EVENT_SKILL_RECORD, fold_responses
+from services.recommender.domain.learner.kernel import EVENT_RECORD, EVENT_SKILL_RECORD, trace_responses
 from services.recommender.domain.learner.parameter_columns import ParameterColumns
 from services.recommender.domain.learner.parameters import ItemDifficulty, TenantParameters, TracingParameters
 from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences
@@ -79,7 +79,7 @@ def filter_chance(state: LearnerState | None, item: str, skills: Sequence[str], 
         records[: len(known)] = state.skill_records
     event = (0, tenant.items.get(item, tenant.unknown_item), 1.0, 0, 1, len(skills))
     event_skills = [(met.index(skill), tenant.skills.get(skill, tenant.unknown_skill)) for skill in skills]
-    predicted = fold_responses(
+    predicted, _, _ = trace_responses(
         learner,
         records,
         np.zeros(1, np.int64),

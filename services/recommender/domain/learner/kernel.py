@@ -147,7 +147,7 @@ def step(
     base: tuple[float, float],
     item: tuple[float, float],
     skill_difficulty: NDArray[np.float64],
-) -> tuple[float, Innovation]:
+) -> tuple[float, float, Innovation]:
     """Move a learner's abilities by one response.
 
     Args:
@@ -164,7 +164,7 @@ def step(
         skill_difficulty: (K, 2) sigma_k and v_sk.
 
     Returns:
-        The chance of success predicted before the response, and what the response says beyond it.
+        m and s2 before the response, whose `chance_of_success` is the prediction; and what the response adds to it.
     """
     share = 1.0 / max(end - first, 1)
     learner_variance = min(float(learner.variance) + constants[LEARNER_NOISE], constants[LEARNER_VARIANCE])
@@ -188,7 +188,7 @@ def step(
         skill = skills[base_slot + event_skills[entry].slot]
         variance = min(float(skill.variance) + constants[SKILL_NOISE], constants[SKILL_VARIANCE])
         skill.mean, skill.variance = _moved(float(skill.mean), variance, share, innovation, floor)
-    return _chance(logit, logit_variance), innovation
+    return logit, logit_variance, innovation
 
 
 @numba.njit(inline="always")
@@ -203,11 +203,13 @@ def _fold_response(
     constants: NDArray[np.float64],
     item_difficulty: NDArray[np.float64],
     skill_difficulty: NDArray[np.float64],
-) -> float:
-    """Fold one response that is evidence; the chance predicted before it. Arguments as of `step`."""
+) -> tuple[float, float]:
+    """Fold one response that is evidence; m and s2 before it. Arguments as of `step`."""
     y = float(event.response)
     base, item = (constants[BASE], 0.0), (item_difficulty[event.item, 0], item_difficulty[event.item, 1])
-    chance, _ = step(learner, skills, base_slot, event_skills, first, end, y, constants, base, item, skill_difficulty)
+    logit, logit_variance, _ = step(
+        learner, skills, base_slot, event_skills, first, end, y, constants, base, item, skill_difficulty
+    )
     learner.responses += np.uint32(1)
     for entry in range(first, end):
         skill = skills[base_slot + event_skills[entry].slot]
@@ -217,7 +219,7 @@ def _fold_response(
         skill.recent_failures = float(skill.recent_failures) * RECENCY_DECAY + (1.0 - y)
         skill.last_response = y
         skill.last_at_s = event.at_s
-    return chance
+    return logit, logit_variance
 
 
 @numba.njit(cache=True)
@@ -231,7 +233,7 @@ def fold_responses(
     settings: NDArray[np.float64],
     item_difficulty: NDArray[np.float64],
     skill_difficulty: NDArray[np.float64],
-) -> NDArray[np.float64]:
+) -> None:
     """Fold events into learners in the order given, in place.
 
     Args:
@@ -244,11 +246,7 @@ def fold_responses(
         settings: (T, SETTINGS_COLUMNS) constants of the filter, a row per tenant.
         item_difficulty: (I, 2) delta and v_i.
         skill_difficulty: (K, 2) sigma_k and v_sk.
-
-    Returns:
-        (E,) the chance of success predicted before each event; NaN without evidence.
     """
-    predicted = np.full(len(events), np.nan)
     end = 0
     for number in range(len(events)):
         event = events[number]
@@ -261,10 +259,9 @@ def fold_responses(
         if not event.evidence:
             continue
         base_slot, constants = first_slot[event.row], settings[settings_row[event.row]]
-        predicted[number] = _fold_response(
+        _fold_response(
             learner, skills, base_slot, event, event_skills, first, end, constants, item_difficulty, skill_difficulty
         )
-    return predicted
 
 
 @numba.njit(cache=True)
@@ -279,11 +276,11 @@ def trace_responses(
     item_difficulty: NDArray[np.float64],
     skill_difficulty: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.void]]:
-    """Fold events as `fold_responses` does, and keep what each of them met and left.
+    """Fold events that all are evidence as `fold_responses` does, and keep what was known before and after each.
 
     Returns:
-        (E,) the chance of success predicted before each event; (E,) the learner's ability before it; and the
-        SKILL_RECORD that it left for each entry of `event_skills`.
+        (E,) the chance of success predicted before each event; (E,) the learner's ability before it; and for each entry
+        of `event_skills` the SKILL_RECORD after it.
     """
     predicted, abilities = np.empty(len(events)), np.empty(len(events))
     left = np.empty(len(event_skills), skills.dtype)
@@ -295,9 +292,10 @@ def trace_responses(
         learner = learners[event.row]
         abilities[number] = learner.mean
         base_slot, constants = first_slot[event.row], settings[settings_row[event.row]]
-        predicted[number] = _fold_response(
+        logit, variance = _fold_response(
             learner, skills, base_slot, event, event_skills, first, end, constants, item_difficulty, skill_difficulty
         )
+        predicted[number] = _chance(logit, variance)
         for entry in range(first, end):
             left[entry] = skills[base_slot + event_skills[entry].slot]
     return predicted, abilities, left
@@ -339,9 +337,9 @@ def filter_responses(
         fitting: whether difficulties and base move.
 
     Returns:
-        (R,) the chance of success predicted before each response.
+        (R,) the chance of success predicted before each response; empty when `fitting`.
     """
-    chances = np.empty(len(response))
+    chances = np.empty(0 if fitting else len(response))
     abilities = np.zeros(1, GAUSSIAN_RECORD)
     skills = np.zeros(len(skill_difficulty), GAUSSIAN_RECORD)
     # Abilities per skill are those of the learner in `owner`; another learner starts from the prior.
@@ -359,7 +357,7 @@ def filter_responses(
                 skills[skill].mean, skills[skill].variance = 0.0, constants[SKILL_VARIANCE]
         y, of_base = float(response[row]), (base[0], base[1] if fitting else 0.0)
         of_item = (item_difficulty[item[row], 0], item_difficulty[item[row], 1])
-        chances[row], innovation = step(
+        logit, variance, innovation = step(
             ability, skills, 0, event_skills, first, end, y, constants, of_base, of_item, skill_difficulty
         )
         if fitting:
@@ -369,4 +367,6 @@ def filter_responses(
             if item[row] >= 0:
                 _move_difficulty(item_difficulty[item[row]], -1.0, innovation)
             base[0], base[1] = _moved(base[0], base[1], 1.0, innovation, 0.0)
+        else:
+            chances[row] = _chance(logit, variance)
     return chances
