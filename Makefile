@@ -87,7 +87,7 @@ PROTOS := $(sort $(wildcard protos/cairn/v1/*.proto))
 
 protos: $(STAMP) ## Generate the Python code of protos/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out=protos --grpc_python_out=protos --mypy_out=quiet:protos --mypy_grpc_out=quiet:protos $(PROTOS)
-	rm -f protos/cairn/v1/events_pb2_grpc.py*
+	rm -f protos/cairn/v1/{events,options}_pb2_grpc.py*
 
 protos-check: $(STAMP) ## Fail when the generated code is not what protos/ gives
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT

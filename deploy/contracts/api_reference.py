@@ -15,10 +15,11 @@ _INTRODUCTION = """\
 The requests and replies of Cairn's services, as declared in `protos/cairn/v1/`. The API may grow, but existing elements
 do not change (`make lint` compares them with the accepted baseline).
 
-Every call needs the metadata `authorization: Bearer <API key>` and a deadline. The key determines the tenant, never the
-payload. Ids of another tenant are treated as absent. Errors are gRPC statuses with `google.rpc` details: `BadRequest`
-names the invalid fields, `ErrorInfo` the reason, and `RetryInfo` says when to send the same call again. The standard
-health service needs no key.
+Every call needs the metadata `authorization: Bearer <API key>` and a deadline. The key needs the scope of the RPC. An
+audited RPC leaves one log line per call, with the key's id and without the payload. The key determines the tenant,
+never the payload. Ids of another tenant are treated as absent. Errors are gRPC statuses with `google.rpc` details:
+`BadRequest` names the invalid fields, `ErrorInfo` the reason, and `RetryInfo` says when to send the same call again.
+The standard health service needs no key.
 
 A scalar field that is not set reads as zero or empty. An `optional` field tracks whether it was set. Of a `oneof`, at
 most one field is set.
@@ -61,6 +62,7 @@ class _Writer:
                 f"### {_short(service.name)}.{method.name}\n",
                 f"{method.comment}\n",
                 f"{method.streaming.capitalize()}: {self._linked(method.request)} → {self._linked(method.reply)}\n",
+                f"Scope: `{method.policy.scope}`{', audited' if method.policy.audited else ''}.\n",
             ]
         return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 Today's programs read data written by yesterday's, and the log keeps it for years. A contract is therefore compared
 element by element with the last accepted baseline: its meaning on the wire (numbers, types, cardinality, oneofs,
-reserved numbers), in Protobuf-JSON and generated code (names), and in calls (RPCs, their types and streaming).
+reserved numbers), in Protobuf-JSON and generated code (names), and in calls (RPCs, their types, streaming and scopes).
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 
+from cairn.v1 import options_pb2
 from deploy.contracts.source import cardinality_of, oneof_of, streaming_of, type_of
+from services.common.rpc.policy import policy_in
 
 _OLD_DATA = "existing records are read differently or not at all"
 _OLD_NAMES = "Protobuf-JSON and existing programs use the old name"
 _OLD_CALLERS = "existing programs call the old form"
+_OLD_KEYS = "API keys with only the old scope get PERMISSION_DENIED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +208,10 @@ def _method_breaks(element: str, before: MethodDescriptorProto, after: MethodDes
     for what, old, new in changes:
         if old != new:
             yield Break(element, f"changed its {what} from {old} to {new}", _OLD_CALLERS)
+    old_scope, new_scope = policy_in(before.options).scope, policy_in(after.options).scope
+    # A baseline from before the option existed says nothing about the scope.
+    if before.options.HasExtension(options_pb2.method) and new_scope is not old_scope:
+        yield Break(element, f"changed its scope from {old_scope} to {new_scope}", _OLD_KEYS)
 
 
 def _reserved_breaks(name: str, before: Iterable[range], after: list[range]) -> Iterator[Break]:

@@ -18,6 +18,8 @@ from google.protobuf.descriptor_pb2 import (
     MethodDescriptorProto,
 )
 
+from services.common.rpc.policy import MethodPolicy, policy_in
+
 # Field numbers in google/protobuf/descriptor.proto, which make up the paths of SourceCodeInfo.
 _FILE_MESSAGES, _FILE_ENUMS, _FILE_SERVICES, _FILE_SYNTAX = 4, 5, 6, 12
 _MESSAGE_FIELDS, _MESSAGE_MESSAGES, _MESSAGE_ENUMS = 2, 3, 4
@@ -99,13 +101,23 @@ class Enum:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """An RPC: request and reply are full names of messages."""
+    """An RPC.
+
+    Attributes:
+        name: as declared.
+        comment: what it does.
+        request: full name of its request.
+        reply: full name of its reply.
+        streaming: as of `streaming_of`.
+        policy: the scope that it needs, and whether it is audited.
+    """
 
     name: str
     comment: str
     request: str
     reply: str
     streaming: str
+    policy: MethodPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +148,7 @@ class ContractFile:
 
 
 def compile_protos(root: Path, files: Sequence[str] = ()) -> FileDescriptorSet:
-    """The descriptors of the files below `root`, sorted by name, with source information.
+    """The descriptors of the files below `root`, imported files first, with source information.
 
     Args:
         root: the folder that imports are relative to.
@@ -227,6 +239,7 @@ class _Reader:
                         method.input_type.lstrip("."),
                         method.output_type.lstrip("."),
                         streaming_of(method),
+                        policy_in(method.options),
                     )
                     for number, method in enumerate(service.method)
                 ),

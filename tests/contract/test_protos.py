@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2] / "protos"
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("cairn/v1/*.proto"))
 
 # Field numbers of FileDescriptorProto and its parts, which make up the paths of SourceCodeInfo.
-_MESSAGES, _ENUMS, _SERVICES = 4, 5, 6
+_MESSAGES, _ENUMS, _SERVICES, _EXTENSIONS = 4, 5, 6, 7
 _FIELDS, _NESTED_MESSAGES, _NESTED_ENUMS = 2, 3, 4
 _VALUES, _METHODS = 2, 2
 
@@ -34,6 +34,8 @@ def elements(file: descriptor_pb2.FileDescriptorProto) -> Iterator[tuple[str, tu
         yield from _message(message, (_MESSAGES, index), message.name)
     for index, enum in enumerate(file.enum_type):
         yield from _enum(enum, (_ENUMS, index), enum.name)
+    for index, extension in enumerate(file.extension):
+        yield extension.name, (_EXTENSIONS, index)
     for index, service in enumerate(file.service):
         yield service.name, (_SERVICES, index)
         for number, method in enumerate(service.method):
