@@ -12,7 +12,8 @@ import signal
 import sys
 from pathlib import Path
 
-from services.common.rpc.server import GrpcServer, ServerOptions, announce, run_until_stopped
+from services.common.process import announce, run_until_stopped
+from services.common.rpc.server import GrpcServer, ServerOptions
 
 
 async def serve(behaviour: str) -> None:

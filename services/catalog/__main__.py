@@ -14,7 +14,7 @@ with extra_required("server", "python -m services.catalog"):
     from services.catalog.settings import CatalogSettings
     from services.common.auth.tenants_file import TenantsFileError
     from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
-    from services.common.rpc.server import ListenAddressError
+    from services.common.rpc.addresses import ListenAddressError
     from services.common.telemetry import logs
 
 

@@ -21,7 +21,8 @@ from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.settings import CatalogSettings
 from services.catalog.tagging.served import TaggerFolders
 from services.common.auth.tenants_file import load_tenants
-from services.common.rpc.server import GrpcServer, announce, run_until_stopped
+from services.common.process import announce, run_until_stopped
+from services.common.rpc.server import GrpcServer
 
 _TAGGERS_EVERY_S = 2.0
 

@@ -11,7 +11,8 @@ from prometheus_client import Gauge, start_http_server
 
 from cairn.v1 import ingest_pb2_grpc
 from services.common.auth.tenants_file import load_tenants
-from services.common.rpc.server import GrpcServer, announce, run_until_stopped
+from services.common.process import announce, run_until_stopped
+from services.common.rpc.server import GrpcServer
 from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
 from services.ingest.adapters.kafka_tags import KafkaSkillTags

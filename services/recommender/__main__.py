@@ -18,7 +18,7 @@ with extra_required(_EXTRA, "python -m services.recommender"):
     from services.common.auth.tenants_file import TenantsFileError
     from services.common.encryption.values import TenantKeyMissingError
     from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
-    from services.common.rpc.server import ListenAddressError
+    from services.common.rpc.addresses import ListenAddressError
     from services.common.settings import ProcessSettings
     from services.common.telemetry import logs
     from services.recommender.adapters.fail_points import FailPointInvalidError

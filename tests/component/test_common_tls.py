@@ -14,7 +14,9 @@ from structlog.testing import capture_logs
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenants_file import load_tenants
-from services.common.rpc.server import GrpcServer, ListenAddressError, ServerOptions, current_tenant
+from services.common.rpc.addresses import ListenAddressError
+from services.common.rpc.call_context import current_tenant
+from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.tls import TlsFiles, TlsFilesError, server_credentials
 
 OPENSSL = shutil.which("openssl")

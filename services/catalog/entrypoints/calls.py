@@ -26,7 +26,7 @@ from services.catalog.application.tags import ListTagReviews, NoTaggerError, Rev
 from services.catalog.application.writing import CatalogLogRecreatedError
 from services.catalog.domain.contents import Contents
 from services.catalog.entrypoints.metrics import CatalogMetrics
-from services.common.rpc.server import current_tenant
+from services.common.rpc.call_context import current_tenant
 from services.common.rpc.statuses import (
     FieldViolation,
     abort,

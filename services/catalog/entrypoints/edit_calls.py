@@ -7,7 +7,7 @@ from services.catalog import wire
 from services.catalog.application.edit_catalog import BatchOutcome, Expectation, PutResult, PutStatus
 from services.catalog.domain.model import RecordKind
 from services.catalog.entrypoints.calls import Calls, Context
-from services.common.rpc.server import current_api_key_id, current_tenant, note_for_audit
+from services.common.rpc.call_context import current_api_key_id, current_tenant, note_for_audit
 from services.common.rpc.statuses import FieldViolation, abort, invalid_argument
 
 BATCH_MAX = 500

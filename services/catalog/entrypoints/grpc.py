@@ -22,7 +22,7 @@ from services.catalog.entrypoints.calls import RETRY_AFTER_S, Calls, Context, Us
 from services.catalog.entrypoints.edit_calls import EditCalls
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.entrypoints.tag_calls import TagCalls
-from services.common.rpc.server import current_tenant, note_for_audit
+from services.common.rpc.call_context import current_tenant, note_for_audit
 from services.common.rpc.statuses import (
     FieldViolation,
     abort,

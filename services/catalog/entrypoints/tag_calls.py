@@ -9,7 +9,7 @@ from services.catalog import wire
 from services.catalog.application.tags import SuggestedSkill, TagDecision
 from services.catalog.domain.etags import etag_of
 from services.catalog.entrypoints.calls import Calls, Context
-from services.common.rpc.server import current_tenant, note_for_audit
+from services.common.rpc.call_context import current_tenant, note_for_audit
 from services.common.rpc.statuses import FieldViolation, abort, invalid_argument
 
 _DECISIONS = {

@@ -12,7 +12,7 @@ import typer
 from grpc_status import rpc_status
 
 from services.common.command_line import BAD_INPUT, fail
-from services.common.rpc.tls import is_loopback
+from services.common.rpc.addresses import is_loopback
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 

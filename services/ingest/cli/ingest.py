@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.rule import Rule
 
+from services.common.rpc.addresses import is_loopback
 from services.common.rpc.calls import api_key_from
-from services.common.rpc.tls import is_loopback
 from services.ingest.cli.file_options import FileOptions
 from services.ingest.cli.load import BAD_INPUT, Failure, FileLoad, Service
 from services.ingest.cli.load_preview import print_preview

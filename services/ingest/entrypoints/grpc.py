@@ -11,7 +11,7 @@ from google.rpc import status_pb2
 from prometheus_client import Counter, Gauge
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common.rpc.server import caller_traceparent, current_tenant, note_for_audit
+from services.common.rpc.call_context import caller_traceparent, current_tenant, note_for_audit
 from services.common.rpc.statuses import FieldViolation, abort, invalid_argument, resource_exhausted, unavailable
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.ingest.application.erase import EraseLearner, LearnerInvalidError
@@ -22,7 +22,7 @@ from services.ingest.wire.replies import delete_response_of, response_of, stream
 from services.ingest.wire.submissions import submission_of
 
 if TYPE_CHECKING:
-    from services.common.rpc.server import Context
+    from services.common.rpc.call_context import Context
 
 SERVICE_NAME = "cairn.v1.IngestService"
 

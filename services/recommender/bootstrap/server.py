@@ -16,7 +16,8 @@ from threadpoolctl import threadpool_limits
 from cairn.v1 import recommender_pb2_grpc
 from services.common.auth.registry import TenantRegistry
 from services.common.auth.tenants_file import load_tenants
-from services.common.rpc.server import GrpcServer, ServerOptions, announce, run_until_stopped
+from services.common.process import announce, run_until_stopped
+from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 from services.recommender.application.answers.active_models import ActiveModels

@@ -19,7 +19,9 @@ from services.common.encryption.learner_keys import LearnerKeys
 from services.common.encryption.tenant_keys import tenant_keys_in
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.envelope import LogIdentity
-from services.common.rpc.server import GrpcServer, ServerOptions, announce, check_listen_address, run_until_stopped
+from services.common.process import announce, run_until_stopped
+from services.common.rpc.addresses import check_listen_address
+from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPoints, Step
 from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import Counter, Histogram
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
-from services.common.rpc.server import current_tenant
+from services.common.rpc.call_context import current_tenant
 from services.common.rpc.statuses import abort, failed_precondition, invalid_argument
 from services.recommender.application.answers.dependencies import AnswerDependencies
 from services.recommender.application.answers.fresh_state import LogDiffersError
@@ -35,7 +35,7 @@ from services.recommender.wire.preview import preview_query, preview_response
 from services.recommender.wire.rosters import batch_query, batch_response, plan_query, plan_response
 
 if TYPE_CHECKING:
-    from services.common.rpc.server import Context
+    from services.common.rpc.call_context import Context
 
 SERVICE_NAME = "cairn.v1.RecommendationService"
 

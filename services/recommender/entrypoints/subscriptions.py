@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from cairn.v1 import recommender_pb2
 from services.common.auth.tenant import Tenant
-from services.common.rpc.server import current_tenant
+from services.common.rpc.call_context import current_tenant
 from services.common.rpc.statuses import abort, aborted, invalid_argument, resource_exhausted
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.recommender.application.ports.learners import StateUnavailableError
@@ -27,7 +27,7 @@ from services.recommender.wire.calls import RequestInvalidError
 from services.recommender.wire.subscribe import CursorCodec, subscribe_query, subscribe_response
 
 if TYPE_CHECKING:
-    from services.common.rpc.server import Context
+    from services.common.rpc.call_context import Context
 
 _RETRY_AFTER_S = 5.0
 # How long a call is kept for a status that its reader does not take.

@@ -1,0 +1,34 @@
+"""Addresses that a server may listen on."""
+
+from __future__ import annotations
+
+import ipaddress
+
+
+class ListenAddressError(ValueError):
+    """The server may not or cannot listen on the configured address."""
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `host:port` is on this machine, so that nobody else can listen in."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_listen_address(listen: str, *, insecure: bool) -> None:
+    """Refuse addresses that other machines can reach, unless `insecure` allows them.
+
+    Raises:
+        ListenAddressError: when `listen` is not host:port, or not loopback and `insecure` is false.
+    """
+    _, colon, port = listen.rpartition(":")
+    if not colon or not port.isdigit():
+        raise ListenAddressError(f"listen={listen!r} is not host:port, for example 127.0.0.1:50051")
+    if not is_loopback(listen) and not insecure:
+        raise ListenAddressError(
+            f"listen={listen!r} can be reached from other machines and there is no TLS: listen on 127.0.0.1 "
+            "behind a TLS proxy, set CAIRN_TLS_CERTIFICATE and CAIRN_TLS_KEY, or set CAIRN_INSECURE=true to accept it"
+        )
