@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CatalogServiceStub:
-    """Keeps a tenant's resources and skills. The tenant is the credential's; another tenant's ids are as absent.
+    """Keeps a tenant's resources and skills. The tenant comes from the API key; another tenant's ids are answered as absent.
     """
 
     def __init__(self, channel):
@@ -123,7 +123,7 @@ class CatalogServiceStub:
 
 
 class CatalogServiceServicer:
-    """Keeps a tenant's resources and skills. The tenant is the credential's; another tenant's ids are as absent.
+    """Keeps a tenant's resources and skills. The tenant comes from the API key; another tenant's ids are answered as absent.
     """
 
     def GetResource(self, request, context):
@@ -155,29 +155,29 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportCatalog(self, request_iterator, context):
-        """Writes a whole set of skills and resources after checking it together with what is already there: all of it, or,
-        when anything is wrong, none of it. Answers once this service's own view holds every record.
+        """Writes a whole set of skills and resources after checking it together with the existing catalog: all of it or, when
+        anything is wrong, none of it. Answers once this service's own view holds every record.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PutResource(self, request, context):
-        """Writes one resource. ABORTED when it is not as the request expects it.
+        """Writes one resource. ABORTED when the stored version is not the one that the request expects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteResource(self, request, context):
-        """Removes one resource. NOT_FOUND when there is none; ABORTED when it is not as the request expects it.
+        """Removes one resource. NOT_FOUND when there is none; ABORTED when the stored version is not the one that the request expects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PutSkill(self, request, context):
-        """Writes one skill. ABORTED when it is not as the request expects it.
+        """Writes one skill. ABORTED when the stored version is not the one that the request expects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,14 +185,14 @@ class CatalogServiceServicer:
 
     def DeleteSkill(self, request, context):
         """Removes one skill. NOT_FOUND when there is none; FAILED_PRECONDITION while a resource, a rule or another skill names it;
-        ABORTED when it is not as the request expects it.
+        ABORTED when the stored version is not the one that the request expects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchPut(self, request, context):
-        """Writes up to 500 skills and resources, skills first. Each has its own result; a bad one never sinks the others.
+        """Writes up to 500 skills and resources, skills first. Each has its own result; an invalid one does not affect the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,36 +213,36 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PutRule(self, request, context):
-        """Writes one rule. ABORTED when it is not as the request expects it.
+        """Writes one rule. ABORTED when the stored version is not the one that the request expects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRule(self, request, context):
-        """Removes one rule. NOT_FOUND when there is none; ABORTED when it is not as the request expects it.
+        """Removes one rule. NOT_FOUND when there is none; ABORTED when the stored version is not the one that the request expects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SuggestTags(self, request, context):
-        """Skills that resources may be about, by the tenant's tagger. FAILED_PRECONDITION when there is none yet.
+        """Skills that resources may be about, from the tenant's tagger. FAILED_PRECONDITION when there is none yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTagReviews(self, request, context):
-        """Suggestions that wait for a person, those first that matter most: traffic times uncertainty, one in ten drawn at random so
-        that the tagger's precision stays measurable.
+        """Suggestions that await review by a person, the most important first: by traffic times uncertainty, with one in ten drawn at
+        random so that the tagger's precision stays measurable.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReviewTag(self, request, context):
-        """A person's answer to a suggestion.
+        """Records a person's decision on a suggestion.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -345,7 +345,7 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogService:
-    """Keeps a tenant's resources and skills. The tenant is the credential's; another tenant's ids are as absent.
+    """Keeps a tenant's resources and skills. The tenant comes from the API key; another tenant's ids are answered as absent.
     """
 
     @staticmethod

@@ -34,7 +34,7 @@ class _InteractionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Inter
     INTERACTION_KIND_COMPLETED: _InteractionKind.ValueType  # 2
     """Finished it: it is not recommended again unless a review is due."""
     INTERACTION_KIND_DISMISSED: _InteractionKind.ValueType  # 3
-    """Put it away: it is not recommended again, until it is opened after all."""
+    """Put it away: it is not recommended again unless it is opened later."""
 
 class InteractionKind(_InteractionKind, metaclass=_InteractionKindEnumTypeWrapper):
     """What a learner did with a resource."""
@@ -46,7 +46,7 @@ INTERACTION_KIND_OPENED: InteractionKind.ValueType  # 1
 INTERACTION_KIND_COMPLETED: InteractionKind.ValueType  # 2
 """Finished it: it is not recommended again unless a review is due."""
 INTERACTION_KIND_DISMISSED: InteractionKind.ValueType  # 3
-"""Put it away: it is not recommended again, until it is opened after all."""
+"""Put it away: it is not recommended again unless it is opened later."""
 Global___InteractionKind: _TypeAlias = InteractionKind  # noqa: Y015
 
 class _Pace:
@@ -90,7 +90,7 @@ class _SkillsFromEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SkillsFrom
     SKILLS_FROM_CATALOG: _SkillsFrom.ValueType  # 2
     """The catalog's resource for the item, or else for the activity, says it assesses them."""
     SKILLS_FROM_NONE: _SkillsFrom.ValueType  # 3
-    """Nobody knows them: the response is evidence of the learner's ability as a whole only."""
+    """Not known: the response is evidence only of the learner's ability as a whole."""
 
 class SkillsFrom(_SkillsFrom, metaclass=_SkillsFromEnumTypeWrapper):
     """Where an event's skills came from."""
@@ -102,7 +102,7 @@ SKILLS_FROM_EVENT: SkillsFrom.ValueType  # 1
 SKILLS_FROM_CATALOG: SkillsFrom.ValueType  # 2
 """The catalog's resource for the item, or else for the activity, says it assesses them."""
 SKILLS_FROM_NONE: SkillsFrom.ValueType  # 3
-"""Nobody knows them: the response is evidence of the learner's ability as a whole only."""
+"""Not known: the response is evidence only of the learner's ability as a whole."""
 Global___SkillsFrom: _TypeAlias = SkillsFrom  # noqa: Y015
 
 class _Grain:
@@ -176,7 +176,7 @@ class LearnerEvent(_message.Message):
 
     @_builtins.property
     def preference(self) -> Global___PreferenceEvent:
-        """The learner, or somebody for them, said what they want."""
+        """The learner, or somebody on their behalf, said what they want."""
 
     @_builtins.property
     def correction(self) -> Global___CorrectionEvent:
@@ -184,7 +184,7 @@ class LearnerEvent(_message.Message):
 
     @_builtins.property
     def erasure(self) -> Global___ErasureEvent:
-        """Everything known of the learner is to be forgotten."""
+        """Everything known about the learner is to be erased."""
 
     def __init__(
         self,
@@ -232,7 +232,7 @@ class AssessmentEvent(_message.Message):
     item: _builtins.str
     """The question that was answered, by the platform's id. Empty when the grain is an activity."""
     activity: _builtins.str
-    """The quiz, problem set or lesson the item stood in, by the platform's id. Empty when not known."""
+    """The quiz, problem set or lesson that contains the item, by the platform's id. Empty when not known."""
     skills_from: Global___SkillsFrom.ValueType
     """Where the skills came from."""
     correct: _builtins.bool
@@ -246,7 +246,7 @@ class AssessmentEvent(_message.Message):
     duration_ms: _builtins.int
     """Time from shown to answered, in milliseconds. Absent when not measured."""
     grain: Global___Grain.ValueType
-    """What was scored. Of one act only the finest grain is evidence."""
+    """What was scored. When one act has several scores, only the finest grain is evidence."""
     resource: _builtins.str
     """The catalog resource this response was given in, as it was known at ingest: the item's id, else the activity's. Empty when neither is one."""
     @_builtins.property
@@ -334,7 +334,7 @@ Global___InteractionEvent: _TypeAlias = InteractionEvent  # noqa: Y015
 
 @_typing.final
 class PreferenceEvent(_message.Message):
-    """What a learner wants. Replaces what an earlier event said of the fields it sets; what it leaves unset stays."""
+    """What a learner wants. A field that is set replaces the earlier value; a field that is not set keeps it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -343,14 +343,14 @@ class PreferenceEvent(_message.Message):
     FORMATS_FIELD_NUMBER: _builtins.int
     PACE_FIELD_NUMBER: _builtins.int
     pace: Global___Pace.ValueType
-    """How much of a challenge the learner wants. Unspecified leaves it as it was."""
+    """How much of a challenge the learner wants. Unspecified keeps the earlier value."""
     @_builtins.property
     def goals(self) -> Global___GoalSkills:
         """The skills the learner works towards."""
 
     @_builtins.property
     def interests(self) -> Global___InterestTopics:
-        """What the learner likes to meet in their work."""
+        """Topics that the learner likes."""
 
     @_builtins.property
     def formats(self) -> Global___PreferredKinds:
@@ -385,7 +385,7 @@ Global___PreferenceEvent: _TypeAlias = PreferenceEvent  # noqa: Y015
 
 @_typing.final
 class GoalSkills(_message.Message):
-    """Skills a learner works towards; what leads to them through prerequisites is on their path. Empty: none, from now on."""
+    """Skills a learner works towards; their prerequisites are on the learner's path. Empty: none, from now on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -457,8 +457,8 @@ Global___PreferredKinds: _TypeAlias = PreferredKinds  # noqa: Y015
 
 @_typing.final
 class CorrectionEvent(_message.Message):
-    """An assessment event of the same learner was wrong. It may stand in the log before its target does.
-    Afterwards state is what it would be had the corrected outcome been there from the start.
+    """An assessment event of the same learner was wrong. It may precede its target in the log.
+    Afterwards the state is the same as if the corrected outcome had been recorded from the start.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -477,7 +477,7 @@ class CorrectionEvent(_message.Message):
 
     @_builtins.property
     def regrade(self) -> Global___Regrade:
-        """Its outcome was another."""
+        """It had another outcome."""
 
     def __init__(
         self,
@@ -516,7 +516,7 @@ Global___Void: _TypeAlias = Void  # noqa: Y015
 
 @_typing.final
 class Regrade(_message.Message):
-    """The event's outcome was another."""
+    """The event had another outcome."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -550,7 +550,7 @@ Global___Regrade: _TypeAlias = Regrade  # noqa: Y015
 
 @_typing.final
 class ErasureEvent(_message.Message):
-    """Everything known of the learner is to be forgotten. Events after it start afresh."""
+    """Everything known about the learner is to be erased. Later events start from nothing."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -568,7 +568,7 @@ Global___ErasureEvent: _TypeAlias = ErasureEvent  # noqa: Y015
 @_typing.final
 class LearnerDataKey(_message.Message):
     """The key that a learner's values in the log are encrypted with. Value of the topic `cairn.learner-keys`, under the key
-    `tenant/learner`; a null value: destroyed, and what was encrypted with it is unreadable.
+    `tenant/learner`; a null value means that the key was destroyed and values encrypted with it are unreadable.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -577,11 +577,13 @@ class LearnerDataKey(_message.Message):
     WRAPPED_KEY_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
-    """Names the key; the record header `cairn_key_id` says it."""
+    """Id of the key, as in the record header `cairn_key_id`."""
     wrapped_key: _builtins.bytes
     """The key, encrypted with the tenant's own key (AES-256-GCM): 12 bytes of nonce, then the ciphertext with its tag."""
     counts: _builtins.bool
-    """Written again because it counts, whatever other key stands before it. Else the first of a learner's keys counts."""
+    """Marks the key as the active one, whatever other key precedes it: it was written again. Otherwise a learner's first key on
+    the topic is active.
+    """
     def __init__(
         self,
         *,
@@ -609,9 +611,9 @@ class Score(_message.Message):
     raw: _builtins.float
     """The points given."""
     min: _builtins.float
-    """The least one can get; usually 0."""
+    """The lowest possible score; usually 0."""
     max: _builtins.float
-    """The most one can get; greater than `min`."""
+    """The highest possible score; greater than `min`."""
     def __init__(
         self,
         *,

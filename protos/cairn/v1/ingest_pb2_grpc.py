@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class IngestServiceStub:
-    """Takes events from platforms and appends them to the log. The tenant is the credential's.
+    """Takes events from platforms and appends them to the log. The tenant comes from the API key.
     """
 
     def __init__(self, channel):
@@ -53,11 +53,11 @@ class IngestServiceStub:
 
 
 class IngestServiceServicer:
-    """Takes events from platforms and appends them to the log. The tenant is the credential's.
+    """Takes events from platforms and appends them to the log. The tenant comes from the API key.
     """
 
     def PublishEvents(self, request, context):
-        """Appends up to 500 events. Every event gets its own result, in the order sent; a bad one never sinks the others.
+        """Appends up to 500 events. Every event gets its own result, in the order sent; an invalid event does not affect the others.
         UNAVAILABLE (with RetryInfo) when the log cannot be reached: events whose append was not confirmed were not acknowledged,
         and the whole request may be sent again. RESOURCE_EXHAUSTED (with RetryInfo) when too many events await the log.
         """
@@ -66,18 +66,18 @@ class IngestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamEvents(self, request_iterator, context):
-        """The same for a sender that never stops: batches go in, and their results come back in the order sent, each once the log
-        has confirmed it. The server reads no further while too many events await the log, so a sender is held back rather than
-        refused. When the stream ends with a status, batches without results may be sent again on another. RESOURCE_EXHAUSTED
-        (with RetryInfo) when too many streams are open, of the tenant or in all.
+        """The same for a continuous sender: the results of each batch come back in the order sent, once the log has confirmed
+        it. While too many events await the log, the server stops reading, so the sender is slowed down and not refused. When
+        the stream ends with a status, batches without results may be sent again on another stream. RESOURCE_EXHAUSTED (with
+        RetryInfo) when too many streams are open, for the tenant or in total.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteLearner(self, request, context):
-        """Forgets a learner: appends an ErasureEvent and destroys the key that their values in the log are encrypted with.
-        Needs the scope `admin`. An unknown learner is answered like a known one.
+        """Erases a learner: appends an ErasureEvent and destroys the key that their values in the log are encrypted with.
+        Needs the scope `admin`. The answer for an unknown learner is the same as for a known one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,7 +110,7 @@ def add_IngestServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IngestService:
-    """Takes events from platforms and appends them to the log. The tenant is the credential's.
+    """Takes events from platforms and appends them to the log. The tenant comes from the API key.
     """
 
     @staticmethod

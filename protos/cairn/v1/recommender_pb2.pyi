@@ -38,7 +38,7 @@ class _StepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Step.ValueType],
     """Measure it again."""
 
 class Step(_Step, metaclass=_StepEnumTypeWrapper):
-    """What a recommendation is for."""
+    """The purpose of a recommendation."""
 
 STEP_UNSPECIFIED: Step.ValueType  # 0
 """Never sent."""
@@ -80,7 +80,7 @@ class _ReasonKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonKind
     """It carries on with the learner's latest work, or usually comes next after it."""
 
 class ReasonKind(_ReasonKind, metaclass=_ReasonKindEnumTypeWrapper):
-    """Sorts of reasons."""
+    """Kinds of reason."""
 
 REASON_KIND_UNSPECIFIED: ReasonKind.ValueType  # 0
 """Never sent."""
@@ -123,12 +123,12 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     DEGRADATION_EMPTY_CATALOG: _Degradation.ValueType  # 4
     """The tenant's catalog has no active resource."""
     DEGRADATION_STALE_STATE: _Degradation.ValueType  # 5
-    """The event of the freshness token was not yet applied when the deadline came near."""
+    """The event of the freshness token was not applied yet when the deadline approached."""
     DEGRADATION_STALE_CATALOG: _Degradation.ValueType  # 6
     """The log cannot be reached: the catalog may have changed since."""
 
 class Degradation(_Degradation, metaclass=_DegradationEnumTypeWrapper):
-    """What was missing when an answer was made."""
+    """Inputs that were missing for an answer."""
 
 DEGRADATION_UNSPECIFIED: Degradation.ValueType  # 0
 """Never sent."""
@@ -141,7 +141,7 @@ DEGRADATION_NO_COLLABORATIVE_FILTERING: Degradation.ValueType  # 3
 DEGRADATION_EMPTY_CATALOG: Degradation.ValueType  # 4
 """The tenant's catalog has no active resource."""
 DEGRADATION_STALE_STATE: Degradation.ValueType  # 5
-"""The event of the freshness token was not yet applied when the deadline came near."""
+"""The event of the freshness token was not applied yet when the deadline approached."""
 DEGRADATION_STALE_CATALOG: Degradation.ValueType  # 6
 """The log cannot be reached: the catalog may have changed since."""
 Global___Degradation: _TypeAlias = Degradation  # noqa: Y015
@@ -155,11 +155,11 @@ class _UnplacedReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Unplac
     UNPLACED_REASON_UNSPECIFIED: _UnplacedReason.ValueType  # 0
     """Never sent."""
     UNPLACED_REASON_NEW_LEARNER: _UnplacedReason.ValueType  # 1
-    """Nothing is known of the learner: assess them first."""
+    """Nothing is known about the learner: assess them first."""
     UNPLACED_REASON_NO_GAP: _UnplacedReason.ValueType  # 2
     """Every skill of the catalog that they have worked on is mastered."""
     UNPLACED_REASON_TOO_FEW_SHARE: _UnplacedReason.ValueType  # 3
-    """Their gaps are shared by too few to be one of the groups."""
+    """Too few learners share their gaps."""
     UNPLACED_REASON_NO_RESOURCE: _UnplacedReason.ValueType  # 4
     """The catalog has no resource for their gaps."""
     UNPLACED_REASON_PROBLEM: _UnplacedReason.ValueType  # 5
@@ -171,11 +171,11 @@ class UnplacedReason(_UnplacedReason, metaclass=_UnplacedReasonEnumTypeWrapper):
 UNPLACED_REASON_UNSPECIFIED: UnplacedReason.ValueType  # 0
 """Never sent."""
 UNPLACED_REASON_NEW_LEARNER: UnplacedReason.ValueType  # 1
-"""Nothing is known of the learner: assess them first."""
+"""Nothing is known about the learner: assess them first."""
 UNPLACED_REASON_NO_GAP: UnplacedReason.ValueType  # 2
 """Every skill of the catalog that they have worked on is mastered."""
 UNPLACED_REASON_TOO_FEW_SHARE: UnplacedReason.ValueType  # 3
-"""Their gaps are shared by too few to be one of the groups."""
+"""Too few learners share their gaps."""
 UNPLACED_REASON_NO_RESOURCE: UnplacedReason.ValueType  # 4
 """The catalog has no resource for their gaps."""
 UNPLACED_REASON_PROBLEM: UnplacedReason.ValueType  # 5
@@ -184,7 +184,7 @@ Global___UnplacedReason: _TypeAlias = UnplacedReason  # noqa: Y015
 
 @_typing.final
 class RecommendRequest(_message.Message):
-    """Asks for a ranked list."""
+    """Requests a ranked list."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -197,18 +197,18 @@ class RecommendRequest(_message.Message):
     learner_id: _builtins.str
     """The learner as the platform knows them, at most 256 characters."""
     limit: _builtins.int
-    """How many recommendations, up to 100; 0 means 10."""
+    """The most recommendations, up to 100; 0 means 10."""
     freshness_token: _builtins.str
-    """From PublishEvents: answer from a state that includes that event, waiting for it within the deadline."""
+    """From PublishEvents: the answer is from a state that includes that event. The server waits for it within the deadline."""
     class_id: _builtins.str
-    """The class the call is made for, at most 256 characters; rules may be about a class. Empty: none."""
+    """The class the call is made for, at most 256 characters; rules may apply to a class. Empty: none."""
     @_builtins.property
     def filter(self) -> Global___ResourceFilter:
         """Which resources may be in the list. Absent: any active one."""
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The moment to answer for. Absent: now, cut to the hour."""
+        """The moment to answer for. Absent: now, rounded down to the hour."""
 
     def __init__(
         self,
@@ -256,7 +256,7 @@ class ResourceFilter(_message.Message):
 
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only resources in one of these languages, or tied to none."""
+        """Only resources in one of these languages, or not tied to one."""
 
     @_builtins.property
     def exclude_resource_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -296,15 +296,15 @@ class RecommendResponse(_message.Message):
     """The learner id of the request."""
     @_builtins.property
     def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
-        """Best first. May hold fewer than asked for when the catalog has no more that fit."""
+        """Best first. Fewer than requested when the catalog has no more that fit."""
 
     @_builtins.property
     def provenance(self) -> Global___Provenance:
-        """What the list was made from."""
+        """The inputs of the list."""
 
     @_builtins.property
     def degraded(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
-        """What was missing when it was made; empty when nothing was."""
+        """The inputs that were missing; empty when none was."""
 
     def __init__(
         self,
@@ -324,7 +324,7 @@ Global___RecommendResponse: _TypeAlias = RecommendResponse  # noqa: Y015
 
 @_typing.final
 class Recommendation(_message.Message):
-    """One resource of a list, and why it is there."""
+    """One resource of a list, and the reasons for it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -341,7 +341,7 @@ class Recommendation(_message.Message):
     SUCCESS_PROBABILITY_FIELD_NUMBER: _builtins.int
     REASSESS_WITH_FIELD_NUMBER: _builtins.int
     recommendation_id: _builtins.str
-    """Names this resource in this list, so that what follows can be traced to it."""
+    """Identifies this resource in this list, so that later interactions can be traced to it."""
     resource_id: _builtins.str
     """The resource."""
     title: _builtins.str
@@ -357,14 +357,14 @@ class Recommendation(_message.Message):
     skill: _builtins.str
     """The skill it serves here. Empty when the resource has no skills."""
     step: Global___Step.ValueType
-    """What it is for in the learner's path."""
+    """Its purpose on the learner's path."""
     success_probability: _builtins.float
     """How likely the learner is to succeed on it, from 0 to 1."""
     reassess_with: _builtins.str
-    """A resource that assesses the same skill, to be given afterwards. Empty when the catalog has none."""
+    """A resource that assesses the same skill, to give afterwards. Empty when the catalog has none."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
-        """The two strongest reasons, strongest first. What the learner asked for is among them wherever it counted."""
+        """The two strongest reasons, strongest first. What the learner asked for is among them whenever it counted."""
 
     def __init__(
         self,
@@ -402,7 +402,7 @@ class Reason(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     CONTRIBUTION_FIELD_NUMBER: _builtins.int
     kind: Global___ReasonKind.ValueType
-    """What sort of reason."""
+    """The kind of reason."""
     text: _builtins.str
     """The sentence, with the learner's own numbers in it."""
     contribution: _builtins.float
@@ -424,7 +424,7 @@ Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
 class Provenance(_message.Message):
-    """What a list was made from: with the request, everything it depends on."""
+    """The inputs of an answer: together with the request, everything it depends on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -439,7 +439,7 @@ class Provenance(_message.Message):
     """The bundle of fitted models; empty when none."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The moment it was made for."""
+        """The moment it is for."""
 
     @_builtins.property
     def applied(self) -> Global___AppliedPosition:
@@ -494,7 +494,7 @@ Global___AppliedPosition: _TypeAlias = AppliedPosition  # noqa: Y015
 
 @_typing.final
 class GetLearnerRequest(_message.Message):
-    """Asks what is known of a learner."""
+    """Requests what is known about a learner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -503,7 +503,7 @@ class GetLearnerRequest(_message.Message):
     learner_id: _builtins.str
     """The learner as the platform knows them, at most 256 characters."""
     freshness_token: _builtins.str
-    """From PublishEvents: answer from a state that includes that event, waiting for it within the deadline."""
+    """From PublishEvents: the answer is from a state that includes that event. The server waits for it within the deadline."""
     def __init__(
         self,
         *,
@@ -520,7 +520,7 @@ Global___GetLearnerRequest: _TypeAlias = GetLearnerRequest  # noqa: Y015
 
 @_typing.final
 class GetLearnerResponse(_message.Message):
-    """What is known of a learner."""
+    """What is known about a learner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -547,11 +547,11 @@ class GetLearnerResponse(_message.Message):
 
     @_builtins.property
     def degraded(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
-        """What was missing; empty when nothing was."""
+        """The inputs that were missing; empty when none was."""
 
     @_builtins.property
     def preferences(self) -> _events_pb2.PreferenceEvent:
-        """What the learner wants, so far as they said."""
+        """The learner's preferences, as far as they said."""
 
     def __init__(
         self,
@@ -574,7 +574,7 @@ Global___GetLearnerResponse: _TypeAlias = GetLearnerResponse  # noqa: Y015
 
 @_typing.final
 class SkillMastery(_message.Message):
-    """How well a learner has a skill."""
+    """How well a learner has mastered a skill."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -599,7 +599,7 @@ class SkillMastery(_message.Message):
     successes: _builtins.float
     """Sum of those responses, each from 0 to 1."""
     mastered: _builtins.bool
-    """Whether it counts as mastered."""
+    """Whether the skill is mastered."""
     @_builtins.property
     def last_response_at(self) -> _timestamp_pb2.Timestamp:
         """When the last response was given. Absent when the platform did not say."""
@@ -626,7 +626,7 @@ Global___SkillMastery: _TypeAlias = SkillMastery  # noqa: Y015
 
 @_typing.final
 class RecommendBatchRequest(_message.Message):
-    """Asks for the lists of a roster."""
+    """Requests the lists of a roster."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -636,9 +636,9 @@ class RecommendBatchRequest(_message.Message):
     AS_OF_FIELD_NUMBER: _builtins.int
     CLASS_ID_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
-    """How many recommendations each, up to 20, and at most 3,000 in all; 0 means 3."""
+    """The most recommendations for each, up to 20, and at most 3,000 in total; 0 means 3."""
     class_id: _builtins.str
-    """The class the call is made for; rules may be about a class. Empty: none."""
+    """The class the call is made for; rules may apply to a class. Empty: none."""
     @_builtins.property
     def learner_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The learners as the platform knows them, 1 to 500."""
@@ -649,7 +649,7 @@ class RecommendBatchRequest(_message.Message):
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The moment to answer for. Absent: now, cut to the hour."""
+        """The moment to answer for. Absent: now, rounded down to the hour."""
 
     def __init__(
         self,
@@ -678,11 +678,11 @@ class RecommendBatchResponse(_message.Message):
     PROVENANCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LearnerResult]:
-        """One per learner, in the order asked."""
+        """One per learner, in the order of the request."""
 
     @_builtins.property
     def provenance(self) -> Global___Provenance:
-        """What all lists were made from; `applied` is each learner's own."""
+        """The inputs of all lists; each learner has its own `applied`."""
 
     def __init__(
         self,
@@ -718,8 +718,8 @@ class LearnerResult(_message.Message):
 
     @_builtins.property
     def gap(self) -> Global___SkillMastery:
-        """The most urgent of the skills that the learner has worked on and not mastered, and how well they have it. Absent when there
-        is none, or when there is a problem.
+        """The most urgent skill that the learner has worked on and not mastered, with its mastery. Absent when there is none, or when
+        there is a problem.
         """
 
     @_builtins.property
@@ -728,7 +728,7 @@ class LearnerResult(_message.Message):
 
     @_builtins.property
     def degraded(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
-        """What was missing; empty when nothing was."""
+        """The inputs that were missing; empty when none was."""
 
     @_builtins.property
     def problem(self) -> Global___LearnerProblem:
@@ -761,9 +761,9 @@ class LearnerProblem(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     code: _builtins.int
-    """The status the call would have had for this learner alone, as a google.rpc.Code."""
+    """The status of a call for this learner alone, as a google.rpc.Code."""
     message: _builtins.str
-    """What is wrong, with which value, and what would be right."""
+    """The value, what is wrong with it, and what would be valid."""
     def __init__(
         self,
         *,
@@ -780,7 +780,7 @@ Global___LearnerProblem: _TypeAlias = LearnerProblem  # noqa: Y015
 
 @_typing.final
 class PlanGroupRequest(_message.Message):
-    """Asks for a plan for a class."""
+    """Requests a plan for a class."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -791,11 +791,11 @@ class PlanGroupRequest(_message.Message):
     AS_OF_FIELD_NUMBER: _builtins.int
     CLASS_ID_FIELD_NUMBER: _builtins.int
     groups_max: _builtins.int
-    """At most this many groups, up to 20; 0 means 4."""
+    """The most groups, up to 20; 0 means 4."""
     minutes_max: _builtins.int
-    """At most this many minutes for a group's sequence, up to 600; 0 means 60."""
+    """The most minutes for a group's sequence, up to 600; 0 means 60."""
     class_id: _builtins.str
-    """The class the call is made for; rules may be about a class. Empty: none."""
+    """The class the call is made for; rules may apply to a class. Empty: none."""
     @_builtins.property
     def learner_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The learners as the platform knows them, 1 to 500."""
@@ -806,7 +806,7 @@ class PlanGroupRequest(_message.Message):
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The moment to answer for. Absent: now, cut to the hour."""
+        """The moment to answer for. Absent: now, rounded down to the hour."""
 
     def __init__(
         self,
@@ -846,11 +846,11 @@ class PlanGroupResponse(_message.Message):
 
     @_builtins.property
     def provenance(self) -> Global___Provenance:
-        """What the plan was made from."""
+        """The inputs of the plan."""
 
     @_builtins.property
     def degraded(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
-        """What was missing; empty when nothing was."""
+        """The inputs that were missing; empty when none was."""
 
     def __init__(
         self,
@@ -870,7 +870,7 @@ Global___PlanGroupResponse: _TypeAlias = PlanGroupResponse  # noqa: Y015
 
 @_typing.final
 class Group(_message.Message):
-    """Learners who share a gap, and what to do with them."""
+    """Learners who share a gap, and a plan for them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -884,14 +884,14 @@ class Group(_message.Message):
     statement: _builtins.str
     """Its statement; empty when the catalog has none."""
     minutes: _builtins.int
-    """Minutes of the whole sequence; resources whose length nobody knows count 10."""
+    """Minutes of the whole sequence; a resource of unknown length counts 10."""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupMember]:
-        """The learners, and how well each has the skill; those who have it least first."""
+        """The learners with their mastery of the skill, the lowest first."""
 
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanStep]:
-        """What to do, in order: learn, practise, measure again. A step is missing when the catalog has nothing for it."""
+        """The steps in order: learn, practise, measure again. A step is missing when the catalog has nothing for it."""
 
     def __init__(
         self,
@@ -922,7 +922,7 @@ class GroupMember(_message.Message):
     """The learner id of the request."""
     @_builtins.property
     def mastery(self) -> Global___SkillMastery:
-        """How well they have the group's skill."""
+        """Their mastery of the group's skill."""
 
     def __init__(
         self,
@@ -952,7 +952,7 @@ class PlanStep(_message.Message):
     MINUTES_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     step: Global___Step.ValueType
-    """What it is for."""
+    """Its purpose."""
     resource_id: _builtins.str
     """The resource."""
     title: _builtins.str
@@ -964,7 +964,7 @@ class PlanStep(_message.Message):
     minutes: _builtins.int
     """How long it usually takes, in minutes. Absent: not known."""
     reason: _builtins.str
-    """Why this one, with the group's own numbers."""
+    """The reason for this resource, with the group's own numbers."""
     def __init__(
         self,
         *,
@@ -998,7 +998,7 @@ class UnplacedLearner(_message.Message):
     learner_id: _builtins.str
     """The learner id of the request."""
     reason: Global___UnplacedReason.ValueType
-    """Why."""
+    """The reason."""
     text: _builtins.str
     """The same in a sentence, with the learner's own numbers and what to do."""
     def __init__(
@@ -1018,7 +1018,7 @@ Global___UnplacedLearner: _TypeAlias = UnplacedLearner  # noqa: Y015
 
 @_typing.final
 class SubscribeRequest(_message.Message):
-    """Asks for lists to be kept up to date."""
+    """Requests lists that are kept up to date."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1029,11 +1029,11 @@ class SubscribeRequest(_message.Message):
     CLASS_ID_FIELD_NUMBER: _builtins.int
     CURSORS_FIELD_NUMBER: _builtins.int
     whole_tenant: _builtins.bool
-    """Every learner of the tenant, new ones too. Updates then name learners by pseudonym, as PublishEvents returns it."""
+    """Every learner of the tenant, including new ones. Updates then identify learners by pseudonym, as PublishEvents returns it."""
     limit: _builtins.int
-    """How many recommendations each, up to 20; 0 means 5."""
+    """The most recommendations for each, up to 20; 0 means 5."""
     class_id: _builtins.str
-    """The class the call is made for; rules may be about a class. Empty: none."""
+    """The class the call is made for; rules may apply to a class. Empty: none."""
     @_builtins.property
     def learner_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The learners as the platform knows them, 1 to 1,000. Empty only with `whole_tenant`."""
@@ -1044,8 +1044,8 @@ class SubscribeRequest(_message.Message):
 
     @_builtins.property
     def cursors(self) -> _containers.RepeatedCompositeFieldContainer[Global___LearnerCursor]:
-        """What the reader already has, learner by learner, from an earlier stream with the same limit, filter and class. Not for
-        learners that are not asked for.
+        """What the reader already has of each learner, from an earlier stream with the same limit, filter and class. Only for
+        learners of this request.
         """
 
     def __init__(
@@ -1068,7 +1068,7 @@ Global___SubscribeRequest: _TypeAlias = SubscribeRequest  # noqa: Y015
 
 @_typing.final
 class LearnerCursor(_message.Message):
-    """What a reader has of a learner."""
+    """The list that a reader already has of a learner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1107,11 +1107,11 @@ class SubscribeResponse(_message.Message):
 
     @_builtins.property
     def snapshot_complete(self) -> Global___SnapshotComplete:
-        """Every learner asked for has been sent, or was as the reader has it. Sent once."""
+        """Every requested learner has been sent, or has not changed. Sent once."""
 
     @_builtins.property
     def gone(self) -> Global___LearnerGone:
-        """A learner of the whole tenant whose list the reader has was forgotten."""
+        """A learner of the whole tenant, whose list the reader has, was erased."""
 
     def __init__(
         self,
@@ -1132,7 +1132,7 @@ Global___SubscribeResponse: _TypeAlias = SubscribeResponse  # noqa: Y015
 
 @_typing.final
 class LearnerUpdate(_message.Message):
-    """A learner's list, as it is now."""
+    """A learner's current list."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1144,18 +1144,18 @@ class LearnerUpdate(_message.Message):
     learner_id: _builtins.str
     """The learner id of the request; for a whole tenant, the pseudonym."""
     cursor: _builtins.str
-    """Pass it when coming back, to be sent this learner only if something differs."""
+    """Pass it when reconnecting, to receive this learner only if something differs."""
     @_builtins.property
     def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
         """Best first."""
 
     @_builtins.property
     def provenance(self) -> Global___Provenance:
-        """What the list was made from."""
+        """The inputs of the list."""
 
     @_builtins.property
     def degraded(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
-        """What was missing when it was made; empty when nothing was."""
+        """The inputs that were missing; empty when none was."""
 
     def __init__(
         self,
@@ -1176,8 +1176,8 @@ Global___LearnerUpdate: _TypeAlias = LearnerUpdate  # noqa: Y015
 
 @_typing.final
 class LearnerGone(_message.Message):
-    """A learner of the whole tenant was forgotten: drop what is kept of them, their list and their cursor. Said once; a list
-    follows only if they answer anew.
+    """A learner of the whole tenant was erased: delete their list and their cursor. Sent once; a list follows only if they answer
+    again.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1200,13 +1200,13 @@ Global___LearnerGone: _TypeAlias = LearnerGone  # noqa: Y015
 
 @_typing.final
 class SnapshotComplete(_message.Message):
-    """Every learner asked for has been sent, or was as the reader has it."""
+    """Every requested learner has been sent, or has not changed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LEARNERS_FIELD_NUMBER: _builtins.int
     learners: _builtins.int
-    """How many learners are watched."""
+    """The number of learners on the stream."""
     def __init__(
         self,
         *,
@@ -1222,7 +1222,7 @@ Global___SnapshotComplete: _TypeAlias = SnapshotComplete  # noqa: Y015
 
 @_typing.final
 class PreviewRuleRequest(_message.Message):
-    """Asks what a rule would change."""
+    """Requests what a rule would change."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1234,14 +1234,14 @@ class PreviewRuleRequest(_message.Message):
     CLASS_ID_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     removed: _builtins.bool
-    """Whether to ask instead what removing the rule of that id would change."""
+    """Whether to preview the removal of the rule of that id instead."""
     limit: _builtins.int
-    """How many recommendations each, up to 20; 0 means 10."""
+    """The most recommendations for each, up to 20; 0 means 10."""
     class_id: _builtins.str
     """The class the call is made for. Empty: none."""
     @_builtins.property
     def rule(self) -> _catalog_pb2.Rule:
-        """The rule as it would be written; one of the same id is taken as replaced."""
+        """The rule to preview; it replaces one of the same id."""
 
     @_builtins.property
     def learner_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1253,7 +1253,7 @@ class PreviewRuleRequest(_message.Message):
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The moment to answer for. Absent: now, cut to the hour."""
+        """The moment to answer for. Absent: now, rounded down to the hour."""
 
     def __init__(
         self,
@@ -1283,7 +1283,7 @@ class PreviewRuleResponse(_message.Message):
     LEARNERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def learners(self) -> _containers.RepeatedCompositeFieldContainer[Global___RulePreview]:
-        """One per learner, in the order asked."""
+        """One per learner, in the order of the request."""
 
     def __init__(
         self,
@@ -1312,15 +1312,15 @@ class RulePreview(_message.Message):
     """The learner id of the request."""
     @_builtins.property
     def before(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Resources of the list as it is, best first."""
+        """Resources of the current list, best first."""
 
     @_builtins.property
     def after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Resources of the list as it would be, best first."""
+        """Resources of the list with the change, best first."""
 
     @_builtins.property
     def problem(self) -> Global___LearnerProblem:
-        """Why there is neither. Absent when there are both."""
+        """Why there are no lists. Absent when there are."""
 
     def __init__(
         self,

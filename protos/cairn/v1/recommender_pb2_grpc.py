@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RecommendationServiceStub:
-    """Ranks on request, from the learner's state as last applied. The tenant is the credential's.
+    """Ranks on request, from the learner's current state. The tenant comes from the API key.
     """
 
     def __init__(self, channel):
@@ -68,7 +68,7 @@ class RecommendationServiceStub:
 
 
 class RecommendationServiceServicer:
-    """Ranks on request, from the learner's state as last applied. The tenant is the credential's.
+    """Ranks on request, from the learner's current state. The tenant comes from the API key.
     """
 
     def Recommend(self, request, context):
@@ -80,31 +80,31 @@ class RecommendationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetLearner(self, request, context):
-        """What is known of one learner: mastery per skill, with its uncertainty.
+        """What is known about one learner: mastery per skill, with its uncertainty.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecommendBatch(self, request, context):
-        """Lists for up to 500 learners in one call. Each has its own result: a bad one never sinks the others.
+        """Lists for up to 500 learners in one call. Each has its own result: a problem with one does not affect the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PlanGroup(self, request, context):
-        """Puts the learners of a roster into groups that share a gap, each with what to do: learn, practise, measure again.
-        Every learner is in one group, or is named with the reason why not.
+        """Puts the learners of a roster into groups that share a gap, each with a plan: learn, practise, measure again.
+        Every learner is in one group, or is listed with the reason why not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Subscribe(self, request, context):
-        """Keeps lists up to date: a list for every learner first, then one whenever what is in it, its steps or the kinds of its
-        reasons change. The server ends the stream from time to time (ABORTED) and when a reader is too slow (RESOURCE_EXHAUSTED);
-        a reader comes back with the cursors it has and is sent only what differs.
+        """Keeps lists up to date: first a list for every learner, then a new one whenever its resources, its steps or the kinds of
+        its reasons change. The server ends the stream from time to time (ABORTED), and when a reader is too slow
+        (RESOURCE_EXHAUSTED). A reader reconnects with its cursors and receives only what differs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,7 +159,7 @@ def add_RecommendationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RecommendationService:
-    """Ranks on request, from the learner's state as last applied. The tenant is the credential's.
+    """Ranks on request, from the learner's current state. The tenant comes from the API key.
     """
 
     @staticmethod

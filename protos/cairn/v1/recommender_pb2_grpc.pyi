@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RecommendationServiceStub:
-    """Ranks on request, from the learner's state as last applied. The tenant is the credential's."""
+    """Ranks on request, from the learner's current state. The tenant comes from the API key."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -38,24 +38,24 @@ class RecommendationServiceStub:
     bundle) give the same answer.
     """
     GetLearner: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetLearnerRequest, _recommender_pb2.GetLearnerResponse]
-    """What is known of one learner: mastery per skill, with its uncertainty."""
+    """What is known about one learner: mastery per skill, with its uncertainty."""
     RecommendBatch: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecommendBatchRequest, _recommender_pb2.RecommendBatchResponse]
-    """Lists for up to 500 learners in one call. Each has its own result: a bad one never sinks the others."""
+    """Lists for up to 500 learners in one call. Each has its own result: a problem with one does not affect the others."""
     PlanGroup: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.PlanGroupRequest, _recommender_pb2.PlanGroupResponse]
-    """Puts the learners of a roster into groups that share a gap, each with what to do: learn, practise, measure again.
-    Every learner is in one group, or is named with the reason why not.
+    """Puts the learners of a roster into groups that share a gap, each with a plan: learn, practise, measure again.
+    Every learner is in one group, or is listed with the reason why not.
     """
     Subscribe: _grpc.UnaryStreamMultiCallable[_recommender_pb2.SubscribeRequest, _recommender_pb2.SubscribeResponse]
-    """Keeps lists up to date: a list for every learner first, then one whenever what is in it, its steps or the kinds of its
-    reasons change. The server ends the stream from time to time (ABORTED) and when a reader is too slow (RESOURCE_EXHAUSTED);
-    a reader comes back with the cursors it has and is sent only what differs.
+    """Keeps lists up to date: first a list for every learner, then a new one whenever its resources, its steps or the kinds of
+    its reasons change. The server ends the stream from time to time (ABORTED), and when a reader is too slow
+    (RESOURCE_EXHAUSTED). A reader reconnects with its cursors and receives only what differs.
     """
     PreviewRule: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.PreviewRuleRequest, _recommender_pb2.PreviewRuleResponse]
     """What a rule would change in the lists of some learners, without writing it."""
 
 @_typing.type_check_only
 class RecommendationServiceAsyncStub(RecommendationServiceStub):
-    """Ranks on request, from the learner's state as last applied. The tenant is the credential's."""
+    """Ranks on request, from the learner's current state. The tenant comes from the API key."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Recommend: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]  # type: ignore[assignment]
@@ -63,23 +63,23 @@ class RecommendationServiceAsyncStub(RecommendationServiceStub):
     bundle) give the same answer.
     """
     GetLearner: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetLearnerRequest, _recommender_pb2.GetLearnerResponse]  # type: ignore[assignment]
-    """What is known of one learner: mastery per skill, with its uncertainty."""
+    """What is known about one learner: mastery per skill, with its uncertainty."""
     RecommendBatch: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecommendBatchRequest, _recommender_pb2.RecommendBatchResponse]  # type: ignore[assignment]
-    """Lists for up to 500 learners in one call. Each has its own result: a bad one never sinks the others."""
+    """Lists for up to 500 learners in one call. Each has its own result: a problem with one does not affect the others."""
     PlanGroup: _aio.UnaryUnaryMultiCallable[_recommender_pb2.PlanGroupRequest, _recommender_pb2.PlanGroupResponse]  # type: ignore[assignment]
-    """Puts the learners of a roster into groups that share a gap, each with what to do: learn, practise, measure again.
-    Every learner is in one group, or is named with the reason why not.
+    """Puts the learners of a roster into groups that share a gap, each with a plan: learn, practise, measure again.
+    Every learner is in one group, or is listed with the reason why not.
     """
     Subscribe: _aio.UnaryStreamMultiCallable[_recommender_pb2.SubscribeRequest, _recommender_pb2.SubscribeResponse]  # type: ignore[assignment]
-    """Keeps lists up to date: a list for every learner first, then one whenever what is in it, its steps or the kinds of its
-    reasons change. The server ends the stream from time to time (ABORTED) and when a reader is too slow (RESOURCE_EXHAUSTED);
-    a reader comes back with the cursors it has and is sent only what differs.
+    """Keeps lists up to date: first a list for every learner, then a new one whenever its resources, its steps or the kinds of
+    its reasons change. The server ends the stream from time to time (ABORTED), and when a reader is too slow
+    (RESOURCE_EXHAUSTED). A reader reconnects with its cursors and receives only what differs.
     """
     PreviewRule: _aio.UnaryUnaryMultiCallable[_recommender_pb2.PreviewRuleRequest, _recommender_pb2.PreviewRuleResponse]  # type: ignore[assignment]
     """What a rule would change in the lists of some learners, without writing it."""
 
 class RecommendationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Ranks on request, from the learner's state as last applied. The tenant is the credential's."""
+    """Ranks on request, from the learner's current state. The tenant comes from the API key."""
 
     @_abc_1.abstractmethod
     def Recommend(
@@ -97,7 +97,7 @@ class RecommendationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.GetLearnerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.GetLearnerResponse, _abc.Awaitable[_recommender_pb2.GetLearnerResponse]]:
-        """What is known of one learner: mastery per skill, with its uncertainty."""
+        """What is known about one learner: mastery per skill, with its uncertainty."""
 
     @_abc_1.abstractmethod
     def RecommendBatch(
@@ -105,7 +105,7 @@ class RecommendationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.RecommendBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.RecommendBatchResponse, _abc.Awaitable[_recommender_pb2.RecommendBatchResponse]]:
-        """Lists for up to 500 learners in one call. Each has its own result: a bad one never sinks the others."""
+        """Lists for up to 500 learners in one call. Each has its own result: a problem with one does not affect the others."""
 
     @_abc_1.abstractmethod
     def PlanGroup(
@@ -113,8 +113,8 @@ class RecommendationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.PlanGroupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.PlanGroupResponse, _abc.Awaitable[_recommender_pb2.PlanGroupResponse]]:
-        """Puts the learners of a roster into groups that share a gap, each with what to do: learn, practise, measure again.
-        Every learner is in one group, or is named with the reason why not.
+        """Puts the learners of a roster into groups that share a gap, each with a plan: learn, practise, measure again.
+        Every learner is in one group, or is listed with the reason why not.
         """
 
     @_abc_1.abstractmethod
@@ -123,9 +123,9 @@ class RecommendationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.SubscribeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_recommender_pb2.SubscribeResponse], _abc.AsyncIterator[_recommender_pb2.SubscribeResponse]]:
-        """Keeps lists up to date: a list for every learner first, then one whenever what is in it, its steps or the kinds of its
-        reasons change. The server ends the stream from time to time (ABORTED) and when a reader is too slow (RESOURCE_EXHAUSTED);
-        a reader comes back with the cursors it has and is sent only what differs.
+        """Keeps lists up to date: first a list for every learner, then a new one whenever its resources, its steps or the kinds of
+        its reasons change. The server ends the stream from time to time (ABORTED), and when a reader is too slow
+        (RESOURCE_EXHAUSTED). A reader reconnects with its cursors and receives only what differs.
         """
 
     @_abc_1.abstractmethod
