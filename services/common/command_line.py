@@ -1,4 +1,4 @@
-"""How commands end: exit codes, and a sentence on standard error."""
+"""How commands fail: an exit code, and a sentence on standard error."""
 
 from __future__ import annotations
 

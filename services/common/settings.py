@@ -1,4 +1,4 @@
-"""Settings every process shares. Only a service's `bootstrap.py` and `__main__` read the environment, through these."""
+"""Settings that processes share. Only a service's `bootstrap` and `__main__` read the environment, through these."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class ProcessSettings(BaseSettings):
     metrics_host: str = Field(default="127.0.0.1", description="Address of the Prometheus metrics.")
     traces_endpoint: str = Field(
         default="",
-        description="host:port of the OpenTelemetry collector (OTLP over gRPC) that gets traces.",
+        description="host:port of the OpenTelemetry collector (OTLP over gRPC) that receives traces.",
     )
     traces_share: float = Field(
-        default=0.01, ge=0, le=1, description="Of calls that bring no trace of their own, how many begin one."
+        default=0.01, ge=0, le=1, description="Share of calls without a trace of their own for which one is started."
     )
     traces_insecure: bool = Field(default=False, description="Send traces in plain text.")
 
@@ -53,7 +53,7 @@ class KafkaSettings(BaseSettings):
 
     @property
     def connection(self) -> KafkaConnection:
-        """The cluster as adapters take it."""
+        """The connection for adapters."""
         return KafkaConnection(self.kafka, self.kafka_fetch_wait_ms)
 
 
@@ -66,7 +66,7 @@ class RedisSettings(BaseSettings):
 
 
 class TenantsSettings(BaseSettings):
-    """Where tenants are found: their API keys, and what their learners' values in the log are encrypted with."""
+    """Where the tenants file is, with API keys and encryption keys."""
 
     model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
 
@@ -76,16 +76,16 @@ class TenantsSettings(BaseSettings):
 
 
 class ServerSettings(TenantsSettings):
-    """A gRPC server: where it listens and what it accepts."""
+    """A gRPC server: its address and its limits."""
 
     model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
 
     listen: str = Field(default="127.0.0.1:0", description="host:port of the gRPC server; port 0 picks a free one.")
-    insecure: bool = Field(default=False, description="Listen without TLS on other than loopback addresses.")
-    reflection: bool = Field(default=False, description="Serve gRPC reflection, so that grpcurl knows the methods.")
+    insecure: bool = Field(default=False, description="Listen without TLS on addresses other than loopback.")
+    reflection: bool = Field(default=False, description="Serve gRPC reflection, so that grpcurl can list the methods.")
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Largest request and reply.")
     max_concurrent_calls: int = Field(
-        default=200, ge=1, description="Calls handled at once; more get RESOURCE_EXHAUSTED."
+        default=200, ge=1, description="Calls handled at the same time; more get RESOURCE_EXHAUSTED."
     )
     address_file: Path | None = Field(default=None, description="File to write the address to once listening.")
     drain_s: float = Field(default=10.0, ge=0, description="How long calls may finish after SIGTERM.")
@@ -96,30 +96,30 @@ class ServerSettings(TenantsSettings):
         default=None, validate_default=True, description="The certificate's private key in PEM, not encrypted."
     )
     tls_client_ca: Path | None = Field(
-        default=None, description="Authorities in PEM; only clients with a certificate of one of them may connect."
+        default=None, description="Authorities in PEM; only clients with a certificate from one of them may connect."
     )
     tenant_calls_per_s: float = Field(
-        default=0, ge=0, description="Calls a tenant may make to this process in the long run; 0: no limit."
+        default=0, ge=0, description="Sustained calls per second of a tenant to this process; 0: no limit."
     )
     tenant_calls_burst: int = Field(default=100, ge=1, description="Calls a tenant may make at once after a pause.")
 
     @field_validator("tls_key")
     @classmethod
-    def _beside_a_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+    def _with_a_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         if (info.data.get("tls_certificate") is None) != (value is None):
-            raise ValueError("CAIRN_TLS_CERTIFICATE and CAIRN_TLS_KEY belong together: set both, or neither")
+            raise ValueError("CAIRN_TLS_CERTIFICATE and CAIRN_TLS_KEY belong together: set both or neither")
         return value
 
     @field_validator("tls_client_ca")
     @classmethod
-    def _beside_tls(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+    def _only_with_tls(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         if value is not None and info.data.get("tls_certificate") is None:
-            raise ValueError("clients are asked for certificates over TLS only: set CAIRN_TLS_CERTIFICATE too")
+            raise ValueError("client certificates need TLS: set CAIRN_TLS_CERTIFICATE too")
         return value
 
     @property
     def server_options(self) -> ServerOptions:
-        """The server as the plumbing takes it."""
+        """The options of the gRPC server."""
         limit = RateLimit(self.tenant_calls_per_s, self.tenant_calls_burst) if self.tenant_calls_per_s else None
         tls = None
         if self.tls_certificate is not None and self.tls_key is not None:
@@ -137,12 +137,12 @@ class ServerSettings(TenantsSettings):
 
 
 def leave_room_for_calls(streams: int, info: ValidationInfo, *, what: str) -> int:
-    """The limit on streams that a validator was given, if it leaves room for other calls.
+    """A limit on streams, if it leaves room for other calls.
 
     Args:
         streams: the limit.
-        info: what else was set.
-        what: the streams' name.
+        info: the other settings.
+        what: the name of the streams.
 
     Raises:
         ValueError: when it does not.
@@ -150,7 +150,7 @@ def leave_room_for_calls(streams: int, info: ValidationInfo, *, what: str) -> in
     calls = info.data.get("max_concurrent_calls")
     if calls is not None and streams >= calls:
         raise ValueError(
-            f"{what} count as calls, and CAIRN_MAX_CONCURRENT_CALLS={calls} leaves room for none besides: "
+            f"{what} count as calls, and CAIRN_MAX_CONCURRENT_CALLS={calls} leaves no room for other calls: "
             f"allow fewer {what} or more calls"
         )
     return streams

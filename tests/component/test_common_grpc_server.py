@@ -67,7 +67,7 @@ async def test_the_tenant_comes_from_the_key(server):
     assert reply.skill.id == "riverbend"
 
 
-async def test_a_client_stream_is_guarded_alike(server):
+async def test_a_client_stream_is_guarded_in_the_same_way(server):
     _, channel, api_key = server
     stub = catalog_pb2_grpc.CatalogServiceStub(channel)
 
@@ -86,7 +86,7 @@ async def test_a_client_stream_is_guarded_alike(server):
     ("metadata", "said"),
     [((), "there is no API key"), (bearer("wrong"), "not known"), ((("authorization", "Basic x"),), "no API key")],
 )
-async def test_a_call_without_a_known_key_is_refused_and_told_how(server, metadata, said):
+async def test_a_call_without_a_known_key_is_refused_with_the_remedy(server, metadata, said):
     _, channel, _ = server
     stub = catalog_pb2_grpc.CatalogServiceStub(channel)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -117,7 +117,7 @@ async def test_a_thousand_violations_fit_into_one_status(server):
     assert 10 < len(listed) < 1_000
 
 
-async def test_health_needs_no_key_and_says_not_serving_until_told(server):
+async def test_health_needs_no_key_and_says_not_serving_until_set(server):
     inner, channel, _ = server
     health = health_pb2_grpc.HealthStub(channel)
     request = health_pb2.HealthCheckRequest(service="cairn.v1.CatalogService")
@@ -126,7 +126,7 @@ async def test_health_needs_no_key_and_says_not_serving_until_told(server):
     assert (await health.Check(request, timeout=5)).status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_a_taken_port_is_named_with_what_to_do(server):
+async def test_a_taken_port_is_reported_with_the_remedy(server):
     _, channel, _ = server
     del channel
     first = GrpcServer(ServerOptions("127.0.0.1:0"), None)
@@ -180,7 +180,7 @@ async def refusal_of(call):
 
 
 @pytest.mark.parametrize("scope", [scope for scope in Scope if scope is not Scope.CATALOG])
-async def test_a_key_without_the_services_scope_is_refused_and_told_which_it_needs(tmp_path, scope):
+async def test_a_key_without_the_methods_scope_is_refused_with_the_scope_it_needs(tmp_path, scope):
     api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "gradebook", [scope])
     async with serving(tmp_path / "t.yaml") as (stub, _):
         for method, call in {
@@ -196,7 +196,7 @@ async def test_a_key_without_the_services_scope_is_refused_and_told_which_it_nee
 
 
 @pytest.mark.parametrize("scopes", [[], [Scope.CATALOG], list(Scope)])
-async def test_a_key_with_the_services_scope_or_without_listed_scopes_is_let_in(tmp_path, scopes):
+async def test_a_key_with_the_methods_scope_or_without_listed_scopes_is_admitted(tmp_path, scopes):
     api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "gradebook", scopes)
     async with serving(tmp_path / "t.yaml") as (stub, _):
         reply = await stub.GetSkill(catalog_pb2.GetSkillRequest(id="x"), metadata=bearer(api_key), timeout=5)
@@ -224,7 +224,7 @@ async def test_a_method_without_a_policy_in_its_contract_needs_the_scope_admin(t
     await server.stop()
 
 
-async def test_a_revoked_key_is_refused_and_a_new_one_let_in_without_a_restart(tmp_path):
+async def test_a_revoked_key_is_refused_and_a_new_one_admitted_without_a_restart(tmp_path):
     path = tmp_path / "t.yaml"
     revoked = create_api_key(path, "riverbend", "old")
     async with serving(path) as (stub, _):
@@ -241,7 +241,7 @@ async def test_a_revoked_key_is_refused_and_a_new_one_let_in_without_a_restart(t
 # How often a tenant may call.
 
 
-async def test_a_tenant_over_its_limit_is_told_when_to_come_back_and_others_are_not_kept_waiting(tmp_path):
+async def test_a_tenant_over_its_limit_learns_when_to_retry_and_others_do_not_wait(tmp_path):
     path = tmp_path / "t.yaml"
     river, also_river = (create_api_key(path, "riverbend", name) for name in ("a", "b"))
     hill = create_api_key(path, "hilltop", "a")
@@ -256,7 +256,7 @@ async def test_a_tenant_over_its_limit_is_told_when_to_come_back_and_others_are_
         assert (await stub.GetSkill(request, metadata=bearer(hill), timeout=5)).skill.id == "hilltop"
 
 
-async def test_calls_that_are_refused_anyway_take_nothing_from_the_tenants_limit(tmp_path):
+async def test_refused_calls_do_not_count_towards_the_tenants_limit(tmp_path):
     path = tmp_path / "t.yaml"
     narrow = create_api_key(path, "riverbend", "a", [Scope.INGEST])
     wide = create_api_key(path, "riverbend", "b")
@@ -303,7 +303,7 @@ async def streaming(tmp_path, servicer, **options):
 
 
 @pytest.mark.parametrize("servicer", [Streaming, Yielding])
-async def test_a_stream_of_replies_is_guarded_alike_but_needs_no_deadline(tmp_path, servicer):
+async def test_a_stream_of_replies_is_guarded_in_the_same_way_but_needs_no_deadline(tmp_path, servicer):
     api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "a")
     narrow = create_api_key(tmp_path / "t.yaml", "riverbend", "b", [Scope.INGEST])
     request = recommender_pb2.SubscribeRequest()
@@ -400,7 +400,7 @@ async def import_nothing(channel, metadata):
     return await stub.ImportCatalog(iter([request]), metadata=metadata, timeout=5)
 
 
-async def test_a_call_that_changes_something_is_noted_with_its_key_and_without_its_payload(server):
+async def test_a_call_that_changes_something_is_logged_with_its_key_and_without_its_payload(server):
     _, channel, api_key = server
     with structlog.testing.capture_logs() as lines:
         await import_nothing(channel, bearer(api_key))
@@ -414,7 +414,7 @@ async def test_a_call_that_changes_something_is_noted_with_its_key_and_without_i
     assert "secret-skill" not in str(lines)
 
 
-async def test_a_refused_call_is_noted_too(server):
+async def test_a_refused_call_is_logged_too(server):
     _, channel, _ = server
     with structlog.testing.capture_logs() as lines, pytest.raises(grpc.aio.AioRpcError):
         await import_nothing(channel, bearer("not-a-key"))

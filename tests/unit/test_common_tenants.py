@@ -24,7 +24,7 @@ def path(tmp_path):
     return tmp_path / "tenants.yaml"
 
 
-def test_a_created_key_opens_its_own_tenant_and_no_other(path):
+def test_a_created_key_belongs_to_its_own_tenant_and_no_other(path):
     river, hill = create_api_key(path, "riverbend", "gradebook"), create_api_key(path, "hilltop", "gradebook")
     registry = load_tenants(path)
     assert tenant_of(registry, river).name == "riverbend"
@@ -47,7 +47,7 @@ def test_the_file_is_private_and_holds_no_key(path):
     assert api_key not in path.read_text()
 
 
-def test_a_file_that_others_may_read_is_refused_with_the_command_that_mends_it(path):
+def test_a_file_that_others_may_read_is_refused_with_the_command_that_fixes_it(path):
     create_api_key(path, "riverbend", "gradebook")
     path.chmod(0o640)
     with pytest.raises(TenantsFileError, match="chmod 600"):
@@ -96,7 +96,7 @@ def test_a_key_of_a_file_without_scopes_may_do_everything(path):
     assert credential.tenant.name == "riverbend"
 
 
-def test_what_is_noted_of_a_key_is_read_back(path):
+def test_what_is_stored_of_a_key_is_read_back(path):
     api_key = create_api_key(path, "riverbend", "gradebook", [Scope.INGEST], created_at=NOW)
     kept = load_tenants(path).credential(api_key).api_key
     assert kept == ApiKey("riverbend", "gradebook", hash_api_key(api_key)[:12], frozenset({Scope.INGEST}), NOW, None)
@@ -133,7 +133,7 @@ def test_rotating_twice_rotates_the_lasting_key_and_prolongs_no_other(path):
     assert ends == [NOW + timedelta(hours=1), NOW + timedelta(hours=8)]
 
 
-def test_a_name_of_several_keys_must_be_told_apart_by_id_to_rotate_and_all_are_revoked_by_it(path):
+def test_several_keys_of_a_name_rotate_by_id_only_and_are_revoked_together_by_name(path):
     create_api_key(path, "riverbend", "gradebook")
     second = create_api_key(path, "riverbend", "gradebook")
     with pytest.raises(ApiKeyMissingError, match="has 2 keys 'gradebook'; name one by its id") as refused:
@@ -166,7 +166,7 @@ def test_revoking_keeps_other_tenants_and_the_secret(path):
     assert registry.get("riverbend").secret == secret
 
 
-def test_a_registry_takes_up_new_tenants_and_lets_go_of_removed_ones(path):
+def test_a_registry_adds_new_tenants_while_it_runs(path):
     create_api_key(path, "riverbend", "default")
     registry = load_tenants(path)
     assert registry.get("hilltop") is None
@@ -176,7 +176,7 @@ def test_a_registry_takes_up_new_tenants_and_lets_go_of_removed_ones(path):
 
 
 @pytest.mark.parametrize("damage", ["malformed", "readable by others", "gone"])
-def test_a_file_that_becomes_unusable_shuts_nobody_out_and_is_taken_up_once_mended(path, damage):
+def test_a_file_that_becomes_unusable_locks_nobody_out_and_is_read_again_once_fixed(path, damage):
     api_key = create_api_key(path, "riverbend", "default")
     registry = load_tenants(path)
     good = path.read_text()
@@ -215,7 +215,7 @@ def test_no_message_about_a_malformed_file_holds_its_secrets(path, content):
     assert "c0ffee" not in str(refused.value)
 
 
-def test_keys_created_at_once_are_all_kept(path):
+def test_keys_created_at_the_same_time_are_all_kept(path):
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda number: create_api_key(path, "riverbend", f"key {number}"), range(24)))
     registry = load_tenants(path)
@@ -236,7 +236,7 @@ def test_a_change_that_fails_halfway_leaves_the_file_as_it_was(path, monkeypatch
     assert tenant_of(load_tenants(path), api_key) is not None
 
 
-def test_encryption_is_made_with_a_tenant_kept_for_good_and_switched(path):
+def test_an_encryption_key_is_created_with_a_tenant_and_kept_when_encryption_is_switched(path):
     create_api_key(path, "plain", "test")
     create_api_key(path, "riverbend", "test", encryption=True)
     tenants = load_tenants(path)

@@ -26,10 +26,10 @@ def test_the_copies_asked_for_count_instead_of_the_declared():
     assert compare("events", DECLARED, ExistingTopic(4, 1, None), 1).outcome is TopicOutcome.AS_DECLARED
 
 
-def test_a_broker_that_does_not_tell_settings_is_said_to():
+def test_a_broker_that_does_not_return_settings_is_reported():
     report = compare("events", DECLARED, ExistingTopic(4, 2, None))
     assert report.outcome is TopicOutcome.AS_DECLARED
-    assert "does not tell" in report.detail
+    assert "does not return its settings" in report.detail
 
 
 def test_a_declared_setting_that_a_topic_does_not_have_differs():

@@ -1,4 +1,4 @@
-"""Who is who in the log: tenants, learners' pseudonyms and event ids."""
+"""Identities in the log: tenants, learners' pseudonyms and event ids."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _EVENT_ID_NAMESPACE = uuid.UUID("6f1f8f0e-6a0b-5d0f-9a53-3c5b1f0c41aa")
 
 @lru_cache(maxsize=65_536)
 def pseudonym(tenant_secret: bytes, learner_id: str) -> str:
-    """The key that stands for a platform's learner in the log and in derived state.
+    """The pseudonym of a platform's learner in the log and in derived state.
 
     Args:
-        tenant_secret: the tenant's own secret, at least 16 bytes; another tenant's gives unrelated pseudonyms.
+        tenant_secret: the tenant's own secret, at least 16 bytes; another secret gives unrelated pseudonyms.
         learner_id: the learner as the platform knows them.
 
     Returns:
         26 base32 characters (130 bits) of HMAC-SHA256.
     """
     digest = hmac.digest(tenant_secret, learner_id.encode(), "sha256")
-    # The bytes that make the first 26 characters; encoding is the slowest part.
+    # Only the bytes of the first 26 characters: encoding is the slowest part.
     return base64.b32encode(digest[:17])[:26].decode()
 
 
 def natural_event_id(parts: tuple[str, ...]) -> str:
-    """UUIDv5 of an event's natural key, for events that bring no id of their own.
+    """UUIDv5 of an event's natural key, for events without an id of their own.
 
     Args:
-        parts: the fields that tell the event apart from every other of its tenant. Each is length-prefixed, so that
-            no two different tuples are one name.
+        parts: the fields that identify the event within its tenant. Each is length-prefixed, so that different tuples
+            never give the same name.
     """
     name = "".join(f"{len(part)}:{part}" for part in parts)
     return str(uuid.uuid5(_EVENT_ID_NAMESPACE, name))

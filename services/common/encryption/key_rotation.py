@@ -1,6 +1,6 @@
-"""Wrapping learners' data keys anew, with another key of their tenant.
+"""Wraps learners' data keys again, with another key of their tenant.
 
-The data keys stay what they are, and so does every value in the log. Processes that make keys go on meanwhile.
+The data keys do not change, and neither does any value in the log. Processes may create keys meanwhile.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ async def rewrap_learner_keys(
     *,
     topic: str = LEARNER_KEYS,
 ) -> int:
-    """Wrap every data key of a tenant's learners with what wraps new ones; how many there were to wrap anew.
+    """Wrap every data key of a tenant's learners with the key that wraps new ones; return how many were wrapped again.
 
-    When it returns, all that stood on the topic are wrapped so. Broken off, it may be begun again.
+    When it returns, every key that was on the topic is wrapped so. After a failure it may run again.
 
     Args:
         connection: the cluster.
-        tenant: whose learners.
-        tenant_keys: what opens data keys, and wraps new ones.
-        clock: of the records' `ce_time`; aware.
+        tenant: the tenant's name.
+        tenant_keys: the keys that unwrap data keys; the first wraps new ones.
+        clock: for the records' `ce_time`; timezone-aware.
         topic: the topic of keys.
 
     Raises:
-        TenantKeyMissingError: when a data key does not open with any of the tenant's keys.
+        TenantKeyMissingError: when none of the tenant's keys unwraps a data key.
         TopicMissingError: when the topic does not exist.
         BrokerUnavailableError: when the cluster cannot be reached, or stops answering.
     """
@@ -70,14 +70,14 @@ async def _rewrap(keys: LearnerKeys, log: LearnerKeyLog, tenant: str) -> int:
         for start in range(0, len(learners), _KEYS_AT_ONCE):
             found = {one: keyring.rewrapped(one) for one in learners[start : start + _KEYS_AT_ONCE]}
             rewrapped += await _write(keys, log, {one: value for one, value in found.items() if value is not None})
-        # A key that was destroyed while it was on its way is destroyed again.
-        mended = {one: value for one, value in keyring.overwritten.items() if one.startswith(prefix)}
-        if not await _write(keys, log, mended) and rewrapped == before:
+        # A key that was destroyed while it was being written is destroyed again.
+        written_again = {one: value for one, value in keyring.overwritten.items() if one.startswith(prefix)}
+        if not await _write(keys, log, written_again) and rewrapped == before:
             return rewrapped
 
 
 async def _write(keys: LearnerKeys, log: LearnerKeyLog, records: Mapping[bytes, bytes | None]) -> int:
-    """Write records and return, once they count here, how many there were."""
+    """Write records, wait until they are applied here, and return how many there were."""
     if records:
         last = await log.append(records)
         try:

@@ -21,7 +21,7 @@ _CLOSE_TIMEOUT_S = 2.0
 
 
 class LearnerKeyLog:
-    """Appends records; for one caller at a time."""
+    """Appends records, for one caller at a time."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class LearnerKeyLog:
         source: str,
         topic: str = LEARNER_KEYS,
     ) -> None:
-        """Args: the cluster, the clock of the records' `ce_time` (aware), who writes, and the topic."""
+        """Args: the cluster, the clock for the records' `ce_time` (timezone-aware), the writer's URI, and the topic."""
         self._connection = connection
         self._clock = clock
         self._source = source
@@ -42,7 +42,7 @@ class LearnerKeyLog:
         """Write a value for each record key and return the last one's offset, once all are confirmed.
 
         Raises:
-            BrokerUnavailableError: when not all were; some may have been written.
+            BrokerUnavailableError: when one was not confirmed; some may have been written.
         """
         try:
             return await asyncio.to_thread(self._send, records)
@@ -51,7 +51,7 @@ class LearnerKeyLog:
             raise BrokerUnavailableError(f"the keys of learners could not be written: {error!r}") from error
 
     async def close(self) -> None:
-        """Let the producer go."""
+        """Close the producer."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await asyncio.to_thread(producer.close, timeout=_CLOSE_TIMEOUT_S)
@@ -79,5 +79,5 @@ class LearnerKeyLog:
             for key, value in records.items()
         ]
         self._producer.flush(_TIMEOUT_MS / 1000)
-        # Not waiting any longer: what is not confirmed by now raises.
+        # No further waiting: a record that is not confirmed by now raises.
         return max(int(future.get(timeout=0).offset) for future in sent)

@@ -31,10 +31,10 @@ Apply = Callable[[str, Sequence[aiokafka.ConsumerRecord]], None]
 
 
 class CompactedView:
-    """Feeds every record of some one-partition topics, in order, to a function, from the beginning and then for ever.
+    """Passes every record of some one-partition topics to a function, in order, from the beginning and then for ever.
 
-    The function receives the topic and a batch of its records; a record with value None removes its key. What it makes
-    of them is the owner's business. Batches are never interleaved: the function runs on the event loop.
+    The function receives the topic and a batch of its records; a record with value None removes its key. Batches are
+    never interleaved: the function runs on the event loop.
     """
 
     def __init__(self, connection: KafkaConnection, topics: Sequence[str], apply: Apply) -> None:
@@ -56,7 +56,7 @@ class CompactedView:
 
     @property
     def ready(self) -> bool:
-        """Whether everything that stood in the topics at the start has been applied."""
+        """Whether every record that was on the topics at the start has been applied."""
         return self._caught_up.is_set()
 
     @property
@@ -74,7 +74,7 @@ class CompactedView:
             await self._moved.wait_for(lambda: self._next_offsets[topic] > offset)
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Return once `condition` holds; it is asked now, and after every batch of records was applied."""
+        """Return once `condition` holds; it is checked now, and after every batch of records."""
         async with self._moved:
             await self._moved.wait_for(condition)
 
@@ -124,8 +124,8 @@ class CompactedView:
         batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS_PER_POLL)
         for partition, records in batches.items():
             self._apply(partition.topic, records)
-        # Compaction leaves gaps and transactions leave marks, so the consumer's position says how far a topic is, not
-        # the last record seen.
+        # Compaction leaves gaps and transactions leave markers: the consumer's position, not the last record, says how
+        # far a topic has been read.
         reached = {topic: await consumer.position(aiokafka.TopicPartition(topic, 0)) for topic in self._topics}
         moved = reached != self._next_offsets
         self._next_offsets = reached

@@ -1,4 +1,4 @@
-"""Reading Kafka the same way everywhere: consumers, end offsets that are true on every broker, and a log's identity."""
+"""Reading Kafka: consumers, end offsets that are right on every broker, and the identity of a log."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from aiokafka.errors import KafkaError
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError as AdminKafkaError
 
-from services.common.kafka.envelope import LogIdentity as LogIdentity  # noqa: PLC0414 - what `log_identity` returns is imported from here too.
+from services.common.kafka.envelope import LogIdentity as LogIdentity  # noqa: PLC0414 - re-exported: it is the result of `log_identity`.
 
-# How long an administrative command looks for a cluster before it says that there is none.
+# How long an administrative command tries to reach a cluster.
 BOOTSTRAP_TIMEOUT_MS = 10_000
 
 _RECORDS_PER_POLL = 5_000
@@ -37,7 +37,7 @@ class KafkaConnection:
 
     Attributes:
         bootstrap_servers: `host:port`, several separated by commas.
-        fetch_wait_ms: how long the broker may hold back an empty fetch. The embedded broker does not wake a waiting
+        fetch_wait_ms: how long the broker may delay an empty fetch. The embedded broker does not wake a waiting
             fetch when records arrive, so it needs about 10; on Apache Kafka 500 costs no latency.
     """
 
@@ -46,7 +46,7 @@ class KafkaConnection:
 
 
 def new_consumer(connection: KafkaConnection, **options: object) -> aiokafka.AIOKafkaConsumer:
-    """A consumer that reads from the beginning, never commits by itself and suits the connection's broker."""
+    """A consumer that reads from the beginning and never commits by itself."""
     settings: dict[str, object] = {
         "bootstrap_servers": connection.bootstrap_servers,
         "enable_auto_commit": False,
@@ -66,7 +66,7 @@ async def end_offsets(
 
     Args:
         connection: the cluster.
-        consumer: a started consumer, asked for the listed ends only; its assignment and positions stay untouched.
+        consumer: a started consumer, used to list the ends; its assignment and positions do not change.
         partitions: which partitions; each must exist.
 
     Raises:
@@ -77,7 +77,7 @@ async def end_offsets(
         return await _fetch_watermarks(connection, listed)
     except KafkaError as error:
         raise BrokerUnavailableError(
-            f"Kafka at {connection.bootstrap_servers} did not tell its end offsets: {error}"
+            f"Kafka at {connection.bootstrap_servers} did not return its end offsets: {error}"
         ) from error
 
 
@@ -108,7 +108,7 @@ async def topic_span(connection: KafkaConnection, topic: str) -> dict[int, tuple
 
 @dataclass(frozen=True, slots=True)
 class SpanPart:
-    """Records of a span, those of a partition in their order, and how many of all its offsets are behind with them."""
+    """Records of a span, in order within each partition, and the number of the span's offsets read so far."""
 
     records: list[aiokafka.ConsumerRecord]
     done: int
@@ -117,13 +117,13 @@ class SpanPart:
 async def read_span(
     connection: KafkaConnection, topic: str, span: Mapping[int, tuple[int, int]], *, stalled_s: float = 30.0
 ) -> AsyncGenerator[SpanPart, None]:
-    """A bounded stretch of a topic, each record once, as they come.
+    """A bounded part of a topic, each record once, in the order of arrival.
 
     Args:
         connection: the cluster.
         topic: the topic.
         span: the first offset to read and one past the last, by partition.
-        stalled_s: after how long without getting any further to give up; the time the caller takes does not count.
+        stalled_s: gives up after this long without progress; the caller's own time does not count.
 
     Raises:
         BrokerUnavailableError: when the cluster cannot be reached, or stops answering.
@@ -141,7 +141,7 @@ async def read_span(
             consumer.seek(partition, positions[partition.partition])
         while left:
             part = SpanPart([], done)
-            # An empty answer is none: while the broker is away, aiokafka goes on giving them.
+            # An empty answer is no progress: while the broker is away, aiokafka keeps returning them.
             async with asyncio.timeout(stalled_s):
                 while part.done == done:
                     part = await _read_part(consumer, span, left, positions)
@@ -154,7 +154,7 @@ async def read_span(
         ) from error
     except KafkaError as error:
         raise BrokerUnavailableError(
-            f"Kafka at {connection.bootstrap_servers} did not give the records of {topic}: {error!r}"
+            f"Kafka at {connection.bootstrap_servers} did not return the records of {topic}: {error!r}"
         ) from error
     finally:
         await consumer.stop()
@@ -166,13 +166,13 @@ async def _read_part(
     left: dict[aiokafka.TopicPartition, int],
     positions: dict[int, int],
 ) -> SpanPart:
-    """What comes next, if anything does; partitions at their end are no longer read."""
+    """The next records, if any; partitions at their end are no longer read."""
     polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS_PER_POLL)
     records = [
         record for partition, some in polled.items() for record in some if record.offset < left.get(partition, 0)
     ]
     for partition, end in list(left.items()):
-        # Not the last record's offset: what compaction or a transaction took away has no record.
+        # Not the last record's offset: compaction and transactions leave offsets without a record.
         position = await consumer.position(partition)
         positions[partition.partition] = min(position, end)
         if position >= end:
@@ -189,7 +189,7 @@ async def log_identity(
     Args:
         connection: the cluster.
         topic: which topic.
-        bootstrap_timeout_ms: how long to try to reach the cluster; a process cannot end while this goes on.
+        bootstrap_timeout_ms: how long to try to reach the cluster; the process cannot end meanwhile.
 
     Raises:
         BrokerUnavailableError: when the cluster cannot be reached.
@@ -202,14 +202,14 @@ async def log_identity(
 async def _partitions_of(
     connection: KafkaConnection, topic: str
 ) -> AsyncIterator[tuple[list[aiokafka.TopicPartition], aiokafka.AIOKafkaConsumer]]:
-    """A topic's partitions, and a consumer to ask about them."""
+    """A topic's partitions, and a started consumer."""
     admin = AIOKafkaAdminClient(bootstrap_servers=connection.bootstrap_servers)
     consumer = new_consumer(connection)
     try:
         try:
             await admin.start()
             await consumer.start()
-            # Asking for a topic by name may create it on some brokers, so the list of those that exist comes first.
+            # Describing a topic by name may create it on some brokers, so look it up in the list of topics first.
             exists = topic in await consumer.topics()
             descriptions = await admin.describe_topics([topic]) if exists else []
         finally:

@@ -22,10 +22,10 @@ from services.common.kafka.connection import BOOTSTRAP_TIMEOUT_MS, BrokerUnavail
 
 
 class TopicDeclaration(BaseModel):
-    """One topic as it should be.
+    """The declaration of a topic.
 
     Attributes:
-        partitions: how many partitions it has; changing it later moves learners, so it needs a new epoch.
+        partitions: the number of partitions; changing it later moves learners, so it needs a new epoch.
         replication_factor: copies of each partition; the command can override it for small clusters.
         config: the broker's settings for the topic.
         description: what it carries.
@@ -57,7 +57,7 @@ class _NoLeaderYetError(BrokerUnavailableError):
 
 
 class TopicOutcome(Enum):
-    """What became of one declared topic."""
+    """The outcome for one declared topic."""
 
     CREATED = "created"
     MISSING = "missing"
@@ -82,12 +82,12 @@ class TopicReport:
 
 @dataclass(frozen=True, slots=True)
 class ExistingTopic:
-    """One topic as the cluster has it.
+    """A topic on the cluster.
 
     Attributes:
-        partitions: how many it has.
-        replicas: the fewest copies that one of them has.
-        config: values of the settings that were asked for; None: the broker does not tell them.
+        partitions: the number of partitions.
+        replicas: the smallest number of copies among them.
+        config: values of the declared settings; None: the broker does not return them.
     """
 
     partitions: int
@@ -117,7 +117,7 @@ def ensure_topics(
 ) -> list[TopicReport]:
     """Create the topics that do not exist; compare those that do. Running it again changes nothing.
 
-    What differs is reported, and never changed: partitions and retention decide what state and replays can rest on.
+    A difference is reported and never changed: state and replays depend on partitions and retention.
 
     Args:
         connection: the cluster.
@@ -176,9 +176,9 @@ def check_topics(
 def compare(
     name: str, declared: TopicDeclaration, existing: ExistingTopic, replication_factor: int | None = None
 ) -> TopicReport:
-    """What a topic that exists has otherwise than declared, and what to do about it.
+    """How an existing topic differs from its declaration, and what to do about it.
 
-    More copies than declared are right: a declaration for a laptop serves a cluster too.
+    More copies than declared are no difference: a declaration for a laptop also serves a cluster.
     """
     details = []
     if existing.partitions != declared.partitions:
@@ -190,11 +190,11 @@ def compare(
     if existing.replicas < copies:
         details.append(
             f"has partitions with {existing.replicas} of {copies} copies: reassign them "
-            "(kafka-reassign-partitions.sh), or a lost disk loses what was acknowledged"
+            "(kafka-reassign-partitions.sh), or a lost disk loses acknowledged records"
         )
     settings = existing.config
-    told = {} if settings is None else {key: settings.get(key, "nothing") for key in declared.config}
-    for key, found in told.items():
+    actual = {} if settings is None else {key: settings.get(key, "nothing") for key in declared.config}
+    for key, found in actual.items():
         value = declared.config[key]
         if found != value:
             details.append(
@@ -203,8 +203,9 @@ def compare(
             )
     if details:
         return TopicReport(name, TopicOutcome.DIFFERS, "; ".join(details))
-    untold = settings is None and bool(declared.config)
-    return TopicReport(name, TopicOutcome.AS_DECLARED, "but this broker does not tell its settings" if untold else "")
+    unknown = settings is None and bool(declared.config)
+    detail = "but this broker does not return its settings" if unknown else ""
+    return TopicReport(name, TopicOutcome.AS_DECLARED, detail)
 
 
 @contextmanager
@@ -244,9 +245,9 @@ def _existing(
 def _settings(
     connection: KafkaConnection, declared: Mapping[str, Mapping[str, str]]
 ) -> dict[str, dict[str, str]] | None:
-    """The declared settings as topics have them, by topic; None where the broker does not tell.
+    """The topics' values of the declared settings, by topic; None when the broker does not return them.
 
-    The embedded broker hangs up when it is asked, so it is asked over a connection of its own.
+    The embedded broker closes the connection on this request, so it has a connection of its own.
     """
     resources = [
         ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(config))
@@ -257,18 +258,18 @@ def _settings(
         return {}
     try:
         with _administration(connection) as admin:
-            told: Any = admin.describe_configs(resources, config_filter="all")
+            described: Any = admin.describe_configs(resources, config_filter="all")
     except BrokerUnavailableError:
         return None
     return {
         name: {key: str(entry["value"]) for key, entry in values.items()}
-        for by_name in told.values()
+        for by_name in described.values()
         for name, values in by_name.items()
     }
 
 
 def _await_leaders(admin: KafkaAdminClient, topics: list[str]) -> None:
-    """Return once every partition has a leader: a cluster answers before its brokers have heard of a new topic."""
+    """Return once every partition has a leader: a cluster answers before all its brokers know a new topic."""
     for attempt in tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(_NoLeaderYetError),
         wait=tenacity.wait_fixed(0.05),

@@ -1,4 +1,4 @@
-"""How commands call the services: options they share, the API key, the connection, and what a refusal says."""
+"""How commands call the services: shared options, the API key, the channel, and errors as sentences."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ApiKeyFile = Annotated[
 ]
 Insecure = Annotated[
     bool,
-    typer.Option("--insecure", help="Talk to another machine without TLS. The API key can then be read on the way."),
+    typer.Option("--insecure", help="Call another machine without TLS. The API key can then be read on the network."),
 ]
 TimeoutS = Annotated[float, typer.Option(min=0.1, help="Give up after this many seconds.")]
 
@@ -45,7 +45,7 @@ def api_key_from(file: Path | None) -> str:
 
 
 def key_metadata(file: Path | None) -> Metadata:
-    """What a call carries to prove whose it is; `file` as of `api_key_from`."""
+    """The metadata of an authenticated call; `file` as for `api_key_from`."""
     return (("authorization", f"Bearer {api_key_from(file)}"),)
 
 
@@ -64,13 +64,13 @@ def async_channel(target: str, *, insecure: bool, options: Sequence[tuple[str, i
 
 
 def what_went_wrong(error: Any, target: str, service: str, *, option: str = "--target") -> str:
-    """What a call that failed says, in a sentence.
+    """A sentence about a failed call.
 
     Args:
-        error: gRPC's; it types its errors as RpcError alone, and those of a call are the call as well.
+        error: the error of a call, which has `code` and `details`; gRPC types it only as RpcError.
         target: host:port of the service.
         service: its name.
-        option: what names another target.
+        option: the command-line option that sets the target.
     """
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE and rpc_status.from_call(error) is None:

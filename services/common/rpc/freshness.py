@@ -1,4 +1,4 @@
-"""Freshness tokens: `answer from a state that includes this record`, as opaque text bound to a tenant."""
+"""Freshness tokens: opaque text, bound to a tenant, that asks for an answer from a state that includes a record."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Freshness:
     """A record that an answer must include.
 
     Attributes:
-        log_identity: 16 bytes that name the topic as created; a recreated topic has others.
-        position: the record's place.
+        log_identity: the 16 bytes of the topic's id; a topic created again has another id.
+        position: the record's position.
     """
 
     log_identity: bytes
@@ -30,7 +30,7 @@ class Freshness:
 
 
 class FreshnessInvalidError(ValueError):
-    """The token is not one that this tenant was given."""
+    """The token was not issued to this tenant."""
 
 
 def encode(freshness: Freshness, tenant_secret: bytes) -> str:
@@ -40,7 +40,7 @@ def encode(freshness: Freshness, tenant_secret: bytes) -> str:
 
 
 def decode(token: str, tenant_secret: bytes) -> Freshness:
-    """What a token asks for.
+    """The content of a token.
 
     Raises:
         FreshnessInvalidError: when it is malformed or was made for another tenant.
@@ -67,5 +67,5 @@ def _tag(body: bytes, tenant_secret: bytes) -> bytes:
 
 @lru_cache(maxsize=1_024)
 def _keyed(tenant_secret: bytes) -> hmac.HMAC:
-    # Kept per tenant: hmac.digest() lets go of the interpreter's lock each time, and a batch needs 500 of them.
+    # Cached per tenant: hmac.digest() releases the interpreter's lock each time, and a batch needs 500 of them.
     return hmac.new(tenant_secret, b"cairn-freshness\0", "sha256")

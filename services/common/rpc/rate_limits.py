@@ -1,4 +1,4 @@
-"""How often a tenant may call: a token bucket each."""
+"""Limits on tenants' calls: a token bucket per tenant."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class RateLimit:
     """A limit per tenant and process.
 
     Attributes:
-        calls_per_s: calls a tenant may make in the long run.
-        burst: calls it may make at once after a pause.
+        calls_per_s: sustained calls per second.
+        burst: calls at once after a pause.
     """
 
     calls_per_s: float
@@ -23,18 +23,18 @@ class RateLimit:
 class TokenBuckets:
     """One bucket per tenant: it holds at most `burst` tokens, fills at `calls_per_s`, and each call takes one.
 
-    A tenant that has been silent for long has no bucket worth keeping, so as many are kept as there are tenants.
+    There is at most one bucket per tenant, and tenants are few, so none is removed.
     """
 
     def __init__(self, limit: RateLimit, clock: Callable[[], float] = time.monotonic) -> None:
-        """Args: `clock`, in seconds, never going back."""
+        """Args: the `limit`, and a monotonic `clock` in seconds."""
         self._limit = limit
         self._clock = clock
-        # Per tenant: tokens as of a moment.
+        # By tenant: tokens, and the time at which it had them.
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, tenant: str) -> float:
-        """Take a token: 0 when there was one, else in how many seconds there will be; then nothing was taken."""
+        """Take a token and return 0; without one, take nothing and return the seconds until there is one."""
         now = self._clock()
         held, since = self._buckets.get(tenant, (float(self._limit.burst), now))
         tokens = min(self._limit.burst, held + (now - since) * self._limit.calls_per_s)

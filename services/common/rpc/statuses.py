@@ -1,4 +1,4 @@
-"""gRPC statuses with google.rpc details: what is wrong, with which field, and when to try again."""
+"""gRPC statuses with google.rpc details: the field at fault, the reason, and when to try again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DETAIL_BYTES_MAX = 4_000
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One thing wrong with one field: its path, and the value, what is wrong and the remedy in words."""
+    """A problem with a field: the field's path, and the value, the problem and the remedy as a sentence."""
 
     field: str
     reason: str
@@ -27,8 +27,8 @@ class FieldViolation:
 def invalid_argument(violations: Iterable[FieldViolation]) -> status_pb2.Status:
     """INVALID_ARGUMENT naming the fields at fault in BadRequest details.
 
-    A status travels in HTTP/2 trailers, which peers limit to 8 KiB: as many violations as fit are listed, and the
-    message says how many there are.
+    A status travels in HTTP/2 trailers, which peers limit to 8 KiB. It lists as many violations as fit, and the message
+    gives their number.
     """
     listed = list(violations)
     message = "; ".join(f"{violation.field}: {violation.reason}" for violation in listed[:_NAMED_IN_MESSAGE])[:1_000]
@@ -84,12 +84,12 @@ def failed_precondition(message: str, *, reason: str) -> status_pb2.Status:
 
 
 def aborted(message: str, *, reason: str, facts: Mapping[str, str] | None = None) -> status_pb2.Status:
-    """ABORTED: what was going on ends here, and is to be begun again from where it was.
+    """ABORTED: the call ended early, and the caller should start it again from where it was.
 
     Args:
         message: what happened and what to do.
-        reason: the same in a word, for programs.
-        facts: what a program needs to begin again, as metadata of the ErrorInfo.
+        reason: the reason as one word, for programs.
+        facts: what a program needs to start again, as metadata of the ErrorInfo.
     """
     info = error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN, metadata=facts or {})
     return _status(code_pb2.ABORTED, message, info)
@@ -102,7 +102,7 @@ def already_exists(message: str, *, facts: Mapping[str, str] | None = None) -> s
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> NoReturn:
-    """End a call with a status and its details, beside the trailing metadata the call already has."""
+    """End a call with a status and its details, in addition to the call's trailing metadata."""
     ended = rpc_status.to_status(status)
     trailing = (*(context.trailing_metadata() or ()), *ended.trailing_metadata)
     await context.abort(ended.code, ended.details, trailing)
@@ -110,7 +110,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.
 
 
 def retry_after_s_of(error: grpc.aio.AioRpcError) -> float | None:
-    """How long a server asked to wait before the same call is sent again; None when it did not say."""
+    """The seconds that a server asked to wait before sending the call again; None when it asked for none."""
     retry = error_details_pb2.RetryInfo()
     for detail in _details_of(error):
         if detail.Unpack(retry):
@@ -119,7 +119,7 @@ def retry_after_s_of(error: grpc.aio.AioRpcError) -> float | None:
 
 
 def violations_of(error: grpc.aio.AioRpcError) -> list[FieldViolation]:
-    """The field violations a server sent with an error; empty when it sent none."""
+    """The field violations that a server sent with an error."""
     violations = []
     for detail in _details_of(error):
         bad_request = error_details_pb2.BadRequest()

@@ -1,4 +1,4 @@
-"""TLS of a server: certificate, key and, for mutual TLS, the authority of its clients, from files that get renewed."""
+"""TLS for a server: certificate, key and, for mutual TLS, the authority of its clients, from files that may change."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class TlsFilesError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """What a server proves itself with, in PEM.
+    """The files of a server's TLS, in PEM.
 
     Attributes:
-        certificate: its certificate, followed by those between it and the authority's.
+        certificate: its certificate, followed by the intermediate certificates.
         key: the certificate's private key, not encrypted.
         client_ca: certificates of the authorities that sign clients' certificates. With it, a client without such a
-            certificate cannot connect (mutual TLS); the API key is needed all the same.
+            certificate cannot connect (mutual TLS). Calls need an API key in any case.
     """
 
     certificate: Path
@@ -33,29 +33,29 @@ class TlsFiles:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All of them."""
+        """All paths."""
         return (self.certificate, self.key, *([self.client_ca] if self.client_ca else []))
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Credentials that read the files again for the next connection after they were changed.
+    """Credentials that read the files again for the next connection after they changed.
 
-    Renewing a certificate therefore needs no restart. Files that become unusable, as they are between the writing of
-    one and the other, are logged and change nothing.
+    Renewing a certificate needs no restart. Files that become unusable, as happens between writing one and the other,
+    are logged and change nothing.
 
     Raises:
-        TlsFilesError: when they cannot be used at the start.
+        TlsFilesError: when the files cannot be used at the start.
     """
     renewed = _RenewedFiles(files)
     return grpc.dynamic_ssl_server_credentials(
         renewed.configuration,
-        renewed.fetch,  # type: ignore[arg-type]  # The stub knows no None, which means: as before.
+        renewed.fetch,  # type: ignore[arg-type]  # The stub does not allow None, which means: unchanged.
         require_client_authentication=files.client_ca is not None,
     )
 
 
 class _RenewedFiles:
-    """The files as last read, and whether they have changed since."""
+    """The files as last read, and whether they changed since."""
 
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
@@ -63,11 +63,11 @@ class _RenewedFiles:
         self.configuration = _read(files)
 
     def fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        """The configuration if it is another than before; gRPC asks at each new connection, on a thread of its own."""
+        """The configuration if it changed; gRPC calls this for each new connection, on a thread of its own."""
         version = _version_of(self._files)
         if version == self._version:
             return None
-        # Noted before reading, so that files that are replaced meanwhile are read again, and unusable ones only once.
+        # Noted before reading, so that files replaced meanwhile are read again, and unusable ones only once.
         self._version = version
         try:
             self.configuration = _read(self._files)
@@ -84,7 +84,7 @@ def _read(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
     except OSError as error:
         raise TlsFilesError(
             f"the TLS file {error.filename} cannot be read: {error.strerror}; "
-            "look at CAIRN_TLS_CERTIFICATE, CAIRN_TLS_KEY and CAIRN_TLS_CLIENT_CA"
+            "check CAIRN_TLS_CERTIFICATE, CAIRN_TLS_KEY and CAIRN_TLS_CLIENT_CA"
         ) from error
     _check(files)
     client_ca = None if files.client_ca is None else pem[files.client_ca]
@@ -92,7 +92,7 @@ def _read(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
 
 
 def _check(files: TlsFiles) -> None:
-    """Refuse what gRPC would take, only to turn every client away without a word to the operator."""
+    """Refuse files that gRPC would accept and then reject every client, without a message to the operator."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         # The empty password keeps OpenSSL from asking for one on the terminal.

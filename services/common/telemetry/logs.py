@@ -14,7 +14,7 @@ def configure(level: str, log_format: str, *, service: str) -> None:
     Args:
         level: debug, info, warning or error.
         log_format: `json` or `console`.
-        service: name put on every line.
+        service: the name on every line.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -36,7 +36,7 @@ def configure(level: str, log_format: str, *, service: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # These narrate every connection at info.
+    # At info, these log every connection.
     for name in ("aiokafka", "kafka", "faust", "mode"):
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     structlog.configure(

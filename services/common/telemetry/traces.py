@@ -1,7 +1,8 @@
-"""Traces: one event followed from the call that published it, through the log, to the state and lists it changes.
+"""Traces follow an event from the call that published it, through the log, to the state and lists that it changes.
 
-Off unless a collector is named. The trace context is W3C's `traceparent`: metadata of calls, a header of records, and a
-part of what is published when a learner is stored. Spans carry positions and counts, never a learner's key or id.
+They are off unless a collector is configured. The trace context is W3C's `traceparent`: metadata of calls, a header of
+records, and a part of the notification when a learner is stored. Spans carry positions and counts, never a learner's
+key or id.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Span as Span  # noqa: PLC0414 - as SpanKind.
-from opentelemetry.trace import SpanKind as SpanKind  # noqa: PLC0414 - who begins a span imports it from here too.
+from opentelemetry.trace import Span as Span  # noqa: PLC0414 - re-exported, as SpanKind.
+from opentelemetry.trace import SpanKind as SpanKind  # noqa: PLC0414 - re-exported: starting a span needs it.
 from opentelemetry.trace import Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _log = structlog.get_logger(__name__)
 
-# What is made within it is a part of the span.
+# Makes a span the current one, so that spans started meanwhile are parts of it.
 within = trace.use_span
 
 TRACEPARENT = "traceparent"
@@ -35,7 +36,7 @@ Attributes = Mapping[str, str | int | float | bool]
 
 
 class Traces:
-    """Makes a process's spans; without a provider it makes none, at next to no cost."""
+    """Makes a process's spans; without a provider it makes none, at almost no cost."""
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
         """Args: `provider`, where spans go; None: nowhere."""
@@ -51,7 +52,7 @@ class Traces:
     def begin(
         self, name: str, traceparent: str | None, *, kind: SpanKind, attributes: Attributes | None = None
     ) -> Span:
-        """A span that whoever asks for it ends: for what begins in one task and ends in another. Args as of `span`."""
+        """A span that the caller ends: for work that begins in one task and ends in another. Args as for `span`."""
         return self._tracer.start_span(name, self._parent(traceparent), kind, attributes)
 
     @contextmanager
@@ -61,16 +62,16 @@ class Traces:
         """Make the current span.
 
         Args:
-            name: what is done.
-            traceparent: what it is a part of; None: a trace of its own.
-            kind: whether it serves, consumes, produces or is internal.
-            attributes: what more is to be said of it.
+            name: the work.
+            traceparent: the parent; None: the span starts a trace of its own.
+            kind: server, consumer, producer or internal.
+            attributes: further facts.
         """
         with self._tracer.start_as_current_span(name, self._parent(traceparent), kind, attributes) as span:
             yield span
 
     def current_traceparent(self) -> str | None:
-        """What is to be a part of the current span; None when nobody records it."""
+        """The parent for parts of the current span; None when the span is not recorded."""
         if self._provider is None or not trace.get_current_span().is_recording():
             return None
         carrier: dict[str, str] = {}
@@ -78,16 +79,16 @@ class Traces:
         return carrier.get(TRACEPARENT)
 
     def record(self, name: str, traceparent: str, *, began_ns: int, attributes: Attributes | None = None) -> str:
-        """Note something that has been done, as a part of what came in.
+        """Record work that is done, as a part of a trace.
 
         Args:
-            name: what was done.
-            traceparent: what it is a part of.
-            began_ns: when it began, Unix nanoseconds; it ends now.
-            attributes: what more is to be said of it.
+            name: the work.
+            traceparent: the parent.
+            began_ns: when it began, in Unix nanoseconds; it ends now.
+            attributes: further facts.
 
         Returns:
-            What is to be a part of it in turn.
+            The parent for its own parts.
         """
         parent = self._propagator.extract({TRACEPARENT: traceparent})
         span = self._tracer.start_span(name, parent, SpanKind.CONSUMER, attributes, start_time=began_ns)
@@ -97,7 +98,7 @@ class Traces:
         return carrier.get(TRACEPARENT, traceparent)
 
     def close(self) -> None:
-        """Send what was not sent yet."""
+        """Send the remaining spans."""
         if self._provider is not None:
             self._provider.shutdown()
 
@@ -109,17 +110,17 @@ NO_TRACES = Traces()
 
 
 def traces_to(endpoint: str, *, service: str, share: float, insecure: bool) -> Traces:
-    """Traces that an OpenTelemetry collector gets; none when no endpoint is named.
+    """Traces that go to an OpenTelemetry collector; none without an endpoint.
 
     Args:
         endpoint: host:port of its OTLP receiver over gRPC; empty: none.
-        service: name of this process.
-        share: of the calls without a trace of their own, how many to begin one for; a caller's decision is kept.
-        insecure: whether to speak plain text.
+        service: the name of this process.
+        share: the share of calls without a trace for which to start one; a caller's decision is kept.
+        insecure: whether to send plain text.
     """
     if not endpoint:
         return NO_TRACES
-    # It brings the collector's contracts along: half a second and some megabytes that most processes do without.
+    # It loads the collector's contracts: half a second and some megabytes that most processes do not need.
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
     _log.info("traces are sent", endpoint=endpoint, share=share)
@@ -128,11 +129,11 @@ def traces_to(endpoint: str, *, service: str, share: float, insecure: bool) -> T
 
 
 def traces_into(processor: SpanProcessor, *, service: str, share: float) -> Traces:
-    """Traces that a processor gets."""
+    """Traces that go to a span processor."""
     provider = TracerProvider(
         sampler=ParentBased(TraceIdRatioBased(share)),
         resource=Resource.create({"service.name": f"cairn-{service}"}),
-        # The process says itself when it ends.
+        # The process closes its traces itself.
         shutdown_on_exit=False,
     )
     provider.add_span_processor(processor)
@@ -140,5 +141,5 @@ def traces_into(processor: SpanProcessor, *, service: str, share: float) -> Trac
 
 
 def is_sampled(traceparent: str) -> bool:
-    """Whether it is a trace context, of a trace that whoever began it records."""
+    """Whether it is the context of a trace that is recorded."""
     return _SAMPLED.fullmatch(traceparent) is not None
