@@ -10,8 +10,8 @@ import pytest
 
 from deploy.kafka.cluster import KafkaCluster
 from deploy.local.broker import Broker
-from deploy.local.processes import Child
 from deploy.local.redis import RedisServer
+from deploy.processes import Child
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.topics import ensure_topics, load_declarations
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.local.processes import LOOPBACK, Child, Command, StackError, accepts_connections, free_port
+from deploy.processes import LOOPBACK, Child, Command, StackError, accepts_connections, free_port
 from services.common.kafka.connection import KafkaConnection
 
 FETCH_WAIT_MS = 500

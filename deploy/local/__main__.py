@@ -12,8 +12,8 @@ import typer
 
 from deploy.local import supervisor, terminal
 from deploy.local.demo import DemoOptions, run_demo
-from deploy.local.processes import StackError
 from deploy.local.stack import BrokerKind, StackOptions, StopRequestedError, stop_on_signals
+from deploy.processes import StackError
 
 _DEMO_DIRECTORY = Path(".local/demo")
 

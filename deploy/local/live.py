@@ -20,7 +20,7 @@ from cairn.v1 import (
     recommender_pb2,
     recommender_pb2_grpc,
 )
-from deploy.local.processes import StackError
+from deploy.processes import StackError
 from services.ingest.domain.submission import Submission
 from services.ingest.wire.submissions import submission_message
 

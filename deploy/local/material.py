@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from deploy.local.district import SOURCE, District, DistrictSettings, NextAssessment, SimulatedResponse, main_skill
-from deploy.local.processes import BadInputError
+from deploy.processes import BadInputError
 from services.catalog.formats.jsonl import read_resources, read_skills
 from services.ingest.application.ports import Row, UnreadableRow
 from services.ingest.domain.kinds.assessment import Assessment

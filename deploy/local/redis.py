@@ -11,7 +11,7 @@ from pathlib import Path
 
 import redis
 
-from deploy.local.processes import LOOPBACK, Child, Command, StackError, free_port
+from deploy.processes import LOOPBACK, Child, Command, StackError, free_port
 
 _READY_DEADLINE_S = 20.0
 _OLDEST = (6, 2)

@@ -21,8 +21,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.kafka.cluster import KafkaCluster
 from deploy.local.broker import Broker
-from deploy.local.processes import LOOPBACK, Child, Command, StackError, claim_port, free_port
 from deploy.local.redis import RedisServer
+from deploy.processes import LOOPBACK, Child, Command, StackError, claim_port, free_port
 from services.common.auth.api_keys import create_api_key
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
 from services.common.kafka.topics import TopicOutcome, ensure_topics, load_declarations

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from deploy.local.processes import BadInputError
+from deploy.processes import BadInputError
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 from pydantic import TypeAdapter
 
-from deploy.local.processes import StackError
 from deploy.local.stack import Component, Report, Stack, StackOptions, for_a_shell
+from deploy.processes import StackError
 
 DIRECTORY = Path(".local/up")
 

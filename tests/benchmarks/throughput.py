@@ -15,8 +15,8 @@ import numpy as np
 import psutil
 import redis
 
-from deploy.local.processes import Child, Command
 from deploy.local.stack import TOPICS, Stack, StackOptions
+from deploy.processes import Child, Command
 from services.common.kafka.connection import topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS, record_key
 from services.common.kafka.topics import load_declarations

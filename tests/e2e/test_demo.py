@@ -21,9 +21,9 @@ from rich.console import Console
 
 from deploy.local.demo import DISTRICT, Demo, DemoOptions
 from deploy.local.material import LOG_FILE
-from deploy.local.processes import ComponentFailedError
 from deploy.local.stack import SERVICES, BrokerKind, Stack, StackOptions
 from deploy.local.terminal import Story
+from deploy.processes import ComponentFailedError
 from services.common.kafka.connection import topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS
 

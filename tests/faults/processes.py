@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from deploy.local.processes import Child, Command
 from deploy.local.stack import is_serving
+from deploy.processes import Child, Command
 
 _RESTART_AFTER_S = 0.5
 _GRACE_S = 10.0

@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from typing import Self
 
-from deploy.local.processes import LOOPBACK
+from deploy.processes import LOOPBACK
 
 _CHUNK_BYTES = 1 << 16
 

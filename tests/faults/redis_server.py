@@ -7,8 +7,8 @@ from pathlib import Path
 
 import redis
 
-from deploy.local.processes import LOOPBACK, Child, Command, free_port
 from deploy.local.redis import binary
+from deploy.processes import LOOPBACK, Child, Command, free_port
 
 _READY_DEADLINE_S = 20.0
 

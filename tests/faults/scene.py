@@ -21,7 +21,7 @@ from kafka.admin import KafkaAdminClient
 
 from cairn.v1 import events_pb2, ingest_pb2
 from deploy.kafka.cluster import KafkaCluster
-from deploy.local.processes import LOOPBACK, free_port
+from deploy.processes import LOOPBACK, free_port
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.connection import KafkaConnection, new_consumer, topic_end_offsets

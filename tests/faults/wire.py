@@ -12,7 +12,7 @@ from typing import Any, Self
 import grpc
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc, recommender_pb2, recommender_pb2_grpc
-from deploy.local.processes import LOOPBACK, free_port
+from deploy.processes import LOOPBACK, free_port
 from tests.faults.proxy import TcpProxy
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typer.testing import CliRunner
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
-from deploy.local.processes import free_port
+from deploy.processes import free_port
 from services.catalog.cli.catalog import app
 from services.catalog.formats.jsonl import read_resources, read_skills
 from services.common.auth.api_keys import create_api_key

@@ -24,7 +24,7 @@ from kafka import KafkaProducer
 
 from cairn.v1 import catalog_pb2, events_pb2, ingest_pb2, ingest_pb2_grpc
 from deploy.local.broker import Broker
-from deploy.local.processes import free_port
+from deploy.processes import free_port
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.envelope import LEARNER_EVENTS, RESOURCES, record_key

@@ -15,9 +15,9 @@ import pytest
 
 from deploy.local import supervisor
 from deploy.local.broker import Broker
-from deploy.local.processes import ComponentFailedError, PortBusyError, StackError, free_port
 from deploy.local.redis import RedisServer
 from deploy.local.stack import Component, Service, Stack, StackOptions, is_serving
+from deploy.processes import ComponentFailedError, PortBusyError, StackError, free_port
 from services.common.auth.tenants_file import load_tenants
 
 ROOT = Path(__file__).parents[2]
@@ -164,7 +164,7 @@ def test_a_free_port_stays_free_until_its_process_starts():
 
 
 def test_concurrent_processes_find_different_free_ports():
-    look = "from deploy.local.processes import free_port; print(*(free_port() for _ in range(20)))"
+    look = "from deploy.processes import free_port; print(*(free_port() for _ in range(20)))"
     found = [subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, cwd=ROOT) for _ in range(3)]
 
     ports = [port for one in found for port in one.stdout.split()]

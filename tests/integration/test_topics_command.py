@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.local.broker import Broker
-from deploy.local.processes import free_port
+from deploy.processes import free_port
 from services.cli.topics import app
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.topics import load_declarations

@@ -16,7 +16,7 @@ import redis
 import redis.asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deploy.local.processes import Child, Command
+from deploy.processes import Child, Command
 from services.common.kafka.connection import KafkaConnection, topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT
 from services.common.kafka.topics import TopicDeclaration, ensure_topics

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from deploy.kafka.cluster import KafkaCluster
-from deploy.local.processes import Child, Command
+from deploy.processes import Child, Command
 from services.common.kafka.connection import log_identity, topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.common.kafka.topics import ensure_topics, load_declarations

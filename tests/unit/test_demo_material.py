@@ -10,7 +10,7 @@ import pytest
 
 from deploy.local.district import DistrictSettings
 from deploy.local.material import check_log, real_log, simulated_district
-from deploy.local.processes import BadInputError
+from deploy.processes import BadInputError
 from services.ingest.application.ports import Row
 from services.ingest.formats import Format, read_events
 

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from cairn.v1 import recommender_pb2
 from deploy.local.live import percentile
-from deploy.local.processes import BadInputError
 from deploy.local.summary import Latency, Summary, check_writable
 from deploy.local.terminal import Story
+from deploy.processes import BadInputError
 
 SUMMARY = Summary(
     events_read=12,
