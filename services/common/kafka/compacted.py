@@ -85,7 +85,7 @@ class CompactedView:
             TopicMissingError: when a topic does not exist.
             BrokerUnavailableError: when the broker cannot be reached at the start.
         """
-        # What a writer has not committed is not there yet, and may never be.
+        # Uncommitted records are not there yet, and may never be.
         consumer = new_consumer(
             self._connection, isolation_level="read_committed", fetch_max_wait_ms=self._fetch_wait_ms
         )

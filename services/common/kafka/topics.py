@@ -1,4 +1,4 @@
-"""Topics as declared in `deploy/topics.yaml`, and making a cluster agree with the declaration.
+"""The topics declared in `deploy/topics.yaml`: create them on a cluster, and compare it with the declaration.
 
 The wheel carries that file next to this module.
 """
