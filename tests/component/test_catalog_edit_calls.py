@@ -10,8 +10,9 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from cairn.v1 import catalog_pb2
-from services.catalog import wire
 from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag
+from services.catalog.wire.resources import resource_to_proto
+from services.catalog.wire.skills import skill_to_proto
 from services.common.rpc.statuses import violations_of
 from tests.catalogs import NOW
 from tests.component.test_catalog_grpc import (
@@ -27,11 +28,11 @@ from tests.component.test_catalog_grpc import (
 
 
 def put_resource(resource, **options):
-    return catalog_pb2.PutResourceRequest(resource=wire.resource_to_proto(resource), **options)
+    return catalog_pb2.PutResourceRequest(resource=resource_to_proto(resource), **options)
 
 
 def put_skill(skill, **options):
-    return catalog_pb2.PutSkillRequest(skill=wire.skill_to_proto(skill), **options)
+    return catalog_pb2.PutSkillRequest(skill=skill_to_proto(skill), **options)
 
 
 def pin(**fields):

@@ -7,10 +7,11 @@ from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
-from services.catalog import wire
 from services.catalog.domain.model import Resource, ResourceKind, Skill
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
+from services.catalog.wire.resources import resource_to_proto
+from services.catalog.wire.skills import skill_to_proto
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.server import GrpcServer, ServerOptions
@@ -37,9 +38,9 @@ class Client:
 
 
 def chunks(skills=(), resources=()):
-    yield catalog_pb2.ImportCatalogRequest(skills=map(wire.skill_to_proto, skills))
+    yield catalog_pb2.ImportCatalogRequest(skills=map(skill_to_proto, skills))
     for resource in resources:
-        yield catalog_pb2.ImportCatalogRequest(resources=[wire.resource_to_proto(resource)])
+        yield catalog_pb2.ImportCatalogRequest(resources=[resource_to_proto(resource)])
 
 
 class Catalog:

@@ -10,7 +10,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
-from services.catalog import wire
 from services.catalog.application.tags import SuggestedSkill
 from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag, TagOrigin
@@ -22,6 +21,7 @@ from services.catalog.tagging.served import (
     read_traffic,
     write_traffic,
 )
+from services.catalog.wire.resources import resource_from_proto, resource_to_proto
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.server import GrpcServer, ServerOptions
@@ -303,4 +303,4 @@ def test_a_tenants_folder_is_taken_up_when_it_changes_and_a_broken_one_changes_n
 
 def test_a_resource_round_trips_with_what_reviews_write():
     resource = bare("r1", rejected_skills=("a", "b"), topics=("space",))
-    assert wire.resource_from_proto(wire.resource_to_proto(resource)) == resource
+    assert resource_from_proto(resource_to_proto(resource)) == resource

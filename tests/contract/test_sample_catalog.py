@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.catalog.domain.model import ResourceKind, ResourceStatus
-from services.catalog.domain.validation import check_import
+from services.catalog.domain.validation.imports import check_import
 from services.catalog.formats.jsonl import line_of, read_resources, read_skills
 
 SAMPLE = Path(__file__).parents[2] / "deploy" / "local" / "sample"

@@ -13,13 +13,13 @@ from google.protobuf import json_format
 from kafka import KafkaProducer
 
 from cairn.v1 import catalog_pb2
-from services.catalog import wire
 from services.catalog.adapters.kafka_catalog import KafkaCatalogLog, KafkaCatalogView
 from services.catalog.application.import_catalog import ImportCatalog
 from services.catalog.application.ports import CatalogUnavailableError
 from services.catalog.application.writing import CatalogLogRecreatedError, CatalogWriter
 from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Skill
+from services.catalog.wire.resources import resource_to_proto
 from services.common.kafka import envelope
 from services.common.kafka.connection import new_consumer
 from services.common.kafka.topics import ensure_topics, load_declarations
@@ -110,7 +110,7 @@ async def test_a_record_has_the_key_value_and_headers_of_the_contract(kafka_brok
         await consumer.stop()
     headers = dict(record.headers)
     assert record.key == f"{tenant}/vid/1".encode()
-    assert catalog_pb2.Resource.FromString(record.value) == wire.resource_to_proto(PAINT)
+    assert catalog_pb2.Resource.FromString(record.value) == resource_to_proto(PAINT)
     assert headers["ce_type"] == b"cairn.v1.Resource"
     assert headers["ce_source"] == f"/cairn/catalog/{tenant}".encode()
     assert headers["ce_time"] == b"2026-03-04T05:06:07Z"
@@ -132,7 +132,7 @@ async def test_a_null_value_removes_a_record_also_for_a_view_rebuilt_later(log, 
 
 async def test_a_protobuf_json_record_is_read_too(log, new_view, send, tenant):
     view = await new_view()
-    value = json_format.MessageToJson(wire.resource_to_proto(PAINT)).encode()
+    value = json_format.MessageToJson(resource_to_proto(PAINT)).encode()
     headers = [("content-type", b"application/json; charset=utf-8")]
     send(envelope.RESOURCES, key=envelope.record_key(tenant, PAINT.id), value=value, headers=headers)
     await view.wait_for(await log.end())

@@ -17,7 +17,9 @@ from services.catalog.application.read_catalog import (
 from services.catalog.domain.contents import Shelf
 from services.catalog.domain.etags import etag_of
 from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Rule, RuleAction, Skill, SkillTag
-from services.catalog.domain.validation import check_resource, check_rule, check_skill
+from services.catalog.domain.validation.resources import check_resource
+from services.catalog.domain.validation.rules import check_rule
+from services.catalog.domain.validation.skills import check_skill
 from tests.suites.catalog_log import PAINT, PIN
 from tests.suites.catalog_records import resources, skills
 

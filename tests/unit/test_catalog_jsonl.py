@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag
-from services.catalog.domain.validation import check_records
+from services.catalog.domain.validation.imports import check_records
 from services.catalog.formats.jsonl import (
     FileUnreadableError,
     LineProblem,

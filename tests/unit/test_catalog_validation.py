@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag
-from services.catalog.domain.validation import Problem, check_import, check_records
+from services.catalog.domain.validation.fields import Problem
+from services.catalog.domain.validation.imports import check_import, check_records
 
 SKILL = Skill(id="6.RP.A.1", framework="CCSS.Math", code="6.RP.A.1", statement="Ratios", grades=("6",))
 RESOURCE = Resource(

@@ -16,10 +16,16 @@ import structlog
 from aiokafka.errors import KafkaError as ReadKafkaError
 from kafka.errors import InvalidProducerEpochError, KafkaError, KafkaTimeoutError, ProducerFencedError
 
-from services.catalog import wire
 from services.catalog.application.ports import CatalogUnavailableError, CatalogVersion, TurnLostError
 from services.catalog.domain.contents import Changes, Contents
 from services.catalog.domain.model import RecordKind, Resource, Rule, Skill
+from services.catalog.wire.records import (
+    RecordInvalidError,
+    record_to_proto,
+    resource_from_record,
+    rule_from_record,
+    skill_from_record,
+)
 from services.common.kafka import envelope
 from services.common.kafka.compacted import CompactedView
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, end_offsets, new_consumer
@@ -45,9 +51,9 @@ _TOPICS = {
 }
 _KINDS = {topic: kind for kind, (topic, _) in _TOPICS.items()}
 _DECODE: dict[RecordKind, Callable[[str, bytes, str], Skill | Resource | Rule]] = {
-    RecordKind.SKILL: wire.skill_from_record,
-    RecordKind.RESOURCE: wire.resource_from_record,
-    RecordKind.RULE: wire.rule_from_record,
+    RecordKind.SKILL: skill_from_record,
+    RecordKind.RESOURCE: resource_from_record,
+    RecordKind.RULE: rule_from_record,
 }
 
 
@@ -194,7 +200,7 @@ class KafkaCatalogLog:
 
 
 def _values(records: Iterable[Skill | Resource | Rule]) -> Iterator[tuple[str, bytes]]:
-    return ((record.id, wire.record_to_proto(record).SerializeToString()) for record in records)
+    return ((record.id, record_to_proto(record).SerializeToString()) for record in records)
 
 
 def _entries(changes: Changes, kind: RecordKind) -> Iterator[tuple[str, bytes | None]]:
@@ -281,7 +287,7 @@ class KafkaCatalogView:
         for record in records:
             try:
                 self._apply_record(topic, record)
-            except (envelope.KeyInvalidError, wire.RecordInvalidError) as error:
+            except (envelope.KeyInvalidError, RecordInvalidError) as error:
                 self._ignored += 1
                 _log.warning(
                     "record ignored", topic=topic, partition=record.partition, offset=record.offset, reason=str(error)

@@ -14,7 +14,10 @@ from services.catalog.application.writing import CatalogWriter, ChangeRefusedErr
 from services.catalog.domain.contents import Changes, Contents
 from services.catalog.domain.etags import etag_of, same_content
 from services.catalog.domain.model import RecordKind, Resource, Rule, Skill, kind_of
-from services.catalog.domain.validation import Problem, check_resource, check_rule, check_skill
+from services.catalog.domain.validation.fields import Problem
+from services.catalog.domain.validation.resources import check_resource
+from services.catalog.domain.validation.rules import check_rule
+from services.catalog.domain.validation.skills import check_skill
 
 RULES_MAX = 10_000
 _NAMED_MAX = 5

@@ -11,7 +11,8 @@ from services.catalog.application.writing import CatalogWriter, ChangeRefusedErr
 from services.catalog.domain.contents import Changes, Contents
 from services.catalog.domain.model import Resource, Skill
 from services.catalog.domain.prerequisites import requirements_first
-from services.catalog.domain.validation import Problem, check_import
+from services.catalog.domain.validation.fields import Problem
+from services.catalog.domain.validation.imports import check_import
 
 
 class ImportInvalidError(ChangeRefusedError):

@@ -23,7 +23,7 @@ from services.catalog.application.read_catalog import PAGE_SIZE_DEFAULT, PAGE_SI
 from services.catalog.domain.contents import Contents
 from services.catalog.domain.model import RecordKind, Resource, ResourceStatus, TagOrigin
 from services.catalog.domain.reviews import QueuePlace, ReviewQueue, WaitingTag, accepted, rejected
-from services.catalog.domain.validation import Problem
+from services.catalog.domain.validation.fields import Problem
 
 SUGGESTIONS_MAX = 20
 SUGGESTIONS_DEFAULT = 5

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc, recommender_pb2_grpc
-from services.catalog import wire
 from services.catalog.domain.model import Resource, Skill
+from services.catalog.wire.resources import resource_from_proto, resource_to_proto
+from services.catalog.wire.skills import skill_from_proto, skill_to_proto
 from services.common.command_line import FAILED, fail
 from services.common.rpc.calls import Metadata, channel_to, key_metadata, what_went_wrong
 
@@ -86,7 +87,7 @@ def send(
 def _chunked(records: Sequence[Skill | Resource]) -> Iterator[catalog_pb2.ImportCatalogRequest]:
     chunk, size_bytes = catalog_pb2.ImportCatalogRequest(), 0
     for record in records:
-        message = wire.skill_to_proto(record) if isinstance(record, Skill) else wire.resource_to_proto(record)
+        message = skill_to_proto(record) if isinstance(record, Skill) else resource_to_proto(record)
         message_bytes = message.ByteSize() + _FRAMING_BYTES
         if size_bytes and size_bytes + message_bytes > _CHUNK_BYTES_MAX:
             yield chunk
@@ -115,12 +116,12 @@ def listed(
             skills = stub.ListSkills(
                 catalog_pb2.ListSkillsRequest(page_size=size, page_token=token), metadata=metadata, timeout=timeout_s
             )
-            records, token = [wire.skill_from_proto(message) for message in skills.skills], skills.next_page_token
+            records, token = [skill_from_proto(message) for message in skills.skills], skills.next_page_token
         else:
             resources = stub.ListResources(
                 catalog_pb2.ListResourcesRequest(page_size=size, page_token=token), metadata=metadata, timeout=timeout_s
             )
-            records = [wire.resource_from_proto(message) for message in resources.resources]
+            records = [resource_from_proto(message) for message in resources.resources]
             token = resources.next_page_token
         yield from records
         left -= len(records)

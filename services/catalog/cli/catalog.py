@@ -14,14 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from cairn.v1 import catalog_pb2
-from services.catalog import wire
 from services.catalog.cli import contradictions as cli_contradictions
 from services.catalog.cli import edit as cli_edit
 from services.catalog.cli import rules as cli_rules
 from services.catalog.cli import tag as cli_tag
 from services.catalog.cli.calls import DEFAULT_TARGET, Kind, Target, calling, listed, send
 from services.catalog.domain.model import Resource, Skill
-from services.catalog.domain.validation import check_records
+from services.catalog.domain.validation.imports import check_records
 from services.catalog.formats.jsonl import (
     FileContents,
     FileUnreadableError,
@@ -29,6 +28,8 @@ from services.catalog.formats.jsonl import (
     read_resources,
     read_skills,
 )
+from services.catalog.wire.resources import resource_from_proto
+from services.catalog.wire.skills import skill_from_proto
 from services.common.command_line import BAD_INPUT, fail
 from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
 from services.common.rpc.statuses import FieldViolation, violations_of
@@ -120,12 +121,12 @@ def get_record(
         record: Skill | Resource
         if kind is Kind.SKILL:
             skill = stub.GetSkill(catalog_pb2.GetSkillRequest(id=identifier), metadata=metadata, timeout=timeout_s)
-            record, version = wire.skill_from_proto(skill.skill), skill.etag
+            record, version = skill_from_proto(skill.skill), skill.etag
         else:
             resource = stub.GetResource(
                 catalog_pb2.GetResourceRequest(id=identifier), metadata=metadata, timeout=timeout_s
             )
-            record, version = wire.resource_from_proto(resource.resource), resource.etag
+            record, version = resource_from_proto(resource.resource), resource.etag
     typer.echo(line_of(record))
     if etag:
         typer.echo(version, err=True)

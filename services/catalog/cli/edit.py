@@ -14,10 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from cairn.v1 import catalog_pb2
-from services.catalog import wire
 from services.catalog.cli.calls import DEFAULT_TARGET, Kind, Target, calling
 from services.catalog.domain.model import Resource, Skill
 from services.catalog.formats.jsonl import FileContents, FileUnreadableError, read_resources, read_skills
+from services.catalog.wire.resources import resource_to_proto
+from services.catalog.wire.skills import skill_to_proto
 from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
 
@@ -127,9 +128,9 @@ def _batches(records: Sequence[Skill | Resource], etag: str, *, new: bool) -> It
         request = catalog_pb2.BatchPutRequest()
         for record in chunk:
             if isinstance(record, Skill):
-                request.skills.add(skill=wire.skill_to_proto(record), etag=etag, must_be_new=new)
+                request.skills.add(skill=skill_to_proto(record), etag=etag, must_be_new=new)
             else:
-                request.resources.add(resource=wire.resource_to_proto(record), etag=etag, must_be_new=new)
+                request.resources.add(resource=resource_to_proto(record), etag=etag, must_be_new=new)
         yield request
 
 

@@ -14,11 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc, recommender_pb2
-from services.catalog import wire
 from services.catalog.cli.calls import DEFAULT_TARGET, Target, calling, calling_recommender
 from services.catalog.domain.model import Rule
 from services.catalog.formats.jsonl import FileUnreadableError
 from services.catalog.formats.rules_file import RulesInvalidError, read_rules, rule_as_columns
+from services.catalog.wire.rules import rule_from_proto, rule_to_proto
 from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.common.rpc.calls import ApiKeyFile, Insecure, Metadata, TimeoutS
 from services.common.rpc.statuses import violations_of
@@ -104,7 +104,7 @@ def put_rules(
     """
     for rule in _read(file):
         with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
-            request = catalog_pb2.PutRuleRequest(rule=wire.rule_to_proto(rule), must_be_new=new)
+            request = catalog_pb2.PutRuleRequest(rule=rule_to_proto(rule), must_be_new=new)
             try:
                 reply = stub.PutRule(request, metadata=metadata, timeout=timeout_s)
             except grpc.RpcError as error:
@@ -160,7 +160,7 @@ def preview(
     if len(learner) > _LEARNERS_MAX:
         fail(f"{len(learner)} learners are named; name at most {_LEARNERS_MAX}", BAD_INPUT)
     request = recommender_pb2.PreviewRuleRequest(
-        rule=wire.rule_to_proto(rules[0]), removed=removed, learner_ids=learner, limit=limit, class_id=class_id
+        rule=rule_to_proto(rules[0]), removed=removed, learner_ids=learner, limit=limit, class_id=class_id
     )
     if grade:
         request.filter.grades.extend(grade)
@@ -199,7 +199,7 @@ def _listed(
     while True:
         request = catalog_pb2.ListRulesRequest(page_size=1_000, page_token=token, include_expired=expired)
         reply = stub.ListRules(request, metadata=metadata, timeout=timeout_s)
-        yield from map(wire.rule_from_proto, reply.rules)
+        yield from map(rule_from_proto, reply.rules)
         token = reply.next_page_token
         if not token:
             return

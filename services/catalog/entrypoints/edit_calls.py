@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
-from services.catalog import wire
 from services.catalog.application.edit_catalog import BatchOutcome, Expectation, PutResult, PutStatus
 from services.catalog.domain.model import RecordKind
 from services.catalog.entrypoints.calls import Calls, Context
+from services.catalog.wire.resources import resource_from_proto, resource_to_proto
+from services.catalog.wire.rules import rule_from_proto, rule_to_proto
+from services.catalog.wire.skills import skill_from_proto, skill_to_proto
+from services.catalog.wire.versions import version_to_proto
 from services.common.rpc.call_context import current_api_key_id, current_tenant, note_for_audit
 from services.common.rpc.statuses import FieldViolation, abort, invalid_argument
 
@@ -32,14 +35,14 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.PutResourceResponse:
         """Write one resource."""
         async with self._calls.changing(context, "PutResource"):
-            resource = wire.resource_from_proto(request.resource)
+            resource = resource_from_proto(request.resource)
             written = await self._calls.use.edit.put(current_tenant().name, resource, _expected(request))
             self._count("resource", int(written.changed))
             note_for_audit(id=resource.id, changed=written.changed)
             return catalog_pb2.PutResourceResponse(
-                resource=wire.resource_to_proto(written.record),
+                resource=resource_to_proto(written.record),
                 etag=written.etag,
-                version=wire.version_to_proto(written.version),
+                version=version_to_proto(written.version),
             )
 
     async def DeleteResource(  # noqa: N802 - the method's name in the contract.
@@ -51,21 +54,21 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
                 current_tenant().name, RecordKind.RESOURCE, request.id, request.etag
             )
             note_for_audit(id=request.id)
-            return catalog_pb2.DeleteResourceResponse(version=wire.version_to_proto(version))
+            return catalog_pb2.DeleteResourceResponse(version=version_to_proto(version))
 
     async def PutSkill(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.PutSkillRequest, context: Context
     ) -> catalog_pb2.PutSkillResponse:
         """Write one skill."""
         async with self._calls.changing(context, "PutSkill"):
-            skill = wire.skill_from_proto(request.skill)
+            skill = skill_from_proto(request.skill)
             written = await self._calls.use.edit.put(current_tenant().name, skill, _expected(request))
             self._count("skill", int(written.changed))
             note_for_audit(id=skill.id, changed=written.changed)
             return catalog_pb2.PutSkillResponse(
-                skill=wire.skill_to_proto(written.record),
+                skill=skill_to_proto(written.record),
                 etag=written.etag,
-                version=wire.version_to_proto(written.version),
+                version=version_to_proto(written.version),
             )
 
     async def DeleteSkill(  # noqa: N802 - the method's name in the contract.
@@ -77,7 +80,7 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
                 current_tenant().name, RecordKind.SKILL, request.id, request.etag
             )
             note_for_audit(id=request.id)
-            return catalog_pb2.DeleteSkillResponse(version=wire.version_to_proto(version))
+            return catalog_pb2.DeleteSkillResponse(version=version_to_proto(version))
 
     async def BatchPut(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.BatchPutRequest, context: Context
@@ -90,8 +93,8 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
         async with self._calls.changing(context, "BatchPut"):
             outcome = await self._calls.use.edit.put_batch(
                 current_tenant().name,
-                [(wire.skill_from_proto(entry.skill), _expected(entry)) for entry in request.skills],
-                [(wire.resource_from_proto(entry.resource), _expected(entry)) for entry in request.resources],
+                [(skill_from_proto(entry.skill), _expected(entry)) for entry in request.skills],
+                [(resource_from_proto(entry.resource), _expected(entry)) for entry in request.resources],
             )
             skills, resources = (
                 sum(result.status is PutStatus.WRITTEN for result in results)
@@ -107,13 +110,13 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.PutRuleResponse:
         """Write one rule."""
         async with self._calls.changing(context, "PutRule"):
-            rule = wire.rule_from_proto(request.rule)
+            rule = rule_from_proto(request.rule)
             written = await self._calls.use.edit.put(
                 current_tenant().name, rule, _expected(request), key_id=current_api_key_id()
             )
             self._count("rule", int(written.changed))
             note_for_audit(id=rule.id, changed=written.changed, rule_action=rule.action)
-            return catalog_pb2.PutRuleResponse(rule=wire.rule_to_proto(written.record), etag=written.etag)
+            return catalog_pb2.PutRuleResponse(rule=rule_to_proto(written.record), etag=written.etag)
 
     async def DeleteRule(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.DeleteRuleRequest, context: Context
@@ -136,7 +139,7 @@ def _batch_reply(outcome: BatchOutcome) -> catalog_pb2.BatchPutResponse:
     return catalog_pb2.BatchPutResponse(
         skills=map(_result, outcome.skills),
         resources=map(_result, outcome.resources),
-        version=wire.version_to_proto(outcome.version),
+        version=version_to_proto(outcome.version),
     )
 
 

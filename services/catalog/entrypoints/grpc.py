@@ -11,7 +11,6 @@ from typing import TypeVar
 from google.rpc import status_pb2
 
 from cairn.v1 import catalog_pb2
-from services.catalog import wire
 from services.catalog.application.import_catalog import ImportInvalidError
 from services.catalog.application.ports import CatalogUnavailableError, CatalogView
 from services.catalog.application.read_catalog import FilteredResources, ResourceFilter, page_of, page_token_after
@@ -22,6 +21,10 @@ from services.catalog.entrypoints.calls import RETRY_AFTER_S, Calls, Context, Us
 from services.catalog.entrypoints.edit_calls import EditCalls
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.entrypoints.tag_calls import TagCalls
+from services.catalog.wire.resources import filter_from_proto, resource_from_proto, resource_to_proto
+from services.catalog.wire.rules import rule_to_proto
+from services.catalog.wire.skills import skill_from_proto, skill_to_proto
+from services.catalog.wire.versions import outcome_to_proto
 from services.common.rpc.call_context import current_tenant, note_for_audit
 from services.common.rpc.statuses import (
     FieldViolation,
@@ -83,7 +86,7 @@ class CatalogServicer(EditCalls, TagCalls):
         resource = (await self._calls.contents(context)).resources.get(request.id)
         if resource is None:
             await abort(context, not_found(f"there is no resource {request.id[:80]!r}; ListResources names all"))
-        return catalog_pb2.GetResourceResponse(resource=wire.resource_to_proto(resource), etag=etag_of(resource))
+        return catalog_pb2.GetResourceResponse(resource=resource_to_proto(resource), etag=etag_of(resource))
 
     async def GetSkill(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.GetSkillRequest, context: Context
@@ -92,7 +95,7 @@ class CatalogServicer(EditCalls, TagCalls):
         skill = (await self._calls.contents(context)).skills.get(request.id)
         if skill is None:
             await abort(context, not_found(f"there is no skill {request.id[:80]!r}; ListSkills names all"))
-        return catalog_pb2.GetSkillResponse(skill=wire.skill_to_proto(skill), etag=etag_of(skill))
+        return catalog_pb2.GetSkillResponse(skill=skill_to_proto(skill), etag=etag_of(skill))
 
     async def GetRule(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.GetRuleRequest, context: Context
@@ -101,19 +104,19 @@ class CatalogServicer(EditCalls, TagCalls):
         rule = (await self._calls.contents(context)).rules.get(request.id)
         if rule is None:
             await abort(context, not_found(f"there is no rule {request.id[:80]!r}; ListRules names all"))
-        return catalog_pb2.GetRuleResponse(rule=wire.rule_to_proto(rule), etag=etag_of(rule))
+        return catalog_pb2.GetRuleResponse(rule=rule_to_proto(rule), etag=etag_of(rule))
 
     async def ListResources(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.ListResourcesRequest, context: Context
     ) -> catalog_pb2.ListResourcesResponse:
         """A page of resources, fewer than asked for where they would not fit in a reply."""
         contents = await self._calls.contents(context)
-        wanted = wire.filter_from_proto(request.filter)
+        wanted = filter_from_proto(request.filter)
         await self._check_filter(wanted, context)
         async with self._calls.reading(context):
             let_through = self._filtered.of(current_tenant().name, contents.resources, wanted)
             page = page_of(let_through, request.page_size, request.page_token, wanted.scope)
-        messages = self._fitting([wire.resource_to_proto(resource) for resource in page.records])
+        messages = self._fitting([resource_to_proto(resource) for resource in page.records])
         more = page.more or len(messages) < len(page.records)
         return catalog_pb2.ListResourcesResponse(
             resources=messages,
@@ -128,7 +131,7 @@ class CatalogServicer(EditCalls, TagCalls):
         contents = await self._calls.contents(context)
         async with self._calls.reading(context):
             page = page_of(contents.skills, request.page_size, request.page_token)
-        messages = self._fitting([wire.skill_to_proto(skill) for skill in page.records])
+        messages = self._fitting([skill_to_proto(skill) for skill in page.records])
         more = page.more or len(messages) < len(page.records)
         return catalog_pb2.ListSkillsResponse(
             skills=messages, next_page_token=page_token_after(messages[-1].id) if more else "", total_size=page.total
@@ -146,7 +149,7 @@ class CatalogServicer(EditCalls, TagCalls):
         scope = _RULES_WITH_ENDED if request.include_expired else _RULES
         async with self._calls.reading(context):
             page = page_of(rules, request.page_size, request.page_token, scope)
-        messages = self._fitting([wire.rule_to_proto(rule) for rule in page.records])
+        messages = self._fitting([rule_to_proto(rule) for rule in page.records])
         more = page.more or len(messages) < len(page.records)
         return catalog_pb2.ListRulesResponse(
             rules=messages,
@@ -181,7 +184,7 @@ class CatalogServicer(EditCalls, TagCalls):
         self._calls.metrics.written.labels("resource").inc(outcome.resources_written)
         self._calls.metrics.import_seconds.observe(time.perf_counter() - start_s)
         note_for_audit(skills=outcome.skills_written, resources=outcome.resources_written)
-        return wire.outcome_to_proto(outcome)
+        return outcome_to_proto(outcome)
 
     async def _receive(
         self, request_iterator: AsyncIterator[catalog_pb2.ImportCatalogRequest], context: Context
@@ -191,8 +194,8 @@ class CatalogServicer(EditCalls, TagCalls):
         received_bytes = 0
         async for request in request_iterator:
             received_bytes += request.ByteSize()
-            skills += map(wire.skill_from_proto, request.skills)
-            resources += map(wire.resource_from_proto, request.resources)
+            skills += map(skill_from_proto, request.skills)
+            resources += map(resource_from_proto, request.resources)
             for name, received, limit in (
                 ("records", len(skills) + len(resources), self._limits.records_max),
                 ("bytes", received_bytes, self._limits.bytes_max),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
-from services.catalog import wire
 from services.catalog.application.tags import SuggestedSkill, TagDecision
 from services.catalog.domain.etags import etag_of
 from services.catalog.entrypoints.calls import Calls, Context
+from services.catalog.wire.resources import resource_to_proto
 from services.common.rpc.call_context import current_tenant, note_for_audit
 from services.common.rpc.statuses import FieldViolation, abort, invalid_argument
 
@@ -79,7 +79,7 @@ class TagCalls(catalog_pb2_grpc.CatalogServiceServicer):
                 id=request.resource_id, skill=request.skill, decision=decision.value, changed=written.changed
             )
             return catalog_pb2.ReviewTagResponse(
-                resource=wire.resource_to_proto(written.record), etag=etag_of(written.record)
+                resource=resource_to_proto(written.record), etag=etag_of(written.record)
             )
 
 

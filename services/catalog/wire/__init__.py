@@ -1,0 +1,1 @@
+"""The catalog's own types as the messages of `cairn/v1/catalog.proto`."""
