@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from services.catalog.application.edit_catalog import EditCatalog
 from services.catalog.application.import_catalog import ImportCatalog
-from services.catalog.application.tags import ListTagReviews, ReviewTag, SuggestTags
+from services.catalog.application.review_tags import ListTagReviews, ReviewTag
+from services.catalog.application.suggest_tags import SuggestTags
 from services.catalog.application.writing import CatalogWriter
 from services.catalog.entrypoints.calls import UseCases
 from services.catalog.tagging.served import TaggerFolders

@@ -12,7 +12,8 @@ from cairn.v1 import catalog_pb2_grpc
 from services.catalog.adapters.kafka_catalog import KafkaCatalogLog, KafkaCatalogView
 from services.catalog.application.edit_catalog import EditCatalog
 from services.catalog.application.import_catalog import ImportCatalog
-from services.catalog.application.tags import ListTagReviews, ReviewTag, SuggestTags
+from services.catalog.application.review_tags import ListTagReviews, ReviewTag
+from services.catalog.application.suggest_tags import SuggestTags
 from services.catalog.application.writing import CatalogWriter
 from services.catalog.domain.model import RecordKind
 from services.catalog.entrypoints.calls import UseCases

@@ -78,7 +78,7 @@ async def test_an_etag_of_what_is_gone_is_a_conflict(client):
     await client.DeleteSkill(catalog_pb2.DeleteSkillRequest(id="a", etag=etag))
     error = await refusal(client.PutSkill(put_skill(Skill(id="a", code="A"), etag=etag)))
     assert error.code() is grpc.StatusCode.ABORTED
-    assert "there is no skill 'a' any more" in error.details()
+    assert "skill 'a' no longer exists" in error.details()
 
 
 async def test_what_must_be_new_is_refused_where_there_is_one(client):
@@ -162,7 +162,7 @@ async def test_a_batch_writes_what_is_right_and_says_what_is_wrong_with_the_rest
 
 async def test_a_batch_that_is_too_large_is_refused(client):
     error = await refusal(client.BatchPut(catalog_pb2.BatchPutRequest(skills=[put_skill(Skill(id="a"))] * 501)))
-    assert "501 entries in all; send at most 500 at once" in error.details()
+    assert "501 entries in total; send at most 500 at once" in error.details()
 
 
 async def test_a_foreign_record_is_as_absent_and_stays(client, stranger):
@@ -246,7 +246,7 @@ async def test_a_listing_is_filtered_and_its_token_goes_on_with_the_same_filter_
     rest = catalog_pb2.ListResourcesRequest(filter=birch, page_token=page.next_page_token)
     assert [one.id for one in (await client.ListResources(rest)).resources] == ["r0005"]
     error = await refusal(client.ListResources(catalog_pb2.ListResourcesRequest(page_token=page.next_page_token)))
-    assert "goes on with another listing" in violations_of(error)[0].reason
+    assert "belongs to another listing" in violations_of(error)[0].reason
     assert await pages(client, 10) == [[f"r{n:04}" for n in range(6)]]
 
 

@@ -55,7 +55,7 @@ async def test_some_records_are_put_and_one_is_removed(run, file, catalog):
     assert "skills: 0 written, 2 unchanged" in (await run("put", "skill", skills)).stdout
     result = await run("delete", "skill", "a")
     assert result.exit_code == 1
-    assert "skill 'a' is named by skill 'b'" in result.stderr
+    assert "skill 'a' is used by skill 'b'" in result.stderr
     assert (await run("delete", "skill", "b")).exit_code == 0
     assert list(catalog.view.contents("riverbend").skills) == ["a"]
 

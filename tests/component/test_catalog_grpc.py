@@ -270,7 +270,7 @@ async def test_a_page_holds_no_more_than_fits_into_a_reply(client):
     ("field", "value", "reason"),
     [
         ("page_size", 1_001, "1001 must be from 1 to 1,000, or 0 for 100"),
-        ("page_token", "!", "'!' is not a page token; pass next_page_token of the page before unchanged"),
+        ("page_token", "!", "'!' is not a page token; pass the next_page_token of the previous page unchanged"),
         ("page_token", "AAAA", "'AAAA' is not a page token"),
         ("page_token", "Mf8", "'Mf8' is not a page token"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
-from services.catalog.application.tags import SuggestedSkill
+from services.catalog.application.taggers import SuggestedSkill
 from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag, TagOrigin
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
@@ -181,7 +181,7 @@ async def test_resources_are_suggested_for_once_until_they_or_the_tagger_change(
     error = await refusal(
         client.ListTagReviews(catalog_pb2.ListTagReviewsRequest(page_size=1, page_token=first.next_page_token))
     )
-    assert "the tagger has changed since" in violations_of(error)[0].reason
+    assert "the tagger has changed" in violations_of(error)[0].reason
     await queue(client)
     assert service.taggers.tagger.asked == 2
 

@@ -379,7 +379,7 @@ class TestDeleteLearner:
         service.learner_keys.reachable = False
         error = await refused(self.delete(service, "ada"))
         assert error.code() is grpc.StatusCode.UNAVAILABLE
-        assert "may not be forgotten yet: send the request again" in error.details()
+        assert "may not have been forgotten yet: send the request again" in error.details()
         assert not service.stored()
 
 
@@ -414,7 +414,7 @@ class TestGrpcPublisher:
 
     async def test_a_log_that_stays_away_is_given_up_with_a_sentence(self, service):
         service.log.reachable = False
-        with pytest.raises(PublisherUnavailableError, match=r"did not take the events for 0\.01 s \(UNAVAILABLE: "):
+        with pytest.raises(PublisherUnavailableError, match=r"did not accept the events for 0\.01 s \(UNAVAILABLE: "):
             await self.publisher(service, patience_s=0.01).publish(
                 [Submission("a", "s", Assessment(item="i", outcome=True))]
             )

@@ -14,7 +14,7 @@ from services.catalog.application.read_catalog import (
     page_of,
     page_token_after,
 )
-from services.catalog.domain.contents import Shelf
+from services.catalog.domain.contents import SortedRecords
 from services.catalog.domain.etags import etag_of
 from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Rule, RuleAction, Skill, SkillTag
 from services.catalog.domain.validation.resources import check_resource
@@ -55,19 +55,19 @@ def lesson(number, **columns):
     return Resource(id=f"r{number:03}", title="R", kind=ResourceKind.LESSON, **columns)
 
 
-def shelf_of(listed):
-    shelf = Shelf()
+def records_of(listed):
+    records = SortedRecords()
     for record in listed:
-        shelf.put(record)
-    return shelf
+        records.put(record)
+    return records
 
 
 @given(st.lists(resources, max_size=30, unique_by=lambda one: one.id), st.integers(1, 7), st.text(max_size=5))
 def test_pages_are_the_whole_in_order_whatever_their_size(listed, size, scope):
     listed = [one for one in listed if one.id]
-    shelf, token, seen = shelf_of(listed), "", []
+    records, token, seen = records_of(listed), "", []
     while True:
-        page = page_of(shelf, size, token, scope)
+        page = page_of(records, size, token, scope)
         seen += [record.id for record in page.records]
         if not page.more:
             break
@@ -76,12 +76,12 @@ def test_pages_are_the_whole_in_order_whatever_their_size(listed, size, scope):
 
 
 @given(st.text(max_size=8), st.text(max_size=8), st.text(min_size=1, max_size=8))
-def test_a_page_token_goes_on_with_its_own_listing_only(scope, other, identifier):
+def test_a_page_token_is_valid_for_its_own_listing_only(scope, other, identifier):
     token = page_token_after(identifier, scope)
-    page_of(Shelf(), 1, token, scope)
+    page_of(SortedRecords(), 1, token, scope)
     if scope != other:
-        with pytest.raises(PageRequestInvalidError, match="goes on with another listing"):
-            page_of(Shelf(), 1, token, other)
+        with pytest.raises(PageRequestInvalidError, match="belongs to another listing"):
+            page_of(SortedRecords(), 1, token, other)
 
 
 FILTERED = [
@@ -109,18 +109,18 @@ FILTERED = [
         ({"untagged": True, "kinds": {ResourceKind.LESSON}}, [1]),
     ],
 )
-def test_a_filter_lets_through_what_is_as_every_field_says(fields, expected):
+def test_a_filter_matches_what_every_field_matches(fields, expected):
     wanted = ResourceFilter(**{k: frozenset(v) if isinstance(v, set) else v for k, v in fields.items()})
-    let_through = FilteredResources().of("riverbend", shelf_of(FILTERED), wanted)
-    assert list(let_through) == [f"r{number:03}" for number in expected]
+    matching = FilteredResources().of("riverbend", records_of(FILTERED), wanted)
+    assert list(matching) == [f"r{number:03}" for number in expected]
 
 
 def test_a_listing_that_was_kept_is_made_anew_when_the_resources_change():
-    filtered, shelf, wanted = FilteredResources(), shelf_of(FILTERED), ResourceFilter(untagged=True)
-    assert filtered.of("riverbend", shelf, wanted) is filtered.of("riverbend", shelf, wanted)
-    shelf.put(lesson(5))
-    assert "r005" in filtered.of("riverbend", shelf, wanted)
-    assert len(filtered.of("hillside", Shelf(), wanted)) == 0
+    filtered, records, wanted = FilteredResources(), records_of(FILTERED), ResourceFilter(untagged=True)
+    assert filtered.of("riverbend", records, wanted) is filtered.of("riverbend", records, wanted)
+    records.put(lesson(5))
+    assert "r005" in filtered.of("riverbend", records, wanted)
+    assert len(filtered.of("hillside", SortedRecords(), wanted)) == 0
 
 
 def test_a_cycle_is_named_from_the_skill_that_closes_it():

@@ -8,7 +8,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.future import Future
 
 from services.common.kafka.envelope import Position, record_key
-from services.ingest.adapters.kafka_writer import KafkaWriter, PendingBatch
+from services.ingest.adapters.kafka_writer import KafkaWriter, PendingAppend
 from services.ingest.application.ports import LogUnavailableError
 from tests.suites.event_log import event
 
@@ -41,7 +41,7 @@ async def append(producer):
     writer = KafkaWriter(producer, "topic", 4, asyncio.get_running_loop())
 
     async def submit(count):
-        batch = PendingBatch(count, asyncio.get_running_loop())
+        batch = PendingAppend(count, asyncio.get_running_loop())
         events = [event(number) for number in range(count)]
         writer.submit(events, [record_key(one.tenant, one.learner) for one in events], [None] * count, batch)
         await asyncio.wrap_future(writer._thread.submit(lambda: None))

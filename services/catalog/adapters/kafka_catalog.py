@@ -41,7 +41,7 @@ _LINGER_MS = 5
 _BATCH_BYTES = 256 * 1024
 _RECORDS_PER_FLUSH = 5_000
 _TRANSACTIONAL_ID = "cairn-catalog"
-# A process that dies while it writes holds readers back for so long, unless another one writes before.
+# A process that dies while it writes blocks readers for this long, unless another one writes before.
 _TRANSACTION_TIMEOUT_MS = 60_000
 
 _TOPICS = {
@@ -58,11 +58,11 @@ _DECODE: dict[RecordKind, Callable[[str, bytes, str], Skill | Resource | Rule]] 
 
 
 class KafkaCatalogLog:
-    """Appends to the catalog's topics, confirmed by all in-sync replicas, in order, all of a change or none.
+    """Appends to the catalog's topics: confirmed by all in-sync replicas, in order, and each change all or nothing.
 
-    Every change is a transaction under one transactional id, whichever process writes it. Kafka gives the id to the
-    producer that asked for it last, ends what another had begun with it, and refuses whatever that one sends from then
-    on: so the turn to write is Kafka's to give, and a process that lost it, or was silent for an hour, cannot write.
+    Every change is a transaction under one transactional id, shared by all processes. Kafka gives the id to the
+    producer that requested it last, aborts the open transaction of the previous one, and fences that producer. So Kafka
+    decides whose turn it is to write, and a process that lost its turn, or was silent for an hour, cannot write.
     """
 
     def __init__(self, connection: KafkaConnection, now: Callable[[], datetime]) -> None:
@@ -73,18 +73,18 @@ class KafkaCatalogLog:
         self._writing = threading.Lock()
 
     async def take_turn(self) -> CatalogVersion | None:
-        """As the port says."""
+        """See CatalogLog."""
         if self._producer is not None:
             return None
         await asyncio.to_thread(self._take_turn)
         return await self.end()
 
     async def append(self, tenant: str, changes: Changes) -> CatalogVersion:
-        """As the port says. Takes the turn when it was never taken."""
+        """See CatalogLog. Takes the turn if it was never taken."""
         return await asyncio.to_thread(self._append, tenant, changes)
 
     async def end(self) -> CatalogVersion:
-        """As the port says."""
+        """See CatalogLog."""
         partitions = [
             aiokafka.TopicPartition(topic, 0) for topic in (envelope.RESOURCES, envelope.SKILLS, envelope.RULES)
         ]
@@ -100,7 +100,7 @@ class KafkaCatalogLog:
         return CatalogVersion(resources_offset=resources, skills_offset=skills, rules_offset=rules)
 
     async def close(self) -> None:
-        """Give up the connection to the cluster."""
+        """Close the connection to the cluster."""
         await asyncio.to_thread(self._drop_producer)
 
     def _take_turn(self) -> None:
@@ -116,8 +116,8 @@ class KafkaCatalogLog:
         with self._writing:
             try:
                 self._connected().begin_transaction()
-                # On a broker that shows records before their transaction ends, whatever a reader has seen so far is a
-                # valid catalog: nothing of the resources leaves before every skill is confirmed, and so on.
+                # On a broker that shows uncommitted records, a reader still sees a valid catalog at any time: no
+                # resource is sent before every skill is confirmed, and so on.
                 skills_end = self._send(RecordKind.SKILL, tenant, _values(changes.put_of(RecordKind.SKILL)))
                 resources_end = self._send(RecordKind.RESOURCE, tenant, _entries(changes, RecordKind.RESOURCE))
                 rules_end = self._send(RecordKind.RULE, tenant, _entries(changes, RecordKind.RULE))
@@ -155,7 +155,7 @@ class KafkaCatalogLog:
         return end
 
     def _commit(self) -> None:
-        """Commit, or give up: kafka-python would wait for a lost broker for ever."""
+        """Commit, or time out: kafka-python would wait for a lost broker forever."""
         producer, outcome = self._connected(), list[KafkaError | None]()
 
         def commit() -> None:
@@ -169,7 +169,7 @@ class KafkaCatalogLog:
         committing.start()
         committing.join(_DELIVERY_TIMEOUT_MS / 1_000)
         if not outcome:
-            raise KafkaTimeoutError("the broker did not confirm that the change is whole")
+            raise KafkaTimeoutError("the broker did not confirm the commit in time")
         if outcome[0] is not None:
             raise outcome[0]
 
@@ -188,7 +188,7 @@ class KafkaCatalogLog:
                 linger_ms=_LINGER_MS,
                 batch_size=_BATCH_BYTES,
             )
-            # From here on whoever held the id before is refused.
+            # From here on the producer that had the id before is fenced.
             self._producer.init_transactions()
         return self._producer
 
@@ -209,9 +209,9 @@ def _entries(changes: Changes, kind: RecordKind) -> Iterator[tuple[str, bytes | 
 
 
 class KafkaCatalogView:
-    """Every tenant's catalog in memory, rebuilt from the topics at the start and following them.
+    """Every tenant's catalog in memory, built from the topics at the start and kept up to date.
 
-    A record that is not what its topic carries is logged with its offset and passed over; what stood before it stays.
+    An invalid record is logged with its offset and skipped; the previous record of its id stays.
     """
 
     def __init__(self, connection: KafkaConnection) -> None:
@@ -222,17 +222,17 @@ class KafkaCatalogView:
 
     @property
     def ready(self) -> bool:
-        """As the port says."""
+        """See CatalogView."""
         return self._view.ready
 
     @property
     def reachable(self) -> bool:
-        """Whether the broker was reached last; when not, the view may be behind."""
+        """Whether the last read reached the broker; if not, the view may be stale."""
         return self._view.reachable
 
     @property
     def version(self) -> CatalogVersion:
-        """As the port says."""
+        """See CatalogView."""
         offsets = self._view.next_offsets
         return CatalogVersion(
             resources_offset=offsets[envelope.RESOURCES],
@@ -242,13 +242,13 @@ class KafkaCatalogView:
 
     @property
     def ignored(self) -> int:
-        """Records passed over because they were not what their topic carries."""
+        """Number of invalid records that were skipped."""
         return self._ignored
 
     @property
     def sizes(self) -> dict[RecordKind, int]:
-        """How many records of each kind all tenants have together."""
-        # Metrics are collected on another thread, while tenants may be added.
+        """Number of records of each kind, over all tenants."""
+        # Metrics are collected on another thread while tenants may be added.
         contents = tuple(self._contents.values())
         return {
             RecordKind.SKILL: sum(len(tenant.skills) for tenant in contents),
@@ -257,7 +257,7 @@ class KafkaCatalogView:
         }
 
     def contents(self, tenant: str) -> Contents:
-        """As the port says."""
+        """See CatalogView."""
         return self._contents.get(tenant) or Contents()
 
     async def wait_ready(self) -> None:
@@ -265,7 +265,7 @@ class KafkaCatalogView:
         await self._view.wait_ready()
 
     async def wait_for(self, version: CatalogVersion) -> None:
-        """As the port says."""
+        """See CatalogView."""
         for topic, end in (
             (envelope.SKILLS, version.skills_offset),
             (envelope.RESOURCES, version.resources_offset),
@@ -275,7 +275,7 @@ class KafkaCatalogView:
                 await self._view.wait_for(topic, end - 1)
 
     async def run(self) -> None:
-        """Follow the topics until cancelled.
+        """Read the topics until cancelled.
 
         Raises:
             TopicMissingError: when a topic does not exist.

@@ -1,4 +1,4 @@
-"""Put and delete single records, each decided on the version that the caller means to replace."""
+"""Put and delete single records, with optimistic concurrency by etag."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.catalog.domain.validation.rules import check_rule
 from services.catalog.domain.validation.skills import check_skill
 
 RULES_MAX = 10_000
-_NAMED_MAX = 5
+_USERS_SHOWN = 5
 
 Record = TypeVar("Record", Skill, Resource, Rule)
 AnyRecord = Skill | Resource | Rule
@@ -28,25 +28,25 @@ AnyRecord = Skill | Resource | Rule
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the caller believes to stand where it writes.
+    """What the caller expects the current record to be.
 
     Attributes:
-        etag: of the version to replace; empty: whatever stands there.
-        must_be_new: whether nothing may stand there.
+        etag: of the version to replace; empty: any version, or no record.
+        must_be_new: whether there must be no record.
     """
 
     etag: str = ""
     must_be_new: bool = False
 
 
-WHATEVER = Expectation()
+ANY = Expectation()
 
 
 class EditInvalidError(ChangeRefusedError):
-    """A record has problems; it was not written."""
+    """A record is invalid; it was not written."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        """Args: everything that is wrong."""
+        """Args: all of its problems."""
         super().__init__(f"{len(problems)} problems")
         self.problems = tuple(problems)
 
@@ -60,10 +60,10 @@ class RecordMissingError(ChangeRefusedError):
 
 
 class ConflictError(ChangeRefusedError):
-    """What stands there is not what the caller expected; nothing was written.
+    """The current record is not what the caller expected; nothing was written.
 
     Attributes:
-        etag: of what stands there; empty: nothing does.
+        etag: of the current record; empty: there is none.
     """
 
     def __init__(self, message: str, etag: str) -> None:
@@ -72,26 +72,26 @@ class ConflictError(ChangeRefusedError):
 
 
 class RecordExistsError(ConflictError):
-    """The record was to be new, but there is one."""
+    """The record must be new, but there is one."""
 
 
 class SkillInUseError(ChangeRefusedError):
-    """A skill cannot be removed while others name it."""
+    """A skill cannot be removed while other records refer to it."""
 
 
 class TooManyRulesError(ChangeRefusedError):
-    """A tenant has as many rules as it may have."""
+    """A tenant has the maximum number of rules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written(Generic[Record]):
-    """A record as it stands after a put.
+    """A record after a put.
 
     Attributes:
         record: the record.
-        etag: of it.
-        changed: whether it was written; it may have stood like that already.
-        version: the catalog after it.
+        etag: its etag.
+        changed: whether it was written; False: the catalog had the same content already.
+        version: the catalog's version after the put.
     """
 
     record: Record
@@ -101,7 +101,7 @@ class Written(Generic[Record]):
 
 
 class PutStatus(StrEnum):
-    """What became of one entry of a batch."""
+    """The outcome of one entry of a batch."""
 
     WRITTEN = "written"
     UNCHANGED = "unchanged"
@@ -111,7 +111,7 @@ class PutStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """What became of one entry of a batch; `etag` is of what stands, `problems` are those of a rejected one."""
+    """The result of one entry of a batch: the current record's etag, and the problems of a rejected entry."""
 
     status: PutStatus
     etag: str = ""
@@ -120,7 +120,7 @@ class PutResult:
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """What became of each entry of a batch, in the order given, and the catalog after it."""
+    """The result of each entry of a batch, in the order given, and the catalog's version after it."""
 
     skills: tuple[PutResult, ...]
     resources: tuple[PutResult, ...]
@@ -128,7 +128,7 @@ class BatchOutcome:
 
 
 class EditCatalog:
-    """The use cases that change single records. Each answers once this service's own view holds the change."""
+    """The use cases that change single records. Each returns once this service's own view holds the change."""
 
     def __init__(self, writer: CatalogWriter, now: Callable[[], datetime]) -> None:
         """Args: the writer, and the clock of rules' `updated_at`, aware."""
@@ -136,22 +136,22 @@ class EditCatalog:
         self._now = now
 
     async def put(
-        self, tenant: str, record: Record, expected: Expectation = WHATEVER, *, key_id: str = ""
+        self, tenant: str, record: Record, expected: Expectation = ANY, *, key_id: str = ""
     ) -> Written[Record]:
-        """Write a record where what stands there is as expected; one that says the same already is left alone.
+        """Write a record if the current one is as expected; a record with the same content is not written again.
 
         Args:
             tenant: whose catalog it is.
-            record: the record as it is to be.
-            expected: what the caller believes to stand there.
-            key_id: id of the API key, noted with a rule.
+            record: the new record.
+            expected: what the caller expects the current record to be.
+            key_id: id of the API key, stored with a rule.
 
         Raises:
-            EditInvalidError: when anything is wrong with the record; paths begin with its kind.
-            RecordExistsError: when it was to be new and is not.
-            ConflictError: when it is not as expected.
-            TooManyRulesError: when it would be one rule too many.
-            CatalogUnavailableError: when the log cannot be reached; what was to be written may stand or not.
+            EditInvalidError: when the record is invalid; paths begin with its kind.
+            RecordExistsError: when it must be new and is not.
+            ConflictError: when the current record is not as expected.
+            TooManyRulesError: when the tenant has the maximum number of rules.
+            CatalogUnavailableError: when the log cannot be reached; the record may have been written or not.
             CatalogLogRecreatedError: when the log is not the one this service has read.
         """
 
@@ -166,24 +166,24 @@ class EditCatalog:
         kind: RecordKind,
         identifier: str,
         revised: Callable[[Contents], Awaitable[Record]],
-        expected: Expectation = WHATEVER,
+        expected: Expectation = ANY,
         *,
         key_id: str = "",
     ) -> Written[Record]:
-        """As `put`, of a record made from the catalog as it stands; `revised` may raise a ChangeRefusedError."""
+        """Like `put`, with a record computed from the current catalog; `revised` may raise a ChangeRefusedError."""
         outcome: list[tuple[Record, bool]] = []
 
         async def decide(contents: Contents) -> Changes:
-            standing = contents.get(kind, identifier)
-            _check_expected(kind, identifier, standing, expected)
+            current = contents.get(kind, identifier)
+            _check_expected(kind, identifier, current, expected)
             record = await revised(contents)
-            if standing is not None and same_content(standing, record):
-                outcome.append((cast("Record", standing), False))
+            if current is not None and same_content(current, record):
+                outcome.append((cast("Record", current), False))
                 return Changes()
             problems = _problems(str(kind), record, contents.skills, contents.resources)
             if problems:
                 raise EditInvalidError(problems)
-            if kind is RecordKind.RULE and standing is None and len(contents.rules) >= RULES_MAX:
+            if kind is RecordKind.RULE and current is None and len(contents.rules) >= RULES_MAX:
                 raise TooManyRulesError(f"there are {len(contents.rules):,} rules already; delete some that have ended")
             stamped = self._stamped(record, key_id)
             outcome.append((cast("Record", stamped), True))
@@ -199,24 +199,24 @@ class EditCatalog:
         return replace(record, updated_at=self._now().replace(microsecond=0), updated_with=key_id)
 
     async def delete(self, tenant: str, kind: RecordKind, identifier: str, etag: str = "") -> CatalogVersion:
-        """Remove a record where the one that stands there is as expected.
+        """Remove a record if the current one is as expected.
 
         Raises:
             RecordMissingError: when there is none.
             ConflictError: when it has another etag.
-            SkillInUseError: when it is a skill that a resource, a rule or another skill names.
+            SkillInUseError: when it is a skill that a resource, a rule or another skill refers to.
             CatalogUnavailableError: as `put`.
             CatalogLogRecreatedError: as `put`.
         """
 
         async def decide(contents: Contents) -> Changes:
-            standing = contents.get(kind, identifier)
-            if standing is None:
+            current = contents.get(kind, identifier)
+            if current is None:
                 raise RecordMissingError(kind, identifier)
-            _check_expected(kind, identifier, standing, Expectation(etag))
-            if kind is RecordKind.SKILL and (named := _named_by(contents, identifier)):
+            _check_expected(kind, identifier, current, Expectation(etag))
+            if kind is RecordKind.SKILL and (users := _users_of(contents, identifier)):
                 raise SkillInUseError(
-                    f"skill {identifier[:80]!r} is named by {named}; take it out of them, or remove them, first"
+                    f"skill {identifier[:80]!r} is used by {users}; remove it from them, or delete them, first"
                 )
             return Changes(removed=((kind, identifier),))
 
@@ -228,13 +228,13 @@ class EditCatalog:
         skills: Sequence[tuple[Skill, Expectation]],
         resources: Sequence[tuple[Resource, Expectation]],
     ) -> BatchOutcome:
-        """Write several skills, then several resources; a bad one never sinks the others.
+        """Write several skills, then several resources; an invalid entry does not affect the others.
 
-        Each entry is checked against the catalog with the entries before it. Paths of problems begin with
-        `skills[0].skill` or `resources[0].resource`. All that is written is seen by readers at once.
+        Each entry is checked against the catalog and the entries before it. Paths of problems begin with
+        `skills[0].skill` or `resources[0].resource`. Readers see everything that is written at once.
 
         Raises:
-            CatalogUnavailableError: as `put`; nothing is known of any entry.
+            CatalogUnavailableError: as `put`; the outcome of every entry is unknown.
             CatalogLogRecreatedError: as `put`.
         """
         results: list[list[PutResult]] = []
@@ -268,20 +268,20 @@ def _entry(
     path: str,
     record: Skill | Resource,
     expected: Expectation,
-    standing: Skill | Resource | None,
+    current: Skill | Resource | None,
     skills: Mapping[str, Skill],
     resources: Mapping[str, Resource],
 ) -> PutResult:
     try:
-        _check_expected(kind_of(record), record.id, standing, expected)
+        _check_expected(kind_of(record), record.id, current, expected)
     except ConflictError as error:
         return PutResult(PutStatus.CONFLICT, error.etag)
     except EditInvalidError as error:
         field = path.rpartition(".")[0]
         problems = [Problem(f"{field}.{problem.path}", problem.reason) for problem in error.problems]
         return PutResult(PutStatus.REJECTED, problems=tuple(problems))
-    if standing is not None and same_content(standing, record):
-        return PutResult(PutStatus.UNCHANGED, etag_of(standing))
+    if current is not None and same_content(current, record):
+        return PutResult(PutStatus.UNCHANGED, etag_of(current))
     problems = _problems(path, record, skills, resources)
     if problems:
         return PutResult(PutStatus.REJECTED, problems=tuple(problems))
@@ -298,31 +298,31 @@ def _problems(
     return check_rule(path, record, skills, resources)
 
 
-def _check_expected(kind: RecordKind, identifier: str, standing: AnyRecord | None, expected: Expectation) -> None:
+def _check_expected(kind: RecordKind, identifier: str, current: AnyRecord | None, expected: Expectation) -> None:
     named = f"{kind} {identifier[:80]!r}"
     if expected.etag and expected.must_be_new:
-        raise EditInvalidError([Problem("must_be_new", "is set beside etag; a record that is new has no etag yet")])
-    etag = "" if standing is None else etag_of(standing)
-    if expected.must_be_new and standing is not None:
-        raise RecordExistsError(f"there is a {named} already, with the etag {etag}; replace it with that", etag)
-    if expected.etag and standing is None:
-        raise ConflictError(f"there is no {named} any more; put it without an etag to make it anew", "")
+        raise EditInvalidError([Problem("must_be_new", "is set together with etag; a new record has no etag yet")])
+    etag = "" if current is None else etag_of(current)
+    if expected.must_be_new and current is not None:
+        raise RecordExistsError(f"there is a {named} already, with the etag {etag}; send that etag to replace it", etag)
+    if expected.etag and current is None:
+        raise ConflictError(f"{named} no longer exists; put it without an etag to create it again", "")
     if expected.etag and expected.etag != etag:
         raise ConflictError(
             f"{named} is no longer the version with the etag {expected.etag[:80]!r}: it has {etag} now; "
-            "read it again, apply the change to that, and send it with that etag",
+            "read it again, apply the change to it, and send it with the new etag",
             etag,
         )
 
 
-def _named_by(contents: Contents, skill: str) -> str:
-    named = [f"skill {other.id!r}" for other in contents.skills.values() if skill in other.prerequisites]
-    named += [
+def _users_of(contents: Contents, skill: str) -> str:
+    users = [f"skill {other.id!r}" for other in contents.skills.values() if skill in other.prerequisites]
+    users += [
         f"resource {resource.id!r}"
         for resource in contents.resources.values()
         if any(tag.skill == skill for tag in resource.tags)
     ]
-    named += [f"rule {rule.id!r}" for rule in contents.rules.values() if skill in rule.skills]
-    if len(named) > _NAMED_MAX:
-        named = [*named[:_NAMED_MAX], f"{len(named) - _NAMED_MAX:,} more"]
-    return ", ".join(named)
+    users += [f"rule {rule.id!r}" for rule in contents.rules.values() if skill in rule.skills]
+    if len(users) > _USERS_SHOWN:
+        users = [*users[:_USERS_SHOWN], f"{len(users) - _USERS_SHOWN:,} more"]
+    return ", ".join(users)

@@ -16,17 +16,17 @@ from services.catalog.domain.validation.imports import check_import
 
 
 class ImportInvalidError(ChangeRefusedError):
-    """An import has problems; nothing of it was written."""
+    """An import is invalid; nothing of it was written."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        """Args: everything that is wrong."""
+        """Args: all of its problems."""
         super().__init__(f"{len(problems)} problems")
         self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True)
 class ImportOutcome:
-    """What an import wrote, what stood like that already, and the catalog's version after it."""
+    """How many records an import wrote or found unchanged, and the catalog's version after it."""
 
     skills_written: int
     skills_unchanged: int
@@ -42,13 +42,13 @@ class ImportCatalog:
         self._writer = writer
 
     async def run(self, tenant: str, skills: Sequence[Skill], resources: Sequence[Resource]) -> ImportOutcome:
-        """Check an import together with what the tenant has, write what is new or different, and wait to see it.
+        """Check an import against the tenant's catalog, write what is new or changed, and wait until the view has it.
 
-        Skills are written before what requires them, and before the resources, so that whatever part of an import a
-        reader has seen on a broker that shows it early is a valid catalog. Sending the same import again completes it.
+        Skills are written after their prerequisites and before the resources, so that every part of an import is a
+        valid catalog even on a broker that shows uncommitted records. Sending the same import again completes it.
 
         Raises:
-            ImportInvalidError: when anything is wrong; nothing was written.
+            ImportInvalidError: when any record is invalid; nothing was written.
             CatalogUnavailableError: when the log cannot be reached; the import may be sent again.
             CatalogLogRecreatedError: when the log is not the one this service has read.
         """

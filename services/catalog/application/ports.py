@@ -10,7 +10,7 @@ from services.catalog.domain.contents import Changes, Contents
 
 @dataclass(frozen=True, slots=True)
 class CatalogVersion:
-    """How far the logs of the catalog go, or have been read: one past the last record of each."""
+    """The ends of the catalog's logs, or how far they were read: one past the last record of each."""
 
     resources_offset: int = 0
     skills_offset: int = 0
@@ -26,36 +26,36 @@ class CatalogVersion:
 
 
 class CatalogUnavailableError(ConnectionError):
-    """The log cannot be reached. What was to be appended may stand in it or not."""
+    """The log cannot be reached. The changes may have been appended or not."""
 
 
 class TurnLostError(RuntimeError):
-    """Another service has taken the turn to write since; nothing was appended."""
+    """Another service has taken the turn to write; nothing was appended."""
 
 
 class CatalogLog(Protocol):
-    """The truth. Every call may raise CatalogUnavailableError."""
+    """The log of changes, which is the source of truth. Every call may raise CatalogUnavailableError."""
 
     async def take_turn(self) -> CatalogVersion | None:
-        """Be the one that writes, until another service takes the turn.
+        """Become the only writer, until another service takes the turn.
 
-        What is checked after this call, against everything before the end that it returns, still holds when `append`
-        succeeds: nobody wrote in between.
+        If `append` succeeds later, nobody wrote in between: checks made after this call, against everything before the
+        end that it returns, still hold.
 
         Returns:
-            The end of the log, when the turn was taken just now; None when it was held all along, so that nobody else
-            has written since.
+            The end of the log if the turn was taken just now; None if this service had it all along, so that nobody
+            else has written since its last append.
         """
         ...
 
     async def end(self) -> CatalogVersion:
-        """How far the log goes now."""
+        """The current end of the log."""
         ...
 
     async def append(self, tenant: str, changes: Changes) -> CatalogVersion:
-        """Write changes, all of them or none: skills, then resources, then rules, then the removals of skills.
+        """Write changes, all or none: skills, then resources, then rules, then the removals of skills.
 
-        Returns once all of it is confirmed, with one past the last record written of each kind (0: none was).
+        Returns, once everything is confirmed, one past the last record written of each kind (0: none was).
 
         Raises:
             TurnLostError: when another service has taken the turn; nothing was written.
@@ -64,20 +64,20 @@ class CatalogLog(Protocol):
 
 
 class CatalogView(Protocol):
-    """What the log holds, in memory, following it."""
+    """The log's contents in memory, kept up to date."""
 
     @property
     def ready(self) -> bool:
-        """Whether everything that stood in the log at the start is in."""
+        """Whether everything that was in the log at the start has been read."""
         ...
 
     @property
     def version(self) -> CatalogVersion:
-        """How far the log is in."""
+        """How far the log has been read."""
         ...
 
     def contents(self, tenant: str) -> Contents:
-        """A tenant's records as they are now; not to be changed. Empty for a tenant without any."""
+        """A tenant's current records; do not change them. Empty for a tenant without any."""
         ...
 
     async def wait_for(self, version: CatalogVersion) -> None:

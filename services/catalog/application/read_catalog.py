@@ -1,4 +1,4 @@
-"""Get and list: one record by id, or the records in the order of their ids, a page at a time."""
+"""Get and list: one record by id, or pages of records in the order of their ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from typing import Generic, TypeVar
 
-from services.catalog.domain.contents import Shelf
+from services.catalog.domain.contents import SortedRecords
 from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Rule, Skill
 
 PAGE_SIZE_MAX = 1_000
@@ -27,17 +27,17 @@ Record = TypeVar("Record", Skill, Resource, Rule)
 
 @dataclass(frozen=True, slots=True)
 class ResourceFilter:
-    """Which resources to list. An empty field lets everything through; None among kinds or statuses lets nothing.
+    """Which resources to list. An empty field matches everything; None among kinds or statuses matches nothing.
 
     Attributes:
-        kinds: only these.
-        statuses: only in these.
-        skills: only about at least one of these.
-        providers: only of these.
-        grades: only for at least one of these, or for any grade.
-        languages: only in one of these, in lower case, or tied to none.
-        topics: only about at least one of these.
-        untagged: only those without any tag (True) or with one (False).
+        kinds: kinds of resource.
+        statuses: their statuses.
+        skills: at least one of these is taught or assessed.
+        providers: their providers.
+        grades: for at least one of these, or for any grade.
+        languages: in one of these, in lower case, or in no particular language.
+        topics: about at least one of these.
+        untagged: True: without any tag; False: with a tag; None: either.
     """
 
     kinds: frozenset[ResourceKind | None] = frozenset()
@@ -49,8 +49,8 @@ class ResourceFilter:
     topics: frozenset[str] = frozenset()
     untagged: bool | None = None
 
-    def lets_through(self, resource: Resource) -> bool:
-        """Whether a resource is as every field says."""
+    def matches(self, resource: Resource) -> bool:
+        """Whether a resource matches every field."""
         return (
             (not self.kinds or resource.kind in self.kinds)
             and (not self.statuses or resource.status in self.statuses)
@@ -64,7 +64,7 @@ class ResourceFilter:
 
     @property
     def scope(self) -> str:
-        """Equal for equal filters: what a page token belongs to."""
+        """Identifies the filter in page tokens; equal for equal filters."""
         fields = (getattr(self, field.name) for field in dataclass_fields(self))
         return repr([sorted(map(str, field)) if isinstance(field, frozenset) else field for field in fields])
 
@@ -80,7 +80,7 @@ class PageRequestInvalidError(ValueError):
     """
 
     def __init__(self, field: str, reason: str) -> None:
-        """Args: the field at fault, and the value with what would be right."""
+        """Args: the field, and the value with the remedy."""
         super().__init__(reason)
         self.field = field
 
@@ -90,9 +90,9 @@ class Page(Generic[Record]):
     """Some records in the order of their ids.
 
     Attributes:
-        records: the records.
-        more: whether others follow.
-        total: how many there are in all.
+        records: the records of the page.
+        more: whether there are further pages.
+        total: the number of records on all pages.
     """
 
     records: Sequence[Record]
@@ -100,53 +100,53 @@ class Page(Generic[Record]):
     total: int
 
 
-def page_of(shelf: Mapping[str, Record], page_size: int, page_token: str, scope: str = "") -> Page[Record]:
+def page_of(listing: Mapping[str, Record], page_size: int, page_token: str, scope: str = "") -> Page[Record]:
     """A page of records that are in the order of their ids.
 
-    A token names the last id of the page before, so a page is neither shifted nor repeated by records that come or go
-    in between, and what was asked for, so that it cannot go on with something else.
+    A token holds the last id of the previous page, so records that are added or removed in between neither shift nor
+    repeat a page. It also holds the scope, so that it cannot continue another listing.
 
     Args:
-        shelf: the records.
-        page_size: at most this many; 0: 100.
+        listing: the records by id, in the order of their ids.
+        page_size: the most records on the page; 0: 100.
         page_token: `page_token_after` the last record already seen; empty: from the start.
-        scope: what is asked for beside size and token.
+        scope: everything else that the listing depends on.
 
     Raises:
-        PageRequestInvalidError: when the size is out of range or the token is not one of these.
+        PageRequestInvalidError: when the size is out of range or the token is not valid for this listing.
     """
     if not 0 <= page_size <= PAGE_SIZE_MAX:
         raise PageRequestInvalidError("page_size", f"{page_size} must be from 1 to {PAGE_SIZE_MAX:,}, or 0 for 100")
     size = page_size or PAGE_SIZE_DEFAULT
     after = _id_of(page_token, scope)
-    if isinstance(shelf, Shelf):
-        records = shelf.page(after, size + 1)
+    if isinstance(listing, SortedRecords):
+        records = listing.page(after, size + 1)
     else:
-        ids = list(shelf)
+        ids = list(listing)
         start = bisect_right(ids, after)
-        records = [shelf[identifier] for identifier in ids[start : start + size + 1]]
-    return Page(records[:size], more=len(records) > size, total=len(shelf))
+        records = [listing[identifier] for identifier in ids[start : start + size + 1]]
+    return Page(records[:size], more=len(records) > size, total=len(listing))
 
 
 def page_token_after(identifier: str, scope: str = "") -> str:
-    """The token of the page that begins after a record."""
+    """The token of the page that starts after a record."""
     return base64.urlsafe_b64encode(_TOKEN_VERSION + _digest(scope) + identifier.encode()).decode().rstrip("=")
 
 
 class FilteredResources:
-    """Which resources a filter lets through, kept until the resources change: pages of one listing cost one pass."""
+    """Caches the resources that match a filter until they change, so that the pages of one listing cost one pass."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, ResourceFilter], tuple[int, dict[str, Resource]]] = OrderedDict()
 
-    def of(self, tenant: str, shelf: Shelf[Resource], wanted: ResourceFilter) -> Mapping[str, Resource]:
-        """The tenant's resources that the filter lets through, in the order of their ids."""
+    def of(self, tenant: str, resources: SortedRecords[Resource], wanted: ResourceFilter) -> Mapping[str, Resource]:
+        """The tenant's resources that match the filter, in the order of their ids."""
         if wanted == ALL_RESOURCES:
-            return shelf
+            return resources
         kept = self._kept.pop((tenant, wanted), None)
-        if kept is None or kept[0] != shelf.revision:
-            let_through = {name: resource for name, resource in shelf.items() if wanted.lets_through(resource)}
-            kept = (shelf.revision, let_through)
+        if kept is None or kept[0] != resources.revision:
+            matching = {name: resource for name, resource in resources.items() if wanted.matches(resource)}
+            kept = (resources.revision, matching)
         self._kept[tenant, wanted] = kept
         if len(self._kept) > _KEPT_FILTERS:
             self._kept.popitem(last=False)
@@ -168,11 +168,11 @@ def _id_of(page_token: str, scope: str) -> str:
     if not raw.startswith(_TOKEN_VERSION) or not identifier:
         raise _token_invalid(page_token)
     if not raw.startswith(_TOKEN_VERSION + _digest(scope)):
-        reason = "it goes on with another listing; ask with the filter of the page before, or leave the token out"
+        reason = "it belongs to another listing; use the filter of the previous page, or leave the token out"
         raise PageRequestInvalidError("page_token", reason)
     return identifier
 
 
 def _token_invalid(page_token: str) -> PageRequestInvalidError:
-    reason = f"{page_token[:80]!r} is not a page token; pass next_page_token of the page before unchanged"
+    reason = f"{page_token[:80]!r} is not a page token; pass the next_page_token of the previous page unchanged"
     return PageRequestInvalidError("page_token", reason)

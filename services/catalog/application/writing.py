@@ -1,4 +1,4 @@
-"""Writing: every change is decided on all that was written before it, whichever service wrote it."""
+"""Writing: every change is based on everything written before it, by any service."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from services.catalog.application.ports import (
 )
 from services.catalog.domain.contents import Changes, Contents
 
-# Two services that write all the time take the turn from each other; after so many times the caller is told to wait.
+# Two services that write all the time take the turn from each other; after this many attempts the call fails.
 _TURNS_MAX = 8
 
 Decide = Callable[[Contents], Awaitable[Changes]]
 
 
 class ChangeRefusedError(Exception):
-    """A change cannot be made to the catalog as it stands; nothing was written."""
+    """A change does not fit the current catalog; nothing was written."""
 
 
 class CatalogLogRecreatedError(RuntimeError):
-    """The log ends before what this service has read of it: it is not the log that was read."""
+    """The log ends before the offset this service has read to: it is not the same log."""
 
 
 class CatalogWriter:
     """Lets one change at a time be decided and appended.
 
-    Within this process changes take turns; between processes the log knows whose turn it is, and refuses an append of
-    one who has lost it. The change is then decided anew on what the other wrote.
+    Within this process a lock serialises changes. Between processes the log decides whose turn it is, and refuses an
+    append from a process that lost its turn. The change is then decided again, based on what the other process wrote.
     """
 
     def __init__(self, log: CatalogLog, view: CatalogView) -> None:
         self._log = log
         self._view = view
         self._turn = asyncio.Lock()
-        # Where the last append ended: a caller who hung up did not wait until it was in the view.
+        # The end of the last append: a caller who hung up did not wait until the view had it.
         self._written = CatalogVersion()
 
     async def write(self, tenant: str, decide: Decide) -> CatalogVersion:
-        """Append what `decide` makes of the tenant's catalog; return the version of the view that holds it.
+        """Append the changes that `decide` returns, and return the version of the view that has them.
 
         Args:
             tenant: whose catalog it is.
-            decide: gets the catalog as it stands and gives the changes, or raises a ChangeRefusedError. May be called
-                several times; only the last one counts. It must not change the contents.
+            decide: takes the current catalog and returns the changes, or raises a ChangeRefusedError. It may be called
+                several times; only the last call counts. It must not change the contents.
 
         Raises:
-            ChangeRefusedError: what `decide` raised.
+            ChangeRefusedError: as raised by `decide`.
             CatalogUnavailableError: when the log cannot be reached, or other services keep taking the turn.
-            CatalogLogRecreatedError: when the log is not the one this service has read.
+            CatalogLogRecreatedError: when the log is not the same one this service has read.
         """
         async with self._turn:
             for _ in range(_TURNS_MAX):
@@ -79,7 +79,7 @@ class CatalogWriter:
             refused = error
         if changes:
             return changes
-        # Only an append tells that another service has written meanwhile, and there will be none: look.
+        # An append would detect that another service has written meanwhile. There will be none, so check the end.
         end = await self._log.end()
         if not read_to.includes(end):
             await self._view.wait_for(end)
@@ -111,8 +111,8 @@ class CatalogWriter:
         try:
             return await asyncio.shield(appending)
         except asyncio.CancelledError:
-            # The caller has gone but the records are on their way: keep the turn until it is known what became of
-            # them. Nobody is left to be told of a failure.
+            # The caller is gone but the records may still be written: keep the lock until the outcome is known. Nobody
+            # is left to report a failure to.
             await asyncio.wait({appending})
             if appending.exception() is None:
                 self._written = appending.result()
@@ -121,6 +121,6 @@ class CatalogWriter:
 
 def _recreated(end: CatalogVersion, read_to: CatalogVersion) -> CatalogLogRecreatedError:
     return CatalogLogRecreatedError(
-        f"the catalog topics end at {end}, before {read_to} which was read from them: they were recreated; restart the "
-        "catalog service, then send this again"
+        f"the catalog topics end at {end}, before {read_to}, which was read from them: they were recreated; restart "
+        "the catalog service, then send this again"
     )

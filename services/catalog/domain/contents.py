@@ -1,4 +1,4 @@
-"""What one tenant's catalog holds at a moment, in the order of the ids."""
+"""The contents of one tenant's catalog, in the order of the ids, and changes to them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from services.catalog.domain.model import RecordKind, Resource, Rule, Skill, kin
 Record = TypeVar("Record", Skill, Resource, Rule)
 
 
-class Shelf(Mapping[str, Record], Generic[Record]):
-    """Records by id. Iterating gives the ids in code point order, whatever the order they came in."""
+class SortedRecords(Mapping[str, Record], Generic[Record]):
+    """Records by id. Iteration is in code point order of the ids."""
 
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
@@ -22,7 +22,7 @@ class Shelf(Mapping[str, Record], Generic[Record]):
 
     @property
     def revision(self) -> int:
-        """How often it was changed."""
+        """Number of changes so far."""
         return self._revision
 
     def put(self, record: Record) -> None:
@@ -33,13 +33,13 @@ class Shelf(Mapping[str, Record], Generic[Record]):
         self._revision += 1
 
     def remove(self, identifier: str) -> None:
-        """Take a record away; nothing happens when there is none."""
+        """Remove a record, if there is one."""
         if self._records.pop(identifier, None) is not None:
             self._sorted_ids = None
             self._revision += 1
 
     def page(self, after: str, size: int) -> list[Record]:
-        """Up to `size` records whose ids follow `after`, in order. Ids added or removed elsewhere shift nothing."""
+        """Up to `size` records whose ids follow `after`, in order. Other ids may come and go."""
         ids = self._ids()
         start = bisect_right(ids, after)
         return [self._records[identifier] for identifier in ids[start : start + size]]
@@ -54,7 +54,7 @@ class Shelf(Mapping[str, Record], Generic[Record]):
         return len(self._records)
 
     def _ids(self) -> list[str]:
-        # Sorting only when asked keeps a rebuild of 200,000 records linear.
+        # Sorting lazily keeps a rebuild of 200,000 records linear.
         if self._sorted_ids is None:
             self._sorted_ids = sorted(self._records)
         return self._sorted_ids
@@ -64,9 +64,9 @@ class Shelf(Mapping[str, Record], Generic[Record]):
 class Contents:
     """One tenant's skills, resources and rules."""
 
-    skills: Shelf[Skill] = field(default_factory=Shelf)
-    resources: Shelf[Resource] = field(default_factory=Shelf)
-    rules: Shelf[Rule] = field(default_factory=Shelf)
+    skills: SortedRecords[Skill] = field(default_factory=SortedRecords)
+    resources: SortedRecords[Resource] = field(default_factory=SortedRecords)
+    rules: SortedRecords[Rule] = field(default_factory=SortedRecords)
 
     def get(self, kind: RecordKind, identifier: str) -> Skill | Resource | Rule | None:
         """The record of a kind and id, or None."""
@@ -88,19 +88,19 @@ class Contents:
             self.rules.put(record)
 
     def remove(self, kind: RecordKind, identifier: str) -> None:
-        """Take a record away; nothing happens when there is none."""
-        shelf: Shelf[Skill] | Shelf[Resource] | Shelf[Rule] = (
+        """Remove a record, if there is one."""
+        records: SortedRecords[Skill] | SortedRecords[Resource] | SortedRecords[Rule] = (
             self.skills if kind is RecordKind.SKILL else self.resources if kind is RecordKind.RESOURCE else self.rules
         )
-        shelf.remove(identifier)
+        records.remove(identifier)
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one write does to a tenant's catalog, in the order given: first what is put, then what is removed.
+    """The changes of one write to a tenant's catalog: first records are put, then records are removed, in this order.
 
     Attributes:
-        put: each replaces the record of its kind and id.
+        put: new records; each replaces the record of its kind and id.
         removed: kind and id of each.
     """
 
@@ -111,9 +111,9 @@ class Changes:
         return bool(self.put or self.removed)
 
     def put_of(self, kind: RecordKind) -> list[Skill | Resource | Rule]:
-        """What is put of one kind, in its order."""
+        """The new records of one kind, in their order."""
         return [record for record in self.put if kind_of(record) is kind]
 
     def removed_of(self, kind: RecordKind) -> list[str]:
-        """Ids of what is removed of one kind, in their order."""
+        """Ids of the removed records of one kind, in their order."""
         return [identifier for removed_kind, identifier in self.removed if removed_kind is kind]

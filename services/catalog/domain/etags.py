@@ -1,4 +1,4 @@
-"""Etags: equal for records of the same content, so that a writer can say which version it means to replace."""
+"""Etags: equal for records of equal content, so that a writer can name the version it replaces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from services.catalog.domain.model import Resource, Rule, Skill, kind_of
 
 _DIGEST_BYTES = 16
-# Who wrote a rule last, and when, is not what it says.
+# Who wrote a rule last, and when, is not part of its content.
 _NOT_CONTENT = ("updated_at", "updated_with")
 
 
@@ -22,7 +22,7 @@ def etag_of(record: Skill | Resource | Rule) -> str:
 
 
 def same_content(one: Skill | Resource | Rule, other: Skill | Resource | Rule) -> bool:
-    """Whether two records say the same; who wrote them, and when, aside."""
+    """Whether two records have the same content, no matter who wrote them and when."""
     return etag_of(one) == etag_of(other)
 
 

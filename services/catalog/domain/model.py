@@ -1,6 +1,6 @@
-"""What a catalog holds: skills, resources that teach or assess them, and rules about these.
+"""What a catalog holds: skills, resources that teach or assess them, and rules about resources.
 
-The words of skills and resources are CASE's and LRMI's.
+Skills are described in the terms of CASE, resources in those of LRMI.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ResourceStatus(StrEnum):
 
 
 class TagOrigin(StrEnum):
-    """Who says that a resource is about a skill."""
+    """Where a tag came from."""
 
     SOURCE = "source"
     SUGGESTED = "suggested"
@@ -43,9 +43,9 @@ class SkillTag:
 
     Attributes:
         skill: the skill's id.
-        weight: how much of the resource is about it, above 0, at most 1.
-        origin: who says so; None: an origin this version does not know. Never passes the check.
-        confidence: how likely it is right, by the tagger that suggested it; None: no tagger did.
+        weight: the share of the resource that is about it, above 0, at most 1.
+        origin: where the tag came from; None: an origin this version does not know, which is invalid.
+        confidence: the probability that it is right, by the tagger that suggested it; None: no tagger did.
     """
 
     skill: str
@@ -65,7 +65,7 @@ class Skill:
         statement: what a learner who has it can do.
         prerequisites: ids of the skills to have first.
         grades: grades it is taught in; empty: any.
-        importance: how much it matters to the tenant, from 0 to 1; None counts as 1.
+        importance: its importance to the tenant, from 0 to 1; None counts as 1.
     """
 
     id: str
@@ -83,11 +83,11 @@ class Resource:
 
     Attributes:
         id: the owner's id.
-        title: what it is called, as learners see it.
-        kind: what kind of thing it is; None: not stated, or a kind this version does not know. Never passes the check.
+        title: its title, as learners see it.
+        kind: what kind of thing it is; None: not stated, or a kind this version does not know, which is invalid.
         description: what a learner does or gets.
         provider: who offers it.
-        url: where it is; empty: nowhere in particular.
+        url: its web address; may be empty.
         teaches: skills it teaches.
         assesses: skills it assesses.
         grades: grades it is meant for; empty: any.
@@ -95,9 +95,9 @@ class Resource:
         minutes: how long it usually takes; None: not known.
         license: SPDX id or a short name.
         difficulty: from 0, easiest, to 1; None: not known.
-        status: whether it may be recommended; None: a status this version does not know. Never passes the check.
-        topics: labels of what it is about beside skills.
-        rejected_skills: ids of skills a person has said it is not about.
+        status: whether it may be recommended; None: a status this version does not know, which is invalid.
+        topics: labels of what it is about, in addition to skills.
+        rejected_skills: ids of skills that a person has rejected as tags.
     """
 
     id: str
@@ -119,7 +119,7 @@ class Resource:
 
     @property
     def tags(self) -> tuple[SkillTag, ...]:
-        """Every tag, those it teaches first; a skill it teaches and assesses is there twice."""
+        """All tags, taught skills first; a skill that it teaches and assesses is listed twice."""
         return (*self.teaches, *self.assesses)
 
 
@@ -133,21 +133,21 @@ class RuleAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a teacher or a tenant lays down about the resources it names and those of the providers it names.
+    """What a teacher or a tenant decides about some resources, given by their ids or their providers.
 
     Attributes:
         id: the owner's id.
-        action: what to do with them; None: not stated, or not known to this version. Never passes the check.
-        author: who laid it down, as the platform knows them.
+        action: what to do with them; None: not stated, or not known to this version, which is invalid.
+        author: who made it, as the platform knows them.
         resource_ids: the resources; pins keep this order.
-        providers: all resources of these, too.
-        skills: only resources about one of these; empty: whatever they are about.
-        classes: only calls made for one of these classes; empty: any.
-        grades: only calls made for one of these grades; empty: any.
-        factor: what a boost multiplies the score with; None for the other actions.
-        expires_at: when it ends, aware; None: when it is removed.
-        note: why.
-        updated_at: when it was last written, aware; None: not written yet.
+        providers: all resources of these providers, too.
+        skills: only resources about one of these; empty: any resource.
+        classes: only requests for one of these classes; empty: any.
+        grades: only requests for one of these grades; empty: any.
+        factor: multiplies the score in a boost; None for the other actions.
+        expires_at: when it ends, aware; None: it lasts until it is removed.
+        note: why it was made.
+        updated_at: when it was last written, aware; None: never.
         updated_with: id of the API key it was last written with.
     """
 
@@ -166,12 +166,12 @@ class Rule:
     updated_with: str = ""
 
     def has_ended(self, now: datetime) -> bool:
-        """Whether it no longer holds."""
+        """Whether it is no longer active."""
         return self.expires_at is not None and self.expires_at <= now
 
 
 class RecordKind(StrEnum):
-    """What a catalog keeps."""
+    """The kinds of records in a catalog."""
 
     SKILL = "skill"
     RESOURCE = "resource"
@@ -179,7 +179,7 @@ class RecordKind(StrEnum):
 
 
 def kind_of(record: Skill | Resource | Rule) -> RecordKind:
-    """What a record is."""
+    """The kind of a record."""
     if isinstance(record, Skill):
         return RecordKind.SKILL
     return RecordKind.RESOURCE if isinstance(record, Resource) else RecordKind.RULE

@@ -1,4 +1,4 @@
-"""The prerequisite graph: its cycles, and an order that puts every skill after what it requires."""
+"""The prerequisite graph: its cycles, and a topological order."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Requires = Mapping[str, Sequence[str]]
 def cycles(requires: Requires) -> list[list[str]]:
     """Cycles of the graph, each as the ids along it with the first repeated at the end; empty when there is none.
 
-    One cycle is named for every edge that closes one in a depth-first walk, so that without those edges no cycle is
-    left. Walks start at the ids in order, which makes the answer a function of the graph alone.
+    There is one cycle for every edge that closes one in a depth-first search, so without those edges the graph is
+    acyclic. Searches start at the ids in order, which makes the result deterministic.
     """
     found: list[list[str]] = []
     done: set[str] = set()
@@ -25,7 +25,7 @@ def cycles(requires: Requires) -> list[list[str]]:
 def requirements_first(requires: Requires) -> list[str]:
     """The keys of a graph, each after every key it requires; ties in the order of the ids.
 
-    Of a cycle, the edges that `cycles` names are passed over.
+    In a cycle, the edges that `cycles` reports are ignored.
     """
     order: list[str] = []
     done: set[str] = set()
@@ -37,7 +37,7 @@ def requirements_first(requires: Requires) -> list[str]:
 
 
 def _cycles_from(start: str, requires: Requires, done: set[str], order: list[str] | None = None) -> Iterator[list[str]]:
-    # A walk with a stack of its own: chains of prerequisites may be longer than Python's.
+    # An explicit stack: chains of prerequisites may be longer than Python's recursion limit.
     path = [start]
     place_on_path = {start: 0}
     pending = [iter(requires.get(start, ()))]

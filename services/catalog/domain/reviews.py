@@ -1,4 +1,4 @@
-"""Suggestions that wait for a person: in which order, and what the person's answer makes of a resource."""
+"""The order in which a person reviews suggested tags, and how the answers change a resource."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from services.catalog.domain.model import Resource, ResourceKind, SkillTag, TagOrigin
 
-# One suggestion in so many is drawn at random.
+# One suggestion in this many is part of the random sample.
 RANDOM_ONE_IN = 10
 
 PriorityKey = tuple[float, str, str]
@@ -18,14 +18,14 @@ RandomKey = tuple[int, str, str]
 
 @dataclass(frozen=True, slots=True)
 class WaitingTag:
-    """A skill suggested for a resource, which nobody has looked at.
+    """A skill suggested for a resource, which nobody has reviewed yet.
 
     Attributes:
         resource_id: the resource.
         title: its title.
         skill: the skill.
-        confidence: how likely it is right, by the tagger.
-        traffic: responses learners gave in the resource, as far as known.
+        confidence: the probability that it is right, by the tagger.
+        traffic: number of responses in the resource, as far as known.
     """
 
     resource_id: str
@@ -36,29 +36,29 @@ class WaitingTag:
 
     @property
     def draw(self) -> int:
-        """A number that says nothing of the suggestion: the same always, and evenly spread over suggestions."""
+        """A pseudo-random number, which depends on resource and skill alone."""
         text = f"{self.resource_id}\0{self.skill}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "big")
 
     @property
     def drawn_at_random(self) -> bool:
-        """Whether it is in the random tenth: a fair sample of all suggestions, whatever they are."""
+        """Whether it is in the random tenth, an unbiased sample of all suggestions."""
         return self.draw % RANDOM_ONE_IN == 0
 
     @property
     def priority(self) -> float:
-        """Traffic times uncertainty: (1 + responses) 4 p (1 - p), p the confidence; the 1 orders what nobody used."""
+        """Traffic times uncertainty: (1 + responses) 4 p (1 - p), with p the confidence."""
         return (1 + self.traffic) * 4.0 * self.confidence * (1.0 - self.confidence)
 
 
 @dataclass(frozen=True, slots=True)
 class QueuePlace:
-    """How far a reader of the queue is: what it has seen of each of the two orders the queue is made of.
+    """A position in the queue: how far each of its two orders was read.
 
     Attributes:
-        taken: how many were read.
-        by_priority: key of the last one read for what it matters; None: none yet.
-        at_random: key of the last one read that was drawn at random; None: none yet.
+        taken: number of suggestions read.
+        by_priority: key of the last one read by priority; None: none yet.
+        at_random: key of the last one read from the random sample; None: none yet.
     """
 
     taken: int = 0
@@ -67,14 +67,14 @@ class QueuePlace:
 
 
 class ReviewQueue:
-    """Suggestions in the order to look at them: by priority, and each tenth one from the random tenth.
+    """Suggestions in the order to review them: by priority, and every tenth one from the random sample.
 
-    Both orders are functions of the suggestions alone, so what is answered or comes in between two pages moves nothing
-    else: pages neither repeat nor skip what was there all along.
+    Both orders depend on the suggestions alone. So when suggestions are answered or added between two pages, the pages
+    neither repeat nor skip the others.
     """
 
     def __init__(self, waiting: Iterable[WaitingTag]) -> None:
-        """Args: each pair of resource and skill once."""
+        """Args: the suggestions, each pair of resource and skill once."""
         by_priority: list[tuple[PriorityKey, WaitingTag]] = []
         at_random: list[tuple[RandomKey, WaitingTag]] = []
         for tag in waiting:
@@ -89,7 +89,7 @@ class ReviewQueue:
         return len(self._by_priority) + len(self._at_random)
 
     def page(self, place: QueuePlace, size: int) -> tuple[list[WaitingTag], QueuePlace]:
-        """Up to `size` suggestions after a place, and the place after them."""
+        """Up to `size` suggestions after a position, and the position after them."""
         page: list[WaitingTag] = []
         for tag, reached in self._after(place):
             if len(page) == size:
@@ -99,7 +99,7 @@ class ReviewQueue:
         return page, place
 
     def is_at_end(self, place: QueuePlace) -> bool:
-        """Whether nothing follows a place."""
+        """Whether nothing follows a position."""
         return next(self._after(place), None) is None
 
     def _after(self, place: QueuePlace) -> Iterator[tuple[WaitingTag, QueuePlace]]:
@@ -127,8 +127,8 @@ class ReviewQueue:
 def accepted(resource: Resource, skill: str, confidence: float | None) -> Resource:
     """The resource with a tag that a person has confirmed.
 
-    A tag that is there keeps its weight. A new one weighs as much as the others on average; an assessment assesses it,
-    anything else teaches it.
+    An existing tag keeps its weight. A new one gets the average weight of the others; an assessment assesses the
+    skill, any other resource teaches it.
     """
     resource = replace(resource, rejected_skills=tuple(one for one in resource.rejected_skills if one != skill))
     if any(tag.skill == skill for tag in resource.tags):
@@ -146,7 +146,7 @@ def accepted(resource: Resource, skill: str, confidence: float | None) -> Resour
 
 
 def rejected(resource: Resource, skill: str) -> Resource:
-    """The resource without a tag, and with a note that it is not to be suggested again."""
+    """The resource without a tag, whose skill will not be suggested again."""
     return replace(
         resource,
         teaches=tuple(tag for tag in resource.teaches if tag.skill != skill),
@@ -156,7 +156,7 @@ def rejected(resource: Resource, skill: str) -> Resource:
 
 
 def answers_to_random_ones(resources: Iterable[Resource]) -> tuple[int, int]:
-    """How many suggestions of the random tenth were confirmed, and how many were answered: a fair look at precision."""
+    """How many suggestions of the random sample were confirmed, and how many answered: an unbiased precision."""
     right = answered = 0
     for resource in resources:
         confirmed = {

@@ -1,4 +1,4 @@
-"""What all calls of the CatalogService share: the tenant's catalog, and the statuses that refusals become."""
+"""What all calls of the CatalogService share: the tenant's catalog, and the statuses of errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from services.catalog.application.edit_catalog import (
 from services.catalog.application.import_catalog import ImportCatalog
 from services.catalog.application.ports import CatalogUnavailableError, CatalogView
 from services.catalog.application.read_catalog import PageRequestInvalidError
-from services.catalog.application.tags import ListTagReviews, NoTaggerError, ReviewTag, SuggestTags
+from services.catalog.application.review_tags import ListTagReviews, ReviewTag
+from services.catalog.application.suggest_tags import SuggestTags
+from services.catalog.application.taggers import NoTaggerError
 from services.catalog.application.writing import CatalogLogRecreatedError
 from services.catalog.domain.contents import Contents
 from services.catalog.entrypoints.metrics import CatalogMetrics
@@ -51,7 +53,7 @@ _PRECONDITIONS: dict[type[Exception], tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """What the service can be asked for."""
+    """The use cases of the service."""
 
     import_catalog: ImportCatalog
     edit: EditCatalog
@@ -61,7 +63,7 @@ class UseCases:
 
 
 class Calls:
-    """What the handlers of calls stand on."""
+    """What the handlers of calls share."""
 
     def __init__(self, view: CatalogView, use: UseCases, metrics: CatalogMetrics) -> None:
         """Args: the view, the use cases and the metrics."""
@@ -70,7 +72,7 @@ class Calls:
         self.metrics = metrics
 
     async def contents(self, context: Context) -> Contents:
-        """The tenant's catalog; ends the call while the view is not ready."""
+        """The tenant's catalog; aborts the call while the view is not ready."""
         if not self.view.ready:
             message = "the catalog is still being read from its topics; try again, or wait for the health service"
             await abort(context, unavailable(message, reason="CATALOG_NOT_READY", retry_after_s=RETRY_AFTER_S))
@@ -78,7 +80,7 @@ class Calls:
 
     @asynccontextmanager
     async def changing(self, context: Context, method: str) -> AsyncIterator[None]:
-        """Counts a call that changes the catalog, and turns what can be wrong with it into a status."""
+        """Count a call that changes the catalog, and abort it with a status when it fails."""
         await self.contents(context)
         outcome = "failed"
         try:
@@ -100,7 +102,7 @@ class Calls:
 
     @asynccontextmanager
     async def reading(self, context: Context) -> AsyncIterator[None]:
-        """Turns what can be wrong with a call that reads into a status."""
+        """Abort a call that reads with a status when it fails."""
         await self.contents(context)
         try:
             yield
@@ -118,13 +120,13 @@ def _refusal(error: Exception) -> tuple[str, status_pb2.Status]:
             violations = [FieldViolation(problem.path, problem.reason) for problem in error.problems]
             return "invalid", invalid_argument(violations)
         case RecordMissingError():
-            return "missing", not_found(f"{error}; List{error.kind.title()}s names all")
+            return "missing", not_found(f"{error}; List{error.kind.title()}s lists all")
         case RecordExistsError():
             return "conflict", already_exists(str(error), facts={"etag": error.etag})
         case ConflictError():
             return "conflict", aborted(str(error), reason="ETAG_MISMATCH", facts={"etag": error.etag})
         case CatalogUnavailableError():
-            message = f"{error}; send it again: what was written already counts as unchanged"
+            message = f"{error}; send it again: records that were already written count as unchanged"
             return "unavailable", unavailable(message, reason="CATALOG_LOG_UNAVAILABLE", retry_after_s=RETRY_AFTER_S)
         case _:
             outcome, reason = _PRECONDITIONS[type(error)]

@@ -26,7 +26,7 @@ _PutRequest = catalog_pb2.PutSkillRequest | catalog_pb2.PutResourceRequest | cat
 
 
 class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
-    """Answers once the service's own view holds the change."""
+    """Handlers that return once the service's own view holds the change."""
 
     _calls: Calls
 
@@ -74,7 +74,7 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
     async def DeleteSkill(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.DeleteSkillRequest, context: Context
     ) -> catalog_pb2.DeleteSkillResponse:
-        """Remove one skill that nothing names."""
+        """Remove one skill that no other record refers to."""
         async with self._calls.changing(context, "DeleteSkill"):
             version = await self._calls.use.edit.delete(
                 current_tenant().name, RecordKind.SKILL, request.id, request.etag
@@ -88,7 +88,7 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
         """Write several skills and resources."""
         entries = len(request.skills) + len(request.resources)
         if entries > BATCH_MAX:
-            reason = f"{entries} entries in all; send at most {BATCH_MAX} at once"
+            reason = f"{entries} entries in total; send at most {BATCH_MAX} at once"
             await abort(context, invalid_argument([FieldViolation("resources", reason)]))
         async with self._calls.changing(context, "BatchPut"):
             outcome = await self._calls.use.edit.put_batch(

@@ -1,4 +1,4 @@
-"""The CatalogService: reads from the view, imports through the use case."""
+"""The CatalogService: reads from the view, writes through the use cases."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SERVICE_NAME = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_na
 # Room for the reply's other fields and framing.
 _REPLY_MARGIN_BYTES = 4 * 1024
 
-# What a page token of rules belongs to.
+# Scopes of the page tokens of rules.
 _RULES, _RULES_WITH_ENDED = "rules", "rules with those that have ended"
 
 Message = TypeVar("Message", catalog_pb2.Skill, catalog_pb2.Resource, catalog_pb2.Rule)
@@ -60,7 +60,7 @@ class ImportLimits:
 
 
 class CatalogServicer(EditCalls, TagCalls):
-    """Answers for the tenant of the call's credential; what belongs to another is as absent."""
+    """Serves the tenant of the call's credential. Records of another tenant are answered like absent ones."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class CatalogServicer(EditCalls, TagCalls):
         """One resource, or NOT_FOUND."""
         resource = (await self._calls.contents(context)).resources.get(request.id)
         if resource is None:
-            await abort(context, not_found(f"there is no resource {request.id[:80]!r}; ListResources names all"))
+            await abort(context, not_found(f"there is no resource {request.id[:80]!r}; ListResources lists all"))
         return catalog_pb2.GetResourceResponse(resource=resource_to_proto(resource), etag=etag_of(resource))
 
     async def GetSkill(  # noqa: N802 - the method's name in the contract.
@@ -94,7 +94,7 @@ class CatalogServicer(EditCalls, TagCalls):
         """One skill, or NOT_FOUND."""
         skill = (await self._calls.contents(context)).skills.get(request.id)
         if skill is None:
-            await abort(context, not_found(f"there is no skill {request.id[:80]!r}; ListSkills names all"))
+            await abort(context, not_found(f"there is no skill {request.id[:80]!r}; ListSkills lists all"))
         return catalog_pb2.GetSkillResponse(skill=skill_to_proto(skill), etag=etag_of(skill))
 
     async def GetRule(  # noqa: N802 - the method's name in the contract.
@@ -103,19 +103,19 @@ class CatalogServicer(EditCalls, TagCalls):
         """One rule, or NOT_FOUND."""
         rule = (await self._calls.contents(context)).rules.get(request.id)
         if rule is None:
-            await abort(context, not_found(f"there is no rule {request.id[:80]!r}; ListRules names all"))
+            await abort(context, not_found(f"there is no rule {request.id[:80]!r}; ListRules lists all"))
         return catalog_pb2.GetRuleResponse(rule=rule_to_proto(rule), etag=etag_of(rule))
 
     async def ListResources(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.ListResourcesRequest, context: Context
     ) -> catalog_pb2.ListResourcesResponse:
-        """A page of resources, fewer than asked for where they would not fit in a reply."""
+        """A page of resources; fewer than requested when they would not fit in a reply."""
         contents = await self._calls.contents(context)
         wanted = filter_from_proto(request.filter)
         await self._check_filter(wanted, context)
         async with self._calls.reading(context):
-            let_through = self._filtered.of(current_tenant().name, contents.resources, wanted)
-            page = page_of(let_through, request.page_size, request.page_token, wanted.scope)
+            matching = self._filtered.of(current_tenant().name, contents.resources, wanted)
+            page = page_of(matching, request.page_size, request.page_token, wanted.scope)
         messages = self._fitting([resource_to_proto(resource) for resource in page.records])
         more = page.more or len(messages) < len(page.records)
         return catalog_pb2.ListResourcesResponse(
@@ -127,7 +127,7 @@ class CatalogServicer(EditCalls, TagCalls):
     async def ListSkills(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.ListSkillsRequest, context: Context
     ) -> catalog_pb2.ListSkillsResponse:
-        """A page of skills, fewer than asked for where they would not fit in a reply."""
+        """A page of skills; fewer than requested when they would not fit in a reply."""
         contents = await self._calls.contents(context)
         async with self._calls.reading(context):
             page = page_of(contents.skills, request.page_size, request.page_token)
@@ -140,7 +140,7 @@ class CatalogServicer(EditCalls, TagCalls):
     async def ListRules(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.ListRulesRequest, context: Context
     ) -> catalog_pb2.ListRulesResponse:
-        """A page of rules, without those that have ended unless they are asked for."""
+        """A page of rules; without those that have ended, unless requested."""
         contents = await self._calls.contents(context)
         now = self._now()
         rules = {
@@ -160,7 +160,7 @@ class CatalogServicer(EditCalls, TagCalls):
     async def ImportCatalog(  # noqa: N802 - the method's name in the contract.
         self, request_iterator: AsyncIterator[catalog_pb2.ImportCatalogRequest], context: Context
     ) -> catalog_pb2.ImportCatalogResponse:
-        """Write all that is sent, or nothing."""
+        """Write all records, or none."""
         await self._calls.contents(context)
         tenant = current_tenant().name
         skills, resources = await self._receive(request_iterator, context)
@@ -172,7 +172,7 @@ class CatalogServicer(EditCalls, TagCalls):
             await self._refuse(context, "invalid", invalid_argument(violations))
         except CatalogUnavailableError as error:
             status = unavailable(
-                f"{error}; send the same import again: what was written already counts as unchanged",
+                f"{error}; send the same import again: records that were already written count as unchanged",
                 reason="CATALOG_LOG_UNAVAILABLE",
                 retry_after_s=RETRY_AFTER_S,
             )
@@ -203,7 +203,7 @@ class CatalogServicer(EditCalls, TagCalls):
                 if received > limit:
                     field = "resources" if resources else "skills"
                     reason = (
-                        f"{received:,} {name} so far, one import takes at most {limit:,}; send several, skills first"
+                        f"{received:,} {name} so far, an import takes at most {limit:,}; send several, skills first"
                     )
                     await self._refuse(context, "invalid", invalid_argument([FieldViolation(field, reason)]))
         return skills, resources
@@ -211,7 +211,7 @@ class CatalogServicer(EditCalls, TagCalls):
     async def _check_filter(self, wanted: ResourceFilter, context: Context) -> None:
         unknown = [name for name, values in (("kinds", wanted.kinds), ("statuses", wanted.statuses)) if None in values]
         if unknown:
-            reason = "names a value that is not stated or not known to this service; leave it out for any"
+            reason = "has a value that is unspecified or unknown to this service; leave it out to match any"
             await abort(context, invalid_argument([FieldViolation(f"filter.{name}", reason) for name in unknown]))
 
     async def _refuse(self, context: Context, outcome: str, status: status_pb2.Status) -> None:

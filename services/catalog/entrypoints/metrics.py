@@ -1,4 +1,4 @@
-"""What an operator sees of the catalog, for Prometheus."""
+"""The catalog's metrics, for Prometheus."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class CatalogMetrics:
         written: records written by kind: skill, resource, rule.
         changes: calls that change single records, by method and outcome: done, invalid, missing, conflict, in_use,
             too_many, unavailable, failed.
-        suggested: resources and texts that skills were suggested for.
-        reviews: people's answers to suggestions that changed something, by decision.
-        import_seconds: how long imports that were written took, from the last chunk received to the answer.
+        suggested: resources and texts for which skills were suggested.
+        reviews: answers to suggestions that changed a resource, by decision.
+        import_seconds: duration of imports that were written, from the last chunk received to the reply.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -1,11 +1,12 @@
-"""The calls about what the tagger suggests."""
+"""The calls about suggested tags."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
-from services.catalog.application.tags import SuggestedSkill, TagDecision
+from services.catalog.application.review_tags import TagDecision
+from services.catalog.application.taggers import SuggestedSkill
 from services.catalog.domain.etags import etag_of
 from services.catalog.entrypoints.calls import Calls, Context
 from services.catalog.wire.resources import resource_to_proto
@@ -19,14 +20,14 @@ _DECISIONS = {
 
 
 class TagCalls(catalog_pb2_grpc.CatalogServiceServicer):
-    """Suggestions, the queue of those that wait for a person, and the answers."""
+    """Suggestions, the queue of those to review, and the answers."""
 
     _calls: Calls
 
     async def SuggestTags(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.SuggestTagsRequest, context: Context
     ) -> catalog_pb2.SuggestTagsResponse:
-        """What resources and texts may be about."""
+        """Suggest skills for resources and texts."""
         async with self._calls.reading(context):
             tagger, found = await self._calls.use.suggest_tags.run(
                 current_tenant().name, request.resource_ids, request.texts, request.limit

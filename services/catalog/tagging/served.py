@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from services.catalog.application.tags import SuggestedSkill
+from services.catalog.application.taggers import SuggestedSkill
 from services.catalog.domain.model import Resource
 from services.catalog.tagging.examples import example_of
 from services.catalog.tagging.manifest import MANIFEST, TaggerUnusableError, tagger_name
@@ -40,15 +40,15 @@ class ServedTagger:
 
     @property
     def name(self) -> str:
-        """As the port says."""
+        """See Tagger."""
         return self._name
 
     def suggest_for(self, resources: Sequence[Resource], limit: int) -> list[list[SuggestedSkill]]:
-        """As the port says."""
+        """See Tagger."""
         return self.suggest([example_of(resource).text for resource in resources], limit)
 
     def suggest(self, texts: Sequence[str], limit: int) -> list[list[SuggestedSkill]]:
-        """As the port says."""
+        """See Tagger."""
         return [list(map(self._with_examples, found)) for found in self._tagger.suggest(texts, limit)]
 
     def _with_examples(self, one: Suggestion) -> SuggestedSkill:
@@ -77,11 +77,11 @@ class TaggerFolders:
             self._refresh_traffic(folder.name, folder / TRAFFIC)
 
     def of(self, tenant: str) -> ServedTagger | None:
-        """As the port says."""
+        """See Taggers."""
         return self._taggers.get(tenant, (None, None))[1]
 
     def missing(self, tenant: str) -> str:
-        """As the port says."""
+        """See Taggers."""
         if self._folder is None:
             return "this service has no taggers: set CAIRN_CATALOG_TAGGERS to a folder of them and restart it"
         return (
@@ -90,7 +90,7 @@ class TaggerFolders:
         )
 
     def traffic(self, tenant: str) -> Mapping[str, int]:
-        """As the port says."""
+        """See Taggers."""
         return self._traffic.get(tenant, (None, _NO_TRAFFIC))[1]
 
     def _refresh_tagger(self, tenant: str, folder: Path) -> None:

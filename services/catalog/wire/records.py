@@ -20,7 +20,7 @@ Record = TypeVar("Record", Skill, Resource, Rule)
 
 
 class RecordInvalidError(ValueError):
-    """A record of a catalog topic is not what the topic carries."""
+    """A record of a catalog topic is not valid for its topic."""
 
 
 def skill_from_record(identifier: str, value: bytes, content_type: str) -> Skill:
@@ -32,18 +32,18 @@ def skill_from_record(identifier: str, value: bytes, content_type: str) -> Skill
         content_type: its media type.
 
     Raises:
-        RecordInvalidError: when the value cannot be decoded, is empty, or is of another id.
+        RecordInvalidError: when the value cannot be decoded, is empty, or has another id.
     """
     return _from_record(identifier, value, content_type, catalog_pb2.Skill(), skill_from_proto)
 
 
 def resource_from_record(identifier: str, value: bytes, content_type: str) -> Resource:
-    """The resource in a record of `cairn.resources`; as `skill_from_record`."""
+    """The resource in a record of `cairn.resources`; see `skill_from_record`."""
     return _from_record(identifier, value, content_type, catalog_pb2.Resource(), resource_from_proto)
 
 
 def rule_from_record(identifier: str, value: bytes, content_type: str) -> Rule:
-    """The rule in a record of `cairn.rules`; as `skill_from_record`."""
+    """The rule in a record of `cairn.rules`; see `skill_from_record`."""
     return _from_record(identifier, value, content_type, catalog_pb2.Rule(), rule_from_proto)
 
 

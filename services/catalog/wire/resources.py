@@ -13,7 +13,7 @@ _KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 _STATUSES = {
     catalog_pb2.ResourceStatus.Value(f"RESOURCE_STATUS_{status.name}"): status for status in ResourceStatus
 } | {catalog_pb2.RESOURCE_STATUS_UNSPECIFIED: ResourceStatus.ACTIVE}
-# In a filter a status that is not stated is a mistake, not active.
+# In a filter, an unspecified status is a mistake and does not mean active.
 _LISTED_STATUSES = {
     catalog_pb2.ResourceStatus.Value(f"RESOURCE_STATUS_{status.name}"): status for status in ResourceStatus
 }
@@ -28,7 +28,7 @@ _ORIGIN_NUMBERS = {origin: catalog_pb2.TagOrigin.Value(f"TAG_ORIGIN_{origin.name
 
 
 def resource_from_proto(message: catalog_pb2.Resource) -> Resource:
-    """A resource as it came, active where no status is stated; nothing is checked."""
+    """A resource as it was sent, unchecked; active when no status is stated."""
     return Resource(
         id=message.id,
         title=message.title,
@@ -50,7 +50,7 @@ def resource_from_proto(message: catalog_pb2.Resource) -> Resource:
 
 
 def resource_to_proto(resource: Resource) -> catalog_pb2.Resource:
-    """The message of a resource; a kind or status that is not known becomes UNSPECIFIED."""
+    """The message of a resource; an unknown kind or status becomes UNSPECIFIED."""
     return catalog_pb2.Resource(
         id=resource.id,
         title=resource.title,
@@ -72,7 +72,7 @@ def resource_to_proto(resource: Resource) -> catalog_pb2.Resource:
 
 
 def filter_from_proto(message: catalog_pb2.ListResourcesFilter) -> ResourceFilter:
-    """A filter as it came; a kind or status that is not known lets nothing through."""
+    """A filter as it was sent; an unknown kind or status matches nothing."""
     return ResourceFilter(
         kinds=frozenset(_KINDS.get(kind) for kind in message.kinds),
         statuses=frozenset(_LISTED_STATUSES.get(status) for status in message.statuses),

@@ -12,12 +12,12 @@ from services.catalog.domain.model import Rule, RuleAction
 _ACTIONS = {catalog_pb2.RuleAction.Value(f"RULE_ACTION_{action.name}"): action for action in RuleAction}
 _ACTION_NUMBERS = {action: number for number, action in _ACTIONS.items()}
 
-# The moments that both a Timestamp and a datetime can say.
+# The range of times that both a Timestamp and a datetime can represent.
 _EARLIEST_S, _LATEST_S = -62_135_596_800, 253_402_300_799
 
 
 def rule_from_proto(message: catalog_pb2.Rule) -> Rule:
-    """A rule as it came; nothing is checked. Moments are cut to the second and to what a calendar can say."""
+    """A rule as it was sent, unchecked. Times are truncated to seconds and clipped to the years 1 to 9999."""
     return Rule(
         id=message.id,
         action=_ACTIONS.get(message.action),
@@ -36,7 +36,7 @@ def rule_from_proto(message: catalog_pb2.Rule) -> Rule:
 
 
 def rule_to_proto(rule: Rule) -> catalog_pb2.Rule:
-    """The message of a rule; an action that is not known becomes UNSPECIFIED."""
+    """The message of a rule; an unknown action becomes UNSPECIFIED."""
     return catalog_pb2.Rule(
         id=rule.id,
         action=_ACTION_NUMBERS[rule.action] if rule.action else catalog_pb2.RULE_ACTION_UNSPECIFIED,

@@ -7,7 +7,7 @@ from services.catalog.domain.model import Skill
 
 
 def skill_from_proto(message: catalog_pb2.Skill) -> Skill:
-    """A skill as it came; nothing is checked."""
+    """A skill as it was sent, unchecked."""
     return Skill(
         id=message.id,
         framework=message.framework,

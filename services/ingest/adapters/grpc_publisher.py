@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 _CALL_TIMEOUT_S = 30.0
 _MESSAGE_BYTES_MAX = 16 * 1024 * 1024
-# Nothing was acknowledged in any of these, and whatever was written is de-duplicated: sending again is right.
+# Nothing was acknowledged in any of these cases, and duplicates are removed later, so it is safe to retry.
 _TRANSIENT = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -32,7 +32,7 @@ _backoff = wait_exponential(multiplier=0.2, max=10.0) + wait_random(0, 0.2)
 
 
 class GrpcPublisher:
-    """Publishes through a channel; what is transient is sent again until the patience is used up."""
+    """Publishes through a channel; retries transient failures for `patience_s`."""
 
     def __init__(self, channel: grpc.aio.Channel, api_key: str, *, patience_s: float) -> None:
         self._stub = ingest_pb2_grpc.IngestServiceStub(channel)
@@ -40,13 +40,13 @@ class GrpcPublisher:
         self._patience_s = patience_s
 
     async def publish(self, submissions: Sequence[Submission]) -> Sequence[SubmissionResult]:
-        """As the port says."""
+        """See Publisher."""
         request = ingest_pb2.PublishEventsRequest(events=[submission_message(entry) for entry in submissions])
         retrying = AsyncRetrying(
             retry=retry_if_exception(_is_transient),
             stop=stop_after_delay(self._patience_s),
             wait=_wait_s,
-            before_sleep=_say_retry,
+            before_sleep=_log_retry,
             reraise=True,
         )
         try:
@@ -62,23 +62,23 @@ class GrpcPublisher:
         return response
 
     def _explain(self, error: grpc.aio.AioRpcError) -> str:
-        said = f"{error.code().name}: {error.details()}"
+        details = f"{error.code().name}: {error.details()}"
         if _is_transient(error):
-            return f"ingest did not take the events for {self._patience_s:g} s ({said})"
-        return f"ingest refused the events ({said})"
+            return f"ingest did not accept the events for {self._patience_s:g} s ({details})"
+        return f"ingest refused the events ({details})"
 
 
 @asynccontextmanager
 async def grpc_publisher(
     target: str, api_key: str, *, tls: bool = False, patience_s: float = 60.0
 ) -> AsyncIterator[GrpcPublisher]:
-    """A publisher with a channel of its own.
+    """A publisher with its own channel.
 
     Args:
         target: `host:port` of the ingest service.
         api_key: the tenant's.
-        tls: speak TLS, trusting the system's authorities.
-        patience_s: how long to go on sending a request again while the service is away.
+        tls: use TLS with the system's certificate authorities.
+        patience_s: how long to retry a request while the service is unavailable.
     """
     options = [
         ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
@@ -98,13 +98,13 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _wait_s(state: RetryCallState) -> float:
-    """What the server asked for, at least; else longer from try to try."""
+    """Exponential backoff, but at least the delay that the server requested."""
     error = state.outcome.exception() if state.outcome else None
-    asked_s = retry_after_s_of(error) if isinstance(error, grpc.aio.AioRpcError) else None
-    return max(asked_s or 0.0, _backoff(state))
+    requested_s = retry_after_s_of(error) if isinstance(error, grpc.aio.AioRpcError) else None
+    return max(requested_s or 0.0, _backoff(state))
 
 
-def _say_retry(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, grpc.aio.AioRpcError):
         _log.info("sending again", attempt=state.attempt_number, code=error.code().name, reason=error.details())

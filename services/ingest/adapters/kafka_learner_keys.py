@@ -1,4 +1,4 @@
-"""Learners' data keys, made and destroyed on the compacted topic `cairn.learner-keys`."""
+"""Learners' data keys, created and destroyed on the compacted topic `cairn.learner-keys`."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _log = structlog.get_logger(__name__)
 
 _SOURCE = "/cairn/ingest"
 _TIMEOUT_S = 10.0
-# Only a learner who is erased while their first event comes needs a second attempt.
+# Only a learner who is erased while their first event arrives needs a second attempt.
 _ATTEMPTS = 3
-# How long other processes may take to see that a key is gone. Their views follow within milliseconds; a process that
-# was stalled for longer notices after its append, and does not acknowledge it.
+# How long other processes may take to see that a key is destroyed. Their views follow within milliseconds; a process
+# that was stalled for longer notices after its append, and does not acknowledge it.
 _OTHERS_FOLLOW_S = 1.0
 
 FindTenant = Callable[[str], Tenant | None]
 
 
 class KafkaLearnerKeys:
-    """The keys that a writer of the log encrypts with. `run` follows the topic; nothing works before `ready`."""
+    """The keys that a writer of the log encrypts with. `run` reads the topic; nothing works before `ready`."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class KafkaLearnerKeys:
             find_tenant: finds a tenant by name.
             clock: of the records' `ce_time`; aware.
             topic: the topic of keys.
-            others_follow_s: how long other processes get to see that a key is gone.
+            others_follow_s: how long other processes may take to see that a key is destroyed.
         """
         self._find_tenant = find_tenant
         self._others_follow_s = others_follow_s
@@ -61,7 +61,7 @@ class KafkaLearnerKeys:
 
     @property
     def ready(self) -> bool:
-        """Whether every key that stood on the topic at the start is known."""
+        """Whether every key that was on the topic at the start is known."""
         return self._keys.ready
 
     async def wait_ready(self) -> None:
@@ -69,27 +69,27 @@ class KafkaLearnerKeys:
         await self._keys.wait_ready()
 
     async def run(self) -> None:
-        """Follow the topic until cancelled; write keys again that compaction would else lose.
+        """Read the topic until cancelled; write keys again that compaction would otherwise lose.
 
         Raises:
             TopicMissingError: when the topic does not exist.
             BrokerUnavailableError: when the broker cannot be reached at the start.
         """
-        mending = asyncio.create_task(self._mend())
+        rewriting = asyncio.create_task(self._rewrite_overwritten())
         try:
             await self._keys.run()
         finally:
-            mending.cancel()
-            await asyncio.gather(mending, return_exceptions=True)
+            rewriting.cancel()
+            await asyncio.gather(rewriting, return_exceptions=True)
             await self._log.close()
 
     async def keys_of(self, events: Sequence[AcceptedEvent], record_keys: Sequence[bytes]) -> Sequence[DataKey | None]:
-        """The key to encrypt each event's value with, by the key of its record; None: it goes on the log as it is.
+        """The key to encrypt each event's value with, by the key of its record; None: the value is not encrypted.
 
-        A key that is returned is durably on the topic, and is the one that counts.
+        A returned key is durably on the topic, and is the valid one.
 
         Raises:
-            LogUnavailableError: when a key could not be made, or does not open with the tenant's own.
+            LogUnavailableError: when a key could not be created, or cannot be unwrapped with the tenant's own.
         """
         encrypting = {tenant: self._encrypts(tenant) for tenant in {event.tenant for event in events}}
         if not any(encrypting.values()):
@@ -105,16 +105,16 @@ class KafkaLearnerKeys:
             if not missing:
                 found = self._ready_to_use(wanted)
                 return [found.get(key) for key in record_keys]
-            await self._make(missing)
+            await self._create(missing)
         raise LogUnavailableError("learners of these events are being erased; send them again")
 
     def count(self, record_keys: Iterable[bytes], keys: Iterable[DataKey | None]) -> bool:
-        """Whether the keys that values were encrypted with, by the keys of their records, all still count."""
+        """Whether all keys that values were encrypted with, by the keys of their records, are still valid."""
         key_id = self._keys.keyring.key_id
         return all(key is None or key_id(learner) == key.key_id for learner, key in zip(record_keys, keys, strict=True))
 
     async def destroy(self, tenant: str, learner: str) -> bool:
-        """As the port says."""
+        """See LearnerErasure."""
         if not self._tenant_keys(tenant):
             return False
         async with self._appending:
@@ -129,7 +129,7 @@ class KafkaLearnerKeys:
         except TenantKeyMissingError as error:
             _log.error("learners' values cannot be encrypted", reason=str(error))
             raise LogUnavailableError(
-                "the learners' keys cannot be opened: the operator of this service knows"
+                "the learners' keys cannot be unwrapped: ask the operator of this service, whose log has the reason"
             ) from error
 
     def _encrypts(self, name: str) -> bool:
@@ -140,20 +140,20 @@ class KafkaLearnerKeys:
         tenant = self._find_tenant(name)
         return () if tenant is None else tenant.encryption_keys
 
-    async def _make(self, missing: Sequence[bytes]) -> None:
-        """Write a key for each learner that has none; afterwards it is known which one counts."""
+    async def _create(self, missing: Sequence[bytes]) -> None:
+        """Write a key for each learner that has none; afterwards the valid one is known."""
         async with self._appending:
-            # Another batch may have made some while this one waited, and a tenant's key may have been replaced.
+            # While this batch waited, another may have created some, and a tenant's key may have been replaced.
             key_id = self._keys.keyring.key_id
             wrapping = {tenant: self._tenant_keys(tenant) for tenant in {split_key(key)[0] for key in missing}}
             if not all(wrapping.values()):
-                raise LogUnavailableError("encryption was taken from a tenant of these events; send them again")
+                raise LogUnavailableError("encryption was switched off for a tenant of these events; send them again")
             await self._append(
                 {key: new_data_key(wrapping[split_key(key)[0]][0], key) for key in missing if key_id(key) is None}
             )
 
     async def _append(self, records: Mapping[bytes, bytes | None]) -> None:
-        """Write records and return once they count here; for one caller at a time."""
+        """Write records and return once they are in this process's view; one caller at a time."""
         if not records:
             return
         try:
@@ -166,19 +166,19 @@ class KafkaLearnerKeys:
         except TimeoutError as error:
             raise LogUnavailableError("the keys of learners were written, but could not be read back") from error
 
-    async def _mend(self) -> None:
-        """Write keys that count again where one that does not stands behind them: compaction keeps the last."""
-        # Before the end of what stood there, the next record may mend it already.
+    async def _rewrite_overwritten(self) -> None:
+        """Write a valid key again when an invalid one follows it: compaction would keep only the last."""
+        # Before the end of the topic, a later record may already have done so.
         await self._keys.wait_ready()
         while True:
             await self._keys.wait_until(lambda: bool(self._keys.keyring.overwritten))
             try:
                 async with self._appending:
-                    # Not before it is this one's turn: whoever had it may have destroyed one of them.
+                    # Only once the lock is held: its previous holder may have destroyed one of them.
                     overwritten = dict(self._keys.keyring.overwritten)
                     await self._append(overwritten)
             except LogUnavailableError as error:
                 _log.warning("keys not written again yet", keys=len(overwritten), reason=str(error))
                 await asyncio.sleep(_TIMEOUT_S)
             else:
-                _log.info("keys that count written again", keys=len(overwritten))
+                _log.info("valid keys written again", keys=len(overwritten))

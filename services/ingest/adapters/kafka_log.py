@@ -20,7 +20,7 @@ from services.ingest.adapters.kafka_writer import (
     BOOTSTRAP_TIMEOUT_MS,
     BatchConfirmation,
     KafkaWriter,
-    PendingBatch,
+    PendingAppend,
     new_producer,
 )
 from services.ingest.application.ports import Confirmation, LogOverloadedError, LogUnavailableError
@@ -117,7 +117,7 @@ class KafkaEventLog:
             self._settled.clear()
             await self._settled.wait()
             writer = self._require_writer()
-        batch = PendingBatch(len(events), asyncio.get_running_loop(), self._traces.current_traceparent())
+        batch = PendingAppend(len(events), asyncio.get_running_loop(), self._traces.current_traceparent())
         self._in_flight += len(events)
         batch.done.add_done_callback(lambda _: self._settle(len(events)))
         writer.submit(events, record_keys, data_keys, batch)

@@ -1,4 +1,4 @@
-"""What the catalog's resources assess, from a view of the compacted topic `cairn.resources`."""
+"""The skills that the catalog's resources assess, from a view of the compacted topic `cairn.resources`."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ class RecordInvalidError(ValueError):
 
 
 class KafkaSkillTags:
-    """Keeps, per resource, the skills it assesses and nothing else; `run` reads the topic."""
+    """Keeps only the skills that each resource assesses; `run` reads the topic."""
 
     def __init__(self, connection: KafkaConnection, *, topic: str = RESOURCES) -> None:
         self._view = CompactedView(connection, [topic], self._apply)
         self._assessed: defaultdict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
-        # Most resources share their skills with others: one tuple serves them all.
+        # Many resources assess the same skills, so they share a tuple.
         self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     @property
     def ready(self) -> bool:
-        """As the port says."""
+        """See SkillTags."""
         return self._view.ready
 
     @property
     def resources(self) -> int:
-        """How many resources are known, over all tenants."""
+        """Number of known resources, over all tenants."""
         return sum(map(len, self._assessed.values()))
 
     def assessed_skills(self, tenant: str, resource: str) -> tuple[str, ...] | None:
-        """As the port says."""
+        """See SkillTags."""
         of_tenant = self._assessed.get(tenant)
         return None if of_tenant is None else of_tenant.get(resource)
 
@@ -51,11 +51,11 @@ class KafkaSkillTags:
         await self._view.wait_ready()
 
     async def wait_for(self, topic: str, offset: int) -> None:
-        """Return once the record at `offset` counts."""
+        """Return once the record at `offset` is in the view."""
         await self._view.wait_for(topic, offset)
 
     async def run(self) -> None:
-        """Read until cancelled. Raises what CompactedView.run raises."""
+        """Read until cancelled. Raises as CompactedView.run."""
         await self._view.run()
 
     def _apply(self, topic: str, records: Sequence[Any]) -> None:
@@ -63,7 +63,7 @@ class KafkaSkillTags:
             try:
                 self._apply_one(record)
             except (RecordInvalidError, KeyInvalidError) as error:
-                # Only the catalog service writes here; a foreign record must not keep events out.
+                # Only the catalog service should write here; an invalid record must not block events.
                 _log.error("catalog record ignored", topic=topic, offset=record.offset, reason=str(error))
 
     def _apply_one(self, record: Any) -> None:

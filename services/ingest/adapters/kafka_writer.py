@@ -29,7 +29,7 @@ _BATCH_BYTES = 256 * 1024
 _LINGER_MS = 3
 
 
-class PendingBatch:
+class PendingAppend:
     """Collects the confirmations of one append, which arrive on the producer's threads.
 
     Attributes:
@@ -77,7 +77,7 @@ class PendingBatch:
 class BatchConfirmation:
     """Awaits the positions of a batch. Until then its events stay in flight."""
 
-    def __init__(self, writer: KafkaWriter, batch: PendingBatch, timeout_s: float, check: Callable[[], None]) -> None:
+    def __init__(self, writer: KafkaWriter, batch: PendingAppend, timeout_s: float, check: Callable[[], None]) -> None:
         """Args: the writer, the batch, how long to wait, and what must hold once all events are confirmed."""
         self._writer = writer
         self._batch = batch
@@ -118,7 +118,7 @@ class KafkaWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="append")
         # Confirmations of a partition arrive in the order of its offsets, on the producer's thread.
         self._last_offsets = [-1] * partitions
-        self._unsettled: set[PendingBatch] = set()
+        self._unsettled: set[PendingAppend] = set()
         self._doubt = ""
 
     def submit(
@@ -126,7 +126,7 @@ class KafkaWriter:
         events: Sequence[AcceptedEvent],
         record_keys: Sequence[bytes],
         data_keys: Sequence[DataKey | None],
-        batch: PendingBatch,
+        batch: PendingAppend,
     ) -> None:
         """Send events, after all those submitted before.
 
@@ -157,7 +157,7 @@ class KafkaWriter:
         events: Sequence[AcceptedEvent],
         record_keys: Sequence[bytes],
         data_keys: Sequence[DataKey | None],
-        batch: PendingBatch,
+        batch: PendingAppend,
     ) -> None:
         producer, topic, partitions = self._producer, self._topic, self._partitions
         try:
@@ -179,7 +179,7 @@ class KafkaWriter:
             # ValueError: the topic no longer has the partition.
             self._failed(batch, error)
 
-    def _confirmed(self, batch: PendingBatch, index: int, metadata: Any) -> None:
+    def _confirmed(self, batch: PendingAppend, index: int, metadata: Any) -> None:
         partition, offset = metadata.partition, metadata.offset
         if self._doubt:
             # The doubt applies to later confirmations as well.
@@ -193,7 +193,7 @@ class KafkaWriter:
         self._last_offsets[partition] = offset
         batch.confirm(index, Position(partition, offset))
 
-    def _failed(self, batch: PendingBatch, error: BaseException) -> None:
+    def _failed(self, batch: PendingAppend, error: BaseException) -> None:
         reason = str(error) or type(error).__name__
         self._doubt = self._doubt or reason
         batch.fail(reason)

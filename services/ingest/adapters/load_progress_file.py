@@ -1,4 +1,4 @@
-"""How far a load is, kept in a file beside it, so that one that was broken off can go on."""
+"""The progress of a load, kept in a file, so that an interrupted load can be resumed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _SAMPLE_BYTES = 64 * 1024
 
 
 class ProgressUnusableError(ValueError):
-    """A progress file is not of this load; the message says what to do."""
+    """A progress file belongs to another load; the message says what to do."""
 
 
 def fingerprint_of(file: Path, settings: str) -> str:
-    """Tells a file as it is read apart from every other: its size, its ends, and how it is read.
+    """Identifies a file and how it is read: by its size, its start and end, and the settings.
 
     Args:
         file: the file of events.
-        settings: format, mapping and source, in any one form.
+        settings: format, mapping and source, as a string.
     """
     digest = hashlib.sha256(f"{file.stat().st_size}\0{settings}\0".encode())
     with file.open("rb") as content:
@@ -30,10 +30,10 @@ def fingerprint_of(file: Path, settings: str) -> str:
 
 
 class LoadProgressFile:
-    """The position of one load, written whole or not at all."""
+    """The progress file of one load, written atomically."""
 
     def __init__(self, path: Path, fingerprint: str) -> None:
-        """Args: where it is kept, and the `fingerprint_of` the file that is loaded."""
+        """Args: where the file is, and the `fingerprint_of` the file that is loaded."""
         self._path = path
         self._fingerprint = fingerprint
 
@@ -41,9 +41,9 @@ class LoadProgressFile:
         """How many rows, from the first on, need not be sent again; 0 when there is no file.
 
         Raises:
-            ProgressUnusableError: when it is of another file, or of the same one read otherwise.
+            ProgressUnusableError: when it belongs to another file, or the same file is read differently.
         """
-        remedy = f"load without --resume, which begins anew and counts nothing twice (or remove {self._path})"
+        remedy = f"load without --resume, which starts over and counts nothing twice (or remove {self._path})"
         try:
             content = orjson.loads(self._path.read_bytes())
         except FileNotFoundError:
@@ -57,11 +57,11 @@ class LoadProgressFile:
         return int(content["settled"])
 
     def write(self, settled: int) -> None:
-        """Keep how many rows, from the first on, were all answered."""
+        """Store how many rows, from the first on, were all answered."""
         temporary = self._path.with_name(self._path.name + ".new")
         temporary.write_bytes(orjson.dumps({"fingerprint": self._fingerprint, "settled": settled}))
         temporary.replace(self._path)
 
     def remove(self) -> None:
-        """The load is done."""
+        """Remove the file, once the load is done."""
         self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Measures a log of events from the outside."""
+"""Metrics of a log of events."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ APPENDED_EVENTS = Counter("cairn_ingest_appended_events", "Events the log confir
 
 
 class MeteredEventLog:
-    """Hands everything on to another log, and counts."""
+    """Delegates to another log, and measures."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
 
     @property
     def identity(self) -> LogIdentity:
-        """As the port says."""
+        """See EventLog."""
         return self._log.identity
 
     async def append(self, events: Sequence[AcceptedEvent]) -> list[Position]:
-        """As the port says."""
+        """See EventLog."""
         return await (await self.submit(events))
 
     async def submit(self, events: Sequence[AcceptedEvent], *, wait_for_room: bool = False) -> Confirmation:
-        """As the port says."""
+        """See EventLog."""
         began = time.perf_counter()
         return _Metered(await self._log.submit(events, wait_for_room=wait_for_room), began)
 
 
 class _Metered:
-    """Counts a confirmation when it comes."""
+    """Measures a confirmation when it comes."""
 
     def __init__(self, confirmation: Confirmation, began: float) -> None:
         self._confirmation = confirmation

@@ -1,4 +1,4 @@
-"""Checking a file without a service: a publisher that checks what the service would, and writes nothing."""
+"""Checking a file without the service: a publisher that runs the service's checks and writes nothing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from services.ingest.domain.validation import problems_of
 
 
 class CheckingPublisher:
-    """Implements Publisher: says of each event what is wrong with it, and sends none."""
+    """Implements Publisher: reports the problems of each event, and sends nothing."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
-        """Args: `clock`, aware; what is ahead of it is from the future."""
+        """Args: `clock`, aware; events must not be ahead of it."""
         self._clock = clock
 
     async def publish(self, submissions: Sequence[Submission]) -> Sequence[SubmissionResult]:
-        """As the port says; nothing is appended."""
+        """See Publisher. Nothing is appended."""
         now = instant_of(self._clock())
         return [
             SubmissionResult(problems=tuple(FieldReason(p.field, p.reason) for p in problems_of(submission, now)))

@@ -1,4 +1,4 @@
-"""Forgetting a learner: destroy the key to what the log holds, then say so in the log."""
+"""Forgetting a learner: destroy the key of their values in the log, then append an erasure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SOURCE = "cairn"
 
 
 class LearnerInvalidError(ValueError):
-    """A learner id cannot be one.
+    """A learner id is invalid.
 
     Attributes:
         problems: what is wrong with it.
@@ -36,9 +36,9 @@ class ErasedLearner:
     """A learner who is forgotten once the event has been applied.
 
     Attributes:
-        position: where the erasure stands in the log.
-        freshness_token: asks for a state without the learner.
-        key_destroyed: whether the learner's values in the log, so far as encrypted, can no longer be read.
+        position: where the erasure is in the log.
+        freshness_token: requests a state without the learner.
+        key_destroyed: whether the learner's encrypted values in the log can no longer be read.
     """
 
     position: Position
@@ -47,7 +47,7 @@ class ErasedLearner:
 
 
 class EraseLearner:
-    """Forgets a tenant's learner. Asked for again, it does the same again: nothing is lost by it."""
+    """Forgets a tenant's learner. Repeating the call is harmless."""
 
     def __init__(self, log: EventLog, keys: LearnerErasure, clock: Callable[[], datetime]) -> None:
         """Args: the log, the learners' keys, and the clock (aware)."""
@@ -58,13 +58,13 @@ class EraseLearner:
     async def __call__(self, tenant: Tenant, learner_id: str) -> ErasedLearner:
         """Forget the learner that the platform knows as `learner_id`.
 
-        The key goes first. What other processes still encrypted under it then stands before the erasure, so that
-        everything after the erasure can be read, and a replay sees what the live workers saw.
+        The key is destroyed first. Values that other processes still encrypted with it are then before the erasure in
+        the log, so everything after the erasure can be read, and a replay sees the same as the live workers.
 
         Raises:
-            LearnerInvalidError: when the id cannot be one.
-            LogUnavailableError: when key or log did not confirm; the same call may be made again.
-            LogOverloadedError: when the log has no room now; likewise.
+            LearnerInvalidError: when the id is invalid.
+            LogUnavailableError: when the key topic or the log did not confirm; the call may be repeated.
+            LogOverloadedError: when the log has no room now; the call may be repeated.
         """
         problems = list(text_problems("learner_id", learner_id, ID_CHARACTERS_MAX, required="the platform's id"))
         if problems:

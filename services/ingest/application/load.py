@@ -1,4 +1,4 @@
-"""Loading a file: many batches in flight, each learner's events in their order."""
+"""Loading a file: many batches in flight, with each learner's events in order."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from dataclasses import dataclass, field
 from services.ingest.application.ports import FieldReason, Publisher, Row, UnreadableRow
 from services.ingest.application.publish import EVENTS_MAX
 
-# Batches that wait per stream: enough to keep it busy, few enough to bound memory whatever the file's length.
+# Batches waiting per stream: enough to keep it busy, few enough to bound memory.
 _BATCHES_WAITING = 2
 
 Reject = Callable[[int, Sequence[FieldReason], object], None]
-"""Told the line, the reasons and the original of a row that was not accepted."""
+"""Takes the line, the reasons and the original of a row that was not accepted."""
 
 
 @dataclass(slots=True)
 class LoadProgress:
-    """How far a load is. Counts only grow.
+    """The progress of a load. Counts only grow.
 
     Attributes:
         read: events read from the file, rejected ones included.
         accepted: events the log confirmed.
-        duplicates: events that stand twice in one request, not written again.
-        rejected: rows that are no event, and events the service refused.
-        settled: how many rows, from the first on, are all answered: a load that goes on may pass over as many.
+        duplicates: events that are twice in one request, not written again.
+        rejected: rows that are no event, and events that the service rejected.
+        settled: how many rows, from the first on, are all answered: a resumed load may skip this many.
     """
 
     read: int = 0
@@ -38,7 +38,7 @@ class LoadProgress:
 
     @property
     def answered(self) -> int:
-        """Events whose fate is known."""
+        """Events whose outcome is known."""
         return self.accepted + self.duplicates + self.rejected
 
 
@@ -68,16 +68,16 @@ async def load(
 ) -> LoadProgress:
     """Publish every event of a file.
 
-    A learner's events all go through one stream, which sends a batch only once the one before was answered, so that
-    they reach the log in the file's order. Memory is bounded by the streams' waiting batches.
+    A learner's events all go through one stream, which sends a batch only once the previous one was answered, so that
+    they reach the log in the file's order. The streams' waiting batches bound the memory.
 
     Args:
-        rows: the file, read as it is needed.
+        rows: the rows of the file; read lazily.
         publisher: where events go.
-        reject: told of every row that was not accepted.
-        progress: counted up, also when the load fails; a fresh one when not given. Where the rows go on in the middle
-            of a file, its `settled` says how many stand before them.
-        observe: called whenever the counts grew by a batch.
+        reject: called with every row that was not accepted.
+        progress: updated, also when the load fails; None: a new one. When the rows start in the middle of a file, its
+            `settled` is the number of rows before them.
+        observe: called whenever a batch was counted.
         streams: requests in flight at once.
         batch_events: events per request, at most 500.
 
@@ -85,13 +85,13 @@ async def load(
         The final counts.
 
     Raises:
-        PublisherUnavailableError: when the service stays away; `progress` counts what was acknowledged by then.
+        PublisherUnavailableError: when the service stays unavailable; `progress` counts what was acknowledged by then.
     """
     progress = LoadProgress() if progress is None else progress
-    lanes = [_Stream() for _ in range(streams)]
+    open_streams = [_Stream() for _ in range(streams)]
     first = progress.settled - progress.read
-    reading = _read(rows, lanes, batch_events, progress, reject)
-    sending = (_send(lane, lanes, first, publisher, progress, reject, observe) for lane in lanes)
+    reading = _read(rows, open_streams, batch_events, progress, reject)
+    sending = (_send(stream, open_streams, first, publisher, progress, reject, observe) for stream in open_streams)
     await _together([reading, *sending])
     progress.settled = first + progress.read
     observe()
@@ -100,44 +100,44 @@ async def load(
 
 async def _read(
     rows: Iterable[Row | UnreadableRow],
-    lanes: Sequence[_Stream],
+    streams: Sequence[_Stream],
     batch_events: int,
     progress: LoadProgress,
     reject: Reject,
 ) -> None:
-    # Where a load goes on that was broken off, rows before are settled.
+    # In a resumed load, earlier rows are settled.
     for number, row in enumerate(rows, start=progress.settled):
         progress.read += 1
         if isinstance(row, UnreadableRow):
             progress.rejected += 1
             reject(row.line, row.problems, row.original)
             continue
-        lane = lanes[zlib.crc32(row.submission.learner_id.encode()) % len(lanes)]
-        if not lane.filling.rows:
-            lane.filling = _Batch(number)
-            lane.unanswered.append(number)
-        lane.filling.rows.append(row)
-        if len(lane.filling.rows) >= batch_events:
-            full, lane.filling = lane.filling, _Batch(number)
-            await lane.batches.put(full)
-            # A put into a queue with room does not let others run; reading must not hold up answers.
+        stream = streams[zlib.crc32(row.submission.learner_id.encode()) % len(streams)]
+        if not stream.filling.rows:
+            stream.filling = _Batch(number)
+            stream.unanswered.append(number)
+        stream.filling.rows.append(row)
+        if len(stream.filling.rows) >= batch_events:
+            full, stream.filling = stream.filling, _Batch(number)
+            await stream.batches.put(full)
+            # A put into a queue with room does not yield to other tasks; reading must not delay replies.
             await asyncio.sleep(0)
-    for lane in lanes:
-        if lane.filling.rows:
-            await lane.batches.put(lane.filling)
-        await lane.batches.put(None)
+    for stream in streams:
+        if stream.filling.rows:
+            await stream.batches.put(stream.filling)
+        await stream.batches.put(None)
 
 
 async def _send(
-    lane: _Stream,
-    lanes: Sequence[_Stream],
+    stream: _Stream,
+    streams: Sequence[_Stream],
     first: int,
     publisher: Publisher,
     progress: LoadProgress,
     reject: Reject,
     observe: Callable[[], None],
 ) -> None:
-    while (batch := await lane.batches.get()) is not None:
+    while (batch := await stream.batches.get()) is not None:
         results = await publisher.publish([row.submission for row in batch.rows])
         for row, result in zip(batch.rows, results, strict=True):
             if result.problems:
@@ -147,14 +147,16 @@ async def _send(
                 progress.duplicates += 1
             else:
                 progress.accepted += 1
-        lane.unanswered.popleft()
-        # What no lane still holds was answered; rows that are no event were, when they were read.
-        progress.settled = min((each.unanswered[0] for each in lanes if each.unanswered), default=first + progress.read)
+        stream.unanswered.popleft()
+        # Rows that no stream holds were answered; rows that are no event, when they were read.
+        progress.settled = min(
+            (each.unanswered[0] for each in streams if each.unanswered), default=first + progress.read
+        )
         observe()
 
 
 async def _together(jobs: Sequence[Coroutine[object, None, None]]) -> None:
-    """Run jobs; the first failure ends them all and is raised as it is."""
+    """Run jobs; the first failure cancels all of them and is raised unchanged."""
     tasks = [asyncio.ensure_future(job) for job in jobs]
     try:
         await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""What ingest needs from outside: a log to append to, and the skills that the catalog's resources assess."""
+"""What ingest needs from outside: a log to append to, learners' keys, and the skills that resources assess."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LogOverloadedError(RuntimeError):
 
 
 Confirmation = Awaitable[list[Position]]
-"""Where each of some events stands, in the order given, once the log has confirmed all of them.
+"""Awaits the position of each event, in the order given, once the log has confirmed all of them.
 
 Raises LogUnavailableError when it did not.
 """
@@ -30,68 +30,71 @@ class EventLog(Protocol):
 
     @property
     def identity(self) -> LogIdentity:
-        """The log that `append` writes to. Raises LogUnavailableError before it was first reached."""
+        """The identity of the log. Raises LogUnavailableError before it was first reached."""
         ...
 
     async def append(self, events: Sequence[AcceptedEvent]) -> list[Position]:
-        """Write events; each learner's keep their order, also over calls made one after the other.
+        """Write events; each learner's events keep their order, also across consecutive calls.
 
         Returns:
-            Where each event stands, in the order given, once the log has confirmed all of them.
+            The position of each event, in the order given, once the log has confirmed all of them.
 
         Raises:
             LogUnavailableError: when not all were confirmed.
-            LogOverloadedError: when the events that await confirmation leave no room for these.
+            LogOverloadedError: when too many events await confirmation.
         """
         ...
 
     async def submit(self, events: Sequence[AcceptedEvent], *, wait_for_room: bool = False) -> Confirmation:
-        """Begin to write events; those of calls that returned one after the other keep that order.
+        """Start to write events, in the order in which calls return.
 
         Args:
             events: at least one.
-            wait_for_room: wait while the events that await confirmation leave no room, rather than raise.
+            wait_for_room: wait while too many events await confirmation, instead of raising.
 
         Raises:
             LogUnavailableError: when the log cannot be reached.
-            LogOverloadedError: when there is no room for these.
+            LogOverloadedError: when too many events await confirmation.
         """
         ...
 
 
 class LearnerErasure(Protocol):
-    """What makes a learner's values in the log unreadable."""
+    """Makes a learner's values in the log unreadable."""
 
     async def destroy(self, tenant: str, learner: str) -> bool:
-        """Destroy a learner's data key; whether what the log holds of them, so far as encrypted, is now unreadable.
+        """Destroy a learner's data key.
 
-        Once it returns, no process encrypts under the destroyed key any more. A learner without a key, in a tenant that
-        has encryption, is answered alike; False: the tenant has none.
+        Once it returns, no process encrypts with the destroyed key any more.
+
+        Returns:
+            Whether the tenant has encryption, so that the learner's encrypted values are now unreadable. The result is
+            the same for a learner without a key.
 
         Raises:
-            LogUnavailableError: when the destruction was not confirmed; it may be asked for again.
+            LogUnavailableError: when the destruction was not confirmed; the call may be repeated.
         """
         ...
 
 
 class SkillTags(Protocol):
-    """The catalog, as far as stamping needs it."""
+    """The part of the catalog that stamping needs."""
 
     @property
     def ready(self) -> bool:
-        """Whether everything that stood in the catalog at the start is known."""
+        """Whether everything that was in the catalog at the start is known."""
         ...
 
     def assessed_skills(self, tenant: str, resource: str) -> tuple[str, ...] | None:
-        """The skills a resource assesses, by weight downwards and then by id; None when there is no such resource.
+        """The skills a resource assesses, by decreasing weight and then by id; None when there is no such resource.
 
-        A retired resource is one: responses to it still find their skills.
+        Retired resources count: responses to them still get their skills.
         """
         ...
 
 
 class PublisherUnavailableError(ConnectionError):
-    """The ingest service could not be reached for as long as was allowed, or refused the request."""
+    """The ingest service stayed unavailable for too long, or refused the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,10 @@ class FieldReason:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionResult:
-    """What became of one event.
+    """The result of one event.
 
     Attributes:
-        duplicate: whether the same source and id stand earlier in the request.
+        duplicate: whether the same source and id are earlier in the request.
         problems: what is wrong with it; empty when it was accepted or is a duplicate.
     """
 
@@ -116,13 +119,13 @@ class SubmissionResult:
 
 
 class Publisher(Protocol):
-    """The ingest service, as a loader sees it."""
+    """The ingest service, as a loader uses it."""
 
     async def publish(self, submissions: Sequence[Submission]) -> Sequence[SubmissionResult]:
-        """Have up to 500 events appended; one result per event, in the order given.
+        """Append up to 500 events; returns one result per event, in the order given.
 
         Raises:
-            PublisherUnavailableError: when the service stays away or refuses; nothing of these was acknowledged.
+            PublisherUnavailableError: when the service stays unavailable or refuses; none of these was acknowledged.
         """
         ...
 
@@ -132,9 +135,9 @@ class Row:
     """An event read from a file.
 
     Attributes:
-        line: where it begins, from 1.
+        line: the line it starts on, from 1.
         submission: the event.
-        original: the row or rows as they stand in the file, of JSON types.
+        original: the row or rows as they are in the file, of JSON types.
     """
 
     line: int
@@ -147,9 +150,9 @@ class UnreadableRow:
     """A row of a file that is no event.
 
     Attributes:
-        line: where it begins, from 1.
+        line: the line it starts on, from 1.
         problems: what is wrong with it.
-        original: the row as it stands in the file, of JSON types.
+        original: the row as it is in the file, of JSON types.
     """
 
     line: int

@@ -1,4 +1,4 @@
-"""Publishing a batch of events: check, stamp, append, answer for each."""
+"""Publishing a batch of events: check, stamp and append, with a result for each event."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class BatchSizeError(ValueError):
 
 
 class CatalogNotReadyError(RuntimeError):
-    """The catalog has not been read to its end yet, so skills cannot be stamped."""
+    """The catalog has not been read completely yet, so skills cannot be stamped."""
 
 
 class Outcome(Enum):
-    """What became of one event."""
+    """The outcome of one event."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -37,13 +37,13 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EventOutcome:
-    """What became of one event.
+    """The result of one event.
 
     Attributes:
         outcome: accepted, a duplicate within the batch, or rejected.
-        event_id: the id given or derived; empty for a rejected event that brought none.
-        position: where it, or the first of its duplicates, stands; None when rejected.
-        freshness_token: asks for a state that includes it; empty when rejected.
+        event_id: the given or derived id; empty for a rejected event without one.
+        position: of the event, or of the first of its duplicates; None when rejected.
+        freshness_token: requests a state that includes it; empty when rejected.
         problems: what is wrong; empty unless rejected.
         learner: the learner's pseudonym; empty when rejected.
     """
@@ -56,8 +56,8 @@ class EventOutcome:
     learner: str = ""
 
 
-class BatchUnderWay:
-    """A batch that was handed to the log and awaits its confirmation."""
+class PendingBatch:
+    """A batch that was passed to the log and awaits its confirmation."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class BatchUnderWay:
         confirmation: Confirmation | None,
         token_of: Callable[[Position], str],
     ) -> None:
-        """Args: per submission its rejection or the place of its event among the `accepted`; None: none was."""
+        """Args: each submission's rejection or the index of its event in `accepted`; and the log's confirmation."""
         self._decided = decided
         self._accepted = accepted
         self._confirmation = confirmation
@@ -93,20 +93,20 @@ class PublishEvents:
     """Appends a tenant's events to the log."""
 
     def __init__(self, log: EventLog, tags: SkillTags, clock: Callable[[], datetime]) -> None:
-        """Args: `log` and `tags`, and `clock`, which tells the time with its zone."""
+        """Args: the log, the catalog, and the clock, aware."""
         self._log = log
         self._tags = tags
         self._clock = clock
 
     async def __call__(self, tenant: Tenant, submissions: Sequence[Submission]) -> list[EventOutcome]:
-        """Append every event that is right; a wrong one never sinks the others.
+        """Append every valid event; an invalid one does not affect the others.
 
         Returns:
             One outcome per submission, in the order given.
 
         Raises:
             BatchSizeError: when there are none, or more than 500.
-            CatalogNotReadyError: before the catalog was read to its end.
+            CatalogNotReadyError: before the catalog was read completely.
             LogUnavailableError: when the log did not confirm every event; nothing is acknowledged.
             LogOverloadedError: when the log has no room for the batch now.
         """
@@ -114,19 +114,19 @@ class PublishEvents:
 
     async def begin(
         self, tenant: Tenant, submissions: Sequence[Submission], *, wait_for_room: bool = False
-    ) -> BatchUnderWay:
-        """Check a batch and hand what is right to the log, without waiting for the confirmation.
+    ) -> PendingBatch:
+        """Check a batch and pass the valid events to the log, without waiting for the confirmation.
 
-        Batches that are begun one after the other stand in the log in that order.
+        Consecutive calls keep their order in the log.
 
         Args:
             tenant: whose events they are.
             submissions: the events.
-            wait_for_room: wait while too many events await the log, rather than raise.
+            wait_for_room: wait while too many events await the log, instead of raising.
 
         Raises:
             BatchSizeError: when there are none, or more than 500.
-            CatalogNotReadyError: before the catalog was read to its end.
+            CatalogNotReadyError: before the catalog was read completely.
             LogUnavailableError: when the log cannot be reached.
             LogOverloadedError: when the log has no room for the batch now.
         """
@@ -137,11 +137,11 @@ class PublishEvents:
                 else f"is empty: send 1 to {EVENTS_MAX} events"
             )
         if not self._tags.ready:
-            raise CatalogNotReadyError("the catalog is being read, and skills cannot be stamped before its end")
+            raise CatalogNotReadyError("the catalog is still being read, and skills cannot be stamped before its end")
         received_at = instant_of(self._clock())
         accepted: list[AcceptedEvent] = []
         first_with: dict[tuple[str, str], int] = {}
-        # Per submission its rejection, or the place of its event among the accepted.
+        # For each submission its rejection, or the index of its event in `accepted`.
         decided: list[EventOutcome | tuple[Outcome, int]] = []
         for submission in submissions:
             problems = problems_of(submission, received_at)
@@ -157,7 +157,7 @@ class PublishEvents:
                 first_with[identity] = len(accepted)
                 accepted.append(event)
         confirmation = await self._log.submit(accepted, wait_for_room=wait_for_room) if accepted else None
-        return BatchUnderWay(decided, accepted, confirmation, partial(self._token, tenant))
+        return PendingBatch(decided, accepted, confirmation, partial(self._token, tenant))
 
     def _accept(self, tenant: Tenant, submission: Submission, received_at: Instant) -> AcceptedEvent:
         if submission.body is None:
@@ -179,6 +179,6 @@ class PublishEvents:
 
 def instant_of(moment: datetime) -> Instant:
     """The point in time of an aware moment, to the microsecond."""
-    # Not by timestamp(): its float does not hold today's microseconds exactly.
+    # Not from timestamp(): a float cannot represent current times to the microsecond.
     seconds = int(moment.replace(microsecond=0).timestamp())
     return Instant(seconds, moment.microsecond * 1000)

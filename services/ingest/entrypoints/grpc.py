@@ -39,7 +39,7 @@ _REFUSALS = (BatchSizeError, CatalogNotReadyError, LogUnavailableError, LogOverl
 
 
 class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
-    """Takes batches of events."""
+    """Accepts batches of events."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         limits: StreamLimits | None = None,
         traces: Traces = NO_TRACES,
     ) -> None:
-        """Args: the use cases, the largest request they take, what a stream may have under way, and traces of it."""
+        """Args: the use cases, the largest request, the limits of streams, and traces."""
         self._traces = traces
         self._publish = publish
         self._erase = erase
@@ -61,13 +61,13 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         self._open: Tally[str] = Tally()
 
     def end_streams(self) -> None:
-        """Have open streams end once what they have read is answered: this process is stopping."""
+        """End open streams once the batches they have read are answered. Call it when the process stops."""
         self._ending.set()
 
     async def PublishEvents(  # noqa: N802 - the name of the RPC.
         self, request: ingest_pb2.PublishEventsRequest, context: Context
     ) -> ingest_pb2.PublishEventsResponse:
-        """Append up to 500 events and answer for each."""
+        """Append up to 500 events, with a result for each."""
         try:
             self._check_size(request)
             outcomes = await self._publish(current_tenant(), [submission_of(message) for message in request.events])
@@ -79,11 +79,11 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         _count(outcomes)
         return response_of(outcomes)
 
-    # It writes its replies itself, so that a failure comes after what was read before it; the stubs expect yielding.
+    # It writes its replies itself, so that a failure comes after them; the stubs expect a generator.
     async def StreamEvents(  # type: ignore[override]  # noqa: N802 - as said; and the name of the RPC.
         self, request_iterator: AsyncIterator[ingest_pb2.StreamEventsRequest], context: Context
     ) -> None:
-        """Append batch after batch, and answer for each once the log has confirmed it."""
+        """Append batch after batch, and answer each once the log has confirmed it."""
 
         async def answer(batch: int, outcomes: list[EventOutcome]) -> None:
             _count(outcomes)
@@ -106,7 +106,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             self._open -= Tally([tenant.name])
             STREAMS.dec()
         if not finished:
-            message = f"the server ends this stream, after its time or because it stops; {again}"
+            message = f"the server ended this stream because of its age or because it is stopping; {again}"
             await abort(context, unavailable(message, reason="STREAM_ENDED", retry_after_s=0.0))
 
     async def DeleteLearner(  # noqa: N802 - the name of the RPC.
@@ -119,9 +119,9 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             violations = [FieldViolation(problem.field, problem.reason) for problem in error.problems]
             await _refuse(context, "learner_invalid", invalid_argument(violations))
         except (LogUnavailableError, LogOverloadedError) as error:
-            reason, status = _refusal(error, "the learner may not be forgotten yet: send the request again")
+            reason, status = _refusal(error, "the learner may not have been forgotten yet: send the request again")
             await _refuse(context, reason, status)
-        # Where it stands, not about whom.
+        # The position, not the learner.
         position = erased.position
         note_for_audit(partition=position.partition, offset=position.offset, key_destroyed=erased.key_destroyed)
         return delete_response_of(erased)
@@ -149,11 +149,11 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
 
 
 class _RequestTooLargeError(ValueError):
-    """A request has more bytes than one may have."""
+    """A request has too many bytes."""
 
 
 def _refusal(error: Exception, remedy: str) -> tuple[str, status_pb2.Status]:
-    """Why a request is not answered, in one word and as a status."""
+    """Why a request is refused: in one word for metrics, and as a status."""
     match error:
         case BatchSizeError():
             return "batch_size", invalid_argument([FieldViolation("events", str(error))])
@@ -167,7 +167,7 @@ def _refusal(error: Exception, remedy: str) -> tuple[str, status_pb2.Status]:
             status = resource_exhausted(str(error), reason="LOG_OVERLOADED", retry_after_s=_RETRY_AFTER_S)
             return "log_overloaded", status
         case _:
-            raise AssertionError(f"{type(error).__name__} is no refusal")
+            raise AssertionError(f"{type(error).__name__} is not a known refusal")
 
 
 async def _refuse(context: Context, reason: str, status: status_pb2.Status) -> NoReturn:

@@ -1,4 +1,4 @@
-"""One StreamEvents call: batches in, their results out in the same order, boundedly many under way."""
+"""One StreamEvents call: batches come in, results go out in the same order, with a bounded number in progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cairn.v1 import ingest_pb2
 from services.common.auth.tenant import Tenant
 from services.common.telemetry.traces import NO_TRACES, Span, SpanKind, Traces, within
-from services.ingest.application.publish import BatchUnderWay, EventOutcome, PublishEvents
+from services.ingest.application.publish import EventOutcome, PendingBatch, PublishEvents
 from services.ingest.wire.submissions import submission_of
 
 _SPAN = "cairn.v1.IngestService/StreamEvents batch"
@@ -18,22 +18,22 @@ Answer = Callable[[int, list[EventOutcome]], Awaitable[None]]
 """Sends the outcomes of the batch of a number."""
 
 Check = Callable[[ingest_pb2.StreamEventsRequest], None]
-"""Raises when a batch may not be taken."""
+"""Raises when a batch is not allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """How many streams there may be, and what one may have under way before the server reads no further.
+    """Limits on the number of streams, and on the work in progress of each before the server stops reading.
 
     Attributes:
-        batches_max: batches that await the log, or whose results the sender has not taken yet.
+        batches_max: batches that await the log, or whose results the sender has not received yet.
         bytes_max: their bytes; a single batch may exceed it.
-        age_s: how long a stream may be open; None: for ever.
-        streams_max: streams open at once; they count as calls, of which a process handles so many.
-        streams_per_tenant_max: streams of one tenant, so that none keeps the others out.
+        age_s: how long a stream may be open; None: forever.
+        streams_max: streams open at once; they count towards the calls that a process handles.
+        streams_per_tenant_max: streams of one tenant, so that no tenant blocks the others.
     """
 
-    # More would not be confirmed sooner, and what waits long may reach the log's own limit of time.
+    # More batches would not be confirmed sooner, and long waits may exceed the log's own timeout.
     batches_max: int = 4
     bytes_max: int = 8 * 1024 * 1024
     age_s: float | None = None
@@ -45,12 +45,12 @@ class StreamLimits:
 class _Taken:
     number: int
     bytes: int
-    batch: BatchUnderWay
+    batch: PendingBatch
     span: Span
 
 
 class EventStream:
-    """Reads batches while those before them are being written."""
+    """Reads batches while earlier ones are being written."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class EventStream:
         traces: Traces = NO_TRACES,
         traceparent: str | None = None,
     ) -> None:
-        """Args: the use case, whose stream it is, its limits, traces, and the trace it was opened in."""
+        """Args: the use case, the tenant, the limits, traces, and the trace of the call."""
         self._publish = publish
         self._traces = traces
         self._traceparent = traceparent
@@ -78,22 +78,22 @@ class EventStream:
         answer: Answer,
         ending: asyncio.Event,
     ) -> bool:
-        """Take batches until the sender has no more, and answer each.
+        """Read batches until the sender has no more, and answer each.
 
-        What fails is raised only after the batches before it were answered.
+        A failure is raised only after the earlier batches were answered.
 
         Args:
             requests: the batches.
-            check: may refuse one.
+            check: raises when a batch is not allowed.
             answer: sends results.
-            ending: once set, nothing more is read.
+            ending: once set, no more batches are read.
 
         Returns:
-            Whether the sender had no more; else the stream ended by itself, and batches without results are to be sent
+            Whether the sender had no more; else the server ended the stream, and batches without results must be sent
             again.
 
         Raises:
-            Exception: what PublishEvents raises, or `check`.
+            Exception: as raised by PublishEvents or `check`.
         """
         reading = asyncio.create_task(self._read(requests, check))
         stopping = asyncio.create_task(self._stop(reading, ending))
@@ -121,7 +121,7 @@ class EventStream:
                 await self._enter(size)
                 self._taken.put_nowait(await self._begin(request, size))
         except asyncio.CancelledError:
-            # Only this stream cancels its reading, so whoever awaits the task is told rather than cancelled.
+            # Only this stream cancels the reading task, so return normally to whoever awaits it.
             return False
         finally:
             self._taken.put_nowait(None)

@@ -32,14 +32,14 @@ class Problem:
 
 
 def identifier_problems(path: str, value: str) -> Iterator[Problem]:
-    """An id, which may not be empty."""
+    """Problems of an id, which may not be empty."""
     yield from text_problems(path, value, ID_CHARACTERS_MAX, required=True)
     if value != value.strip():
         yield Problem(path, f"{shown(value)} begins or ends with white space; remove it")
 
 
 def identifier_list_problems(path: str, values: Sequence[str], count_max: int) -> Iterator[Problem]:
-    """A list of ids, each of which may be given once."""
+    """Problems of a list of ids, each of which may be given once."""
     yield from count_problems(path, len(values), count_max)
     for index, value in enumerate(values):
         yield from identifier_problems(f"{path}[{index}]", value)
@@ -49,7 +49,7 @@ def identifier_list_problems(path: str, values: Sequence[str], count_max: int) -
 def text_problems(
     path: str, value: str, characters_max: int, *, required: bool = False, breaks: bool = False
 ) -> Iterator[Problem]:
-    """A text. `required`: it may not be empty. `breaks`: it may have tabs and line breaks."""
+    """Problems of a text. `required`: it may not be empty. `breaks`: it may have tabs and line breaks."""
     if required and not value.strip():
         yield Problem(path, f"{shown(value)} is empty; give one")
     if len(value) > characters_max:
@@ -60,7 +60,7 @@ def text_problems(
 
 
 def url_problems(path: str, value: str) -> Iterator[Problem]:
-    """A web address; it may be empty."""
+    """Problems of a web address; it may be empty."""
     if not value:
         return
     yield from text_problems(path, value, URL_CHARACTERS_MAX)
@@ -74,7 +74,7 @@ def url_problems(path: str, value: str) -> Iterator[Problem]:
 
 
 def grade_problems(path: str, grades: Sequence[str]) -> Iterator[Problem]:
-    """The grades of the record at `path`."""
+    """Problems of the grades of the record at `path`."""
     for index, grade in enumerate(grades):
         if grade not in GRADES:
             reason = f"{shown(grade)} is not a grade; write PK, K or 1 to 12, and none for any grade"
@@ -83,13 +83,13 @@ def grade_problems(path: str, grades: Sequence[str]) -> Iterator[Problem]:
 
 
 def count_problems(path: str, count: int, count_max: int) -> Iterator[Problem]:
-    """The length of a list."""
+    """Problems of the length of a list."""
     if count > count_max:
         yield Problem(path, f"has {count} entries; at most {count_max} are allowed")
 
 
 def repetition_problems(values: Sequence[str], path_of: Callable[[int], str]) -> Iterator[Problem]:
-    """Values that may be given once; `path_of` maps the index of a value to its path."""
+    """Problems of values that may be given once; `path_of` maps the index of a value to its path."""
     first: dict[str, int] = {}
     for index, value in enumerate(values):
         if first.setdefault(value, index) != index:
@@ -97,7 +97,7 @@ def repetition_problems(values: Sequence[str], path_of: Callable[[int], str]) ->
 
 
 def unknown_skill(path: str, skill: str, remedy: str) -> Problem:
-    """A skill that is not in the catalog; `remedy`: what to do, if not the usual."""
+    """The problem of a skill that is not in the catalog; `remedy`: what to do; empty: the usual."""
     return Problem(path, f"skill {shown(skill)} is {remedy or 'not in the catalog; put it first, or correct the id'}")
 
 
