@@ -19,7 +19,7 @@ with extra_required("server", "python -m services.catalog"):
 
 
 def main() -> int:
-    """Run until stopped; 0 after a stop, 1 when it cannot go on, 2 when the settings are wrong."""
+    """Run until stopped; 0 after a stop, 1 when it cannot continue, 2 when the settings are wrong."""
     try:
         settings = CatalogSettings()
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Puts the catalog service together."""
+"""Wires the catalog service."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheu
         prometheus_client.start_http_server(settings.metrics_port, settings.metrics_host, registry)
 
     async def serve_once_ready() -> None:
-        # Ends what a process that died had begun to write: until then readers would wait for it.
+        # Aborts the open transaction of a process that died: until then readers would wait for it.
         await log.take_turn()
         await view.wait_ready()
         await server.set_serving(serving=True)
@@ -79,7 +79,7 @@ async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheu
     try:
         await run_until_stopped([_until_it_ends(following), serve_once_ready(), _keep_fresh(taggers)])
     finally:
-        # The view outlives the draining: an import answers once the view holds what it wrote.
+        # The view outlives the draining: an import returns once the view holds what it wrote.
         await server.stop()
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

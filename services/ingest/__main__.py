@@ -20,7 +20,7 @@ with extra_required("server", "python -m services.ingest"):
 
 
 def main() -> int:
-    """Run until stopped; 0 after a stop, 1 when it cannot go on, 2 when the settings are wrong."""
+    """Run until stopped; 0 after a stop, 1 when it cannot continue, 2 when the settings are wrong."""
     try:
         settings = IngestSettings()
     except ValidationError as error:

@@ -26,9 +26,9 @@ from services.ingest.settings import IngestSettings
 _log = structlog.get_logger(__name__)
 
 _HEALTH_CHECK_S = 0.1
-# A request somewhat over the limit still arrives, so that the answer can name the field and the remedy.
+# A request slightly over the limit is still received, so that the reply can name the field and the remedy.
 _RECEIVED_OVER_ACCEPTED = 2
-# A connection asks for another after its age, and is cut off after as long again.
+# A client is asked to reconnect at this age, and is disconnected at twice the age.
 _STREAM_TO_CONNECTION_AGE = 0.9
 
 _IN_FLIGHT = Gauge("cairn_ingest_events_in_flight", "Events that await Kafka's confirmation.")
@@ -37,14 +37,14 @@ _SERVING = Gauge("cairn_ingest_serving", "1 while events can be accepted, else 0
 
 
 async def run(settings: IngestSettings) -> None:
-    """Run the service until it is told to stop.
+    """Run the service until it is stopped.
 
     Raises:
-        ListenAddressError: when it may not or cannot listen where it was told to.
+        ListenAddressError: when it may not or cannot listen on the address.
         TenantsFileError: when the tenants file cannot be used.
         BrokerUnavailableError: when Kafka cannot be reached at the start.
         TopicMissingError: when a topic does not exist.
-        LogRecreatedError: when the topic of events was made anew while the service ran.
+        LogRecreatedError: when the topic of events was recreated while the service ran.
         OSError: when the metrics port is taken.
     """
     traces = settings.traces("ingest")
@@ -63,7 +63,7 @@ async def run(settings: IngestSettings) -> None:
     publish = PublishEvents(MeteredEventLog(log), tags, lambda: datetime.now(UTC))
     erase = EraseLearner(log, keys, lambda: datetime.now(UTC))
     options = replace(settings.server_options, connection_age_s=settings.connection_age_s or None)
-    # A stream ends by itself before the connection's age would cut it off in the middle of a batch.
+    # A stream ends before the connection's age would cut it off in the middle of a batch.
     age_s = None if options.connection_age_s is None else _STREAM_TO_CONNECTION_AGE * options.connection_age_s
     limits = StreamLimits(
         age_s=age_s,
@@ -103,7 +103,7 @@ async def _read_and_write(
         for job in done:
             job.result()
     finally:
-        # While running calls finish they still need the log, so it goes last.
+        # Running calls still need the log until they finish, so it is stopped last.
         jobs[0].cancel()
         servicer.end_streams()
         await server.stop()

@@ -16,7 +16,7 @@ class IngestSettings(ProcessSettings, KafkaSettings, ServerSettings):
     connection_age_s: float = Field(
         default=1_800,
         ge=0,
-        description="Age at which clients are asked to connect anew; streams end a little before. 0: never.",
+        description="Age at which clients are asked to reconnect; streams end a little before. 0: never.",
     )
     ingest_streams: int = Field(default=100, ge=1, description="Streams of events open at once; they count as calls.")
     ingest_streams_per_tenant: int = Field(default=25, ge=1, description="Streams of events of a tenant open at once.")

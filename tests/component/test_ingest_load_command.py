@@ -30,7 +30,7 @@ class Service:
     async def publish(self, submissions):
         self.requests_left -= 1
         if self.requests_left < 0:
-            raise PublisherUnavailableError("ingest did not take the events")
+            raise PublisherUnavailableError("ingest did not accept the events")
         self.came += submissions
         refused = (FieldReason("assessment.item", "is wrong: mend it"),)
         return [SubmissionResult(problems=refused if one.body.item == "bad" else ()) for one in submissions]

@@ -131,7 +131,7 @@ def test_what_only_the_service_can_know_is_named_by_file_and_line(catalog, tmp_p
     absent = catalog.cli("get", "resource", "x")
     assert (absent.exit_code, absent.stderr.strip()) == (
         1,
-        "NOT_FOUND: there is no resource 'x'; ListResources names all",
+        "NOT_FOUND: there is no resource 'x'; ListResources lists all",
     )
 
 

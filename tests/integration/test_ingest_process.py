@@ -274,7 +274,7 @@ def test_a_service_that_is_away_ends_the_load_with_3_and_what_to_do(tmp_path):
     file.write_text('{"learner_id":"a","item":"i","correct":true}')
     done = ingest.load(file, "--format", "ndjson", "--source", "s", "--patience-s", "0.5")
     assert done.returncode == 3
-    assert "ingest did not take the events for 0.5 s (UNAVAILABLE" in done.stderr
+    assert "ingest did not accept the events for 0.5 s (UNAVAILABLE" in done.stderr
     assert "load the file again, with --resume to continue where it stopped: nothing is counted twice" in done.stderr
 
 

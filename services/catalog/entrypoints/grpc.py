@@ -203,7 +203,7 @@ class CatalogServicer(EditCalls, TagCalls):
                 if received > limit:
                     field = "resources" if resources else "skills"
                     reason = (
-                        f"{received:,} {name} so far, an import takes at most {limit:,}; send several, skills first"
+                        f"{received:,} {name} so far, one import takes at most {limit:,}; send several, skills first"
                     )
                     await self._refuse(context, "invalid", invalid_argument([FieldViolation(field, reason)]))
         return skills, resources

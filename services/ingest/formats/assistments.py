@@ -1,19 +1,19 @@
 """ASSISTments logs: the raw export of the 2009-10 data, and the merged form that researchers pass on.
 
-Which of the two a file is, its header says.
+The header tells which of the two a file is.
 
-**Raw**: 30 columns, perhaps after the row index of a data frame. A response to a problem with several skills stands
-there once per skill, under one `order_id`; and rows stand by skill, not by time. So the file is first sorted by
+**Raw**: 30 columns, perhaps after the row index of a data frame. A response to a problem with several skills has one
+row for each skill, with the same `order_id`; and rows are sorted by skill, not by time. So the file is first sorted by
 `order_id`, which grows with time, in a temporary database on disk. `correct` is about the first try and may be partial
-credit; `attempt_count` counts all tries, which is another thing than the try that was scored, and is not passed on.
-`ms_first_response` is the duration; a negative one is a clock set back while the problem was open, and the response
-then counts without a duration.
+credit; `attempt_count` counts all tries, so it is not the number of the scored try and is ignored. `ms_first_response`
+is the duration; a negative one means that the clock was set back while the problem was open, and the response then has
+no duration.
 
-**Merged**: user_id, seq, problem_id, skill_id, skill_name, correct, fold. Rows stand in the order of each learner's
+**Merged**: user_id, seq, problem_id, skill_id, skill_name, correct, fold. Rows are in the order of each learner's
 responses, and adjacent rows of one learner, problem and `correct` with a new skill are one response.
 
-In both, skills go by their names and a row may have none. There is no clock: `occurred_at` stays absent, and the
-sequence of the source (`order_id`, or `seq` of the response's first row) tells repeated answers to a problem apart.
+In both, skills are identified by name and a row may have none. There are no times: `occurred_at` stays absent, and the
+source sequence (`order_id`, or `seq` of the response's first row) distinguishes repeated responses to a problem.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _Values = dict[str, str]
 
 @dataclass(slots=True)
 class _Response:
-    """Rows that are one response, while more of them may come."""
+    """Rows of one response, while more of them may come."""
 
     line: int
     rows: list[_Values]
@@ -73,12 +73,12 @@ def read_assistments(
     """The responses of a log, each learner's in their order.
 
     Args:
-        path: the file, gzip-compressed or not, UTF-8 with perhaps some Latin-1 in it.
-        source: what the events name as their source.
-        observe_bytes: called from time to time with the number of bytes read from the file as stored.
+        path: the file, gzip-compressed or not, in UTF-8, possibly mixed with Latin-1.
+        source: the source of the events.
+        observe_bytes: see ObserveBytes.
 
     Raises:
-        FileUnusableError: when it cannot be read, or its header is of neither form.
+        FileUnusableError: when it cannot be read, or its header has neither form.
     """
     table = _Table(path, observe_bytes)
     if "order_id" in table.columns:
@@ -117,13 +117,13 @@ class _Table:
             raise FileUnusableError(f"the header of {self._path} repeats {', '.join(repeated)}: name each column once")
 
     def rows(self, sequence: str) -> Iterator[tuple[int, _Values] | UnreadableRow]:
-        """Each row with the line it begins on, checked to be one; `sequence` is the column of the source's order."""
+        """Each valid row with the line it starts on; `sequence` is the column of the source's order."""
         while True:
             line = self._reader.line_num + 1
             try:
                 values = next(self._reader, None)
             except csv.Error as error:
-                reason = f"is no row of a table, up to line {self._reader.line_num} ({error}): mend its quotes"
+                reason = f"is no row of a table, up to line {self._reader.line_num} ({error}): fix its quotes"
                 yield UnreadableRow(line, (FieldReason("", reason),), None)
                 continue
             if values is None:
@@ -131,7 +131,7 @@ class _Table:
             if not values:
                 continue
             if len(values) != len(self.columns):
-                reason = f"has {len(values)} columns, the header {len(self.columns)}: mend its commas and quotes"
+                reason = f"has {len(values)} columns, the header {len(self.columns)}: fix its commas and quotes"
                 yield UnreadableRow(line, (FieldReason("", reason),), values)
                 continue
             row = dict(zip(self.columns, values, strict=True))
@@ -142,7 +142,7 @@ class _Table:
 def _text(path: Path, observe_bytes: ObserveBytes) -> Iterator[str]:
     for line in lines_of(path, observe_bytes):
         if line.too_long:
-            # One column, which no row of such a log has: it is reported as unreadable, with this as its content.
+            # A single column, which no row of such a log has: the row is reported as unreadable, with this as its content.
             yield f"(a line of more than {LINE_BYTES_MAX} bytes)\n"
             continue
         try:
@@ -168,8 +168,8 @@ def _problems_of(row: _Values, sequence: str) -> Iterator[FieldReason]:
 def _sorted_by_order(
     rows: Iterable[tuple[int, _Values] | UnreadableRow],
 ) -> Iterator[tuple[int, _Values] | UnreadableRow]:
-    """Unreadable rows as they come, then the others by order_id, sorted on disk."""
-    # The empty name is a private database that SQLite keeps in a temporary file and removes.
+    """Unreadable rows first, then the others sorted by order_id on disk."""
+    # An empty name is a private database, which SQLite keeps in a temporary file and removes.
     with closing(sqlite3.connect("")) as database:
         database.execute("CREATE TABLE row (order_id INTEGER, line INTEGER, content BLOB)")
         for row in rows:
@@ -197,7 +197,7 @@ def _responses(
     source: str,
     continues: Callable[[_Response, _Values], bool],
 ) -> Iterator[Row | UnreadableRow]:
-    """Join the rows of each response. Two adjacent rows are one when `continues`, and they agree on the answer."""
+    """Join the rows of each response: adjacent rows with the same answer for which `continues` is true."""
     response: _Response | None = None
     for entry in rows:
         if isinstance(entry, UnreadableRow):
@@ -221,7 +221,7 @@ def _is_same_answer(one: _Values, other: _Values) -> bool:
 
 def _skills_of(row: _Values) -> list[str]:
     name = row["skill_name"].strip()
-    # Names repeat all through the file.
+    # A name repeats throughout the file.
     return [] if name in _ABSENT else [sys.intern(name)]
 
 
@@ -239,7 +239,7 @@ def _row_of(response: _Response, sequence: str, source: str) -> Row:
             item=row["problem_id"].strip(),
             activity="" if activity in _ABSENT else activity,
             skills=tuple(response.skills),
-            # Partial credit is points; what lies outside the scale is for the service to refuse.
+            # Partial credit is points; the service rejects what is outside the scale.
             outcome=correct == 1 if correct in (0, 1) else Score(correct, 0.0, 1.0),
             hints=_uint32(row.get("hint_count", "")),
             duration_ms=_uint32(row.get("ms_first_response", "")),

@@ -1,7 +1,7 @@
 """The catalog that a log implies: its problems as practice resources, and their skills.
 
-For logs that come without a catalog. A problem's tags are the union of the skills its responses were given in, each
-weighted by the share of them that name it.
+For logs without a catalog. A problem's tags are the union of the skills of its responses, each weighted by the share of
+the responses that name it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CatalogLine = tuple[Literal["skill", "resource"], dict[str, Any]]
 def catalog_of_log(
     path: Path, *, file_format: Format = Format.ASSISTMENTS, framework: str = "ASSISTments"
 ) -> Iterator[CatalogLine]:
-    """Skills, then resources, each sorted by id, as the lines of the catalog's import.
+    """Skills, then resources, each sorted by id, as lines for the catalog's import.
 
     Raises:
         FileUnusableError: when the file cannot be read.
@@ -30,7 +30,7 @@ def catalog_of_log(
 
 
 def catalog_of_rows(rows: Iterable[Row | UnreadableRow], *, framework: str) -> Iterator[CatalogLine]:
-    """As `catalog_of_log`, of events already read. Unreadable rows, and events without an item, say nothing."""
+    """As `catalog_of_log`, from events already read. Unreadable rows, and events without an item, are ignored."""
     responses: Counter[str] = Counter()
     naming: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:

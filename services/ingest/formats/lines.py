@@ -1,4 +1,4 @@
-"""The lines of a file that may be compressed, may be large and may be damaged."""
+"""The lines of a file, which may be compressed, large or damaged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class FileUnusableError(ValueError):
-    """A file cannot be read as what it was said to be; the message says why and what to do."""
+    """A file cannot be read in its stated format; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class Line:
 
     Attributes:
         number: its number, from 1.
-        content: its bytes without the line end; cut short when `too_long`.
-        too_long: whether it exceeds what a row may take; the rest was skipped.
+        content: its bytes without the line end; truncated when `too_long`.
+        too_long: whether it exceeds LINE_BYTES_MAX; the rest was skipped.
     """
 
     number: int
@@ -38,12 +38,12 @@ class Line:
     too_long: bool = False
 
 
-def lines_of(path: Path, observe_bytes: Callable[[int], None] = lambda _: None) -> Iterator[Line]:
+def lines_of(path: Path, observe_bytes: ObserveBytes = lambda _: None) -> Iterator[Line]:
     """Read a file line by line; gzip is recognised by its first bytes.
 
     Args:
         path: the file.
-        observe_bytes: now and then told how many bytes of the file as stored were read.
+        observe_bytes: see ObserveBytes.
 
     Raises:
         FileUnusableError: when it cannot be opened, or its compressed content is damaged.
@@ -64,8 +64,8 @@ def lines_of(path: Path, observe_bytes: Callable[[int], None] = lambda _: None) 
             observe_bytes(stored.tell())
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FileUnusableError(
-            f"{path} is damaged after line {number} ({error}): fetch it again; what stands before may be loaded twice "
-            "without harm"
+            f"{path} is damaged after line {number} ({error}): fetch it again; it is safe to load the "
+            "rows before that line twice"
         ) from error
     except OSError as error:
         raise FileUnusableError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -73,7 +73,7 @@ def lines_of(path: Path, observe_bytes: Callable[[int], None] = lambda _: None) 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """The file as stored and its content, the same when it is not compressed with gzip."""
+    """The file as stored and its decompressed content; the same object when it is not gzip-compressed."""
     with path.open("rb") as stored:
         magic = stored.read(len(_GZIP_MAGIC))
         stored.seek(0)

@@ -1,4 +1,4 @@
-"""The mapping file: which column of a table says what about an event, and how its values are written.
+"""The mapping file: which column of a table is which field of an event, and how its values are written.
 
 `docs/files.md` explains every field with an example.
 """
@@ -40,7 +40,7 @@ class _Strict(BaseModel):
 
 
 class Columns(_Strict):
-    """The column that says each field of an event; None: no column does."""
+    """The column of each field of an event; None: there is none."""
 
     learner_id: str | None = None
     source: str | None = None
@@ -77,18 +77,18 @@ class FileMapping(_Strict):
         constants: fields that are the same for every row.
         delimiter: between the columns of a text file.
         encoding: of a text file.
-        decimal: the sign before the fraction of a number.
-        absent: what an empty cell may look like, besides being empty.
+        decimal: the decimal separator of numbers.
+        absent: values that mean an empty cell.
         skills_separator: between several skills in one cell; empty: a cell is one skill.
-        right: what an answer's cell says when it was right, whatever the case.
-        wrong: the same when it was wrong.
-        score_min: the least points one can get, where no column says it.
-        score_max: the most, likewise.
-        date_format: as Python's strptime reads it; or iso, unix (seconds) or unix_ms.
-        time_zone: of times that do not say theirs.
+        right: values of `correct` for a right answer, case-insensitive.
+        wrong: the same for a wrong answer.
+        score_min: the minimum number of points, where there is no column for it.
+        score_max: the maximum, likewise.
+        date_format: as for Python's strptime; or iso, unix (seconds) or unix_ms.
+        time_zone: of times without one.
         duration_unit: of the column `duration`.
-        interactions: what the cell of `interaction` says for each kind.
-        grain: what was scored, where it is not to be told by item and activity.
+        interactions: values of `interaction` for each kind.
+        grain: what was scored, where item and activity do not determine it.
     """
 
     columns: Columns
@@ -130,7 +130,7 @@ class FileMapping(_Strict):
     @classmethod
     def _some_columns(cls, value: Columns) -> Columns:
         if value.learner_id is None:
-            raise ValueError("learner_id is missing: name the column that says who the learner is")
+            raise ValueError("learner_id is missing: name the column that identifies the learner")
         if value.interaction is not None:
             if value.resource is None:
                 raise ValueError("interaction is mapped and resource is not: name the column of the resource")
@@ -152,7 +152,7 @@ def load_mapping(path: Path) -> FileMapping:
     """A mapping file in YAML.
 
     Raises:
-        FileUnusableError: when it cannot be read or says what cannot be; the message names the field and the remedy.
+        FileUnusableError: when it cannot be read or is invalid; the message names the field and the remedy.
     """
     try:
         content = yaml.safe_load(path.read_text())
@@ -164,7 +164,7 @@ def load_mapping(path: Path) -> FileMapping:
 
 
 def parse_mapping(content: Any, path: Path) -> FileMapping:
-    """A mapping from what its YAML says.
+    """A mapping from the content of its YAML.
 
     Raises:
         FileUnusableError: as `load_mapping`.
@@ -180,14 +180,14 @@ def parse_mapping(content: Any, path: Path) -> FileMapping:
 
 
 class _CellError(ValueError):
-    """A cell does not say what its field needs; the message says which value, and what to do."""
+    """A cell is not valid for its field; the message says which value, and what to do."""
 
 
 class RowMapper:
     """Turns rows of a table into events."""
 
     def __init__(self, mapping: FileMapping, source: str) -> None:
-        """Args: `mapping`, and `source`, of events whose mapping names none."""
+        """Args: the mapping, and the source of events for which it names none."""
         self._mapping = mapping
         self._columns = mapping.columns
         self._source = mapping.constants.get("source", source)
@@ -203,7 +203,7 @@ class RowMapper:
         """The event of one row.
 
         Args:
-            line: where the row begins.
+            line: the line the row starts on.
             values: its cells by column.
             original: the row for the file of rejected rows.
         """
@@ -222,7 +222,7 @@ class RowMapper:
         columns = self._columns
         submission = Submission(
             learner_id=cell(columns.learner_id, _text, ""),
-            # A few sources stand in millions of rows.
+            # Millions of rows share a few sources.
             source=sys.intern(cell(columns.source, _text, self._source)),
             body=self._interaction(cell) if columns.interaction is not None else self._assessment(cell),
             event_id=cell(columns.event_id, _text, ""),
@@ -267,7 +267,7 @@ class RowMapper:
         skills = [skill for column in columns for skill in cell(column, self._skills_of, ())]
         if not skills:
             skills = self._skills_of(self._mapping.constants.get("skills", ""))
-        # A table may say the same skill in two columns.
+        # A table may have the same skill in two columns.
         return tuple(dict.fromkeys(skills))
 
     def _skills_of(self, value: Any) -> list[str]:
@@ -331,12 +331,14 @@ class RowMapper:
         moment = value if isinstance(value, datetime) else self._parsed_moment(value)
         if moment.tzinfo is None:
             if self._zone is None:
-                raise _CellError(f"is {_shown(value)}, without a time zone: set time_zone to where it was taken")
+                raise _CellError(
+                    f"is {_shown(value)}, without a time zone: set time_zone to the one it was recorded in"
+                )
             moment = moment.replace(tzinfo=self._zone)
         try:
             return instant_of(moment.astimezone(UTC))
         except OverflowError as error:
-            raise _CellError(f"is {_shown(value)}: it is out of the calendar") from error
+            raise _CellError(f"is {_shown(value)}: it is out of range") from error
 
     def _parsed_moment(self, value: Any) -> datetime:
         date_format = self._mapping.date_format
@@ -354,7 +356,7 @@ class RowMapper:
             return datetime.strptime(_text(value), date_format)  # noqa: DTZ007 - the caller adds the zone where there is none.
         except ValueError as error:
             raise _CellError(
-                f"is {_shown(value)}, not written as {date_format}: set date_format to how it is"
+                f"is {_shown(value)}, not in the format {date_format}: set date_format to the right one"
             ) from error
 
 
@@ -362,12 +364,12 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, float) and value.is_integer():
-        # Tables without a type for whole numbers with gaps hold 17 as 17.0.
+        # Tables that have no type for integers with missing values store 17 as 17.0.
         return str(int(value))
     return str(value)
 
 
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else str(value)
-    # Unprintable bytes are shown as escapes; people's names are not repeated whole.
+    # Unprintable bytes are shown as escapes, and long values such as names are truncated.
     return repr(re.sub(r"\s+", " ", text)[:_SHOWN_CHARACTERS])

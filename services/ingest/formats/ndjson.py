@@ -62,7 +62,7 @@ def read_ndjson(
     Args:
         path: the file, gzip-compressed or not.
         source: the source of events that name none.
-        observe_bytes: called from time to time with the number of bytes read from the file as stored.
+        observe_bytes: see ObserveBytes.
 
     Raises:
         FileUnusableError: when it cannot be read.

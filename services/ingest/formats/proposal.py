@@ -18,7 +18,7 @@ _SAMPLE_BYTES = 256 * 1024
 _DELIMITERS = ",;\t|"
 _SKILL_SEPARATORS = ("~~", ";", "|", ",")
 
-# Names that columns go by, most telling first; compared without case and signs.
+# Names of columns, most specific first; compared without case and punctuation.
 _NAMES: dict[str, tuple[str, ...]] = {
     "learner_id": (
         "learnerid", "studentid", "userid", "anonstudentid", "learner", "student", "pupilid", "pupil", "user",
@@ -57,7 +57,7 @@ _OUTCOME_WORDS = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n"
 
 
 def propose_mapping(path: Path) -> str:
-    """A mapping file for a table, in YAML with comments: what to check before loading.
+    """A mapping file for a table, in YAML, with comments on what to check before loading.
 
     Args:
         path: delimited text, gzip-compressed or not, or Parquet.
@@ -96,13 +96,13 @@ def _fields(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     if unused := [name for name in columns if name not in found.values()]:
         lines.append(f"  # not used: {', '.join(unused)}")
     lines += ["constants:", "  source: FILL-IN  # the system that these responses come from"]
-    return lines + _ways_of_writing(found, values)
+    return lines + _value_formats(found, values)
 
 
 def _missing(found: Mapping[str, str]) -> list[str]:
     needed = []
     if "learner_id" not in found:
-        needed.append("  # learner_id: the column that says who the learner is (required)")
+        needed.append("  # learner_id: the column that identifies the learner (required)")
     if not {"item", "activity"} & found.keys():
         needed.append("  # item: the question; or activity: the quiz or lesson (one is required)")
     if not {"correct", "score"} & found.keys():
@@ -110,7 +110,7 @@ def _missing(found: Mapping[str, str]) -> list[str]:
     return needed
 
 
-def _ways_of_writing(found: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> list[str]:
+def _value_formats(found: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> list[str]:
     lines = []
     if "score" in found and "score_max" not in found:
         lines.append(f"score_max: {_scale_of(values[found['score']]):g}  # the most points one can get")
@@ -120,14 +120,14 @@ def _ways_of_writing(found: Mapping[str, str], values: Mapping[str, Sequence[str
         date_format, has_zone = _date_format_of(values[found["occurred_at"]])
         lines.append(f"date_format: {_quoted(date_format)}")
         if not has_zone:
-            lines.append("time_zone: UTC  # of times that do not say theirs, for example America/Chicago")
+            lines.append("time_zone: UTC  # of times without one, for example America/Chicago")
     if "duration" in found:
         lines.append("duration_unit: ms  # or s, or min")
     return lines
 
 
 def _columns_of(columns: Sequence[str], values: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Field by column name; a column says one field, the most telling name wins."""
+    """Column by field; each column is used once, and the most specific name wins."""
     by_name: dict[str, str] = {}
     for name in columns:
         by_name.setdefault(_plain(name), name)
@@ -139,7 +139,7 @@ def _columns_of(columns: Sequence[str], values: Mapping[str, Sequence[str]]) -> 
                 found[field] = column
                 break
     if "correct" in found and not _are_outcomes(values[found["correct"]]):
-        # What is called a result may be points.
+        # A column called result may hold points.
         column = found.pop("correct")
         found.setdefault("score", column)
     if "correct" in found:
@@ -163,7 +163,7 @@ def _separator_of(cells: Sequence[str]) -> str:
 
 
 def _date_format_of(cells: Sequence[str]) -> tuple[str, bool]:
-    """How times are written, and whether they say their zone."""
+    """The format of times, and whether they have a zone."""
     if cells and all(re.fullmatch(r"\d{9,10}(\.\d+)?", cell) for cell in cells):
         return "unix", True
     if cells and all(re.fullmatch(r"\d{12,13}", cell) for cell in cells):
@@ -189,7 +189,7 @@ def _encoding_of(path: Path) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     try:
-        # Not final: the sample may end within a character.
+        # Not final: the sample may end inside a character.
         codecs.getincrementaldecoder("utf-8")().decode(content)
     except UnicodeDecodeError:
         return "cp1252"
@@ -202,7 +202,7 @@ def _delimiter_of(lines: Sequence[str]) -> str:
 
 
 def _parquet_sample(path: Path) -> tuple[list[str], list[list[str]]]:
-    import pyarrow as pa  # noqa: PLC0415 - it takes a third of a second to load.
+    import pyarrow as pa  # noqa: PLC0415 - it takes a third of a second to import.
     import pyarrow.parquet as pq  # noqa: PLC0415 - as above.
 
     try:
@@ -220,6 +220,6 @@ def _plain(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """The text as YAML reads it back."""
+    """The text as a quoted YAML scalar."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t")
     return f'"{escaped}"'

@@ -15,7 +15,7 @@ from services.ingest.formats.mapping import FileMapping, RowMapper
 
 _BATCH_ROWS = 5_000
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8"}
-_ENCODING_REMEDY = "set encoding in the mapping to what the file is written in (latin-1, cp1252, utf-16 or utf-8)"
+_ENCODING_REMEDY = "set encoding in the mapping to that of the file (latin-1, cp1252, utf-16 or utf-8)"
 
 
 def read_delimited(
@@ -25,9 +25,9 @@ def read_delimited(
 
     Args:
         path: the file, gzip-compressed or not.
-        mapping: what its columns say.
+        mapping: how its columns become fields.
         source: the source of events that name none.
-        observe_bytes: called from time to time with the number of bytes read from the file as stored.
+        observe_bytes: see ObserveBytes.
 
     Raises:
         FileUnusableError: when it cannot be read in its encoding, or its header lacks a column of the mapping.
@@ -48,14 +48,14 @@ def read_parquet(
 
     Args:
         path: the file.
-        mapping: what its columns say.
+        mapping: how its columns become fields.
         source: the source of events that name none.
-        observe_bytes: called from time to time with the number of bytes read, about.
+        observe_bytes: see ObserveBytes; estimated from the number of rows.
 
     Raises:
         FileUnusableError: when it is no Parquet file, or lacks a column of the mapping.
     """
-    # It takes a third of a second to load, which no other format should wait for.
+    # It takes a third of a second to import, which no other format should wait for.
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -68,14 +68,14 @@ def read_parquet(
 
 
 def check_columns(path: Path, columns: Sequence[str], mapping: FileMapping) -> None:
-    """Raise FileUnusableError when a table cannot be read by a mapping."""
+    """Raise FileUnusableError when a table does not fit a mapping."""
     if missing := [column for column in mapping.columns.named() if column not in columns]:
         found = ", ".join(columns[:30])
         hint = ""
         if len(columns) == 1 and mapping.delimiter not in columns[0]:
             hint = f"; there is only one, so the delimiter may not be {mapping.delimiter!r}"
         raise FileUnusableError(
-            f"{path} lacks the columns {', '.join(missing)} of the mapping; it has {found}{hint}: mend the mapping"
+            f"{path} lacks the columns {', '.join(missing)} of the mapping; it has {found}{hint}: fix the mapping"
         )
     repeated = sorted({column for column in mapping.columns.named() if list(columns).count(column) > 1})
     if repeated:
@@ -86,7 +86,7 @@ def text_lines(path: Path, encoding: str, observe_bytes: ObserveBytes) -> Iterat
     """The lines of a text file, each with its line end.
 
     Raises:
-        FileUnusableError: when it cannot be read, or is not in the encoding; the message names the line.
+        FileUnusableError: when it cannot be read, or is in another encoding; the message names the line.
     """
     encoding = _confirmed_encoding(path, encoding)
     if encoding in {"utf-16", "utf-16-le", "utf-16-be", "utf-32"}:
@@ -95,7 +95,7 @@ def text_lines(path: Path, encoding: str, observe_bytes: ObserveBytes) -> Iterat
     for line in lines_of(path, observe_bytes):
         if line.too_long:
             raise FileUnusableError(
-                f"line {line.number} of {path} has more than {LINE_BYTES_MAX} bytes: see whether a quote never closes"
+                f"line {line.number} of {path} has more than {LINE_BYTES_MAX} bytes: check for a quote that is never closed"
             )
         try:
             yield line.content.decode(encoding) + "\n"
@@ -107,7 +107,7 @@ def text_lines(path: Path, encoding: str, observe_bytes: ObserveBytes) -> Iterat
 
 
 def _confirmed_encoding(path: Path, encoding: str) -> str:
-    """The encoding, unless the file's first bytes say another."""
+    """The encoding, once the file's first bytes do not contradict it."""
     try:
         with opened(path) as (_, file):
             begin = file.read(4)
@@ -117,7 +117,7 @@ def _confirmed_encoding(path: Path, encoding: str) -> str:
         if begin.startswith(mark):
             if not encoding.startswith(marked):
                 raise FileUnusableError(
-                    f"line 1 of {path} begins as {marked}, and the mapping says {encoding}: set encoding: {marked}"
+                    f"line 1 of {path} starts as {marked}, but the mapping has {encoding}: set encoding: {marked}"
                 )
             return "utf-8" if marked == "utf-8" else encoding
     if b"\0" in begin and not encoding.startswith(("utf-16", "utf-32")):
@@ -149,7 +149,7 @@ def _mapped(reader: Any, columns: Sequence[str], mapper: RowMapper) -> Iterator[
         try:
             values = next(reader, None)
         except csv.Error as error:
-            reason = f"is no row of a table, up to line {reader.line_num} ({error}): mend its quotes"
+            reason = f"is no row of a table, up to line {reader.line_num} ({error}): fix its quotes"
             yield UnreadableRow(line, (FieldReason("", reason),), None)
             continue
         if values is None:
@@ -157,7 +157,7 @@ def _mapped(reader: Any, columns: Sequence[str], mapper: RowMapper) -> Iterator[
         if not values:
             continue
         if len(values) != len(columns):
-            reason = f"has {len(values)} columns, the header {len(columns)}: mend its delimiters and quotes"
+            reason = f"has {len(values)} columns, the header {len(columns)}: fix its delimiters and quotes"
             yield UnreadableRow(line, (FieldReason("", reason),), values)
             continue
         row = dict(zip(columns, values, strict=True))
