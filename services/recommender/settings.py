@@ -92,7 +92,7 @@ class RecommenderServerSettings(ProcessSettings, BundleSettings, RedisSettings, 
     connection_age_s: float = Field(
         default=1_800,
         ge=0,
-        description="Age at which clients are asked to connect anew; streams end a little before. 0: never.",
+        description="Age at which clients are asked to reconnect; streams end a little before. 0: never.",
     )
     subscribe_streams: int = Field(default=100, ge=1, description="Subscriptions at once; they count as calls.")
     subscribe_streams_per_tenant: int = Field(default=25, ge=1, description="Subscriptions of a tenant at once.")

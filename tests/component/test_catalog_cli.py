@@ -38,7 +38,7 @@ def test_every_problem_is_shown_with_its_line_and_exit_code_2(tmp_path, skills_f
         (f"{skills_file}:3", "id"),
     ]
     assert shown[0][2].startswith("is not a known column; known are id, framework, code, statement")
-    assert result.stderr.splitlines()[-1] == "nothing was imported: mend these lines, then import again"
+    assert result.stderr.splitlines()[-1] == "nothing was imported: fix these lines, then import again"
 
 
 def test_a_flood_of_problems_is_counted(skills_file):
@@ -74,5 +74,5 @@ def test_a_service_that_is_not_there_is_named_with_the_remedy(skills_file):
 def test_help_shows_a_line_of_each_kind_of_file():
     result = runner.invoke(app, ["import", "--help"])
     assert result.exit_code == 0
-    for word in ('"prerequisites"', '"teaches"', "lesson, video, practice, game, assessment, activity", "Ends with 2"):
+    for word in ('"prerequisites"', '"teaches"', "lesson, video, practice, game, assessment, activity", "Exits with 2"):
         assert word in result.stdout

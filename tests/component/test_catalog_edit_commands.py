@@ -159,8 +159,8 @@ async def test_contradictions_are_shown_with_what_fits_better(run, file, catalog
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("put",), ("--etag", "--new", "Ends with 2", "import")),
-        (("delete",), ("retired", "names cannot be removed")),
+        (("put",), ("--etag", "--new", "Exits with 2", "import")),
+        (("delete",), ("retired", "uses cannot be removed")),
         (("rules",), ("unit-3-review", "A block always wins", "factor")),
         (("rules", "preview"), ("without writing it", "--learner", "--removed")),
         (("contradictions",), ("Changes nothing", "fewer than 30", "practised mixed")),

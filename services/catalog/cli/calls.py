@@ -1,4 +1,4 @@
-"""How the catalog's commands call the CatalogService, and what they say when they cannot."""
+"""How the catalog's commands call the CatalogService, and how they report errors."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from services.common.rpc.calls import Metadata, channel_to, key_metadata, what_w
 
 _CHUNK_BYTES_MAX = 1_000_000
 _PAGE_SIZE = 1_000
-# A field of a chunk costs a tag and a length beside the record itself.
+# A field of a chunk adds a tag and a length to the record itself.
 _FRAMING_BYTES = 6
 
 
 class Kind(StrEnum):
-    """What the catalog keeps."""
+    """Kinds of records that the commands read and write."""
 
     SKILL = "skill"
     RESOURCE = "resource"
@@ -43,7 +43,7 @@ DEFAULT_TARGET = "127.0.0.1:50052"
 def calling(
     target: str, api_key_file: Path | None, *, insecure: bool
 ) -> Iterator[tuple[catalog_pb2_grpc.CatalogServiceStub, Metadata]]:
-    """A stub and what to send along; a call that fails ends the command with a sentence."""
+    """A stub and the metadata of its calls; a failed call exits the command with a message."""
     metadata = key_metadata(api_key_file)
     with channel_to(target, insecure=insecure) as channel:
         try:
@@ -69,7 +69,7 @@ def calling_recommender(
 def send(
     stub: catalog_pb2_grpc.CatalogServiceStub, metadata: Metadata, records: Sequence[Skill | Resource], timeout_s: float
 ) -> catalog_pb2.ImportCatalogResponse:
-    """Import records, skills before the resources that name them, with a progress bar on a terminal."""
+    """Import records, skills before the resources that use them, with a progress bar on a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

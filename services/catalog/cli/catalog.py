@@ -1,4 +1,4 @@
-"""Commands of the catalog: import files, look at what is there. A client of the CatalogService."""
+"""Commands of the catalog: import files, get and list records. A client of the CatalogService."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Record = TypeVar("Record", Skill, Resource)
 
 _PROBLEMS_SHOWN = 50
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Keep skills, resources and rules.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Manage skills, resources and rules.")
 app.add_typer(cli_edit.app)
 app.add_typer(cli_tag.app)
 app.add_typer(cli_contradictions.app)
@@ -47,7 +47,7 @@ app.add_typer(cli_rules.app, name="rules")
 
 @app.callback()
 def _catalog() -> None:
-    """Keep skills, resources and rules: import, put, delete and list them, and tag resources with skills."""
+    """Manage skills, resources and rules: import, put, delete and list them, and tag resources with skills."""
 
 
 @app.command(
@@ -71,9 +71,9 @@ def import_files(
     insecure: Insecure = False,
     timeout_s: TimeoutS = 120.0,
 ) -> None:
-    """Write skills and resources, all of them or, when anything is wrong, none.
+    """Write skills and resources: all of them or, when anything is invalid, none.
 
-    One JSON object a line. A skill: `{"id": "6.RP.A.1", "framework": "CCSS.Math", "code": "6.RP.A.1",
+    One JSON object on each line. A skill: `{"id": "6.RP.A.1", "framework": "CCSS.Math", "code": "6.RP.A.1",
     "statement": "...", "prerequisites": ["5.NF.B.5"], "grades": ["6"], "importance": 1}`.
 
     A resource: `{"id": "vid-1", "title": "...", "kind": "video", "description": "...", "provider": "...",
@@ -81,11 +81,11 @@ def import_files(
     "language": "en", "minutes": 8, "license": "CC-BY-4.0", "difficulty": 0.4, "status": "active"}`.
 
     Kinds: lesson, video, practice, game, assessment, activity. Statuses: draft, active, retired. A skill needs only
-    its id, a resource id, title and kind. A record with the id of one that is there replaces it; records that already
-    stand like that are left alone, so an import may be repeated.
+    its id, a resource id, title and kind. A record replaces the one with its id; unchanged records are not
+    written again, so an import may be repeated.
 
-    Ends with 2, and a table of what is wrong in which line, when the input is invalid; with 1 when the service cannot
-    be reached or refuses.
+    Exits with 2, and a table of the problems by line, when the input is invalid; with 1 when the service cannot be
+    reached or refuses.
     """
     if not skills and not resources:
         fail("nothing to import: name a file with --skills FILE, --resources FILE or both", BAD_INPUT)
@@ -116,7 +116,7 @@ def get_record(
     insecure: Insecure = False,
     timeout_s: TimeoutS = 10.0,
 ) -> None:
-    """Print one skill or resource as the line an import would take. Ends with 1 when there is none."""
+    """Print one skill or resource as a line of an import. Exits with 1 when there is none."""
     with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
         record: Skill | Resource
         if kind is Kind.SKILL:
@@ -136,7 +136,7 @@ def get_record(
 def list_records(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     *,
-    json_lines: Annotated[bool, typer.Option("--json", help="Print the lines an import would take.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="Print lines that an import reads.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Print at most this many.", show_default="all")] = sys.maxsize,
     target: Target = DEFAULT_TARGET,
     api_key_file: ApiKeyFile = None,
@@ -154,7 +154,7 @@ def list_records(
 
 
 class _ReadIn:
-    """What the files of one import hold, and where each record stands."""
+    """The contents of the files of one import, and where each record is."""
 
     def __init__(self) -> None:
         self.skills: list[Skill] = []
@@ -185,7 +185,7 @@ def _read(skill_files: Iterable[Path], resource_files: Iterable[Path]) -> _ReadI
             read_in.add(file, "resources", read_in.resources, read_resources(file))
     except FileUnreadableError as error:
         fail(str(error), BAD_INPUT)
-    # The service checks again, with what it has; here every problem fits into the answer.
+    # The service checks again, against its catalog; here all problems can be shown.
     found = check_records(read_in.skills, read_in.resources)
     read_in.problems += [read_in.placed(FieldViolation(problem.path, problem.reason)) for problem in found]
     if read_in.problems:
@@ -209,7 +209,7 @@ def _table(records: Sequence[Skill | Resource], kind: Kind) -> Table:
 
 
 def _violations_of(error: Any) -> list[FieldViolation]:
-    # gRPC types its errors as RpcError alone; those of a call are the call as well.
+    # gRPC types its errors as RpcError only; the error of a call is also the call.
     return violations_of(error)
 
 
@@ -226,4 +226,4 @@ def _fail_with_problems(problems: Sequence[tuple[str, str, str]], error: Any = N
         typer.echo(f"... and {error.details().rpartition('; and ')[2]}", err=True)
     elif len(problems) > _PROBLEMS_SHOWN:
         typer.echo(f"... and {len(problems) - _PROBLEMS_SHOWN:,} more", err=True)
-    fail("nothing was imported: mend these lines, then import again", BAD_INPUT)
+    fail("nothing was imported: fix these lines, then import again", BAD_INPUT)

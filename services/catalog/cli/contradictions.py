@@ -1,4 +1,4 @@
-"""`cairn catalog contradictions`: resources whose responses speak against their tags."""
+"""`cairn catalog contradictions`: tags that learners' responses contradict."""
 
 from __future__ import annotations
 
@@ -21,47 +21,53 @@ from services.common.command_line import BAD_INPUT, fail
 from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
 
 if TYPE_CHECKING:
-    from services.catalog.tagging.contradictions import Contradiction
-    from services.catalog.tagging.neighbour_context import SuspectedMistag
+    from services.catalog.tagging.contradictions import Contradiction, Verdict
+    from services.catalog.tagging.neighbour_context import NeighbourContextVerdict, SuspectedMistag
 
 _Shown = TypeVar("_Shown", "Contradiction", "SuspectedMistag")
 
 app = typer.Typer(rich_markup_mode="markdown")
 
 
+_File = Annotated[Path, typer.Argument(help="Responses: CSV, plain or gzip, or Parquet.")]
+_LearnerColumn = Annotated[str, typer.Option(help="Column of the learners; any ids.")]
+_ItemColumn = Annotated[str, typer.Option(help="Column of the resources that were answered.")]
+_CorrectColumn = Annotated[str, typer.Option(help="Column of the results, from 0 to 1.")]
+_TimeColumn = Annotated[
+    str, typer.Option(help="Column of the times; without it, rows are in the order of the responses.")
+]
+_Rate = Annotated[float, typer.Option(min=0.001, max=0.5, help="Share of the shown tags that may be there by chance.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for each contradiction.")]
+
+
 @app.command("contradictions", epilog="Example: cairn catalog contradictions responses.parquet --item-column item_id")
 def contradictions(
-    file: Annotated[Path, typer.Argument(help="Responses: CSV, plain or gzip, or Parquet.")],
+    file: _File,
     *,
-    learner_column: Annotated[str, typer.Option(help="Column of the learners; any ids.")] = "learner",
-    item_column: Annotated[str, typer.Option(help="Column of the resources that were answered.")] = "item",
-    correct_column: Annotated[str, typer.Option(help="Column of the results, from 0 to 1.")] = "correct",
-    time_column: Annotated[
-        str, typer.Option(help="Column of the times; without it, rows are in the order of the responses.")
-    ] = "",
-    rate: Annotated[
-        float, typer.Option(min=0.001, max=0.5, help="Share of what is shown that may be there by chance.")
-    ] = 0.05,
-    json_lines: Annotated[bool, typer.Option("--json", help="Print one JSON object a contradiction.")] = False,
+    learner_column: _LearnerColumn = "learner",
+    item_column: _ItemColumn = "item",
+    correct_column: _CorrectColumn = "correct",
+    time_column: _TimeColumn = "",
+    rate: _Rate = 0.05,
+    json_lines: _Json = False,
     target: Target = DEFAULT_TARGET,
     api_key_file: ApiKeyFile = None,
     insecure: Insecure = False,
     timeout_s: TimeoutS = 120.0,
 ) -> None:
-    """Show tags that learners' responses speak against. Changes nothing.
+    """Show tags that learners' responses contradict. Changes nothing.
 
-    By outcome: learners who do better on a skill than their general ability foretells should do better on each of its
-    resources. A resource where that is far less so than is usual for the skill is probably about something else, or
-    worded badly. Tags of resources with fewer than 30 telling responses, and of skills whose resources hardly go
-    together, cannot be judged so.
+    By outcome: learners who do better on a skill than their general ability predicts should do better on each of its
+    resources. If that holds much less for a resource than for the others of its skill, the resource is probably about
+    something else, or badly worded. This cannot judge tags of resources with fewer than 30 informative responses, and
+    of skills whose resources hardly correlate.
 
     By neighbour context: what learners answer just before and after a resource is mostly about its skill. A resource
-    that is met among resources of another skill is probably about that one. Tags of resources with fewer than 5
-    learners, and of skills that are practised mixed with others, cannot be judged so; a tag by which your platform
-    chose where the
-    resource stands is in fitting company even when it is wrong.
+    that learners meet among resources of another skill is probably about that one. This cannot judge tags of resources
+    with fewer than 5 learners, and of skills that are practised mixed with others. If your platform places resources
+    by their tags, even a wrong tag has a fitting neighbour context.
 
-    Either way a skill that is wrong on most of its resources looks right.
+    Both methods miss a skill that is wrong on most of its resources.
     """
     with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
         resources = [
@@ -81,25 +87,9 @@ def contradictions(
     by_outcome = contradicted(responses, tags, false_discovery_rate=rate)
     by_context = suspected_mistags(responses, tags, false_discovery_rate=rate)
     if json_lines:
-        for evidence, shown in (
-            ("outcome", by_outcome.contradictions),
-            ("company", by_context.suspected_mistags),
-        ):
-            for one in shown:
-                typer.echo(orjson.dumps({"evidence": evidence} | asdict(one)))
+        _print_json(by_outcome, by_context)
     else:
-        _print_table(
-            "By outcome",
-            ("responses", "slope"),
-            by_outcome.contradictions,
-            lambda one: (f"{one.responses:,}", f"{one.slope:.2f}", f"{one.usual:.2f}"),
-        )
-        _print_table(
-            "By neighbour context",
-            ("learners", "share"),
-            by_context.suspected_mistags,
-            lambda one: (f"{one.learners:,}", f"{one.share:.0%}", f"{one.usual:.0%}"),
-        )
+        _print_tables(by_outcome, by_context)
     known = sum(item in tags for item in table.items)
     typer.echo(
         f"by outcome {len(by_outcome.contradictions):,} contradictions among {by_outcome.judged:,} tags that could be "
@@ -110,8 +100,30 @@ def contradictions(
     )
 
 
+def _print_json(by_outcome: Verdict, by_context: NeighbourContextVerdict) -> None:
+    # "company" is what this output called the neighbour context from the start.
+    for evidence, shown in (("outcome", by_outcome.contradictions), ("company", by_context.suspected_mistags)):
+        for one in shown:
+            typer.echo(orjson.dumps({"evidence": evidence} | asdict(one)))
+
+
+def _print_tables(by_outcome: Verdict, by_context: NeighbourContextVerdict) -> None:
+    _print_table(
+        "By outcome",
+        ("responses", "slope"),
+        by_outcome.contradictions,
+        lambda one: (f"{one.responses:,}", f"{one.slope:.2f}", f"{one.usual:.2f}"),
+    )
+    _print_table(
+        "By neighbour context",
+        ("learners", "share"),
+        by_context.suspected_mistags,
+        lambda one: (f"{one.learners:,}", f"{one.share:.0%}", f"{one.usual:.0%}"),
+    )
+
+
 def _print_table(
-    title: str, measures: Sequence[str], shown: Sequence[_Shown], told: Callable[[_Shown], tuple[str, str, str]]
+    title: str, measures: Sequence[str], shown: Sequence[_Shown], cells: Callable[[_Shown], tuple[str, str, str]]
 ) -> None:
     if not shown:
         return
@@ -121,5 +133,5 @@ def _print_table(
     for heading in (*measures, "usual", "z"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in shown:
-        table.add_row(*map(escape, (one.resource_id, one.skill, one.fits_better)), *told(one), f"{one.z:.1f}")
+        table.add_row(*map(escape, (one.resource_id, one.skill, one.fits_better)), *cells(one), f"{one.z:.1f}")
     Console(highlight=False).print(table)

@@ -1,4 +1,4 @@
-"""`cairn catalog put` and `cairn catalog delete`: single records, without the rest of the catalog."""
+"""`cairn catalog put` and `cairn catalog delete`: change single records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ app = typer.Typer(rich_markup_mode="markdown")
 _Etag = Annotated[
     str,
     typer.Option(
-        help="Only if this version still stands there, as `cairn catalog get --etag` shows it.", show_default=False
+        help="Only if this is still the current version; `cairn catalog get --etag` prints it.", show_default=False
     ),
 ]
 
@@ -40,25 +40,25 @@ def put(
     file: Annotated[Path, typer.Argument(help="JSON lines as `cairn catalog get` prints them; - for standard input.")],
     *,
     etag: _Etag = "",
-    new: Annotated[bool, typer.Option("--new", help="Only where there is none of that id yet.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Only if there is none with that id yet.")] = False,
     target: Target = DEFAULT_TARGET,
     api_key_file: ApiKeyFile = None,
     insecure: Insecure = False,
     timeout_s: TimeoutS = 30.0,
 ) -> None:
-    """Write some skills or resources; each by itself, so a bad one never sinks the others.
+    """Write some skills or resources; each on its own, so an invalid one does not affect the others.
 
-    To change one without undoing what somebody else changed meanwhile: `cairn catalog get resource ID --etag`, edit the
-    line, and put it back with `--etag` and what was printed.
+    To change one without undoing another person's change: run `cairn catalog get resource ID --etag`, edit the line,
+    and put it with `--etag` and the printed etag.
 
-    A resource whose `status` is `retired` is recommended no more, within a second; responses to it still find their
-    skills. Use `cairn catalog import` for a whole catalog: all or nothing.
+    Within a second, a resource whose `status` is `retired` is no longer recommended; responses to it still get their
+    skills. Use `cairn catalog import` to write a whole catalog or nothing.
 
-    Ends with 2, and a table of what is wrong in which line, when some were rejected; with 1 when some were not as
+    Exits with 2, and a table of the problems by line, when some records were rejected; with 1 when some were not as
     expected, or the service cannot be reached.
     """
     if etag and new:
-        fail("--etag and --new contradict each other: what is new has no etag yet", BAD_INPUT)
+        fail("--etag and --new contradict each other: a new record has no etag yet", BAD_INPUT)
     contents: FileContents[Skill] | FileContents[Resource]
     path = Path("/dev/stdin") if str(file) == "-" else file
     try:
@@ -67,7 +67,7 @@ def put(
         fail(str(error), BAD_INPUT)
     if contents.problems:
         _print_problems([(f"{file}:{one.line}", one.field, one.reason) for one in contents.problems])
-        fail("nothing was written: mend these lines", BAD_INPUT)
+        fail("nothing was written: fix these lines", BAD_INPUT)
     if etag and len(contents.records) != 1:
         fail(f"--etag is for one record; {file} has {len(contents.records)}", BAD_INPUT)
     counts: dict[int, int] = {}
@@ -83,8 +83,8 @@ def put(
                     for problem in result.problems
                 ]
                 if result.status == catalog_pb2.PUT_STATUS_CONFLICT:
-                    stands = f"it has the etag {result.etag}" if result.etag else "there is none any more"
-                    problems.append((f"{file}:{line}", "id", f"is not as expected: {stands}; read it again"))
+                    current = f"it has the etag {result.etag}" if result.etag else "it no longer exists"
+                    problems.append((f"{file}:{line}", "id", f"is not as expected: {current}; read it again"))
     typer.echo(
         f"{kind}s: {counts.get(catalog_pb2.PUT_STATUS_WRITTEN, 0):,} written, "
         f"{counts.get(catalog_pb2.PUT_STATUS_UNCHANGED, 0):,} unchanged, "
@@ -109,8 +109,8 @@ def delete(
 ) -> None:
     """Remove one skill or resource. It disappears from recommendations within a second.
 
-    A skill that a resource, a rule or another skill names cannot be removed: the answer says which. To stop
-    recommending a resource and keep its responses meaningful, retire it instead: put it with `"status": "retired"`.
+    A skill that a resource, a rule or another skill uses cannot be removed; the error lists them. To stop recommending
+    a resource but keep the skills of its responses, retire it instead: put it with `"status": "retired"`.
     """
     with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
         if kind is Kind.SKILL:

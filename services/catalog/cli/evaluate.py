@@ -1,4 +1,4 @@
-"""`cairn evaluate tagging`: how good the skill tagger is on a data set, measured anew."""
+"""`cairn evaluate tagging`: measure the skill tagger on a data set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.common.command_line import BAD_INPUT, fail
 from services.common.commit import commit_of_code
 
 _TEXT_ONLY = "oatutor-text"
-# Protocols by the names under which they are known: whether the text says which course and lesson it stands in.
+# Protocols by name: whether the text includes its course and lesson.
 _PROTOCOLS = {"oatutor": True, _TEXT_ONLY: False}
 _FAMILY = "tagging"
 
@@ -41,15 +41,15 @@ def tagging(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Deals the folds and draws the intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and of the bootstrap.")] = 0,
 ) -> None:
-    """Measure the skill tagger on resources whose tags it was not shown.
+    """Measure the skill tagger on resources held out from training.
 
-    Five folds, dealt by groups of near-duplicates (cosine of TF-IDF vectors at least .85), so that no copy of a hidden
-    text is learned from; everything is fitted inside the fold. Beside it: the nearest neighbour, the ridge alone, and
-    the most frequent skills.
+    Five folds, split by groups of near-duplicates (cosine of TF-IDF vectors at least .85), so that no copy of a
+    held-out text is in the training data; everything is fitted inside the fold. Baselines: the nearest neighbour, the
+    ridge alone, and the most frequent skills.
 
-    Protocol `oatutor` reads what a platform knows of a problem: course, lesson, title, text, steps and choices;
+    Protocol `oatutor` reads what a platform knows about a problem: course, lesson, title, text, steps and choices;
     `oatutor-text` without course and lesson. Other data: `resources.jsonl` with `id`, `text`, `skills` and, if known,
     `context` on each line, and `skills.jsonl` with `id` and `statement`.
     """
@@ -58,7 +58,7 @@ def tagging(
     if name not in _PROTOCOLS:
         fail(f"--protocol {protocol} is not known; choose one of {', '.join(_PROTOCOLS)}", BAD_INPUT)
     if json_file and not json_file.parent.is_dir():
-        fail(f"--json {json_file}: the folder {json_file.parent} does not exist; make it first", BAD_INPUT)
+        fail(f"--json {json_file}: the folder {json_file.parent} does not exist; create it first", BAD_INPUT)
     begun_s = time.monotonic()
     try:
         examples, statements = read_examples(data, with_context=_PROTOCOLS[name])
@@ -105,7 +105,7 @@ class _Bar:
         self._progress.stop()
 
     def show(self, fold: int, stage: str) -> None:
-        """Move on to a stage."""
+        """Show the next stage."""
         self._progress.update(self._task, advance=1, description=stage, fold=fold + 1)
         if not self._console.is_terminal and fold != self._fold:
             self._console.print(f"fold {fold + 1} of {FOLDS}")
@@ -116,7 +116,7 @@ def _print(evaluation: TaggingEvaluation, elapsed_s: float) -> None:
     console = Console(highlight=False)
     console.print(f"{evaluation.protocol}: {evaluation.data}", soft_wrap=True)
     console.print(_table(evaluation.models), "")
-    console.print(f"{SERVED} minus the other, on the same draws")
+    console.print(f"{SERVED} minus the other, on the same bootstrap samples")
     console.print(_table(evaluation.differences))
     for note in evaluation.notes:
         console.print(f"- {note}", soft_wrap=True)
@@ -124,7 +124,7 @@ def _print(evaluation: TaggingEvaluation, elapsed_s: float) -> None:
 
 
 def _table(models: Mapping[str, Mapping[str, Estimate]]) -> Table:
-    # Measures go down and models across: so the table fits 80 columns.
+    # Measures are rows and models columns, so that the table fits 80 columns.
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for name in models:

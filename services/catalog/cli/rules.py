@@ -1,4 +1,4 @@
-"""`cairn catalog rules`: what teachers and the tenant lay down about resources."""
+"""`cairn catalog rules`: the rules of teachers and the tenant about resources."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def _rules() -> None:
         id: unit-3-review
         action: pin               # or block, or boost
         resource_ids: [vid-12, quiz-7]
-        author: teacher-204       # who laid it down, as your platform knows them; no names, please
-        classes: ["4b"]           # only for calls made for this class; left out: for all
+        author: teacher-204       # who made it, as your platform knows them; no names, please
+        classes: ["4b"]           # only for requests for this class; left out: for all
         expires_at: 2026-03-20T15:00:00Z
         note: The test is on Friday.
 
-    It is about the resources it names and those of its `providers`; with `skills`, only those about one of them; with
-    `grades`, only for calls made for one of them. A boost has a `factor` from 0.1 to 10. A block always wins, pins keep
-    their order, boosts multiply.
+    A rule is about its `resource_ids` and the resources of its `providers`; with `skills`, only those about one of
+    them; with `grades`, only for requests for one of them. A boost has a `factor` from 0.1 to 10. A block always wins,
+    pins keep their order, boosts multiply.
     """
 
 
@@ -54,7 +54,7 @@ def _rules() -> None:
 def list_rules(
     *,
     expired: Annotated[bool, typer.Option("--expired", help="List rules that have ended, too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what `put` would take.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rules in the form that `put` reads.")] = False,
     target: Target = DEFAULT_TARGET,
     api_key_file: ApiKeyFile = None,
     insecure: Insecure = False,
@@ -92,15 +92,15 @@ def list_rules(
 def put_rules(
     file: _File,
     *,
-    new: Annotated[bool, typer.Option("--new", help="Only where there is no rule of that id yet.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Only if there is no rule with that id yet.")] = False,
     target: Target = DEFAULT_TARGET,
     api_key_file: ApiKeyFile = None,
     insecure: Insecure = False,
     timeout_s: TimeoutS = 10.0,
 ) -> None:
-    """Lay rules down; one of the same id is replaced. They hold within a second.
+    """Add rules; a rule with the same id is replaced. They are active within a second.
 
-    Ends with 2 when a rule is not accepted, naming the field; the rules before it in the file stand.
+    Exits with 2, naming the field, when a rule is not accepted; the rules before it in the file have been added.
     """
     for rule in _read(file):
         with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
@@ -151,14 +151,14 @@ def preview(
 ) -> None:
     """Show what one rule would change in the lists of some learners, without writing it.
 
-    Needs an API key with the scope `recommend`. `+` comes in, `-` goes out, and the numbers are the places before and
+    Needs an API key with the scope `recommend`. `+` is added, `-` is removed, and the numbers are the ranks before and
     after.
     """
     rules = _read(file)
     if len(rules) != 1:
-        fail(f"{file} holds {len(rules)} rules; a preview is of one", BAD_INPUT)
+        fail(f"{file} holds {len(rules)} rules; a preview takes one", BAD_INPUT)
     if len(learner) > _LEARNERS_MAX:
-        fail(f"{len(learner)} learners are named; name at most {_LEARNERS_MAX}", BAD_INPUT)
+        fail(f"{len(learner)} learners are given; give at most {_LEARNERS_MAX}", BAD_INPUT)
     request = recommender_pb2.PreviewRuleRequest(
         rule=rule_to_proto(rules[0]), removed=removed, learner_ids=learner, limit=limit, class_id=class_id
     )

@@ -23,50 +23,58 @@ if TYPE_CHECKING:
     from services.catalog.tagging.tagger import ModelCard, SkillTagger
     from services.catalog.tagging.untagged import Proposal
 
-# Skills with fewer examples than this are guessed more than known.
+# The tagger is unreliable on skills with fewer examples than this.
 _FEW = 5
 
 app = typer.Typer(rich_markup_mode="markdown")
 
 
+_ApplyAbove = Annotated[
+    float | None,
+    typer.Option(
+        min=0.5,
+        max=0.999,
+        metavar="PRECISION",
+        help="Write tags of which at least this share is right.",
+        show_default=False,
+    ),
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")]
+_PerResource = Annotated[int, typer.Option(min=1, max=20, help="Suggest at most this many skills each.")]
+_Limit = Annotated[int, typer.Option(min=1, help="Show at most this many resources.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print every suggestion, one JSON object for each resource.")]
+_Model = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the tagger: an existing one is used, else one is fitted and saved there.",
+        file_okay=False,
+        show_default=False,
+    ),
+]
+_Refit = Annotated[
+    bool, typer.Option("--refit", help="Fit the tagger again, also on tags reviewed since; needs --model.")
+]
+_Traffic = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV with the columns resource_id and responses, which orders the reviews; saved in the --model folder.",
+        dir_okay=False,
+        show_default=False,
+    ),
+]
+
+
 @app.command("tag", epilog="Example: cairn catalog tag --apply-above 0.9 --dry-run")
 def tag(
     *,
-    apply_above: Annotated[
-        float | None,
-        typer.Option(
-            min=0.5,
-            max=0.999,
-            metavar="PRECISION",
-            help="Write tags of which at least this share is right.",
-            show_default=False,
-        ),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
-    per_resource: Annotated[int, typer.Option(min=1, max=20, help="Suggest at most this many skills each.")] = 3,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most this many resources.")] = 20,
-    json_lines: Annotated[
-        bool, typer.Option("--json", help="Print every suggestion, one JSON object a resource.")
-    ] = False,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder to keep the tagger in: the one that is there is used, else one is fitted and kept.",
-            file_okay=False,
-            show_default=False,
-        ),
-    ] = None,
-    refit: Annotated[
-        bool, typer.Option("--refit", help="Learn anew, from what people have reviewed since, too; needs --model.")
-    ] = False,
-    traffic: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV with the columns resource_id and responses, to order reviews by; kept beside --model.",
-            dir_okay=False,
-            show_default=False,
-        ),
-    ] = None,
+    apply_above: _ApplyAbove = None,
+    dry_run: _DryRun = False,
+    per_resource: _PerResource = 3,
+    limit: _Limit = 20,
+    json_lines: _Json = False,
+    model: _Model = None,
+    refit: _Refit = False,
+    traffic: _Traffic = None,
     target: Target = DEFAULT_TARGET,
     api_key_file: ApiKeyFile = None,
     insecure: Insecure = False,
@@ -74,18 +82,18 @@ def tag(
 ) -> None:
     """Suggest skills for resources that have none, learned from those that have.
 
-    Shows the surest first, each with how likely it is right. With `--apply-above 0.9`, tags are written from the
-    confidence on at which, on resources held out from learning, at least 90 % of the tags were right (with 95 %
-    confidence); where no confidence reaches that, nothing is written. Tags written carry the origin `suggested` and
-    their confidence, and are never learned from until a person has reviewed them.
+    Shows the most confident suggestions first, each with its confidence. With `--apply-above 0.9`, tags are written
+    from the confidence at which at least 90 % of the tags of held-out resources were right (with 95 % confidence);
+    when no confidence reaches that, nothing is written. Written tags have the origin `suggested` and their confidence,
+    and the tagger never learns from them until a person has reviewed them.
 
-    A service whose CAIRN_CATALOG_TAGGERS holds the `--model` folder, under the tenant's name, takes it up within
-    seconds: SuggestTags, and a queue of reviews by traffic times uncertainty. `--refit` learns from the answers.
+    A service whose CAIRN_CATALOG_TAGGERS has the `--model` folder, under the tenant's name, loads it within seconds. It
+    then serves SuggestTags, and a queue of reviews by traffic times uncertainty. `--refit` learns from the answers.
 
-    Ends with 1 when the service cannot be reached, or when there are too few tagged resources to learn from.
+    Exits with 1 when the service cannot be reached, or when there are too few tagged resources to learn from.
     """
     if model is None and (refit or traffic is not None):
-        fail("--refit and --traffic are about a tagger that is kept: name its folder with --model", BAD_INPUT)
+        fail("--refit and --traffic are for a saved tagger: name its folder with --model", BAD_INPUT)
     with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
         skills = [one for one in listed(stub, metadata, Kind.SKILL, sys.maxsize, timeout_s) if isinstance(one, Skill)]
         resources = [
@@ -94,7 +102,7 @@ def tag(
         from services.catalog.tagging import untagged as found  # noqa: PLC0415 - scikit-learn takes a second to import.
 
         if model is not None and traffic is not None:
-            _keep_traffic(traffic, model)
+            _save_traffic(traffic, model)
         bare = found.untagged(resources)
         if not bare and not refit:
             typer.echo("every resource has skills already: there is nothing to suggest", err=json_lines)
@@ -107,9 +115,7 @@ def tag(
         else:
             _print_table(proposals, confidence, limit)
         console = Console(stderr=json_lines, highlight=False)
-        console.print(_about(tagger.card), soft_wrap=True)
-        if reviewed := _about_reviews(resources):
-            console.print(reviewed, soft_wrap=True)
+        _print_about(tagger.card, resources, console)
         if apply_above is None:
             return
         console.print(_about_applying(tagger.card, apply_above), soft_wrap=True)
@@ -121,7 +127,7 @@ def tag(
         console.print(f"{count:,} tags of {len(records):,} resources {verb}, of {len(bare):,} without skills")
 
 
-def _keep_traffic(file: Path, folder: Path) -> None:
+def _save_traffic(file: Path, folder: Path) -> None:
     from services.catalog.tagging.served import (  # noqa: PLC0415 - as above.
         TRAFFIC,
         TrafficUnusableError,
@@ -135,7 +141,7 @@ def _keep_traffic(file: Path, folder: Path) -> None:
     except TrafficUnusableError as error:
         fail(str(error), BAD_INPUT)
     except (OSError, UnicodeDecodeError) as error:
-        fail(f"the traffic in {file} cannot be kept in {folder}: {error}", BAD_INPUT)
+        fail(f"the traffic in {file} cannot be saved in {folder}: {error}", BAD_INPUT)
 
 
 def _tagger(skills: Sequence[Skill], resources: Sequence[Resource], folder: Path | None, *, refit: bool) -> SkillTagger:
@@ -155,8 +161,8 @@ def _tagger(skills: Sequence[Skill], resources: Sequence[Resource], folder: Path
             known = {skill.id for skill in skills}
             if gone := [skill for skill in loaded.skills if skill not in known]:
                 fail(
-                    f"the tagger in {folder} knows the skill {gone[0]!r}, which the catalog does not have: it is of "
-                    "another catalog or an older one; name another folder with --model",
+                    f"the tagger in {folder} knows the skill {gone[0]!r}, which the catalog does not have: it is for "
+                    "another or an older catalog; name another folder with --model",
                     BAD_INPUT,
                 )
             return loaded
@@ -173,13 +179,19 @@ def _tagger(skills: Sequence[Skill], resources: Sequence[Resource], folder: Path
     except TaggerUnusableError as error:
         fail(str(error), BAD_INPUT)
     except OSError as error:
-        fail(f"the tagger cannot be kept in {folder}: {error}. Name another folder with --model", BAD_INPUT)
+        fail(f"the tagger cannot be saved in {folder}: {error}. Name another folder with --model", BAD_INPUT)
     return tagger
 
 
 def _supported(card: ModelCard, precision: float | None) -> float:
     level = card.curve.supporting(precision) if precision is not None else None
     return level.confidence if level else float("inf")
+
+
+def _print_about(card: ModelCard, resources: Sequence[Resource], console: Console) -> None:
+    console.print(_about(card), soft_wrap=True)
+    if reviewed := _about_reviews(resources):
+        console.print(reviewed, soft_wrap=True)
 
 
 def _about(card: ModelCard) -> str:
@@ -194,13 +206,13 @@ def _about(card: ModelCard) -> str:
 
 
 def _about_reviews(resources: Sequence[Resource]) -> str:
-    """What people said of the suggestions that were drawn at random; empty when they have not seen any yet."""
+    """How many of the reviewed suggestions of the random sample were right; empty when none was reviewed."""
     right, answered = answers_to_random_ones(resources)
     if not answered:
         return ""
     return (
         f"of {answered:,} suggestions drawn at random and reviewed, {right:,} were right ({right / answered:.0%}): "
-        "a fair sample of all that waited, whatever their confidence"
+        "an unbiased sample of all suggestions in the queue"
     )
 
 

@@ -142,7 +142,7 @@ class _Table:
 def _text(path: Path, observe_bytes: ObserveBytes) -> Iterator[str]:
     for line in lines_of(path, observe_bytes):
         if line.too_long:
-            # A single column, which no row of such a log has: the row is reported as unreadable, with this as its content.
+            # A single column, which no row of such a log has, so the row is reported as unreadable with this content.
             yield f"(a line of more than {LINE_BYTES_MAX} bytes)\n"
             continue
         try:

@@ -95,7 +95,7 @@ def text_lines(path: Path, encoding: str, observe_bytes: ObserveBytes) -> Iterat
     for line in lines_of(path, observe_bytes):
         if line.too_long:
             raise FileUnusableError(
-                f"line {line.number} of {path} has more than {LINE_BYTES_MAX} bytes: check for a quote that is never closed"
+                f"line {line.number} of {path} has more than {LINE_BYTES_MAX} bytes: check for an unclosed quote"
             )
         try:
             yield line.content.decode(encoding) + "\n"
