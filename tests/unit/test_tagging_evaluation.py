@@ -178,7 +178,7 @@ class TestCommand:
     def test_a_file_in_a_folder_that_is_not_there_is_refused_before_anything_is_measured(self, tmp_path):
         done = runner.invoke(app, ["--data", str(tmp_path), "--json", str(tmp_path / "absent" / "figures.json")])
         assert done.exit_code == 2
-        assert "does not exist; make it first" in done.stderr
+        assert "does not exist; create it first" in done.stderr
 
     def test_a_folder_without_data_is_named(self, tmp_path):
         done = runner.invoke(app, ["--data", str(tmp_path)])
