@@ -15,12 +15,10 @@ from services.common.kafka.partitioner import partition_of
 from services.recommender.adapters.files.parquet_tables import ExportExistsError, ParquetTable
 from services.recommender.application.answers.prepared_catalogs import by_weights
 from services.recommender.application.answers.rank_learner import RecommendQuery
+from services.recommender.application.operations.columns import Column, ColumnType
 from services.recommender.application.operations.export import (
-    EVENT_COLUMNS,
     RECOMMENDATION_COLUMNS,
     STATE_COLUMNS,
-    Column,
-    ColumnType,
     export_recommendations,
     export_state,
 )
@@ -31,6 +29,7 @@ from services.recommender.bootstrap.server import AnswerAdapters, answer_depende
 from services.recommender.domain.learner.events import AssessmentEvent, ErasureEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.wire.event_kinds import EVENT_COLUMNS
 from services.recommender.wire.export import EventUnreadableError, event_row
 from tests.adapters.memory_catalog import MemoryCatalog
 from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates

@@ -13,7 +13,8 @@ from services.ingest.domain.outcome import Score
 from services.ingest.formats import Format, read_events
 from services.ingest.formats.mapping import FileMapping, load_mapping
 from services.recommender.adapters.files.parquet_tables import ParquetTable
-from services.recommender.application.operations.export import EVENT_COLUMNS, STATE_COLUMNS
+from services.recommender.application.operations.export import STATE_COLUMNS
+from services.recommender.wire.event_kinds import EVENT_COLUMNS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "files.md").read_text()
 

@@ -32,7 +32,7 @@ from services.ingest.application.ports import LogUnavailableError
 from services.ingest.wire.records import learner_event_value
 from services.recommender.adapters.files.parquet_tables import ParquetTable
 from services.recommender.adapters.kafka.event_rows import KafkaEventRows
-from services.recommender.application.operations.export import EVENT_COLUMNS
+from services.recommender.wire.event_kinds import EVENT_COLUMNS
 from tests.integration.test_ingest_kafka import new_topic, records_of, until
 from tests.suites.event_log import event, learner
 

@@ -43,7 +43,8 @@ from services.recommender.domain.learner.record import FINGERPRINT_BYTES, Learne
 from services.recommender.entrypoints.event_service import EventService, EventServiceOptions, decode_batch
 from services.recommender.entrypoints.replay import run_replay
 from services.recommender.entrypoints.worker import EpochServices
-from services.recommender.wire.events import RecordInvalidError, decode_event
+from services.recommender.wire.events import decode_event
+from services.recommender.wire.fields import RecordInvalidError
 from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 from tests.learner_events import message, record
 from tests.simulation.log import SimulatedConsumer, SimulatedLog

@@ -11,7 +11,8 @@ from cairn.v1 import events_pb2
 from services.common.auth.identity import event_fingerprint
 from services.common.kafka.envelope import PROTOBUF
 from services.recommender.domain.learner.events import Grain
-from services.recommender.wire.events import RecordInvalidError, decode_event
+from services.recommender.wire.events import decode_event
+from services.recommender.wire.fields import RecordInvalidError
 from tests.learner_events import PARTITIONS, WHEN, Record, message, record
 
 

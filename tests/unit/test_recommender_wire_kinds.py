@@ -15,7 +15,8 @@ from services.recommender.domain.learner.events import (
     LearnerEvent,
     PreferenceEvent,
 )
-from services.recommender.wire.events import RecordInvalidError, decode_event
+from services.recommender.wire.events import decode_event
+from services.recommender.wire.fields import RecordInvalidError
 from tests.learner_events import PARTITIONS, WHEN, message, record
 
 FINGERPRINT = event_fingerprint("tests", "event-1")

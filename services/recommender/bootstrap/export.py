@@ -16,7 +16,6 @@ from services.recommender.adapters.files.parquet_tables import ParquetTable
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 from services.recommender.adapters.kafka.event_rows import KafkaEventRows
 from services.recommender.application.operations.export import (
-    EVENT_COLUMNS,
     RECOMMENDATION_COLUMNS,
     STATE_COLUMNS,
     NoCurrentEpochError,
@@ -30,6 +29,7 @@ from services.recommender.bootstrap.epochs import stored_epochs
 from services.recommender.bootstrap.server import AnswerAdapters, answer_dependencies, ranking_policy
 from services.recommender.bootstrap.stores import bundle_store, state_store
 from services.recommender.settings import RecommenderServerSettings
+from services.recommender.wire.event_kinds import EVENT_COLUMNS
 
 Progress = Callable[[int, int | None], None]
 """Progress callback: steps done, and steps in all; None: not known."""

@@ -29,7 +29,8 @@ from services.recommender.application.state.assignment import starting_offset
 from services.recommender.application.state.fold_events import FoldEvents, FoldReport, PartitionBatch
 from services.recommender.domain.learner.events import CorrectionEvent
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
-from services.recommender.wire.events import RecordInvalidError, decode_event
+from services.recommender.wire.events import decode_event
+from services.recommender.wire.fields import RecordInvalidError
 
 _log = structlog.get_logger(__name__)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from services.common.encryption.values import ERASED, ValueUnreadableError
 from services.common.kafka.partitioner import partition_of
 from services.recommender.application.ports.log import DeadLetter, ValueDecryptor
-from services.recommender.wire.events import RecordInvalidError, decode_event
+from services.recommender.wire.events import decode_event
+from services.recommender.wire.fields import RecordInvalidError
 
 
 async def problem_of(letter: DeadLetter, partitions: int, decryptor: ValueDecryptor) -> str:

@@ -10,7 +10,8 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from services.recommender.application.operations.export import Column, ColumnType, Row
+from services.recommender.application.operations.columns import Column, ColumnType
+from services.recommender.application.operations.export import Row
 
 _ROWS_PER_GROUP = 50_000
 _ROWS_PER_FILE = 2_000_000

@@ -13,7 +13,8 @@ from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.application.ports.log import ValueDecryptor
 from services.recommender.domain.learner.corrections import KnownCorrections
 from services.recommender.domain.learner.events import CorrectionEvent, ErasureEvent
-from services.recommender.wire.events import RecordInvalidError, decode_event
+from services.recommender.wire.events import decode_event
+from services.recommender.wire.fields import RecordInvalidError
 
 _TYPE_HEADER = "ce_type"
 _TYPES = frozenset((b"cairn.v1.CorrectionEvent", b"cairn.v1.ErasureEvent"))

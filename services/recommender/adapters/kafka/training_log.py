@@ -12,7 +12,8 @@ from services.common.encryption.values import ERASED, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, log_identity, read_span, topic_span
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.application.training.collect import LogBatch, LoggedEvent, LogSpan
-from services.recommender.wire.events import RecordInvalidError, decode_event
+from services.recommender.wire.events import decode_event
+from services.recommender.wire.fields import RecordInvalidError
 
 _ERASED = "erased"
 _ENCRYPTION = "encryption"

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any, Protocol
 
 from services.recommender.application.answers.dependencies import AnswerDependencies
 from services.recommender.application.answers.rank_learner import Recommendations, RecommendQuery
+from services.recommender.application.operations.columns import LEARNER, TENANT, Column, ColumnType
 from services.recommender.application.ports.epochs import EpochStore, StoredLearnerBytes
 from services.recommender.application.ports.learners import LearnerKey, StateUnavailableError
 from services.recommender.domain.learner.mastery import mastered, skill_logits, success_interval, success_probability
@@ -25,38 +25,9 @@ Row = Mapping[str, Any]
 """One row of a table, by column."""
 
 
-class ColumnType(Enum):
-    """What the cells of a column hold."""
-
-    TEXT = "text"
-    TEXTS = "texts"
-    BOOLEAN = "boolean"
-    INTEGER = "integer"
-    NUMBER = "number"
-    TIME = "time"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of an exported table.
-
-    Attributes:
-        name: as data teams see it.
-        type: what its cells hold; any may be empty.
-        meaning: what it says, with its unit.
-    """
-
-    name: str
-    type: ColumnType
-    meaning: str
-
-
-_TENANT = Column("tenant", ColumnType.TEXT, "the district or platform")
-_LEARNER = Column("learner", ColumnType.TEXT, "the learner's pseudonym, as PublishEvents returns it")
-
 STATE_COLUMNS = (
-    _TENANT,
-    _LEARNER,
+    TENANT,
+    LEARNER,
     Column("skill", ColumnType.TEXT, "a skill with responses"),
     Column("mastery", ColumnType.NUMBER, "chance of success on the skill's average item, 0 to 1"),
     Column("mastery_low", ColumnType.NUMBER, "lower end of the central 95 % interval of that chance"),
@@ -70,8 +41,8 @@ STATE_COLUMNS = (
 )
 
 RECOMMENDATION_COLUMNS = (
-    _TENANT,
-    _LEARNER,
+    TENANT,
+    LEARNER,
     Column("rank", ColumnType.INTEGER, "place in the list, from 1"),
     Column("resource", ColumnType.TEXT, "the resource, by its id in the catalog"),
     Column("title", ColumnType.TEXT, "its title"),
@@ -84,41 +55,6 @@ RECOMMENDATION_COLUMNS = (
     Column("as_of", ColumnType.TIME, "the moment the list was made for"),
     Column("epoch", ColumnType.INTEGER, "the epoch of derived state"),
     Column("bundle", ColumnType.TEXT, "the bundle of models; empty: none"),
-)
-
-EVENT_COLUMNS = (
-    _TENANT,
-    _LEARNER,
-    Column("partition", ColumnType.INTEGER, "where the record stands: the partition of the log"),
-    Column("offset", ColumnType.INTEGER, "where it stands in the partition"),
-    Column("event_id", ColumnType.TEXT, "the event's id; the same source and id twice is one event, sent twice"),
-    Column("source", ColumnType.TEXT, "the system that observed it"),
-    Column("kind", ColumnType.TEXT, "assessment, interaction, preference, correction or erasure"),
-    Column("occurred_at", ColumnType.TIME, "when the learner acted; empty: not known"),
-    Column("received_at", ColumnType.TIME, "when ingest accepted it"),
-    Column("item", ColumnType.TEXT, "assessment: the question"),
-    Column("activity", ColumnType.TEXT, "assessment: the quiz or lesson"),
-    Column("resource", ColumnType.TEXT, "assessment, interaction: the catalog resource"),
-    Column("skills", ColumnType.TEXTS, "assessment: the skills it is evidence of"),
-    Column("skills_from", ColumnType.TEXT, "assessment: who named them: event, catalog or none"),
-    Column("response", ColumnType.NUMBER, "assessment, correction: the outcome, 0 to 1"),
-    Column("correct", ColumnType.BOOLEAN, "assessment, correction: right or wrong, where it was that"),
-    Column("score_raw", ColumnType.NUMBER, "assessment, correction: points, where it was points"),
-    Column("score_min", ColumnType.NUMBER, "the least points one can get"),
-    Column("score_max", ColumnType.NUMBER, "the most points one can get"),
-    Column("attempt", ColumnType.INTEGER, "assessment: which try it was, from 1"),
-    Column("hints", ColumnType.INTEGER, "assessment: hints asked for"),
-    Column("duration_ms", ColumnType.INTEGER, "assessment, interaction: time spent, milliseconds"),
-    Column("grain", ColumnType.TEXT, "assessment: item or activity"),
-    Column("interaction", ColumnType.TEXT, "interaction: opened, completed or dismissed"),
-    Column("recommendation_id", ColumnType.TEXT, "interaction: what led to it"),
-    Column("goals", ColumnType.TEXTS, "preference: skills to work towards; empty: not said"),
-    Column("interests", ColumnType.TEXTS, "preference: topics; likewise"),
-    Column("formats", ColumnType.TEXTS, "preference: kinds of resource; likewise"),
-    Column("pace", ColumnType.TEXT, "preference: gentle, steady or brisk; empty: not said"),
-    Column("target_source", ColumnType.TEXT, "correction: source of the event that was wrong"),
-    Column("target_event_id", ColumnType.TEXT, "correction: its id"),
-    Column("change", ColumnType.TEXT, "correction: void or regrade"),
 )
 
 
