@@ -111,7 +111,7 @@ def test_nan_passes_the_reader_only_to_fail_the_check(tmp_path):
     assert [problem.path for problem in check_records(contents.records, [])] == ["skills[0].importance"]
 
 
-def test_empty_lines_are_passed_over_and_counted(tmp_path):
+def test_empty_lines_are_skipped_and_counted(tmp_path):
     contents = read_skills(written(tmp_path, "", '{"id":"a"}', "  ", '{"id":"b"}', ""))
     assert contents.lines == [2, 4]
 
@@ -129,7 +129,7 @@ def test_gzip_is_recognised_by_its_bytes_not_its_name(tmp_path):
 def test_broken_gzip_is_refused_with_the_remedy(tmp_path):
     file = tmp_path / "skills.jsonl.gz"
     file.write_bytes(gzip.compress(b'{"id":"a"}\n' * 1_000)[:-20])
-    with pytest.raises(FileUnreadableError, match=r"is not whole gzip .*; compress it again"):
+    with pytest.raises(FileUnreadableError, match=r"is damaged gzip .*; compress it again"):
         read_skills(file)
 
 
@@ -139,7 +139,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("length", [1_000_000, 2_500_000])
-def test_a_line_that_is_too_long_is_passed_over_alone(tmp_path, length):
+def test_only_a_line_that_is_too_long_is_skipped(tmp_path, length):
     contents = read_skills(written(tmp_path, '{"id":"a"}', "x" * length, '{"id":"b"}'))
-    assert contents.problems == [LineProblem(2, "", "is longer than 1,000,000 bytes; one line holds one record")]
+    assert contents.problems == [LineProblem(2, "", "is longer than 1,000,000 bytes; put one record on each line")]
     assert contents.lines == [1, 3]

@@ -84,7 +84,7 @@ def test_a_table_is_read_whatever_its_columns_are_called(tmp_path):
     [
         ("learner,question,correct\nu,i,1\n", "has no column 'item' but learner, question, correct"),
         ("learner,item,correct\nu,i,2\n", "correct is 2 in row 1; it must be from 0 to 1"),
-        ("learner,item,correct\nu,i,yes\n", "holds no numbers"),
+        ("learner,item,correct\nu,i,yes\n", "has no numbers"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_with_the_remedy(tmp_path, content, reason):

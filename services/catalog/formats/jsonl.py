@@ -1,8 +1,8 @@
-"""Skills and resources as JSON lines: one object a line, columns named as the fields in `cairn/v1/catalog.proto`.
+"""Skills and resources as JSON lines: one object on each line, with the field names of `cairn/v1/catalog.proto`.
 
-A file holds skills or resources, not both; whoever reads it says which. Enum values are the short names in lower case
-(`"kind": "video"`). A column may be left out where the contract lets the field be absent or empty. Files may be
-gzip-compressed; empty lines are passed over.
+A file has skills or resources, not both; its reader decides which. Enum values are the short names in lower case
+(`"kind": "video"`). A field may be left out where the contract lets it be absent or empty. Files may be
+gzip-compressed; empty lines are skipped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UINT32_MAX = 2**32 - 1
 
 
 class FileUnreadableError(ValueError):
-    """A file cannot be read as a whole; the message says why and what to do."""
+    """A file cannot be read at all; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class LineProblem:
     Attributes:
         line: its number, from 1.
         field: the column, for example `teaches[0].weight`; empty: the line as a whole.
-        reason: the value, what is wrong with it and what would be right.
+        reason: the value, what is wrong with it and the remedy.
     """
 
     line: int
@@ -49,12 +49,12 @@ class LineProblem:
 
 @dataclass(frozen=True, slots=True)
 class FileContents(Generic[Record]):
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
-        records: the lines that could be read, in order.
+        records: the valid records, in order.
         lines: the line number of each record.
-        problems: what is wrong with the others.
+        problems: what is wrong with the other lines.
     """
 
     records: list[Record]
@@ -140,7 +140,7 @@ def read_skills(path: Path) -> FileContents[Skill]:
     """Read a file of skills.
 
     Raises:
-        FileUnreadableError: when it does not exist, may not be read, or is broken gzip.
+        FileUnreadableError: when it does not exist, may not be read, or is damaged gzip.
     """
     return _read(path, _SkillLine)
 
@@ -149,15 +149,15 @@ def read_resources(path: Path) -> FileContents[Resource]:
     """Read a file of resources.
 
     Raises:
-        FileUnreadableError: when it does not exist, may not be read, or is broken gzip.
+        FileUnreadableError: when it does not exist, may not be read, or is damaged gzip.
     """
     return _read(path, _ResourceLine)
 
 
 def line_of(record: Skill | Resource) -> bytes:
-    """A record as one line, without the line break: what `read_skills` and `read_resources` read back as that record.
+    """A record as one line, without the line break, as `read_skills` and `read_resources` read it.
 
-    Columns that may be left out and hold their default are left out.
+    Optional fields with their default value are left out.
     """
     columns = _stated(record)
     for name in ("teaches", "assesses"):
@@ -176,7 +176,7 @@ def _read(path: Path, line_model: type[_SkillLine | _ResourceLine]) -> FileConte
     with _opened(path) as stream:
         for number, raw in _numbered_lines(stream):
             if raw is None:
-                reason = f"is longer than {_LINE_BYTES_MAX:,} bytes; one line holds one record"
+                reason = f"is longer than {_LINE_BYTES_MAX:,} bytes; put one record on each line"
                 contents.problems.append(LineProblem(number, "", reason))
                 continue
             try:
@@ -201,13 +201,13 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             else:
                 yield plain
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise FileUnreadableError(f"{path} is not whole gzip ({error}); compress it again") from error
+        raise FileUnreadableError(f"{path} is damaged gzip ({error}); compress it again") from error
     except OSError as error:
         raise FileUnreadableError(f"{path} cannot be read ({error.strerror}); name a file you may read") from error
 
 
 def _numbered_lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
-    # None stands for a line that is too long; its rest is passed over piece by piece, so that memory stays bounded.
+    # None for a line that is too long; the rest of it is skipped in pieces, so that memory stays bounded.
     number = 0
     while raw := stream.readline(_LINE_BYTES_MAX):
         number += 1

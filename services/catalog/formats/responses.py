@@ -1,4 +1,4 @@
-"""Responses in a table: CSV, plain or gzip, or Parquet, with a column of learners, one of items and one of results."""
+"""Responses in a table: CSV, plain or gzip, or Parquet, with columns of learners, items and results."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from services.catalog.formats.jsonl import FileUnreadableError
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the columns are called.
+    """The names of the columns.
 
     Attributes:
-        learner: who answered; any ids.
+        learner: the learner; any ids.
         item: the resource that was answered.
-        correct: how well, from 0 to 1.
-        time: when; empty: the rows are in the order in which the responses were given.
+        correct: the outcome, from 0 to 1.
+        time: the time; empty: the rows are in the order of the responses.
     """
 
     learner: str = "learner"
@@ -34,7 +34,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class ResponseTable:
-    """N responses in the order in which they were given: names by code, the codes, and how well each was."""
+    """N responses in the order they were given: names by code, the codes, and the outcomes."""
 
     learners: list[str]
     items: list[str]
@@ -64,12 +64,12 @@ def read_responses(path: Path, columns: Columns) -> ResponseTable:
     if missing:
         raise FileUnreadableError(
             f"{path} has no column {missing[0]!r} but {', '.join(table.column_names)}; "
-            "say which they are with --learner-column, --item-column, --correct-column and --time-column"
+            "name the columns with --learner-column, --item-column, --correct-column and --time-column"
         )
     try:
         results = table[columns.correct].cast(pa.float64())
     except pa.ArrowInvalid as error:
-        raise FileUnreadableError(f"{path}: the column {columns.correct!r} holds no numbers: {error}") from error
+        raise FileUnreadableError(f"{path}: the column {columns.correct!r} has no numbers: {error}") from error
     if columns.time:
         # Rows of the same time stay in the order of the file.
         table, results = (each.take(pyarrow.compute.sort_indices(table[columns.time])) for each in (table, results))

@@ -1,4 +1,4 @@
-"""Rules in a YAML or JSON file: one, or a list of them, columns named as the fields in `cairn/v1/catalog.proto`."""
+"""Rules in a YAML or JSON file: one or a list of them, with the field names of `cairn/v1/catalog.proto`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PROBLEMS_SHOWN = 10
 
 
 class RulesInvalidError(ValueError):
-    """A file holds no rules; the message names the fields, the values and what would be right."""
+    """A file has invalid rules; the message names the fields, the values and the remedy."""
 
 
 def _whole_seconds(moment: AwareDatetime) -> AwareDatetime:
     return moment.replace(microsecond=0)
 
 
-# Ids that look like numbers are meant as they stand.
+# YAML reads ids that look like numbers as numbers.
 _Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 
 
@@ -66,7 +66,7 @@ def read_rules(path: Path) -> list[Rule]:
 
     Raises:
         FileUnreadableError: when it cannot be read, or is neither YAML nor JSON.
-        RulesInvalidError: when it holds something else than rules.
+        RulesInvalidError: when it has something other than valid rules.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -80,12 +80,12 @@ def read_rules(path: Path) -> list[Rule]:
         problems = [_problem(entry) for entry in error.errors(include_url=False)]
         if len(problems) > _PROBLEMS_SHOWN:
             problems = [*problems[:_PROBLEMS_SHOWN], f"and {len(problems) - _PROBLEMS_SHOWN} more"]
-        raise RulesInvalidError(f"{path} holds no rules that can be used:\n  " + "\n  ".join(problems)) from error
+        raise RulesInvalidError(f"{path} has no valid rules:\n  " + "\n  ".join(problems)) from error
     return [entry.rule() for entry in entries]
 
 
 def rule_as_columns(rule: Rule) -> dict[str, Any]:
-    """A rule as what `read_rules` would read back, without the columns that hold their default."""
+    """A rule in the form that `read_rules` reads, without the fields that have their default."""
     columns = {}
     for field in fields(rule):
         value = getattr(rule, field.name)

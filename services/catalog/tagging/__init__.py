@@ -1,1 +1,1 @@
-"""Suggests skills for resources that nobody has tagged, with confidences that hold on held-out resources."""
+"""Suggests skills for untagged resources, with confidences that are calibrated on held-out resources."""

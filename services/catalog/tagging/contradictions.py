@@ -1,20 +1,20 @@
 """Resources whose responses contradict their tags.
 
 If two resources are about one skill, a learner who does better on the one than their general ability and its difficulty
-foretell does better on the other, too. For a tag (resource i, skill s), over the responses y of i:
+predict does better on the other, too. For a tag (resource i, skill s), over the responses y of i:
 
-    e = y - p,  p = sigmoid(ability_u - difficulty_i)                   what ability and difficulty leave unexplained
+    e = y - p,  p = sigmoid(ability_u - difficulty_i)                   the residual of ability and difficulty
     d = sum of e of learner u on the other resources of s / (their number + 2)
     V = sum p (1 - p) d^2,  b = sum e d / V                             one Newton step of a logistic slope (score test)
 
-b is how strongly success on i goes with success on the rest of s. It is compared with what is usual for tags of s: the
-mean of the others' slopes under a random-effects model (DerSimonian and Laird 1986), so that slopes may differ between
-resources that are tagged rightly. A tag whose slope is lower than usual by more than chance, at a false-discovery rate
-over all tags that could be judged (Benjamini and Hochberg 1995), is a contradiction.
+b measures the association of success on i with success on the rest of s. It is compared with the usual slope of s: the
+mean of the others' slopes under a random-effects model (DerSimonian and Laird 1986), which allows for different slopes
+of correctly tagged resources. A tag is a contradiction when its slope is significantly lower than usual, at a
+false-discovery rate over all judged tags (Benjamini and Hochberg 1995).
 
-What it cannot see: skills whose resources hardly go together at all (nothing to contradict), resources with few
-responses, skills tagged wrongly on most of their resources (the wrong ones are the usual), and why: a resource that is
-worded badly looks like one that is tagged badly. It flags for a person; it changes nothing.
+Limits: it finds nothing for skills whose resources hardly correlate, resources with few responses, and skills that are
+wrong on most of their resources (the wrong ones are then the usual). It does not tell why: a badly worded resource
+looks like a badly tagged one. It flags tags for a person and changes nothing.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ TAGS_MIN = 4
 _SHRINKAGE = 2.0
 _PRIOR = 0.25
 _ROUNDS = 25
-# A skill's resources must go together this clearly before one can stand out.
+# The usual slope must be this significant before a resource can deviate from it.
 _USUAL_Z_MIN = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Responses:
-    """Who answered what, and how well.
+    """N responses.
 
     Attributes:
         learners: names by code.
         resources: ids by code.
-        learner: N codes.
-        resource: N codes.
-        correct: N, from 0 to 1.
+        learner: (N), codes.
+        resource: (N), codes.
+        correct: (N), outcomes from 0 to 1.
     """
 
     learners: Sequence[str]
@@ -60,17 +60,17 @@ class Responses:
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A tag that the responses speak against.
+    """A tag that the responses contradict.
 
     Attributes:
         resource_id: the resource.
         skill: the skill it is tagged with.
-        responses: how many of its responses say so: those of learners who worked on others of the skill.
-        slope: how strongly success on it goes with success on the rest of the skill; 0: not at all.
-        usual: the same for the skill's other resources.
-        z: how far below the usual, in standard errors; negative.
-        p_value: how likely so low a slope is by chance.
-        fits_better: the skill, among those of the tags, that its responses go with most clearly; empty: none does.
+        responses: number of its responses by learners who worked on other resources of the skill.
+        slope: association of success on it with success on the rest of the skill; 0: none.
+        usual: the usual slope of the skill's other resources.
+        z: the difference from the usual in standard errors; negative.
+        p_value: the probability of a slope this low by chance.
+        fits_better: the tagged skill most clearly associated with its responses; empty: none is.
     """
 
     resource_id: str
@@ -85,7 +85,7 @@ class Contradiction:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The contradictions, the likeliest wrong first, and how many tags could be judged, of how many."""
+    """The contradictions, most significant first; the number of tags that could be judged; the number of tags."""
 
     contradictions: tuple[Contradiction, ...]
     judged: int
@@ -103,20 +103,20 @@ class _Slope:
 def contradictions(
     responses: Responses, tags: Mapping[str, Sequence[str]], *, false_discovery_rate: float = 0.05
 ) -> Verdict:
-    """Tags that the responses speak against.
+    """Tags that the responses contradict.
 
     Args:
         responses: of all learners.
-        tags: skills by resource; resources without responses do not matter.
-        false_discovery_rate: the share of the contradictions that may be chance.
+        tags: skills by resource; resources without responses are ignored.
+        false_discovery_rate: the share of the contradictions that may be due to chance.
     """
     evidence = _Evidence(responses)
-    members = _members(responses, tags)
+    members = _resources_by_skill(responses, tags)
     sums = {skill: evidence.sums(resources) for skill, resources in members.items()}
     judged: list[tuple[str, _Slope, float, float]] = []
     for skill, resources in members.items():
         slopes = [evidence.slope(resource, sums[skill], own=True) for resource in resources]
-        judged += [(skill, *one) for one in _against_the_usual([slope for slope in slopes if slope is not None])]
+        judged += [(skill, *one) for one in _compared_with_usual([slope for slope in slopes if slope is not None])]
     p_values = np.array([stats.norm.cdf(z) for _, _, _, z in judged])
     found = []
     for place in np.flatnonzero(discoveries(p_values, false_discovery_rate)):
@@ -138,10 +138,11 @@ def contradictions(
     return Verdict(tuple(found), len(judged), sum(map(len, members.values())))
 
 
-def _unexplained(responses: Responses) -> tuple[Floats, Floats]:
-    """What ability and difficulty leave of each response, and the variance each had: a Rasch model, at its mode.
+def _rasch_residuals(responses: Responses) -> tuple[Floats, Floats]:
+    """The residuals of a Rasch model at its posterior mode, and the variance of each response.
 
-    Ability and difficulty have normal priors of precision `_PRIOR`; coordinate-wise Newton steps, halved.
+    Ability and difficulty have normal priors of precision `_PRIOR`; fitted with coordinate-wise Newton steps of at most
+    1.
     """
     ability, difficulty = np.zeros(len(responses.learners)), np.zeros(len(responses.resources))
     for _ in range(_ROUNDS):
@@ -155,35 +156,35 @@ def _unexplained(responses: Responses) -> tuple[Floats, Floats]:
 
 
 class _Evidence:
-    """What ability and difficulty leave unexplained of each response, sorted by resource."""
+    """The residual of each response, sorted by resource."""
 
     def __init__(self, responses: Responses) -> None:
-        residuals, variances = _unexplained(responses)
+        residuals, variances = _rasch_residuals(responses)
         order = np.argsort(responses.resource, kind="stable")
         self._learner, self._residuals, self._variances = responses.learner[order], residuals[order], variances[order]
         self._starts = np.searchsorted(responses.resource[order], np.arange(len(responses.resources) + 1))
         self._learners = len(responses.learners)
 
     def sums(self, resources: Sequence[int]) -> _Sums:
-        """By learner: the sum of what is unexplained on some resources, and how many responses that is."""
+        """By learner: the sum of residuals on some resources, and the number of responses."""
         rows = np.concatenate([self._rows(resource) for resource in resources])
         learners = self._learner[rows]
         sums = np.bincount(learners, self._residuals[rows], self._learners).astype(np.float64)
         return sums, np.bincount(learners, minlength=self._learners).astype(np.float64)
 
     def slope(self, resource: int, sums: _Sums, *, own: bool) -> _Slope | None:
-        """How strongly success on a resource goes with success on a skill's others; None when too few responses tell.
+        """Association of success on a resource with success on a skill's others; None with too few responses.
 
         Args:
             resource: its code.
-            sums: of the skill, by learner.
-            own: whether the resource is among those summed, and is to be taken out.
+            sums: `sums` of the skill.
+            own: whether the sums include the resource, so that it must be subtracted.
         """
         rows = self._rows(resource)
         learners, residuals = self._learner[rows], self._residuals[rows]
         rest, count = sums[0][learners].copy(), sums[1][learners].copy()
         if own:
-            # Everything the learner did on it, not this response alone: a second try is no other evidence.
+            # Subtract all of the learner's responses to it: a second try is not independent evidence.
             mine, place = np.unique(learners, return_inverse=True)
             rest -= np.bincount(place, residuals, len(mine))[place]
             count -= np.bincount(place, minlength=len(mine))[place]
@@ -202,7 +203,7 @@ class _Evidence:
         return np.arange(self._starts[resource], self._starts[resource + 1])
 
 
-def _members(responses: Responses, tags: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
+def _resources_by_skill(responses: Responses, tags: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
     members: dict[str, list[int]] = {}
     for code, resource in enumerate(responses.resources):
         for skill in dict.fromkeys(tags.get(resource, ())):
@@ -210,8 +211,8 @@ def _members(responses: Responses, tags: Mapping[str, Sequence[str]]) -> dict[st
     return dict(sorted(members.items()))
 
 
-def _against_the_usual(slopes: Sequence[_Slope]) -> list[tuple[_Slope, float, float]]:
-    """Each slope with the usual one of the others, and how far from it in standard errors; empty when none can tell."""
+def _compared_with_usual(slopes: Sequence[_Slope]) -> list[tuple[_Slope, float, float]]:
+    """Each slope with the usual one of the others, and the difference in standard errors; empty with too few slopes."""
     if len(slopes) < TAGS_MIN:
         return []
     values = np.array([slope.value for slope in slopes])
@@ -228,7 +229,7 @@ def _against_the_usual(slopes: Sequence[_Slope]) -> list[tuple[_Slope, float, fl
 
 
 def _random_effects(values: Floats, within: Floats) -> tuple[float, float, float]:
-    """Mean of some estimates, its standard error, and the variance between what they estimate."""
+    """Mean of some estimates, its standard error, and the variance between the estimated values."""
     weights = 1.0 / within
     mean = float((weights * values).sum() / weights.sum())
     spread = float((weights * (values - mean) ** 2).sum()) - (len(values) - 1)
@@ -239,7 +240,7 @@ def _random_effects(values: Floats, within: Floats) -> tuple[float, float, float
 
 
 def discoveries(p_values: Floats, rate: float) -> NDArray[np.bool_]:
-    """Which of some p-values are too low for chance at a false-discovery rate (Benjamini and Hochberg 1995)."""
+    """Which p-values are significant at a false-discovery rate (Benjamini and Hochberg 1995)."""
     if not len(p_values):
         return np.zeros(0, np.bool_)
     ordered = np.sort(p_values)
@@ -250,7 +251,7 @@ def discoveries(p_values: Floats, rate: float) -> NDArray[np.bool_]:
 def _fits_better(
     evidence: _Evidence, resource: int, tagged: str, sums: Mapping[str, _Sums], tags: Sequence[str]
 ) -> str:
-    """The skill that the resource goes with most clearly, if it does so beyond chance among so many skills."""
+    """The skill most clearly associated with the resource, if significant with a Bonferroni correction."""
     best, best_z = "", float(stats.norm.isf(0.05 / max(1, len(sums))))
     for skill, of_skill in sums.items():
         slope = None if skill == tagged else evidence.slope(resource, of_skill, own=skill in tags)

@@ -1,10 +1,10 @@
 """Reading tagged resources from a folder, for evaluation.
 
-Two forms are known, each plain or gzip-compressed, one JSON object a line:
+Two formats are known, each plain or gzip-compressed, with one JSON object on each line:
 
 - `resources.jsonl`: `id`, `skills` (ids, or objects with `skill`) and `text`, or `title` and `description`; `context`,
-  where stated, is the course or collection that the resource stands in. `skills.jsonl` beside it, if there is one, has
-  `id` and `statement`.
+  if present, is the course or collection of the resource. An optional `skills.jsonl` in the same folder has `id` and
+  `statement`.
 - `problems.jsonl`: problems of OATutor's content, with `title`, `body`, `steps`, `lesson`, `courseName` and `skills`.
 """
 
@@ -25,18 +25,18 @@ _PROBLEMS = "problems.jsonl"
 
 
 class DataUnusableError(ValueError):
-    """A file is missing or malformed; the message names it and says what would be right."""
+    """A file is missing or malformed; the message names it and the remedy."""
 
 
 def read_examples(folder: Path, *, with_context: bool) -> tuple[list[Example], list[Statement]]:
-    """The examples and the skills in words, in the order of the files.
+    """The examples and the statements of the skills, in the order of the files.
 
     Args:
         folder: where the files are.
-        with_context: whether the text says which course and lesson, or which collection, the resource stands in.
+        with_context: whether the text includes the course and lesson, or the collection, of the resource.
 
     Raises:
-        DataUnusableError: when there is no file of a known form, or one is malformed.
+        DataUnusableError: when there is no file of a known format, or one is malformed.
     """
     if file := _found(folder, _RESOURCES):
         examples = list(_examples(file, _resource, with_context=with_context))
@@ -82,7 +82,7 @@ def _examples(
                 own_text=own_text,
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise DataUnusableError(f"{place} is not of the form that {file.name} has: {error!r}") from error
+            raise DataUnusableError(f"{place} is not in the format of {file.name}: {error!r}") from error
 
 
 def _resource(record: Mapping[str, Any]) -> tuple[Iterable[Any], Iterable[Any]]:

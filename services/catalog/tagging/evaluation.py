@@ -1,8 +1,8 @@
-"""How good the tagger is on resources whose tags it was not shown: five folds, near-duplicates never split.
+"""Cross-validation of the tagger: five folds, near-duplicates never split.
 
-The folds are dealt by groups of near-duplicates. Everything is fitted inside a fold on the other four: vocabulary,
-scores, stacking, calibration, and the confidences from which tags are given or applied. The framework of skills with
-its statements is known throughout, as it is to a catalog.
+The folds are split by groups of near-duplicates. Everything is fitted on the other four folds: vocabulary, scores,
+stacking, calibration, and the confidence thresholds of given and applied tags. The skills and their statements are
+known throughout, as they are to a catalog.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from services.catalog.tagging.tagger import STAGES as FIT_STAGES
 SERVED = "cairn"
 FOLDS = 5
 APPLY_PRECISION = 0.9
-# How often `evaluate` tells its progress.
+# How often `evaluate` reports progress.
 STAGES = 1 + FOLDS * (FIT_STAGES + 1)
 _DRAWS = 1_000
 _BINS = 15
@@ -51,9 +51,9 @@ _ABOUT_APPLYING = (
     f"{APPLY_PRECISION} with 95 % confidence; coverage is the share of resources that get one, precision the share of "
     "such tags that are right in the hidden fold."
 )
-# Each baseline and the score that it is.
+# The baselines, each of which is one of the scores.
 _BASELINES = {"nearest neighbour": WAYS.index("nearest by words"), "ridge": WAYS.index("ridge")}
-# A candidate's features come three to a way; the first is the score itself.
+# A candidate has three features for each way; the first is the score itself.
 _FEATURES_PER_WAY = 3
 
 Floats = NDArray[np.float64]
@@ -62,7 +62,7 @@ Progress = Callable[[int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A measure, and the ends of its central 95 % interval."""
+    """A metric with its central 95 % interval."""
 
     mean: float
     low: float
@@ -75,12 +75,12 @@ class TaggingEvaluation:
 
     Attributes:
         protocol: its name.
-        data: what it was run on, in words.
+        data: a description of the data.
         commit: of the code; empty when not known.
-        models: measures by model; the one that is served is `cairn`.
-        differences: by how much `cairn` is above each other model, on the same draws.
-        notes: what a reader must know.
-        seeds: by what they decide.
+        models: metrics by model; the served one is `cairn`.
+        differences: `cairn` minus each other model, on the same bootstrap samples.
+        notes: how to read the figures.
+        seeds: by their use.
     """
 
     protocol: str
@@ -92,11 +92,11 @@ class TaggingEvaluation:
     seeds: Mapping[str, int] = field(default_factory=dict)
 
     def as_values(self) -> dict[str, Any]:
-        """Plain values, as JSON has them."""
+        """The evaluation as JSON-compatible values."""
         return asdict(self)
 
     def as_json(self) -> bytes:
-        """JSON, one key a line."""
+        """The evaluation as indented JSON."""
         return orjson.dumps(self.as_values(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
@@ -109,15 +109,15 @@ def evaluate(
     seed: int = 0,
     progress: Progress = lambda _fold, _stage: None,
 ) -> TaggingEvaluation:
-    """Run the protocol; examples without skills are passed over.
+    """Run the protocol; examples without skills are ignored.
 
     Args:
         examples: all of the data.
-        statements: skills in words, where known.
-        protocol: the name under which the outcome is reported.
+        statements: statements of the skills, where known.
+        protocol: its name in the report.
         commit: of the code.
-        seed: deals the groups to folds, and draws the bootstrap samples.
-        progress: told the fold, from 0, and what is being done.
+        seed: of the folds and of the bootstrap.
+        progress: called with the fold, from 0, and the name of the stage.
 
     Raises:
         NotEnoughExamplesError: when there are too few examples for five folds.
@@ -156,12 +156,12 @@ def evaluate(
     )
 
 
-# What is counted for each resource, so that every measure is a ratio of sums.
+# What is counted for each resource, so that every metric is a ratio of sums.
 _COUNTED = ("right", "given", "carried", "first_right", "recall_at_5", "applied", "applied_right", "covered", "one")
 
 
 class _Fold:
-    """One fold's rules, and what they come to on its hidden resources."""
+    """One fold: thresholds from its training part, and results on its held-out resources."""
 
     def __init__(self, tagger: SkillTagger, held_out: HeldOut, hidden: Sequence[Example]) -> None:
         self._held_out = held_out
@@ -169,7 +169,7 @@ class _Fold:
         self._targets = targets_of(hidden, tagger.skills)
 
     def tallies(self) -> dict[str, Floats]:
-        """(resources, counted) by model; the served one has the bins of its first confidences as well."""
+        """(resources, counted) by model; the served one also has calibration bins of its first suggestions."""
         tallies = {SERVED: self._tally(self._held_out.assessment, self._hidden, binned=True)}
         for name, way in _BASELINES.items():
             tallies[name] = self._tally(_by_way(self._held_out.assessment, way), _by_way(self._hidden, way))
@@ -207,7 +207,7 @@ class _Fold:
             np.ones(size),
         ]
         if binned:
-            # Every text has candidates, so it has a first one.
+            # Every text has candidates, so it has a first suggestion.
             columns += _bins(hidden.confidences[first], right[first])
         return np.stack(columns, axis=1)
 
@@ -244,7 +244,7 @@ def _estimates(
     count = int(groups.max()) + 1
     members = scipy.sparse.csr_matrix((np.ones(len(groups)), (groups, np.arange(len(groups)))))
     rng = np.random.default_rng(seed)
-    # The first row has every group once, for the measure itself.
+    # The first row has every group once, for the metric itself.
     draws = np.vstack([np.ones(count), rng.multinomial(count, np.full(count, 1 / count), size=_DRAWS)])
     values = {name: _measures(draws @ (members @ tally)) for name, tally in tallies.items()}
     models = {name: {measure: _estimate(drawn) for measure, drawn in of.items()} for name, of in values.items()}

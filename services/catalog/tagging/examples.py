@@ -1,4 +1,4 @@
-"""What the tagger learns from: texts of resources that carry skills, and what the skills state."""
+"""The tagger's training data: texts of tagged resources, and statements of skills."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Example:
     """A resource as the tagger sees it.
 
     Attributes:
-        id: the resource's id. Never read by the model.
-        text: everything the resource says in words, without its skills.
-        skills: ids of the skills it carries, in the order given, each once; empty: not tagged.
-        own_text: the part of `text` that is its own and not that of the course or collection it stands in.
-            Near-duplicates are found in it. Empty: all of `text`.
+        id: the resource's id. The model never reads it.
+        text: all text of the resource, without its skills.
+        skills: ids of its skills, in the order given, each once; empty: not tagged.
+        own_text: the part of `text` that is not about its course or collection. It decides what is a near-duplicate.
+            Empty: all of `text`.
     """
 
     id: str
@@ -31,11 +31,11 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A skill in words.
+    """The text of a skill.
 
     Attributes:
         skill: the skill's id.
-        text: its code and statement, or its id where it has neither.
+        text: its code and statement; its id when it has neither.
     """
 
     skill: str
@@ -47,9 +47,9 @@ class NotEnoughExamplesError(ValueError):
 
 
 def example_of(resource: Resource) -> Example:
-    """A catalog's resource as an example: what it teaches and assesses are its skills, whatever their weights.
+    """A catalog's resource as an example. Its skills are those it teaches and assesses, regardless of weight.
 
-    Tags that the tagger suggested and nobody has reviewed are left out: it must not learn from itself.
+    Unreviewed suggestions are left out: the tagger must not learn from itself.
     """
     tags = (*resource.assesses, *resource.teaches)
     own_text = "\n".join(part for part in (resource.title, resource.description) if part)
@@ -62,17 +62,17 @@ def example_of(resource: Resource) -> Example:
 
 
 def statement_of(skill: Skill) -> Statement:
-    """A catalog's skill in words."""
+    """The statement of a catalog's skill."""
     return Statement(skill.id, in_words(" ".join(part for part in (skill.code, skill.statement) if part) or skill.id))
 
 
 def statements_for(examples: Iterable[Example], known: Sequence[Statement] = ()) -> list[Statement]:
-    """A statement for each known skill and each skill of the examples, by id; where none is known the id speaks."""
+    """A statement for each known skill and each skill of the examples, by id; the default is the id."""
     texts = {skill: in_words(skill) for example in examples for skill in example.skills}
     texts |= {statement.skill: statement.text for statement in known}
     return [Statement(skill, texts[skill]) for skill in sorted(texts)]
 
 
 def in_words(name: str) -> str:
-    """A name with its underscores as spaces: ids such as `add_fractions` are words too."""
+    """A name with spaces for its underscores: ids such as `add_fractions` consist of words."""
     return _SEPARATORS.sub(" ", name).strip()

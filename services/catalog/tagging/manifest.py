@@ -1,4 +1,4 @@
-"""What says that a folder holds a tagger; apart from the tagger itself, which takes seconds to import."""
+"""The manifest of a saved tagger; in its own module, because the tagger takes seconds to import."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _NAME_CHARACTERS = 12
 
 
 class TaggerUnusableError(ValueError):
-    """A folder holds no tagger that this version can use; the message says why and what to do."""
+    """A folder has no tagger that this version can use; the message says why and what to do."""
 
 
 def tagger_name(folder: Path) -> str:
-    """A name of the tagger in a folder, which no other tagger has.
+    """The name of the tagger in a folder, unique among taggers.
 
     Raises:
         TaggerUnusableError: when there is none.

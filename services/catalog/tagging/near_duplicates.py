@@ -1,4 +1,4 @@
-"""Texts that say nearly the same, so that no copy of a held-out text is learned from."""
+"""Groups of near-duplicate texts, so that no copy of a held-out text is in the training data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _BLOCK_ROWS = 1_024
 
 
 def near_duplicate_groups(texts: Sequence[str], similarity_min: float = SIMILARITY_MIN) -> NDArray[np.int64]:
-    """Group of each text: two texts share one when a chain of near-duplicates joins them.
+    """The group of each text: the connected components of the near-duplicate relation.
 
     Near-duplicates have a cosine similarity of at least `similarity_min` between the TF-IDF vectors of their single
-    words. Numbers and signs are no words here, so exercises that differ in their numbers only are one group. A text
-    without words is a group of its own.
+    words. Single characters and punctuation are no words, so exercises that differ only in these are one group. A text
+    without words is its own group.
 
     Args:
         texts: one per resource.
@@ -30,12 +30,12 @@ def near_duplicate_groups(texts: Sequence[str], similarity_min: float = SIMILARI
     try:
         vectors = TfidfVectorizer(dtype=np.float32).fit_transform(texts)
     except ValueError:
-        # scikit-learn's word for texts without a single word.
+        # scikit-learn raises it when no text has a word.
         return np.arange(len(texts))
     links = []
     for start in range(0, len(texts), _BLOCK_ROWS):
         similar = (vectors[start : start + _BLOCK_ROWS] @ vectors.T).tocsr()
-        # Rounding may leave a text a little short of similarity 1 with its copy.
+        # Because of rounding, a text and its copy may have a similarity slightly below 1.
         similar.data = (similar.data >= similarity_min - 1e-6).astype(np.int8)
         similar.eliminate_zeros()
         links.append(similar)

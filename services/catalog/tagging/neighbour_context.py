@@ -1,21 +1,20 @@
-"""Resources that learners meet in the company of another skill than the one they are tagged with.
+"""Suspected mistags: resources that learners meet among resources of another skill than their own.
 
-Learners work on a skill for a while before they go on to the next, so what they answer just before and after a resource
-is mostly about its skill. For a resource i and a skill s:
+Learners work on a skill for a while before they go on to the next, so the resources they answer just before and after a
+resource, its neighbours, are mostly about its skill. For a resource i and a skill s:
 
-    share = mean over the learners of i of the share of the resources answered nearest to i that carry s
+    share = mean over the learners of i of the share of the neighbours of i that carry s
     y = arcsin(sqrt(share)),  variance of y = 1 / (4 learners) + between
 
-What is usual for resources tagged with s is their median, and how much they differ besides is taken from their median
-absolute deviation, so that a few wrong tags change neither. A tag is shown when its share is below the usual by more
-than chance, at a false-discovery rate over all tags that could be judged (Benjamini and Hochberg 1995), and when
-another skill has clearly more of the company, and as much of it as is usual for that skill's own resources. A learner
-counts once: what they are assigned as a block is one piece of evidence.
+The usual share of s is the median over the resources tagged with s, and the variance between them comes from their
+median absolute deviation, so that a few wrong tags change neither. A tag is suspected when its share is significantly
+below the usual, at a false-discovery rate over all judged tags (Benjamini and Hochberg 1995), and another skill has a
+clearly higher share of the neighbours, which is usual for that skill's own resources. Each learner counts once: a block
+that was assigned to them is one piece of evidence.
 
-What it cannot see: anything where skills are practised mixed (another resource's skill then says nothing), a tag by
-which the platform itself put the resource where it stands, and skills tagged wrongly on most of their resources. A
-resource that is used in an unusual place looks like one that is tagged wrongly. It flags for a person; it changes
-nothing.
+Limits: it finds nothing where skills are practised mixed (neighbours are then not informative), tags by which the
+platform itself orders resources, and skills that are wrong on most of their resources. A resource used in an unusual
+place looks like a wrongly tagged one. It flags tags for a person and changes nothing.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ Ints = NDArray[np.int64]
 
 LEARNERS_MIN = 5
 TAGS_MIN = 8
-# So many resources before and after one are its company.
+# Number of resources before and after one that are its neighbours.
 _REACH = 5
-# Another skill has clearly more of the company from so many standard errors on.
+# Another skill's share is clearly higher when it is this many standard errors above.
 _CLEAR_Z_MIN = 1.645
-# Another skill's share is as usual when it is at most so many standard errors below that skill's median.
+# Another skill's share is usual when it is at most this many standard errors below that skill's median.
 _USUAL_Z_MIN = -1.0
 # The standard deviation of a normal distribution in median absolute deviations.
 _DEVIATIONS = 1.4826
@@ -47,18 +46,18 @@ _DEVIATIONS = 1.4826
 
 @dataclass(frozen=True, slots=True)
 class SuspectedMistag:
-    """A tag whose resource stands among resources of another skill.
+    """A tag whose resource has neighbours of another skill.
 
     Attributes:
         resource_id: the resource.
         skill: the skill it is tagged with.
-        learners: of how many the company is known.
-        share: of the company that carries the skill, the mean over learners.
-        usual: the median of that over the resources tagged with the skill.
-        z: how far below the usual, in standard errors; negative.
-        p_value: how likely so low a share is by chance.
-        fits_better: the skill, not among the resource's own, of which the company has most, and as much as is usual.
-        better_share: of the company that carries that one.
+        learners: number of learners whose neighbours are known.
+        share: the share of neighbours that carry the skill, averaged over learners.
+        usual: the median share over the resources tagged with the skill.
+        z: the difference from the usual in standard errors; negative.
+        p_value: the probability of a share this low by chance.
+        fits_better: the most frequent skill of the neighbours with a usual share that the resource does not have.
+        better_share: its share of the neighbours.
     """
 
     resource_id: str
@@ -74,7 +73,7 @@ class SuspectedMistag:
 
 @dataclass(frozen=True, slots=True)
 class NeighbourContextVerdict:
-    """The strangers, the likeliest wrong first, and how many tags could be judged, of how many."""
+    """The suspected mistags, most significant first; the number of tags that could be judged; the number of tags."""
 
     suspected_mistags: tuple[SuspectedMistag, ...]
     judged: int
@@ -84,12 +83,12 @@ class NeighbourContextVerdict:
 def suspected_mistags(
     responses: Responses, tags: Mapping[str, Sequence[str]], *, false_discovery_rate: float = 0.05
 ) -> NeighbourContextVerdict:
-    """Tags whose resources stand among resources of another skill.
+    """Tags whose resources have neighbours of another skill.
 
     Args:
-        responses: of all learners; those of one learner in the order in which they were given.
-        tags: skills by resource; resources without responses do not matter.
-        false_discovery_rate: the share of unusually low shares that may be chance.
+        responses: of all learners; each learner's in the order they were given.
+        tags: skills by resource; resources without responses are ignored.
+        false_discovery_rate: the proportion of unusually low shares that may be due to chance.
     """
     skills = sorted({skill for resource in responses.resources for skill in tags.get(resource, ())})
     carried = _carried(responses.resources, tags, skills)
@@ -114,8 +113,10 @@ def suspected_mistags(
     for place in np.flatnonzero(discoveries(p_values, false_discovery_rate)):
         row = shares[int(resource[place])]
         other, of_other = row.indices.astype(np.int64), row.data
-        lead = (_transformed(of_other) - _transformed(share[place])) / np.sqrt(2.0 / (4.0 * learners[resource[place]]))
-        likelier = (lead >= _CLEAR_Z_MIN) & ~np.isnan(usual[other])
+        difference = (_transformed(of_other) - _transformed(share[place])) / np.sqrt(
+            2.0 / (4.0 * learners[resource[place]])
+        )
+        likelier = (difference >= _CLEAR_Z_MIN) & ~np.isnan(usual[other])
         likelier &= ~np.isin(other, carried[int(resource[place])].indices)
         likelier[likelier] = z_of(resource[place], other[likelier], of_other[likelier]) >= _USUAL_Z_MIN
         if not likelier.any():
@@ -153,13 +154,13 @@ def _carried(
 
 
 def _neighbour_context(responses: Responses, carried: scipy.sparse.csr_matrix) -> tuple[scipy.sparse.csr_matrix, Ints]:
-    """(resources, skills): each skill's mean share of a resource's company; and the mean of how many learners."""
-    # What a learner answers again stands where they first met it.
+    """(resources, skills): each skill's mean share of a resource's neighbours; and (resources): number of learners."""
+    # A resource that a learner answers again counts where they first met it.
     meeting = responses.learner * len(responses.resources) + responses.resource
     first = np.sort(np.unique(meeting, return_index=True)[1])
     first = first[np.argsort(responses.learner[first], kind="stable")]
     learner, resource = responses.learner[first], responses.resource[first]
-    near = [(place, place + step) for step in range(1, _REACH + 1) for place in [_followed(learner, step)]]
+    near = [(place, place + step) for step in range(1, _REACH + 1) for place in [_same_learner_after(learner, step)]]
     one = np.concatenate([side for pair in near for side in pair])
     other = np.concatenate([side for pair in near for side in reversed(pair)])
     neighbours = np.bincount(one, minlength=len(learner))
@@ -172,13 +173,13 @@ def _neighbour_context(responses: Responses, carried: scipy.sparse.csr_matrix) -
     return (mean @ (neighbour_context @ carried[resource])).tocsr(), learners
 
 
-def _followed(learner: Ints, step: int) -> Ints:
-    """Places at which the one so many steps on is the same learner's."""
+def _same_learner_after(learner: Ints, step: int) -> Ints:
+    """Indices at which the response `step` positions later is the same learner's."""
     return np.flatnonzero(learner[step:] == learner[:-step]) if step < len(learner) else np.zeros(0, np.int64)
 
 
 def _usual(shares: scipy.sparse.csr_matrix, learners: Ints, carried: scipy.sparse.csr_matrix) -> tuple[Floats, Floats]:
-    """Per skill the median of its own resources' transformed shares, NaN when they are too few, and their variance."""
+    """By skill: the median of its resources' transformed shares, NaN with too few, and the variance between them."""
     count = carried.shape[1]
     usual, between = np.full(count, np.nan), np.zeros(count)
     of_skill, own_shares = carried.tocsc(), shares.tocsc()

@@ -1,4 +1,4 @@
-"""How often tags above a confidence are right, measured on resources that were held out."""
+"""The precision of tags above a confidence threshold, measured on held-out resources."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LEVELS_MAX = 400
 
 @dataclass(frozen=True, slots=True)
 class PrecisionLevel:
-    """What applying every tag from one confidence on would come to.
+    """The result of applying every tag from one confidence on.
 
     Attributes:
-        confidence: the lowest that is applied.
-        tags: how many tags that is.
+        confidence: the threshold.
+        tags: number of applied tags.
         precision: share of them that are right.
-        precision_low: what the precision is at least, with 95 % confidence.
-        recall: share of the tags that resources carry which are among them.
+        precision_low: lower bound of the precision, with 95 % confidence.
+        recall: share of the resources' true tags that are among them.
         coverage: share of the resources that get at least one.
     """
 
@@ -43,7 +43,7 @@ class PrecisionLevel:
 
 @dataclass(frozen=True, slots=True)
 class PrecisionCurve:
-    """Levels by rising confidence."""
+    """Levels by increasing confidence."""
 
     levels: tuple[PrecisionLevel, ...]
 
@@ -52,12 +52,12 @@ class PrecisionCurve:
         return max(self.levels, key=lambda level: level.f1)
 
     def supporting(self, precision: float) -> PrecisionLevel | None:
-        """The level of most coverage whose precision is, with 95 % confidence, at least this; None: no level's is."""
+        """The level of highest coverage whose precision is at least this, with 95 % confidence; None: there is none."""
         supported = [level for level in self.levels if level.precision_low >= precision]
         return max(supported, key=lambda level: level.coverage, default=None)
 
     def at(self, confidence: float) -> PrecisionLevel | None:
-        """The level of tags from this confidence on; None: no held-out tag was as sure."""
+        """The level of tags from this confidence on; None: no held-out tag had it."""
         return next((level for level in self.levels if level.confidence >= confidence), None)
 
 
@@ -70,21 +70,21 @@ def precision_curve(
 ) -> PrecisionCurve:
     """The curve of some pairs of resource and skill.
 
-    Resources of a group are right or wrong together, so the lower bound takes groups, not pairs, as independent
-    (variance of a ratio over clusters; Cochran 1977, section 6), and never exceeds Wilson's bound for single pairs,
-    which alone knows that a few right tags prove little.
+    Resources of a group tend to be right or wrong together, so the lower bound treats groups, not pairs, as independent
+    (variance of a ratio over clusters; Cochran 1977, section 6). It is also at most Wilson's bound for single pairs,
+    which is wide when there are few tags.
 
     Args:
         confidences: of each pair.
         right: whether the resource carries the skill.
-        texts: number of each pair's resource.
+        texts: index of each pair's resource.
         groups: of each resource.
-        tags_carried: how many tags the resources carry in truth.
+        tags_carried: number of true tags of the resources.
     """
     order = np.argsort(-confidences, kind="stable")
     found = np.flatnonzero(np.diff(confidences[order], append=-np.inf)) + 1
     if len(found) > _LEVELS_MAX:
-        # Evenly over the tags that may matter: beyond twice the tags carried, most are wrong.
+        # Evenly spaced over the relevant range: beyond twice the number of true tags, most are wrong.
         found = np.unique(found[np.searchsorted(found, np.linspace(1, min(found[-1], 2 * tags_carried), _LEVELS_MAX))])
     levels = []
     for count in found[::-1]:

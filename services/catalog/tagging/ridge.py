@@ -1,4 +1,4 @@
-"""Ridge regression of every skill at once, in its dual form, and what it says of examples left out of it."""
+"""Ridge regression of all skills at once, in its dual form, with exact leave-group-out predictions."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ Matrix = NDArray[np.float32]
 def fit_leaving_groups_out(
     similarities: Matrix, targets: scipy.sparse.csr_matrix, groups: NDArray[np.int64], penalty: float
 ) -> tuple[Matrix, Matrix]:
-    """Solve `(K + penalty I) A = Y`, and say what the solution without each group would score for that group.
+    """Solve `(K + penalty I) A = Y`, and predict each group from the solution without it.
 
-    The left-out scores are exact and need no refitting: with C the inverse of `K + penalty I`, the residuals of a group
-    G left out are `inverse(C_GG) A_G` (Cawley and Talbot 2003, for leave-one-out; Pahikkala et al. 2012, for groups).
+    The leave-out scores are exact and need no refitting: with C the inverse of `K + penalty I`, the residuals of a
+    left-out group G are `inverse(C_GG) A_G` (Cawley and Talbot 2003, for leave-one-out; Pahikkala et al. 2012, for
+    groups).
 
     Args:
-        similarities: K, (examples, examples), symmetric positive semi-definite. Overwritten to save its size in memory.
+        similarities: K, (examples, examples), symmetric positive semi-definite. Overwritten to save memory.
         targets: Y, (examples, skills), float32.
         groups: of each example.
         penalty: above 0.
 
     Returns:
-        A, the dual weights, so that `K_new A` scores new examples; and the left-out scores; both (examples, skills).
+        A, the dual weights, so that `K_new A` scores new examples; and the leave-out scores; both (examples, skills).
     """
     size = len(similarities)
     similarities.flat[:: size + 1] += np.float32(penalty)
     inverse = _inverted(similarities)
-    # The inverse is symmetric, and a sparse matrix on the left costs next to nothing.
+    # The inverse is symmetric, and multiplying by a sparse matrix on the left is cheap.
     weights = np.ascontiguousarray((targets.T.tocsr() @ inverse).T)
     left_out = targets.toarray()
     order = np.argsort(groups, kind="stable")
@@ -48,8 +49,8 @@ def _inverted(matrix: Matrix) -> Matrix:
     factor: Any = scipy.linalg.cholesky(matrix.T, lower=True, overwrite_a=True, check_finite=False)
     inverse, info = scipy.linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
     if info:
-        raise np.linalg.LinAlgError(f"spotri ended with {info}")
-    # Only the lower triangle is filled; in blocks, so that no second matrix of this size is made.
+        raise np.linalg.LinAlgError(f"spotri failed with {info}")
+    # Only the lower triangle is filled. Mirror it in blocks, to avoid a second matrix of this size.
     for start in range(0, len(inverse), 1_024):
         stop = min(start + 1_024, len(inverse))
         inverse[start:stop, stop:] = inverse[stop:, start:stop].T

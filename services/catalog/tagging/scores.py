@@ -1,4 +1,4 @@
-"""How well each skill goes with a text, seen in several ways; no way decides alone."""
+"""Several scores of how well each skill matches a text. The stacker combines them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ WAYS = ("ridge", "nearest by words", "nearest by pieces", "neighbours", "stateme
 _PENALTY = 0.3
 Scores = NDArray[np.float32]
 
-# Raised to this power, the closest neighbours decide.
+# The power gives the nearest neighbours most of the weight.
 _NEIGHBOUR_POWER = 4
 _BLOCK_ROWS = 512
-# Sparse products and sums of columns keep one core busy each; more threads would cost memory.
+# Sparse products and column sums use one core each; more threads would need more memory.
 THREADS = 2
 
 
@@ -29,9 +29,9 @@ class ScoreBlock:
     """Scores of some texts.
 
     Attributes:
-        start: number of the first text.
+        start: index of the first text.
         values: (ways, texts, skills), float32, the ways in the order of `WAYS`.
-        counts: (texts, skills), from how many tagged resources each skill is known where the scores come from.
+        counts: (texts, skills), number of tagged resources with the skill among those the scores are computed from.
     """
 
     start: int
@@ -41,7 +41,7 @@ class ScoreBlock:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """What scores are computed from.
+    """Computes scores.
 
     Attributes:
         examples: vectors of the tagged resources.
@@ -56,7 +56,7 @@ class Scorer:
     weights: Matrix
 
     def score(self, vectors: Vectors) -> Iterator[ScoreBlock]:
-        """Scores of new texts, a block at a time."""
+        """Scores of new texts, in blocks."""
         by_skill = _ExamplesBySkill(self.targets)
         for start in range(0, vectors.words.shape[0], _BLOCK_ROWS):
             block = vectors.rows(start, start + _BLOCK_ROWS)
@@ -77,7 +77,7 @@ class Scorer:
 def fit_scorer(
     examples: Vectors, statements: Vectors, targets: scipy.sparse.csr_matrix, groups: NDArray[np.int64]
 ) -> tuple[Scorer, list[ScoreBlock]]:
-    """Fit the scores, and compute for every example what they are when its whole group is left out.
+    """Fit the scores, and compute each example's scores with its whole group left out.
 
     Args:
         examples: vectors of the tagged resources.
@@ -86,7 +86,7 @@ def fit_scorer(
         groups: of each example; near-duplicates share one.
 
     Returns:
-        The scorer, and the left-out scores of the examples in their order.
+        The scorer, and the leave-out scores of the examples in their order.
     """
     size, skills = targets.shape
     by_skill = _ExamplesBySkill(targets)
@@ -118,7 +118,7 @@ def fit_scorer(
 
 
 class _ExamplesBySkill:
-    """Columns of a similarity matrix gathered skill by skill."""
+    """Reduces the columns of a similarity matrix by skill."""
 
     def __init__(self, targets: scipy.sparse.csr_matrix) -> None:
         columns = targets.tocsc()
@@ -134,7 +134,7 @@ class _ExamplesBySkill:
         return self._reduced(np.maximum, similarities)
 
     def neighbours(self, similarities: Matrix) -> Matrix:
-        """Share of each skill in what all examples say, the nearer the louder."""
+        """Each skill's share of the votes of all examples, weighted by similarity."""
         votes = similarities**_NEIGHBOUR_POWER
         total: Matrix = votes.sum(axis=1, keepdims=True)
         total[total == 0] = 1

@@ -1,4 +1,4 @@
-"""Taggers as the service uses them: one folder per tenant, read again when what is in it changes."""
+"""Taggers as the service uses them: one folder for each tenant, reloaded when it changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _Version = tuple[int, int, int]
 
 
 class TrafficUnusableError(ValueError):
-    """A traffic table cannot be read; the message says which line and what is right."""
+    """A traffic table cannot be read; the message names the line and the remedy."""
 
 
 class ServedTagger:
@@ -58,8 +58,8 @@ class ServedTagger:
 class TaggerFolders:
     """Each tenant's tagger and traffic table, in `<folder>/<tenant>`; implements the port `Taggers`.
 
-    `refresh` takes up what has changed since, by the files' times. A tagger that cannot be read is logged once, and the
-    one before stays.
+    `refresh` loads what has changed, by the files' modification times. An unreadable tagger is logged once, and the
+    previous one stays.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -69,7 +69,7 @@ class TaggerFolders:
         self._traffic: dict[str, tuple[_Version | None, Mapping[str, int]]] = {}
 
     def refresh(self) -> None:
-        """Take up taggers and traffic tables that were written since; takes long when there are any."""
+        """Load taggers and traffic tables that have changed; slow when there are any."""
         if self._folder is None or not self._folder.is_dir():
             return
         for folder in sorted(path for path in self._folder.iterdir() if path.is_dir()):
@@ -86,7 +86,7 @@ class TaggerFolders:
             return "this service has no taggers: set CAIRN_CATALOG_TAGGERS to a folder of them and restart it"
         return (
             f"tenant {tenant!r} has no tagger yet: fit one with cairn catalog tag --model DIR, where DIR is the folder "
-            f"{tenant} inside of CAIRN_CATALOG_TAGGERS; it is taken up at once"
+            f"{tenant} inside CAIRN_CATALOG_TAGGERS; the service loads it within seconds"
         )
 
     def traffic(self, tenant: str) -> Mapping[str, int]:
@@ -96,7 +96,7 @@ class TaggerFolders:
     def _refresh_tagger(self, tenant: str, folder: Path) -> None:
         version = _version_of(folder / MANIFEST)
         seen, tagger = self._taggers.get(tenant, (None, None))
-        # While a tagger is being replaced there is none for a moment.
+        # While a tagger is replaced, its manifest is missing for a moment.
         if version is not None and version != seen:
             self._taggers[tenant] = (version, self._loaded(tenant, folder) or tagger)
 
@@ -113,7 +113,7 @@ class TaggerFolders:
 
     @staticmethod
     def _loaded(tenant: str, folder: Path) -> ServedTagger | None:
-        from services.catalog.tagging.store import load_tagger  # noqa: PLC0415 - scikit-learn takes long to import.
+        from services.catalog.tagging.store import load_tagger  # noqa: PLC0415 - scikit-learn is slow to import.
 
         try:
             tagger = ServedTagger(tagger_name(folder), load_tagger(folder))
@@ -149,7 +149,7 @@ def read_traffic(path: Path) -> Mapping[str, int]:
 
 
 def write_traffic(path: Path, traffic: Mapping[str, int]) -> None:
-    """Write what `read_traffic` reads; whole or not at all.
+    """Write what `read_traffic` reads, atomically.
 
     Raises:
         OSError: when it cannot be written.

@@ -1,7 +1,7 @@
-"""One confidence from all the scores: logistic regression over each score's best candidates, then calibrated.
+"""One confidence from all scores: logistic regression over each score's best candidates, then calibration.
 
-The regression reads the features and the products of the scores: how far a near neighbour may be trusted depends on
-what the other scores say, and on how many examples the skill has.
+The regression uses the features and the products of the scores: how informative a near neighbour is depends on the
+other scores, and on the number of examples of the skill.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Integers = NDArray[np.int64]
 
 CANDIDATES_PER_WAY = 10
 FOLDS = 5
-# The best score of these ways also says how near anything is at all.
+# Ways whose best score of a text is a feature of all of its candidates.
 _OVERALL_WAYS = (0, 1, 4)
-# Columns of the features that are scores themselves, and of how many examples the skill has.
+# Feature columns that are multiplied: the scores, and the number of examples of the skill.
 _MULTIPLIED = [*range(0, 3 * len(WAYS), 3), 3 * len(WAYS)]
 _REGULARISATION = 0.1
 _ITERATIONS_MAX = 500
@@ -35,10 +35,10 @@ _ITERATIONS_MAX = 500
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Pairs of a text and a skill worth looking at.
+    """Candidate pairs of a text and a skill.
 
     Attributes:
-        texts: number of each pair's text, rising.
+        texts: index of each pair's text, increasing.
         skills: column of each pair's skill.
         features: (pairs, features), float32.
     """
@@ -50,13 +50,13 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weighs the features of a pair.
+    """The logistic regression.
 
     Attributes:
-        middle: mean of each feature where the weights were fitted.
-        spread: its standard deviation there.
-        coefficients: one per standardised feature, then one per product of two of the scores.
-        intercept: added to the weighted sum.
+        middle: mean of each feature in the training data.
+        spread: its standard deviation.
+        coefficients: one for each standardised feature, then one for each product of two scores.
+        intercept: of the regression.
     """
 
     middle: Floats
@@ -65,7 +65,7 @@ class Weights:
     intercept: float
 
     def sums(self, features: NDArray[np.float32]) -> Floats:
-        """The weighted sum of each pair."""
+        """The logit of each pair."""
         return np.asarray(_with_products(features, self.middle, self.spread) @ self.coefficients + self.intercept)
 
 
@@ -74,9 +74,9 @@ class Stacker:
     """Turns the features of a pair into a confidence.
 
     Attributes:
-        weights: of the features.
-        knots: sums, rising, at which confidences are known.
-        confidences: at the knots, not falling; between two knots the confidence is in between.
+        weights: the logistic regression.
+        knots: logits, increasing, of the calibration curve.
+        confidences: at the knots, not decreasing; linear in between.
     """
 
     weights: Weights
@@ -84,19 +84,19 @@ class Stacker:
     confidences: Floats
 
     def sums(self, features: NDArray[np.float32]) -> Floats:
-        """The weighted sum of each pair; orders the skills of a text."""
+        """The logit of each pair, which orders the skills of a text."""
         return self.weights.sums(features)
 
     def confidence(self, sums: Floats) -> Floats:
-        """The share of such pairs in which the resource carries the skill, above 0 and below 1."""
+        """The calibrated probability that the resource carries the skill, above 0 and below 1."""
         return np.asarray(np.interp(sums, self.knots, self.confidences), dtype=np.float64)
 
 
 def candidates_of(blocks: Iterable[ScoreBlock]) -> Candidates:
-    """The pairs that some score has among its best of the text, with their features.
+    """The pairs that are among the best of a text by some score, with their features.
 
-    Features of each way: the score, its lead over the best other skill of the text, and 1 / rank among the text's
-    candidates. Besides: how many examples the skill has, and how good the best scores of the text are.
+    Features of each way: the score, its margin over the best other skill of the text, and 1 / rank among the text's
+    candidates. In addition: the number of examples of the skill, and the best scores of the text.
     """
     parts = [_candidates_of_block(block) for block in blocks]
     return Candidates(
@@ -109,16 +109,16 @@ def candidates_of(blocks: Iterable[ScoreBlock]) -> Candidates:
 def fit_stacker(
     candidates: Candidates, targets: scipy.sparse.csr_matrix, groups: Integers, seed: int
 ) -> tuple[Stacker, Floats, Floats]:
-    """Fit the weights on all pairs, and the calibration on sums of folds that the weights were not fitted on.
+    """Fit the regression on all pairs, and the calibration on logits of held-out folds.
 
     Args:
-        candidates: from scores that left each example's group out.
+        candidates: from leave-group-out scores.
         targets: (texts, skills), 1 where the resource carries the skill.
-        groups: of each text; a group is in one fold.
-        seed: deals the groups to folds.
+        groups: of each text; a group is never split between folds.
+        seed: of the folds.
 
     Returns:
-        The stacker, and the held-out sum and confidence of each pair.
+        The stacker, and the held-out logit and confidence of each pair.
     """
     right = carried(candidates, targets)
     held_out = np.empty(len(right))
@@ -128,13 +128,13 @@ def fit_stacker(
     def fitted_on(pairs: Integers) -> Weights:
         return _fit_weights(candidates.features[pairs], right[pairs])
 
-    # One thread a fit: more would wait for each other longer than they work on so few columns.
+    # One thread for each fit: with so few columns, more would mostly wait for each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(THREADS) as threads:
         *of_folds, weights = threads.map(fitted_on, [*(shown for shown, _ in splits), np.arange(len(right))])
     for (_, other), of_fold in zip(splits, of_folds, strict=True):
         held_out[other] = of_fold.sums(candidates.features[other])
     calibration = IsotonicRegression(out_of_bounds="clip").fit(held_out, right)
-    # Never sure: with n texts, a share cannot be told from 1 more finely than this.
+    # Never certain: with n texts, a probability this close to 1 cannot be distinguished from 1.
     doubt = 1 / (targets.shape[0] + 2)
     confidences = np.clip(calibration.y_thresholds_, doubt, 1 - doubt)
     knots = np.asarray(calibration.X_thresholds_, dtype=np.float64)
@@ -148,7 +148,7 @@ def carried(candidates: Candidates, targets: scipy.sparse.csr_matrix) -> NDArray
 
 
 def ranks(texts: Integers, values: NDArray[np.floating]) -> Integers:
-    """Place of each pair among those of its text, from 0, the highest value first; of equal ones, the earlier."""
+    """Rank of each pair within its text, from 0 for the highest value; ties in the order of the pairs."""
     order = np.lexsort((-values, texts))
     first = np.flatnonzero(np.diff(texts[order], prepend=-1))
     placed = np.empty(len(texts), dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Keeping a fitted tagger in a folder: arrays and JSON, no pickle, every file with its checksum.
+"""Saving a fitted tagger in a folder: arrays and JSON, no pickle, every file with its checksum.
 
-`manifest.json` names the format, the model card and the SHA-256 of the other files; it is written last, so a folder
-without it holds no tagger.
+`manifest.json` has the format, the model card and the SHA-256 of the other files; it is written last, so a folder
+without it has no tagger.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MATRICES = ("example_words", "example_pieces", "statement_words", "statement_pi
 
 
 def save_tagger(tagger: SkillTagger, folder: Path) -> None:
-    """Write a tagger; one that is there is replaced.
+    """Save a tagger; an existing one is replaced.
 
     Raises:
         OSError: when the folder cannot be written.
@@ -54,7 +54,7 @@ def save_tagger(tagger: SkillTagger, folder: Path) -> None:
 
 
 def load_tagger(folder: Path) -> SkillTagger:
-    """Read what `save_tagger` wrote; it suggests exactly what the tagger that was saved would.
+    """Load what `save_tagger` wrote; it gives exactly the same suggestions as the saved tagger.
 
     Raises:
         TaggerUnusableError: when there is none, it is damaged, or another version wrote it.

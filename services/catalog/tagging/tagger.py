@@ -1,4 +1,4 @@
-"""The tagger: learns from tagged resources, suggests skills for others, and knows how often it is right."""
+"""The tagger: learns from tagged resources, and suggests skills for others with calibrated confidences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.catalog.tagging.vectors import TextVectors
 EXAMPLES_MIN = 20
 GROUPS_MIN = 10
 MEMORY_BYTES_MAX = 3 * 1024**3
-# How often `fit_tagger` tells its progress.
+# How often `fit_tagger` reports progress.
 STAGES = 4
 _FLOAT_BYTES = 4
 _BATCH_TEXTS = 2_048
@@ -30,7 +30,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A skill that a resource may be about, and how likely it is, above 0 and below 1."""
+    """A skill that a resource may be about, with its confidence, above 0 and below 1."""
 
     skill: str
     confidence: float
@@ -38,13 +38,13 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a tagger was fitted on, and how good it was on examples of groups that were held out.
+    """The training data of a tagger, and its quality on held-out groups.
 
     Attributes:
-        examples: how many tagged resources it has learned from.
-        examples_left_out: how many more there were than fit into memory.
-        groups: how many groups of near-duplicates the examples are.
-        examples_per_skill: by skill; a skill known by its statement alone has 0.
+        examples: number of tagged resources in the training data.
+        examples_left_out: number of others that did not fit into memory.
+        groups: number of groups of near-duplicates.
+        examples_per_skill: number of examples by skill; 0 for a skill with a statement only.
         recall_at_5: mean share of a resource's skills among the first five suggestions.
         curve: precision, recall and coverage by confidence.
         seed: of the folds.
@@ -61,12 +61,12 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What the tagger makes of some texts.
+    """The tagger's candidates for some texts.
 
     Attributes:
         candidates: pairs of text and skill.
-        sums: orders the skills of a text.
-        confidences: how likely each pair is right.
+        sums: logits, which order the skills of a text.
+        confidences: the probability that each pair is right.
     """
 
     candidates: Candidates
@@ -76,7 +76,7 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """What the tagger makes of its own examples when their groups are held out.
+    """The tagger's candidates for its own examples, with their groups held out.
 
     Attributes:
         assessment: of the examples' texts.
@@ -90,12 +90,12 @@ class HeldOut:
 
 
 class SkillTagger:
-    """Fitted; immutable."""
+    """A fitted tagger; immutable."""
 
     def __init__(
         self, skills: Sequence[str], vectors: TextVectors, scorer: Scorer, stacker: Stacker, card: ModelCard
     ) -> None:
-        """Use `fit_tagger`, or the store."""
+        """Use `fit_tagger` or `load_tagger`."""
         self.skills = tuple(skills)
         self.vectors = vectors
         self.scorer = scorer
@@ -103,11 +103,11 @@ class SkillTagger:
         self.card = card
 
     def suggest(self, texts: Sequence[str], limit: int = 5) -> list[list[Suggestion]]:
-        """The likeliest skills of each text, the likeliest first.
+        """The most likely skills of each text, most likely first.
 
         Args:
             texts: in the form of `Example.text`.
-            limit: how many per text, at most.
+            limit: the most suggestions for each text.
         """
         suggestions: list[list[Suggestion]] = []
         for start in range(0, len(texts), _BATCH_TEXTS):
@@ -115,7 +115,7 @@ class SkillTagger:
         return suggestions
 
     def assess(self, texts: Sequence[str]) -> Assessment:
-        """Every candidate of the texts; memory grows with their number."""
+        """All candidates of the texts; memory grows with their number."""
         candidates = candidates_of(self.scorer.score(self.vectors.transform(texts)))
         sums = self.stacker.sums(candidates.features)
         return Assessment(candidates, sums, self.stacker.confidence(sums))
@@ -143,17 +143,17 @@ def fit_tagger(
     """Fit a tagger.
 
     Args:
-        examples: tagged resources; those without skills are passed over.
-        statements: skills in words. A skill without one is known by its id; one without examples can be suggested too.
-        seed: of the folds, and of which examples stay when they are too many. The same inputs give the same tagger.
-        memory_bytes_max: what fitting may take, about. Beyond, the skills with the most examples lose some.
-        progress: told what is being done.
+        examples: tagged resources; those without skills are ignored.
+        statements: statements of skills. The default is the skill's id; skills without examples can be suggested, too.
+        seed: of the folds, and of the sample of examples when there are too many. Fitting is deterministic.
+        memory_bytes_max: approximate limit. If it is exceeded, the skills with the most examples lose some.
+        progress: called with the name of each stage.
 
     Returns:
-        The tagger, and what it makes of its examples when they are held out.
+        The tagger, and its candidates for its own examples when they are held out.
 
     Raises:
-        NotEnoughExamplesError: when there are too few examples, or too few that differ, to learn from or to hold out.
+        NotEnoughExamplesError: when there are too few examples, or too few distinct ones, to fit or to hold out.
     """
     tagged = [example for example in examples if example.skills]
     described = statements_for(tagged, statements)
@@ -182,7 +182,7 @@ def fit_tagger(
 
 
 def targets_of(examples: Sequence[Example], skills: Sequence[str]) -> scipy.sparse.csr_matrix:
-    """(examples, skills), float32, 1 where the example carries the skill; skills not listed are passed over."""
+    """(examples, skills), float32, 1 where the example carries the skill; skills not listed are ignored."""
     column_of = {skill: column for column, skill in enumerate(skills)}
     pairs = [
         (row, column_of[skill])
@@ -207,7 +207,7 @@ def recalls_at(assessment: Assessment, targets: scipy.sparse.csr_matrix, places:
 
 
 def within_memory(examples: Sequence[Example], skills: int, memory_bytes_max: int, seed: int) -> list[Example]:
-    """The examples that fitting can hold, in their order: all, or of every skill as many up to one number."""
+    """The examples that fit into memory, in their order: all of them, or up to the same number for each skill."""
     # The kernel and its inverse share one square; the scores, the weights and the targets are examples by skills.
     per_skill_bytes = _FLOAT_BYTES * skills * (len(WAYS) + 3)
     count_max = int(
@@ -215,7 +215,7 @@ def within_memory(examples: Sequence[Example], skills: int, memory_bytes_max: in
     )
     if len(examples) <= count_max:
         return list(examples)
-    # The place of each example among those of its rarest skill; the shuffle keeps collections from going first.
+    # The index of each example among those of its rarest skill, after shuffling, so that no collection comes first.
     carrying = Counter(skill for example in examples for skill in example.skills)
     seen: Counter[str] = Counter()
     places = np.empty(len(examples), dtype=np.int64)

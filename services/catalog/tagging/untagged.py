@@ -1,4 +1,4 @@
-"""Resources without skills, what the tagger suggests for them, and which of it may be written without a person."""
+"""Untagged resources, suggestions for them, and which of these may be applied without review."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.catalog.tagging.tagger import SkillTagger, Suggestion
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """An untagged resource, and the skills suggested for it, the likeliest first."""
+    """An untagged resource, and the skills suggested for it, most likely first."""
 
     resource: Resource
     suggestions: tuple[Suggestion, ...]
@@ -28,9 +28,10 @@ def untagged(resources: Sequence[Resource]) -> list[Resource]:
 
 
 def propose(tagger: SkillTagger, resources: Sequence[Resource], limit: int) -> list[Proposal]:
-    """Up to `limit` suggestions for each resource; the resource of the surest first suggestion comes first.
+    """Up to `limit` suggestions for each resource, in the order of the confidence of the first suggestion.
 
-    What a person has said a resource is not about is not suggested for it again; where nothing is left, it is left out.
+    Skills that a person has rejected for a resource are not suggested again. Resources without suggestions are left
+    out.
     """
     most = limit + max((len(resource.rejected_skills) for resource in resources), default=0)
     suggestions = tagger.suggest([example_of(resource).text for resource in resources], most)
@@ -43,9 +44,9 @@ def propose(tagger: SkillTagger, resources: Sequence[Resource], limit: int) -> l
 
 
 def tagged(proposal: Proposal, confidence: float) -> Resource:
-    """The resource with every suggestion of at least this confidence as a tag, all of one weight.
+    """The resource with every suggestion of at least this confidence as a tag, all with the same weight.
 
-    An assessment assesses the skills; everything else teaches them.
+    An assessment assesses the skills; any other resource teaches them.
     """
     applied = proposal.above(confidence)
     tags = tuple(

@@ -1,4 +1,4 @@
-"""Texts as sparse TF-IDF vectors of words and of pieces of words."""
+"""Texts as sparse TF-IDF vectors of words and of character n-grams."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-# Signs count as words: in mathematics `=` and `\frac` say as much as nouns do.
+# Punctuation counts as words: in mathematics `=` and `\frac` are as informative as nouns.
 _WORD = r"\w+|[^\w\s]"
 _PIECE_SHARE_MAX = 0.1
 _PIECE_COUNT_MIN = 100
@@ -19,31 +19,31 @@ _PIECE_COUNT_MIN = 100
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """Rows of unit length, one per text, float32.
+    """Rows of unit length, one for each text, float32.
 
     Attributes:
-        words: by words and pairs of neighbouring words.
-        pieces: by the 3 to 5 characters long pieces of each word.
+        words: of words and word bigrams.
+        pieces: of character n-grams of 3 to 5 characters within words.
     """
 
     words: scipy.sparse.csr_matrix
     pieces: scipy.sparse.csr_matrix
 
     def rows(self, start: int, stop: int) -> Vectors:
-        """The vectors of some texts."""
+        """The vectors of a slice of the texts."""
         return Vectors(self.words[start:stop], self.pieces[start:stop])
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The terms of one kind of vector: their order is their column."""
+    """The terms of one kind of vector in the order of their columns, and their IDF weights."""
 
     terms: tuple[str, ...]
     weights: NDArray[np.float32]
 
 
 class TextVectors:
-    """Turns texts into vectors, with the vocabulary and the weights of the texts it was fitted on."""
+    """Turns texts into vectors, with the vocabulary and the IDF weights of the training texts."""
 
     def __init__(self, words: Any, pieces: Any) -> None:
         """Args: fitted vectorizers; use `fit` or `from_vocabularies`."""
@@ -54,8 +54,8 @@ class TextVectors:
     def fit(cls, texts: Sequence[str]) -> tuple[TextVectors, Vectors]:
         """Learn the vocabulary of some texts; returns it with the vectors of these texts.
 
-        Pieces that stand in more than a tenth of the texts tell nothing apart and cost most of the time: they are left
-        out, and so are those that stand in one text only.
+        Character n-grams in more than a tenth of the texts are not informative and take most of the time, so they are
+        left out, as are those in one text only.
         """
         words, pieces = _word_vectorizer(), _piece_vectorizer()
         pieces.max_df = max(_PIECE_COUNT_MIN, round(_PIECE_SHARE_MAX * len(texts)))
@@ -65,16 +65,16 @@ class TextVectors:
 
     @classmethod
     def from_vocabularies(cls, words: Vocabulary, pieces: Vocabulary) -> TextVectors:
-        """As it was when it gave these vocabularies."""
+        """Restore from the `vocabularies` of another instance."""
         return cls(_restored(_word_vectorizer(), words), _restored(_piece_vectorizer(), pieces))
 
     def transform(self, texts: Sequence[str]) -> Vectors:
-        """The vectors of any texts. A text of which no term is known has an empty row."""
+        """The vectors of any texts. A text without known terms has an empty row."""
         return Vectors(self._words.transform(texts), self._pieces.transform(texts))
 
     @property
     def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
-        """Those of the words and of the pieces."""
+        """The vocabularies of the words and of the character n-grams."""
         return _vocabulary(self._words), _vocabulary(self._pieces)
 
 
