@@ -58,7 +58,7 @@ class ImportCatalog:
         async def decide(contents: Contents) -> Changes:
             nonlocal new_skills, new_resources
             existing_skills = dict(contents.skills.items())
-            # Off the event loop: 200,000 records take seconds to check, and reads go on meanwhile.
+            # Off the event loop: checking 200,000 records takes seconds, and reads must not wait.
             problems = await asyncio.to_thread(check_import, skills, resources, existing_skills)
             if problems:
                 raise ImportInvalidError(problems)

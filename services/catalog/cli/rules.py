@@ -108,12 +108,12 @@ def put_rules(
             try:
                 reply = stub.PutRule(request, metadata=metadata, timeout=timeout_s)
             except grpc.RpcError as error:
-                # gRPC types its errors as RpcError alone; those of a call are the call as well.
+                # gRPC types its errors as RpcError only; the error of a call is also the call.
                 if violations := violations_of(error):  # type: ignore[arg-type]  # as above.
                     wrong = "; ".join(f"{one.field}: {one.reason}" for one in violations)
                     fail(f"rule {rule.id!r} was not accepted: {wrong}", BAD_INPUT)
                 raise
-        typer.echo(f"rule {rule.id} stands; etag {reply.etag}")
+        typer.echo(f"rule {rule.id} saved; etag {reply.etag}")
 
 
 @app.command("delete", epilog="Example: cairn catalog rules delete unit-3-review")
@@ -125,7 +125,7 @@ def delete_rule(
     insecure: Insecure = False,
     timeout_s: TimeoutS = 10.0,
 ) -> None:
-    """Remove one rule. It no longer holds within a second."""
+    """Remove one rule. Within a second it is no longer active."""
     with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
         stub.DeleteRule(catalog_pb2.DeleteRuleRequest(id=identifier), metadata=metadata, timeout=timeout_s)
     typer.echo(f"rule {identifier} removed")
@@ -137,7 +137,7 @@ def preview(
     *,
     learner: Annotated[list[str], typer.Option(help="A learner as the platform knows them; repeat it for several.")],
     removed: Annotated[
-        bool, typer.Option("--removed", help="Show what removing the rule of that id would change.")
+        bool, typer.Option("--removed", help="Show what removing the rule with that id would change.")
     ] = False,
     class_id: Annotated[str, typer.Option("--class", help="The class the lists are made for.")] = "",
     grade: Annotated[list[str] | None, typer.Option(help="A grade the lists are made for; repeat it.")] = None,

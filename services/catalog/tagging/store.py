@@ -48,9 +48,9 @@ def save_tagger(tagger: SkillTagger, folder: Path) -> None:
         "card": asdict(tagger.card),
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
-    beside = folder / f"{MANIFEST}.new"
-    beside.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
-    beside.replace(folder / MANIFEST)
+    temporary = folder / f"{MANIFEST}.new"
+    temporary.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+    temporary.replace(folder / MANIFEST)
 
 
 def load_tagger(folder: Path) -> SkillTagger:
