@@ -116,7 +116,7 @@ _OPERATING = "Operating"
 
 COMMANDS = (
     _LaterCommand("ingest", _INGEST, (), "Load events from files.", _DATA),
-    _LaterCommand("catalog", _CATALOG, (), "Keep skills, resources and rules.", _DATA),
+    _LaterCommand("catalog", _CATALOG, (), "Manage skills, resources and rules.", _DATA),
     _LaterCommand(
         "recommend",
         _LEARNERS,

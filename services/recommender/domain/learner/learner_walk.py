@@ -163,6 +163,9 @@ class LearnerWalk:
             case CorrectionEvent():
                 state.count()
                 self._correct(offset, event)
+            case _:
+                # A kind that says nothing about mastery, resources or preferences is counted as applied.
+                state.count()
 
     def _refuses(self, offset: int, event: LearnerEvent) -> bool:
         """Whether the event is a correction that can neither be applied nor wait."""
