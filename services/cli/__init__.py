@@ -205,7 +205,7 @@ EVALUATIONS = (
         "tagging",
         "services.catalog.cli.evaluate",
         (),
-        "Measure the skill tagger on resources whose tags it was not shown.",
+        "Measure the skill tagger on resources held out from training.",
         _MODELS,
     ),
 )
