@@ -29,6 +29,7 @@ from services.recommender.bootstrap.server import AnswerAdapters, answer_depende
 from services.recommender.domain.learner.events import AssessmentEvent, ErasureEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.ranking.render import render
 from services.recommender.wire.event_kinds import EVENT_COLUMNS
 from services.recommender.wire.export import EventUnreadableError, event_row
 from tests.adapters.memory_catalog import MemoryCatalog
@@ -127,7 +128,7 @@ async def test_lists_are_those_that_recommend_gives_now(states, tmp_path):
     )
     assert [row[0] for row in rows] == [expected.catalog.resource_ids[one.row] for one in expected.resources]
     assert [row[1] for row in rows] == list(expected.recommendation_ids)
-    assert rows[0][3] == [reason.text for reason in expected.resources[0].explanation.reasons]
+    assert rows[0][3] == [render(reason.message) for reason in expected.resources[0].explanation.reasons]
     assert rows[0][4].timestamp() == NOW.replace(minute=0).timestamp()
 
 

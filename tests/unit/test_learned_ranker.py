@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.recommender.application.ports.models import ModelArraysInvalidError
-from services.recommender.domain.ranking.explain import ReasonKind
 from services.recommender.domain.ranking.features import collaborative_rows
 from services.recommender.domain.ranking.learned import NextItemCandidates, prepare_ranker
 from services.recommender.domain.ranking.next_item import (
@@ -20,22 +19,24 @@ from services.recommender.domain.ranking.next_item import (
     feature_groups,
     feature_names,
     next_item_candidates,
-    recent_activity_of,
 )
-from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank
+from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
+from services.recommender.domain.ranking.prepared import prepare
+from services.recommender.domain.ranking.reasons import ReasonKind
+from services.recommender.domain.ranking.recent_activity import recent_activity_of
+from services.recommender.domain.ranking.request import RankingRequest
 from services.recommender.domain.ranking.trees import Trees, TreesInvalidError, mean_of
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.training.responses import ResponseTableBuilder
 from services.recommender.domain.training.splits import split_work, tags_of
 from services.recommender.models.ensemble import Ensemble
 from services.recommender.models.ranker_fit import (
-    ListsOfCandidates,
-    RankerSettings,
-    TooFewToLearnError,
+    choose_blend_weight,
     fit_ranker,
-    trusted_share,
 )
+from services.recommender.models.ranker_lists import ListsOfCandidates, TooFewToLearnError
+from services.recommender.models.ranker_trees import RankerSettings
 from services.recommender.models.ranking_dataset import RankingDataset
 from services.recommender.models.stored_ranker import ranker_from_arrays, ranker_to_arrays
 
@@ -130,7 +131,7 @@ def test_more_gap_or_readiness_never_lowers_the_fitted_score(fitted, dataset, da
 
 
 def test_what_each_influence_adds_is_the_score_but_for_what_all_have_in_common(fitted, dataset):
-    ranker = dataclasses.replace(fitted.ranker, share=1.0)
+    ranker = dataclasses.replace(fitted.ranker, blend_weight=1.0)
     columns = dataset.example(3).columns
     rest = ranker.score(columns) - ranker.contributions(columns, 1.0).sum(axis=1)
     assert len(columns) > 5
@@ -255,7 +256,7 @@ def test_the_mean_of_several_trees_answers_with_the_mean_of_their_answers(fitted
 
 
 @pytest.mark.parametrize(
-    ("gains", "share"),
+    ("gains", "weight"),
     [
         # What the leading model alone does as well as the trees is left to it.
         ((0.0, 0.0, 0.0, 0.0, 0.0), 0.0),
@@ -265,11 +266,11 @@ def test_the_mean_of_several_trees_answers_with_the_mean_of_their_answers(fitted
         ((0.0, 0.3, 0.2, 0.1, -0.4), 0.25),
     ],
 )
-def test_trees_are_trusted_as_far_as_the_data_tell_them_apart_from_the_leading_model(gains, share):
+def test_trees_are_trusted_as_far_as_the_data_tell_them_apart_from_the_best_base_model(gains, weight):
     # Lists differ; so does, up and down in turn, what each share gains on them.
     lists = np.random.default_rng(1).normal(0.3, 0.05, 400)
     differing = np.arange(5)[:, None] % 2 * np.where(np.arange(400) % 2, 0.02, -0.02)
-    assert trusted_share(lists + np.array(gains)[:, None] + differing) == share
+    assert choose_blend_weight(lists + np.array(gains)[:, None] + differing) == weight
 
 
 def test_what_is_learned_from_is_all_that_is_relevant_and_some_of_the_rest_of_each_list():

@@ -17,8 +17,8 @@ from services.recommender.application.subscriptions.list_cursors import (
     hash_of_list,
 )
 from services.recommender.application.subscriptions.subscriptions import SubscribeQuery
-from services.recommender.domain.ranking.explain import ReasonKind, Step
 from services.recommender.domain.ranking.policy import ResourceFilter
+from services.recommender.domain.ranking.reasons import ReasonKind, Step
 from services.recommender.wire.subscribe import CURSOR_CHARACTERS_MAX, CursorCodec
 
 RIVERBEND, LAKESIDE = Tenant("riverbend", b"r" * 32), Tenant("lakeside", b"l" * 32)

@@ -14,14 +14,14 @@ from services.recommender.domain.ranking.compiled import challenge_fit, mean_and
 from services.recommender.domain.ranking.features import (
     CollaborativeScores,
     collaborative_rows,
-    compute_features,
-    corrected,
     difficulties_of,
     estimate_skills,
     index_success_model,
-    similarity,
 )
-from services.recommender.domain.ranking.pipeline import warm_up
+from services.recommender.domain.ranking.scoring import describe, evaluate
+from services.recommender.domain.ranking.signals import explore, fit, gap, review
+from services.recommender.domain.ranking.signals.similar import similarity
+from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from tests.learners import Ability, filter_chance, learner_state, success_chance
 
@@ -66,7 +66,11 @@ def _estimates(state, parameters=PARAMETERS, as_of_s=NOW_S):
 def _features(state, parameters=PARAMETERS, rows=(0, 1, 2, 3)):
     difficulties = difficulties_of(CATALOG, parameters)
     estimates = estimate_skills(CATALOG, difficulties, state, NOW_S, WEIGHTS)
-    return compute_features(CATALOG, difficulties, estimates, None, np.array(rows, np.intp), WEIGHTS)
+    return describe(CATALOG, difficulties, estimates, np.array(rows, np.intp), WEIGHTS)
+
+
+def _values(signal, candidates):
+    return evaluate(candidates).of(signal)
 
 
 @pytest.mark.parametrize("state", [None, STATE])
@@ -106,21 +110,27 @@ def test_with_a_success_model_success_is_what_the_model_says(state):
     estimates = estimate_skills(CATALOG, difficulties, state, NOW_S, WEIGHTS)
     by_success_model = index_success_model(CATALOG, difficulties, success_model).of(state, NOW_S)
     rows = np.array([2, 0], np.intp)
-    by_filter = compute_features(CATALOG, difficulties, estimates, None, rows, WEIGHTS)
-    features = corrected(by_filter, by_success_model, difficulties, rows, WEIGHTS)
+    features = describe(CATALOG, difficulties, estimates, rows, WEIGHTS, by_success_model=by_success_model)
     expected = [
         success_chance(success_model, state, "plain", [], PARAMETERS, NOW_S),
         success_chance(success_model, state, "item", ["a", "b"], PARAMETERS, NOW_S),
     ]
     assert features.success == pytest.approx(expected)
-    assert features.fit == pytest.approx(challenge_fit(features.success, np.ones(2, np.bool_), 0.75, 0.15, 0.5))
+    assert _values(fit.SIGNAL, features) == pytest.approx(
+        challenge_fit(features.success, np.ones(2, np.bool_), 0.75, 0.15, 0.5)
+    )
     assert features.success != pytest.approx(_features(state, rows=rows).success, abs=0.01)
 
 
 def test_without_tags_success_goes_by_the_learner_alone():
     features = _features(STATE)
     assert features.success[2] == pytest.approx(filter_chance(STATE, "plain", [], PARAMETERS))
-    assert (features.gap[2], features.review[2], features.ready[2], features.served[2]) == (0.0, 0.0, 1.0, -1)
+    assert (
+        _values(gap.SIGNAL, features)[2],
+        _values(review.SIGNAL, features)[2],
+        features.ready[2],
+        features.served[2],
+    ) == (0.0, 0.0, 1.0, -1)
 
 
 def test_the_gap_weighs_each_skill_by_tag_importance_and_distance_to_the_target():
@@ -128,12 +138,12 @@ def test_the_gap_weighs_each_skill_by_tag_importance_and_distance_to_the_target(
     a, _, c = estimates.probabilities
     expected = 0.25 * 0.5 * max(0.0, 0.85 - a) / 0.85 + 0.75 * max(0.0, 0.85 - c) / 0.85
     assert not estimates.mastered.any()
-    assert _features(STATE).gap[1] == pytest.approx(expected)
+    assert _values(gap.SIGNAL, _features(STATE))[1] == pytest.approx(expected)
 
 
 def test_a_mastered_skill_has_no_gap():
     able = learner_state({"c": Ability(mean=3.0, variance=0.02, attempts=20, successes=20)}, mean=1.0)
-    assert _features(able).gap[3] == 0.0
+    assert _values(gap.SIGNAL, _features(able))[3] == 0.0
 
 
 def test_readiness_is_that_of_the_least_ready_prerequisite_outside_the_resource():
@@ -161,8 +171,8 @@ def test_a_resource_of_mastered_skills_serves_the_one_it_is_mostly_about():
 
 
 def test_uncertainty_is_one_for_a_new_learner_and_falls_with_evidence():
-    assert _features(None).uncertainty.tolist() == pytest.approx([1.0, 1.0, 0.0, 1.0])
-    assert _features(STATE).uncertainty[0] < 0.5
+    assert _values(explore.SIGNAL, _features(None)).tolist() == pytest.approx([1.0, 1.0, 0.0, 1.0])
+    assert _values(explore.SIGNAL, _features(STATE))[0] < 0.5
 
 
 def test_a_practice_fits_best_at_three_in_four_and_a_lesson_leads_where_it_would_succeed_less_than_57_in_100():
@@ -227,14 +237,15 @@ def test_similarity_is_standardised_over_the_candidates_the_model_knows_and_shru
 
 def test_similarity_is_nothing_without_positives_and_where_all_score_alike():
     rows = np.array([0, 1, 3])
-    assert not similarity(_collaborative([3.0, 1.0, 9.0, 2.0], positives=0), rows, WEIGHTS).any()
-    assert not similarity(_collaborative([1.0, 1.0, 9.0, 1.0]), rows, WEIGHTS).any()
-    assert not similarity(None, rows, WEIGHTS).any()
+    assert similarity(_collaborative([3.0, 1.0, 9.0, 2.0], positives=0), rows, WEIGHTS) is None
+    assert similarity(_collaborative([1.0, 1.0, 9.0, 1.0]), rows, WEIGHTS) is None
+    assert similarity(None, rows, WEIGHTS) is None
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=4, max_size=4), st.integers(0, 1000))
 def test_similarity_stays_within_what_positives_allow(scores, positives):
-    similar = similarity(_collaborative(scores, positives), np.array([0, 1, 3]), WEIGHTS)
+    found = similarity(_collaborative(scores, positives), np.array([0, 1, 3]), WEIGHTS)
+    similar = np.zeros(3) if found is None else found
     assert (similar >= 0.0).all()
     assert (similar <= positives / (positives + 20) + 1e-12).all()
 

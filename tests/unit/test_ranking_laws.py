@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.recommender.domain.ranking.compiled import readiness
-from services.recommender.domain.ranking.features import Features
-from services.recommender.domain.ranking.pipeline import warm_up
-from services.recommender.domain.ranking.scoring import is_open, score
+from services.recommender.domain.ranking.scoring import SignalValues, is_open, score
+from services.recommender.domain.ranking.signals import SIGNALS
+from services.recommender.domain.ranking.signals import similar as similar_learners
+from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 
 # Examples have a deadline that compiling would miss.
@@ -20,31 +23,23 @@ _unit = st.floats(0.0, 1.0)
 _pairs = st.tuples(_unit, _unit)
 
 
-def _features(**columns):
+class _Features(NamedTuple):
+    values: SignalValues
+    ready: np.ndarray
+
+
+def _features(*, ready=None, **columns):
     count = len(next(iter(columns.values())))
-    defaults = dict.fromkeys(("gap", "fit", "review", "similar", "uncertainty", "success"), 0.0) | {"ready": 1.0}
-    floats = {name: np.full(count, value) for name, value in defaults.items()}
-    given_columns = {
-        name: np.array(values, np.bool_ if name == "on_goal_path" else np.float64) for name, values in columns.items()
-    }
-    return Features(
-        **(
-            {
-                "on_goal_path": np.zeros(count, np.bool_),
-                "served": np.full(count, -1),
-                "teaches": np.zeros(count, np.bool_),
-            }
-            | floats
-            | given_columns
-        )
-    )
+    of_signals = [np.array(columns.pop(signal.name, [0.0] * count), np.float64) for signal in SIGNALS]
+    assert not columns
+    return _Features(SignalValues(np.stack(of_signals)), np.array(ready or [1.0] * count, np.float64))
 
 
 def _two_alike(draw_alike, **columns):
     return _features(**{name: [value, value] for name, value in draw_alike.items()}, **columns)
 
 
-_alike = st.fixed_dictionaries({"fit": _unit, "ready": _unit, "uncertainty": _unit})
+_alike = st.fixed_dictionaries({"fit": _unit, "ready": _unit, "explore": _unit})
 
 
 @given(
@@ -57,8 +52,8 @@ def test_what_is_mastered_and_neither_due_nor_on_a_goal_path_never_overtakes_an_
     alike, review, gap, similar
 ):
     features = _two_alike(alike, gap=[0.0, gap], review=[review, review], similar=list(similar))
-    closed, opened = score(features, WEIGHTS).total
-    assert is_open(features, WEIGHTS).tolist() == [False, True]
+    closed, opened = score(*features, WEIGHTS).total
+    assert is_open(features.values, WEIGHTS).tolist() == [False, True]
     assert closed <= opened
 
 
@@ -68,7 +63,7 @@ def test_more_of_what_the_learner_asked_for_never_lowers_a_score(alike, gap, rev
     if not by_goal:
         preferences = {"goal": [other] * 2, "preference": sorted(asked)}
     features = _two_alike(alike, gap=[gap] * 2, review=[review] * 2, **preferences)
-    less, more = score(features, WEIGHTS).total
+    less, more = score(*features, WEIGHTS).total
     assert less <= more
 
 
@@ -80,15 +75,15 @@ def test_being_preferred_does_not_lift_what_is_closed_above_an_open_one_by_more_
     features = _two_alike(
         alike, gap=[0.0, gap], similar=list(similar), goal=[0.0, 0.0], preference=[preferred, preferred]
     )
-    closed, opened = score(features, WEIGHTS).total
+    closed, opened = score(*features, WEIGHTS).total
     assert closed <= opened
 
 
 @given(_alike, _unit, _unit, _unit)
 def test_a_learner_who_said_nothing_is_ranked_as_one_who_asked_for_nothing(alike, gap, review, similar):
     columns = {"gap": [gap] * 2, "review": [review] * 2, "similar": [similar] * 2}
-    said_nothing = score(_two_alike(alike, **columns), WEIGHTS)
-    asked_for_nothing = score(_two_alike(alike, goal=[0.0] * 2, preference=[0.0] * 2, **columns), WEIGHTS)
+    said_nothing = score(*_two_alike(alike, **columns), WEIGHTS)
+    asked_for_nothing = score(*_two_alike(alike, goal=[0.0] * 2, preference=[0.0] * 2, **columns), WEIGHTS)
     assert said_nothing.total.tolist() == asked_for_nothing.total.tolist()
 
 
@@ -99,23 +94,23 @@ def test_more_gap_never_lowers_a_score(alike, review, similar, gaps, on_goal_pat
         gap=sorted(gaps),
         review=[review] * 2,
         similar=[similar] * 2,
-        on_goal_path=[on_goal_path] * 2,
+        goal=[float(on_goal_path)] * 2,
     )
-    less, more = score(features, WEIGHTS).total
+    less, more = score(*features, WEIGHTS).total
     assert less <= more
 
 
 @given(_unit, _unit, _unit, _unit, _unit, _pairs)
-def test_more_readiness_never_lowers_a_score(gap, fit, review, similar, uncertainty, readinesses):
+def test_more_readiness_never_lowers_a_score(gap, fit, review, similar, explore, readinesses):
     features = _features(
         gap=[gap] * 2,
         fit=[fit] * 2,
         review=[review] * 2,
         similar=[similar] * 2,
-        uncertainty=[uncertainty] * 2,
+        explore=[explore] * 2,
         ready=sorted(readinesses),
     )
-    less, more = score(features, WEIGHTS).total
+    less, more = score(*features, WEIGHTS).total
     assert less <= more
 
 
@@ -135,20 +130,18 @@ def test_a_better_known_prerequisite_never_lowers_readiness(probabilities, respo
 
 
 @given(_unit, _unit, _unit, _unit, _unit, _unit)
-def test_a_score_is_the_sum_of_what_its_reasons_add(gap, fit, review, similar, uncertainty, ready):
-    features = _features(
-        gap=[gap], fit=[fit], review=[review], similar=[similar], uncertainty=[uncertainty], ready=[ready]
-    )
-    scores = score(features, WEIGHTS)
-    parts = (scores.gap, scores.fit, scores.review, scores.similar, scores.uncertainty)
+def test_a_score_is_the_sum_of_what_its_reasons_add(gap, fit, review, similar, explore, ready):
+    features = _features(gap=[gap], fit=[fit], review=[review], similar=[similar], explore=[explore], ready=[ready])
+    scores = score(*features, WEIGHTS)
+    parts = scores.added
     assert all(part[0] >= 0.0 for part in parts)
     assert scores.total[0] == pytest.approx(sum(part[0] for part in parts))
 
 
 def test_a_score_is_the_published_formula():
-    features = _features(gap=[0.4], fit=[0.6], review=[0.2], similar=[0.5], uncertainty=[0.3], ready=[0.7])
+    features = _features(gap=[0.4], fit=[0.6], review=[0.2], similar=[0.5], explore=[0.3], ready=[0.7])
     expected = 0.7 * (1.0 * 0.4 + 0.8 * 0.6 + 0.5 * 0.2 + 0.4 * 0.5) + 0.1 * 0.3
-    assert score(features, WEIGHTS).total[0] == pytest.approx(expected)
+    assert score(*features, WEIGHTS).total[0] == pytest.approx(expected)
 
 
 @given(_unit, st.floats(0.0, WEIGHTS.gap_opens), st.floats(0.0, WEIGHTS.review_opens, exclude_max=True))
@@ -156,5 +149,5 @@ def test_what_nothing_opens_counts_a_tenth_and_similar_learners_not_at_all(simil
     assume(gap <= WEIGHTS.gap_opens)
     features = _features(gap=[gap], fit=[0.5], review=[review], similar=[similar], ready=[1.0])
     expected = 0.1 * (gap + 0.8 * 0.5 + 0.5 * review)
-    assert score(features, WEIGHTS).total[0] == pytest.approx(expected)
-    assert score(features, WEIGHTS).similar[0] == 0.0
+    assert score(*features, WEIGHTS).total[0] == pytest.approx(expected)
+    assert score(*features, WEIGHTS).of(similar_learners.SIGNAL)[0] == 0.0

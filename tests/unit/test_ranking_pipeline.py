@@ -13,10 +13,14 @@ from services.recommender.domain.learner.parameters import ItemDifficulty, Tenan
 from services.recommender.domain.ranking import compiled
 from services.recommender.domain.ranking.candidates import at_random, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
-from services.recommender.domain.ranking.explain import ReasonKind, Step
 from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows, estimate_skills
-from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank, warm_up
+from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
+from services.recommender.domain.ranking.prepared import prepare
+from services.recommender.domain.ranking.reasons import ReasonKind, Step
+from services.recommender.domain.ranking.render import render
+from services.recommender.domain.ranking.request import RankingRequest
+from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from tests.learners import Ability, learner_state
 
@@ -98,15 +102,15 @@ def test_reasons_tell_the_learners_own_numbers():
     ranked = _rank(CHAIN, learner_state({"add": STRONG, "fractions": WEAK}, mean=0.2), limit=1)
     gap, fit = ranked.resources[0].explanation.reasons
     assert gap.kind is ReasonKind.GAP
-    assert gap.text == "Adding fractions: 31 % likely to succeed (17-49 %), 5 responses, 2 right"
+    assert render(gap.message) == "Adding fractions: 31 % likely to succeed (17-49 %), 5 responses, 2 right"
     assert fit.kind is ReasonKind.FIT
-    assert fit.text == "36 % likely to succeed on it: to be taught first"
+    assert render(fit.message) == "36 % likely to succeed on it: to be taught first"
 
 
 def test_a_new_learner_gets_a_list_with_reasons_that_claim_nothing():
     ranked = _rank(CHAIN)
     assert len(ranked.resources) == 9
-    texts = [reason.text for resource in ranked.resources for reason in resource.explanation.reasons]
+    texts = [render(reason.message) for resource in ranked.resources for reason in resource.explanation.reasons]
     assert any("no responses yet" in text for text in texts)
 
 
@@ -118,7 +122,9 @@ def test_a_mastered_skill_comes_back_when_it_is_due_and_says_since_when():
     assert {resource.explanation.skill for resource in ranked.resources} == {"add"}
     assert set(answered) & set(_ids(CHAIN, ranked))
     (review,) = (reason for reason in ranked.resources[0].explanation.reasons if reason.kind is ReasonKind.REVIEW)
-    assert review.text == "Adding whole numbers: mastered (15 responses, 15 right), last practised 60 days ago"
+    assert (
+        render(review.message) == "Adding whole numbers: mastered (15 responses, 15 right), last practised 60 days ago"
+    )
 
 
 def test_what_was_answered_lately_is_not_shown_while_there_is_anything_else():
@@ -258,7 +264,7 @@ def test_any_list_is_whole_and_true(resources, state, limit, wanted):
     for resource in ranked.resources:
         reasons = resource.explanation.reasons
         assert len(reasons) <= 2
-        assert all(reason.contribution > 0.0 and reason.text for reason in reasons)
+        assert all(reason.contribution > 0.0 and render(reason.message) for reason in reasons)
         assert sorted((reason.contribution for reason in reasons), reverse=True) == [
             reason.contribution for reason in reasons
         ]

@@ -7,10 +7,14 @@ import pytest
 from services.recommender.domain.learner.parameters import ItemDifficulty, TenantParameters
 from services.recommender.domain.learner.preferences import Pace, Preferences
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
-from services.recommender.domain.ranking.explain import ReasonKind, Step
-from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank, warm_up
+from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING
 from services.recommender.domain.ranking.preferences import goal_path, paced
+from services.recommender.domain.ranking.prepared import prepare
+from services.recommender.domain.ranking.reasons import ReasonKind, Step
+from services.recommender.domain.ranking.render import render
+from services.recommender.domain.ranking.request import RankingRequest
+from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from tests.learners import Ability, learner_state
 
@@ -110,10 +114,10 @@ def test_what_leads_to_a_goal_comes_first_and_says_so():
     order = ids(ON_LADDER, with_goal)
     assert order.index("count-practice") < order.index("aside-practice")
     reason = reasons_of(ON_LADDER, with_goal, "count-practice")[ReasonKind.GOAL]
-    assert reason.text == "Count leads to the goal Ratios"
+    assert render(reason.message) == "Count leads to the goal Ratios"
     assert reason.contribution > 0
     own = reasons_of(ON_LADDER, with_goal, "ratios-practice")[ReasonKind.GOAL]
-    assert own.text == "Ratios is a goal of the learner"
+    assert render(own.message) == "Ratios is a goal of the learner"
     assert ReasonKind.GOAL not in reasons_of(ON_LADDER, with_goal, "aside-practice")
     assert ids(ON_LADDER, without) != order
 
@@ -153,7 +157,7 @@ def test_what_is_preferred_comes_before_its_like_and_says_so():
     order = ids(KINDS, resources)
     assert order.index("p-space") < order.index("p-sport")
     reason = reasons_of(KINDS, resources, "p-space")[ReasonKind.PREFERENCE]
-    assert reason.text == "About what they like (space)"
+    assert render(reason.message) == "About what they like (space)"
     assert ReasonKind.PREFERENCE not in reasons_of(KINDS, resources, "p-sport")
 
 
@@ -163,13 +167,14 @@ def test_kinds_and_topics_count_half_each_when_both_are_wanted():
     both = reasons_of(KINDS, resources, "g-sport")[ReasonKind.PREFERENCE]
     one = reasons_of(KINDS, resources, "g-none")[ReasonKind.PREFERENCE]
     assert both.contribution == pytest.approx(2 * one.contribution)
-    assert both.text == "Of a kind the learner prefers (game) and about what they like (sport)"
+    assert render(both.message) == "Of a kind the learner prefers (game) and about what they like (sport)"
 
 
 def test_preferences_do_not_put_want_before_need():
     """A whole gap and a challenge that fits outweigh every preference."""
-    assert WEIGHTS.preference < WEIGHTS.gap * WEIGHTS.gap_target / 2
-    assert WEIGHTS.preference < WEIGHTS.fit / 2
+    weights = WEIGHTS.signals
+    assert weights["preference"] < weights["gap"] * WEIGHTS.gap_target / 2
+    assert weights["preference"] < weights["fit"] / 2
 
 
 @pytest.mark.parametrize(

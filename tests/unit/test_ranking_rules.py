@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.ranking.catalog import CatalogResource, build_columns
-from services.recommender.domain.ranking.explain import ReasonKind
-from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank, warm_up
+from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
+from services.recommender.domain.ranking.prepared import prepare
+from services.recommender.domain.ranking.reasons import ReasonKind
+from services.recommender.domain.ranking.render import render
+from services.recommender.domain.ranking.request import RankingRequest
 from services.recommender.domain.ranking.rules import NO_RULES, ActiveRules, Rule, RuleAction, rule_book
+from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from tests.learners import learner_state
 
@@ -200,7 +204,7 @@ def test_a_rule_ends_at_its_moment():
 def test_a_pin_is_the_first_reason_and_names_the_rule():
     (first, *others) = ranked(Rule("unit 3", PIN, ("r07",), note="the test is on Friday"))
     assert first.explanation.reasons[0].kind is ReasonKind.PINNED
-    assert first.explanation.reasons[0].text == "Pinned by the rule 'unit 3' (the test is on Friday)"
+    assert render(first.explanation.reasons[0].message) == "Pinned by the rule 'unit 3' (the test is on Friday)"
     assert len(first.explanation.reasons) == 2
     assert not any(reason.kind is ReasonKind.PINNED for one in others for reason in one.explanation.reasons)
 
@@ -209,7 +213,7 @@ def test_a_boost_is_a_reason_with_what_it_added():
     boosts = (Rule("a", BOOST, ("r07",), factor=4.0), Rule("b", BOOST, ("r07",), factor=2.0))
     (resource,) = (resource for resource in ranked(*boosts, limit=24) if resource.row == 7)
     (reason,) = (reason for reason in resource.explanation.reasons if reason.kind is ReasonKind.BOOSTED)
-    assert reason.text == "Boosted 8 times by the rules 'a', 'b'"
+    assert render(reason.message) == "Boosted 8 times by the rules 'a', 'b'"
     assert reason.contribution == pytest.approx(resource.score * 7 / 8)
 
 

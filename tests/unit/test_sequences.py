@@ -7,7 +7,7 @@ import pytest
 
 from services.recommender.domain.planning.sequences import GroupFit, compose_sequence
 from services.recommender.domain.ranking.catalog import CatalogResource, ResourceKind, build_columns
-from services.recommender.domain.ranking.explain import Step
+from services.recommender.domain.ranking.reasons import Step
 
 ABOUT = (("s", 1.0),)
 

@@ -14,7 +14,7 @@ from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.prepared_catalogs import PreparedCatalogs
 from services.recommender.application.ports.catalog import CatalogReader
 from services.recommender.application.ports.learners import StateUnavailableError
-from services.recommender.domain.ranking.pipeline import warm_up
+from services.recommender.domain.ranking.warm_up import warm_up
 
 _log = structlog.get_logger(__name__)
 

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from services.recommender.application.ports.models import CollaborativeModel
 from services.recommender.domain.ranking.features import CollaborativeScores
 from services.recommender.domain.ranking.learned import LearnedRanker
-from services.recommender.domain.ranking.pipeline import RankingRequest, prepare, rank
+from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import ResourceFilter
+from services.recommender.domain.ranking.prepared import prepare
+from services.recommender.domain.ranking.request import RankingRequest
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.domain.training.splits import WorkSplit

@@ -22,7 +22,8 @@ from services.recommender.evaluation.results import SERVED, Evaluation
 from services.recommender.models.ensemble import Ensemble
 from services.recommender.models.families import FAMILIES, Choice, choose
 from services.recommender.models.interaction_statistics_fit import fit_interaction_statistics
-from services.recommender.models.ranker_fit import FittedRanker, TooFewToLearnError, base_models_of, fit_ranker
+from services.recommender.models.ranker_fit import FittedRanker, base_models_of, fit_ranker
+from services.recommender.models.ranker_lists import TooFewToLearnError
 from services.recommender.models.ranking_dataset import RankingDataset
 
 DRAWS = 1_000
@@ -134,19 +135,20 @@ def _rankings(
         )
         yield SERVED, lambda: Served(dataset, None, fitted.get("als"))
         return
-    choice.remarks.append(_chosen_share(learned))
+    choice.remarks.append(_chosen_blend_weight(learned))
     dataset = RankingDataset(work, learned.ensemble, learned.ranker.statistics)
     for name, ranker in served(dataset, learned.ranker, learned.ensemble.get("als")).items():
         told(name)
         yield name, lambda ranker=ranker: ranker  # type: ignore[misc]  # bound early, called at once.
 
 
-def _chosen_share(learned: FittedRanker) -> str:
-    tried = ", ".join(f"{share}: {measure:.4f}" for share, measure in learned.measures.items())
+def _chosen_blend_weight(learned: FittedRanker) -> str:
+    tried = ", ".join(f"{weight}: {measure:.4f}" for weight, measure in learned.measures.items())
     ranker = learned.ranker
     return (
-        f"{SERVED} is {len(ranker.trees.starts) - 1} trees with a share of {ranker.share:g}, the rest is "
-        f"{ranker.models[ranker.best_base_model]}; NDCG@10 on held-out learners of the inner split by share: {tried}."
+        f"{SERVED} is {len(ranker.trees.starts) - 1} trees with a blend weight of {ranker.blend_weight:g}, the rest is "
+        f"{ranker.models[ranker.best_base_model]}; NDCG@10 on held-out learners of the inner split by blend weight: "
+        f"{tried}."
     )
 
 

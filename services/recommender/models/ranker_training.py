@@ -1,4 +1,4 @@
-"""Learning a tenant's ranker for a bundle."""
+"""Fitting a tenant's ranker for a bundle."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from services.recommender.application.ports.models import ModelArrays
 from services.recommender.application.training.train import Advance
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.domain.training.splits import split_work, tags_of
-from services.recommender.models.ranker_fit import BASE_MODELS, TooFewToLearnError, fit_ranker
+from services.recommender.models.ranker_fit import BASE_MODELS, fit_ranker
+from services.recommender.models.ranker_lists import TooFewToLearnError
 from services.recommender.models.stored_ranker import ranker_to_arrays
 
-# What is told of when learning: each family that is tuned, learning, and fitting to everything.
+# Steps of the progress: each family that is tuned, learning to rank, and fitting to everything.
 _STEPS = len(BASE_MODELS) + 2
 
 
 def train_ranker(
     table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None
 ) -> ModelArrays | None:
-    """Learn a tenant's ranking from their responses and interactions; None where there is too little to learn from.
+    """Fit a ranker to a tenant's responses and interactions; None if there is too little to learn from.
 
     Args:
         table: a tenant's responses.
         seed: of the models.
-        advance: told how many of how many steps are done.
+        advance: progress callback: steps done, steps in total.
     """
     table = table.rows(table.resource != NONE)
     steps = itertools.count()

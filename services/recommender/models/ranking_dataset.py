@@ -28,15 +28,12 @@ from services.recommender.domain.ranking.catalog import (
     ResourceKind,
     build_columns,
 )
-from services.recommender.domain.ranking.features import collaborative_rows, compute_features, estimate_skills
+from services.recommender.domain.ranking.features import collaborative_rows, estimate_skills
 from services.recommender.domain.ranking.interaction_statistics import InteractionStatistics, index_interactions
-from services.recommender.domain.ranking.next_item import (
-    ModelScores,
-    next_item_candidates,
-    next_item_features,
-    recent_activity_of,
-)
-from services.recommender.domain.ranking.pipeline import prepare
+from services.recommender.domain.ranking.next_item import ModelScores, next_item_candidates, next_item_features
+from services.recommender.domain.ranking.prepared import prepare
+from services.recommender.domain.ranking.recent_activity import recent_activity_of
+from services.recommender.domain.ranking.scoring import describe
 from services.recommender.domain.ranking.trees import Matrix
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.training.responses import NONE, ResponseTable
@@ -95,8 +92,8 @@ class RankingDataset:
             usable[self.split.own(learner)] = False
         rows = next_item_candidates(catalog, self.statistics, recent_activity, models, usable).nonzero()[0]
         estimates = estimate_skills(catalog, difficulties, state, float(state.last_at_s), DEFAULT_WEIGHTS)
-        features = compute_features(catalog, difficulties, estimates, None, rows, DEFAULT_WEIGHTS)
-        return Example(rows, next_item_features(catalog, self.statistics, recent_activity, models, rows, features))
+        candidates = describe(catalog, difficulties, estimates, rows, DEFAULT_WEIGHTS)
+        return Example(rows, next_item_features(self.statistics, recent_activity, models, candidates))
 
 
 def tracing_parameters(split: WorkSplit) -> TenantParameters:

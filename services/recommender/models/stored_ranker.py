@@ -37,7 +37,7 @@ def ranker_to_arrays(ranker: LearnedRanker, ensemble: Ensemble) -> ModelArrays:
     """
     hyperparameters: dict[str, float] = {
         "features_version": FEATURES_VERSION,
-        "share": ranker.share,
+        "share": ranker.blend_weight,
         "lead": ranker.best_base_model,
     }
     arrays: dict[str, _Array] = {}
@@ -77,7 +77,7 @@ def ranker_from_arrays(stored: ModelArrays) -> TenantRanker:
         ranker = LearnedRanker(
             models=names,
             trees=trees,
-            share=float(numbers["share"]),
+            blend_weight=float(numbers["share"]),
             best_base_model=int(numbers["lead"]),
             statistics=InteractionStatistics(
                 resources=stored.resources,
@@ -93,8 +93,8 @@ def ranker_from_arrays(stored: ModelArrays) -> TenantRanker:
         raise ModelArraysInvalidError(f"a learned ranker needs {error}") from error
     except TreesInvalidError as error:
         raise ModelArraysInvalidError(str(error)) from error
-    if not (0.0 <= ranker.share <= 1.0 and 0 <= ranker.best_base_model < max(len(names), 1)):
-        raise ModelArraysInvalidError("the share or the lead of the learned ranker is out of range")
+    if not (0.0 <= ranker.blend_weight <= 1.0 and 0 <= ranker.best_base_model < max(len(names), 1)):
+        raise ModelArraysInvalidError("`share` or `lead` of the learned ranker is out of range: train again")
     return TenantRanker(ranker, Ensemble(stored.resources, models))
 
 

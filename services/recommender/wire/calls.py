@@ -18,8 +18,9 @@ from services.recommender.application.answers.rank_learner import Recommendation
 from services.recommender.application.answers.show_learner import LearnerView, SkillMastery
 from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences
 from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, CatalogColumns, ResourceKind
-from services.recommender.domain.ranking.pipeline import RankedResource
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
+from services.recommender.domain.ranking.render import render
+from services.recommender.domain.ranking.request import RankedResource
 
 LIMIT_DEFAULT = 10
 LIMIT_MAX = 100
@@ -269,7 +270,7 @@ def _add_recommendation(
     for reason in explanation.reasons:
         recommendation.reasons.add(
             kind=int(reason.kind),
-            text=reason.text,
+            text=render(reason.message),
             contribution=reason.contribution,
         )
 

@@ -9,10 +9,10 @@ from services.common.auth.tenant import Tenant
 from services.recommender.application.answers.plan_group import Plan, PlannedGroup, PlanQuery
 from services.recommender.application.answers.recommend_batch import BatchQuery, LearnerAnswer, shared_provenance
 from services.recommender.application.answers.rosters import LearnerProblem, ProblemKind, RosterEntry
-from services.recommender.domain.planning.sequences import SequenceStep
+from services.recommender.domain.planning.sequences import SequenceStep, step_reason
 from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, CatalogColumns
-from services.recommender.domain.ranking.explain import Step
 from services.recommender.domain.ranking.policy import EVERYTHING
+from services.recommender.domain.ranking.render import render
 from services.recommender.wire.calls import (
     Problems,
     add_recommendations,
@@ -172,20 +172,9 @@ def _step_message(catalog: CatalogColumns, group: PlannedGroup, step: SequenceSt
         kind=int(catalog.kinds[row]),  # type: ignore[arg-type]  # As above.
         url=catalog.urls[row],
         minutes=None if minutes == MINUTES_UNKNOWN else minutes,
-        reason=_reason(group, step),
+        reason=render(step_reason(step, len(group.members), _mean_mastery(group))),
     )
 
 
-def _reason(group: PlannedGroup, step: SequenceStep) -> str:
-    members = len(group.members)
-    learners = "1 learner" if members == 1 else f"{members} learners"
-    new_to = round(step.untouched * members)
-    met = "new to all of them" if new_to == members else f"new to {new_to} of them"
-    match step.step:
-        case Step.TEACH:
-            chance = sum(mastery.probability for _, mastery in group.members) / members
-            return f"{learners} at {100 * chance:.0f} % on the skill; {met}"
-        case Step.PRACTISE:
-            return f"{learners} would succeed on it {100 * step.success:.0f} % of the time; {met}"
-        case Step.REASSESS:
-            return f"shows who has it now: {100 * step.success:.0f} % would succeed today; {met}"
+def _mean_mastery(group: PlannedGroup) -> float:
+    return sum(mastery.probability for _, mastery in group.members) / len(group.members)

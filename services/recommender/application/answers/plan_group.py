@@ -22,10 +22,14 @@ from services.recommender.domain.learner.success_model import Chances
 from services.recommender.domain.planning.groups import LearnerGroup, form_groups, worked_on_gaps
 from services.recommender.domain.planning.sequences import GroupFit, SequenceStep, compose_sequence, minutes_of
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
-from services.recommender.domain.ranking.features import SkillEstimates, compute_features, corrected, estimate_skills
-from services.recommender.domain.ranking.pipeline import PreparedCatalog
+from services.recommender.domain.ranking.features import SkillEstimates, estimate_skills
+from services.recommender.domain.ranking.messages import message
 from services.recommender.domain.ranking.policy import ResourceFilter, eligibility
+from services.recommender.domain.ranking.prepared import PreparedCatalog
+from services.recommender.domain.ranking.render import render
 from services.recommender.domain.ranking.rules import ActiveRules
+from services.recommender.domain.ranking.scoring import describe
+from services.recommender.domain.ranking.signals.fit import fit_of
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 
 # Estimating is arithmetic on one thread: after this many learners, other calls get a turn.
@@ -183,7 +187,7 @@ class _Planner:
         if isinstance(fresh, LearnerProblem):
             self._leave_out(place, UnplacedReason.PROBLEM, fresh.message)
         elif fresh.stored is None or fresh.new_learner:
-            self._leave_out(place, UnplacedReason.NEW_LEARNER, "nothing is known of them yet: assess them first")
+            self._leave_out(place, UnplacedReason.NEW_LEARNER, render(message("unplaced.new_learner")))
         else:
             state = fresh.stored.state
             estimates = estimate_skills(self._catalog, self._prepared.difficulties, state, as_of_s, DEFAULT_WEIGHTS)
@@ -234,10 +238,11 @@ class _Planner:
         rows = np.sort(catalog.tag_rows[tags])
         fit, success, untouched = np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
         for known in members:
-            by_filter = compute_features(catalog, difficulties, known.estimates, None, rows, DEFAULT_WEIGHTS)
-            features = corrected(by_filter, known.by_success_model, difficulties, rows, DEFAULT_WEIGHTS)
-            fit += features.fit
-            success += features.success
+            candidates = describe(
+                catalog, difficulties, known.estimates, rows, DEFAULT_WEIGHTS, by_success_model=known.by_success_model
+            )
+            fit += fit_of(candidates, candidates.success)
+            success += candidates.success
             untouched += [catalog.resource_ids[row] not in known.touched for row in rows.tolist()]
         return GroupFit(
             rows=rows,
@@ -258,22 +263,18 @@ class _Planner:
     ) -> None:
         if not gaps.any():
             skills = int(np.count_nonzero(known.estimates.responses))
-            text = (
-                f"every skill they have worked on is mastered ({skills}): give them something new"
-                if skills
-                else "they have worked on no skill of the catalog: assess them on one"
-            )
-            self._leave_out(known.place, UnplacedReason.NO_GAP, text)
+            said = message("unplaced.all_mastered", skills=skills) if skills else message("unplaced.no_skill")
+            self._leave_out(known.place, UnplacedReason.NO_GAP, render(said))
             return
         usable = workable if workable.any() else gaps
         slot = int(usable.argmax())
-        gap = f"{self._catalog.skill_labels[slot]}, {100 * known.estimates.probabilities[slot]:.0f} % likely to succeed"
+        skill, chance = self._catalog.skill_labels[slot], 100 * float(known.estimates.probabilities[slot])
         if not workable.any():
-            text = f"nothing that may be given is about their gap ({gap}): add a resource, or ask for less"
-            self._leave_out(known.place, UnplacedReason.NO_RESOURCE, text)
+            said = message("unplaced.no_resource", skill=skill, chance=chance)
+            self._leave_out(known.place, UnplacedReason.NO_RESOURCE, render(said))
         else:
-            text = f"too few share their gap ({gap}) for one of {len(planned)} groups: allow more groups"
-            self._leave_out(known.place, UnplacedReason.TOO_FEW_SHARE, text)
+            said = message("unplaced.too_few_share", skill=skill, chance=chance, groups=len(planned))
+            self._leave_out(known.place, UnplacedReason.TOO_FEW_SHARE, render(said))
 
     def _leave_out(self, place: int, reason: UnplacedReason, text: str) -> None:
         self._unplaced[place] = Unplaced(place, reason, text)

@@ -16,7 +16,7 @@ from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogVersion, IntColumn
 from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows
 from services.recommender.domain.ranking.next_item import ModelScores
-from services.recommender.domain.ranking.pipeline import PreparedCatalog, prepare
+from services.recommender.domain.ranking.prepared import PreparedCatalog, prepare
 from services.recommender.domain.ranking.rules import RuleBook
 from services.recommender.domain.ranking.weights import BY_WEIGHTS, RankingPolicy
 

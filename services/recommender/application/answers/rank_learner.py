@@ -14,8 +14,9 @@ from services.recommender.application.answers.fresh_state import FreshState
 from services.recommender.application.answers.prepared_catalogs import RankingSnapshot
 from services.recommender.application.answers.provenance import Degradation, Provenance
 from services.recommender.domain.ranking.catalog import CatalogColumns
-from services.recommender.domain.ranking.pipeline import RankedResource, RankingRequest, rank
+from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
+from services.recommender.domain.ranking.request import RankedResource, RankingRequest
 from services.recommender.domain.ranking.rules import RuleBook
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingPolicy, RankingWeights
 

@@ -16,8 +16,8 @@ from services.recommender.application.answers.rosters import LearnerProblem, Ros
 from services.recommender.application.answers.show_learner import SkillMastery, skill_masteries
 from services.recommender.domain.planning.groups import worked_on_gaps
 from services.recommender.domain.ranking.features import estimate_skills
-from services.recommender.domain.ranking.pipeline import PreparedCatalog
 from services.recommender.domain.ranking.policy import ResourceFilter
+from services.recommender.domain.ranking.prepared import PreparedCatalog
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 
 # Ranking is arithmetic on one thread: after this many learners, other calls get a turn.

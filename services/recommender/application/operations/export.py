@@ -18,6 +18,7 @@ from services.recommender.application.ports.learners import LearnerKey, StateUna
 from services.recommender.domain.learner.mastery import mastered, skill_logits, success_interval, success_probability
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.state import LearnerState, decode_state
+from services.recommender.domain.ranking.render import render
 
 LEARNERS_PER_BATCH = 500
 
@@ -213,7 +214,7 @@ def _recommendation_rows(tenant: str, learner: str, found: Recommendations) -> l
             "success": float(resource.success),
             "skill": resource.explanation.skill or None,
             "step": resource.explanation.step.name.lower(),
-            "reasons": [reason.text for reason in resource.explanation.reasons],
+            "reasons": [render(reason.message) for reason in resource.explanation.reasons],
             "recommendation_id": recommendation_id,
             "as_of": found.provenance.as_of,
             "epoch": found.provenance.epoch,

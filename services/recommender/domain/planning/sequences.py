@@ -16,7 +16,8 @@ from services.recommender.domain.ranking.catalog import (
     IntColumn,
     ResourceKind,
 )
-from services.recommender.domain.ranking.explain import Step
+from services.recommender.domain.ranking.messages import Message, message
+from services.recommender.domain.ranking.reasons import Step
 
 # What a resource is taken to last whose length nobody knows.
 MINUTES_ASSUMED = 10
@@ -97,6 +98,27 @@ def compose_sequence(catalog: CatalogColumns, slot: int, suits: GroupFit, minute
         for step, place in zip(_STEPS, best[1], strict=True)
         if place is not None
     ]
+
+
+def step_reason(step: SequenceStep, members: int, mastery: float) -> Message:
+    """Why a step is in a group's sequence.
+
+    Args:
+        step: the step.
+        members: number of learners in the group.
+        mastery: their mean chance of success on the skill.
+    """
+    learners = message("learners", learners=members)
+    new_to = round(step.untouched * members)
+    met = message("step.new_to_all") if new_to == members else message("step.new_to_some", count=new_to)
+    success = 100 * step.success
+    match step.step:
+        case Step.TEACH:
+            return message("step.teach", learners=learners, chance=100 * mastery, new_to=met)
+        case Step.PRACTISE:
+            return message("step.practise", learners=learners, success=success, new_to=met)
+        case Step.REASSESS:
+            return message("step.reassess", success=success, new_to=met)
 
 
 def _missing(places: Sequence[int | None]) -> list[int]:

@@ -15,12 +15,8 @@ import numpy as np
 
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.compiled import pick_from_index, pick_highest
-from services.recommender.domain.ranking.features import (
-    CollaborativeScores,
-    Difficulties,
-    SkillEstimates,
-)
-from services.recommender.domain.ranking.weights import RankingWeights
+from services.recommender.domain.ranking.features import CollaborativeScores, Difficulties, SkillEstimates
+from services.recommender.domain.ranking.thresholds import RankingThresholds
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ def select_candidates(
     answered: IntColumn,
     limit: int,
     seed: int,
-    weights: RankingWeights,
+    thresholds: RankingThresholds,
     wanted: FloatColumn | None = None,
 ) -> IntColumn:
     """Rows to score, ascending, each once.
@@ -99,28 +95,28 @@ def select_candidates(
         answered: rows the learner answered lately; they come in only for a review or when the list would fall short.
         limit: how long the list is to be.
         seed: of the random ones.
-        weights: the quotas.
+        thresholds: the quotas.
         wanted: for each skill how urgent it is on the way to a goal, 0 where it leads to none; None: there is no goal.
     """
     fresh = allowed.copy()
     fresh[answered] = False
     chosen = np.zeros(len(catalog), np.bool_)
-    skills = min(max(limit, weights.gap_skills_min), weights.gap_skills_max)
-    per_skill = min(weights.gap_candidates_per_skill, weights.gap_candidates // skills)
-    _pick(index, estimates, estimates.urgencies, fresh, Quota(skills, per_skill), chosen, weights)
+    skills = min(max(limit, thresholds.gap_skills_min), thresholds.gap_skills_max)
+    per_skill = min(thresholds.gap_candidates_per_skill, thresholds.gap_candidates // skills)
+    _pick(index, estimates, estimates.urgencies, fresh, Quota(skills, per_skill), chosen, thresholds)
     if wanted is not None:
-        quota = Quota(weights.goal_skills, weights.goal_candidates_per_skill)
-        _pick(index, estimates, wanted, fresh, quota, chosen, weights)
-    due = np.where(estimates.reviews >= weights.review_opens, estimates.reviews, 0.0)
-    quota = Quota(weights.review_skills, weights.review_candidates_per_skill)
-    _pick(index, estimates, due, allowed, quota, chosen, weights)
+        quota = Quota(thresholds.goal_skills, thresholds.goal_candidates_per_skill)
+        _pick(index, estimates, wanted, fresh, quota, chosen, thresholds)
+    due = np.where(estimates.reviews >= thresholds.review_opens, estimates.reviews, 0.0)
+    quota = Quota(thresholds.review_skills, thresholds.review_candidates_per_skill)
+    _pick(index, estimates, due, allowed, quota, chosen, thresholds)
     if collaborative is not None and collaborative.positives:
-        pick_highest(collaborative.scores, collaborative.rows, fresh, weights.similar_candidates, chosen)
+        pick_highest(collaborative.scores, collaborative.rows, fresh, thresholds.similar_candidates, chosen)
     found = int(np.count_nonzero(chosen))
-    chosen[at_random(fresh & ~chosen, max(weights.random_candidates, limit - found), seed)] = True
+    chosen[at_random(fresh & ~chosen, max(thresholds.random_candidates, limit - found), seed)] = True
     if np.count_nonzero(chosen) < limit:
         chosen[answered[allowed[answered]]] = True
-    return chosen.nonzero()[0][: weights.candidates]
+    return chosen.nonzero()[0][: thresholds.candidates]
 
 
 def _pick(
@@ -130,7 +126,7 @@ def _pick(
     fresh: BoolColumn,
     quota: Quota,
     chosen: BoolColumn,
-    weights: RankingWeights,
+    thresholds: RankingThresholds,
 ) -> None:
     """Mark what fits the learner best on the shelves of the most urgent skills; an urgency of 0 picks nothing."""
     slots = urgency.nonzero()[0]
@@ -138,7 +134,7 @@ def _pick(
         return
     slots = slots[(-urgency[slots]).argsort(kind="stable")]
     # The logit of success falls by one for each unit of difficulty; how uncertainty damps it is left to the fit.
-    target_logit = math.log(weights.fit_target / (1.0 - weights.fit_target))
+    target_logit = math.log(thresholds.fit_target / (1.0 - thresholds.fit_target))
     pick_from_index(
         slots,
         estimates.learner_mean + estimates.means[slots] - target_logit,

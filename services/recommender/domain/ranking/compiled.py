@@ -6,6 +6,7 @@ Everything is in columns; see `catalog.CatalogColumns` for what the names mean.
 from __future__ import annotations
 
 import math
+from enum import IntEnum
 
 import numba
 import numpy as np
@@ -14,6 +15,17 @@ from numpy.typing import NDArray
 _Bools = NDArray[np.bool_]
 _Ints = NDArray[np.intp]
 _Floats = NDArray[np.float64]
+
+
+class Gate(IntEnum):
+    """What a signal's value is multiplied by, apart from its weight."""
+
+    READY = 0
+    """Readiness; times `RankingThresholds.closed` where no signal opens the resource."""
+    READY_AND_OPEN = 1
+    """Readiness where a signal opens the resource, else 0."""
+    NONE = 2
+    """1."""
 
 
 @numba.njit(cache=True)
@@ -82,7 +94,7 @@ def spread_state(
     learner_variance: float,
     prior_variance: float,
     as_of_s: float,
-) -> tuple[_Floats, _Ints]:
+) -> tuple[_Floats, _Floats, _Floats, _Floats, _Floats, _Floats, _Ints]:
     """A learner's skill records over a catalog's skills; priors where there is none.
 
     Args:
@@ -95,36 +107,37 @@ def spread_state(
         as_of_s: the moment to answer for, Unix seconds.
 
     Returns:
-        (6, S): mu_uk, v_uk, the logit on the average item, its variance v_u + v_uk, the sum of responses, and the days
-        since the last one, NaN where nobody knows. S: responses.
+        S values each: mu_uk, v_uk, the logit on the average item, its variance v_u + v_uk, the sum of responses, the
+        days since the last one, NaN where nobody knows, and the number of responses.
     """
     skills = len(skill_logits)
-    columns = np.zeros((6, skills))
-    responses = np.zeros(skills, np.intp)
-    for slot in range(skills):
-        columns[1, slot] = prior_variance
-        columns[5, slot] = np.nan
+    means, variances = np.zeros(skills), np.full(skills, prior_variance)
+    successes, responses = np.zeros(skills), np.zeros(skills, np.intp)
+    days_since = np.full(skills, np.nan)
     for number in range(len(slots)):
         slot = slots[number]
         if slot < 0:
             continue
         record = records[number]
-        columns[0, slot], columns[1, slot] = record.mean, record.variance
-        columns[4, slot] = record.successes
+        means[slot], variances[slot] = record.mean, record.variance
+        successes[slot] = record.successes
         responses[slot] = record.attempts
         if record.last_at_s > 0:
-            columns[5, slot] = (as_of_s - record.last_at_s) / 86_400.0
+            days_since[slot] = (as_of_s - record.last_at_s) / 86_400.0
+    logits, unknown = np.empty(skills), np.empty(skills)
     for slot in range(skills):
-        columns[2, slot] = learner_logit + columns[0, slot] - skill_logits[slot]
-        columns[3, slot] = learner_variance + columns[1, slot]
-    return columns, responses
+        logits[slot] = learner_logit + means[slot] - skill_logits[slot]
+        unknown[slot] = learner_variance + variances[slot]
+    return means, variances, logits, unknown, successes, days_since, responses
 
 
 @numba.njit(cache=True)
 def judge_skills(
     probabilities: _Floats,
     mastered: _Bools,
-    columns: _Floats,
+    unknown: _Floats,
+    successes: _Floats,
+    days_since: _Floats,
     responses: _Ints,
     importance: _Floats,
     prerequisite_starts: _Ints,
@@ -135,13 +148,15 @@ def judge_skills(
     midpoint: float,
     steepness: float,
     half_known: float,
-) -> _Floats:
+) -> tuple[_Floats, _Floats, _Floats, _Floats, _Floats]:
     """What a learner needs on each skill of a catalog.
 
     Args:
         probabilities: S; p_k.
         mastered: S.
-        columns: (6, S); of `spread_state`.
+        unknown: S; v_u + v_uk.
+        successes: S.
+        days_since: S; NaN where nobody knows.
         responses: S; n_k.
         importance: S.
         prerequisite_starts: S + 1.
@@ -154,60 +169,59 @@ def judge_skills(
         half_known: of `readiness`.
 
     Returns:
-        (5, S): importance_k max(0, .85 - p_k) / .85 where not mastered, else 0; `review_due` where mastered, else 0;
-        `readiness`; (v_u + v_uk) / prior variance, at most 1; and the first times the least readiness of the skill's
-        prerequisites.
+        S values each. Needs: importance_k max(0, .85 - p_k) / .85 where not mastered, else 0. `review_due` where
+        mastered, else 0. `readiness`. Unknowns: (v_u + v_uk) / prior variance, at most 1. Urgencies: needs times the
+        least readiness of the skill's prerequisites.
     """
     skills = len(probabilities)
-    judged = np.zeros((5, skills))
+    needs, reviews, ready = np.zeros(skills), np.zeros(skills), np.empty(skills)
+    unknowns, urgencies = np.empty(skills), np.empty(skills)
     for slot in range(skills):
         if mastered[slot]:
-            judged[1, slot] = review_due(columns[5, slot], columns[4, slot], half_life_days)
+            reviews[slot] = review_due(days_since[slot], successes[slot], half_life_days)
         else:
-            judged[0, slot] = importance[slot] * max(0.0, gap_target - probabilities[slot]) / gap_target
-        judged[2, slot] = readiness(probabilities[slot], responses[slot], midpoint, steepness, half_known)
-        judged[3, slot] = min(1.0, columns[3, slot] / prior_variance)
+            needs[slot] = importance[slot] * max(0.0, gap_target - probabilities[slot]) / gap_target
+        ready[slot] = readiness(probabilities[slot], responses[slot], midpoint, steepness, half_known)
+        unknowns[slot] = min(1.0, unknown[slot] / prior_variance)
     for slot in range(skills):
-        judged[4, slot] = judged[0, slot] * least(prerequisite_starts, prerequisites, slot, judged[2])
-    return judged
+        urgencies[slot] = needs[slot] * least(prerequisite_starts, prerequisites, slot, ready)
+    return needs, reviews, ready, unknowns, urgencies
 
 
 @numba.njit(cache=True)
 def weigh(
-    gap: _Floats,
-    fit: _Floats,
-    review: _Floats,
-    ready: _Floats,
-    similar: _Floats,
-    uncertainty: _Floats,
-    opened: _Bools,
-    weights: _Floats,
-) -> _Floats:
-    """The score of each candidate: ready * open * (1.0 gap + .8 fit + .5 review + .4 cf) + .1 uncertainty.
+    values: _Floats, weights: _Floats, gates: _Ints, ready: _Floats, opened: _Bools, closed: float
+) -> tuple[_Floats, _Floats]:
+    """The score of each candidate: the sum over signals of gate * weight * value.
 
     Args:
-        gap: C.
-        fit: C.
-        review: C.
+        values: (K, C); value of each signal.
+        weights: K.
+        gates: K; a `Gate` each.
         ready: C.
-        similar: C; what cf is where open.
-        uncertainty: C.
-        opened: C; where false, open is `closed` and cf is 0.
-        weights: of gap, fit, review, similar and uncertainty, and closed.
+        opened: C; whether a signal opens the candidate.
+        closed: factor of `Gate.READY` where none does.
 
     Returns:
-        (6, C): what gap, fit, review, cf and uncertainty add, and the score, their sum.
+        (K, C): what each signal adds. C: the score, added up in the order of the signals.
     """
-    parts = np.empty((6, len(gap)))
-    for place in range(len(gap)):
-        factor = ready[place] * (1.0 if opened[place] else weights[5])
-        parts[0, place] = factor * weights[0] * gap[place]
-        parts[1, place] = factor * weights[1] * fit[place]
-        parts[2, place] = factor * weights[2] * review[place]
-        parts[3, place] = factor * weights[3] * similar[place] if opened[place] else 0.0
-        parts[4, place] = weights[4] * uncertainty[place]
-        parts[5, place] = parts[0, place] + parts[1, place] + parts[2, place] + parts[3, place] + parts[4, place]
-    return parts
+    signals, count = values.shape
+    added = np.empty((signals, count))
+    total = np.zeros(count)
+    for signal in range(signals):
+        gate, weight = gates[signal], weights[signal]
+        for place in range(count):
+            if gate == Gate.NONE:
+                factor = 1.0
+            elif opened[place]:
+                factor = ready[place]
+            elif gate == Gate.READY:
+                factor = ready[place] * closed
+            else:
+                factor = 0.0
+            added[signal, place] = factor * weight * values[signal, place]
+            total[place] += added[signal, place]
+    return added, total
 
 
 @numba.njit(cache=True)
@@ -333,54 +347,49 @@ def pick_highest(scores: NDArray[np.float32], rows: _Ints, fresh: _Bools, count:
 
 
 @numba.njit(cache=True)
-def sum_over_tags(
+def average_over_tags(
     rows: _Ints,
     tag_starts: _Ints,
     tag_slots: _Ints,
     tag_weights: _Floats,
     tag_measures: _Floats,
-    needs: _Floats,
-    reviews: _Floats,
-    unknowns: _Floats,
+    skills: _Floats,
+    serving: _Floats,
     means: _Floats,
     variances: _Floats,
-    gap_weight: float,
-    review_weight: float,
-) -> tuple[_Floats, _Ints]:
-    """What features are made of, for each of some resources.
+) -> tuple[_Floats, _Floats, _Floats, _Ints]:
+    """Averages of values per skill over the tags of some resources.
 
     Args:
         rows: C resources.
         tag_starts: N + 1.
         tag_slots: E.
-        tag_weights: E.
+        tag_weights: E; a resource's sum to 1.
         tag_measures: E.
-        needs: S.
-        reviews: S.
-        unknowns: S.
+        skills: (K, S); values to average by tag weight.
+        serving: K; weight of each in the choice of the skill that a resource serves.
         means: S; mu_uk.
         variances: S; v_uk.
-        gap_weight: weight of the gap, to tell which skill a resource serves.
-        review_weight: weight of a review, for the same.
 
     Returns:
-        (5, C): sums over each resource's tags of weight * need, weight * review, weight * unknown, measure * mean and
-        measure^2 * variance. C: the tag of the skill that gap or review is mostly about, else of the one the resource
-        is mostly about; -1 without tags.
+        (K, C): sums over each resource's tags of weight * value. C: sums of measure * mean. C: sums of measure^2 *
+        variance. C: the tag with the largest sum of weight * serving * value, then the largest weight; -1 without tags.
     """
-    sums = np.zeros((5, len(rows)))
+    columns = len(skills)
+    averages, ability, variance = np.zeros((columns, len(rows))), np.zeros(len(rows)), np.zeros(len(rows))
     served = np.full(len(rows), -1, np.intp)
     for place in range(len(rows)):
         most_wanted, most_weight = -1.0, -1.0
         for tag in range(tag_starts[rows[place]], tag_starts[rows[place] + 1]):
             slot, weight, measure = tag_slots[tag], tag_weights[tag], tag_measures[tag]
-            sums[0, place] += weight * needs[slot]
-            sums[1, place] += weight * reviews[slot]
-            sums[2, place] += weight * unknowns[slot]
-            sums[3, place] += measure * means[slot]
-            sums[4, place] += measure * measure * variances[slot]
-            wanted = weight * (gap_weight * needs[slot] + review_weight * reviews[slot])
+            wanted = 0.0
+            for column in range(columns):
+                averages[column, place] += weight * skills[column, slot]
+                wanted += serving[column] * skills[column, slot]
+            ability[place] += measure * means[slot]
+            variance[place] += measure * measure * variances[slot]
+            wanted *= weight
             if wanted > most_wanted or (wanted == most_wanted and weight > most_weight):
                 most_wanted, most_weight = wanted, weight
                 served[place] = tag
-    return sums, served
+    return averages, ability, variance, served

@@ -6,9 +6,8 @@ is the learner's chance of success on skill k's average item, n_k their response
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,22 +16,10 @@ from services.recommender.domain.learner.mastery import mastered as is_mastered
 from services.recommender.domain.learner.mastery import success_interval, success_probability
 from services.recommender.domain.learner.parameters import FilterSettings, TenantParameters
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState
-from services.recommender.domain.learner.success_model import CatalogSuccessModel, Chances, SuccessModel
-from services.recommender.domain.ranking.catalog import (
-    BoolColumn,
-    CatalogColumns,
-    FloatColumn,
-    IntColumn,
-    ResourceKind,
-)
-from services.recommender.domain.ranking.compiled import (
-    challenge_fit,
-    judge_skills,
-    least_of_rows,
-    spread_state,
-    sum_over_tags,
-)
-from services.recommender.domain.ranking.weights import RankingWeights
+from services.recommender.domain.learner.success_model import CatalogSuccessModel, SuccessModel
+from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn, ResourceKind
+from services.recommender.domain.ranking.compiled import judge_skills, spread_state
+from services.recommender.domain.ranking.thresholds import RankingThresholds
 
 _NO_RECORDS = np.zeros(0, SKILL_RECORD)
 PRACTISED_KINDS = (ResourceKind.PRACTICE, ResourceKind.ASSESSMENT)
@@ -121,39 +108,6 @@ class CollaborativeScores:
     positives: int
 
 
-@dataclass(frozen=True)
-class Features:
-    """What scoring reads, one value per candidate.
-
-    Attributes:
-        gap: sum_k tag_rk needs_k, from 0 to 1.
-        fit: how well the challenge suits, from 0 to 1.
-        review: sum_k tag_rk reviews_k, from 0 to 1.
-        ready: least readiness of the prerequisites outside the resource's own skills; 1 without any.
-        similar: collaborative score, from 0 to 1, before `open` is asked; 0 where the model does not know the resource.
-        uncertainty: sum_k tag_rk unknowns_k, from 0 to 1.
-        on_goal_path: whether it leads to a goal of the learner.
-        success: chance of success on it.
-        served: slot of the skill it serves, -1 without tags.
-        teaches: whether it teaches that skill.
-        goal: how much of it leads to a goal of the learner, from 0 to 1; None: they said nothing.
-        preference: how much of what the learner prefers it has, from 0 to 1; None: they said nothing.
-    """
-
-    gap: FloatColumn
-    fit: FloatColumn
-    review: FloatColumn
-    ready: FloatColumn
-    similar: FloatColumn
-    uncertainty: FloatColumn
-    on_goal_path: BoolColumn
-    success: FloatColumn
-    served: IntColumn
-    teaches: BoolColumn
-    goal: FloatColumn | None = None
-    preference: FloatColumn | None = None
-
-
 def difficulties_of(catalog: CatalogColumns, parameters: TenantParameters) -> Difficulties:
     """Look up the difficulty of everything in a catalog.
 
@@ -212,7 +166,7 @@ def estimate_skills(
     difficulties: Difficulties,
     state: LearnerState | None,
     as_of_s: float,
-    weights: RankingWeights,
+    thresholds: RankingThresholds,
 ) -> SkillEstimates:
     """Spread a learner's state over a catalog's skills; without responses, and without state, there are priors.
 
@@ -221,13 +175,13 @@ def estimate_skills(
         difficulties: its difficulties.
         state: the learner's state; None for a new learner.
         as_of_s: the moment to answer for, Unix seconds.
-        weights: the thresholds.
+        thresholds: the thresholds.
     """
     settings = difficulties.settings
     learner_mean, learner_variance = (0.0, settings.learner_variance) if state is None else (state.mean, state.variance)
     names: tuple[str, ...] = () if state is None else state.skill_names
     slot_of = catalog.slot_of_skill
-    columns, responses = spread_state(
+    means, variances, logits, unknown, successes, days_since, responses = spread_state(
         np.array([slot_of.get(name, -1) for name in names], np.intp),
         # A copy, because stored records are read-only and would be compiled for again.
         _NO_RECORDS if state is None else state.skill_records.copy(),
@@ -237,22 +191,23 @@ def estimate_skills(
         settings.skill_variance,
         as_of_s,
     )
-    means, variances, logits, unknown, successes, days_since = columns
     probabilities, mastered = success_probability(logits, unknown), is_mastered(logits, unknown, responses)
     needs, reviews, ready, unknowns, urgencies = judge_skills(
         probabilities,
         mastered,
-        columns,
+        unknown,
+        successes,
+        days_since,
         responses,
         catalog.importance,
         catalog.skill_prerequisites.starts,
         catalog.skill_prerequisites.values,
         settings.learner_variance + settings.skill_variance,
-        weights.gap_target,
-        weights.review_half_life_days,
-        weights.ready_midpoint,
-        weights.ready_steepness,
-        weights.ready_responses,
+        thresholds.gap_target,
+        thresholds.review_half_life_days,
+        thresholds.ready_midpoint,
+        thresholds.ready_steepness,
+        thresholds.ready_responses,
     )
     return SkillEstimates(
         learner_mean=learner_mean,
@@ -271,103 +226,6 @@ def estimate_skills(
         unknowns=unknowns,
         urgencies=urgencies,
     )
-
-
-def similarity(collaborative: CollaborativeScores | None, rows: IntColumn, weights: RankingWeights) -> FloatColumn:
-    """Collaborative score, (clip(z, -2, 2) + 2) / 4 * n / (n + 20), z standardised over the candidates the model knows.
-
-    n is the learner's positives: with few of them similar learners say little. 0 for what the model does not know.
-    """
-    similar = np.zeros(len(rows))
-    if collaborative is None or not collaborative.positives:
-        return similar
-    indices = collaborative.index_of_row[rows]
-    known = (indices >= 0).nonzero()[0]
-    if not len(known):
-        return similar
-    scores = collaborative.scores[indices[known]].astype(np.float64)
-    scores -= scores.sum() / len(scores)
-    deviation = math.sqrt(float(scores @ scores) / len(scores))
-    if deviation == 0.0:
-        return similar
-    clip = weights.similar_clip
-    trust = collaborative.positives / (collaborative.positives + weights.similar_responses)
-    similar[known] = ((scores / deviation).clip(-clip, clip) + clip) * (trust / (2 * clip))
-    return similar
-
-
-def compute_features(
-    catalog: CatalogColumns,
-    difficulties: Difficulties,
-    estimates: SkillEstimates,
-    collaborative: CollaborativeScores | None,
-    rows: IntColumn,
-    weights: RankingWeights,
-) -> Features:
-    """The features of some rows of a catalog for one learner.
-
-    The chance of success is what the filter predicts before the learner's next response.
-    """
-    settings, tags = difficulties.settings, catalog.tags
-    sums, served_tags = sum_over_tags(
-        rows,
-        tags.starts,
-        tags.values,
-        catalog.tag_weights,
-        catalog.tag_measures,
-        estimates.needs,
-        estimates.reviews,
-        estimates.unknowns,
-        estimates.means,
-        np.minimum(estimates.variances + settings.skill_noise, settings.skill_variance),
-        weights.gap,
-        weights.review,
-    )
-    gap, review, uncertainty, ability, variance = sums
-    success = success_probability(
-        (settings.base + estimates.learner_mean) + ability - difficulties.resource_means[rows],
-        min(estimates.learner_variance + settings.learner_noise, settings.learner_variance)
-        + variance
-        + difficulties.resource_variances[rows],
-    )
-    prerequisites = catalog.prerequisites
-    tagged = served_tags >= 0
-    served, teaches = np.full(len(rows), -1, np.intp), np.zeros(len(rows), np.bool_)
-    served[tagged] = tags.values[served_tags[tagged]]
-    teaches[tagged] = catalog.tag_teaches[served_tags[tagged]]
-    return Features(
-        gap=gap,
-        fit=_fit(difficulties, rows, success, weights),
-        review=review,
-        ready=least_of_rows(prerequisites.starts, prerequisites.values, rows, estimates.readiness),
-        similar=similarity(collaborative, rows, weights),
-        uncertainty=uncertainty,
-        on_goal_path=np.zeros(len(rows), np.bool_),
-        success=success,
-        served=served,
-        teaches=teaches,
-    )
-
-
-def corrected(
-    features: Features,
-    by_success_model: Chances | None,
-    difficulties: Difficulties,
-    rows: IntColumn,
-    weights: RankingWeights,
-) -> Features:
-    """The same features with what a success model makes of the filter's chances; unchanged where there is none."""
-    if by_success_model is None:
-        return features
-    success = by_success_model(rows, features.success)
-    return replace(features, success=success, fit=_fit(difficulties, rows, success, weights))
-
-
-def _fit(difficulties: Difficulties, rows: IntColumn, success: FloatColumn, weights: RankingWeights) -> FloatColumn:
-    suits: FloatColumn = challenge_fit(
-        success, difficulties.practised[rows], weights.fit_target, weights.fit_width, weights.fit_elsewhere
-    )
-    return suits
 
 
 def collaborative_rows(catalog: CatalogColumns, resources: Sequence[str]) -> tuple[IntColumn, IntColumn]:

@@ -1,4 +1,4 @@
-"""What a tenant's learners usually work on, and in which order: what a learned ranker knows beside the learner."""
+"""What a tenant's learners usually work on, and in which order; the learned ranker reads it."""
 
 from __future__ import annotations
 
@@ -46,6 +46,10 @@ class InteractionStatistics:
     places: NDArray[np.float32]
     follows: SkillLinks
     together: SkillLinks
+
+
+_NO_LINKS = SkillLinks(np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+NO_STATISTICS = InteractionStatistics((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), _NO_LINKS, _NO_LINKS)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""The learned ranker as data, and the score it gives; growing its trees is the models' work."""
+"""The learned ranker as data, and the score it gives. `models` grows its trees."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,30 +11,41 @@ import numpy as np
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.compiled import mean_and_deviation
-from services.recommender.domain.ranking.explain import WEIGHED_KINDS, ReasonKind
-from services.recommender.domain.ranking.features import CollaborativeScores, Features
+from services.recommender.domain.ranking.explain import WEIGHED_COLUMNS, WEIGHED_SIGNALS
+from services.recommender.domain.ranking.features import CollaborativeScores
 from services.recommender.domain.ranking.interaction_statistics import (
+    NO_STATISTICS,
     InteractionColumns,
     InteractionStatistics,
-    SkillLinks,
     index_interactions,
 )
 from services.recommender.domain.ranking.next_item import (
     FeatureGroup,
+    ModelFeature,
     ModelScores,
     feature_groups,
     feature_names,
+    model_column,
     next_item_candidates,
     next_item_features,
-    recent_activity_of,
 )
+from services.recommender.domain.ranking.recent_activity import recent_activity_of
+from services.recommender.domain.ranking.recent_work import RECENT_WORK
 from services.recommender.domain.ranking.scoring import Scores
+from services.recommender.domain.ranking.signals import fit, gap, review, similar
+from services.recommender.domain.ranking.signals.signal import Candidates, ReasonSource
 from services.recommender.domain.ranking.trees import Matrix, Trees
 
-_FORMS = 3
-_KINDS = (*WEIGHED_KINDS, ReasonKind.RECENT_WORK)
-# Where among _KINDS each FeatureGroup stands.
-_SCORE_COLUMN_OF_GROUP = np.array([0, 1, 2, 3, 5])
+REASON_SOURCES: tuple[ReasonSource, ...] = (*WEIGHED_SIGNALS, RECENT_WORK)
+"""What reasons for a blended score come from."""
+_SOURCE_OF_GROUP: Mapping[FeatureGroup, ReasonSource] = {
+    FeatureGroup.GAP: gap.SIGNAL,
+    FeatureGroup.FIT: fit.SIGNAL,
+    FeatureGroup.REVIEW: review.SIGNAL,
+    FeatureGroup.SIMILAR_LEARNERS: similar.SIGNAL,
+    FeatureGroup.RECENT_WORK: RECENT_WORK,
+}
+_COLUMN_OF_GROUP = np.array([REASON_SOURCES.index(_SOURCE_OF_GROUP[group]) for group in FeatureGroup])
 
 
 @dataclass(frozen=True)
@@ -42,16 +53,16 @@ class LearnedRanker:
     """Scores what a learner is likely to work on next.
 
     Attributes:
-        models: names of the collaborative models whose scores it reads, in order.
+        models: names of the collaborative models whose scores it reads, its base models, in order.
         trees: over the columns of `next_item.feature_names(models)`.
-        share: of the trees in the score, from 0 to 1; the rest is the leading collaborative model's.
-        best_base_model: which of the models that is.
+        blend_weight: weight of the trees in the score, from 0 to 1; the rest is the weight of the best base model.
+        best_base_model: place of that model in `models`.
         statistics: what learners usually do.
     """
 
     models: tuple[str, ...]
     trees: Trees
-    share: float
+    blend_weight: float
     best_base_model: int
     statistics: InteractionStatistics
 
@@ -60,22 +71,24 @@ class LearnedRanker:
         return self.blend(self.trees.total(columns), columns)
 
     def blend(self, trees: FloatColumn, columns: Matrix) -> FloatColumn:
-        """Share * trees + (1 - share) * lead, both standardised; the trees' sum as it is where they stand alone."""
-        if self.share == 1.0:
+        """W * trees + (1 - w) * best base model, both standardised; with w = 1 the trees' sum as it is."""
+        weight = self.blend_weight
+        if weight == 1.0:
             return trees
-        return self.share * standardised(trees) + (1.0 - self.share) * columns[:, self._lead_column]
+        return weight * standardised(trees) + (1.0 - weight) * columns[:, self._best_base_model_column]
 
     def contributions(self, columns: Matrix, spread: float) -> FloatColumn:
-        """What each `FeatureGroup` adds to the score, (C, groups); what all candidates share is left out.
+        """What each `FeatureGroup` adds to the score, (C, groups), without what is the same for all candidates.
 
         Args:
             columns: features of the candidates to explain.
             spread: standard deviation of the trees' sum over all candidates; 1 where nothing is standardised.
         """
         added = self.trees.contributions(columns, self._feature_groups, len(FeatureGroup))[:, :-1] / spread
-        if self.share < 1.0:
-            added *= self.share
-            added[:, FeatureGroup.SIMILAR_LEARNERS] += (1.0 - self.share) * columns[:, self._lead_column]
+        weight = self.blend_weight
+        if weight < 1.0:
+            added *= weight
+            added[:, FeatureGroup.SIMILAR_LEARNERS] += (1.0 - weight) * columns[:, self._best_base_model_column]
         return added
 
     @property
@@ -84,8 +97,8 @@ class LearnedRanker:
         return feature_names(self.models)
 
     @property
-    def _lead_column(self) -> int:
-        return len(feature_names(())) + _FORMS * self.best_base_model
+    def _best_base_model_column(self) -> int:
+        return model_column(self.best_base_model, ModelFeature.STANDARDISED)
 
     @cached_property
     def _feature_groups(self) -> IntColumn:
@@ -93,8 +106,7 @@ class LearnedRanker:
 
 
 def smallest_ranker() -> LearnedRanker:
-    """A ranker of one collaborative model and one tree without a question: it tells nothing apart."""
-    none = SkillLinks(np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    """A ranker with one collaborative model and one tree that is a leaf: all candidates score the same."""
     leaf = np.zeros(1, np.int32)
     trees = Trees(
         starts=np.array([0, 1], np.int32),
@@ -104,8 +116,7 @@ def smallest_ranker() -> LearnedRanker:
         rights=leaf,
         values=np.zeros(1, np.float32),
     )
-    statistics = InteractionStatistics((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), none, none)
-    return LearnedRanker(("model",), trees, share=1.0, best_base_model=0, statistics=statistics)
+    return LearnedRanker(("model",), trees, blend_weight=1.0, best_base_model=0, statistics=NO_STATISTICS)
 
 
 @dataclass(frozen=True)
@@ -122,16 +133,14 @@ def prepare_ranker(catalog: CatalogColumns, ranker: LearnedRanker) -> PreparedRa
 
 
 @dataclass(frozen=True)
-class Mixed:
-    """Scores of the candidates in which behaviour and need are mixed.
+class BlendedScores:
+    """Scores that blend what comes next with what the learner needs.
 
     Attributes:
-        total: the score.
-        kinds: the kinds of reasons it is made of.
+        total: C; the score.
     """
 
     total: FloatColumn
-    kinds: tuple[ReasonKind, ...]
     _ranker: LearnedRanker
     _columns: Matrix
     _scale: float
@@ -140,15 +149,14 @@ class Mixed:
     _need_scale: float
 
     def added(self, picked: IntColumn) -> FloatColumn:
-        """What each kind of reason added to the score of each picked candidate, (picked, kinds).
+        """What each of REASON_SOURCES added to the score of each picked candidate, (picked, sources).
 
-        What all candidates have in common is left out; otherwise the entries sum to `total`.
+        What all candidates have in common is left out; apart from that the entries sum to `total`.
         """
         next_item = self._scale * self._ranker.contributions(self._columns[picked], self._spread)
-        needed = self._needed
-        parts = (needed.gap, needed.fit, needed.review, needed.similar, needed.uncertainty)
-        added = np.stack([self._need_scale * part[picked] for part in parts] + [np.zeros(len(picked))], axis=1)
-        added[:, _SCORE_COLUMN_OF_GROUP] += next_item
+        added = np.zeros((len(picked), len(REASON_SOURCES)))
+        added[:, : len(WEIGHED_SIGNALS)] = (self._need_scale * self._needed.added[:, picked][WEIGHED_COLUMNS]).T
+        added[:, _COLUMN_OF_GROUP] += next_item
         return added
 
 
@@ -164,14 +172,14 @@ class NextItemCandidates:
         models: ModelScores,
         need_share: float,
     ) -> None:
-        """Put together what is known.
+        """Collect what is known.
 
         Args:
             catalog: the catalog.
-            prepared: what is laid out over it.
+            prepared: the ranker over it.
             state: the learner's.
             recent: rows they worked on lately, newest last.
-            models: what the collaborative models say.
+            models: scores of the collaborative models.
             need_share: share of need in the score.
         """
         self._catalog = catalog
@@ -188,9 +196,9 @@ class NextItemCandidates:
         Args:
             allowed: rows that may be in the list.
             held: rows the learner answered lately.
-            needed: gives the candidates of the hand-weighted score; they are looked at where need counts, or where too
-                few others are found.
-            limit: how long the list is to be.
+            needed: returns the candidates of the hand-weighted score. It is called where need counts, or where too few
+                others are found.
+            limit: length of the list.
         """
         usable = allowed.copy()
         usable[held] = False
@@ -203,36 +211,32 @@ class NextItemCandidates:
 
     @property
     def similar(self) -> CollaborativeScores | None:
-        """What similar learners worked on, as the leading model tells it; None where need counts for nothing."""
+        """What similar learners worked on, by the best base model; None where need does not count."""
         if self._need_share == 0.0:
             return None
         models = self._models
         positives = int(np.count_nonzero(models.index_of_row[self._recent_activity.recent] >= 0))
-        return CollaborativeScores(
-            models.scores[self._prepared.ranker.best_base_model], models.rows, models.index_of_row, positives
-        )  # fmt: skip
+        scores = models.scores[self._prepared.ranker.best_base_model]
+        return CollaborativeScores(scores, models.rows, models.index_of_row, positives)
 
-    def mix(self, rows: IntColumn, features: Features, needed: Scores) -> Mixed:
-        """Score candidates: (1 - need_share) * behaviour + need_share * need, both standardised where both count.
+    def blend(self, candidates: Candidates, needed: Scores) -> BlendedScores:
+        """Score candidates: (1 - need_share) * next item + need_share * need, both standardised where both count.
 
         Args:
-            rows: the candidates.
-            features: of the hand-weighted score.
-            needed: the hand-weighted score.
+            candidates: the candidates.
+            needed: their hand-weighted scores.
         """
         ranker = self._prepared.ranker
-        columns = next_item_features(
-            self._catalog, self._prepared.statistics, self._recent_activity, self._models, rows, features
-        )
+        columns = next_item_features(self._prepared.statistics, self._recent_activity, self._models, candidates)
         trees = ranker.trees.total(columns)
-        spread = 1.0 if ranker.share == 1.0 else _deviation(trees)
+        spread = 1.0 if ranker.blend_weight == 1.0 else _deviation(trees)
         next_item = ranker.blend(trees, columns)
         share = self._need_share
         scale, need_scale = 1.0, 0.0
         if share > 0.0:
             scale, need_scale = (1.0 - share) / _deviation(next_item), share / _deviation(needed.total)
         total = scale * next_item + need_scale * needed.total
-        return Mixed(total, _KINDS, ranker, columns, scale, spread, needed, need_scale)
+        return BlendedScores(total, ranker, columns, scale, spread, needed, need_scale)
 
 
 def _deviation(values: FloatColumn) -> float:

@@ -1,176 +1,42 @@
-"""Candidates, features, scores, policy and explanation, one after the other."""
+"""Candidates, signals, scores, the list and its reasons, one after the other."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from services.recommender.domain.learner.events import InteractionKind
-from services.recommender.domain.learner.parameters import TenantParameters
-from services.recommender.domain.learner.preferences import NO_PREFERENCES
-from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState, RecentResource
-from services.recommender.domain.learner.success_features import SHARED_FEATURES
-from services.recommender.domain.learner.success_model import CatalogSuccessModel, SuccessModel
-from services.recommender.domain.ranking.candidates import InvertedIndex, build_index, random_seed, select_candidates
-from services.recommender.domain.ranking.catalog import (
-    BoolColumn,
-    CatalogColumns,
-    CatalogResource,
-    FloatColumn,
-    IntColumn,
-    build_columns,
+from services.recommender.domain.ranking.candidates import random_seed, select_candidates
+from services.recommender.domain.ranking.catalog import BoolColumn, FloatColumn, IntColumn
+from services.recommender.domain.ranking.explain import (
+    WEIGHED_SIGNALS,
+    evidence_of,
+    picks_of,
+    step_of,
+    strongest_reasons,
+    weighed,
+    with_stated,
 )
-from services.recommender.domain.ranking.explain import WEIGHED_KINDS, Explanation, ReasonKind, explain, weighed
-from services.recommender.domain.ranking.features import (
-    CollaborativeScores,
-    Difficulties,
-    SkillEstimates,
-    collaborative_rows,
-    compute_features,
-    corrected,
-    difficulties_of,
-    estimate_skills,
-    index_success_model,
-)
-from services.recommender.domain.ranking.learned import (
-    LearnedRanker,
-    NextItemCandidates,
-    PreparedRanker,
-    prepare_ranker,
-    smallest_ranker,
-)
-from services.recommender.domain.ranking.next_item import ModelScores
-from services.recommender.domain.ranking.policy import (
-    EVERYTHING,
-    Eligibility,
-    Reassessments,
-    ResourceFilter,
-    compose,
-    eligibility,
-)
-from services.recommender.domain.ranking.preferences import RankingPreferences, keep_away, paced, ranking_preferences_of
-from services.recommender.domain.ranking.rules import NO_RULES, ActiveRules
-from services.recommender.domain.ranking.scoring import score
-from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingWeights
-
-
-@dataclass(frozen=True)
-class PreparedCatalog:
-    """A catalog prepared for ranking with some parameters; made once for many requests.
-
-    Attributes:
-        catalog: the catalog.
-        difficulties: how hard everything in it is.
-        index: where candidates stand.
-        success_model: the success model over it; None: the filter alone says how likely success is.
-        learned: the learned ranker over it, if any.
-    """
-
-    catalog: CatalogColumns
-    difficulties: Difficulties
-    index: InvertedIndex
-    success_model: CatalogSuccessModel | None = None
-    learned: PreparedRanker | None = None
-
-
-@dataclass(frozen=True)
-class RankingRequest:
-    """What a list is made for.
-
-    Attributes:
-        tenant: the tenant.
-        learner: the learner's pseudonym.
-        state: the learner's state; None for a new learner.
-        collaborative: the learner's collaborative scores where the hand-weighted score ranks; None without a model.
-        bundle: id of the bundle; empty when none.
-        as_of_s: the moment to answer for, Unix seconds.
-        day: its ISO date.
-        wanted: which resources may be in the list.
-        limit: most resources in it.
-        rules: what teachers and the tenant laid down for it.
-        models: what the learned ranker's collaborative models say; None: the hand-weighted score ranks.
-        need_share: how much of the score is need (the hand-weighted one), from 0 to 1, where the learned ranker ranks.
-        repeats: whether resources are worked on again and again, so that nothing is held back as just answered.
-    """
-
-    tenant: str
-    learner: str
-    state: LearnerState | None
-    collaborative: CollaborativeScores | None
-    bundle: str
-    as_of_s: float
-    day: str
-    wanted: ResourceFilter
-    limit: int
-    rules: ActiveRules = NO_RULES
-    models: ModelScores | None = None
-    need_share: float = 0.0
-    repeats: bool = False
-
-
-class RankedResource(NamedTuple):
-    """A resource of a list.
-
-    Attributes:
-        row: where it stands in the catalog.
-        score: its score.
-        success: chance of success on it.
-        explanation: skill served, step and reasons.
-        reassess_with: id of another resource that assesses the skill; empty when there is none.
-    """
-
-    row: int
-    score: float
-    success: float
-    explanation: Explanation
-    reassess_with: str
-
-
-@dataclass(frozen=True, slots=True)
-class RankedList:
-    """A list, best first, and what making it took.
-
-    Attributes:
-        resources: the list.
-        candidates: how many were scored.
-        stage_seconds: time by stage.
-    """
-
-    resources: tuple[RankedResource, ...]
-    candidates: int
-    stage_seconds: Mapping[str, float]
-
-
-def prepare(
-    catalog: CatalogColumns,
-    parameters: TenantParameters,
-    success_model: SuccessModel | None = None,
-    ranker: LearnedRanker | None = None,
-) -> PreparedCatalog:
-    """Make a catalog ready for ranking.
-
-    Args:
-        catalog: the catalog.
-        parameters: the tenant's, that learners' states are folded with.
-        success_model: the success model that goes with them, if any.
-        ranker: the learned ranker, if any.
-    """
-    difficulties = difficulties_of(catalog, parameters)
-    index = build_index(catalog, difficulties)
-    indexed = None if success_model is None else index_success_model(catalog, difficulties, success_model)
-    learned = None if ranker is None else prepare_ranker(catalog, ranker)
-    return PreparedCatalog(catalog, difficulties, index, indexed, learned)
+from services.recommender.domain.ranking.learned import REASON_SOURCES, BlendedScores
+from services.recommender.domain.ranking.learner_context import LearnerContext, look_up_learner
+from services.recommender.domain.ranking.policy import Reassessments, compose
+from services.recommender.domain.ranking.prepared import PreparedCatalog
+from services.recommender.domain.ranking.reasons import Explanation
+from services.recommender.domain.ranking.request import RankedList, RankedResource, RankingRequest
+from services.recommender.domain.ranking.scoring import Scores, SignalValues, describe, evaluate, score
+from services.recommender.domain.ranking.signals import review
+from services.recommender.domain.ranking.signals.signal import Candidates, ReasonSource
+from services.recommender.domain.ranking.weights import RankingWeights
 
 
 def rank(
     prepared: PreparedCatalog, request: RankingRequest, weights: RankingWeights, timer: Callable[[], float]
 ) -> RankedList:
-    """Make a list. The same basis, request and weights give the same list.
+    """Make a list. The same prepared catalog, request and weights give the same list.
+
+    Candidates, then signals, then a score, then a list with its reasons; `render` turns reasons into sentences.
 
     Args:
         prepared: the prepared catalog.
@@ -178,187 +44,163 @@ def rank(
         weights: the weights.
         timer: monotonic seconds, for `stage_seconds` only.
     """
-    catalog = prepared.catalog
-    if not len(catalog):
+    if not len(prepared.catalog):
         return RankedList((), 0, {})
     started = timer()
-    answered, done = _worked_on(catalog, request.state)
-    weights, estimates, eligible, preferences = _about_learner(prepared, request, weights)
-    seed = random_seed(request.tenant, request.learner, request.bundle, request.day)
-    next_item = _next_item(prepared, request, answered)
-    collaborative = request.collaborative if next_item is None else next_item.similar
-    held = done[:0] if request.repeats else done
+    learner = look_up_learner(prepared, request, weights)
+    rows = _candidate_rows(learner)
+    selected = timer()
+    candidates = describe(
+        prepared.catalog,
+        prepared.difficulties,
+        learner.estimates,
+        rows,
+        learner.weights,
+        collaborative=learner.collaborative,
+        preferences=learner.preferences or None,
+        by_success_model=learner.by_success_model,
+    )
+    values = evaluate(candidates)
+    computed = timer()
+    scored = _score(learner, candidates, values)
+    scored_at = timer()
+    picked = _compose(learner, candidates, values, scored.totals)
+    composed = timer()
+    explanations = _explain(learner, candidates, values, scored, picked)
+    resources = _ranked_resources(learner, candidates, scored.totals, picked, explanations)
+    stages = {
+        "candidates": selected - started,
+        "features": computed - selected,
+        "scoring": scored_at - computed,
+        "policy": composed - scored_at,
+        "explain": timer() - composed,
+    }
+    return RankedList(resources, len(rows), stages)
+
+
+class _Scored(NamedTuple):
+    """Scores of the candidates.
+
+    Attributes:
+        needed: the hand-weighted scores.
+        blended: the learned ranker's; None where it does not rank.
+        totals: what decides, with the boosts of rules.
+    """
+
+    needed: Scores
+    blended: BlendedScores | None
+    totals: FloatColumn
+
+
+def _candidate_rows(learner: LearnerContext) -> IntColumn:
+    """Rows to score, ascending."""
+    request, allowed = learner.request, learner.eligible.allowed
     needed = partial(
         select_candidates,
-        catalog,
-        prepared.index,
-        estimates,
-        collaborative,
-        answered=done,
+        learner.prepared.catalog,
+        learner.prepared.index,
+        learner.estimates,
+        learner.collaborative,
+        answered=learner.done,
         limit=request.limit,
-        seed=seed,
-        weights=weights,
-        wanted=preferences.urgency(estimates),
+        seed=random_seed(request.tenant, request.learner, request.bundle, request.day),
+        thresholds=learner.weights,
+        wanted=learner.preferences.urgency(learner.estimates),
     )
     rows = (
-        needed(eligible.allowed)
-        if next_item is None
-        else next_item.candidates(eligible.allowed, held, lambda: needed(eligible.allowed), request.limit)
+        needed(allowed)
+        if learner.next_item is None
+        else learner.next_item.candidates(allowed, learner.held, lambda: needed(allowed), request.limit)
     )
-    favoured = request.rules.favoured(eligible.allowed)
-    if favoured is not None:
-        # What rules favour is looked at however little it suits the learner.
-        more = needed(favoured)
-        named = np.array(request.rules.pinned(eligible.allowed)[: request.limit], np.intp)
-        rows = np.unique(np.concatenate((rows, more, named)))
-    selected = timer()
-    by_success_model = (
-        None if prepared.success_model is None else prepared.success_model.of(request.state, request.as_of_s)
-    )
-    # The trees were grown on what the filter alone foresees.
-    by_filter = compute_features(catalog, prepared.difficulties, estimates, collaborative, rows, weights)
-    features = corrected(by_filter, by_success_model, prepared.difficulties, rows, weights)
-    computed = timer()
-    features = preferences.mark(catalog, rows, features)
-    scores = score(features, weights)
-    mixed = None if next_item is None else next_item.mix(rows, by_filter, scores)
-    totals = request.rules.boost(rows, scores.total if mixed is None else mixed.total)
-    # What is worked on next is mostly of one skill; a cap would put need before behaviour unasked.
-    per_skill = weights.per_skill if next_item is None else request.limit
-    scored = timer()
-    was_answered = np.zeros(len(catalog), np.bool_)
-    was_answered[held] = True
-    held_back = was_answered[rows] & (features.review < weights.review_opens)
-    first = _pinned(request.rules, eligible.allowed, rows, totals, features.served, held_back, request.limit, per_skill)
-    picked = np.array(compose(totals, features.served, held_back, request.limit, per_skill, first), np.intp)
-    composed = timer()
-    positives = 0 if collaborative is None else collaborative.positives
-    if mixed is None:
-        kinds: tuple[ReasonKind, ...] = WEIGHED_KINDS
-        added = weighed(features, scores, positives, picked, weights)
-    else:
-        kinds, added = mixed.kinds, mixed.added(picked)
-        positives = len(answered)
-    explanations = explain(catalog, estimates, rows, features, added, kinds, positives, picked, weights)
-    explanations = preferences.tell(catalog, rows, scores, picked, explanations)
-    for row, favour in request.rules.favour(rows[picked]).items():
-        place = int(np.flatnonzero(rows[picked] == row)[0])
-        explanations[place] = favour.told_in(explanations[place], float(totals[picked[place]]))
-    reassessments = Reassessments(catalog, eligible.suitable, was_answered)
-    resources = tuple(
-        RankedResource(row, total, success, explanation, reassessments.after(row, slot))
-        for row, total, success, explanation, slot in zip(
-            rows[picked].tolist(),
-            totals[picked].tolist(),
-            features.success[picked].tolist(),
-            explanations,
-            features.served[picked].tolist(),
-            strict=True,
-        )
-    )
-    return RankedList(
-        resources,
-        len(rows),
-        {
-            "candidates": selected - started,
-            "features": computed - selected,
-            "scoring": scored - computed,
-            "policy": composed - scored,
-            "explain": timer() - composed,
-        },
-    )
+    favoured = request.rules.favoured(allowed)
+    if favoured is None:
+        return rows
+    # What rules favour is scored, however little it suits the learner.
+    named = np.array(request.rules.pinned(allowed)[: request.limit], np.intp)
+    return np.unique(np.concatenate((rows, needed(favoured), named)))
 
 
-# A learner who touched the resource `a`.
-_TOUCHED_A = LearnerState(
-    mean=0.0,
-    variance=1.0,
-    responses=0,
-    skill_names=(),
-    skill_records=np.zeros(0, SKILL_RECORD),
-    resources=(RecentResource("a", InteractionKind.ANSWERED, 0),),
-    applied=1,
-    last_at_s=0,
-)
+def _score(learner: LearnerContext, candidates: Candidates, values: SignalValues) -> _Scored:
+    needed = score(values, candidates.ready, learner.weights)
+    blended = None if learner.next_item is None else learner.next_item.blend(candidates, needed)
+    total = needed.total if blended is None else blended.total
+    return _Scored(needed, blended, learner.request.rules.boost(candidates.rows, total))
 
 
-def warm_up() -> None:
-    """Load the compiled loops, or compile them: the first request would wait for it otherwise."""
-    catalog = build_columns([CatalogResource("a", assesses=(("s", 1.0),)), CatalogResource("b")], [])
-    rows, index_of_row = collaborative_rows(catalog, ("a", "b"))
-    collaborative = CollaborativeScores(np.zeros(2, np.float32), rows, index_of_row, positives=1)
-    request = RankingRequest("", "", None, collaborative, "", 0.0, "1970-01-01", EVERYTHING, limit=1)
-    width = len(SHARED_FEATURES)
-    success_model = SuccessModel(
-        np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, len(SHARED_FEATURES)))
-    )
-    rank(prepare(catalog, TenantParameters(), success_model), request, DEFAULT_WEIGHTS, lambda: 0.0)
-    learned = dataclasses.replace(
-        request, state=_TOUCHED_A, models=ModelScores(np.zeros((1, 2), np.float32), rows, index_of_row), need_share=0.5
-    )
-    rank(prepare(catalog, TenantParameters(), success_model, smallest_ranker()), learned, DEFAULT_WEIGHTS, lambda: 0.0)
-
-
-def _next_item(prepared: PreparedCatalog, request: RankingRequest, answered: IntColumn) -> NextItemCandidates | None:
-    """What is known of what the learner is likely to work on next; None where the hand-weighted score ranks alone.
-
-    It does for learners who have worked on nothing in the catalog yet: there is no behaviour to go by.
-    """
-    if prepared.learned is None or request.models is None or request.state is None or not len(answered):
-        return None
-    return NextItemCandidates(
-        prepared.catalog, prepared.learned, request.state, answered, request.models, request.need_share
-    )
+def _compose(learner: LearnerContext, candidates: Candidates, values: SignalValues, totals: FloatColumn) -> IntColumn:
+    """Places of the candidates that make the list, in its order."""
+    limit = learner.request.limit
+    # What comes next is mostly of one skill: a cap would put need before it, which nobody asked for.
+    per_skill = learner.weights.per_skill if learner.next_item is None else limit
+    not_due = values.of(review.SIGNAL) < learner.weights.review_opens
+    held_back = learner.is_held[candidates.rows] & not_due
+    first = _pinned(learner, candidates, totals, held_back, per_skill)
+    return np.array(compose(totals, candidates.served, held_back, limit, per_skill, first), np.intp)
 
 
 def _pinned(
-    rules: ActiveRules,
-    allowed: BoolColumn,
-    rows: IntColumn,
-    totals: FloatColumn,
-    served: IntColumn,
-    held_back: BoolColumn,
-    limit: int,
-    per_skill: int,
+    learner: LearnerContext, candidates: Candidates, totals: FloatColumn, held_back: BoolColumn, per_skill: int
 ) -> list[int]:
     """Places of the candidates that are pinned: those named, in their order, then the best of the pinned providers.
 
-    What the learner answered lately is put first by its name only, not because of who offers it.
+    What the learner answered lately comes first only if it is pinned by its name, not if its provider is pinned.
     """
+    rules, rows, limit = learner.request.rules, candidates.rows, learner.request.limit
     if not rules:
         return []
-    named = np.searchsorted(rows, rules.pinned(allowed)[:limit]).tolist()
+    named = np.searchsorted(rows, rules.pinned(learner.eligible.allowed)[:limit]).tolist()
     offered = rules.pinned_by_provider(rows) & ~held_back
     offered[named] = False
     places = offered.nonzero()[0]
-    best = compose(totals[places], served[places], held_back[places], limit, per_skill)
+    best = compose(totals[places], candidates.served[places], held_back[places], limit, per_skill)
     return [*named, *places[best].tolist()]
 
 
-def _about_learner(
-    prepared: PreparedCatalog, request: RankingRequest, weights: RankingWeights
-) -> tuple[RankingWeights, SkillEstimates, Eligibility, RankingPreferences]:
-    """The weights at the learner's pace, what they can, what they may be given, and what they want."""
-    catalog, state = prepared.catalog, request.state
-    preferences = NO_PREFERENCES if state is None else state.preferences
-    weights = paced(weights, preferences)
-    estimates = estimate_skills(catalog, prepared.difficulties, state, request.as_of_s, weights)
-    eligible = request.rules.permit(eligibility(catalog, request.wanted))
-    return (
-        weights,
-        estimates,
-        keep_away(catalog, estimates, state, eligible, weights),
-        ranking_preferences_of(catalog, estimates, preferences),
+def _explain(
+    learner: LearnerContext, candidates: Candidates, values: SignalValues, scored: _Scored, picked: IntColumn
+) -> list[Explanation]:
+    """What each picked candidate is in the list for."""
+    picks = picks_of(candidates, picked)
+    if scored.blended is None:
+        positives = 0 if learner.collaborative is None else learner.collaborative.positives
+        sources: Sequence[ReasonSource] = WEIGHED_SIGNALS
+        added = weighed(candidates, values, scored.needed, picked)
+    else:
+        positives, sources, added = len(learner.recent), REASON_SOURCES, scored.blended.added(picked)
+    evidence = evidence_of(candidates, picks, positives)
+    reasons = strongest_reasons(evidence, picks, sources, added)
+    reasons = with_stated(evidence, picks, scored.needed, picked, reasons)
+    place_of = {pick.row: place for place, pick in enumerate(picks)}
+    for row, favour in learner.request.rules.favour(candidates.rows[picked]).items():
+        place = place_of[row]
+        reasons[place] = favour.added_to(reasons[place], float(scored.totals[picked[place]]))
+    skill_ids, thresholds = learner.prepared.catalog.skill_ids, learner.weights
+    return [
+        Explanation(
+            skill_ids[pick.slot] if pick.slot >= 0 else "",
+            step_of(pick, thresholds),
+            tuple(of_pick),
+        )
+        for pick, of_pick in zip(picks, reasons, strict=True)
+    ]
+
+
+def _ranked_resources(
+    learner: LearnerContext,
+    candidates: Candidates,
+    totals: FloatColumn,
+    picked: IntColumn,
+    explanations: Sequence[Explanation],
+) -> tuple[RankedResource, ...]:
+    reassessments = Reassessments(learner.prepared.catalog, learner.eligible.suitable, learner.is_held)
+    return tuple(
+        RankedResource(row, total, success, explanation, reassessments.after(row, slot))
+        for row, total, success, explanation, slot in zip(
+            candidates.rows[picked].tolist(),
+            totals[picked].tolist(),
+            candidates.success[picked].tolist(),
+            explanations,
+            candidates.served[picked].tolist(),
+            strict=True,
+        )
     )
-
-
-def _worked_on(catalog: CatalogColumns, state: LearnerState | None) -> tuple[IntColumn, IntColumn]:
-    """Rows the learner worked on lately, oldest first, and those of them that they answered or completed.
-
-    What they only opened may be given again.
-    """
-    recent = () if state is None else state.resources
-    row_of = catalog.row_of_resource
-    rows = np.array([row_of.get(one.resource, -1) for one in recent], np.intp)
-    opened = np.array([one.kind is InteractionKind.OPENED for one in recent], np.bool_)
-    return rows[rows >= 0], rows[(rows >= 0) & ~opened]

@@ -1,12 +1,7 @@
-"""What a learner said they want, and what it does to ranking: goals, formats, interests, pace, and what they put away.
+"""What a learner stated: goals, formats, interests, pace, and what they dismissed.
 
-A goal is a skill; on its path are itself and, as long as they are not mastered, its prerequisites and theirs. With r a
-resource and tag_rk as in `features`:
-
-    goal_r       = sum over the skills k on a path of tag_rk
-    preference_r = share of what the learner prefers that r has: one of the kinds, one of the topics
-
-Both are in [0, 1] and count as the gap does, where a resource is open and the learner is ready for it.
+A goal is a skill. On the path to it are the skill itself and, as long as they are not mastered, its prerequisites and
+theirs. How goals and preferences count in the score is up to `signals.goal` and `signals.preference`.
 """
 
 from __future__ import annotations
@@ -16,36 +11,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 
 from services.recommender.domain.learner.events import InteractionKind
 from services.recommender.domain.learner.preferences import Pace, Preferences
 from services.recommender.domain.learner.state import LearnerState
-from services.recommender.domain.ranking.catalog import (
-    BoolColumn,
-    CatalogColumns,
-    FloatColumn,
-    IntColumn,
-    ResourceKind,
-)
-from services.recommender.domain.ranking.explain import REASONS_MAX, Explanation, Reason, ReasonKind
-from services.recommender.domain.ranking.features import Features, SkillEstimates
+from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
+from services.recommender.domain.ranking.features import SkillEstimates
 from services.recommender.domain.ranking.policy import Eligibility
-from services.recommender.domain.ranking.scoring import Scores
-from services.recommender.domain.ranking.weights import RankingWeights
+from services.recommender.domain.ranking.thresholds import RankingThresholds
+
+_Thresholds = TypeVar("_Thresholds", bound=RankingThresholds)
 
 SUCCESS_OF_PACE = MappingProxyType({Pace.GENTLE: 0.85, Pace.STEADY: 0.75, Pace.BRISK: 0.65})
-"""The chance of success that practice is chosen for, by pace."""
+"""The chance of success at which practice fits best, by pace."""
 
 
-def paced(weights: RankingWeights, preferences: Preferences) -> RankingWeights:
-    """The weights for a learner's pace; where practice gives way to teaching moves with what fits best."""
-    target = SUCCESS_OF_PACE.get(preferences.pace, weights.fit_target)
-    if target == weights.fit_target:
-        return weights
-    teach_below = weights.teach_below + target - weights.fit_target
-    return dataclasses.replace(weights, fit_target=target, teach_below=teach_below)
+def paced(thresholds: _Thresholds, preferences: Preferences) -> _Thresholds:
+    """The thresholds for a learner's pace; `teach_below` moves along with `fit_target`."""
+    target = SUCCESS_OF_PACE.get(preferences.pace, thresholds.fit_target)
+    if target == thresholds.fit_target:
+        return thresholds
+    teach_below = thresholds.teach_below + target - thresholds.fit_target
+    return dataclasses.replace(thresholds, fit_target=target, teach_below=teach_below)
 
 
 def keep_away(
@@ -53,9 +43,9 @@ def keep_away(
     estimates: SkillEstimates,
     state: LearnerState | None,
     eligible: Eligibility,
-    weights: RankingWeights,
+    thresholds: RankingThresholds,
 ) -> Eligibility:
-    """Leave out what the learner put away, and what they completed unless a review of it is due."""
+    """Leave out what the learner dismissed, and what they completed unless a review of it is due."""
     if state is None:
         return eligible
     completed = catalog.rows_of(
@@ -68,7 +58,7 @@ def keep_away(
     due = catalog.tag_weights[entries] * estimates.reviews[catalog.tags.values[entries]]
     reviews = np.bincount(owners, due, minlength=len(completed))
     suitable, allowed = eligible.suitable.copy(), eligible.allowed.copy()
-    allowed[completed[reviews < weights.review_opens]] = False
+    allowed[completed[reviews < thresholds.review_opens]] = False
     suitable[dismissed] = allowed[dismissed] = False
     return Eligibility(suitable, allowed)
 
@@ -78,7 +68,7 @@ def goal_path(catalog: CatalogColumns, mastered: BoolColumn, goals: Sequence[str
     leads_to = np.full(len(catalog.skill_ids), -1, np.intp)
     for goal in goals:
         first = catalog.slot_of_skill.get(goal, -1)
-        # One after the other, not recursively: chains may be long, and prerequisites may go in a circle.
+        # A loop instead of recursion, because chains can be long, and prerequisites can be circular.
         ahead = [first] if first >= 0 else []
         while ahead:
             slot = ahead.pop()
@@ -91,12 +81,12 @@ def goal_path(catalog: CatalogColumns, mastered: BoolColumn, goals: Sequence[str
 
 @dataclass(frozen=True)
 class RankingPreferences:
-    """What one learner wants of one catalog.
+    """What one learner stated, looked up in one catalog.
 
     Attributes:
-        leads_to: S; the goal each skill leads to, as `goal_path` says.
+        leads_to: S; slot of the goal each skill leads to; see `goal_path`.
         kinds: the kinds the learner prefers.
-        topics: the topics they like.
+        topics: the topics the learner likes.
     """
 
     leads_to: IntColumn
@@ -117,81 +107,11 @@ class RankingPreferences:
             return None
         return np.where(self.path, np.maximum(estimates.urgencies, np.finfo(np.float64).tiny), 0.0)
 
-    def mark(self, catalog: CatalogColumns, rows: IntColumn, features: Features) -> Features:
-        """Features that know of the wishes."""
-        if not self:
-            return features
-        goal: FloatColumn = np.zeros(len(rows))
-        if self.path.any():
-            owners, entries = catalog.tags.entries(rows)
-            on_path = self.path[catalog.tags.values[entries]]
-            np.add.at(goal, owners, catalog.tag_weights[entries] * on_path)
-        asked = bool(self.kinds) + bool(self.topics)
-        preference = np.zeros(len(rows))
-        if self.kinds:
-            preference += np.isin(catalog.kinds[rows], self.kinds) / asked
-        if self.topics:
-            preference += catalog.topics.carrying(self.topics)[rows] / asked
-        return dataclasses.replace(features, on_goal_path=goal > 0.0, goal=goal, preference=preference)
-
-    def tell(
-        self,
-        catalog: CatalogColumns,
-        rows: IntColumn,
-        scores: Scores,
-        picked: IntColumn,
-        explanations: Sequence[Explanation],
-    ) -> list[Explanation]:
-        """Explanations that also name what the learner asked for: it is told even where two reasons are stronger."""
-        if scores.goal is None or scores.preference is None:
-            return list(explanations)
-        told = []
-        for place, explanation in zip(picked.tolist(), explanations, strict=True):
-            row = int(rows[place])
-            asked = [
-                Reason(kind, text(catalog, row), float(added[place]))
-                for kind, text, added in (
-                    (ReasonKind.GOAL, self._goal_sentence, scores.goal),
-                    (ReasonKind.PREFERENCE, self._preference_sentence, scores.preference),
-                )
-                if added[place] > 0.0
-            ]
-            told.append(explanation._replace(reasons=_strongest(explanation.reasons, asked)))
-        return told
-
-    def _goal_sentence(self, catalog: CatalogColumns, row: int) -> str:
-        slots, shares = catalog.tags.row(row), catalog.shares(row)
-        slot = int(slots[np.argmax(shares * self.path[slots])])
-        goal = int(self.leads_to[slot])
-        if slot == goal:
-            return f"{catalog.skill_labels[slot]} is a goal of the learner"
-        return f"{catalog.skill_labels[slot]} leads to the goal {catalog.skill_labels[goal]}"
-
-    def _preference_sentence(self, catalog: CatalogColumns, row: int) -> str:
-        kind = int(catalog.kinds[row])
-        liked = [topic for topic in self.topics if row in catalog.topics.rows.get(topic, ())]
-        said = []
-        if kind in self.kinds:
-            said.append(f"of a kind the learner prefers ({ResourceKind(kind).name.lower()})")
-        if liked:
-            said.append(f"about what they like ({', '.join(liked[:2])})")
-        told = " and ".join(said)
-        return told[0].upper() + told[1:]
-
 
 def ranking_preferences_of(
     catalog: CatalogColumns, estimates: SkillEstimates, preferences: Preferences
 ) -> RankingPreferences:
-    """What a learner wants of a catalog; false when they want nothing of it."""
+    """A learner's preferences, looked up in a catalog; false when nothing in it is preferred."""
     return RankingPreferences(
         goal_path(catalog, estimates.mastered, preferences.goals), preferences.formats, preferences.interests
     )
-
-
-def _strongest(reasons: Sequence[Reason], asked: Sequence[Reason]) -> tuple[Reason, ...]:
-    """The strongest reasons, at least one of them asked for if any was."""
-    every = sorted((*reasons, *asked), key=lambda reason: -reason.contribution)
-    kept = every[:REASONS_MAX]
-    if asked and not any(reason in asked for reason in kept):
-        kept = [*every[: REASONS_MAX - 1], max(asked, key=lambda reason: reason.contribution)]
-    return tuple(kept)

@@ -15,8 +15,9 @@ from types import MappingProxyType
 import numpy as np
 
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
-from services.recommender.domain.ranking.explain import REASONS_MAX, Explanation, Reason, ReasonKind
+from services.recommender.domain.ranking.messages import Message, message
 from services.recommender.domain.ranking.policy import Eligibility
+from services.recommender.domain.ranking.reasons import REASONS_MAX, Reason, ReasonKind
 
 
 class RuleAction(IntEnum):
@@ -83,22 +84,25 @@ class Favour:
     boosted: tuple[Rule, ...] = ()
     factor: float = 1.0
 
-    def told_in(self, explanation: Explanation, score: float) -> Explanation:
-        """An explanation with this in it: a pin before all other reasons, a boost by what it added to the score.
+    def added_to(self, reasons: Sequence[Reason], score: float) -> list[Reason]:
+        """The reasons with those of the rules: a pin before all others, a boost by what it added to the score.
 
         Args:
-            explanation: of the resource without rules.
+            reasons: of the resource without rules, strongest first.
             score: of the resource, boosted.
         """
-        reasons = list(explanation.reasons)
+        every = list(reasons)
         if self.factor > 1.0:
             before = score / self.factor if score >= 0.0 else score * self.factor
-            text = f"Boosted {self.factor:.3g} times by {_named(self.boosted)}"
-            reasons.append(Reason(ReasonKind.BOOSTED, text, score - before))
-            reasons.sort(key=lambda reason: -reason.contribution)
+            every.append(Reason(ReasonKind.BOOSTED, score - before, self._boost_message()))
+            every.sort(key=lambda reason: -reason.contribution)
         if self.pinned is not None:
-            reasons.insert(0, Reason(ReasonKind.PINNED, f"Pinned by {_named((self.pinned,))}", 0.0))
-        return explanation._replace(reasons=tuple(reasons[:REASONS_MAX]))
+            said = message("rule.pinned", rules=_named((self.pinned,)))
+            every.insert(0, Reason(ReasonKind.PINNED, 0.0, said))
+        return every[:REASONS_MAX]
+
+    def _boost_message(self) -> Message:
+        return message("rule.boosted", factor=self.factor, count=len(self.boosted), rules=_named(self.boosted))
 
 
 @dataclass(frozen=True)
@@ -260,8 +264,7 @@ def _book(rules: Mapping[str, Rule], subjects: Iterable[Subject]) -> RuleBook:
 
 
 def _named(rules: Sequence[Rule]) -> str:
-    notes = [f"{rule.rule_id!r} ({rule.note})" if rule.note else repr(rule.rule_id) for rule in rules]
-    return ("the rule " if len(notes) == 1 else "the rules ") + ", ".join(notes)
+    return ", ".join(f"{rule.rule_id!r} ({rule.note})" if rule.note else repr(rule.rule_id) for rule in rules)
 
 
 def _subject(catalog: CatalogColumns, rule: Rule) -> Subject:

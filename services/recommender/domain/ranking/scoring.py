@@ -1,15 +1,45 @@
-"""From features to a score, kept apart by reason so that the score can be explained."""
+"""From candidates to the values of the signals, and from these to a score that can be explained signal by signal."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
-from services.recommender.domain.ranking.catalog import BoolColumn, FloatColumn
-from services.recommender.domain.ranking.compiled import weigh
-from services.recommender.domain.ranking.features import Features
+from services.recommender.domain.learner.mastery import success_probability
+from services.recommender.domain.learner.success_model import Chances
+from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
+from services.recommender.domain.ranking.compiled import average_over_tags, least_of_rows, weigh
+from services.recommender.domain.ranking.features import CollaborativeScores, Difficulties, SkillEstimates
+from services.recommender.domain.ranking.preferences import RankingPreferences
+from services.recommender.domain.ranking.signals import SIGNALS
+from services.recommender.domain.ranking.signals.signal import Candidates, Signal
 from services.recommender.domain.ranking.weights import RankingWeights
+
+COLUMN_OF_SIGNAL = MappingProxyType({signal.name: column for column, signal in enumerate(SIGNALS)})
+_BY_SKILL = tuple((signal, signal.skills) for signal in SIGNALS if signal.skills is not None)
+_BY_CANDIDATE = tuple((COLUMN_OF_SIGNAL[signal.name], signal.value) for signal in SIGNALS if signal.value is not None)
+_OPENING = tuple((COLUMN_OF_SIGNAL[signal.name], signal.opens) for signal in SIGNALS if signal.opens is not None)
+_ROW_OF_SKILL_SIGNAL = MappingProxyType({signal.name: row for row, (signal, _) in enumerate(_BY_SKILL)})
+_COLUMNS_BY_SKILL = tuple(COLUMN_OF_SIGNAL[signal.name] for signal, _ in _BY_SKILL)
+_GATES = np.array([signal.gate for signal in SIGNALS], np.intp)
+
+
+@dataclass(frozen=True)
+class SignalValues:
+    """The value of each signal for each candidate.
+
+    Attributes:
+        columns: (signals, C), in the order of `SIGNALS`.
+    """
+
+    columns: FloatColumn
+
+    def of(self, signal: Signal) -> FloatColumn:
+        """The values of one signal, C."""
+        column: FloatColumn = self.columns[COLUMN_OF_SIGNAL[signal.name]]
+        return column
 
 
 @dataclass(frozen=True)
@@ -17,51 +47,121 @@ class Scores:
     """The score of each candidate and what it is the sum of.
 
     Attributes:
-        total: the score.
-        gap: what the gap adds.
-        fit: what the fit adds.
-        review: what a due review adds.
-        similar: what collaborative filtering adds.
-        uncertainty: what the lack of knowledge adds.
-        goal: what leading to a goal adds; None: the learner said nothing.
-        preference: what being preferred adds; None: the learner said nothing.
+        total: C; the score.
+        added: (signals, C); what each signal added to it, in the order of `SIGNALS`.
     """
 
     total: FloatColumn
-    gap: FloatColumn
-    fit: FloatColumn
-    review: FloatColumn
-    similar: FloatColumn
-    uncertainty: FloatColumn
-    goal: FloatColumn | None = None
-    preference: FloatColumn | None = None
+    added: FloatColumn
+
+    def of(self, signal: Signal) -> FloatColumn:
+        """What one signal added, C."""
+        column: FloatColumn = self.added[COLUMN_OF_SIGNAL[signal.name]]
+        return column
 
 
-def is_open(features: Features, weights: RankingWeights) -> BoolColumn:
-    """Whether there is a cause to recommend it: gap > .05, or a review is due, or it is on a goal path."""
-    return (features.gap > weights.gap_opens) | (features.review >= weights.review_opens) | features.on_goal_path
+def describe(
+    catalog: CatalogColumns,
+    difficulties: Difficulties,
+    estimates: SkillEstimates,
+    rows: IntColumn,
+    weights: RankingWeights,
+    *,
+    collaborative: CollaborativeScores | None = None,
+    preferences: RankingPreferences | None = None,
+    by_success_model: Chances | None = None,
+) -> Candidates:
+    """What signals read of some rows of a catalog for one learner.
+
+    The filter's chance of success is what it predicts before the learner's next response.
+
+    Args:
+        catalog: the catalog.
+        difficulties: its difficulties.
+        estimates: the learner's skills.
+        rows: the candidates.
+        weights: the weights.
+        collaborative: the learner's collaborative scores, if any.
+        preferences: what the learner prefers, if anything.
+        by_success_model: turns the filter's chances of success into the success model's, if there is one.
+    """
+    settings, tags = difficulties.settings, catalog.tags
+    tag_means, ability, variance, served_tags = average_over_tags(
+        rows,
+        tags.starts,
+        tags.values,
+        catalog.tag_weights,
+        catalog.tag_measures,
+        np.array([skills(estimates) for _, skills in _BY_SKILL]),
+        weights.serving,
+        estimates.means,
+        np.minimum(estimates.variances + settings.skill_noise, settings.skill_variance),
+    )
+    success = success_probability(
+        (settings.base + estimates.learner_mean) + ability - difficulties.resource_means[rows],
+        min(estimates.learner_variance + settings.learner_noise, settings.learner_variance)
+        + variance
+        + difficulties.resource_variances[rows],
+    )
+    prerequisites = catalog.prerequisites
+    tagged = served_tags >= 0
+    served, teaches = np.full(len(rows), -1, np.intp), np.zeros(len(rows), np.bool_)
+    served[tagged] = tags.values[served_tags[tagged]]
+    teaches[tagged] = catalog.tag_teaches[served_tags[tagged]]
+    return Candidates(
+        catalog=catalog,
+        difficulties=difficulties,
+        estimates=estimates,
+        collaborative=collaborative,
+        preferences=preferences,
+        thresholds=weights,
+        rows=rows,
+        tag_means=tag_means,
+        success=success if by_success_model is None else by_success_model(rows, success),
+        success_by_filter=success,
+        ready=least_of_rows(prerequisites.starts, prerequisites.values, rows, estimates.readiness),
+        served=served,
+        teaches=teaches,
+    )
 
 
-def score(features: Features, weights: RankingWeights) -> Scores:
+def mean_over_tags(candidates: Candidates, signal: Signal) -> FloatColumn:
+    """The value of a signal that has `skills`, C."""
+    column: FloatColumn = candidates.tag_means[_ROW_OF_SKILL_SIGNAL[signal.name]]
+    return column
+
+
+def evaluate(candidates: Candidates) -> SignalValues:
+    """The value of each signal for each candidate."""
+    columns = np.zeros((len(SIGNALS), len(candidates.rows)))
+    for row, column in enumerate(_COLUMNS_BY_SKILL):
+        columns[column] = candidates.tag_means[row]
+    for column, value in _BY_CANDIDATE:
+        values = value(candidates)
+        if values is not None:
+            columns[column] = values
+    return SignalValues(columns)
+
+
+def is_open(values: SignalValues, weights: RankingWeights) -> BoolColumn:
+    """Whether a signal opens a candidate: gap > .05, or a review is due, or it is on the path to a goal."""
+    opened = np.zeros(values.columns.shape[1], np.bool_)
+    for column, opens in _OPENING:
+        opened |= opens(values.columns[column], weights)
+    return opened
+
+
+def score(values: SignalValues, ready: FloatColumn, weights: RankingWeights) -> Scores:
     """The sum ready * open * (1.0 gap + .8 fit + .5 review + .4 cf + .3 goal + .15 preference) + .1 uncertainty.
 
     open is 1 for what `is_open`, else .1; cf is `similar` where open, else 0.
     """
-    opened = is_open(features, weights)
-    gap, fit, review, similar, uncertainty, total = weigh(
-        features.gap,
-        features.fit,
-        features.review,
-        features.ready,
-        features.similar,
-        features.uncertainty,
-        opened,
-        np.array(
-            (weights.gap, weights.fit, weights.review, weights.similar, weights.uncertainty, weights.closed), np.float64
-        ),
+    added, total = weigh(
+        values.columns,
+        weights.of_signals,
+        _GATES,
+        ready,
+        is_open(values, weights),
+        weights.closed,
     )
-    if features.goal is None or features.preference is None:
-        return Scores(total, gap, fit, review, similar, uncertainty)
-    share = features.ready * np.where(opened, 1.0, weights.closed)
-    goal, preference = share * weights.goal * features.goal, share * weights.preference * features.preference
-    return Scores(total + goal + preference, gap, fit, review, similar, uncertainty, goal, preference)
+    return Scores(total, added)

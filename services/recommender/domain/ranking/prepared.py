@@ -1,0 +1,52 @@
+"""A catalog prepared for ranking, once for many requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.recommender.domain.learner.parameters import TenantParameters
+from services.recommender.domain.learner.success_model import CatalogSuccessModel, SuccessModel
+from services.recommender.domain.ranking.candidates import InvertedIndex, build_index
+from services.recommender.domain.ranking.catalog import CatalogColumns
+from services.recommender.domain.ranking.features import Difficulties, difficulties_of, index_success_model
+from services.recommender.domain.ranking.learned import LearnedRanker, PreparedRanker, prepare_ranker
+
+
+@dataclass(frozen=True)
+class PreparedCatalog:
+    """A catalog prepared for ranking with some parameters; made once for many requests.
+
+    Attributes:
+        catalog: the catalog.
+        difficulties: how hard everything in it is.
+        index: where candidates stand.
+        success_model: the success model over it; None: the filter alone says how likely success is.
+        learned: the learned ranker over it, if any.
+    """
+
+    catalog: CatalogColumns
+    difficulties: Difficulties
+    index: InvertedIndex
+    success_model: CatalogSuccessModel | None = None
+    learned: PreparedRanker | None = None
+
+
+def prepare(
+    catalog: CatalogColumns,
+    parameters: TenantParameters,
+    success_model: SuccessModel | None = None,
+    ranker: LearnedRanker | None = None,
+) -> PreparedCatalog:
+    """Make a catalog ready for ranking.
+
+    Args:
+        catalog: the catalog.
+        parameters: the tenant's, that learners' states are folded with.
+        success_model: the success model that goes with them, if any.
+        ranker: the learned ranker, if any.
+    """
+    difficulties = difficulties_of(catalog, parameters)
+    index = build_index(catalog, difficulties)
+    indexed = None if success_model is None else index_success_model(catalog, difficulties, success_model)
+    learned = None if ranker is None else prepare_ranker(catalog, ranker)
+    return PreparedCatalog(catalog, difficulties, index, indexed, learned)

@@ -1,0 +1,61 @@
+"""What a recommendation is for, and why it is in the list."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from services.recommender.domain.ranking.messages import Message
+
+REASONS_MAX = 2
+
+
+class Step(IntEnum):
+    """What a recommendation is for; the numbers of the contract."""
+
+    TEACH = 1
+    PRACTISE = 2
+    REASSESS = 3
+
+
+class ReasonKind(IntEnum):
+    """Kinds of reasons; the numbers of the contract."""
+
+    GAP = 1
+    FIT = 2
+    REVIEW = 3
+    SIMILAR_LEARNERS = 4
+    EXPLORE = 5
+    GOAL = 6
+    PREFERENCE = 7
+    PINNED = 8
+    BOOSTED = 9
+    RECENT_WORK = 10
+
+
+class Reason(NamedTuple):
+    """Why a resource is in the list.
+
+    Attributes:
+        kind: number of the contract's `ReasonKind`.
+        contribution: what it added to the score.
+        message: the reason without a language; `render` turns it into a sentence.
+    """
+
+    kind: int
+    contribution: float
+    message: Message
+
+
+class Explanation(NamedTuple):
+    """What a resource is in the list for.
+
+    Attributes:
+        skill: id of the skill it serves; empty when it has none.
+        step: what to do with it.
+        reasons: the two strongest reasons, strongest first.
+    """
+
+    skill: str
+    step: Step
+    reasons: tuple[Reason, ...]

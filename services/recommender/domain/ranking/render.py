@@ -1,0 +1,104 @@
+"""Turns messages into sentences. All sentences of ranking and planning are written here, from a message catalogue.
+
+The English templates of a signal are in the signal's file; all others are below. Another language is another
+`MessageCatalogue` with the same ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+
+from services.recommender.domain.ranking.messages import Message, Plural, Template
+from services.recommender.domain.ranking.signals import SIGNALS
+
+
+def _plural_category_in_english(count: int) -> str:
+    """The plural category of the Unicode CLDR."""
+    return "one" if count == 1 else "other"
+
+
+@dataclass(frozen=True, eq=False)
+class MessageCatalogue:
+    """The templates of one language.
+
+    Attributes:
+        templates: by message id.
+        plural_category: the CLDR plural category of a count in this language.
+    """
+
+    templates: Mapping[str, Template]
+    plural_category: Callable[[int], str]
+
+    def sentence(self, message: Message) -> str:
+        """The message in this language.
+
+        Raises:
+            KeyError: when the catalogue has no template for the message, or the message no value for a placeholder.
+        """
+        template = self.templates[message.id]
+        values = {name: self.sentence(value) if isinstance(value, Message) else value for name, value in message.values}
+        if isinstance(template, Plural):
+            template = self._form(template, values[template.count])
+        return template.format_map(values)
+
+    def _form(self, plural: Plural, count: object) -> str:
+        if not isinstance(count, int):
+            raise TypeError(f"the count {plural.count!r} of a message must be an int, not {count!r}")
+        if count == 0 and plural.zero is not None:
+            return plural.zero
+        form: str | None = getattr(plural, self.plural_category(count))
+        return plural.other if form is None else form
+
+
+_SHARED: Mapping[str, Template] = {
+    "record": Plural(
+        "responses",
+        zero="no responses yet",
+        one="{responses} response, {successes:.3g} right",
+        other="{responses} responses, {successes:.3g} right",
+    ),
+    "days": Plural("days", one="{days} day", other="{days} days"),
+    "learners": Plural("learners", one="{learners} learner", other="{learners} learners"),
+    # Reasons of the learned ranker and of rules.
+    "recent_work.comes_next": "Usually comes next after the latest work",
+    "recent_work.comes_next_in_skill": "Usually comes next after the latest work, {skill}: {record}",
+    "recent_work.carries_on": "Carries on with the latest work, {skill}: {record}",
+    "rule.pinned": "Pinned by the rule {rules}",
+    "rule.boosted": Plural(
+        "count",
+        one="Boosted {factor:.3g} times by the rule {rules}",
+        other="Boosted {factor:.3g} times by the rules {rules}",
+    ),
+    # The steps of a group's sequence.
+    "step.teach": "{learners} at {chance:.0f} % on the skill; {new_to}",
+    "step.practise": "{learners} would succeed on it {success:.0f} % of the time; {new_to}",
+    "step.reassess": "shows who has it now: {success:.0f} % would succeed today; {new_to}",
+    "step.new_to_all": "new to all of them",
+    "step.new_to_some": "new to {count} of them",
+    # Why a learner is in no group.
+    "unplaced.new_learner": "nothing is known of them yet: assess them first",
+    "unplaced.all_mastered": "every skill they have worked on is mastered ({skills}): give them something new",
+    "unplaced.no_skill": "they have worked on no skill of the catalog: assess them on one",
+    "unplaced.no_resource": (
+        "nothing that may be given is about their gap ({skill}, {chance:.0f} % likely to succeed): "
+        "add a resource, or ask for less"
+    ),
+    "unplaced.too_few_share": (
+        "too few share their gap ({skill}, {chance:.0f} % likely to succeed) for one of {groups} groups: "
+        "allow more groups"
+    ),
+}
+
+ENGLISH = MessageCatalogue(
+    MappingProxyType({**_SHARED, **{key: template for signal in SIGNALS for key, template in signal.messages.items()}}),
+    _plural_category_in_english,
+)
+
+
+@lru_cache(maxsize=10_000)
+def render(message: Message, catalogue: MessageCatalogue = ENGLISH) -> str:
+    """The message as a sentence."""
+    return catalogue.sentence(message)

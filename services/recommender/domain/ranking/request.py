@@ -1,0 +1,82 @@
+"""What a list is made for, and the list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from services.recommender.domain.learner.state import LearnerState
+from services.recommender.domain.ranking.features import CollaborativeScores
+from services.recommender.domain.ranking.next_item import ModelScores
+from services.recommender.domain.ranking.policy import ResourceFilter
+from services.recommender.domain.ranking.reasons import Explanation
+from services.recommender.domain.ranking.rules import NO_RULES, ActiveRules
+
+
+@dataclass(frozen=True)
+class RankingRequest:
+    """What a list is made for.
+
+    Attributes:
+        tenant: the tenant.
+        learner: the learner's pseudonym.
+        state: the learner's state; None for a new learner.
+        collaborative: the learner's collaborative scores where the hand-weighted score ranks; None without a model.
+        bundle: id of the bundle; empty when none.
+        as_of_s: the moment to answer for, Unix seconds.
+        day: its ISO date.
+        wanted: which resources may be in the list.
+        limit: most resources in it.
+        rules: what teachers and the tenant laid down for it.
+        models: what the learned ranker's collaborative models say; None: the hand-weighted score ranks.
+        need_share: how much of the score is need (the hand-weighted one), from 0 to 1, where the learned ranker ranks.
+        repeats: whether resources are worked on again and again, so that nothing is held back as just answered.
+    """
+
+    tenant: str
+    learner: str
+    state: LearnerState | None
+    collaborative: CollaborativeScores | None
+    bundle: str
+    as_of_s: float
+    day: str
+    wanted: ResourceFilter
+    limit: int
+    rules: ActiveRules = NO_RULES
+    models: ModelScores | None = None
+    need_share: float = 0.0
+    repeats: bool = False
+
+
+class RankedResource(NamedTuple):
+    """A resource of a list.
+
+    Attributes:
+        row: where it stands in the catalog.
+        score: its score.
+        success: chance of success on it.
+        explanation: skill served, step and reasons.
+        reassess_with: id of another resource that assesses the skill; empty when there is none.
+    """
+
+    row: int
+    score: float
+    success: float
+    explanation: Explanation
+    reassess_with: str
+
+
+@dataclass(frozen=True, slots=True)
+class RankedList:
+    """A list, best first, and what making it took.
+
+    Attributes:
+        resources: the list.
+        candidates: how many were scored.
+        stage_seconds: time by stage.
+    """
+
+    resources: tuple[RankedResource, ...]
+    candidates: int
+    stage_seconds: Mapping[str, float]

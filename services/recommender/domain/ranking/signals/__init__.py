@@ -1,0 +1,17 @@
+"""The ranking signals, one file each. Add a signal by writing its file and listing it here."""
+
+from __future__ import annotations
+
+from services.recommender.domain.ranking.signals import explore, fit, gap, goal, preference, review, similar
+from services.recommender.domain.ranking.signals.signal import Signal
+
+SIGNALS: tuple[Signal, ...] = (
+    gap.SIGNAL,
+    fit.SIGNAL,
+    review.SIGNAL,
+    similar.SIGNAL,
+    explore.SIGNAL,
+    goal.SIGNAL,
+    preference.SIGNAL,
+)
+"""All signals. Scores are added up in this order, and of equal reasons the first is the stronger one."""

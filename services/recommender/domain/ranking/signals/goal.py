@@ -1,0 +1,53 @@
+"""Goals: how much of a resource leads to a goal of the learner.
+
+    goal_r = sum over the skills k on the path to a goal of tag_rk
+
+with tag_rk the weight of skill k in resource r; see `preferences.goal_path`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.recommender.domain.ranking.catalog import FloatColumn
+from services.recommender.domain.ranking.messages import Message, message
+from services.recommender.domain.ranking.reasons import ReasonKind
+from services.recommender.domain.ranking.signals.signal import Candidates, Evidence, Pick, Signal
+
+
+def _value(candidates: Candidates) -> FloatColumn | None:
+    preferences = candidates.preferences
+    if preferences is None or not preferences.path.any():
+        return None
+    goal = np.zeros(len(candidates.rows))
+    owners, entries = candidates.catalog.tags.entries(candidates.rows)
+    on_path = preferences.path[candidates.catalog.tags.values[entries]]
+    np.add.at(goal, owners, candidates.catalog.tag_weights[entries] * on_path)
+    return goal
+
+
+def _reason(evidence: Evidence, pick: Pick) -> Message | None:
+    if evidence.preferences is None:
+        return None
+    catalog, preferences = evidence.catalog, evidence.preferences
+    slots = catalog.tags.row(pick.row)
+    slot = int(slots[np.argmax(catalog.shares(pick.row) * preferences.path[slots])])
+    goal = int(preferences.leads_to[slot])
+    if slot == goal:
+        return message("goal.own", skill=catalog.skill_labels[slot])
+    return message("goal.leads_to", skill=catalog.skill_labels[slot], goal=catalog.skill_labels[goal])
+
+
+SIGNAL = Signal(
+    name="goal",
+    kind=ReasonKind.GOAL,
+    weight=0.3,
+    value=_value,
+    opens=lambda values, _thresholds: values > 0.0,
+    stated=True,
+    reason=_reason,
+    messages={
+        "goal.own": "{skill} is a goal of the learner",
+        "goal.leads_to": "{skill} leads to the goal {goal}",
+    },
+)

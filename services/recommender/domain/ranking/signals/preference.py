@@ -1,0 +1,53 @@
+"""Preferences: the share of what the learner prefers that a resource has: one of the kinds, one of the topics."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.recommender.domain.ranking.catalog import FloatColumn, ResourceKind
+from services.recommender.domain.ranking.messages import Message, message
+from services.recommender.domain.ranking.reasons import ReasonKind
+from services.recommender.domain.ranking.signals.signal import Candidates, Evidence, Pick, Signal
+
+_TOPICS_NAMED = 2
+
+
+def _value(candidates: Candidates) -> FloatColumn | None:
+    preferences = candidates.preferences
+    if preferences is None or not (preferences.kinds or preferences.topics):
+        return None
+    stated = bool(preferences.kinds) + bool(preferences.topics)
+    preference = np.zeros(len(candidates.rows))
+    if preferences.kinds:
+        preference += np.isin(candidates.catalog.kinds[candidates.rows], preferences.kinds) / stated
+    if preferences.topics:
+        preference += candidates.catalog.topics.carrying(preferences.topics)[candidates.rows] / stated
+    return preference
+
+
+def _reason(evidence: Evidence, pick: Pick) -> Message | None:
+    preferences = evidence.preferences
+    if preferences is None:
+        return None
+    topics = [topic for topic in preferences.topics if pick.row in evidence.catalog.topics.rows.get(topic, ())]
+    if pick.kind not in preferences.kinds:
+        identifier = "preference.topics"
+    else:
+        identifier = "preference.kind_and_topics" if topics else "preference.kind"
+    kind = ResourceKind(pick.kind).name.lower()
+    return message(identifier, kind=kind, topics=", ".join(topics[:_TOPICS_NAMED]))
+
+
+SIGNAL = Signal(
+    name="preference",
+    kind=ReasonKind.PREFERENCE,
+    weight=0.15,
+    value=_value,
+    stated=True,
+    reason=_reason,
+    messages={
+        "preference.kind": "Of a kind the learner prefers ({kind})",
+        "preference.topics": "About what they like ({topics})",
+        "preference.kind_and_topics": "Of a kind the learner prefers ({kind}) and about what they like ({topics})",
+    },
+)

@@ -1,0 +1,137 @@
+"""Growing the trees of the learned ranker with LightGBM.
+
+Burges: From RankNet to LambdaRank to LambdaMART, Microsoft Research, 2010. Ke et al.: LightGBM, NeurIPS 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm
+import numpy as np
+
+from services.recommender.domain.ranking.next_item import directions
+from services.recommender.domain.ranking.trees import Trees
+from services.recommender.models.ranker_lists import ListsOfCandidates
+
+TOP = 10
+"""Lists are judged by NDCG at this length."""
+# The number of cores of the smallest machine. Growing is deterministic for a fixed number of threads.
+_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RankerSettings:
+    """Hyper-parameters.
+
+    Attributes:
+        learners: most learners whose work is learned from; if there are fewer, their earlier work is used as well.
+        folds: number of folds for cross-validation.
+        bags: how many sets of trees are grown on all learners, each on another sample of lists and features.
+        trees: most trees in each set; fewer if more do not help.
+        patience: number of trees without an improvement after which growing stops.
+        leaves: most leaves of a tree.
+        rate: learning rate.
+        leaf_rows: least number of candidates in a leaf.
+        truncation: only pairs with one of this number of first candidates count.
+        others: most candidates of a list that are learned from in addition to the relevant ones.
+    """
+
+    learners: int = 3_600
+    folds: int = 3
+    bags: int = 3
+    trees: int = 100
+    patience: int = 30
+    leaves: int = 15
+    rate: float = 0.1
+    leaf_rows: int = 50
+    truncation: int = 20
+    others: int = 200
+
+
+DEFAULT_SETTINGS = RankerSettings()
+
+
+def grow_trees(
+    learned: ListsOfCandidates,
+    base_models: Sequence[str],
+    settings: RankerSettings,
+    seed: int,
+    rounds: int,
+    judged: ListsOfCandidates | None = None,
+) -> lightgbm.Booster:
+    """At most `rounds` trees; with lists to judge by, as many as rank these best."""
+    parameters = {
+        "objective": "lambdarank",
+        "lambdarank_truncation_level": settings.truncation,
+        "metric": "ndcg",
+        "eval_at": [TOP],
+        "num_leaves": settings.leaves,
+        "learning_rate": settings.rate,
+        "min_data_in_leaf": settings.leaf_rows,
+        "monotone_constraints": directions(len(base_models)),
+        "feature_fraction": 0.7,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "seed": seed,
+        # The same trees on every machine with the same number of threads.
+        "deterministic": True,
+        "force_col_wise": True,
+        "num_threads": _THREADS,
+        "verbosity": -1,
+    }
+    train = lightgbm.Dataset(learned.columns, learned.labels, group=learned.sizes, free_raw_data=False)
+    if judged is None:
+        return lightgbm.train(parameters, train, num_boost_round=rounds)
+    valid = lightgbm.Dataset(judged.columns, judged.labels, group=judged.sizes, reference=train)
+    return lightgbm.train(
+        parameters,
+        train,
+        num_boost_round=rounds,
+        valid_sets=[valid],
+        callbacks=[lightgbm.early_stopping(settings.patience, verbose=False)],
+    )
+
+
+def trees_of(booster: lightgbm.Booster) -> Trees:
+    """The booster's trees, up to its best round where it was judged, as arrays."""
+    starts: list[int] = [0]
+    nodes: list[tuple[int, float, int, int, float]] = []
+    for tree in booster.dump_model(num_iteration=booster.best_iteration)["tree_info"]:
+        _append(tree["tree_structure"], nodes)
+        starts.append(len(nodes))
+    features, thresholds, lefts, rights, values = zip(*nodes, strict=True) if nodes else ((), (), (), (), ())
+    return Trees(
+        np.array(starts, np.int32),
+        np.array(features, np.int32),
+        np.array([_at_most(threshold) for threshold in thresholds], np.float32),
+        np.array(lefts, np.int32),
+        np.array(rights, np.int32),
+        np.array(values, np.float32),
+    )
+
+
+def _append(node: Mapping[str, Any], nodes: list[tuple[int, float, int, int, float]]) -> int:
+    """A node and everything below it, itself first; returns its number."""
+    number = len(nodes)
+    if "split_feature" not in node:
+        nodes.append((-1, 0.0, number, number, float(node["leaf_value"])))
+        return number
+    nodes.append((-1, 0.0, number, number, 0.0))
+    left, right = _append(node["left_child"], nodes), _append(node["right_child"], nodes)
+    nodes[number] = (
+        int(node["split_feature"]),
+        float(node["threshold"]),
+        left,
+        right,
+        float(node["internal_value"]),
+    )
+    return number
+
+
+def _at_most(threshold: float) -> np.float32:
+    """The largest float32 not above a threshold: the same float32 values go left."""
+    rounded = np.float32(threshold)
+    return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > threshold else rounded
