@@ -185,11 +185,11 @@ def _bundle_values():
             columns = _columns(len(ranker.ranker.features))
             found["ranker"] = {
                 "models": list(ranker.ranker.models),
-                "share": ranker.ranker.share,
+                "share": ranker.ranker.blend_weight,
                 "lead": ranker.ranker.best_base_model,
                 "features": list(ranker.ranker.features),
                 "trees": _floats(ranker.ranker.score(columns)),
-                "half_of_them": _floats(replace(ranker.ranker, share=0.5).score(columns)),
+                "half_of_them": _floats(replace(ranker.ranker, blend_weight=0.5).score(columns)),
                 "ensemble": [_floats(ranker.ensemble.scores(history)) for history in histories],
             }
     return values

@@ -56,7 +56,7 @@ class ListsOfCandidates:
         )
 
     def thinned(self, others: int) -> ListsOfCandidates:
-        """Lists with the relevant candidates and the first `others` of the rest; those without a relevant one are left out.
+        """Lists with their relevant candidates and the first `others` of the rest; none without a relevant one.
 
         Candidates are shuffled, so the first ones are a random sample.
         """
