@@ -19,7 +19,7 @@ help: ## Show this list
 	echo "  make demo BROKER=kafka  on Apache Kafka instead of the embedded broker (make up too; needs Java and Maven)"
 	echo "  make bench JSON=FILE    also write the figures to FILE"
 
-setup: $(STAMP) ## Create .venv and install everything, as locked
+setup: $(STAMP) ## Create .venv and install everything from requirements.lock
 
 $(STAMP): requirements.lock pyproject.toml protos/pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then echo "Cairn needs Python 3.11 or 3.12 on PATH; none was found. Install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; fi
@@ -32,14 +32,14 @@ $(STAMP): requirements.lock pyproject.toml protos/pyproject.toml
 test: $(STAMP) ## Run every test tier that needs no Java
 	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/kafka -n 2 --dist worksteal $(ARGS)
 
-# What stands on the broker's behaviour: log, worker, ingest and dead letters.
+# The tests that depend on the broker's behaviour: log, worker, ingest and dead letters.
 KAFKA_TESTS := tests/kafka $(addprefix tests/integration/test_,common_kafka.py topics_command.py \
   recommender_catalog_kafka.py ingest_kafka.py worker.py dead_letters.py) \
   tests/e2e/test_demo.py::test_a_districts_events_go_through_every_process_and_become_recommendations
 
 test-kafka: $(STAMP) ## Run tests and every fault against a real Apache Kafka (needs Java 17 and Maven)
 	@missing=$$($(BIN)/python -c 'from deploy.kafka.cluster import missing_tools; print(*missing_tools(), sep=", ")')
-	if [ -n "$$missing" ]; then echo "skipped: a real Kafka needs Java 17 and Maven on PATH, and there is no $$missing"; exit 0; fi
+	if [ -n "$$missing" ]; then echo "skipped: a real Kafka needs Java 17 and Maven on PATH, and these are missing: $$missing"; exit 0; fi
 	CAIRN_TEST_BROKER=kafka $(BIN)/python -m pytest $(KAFKA_TESTS) $(ARGS)
 	$(BIN)/python -m tests.faults $(if $(JSON),--json $(JSON))
 
@@ -49,10 +49,10 @@ faults: $(STAMP) ## Run every fault three times on one broker and three times on
 test-fast: $(STAMP) ## Run the tests that start no processes
 	@$(BIN)/python -m pytest tests/unit tests/component tests/contract $(ARGS)
 
-simulate: $(STAMP) ## Let SCHEDULES (2000) sequences of faults happen to the worker on a virtual clock
+simulate: $(STAMP) ## Simulate SCHEDULES (2000) sequences of faults of the worker on a virtual clock
 	@$(BIN)/python -m tests.simulation $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(FIRST),--first $(FIRST))
 
-mutation-check: $(STAMP) ## Break each guarantee on purpose and see a test fail (SHORT=yes: the quick ones)
+mutation-check: $(STAMP) ## Break each guarantee on purpose and check that a test fails (SHORT=yes: the quick ones)
 	@$(BIN)/python -m tests.mutations $(if $(SHORT),--short) $(ARGS)
 
 lint: $(STAMP) protos-check contracts-check ## Check style, types, layers, contracts and generated code
@@ -61,17 +61,17 @@ lint: $(STAMP) protos-check contracts-check ## Check style, types, layers, contr
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## Rewrite the code in the project's style
+format: $(STAMP) ## Format the code in the project's style
 	@$(BIN)/ruff check --fix . || true
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## Measure speed and memory on this machine
 	@$(BIN)/python -m tests.benchmarks $(if $(JSON),--json $(JSON))
 
-evaluate: $(STAMP) ## Measure every model by every protocol and write docs/evaluation.* (15 to 25 minutes; DATA=DIR, ONLY="tracing/algebra05 ...")
+evaluate: $(STAMP) ## Evaluate every model with every protocol and write docs/evaluation.* (15 to 25 minutes; DATA=DIR, ONLY="tracing/algebra05 ...")
 	@$(BIN)/python -m deploy.evaluation $(if $(DATA),--data "$(DATA)") $(foreach protocol,$(ONLY),--only $(protocol))
 
-demo: $(STAMP) ## Run the whole system on this machine on a simulated district, or on DATASET
+demo: $(STAMP) ## Run the whole system on this machine with a simulated district, or with DATASET
 	@$(BIN)/python -m deploy.local demo $(if $(DATASET),--dataset "$(DATASET)") $(if $(BROKER),--broker $(BROKER)) $(if $(JSON),--json "$(JSON)")
 
 up: $(STAMP) ## Start the whole system and leave it running
@@ -80,29 +80,29 @@ up: $(STAMP) ## Start the whole system and leave it running
 down: $(STAMP) ## Stop what `make up` started
 	@$(BIN)/python -m deploy.local down
 
-status: $(STAMP) ## Say what runs, where, and how far it is
+status: $(STAMP) ## Show what is running, where, and how far it has come
 	@$(BIN)/cairn status
 
 PROTOS := $(sort $(wildcard protos/cairn/v1/*.proto))
 
-protos: $(STAMP) ## Generate the Python code of protos/
+protos: $(STAMP) ## Generate the Python code from protos/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out=protos --grpc_python_out=protos --mypy_out=quiet:protos --mypy_grpc_out=quiet:protos $(PROTOS)
 	rm -f protos/cairn/v1/{events,options}_pb2_grpc.py*
 
-protos-check: $(STAMP) ## Fail when the generated code is not what protos/ gives
+protos-check: $(STAMP) ## Fail when the generated code is out of date
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out="$$fresh" --grpc_python_out="$$fresh" --mypy_out=quiet:"$$fresh" --mypy_grpc_out=quiet:"$$fresh" $(PROTOS)
 	for file in protos/cairn/v1/*_pb2*; do
-	  cmp -s "$$file" "$$fresh/cairn/v1/$$(basename "$$file")" || { echo "$$file is not what protos/ generates: run make protos and commit the result" >&2; exit 1; }
+	  cmp -s "$$file" "$$fresh/cairn/v1/$$(basename "$$file")" || { echo "$$file is out of date: run make protos and commit the result" >&2; exit 1; }
 	done
 
 contracts: $(STAMP) ## Generate docs/api.md and docs/asyncapi.yaml from protos/ and the topics
 	@$(BIN)/python -m deploy.contracts write
 
-contracts-check: $(STAMP) ## Fail when a contract breaks its baseline or a document of it is stale
+contracts-check: $(STAMP) ## Fail when a contract breaks its baseline or a generated document is out of date
 	@$(BIN)/python -m deploy.contracts check
 
-contracts-accept: $(STAMP) ## Guard the contracts as they stand from here on (BREAKING=yes: even what breaks)
+contracts-accept: $(STAMP) ## Make the current contracts the baseline (BREAKING=yes: accept breaking changes too)
 	@$(BIN)/python -m deploy.contracts accept $(if $(BREAKING),--breaking)
 
 wheels: $(STAMP) ## Build the wheels of cairn and cairn-client into dist/
@@ -112,5 +112,5 @@ wheels: $(STAMP) ## Build the wheels of cairn and cairn-client into dist/
 lock: ## Resolve requirements.lock again (needs uv)
 	@uv pip compile pyproject.toml --all-extras --no-emit-package cairn-client --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements.lock
 
-clean: ## Remove what the commands above created
+clean: ## Remove everything that these commands created
 	@rm -rf $(VENV) .local .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
