@@ -21,7 +21,7 @@ async def serve(behaviour: str) -> None:
     address = await server.start()
     if behaviour != "hang":
         await server.set_serving(serving=True)
-    announce("stand-in", address, Path(os.environ["CAIRN_ADDRESS_FILE"]))
+    announce("fake", address, Path(os.environ["CAIRN_ADDRESS_FILE"]))
     if behaviour == "ignore":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         await asyncio.Event().wait()

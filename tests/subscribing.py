@@ -35,7 +35,7 @@ WITHIN_S = 30.0
 # Never within a test.
 NEVER_S = 1e6
 QUICK = FollowOptions(compare_every_s=0.02, list_every_s=0.02, spread_s=0.05, tick_s=0.01)
-# Nothing but hints tells of a change.
+# Only notifications reveal a change.
 NOTIFICATIONS_ONLY = FollowOptions(compare_every_s=NEVER_S, list_every_s=NEVER_S, spread_s=NEVER_S, tick_s=0.01)
 
 SKILLS = [CatalogSkill(f"s{number}", f"Skill {number}") for number in range(1, 6)]

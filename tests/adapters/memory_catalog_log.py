@@ -44,7 +44,7 @@ class MemoryCatalogLog:
         return await self.append_for(self, tenant, changes)
 
     async def take_turn_for(self, service: object) -> CatalogVersion:
-        """`take_turn` of one service. The end is told even where the turn was held: a test may have emptied the log."""
+        """`take_turn` of one service. Returns the end even if it holds the turn: a test may have emptied the log."""
         self._turn_of = service
         return await self.end()
 
