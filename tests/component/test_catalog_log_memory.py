@@ -32,7 +32,7 @@ class TestMemoryCatalogLog(CatalogLogSuite):
     pass
 
 
-async def test_skills_are_written_after_what_they_require(log, new_view):
+async def test_skills_are_written_after_their_prerequisites(log, new_view):
     skills = [Skill(id="c", prerequisites=("b",)), Skill(id="a"), Skill(id="b", prerequisites=("a",))]
     await ImportCatalog(CatalogWriter(log, await new_view())).run("riverbend", skills, [])
     assert [identifier for _, _, identifier, _ in log.skills] == ["a", "b", "c"]

@@ -85,7 +85,7 @@ async def test_the_surest_suggestions_are_shown_and_nothing_is_written(catalog):
     assert len(catalog.log.resources) == before
 
 
-async def test_what_the_held_out_precision_supports_is_applied_with_origin_and_confidence(catalog):
+async def test_tags_supported_by_held_out_precision_are_applied_with_origin_and_confidence(catalog):
     await fill(catalog.log)
     done = await catalog("--apply-above", "0.9")
     assert done.exit_code == 0, done.output
@@ -100,7 +100,7 @@ async def test_what_the_held_out_precision_supports_is_applied_with_origin_and_c
     assert all(one.provider == "School" and one.kind is ResourceKind.PRACTICE for one in applied)
 
 
-async def test_an_assessment_assesses_what_is_suggested(catalog):
+async def test_suggestions_for_an_assessment_become_assessed_skills(catalog):
     await fill(catalog.log, bare=0)
     rng = np.random.default_rng(9)
     quiz = resource("chance", 999, rng, tagged=False, kind=ResourceKind.ASSESSMENT)
@@ -148,7 +148,7 @@ async def test_the_tagger_does_not_learn_from_its_own_suggestions(catalog):
     assert "learned from 240 tagged resources" in done.stdout
 
 
-async def test_what_a_person_has_reviewed_is_learned_from(catalog):
+async def test_reviewed_tags_are_learned_from(catalog):
     await fill(catalog.log)
     one = found(catalog)["chance-900"]
     reviewed = replace(one, teaches=(SkillTag("chance", 1.0, TagOrigin.REVIEWED, 0.8),))
@@ -187,7 +187,7 @@ async def test_a_catalog_without_gaps_needs_nothing(catalog):
     assert "every resource has skills already" in (await catalog()).stdout
 
 
-async def test_a_refit_learns_from_reviews_and_suggests_no_more_what_was_rejected(catalog, tmp_path):
+async def test_a_refit_learns_from_reviews_and_does_not_repeat_rejected_suggestions(catalog, tmp_path):
     await fill(catalog.log)
     folder = tmp_path / "taggers" / "riverbend"
     assert (await catalog("--model", str(folder), "--json")).exit_code == 0
@@ -204,7 +204,7 @@ async def test_a_refit_learns_from_reviews_and_suggests_no_more_what_was_rejecte
             assert first.id.rpartition("-")[0] not in [one["skill"] for one in suggested["suggestions"]]
 
 
-async def test_traffic_is_kept_beside_the_tagger_for_the_service(catalog, tmp_path):
+async def test_traffic_is_stored_with_the_tagger_for_the_service(catalog, tmp_path):
     await fill(catalog.log)
     table = tmp_path / "counts.csv"
     table.write_text("resource_id,responses\nchance-900,12\n")

@@ -57,7 +57,7 @@ def replaying(file: MemoryLetterFile) -> ReplayDeadLetters:
     return ReplayDeadLetters(file, lambda one: problem_of(one, PARTITIONS, Unencrypted()))
 
 
-async def test_what_can_be_applied_by_now_goes_into_the_log_again_and_the_rest_stays_with_the_reason():
+async def test_applicable_letters_are_replayed_and_the_rest_stays_with_the_reason():
     file = MemoryLetterFile(GOOD, BAD)
     bad, good = await replaying(file)(lambda _: True)
     assert file.log == [GOOD]

@@ -77,7 +77,7 @@ async def restored(path, *, into=None, log=None, epoch=None):
     return into, await restore_epoch(into, log or Log(), NoBundles(), EpochFile(path), epoch)
 
 
-async def test_what_was_kept_comes_back_byte_for_byte_as_an_epoch_that_is_built(states, path):
+async def test_a_restored_epoch_is_byte_for_byte_the_saved_one_and_is_built(states, path):
     contents = await kept(states, path)
     assert contents == await digest_epoch(states, 1)
     back, (number, found) = await restored(path)
@@ -88,7 +88,7 @@ async def test_what_was_kept_comes_back_byte_for_byte_as_an_epoch_that_is_built(
     assert await back.current_epoch() is None
 
 
-async def test_an_epoch_comes_back_under_another_number_beside_the_one_that_is_served(states, path):
+async def test_an_epoch_is_restored_under_another_number_alongside_the_served_one(states, path):
     await kept(states, path)
     await states.make_current(1)
     _, (number, _) = await restored(path, into=states, epoch=7)
@@ -97,7 +97,7 @@ async def test_an_epoch_comes_back_under_another_number_beside_the_one_that_is_s
     assert (await states.get(7)).status is EpochStatus.BUILT
 
 
-async def test_folding_goes_on_after_a_restore_as_if_nothing_had_been(states, path):
+async def test_folding_continues_after_a_restore(states, path):
     await kept(states, path)
     back, _ = await restored(path)
     for some in (states, back):
@@ -220,7 +220,7 @@ async def test_a_store_that_loses_data_while_it_is_read_gives_no_snapshot(states
     assert not path.exists()
 
 
-async def test_an_epoch_that_is_not_what_the_snapshot_holds_is_not_handed_over(states, path):
+async def test_an_epoch_that_differs_from_its_snapshot_is_not_offered(states, path):
     await kept(states, path)
 
     class Forgetful(MemoryStates):

@@ -141,7 +141,7 @@ async def test_a_live_epoch_can_be_served_again(store):
     assert await store.current_epoch() == 1
 
 
-async def test_a_live_epoch_that_lost_what_was_stored_of_it_is_not_served_again(store):
+async def test_a_live_epoch_that_lost_its_data_is_not_served_again(store):
     await store.create(EpochMeta(1, EpochStatus.LIVE, "p", "", LOG, {0: 5}))
     with pytest.raises(EpochUnusableError, match="epoch 1 has not reached"):
         await switch_epoch(store, 1)

@@ -167,7 +167,7 @@ def test_the_summary_names_every_model_with_its_interval(tracing_folder):
         ),
     ],
 )
-def test_files_that_cannot_be_used_are_told_with_line_and_remedy(tracing_folder, change, message):
+def test_unusable_files_are_reported_with_line_and_remedy(tracing_folder, change, message):
     change(tracing_folder)
     result = run("tracing", "--data", tracing_folder, "--protocol", "algebra05")
     assert result.exit_code == 2
@@ -181,13 +181,13 @@ def test_files_that_cannot_be_used_are_told_with_line_and_remedy(tracing_folder,
         (("--protocol", "algebra05", "--json", "/nowhere/at/all.json"), "the folder /nowhere/at does not exist"),
     ],
 )
-def test_arguments_that_cannot_be_used_are_told(tracing_folder, arguments, message):
+def test_invalid_arguments_are_reported(tracing_folder, arguments, message):
     result = run("tracing", "--data", tracing_folder, *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
 
 
-def test_a_learner_on_both_sides_of_a_split_is_told(tracing_folder):
+def test_a_learner_on_both_sides_of_a_split_is_reported(tracing_folder):
     (tracing_folder / "test.tsv").write_text((tracing_folder / "train.tsv").read_text())
     result = run("tracing", "--data", tracing_folder, "--protocol", "assistments2009-kt")
     assert result.exit_code == 2

@@ -60,7 +60,7 @@ async def test_a_batch_is_applied_and_its_position_moves(states, letters):
     assert [letter.offset for letter in letters.letters] == [4]
 
 
-async def test_what_is_read_again_changes_nothing_and_is_not_counted_again(states, letters):
+async def test_records_read_again_change_nothing_and_are_not_counted_again(states, letters):
     fold = folding(states, letters)
     await fold.on_assigned({0: 0})
     first = batch({0: (ADA, 1), 1: (ADA, 1), 2: (ALAN, 2)}, dead=(3,))

@@ -112,7 +112,7 @@ async def ended(call):
     return error.value
 
 
-async def test_results_come_in_the_order_sent_and_a_learners_events_stand_in_it(service):
+async def test_results_and_a_learners_events_are_in_the_order_sent(service):
     call = service.stream()
     for number in range(20):
         await call.write(batch(number))
@@ -170,7 +170,7 @@ async def test_many_bytes_are_held_back_though_the_batches_are_few(tmp_path):
         assert len(await replies_of(call)) == 4
 
 
-async def test_a_log_that_goes_away_ends_the_stream_after_what_was_confirmed(service):
+async def test_an_unreachable_log_ends_the_stream_after_the_confirmed_results(service):
     call = service.stream()
     await call.write(batch(1))
     assert (await call.read()).batch == 1

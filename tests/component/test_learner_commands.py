@@ -104,7 +104,7 @@ def test_options_become_the_request(service):
     assert request.as_of.seconds == 1_709_647_200
 
 
-def test_what_was_missing_is_said_with_the_remedy(service):
+def test_missing_parts_are_reported_with_the_remedy(service):
     service.reply = recommender_pb2.RecommendResponse(
         degraded=[recommender_pb2.DEGRADATION_EMPTY_CATALOG, recommender_pb2.DEGRADATION_NO_BUNDLE]
     )

@@ -57,7 +57,7 @@ def run(*arguments: str, answer: str | None = None):
     return CliRunner().invoke(app, ["learner", *arguments], input=answer)
 
 
-def test_an_erasure_is_asked_for_and_says_what_it_reached(service):
+def test_an_erasure_asks_for_confirmation_and_reports_its_result(service):
     result = run("erase", "amy", "--yes", "--target", service.target)
     assert result.exit_code == 0, result.output
     assert [request.learner_id for request in service.requests] == ["amy"]
@@ -68,7 +68,7 @@ def test_an_erasure_is_asked_for_and_says_what_it_reached(service):
     assert "retention" in run("erase", "amy", "--yes", "--target", service.target).output
 
 
-def test_nobody_is_forgotten_without_a_yes(service):
+def test_no_learner_is_forgotten_without_a_confirmation(service):
     result = run("erase", "amy", "--target", service.target, answer="n\n")
     assert result.exit_code == 1
     assert service.requests == []
@@ -88,7 +88,7 @@ def test_an_ingest_service_that_does_not_answer_is_named():
     assert result.exit_code in {1, 2}
 
 
-def test_what_a_learner_wants_is_shown(service):
+def test_a_learners_preferences_are_shown(service):
     result = run("show", "amy", "--target", service.target)
     assert result.exit_code == 0, result.output
     for line in ("goals: 6.RP.A.3", "interests: space", "prefers: video", "pace: gentle"):

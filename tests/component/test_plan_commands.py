@@ -93,7 +93,7 @@ def run(service, *arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments], env=environment)
 
 
-def test_a_plan_is_printed_with_its_groups_and_who_is_in_none(service, roster):
+def test_a_plan_is_printed_with_its_groups_and_the_learners_without_a_group(service, roster):
     done = run(service, "plan", roster, "--groups", 2, "--minutes", 45, "--class", "6b", "--grade", "6")
     assert done.exit_code == 0
     assert "Group 1: Adding [whole] numbers (1 learner, 8 min)" in done.stdout
@@ -147,7 +147,7 @@ def test_a_column_of_another_name_can_be_named(service, tmp_path):
         ("\n".join(f"learner-{number}" for number in range(501)).encode(), "at most 500"),
     ],
 )
-def test_an_unusable_roster_is_said_with_the_remedy(service, tmp_path, content, said):
+def test_an_unusable_roster_is_reported_with_the_remedy(service, tmp_path, content, said):
     file = tmp_path / "class.csv"
     file.write_bytes(content)
     done = run(service, "class", file)

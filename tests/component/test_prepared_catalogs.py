@@ -61,7 +61,7 @@ def add_tenant(server, tmp_path):
     return api_key
 
 
-async def test_a_tenant_added_to_a_running_server_is_prepared_while_the_server_goes_on(server, preparations, tmp_path):
+async def test_a_tenant_added_to_a_running_server_is_prepared_in_the_background(server, preparations, tmp_path):
     # The first list of a process loads compiled code, which takes a while too.
     await server.recommend()
     preparations.seconds = 1.5

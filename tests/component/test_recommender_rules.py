@@ -37,7 +37,7 @@ async def refusal(call):
     return caught.value
 
 
-async def test_a_rule_is_a_reason_and_part_of_what_a_list_was_made_from(server):
+async def test_a_rule_is_a_reason_and_part_of_the_provenance(server):
     server.store(WEAK)
     before = await server.recommend(limit=3)
     server.catalog.replace_rules("riverbend", [Rule("unit-3", RuleAction.PIN, ("add-practice",), note="warm-up")])
@@ -88,7 +88,7 @@ async def test_a_preview_shows_both_lists_and_writes_nothing(server):
     assert listed(await server.recommend(limit=3)) == before
 
 
-async def test_what_is_previewed_is_what_saving_brings(server):
+async def test_a_preview_equals_the_result_of_saving(server):
     server.store(WEAK)
     standing = Rule("boost", RuleAction.BOOST, ("add-lesson",), factor=5.0)
     server.catalog.replace_rules("riverbend", [standing])
@@ -99,7 +99,7 @@ async def test_what_is_previewed_is_what_saving_brings(server):
     assert list(shown.after) == listed(await server.recommend(class_id="4b"))
 
 
-async def test_a_preview_of_a_rule_that_stands_replaces_it_and_one_of_its_removal_leaves_it_out(server):
+async def test_a_preview_replaces_an_existing_rule_or_removes_it(server):
     server.store(WEAK)
     plain = listed(await server.recommend())
     server.catalog.replace_rules("riverbend", [Rule("p", RuleAction.PIN, ("add-practice",))])
@@ -111,7 +111,7 @@ async def test_a_preview_of_a_rule_that_stands_replaces_it_and_one_of_its_remova
     assert list(removed.after) == plain
 
 
-async def test_a_learner_who_cannot_be_previewed_never_sinks_the_others(server):
+async def test_a_learner_who_cannot_be_previewed_does_not_affect_the_others(server):
     server.store(WEAK)
     rule = catalog_pb2.Rule(id="p", action=PIN, resource_ids=["add-lesson"])
     reply = await preview(server, rule=rule, learner_ids=["amy", "x" * 300])

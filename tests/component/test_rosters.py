@@ -113,7 +113,7 @@ async def test_a_store_that_is_away_makes_the_whole_batch_unavailable(server):  
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_what_is_wrong_with_a_batch_is_named_with_the_remedy(server):  # noqa: F811
+async def test_problems_of_a_batch_are_named_with_the_remedy(server):  # noqa: F811
     assert "name 1 to 500" in (await violations(batch(server, [])))["learner_ids"]
     roster = [str(number) for number in range(501)]
     assert "501" in (await violations(batch(server, roster)))["learner_ids"]
@@ -142,7 +142,7 @@ async def test_a_class_is_grouped_by_the_gap_its_learners_share(server):  # noqa
     assert not reply.unplaced
 
 
-async def test_who_is_in_no_group_is_named_with_the_reason(server):  # noqa: F811
+async def test_learners_without_a_group_are_listed_with_the_reason(server):  # noqa: F811
     for learner in ("amy", "ben"):
         server.store(ADD_GAP, learner=learner)
     server.store(FRACTIONS_GAP, learner="dia")
@@ -161,7 +161,7 @@ async def test_who_is_in_no_group_is_named_with_the_reason(server):  # noqa: F81
     assert all(each.text for each in reply.unplaced)
 
 
-async def test_a_gap_that_the_catalog_has_nothing_for_is_said(server):  # noqa: F811
+async def test_a_gap_without_resources_is_reported(server):  # noqa: F811
     only_adding = [resource for resource in RESOURCES if resource.resource_id.startswith("add")]
     server.catalog.put("riverbend", only_adding, SKILLS)
     server.store(FRACTIONS_GAP, learner="dia")

@@ -102,7 +102,7 @@ async def test_an_event_that_moves_numbers_only_sends_nothing(world):
         assert (await reader.update()).learner_id == "ben"
 
 
-async def test_what_came_while_the_reader_was_busy_is_one_list_of_the_latest_state(world):
+async def test_changes_during_a_slow_read_become_one_list_of_the_latest_state(world):
     async with world.serving() as process, process.reading("amy", "ben") as reader:
         await reader.snapshot()
         for _ in range(40):
@@ -207,7 +207,7 @@ async def test_a_change_no_word_came_of_is_found_by_comparing(tmp_path):
         assert (await reader.update()).learner_id == "ben"
 
 
-async def test_what_changed_before_word_came_through_is_found_when_it_does(world):
+async def test_changes_before_the_first_notification_are_found(world):
     async with world.serving() as process, process.reading("amy") as reader:
         await reader.snapshot()
         world.states.notifications.lost = True
@@ -217,7 +217,7 @@ async def test_what_changed_before_word_came_through_is_found_when_it_does(world
         assert (await reader.update()).provenance.applied.offset == offset
 
 
-async def test_streams_end_when_nobody_can_tell_for_long_whether_something_changed(quick_world):
+async def test_streams_end_when_comparisons_keep_failing(quick_world):
     async with quick_world.serving() as process, process.reading("amy") as reader:
         await reader.snapshot()
 
@@ -243,7 +243,7 @@ async def test_a_state_that_cannot_be_read_ends_the_stream_rather_than_being_a_n
 # Coming back.
 
 
-async def test_who_comes_back_is_sent_only_what_differs(world):
+async def test_a_returning_reader_receives_only_what_differs(world):
     await world.answer("amy", 6)
     async with world.serving() as process:
         async with process.reading("amy", "ben", "eve") as reader:
@@ -258,7 +258,7 @@ async def test_who_comes_back_is_sent_only_what_differs(world):
             assert (await reader.update()).learner_id == "ben"
 
 
-async def test_who_did_not_change_is_not_even_ranked_when_a_reader_comes_back(world):
+async def test_unchanged_learners_are_not_ranked_when_a_reader_comes_back(world):
     for name in ("amy", "ben"):
         await world.answer(name, 6)
     async with world.serving() as process:
@@ -279,7 +279,7 @@ async def test_who_did_not_change_is_not_even_ranked_when_a_reader_comes_back(wo
         assert made == [world.pseudonym("ben"), world.pseudonym("amy")]
 
 
-async def test_what_changed_beside_the_learner_is_noticed_when_a_reader_comes_back(world):
+async def test_other_changes_than_the_learners_are_noticed_when_a_reader_comes_back(world):
     await world.answer("amy", 6)
     async with world.serving() as process:
         async with process.reading("amy") as reader:
@@ -375,7 +375,7 @@ async def test_a_catalog_that_changes_is_followed_by_lists_from_it(quick_world):
         assert {(await reader.update()).learner_id for _ in range(2)} == {"amy", "ben"}
 
 
-async def test_a_catalog_that_nobody_prepares_is_prepared_all_the_same(quick_world):
+async def test_a_catalog_without_background_preparation_is_prepared_on_request(quick_world):
     async with quick_world.serving() as process, process.reading("amy") as reader:
         await reader.snapshot()
         (subscription,) = process.subscriptions
@@ -439,7 +439,7 @@ async def test_a_whole_tenant_is_watched_by_pseudonym_and_new_learners_join(worl
         assert (updates, learners) == ({}, 2)
 
 
-async def test_a_forgotten_learner_of_a_whole_tenant_is_told_of_once_and_recommended_nothing(quick_world):
+async def test_a_forgotten_learner_of_a_whole_tenant_is_reported_once_without_a_list(quick_world):
     world, amy = quick_world, quick_world.pseudonym("amy")
     for learner in ("amy", "ben"):
         await world.answer(learner, 6)
@@ -466,7 +466,7 @@ async def test_a_forgotten_learner_of_a_whole_tenant_is_told_of_once_and_recomme
         assert (update.learner_id, update.provenance.applied.offset) == (amy, offset)
 
 
-async def test_a_forgotten_learner_who_is_named_is_a_newcomer(world):
+async def test_a_forgotten_learner_subscribed_by_id_is_a_new_learner(world):
     await world.answer("amy", 40, response=1.0)
     async with world.serving() as process, process.reading("amy") as reader:
         await reader.snapshot()
@@ -475,7 +475,7 @@ async def test_a_forgotten_learner_who_is_named_is_a_newcomer(world):
         assert recommender_pb2.DEGRADATION_NEW_LEARNER in update.degraded
 
 
-async def test_a_new_learner_no_word_came_of_joins_all_the_same(quick_world):
+async def test_a_new_learner_without_a_notification_is_found(quick_world):
     async with quick_world.serving() as process, process.reading(whole_tenant=True) as reader:
         assert await reader.snapshot() == ({}, 0)
         quick_world.states.notifications.lost = True

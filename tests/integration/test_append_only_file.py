@@ -42,7 +42,7 @@ async def test_half_a_commit_that_a_power_cut_left_is_not_carried_out_by_a_later
     assert await contents(server) == both
 
 
-async def test_a_file_is_written_anew_once_after_each_start(server):
+async def test_a_file_is_rewritten_once_after_each_start(server):
     await keep_readable(server)
     async with redis.asyncio.Redis.from_url(server.url) as client:
         await client.config_resetstat()
@@ -80,7 +80,7 @@ async def test_a_rewrite_that_fails_is_asked_for_again_a_minute_later(server):
                 await epochs.keep_readable()
 
 
-async def test_a_redis_that_may_not_be_asked_is_asked_no_more_and_the_operator_is_told(server, capsys):
+async def test_a_redis_that_refuses_the_rewrite_is_not_asked_again_and_a_warning_is_logged(server, capsys):
     async with redis.asyncio.Redis.from_url(server.url) as client:
         await client.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-bgrewriteaof"])
         epochs = RedisEpochs(client)

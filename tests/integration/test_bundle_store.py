@@ -35,7 +35,7 @@ def test_a_url_that_fsspec_does_not_know_is_refused_with_a_remedy():
         FsspecBundleStore("gopher://x", {})
 
 
-def test_a_place_that_cannot_be_written_to_is_told(tmp_path):
+def test_an_unwritable_location_is_reported(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BundleUnwritableError, match=r"cannot be written to .*check that"):
         FsspecBundleStore(str(tmp_path / "file"), {}).write(draft())

@@ -47,7 +47,7 @@ def test_learners_spread_over_64_channels_and_epochs_share_none():
     assert notification_channel(1, record_key_of(ADA)) != notification_channel(1, record_key_of(ALAN))
 
 
-async def test_a_redis_that_comes_back_is_listened_to_again_and_what_was_missed_is_said(fresh_redis_server):
+async def test_after_a_redis_restart_listening_resumes_and_a_gap_is_reported(fresh_redis_server):
     notifications, listener = RedisChangeNotifications(fresh_redis_server.url, reconnect_s=0.01), Listener()
     running = asyncio.create_task(notifications.run(listener))
     notifications.follow(1)

@@ -92,7 +92,7 @@ async def test_a_missing_topic_is_named_with_the_command_that_makes_it(kafka_bro
         await log_identity(kafka_broker, "test.absent")
 
 
-async def test_a_broker_that_is_not_there_is_said_to_be_unreachable():
+async def test_a_missing_broker_is_reported_as_unreachable():
     nowhere = KafkaConnection("127.0.0.1:1")
     with pytest.raises(BrokerUnavailableError, match=r"127\.0\.0\.1:1"):
         await topic_end_offsets(nowhere, "any")
@@ -120,7 +120,7 @@ async def _identity_other_than(before, broker, topic):
                     return found
 
 
-def test_creating_topics_twice_changes_nothing_and_a_difference_is_told(kafka_broker, topic):
+def test_creating_topics_twice_changes_nothing_and_a_difference_is_reported(kafka_broker, topic):
     again = ensure_topics(kafka_broker, {topic: TopicDeclaration(partitions=1)})
     assert [report.outcome for report in again] == [TopicOutcome.AS_DECLARED]
     (report,) = ensure_topics(kafka_broker, {topic: TopicDeclaration(partitions=3)})
@@ -195,7 +195,7 @@ async def test_a_view_notices_a_silent_broker_and_trusts_it_again_once_it_answer
         await asyncio.gather(reading, return_exceptions=True)
 
 
-def test_a_discarded_producer_fails_what_it_holds_and_ends_without_waiting_for_the_broker(fresh_kafka_broker):
+def test_a_discarded_producer_fails_its_records_and_closes_without_waiting(fresh_kafka_broker):
     connection = fresh_kafka_broker.connection
     topic = f"test.{uuid.uuid4().hex}"
     ensure_topics(connection, {topic: TopicDeclaration(partitions=1)})

@@ -190,7 +190,7 @@ async def test_a_caller_that_goes_away_leaves_its_events_counted_until_they_are_
         await until(lambda: log.in_flight == 0)
 
 
-async def test_a_log_made_anew_ends_the_process_rather_than_giving_positions_of_the_old_one(fresh_kafka_broker):
+async def test_a_recreated_log_ends_the_process(fresh_kafka_broker):
     connection = fresh_kafka_broker.connection
     async with running_log(connection, delivery_timeout_s=1.0) as (log, running):
         await log.append([event(n, learner=learner(n)) for n in range(50)])
@@ -285,5 +285,5 @@ class TestKafkaSkillTags:
             assert tags.assessed_skills("riverbend", "r") == ("a",)
 
 
-def test_the_view_reads_the_catalogs_topic_unless_told_otherwise(kafka_broker):
+def test_the_view_reads_the_catalogs_topic_by_default(kafka_broker):
     assert KafkaSkillTags(kafka_broker)._view._topics == (RESOURCES,)

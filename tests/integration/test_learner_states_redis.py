@@ -186,7 +186,7 @@ async def test_a_malformed_commit_writes_nothing(make_fold_store, client, monkey
     assert await client.keys("*") == []
 
 
-async def test_a_connection_that_failed_is_opened_anew_and_gives_nobody_anothers_replies(redis_server):
+async def test_a_failed_connection_is_reopened_and_replies_are_not_mixed_up(redis_server):
     connection = RedisConnection(redis_server)
     with pytest.raises(StateUnavailableError, match="unknown command"):
         await connection.execute([("GET", "a"), ("NO-SUCH-COMMAND",), ("GET", "b")])
@@ -242,7 +242,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_opened_again(reads, cli
     assert await reads.execute([("ECHO", "still here")]) == [b"still here"]
 
 
-async def test_every_reader_is_told_that_redis_is_away(fresh_redis_server):
+async def test_every_reader_gets_an_error_when_redis_is_away(fresh_redis_server):
     reads = RedisReads(RedisConnection(fresh_redis_server.url))
     assert await reads.execute([("PING",)]) == [b"PONG"]
     fresh_redis_server.stop()
@@ -253,7 +253,7 @@ async def test_every_reader_is_told_that_redis_is_away(fresh_redis_server):
     await reads.close()
 
 
-async def test_who_waits_when_the_connection_is_closed_is_told_so(redis_server):
+async def test_waiting_callers_get_an_error_when_the_connection_is_closed(redis_server):
     reads = RedisReads(RedisConnection(redis_server))
     waiting = asyncio.create_task(reads.execute([("BLPOP", "nothing", 30)]))
     behind = asyncio.create_task(reads.execute([("PING",)]))

@@ -18,7 +18,7 @@ async def test_the_session_broker_has_the_declared_topics(kafka_broker: KafkaCon
     assert identity.partitions == 4
 
 
-async def test_a_broker_that_starts_anew_has_lost_its_log(fresh_kafka_broker: Broker):
+async def test_a_restarted_broker_has_lost_its_log(fresh_kafka_broker: Broker):
     producer = aiokafka.AIOKafkaProducer(bootstrap_servers=fresh_kafka_broker.connection.bootstrap_servers)
     await producer.start()
     await producer.send_and_wait(LEARNER_EVENTS, b"value", partition=0)
@@ -49,7 +49,7 @@ def test_redis_is_empty_at_the_start_of_another_test_that_writes(redis_server: s
     _write_once(redis_server)
 
 
-def test_a_redis_that_starts_anew_is_empty(fresh_redis_server: RedisServer):
+def test_a_restarted_redis_is_empty(fresh_redis_server: RedisServer):
     _write_once(fresh_redis_server.url)
 
     fresh_redis_server.stop()

@@ -163,14 +163,14 @@ class TestKafkaCatalog(CatalogReaderSuite):
         return replace_rules
 
 
-async def test_what_stood_in_the_topics_before_is_there_once_it_is_ready(kafka_broker, writer):
+async def test_existing_records_are_in_the_view_once_it_is_ready(kafka_broker, writer):
     offsets = await asyncio.to_thread(writer.replace, "early", [LESSON], [])
     async with reading(kafka_broker) as catalog:
         assert has_read(catalog, offsets)
         assert catalog.columns("early").resource_ids == ("lesson",)
 
 
-async def test_json_is_read_and_what_cannot_be_read_is_left_out(catalog, writer):
+async def test_json_is_read_and_unreadable_records_are_skipped(catalog, writer):
     as_json = json_format.MessageToJson(resource_message(LESSON)).encode()
     bad = [
         (b"mixed/empty", b""),

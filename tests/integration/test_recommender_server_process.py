@@ -153,7 +153,7 @@ def catalog_writer(kafka_broker):
     writer.close()
 
 
-async def test_a_server_answers_from_what_the_worker_stored_and_follows_catalog_and_epoch(
+async def test_a_server_uses_the_workers_state_and_follows_catalog_and_epoch(
     kafka_broker, fresh_redis_server, tmp_path, log, catalog_writer
 ):
     url = fresh_redis_server.url
@@ -197,7 +197,7 @@ async def test_a_server_answers_from_what_the_worker_stored_and_follows_catalog_
         assert server.popen.wait(timeout=10) == 0
 
 
-def test_a_server_without_a_broker_says_so_and_ends(tmp_path, redis_server):
+def test_a_server_without_a_broker_exits_with_an_error(tmp_path, redis_server):
     tenants = tmp_path / "tenants.yaml"
     create_api_key(tenants, TENANT, "test")
     environment = os.environ | {
@@ -221,7 +221,7 @@ def test_a_server_without_a_broker_says_so_and_ends(tmp_path, redis_server):
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"]])
-def test_a_process_that_does_not_exist_is_told_which_do(arguments):
+def test_an_unknown_process_is_an_error_that_lists_the_known_ones(arguments):
     ended = subprocess.run(
         [sys.executable, "-m", "services.recommender", *arguments],
         stderr=subprocess.PIPE,

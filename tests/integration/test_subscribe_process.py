@@ -29,9 +29,7 @@ def catalog(kafka_broker):
     writer.close()
 
 
-async def test_what_the_worker_stores_is_sent_at_once_and_a_stop_hands_readers_on(
-    kafka_broker, redis_server, catalog, tmp_path
-):
+async def test_stored_changes_are_sent_at_once_and_a_stop_ends_streams(kafka_broker, redis_server, catalog, tmp_path):
     log = await log_identity(kafka_broker, LEARNER_EVENTS)
     await begin_epoch(redis_server, log)
     connection = RedisConnection(redis_server)

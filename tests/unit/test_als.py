@@ -91,7 +91,7 @@ def test_a_model_comes_back_from_its_arrays():
         ({"confidence": 0.5}, "at least 1"),
     ],
 )
-def test_what_is_not_a_model_is_refused(change, message):
+def test_an_invalid_model_is_refused(change, message):
     arguments = {
         "resources": RESOURCES,
         "factors": np.zeros((6, 3), np.float32),

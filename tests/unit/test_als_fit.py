@@ -55,7 +55,7 @@ def test_resources_that_only_lonely_learners_touched_are_left_out():
     assert model.resources == fitted(positives).resources
 
 
-def test_too_little_data_says_what_there_is_and_what_is_needed():
+def test_too_little_data_is_an_error_with_actual_and_required_counts():
     with pytest.raises(TooFewPositivesError, match="6 learners with at least 2 resources, 24 resources; 20 and 10"):
         fit_als(two_groups(learners=3), AlsSettings(), seed=1)
     with pytest.raises(TooFewPositivesError, match="0 learners"):
@@ -69,7 +69,7 @@ def test_factors_shrink_with_the_data(learners, resources, factors):
     assert factors_for(64, learners=learners, resources=resources) == factors
 
 
-def test_progress_is_told_iteration_by_iteration():
+def test_progress_is_reported_for_each_iteration():
     steps: list[tuple[int, int]] = []
     fit_als(two_groups(), AlsSettings(iterations=3), seed=1, advance=lambda done, total: steps.append((done, total)))
     assert steps == [(1, 3), (2, 3), (3, 3)]

@@ -60,7 +60,7 @@ def test_without_the_edges_that_close_them_no_cycle_is_left(graph):
 
 @settings(deadline=None)
 @given(graphs)
-def test_the_order_has_every_key_once_and_what_it_requires_before_it(graph):
+def test_the_order_has_every_key_once_after_its_prerequisites(graph):
     order = requirements_first(graph)
     assert sorted(order) == sorted(graph)
     if is_acyclic(graph):

@@ -46,7 +46,7 @@ def test_where_what_comes_next_follows_an_order_the_model_of_sequences_is_chosen
     assert choose_collaborative(in_order(80), seed=1) == choice
 
 
-def test_too_few_learners_to_tell_models_apart_give_no_choice():
+def test_too_few_learners_to_compare_models_give_no_choice():
     assert choose_collaborative(in_order(10), seed=1) is None
 
 

@@ -17,7 +17,7 @@ from services.common.kafka.envelope import (
 
 
 @given(st.from_regex(r"[a-z0-9-]{1,63}", fullmatch=True), st.text(min_size=1))
-def test_a_key_splits_into_what_it_was_made_of(tenant, identifier):
+def test_a_key_splits_into_its_parts(tenant, identifier):
     assert split_key(record_key(tenant, identifier)) == (tenant, identifier)
 
 

@@ -14,7 +14,7 @@ tokens = st.builds(Freshness, st.binary(min_size=16, max_size=16), positions)
 
 
 @given(tokens)
-def test_a_token_says_what_was_put_into_it(freshness):
+def test_a_token_survives_a_round_trip(freshness):
     assert decode(encode(freshness, SECRET), SECRET) == freshness
 
 

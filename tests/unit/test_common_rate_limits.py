@@ -22,12 +22,12 @@ def clock():
     return Clock()
 
 
-def test_a_burst_passes_at_once_and_the_next_call_is_told_when_it_may_come(clock):
+def test_a_burst_passes_at_once_and_the_next_call_gets_a_retry_delay(clock):
     buckets = TokenBuckets(RateLimit(calls_per_s=2, burst=3), clock)
     assert [buckets.take("riverbend") for _ in range(4)] == [0, 0, 0, 0.5]
 
 
-def test_a_call_that_waits_as_long_as_it_was_told_passes(clock):
+def test_a_call_after_the_retry_delay_passes(clock):
     buckets = TokenBuckets(RateLimit(calls_per_s=4, burst=1), clock)
     assert buckets.take("riverbend") == 0
     clock.now_s += 0.125
@@ -62,7 +62,7 @@ def test_a_long_silence_saves_up_no_more_than_the_burst(clock):
     calls_per_s=st.floats(0.1, 50),
     burst=st.integers(1, 10),
 )
-def test_no_more_calls_pass_than_the_burst_and_what_the_rate_gives(pauses_s, calls_per_s, burst):
+def test_no_more_calls_pass_than_burst_and_rate_allow(pauses_s, calls_per_s, burst):
     clock = Clock()
     buckets = TokenBuckets(RateLimit(calls_per_s, burst), clock)
     passed = 0

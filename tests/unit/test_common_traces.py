@@ -38,7 +38,7 @@ def test_a_span_is_part_of_the_callers_trace(traces, exporter):
     assert span.resource.attributes["service.name"] == "cairn-ingest"
 
 
-def test_what_is_written_during_a_span_is_part_of_it(traces, exporter):
+def test_log_lines_during_a_span_carry_its_ids(traces, exporter):
     with traces.span("PublishEvents", None, kind=SpanKind.SERVER):
         traceparent = traces.current_traceparent()
     began_ns = time.time_ns() - 1_000_000

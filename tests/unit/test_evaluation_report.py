@@ -41,7 +41,7 @@ def test_figures_of_a_report_with_less_in_it_are_read_too():
     "text",
     [b"", b"[]", b"{}", b'{"protocol": "p"}', b'{"protocol":"p","data":"","commit":"","models":{"a":{"auc":1}}}'],
 )
-def test_what_is_no_evaluation_is_refused(text):
+def test_an_invalid_evaluation_is_refused(text):
     with pytest.raises(ValueError, match="is not the JSON of an evaluation"):
         from_json(text)
 
@@ -55,7 +55,7 @@ def test_one_page_holds_every_evaluation_and_names_are_escaped():
     assert "<made-up>" not in text
 
 
-def test_the_document_says_what_was_measured_when_and_at_which_commit():
+def test_the_document_names_data_date_and_commit():
     text = document([Measured(EVALUATION, date(2026, 5, 4), 61.2)])
     assert "Measured on 2026-05-04 at commit cccccccccccc, in 61 s." in text
     assert "| cairn | 0.7500 [0.7400, 0.7600] | 0.0100 [0.0050, 0.0200] |" in text

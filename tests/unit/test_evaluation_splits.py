@@ -44,12 +44,12 @@ def test_four_fifths_of_those_with_twenty_responses_are_fitted_on_and_all_of_the
     assert set(split.work.relevant) == {0, 1}
 
 
-def test_where_nobody_did_enough_to_be_judged_by_the_data_are_refused():
+def test_data_without_enough_responses_per_learner_are_refused():
     with pytest.raises(DataUnusableError, match=r"2 learners, 20 responses.* needs work on both sides of the split"):
         evaluate_ranking("ranking/test", split_of(table_of({"a": 12, "b": 8}), "2 learners"))
 
 
-def test_what_was_worked_on_before_is_not_relevant_after():
+def test_earlier_work_is_not_relevant_later():
     builder = ResponseTableBuilder()
     for number in range(20):
         builder.append(learner="a", item="i", skills=[], response=1.0, resource=f"r{number % 17:02}")
@@ -57,7 +57,7 @@ def test_what_was_worked_on_before_is_not_relevant_after():
     assert [split.work.positives.resources[number] for number in split.work.relevant[0]] == ["r16"]
 
 
-def test_a_list_never_holds_what_the_learner_worked_on():
+def test_a_list_never_contains_earlier_work_of_the_learner():
     split = everything_before({"a": 10, "b": 30})
     for ranker in (Random(split, 1), Scored(split, lambda _learner: np.ones(30, np.float32))):
         assert sorted(ranker.ranked(0, 50).tolist()) == list(range(10, 30))
@@ -98,5 +98,5 @@ def test_learners_fitted_on_and_judged_on_are_different_ones(tmp_path):
     assert not train & test
 
 
-def test_prior_attempts_count_what_the_learner_met_before():
+def test_prior_attempts_count_the_learners_earlier_work():
     assert prior_attempts(table_of({"a": 5, "b": 2})).tolist() == [0, 0, 1, 1, 2, 0, 0]

@@ -129,7 +129,7 @@ def world(monkeypatch):
     world.close()
 
 
-def test_nobody_is_looked_at_again_while_nothing_changes(world):
+def test_no_learner_is_checked_again_while_nothing_changes(world):
     _, subscription = world.opened(LEARNERS)
     world.pass_time(30)
     assert not subscription.dirty
@@ -170,7 +170,7 @@ def test_a_change_that_no_word_came_of_is_found_within_five_seconds(world):
     assert list(subscription.dirty) == [LEARNERS[1]]
 
 
-def test_what_is_left_of_a_learner_who_was_forgotten_is_looked_at_once(world):
+def test_the_tombstone_of_a_forgotten_learner_is_checked_once(world):
     _, subscription = world.opened(LEARNERS[:2])
     world.store(LEARNERS[0], 9)
     world.pass_time(6)

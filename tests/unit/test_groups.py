@@ -30,13 +30,13 @@ def test_with_one_group_allowed_the_gap_that_most_share_is_taken():
     assert (group.slot, group.members) == (1, (0, 1, 2))
 
 
-def test_a_learner_far_behind_everywhere_outvotes_nobody():
+def test_a_learner_far_behind_in_everything_does_not_outvote_others():
     gaps = np.array([[0.9, 0.9, 0.9, 0.8], [0.0, 0.0, 0.0, 0.1], [0.0, 0.0, 0.0, 0.1]])
     (group,) = form_groups(gaps, groups_max=1)
     assert group.slot == 3
 
 
-def test_nobody_and_nothing_give_no_groups():
+def test_no_learners_or_no_gaps_give_no_groups():
     assert form_groups(np.zeros((0, 0)), 4) == []
     assert form_groups(np.zeros((3, 0)), 4) == []
     assert form_groups(np.zeros((3, 2)), 4) == []
@@ -52,7 +52,7 @@ def test_every_learner_is_in_at_most_one_group_and_has_its_gap(gaps, groups_max)
 
 
 @given(gap_matrices, st.integers(1, 6))
-def test_who_is_left_out_has_none_of_the_groups_gaps(gaps, groups_max):
+def test_learners_without_a_group_have_none_of_the_groups_gaps(gaps, groups_max):
     groups = form_groups(gaps, groups_max)
     slots = [group.slot for group in groups]
     left_out = set(range(len(gaps))) - set(members(groups))

@@ -59,7 +59,7 @@ def test_the_platforms_own_skills_come_first():
     assert stamped(item="item-1", skills=("algebra",)) == (("algebra",), SkillsFrom.EVENT, "item-1")
 
 
-def test_without_them_the_items_resource_says_what_it_assesses():
+def test_without_skills_in_the_event_those_of_the_items_resource_are_used():
     assert stamped(item="item-1", activity="quiz-1") == (("fractions", "decimals"), SkillsFrom.CATALOG, "item-1")
 
 
@@ -71,7 +71,7 @@ def test_an_item_whose_resource_assesses_nothing_leaves_the_word_to_the_activity
     assert stamped(item="lesson-1", activity="quiz-1") == (("ratios",), SkillsFrom.CATALOG, "lesson-1")
 
 
-def test_nobody_knowing_the_skills_is_said():
+def test_unknown_skills_are_marked():
     assert stamped(item="item-9") == ((), SkillsFrom.NONE, "")
     assert stamped(item="lesson-1") == ((), SkillsFrom.NONE, "lesson-1")
 

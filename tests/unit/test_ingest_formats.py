@@ -115,7 +115,7 @@ class TestNdjson:
         assert [problem.field for problem in row.problems] == [field]
         assert words in row.problems[0].reason
 
-    def test_what_is_absent_stays_absent(self, file):
+    def test_absent_values_stay_absent(self, file):
         (row,) = read(file('{"learner_id":"ada","item":"i","correct":false}'), Format.NDJSON, source="gradebook")
         assert row == Row(
             1,
@@ -303,7 +303,7 @@ def test_a_damaged_compressed_file_says_up_to_where_it_was_read(file):
         read(file(content[: len(content) // 2]), Format.ASSISTMENTS)
 
 
-def test_bytes_read_are_told_and_end_at_the_files_size(file):
+def test_progress_in_bytes_ends_at_the_files_size(file):
     told = []
     path = file(MERGED + "7,0,1,1,A,0,1\n" * 5_000)
     list(assistments.read_assistments(path, observe_bytes=told.append))

@@ -45,7 +45,7 @@ def submitted(**changes):
         assessed(attempt=1, hints=0, duration_ms=0),
     ],
 )
-def test_what_is_within_the_limits_enters(submission):
+def test_values_within_the_limits_are_accepted(submission):
     assert problems_of(submission, NOW) == []
 
 
@@ -131,7 +131,7 @@ def test_all_problems_of_an_event_are_named_at_once():
 
 
 @given(st.text(min_size=300, max_size=5_000))
-def test_what_is_said_about_a_long_value_stays_short(value):
+def test_the_message_about_a_long_value_stays_short(value):
     for problem in problems_of(submitted(source=value), NOW):
         assert len(problem.reason) < 600
 

@@ -45,7 +45,7 @@ def test_the_list_shows_everything_about_the_keys_but_the_keys(keys, path):
     assert "hilltop" not in keys("list", "--tenant", "riverbend").stdout
 
 
-def test_a_rotated_key_goes_on_working_beside_the_fresh_one_unless_told_otherwise(keys, path):
+def test_a_rotated_key_keeps_working_alongside_the_new_one_by_default(keys, path):
     first = keys("create", "--tenant", "riverbend", "--name", "gradebook", "--scope", "catalog").stdout.strip()
     rotated = keys("rotate", "--tenant", "riverbend", "--name", "gradebook", "--overlap-h", "2")
     second = rotated.stdout.strip()
@@ -114,7 +114,7 @@ def test_a_scope_that_is_not_one_is_refused_with_those_that_are(keys, path):
     assert not path.exists()
 
 
-def test_a_tenant_has_encryption_unless_told_otherwise_and_it_can_be_switched(keys, path):
+def test_a_tenant_has_encryption_by_default_and_it_can_be_switched(keys, path):
     keys("create", "--tenant", "riverbend")
     keys("create", "--tenant", "hilltop", "--no-encryption")
     tenants = load_tenants(path)
@@ -184,7 +184,7 @@ def test_a_step_of_replacing_an_encryption_key_that_is_not_due_says_which_is(key
     assert "cairn keys encryption on" in keys("rotate-encryption", "prepare", "--tenant", "plain").stderr
 
 
-def test_the_former_encryption_key_stays_where_not_everything_could_be_wrapped_anew(keys, path, rewrapped):
+def test_the_former_encryption_key_stays_if_some_keys_could_not_be_rewrapped(keys, path, rewrapped):
     keys("create", "--tenant", "riverbend")
     keys("rotate-encryption", "prepare", "--tenant", "riverbend")
     rewrapped.outcome = BrokerUnavailableError("Kafka is away")

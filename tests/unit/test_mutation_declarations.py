@@ -71,7 +71,7 @@ def test_only_a_test_that_passes_without_and_fails_with_a_mutation_catches_it(tr
     assert (tree / "some.py").read_text() == "A = 1\n"
 
 
-def test_a_patch_is_taken_back_whatever_happens(tree):
+def test_a_patch_is_always_reverted(tree):
     def fail(*_):
         if "A = 2" in (tree / "some.py").read_text():
             raise RuntimeError

@@ -71,7 +71,7 @@ def test_the_sum_is_that_of_walks_to_the_last_bit(most_leaves, data):
 
 @settings(max_examples=30, deadline=None)
 @given(several=trees(), rows=st.lists(st.lists(VALUES, min_size=FEATURES, max_size=FEATURES), min_size=1, max_size=9))
-def test_what_each_kind_of_feature_adds_sums_to_the_total(several, rows):
+def test_contributions_of_feature_groups_sum_to_the_total(several, rows):
     columns = np.array(rows, np.float32)
     added = several.contributions(columns, np.array([0, 1, 0]), 2)
     assert added.sum(axis=1) == pytest.approx(several.total(columns), abs=1e-5)

@@ -35,7 +35,7 @@ def raised(error: Exception) -> type[Exception]:
     ],
     ids=str,
 )
-def test_what_passes_is_unavailable(error: Exception):
+def test_transient_errors_are_unavailable(error: Exception):
     assert raised(error) is StateUnavailableError
 
 
@@ -49,5 +49,5 @@ def test_what_passes_is_unavailable(error: Exception):
     ],
     ids=str,
 )
-def test_what_stays_is_refused(error: Exception):
+def test_permanent_errors_are_refused(error: Exception):
     assert raised(error) is StateRefusedError

@@ -55,7 +55,7 @@ def test_no_command_of_the_recommender_is_left_out():
     assert set(typer.main.get_command(recommender.app).commands) == mounted
 
 
-def test_the_version_is_said(capsys):
+def test_the_version_is_printed(capsys):
     assert root().main(["--version"], standalone_mode=False) == 0
 
     assert capsys.readouterr().out.startswith("cairn 0.")

@@ -59,7 +59,7 @@ def test_responses_are_in_the_order_of_time_and_end_before_now():
     assert (ENDS_AT - history[0].occurred_at).days < 6 * 7
 
 
-def test_nobody_works_at_the_weekend():
+def test_there_are_no_responses_at_the_weekend():
     assert {response.occurred_at.weekday() for response in district().history()} == {0, 1, 2, 3, 4}
 
 

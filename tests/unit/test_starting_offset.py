@@ -32,7 +32,7 @@ from services.recommender.application.state.assignment import starting_offset
         "an empty partition",
     ],
 )
-def test_reading_begins_at_what_the_store_holds_or_before(position, committed, beginning, rewind, start):
+def test_reading_starts_at_or_before_the_stored_position(position, committed, beginning, rewind, start):
     assert starting_offset(position=position, committed=committed, beginning=beginning, rewind_records=rewind) == start
 
 

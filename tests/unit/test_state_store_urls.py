@@ -25,6 +25,6 @@ def test_another_scheme_is_refused_with_the_ones_there_are_and_without_a_passwor
     assert "secret" not in str(refused.value)
 
 
-def test_what_redis_cannot_use_is_refused_with_the_reason():
+def test_an_unusable_redis_url_is_refused_with_the_reason():
     with pytest.raises(StateUrlInvalidError, match=r"CAIRN_REDIS='redis://host:port/0'.*[Pp]ort"):
         state_store("redis://host:port/0")

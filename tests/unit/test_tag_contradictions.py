@@ -44,12 +44,12 @@ def test_right_tags_are_hardly_ever_contradicted():
     assert sum(found) <= 2
 
 
-def test_a_second_tag_that_is_wrong_is_found_beside_one_that_is_right():
+def test_a_wrong_second_tag_is_found_next_to_a_right_one():
     verdict = contradictions(simulated(), RIGHT | {"r05": ["s0", "s3"]})
     assert [(one.resource_id, one.skill) for one in verdict.contradictions] == [("r05", "s3")]
 
 
-def test_skills_that_hardly_tell_anything_are_not_judged():
+def test_skills_with_little_information_are_not_judged():
     verdict = contradictions(simulated(skill_spread=0.0), RIGHT | PLANTED)
     assert not verdict.contradictions
     assert verdict.judged < verdict.tags / 4
@@ -71,7 +71,7 @@ def test_the_order_of_responses_does_not_matter():
     assert [each.z for each in one] == pytest.approx([each.z for each in other])
 
 
-def test_a_table_is_read_whatever_its_columns_are_called(tmp_path):
+def test_a_table_is_read_with_any_column_names(tmp_path):
     file = tmp_path / "responses.csv"
     file.write_text("user,question,score\nu1,007,1\nu2,007,0.5\nu1,8,\n")
     table = read_responses(file, Columns("user", "question", "score"))

@@ -61,7 +61,7 @@ def test_where_skills_are_practised_mixed_nothing_is_shown():
     assert not suspected_mistags(worked_through(in_sets=False), RIGHT | SWAPPED).suspected_mistags
 
 
-def test_two_skills_that_always_go_together_are_not_strangers_to_each_other():
+def test_two_skills_that_always_occur_together_are_not_suspected_mistags():
     tags = {name: ["s0"] if skill == ["s1"] and int(name[1:]) % 2 else skill for name, skill in RIGHT.items()}
     assert not suspected_mistags(worked_through(), tags).suspected_mistags
 
@@ -79,7 +79,7 @@ def of(*skills):
     return codes[codes >= 4]
 
 
-def test_a_resource_in_the_company_of_many_skills_belongs_to_none_of_them():
+def test_a_resource_with_a_mixed_neighbour_context_belongs_to_no_skill():
     # Skills 0 and 1 are worked on in sets; all others, and four resources of skill 0, are mixed.
     rng = np.random.default_rng(0)
     sequences = [
@@ -110,7 +110,7 @@ def test_only_resources_of_five_learners_and_skills_of_eight_such_are_judged():
     assert suspected_mistags(responses, RIGHT).judged == known[known >= 8].sum() > 0
 
 
-def test_without_tags_or_company_there_is_nothing_to_judge():
+def test_without_tags_or_neighbour_context_there_is_nothing_to_judge():
     alone = Responses(["a", "b"], ["r000"], np.array([0, 1]), np.array([0, 0]), np.ones(2))
     for tags in ({}, RIGHT):
         assert suspected_mistags(alone, tags).judged == 0
@@ -126,7 +126,7 @@ def test_how_the_rows_of_learners_are_interleaved_does_not_matter():
     assert suspected_mistags(mixed, RIGHT | SWAPPED) == suspected_mistags(plain, RIGHT | SWAPPED)
 
 
-def test_what_is_answered_again_stands_where_it_was_first_met():
+def test_a_repeated_response_counts_at_its_first_position():
     plain = worked_through(reviews=0.0)
     # In the end everybody goes over some of what they answered, from the last to the first.
     again = np.flatnonzero(plain.resource % PER_SKILL < PER_SKILL // 2)[::-1]

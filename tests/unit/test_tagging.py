@@ -234,12 +234,12 @@ class TestTagger:
         (found,) = fitted[0].suggest(["qqq zzz"])
         assert all(suggestion.confidence < 0.5 for suggestion in found)
 
-    def test_texts_are_independent_of_what_they_are_asked_with(self, fitted):
+    def test_suggestions_for_a_text_do_not_depend_on_the_other_texts(self, fitted):
         texts = [example.text for example in corpus(2, seed=3)]
         assert fitted[0].suggest(texts)[3] == fitted[0].suggest(texts[3:4])[0]
 
     @pytest.mark.parametrize("examples", [[], corpus(3), [Example(str(n), "the same", ("a",)) for n in range(50)]])
-    def test_too_little_to_learn_from_is_said(self, examples):
+    def test_too_few_examples_are_an_error(self, examples):
         with pytest.raises(NotEnoughExamplesError, match="tag more resources by hand first"):
             fit_tagger(examples)
 
