@@ -258,12 +258,12 @@ class MemoryChangeNotifications:
     def follow(self, epoch: int) -> None:
         """As the port says."""
         self._epoch = epoch
-        self._heard_anew()
+        self._report_a_gap()
 
     def watch(self, keys: Iterable[bytes]) -> None:
         """As the port says."""
         self._watched.update(keys)
-        self._heard_anew()
+        self._report_a_gap()
 
     def unwatch(self, keys: Iterable[bytes]) -> None:
         """As the port says."""
@@ -272,7 +272,7 @@ class MemoryChangeNotifications:
     def watch_all(self) -> None:
         """As the port says."""
         self._watched[None] += 1
-        self._heard_anew()
+        self._report_a_gap()
 
     def unwatch_all(self) -> None:
         """As the port says."""
@@ -281,13 +281,13 @@ class MemoryChangeNotifications:
     async def run(self, listener: ChangeListener) -> None:
         """As the port says."""
         self._listeners.append(listener)
-        self._heard_anew()
+        self._report_a_gap()
         try:
             await asyncio.Event().wait()
         finally:
             self._listeners.remove(listener)
 
-    def _heard_anew(self) -> None:
+    def _report_a_gap(self) -> None:
         for listener in () if self.lost else self._listeners:
             listener.missed_some()
 

@@ -156,7 +156,7 @@ async def _measure(stack: Stack, server: psutil.Process) -> SubscriptionFigures:
             (had_at - sent_at[position]) * 1000 for position, had_at in seen.had_at.items() if position in sent_at
         ]
         updates = seen.lists - lists_before
-        recommend_ms = await _while_lists_are_made_anew(stack, clients)
+        recommend_ms = await _while_lists_are_recomputed(stack, clients)
         rss_mb = server.memory_info().rss / 1e6
         for reader in readers:
             reader.cancel()
@@ -237,7 +237,7 @@ async def _publish_steadily(clients: _Clients) -> dict[tuple[int, int], float]:
     return sent_at
 
 
-async def _while_lists_are_made_anew(stack: Stack, clients: _Clients) -> list[float]:
+async def _while_lists_are_recomputed(stack: Stack, clients: _Clients) -> list[float]:
     """Milliseconds of sequential Recommend calls after a new bundle that recomputes every list."""
     bundle = (await clients.recommend(0)).provenance.bundle
     await asyncio.to_thread(train, stack)

@@ -1,4 +1,4 @@
-"""Word of changed learners in memory."""
+"""Change notifications in memory."""
 
 from __future__ import annotations
 

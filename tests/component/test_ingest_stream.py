@@ -41,7 +41,7 @@ class HeldLog(MemoryEventLog):
             self.submitted += 1
             self.moved.notify_all()
         confirmation = asyncio.ensure_future(self._confirm(positions))
-        # Nobody may be left to be told of its failure.
+        # There may be no caller left to receive its failure.
         confirmation.add_done_callback(lambda done: done.cancelled() or done.exception())
         return confirmation
 

@@ -193,7 +193,7 @@ async def test_between_any_two_lists_everything_else_has_its_turn(world):
 # Word that is lost.
 
 
-async def test_a_change_no_word_came_of_is_found_by_comparing(tmp_path):
+async def test_a_change_without_a_notification_is_found_by_comparing(tmp_path):
     world = SubscribedServer(tmp_path, options=dataclasses.replace(NOTIFICATIONS_ONLY, compare_every_s=0.02))
     await world.begin_epoch()
     await world.answer("amy", 6)
@@ -408,14 +408,14 @@ async def test_a_new_epoch_is_taken_up_in_mid_stream(world):
     async with world.serving() as process, process.reading("amy", "ben") as reader:
         await reader.snapshot()
         await world.begin_epoch(2)
-        # In the new epoch the learner's offsets begin anew.
+        # In the new epoch the learner's offsets start again.
         world.offset = 10
         await world.answer("amy", 40, epoch=2)
         await process.active_models.refresh_epoch()
         update = await reader.update()
         assert (update.learner_id, update.provenance.epoch) == ("amy", 2)
         assert update.provenance.applied.offset == 49
-        # Word comes from the new epoch from now on, and none from the old one.
+        # From now on notifications come from the new epoch only.
         await world.answer("ben", 40, response=1.0)
         await world.answer("amy", 40, response=1.0, epoch=2)
         assert (await reader.update()).provenance.epoch == 2
@@ -447,7 +447,7 @@ async def test_a_forgotten_learner_of_a_whole_tenant_is_reported_once_without_a_
         await reader.snapshot()
         await world.forget("amy")
         assert (await reader.next()).gone.learner_id == amy
-        # Whatever makes lists anew, theirs is not made: ben's comes next.
+        # A change of all lists does not recompute theirs: ben's comes next.
         world.now += timedelta(hours=1)
         (subscription,) = process.subscriptions
         number = subscription.watched[amy].inputs

@@ -151,7 +151,7 @@ def test_every_requirement_is_pinned_with_hashes_and_no_index_is_named():
         assert "--hash=sha256:" in requirement, requirement[:80]
     assert "://" not in lock
     assert "index-url" not in lock
-    # Both are installed from the checkout: an index may hold strangers of the same name.
+    # Both are installed from the checkout: an index may contain other packages with the same names.
     assert not re.search(r"^cairn\b", lock, flags=re.MULTILINE)
 
 

@@ -64,7 +64,7 @@ class DurableRedis:
             self._child.stop()
 
     @property
-    def written_anew(self) -> bool:
+    def rewritten(self) -> bool:
         """Whether it has rewritten its append-only file since its start, as workers ask it to."""
         with self.client() as client:
             return client.get("cairn:rewritten-in") == client.info("server")["run_id"].encode()

@@ -266,7 +266,7 @@ def redis_killed(scene: Scene) -> None:
     scene.check(after < before, f"Redis lost nothing: {before} records before, {after} after")
     scene.recover(WORKER_RECOVERY_S)
     # Again while idle, when no write fails in a worker: lose what came after the file was rewritten.
-    scene.wait(lambda: scene.redis.written_anew, 10.0, "rewriting the append-only file")
+    scene.wait(lambda: scene.redis.rewritten, 10.0, "rewriting the append-only file")
     scene.platform.send(scene.submissions(7_000)[6_000:])
     scene.wait_drained()
     ends = sum(scene.positions(1).values())
@@ -279,7 +279,7 @@ def redis_killed(scene: Scene) -> None:
 
 def lose_tail(scene: Scene) -> None:
     """Kill Redis and restart it without its latest data."""
-    scene.wait(lambda: scene.redis.written_anew, 10.0, "rewriting the append-only file after the last start")
+    scene.wait(lambda: scene.redis.rewritten, 10.0, "rewriting the append-only file after the last start")
     base_bytes = scene.redis.base_bytes
     scene.redis.kill()
     scene.redis.truncate_tail(0.3, base_bytes)

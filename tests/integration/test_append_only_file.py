@@ -51,7 +51,7 @@ async def test_a_file_is_rewritten_once_after_each_start(server):
         assert "cmdstat_bgrewriteaof" not in await client.info("commandstats")
     server.kill()
     server.start()
-    assert not server.written_anew
+    assert not server.rewritten
 
 
 async def test_a_rewrite_that_fails_is_asked_for_again_a_minute_later(server):
@@ -76,7 +76,7 @@ async def test_a_rewrite_that_fails_is_asked_for_again_a_minute_later(server):
         assert "cmdstat_bgrewriteaof" not in await client.info("commandstats")
         now_s[0] += 61
         async with asyncio.timeout(20):
-            while not server.written_anew:
+            while not server.rewritten:
                 await epochs.keep_readable()
 
 
@@ -87,14 +87,14 @@ async def test_a_redis_that_refuses_the_rewrite_is_not_asked_again_and_a_warning
         for _ in range(2):
             await epochs.keep_readable()
     assert capsys.readouterr().out.count("have its operator do so") == 1
-    assert not server.written_anew
+    assert not server.rewritten
 
 
 async def keep_readable(server):
     """What a worker does every second, until it is done."""
     async with redis.asyncio.Redis.from_url(server.url) as client, asyncio.timeout(20):
         epochs = RedisEpochs(client)
-        while not server.written_anew:
+        while not server.rewritten:
             await epochs.keep_readable()
 
 

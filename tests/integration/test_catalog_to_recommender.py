@@ -44,7 +44,7 @@ async def district(kafka_broker):
 async def seconds_until(holds):
     began_s = time.monotonic()
     async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - the reader tells nobody when it has laid a catalog out.
+        while not holds():  # noqa: ASYNC110 - the reader does not signal when a catalog is prepared.
             await asyncio.sleep(0.005)
     return time.monotonic() - began_s
 

@@ -1,4 +1,4 @@
-"""Word of changed learners over a real Redis, and what becomes of it when Redis goes away."""
+"""Change notifications over a real Redis, and their behaviour when Redis goes away."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ async def _away(*_):
 
 
 class _FlushAfter:
-    """Sends commands to Redis, which loses everything after so many of them."""
+    """Sends commands to Redis, which loses everything after a number of them."""
 
     def __init__(self, client, commands, execute):
         self._client, self._left, self._execute = client, commands, execute

@@ -91,7 +91,7 @@ class Writer:
 
 async def until(condition):
     async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110 - the reader tells nobody when it has laid a catalog out.
+        while not condition():  # noqa: ASYNC110 - the reader does not signal when a catalog is prepared.
             await asyncio.sleep(0.005)
 
 

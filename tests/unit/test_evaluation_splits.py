@@ -16,7 +16,7 @@ from services.recommender.evaluation.tracing import prior_attempts, split_by_lea
 
 
 def table_of(responses: dict[str, int]):
-    """Learners with so many responses each, to resources r00, r01, ... of the skills s0 and s1 in turn."""
+    """Learners with given numbers of responses, to resources r00, r01, ... of the skills s0 and s1 in turn."""
     builder = ResponseTableBuilder()
     for learner, count in responses.items():
         for number in range(count):

@@ -42,7 +42,7 @@ class Basis:
 
 
 class ActiveModels:
-    """An epoch in force."""
+    """A current epoch."""
 
     has_epoch = True
     epoch = ActiveEpoch(
@@ -107,7 +107,7 @@ class World:
         return opened, subscription
 
     def store(self, learner, offset):
-        """A state that no word is told of."""
+        """A state without a notification."""
         self.states.learners[1][f"{TENANT}/{learner}".encode()] = LearnerRecord(offset, None, (), b"", b"")
 
     def close(self):
@@ -160,7 +160,7 @@ def test_changes_of_basis_one_after_the_other_look_at_everybody_once_in_ten_seco
     assert 190 <= looks <= 210
 
 
-def test_a_change_that_no_word_came_of_is_found_within_five_seconds(world):
+def test_a_change_without_a_notification_is_found_within_five_seconds(world):
     _, subscription = world.opened(LEARNERS[:3])
     world.pass_time(0.5)
     world.store(LEARNERS[1], 9)
@@ -193,7 +193,7 @@ def test_word_that_was_missed_is_made_up_for_at_once(world):
     assert list(subscription.dirty) == [LEARNERS[2]]
 
 
-def test_word_of_a_state_that_a_list_was_made_from_is_no_news(world):
+def test_a_notification_of_a_state_that_a_list_already_includes_is_ignored(world):
     _, subscription = world.opened(LEARNERS[:2], offset=7)
     world.subscriptions.changed(f"{TENANT}/{LEARNERS[0]}".encode(), 7, "")
     world.subscriptions.changed(f"lakeside/{LEARNERS[0]}".encode(), 8, "")
@@ -245,7 +245,7 @@ def test_the_longest_marked_are_taken_first_and_keep_since_when(world):
     subscription.mark(LEARNERS[0], 9.0)
     taken = subscription.take(2)
     assert list(taken.items()) == [(LEARNERS[0], 0.0), (LEARNERS[1], 1.0)]
-    # Put back after word came again: it is as late as it ever was, and before those that came later.
+    # Returned after another notification: it keeps its age, and comes before later ones.
     subscription.mark(LEARNERS[1], 9.0)
     subscription.put_back({LEARNERS[1]: 1.0})
     assert list(subscription.take(9).items()) == [(LEARNERS[1], 1.0), (LEARNERS[2], 2.0), (LEARNERS[3], 3.0)]

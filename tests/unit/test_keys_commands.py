@@ -128,7 +128,7 @@ def test_a_tenant_has_encryption_by_default_and_it_can_be_switched(keys, path):
 
 @pytest.fixture
 def rewrapped(monkeypatch):
-    """What a tenant's data keys would be wrapped with anew and opened with, one entry a time."""
+    """Records the keys that a tenant's data keys would be wrapped and unwrapped with, one entry per call."""
     calls = []
 
     async def rewrap(_connection, tenant, tenant_keys, _clock):

@@ -1,4 +1,4 @@
-"""Streams count as calls: a process keeps room for others beside them."""
+"""Streams count as calls: a process keeps room for other calls."""
 
 from __future__ import annotations
 
