@@ -94,7 +94,7 @@ async def test_a_tenant_added_to_a_running_server_is_prepared_before_its_first_r
 
 async def test_a_catalog_that_changes_while_it_is_prepared_is_ranked_as_the_request_found_it(server, preparations):
     server.store(WEAK)
-    server.catalog.lay_down("riverbend", [Rule("pin", RuleAction.PIN, ("add-practice",))])
+    server.catalog.replace_rules("riverbend", [Rule("pin", RuleAction.PIN, ("add-practice",))])
     asked = asyncio.create_task(server.recommend(limit=1))
     await until(lambda: preparations.begun == 1)
     # Rows of the new catalog mean other resources.
