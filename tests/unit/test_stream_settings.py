@@ -16,5 +16,8 @@ from services.recommender.settings import RecommenderServerSettings
 def test_a_limit_on_streams_leaves_room_for_other_calls(settings, field, what):
     assert getattr(settings(**{field: 199}), field) == 199
     assert getattr(settings(**{field: 200, "max_concurrent_calls": 201}), field) == 200
-    with pytest.raises(ValidationError, match=f"{what} count as calls, and CAIRN_MAX_CONCURRENT_CALLS=200 leaves room"):
+    with pytest.raises(
+        ValidationError,
+        match=f"{what} count as calls, and CAIRN_MAX_CONCURRENT_CALLS=200 leaves no room for other calls",
+    ):
         settings(**{field: 200})
