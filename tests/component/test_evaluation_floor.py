@@ -60,7 +60,7 @@ def tracing_part(name: str) -> TracingSplit:
 @pytest.mark.parametrize(
     ("name", "floor_auc", "ceiling_log_loss"), [("assistments2009-kt", 0.730, 0.580), ("algebra05", 0.8165, 0.4075)]
 )
-def test_the_learner_model_foresees_no_worse_than_it_did(name, floor_auc, ceiling_log_loss):
+def test_the_learner_model_predicts_no_worse_than_before(name, floor_auc, ceiling_log_loss):
     split = tracing_part(name)
     model = Served(seed=1)
     model.fit(split.train)

@@ -91,7 +91,7 @@ async def test_of_an_erased_learner_only_the_records_are_left_to_give():
     assert everything["events_seen"] == [fp(9).hex()]
 
 
-async def test_the_history_tells_what_each_event_changed():
+async def test_the_history_shows_what_each_event_changed():
     steps = await (await data_of(EVENTS)).history("t", "L")
     right, wrong, opened, _, voided = steps
     assert right.changes[0].skill == "fractions"
@@ -102,7 +102,7 @@ async def test_the_history_tells_what_each_event_changed():
     assert await (await data_of([ErasureEvent(fp(1))])).history("t", "L") == ()
 
 
-async def test_beyond_the_journal_the_history_goes_on_from_its_checkpoint():
+async def test_beyond_the_journal_the_history_continues_from_its_checkpoint():
     events = [answer(number, float(number % 2)) for number in range(100)]
     steps = await (await data_of(events)).history("t", "L")
     assert 32 <= len(steps) <= 64

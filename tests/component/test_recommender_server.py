@@ -199,7 +199,7 @@ def details_of(error, kind):
     raise AssertionError(f"no {kind.DESCRIPTOR.name} in the details")
 
 
-async def test_a_recommendation_says_what_why_and_what_it_was_made_from(server):
+async def test_a_recommendation_has_a_resource_reasons_and_provenance(server):
     server.store(WEAK)
     reply = await server.recommend(limit=1)
     (first,) = reply.recommendations
@@ -219,7 +219,7 @@ async def test_a_recommendation_says_what_why_and_what_it_was_made_from(server):
     assert reply.provenance.catalog.resources_offset == len(RESOURCES)
 
 
-async def test_what_a_learner_wants_is_told_and_is_a_reason(server):
+async def test_preferences_are_shown_and_are_reasons(server):
     wants = Preferences(("fractions",), ("space",), (int(ResourceKind.LESSON),), Pace.GENTLE)
     server.store(dataclasses.replace(WEAK, preferences=wants))
     told = (await server.get_learner()).preferences
@@ -276,7 +276,7 @@ async def test_filters_reach_the_ranking(server):
     assert [each.resource_id for each in reply.recommendations] == ["add-practice"]
 
 
-async def test_a_new_learner_gets_priors_and_is_told_so(server):
+async def test_a_new_learner_gets_priors_and_a_degradation_flag(server):
     reply = await server.recommend()
     assert degraded(reply) == {"NEW_LEARNER", "NO_BUNDLE"}
     assert len(reply.recommendations) == 6
@@ -350,7 +350,7 @@ async def test_a_bundle_without_a_model_for_the_tenant_is_flagged(server):
     assert degraded(await server.recommend()) == {"NO_COLLABORATIVE_FILTERING"}
 
 
-async def test_a_broken_bundle_is_ignored_and_the_one_before_goes_on(server):
+async def test_a_broken_bundle_is_ignored_and_the_previous_one_stays_active(server):
     server.bundles.bundles["b1"] = bundle("b1", riverbend=Favourite("add-lesson"))
     await server.active_models.refresh_bundle()
     server.bundles.bundles["b2"] = None
@@ -372,7 +372,7 @@ async def _chance_on_fractions(server):
     return practice.success_probability
 
 
-async def test_difficulties_are_the_epochs_own_whatever_the_newest_bundle_says(server):
+async def test_difficulties_come_from_the_epochs_bundle_not_from_the_newest(server):
     server.store(WEAK)
     easy = await _chance_on_fractions(server)
     server.bundles.bundles["b1"] = bundle("b1", HARD)

@@ -206,7 +206,7 @@ async def test_records_that_cannot_be_decoded_are_counted_by_reason():
     assert (window.begin_offsets, window.end_offsets, window.log_identity) == ({0: 0}, {0: 4}, "log/1")
 
 
-async def test_a_score_on_an_activity_is_a_positive_but_no_evidence_beside_its_items():
+async def test_a_score_on_an_activity_is_a_positive_but_not_evidence_alongside_its_items():
     entries = [
         LoggedEvent("t", "l", event(1, activity="quiz", resource="r1")),
         LoggedEvent("t", "l", event(2, activity="quiz", grain=Grain.ACTIVITY, resource="r2")),
@@ -220,7 +220,7 @@ async def test_a_score_on_an_activity_is_a_positive_but_no_evidence_beside_its_i
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 250))
-def test_what_is_evidence_is_what_folding_takes_as_evidence(seed, count):
+def test_training_uses_the_same_evidence_as_folding(seed, count):
     rng = random.Random(seed)
     entries = [
         LoggedEvent(

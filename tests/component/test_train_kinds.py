@@ -95,7 +95,7 @@ async def test_a_voided_item_no_longer_hides_the_score_on_its_activity():
     assert shown["t"].evidence.response.tolist() == [0.0]
 
 
-async def test_of_a_learner_who_was_forgotten_only_what_followed_is_trained_on():
+async def test_training_uses_only_events_after_a_learners_erasure():
     window, responses = await collected(
         *of_one(answer(1, 0.0, resource="before"), CorrectionEvent(fp(8), fp(3), 0.0), ErasureEvent(fp(9))),
         *of_one(answer(3), answer(1), learner="l"),
@@ -120,7 +120,7 @@ async def test_a_tenant_of_whom_everything_was_forgotten_is_not_trained():
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_what_is_evidence_is_what_folding_counts(seed):
+async def test_training_and_folding_agree_on_evidence(seed):
     draw = random.Random(seed)
     events: list[LearnerEvent] = []
     for number in range(200):

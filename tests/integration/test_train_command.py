@@ -151,7 +151,7 @@ def test_one_tenant_can_be_fitted_while_the_others_stay_as_they_were(run, fresh_
     assert f"resources; carried over from {first.bundle_id}\n" in result.stdout
 
 
-def test_what_tuning_chose_stands_in_the_manifest_and_training_keeps_to_it(run, fresh_kafka_broker, tmp_path):
+def test_the_manifest_records_the_choice_of_tuning_and_training_keeps_it(run, fresh_kafka_broker, tmp_path):
     # Everyone goes through the items of their group in order, from a place of their own: what comes next is known.
     publish(
         fresh_kafka_broker,
@@ -188,20 +188,20 @@ def test_factors_can_be_asked_for(run, fresh_kafka_broker, tmp_path):
         (("--factors", "0"), 2, "factors"),
     ],
 )
-def test_what_cannot_be_done_is_told_with_an_exit_code(run, arguments, code, message):
+def test_impossible_requests_are_reported_with_an_exit_code(run, arguments, code, message):
     result = run(*arguments)
     assert result.exit_code == code
     assert message in result.stderr
 
 
-def test_an_unknown_tenant_is_told_with_those_that_have_events(run, fresh_kafka_broker):
+def test_an_unknown_tenant_is_an_error_that_lists_the_tenants_with_events(run, fresh_kafka_broker):
     publish(fresh_kafka_broker, district(learners=2))
     result = run("--tenant", "riverbed")
     assert result.exit_code == 2
     assert "no event of the tenant riverbed; it has events of riverbend" in result.stderr
 
 
-def test_a_broker_that_is_away_is_told_with_a_remedy(run, fresh_kafka_broker):
+def test_an_unreachable_broker_is_reported_with_a_remedy(run, fresh_kafka_broker):
     fresh_kafka_broker.stop()
     result = run()
     assert result.exit_code == 1
@@ -219,7 +219,7 @@ async def test_records_after_the_end_that_was_seen_are_not_read(fresh_kafka_brok
     assert read[-1].offsets == 120
 
 
-async def test_a_missing_topic_is_told_with_a_remedy(fresh_kafka_broker):
+async def test_a_missing_topic_is_reported_with_a_remedy(fresh_kafka_broker):
     with pytest.raises(TopicMissingError, match="cairn topics create"):
         await KafkaTrainingLog(fresh_kafka_broker.connection, topic="nowhere").span()
 

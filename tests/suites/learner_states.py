@@ -225,8 +225,8 @@ class LearnerStatesSuite:
         await store.commit([commit(ADA, range(3))])
         await store.advance({0: (None, at(3))})
         await epochs.drop(1)
-        for begun_anew in (False, True):
-            if begun_anew:
+        for replaced in (False, True):
+            if replaced:
                 await epochs.create(meta_of(1, end_positions=dict(ENDS) | {2: 6}))
             with pytest.raises(CommitRefusedError, match="epoch 1 is gone, or is another one"):
                 await store.commit([commit(ALAN, range(3))])

@@ -74,7 +74,7 @@ def test_a_tenant_name_that_could_not_be_a_key_prefix_is_refused(path, name):
         ("tenants: [", "malformed"),
     ],
 )
-def test_a_malformed_file_names_what_is_wrong(path, content, named):
+def test_a_malformed_file_is_an_error_that_names_the_problem(path, content, named):
     path.write_text(content)
     path.chmod(0o600)
     with pytest.raises(TenantsFileError, match=named):

@@ -38,7 +38,7 @@ def responses(path):
     return [row.submission for row in read_events(path, Format.ASSISTMENTS) if isinstance(row, Row)]
 
 
-def test_what_is_loaded_and_what_is_played_live_make_the_whole_log(dataset, tmp_path):
+def test_loaded_and_live_responses_make_up_the_whole_log(dataset, tmp_path):
     material = real_log(dataset, tmp_path, lambda _: None)
 
     loaded = responses(material.events)

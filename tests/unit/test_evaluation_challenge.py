@@ -1,4 +1,4 @@
-"""How hard lists are, and whether they run ahead of the learner, as told by what has no part in ranking."""
+"""How hard lists are, and whether they run ahead of the learner, as judged by a model outside ranking."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_chance_of_the_next_response_is_that_of_a_log_in_which_it_comes_next
         assert chance[0] == pytest.approx(predicted[row])
 
 
-def test_nobody_is_judged_by_a_model_that_saw_them():
+def test_no_learner_is_judged_by_a_model_fitted_on_them():
     table = responses()
     challenge = challenge_of(everything_before(table), seed=1)
     # As if the learner had always failed: what others did is what their chances come from.
@@ -78,16 +78,16 @@ def test_the_share_in_the_band_counts_chances_in_it():
     assert challenge.share_in_band(3, outside) == 0.0
 
 
-def test_where_everything_was_right_nothing_is_said_of_how_hard_it_is():
+def test_without_wrong_answers_difficulty_is_unknown():
     assert challenge_of(everything_before(responses(right=True)), seed=1) is None
 
 
-def test_with_a_single_learner_nobody_else_says_how_hard_lists_are():
+def test_with_a_single_learner_the_difficulty_of_lists_is_unknown():
     one = responses().of_learners(np.arange(LEARNERS) == 0)
     assert challenge_of(everything_before(one), seed=1) is None
 
 
-def test_what_builds_on_a_skill_that_mostly_went_wrong_runs_ahead_of_the_learner():
+def test_a_resource_whose_prerequisite_mostly_went_wrong_counts_as_too_advanced():
     builder = ResponseTableBuilder()
     for number, (skill, outcome) in enumerate([("s0", 0.0), ("s0", 1.0), ("s1", 1.0), ("s2", 1.0)]):
         builder.append(learner="a", item="", skills=[skill], response=outcome, resource=f"r{number}")

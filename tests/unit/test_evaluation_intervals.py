@@ -70,7 +70,7 @@ def test_a_difference_is_surer_than_its_parts_when_both_go_up_and_down_together(
     assert difference.high - difference.low < (alone.high - alone.low) / 5
 
 
-def test_what_a_draw_lessens_lies_within_its_own_interval():
+def test_a_measure_reduced_by_resampling_lies_within_its_interval():
     # How many different resources 60 learners' lists hold; of a draw's 38 different learners they are always fewer.
     lists = np.random.default_rng(2).integers(0, 400, (60, 5))
     draws = Draws.of(60, draws=200, seed=1)

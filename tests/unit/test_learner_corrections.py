@@ -267,7 +267,7 @@ def logs_within(journal_events: int) -> st.SearchStrategy[list[LearnerEvent]]:
 
 @settings(max_examples=60, deadline=None)  # The first call compiles.
 @given(logs_within(JOURNAL_EVENTS))
-def test_a_corrected_log_gives_what_the_log_with_the_corrected_values_gives(events):
+def test_a_corrected_log_equals_a_log_with_the_corrected_values(events):
     folded = fold([SOMEBODY, *events])
     assert not folded.refused
     assert shown_of(folded.stored) == shown_of(fold([SOMEBODY, *corrected_from_the_start(events)]).stored)
@@ -337,7 +337,7 @@ def test_folding_the_journal_from_its_checkpoint_gives_the_learner(events):
 
 @settings(max_examples=100, deadline=None)
 @given(logs_with_erasures)
-def test_every_event_is_applied_once_of_whatever_kind(events):
+def test_every_event_of_every_kind_is_applied_once(events):
     folded = fold(events)
     since = max((place for place, event in enumerate(events) if isinstance(event, ErasureEvent)), default=-1)
     if since < 0:
@@ -421,7 +421,7 @@ def test_of_corrections_known_beforehand_the_last_wins_though_it_lies_beyond_the
     assert shown_of(folded.stored) == shown_of(fold(corrected_from_the_start(events)).stored)
 
 
-def test_a_correction_after_what_is_known_follows_the_journal():
+def test_a_correction_after_the_known_ones_goes_through_the_journal():
     events = [*[answer(n) for n in range(70)], void(500, 3)]
     known = known_of(events)
     later = fold([*events, void(501, 69), void(502, 4)], known=known)
@@ -453,7 +453,7 @@ def test_an_erased_learner_is_a_tombstone_with_its_offset():
     assert stored == LearnerRecord(4, None, EMPTY_JOURNAL, b"", fp(5))
 
 
-def test_after_an_erasure_everything_starts_afresh():
+def test_after_an_erasure_the_history_starts_again():
     before = [answer(n, 0.0, resource=f"r{n}") for n in range(80)]
     after = [answer(3), did(1_000, InteractionKind.COMPLETED), wants(1_001, pace=1)]
     folded, alone = fold([*before, erase(500), *after]), fold(after)
@@ -523,7 +523,7 @@ def test_many_resources_do_not_push_a_dismissal_out_and_many_dismissals_the_olde
     assert (kept[0], kept[-1]) == ("d3", "d2")
 
 
-def test_preferences_replace_what_they_set():
+def test_preferences_replace_the_fields_they_set():
     first = wants(1, goals=("s1", "s2"), interests=("space",), formats=(5, 2), pace=1)
     assert state_of([first]).preferences == Preferences(("s1", "s2"), ("space",), (2, 5), Pace.GENTLE)
     second = wants(2, goals=(), formats=(3,))

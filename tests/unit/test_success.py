@@ -188,7 +188,7 @@ def test_products_of_features_are_weighed_only_where_they_predict_better():
     assert (chosen_alone.products, chosen_together.products) == (False, True)
 
 
-def test_a_feature_beyond_what_was_fitted_on_counts_as_the_farthest_seen():
+def test_a_feature_beyond_the_fitted_range_is_clipped():
     table = responses(60)
     difficulties = fit_difficulties(table, SETTINGS)
     success_model = fit_weights(table, success_features(table, difficulties), form(8.0, products=True))
@@ -200,7 +200,7 @@ def test_a_feature_beyond_what_was_fitted_on_counts_as_the_farthest_seen():
     assert chances[0] == pytest.approx(chances[1])
 
 
-def test_a_skill_met_only_in_what_was_no_evidence_is_one_not_met():
+def test_a_skill_without_evidence_counts_as_never_met():
     table = responses(20)
     parameters = parameters_of(table, fit_difficulties(table, SETTINGS))
     met = learner_state({"learnt": Ability(attempts=0, successes=0.0, mean=0.0, variance=SETTINGS.skill_variance)})

@@ -7,7 +7,7 @@ from services.common.kafka.topics import ExistingTopic, TopicDeclaration, TopicO
 DECLARED = TopicDeclaration(partitions=4, replication_factor=2, config={"retention.ms": "-1"})
 
 
-def test_what_is_as_declared_is_so_with_more_copies_too():
+def test_more_replicas_than_declared_are_not_drift():
     for replicas in (2, 3):
         report = compare("events", DECLARED, ExistingTopic(4, replicas, {"retention.ms": "-1"}))
         assert (report.outcome, report.detail) == (TopicOutcome.AS_DECLARED, "")

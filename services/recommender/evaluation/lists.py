@@ -35,7 +35,7 @@ class Ranker(Protocol):
     """Lists resources for learners."""
 
     def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
-        """Numbers of at most so many resources the learner has not worked on, best first."""
+        """Numbers of at most k resources the learner has not worked on, best first."""
         ...
 
 

@@ -119,7 +119,7 @@ def _reliability_plot(name: str, reliability: Reliability) -> str:
     most = max(reliability.responses)
     points = "".join(
         f'<circle cx="{_x(predicted):.1f}" cy="{_y(observed):.1f}" r="{2 + 5 * (responses / most) ** 0.5:.1f}" '
-        f'fill="#2f7d4f"><title>{predicted:.2f} foreseen, {observed:.2f} observed, {responses:,} responses</title>'
+        f'fill="#2f7d4f"><title>{predicted:.2f} predicted, {observed:.2f} observed, {responses:,} responses</title>'
         "</circle>"
         for predicted, observed, responses in zip(
             reliability.predicted, reliability.observed, reliability.responses, strict=True
@@ -130,7 +130,7 @@ def _reliability_plot(name: str, reliability: Reliability) -> str:
         f'<figure><svg width="{side}" height="{side}" role="img" aria-label="reliability of {escape(name)}">'
         f'<rect x="{_MARGIN}" y="{_MARGIN}" width="{_SIDE}" height="{_SIDE}" fill="none" stroke="#b8c2cc"/>'
         f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}" stroke="#b8c2cc" stroke-dasharray="4"/>{points}'
-        f'<text x="{_x(0.5)}" y="{side - 8}" text-anchor="middle" font-size="11">foreseen</text>'
+        f'<text x="{_x(0.5)}" y="{side - 8}" text-anchor="middle" font-size="11">predicted</text>'
         f'<text x="12" y="{_y(0.5)}" text-anchor="middle" font-size="11" transform="rotate(-90 12 {_y(0.5)})">'
         f"observed</text></svg><figcaption>{escape(name)}</figcaption></figure>"
     )

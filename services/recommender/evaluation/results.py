@@ -15,7 +15,7 @@ SERVED = "cairn"
 
 @dataclass(frozen=True)
 class Reliability:
-    """Foreseen against observed success of one model, in bins of equal width.
+    """Predicted against observed success of one model, in bins of equal width.
 
     Attributes:
         predicted: mean chance by bin.
@@ -39,7 +39,7 @@ class Evaluation:
         models: measures by model; the one that is served is `cairn`.
         differences: by how much `cairn` is above each other model, on the same draws of learners.
         slices: measures by model for parts of the data, by the part's name.
-        reliability: by model, where chances are foreseen.
+        reliability: by model, where probabilities are predicted.
         notes: what a reader must know.
         seeds: by what they decide.
         elapsed_s: how long fitting and measuring took, by model.

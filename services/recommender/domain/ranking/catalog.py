@@ -1,6 +1,6 @@
-"""A tenant's catalog as columns: what ranking reads, laid out once per version so that a request only gathers.
+"""A tenant's catalog as columns for ranking, prepared once per version so that a request only gathers values.
 
-Resources stand in the order of their ids, so the same catalog gives the same columns whatever the order of its updates.
+Resources are ordered by id, so the same catalog gives the same columns regardless of the order of its updates.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class CatalogResource:
         language: BCP 47 tag; empty: not tied to one.
         minutes: how long it takes; None: not known.
         active: whether it may be recommended.
-        topics: what it is about, beside its skills.
+        topics: its topics in addition to skills.
         provider: who offers it; empty: not known.
     """
 
@@ -233,7 +233,7 @@ _NO_ROWS = np.zeros(0, np.intp)
 
 
 def build_columns(resources: Iterable[CatalogResource], skills: Iterable[CatalogSkill]) -> CatalogColumns:
-    """Lay out a tenant's catalog. Resources that are not active are left out: they cannot be recommended.
+    """Prepare a tenant's catalog as columns. Resources that are not active are left out: they cannot be recommended.
 
     Args:
         resources: each id once.

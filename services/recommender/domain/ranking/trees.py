@@ -101,7 +101,7 @@ class Trees:
 
     @cached_property
     def _questions(self) -> _Questions | None:
-        """The trees laid out for `_total_by_questions`; None where one has more leaves than a mask has bits."""
+        """The trees prepared for `_total_by_questions`; None where one has more leaves than a mask has bits."""
         trees = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
         leaves = self.features == _LEAF
         if np.bincount(trees[leaves]).max(initial=0) > _MASK_BITS:
@@ -191,7 +191,7 @@ def _total_by_questions(
     answers: NDArray[np.float32],
     columns: Matrix,
 ) -> FloatColumn:
-    """The same as `_total`, to the last bit, of features laid out by column: (F, C).
+    """The same as `_total`, to the last bit, of features stored by column: (F, C).
 
     Every question of a tree is put to all rows at once, and each answer rules leaves out; the leftmost that is left is
     where a walk would have ended. There is nothing to be guessed wrong ahead, and the rows go through in parallel.
