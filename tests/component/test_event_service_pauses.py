@@ -8,13 +8,15 @@ import aiokafka
 import pytest
 
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
-from services.common.kafka.envelope import LEARNER_EVENTS
+from services.common.kafka.envelope import LEARNER_EVENTS, LogIdentity
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPointInvalidError, FailPoints
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
-from services.recommender.application.state.fold_events import FoldEvents
+from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
 from services.recommender.domain.learner.fold import LearnerFold
-from services.recommender.domain.learner.parameters import TracingParameters
-from services.recommender.entrypoints.event_service import EventService, EventServiceOptions
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.entrypoints.event_service import EventService
+from services.recommender.entrypoints.folding import EventServiceOptions
 from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 from tests.learner_events import Record, message, record
 
@@ -100,16 +102,13 @@ def letters():
 
 
 def service_of(consumer: OnePartition, store, letters, *, group: str | None = "workers") -> EventService:
-    fold = FoldEvents(store, letters, LearnerFold(TracingParameters()))
-    return EventService(
-        1,
-        fold,
-        KAFKA,
-        partitions=1,
+    return epoch_service(
+        EpochMeta(1, EpochStatus.BUILDING, PRIOR_PARAMETERS_ID, "", str(LogIdentity(bytes(16), 1)), {}),
+        LearnerFold(TracingParameters()),
+        FoldAdapters(KAFKA, store, letters, make_consumer=lambda *_, **__: consumer),
         group=group,
         goal=None if group else {0: len(consumer.records)},
         options=EventServiceOptions(batch_records=10, rewind_records=0),
-        make_consumer=lambda *_, **__: consumer,
     )
 
 

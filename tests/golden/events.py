@@ -13,7 +13,7 @@ from services.common.kafka.envelope import LEARNER_EVENTS, cloud_event_headers, 
 from services.common.kafka.partitioner import partition_of
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.domain.learner.fold import LearnerFold
-from services.recommender.entrypoints.event_service import decode_batch
+from services.recommender.entrypoints.record_decoding import decode_batch
 
 START = datetime(2024, 1, 8, 9, tzinfo=UTC)
 OPENED, COMPLETED, DISMISSED = (

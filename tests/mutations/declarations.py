@@ -62,10 +62,9 @@ MUTATIONS = (
             Edit(
                 _EVENT_SERVICE,
                 "            report = await self._fold.fold([one.batch for one in following])\n",
-                "            if self._group is not None:\n"
-                "                ends = {self._topic_partition(o.batch.partition): o.batch.next_offset "
-                "for o in fetched}\n"
-                "                await self._require_consumer().commit(ends)\n"
+                "            if self._consumer.group is not None:\n"
+                "                ends = {o.batch.partition: o.batch.next_offset for o in fetched}\n"
+                "                await self._consumer.commit(ends)\n"
                 "            report = await self._fold.fold([one.batch for one in following])\n",
             ),
         ),
@@ -88,7 +87,7 @@ MUTATIONS = (
         "no seek on assignment, and no check for gaps",
         "The consumer starts where its group committed, regardless of the state.",
         (
-            Edit(_EVENT_SERVICE, "            consumer.seek(topic_partition, start)\n", "            pass\n"),
+            Edit(_EVENT_SERVICE, "            self._consumer.seek(partition, start)\n", "            pass\n"),
             Edit(_EVENT_SERVICE, "        if fetched.first_offset != expected:\n", "        if False:\n"),
         ),
         _SIMULATION,

@@ -35,12 +35,15 @@ from services.recommender.application.state.epochs import (
     switch_epoch,
 )
 from services.recommender.application.state.fold_events import FoldEvents, FoldReport
+from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
 from services.recommender.domain.learner.corrections import KnownCorrections
 from services.recommender.domain.learner.events import CorrectionEvent, ErasureEvent
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.learner.record import FINGERPRINT_BYTES, LearnerRecord
-from services.recommender.entrypoints.event_service import EventService, EventServiceOptions, decode_batch
+from services.recommender.entrypoints.event_service import EventService
+from services.recommender.entrypoints.folding import EventServiceOptions, FoldObservers
+from services.recommender.entrypoints.record_decoding import decode_batch
 from services.recommender.entrypoints.replay import run_replay
 from services.recommender.entrypoints.worker import EpochServices
 from services.recommender.wire.events import decode_event
@@ -390,7 +393,8 @@ class World:
         meta = await begin_replay(epochs, log, NO_BUNDLES, number, "same")
 
         def service(begun: EpochMeta, on_batch: Callable[[FoldReport], None]) -> EventService:
-            return self._event_service(process, begun, goal=begun.end_positions, on_batch=on_batch)
+            observers = FoldObservers(on_batch=on_batch)
+            return self._event_service(process, begun, goal=begun.end_positions, observers=observers)
 
         await run_replay(meta, epochs, service, lambda _: None)
         await switch_epoch(epochs, number)
@@ -400,19 +404,15 @@ class World:
     ) -> EventService:
         store = SimulatedFoldStore(process, self.redis, meta)
         letters = SimulatedDeadLetters(process, self._letters_server, self.letters)
-        return EventService(
-            meta.epoch,
-            FoldEvents(store, letters, _FOLD),
+        adapters = FoldAdapters(
             _CONNECTION,
-            partitions=PARTITIONS,
-            group=group,
-            options=OPTIONS,
-            clock_s=process.loop.time,
-            make_consumer=lambda _, **options: SimulatedConsumer(process, self.log, self._rng, **options),
+            store,
+            letters,
             read_ahead=_ReadAhead(process, self.log),
-            known_to=meta.end_positions,
-            **options,
+            make_consumer=lambda _, **options: SimulatedConsumer(process, self.log, self._rng, **options),
+            clock_s=process.loop.time,
         )
+        return epoch_service(meta, _FOLD, adapters, group=group, options=OPTIONS, **options)
 
     def _run_steps(self, process: Process, steps: int) -> None:
         last = process.loop.steps + steps

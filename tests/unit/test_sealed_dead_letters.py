@@ -11,7 +11,7 @@ from services.common.encryption.data_keys import new_data_key
 from services.common.encryption.keyring import LearnerKeyring
 from services.common.kafka.envelope import record_key
 from services.common.kafka.partitioner import partition_of
-from services.recommender.entrypoints.event_service import decode_batch
+from services.recommender.entrypoints.record_decoding import decode_batch
 
 PARTITIONS = 4
 ADA = record_key("riverbend", "A" * 26)

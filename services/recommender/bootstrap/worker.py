@@ -29,12 +29,14 @@ from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.read_ahead import KafkaReadAhead
 from services.recommender.application.ports.epochs import EpochMeta
 from services.recommender.application.state.epochs import begin_replay, parameters_of
-from services.recommender.application.state.fold_events import FoldEvents, FoldReport
+from services.recommender.application.state.fold_events import FoldReport
+from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
 from services.recommender.bootstrap.stores import bundle_store, state_store
 from services.recommender.domain.learner.fold import LearnerFold, warm_up
 from services.recommender.domain.learner.parameters import TracingParameters
-from services.recommender.entrypoints.event_service import EventService, EventServiceOptions
+from services.recommender.entrypoints.event_service import EventService
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
+from services.recommender.entrypoints.folding import EventServiceOptions, FoldObservers
 from services.recommender.entrypoints.replay import ReplayProgress, run_replay
 from services.recommender.entrypoints.worker import EpochServices, WorkerApp, run_app
 from services.recommender.settings import FoldSettings, WorkerSettings
@@ -88,28 +90,23 @@ class FoldWiring:
         store = state_store(self.redis_url).fold_store(meta.epoch, cache_bytes=self.cache_bytes, fold_id=meta.fold_id)
         dead_letters = KafkaDeadLetters(self.connection, origin=self.options.topic)
         decryptor = LearnerKeys(self.connection, tenant_keys_in(self.tenants))
-        fail_points = self.fail_points
-        partitions = LogIdentity.parse(meta.log_identity).partitions
-        return EventService(
-            meta.epoch,
-            FoldEvents(
+        fail_points, partitions = self.fail_points, LogIdentity.parse(meta.log_identity).partitions
+        acknowledged = None if fail_points is None else partial(fail_points.reach, Step.AFTER_ACKNOWLEDGEMENT)
+        return epoch_service(
+            meta,
+            LearnerFold(parameters),
+            FoldAdapters(
+                self.connection,
                 store if fail_points is None else FailingFoldStore(store, fail_points),
                 dead_letters,
-                LearnerFold(parameters),
+                decryptor,
+                KafkaReadAhead(self.connection, decryptor, partitions, topic=self.options.topic),
+                resources=(store, dead_letters, decryptor),
             ),
-            self.connection,
-            partitions=partitions,
             group=group,
             goal=goal,
             options=self.options,
-            metrics=metrics,
-            on_batch=on_batch,
-            on_acknowledged=None if fail_points is None else partial(fail_points.reach, Step.AFTER_ACKNOWLEDGEMENT),
-            traces=self.traces,
-            decryptor=decryptor,
-            read_ahead=KafkaReadAhead(self.connection, decryptor, partitions, topic=self.options.topic),
-            known_to=meta.end_positions,
-            resources=(store, dead_letters, decryptor),
+            observers=FoldObservers(metrics, on_batch, acknowledged, self.traces),
         )
 
 

@@ -8,70 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import aiokafka
 import mode
 import structlog
-from aiokafka.errors import CommitFailedError, KafkaTimeoutError
+from aiokafka.errors import CommitFailedError
 
-from services.common.encryption.headers import is_encrypted
-from services.common.encryption.values import ERASED, Erasure, ValueUnreadableError
-from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, new_consumer
-from services.common.kafka.envelope import LEARNER_EVENTS
-from services.common.telemetry.traces import NO_TRACES, TRACEPARENT, Traces, is_sampled
+from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
-from services.recommender.application.ports.log import DeadLetter, LogTruncatedError, ReadAhead, ValueDecryptor
+from services.recommender.application.ports.log import LogTruncatedError
 from services.recommender.application.state.assignment import starting_offset
-from services.recommender.application.state.fold_events import FoldEvents, FoldReport, PartitionBatch
-from services.recommender.domain.learner.events import CorrectionEvent
-from services.recommender.entrypoints.fold_metrics import FoldMetrics
-from services.recommender.wire.events import decode_event
-from services.recommender.wire.fields import RecordInvalidError
+from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
+from services.recommender.entrypoints.folding import (
+    DEFAULT_OPTIONS,
+    NO_OBSERVERS,
+    EventServiceOptions,
+    EventSource,
+    FoldObservers,
+    FoldTask,
+)
 
 _log = structlog.get_logger(__name__)
 
-_POLL_MS = 200
 _KAFKA_COMMIT_EVERY_S = 1.0
 # aiokafka would try for as long as the broker is away, and with it this worker could not be stopped.
 _KAFKA_COMMIT_TIMEOUT_S = 5.0
 _PAUSE_FIRST_S = 0.2
 _PAUSE_LAST_S = 2.0
-# Reasons of these sorts are about the record's key and headers.
-_SAYS_NOTHING_OF_THE_VALUE = frozenset(("key", "partition", "content-type"))
-_FETCH_BYTES_PER_PARTITION = 4 * 1024 * 1024
-
-
-class Closable(Protocol):
-    """Holds a connection."""
-
-    async def close(self) -> None:
-        """Let it go."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class EventServiceOptions:
-    """How an event service reads.
-
-    Attributes:
-        topic: the log.
-        batch_records: most records of a batch.
-        rewind_records: how many records before the position are read again on assignment. Learners that hold them
-            drop them; one that a failing Redis forgot gets them back.
-        session_timeout_ms: how long the group waits for a silent member. The embedded broker lets every join wait
-            half of it.
-        stuck_after_s: a partition with records to read that does not advance for so long is stuck.
-    """
-
-    topic: str = LEARNER_EVENTS
-    batch_records: int = 20_000
-    rewind_records: int = 1_000
-    session_timeout_ms: int = 6_000
-    stuck_after_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,68 +61,37 @@ class EventService(mode.Service):
 
     def __init__(
         self,
-        epoch: int,
+        task: FoldTask,
         fold: FoldEvents,
-        connection: KafkaConnection,
+        source: EventSource,
         *,
-        partitions: int,
-        group: str | None,
-        goal: Mapping[int, int] | None = None,
-        options: EventServiceOptions | None = None,
-        metrics: FoldMetrics | None = None,
-        on_batch: Callable[[FoldReport], None] | None = None,
-        on_acknowledged: Callable[[], None] | None = None,
-        resources: Sequence[Closable] = (),
+        options: EventServiceOptions = DEFAULT_OPTIONS,
+        observers: FoldObservers = NO_OBSERVERS,
         clock_s: Callable[[], float] = time.monotonic,
-        make_consumer: Callable[..., aiokafka.AIOKafkaConsumer] = new_consumer,
-        traces: Traces = NO_TRACES,
-        decryptor: ValueDecryptor | None = None,
-        read_ahead: ReadAhead | None = None,
-        known_to: Mapping[int, int] | None = None,
         **service_options: Any,
     ) -> None:
         """Prepare the service; starting it connects.
 
         Args:
-            epoch: the epoch's number.
+            task: what is folded.
             fold: the use case, bound to the epoch's store.
-            connection: the cluster.
-            partitions: how many partitions the log has.
-            group: consumer group; None: read every partition, alone.
-            goal: where to stop, by partition; None: never.
-            options: how to read.
-            metrics: where to count.
-            on_batch: called after each batch.
-            on_acknowledged: called after offsets were committed to Kafka.
-            resources: what to close at the end.
+            source: how the log is read.
+            options: in what portions, and when it counts as stuck.
+            observers: who is notified.
             clock_s: monotonic, for the pace of commits and for what counts as stuck.
-            make_consumer: connects to Kafka, given the connection and the consumer's options.
-            traces: what becomes of records that somebody traces.
-            decryptor: opens encrypted values; None: nothing is encrypted.
-            read_ahead: finds the corrections that are to be known before the fold meets them; None: none are.
-            known_to: one past the last offset whose corrections are to be known, by partition.
             service_options: mode's own.
         """
         super().__init__(**service_options)
-        self.epoch = epoch
+        self.epoch = task.epoch
+        self._goal = task.goal
+        self._known_to = task.known_to
         self._fold = fold
-        self._connection = connection
-        self._partitions = partitions
-        self._group = group
-        self._goal = goal
-        self._options = options or EventServiceOptions()
-        self._metrics = metrics
-        self._on_batch = on_batch
-        self._on_acknowledged = on_acknowledged
-        self._resources = resources
+        self._source = source
+        self._consumer = source.consumer
+        self._options = options
+        self._observers = observers
         self._clock_s = clock_s
-        self._make_consumer = make_consumer
-        self._traces = traces
-        self._decryptor = decryptor
-        self._read_ahead = read_ahead
-        self._known_to = known_to or {}
         self._known_of: set[int] = set()
-        self._consumer: aiokafka.AIOKafkaConsumer | None = None
         # Where the next records of each partition held must begin; what begins elsewhere is not folded.
         self._expected: dict[int, int] = {}
         self._gaps: dict[int, tuple[int, int]] = {}
@@ -199,35 +134,11 @@ class EventService(mode.Service):
     @property
     def lag(self) -> dict[int, int]:
         """Records not dealt with, by partition held, as of the last fetch."""
-        if self._consumer is None:
-            return {}
-        lag = {}
-        for partition, position in self._fold.positions.items():
-            topic_partition = self._topic_partition(partition)
-            # Asking for the high watermark of a partition that was just revoked is an error.
-            if topic_partition in self._consumer.assignment():
-                end = self._consumer.highwater(topic_partition)
-                lag[partition] = max(0, (end or 0) - position)
-        return lag
+        return self._consumer.lag(self._fold.positions)
 
     async def on_start(self) -> None:
         """Connect, and join the group or take every partition."""
-        options: dict[str, object] = {"max_partition_fetch_bytes": _FETCH_BYTES_PER_PARTITION}
-        if self._group is not None:
-            options |= {
-                "group_id": self._group,
-                "session_timeout_ms": self._options.session_timeout_ms,
-                "heartbeat_interval_ms": self._options.session_timeout_ms // 3,
-            }
-        consumer = self._make_consumer(self._connection, **options)
-        self._consumer = consumer
-        await consumer.start()
-        if self._group is not None:
-            consumer.subscribe([self._options.topic], listener=_Rebalance(self))
-        else:
-            everything = [self._topic_partition(number) for number in range(self._partitions)]
-            consumer.assign(everything)
-            await self.on_assigned(everything)
+        await self._consumer.start(self)
 
     async def on_stop(self) -> None:
         """Let the batch being folded finish, and fold no other."""
@@ -236,11 +147,11 @@ class EventService(mode.Service):
 
     async def on_shutdown(self) -> None:
         """Leave the group; where others go on is committed first."""
-        if self._consumer is not None:
-            if self._group is not None and not self.crashed:
+        if self._consumer.started:
+            if self._consumer.group is not None and not self.crashed:
                 await self._commit_to_kafka()
             await self._consumer.stop()
-        for resource in self._resources:
+        for resource in self._source.resources:
             await resource.close()
 
     @mode.Service.task
@@ -266,7 +177,7 @@ class EventService(mode.Service):
         if self._reached_goal():
             self._finished.set()
 
-    async def on_assigned(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
+    async def on_assigned(self, assigned: Sequence[int]) -> None:
         """Take partitions over and seek to where this epoch is in them.
 
         Raises:
@@ -278,25 +189,23 @@ class EventService(mode.Service):
             self._rebalancing = False
             await self._assign(assigned)
 
-    async def _assign(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
-        consumer = self._require_consumer()
-        beginnings = await self._beginnings(assigned)
-        await self._fold.on_assigned({tp.partition: offset for tp, offset in beginnings.items()})
+    async def _assign(self, assigned: Sequence[int]) -> None:
+        beginnings = await self._consumer.beginnings(assigned)
+        await self._fold.on_assigned(beginnings)
         starts = {}
-        for topic_partition, beginning in beginnings.items():
-            position = self._fold.positions[topic_partition.partition]
-            self._check_beginning(topic_partition.partition, position, beginning)
-            committed = None if self._group is None else await consumer.committed(topic_partition)
-            starts[topic_partition] = starting_offset(
+        for partition, beginning in beginnings.items():
+            position = self._fold.positions[partition]
+            self._check_beginning(partition, position, beginning)
+            starts[partition] = starting_offset(
                 position=position,
-                committed=committed,
+                committed=await self._consumer.committed(partition),
                 beginning=beginning,
                 rewind_records=self._options.rewind_records,
             )
         await self._know_corrections(starts, beginnings)
-        for topic_partition, start in starts.items():
-            consumer.seek(topic_partition, start)
-        self._expected = {tp.partition: start for tp, start in starts.items()}
+        for partition, start in starts.items():
+            self._consumer.seek(partition, start)
+        self._expected = starts
         self._gaps = {}
         self._assignment_generation += 1
         self._progressed_at_s = dict.fromkeys(self._expected, self._clock_s())
@@ -304,32 +213,31 @@ class EventService(mode.Service):
         self._interruption = None
         _log.info("partitions assigned", epoch=self.epoch, positions=self._fold.positions)
 
-    async def _know_corrections(
-        self, starts: Mapping[aiokafka.TopicPartition, int], beginnings: Mapping[aiokafka.TopicPartition, int]
-    ) -> None:
+    async def _know_corrections(self, starts: Mapping[int, int], beginnings: Mapping[int, int]) -> None:
         """Where the epoch's own corrections may have targets still to be folded, read them ahead; once."""
-        if self._read_ahead is None:
+        read_ahead = self._source.read_ahead
+        if read_ahead is None:
             return
         spans = {
-            tp.partition: (beginnings[tp], end)
-            for tp, start in starts.items()
-            if tp.partition not in self._known_of and start < (end := self._known_to.get(tp.partition, 0))
+            partition: (beginnings[partition], end)
+            for partition, start in starts.items()
+            if partition not in self._known_of and start < (end := self._known_to.get(partition, 0))
         }
         if spans:
-            self._fold.known.add(await self._read_ahead.read(spans))
+            self._fold.known.add(await read_ahead.read(spans))
             self._known_of.update(spans)
             _log.info("corrections known ahead", epoch=self.epoch, corrections=self._fold.known.count)
 
-    async def on_revoked(self, revoked: Sequence[aiokafka.TopicPartition]) -> None:
+    async def on_revoked(self, revoked: Sequence[int]) -> None:
         """Let partitions go: the batch being folded is finished first, what was read ahead is forgotten."""
         async with self._folding:
             # Until partitions are assigned, the consumer still names those it had, and may drop them at any moment.
             self._rebalancing = True
             if revoked:
                 await self._commit_to_kafka()
-            if self._metrics is not None:
-                self._metrics.forget(self.epoch, self._lag_shown())
-            self._fold.release(tp.partition for tp in revoked)
+            if self._observers.metrics is not None:
+                self._observers.metrics.forget(self.epoch, dict.fromkeys(self._progressed_at_s, 0))
+            self._fold.release(revoked)
             self._expected = {}
             self._progressed_at_s = {}
             self._assigned = False
@@ -351,7 +259,7 @@ class EventService(mode.Service):
             try:
                 async with self._folding:
                     if self._interruption is not None and not self._rebalancing:
-                        await self._assign(sorted(self._require_consumer().assignment()))
+                        await self._assign(self._consumer.assignment)
             except (StateUnavailableError, BrokerUnavailableError) as error:
                 if not self._passes(error):
                     raise
@@ -360,7 +268,7 @@ class EventService(mode.Service):
     def _passes(self, error: Exception) -> bool:
         """Whether to wait until an error passes. A replay does not: somebody waits for it, and it can be taken up."""
         passes = isinstance(error, (StateUnavailableError, BrokerUnavailableError))
-        return passes and not isinstance(error, StateRefusedError) and self._group is not None
+        return passes and not isinstance(error, StateRefusedError) and self._consumer.group is not None
 
     def fail(self, error: Exception) -> None:
         """Pause or crash with what went wrong in a rebalance: aiokafka would log it and go on."""
@@ -370,25 +278,18 @@ class EventService(mode.Service):
             self._listener_failure = error
 
     async def _fetch(self) -> list[_Fetched]:
-        records = await self._require_consumer().getmany(timeout_ms=_POLL_MS, max_records=self._options.batch_records)
+        records = await self._consumer.fetch(self._options.batch_records)
         assignment_generation, fetched_at_ns = self._assignment_generation, time.time_ns()
         if self._listener_failure is not None:
             raise self._listener_failure
-        decryptor = None
-        if self._decryptor is not None:
-            sealed = [record for some in records.values() for record in some if is_encrypted(record.headers)]
-            if sealed:
-                decryptor = self._decryptor
-                await decryptor.load_keys(sealed)
         fetched = []
-        for topic_partition, some in records.items():
-            batch = decode_batch(topic_partition.partition, some, self._partitions, decryptor)
-            if self._traces.on:
-                batch.traceparents = _traceparents(some)
+        for batch in await self._source.decoder.decode(records):
+            some = records[batch.partition]
             fetched.append(_Fetched(some[0].offset, len(some), batch, fetched_at_ns, assignment_generation))
         return fetched
 
     async def _fold_fetched(self, fetched: Sequence[_Fetched]) -> None:
+        observers = self._observers
         following = [one for one in fetched if await self._follows(one)]
         if following:
             report = await self._fold.fold([one.batch for one in following])
@@ -396,18 +297,18 @@ class EventService(mode.Service):
             now_s = self._clock_s()
             for one in following:
                 self._progressed_at_s[one.batch.partition] = now_s
-            if self._metrics is not None:
-                self._metrics.observe(self.epoch, sum(one.records for one in following), report)
-            if self._on_batch is not None:
-                self._on_batch(report)
+            if observers.metrics is not None:
+                observers.metrics.observe(self.epoch, sum(one.records for one in following), report)
+            if observers.on_batch is not None:
+                observers.on_batch(report)
         lag = self.lag
-        if self._metrics is not None:
-            self._metrics.lag(self.epoch, lag)
+        if observers.metrics is not None:
+            observers.metrics.lag(self.epoch, lag)
         now_s = self._clock_s()
         for partition, behind in lag.items():
             if not behind:
                 self._progressed_at_s[partition] = now_s
-        if self._group is not None and now_s - self._kafka_committed_at_s >= _KAFKA_COMMIT_EVERY_S:
+        if self._consumer.group is not None and now_s - self._kafka_committed_at_s >= _KAFKA_COMMIT_EVERY_S:
             self._kafka_committed_at_s = now_s
             await self._commit_to_kafka()
 
@@ -420,7 +321,7 @@ class EventService(mode.Service):
                 "cairn.records": one.records,
             }
             for traceparent in one.batch.traceparents.values():
-                self._traces.record("fold", traceparent, began_ns=one.fetched_at_ns, attributes=attributes)
+                self._observers.traces.record("fold", traceparent, began_ns=one.fetched_at_ns, attributes=attributes)
 
     async def _follows(self, fetched: _Fetched) -> bool:
         """Whether records begin where those before them ended.
@@ -437,12 +338,11 @@ class EventService(mode.Service):
         if expected is None or fetched.assignment_generation != self._assignment_generation:
             return False
         if fetched.first_offset != expected:
-            consumer, topic_partition = self._require_consumer(), self._topic_partition(partition)
             if self._gaps.get(partition) != (expected, fetched.first_offset):
                 self._gaps[partition] = (expected, fetched.first_offset)
-                consumer.seek(topic_partition, expected)
+                self._consumer.seek(partition, expected)
                 return False
-            beginning = (await self._beginnings([topic_partition]))[topic_partition]
+            beginning = (await self._consumer.beginnings([partition]))[partition]
             self._check_beginning(partition, expected, max(beginning, 0))
             if fetched.first_offset < expected:
                 raise LogTruncatedError(
@@ -451,15 +351,6 @@ class EventService(mode.Service):
                 )
         self._expected[partition] = fetched.batch.next_offset
         return True
-
-    async def _beginnings(self, partitions: Sequence[aiokafka.TopicPartition]) -> dict[aiokafka.TopicPartition, int]:
-        if not partitions:
-            return {}
-        try:
-            offsets: dict[aiokafka.TopicPartition, int] = await self._require_consumer().beginning_offsets(partitions)
-        except KafkaTimeoutError as error:
-            raise BrokerUnavailableError(f"Kafka did not say where its log begins: {error}") from error
-        return offsets
 
     def _check_beginning(self, partition: int, position: int, beginning: int) -> None:
         if position < beginning:
@@ -470,123 +361,20 @@ class EventService(mode.Service):
             )
 
     async def _commit_to_kafka(self) -> None:
-        consumer = self._require_consumer()
-        held = consumer.assignment()
-        offsets = {
-            self._topic_partition(partition): position
-            for partition, position in self._fold.positions.items()
-            if self._topic_partition(partition) in held
-        }
-        if offsets:
-            # Redis has the positions; these only tell Kafka's tools.
-            try:
-                async with asyncio.timeout(_KAFKA_COMMIT_TIMEOUT_S):
-                    await consumer.commit(offsets)
-            except CommitFailedError:
-                _log.info("offsets were not committed, a rebalance has begun", epoch=self.epoch)
-            except TimeoutError:
-                _log.warning("offsets were not committed, Kafka does not answer", epoch=self.epoch)
-            else:
-                if self._on_acknowledged is not None:
-                    self._on_acknowledged()
+        # Redis has the positions; these only inform Kafka's tools.
+        try:
+            async with asyncio.timeout(_KAFKA_COMMIT_TIMEOUT_S):
+                acknowledged = await self._consumer.commit(self._fold.positions)
+        except CommitFailedError:
+            _log.info("offsets were not committed, a rebalance has begun", epoch=self.epoch)
+        except TimeoutError:
+            _log.warning("offsets were not committed, Kafka does not answer", epoch=self.epoch)
+        else:
+            if acknowledged and self._observers.on_acknowledged is not None:
+                self._observers.on_acknowledged()
 
     def _reached_goal(self) -> bool:
         positions = self._fold.positions
         return self._goal is not None and all(
             positions.get(partition, 0) >= offset for partition, offset in self._goal.items()
         )
-
-    def _lag_shown(self) -> dict[int, int]:
-        return dict.fromkeys(self._progressed_at_s, 0)
-
-    def _topic_partition(self, partition: int) -> aiokafka.TopicPartition:
-        return aiokafka.TopicPartition(self._options.topic, partition)
-
-    def _require_consumer(self) -> aiokafka.AIOKafkaConsumer:
-        if self._consumer is None:
-            raise AssertionError("the event service was not started")
-        return self._consumer
-
-
-class _Rebalance(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types.
-    """Tells the service what it holds. aiokafka swallows what a listener raises, so the service is told that too."""
-
-    def __init__(self, service: EventService) -> None:
-        self._service = service
-
-    async def on_partitions_revoked(self, revoked: Iterable[aiokafka.TopicPartition]) -> None:
-        try:
-            await self._service.on_revoked(sorted(revoked))
-        except Exception as error:  # noqa: BLE001 - handed to the service, which crashes with it.
-            self._service.fail(error)
-
-    async def on_partitions_assigned(self, assigned: Iterable[aiokafka.TopicPartition]) -> None:
-        try:
-            await self._service.on_assigned(sorted(assigned))
-        except Exception as error:  # noqa: BLE001 - handed to the service, which crashes with it.
-            self._service.fail(error)
-
-
-def _traceparents(records: Iterable[aiokafka.ConsumerRecord]) -> dict[bytes, str]:
-    """The trace of each learner's last record that somebody traces, by record key."""
-    found = {}
-    for record in records:
-        for name, value in record.headers:
-            if name == TRACEPARENT and is_sampled(traceparent := value.decode("ascii", "replace")):
-                found[record.key] = traceparent
-    return found
-
-
-def decode_batch(
-    partition: int, records: Sequence[aiokafka.ConsumerRecord], partitions: int, decryptor: ValueDecryptor | None = None
-) -> PartitionBatch:
-    """Records of one partition, in order, grouped by learner; those that cannot be applied set apart.
-
-    Args:
-        partition: where they stand.
-        records: the records; `decryptor` has determined their keys.
-        partitions: how many the topic has.
-        decryptor: opens encrypted values; None: nothing is encrypted.
-    """
-    batch = PartitionBatch(partition, records[-1].offset + 1)
-    learners, dead = batch.learners, batch.dead
-    for record in records:
-        key, value = record.key, record.value
-        try:
-            if decryptor is not None:
-                value = opened(decryptor, record)
-                if value is ERASED:
-                    batch.erased.append(record.offset)
-                    continue
-            tenant, event = decode_event(key, value, record.headers, partition, partitions)
-        except RecordInvalidError as error:
-            reason = str(error)
-            if value is not record.value and error.code not in _SAYS_NOTHING_OF_THE_VALUE:
-                # It may quote what was encrypted, and the reason stays readable when the learner's key is destroyed.
-                reason = (
-                    "what its encrypted value says cannot be applied; for what is wrong with it run "
-                    f"cairn dlt replay {partition} {record.offset} --dry-run"
-                )
-            dead.append(DeadLetter(partition, record.offset, key, record.value, record.headers, error.code, reason))
-            continue
-        mine = learners.get(key)
-        if mine is None:
-            mine = learners[key] = (tenant, [])
-        mine[1].append((record.offset, event))
-        if type(event) is CorrectionEvent:
-            batch.corrections[record.offset] = DeadLetter(
-                partition, record.offset, key, record.value, record.headers, "", ""
-            )
-    return batch
-
-
-def opened(decryptor: ValueDecryptor, record: aiokafka.ConsumerRecord) -> bytes | Erasure | None:
-    """A record's value as it was before encryption.
-
-    Raises:
-        RecordInvalidError: when it does not open.
-    """
-    try:
-        return decryptor.decrypt(record.key, record.value, record.headers)
-    except ValueUnreadableError as error:
-        raise RecordInvalidError("encryption", str(error)) from error

@@ -1,0 +1,94 @@
+"""Wires event services over adapters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.common.kafka.connection import KafkaConnection, new_consumer
+from services.common.kafka.envelope import LogIdentity
+from services.recommender.application.ports.epochs import EpochMeta
+from services.recommender.application.ports.learners import FoldStore
+from services.recommender.application.ports.log import DeadLetters, ReadAhead, ValueDecryptor
+from services.recommender.application.state.fold_events import FoldEvents
+from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.entrypoints.event_service import EventService
+from services.recommender.entrypoints.folding import (
+    DEFAULT_OPTIONS,
+    NO_OBSERVERS,
+    Closable,
+    EventServiceOptions,
+    EventSource,
+    FoldObservers,
+    FoldTask,
+)
+from services.recommender.entrypoints.log_consumer import LogConsumer
+from services.recommender.entrypoints.record_decoding import RecordDecoder
+
+
+@dataclass(frozen=True, slots=True)
+class FoldAdapters:
+    """What an epoch is folded with.
+
+    Attributes:
+        connection: the Kafka cluster.
+        store: the write side of the epoch.
+        dead_letters: gets records that cannot be applied.
+        decryptor: opens encrypted values; None: nothing is encrypted.
+        read_ahead: finds corrections before the fold meets them; None: none are known ahead.
+        make_consumer: connects to Kafka, given the connection and the consumer's options.
+        clock_s: monotonic seconds.
+        resources: what the event service closes at its end.
+    """
+
+    connection: KafkaConnection
+    store: FoldStore
+    dead_letters: DeadLetters
+    decryptor: ValueDecryptor | None = None
+    read_ahead: ReadAhead | None = None
+    make_consumer: Callable[..., Any] = new_consumer
+    clock_s: Callable[[], float] = time.monotonic
+    resources: Sequence[Closable] = ()
+
+
+def epoch_service(
+    meta: EpochMeta,
+    fold: LearnerFold,
+    adapters: FoldAdapters,
+    *,
+    group: str | None,
+    goal: Mapping[int, int] | None = None,
+    options: EventServiceOptions = DEFAULT_OPTIONS,
+    observers: FoldObservers = NO_OBSERVERS,
+) -> EventService:
+    """The event service of an epoch; starting it connects.
+
+    Args:
+        meta: the epoch.
+        fold: folds with the epoch's parameters.
+        adapters: what it is folded with.
+        group: the consumer group to join; None: read every partition, alone.
+        goal: where to stop, by partition; None: never.
+        options: how to read.
+        observers: who is notified.
+    """
+    partitions = LogIdentity.parse(meta.log_identity).partitions
+    consumer = LogConsumer(
+        adapters.connection,
+        partitions=partitions,
+        group=group,
+        topic=options.topic,
+        session_timeout_ms=options.session_timeout_ms,
+        make_consumer=adapters.make_consumer,
+    )
+    decoder = RecordDecoder(partitions, adapters.decryptor, traced=observers.traces.on)
+    return EventService(
+        FoldTask(meta.epoch, goal, meta.end_positions),
+        FoldEvents(adapters.store, adapters.dead_letters, fold),
+        EventSource(consumer, decoder, adapters.read_ahead, adapters.resources),
+        options=options,
+        observers=observers,
+        clock_s=adapters.clock_s,
+    )

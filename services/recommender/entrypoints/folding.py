@@ -1,0 +1,97 @@
+"""What an event service is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from services.common.kafka.envelope import LEARNER_EVENTS
+from services.common.telemetry.traces import NO_TRACES, Traces
+from services.recommender.application.ports.log import ReadAhead
+from services.recommender.application.state.fold_events import FoldReport
+from services.recommender.entrypoints.fold_metrics import FoldMetrics
+from services.recommender.entrypoints.log_consumer import LogConsumer
+from services.recommender.entrypoints.record_decoding import RecordDecoder
+
+
+class Closable(Protocol):
+    """Holds a connection."""
+
+    async def close(self) -> None:
+        """Let it go."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EventServiceOptions:
+    """How an event service reads.
+
+    Attributes:
+        topic: the log.
+        batch_records: most records of a batch.
+        rewind_records: how many records before the position are read again on assignment. Learners that hold them
+            drop them; one that a failing Redis forgot gets them back.
+        session_timeout_ms: how long the group waits for a silent member. The embedded broker lets every join wait
+            half of it.
+        stuck_after_s: a partition with records to read that does not advance for so long is stuck.
+    """
+
+    topic: str = LEARNER_EVENTS
+    batch_records: int = 20_000
+    rewind_records: int = 1_000
+    session_timeout_ms: int = 6_000
+    stuck_after_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FoldTask:
+    """What is folded, and how far.
+
+    Attributes:
+        epoch: the epoch's number.
+        goal: where to stop, by partition; None: never.
+        known_to: one past the last offset whose corrections are to be known, by partition.
+    """
+
+    epoch: int
+    goal: Mapping[int, int] | None = None
+    known_to: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EventSource:
+    """How the log is read.
+
+    Attributes:
+        consumer: fetches records.
+        decoder: decodes them.
+        read_ahead: finds the corrections that are to be known before the fold meets them; None: none are.
+        resources: what to close at the end.
+    """
+
+    consumer: LogConsumer
+    decoder: RecordDecoder
+    read_ahead: ReadAhead | None = None
+    resources: Sequence[Closable] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FoldObservers:
+    """Who is notified of what was folded.
+
+    Attributes:
+        metrics: counts it.
+        on_batch: called after each batch.
+        on_acknowledged: called after offsets were committed to Kafka.
+        traces: gets a span for each record that is traced.
+    """
+
+    metrics: FoldMetrics | None = None
+    on_batch: Callable[[FoldReport], None] | None = None
+    on_acknowledged: Callable[[], None] | None = None
+    traces: Traces = NO_TRACES
+
+
+DEFAULT_OPTIONS = EventServiceOptions()
+NO_OBSERVERS = FoldObservers()

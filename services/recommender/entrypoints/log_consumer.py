@@ -1,0 +1,181 @@
+"""The consumer of the log of learner events: as a member of a group, or of every partition, alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import aiokafka
+from aiokafka.errors import KafkaTimeoutError
+
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, new_consumer
+from services.common.kafka.envelope import LEARNER_EVENTS
+
+_POLL_MS = 200
+_FETCH_BYTES_PER_PARTITION = 4 * 1024 * 1024
+
+
+class PartitionListener(Protocol):
+    """Is called when partitions are assigned and revoked."""
+
+    async def on_assigned(self, assigned: Sequence[int]) -> None:
+        """Take partitions over and seek in them."""
+        ...
+
+    async def on_revoked(self, revoked: Sequence[int]) -> None:
+        """Let partitions go."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """Handle what one of these raised in a rebalance."""
+        ...
+
+
+class LogConsumer:
+    """Wraps aiokafka's consumer of one topic, with partitions by number."""
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        *,
+        partitions: int,
+        group: str | None,
+        topic: str = LEARNER_EVENTS,
+        session_timeout_ms: int = 6_000,
+        make_consumer: Callable[..., aiokafka.AIOKafkaConsumer] = new_consumer,
+    ) -> None:
+        """Prepare; `start` connects.
+
+        Args:
+            connection: the cluster.
+            partitions: how many partitions the topic has.
+            group: consumer group; None: read every partition, alone.
+            topic: the topic.
+            session_timeout_ms: how long the group waits for a silent member. The embedded broker lets every join wait
+                half of it.
+            make_consumer: connects to Kafka, given the connection and the consumer's options.
+        """
+        self.group = group
+        self._connection = connection
+        self._partitions = partitions
+        self._topic = topic
+        self._session_timeout_ms = session_timeout_ms
+        self._make_consumer = make_consumer
+        self._consumer: aiokafka.AIOKafkaConsumer | None = None
+
+    async def start(self, listener: PartitionListener) -> None:
+        """Connect, and join the group or take every partition."""
+        options: dict[str, object] = {"max_partition_fetch_bytes": _FETCH_BYTES_PER_PARTITION}
+        if self.group is not None:
+            options |= {
+                "group_id": self.group,
+                "session_timeout_ms": self._session_timeout_ms,
+                "heartbeat_interval_ms": self._session_timeout_ms // 3,
+            }
+        consumer = self._consumer = self._make_consumer(self._connection, **options)
+        await consumer.start()
+        if self.group is not None:
+            consumer.subscribe([self._topic], listener=_Rebalance(listener))
+        else:
+            consumer.assign([self._topic_partition(number) for number in range(self._partitions)])
+            await listener.on_assigned(range(self._partitions))
+
+    @property
+    def started(self) -> bool:
+        """Whether `start` was called."""
+        return self._consumer is not None
+
+    async def stop(self) -> None:
+        """Leave the group and disconnect."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    @property
+    def assignment(self) -> list[int]:
+        """The partitions held, sorted."""
+        return sorted(each.partition for each in self._require().assignment())
+
+    async def fetch(self, records_max: int) -> dict[int, Sequence[aiokafka.ConsumerRecord]]:
+        """The next records by partition; none after a fifth of a second without any."""
+        fetched = await self._require().getmany(timeout_ms=_POLL_MS, max_records=records_max)
+        return {each.partition: records for each, records in fetched.items()}
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Read on from an offset."""
+        self._require().seek(self._topic_partition(partition), offset)
+
+    async def committed(self, partition: int) -> int | None:
+        """The offset the group committed to Kafka; None: none, or there is no group."""
+        if self.group is None:
+            return None
+        offset: int | None = await self._require().committed(self._topic_partition(partition))
+        return offset
+
+    async def commit(self, positions: Mapping[int, int]) -> bool:
+        """Commit the positions of partitions held to Kafka; return whether there were any.
+
+        Raises:
+            CommitFailedError: when a rebalance has begun.
+        """
+        consumer = self._require()
+        held = consumer.assignment()
+        offsets = {self._topic_partition(partition): position for partition, position in positions.items()}
+        offsets = {partition: position for partition, position in offsets.items() if partition in held}
+        if offsets:
+            await consumer.commit(offsets)
+        return bool(offsets)
+
+    async def beginnings(self, partitions: Iterable[int]) -> dict[int, int]:
+        """The first offset that the log still holds, by partition.
+
+        Raises:
+            BrokerUnavailableError: when Kafka does not answer.
+        """
+        asked = [self._topic_partition(partition) for partition in partitions]
+        if not asked:
+            return {}
+        try:
+            offsets = await self._require().beginning_offsets(asked)
+        except KafkaTimeoutError as error:
+            raise BrokerUnavailableError(f"Kafka did not say where its log begins: {error}") from error
+        return {each.partition: offset for each, offset in offsets.items()}
+
+    def lag(self, positions: Mapping[int, int]) -> dict[int, int]:
+        """Records from a position to the end of the log as of the last fetch, by partition held."""
+        if self._consumer is None:
+            return {}
+        lag, held = {}, self._consumer.assignment()
+        for partition, position in positions.items():
+            topic_partition = self._topic_partition(partition)
+            # Asking for the high watermark of a partition that was just revoked is an error.
+            if topic_partition in held:
+                end = self._consumer.highwater(topic_partition)
+                lag[partition] = max(0, (end or 0) - position)
+        return lag
+
+    def _topic_partition(self, partition: int) -> aiokafka.TopicPartition:
+        return aiokafka.TopicPartition(self._topic, partition)
+
+    def _require(self) -> aiokafka.AIOKafkaConsumer:
+        if self._consumer is None:
+            raise AssertionError("the consumer was not started")
+        return self._consumer
+
+
+class _Rebalance(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types.
+    """Passes rebalances on. aiokafka swallows what a listener raises, so that is passed on too."""
+
+    def __init__(self, listener: PartitionListener) -> None:
+        self._listener = listener
+
+    async def on_partitions_revoked(self, revoked: Iterable[aiokafka.TopicPartition]) -> None:
+        try:
+            await self._listener.on_revoked(sorted(each.partition for each in revoked))
+        except Exception as error:  # noqa: BLE001 - the listener crashes with it.
+            self._listener.fail(error)
+
+    async def on_partitions_assigned(self, assigned: Iterable[aiokafka.TopicPartition]) -> None:
+        try:
+            await self._listener.on_assigned(sorted(each.partition for each in assigned))
+        except Exception as error:  # noqa: BLE001 - the listener crashes with it.
+            self._listener.fail(error)
