@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import pytest
 
-from services.recommender.adapters.files import bundle_store
+from services.recommender.adapters.files import bundle_models
 from services.recommender.adapters.files.bundle_store import FsspecBundleStore
 from services.recommender.application.ports.models import (
     BundleDraft,
@@ -173,7 +173,7 @@ class BundleStoreSuite:
         assert store.tenant_models(bundle_id)["hilltop"].choice is None
 
     def test_a_success_model_with_other_features_is_refused(self, store, monkeypatch):
-        monkeypatch.setattr(bundle_store, "SHARED_FEATURES", (*SHARED_FEATURES[:-1], "shoe_size"))
+        monkeypatch.setattr(bundle_models, "SHARED_FEATURES", (*SHARED_FEATURES[:-1], "shoe_size"))
         bundle_id = store.write(draft())
         monkeypatch.undo()
         with pytest.raises(
@@ -287,7 +287,7 @@ class BundleStoreSuite:
     def test_a_pickled_array_is_refused_even_with_a_matching_checksum(self, store, monkeypatch):
         buffer = io.BytesIO()
         np.save(buffer, np.array([_Tripwire()], dtype=object), allow_pickle=True)
-        monkeypatch.setattr(bundle_store, "_npy", lambda _values: buffer.getvalue())
+        monkeypatch.setattr(bundle_models, "_npy", lambda _values: buffer.getvalue())
         bundle_id = store.write(draft())
         monkeypatch.undo()
         with pytest.raises(BundleUnreadableError, match=r"item_difficulties\.npy: it is not a plain \.npy array"):

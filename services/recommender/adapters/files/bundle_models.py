@@ -1,0 +1,186 @@
+"""How fitted models are kept in a bundle: for each sort of model, its files and how it is read back.
+
+Per tenant, arrays are .npy files and ids are JSON. No pickle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from services.recommender.adapters.files.bundle_files import BundleFiles
+from services.recommender.adapters.files.bundle_manifest import (
+    MANIFEST,
+    Choice,
+    DescribedModel,
+    DescribedSuccess,
+    DescribedTenant,
+    unreadable,
+)
+from services.recommender.application.ports.models import CollaborativeChoice, ModelArrays, TenantModels
+from services.recommender.domain.learner.parameters import (
+    FilterSettings,
+    ItemDifficulty,
+    SkillDifficulty,
+    TenantParameters,
+)
+from services.recommender.domain.learner.success_features import SHARED_FEATURES
+from services.recommender.domain.learner.success_model import SuccessModel
+
+# What a model's files are named after.
+COLLABORATIVE, RANKER = "collaborative", "ranker"
+
+
+def read_tenant(reader: BundleFiles, tenant: str, described: DescribedTenant) -> TenantModels:
+    """Everything that a bundle holds of a tenant, to be put into another one."""
+    return TenantModels(
+        parameters=read_parameters(reader, tenant, described),
+        collaborative=None
+        if described.collaborative is None
+        else read_model(reader, tenant, described.collaborative, COLLABORATIVE),
+        collaborative_absent=described.collaborative_absent,
+        counts=described.counts,
+        metrics=described.metrics,
+        hyperparameters=described.hyperparameters,
+        carried_from=described.carried_from or reader.bundle_id,
+        success=None if described.success is None else read_success(reader, tenant, described.success),
+        choice=None if described.choice is None else CollaborativeChoice(**described.choice.model_dump()),
+        ranker=None if described.ranker is None else read_model(reader, tenant, described.ranker, RANKER),
+    )
+
+
+def read_parameters(reader: BundleFiles, tenant: str, described: DescribedTenant) -> TenantParameters:
+    """A tenant's difficulties. Raises BundleUnreadableError."""
+    items, skills = reader.ids(f"{tenant}/items.json"), reader.ids(f"{tenant}/skills.json")
+    item_rows = reader.table(f"{tenant}/item_difficulties.npy", rows=len(items), columns=2)
+    skill_rows = reader.table(f"{tenant}/skill_difficulties.npy", rows=len(skills), columns=3)
+    try:
+        settings = FilterSettings(**described.settings)
+    except TypeError as error:
+        raise unreadable(reader.bundle_id, MANIFEST, f"tenants.{tenant}.settings: {error}") from error
+    return TenantParameters(
+        settings=settings,
+        items={item: ItemDifficulty(*row) for item, row in zip(items, item_rows, strict=True)},
+        skills={skill: SkillDifficulty(*row) for skill, row in zip(skills, skill_rows, strict=True)},
+    )
+
+
+def read_model(reader: BundleFiles, tenant: str, described: DescribedModel, role: str) -> ModelArrays:
+    """A model's arrays; `role` is what its files are named after. Raises BundleUnreadableError."""
+    return ModelArrays(
+        kind=described.kind,
+        hyperparameters=described.hyperparameters,
+        resources=reader.ids(f"{tenant}/{role}_resources.json"),
+        arrays={name: reader.array(array_file(tenant, name, role)) for name in described.arrays},
+        skills=reader.ids(f"{tenant}/{role}_skills.json") if role == RANKER else (),
+    )
+
+
+def read_success(reader: BundleFiles, tenant: str, described: DescribedSuccess) -> SuccessModel:
+    """A tenant's success model. Raises BundleUnreadableError."""
+    known, found = SHARED_FEATURES, tuple(described.features)
+    if found != known:
+        strange = ", ".join(sorted(set(found) ^ set(known))) or "their order"
+        raise unreadable(
+            reader.bundle_id,
+            MANIFEST,
+            f"tenants.{tenant}.success: its features are not those this program knows ({strange}): train again",
+        )
+    skills, width = reader.ids(f"{tenant}/success_skills.json"), len(SHARED_FEATURES)
+
+    def numbers(name: str, rows: int, columns: int) -> NDArray[np.float64]:
+        table = reader.table(f"{tenant}/success_{name}.npy", rows=rows, columns=columns)
+        return np.array(table, np.float64).reshape(rows, columns)
+
+    return SuccessModel(
+        products=numbers("products", width, width),
+        ranges=numbers("ranges", 2, width),
+        skills=skills,
+        per_skill=numbers("per_skill", len(skills), len(SHARED_FEATURES)),
+    )
+
+
+def array_file(tenant: str, name: str, role: str) -> str:
+    """The file of one of a model's arrays."""
+    return f"{tenant}/{role}_{name}.npy"
+
+
+def tenant_files(tenant: str, models: TenantModels) -> dict[str, bytes]:
+    """The files of everything that was fitted for a tenant, by name."""
+    items, skills = models.parameters.items, models.parameters.skills
+    files = {
+        f"{tenant}/items.json": orjson.dumps(list(items)),
+        f"{tenant}/item_difficulties.npy": _npy(
+            np.array([(entry.mean, entry.variance) for entry in items.values()], np.float32).reshape(-1, 2)
+        ),
+        f"{tenant}/skills.json": orjson.dumps(list(skills)),
+        f"{tenant}/skill_difficulties.npy": _npy(
+            np.array(
+                [(entry.mean, entry.variance, entry.mean_item_difficulty) for entry in skills.values()], np.float32
+            ).reshape(-1, 3)
+        ),
+    }
+    if models.success is not None:
+        files[f"{tenant}/success_skills.json"] = orjson.dumps(list(models.success.skills))
+        files[f"{tenant}/success_products.npy"] = _npy(models.success.products)
+        files[f"{tenant}/success_ranges.npy"] = _npy(models.success.ranges)
+        files[f"{tenant}/success_per_skill.npy"] = _npy(models.success.per_skill)
+    for role, model in ((COLLABORATIVE, models.collaborative), (RANKER, models.ranker)):
+        if model is not None:
+            files[f"{tenant}/{role}_resources.json"] = orjson.dumps(list(model.resources))
+            for name, values in sorted(model.arrays.items()):
+                files[array_file(tenant, name, role)] = _npy(values)
+    if models.ranker is not None:
+        files[f"{tenant}/{RANKER}_skills.json"] = orjson.dumps(list(models.ranker.skills))
+    return files
+
+
+def as_stored(parameters: TenantParameters) -> TenantParameters:
+    """Difficulties rounded to the precision they are kept in, so that their id is that of what will be read."""
+    return TenantParameters(
+        settings=parameters.settings,
+        items={
+            item: ItemDifficulty(_rounded(entry.mean), _rounded(entry.variance))
+            for item, entry in sorted(parameters.items.items())
+        },
+        skills={
+            skill: SkillDifficulty(_rounded(entry.mean), _rounded(entry.variance), _rounded(entry.mean_item_difficulty))
+            for skill, entry in sorted(parameters.skills.items())
+        },
+    )
+
+
+def _rounded(value: float) -> float:
+    return float(np.float32(value))
+
+
+def _npy(values: NDArray[np.floating]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(values, "<f4"), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _described_model(model: ModelArrays | None) -> DescribedModel | None:
+    if model is None:
+        return None
+    return DescribedModel(kind=model.kind, hyperparameters=dict(model.hyperparameters), arrays=sorted(model.arrays))
+
+
+def describe(models: TenantModels) -> DescribedTenant:
+    """What the manifest says of a tenant's models."""
+    return DescribedTenant(
+        settings=dataclasses.asdict(models.parameters.settings),
+        collaborative=_described_model(models.collaborative),
+        collaborative_absent=models.collaborative_absent,
+        counts=dict(models.counts),
+        metrics=dict(models.metrics),
+        hyperparameters=dict(models.hyperparameters),
+        carried_from=models.carried_from,
+        success=None if models.success is None else DescribedSuccess(features=list(SHARED_FEATURES)),
+        choice=None if models.choice is None else Choice(**dataclasses.asdict(models.choice)),
+        ranker=_described_model(models.ranker),
+    )
