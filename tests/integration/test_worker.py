@@ -381,7 +381,7 @@ async def test_a_failure_in_a_rebalance_crashes_the_service_though_aiokafka_swal
     async def refuse(_beginnings):
         raise error
 
-    service._fold.take = refuse
+    service._fold.on_assigned = refuse
     await service.start()
     await service.wait_until_stopped()
     assert service.crash_reason is error
@@ -416,16 +416,16 @@ async def test_records_read_ahead_of_where_the_epoch_is_are_read_again_in_order(
     await publish(broker, some_records(300))
     service = await group_service(broker, redis_server)
     await service.start()
-    getmany, cut = service._consumer.getmany, []
+    fetch, cut = service._consumer.fetch, []
 
-    async def ahead(**options):
-        records = await getmany(**options)
+    async def ahead(records_max):
+        records = await fetch(records_max)
         if records and not cut:
             cut.append(True)
             return {partition: some[3:] for partition, some in records.items()}
         return records
 
-    service._consumer.getmany = ahead
+    service._consumer.fetch = ahead
     await until(lambda: position_sum(client) == 300)
     await service.stop()
     assert cut
@@ -436,7 +436,7 @@ async def test_a_service_between_two_assignments_is_not_healthy(broker, redis_se
     service = await group_service(broker, redis_server)
     await service.start()
     await until(lambda: service.healthy)
-    await service.give_back(sorted(service._consumer.assignment()))
+    await service.on_revoked(service._consumer.assignment)
     assert not service.healthy
     await service.stop()
 
