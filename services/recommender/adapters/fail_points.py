@@ -20,15 +20,15 @@ class Step(StrEnum):
 
     BEFORE_COMMIT = "before-commit"  # learners are folded, nothing is stored
     AFTER_COMMIT = "after-commit"  # learners are stored, the partitions' positions are not
-    BEFORE_ACKNOWLEDGEMENT = "before-acknowledgement"  # positions are stored, Kafka was not told
-    AFTER_ACKNOWLEDGEMENT = "after-acknowledgement"  # Kafka was told
+    BEFORE_ACKNOWLEDGEMENT = "before-acknowledgement"  # positions are stored, not yet committed to Kafka
+    AFTER_ACKNOWLEDGEMENT = "after-acknowledgement"  # positions are committed to Kafka
 
 
 class Action(StrEnum):
     """What happens there."""
 
     KILL = "kill"  # the process ends, as in a power cut
-    STOP = "stop"  # the process stands still until SIGCONT
+    STOP = "stop"  # the process stops until SIGCONT
 
 
 _SIGNALS = {Action.KILL: signal.SIGKILL, Action.STOP: signal.SIGSTOP}

@@ -29,7 +29,7 @@ def state_store(url: str, timeout_s: float | None = None) -> StateStore:
         StateUrlInvalidError: when no kind of store has the scheme, or it cannot use the URL.
     """
     scheme, separator, rest = url.partition("://")
-    # What stands before an @ may be a password.
+    # What comes before an @ may be a password.
     shown = f"{scheme}{separator}{rest.rpartition('@')[2]}"
     make = _STATE_STORES.get(scheme) if separator else None
     if make is None:

@@ -40,19 +40,19 @@ app = typer.Typer(no_args_is_help=True, help="Look at records that could not be 
 def _describe() -> None:
     """Look at records that could not be applied, and try them again.
 
-    A letter is named by the partition and the offset where the record stood in the log.
+    Name a letter by the partition and the offset of its record in the log.
     """
 
 
 @app.command("list", epilog="Example: cairn dlt list")
 def list_letters(
     *,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="Those that were replayed too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, without a limit.")] = False,
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
-    """Show records that could not be applied: where they stood, and why."""
+    """Show records that could not be applied: where they were in the log, and why."""
     found = [filed for filed in _letters(environment_file) if everything or filed.replayed_to is None]
     if as_json:
         typer.echo(orjson.dumps([_as_json(filed) for filed in found], option=orjson.OPT_INDENT_2).decode())
@@ -74,7 +74,7 @@ def list_letters(
         typer.echo(f"{len(found) - limit:,} more; show them with --limit {len(found)}", err=True)
 
 
-_Partition = Annotated[int, typer.Argument(min=0, metavar="PARTITION", help="Where the record stood in the log.")]
+_Partition = Annotated[int, typer.Argument(min=0, metavar="PARTITION", help="The record's partition of the log.")]
 _Offset = Annotated[int, typer.Argument(min=0, metavar="OFFSET", help="Its offset there.")]
 
 
@@ -110,7 +110,7 @@ def show_letter(
 
 @app.command("replay", epilog="Example: cairn dlt replay 2 10482; cairn dlt replay --code body --dry-run")
 def replay_letters(
-    partition: Annotated[int | None, typer.Argument(min=0, help="Where the record stood in the log.")] = None,
+    partition: Annotated[int | None, typer.Argument(min=0, help="The record's partition of the log.")] = None,
     offset: Annotated[int | None, typer.Argument(min=0, help="Its offset there.")] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Every letter.")] = False,
@@ -118,10 +118,10 @@ def replay_letters(
     dry_run: Annotated[bool, typer.Option(help="Only say what would become of them.")] = False,
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
-    """Put records into the log again that can be applied by now, with their original key, bytes and headers.
+    """Write records that can be applied by now to the log again, with their original key, bytes and headers.
 
-    They stand at the end of the learner's events then, and workers apply them as they would any. One that still cannot
-    be applied stays; ends with 1 when there was one.
+    They are then the last of the learner's events, and workers apply them like any other. One that still cannot be
+    applied stays; ends with 1 when there was one.
     """
     by_place = partition is not None and offset is not None
     if (by_place, everything, bool(code)).count(True) != 1 or (partition is None) != (offset is None):

@@ -65,7 +65,7 @@ def replay(
     ],
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
-    """Fold the whole log anew into an epoch of its own, up to where the log ends now.
+    """Fold the whole log into an epoch of its own, up to where the log ends now.
 
     Nobody is served from it until `cairn epoch switch`. One that was broken off, by Ctrl-C too, goes on where it was.
 
@@ -169,7 +169,7 @@ def switch(
     epoch: _Number,
     *,
     wait_s: Annotated[
-        float, typer.Option("--wait", min=0, help="Wait so many seconds until it is served.", show_default=False)
+        float, typer.Option("--wait", min=0, help="Wait this many seconds until it is served.", show_default=False)
     ] = 0.0,
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:

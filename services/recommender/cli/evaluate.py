@@ -63,7 +63,7 @@ def tracing(
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Measure how well responses of learners never seen before are foreseen.
+    """Measure how well responses of learners never seen before are predicted.
 
     Fits everything itself: no bundle and no running service. Intervals are central 95 % over draws of learners.
     Protocols: assistments2009-kt (train.tsv, test.tsv, q_mat.npz) and algebra05 (responses.tsv and q_mat.npz, or

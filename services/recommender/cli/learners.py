@@ -43,6 +43,31 @@ class Kind(StrEnum):
 
 
 Learner = Annotated[str, typer.Argument(metavar="LEARNER", help="The learner's id, as your platform knows it.")]
+Kinds = Annotated[
+    list[Kind] | None, typer.Option(help="Only this kind. May be given several times.", show_default=False)
+]
+Skills = Annotated[
+    list[str] | None, typer.Option(help="Only about this skill. May be given several times.", show_default=False)
+]
+Grades = Annotated[
+    list[str] | None, typer.Option(help="Only for this grade. May be given several times.", show_default=False)
+]
+Languages = Annotated[
+    list[str] | None,
+    typer.Option(help="Only in this language, such as es. May be given several times.", show_default=False),
+]
+MaxMinutes = Annotated[int | None, typer.Option(min=1, help="Only what takes at most this long.", show_default=False)]
+Excluded = Annotated[
+    list[str] | None, typer.Option(help="Not this resource. May be given several times.", show_default=False)
+]
+AsOf = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+        help="The moment to answer for, in UTC; without it now, cut to the hour.",
+        show_default=False,
+    ),
+]
 FreshnessToken = Annotated[
     str, typer.Option(help="From PublishEvents: wait until that event counts.", show_default=False)
 ]
@@ -63,33 +88,13 @@ def recommend(
     learner: Learner,
     *,
     limit: Annotated[int, typer.Option(min=1, max=100, help="At most this many resources.")] = 10,
-    kind: Annotated[
-        list[Kind] | None, typer.Option(help="Only this kind. May be given several times.", show_default=False)
-    ] = None,
-    skill: Annotated[
-        list[str] | None, typer.Option(help="Only about this skill. May be given several times.", show_default=False)
-    ] = None,
-    grade: Annotated[
-        list[str] | None, typer.Option(help="Only for this grade. May be given several times.", show_default=False)
-    ] = None,
-    language: Annotated[
-        list[str] | None,
-        typer.Option(help="Only in this language, such as es. May be given several times.", show_default=False),
-    ] = None,
-    max_minutes: Annotated[
-        int | None, typer.Option(min=1, help="Only what takes at most this long.", show_default=False)
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Not this resource. May be given several times.", show_default=False)
-    ] = None,
-    as_of: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
-            help="The moment to answer for, in UTC; without it now, cut to the hour.",
-            show_default=False,
-        ),
-    ] = None,
+    kind: Kinds = None,
+    skill: Skills = None,
+    grade: Grades = None,
+    language: Languages = None,
+    max_minutes: MaxMinutes = None,
+    exclude: Excluded = None,
+    as_of: AsOf = None,
     freshness_token: FreshnessToken = "",
     target: Target = DEFAULT_TARGET,
     api_key_file: ApiKeyFile = None,

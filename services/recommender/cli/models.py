@@ -245,14 +245,14 @@ def _progress() -> Iterator[Progress]:
     """Bars at a terminal, else a line on standard error when a stage is done."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        told: set[str] = set()
+        reported: set[str] = set()
 
-        def tell(stage: str, done: int, total: int) -> None:
-            if done == total and stage not in told:
-                told.add(stage)
+        def report(stage: str, done: int, total: int) -> None:
+            if done == total and stage not in reported:
+                reported.add(stage)
                 typer.echo(f"{stage}: {total:,}", err=True)
 
-        yield tell
+        yield report
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with ProgressBars(*columns, console=console) as bars:

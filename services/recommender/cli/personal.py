@@ -109,7 +109,7 @@ def erase(
         else "the log keeps what was not encrypted until its retention ends"
     )
     typer.echo(
-        f"the erasure stands at partition {reply.position.partition}, offset {reply.position.offset}; {destroyed}. "
+        f"the erasure is at partition {reply.position.partition}, offset {reply.position.offset}; {destroyed}. "
         "Models forget with the next bundle: cairn train"
     )
 

@@ -54,9 +54,9 @@ class _Fetched:
 class EventService(mode.Service):
     """Folds one epoch's events, as a member of a consumer group or over the whole log up to a goal.
 
-    While Redis or the dead letters cannot be written to, it pauses: it acknowledges nothing, and takes its partitions
-    anew once they can. Any other exception crashes the service, and with it the process: nothing is skipped, and what
-    was not stored is read again by whoever takes over.
+    While Redis or the dead letters cannot be written to, it pauses: it acknowledges nothing, and assigns itself its
+    partitions again once they can. Any other exception crashes the service, and with it the process: nothing is
+    skipped, and whoever takes over reads again what was not stored.
     """
 
     def __init__(
@@ -247,11 +247,11 @@ class EventService(mode.Service):
         if self._interruption is None:
             _log.warning("paused: nothing can be stored now", epoch=self.epoch, reason=str(error))
         self._interruption = error
-        # Until the partitions are taken anew, nothing that is read counts.
+        # Until the partitions are assigned again, nothing that is read counts.
         self._expected = {}
 
     async def _resume(self) -> None:
-        """After an interruption, return once the partitions held are taken anew: what was not stored is read again."""
+        """After an interruption, return once the partitions are assigned again: what was not stored is read again."""
         pause_s = _PAUSE_FIRST_S
         while self._interruption is not None and not self.should_stop:
             await self.sleep(pause_s)
@@ -313,7 +313,7 @@ class EventService(mode.Service):
             await self._commit_to_kafka()
 
     def _trace(self, folded: Sequence[_Fetched]) -> None:
-        """Note that what somebody traces is stored now."""
+        """Record a span for each traced record: it is stored now."""
         for one in folded:
             attributes = {
                 "cairn.epoch": self.epoch,
@@ -334,7 +334,7 @@ class EventService(mode.Service):
         """
         partition = fetched.batch.partition
         expected = self._expected.get(partition)
-        # What was read ahead before partitions were taken says nothing of how the log goes on from where they begin.
+        # Records fetched before the assignment say nothing about how the log goes on from where it starts.
         if expected is None or fetched.assignment_generation != self._assignment_generation:
             return False
         if fetched.first_offset != expected:
@@ -347,7 +347,7 @@ class EventService(mode.Service):
             if fetched.first_offset < expected:
                 raise LogTruncatedError(
                     f"partition {partition} gives offset {fetched.first_offset} where {expected} was asked for: the "
-                    "topic was made anew while the worker ran. Start the worker again; it says what to do"
+                    "topic was recreated while the worker ran. Start the worker again; it says what to do"
                 )
         self._expected[partition] = fetched.batch.next_offset
         return True

@@ -51,7 +51,7 @@ SECONDS = Histogram(
 STAGE_SECONDS = Counter("cairn_server_stage_seconds", "Time spent in Recommend, by stage.", ["stage"])
 CANDIDATES = Counter("cairn_server_candidates", "Resources scored.")
 RECOMMENDED = Counter("cairn_server_recommended", "Resources recommended.")
-DEGRADED = Counter("cairn_server_degraded", "Answers with something missing, by what.", ["kind"])
+DEGRADED = Counter("cairn_server_degraded", "Answers with something missing, by kind.", ["kind"])
 
 # Looking a labelled child up takes longer than counting with it.
 _requests, _seconds, _stage_seconds = cache(REQUESTS.labels), cache(SECONDS.labels), cache(STAGE_SECONDS.labels)

@@ -1,4 +1,4 @@
-"""Subscribe over gRPC: writing what subscriptions have to say, and ending them with a reason."""
+"""Subscribe over gRPC: writes the messages of subscriptions, and ends each with a reason."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _FASTEST_S = 0.001
 
 STREAMS = Gauge("cairn_server_subscriptions", "Subscriptions that are open.")
 WATCHED = Gauge("cairn_server_subscribed_learners", "Learners watched; one on two subscriptions counts twice.")
-DIRTY = Gauge("cairn_server_subscribed_learners_dirty", "Watched learners whose list is to be made anew.")
+DIRTY = Gauge("cairn_server_subscribed_learners_dirty", "Watched learners whose list may have changed.")
 UPDATES = Counter("cairn_server_subscription_updates", "Lists sent on subscriptions.")
 UPDATE_SECONDS = Histogram(
     "cairn_server_subscription_update_seconds",
-    "Time from word of a change to the list written.",
+    "Time from the notification of a change to the list written.",
     buckets=[_FASTEST_S * 2**power for power in range(16)],
 )
 ENDED = Counter("cairn_server_subscriptions_ended", "Subscriptions that ended, by reason.", ["reason"])

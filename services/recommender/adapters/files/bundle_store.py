@@ -127,7 +127,7 @@ class FsspecBundleStore:
         reader = self._reader(manifest)
         tenants = {name: read_parameters(reader, name, tenant) for name, tenant in manifest.content.tenants.items()}
         if parameters_id(tenants) != manifest.content.parameters_id:
-            raise unreadable(bundle_id, MANIFEST, "its parameters_id is not that of the difficulties beside it")
+            raise unreadable(bundle_id, MANIFEST, "its parameters_id is not that of its difficulties")
         return Bundle(
             bundle_id=bundle_id,
             created_at=manifest.created_at,

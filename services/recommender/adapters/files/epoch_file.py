@@ -1,7 +1,7 @@
 """Snapshots of epochs in files.
 
     magic            12 bytes, with the version of the format
-    frames           u4 length, then so many bytes: first the header as JSON, then one frame a learner, by key
+    frames           u4 length, then that many bytes: first the header as JSON, then one frame a learner, by key
     end              u4 zero, then a frame with what the file holds, as JSON
     checksum         SHA-256 of everything before it, 32 bytes
 
@@ -35,7 +35,7 @@ _PARTS = 5
 
 
 class EpochFileWriter:
-    """Writes a snapshot beside its place and moves it there once it is whole; implements SnapshotSink."""
+    """Writes a snapshot under a temporary name and moves it once it is whole; implements SnapshotSink."""
 
     def __init__(self, path: Path) -> None:
         """Args: `path` of the file; one that is there is replaced."""

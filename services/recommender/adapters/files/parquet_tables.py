@@ -63,7 +63,7 @@ class ParquetTable:
             tenant: whose rows they are. Stands in the path, as Hive partitions do, and not in the files.
             columns: of the table, the tenant's among them.
             rows_per_group: rows that wait in memory at most.
-            rows_per_file: after so many another file begins.
+            rows_per_file: after this many rows another file begins.
 
         Raises:
             ExportExistsError: when there is such an export.

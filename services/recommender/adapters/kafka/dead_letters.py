@@ -29,7 +29,7 @@ _LARGEST_BYTES = 2 * 1024 * 1024
 class KafkaDeadLetters:
     """Appends to the dead-letter topic; implements DeadLetters.
 
-    Not an idempotent producer: a letter may stand there twice, under the same topic, partition and offset of origin.
+    Not an idempotent producer: a letter may be there twice, with the same topic, partition and offset of origin.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class KafkaLetterFile:
         return [FiledLetter(letter, replayed.get(place)) for place, letter in sorted(letters.items())]
 
     async def append_to_log(self, letter: DeadLetter) -> Position:
-        """Write the record into the log again, on the partition of its key, and say where it stands."""
+        """Write the record to the log again, on the partition of its key, and return where it is."""
         partitions = await topic_end_offsets(self._connection, self._origin)
         origin = ("cairn-replayed-from", b"%d/%d" % (letter.partition, letter.offset))
         return await self._append(
@@ -143,7 +143,7 @@ class KafkaLetterFile:
         )
 
     async def note_replayed(self, letter: DeadLetter, position: Position) -> None:
-        """Note where it stands in the log again."""
+        """Note where it was written to the log again."""
         headers = [
             (f"{_PREFIX}topic", self._origin.encode()),
             (f"{_PREFIX}partition", b"%d" % letter.partition),
@@ -175,7 +175,7 @@ class KafkaLetterFile:
 
 def _read(record: aiokafka.ConsumerRecord) -> tuple[DeadLetter, Position | None]:
     """The letter, and where it went if the record is the note that it was replayed."""
-    # Ours stand last, behind whatever the record had.
+    # Ours come last, after the record's own.
     ours = {name.removeprefix(_PREFIX): value for name, value in record.headers if name.startswith(_PREFIX)}
     letter = DeadLetter(
         partition=int(ours.get("partition", b"-1")),

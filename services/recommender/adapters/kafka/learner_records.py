@@ -36,7 +36,7 @@ class KafkaLearnerRecords:
     async def of(self, key: bytes) -> list[HeldRecord]:
         """Every record of the learner, in the order of topics, partitions and offsets.
 
-        All partitions are looked through: a record may stand on a wrong one.
+        All partitions are read: a record may be on a wrong one.
 
         Raises:
             BrokerUnavailableError: when the cluster cannot be reached, or stops answering.

@@ -1,4 +1,4 @@
-"""The log of learner events as it stands: which one it is, and where it ends."""
+"""The log of learner events: which one it is, and where it ends."""
 
 from __future__ import annotations
 

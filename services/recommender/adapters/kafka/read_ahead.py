@@ -23,7 +23,7 @@ _TYPES = frozenset((b"cairn.v1.CorrectionEvent", b"cairn.v1.ErasureEvent"))
 class KafkaReadAhead:
     """Finds the corrections and erasures in a stretch of the log; implements ReadAhead.
 
-    Of each record its headers are looked at; what they do not tell the type of is decoded too.
+    Headers say of which type a record is; one without the type is decoded.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ class KafkaTrainingLog:
         self._stalled_s = stalled_s
 
     async def span(self) -> LogSpan:
-        """Everything that stands in the topic now.
+        """Everything in the topic now.
 
         Raises:
             BrokerUnavailableError: when the cluster cannot be reached.

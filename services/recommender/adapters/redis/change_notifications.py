@@ -1,11 +1,11 @@
-"""Word of learners that changed, over Redis pub/sub.
+"""Notifications of learners that changed, over Redis pub/sub.
 
 The script that stores a learner publishes on one of 64 channels of its epoch, by the learner's key, so that a server
 hears only of channels that its learners are on:
 
     cairn:<epoch>:changed:<0..63>     `<tenant>/<learner> <offset>[ <traceparent>]`, the offset that is stored now
 
-Nothing is kept for who does not listen: what is published while the connection is away is lost.
+Nothing is kept for listeners that are away: what is published meanwhile is lost.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ class RedisChangeNotifications:
                     await self._listen(listener)
             except (StateUnavailableError, TimeoutError) as error:
                 if self._confirmed or not away:
-                    _log.warning("no word of changed learners; their offsets are compared instead", reason=str(error))
+                    _log.warning(
+                        "no notifications of changed learners; their offsets are compared instead", reason=str(error)
+                    )
                 away = True
                 self._confirmed.clear()
             await asyncio.sleep(self._reconnect_s)
@@ -151,13 +153,13 @@ class RedisChangeNotifications:
             if not data:
                 raise ConnectionResetError("the connection was closed")
             replies.feed(data)
-            heard_anew = False
+            subscribed = False
             message = replies.gets()
             while message is not False:
-                heard_anew |= self._take(message, listener)
+                subscribed |= self._take(message, listener)
                 message = replies.gets()
-            if heard_anew and self._confirmed >= self._wanted():
-                # What changed before a channel was heard was missed.
+            if subscribed and self._confirmed >= self._wanted():
+                # Changes before the subscription were missed.
                 listener.missed_some()
 
     def _take(self, message: Any, listener: ChangeListener) -> bool:

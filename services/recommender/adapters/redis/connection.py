@@ -21,7 +21,7 @@ from services.recommender.application.ports.learners import StateRefusedError, S
 Command = tuple[bytes | str | int | float | memoryview, ...]
 
 # What Redis answers while it is full, cannot write its disk, loads, fails over or is a replica; and NOSCRIPT, after it
-# was started again. All of it passes. In a script's error the code stands inside the sentence.
+# was started again. All of it passes. In a script's error the code is inside the sentence.
 _PASSING = re.compile(r"\b(OOM|MISCONF|LOADING|READONLY|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOSCRIPT) ")
 # redis-py takes the code off the sentence and gives these instead.
 _PASSING_KINDS = (

@@ -4,7 +4,7 @@ cairn:epochs           set of the numbers of the epochs there are
 cairn:<epoch>:meta     hash: what was fixed when it began, and its status
 cairn:<epoch>:replay   held, with an expiry, by the replay that folds into it
 cairn:current-epoch    number of the epoch that is served
-cairn:rewritten-in     the run of Redis in which its append-only file was last written anew
+cairn:rewritten-in     the run of Redis in which its append-only file was last rewritten
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ redis.call('HSET', KEYS[1], unpack(ARGV, 2))
 redis.call('SADD', KEYS[2], ARGV[1])
 return 1
 """
-# Positions are compared where they stand: between a look at them and the switch Redis might lose them.
+# Positions are compared inside Redis: between a read and the switch it might lose them.
 _MAKE_CURRENT = """
 local ends = redis.call('HGET', KEYS[1], 'end_positions')
 if not ends then return -1 end
@@ -121,12 +121,12 @@ class RedisEpochs:
             )
 
     async def keep_readable(self) -> None:
-        """Have Redis write its append-only file anew, once after each of its starts.
+        """Have Redis rewrite its append-only file, once after each of its starts.
 
         A power cut may leave the beginning of a transaction at the end of the file: each script's writes are one. Redis
         leaves them out when it loads the file, but leaves them in it, and what it appends comes behind a MULTI that has
         no EXEC of its own. At the next start the next EXEC carries them out, so that half a commit takes effect late
-        (mended in Valkey by https://github.com/valkey-io/valkey/pull/4342). A file written anew holds no such thing.
+        (fixed in Valkey by https://github.com/valkey-io/valkey/pull/4342). A rewritten file holds no such thing.
         """
         if self._may_not_rewrite:
             return
@@ -142,7 +142,7 @@ class RedisEpochs:
             if self._rewrite_asked_in == run:
                 if persistence.get("aof_last_bgrewrite_status") == "ok":
                     await self._client.set(_REWRITTEN, run)
-                    _log.info("append-only file written anew after a start of Redis")
+                    _log.info("append-only file rewritten after a start of Redis")
                     return
                 if self._clock_s() < self._rewrite_due_s:
                     return
@@ -151,7 +151,7 @@ class RedisEpochs:
             except redis.exceptions.ResponseError as error:
                 self._may_not_rewrite = True
                 _log.warning(
-                    "Redis may not be asked to write its append-only file anew (BGREWRITEAOF): have its operator do so "
+                    "Redis does not allow BGREWRITEAOF, which rewrites its append-only file: have its operator do so "
                     "after each of its starts, or half a commit may take effect at the one after",
                     error=str(error),
                 )

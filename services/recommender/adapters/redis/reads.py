@@ -38,7 +38,7 @@ class RedisReads:
         return await answer
 
     async def close(self) -> None:
-        """Close the connection; who still waits is told so."""
+        """Close the connection; callers that still wait get an error."""
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.gather(self._sending, return_exceptions=True)

@@ -36,7 +36,7 @@ from services.recommender.domain.learner.state import decode_state, encode_state
 
 # Compares the stored offset with the one that was read and writes everything of a learner, or nothing. Lua does not
 # roll back, so arguments are checked before the first write. The epoch is looked at too: what is folded for one that
-# Redis lost must not stand in the next of its number, which may know of other corrections.
+# Redis lost must not end up in the next one of its number, which may know of other corrections.
 _COMMIT = f"""
 local state, journal, seen = KEYS[1], KEYS[2], KEYS[3]
 local expected, offset, blob, entries, checkpoint, fingerprints, channel, hint, erased, fold_id = unpack(ARGV)

@@ -1,4 +1,4 @@
-"""The epoch and the models that answers are made from now."""
+"""The active epoch and models: what answers are made from."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class ActiveEpoch:
 
 
 class ActiveModels:
-    """Keeps what is in force; `refresh_epoch` and `refresh_bundle` look for something newer.
+    """Keeps the active epoch and models; `refresh_epoch` and `refresh_bundle` look for newer ones.
 
-    Difficulties always are those the epoch was folded with, whatever the newest bundle says: a state means nothing
-    beside others. So is the success model: the newest bundle's where that has the epoch's parameters, else that of the
+    Difficulties are always those the epoch was folded with, whatever the newest bundle says: a state means nothing with
+    others. The success model goes with them: the newest bundle's if that has the epoch's parameters, else that of the
     bundle they come from. Collaborative filtering is always the newest bundle's.
     """
 
@@ -113,10 +113,10 @@ class ActiveModels:
         return epoch.success.get(tenant)
 
     async def refresh_epoch(self) -> None:
-        """Take over the epoch that is marked as current.
+        """Switch to the epoch that is marked as current.
 
         Raises:
-            StateUnavailableError: when that cannot be read now; what was in force stays.
+            StateUnavailableError: when that cannot be read now; the active one stays.
         """
         try:
             meta = await self._epochs.current()
@@ -132,7 +132,7 @@ class ActiveModels:
             self._epoch = replace(self._epoch, meta=meta, log=LogIdentity.parse(meta.log_identity))
 
     async def refresh_bundle(self) -> bool:
-        """Take over the newest bundle, if it can be read; return whether it is another one than before."""
+        """Switch to the newest bundle, if it can be read; return whether it is another one than before."""
         bundle = await asyncio.to_thread(self._newer_bundle)
         if bundle is None:
             return False
@@ -168,7 +168,7 @@ class ActiveModels:
         try:
             return self._bundles.load(bundle_id)
         except BundleUnreadableError as error:
-            # Said once: a bundle never changes, so it will not mend. What was in force goes on.
+            # Logged once: a bundle never changes, so it stays broken. The one before stays active.
             self._broken.add(bundle_id)
             _log.error("bundle ignored", bundle=bundle_id, reason=str(error))
             return None

@@ -17,7 +17,7 @@ from services.recommender.application.ports.learners import (
     StoredLearner,
 )
 
-# What is left for ranking and the way back; of a short deadline, half.
+# Left for ranking and the way back; half of a short deadline.
 _DEADLINE_MARGIN_S = 0.1
 _WAIT_MAX_S = 30.0
 _POLL_FIRST_S = 0.003
@@ -31,7 +31,7 @@ class LogDiffersError(ValueError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the token is about a log that is not the one answers are made from: the topic was made anew since, or the "
+            "the token is about a log that is not the one answers are made from: the topic was recreated since, or the "
             "state comes from an older one; publish the events again, or ask without a token"
         )
 
@@ -48,7 +48,7 @@ class StateLostError(StateUnavailableError):
 
 @dataclass(frozen=True, slots=True)
 class FreshState:
-    """What could be read.
+    """A learner's state as it was read.
 
     Attributes:
         epoch: the epoch it was read from.
@@ -74,7 +74,7 @@ class FreshState:
 
 
 class FreshStates:
-    """Reads states, waiting for an event to be applied where asked to."""
+    """Reads states, and waits for an event to be applied when a caller asks for that."""
 
     def __init__(self, learners: LearnerReader, active_models: ActiveModels, clock_s: Callable[[], float]) -> None:
         """Args: `clock_s` gives monotonic seconds."""
@@ -108,7 +108,7 @@ class FreshStates:
         return FreshState(epoch, stored, partition, stale)
 
     async def read_many(self, keys: Sequence[LearnerKey]) -> list[FreshState | StateUnavailableError]:
-        """States in the order of `keys`, read in one go; where one cannot be had, why.
+        """States in the order of `keys`, read in one go; where one cannot be read, the reason.
 
         Raises:
             StateUnavailableError: when none can be read.
@@ -153,7 +153,7 @@ class FreshStates:
     async def _lost(self, epoch: ActiveEpoch, partitions: Collection[int]) -> set[int]:
         """Those partitions in which there must be state, and a learner has none.
 
-        A learner without state is new only where the epoch still stands and has a position.
+        A learner without state is new only where the epoch still exists and has a position.
         """
         if not partitions:
             return set()

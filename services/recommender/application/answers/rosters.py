@@ -1,4 +1,4 @@
-"""What calls for many learners share: the roster, checked, and each learner's state or what is wrong with it."""
+"""What calls for many learners share: the checked roster, and each learner's state or the problem with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.recommender.application.ports.learners import LearnerKey, StateUna
 
 
 class ProblemKind(StrEnum):
-    """What sort of thing is wrong with one learner of a roster."""
+    """What kind of problem there is with one learner of a roster."""
 
     INVALID = "invalid"
     UNAVAILABLE = "unavailable"
@@ -27,7 +27,7 @@ class LearnerProblem:
 
 @dataclass(frozen=True, slots=True)
 class RosterEntry:
-    """A learner of a roster: their pseudonym, or what is wrong with the id they were named by."""
+    """A learner of a roster: their pseudonym, or the problem with the id in the request."""
 
     learner: str
     problem: LearnerProblem | None = None

@@ -103,7 +103,7 @@ class ShowLearner:
 
 
 def _with_responses(state: LearnerState) -> list[str]:
-    """The skills that a response was evidence of; of others only voided ones spoke, or scores that say no more."""
+    """The skills with at least one response that still counts as evidence."""
     attempts = state.skill_records["attempts"].tolist()
     return sorted(name for name, count in zip(state.skill_names, attempts, strict=True) if count)
 
@@ -111,7 +111,7 @@ def _with_responses(state: LearnerState) -> list[str]:
 def skill_masteries(
     state: LearnerState | None, skills: Sequence[str], parameters: TenantParameters
 ) -> tuple[SkillMastery, ...]:
-    """How well a learner has some skills, in their order; one never met is at its prior."""
+    """How well a learner has some skills, in their order; a skill without responses is at its prior."""
     logits = skill_logits(state, skills, parameters)
     low, high = success_interval(logits.mean, logits.variance)
     columns = zip(

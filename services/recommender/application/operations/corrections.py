@@ -12,7 +12,7 @@ from services.recommender.domain.learner.batch import RESOLVED_BY_REPLAY
 def pending_corrections(letters: Iterable[FiledLetter], served: EpochMeta | None) -> list[FiledLetter]:
     """The refused corrections that the epoch that is served does not honour.
 
-    It honours every correction that stands in the log before its end positions; see `KnownCorrections`.
+    It includes every correction in the log before its end positions; see `KnownCorrections`.
 
     Args:
         letters: the dead letters.

@@ -19,8 +19,8 @@ class FiledLetter:
     """A dead letter as it is kept.
 
     Attributes:
-        letter: the record as it stood in the log, and why it could not be applied.
-        replayed_to: where it stands in the log again; None: nowhere.
+        letter: the record as it was in the log, and why it could not be applied.
+        replayed_to: where it was written to the log again; None: nowhere.
     """
 
     letter: DeadLetter
@@ -28,7 +28,7 @@ class FiledLetter:
 
     @property
     def origin(self) -> Position:
-        """Where it stood in the log."""
+        """Where it was in the log."""
         return Position(self.letter.partition, self.letter.offset)
 
 
@@ -40,11 +40,11 @@ class LetterFile(Protocol):
         ...
 
     async def append_to_log(self, letter: DeadLetter) -> Position:
-        """Write the record into the log again, on the partition of its key, and say where it stands."""
+        """Write the record to the log again, on the partition of its key, and return where it is."""
         ...
 
     async def note_replayed(self, letter: DeadLetter, position: Position) -> None:
-        """Note where it stands in the log again."""
+        """Note where it was written to the log again."""
         ...
 
 
@@ -54,7 +54,7 @@ class LetterOutcome:
 
     Attributes:
         filed: the letter.
-        position: where it stands in the log again; None: it was left where it is.
+        position: where it was written to the log again; None: it was not.
         problem: why it was left; empty otherwise.
     """
 

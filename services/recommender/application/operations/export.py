@@ -97,7 +97,7 @@ class EventRows(Protocol):
     """The log of learner events as rows. Every call may raise ConnectionError or LookupError (no such topic)."""
 
     async def total(self) -> int:
-        """How many offsets stand in the log now."""
+        """How many offsets the log has now."""
         ...
 
     def batches(self, tenant: str) -> AsyncIterator[LogRows]:

@@ -27,8 +27,8 @@ class HeldRecord:
 
     Attributes:
         topic: the topic.
-        partition: where it stands.
-        offset: where it stands.
+        partition: its partition.
+        offset: its offset.
         headers: its headers, as text.
         content: its value as plain data; None: it can no longer be read.
     """
@@ -41,7 +41,7 @@ class HeldRecord:
 
 
 class LearnerRecords(Protocol):
-    """The records of one learner, wherever they stand. Every call may raise ConnectionError or LookupError."""
+    """The records of one learner, in any partition. Every call may raise ConnectionError or LookupError."""
 
     async def of(self, key: bytes) -> Sequence[HeldRecord]:
         """Every record of the learner, in the order of topics, partitions and offsets."""

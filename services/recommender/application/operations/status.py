@@ -218,6 +218,6 @@ def _partitions(
 
 def _other_log(meta: EpochMeta) -> str:
     return (
-        f"epoch {meta.epoch} was folded from another log ({meta.log_identity}): the topic was made anew or the broker "
+        f"epoch {meta.epoch} was folded from another log ({meta.log_identity}): the topic was recreated or the broker "
         f"lost it; fold this one with: cairn replay --epoch NUMBER --parameters same, then switch to it"
     )

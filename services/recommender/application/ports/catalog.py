@@ -22,7 +22,7 @@ class CatalogReader(Protocol):
         ...
 
     def columns(self, tenant: str) -> CatalogColumns:
-        """A tenant's catalog, laid out for ranking; without resources when the tenant has none."""
+        """A tenant's catalog in columns, for ranking; empty when the tenant has no resources."""
         ...
 
     def rules(self, tenant: str) -> RuleBook:

@@ -44,7 +44,7 @@ class EpochMeta:
 
     @property
     def fold_id(self) -> str:
-        """Names what folding into it depends on beside the log's records: equal ids, equal learners at equal offsets.
+        """Identifies what folding depends on besides the log's records: equal ids, equal learners at equal offsets.
 
         Two epochs of one number, begun before and after the store lost everything, may differ in it.
         """

@@ -55,7 +55,7 @@ class LearnerReader(Protocol):
 
 
 class LearnerOffsets(Protocol):
-    """What tells whether learners changed. Every call may raise StateUnavailableError."""
+    """Finds out whether learners changed. Every call may raise StateUnavailableError."""
 
     async def applied_offsets(self, epoch: int, keys: Sequence[LearnerKey]) -> list[int | None]:
         """Offset of the last record that changed each learner, in the order of `keys`; None: nothing is stored."""
@@ -67,42 +67,42 @@ class LearnerOffsets(Protocol):
 
 
 class ChangeListener(Protocol):
-    """Is told of learners that changed."""
+    """Is notified of learners that changed."""
 
     def changed(self, key: bytes, offset: int, traceparent: str) -> None:
         """A learner, by record key, was stored with the state at `offset`; part of a trace, or of none when empty."""
         ...
 
     def missed_some(self) -> None:
-        """Changes up to now may have gone untold; from now on they are told."""
+        """Changes up to now may have been missed; from now on they are notified."""
         ...
 
 
 class ChangeNotifications(Protocol):
-    """Word of learners that changed. It may be lost: who relies on it compares offsets from time to time."""
+    """Notifications of learners that changed. They may be lost: listeners compare offsets from time to time."""
 
     def follow(self, epoch: int) -> None:
-        """Hear of changes in this epoch, and of no other."""
+        """Notify of changes in this epoch, and in no other."""
         ...
 
     def watch(self, keys: Iterable[bytes]) -> None:
-        """Hear of these learners, by record key, once more; of others too, perhaps."""
+        """Notify of these learners, by record key; each `watch` counts. Others may be notified too."""
         ...
 
     def unwatch(self, keys: Iterable[bytes]) -> None:
-        """Take back one `watch` of these learners."""
+        """Undo one `watch` of these learners."""
         ...
 
     def watch_all(self) -> None:
-        """Hear of every learner, once more."""
+        """Notify of every learner; each `watch_all` counts."""
         ...
 
     def unwatch_all(self) -> None:
-        """Take back one `watch_all`."""
+        """Undo one `watch_all`."""
         ...
 
     async def run(self, listener: ChangeListener) -> None:
-        """Tell the listener until cancelled; connect again as often as it takes."""
+        """Notify the listener until cancelled; reconnect as often as it takes."""
         ...
 
 
@@ -135,7 +135,7 @@ class LearnerCommit:
         stored: the learner as it is to be.
         fingerprints: to be appended to the window of seen events.
         checkpoint_changed: whether the journal's checkpoint must be written too.
-        traceparent: the trace of the last record, for whom it is told to; empty: none.
+        traceparent: the trace of the last record, which notifications carry; empty: none.
         erased: whether the learner was forgotten: nothing stored before may stay. Without a state it is a tombstone.
     """
 

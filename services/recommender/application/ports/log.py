@@ -11,7 +11,7 @@ from services.recommender.domain.learner.corrections import KnownCorrections
 
 
 class LogReader(Protocol):
-    """The log of learner events as it stands. Every call may raise ConnectionError or LookupError (no such topic)."""
+    """The log of learner events as it is now. Every call may raise ConnectionError or LookupError (no such topic)."""
 
     async def identity(self) -> str:
         """Which log it is, as `services.common.kafka.envelope.LogIdentity` text."""
@@ -28,11 +28,11 @@ class LogTruncatedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that cannot be applied, as it stood in the log, and why.
+    """A record that cannot be applied, as it was in the log, and why.
 
     Attributes:
-        partition: where it stood.
-        offset: where it stood.
+        partition: its partition.
+        offset: its offset.
         key: its key.
         value: its value.
         headers: its headers.

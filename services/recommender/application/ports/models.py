@@ -31,7 +31,7 @@ class CollaborativeModel(Protocol):
         ...
 
     def scores_of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """The same from where the positives stand in `resources`, for who looks them up once for several models."""
+        """The same from the positives' positions in `resources`, which callers look up once for several models."""
         ...
 
 
@@ -66,7 +66,7 @@ class Bundle:
         parameters: difficulties for the filter, used only where the epoch was folded with the same `parameters_id`.
         collaborative: collaborative-filtering models by tenant; a tenant without enough data has none.
         success: success models by tenant, used only where the epoch was folded with the same `parameters_id`; a tenant
-            for which the filter alone foresees no worse has none.
+            for which the filter alone predicts as well has none.
         rankers: learned rankers by tenant; a tenant without enough data, or for which none was asked for, has none.
     """
 

@@ -1,4 +1,4 @@
-"""Where a worker begins to read a partition it was given."""
+"""Where a worker starts to read a partition that it was assigned."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from __future__ import annotations
 def starting_offset(*, position: int, committed: int | None, beginning: int, rewind_records: int) -> int:
     """The first offset to read of a partition.
 
-    What the store holds decides, not what Kafka was told: after the store was set back, the offsets committed to Kafka
-    are ahead of it, and beginning there would lose what lies between. Where they are behind, beginning there is
-    harmless. The rewind gives back what the store may have forgotten of its last moments.
+    What the store holds decides, not what was committed to Kafka: after the store was set back, Kafka's offsets are
+    ahead of it, and starting there would lose the records in between. Where they are behind, that is harmless. The
+    rewind restores what the store may have lost of its last moments.
 
     Args:
         position: one past the last record dealt with, as stored with the learners.

@@ -1,4 +1,4 @@
-"""Keeping an epoch outside the store, and bringing it back: faster than folding a long log anew."""
+"""Keeps an epoch outside the store, and brings it back: faster than folding a long log again."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class SnapshotSink(Protocol):
 
 
 class SnapshotSource(Protocol):
-    """A snapshot that was found whole."""
+    """A snapshot that was found to be whole."""
 
     @property
     def header(self) -> SnapshotHeader:

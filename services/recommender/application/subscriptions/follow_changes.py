@@ -1,4 +1,4 @@
-"""Finding out which watched lists may have changed: word of learners, comparisons, and what lists are made from."""
+"""Finds out which watched lists may have changed: by notifications, by comparing offsets, and by list inputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 _OFFSETS_PER_READ = 500
 _COMPARISONS_FAILED_MAX = 3
-# Who prepares catalogs ahead of requests does so within a fraction of this.
+# The background refresh prepares catalogs within a fraction of this.
 _PREPARED_WITHIN_TICKS = 20
 
 
@@ -33,9 +33,9 @@ class FollowOptions:
     """How often to look.
 
     Attributes:
-        compare_every_s: offsets of watched learners are compared so often, for word that was lost.
-        list_every_s: tenants that are watched whole are searched so often for learners no word came of.
-        spread_s: time over which watched lists are made anew when what they are made from has changed.
+        compare_every_s: how often offsets of watched learners are compared, in case a notification was lost.
+        list_every_s: how often tenants that are watched whole are searched for learners without a notification.
+        spread_s: time over which watched lists are made again after what they are made from has changed.
         tick_s: how often to look for such a change.
     """
 
@@ -74,7 +74,7 @@ class FollowChanges:
         self._owed = 0.0
 
     async def run(self) -> None:
-        """Go on until cancelled."""
+        """Run until cancelled."""
         jobs = [
             asyncio.create_task(job)
             for job in (self._notifications.run(self._subscriptions), self._keep_compared(), self._keep_current())
@@ -108,7 +108,7 @@ class FollowChanges:
                 failed += 1
                 _log.warning("watched learners could not be compared", reason=str(error), failed=failed)
                 if failed >= _COMPARISONS_FAILED_MAX:
-                    # A reader that hears nothing believes that nothing changed.
+                    # A reader that gets nothing believes that nothing changed.
                     self._subscriptions.end_all(error)
 
     async def _search_tenants(self) -> None:
@@ -138,9 +138,9 @@ class FollowChanges:
                 now_s = self._clock_s()
                 for learner, found in zip(some, stored, strict=True):
                     watched, offset = subscription.watched[learner], NO_STATE if found is None else found
-                    # What is left of a learner who was forgotten has an offset and no state: told of once.
-                    if watched.offset is not None and offset not in {watched.offset, watched.told}:
-                        watched.told = offset
+                    # A learner who was forgotten leaves an offset without a state: marked once.
+                    if watched.offset is not None and offset not in {watched.offset, watched.compared}:
+                        watched.compared = offset
                         subscription.mark(learner, now_s)
                 await asyncio.sleep(0)
 
@@ -161,7 +161,7 @@ class FollowChanges:
             self._notifications.follow(epoch)
 
     async def _prepare(self, tenant: str) -> None:
-        """Have the tenant's catalog prepared where nobody else does it; until then lists go on as they are."""
+        """Prepare the tenant's catalog if the background refresh does not; until then lists stay as they are."""
         if self._catalogs.current(tenant) is not None:
             self._unprepared_ticks.pop(tenant, None)
             return
@@ -170,9 +170,9 @@ class FollowChanges:
             await self._catalogs.prepare(tenant)
 
     def _mark_outdated(self, share: float) -> None:
-        """Look at a share of all watched learners, one after the other, and mark those with a list of another basis.
+        """Look at a share of all watched learners, one after the other, and mark those with a list of other inputs.
 
-        Looking at everybody takes `spread_s`, so whatever changes, lists are made anew spread over that time.
+        Looking at everybody takes `spread_s`, so whatever changes, lists are made again spread over that time.
         """
         self._owed = min(self._owed + self._subscriptions.learners * share, self._subscriptions.learners)
         now_s = self._clock_s()

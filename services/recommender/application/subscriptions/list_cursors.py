@@ -1,4 +1,4 @@
-"""What a reader has of a learner's list, in few bytes: enough to tell whether it still is what they would be sent."""
+"""What a reader has of a learner's list, in a few bytes: enough to know whether a new list would differ."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class ListCursor:
 
 @lru_cache(maxsize=256)
 def hash_of_inputs(provenance: Provenance, policy: RankingPolicy) -> bytes:
-    """Hash of what a list was made from, but for the learner's state and the request; `applied` is not looked at."""
+    """Hash of what a list was made from, without the learner's state and the request; `applied` does not count."""
     made_from = (provenance.as_of.timestamp(), provenance.epoch, astuple(provenance.catalog), provenance.bundle)
     parts = (*made_from, astuple(policy))
     return blake2b(repr(parts).encode(), digest_size=INPUTS_BYTES).digest()
 
 
 def hash_of_list(answer: Recommendations) -> bytes:
-    """Hash of the resources in their order, what each is for, and the kinds of its reasons: not of any number."""
+    """Hash of the resources in their order, the step of each, and the kinds of its reasons; of no number."""
     parts = [
         (
             answer.catalog.resource_ids[resource.row],

@@ -20,7 +20,7 @@ from services.recommender.application.subscriptions.list_cursors import (
 )
 from services.recommender.application.subscriptions.subscriptions import Subscription, Subscriptions
 
-# States are read together, about as many as get their turn in this time; one that waited longer is read again.
+# States are read together, about as many as are ranked in this time; one that waited longer is read again.
 _READ_AGE_S = 0.25
 _LEARNERS_PER_READ_MIN, _LEARNERS_PER_READ_MAX = 4, 64
 _OFFSETS_PER_READ = 500
@@ -66,7 +66,7 @@ class Subscribe:
     """Makes the messages of subscriptions.
 
     All subscriptions of a process share its one thread with every other call: one list is made at a time, and between
-    two of them everything else that is ready has its turn.
+    two lists everything else that is ready gets a turn.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Subscribe:
                 at_once = min(2 * at_once, _LEARNERS_PER_READ_MAX)
 
     async def _resume(self, subscription: Subscription) -> None:
-        """Take over what the reader has; who did not change since, on the same basis, need not be looked at."""
+        """Take over what the reader has; learners who did not change since, with the same inputs, are not looked at."""
         known = {
             learner: cursor for learner, cursor in subscription.query.cursors.items() if learner in subscription.watched
         }
@@ -146,7 +146,7 @@ class Subscribe:
             for learner, offset in zip(some, await self._offsets.applied_offsets(epoch, keys), strict=True):
                 watched, cursor = subscription.watched[learner], known[learner]
                 watched.listed = cursor.listed
-                # Without state it takes a closer look to tell a new learner from a store that lost its data.
+                # Without an offset, a new learner and a store that lost its data look the same: read the state.
                 if offset is not None and offset == cursor.offset and cursor.inputs == inputs_hash:
                     watched.offset, watched.inputs = offset, inputs
                     subscription.dirty.pop(learner, None)
@@ -157,12 +157,12 @@ class Subscribe:
         query, watched = subscription.query, subscription.watched[learner]
         inputs = self._inputs.number(subscription.tenant)
         if query.whole_tenant and fresh.stored is None:
-            # Whoever is watched without being named had state once. They stay watched: they may answer anew.
+            # A learner who is watched without being named had state once. They stay watched: they may answer again.
             had_list, watched.listed = bool(watched.listed), b""
             watched.offset, watched.inputs, watched.traceparent = NO_STATE, inputs, ""
             return LearnerForgotten(learner) if had_list else None
         wanted = RecommendQuery(learner, query.limit, query.wanted, class_id=query.class_id)
-        # Waits where the catalog is to be prepared, and lets other tenants' lists have their turn.
+        # Before the turn: if the catalog must be prepared first, other tenants' lists go on.
         await self._catalogs.snapshot(subscription.tenant, fresh.epoch)
         async with self._turn:
             snapshot = await self._catalogs.snapshot(subscription.tenant, fresh.epoch)

@@ -1,4 +1,4 @@
-"""The subscriptions of a process: who watches whom, which lists may have changed, and how many there may be."""
+"""The subscriptions of a process: their learners, which lists may have changed, and how many there may be."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _ENDS_FROM, _ENDS_TO = 0.8, 0.95
 
 @dataclass(frozen=True, slots=True)
 class SubscribeQuery:
-    """What is asked for.
+    """A request for a subscription.
 
     Attributes:
-        learners: the learners to watch, by pseudonym; not looked at with `whole_tenant`.
+        learners: the learners to watch, by pseudonym; ignored with `whole_tenant`.
         whole_tenant: watch every learner of the tenant, new ones too.
         limit: most resources for each.
         wanted: which resources may be in the lists.
@@ -112,14 +112,14 @@ class Watched:
     Attributes:
         offset: of the state their list was last made from; None: it has not been made yet.
         listed: hash of the list the reader has; empty: none.
-        told: the stored offset that a comparison last told of, so that it tells of it once.
+        compared: the stored offset that a comparison last marked it for, so that it does so once.
         inputs: number of the `ListInputs` it was last made on.
-        traceparent: the trace of the last change told; empty: none, or its list has been made since.
+        traceparent: the trace of the last notified change; empty: none, or its list has been made since.
     """
 
     offset: int | None = None
     listed: bytes = b""
-    told: int | None = None
+    compared: int | None = None
     inputs: int = 0
     traceparent: str = ""
 
@@ -291,7 +291,7 @@ class Subscriptions:
                 subscription.end(error)
 
     def missed_some(self) -> None:
-        """Changes up to now may have gone untold."""
+        """Changes up to now may have gone unnoticed."""
         self.missed.set()
 
     def end_aged(self) -> None:
