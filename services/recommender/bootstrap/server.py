@@ -124,9 +124,8 @@ class RecommenderServer:
     refresh: BackgroundRefresh
     grpc: GrpcServer
 
-    @property
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
-        """What runs while the server serves."""
+        """What is to run while the server serves."""
         return [self.refresh.run(), self.follow.run()]
 
     async def stop(self) -> None:
@@ -234,7 +233,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         start_http_server(settings.metrics_port, settings.metrics_host)
     announce("recommender", await server.grpc.start(), settings.address_file)
     try:
-        await run_until_stopped([catalog.run(), *server.jobs])
+        await run_until_stopped([catalog.run(), *server.jobs()])
     finally:
         await server.stop()
         # Running calls may still read state while they finish.
