@@ -34,7 +34,9 @@ def state_store(url: str, timeout_s: float | None = None) -> StateStore:
     make = _STATE_STORES.get(scheme) if separator else None
     if make is None:
         known = ", ".join(f"{name}://" for name in _STATE_STORES)
-        raise StateUrlInvalidError(f"CAIRN_REDIS={shown!r} is not the URL of a state store: begin it with {known}")
+        raise StateUrlInvalidError(
+            f"CAIRN_REDIS={shown!r} is not the URL of a state store: begin it with one of {known}"
+        )
     try:
         return make(url, timeout_s)
     except ValueError as error:
