@@ -52,10 +52,10 @@ def test_a_plain_value_is_quoted_and_an_encrypted_one_is_not(keyring):
     assert b"private" not in sealed.value
 
 
-def test_what_is_wrong_with_a_record_beside_its_value_is_said_all_the_same(keyring):
+def test_a_problem_outside_the_value_is_reported_as_it_is(keyring):
     data_key = keyring.data_key(ADA)
     value = data_key.encrypt(ADA, unusable())
     wrong = (partition_of(ADA, PARTITIONS) + 1) % PARTITIONS
-    assert f"it stands on {wrong}" in letter_of(keyring, value, data_key.headers, wrong).reason
+    assert f"it is on {wrong}" in letter_of(keyring, value, data_key.headers, wrong).reason
     damaged = letter_of(keyring, value[:-1], data_key.headers)
     assert (damaged.code, "damaged" in damaged.reason) == ("encryption", True)
