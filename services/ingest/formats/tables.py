@@ -11,7 +11,8 @@ from typing import Any
 
 from services.ingest.application.ports import FieldReason, Row, UnreadableRow
 from services.ingest.formats.lines import LINE_BYTES_MAX, FileUnusableError, ObserveBytes, lines_of, opened
-from services.ingest.formats.mapping import FileMapping, RowMapper
+from services.ingest.formats.mapping import FileMapping
+from services.ingest.formats.row_mapper import RowMapper
 
 _BATCH_ROWS = 5_000
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8"}
