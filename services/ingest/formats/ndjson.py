@@ -48,6 +48,7 @@ class _CommonFields(JsonObject):
 _FORMS: tuple[JsonForm[Any], ...] = tuple(kind.json for kind in SUBMITTED_KINDS)
 _UNMARKED = next(form for form in _FORMS if not form.marker)
 _MARKED = [form for form in _FORMS if form.marker]
+_ALLOWED = {form.marker: frozenset(_CommonFields.model_fields) | frozenset(form.fields.model_fields) for form in _FORMS}
 # One model of every field, so that a line is parsed once; which fields may stand together is checked afterwards.
 _Line: type[_CommonFields] = create_model(
     "_Line", __base__=(*(form.fields for form in reversed(_FORMS)), _CommonFields)
@@ -94,7 +95,7 @@ def _contradictions(event: _CommonFields, marked: list[JsonForm[Any]], form: Jso
     if len(marked) > 1:
         second, first = marked[1].marker, marked[0].marker
         return [FieldReason(second, f"is set and so is {first}: describe one event on each line")]
-    foreign = sorted(event.model_fields_set - _CommonFields.model_fields.keys() - form.fields.model_fields.keys())
+    foreign = sorted(event.model_fields_set - _ALLOWED[form.marker])
     if foreign:
         what = f"an event with {form.marker}" if form.marker else "an assessment"
         return [FieldReason(name, f"is set, but is no field of {what}: remove it") for name in foreign]
