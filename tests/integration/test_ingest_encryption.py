@@ -206,7 +206,7 @@ async def test_a_tenants_key_that_was_replaced_keeps_events_out_rather_than_lose
         await log.append([event(1)])
     monkeypatch.setitem(TENANTS, "riverbend", Tenant("riverbend", b"s" * 16, b"x" * 32))
     async with scene.writer() as (log, _):
-        with pytest.raises(LogUnavailableError, match="cannot be opened"):
+        with pytest.raises(LogUnavailableError, match="cannot be unwrapped"):
             await log.append([event(2)])
     async with scene.reader() as reader:
         with pytest.raises(TenantKeyMissingError, match="does not unwrap a data key"):
