@@ -58,7 +58,7 @@ class WorkerSettings(ProcessSettings, ServerSettings, FoldSettings):
 
     @field_validator("allow_fail_points")
     @classmethod
-    def _beside_a_fail_point(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic calls it.
+    def _required_by_a_fail_point(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic calls it.
         if info.data.get("fail_point") and not value:
             raise ValueError("CAIRN_FAIL_POINT ends this worker on purpose: set CAIRN_ALLOW_FAIL_POINTS=true in a test")
         return value

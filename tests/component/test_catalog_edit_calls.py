@@ -56,7 +56,7 @@ async def test_a_put_answers_once_it_can_be_read_with_the_same_etag(client):
     assert reply.version.resources_offset == 1
 
 
-async def test_what_stands_like_that_is_not_written_again(client, catalog):
+async def test_an_unchanged_record_is_not_written_again(client, catalog):
     first = await client.PutSkill(put_skill(Skill(id="a")))
     again = await client.PutSkill(put_skill(Skill(id="a")))
     assert (again.etag, len(catalog.log.skills)) == (first.etag, 1)
@@ -73,7 +73,7 @@ async def test_a_put_replaces_the_version_it_names_and_no_other(client):
     assert (await client.GetResource(catalog_pb2.GetResourceRequest(id="r0001"))).resource.minutes == 5
 
 
-async def test_an_etag_of_what_is_gone_is_a_conflict(client):
+async def test_an_etag_of_a_removed_record_is_a_conflict(client):
     etag = (await client.PutSkill(put_skill(Skill(id="a")))).etag
     await client.DeleteSkill(catalog_pb2.DeleteSkillRequest(id="a", etag=etag))
     error = await refusal(client.PutSkill(put_skill(Skill(id="a", code="A"), etag=etag)))
@@ -81,7 +81,7 @@ async def test_an_etag_of_what_is_gone_is_a_conflict(client):
     assert "skill 'a' no longer exists" in error.details()
 
 
-async def test_what_must_be_new_is_refused_where_there_is_one(client):
+async def test_a_record_that_must_be_new_is_refused_if_it_exists(client):
     first = await client.PutSkill(put_skill(Skill(id="a"), must_be_new=True))
     error = await refusal(client.PutSkill(put_skill(Skill(id="a", code="A"), must_be_new=True)))
     assert error.code() is grpc.StatusCode.ALREADY_EXISTS
@@ -127,7 +127,7 @@ async def test_a_skill_that_is_named_is_not_removed_and_the_answer_says_by_whom(
     await client.DeleteSkill(catalog_pb2.DeleteSkillRequest(id="a"))
 
 
-async def test_a_batch_writes_what_is_right_and_says_what_is_wrong_with_the_rest(client, catalog):
+async def test_a_batch_writes_valid_records_and_reports_the_problems_of_others(client, catalog):
     stands = await client.PutSkill(put_skill(Skill(id="old")))
     reply = await client.BatchPut(
         catalog_pb2.BatchPutRequest(
@@ -238,7 +238,7 @@ async def test_changes_are_counted_by_method_and_outcome(client, catalog):
     assert [count(outcome) for outcome in ("done", "invalid", "unavailable")] == [1, 1, 1]
 
 
-async def test_a_listing_is_filtered_and_its_token_goes_on_with_the_same_filter_only(client):
+async def test_a_listing_is_filtered_and_its_token_is_valid_for_the_same_filter_only(client):
     await client.write(resources=[replace(lesson(n), provider=("acorn", "birch")[n % 2]) for n in range(6)])
     birch = catalog_pb2.ListResourcesFilter(providers=["birch"])
     page = await client.ListResources(catalog_pb2.ListResourcesRequest(filter=birch, page_size=2))
@@ -251,7 +251,7 @@ async def test_a_listing_is_filtered_and_its_token_goes_on_with_the_same_filter_
 
 
 @pytest.mark.parametrize("values", [{"kinds": [99]}, {"statuses": [catalog_pb2.RESOURCE_STATUS_UNSPECIFIED]}])
-async def test_a_filter_by_what_is_not_known_is_refused(client, values):
+async def test_a_filter_by_an_unknown_value_is_refused(client, values):
     wanted = catalog_pb2.ListResourcesFilter(**values)
     error = await refusal(client.ListResources(catalog_pb2.ListResourcesRequest(filter=wanted)))
     assert [violation.field for violation in violations_of(error)] == [f"filter.{name}" for name in values]

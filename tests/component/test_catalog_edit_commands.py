@@ -60,7 +60,7 @@ async def test_some_records_are_put_and_one_is_removed(run, file, catalog):
     assert list(catalog.view.contents("riverbend").skills) == ["a"]
 
 
-async def test_what_is_wrong_is_shown_by_line_and_the_rest_is_written(run, file, catalog):
+async def test_problems_are_shown_by_line_and_the_rest_is_written(run, file, catalog):
     resources = file(
         '{"id": "r1", "title": "R", "kind": "game"}\n{"id": "r2", "title": "R", "kind": "game", "minutes": 0}\n'
     )
@@ -72,7 +72,7 @@ async def test_what_is_wrong_is_shown_by_line_and_the_rest_is_written(run, file,
     assert list(catalog.view.contents("riverbend").resources) == ["r1"]
 
 
-async def test_a_record_is_got_changed_and_put_back_where_nobody_changed_it_meanwhile(run, file):
+async def test_a_record_is_read_changed_and_written_if_nobody_changed_it_meanwhile(run, file):
     await run("put", "skill", file('{"id": "a"}\n'))
     got = await run("get", "skill", "a", "--etag")
     etag = got.stderr.strip()
@@ -86,7 +86,7 @@ async def test_a_record_is_got_changed_and_put_back_where_nobody_changed_it_mean
     assert (await run("put", "skill", changed, "--new", "--etag", etag)).exit_code == 2
 
 
-async def test_rules_are_laid_down_listed_and_removed(run, file, catalog):
+async def test_rules_are_added_listed_and_removed(run, file, catalog):
     await run("put", "resource", file('{"id": "r1", "title": "R", "kind": "game"}\n'))
     result = await run("rules", "put", file(RULES, "rules.yaml"))
     assert result.exit_code == 0, result.stderr
@@ -121,7 +121,7 @@ async def test_a_rule_that_is_wrong_is_refused_with_the_field(run, file, content
     assert reason in result.stderr
 
 
-async def test_a_preview_needs_a_recommender_and_says_so(run, file):
+async def test_a_preview_without_a_recommender_is_an_error(run, file):
     rule = file("{id: r, action: block, author: t, resource_ids: [r1]}")
     result = await run("rules", "preview", rule, "--learner", "amy", "--target-recommender", "127.0.0.1:1")
     assert result.exit_code == 1

@@ -101,7 +101,7 @@ def retry_delay_s(error):
     return None
 
 
-async def test_an_import_says_what_it_wrote_and_can_be_read_at_once(client):
+async def test_an_import_returns_its_counts_and_is_readable_at_once(client):
     reply = await client.write([Skill(id="a"), Skill(id="b", prerequisites=("a",))], [lesson(1)])
     assert (reply.skills_written, reply.resources_written) == (2, 1)
     assert (reply.version.skills_offset, reply.version.resources_offset) == (2, 1)

@@ -32,7 +32,7 @@ from tests.component.test_catalog_grpc import Client, refusal
 
 
 class WordTagger:
-    """Suggests every skill whose id is a word of the title, then `other`."""
+    """Suggests every skill whose id occurs in the title, then `other`."""
 
     def __init__(self, name="words"):
         self.name, self.asked = name, 0
@@ -146,12 +146,12 @@ async def test_without_a_tagger_suggestions_are_a_failed_precondition_with_the_r
         ({"texts": ["x" * 8_193]}, "texts[0]"),
     ],
 )
-async def test_what_cannot_be_suggested_for_is_named(client, fields, field):
+async def test_an_invalid_suggestion_request_names_the_field(client, fields, field):
     error = await refusal(client.SuggestTags(catalog_pb2.SuggestTagsRequest(**fields)))
     assert [violation.field for violation in violations_of(error)] == [field]
 
 
-async def test_what_waits_is_what_nobody_looked_at(client, service):
+async def test_the_review_queue_contains_unreviewed_suggestions(client, service):
     suggested = SkillTag("add", 1.0, TagOrigin.SUGGESTED, 0.7)
     await fill(
         service,
@@ -216,7 +216,7 @@ async def test_an_accepted_suggestion_becomes_a_reviewed_tag_with_its_confidence
     assert {one.resource_id for one in await queue(client)} == set()
 
 
-async def test_other_calls_are_answered_while_the_tagger_looks_at_what_is_accepted(client, service):
+async def test_other_calls_are_answered_while_the_tagger_runs(client, service):
     await fill(service, bare("r1", "add"), bare("r2", "multiply"))
     asked, answered = asyncio.Event(), threading.Event()
     loop, suggest_for = asyncio.get_running_loop(), service.taggers.tagger.suggest_for
@@ -269,7 +269,7 @@ async def test_an_answer_about_nothing_is_refused(client, service, request_messa
     assert (await refusal(client.ReviewTag(request_message))).code() is code
 
 
-def test_traffic_is_written_and_read_and_what_is_no_number_is_named(tmp_path):
+def test_traffic_survives_a_round_trip_and_invalid_numbers_are_named(tmp_path):
     file = tmp_path / "traffic.csv"
     write_traffic(file, {"r2": 3, "r1": 12})
     assert dict(read_traffic(file)) == {"r1": 12, "r2": 3}

@@ -156,7 +156,7 @@ def test_rows_are_written_in_groups_and_files_of_a_bounded_size(tmp_path):
     assert query(tmp_path, "table", "SELECT count(*), sum(n) FROM t") == [(95, sum(range(95)))]
 
 
-def test_an_export_without_rows_is_a_table_all_the_same(tmp_path):
+def test_an_export_without_rows_is_still_a_table(tmp_path):
     with ParquetTable(tmp_path, "table", "riverbend", PLAIN):
         pass
     assert query(tmp_path, "table", "SELECT count(*) FROM t") == [(0,)]
@@ -235,7 +235,7 @@ def test_every_kind_of_event_becomes_a_row_of_the_columns_that_are_declared():
 
 
 @pytest.mark.parametrize("value", [b"\xff\xff", None, b"", events_pb2.LearnerEvent(tenant="x").SerializeToString()])
-def test_what_is_no_event_is_said_to_be_none(value):
+def test_a_record_that_is_not_an_event_is_reported(value):
     with pytest.raises(EventUnreadableError):
         event_row(record_key("riverbend", pseudonym("ada")), value, [])
 

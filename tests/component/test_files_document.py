@@ -61,7 +61,7 @@ def test_the_lines_of_json_are_events(tmp_path):
 
 
 @pytest.mark.parametrize("sql", blocks("sql"))
-def test_the_queries_run_on_what_the_exports_write(tmp_path, monkeypatch, sql):
+def test_the_queries_run_on_exported_files(tmp_path, monkeypatch, sql):
     monkeypatch.chdir(tmp_path)
     for name, columns in (("state", STATE_COLUMNS), ("events", EVENT_COLUMNS)):
         row = {column.name: None for column in columns}

@@ -15,7 +15,7 @@ MAPPING = {"columns": {"learner_id": "student", "item": "question", "correct": "
 
 
 class Service:
-    """Stands in for ingest: remembers what came, goes away after so many requests."""
+    """A fake ingest: remembers the requests, and becomes unavailable after a number of them."""
 
     def __init__(self):
         self.came = []
@@ -104,7 +104,7 @@ def test_several_files_are_loaded_one_after_the_other_with_one_file_of_problems(
     assert [(entry["accepted"], entry["rejected"]) for entry in files] == [(1, 1), (1, 0), (1, 1)]
 
 
-def test_files_of_one_name_are_not_loaded_at_once_since_what_is_kept_of_them_goes_by_it(load, service, tmp_path):
+def test_files_with_the_same_name_are_not_loaded_together(load, service, tmp_path):
     files = []
     for folder in ("term1", "term2"):
         (tmp_path / folder).mkdir()
@@ -115,7 +115,7 @@ def test_files_of_one_name_are_not_loaded_at_once_since_what_is_kept_of_them_goe
     assert not service.came
 
 
-def test_what_was_refused_is_in_its_file_when_the_load_is_noted_to_be_past_it(load, service, tmp_path, monkeypatch):
+def test_rejected_rows_are_written_before_the_progress_moves_past_them(load, service, tmp_path, monkeypatch):
     file = table(tmp_path / "a.csv", ["ada,bad,1", "ben,q,1"])
     write, noted = cli_load.LoadProgressFile.write, []
 
@@ -129,7 +129,7 @@ def test_what_was_refused_is_in_its_file_when_the_load_is_noted_to_be_past_it(lo
     assert noted[0] == (2, 1)
 
 
-def test_a_load_that_was_broken_off_goes_on_without_what_was_settled(load, service, tmp_path):
+def test_an_interrupted_load_continues_after_the_settled_rows(load, service, tmp_path):
     file = table(tmp_path / "a.csv", [f"learner-{n % 40},q{n},1" for n in range(10_000)])
     service.requests_left = 12
     broken_off = load(file, "--streams", "3")

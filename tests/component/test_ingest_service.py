@@ -217,7 +217,7 @@ async def test_one_bad_event_never_sinks_the_batch(service):
     assert len(service.stored()) == 2
 
 
-async def test_what_proto_leaves_open_is_checked(service):
+async def test_constraints_beyond_protobuf_are_checked(service):
     no_body = ingest_pb2.EventSubmission(learner_id="a", source="s")
     no_outcome = ingest_pb2.EventSubmission(
         learner_id="a", source="s", assessment=ingest_pb2.AssessmentSubmission(item="i")
@@ -248,7 +248,7 @@ async def test_the_copy_of_a_rejected_event_is_no_duplicate(service):
     assert [result.status for result in results] == [REJECTED, ACCEPTED]
 
 
-async def test_events_without_an_id_are_told_apart_by_their_sequence(service):
+async def test_events_without_an_id_are_distinguished_by_their_sequence(service):
     results = await service.publish(
         submission(source_sequence="1"), submission(source_sequence="2"), submission(source_sequence="1")
     )
@@ -350,7 +350,7 @@ class TestDeleteLearner:
         assert line["api_key"] == service.tenants.credential(service.keys["riverbend"]).api_key.key_id
         assert not any("ada" in str(value) or pseudonym in str(value) for value in line.values())
 
-    async def test_a_learner_nobody_knows_is_answered_like_a_known_one(self, service):
+    async def test_the_answer_for_an_unknown_learner_is_like_that_for_a_known_one(self, service):
         await service.publish(submission(learner="ada"))
         known, unknown = await self.delete(service, "ada"), await self.delete(service, "nobody")
         assert known.key_destroyed == unknown.key_destroyed
@@ -437,6 +437,6 @@ class TestGrpcPublisher:
             None,
         ],
     )
-    def test_what_a_client_sends_is_what_the_service_reads(self, body):
+    def test_the_service_reads_exactly_what_a_client_sends(self, body):
         sent = Submission("a", "s", body, "e", Instant(5, 6), "7")
         assert submission_of(submission_message(sent)) == sent

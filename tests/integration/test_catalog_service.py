@@ -109,7 +109,7 @@ def test_the_sample_is_imported_listed_and_got_from_the_command_line(catalog):
     assert len(table) == 6
 
 
-def test_what_is_listed_as_json_is_an_import_of_the_same(catalog, tmp_path):
+def test_the_json_listing_can_be_imported_again(catalog, tmp_path):
     assert import_sample(catalog).exit_code == 0
     export = tmp_path / "resources.jsonl"
     export.write_text(catalog.cli("list", "resource", "--json").stdout)
@@ -118,7 +118,7 @@ def test_what_is_listed_as_json_is_an_import_of_the_same(catalog, tmp_path):
     assert "0 written" in catalog.cli("import", "--resources", str(export)).stdout.partition("resources:")[2]
 
 
-def test_what_only_the_service_can_know_is_named_by_file_and_line(catalog, tmp_path):
+def test_problems_found_by_the_service_are_named_by_file_and_line(catalog, tmp_path):
     file = tmp_path / "more.jsonl"
     file.write_text(
         '{"id": "x", "title": "X", "kind": "game"}\n\n'
@@ -161,7 +161,7 @@ def test_a_restarted_service_has_the_same_catalog_and_another_one_follows_live(k
             assert time.monotonic() < give_up_at
 
 
-def test_metrics_show_what_the_view_holds(kafka_broker, tmp_path):
+def test_metrics_show_the_contents_of_the_view(kafka_broker, tmp_path):
     port = free_port()
     file = tmp_path / "skills.jsonl"
     file.write_text('{"id": "a"}\n')

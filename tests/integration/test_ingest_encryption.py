@@ -97,7 +97,7 @@ def scene(kafka_broker):
     return Scene(kafka_broker)
 
 
-async def test_what_is_written_is_encrypted_and_every_reader_of_the_keys_reads_it(scene):
+async def test_values_are_encrypted_and_every_reader_with_the_keys_can_read_them(scene):
     async with scene.writer() as (log, _), scene.reader() as reader:
         events = [event(number, learner=learner(number % 5)) for number in range(50)]
         positions = await log.append(events)
@@ -279,7 +279,7 @@ def test_the_command_replaces_a_tenants_key_on_the_topic(kafka_broker, tmp_path)
     assert None not in asyncio.run(opened())
 
 
-async def test_a_learner_erased_while_their_key_is_wrapped_anew_stays_erased(scene, monkeypatch):
+async def test_a_learner_erased_while_their_key_is_rewrapped_stays_erased(scene, monkeypatch):
     key = record_key("riverbend", "A" * 26)
     async with scene.writer() as (log, keys):
         await log.append([event(1)])
@@ -313,7 +313,7 @@ async def test_a_reader_of_plain_values_needs_neither_the_keys_nor_a_tenants_fil
     await reader.close()
 
 
-async def test_a_reader_without_the_topic_of_keys_says_so(scene):
+async def test_a_reader_without_the_topic_of_keys_fails_with_an_error(scene):
     async with scene.writer() as (log, _):
         await log.append([event(1)])
     reader = LearnerKeys(scene.connection, tenant_keys, topic="test.none")

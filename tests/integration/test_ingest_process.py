@@ -255,7 +255,7 @@ def test_a_log_loaded_twice_brings_the_same_ids(shared_ingest, tmp_path):
         ("", ["--rejected", "no/such/folder"], {}, "no/such/folder cannot be used: No such file"),
     ],
 )
-def test_what_cannot_be_used_is_named_and_ends_with_2(tmp_path, content, options, environment, words):
+def test_unusable_input_is_named_and_exits_with_2(tmp_path, content, options, environment, words):
     ingest = Ingest(tmp_path, "127.0.0.1:1")
     (tmp_path / "address").write_text("127.0.0.1:1")
     file = tmp_path / "events.csv"

@@ -39,7 +39,7 @@ def test_every_field_of_a_resource_is_in_its_etag(field):
     assert etag_of(replace(PAINT, **{field: getattr(other, field)})) != etag_of(PAINT)
 
 
-def test_who_wrote_a_rule_is_not_in_its_etag_and_what_it_says_is():
+def test_the_etag_of_a_rule_covers_its_content_but_not_its_writer():
     stamped = replace(PIN, updated_with="somebody", updated_at=PIN.updated_at + timedelta(days=1))
     assert etag_of(stamped) == etag_of(PIN)
     elsewhere = replace(PIN, expires_at=PIN.expires_at.astimezone(timezone(timedelta(hours=2))))
@@ -63,7 +63,7 @@ def records_of(listed):
 
 
 @given(st.lists(resources, max_size=30, unique_by=lambda one: one.id), st.integers(1, 7), st.text(max_size=5))
-def test_pages_are_the_whole_in_order_whatever_their_size(listed, size, scope):
+def test_pages_of_any_size_make_up_the_whole_in_order(listed, size, scope):
     listed = [one for one in listed if one.id]
     records, token, seen = records_of(listed), "", []
     while True:
@@ -115,7 +115,7 @@ def test_a_filter_matches_what_every_field_matches(fields, expected):
     assert list(matching) == [f"r{number:03}" for number in expected]
 
 
-def test_a_listing_that_was_kept_is_made_anew_when_the_resources_change():
+def test_a_cached_listing_is_rebuilt_when_the_resources_change():
     filtered, records, wanted = FilteredResources(), records_of(FILTERED), ResourceFilter(untagged=True)
     assert filtered.of("riverbend", records, wanted) is filtered.of("riverbend", records, wanted)
     records.put(lesson(5))

@@ -26,7 +26,7 @@ def written(tmp_path, *lines):
 
 @settings(deadline=None)
 @given(st.lists(skills, max_size=4), st.lists(resources, max_size=4))
-def test_what_is_written_is_read_back(tmp_path_factory, some_skills, some_resources):
+def test_written_records_are_read_back(tmp_path_factory, some_skills, some_resources):
     folder = tmp_path_factory.mktemp("lines")
     for records, read in ((some_skills, read_skills), (some_resources, read_resources)):
         contents = read(written(folder, *map(line_of, records)))

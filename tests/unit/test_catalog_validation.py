@@ -150,7 +150,7 @@ def test_an_unknown_skill_is_named_wherever_it_is_referred_to():
     assert "skill '5.X' is neither in the catalog nor in this import; import that skill too" in problems[0].reason
 
 
-def test_references_are_resolved_against_what_is_there_already():
+def test_references_are_resolved_against_existing_records():
     existing = {"5.X": Skill(id="5.X")}
     resource = replace(RESOURCE, teaches=(SkillTag("5.X", 1.0),))
     assert check_import([replace(SKILL, prerequisites=("5.X",))], [resource], existing) == []
@@ -167,7 +167,7 @@ def test_a_cycle_within_an_import_is_named_in_full():
     assert "closes the cycle a -> b -> c -> a" in problem.reason
 
 
-def test_a_cycle_that_an_import_closes_through_what_is_there_is_found():
+def test_a_cycle_through_existing_records_is_found():
     existing = {"a": Skill(id="a", prerequisites=("b",)), "b": Skill(id="b")}
     (problem,) = check_import([Skill(id="b", prerequisites=("x", "a")), Skill(id="x")], [], existing)
     assert problem.path == "skills[0].prerequisites[1]"

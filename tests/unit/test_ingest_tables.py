@@ -142,7 +142,7 @@ def test_a_cell_that_cannot_be_read_is_named_by_its_column_with_the_remedy(read,
     assert words in found.reason
 
 
-def test_empty_and_absent_cells_say_nothing_and_the_service_judges_what_is_left(read):
+def test_empty_and_absent_cells_are_omitted_and_the_service_validates_the_rest(read):
     rows = read('student,question,result\n"",NULL,\n', SIMPLE)
     assert only(rows) == Submission("", "gradebook", Assessment())
 
@@ -201,7 +201,7 @@ def test_rows_that_are_none_are_named_and_the_others_count(read):
     assert "has 2 columns, the header 3" in rows[1].problems[0].reason
 
 
-def test_a_column_that_is_not_there_is_named_beside_those_that_are(read):
+def test_a_missing_column_is_named_together_with_the_existing_ones(read):
     with pytest.raises(FileUnusableError, match="lacks the columns question of the mapping; it has student, result"):
         read("student,result\na,1\n", SIMPLE)
     with pytest.raises(FileUnusableError, match="the delimiter may not be ','"):
@@ -225,7 +225,7 @@ def test_a_column_that_is_not_there_is_named_beside_those_that_are(read):
         ("just text", "mapping:"),
     ],
 )
-def test_a_mapping_that_says_what_cannot_be_is_named_by_its_field(read, mapping, words):
+def test_an_invalid_mapping_is_an_error_that_names_the_field(read, mapping, words):
     with pytest.raises(FileUnusableError, match=words):
         read("student,question,result\n", mapping)
 
@@ -261,7 +261,7 @@ class TestParquet:
         assert [row.line for row in rows] == [1, 2]
         assert rows[0].original["at"] == "2026-03-04 00:00:00+00:00"
 
-    def test_what_is_no_parquet_is_said_to_be_none(self, read):
+    def test_a_file_that_is_not_parquet_is_reported(self, read):
         with pytest.raises(FileUnusableError, match="cannot be read as Parquet"):
             read(b"student,question", SIMPLE, "table.parquet", Format.PARQUET)
 
@@ -270,7 +270,7 @@ class TestParquet:
             read(table(student=["a"]), SIMPLE, "table.parquet", Format.PARQUET)
 
 
-def test_what_a_file_is_its_name_says(tmp_path):
+def test_the_format_follows_from_the_file_name(tmp_path):
     names = {"a.csv": "csv", "a.TSV.gz": "csv", "b.jsonl.gz": "ndjson", "c.parquet": "parquet", "d.e.ndjson": "ndjson"}
     assert {name: str(format_of(tmp_path / name)) for name in names} == names
     with pytest.raises(FileUnusableError, match="add --format"):
@@ -284,7 +284,7 @@ def test_a_table_without_a_mapping_says_how_to_get_one(tmp_path):
 
 class TestProposal:
     @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
-    def test_what_is_proposed_reads_the_table_it_was_proposed_from(self, read, tmp_path, encoding):
+    def test_a_proposed_mapping_reads_its_own_table(self, read, tmp_path, encoding):
         content = (
             "Student ID\tQuestion\tStandards\tScore\tPoints Possible\tSubmitted At\tSchool\n"
             "Zoë\tq1\ta;b\t3\t4\t03/04/2026 05:06 PM\tWest\nBen\tq2\ta\t4\t4\t12/31/2026 05:06 AM\tWest\n"
@@ -300,7 +300,7 @@ class TestProposal:
         assert rows[0].submission.body.skills == ("a", "b")
         assert rows[0].submission.occurred_at == Instant(int(datetime(2026, 3, 4, 17, 6, tzinfo=UTC).timestamp()))
 
-    def test_right_and_wrong_are_told_from_points(self, tmp_path):
+    def test_right_and_wrong_are_distinguished_from_points(self, tmp_path):
         path = tmp_path / "a.csv"
         path.write_text("user,item,result\na,q,1\n")
         assert yaml.safe_load(propose_mapping(path))["columns"]["correct"] == "result"
@@ -308,7 +308,7 @@ class TestProposal:
         proposed = yaml.safe_load(propose_mapping(path))
         assert (proposed["columns"]["score"], proposed["score_max"]) == ("result", 100)
 
-    def test_what_is_missing_is_said(self, tmp_path):
+    def test_missing_values_are_reported(self, tmp_path):
         path = tmp_path / "a.csv"
         path.write_text("colour,size\nred,1\n")
         proposed = propose_mapping(path)

@@ -85,7 +85,7 @@ async def test_an_offset_that_does_not_grow_is_no_confirmation(producer, append,
     await append.writer.in_doubt
 
 
-async def test_what_is_confirmed_after_a_doubt_is_not_believed(producer, append):
+async def test_a_confirmation_after_a_suspected_recreation_is_not_trusted(producer, append):
     first, second = await append(1), await append(1)
     producer.sent[0].failure(KafkaError("gone"))
     confirm(producer.sent[1], 100)

@@ -109,7 +109,7 @@ def ranked(dataset, ranker, learner, *, need_share=0.0, limit=10, **request):
     )
 
 
-def test_what_comes_next_in_the_learner_s_course_leads(dataset, fitted):
+def test_the_next_resource_of_the_learners_course_comes_first(dataset, fitted):
     for learner in (0, 1, 4, 7):
         course = f"c{learner % 2}-"
         last = max(recent.resource for recent in dataset.states.of(learner).resources)
@@ -130,7 +130,7 @@ def test_more_gap_or_readiness_never_lowers_the_fitted_score(fitted, dataset, da
     assert (np.diff(fitted.ranker.trees.total(moved)) >= -1e-6).all()
 
 
-def test_what_each_influence_adds_is_the_score_but_for_what_all_have_in_common(fitted, dataset):
+def test_contributions_sum_to_the_score_except_for_the_common_part(fitted, dataset):
     ranker = dataclasses.replace(fitted.ranker, blend_weight=1.0)
     columns = dataset.example(3).columns
     rest = ranker.score(columns) - ranker.contributions(columns, 1.0).sum(axis=1)
@@ -139,7 +139,7 @@ def test_what_each_influence_adds_is_the_score_but_for_what_all_have_in_common(f
 
 
 @pytest.mark.parametrize("need_share", [0.0, 0.4, 1.0])
-def test_the_reasons_told_are_the_strongest_parts_of_the_score_that_was_served(fitted, dataset, need_share):
+def test_the_reasons_are_the_strongest_parts_of_the_served_score(fitted, dataset, need_share):
     found = ranked(dataset, fitted.ranker, 2, need_share=need_share).resources
     told = list(itertools.chain.from_iterable(each.explanation.reasons for each in found))
     assert told
@@ -198,7 +198,7 @@ def test_where_need_counts_the_leading_model_says_what_similar_learners_worked_o
     assert NextItemCandidates(catalog, prepared, state, recent, models, need_share=0.0).similar is None
 
 
-def test_what_is_needed_follows_the_leading_model(fitted, dataset):
+def test_need_uses_the_best_base_model_for_similar_learners(fitted, dataset):
     def needed(best_base_model):
         by_need = ranked(
             dataset, dataclasses.replace(fitted.ranker, best_base_model=best_base_model), 0, need_share=1.0, limit=40
@@ -211,7 +211,7 @@ def test_what_is_needed_follows_the_leading_model(fitted, dataset):
     assert first == needed(0)
 
 
-def test_models_of_fewer_resources_say_in_an_ensemble_what_they_say_alone(fitted):
+def test_models_of_fewer_resources_score_the_same_in_an_ensemble_and_alone(fitted):
     every = fitted.ensemble.resources
     whole, part = Counted(every), Counted(every[3::2])
     scores = Ensemble(every, {"whole": whole, "part": part}).scores([every[5], "unheard of", every[0], every[3]])
@@ -273,7 +273,7 @@ def test_trees_are_trusted_as_far_as_the_data_tell_them_apart_from_the_best_base
     assert choose_blend_weight(lists + np.array(gains)[:, None] + differing) == weight
 
 
-def test_what_is_learned_from_is_all_that_is_relevant_and_some_of_the_rest_of_each_list():
+def test_training_lists_contain_everything_relevant_and_a_sample_of_the_rest():
     labels = [0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 1]
     lists = ListsOfCandidates(
         columns=np.arange(11, dtype=np.float32)[:, None],
@@ -307,5 +307,5 @@ def test_a_walk_that_would_not_end_is_refused():
         looping.check(1)
 
 
-def test_every_feature_tells_of_something():
+def test_every_feature_belongs_to_a_feature_group():
     assert len(feature_names(("a", "b"))) == len(feature_groups(2)) == len(set(feature_names(("a", "b"))))

@@ -79,7 +79,7 @@ def test_a_cursor_is_good_only_for_the_tenant_limit_filter_and_class_it_was_give
     assert other.decode("AMY", other.encode("AMY", cursor)) == cursor
 
 
-def test_who_else_is_asked_for_does_not_matter():
+def test_other_requested_learners_do_not_matter():
     cursor = ListCursor(7, b"b" * INPUTS_BYTES, b"l" * LIST_BYTES)
     more = CursorCodec(RIVERBEND, SubscribeQuery(("AMY", "BEN"), limit=5))
     assert more.decode("AMY", CODEC.encode("AMY", cursor)) == cursor
@@ -121,5 +121,5 @@ def test_lists_are_the_same_when_only_numbers_or_the_order_of_reasons_differ():
         (A, ("b", Step.PRACTISE, (), 0.5)),
     ],
 )
-def test_lists_differ_with_a_resource_its_place_what_it_is_for_or_a_kind_of_reason(other):
+def test_lists_differ_by_resource_position_step_or_kind_of_reason(other):
     assert listed(A, B) != listed(*other)

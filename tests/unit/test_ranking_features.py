@@ -88,7 +88,7 @@ def test_success_on_a_fitted_item_is_what_the_filter_predicts(state):
     assert _features(state).success[0] == pytest.approx(predicted)
 
 
-def test_success_on_what_is_no_fitted_item_goes_by_its_skills_items():
+def test_success_on_an_unfitted_item_uses_the_items_of_its_skills():
     # The mean difficulty of skill c's items is used for the quiz's own.
     settled = TenantParameters(
         items={"quiz": ItemDifficulty(0.1, PARAMETERS.settings.item_difficulty_variance)}, skills=PARAMETERS.skills
@@ -202,7 +202,7 @@ def test_nothing_is_due_without_a_clock_nor_before_it_was_practised():
     assert _due(-3.0) == 0.0
 
 
-def test_only_what_is_mastered_is_reviewed_and_only_what_is_not_has_a_gap():
+def test_only_mastered_skills_are_reviewed_and_only_others_have_a_gap():
     sure = Ability(mean=4.0, variance=0.02, attempts=20, successes=20, last_at_s=NOW_S - 90 * DAY_S)
     unsure = Ability(mean=-1.0, variance=0.1, attempts=20, successes=5, last_at_s=NOW_S - 90 * DAY_S)
     estimates = _estimates(learner_state({"a": sure, "b": unsure}))

@@ -48,9 +48,7 @@ _alike = st.fixed_dictionaries({"fit": _unit, "ready": _unit, "explore": _unit})
     st.floats(WEIGHTS.gap_opens, 1.0, exclude_min=True),
     _pairs,
 )
-def test_what_is_mastered_and_neither_due_nor_on_a_goal_path_never_overtakes_an_open_one_through_similar_learners(
-    alike, review, gap, similar
-):
+def test_similar_learners_never_lift_a_mastered_skill_above_an_open_one(alike, review, gap, similar):
     features = _two_alike(alike, gap=[0.0, gap], review=[review, review], similar=list(similar))
     closed, opened = score(*features, WEIGHTS).total
     assert is_open(features.values, WEIGHTS).tolist() == [False, True]
@@ -58,7 +56,7 @@ def test_what_is_mastered_and_neither_due_nor_on_a_goal_path_never_overtakes_an_
 
 
 @given(_alike, _unit, _unit, _unit, _pairs, st.booleans())
-def test_more_of_what_the_learner_asked_for_never_lowers_a_score(alike, gap, review, other, asked, by_goal):
+def test_more_matching_preferences_never_lower_a_score(alike, gap, review, other, asked, by_goal):
     preferences = {"goal": sorted(asked), "preference": [other] * 2}
     if not by_goal:
         preferences = {"goal": [other] * 2, "preference": sorted(asked)}
@@ -68,9 +66,7 @@ def test_more_of_what_the_learner_asked_for_never_lowers_a_score(alike, gap, rev
 
 
 @given(_alike, _unit, st.floats(WEIGHTS.gap_opens, 1.0, exclude_min=True), _pairs)
-def test_being_preferred_does_not_lift_what_is_closed_above_an_open_one_by_more_than_its_gap(
-    alike, preferred, gap, similar
-):
+def test_a_preference_lifts_a_closed_resource_by_at_most_its_gap(alike, preferred, gap, similar):
     """As similar learners do not: what is preferred counts as much where it is open as the rest does."""
     features = _two_alike(
         alike, gap=[0.0, gap], similar=list(similar), goal=[0.0, 0.0], preference=[preferred, preferred]
@@ -119,7 +115,7 @@ def _readiness(probability, responses):
 
 
 @given(_unit)
-def test_an_unknown_prerequisite_bars_nobody(probability):
+def test_an_unknown_prerequisite_blocks_no_resource(probability):
     assert _readiness(probability, 0) == 1.0
 
 
@@ -145,7 +141,7 @@ def test_a_score_is_the_published_formula():
 
 
 @given(_unit, st.floats(0.0, WEIGHTS.gap_opens), st.floats(0.0, WEIGHTS.review_opens, exclude_max=True))
-def test_what_nothing_opens_counts_a_tenth_and_similar_learners_not_at_all(similar, gap, review):
+def test_a_resource_that_is_not_open_counts_a_tenth_and_similar_learners_not_at_all(similar, gap, review):
     assume(gap <= WEIGHTS.gap_opens)
     features = _features(gap=[gap], fit=[0.5], review=[review], similar=[similar], ready=[1.0])
     expected = 0.1 * (gap + 0.8 * 0.5 + 0.5 * review)

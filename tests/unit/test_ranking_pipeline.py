@@ -98,7 +98,7 @@ def test_steps_are_teach_practise_and_reassess():
     assert steps["add-lesson"] is Step.PRACTISE  # Nobody needs to be taught what they can do.
 
 
-def test_reasons_tell_the_learners_own_numbers():
+def test_reasons_contain_the_learners_own_numbers():
     ranked = _rank(CHAIN, learner_state({"add": STRONG, "fractions": WEAK}, mean=0.2), limit=1)
     gap, fit = ranked.resources[0].explanation.reasons
     assert gap.kind is ReasonKind.GAP
@@ -127,7 +127,7 @@ def test_a_mastered_skill_comes_back_when_it_is_due_and_says_since_when():
     )
 
 
-def test_what_was_answered_lately_is_not_shown_while_there_is_anything_else():
+def test_recently_answered_resources_are_shown_only_if_nothing_else_is_left():
     state = learner_state({"fractions": WEAK}, answered=["fractions-practice", "fractions-lesson"])
     assert not {"fractions-practice", "fractions-lesson"} & set(_ids(CHAIN, _rank(CHAIN, state, limit=7)))
     assert set(_ids(CHAIN, _rank(CHAIN, state, limit=9))[-2:]) == {"fractions-practice", "fractions-lesson"}
@@ -151,7 +151,7 @@ def _similar(catalog, scores, positives=40):
     return CollaborativeScores(np.array(list(scores.values()), np.float32), rows, index_of_row, positives)
 
 
-def test_among_equals_what_similar_learners_worked_on_leads_and_says_so():
+def test_among_equals_the_choice_of_similar_learners_comes_first_with_that_reason():
     catalog = build_columns([CatalogResource(f"p{number}", assesses=((f"s{number}", 1.0),)) for number in range(6)], [])
     similar = _similar(catalog, {f"p{number}": float(number == 4) for number in range(6)})
     ranked = _rank(catalog, learner_state({}), collaborative=similar)

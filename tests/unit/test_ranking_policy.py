@@ -40,7 +40,7 @@ def _allowed(**fields):
         ({"kinds": (ResourceKind.VIDEO,), "languages": ("es",), "max_minutes": 20}, ["es"]),
     ],
 )
-def test_a_filter_leaves_what_it_names(fields, expected):
+def test_a_filter_keeps_only_matching_resources(fields, expected):
     assert _allowed(**fields) == expected
 
 
@@ -48,7 +48,7 @@ def test_a_resource_that_is_not_active_is_never_allowed():
     assert "draft" not in _allowed()
 
 
-def test_kinds_skills_and_length_narrow_what_is_asked_for_not_what_suits_the_learner():
+def test_kinds_skills_and_duration_filter_the_list_but_not_the_learners_fit():
     eligible = eligibility(CATALOG, ResourceFilter(kinds=(ResourceKind.GAME,), skills=("a",), max_minutes=1))
     assert not eligible.allowed.any()
     assert eligible.suitable.all()
@@ -76,7 +76,7 @@ def test_resources_without_a_skill_do_not_count_against_one_another():
     assert _compose([9, 8, 7], [-1, -1, -1]) == [0, 1, 2]
 
 
-def test_what_was_answered_lately_comes_last_and_only_when_nothing_else_is_left():
+def test_recently_answered_resources_come_last_and_only_if_nothing_else_is_left():
     assert _compose([9, 8, 7, 6], [0, 0, 0, 1], held_back=[0], limit=3) == [1, 2, 3]
     assert _compose([9, 8, 7, 6], [0, 0, 0, 1], held_back=[0], limit=4) == [1, 2, 3, 0]
 

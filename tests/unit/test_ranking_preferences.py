@@ -49,28 +49,28 @@ def reasons_of(catalog, resources, identifier):
 FEW = build_columns([practice(f"p{number}", "add") for number in range(4)], [])
 
 
-def test_what_was_dismissed_is_not_shown_even_if_the_list_falls_short():
+def test_dismissed_resources_are_not_shown_even_in_a_short_list():
     assert sorted(ids(FEW, ranked(FEW, learner_state({"add": WEAK}, dismissals=["p1", "p3"])))) == ["p0", "p2"]
 
 
-def test_what_was_dismissed_is_not_what_to_measure_with_afterwards():
+def test_a_dismissed_resource_is_not_used_to_reassess():
     resources = ranked(FEW, learner_state({"add": WEAK}, dismissals=["p0", "p1", "p2"]))
     assert [one.reassess_with for one in resources] == [""]
 
 
-def test_what_was_completed_is_not_shown_again_and_what_was_answered_comes_last():
+def test_completed_resources_are_not_shown_again_and_answered_ones_come_last():
     state = learner_state({"add": WEAK}, completed=["p0"], answered=["p1"])
     assert ids(FEW, ranked(FEW, state)) == ["p2", "p3", "p1"]
 
 
-def test_what_was_completed_is_shown_again_when_a_review_is_due():
+def test_completed_resources_are_shown_again_when_a_review_is_due():
     state = learner_state({"add": FORGOTTEN}, completed=["p0", "p1", "p2", "p3"])
     assert sorted(ids(FEW, ranked(FEW, state))) == ["p0", "p1", "p2", "p3"]
     recent = learner_state({"add": STRONG}, completed=["p0", "p1", "p2", "p3"])
     assert ranked(FEW, recent) == ()
 
 
-def test_what_was_only_opened_is_shown_like_any_other():
+def test_opened_resources_are_shown_like_any_other():
     opened, untouched = learner_state({"add": WEAK}, opened=["p0"]), learner_state({"add": WEAK})
     assert ids(FEW, ranked(FEW, opened)) == ids(FEW, ranked(FEW, untouched))
 
@@ -94,7 +94,7 @@ def path(mastered: tuple[str, ...], goals: tuple[str, ...], skills=LADDER) -> di
     }
 
 
-def test_on_the_path_are_the_goal_and_what_it_needs_as_far_as_it_is_not_mastered():
+def test_the_path_is_the_goal_and_its_unmastered_prerequisites():
     assert path((), ("ratios",)) == {"count": "ratios", "add": "ratios", "ratios": "ratios"}
     assert path(("add",), ("ratios",)) == {"ratios": "ratios"}
     assert path(("ratios",), ("ratios",)) == {}
@@ -106,7 +106,7 @@ def test_prerequisites_in_a_circle_end():
     assert path((), ("a",), circle) == {"a": "a", "b": "a"}
 
 
-def test_what_leads_to_a_goal_comes_first_and_says_so():
+def test_resources_on_the_path_to_a_goal_come_first_with_that_reason():
     same = dict.fromkeys(("count", "add", "ratios", "aside"), WEAK)
     without = ranked(ON_LADDER, learner_state(same))
     goals = Preferences(goals=("ratios",))
@@ -151,7 +151,7 @@ KINDS = build_columns(
 )
 
 
-def test_what_is_preferred_comes_before_its_like_and_says_so():
+def test_preferred_resources_come_before_similar_ones_with_that_reason():
     preferences = Preferences(interests=("space",))
     resources = ranked(KINDS, learner_state({"add": WEAK}, preferences=preferences))
     order = ids(KINDS, resources)

@@ -77,10 +77,10 @@ limits = st.integers(1, 30)
 few = settings(max_examples=60, deadline=None)
 
 
-def blocked_by(laid_down):
+def blocked_by(rules):
     return {
         resource.resource_id
-        for rule in laid_down
+        for rule in rules
         if rule.action is BLOCK
         for resource in RESOURCES
         if (resource.resource_id in rule.resource_ids or resource.provider in rule.providers)
@@ -90,9 +90,9 @@ def blocked_by(laid_down):
 
 @few
 @given(rules, limits)
-def test_a_block_always_wins(laid_down, limit):
-    resources = ranked(*laid_down, limit=limit)
-    blocked = blocked_by(laid_down)
+def test_a_block_always_wins(rules, limit):
+    resources = ranked(*rules, limit=limit)
+    blocked = blocked_by(rules)
     assert not blocked & set(ids(resources))
     assert not blocked & {resource.reassess_with for resource in resources}
 
@@ -105,28 +105,28 @@ def test_pins_come_first_and_keep_their_order(pinned, limit):
 
 @few
 @given(rules, limits)
-def test_a_boost_of_1_changes_nothing(laid_down, limit):
+def test_a_boost_of_1_changes_nothing(rules, limit):
     boost = Rule("boost", BOOST, tuple(CATALOG.resource_ids), factor=1.0)
-    assert ranked(*laid_down, boost, limit=limit) == ranked(*laid_down, limit=limit)
+    assert ranked(*rules, boost, limit=limit) == ranked(*rules, limit=limit)
 
 
 @few
 @given(rules, limits)
-def test_a_list_has_no_resource_twice_and_is_as_long_as_it_can_be(laid_down, limit):
-    listed = ids(ranked(*laid_down, limit=limit))
-    assert len(listed) == len(set(listed)) == min(limit, len(RESOURCES) - len(blocked_by(laid_down)))
+def test_a_list_has_no_resource_twice_and_is_as_long_as_it_can_be(rules, limit):
+    listed = ids(ranked(*rules, limit=limit))
+    assert len(listed) == len(set(listed)) == min(limit, len(RESOURCES) - len(blocked_by(rules)))
 
 
 @few
 @given(st.permutations(range(4)))
 def test_the_order_rules_come_in_does_not_matter(order):
-    laid_down = [
+    rules = [
         Rule("a", PIN, ("r09", "r03")),
         Rule("b", PIN, ("r05",)),
         Rule("c", BLOCK, providers=("birch",)),
         Rule("d", BOOST, skills=("s2",), providers=("acorn",), factor=3.0),
     ]
-    assert ranked(*[laid_down[place] for place in order]) == ranked(*laid_down)
+    assert ranked(*[rules[place] for place in order]) == ranked(*rules)
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5), st.floats(0.1, 10))
@@ -163,7 +163,7 @@ def test_a_pin_holds_only_where_the_resource_is_eligible():
     assert not {"r02", "r03"} & set(listed)
 
 
-def test_what_was_answered_lately_is_pinned_by_its_name_but_not_because_of_who_offers_it():
+def test_a_recently_answered_resource_can_be_pinned_by_id_but_not_by_provider():
     assert ids(ranked(Rule("p", PIN, ("r01",))))[0] == "r01"
     by_provider = ids(ranked(Rule("p", PIN, providers=("birch",)), limit=24))
     assert CATALOG.resource_ids[CATALOG.providers.rows["birch"][0]] == "r01"
@@ -177,7 +177,7 @@ def test_pins_by_name_come_before_pins_by_provider():
     assert all(int(name[1:]) % 3 == 0 for name in listed[1:])
 
 
-def test_skills_narrow_what_a_rule_is_about():
+def test_skills_narrow_the_scope_of_a_rule():
     listed = ids(ranked(Rule("b", BLOCK, providers=("acorn",), skills=("s0",)), limit=24))
     assert set(CATALOG.resource_ids) - set(listed) == {"r00", "r12"}
 
@@ -209,7 +209,7 @@ def test_a_pin_is_the_first_reason_and_names_the_rule():
     assert not any(reason.kind is ReasonKind.PINNED for one in others for reason in one.explanation.reasons)
 
 
-def test_a_boost_is_a_reason_with_what_it_added():
+def test_a_boost_is_a_reason_with_its_contribution():
     boosts = (Rule("a", BOOST, ("r07",), factor=4.0), Rule("b", BOOST, ("r07",), factor=2.0))
     (resource,) = (resource for resource in ranked(*boosts, limit=24) if resource.row == 7)
     (reason,) = (reason for reason in resource.explanation.reasons if reason.kind is ReasonKind.BOOSTED)

@@ -88,7 +88,7 @@ def test_a_field_that_cannot_be_is_refused(changes):
 
 
 @pytest.mark.parametrize("field", ["event_id", "source"])
-def test_an_event_that_copies_could_not_be_told_from_is_refused(field):
+def test_an_event_without_an_identity_is_refused(field):
     event = message(1)
     event.ClearField(field)
     assert code_of(record(event)) == "field"
@@ -139,7 +139,7 @@ def test_a_body_of_another_learner_or_tenant_than_the_key_is_refused():
     assert code_of(record(other, key=record(message(1)).key)) == "identity"
 
 
-def test_the_content_type_is_found_wherever_it_stands():
+def test_the_content_type_is_found_at_any_position():
     good = record(message(1))
     good.headers = [("content-type", PROTOBUF.encode()), ("x", b"y")]
     assert decode(good)[0] == "riverbend"

@@ -46,7 +46,7 @@ def test_an_interaction_is_read_without_what_state_does_not_keep():
     assert decode(event) == InteractionEvent(FINGERPRINT, at_s, "r1", InteractionKind.COMPLETED)
 
 
-def test_a_preference_tells_unset_from_none():
+def test_a_preference_distinguishes_unset_from_empty():
     event = with_body(
         preference=events_pb2.PreferenceEvent(
             goals=events_pb2.GoalSkills(skills=["b", "a", "b"]),
@@ -121,7 +121,7 @@ TARGET = {"target_source": "lms", "target_event_id": "e7"}
         ),
     ],
 )
-def test_what_cannot_be_applied_is_refused_with_the_field(body, named):
+def test_an_inapplicable_event_is_refused_with_the_field(body, named):
     with pytest.raises(RecordInvalidError, match=named) as caught:
         decode(with_body(**body))
     assert caught.value.code == "field"

@@ -43,18 +43,18 @@ def test_a_group_learns_practises_and_measures_again():
     ]
 
 
-def test_what_suits_the_group_best_is_practised():
+def test_practice_is_the_resource_that_suits_the_group_best():
     other = resource("another practice", ResourceKind.PRACTICE)
     assert (Step.PRACTISE, "practice") in sequence(LESSON, PRACTICE, other, CHECK, fit={"practice": 0.9})
     assert (Step.PRACTISE, "another practice") in sequence(LESSON, PRACTICE, other, CHECK, fit={"practice": 0.1})
 
 
-def test_what_the_group_has_not_worked_on_goes_first():
+def test_resources_new_to_the_group_come_first():
     other = resource("another practice", ResourceKind.PRACTICE)
     assert (Step.PRACTISE, "practice") in sequence(PRACTICE, other, untouched={"another practice": 0.0})
 
 
-def test_what_is_favoured_goes_first():
+def test_favoured_resources_come_first():
     other = resource("another practice", ResourceKind.PRACTICE)
     assert (Step.PRACTISE, "practice") in sequence(PRACTICE, other, favour={"practice": 2.0})
 
@@ -89,7 +89,7 @@ def test_a_shorter_resource_is_taken_where_it_makes_room_for_a_further_step():
     assert [name for _, name in taken] == ["short lesson", "practice", "check"]
 
 
-def test_what_takes_nobody_knows_how_long_counts_ten_minutes():
+def test_a_resource_of_unknown_duration_counts_as_ten_minutes():
     unknown = resource("lesson", ResourceKind.LESSON, minutes=None, teaches=ABOUT)
     assert sequence(unknown, minutes_max=10)
     assert not sequence(unknown, minutes_max=9)

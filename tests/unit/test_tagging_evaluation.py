@@ -38,7 +38,7 @@ def evaluation():
     return evaluate(separable(180, 6), protocol="tagging/test", commit="abc")
 
 
-def test_what_can_be_told_from_the_words_is_found(evaluation):
+def test_skills_named_in_the_words_are_found(evaluation):
     assert evaluation.models["cairn"]["micro_f1"].mean > 0.95
     assert evaluation.models["cairn"]["recall_at_5"].mean > 0.95
     assert evaluation.models["majority"]["precision_at_1"].mean < 0.3
@@ -51,7 +51,7 @@ def test_tags_are_applied_only_as_often_as_they_are_right(evaluation):
     assert "auto_apply_precision" not in evaluation.models["majority"]
 
 
-def test_every_measure_stands_within_its_interval(evaluation):
+def test_every_measure_lies_within_its_interval(evaluation):
     for models in (evaluation.models, evaluation.differences):
         for measures in models.values():
             for measure, estimate in measures.items():
@@ -185,7 +185,7 @@ class TestCommand:
         assert done.exit_code == 2
         assert "has neither resources.jsonl nor problems.jsonl" in done.stderr
 
-    def test_too_little_data_is_said(self, tmp_path):
+    def test_too_little_data_is_an_error(self, tmp_path):
         self.write(tmp_path, separable(20, 4))
         done = runner.invoke(app, ["--data", str(tmp_path)])
         assert done.exit_code == 2

@@ -74,7 +74,7 @@ class Scored:
         self._scores = scores
 
     def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
-        """Numbers of at most so many resources, best first."""
+        """Numbers of at most k resources, best first."""
         scores = self._scores(learner)
         if not self._split.repeats:
             scores[self._split.own(learner)] = -np.inf
@@ -169,7 +169,7 @@ class Served:
         self._index_of_row[self._rows] = np.arange(len(self._rows))
 
     def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
-        """Numbers of at most so many resources, best first."""
+        """Numbers of at most k resources, best first."""
         dataset = self._dataset
         split, state = dataset.split, dataset.states.of(learner)
         history = [recent.resource for recent in state.resources]

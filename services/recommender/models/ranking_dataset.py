@@ -57,7 +57,7 @@ class Example(NamedTuple):
 
 
 class RankingDataset:
-    """Catalog, difficulties, states, habits and collaborative models, as they follow from one side of a split.
+    """Catalog, difficulties, states, interaction statistics and collaborative models from one side of a split.
 
     Resources are practice, tagged with the skills of the split, so that rows are the numbers of its resources.
     """

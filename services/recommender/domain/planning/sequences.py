@@ -68,7 +68,7 @@ def minutes_of(catalog: CatalogColumns, row: int) -> int:
 
 
 def compose_sequence(catalog: CatalogColumns, slot: int, suits: GroupFit, minutes_max: int) -> list[SequenceStep]:
-    """The best sequence that takes at most so many minutes.
+    """The best sequence within a limit of minutes.
 
     Of all combinations of the best few resources of each step: the one with the most steps, then the one that suits
     best. A step nothing is there for, or no time, is missing; teaching goes before practice, practice before measuring.

@@ -28,7 +28,7 @@ class RankingRequest:
         day: its ISO date.
         wanted: which resources may be in the list.
         limit: most resources in it.
-        rules: what teachers and the tenant laid down for it.
+        rules: the rules of teachers and the tenant that apply to it.
         models: what the learned ranker's collaborative models say; None: the hand-weighted score ranks.
         need_share: how much of the score is need (the hand-weighted one), from 0 to 1, where the learned ranker ranks.
         repeats: whether resources are worked on again and again, so that nothing is held back as just answered.

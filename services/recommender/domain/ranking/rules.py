@@ -1,4 +1,4 @@
-"""What teachers and tenants lay down about resources: pinned first, blocked, or boosted.
+"""Rules of teachers and tenants about resources: pinned, blocked, or boosted.
 
 A block is part of who may be given what, so it always wins. A pin puts a resource first where it is eligible at all. A
 boost multiplies its score. Whether a rule has ended is judged by the moment an answer is made for, so that the same
