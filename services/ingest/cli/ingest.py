@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import orjson
 import typer
 from rich.console import Console
 from rich.rule import Rule
 
+from services.common.command_line import BAD_INPUT, fail
 from services.common.rpc.addresses import is_loopback
 from services.common.rpc.calls import api_key_from
 from services.ingest.cli.file_options import FileOptions
-from services.ingest.cli.load import BAD_INPUT, Failure, FileLoad, Service
+from services.ingest.cli.load import Failure, FileLoad, Service
 from services.ingest.cli.load_preview import print_preview
 from services.ingest.formats import FORMATS_HELP, Format
 from services.ingest.formats.lines import FileUnusableError
@@ -113,7 +114,7 @@ def load_files(
             file_format, None if mapping is None else load_mapping(mapping), source, limit, problems, resume
         )
     except FileUnusableError as error:
-        _fail(str(error))
+        fail(str(error), BAD_INPUT)
     if preview:
         _preview(files, read, console)
         return
@@ -122,13 +123,16 @@ def load_files(
         failure = _check(loads, console)
     else:
         if not (tls or insecure or is_loopback(target)):
-            _fail(f"--target {target} is another machine and there is no TLS: add --tls, or --insecure to accept it")
+            fail(
+                f"--target {target} is another machine and there is no TLS: add --tls, or --insecure to accept it",
+                BAD_INPUT,
+            )
         service = Service(target, api_key_from(api_key_file), tls=tls, patience_s=patience_s, streams=streams)
         failure = _publish(loads, service, console)
     if summary_file is not None:
         _write_summary(summary_file, loads)
     if failure is not None:
-        _fail(failure.message, failure.code)
+        fail(failure.message, failure.code)
     if any(load.progress.rejected for load in loads):
         raise typer.Exit(_SOME_REJECTED)
 
@@ -145,15 +149,16 @@ def propose(
     try:
         typer.echo(propose_mapping(sample), nl=False)
     except FileUnusableError as error:
-        _fail(str(error))
+        fail(str(error), BAD_INPUT)
 
 
 def _loads_of(files: Sequence[Path], read: FileOptions) -> list[FileLoad]:
     names = [file.name for file in files]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        _fail(
+        fail(
             f"{', '.join(repeated)} is given more than once, and a load's progress and problems go by the file's name: "
-            "load one at a time"
+            "load one at a time",
+            BAD_INPUT,
         )
     return [FileLoad(file, read, first=file is files[0]) for file in files]
 
@@ -162,7 +167,7 @@ def _preview(files: Sequence[Path], read: FileOptions, console: Console) -> None
     try:
         wrong = sum(print_preview(file, read, console) for file in files)
     except FileUnusableError as error:
-        _fail(str(error))
+        fail(str(error), BAD_INPUT)
     if wrong:
         raise typer.Exit(_SOME_REJECTED)
 
@@ -200,9 +205,4 @@ def _write_summary(path: Path, loads: Sequence[FileLoad]) -> None:
     try:
         path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     except OSError as error:
-        _fail(f"--json {path} cannot be written: {error.strerror}")
-
-
-def _fail(message: str, code: int = BAD_INPUT) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
+        fail(f"--json {path} cannot be written: {error.strerror}", BAD_INPUT)

@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from services.common.command_line import BAD_INPUT
 from services.ingest.adapters.grpc_publisher import grpc_publisher
 from services.ingest.adapters.load_progress_file import LoadProgressFile, ProgressUnusableError, fingerprint_of
 from services.ingest.adapters.rejected_rows_file import RejectedRowsFile
@@ -25,7 +26,6 @@ from services.ingest.cli.load_display import load_display
 from services.ingest.cli.load_preview import FirstProblems
 from services.ingest.formats.lines import FileUnusableError
 
-BAD_INPUT = 2
 SERVICE_AWAY = 3
 INTERRUPTED = 130
 
