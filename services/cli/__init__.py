@@ -164,7 +164,7 @@ COMMANDS = (
         "replay",
         _RECOMMENDER,
         ("replay",),
-        "Fold the whole log anew into an epoch of its own, up to where the log ends now.",
+        "Fold the whole log into an epoch of its own, up to where the log ends now.",
         _MODELS,
     ),
     _LaterCommand(
@@ -191,7 +191,7 @@ EVALUATIONS = (
         "tracing",
         _EVALUATE,
         ("tracing",),
-        "Measure how well responses of learners never seen before are foreseen.",
+        "Measure how well responses of learners never seen before are predicted.",
         _MODELS,
     ),
     _LaterCommand(

@@ -94,7 +94,7 @@ async def test_an_epoch_that_loses_its_positions_at_the_last_moment_is_served_on
         assert await replayed.current_epoch() == 2
 
 
-async def test_a_worker_without_anything_new_to_read_notices_that_what_it_stored_was_lost(replayed):
+async def test_an_idle_worker_notices_that_its_stored_data_was_lost(replayed):
     service, looked = EventService(), asyncio.Event()
     service.positions = {0: 5}
     services = _services(replayed, service, looked)
@@ -107,7 +107,7 @@ async def test_a_worker_without_anything_new_to_read_notices_that_what_it_stored
     assert "epoch 2, partition 0" in str(services.crash_reason)
 
 
-async def test_a_worker_notices_that_its_epoch_was_begun_anew_though_it_has_nothing_to_store(replayed):
+async def test_an_idle_worker_notices_that_its_epoch_was_replaced(replayed):
     service, looked = EventService(), asyncio.Event()
     services = _services(replayed, service, looked)
     await services.start()
@@ -162,7 +162,7 @@ async def test_a_worker_leaves_nothing_in_the_folder_it_runs_in(replayed, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_topic_made_anew_under_a_running_worker_ends_it(replayed):
+async def test_a_worker_exits_when_its_topic_is_recreated(replayed):
     now_s, log = [0.0], Log()
     looked = asyncio.Event()
     services = _services(replayed, EventService(), looked, log=log, clock_s=lambda: now_s[0])

@@ -76,7 +76,7 @@ class OnePartition:
 
 
 class Failing:
-    """Raises an error in place of the next calls, so many times."""
+    """Raises an error instead of the next calls, a given number of times."""
 
     def __init__(self, target, name: str, error: Exception, times: int) -> None:
         self._right = getattr(target, name)

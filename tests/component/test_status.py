@@ -77,7 +77,7 @@ async def test_a_system_that_is_well_has_no_problems():
     assert status.current.dead_lettered == 1
 
 
-async def test_lag_is_what_the_log_holds_beyond_the_positions():
+async def test_lag_is_the_number_of_records_after_the_positions():
     status = await reader(log=Log({0: 12, 1: 6}))({})
 
     assert [partition.lag for partition in status.current.partitions] == [2, 1]
@@ -101,7 +101,7 @@ async def test_every_epoch_is_listed_and_one_is_current():
     ]
 
 
-async def test_without_the_broker_the_rest_is_still_told_and_lag_is_unknown():
+async def test_without_the_broker_the_rest_is_still_shown_and_lag_is_unknown():
     status = await reader(log=Log(error=ConnectionError("Kafka at x cannot be reached")))(ALL_SERVING)
 
     assert status.problems == ("Kafka at x cannot be reached",)
@@ -110,7 +110,7 @@ async def test_without_the_broker_the_rest_is_still_told_and_lag_is_unknown():
     assert [process.health for process in status.processes] == [Health.SERVING, Health.SERVING]
 
 
-async def test_without_redis_the_rest_is_still_told():
+async def test_without_redis_the_rest_is_still_shown():
     status = await reader(epochs=Epochs(None, {}, StateUnavailableError("Redis at x cannot be reached")))({})
 
     assert status.problems == ("Redis at x cannot be reached",)

@@ -41,7 +41,7 @@ EXCEPTIONS = {
 }
 
 # Still being rewritten; remove each line when it passes.
-_NOT_YET = ("docs/architecture.md", "services/cli/", "services/recommender/", "tests/component/", "tests/unit/")
+_NOT_YET = ("docs/architecture.md", "services/recommender/entrypoints/worker.py")
 
 _SUFFIXES = {".jsonl", ".md", ".proto", ".py", ".toml", ".yaml", ".yml"}
 _PLACES = ("services", "deploy", "docs", "protos", "tests", "README.md", "CHANGELOG.md", "Makefile", ".ci/run")

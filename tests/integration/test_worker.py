@@ -187,9 +187,7 @@ async def test_a_duplicate_is_counted_and_a_poisoned_record_is_set_apart_and_nei
         assert headers["cairn-dlt-reason"]
 
 
-async def test_stopped_politely_it_ends_with_0_and_another_goes_on_without_reading_all_again(
-    broker, redis_server, worker, client
-):
+async def test_a_clean_stop_exits_with_0_and_another_worker_continues(broker, redis_server, worker, client):
     await publish(broker, some_records(300))
     child = worker.start()
     child.wait_ready(lambda: position_sum(client) == 300, DEADLINE_S)
@@ -325,7 +323,7 @@ async def test_any_batching_of_the_log_gives_the_same_digest_and_any_event_more_
     assert (await clean_fold(broker, redis_server, 1_000)).digest not in digests
 
 
-async def test_a_replay_broken_off_goes_on_where_it_was(broker, redis_server, client):
+async def test_an_interrupted_replay_continues_where_it_stopped(broker, redis_server, client):
     await publish(broker, some_records(600))
     log = KafkaLog(broker)
     meta = EpochMeta(1, EpochStatus.BUILDING, PRIOR_PARAMETERS_ID, "", await log.identity(), await log.end_offsets())

@@ -232,8 +232,7 @@ MUTATIONS = (
                 "            pass\n",
             ),
         ),
-        "tests/component/test_epoch_hand_over.py::"
-        "test_a_worker_without_anything_new_to_read_notices_that_what_it_stored_was_lost",
+        "tests/component/test_epoch_hand_over.py::test_an_idle_worker_notices_that_its_stored_data_was_lost",
     ),
     Mutation(
         "fold another log into an epoch",

@@ -176,7 +176,7 @@ class KafkaCatalog:
             read_to_end = self._view.ready
             records, self._received = self._received, []
             began_s = time.monotonic()
-            columns, rules, version = await asyncio.to_thread(self._lay_out, records)
+            columns, rules, version = await asyncio.to_thread(self._prepare, records)
             self._columns = MappingProxyType({**self._columns, **columns})
             self._rules = MappingProxyType({**self._rules, **rules})
             self._version = version
@@ -188,7 +188,7 @@ class KafkaCatalog:
                 _log.info("catalog built", records=len(records), resources=resources, seconds=round(took_s, 3))
             await asyncio.sleep(min(_PAUSE_S + _PAUSE_PER_BUILD_S * took_s, _PAUSE_MAX_S))
 
-    def _lay_out(self, records: Sequence[Any]) -> tuple[dict[str, CatalogColumns], dict[str, RuleBook], CatalogVersion]:
+    def _prepare(self, records: Sequence[Any]) -> tuple[dict[str, CatalogColumns], dict[str, RuleBook], CatalogVersion]:
         changes = self._contents.apply(records)
         columns = self._contents.columns(changes.catalogs)
         # Rules point into columns, so they are looked up again when either changes.
