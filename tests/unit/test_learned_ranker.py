@@ -238,7 +238,7 @@ def test_a_ranker_of_other_features_is_refused(fitted):
     with pytest.raises(ModelArraysInvalidError, match="train again"):
         ranker_from_arrays(older)
     damaged = {**stored.arrays, "trees_features": stored.arrays["trees_features"] + 1_000}
-    with pytest.raises(ModelArraysInvalidError, match="asks for a feature"):
+    with pytest.raises(ModelArraysInvalidError, match="split feature"):
         ranker_from_arrays(dataclasses.replace(stored, arrays=damaged))
 
 
@@ -249,7 +249,10 @@ def test_too_few_learners_give_no_ranking():
 
 def test_the_mean_of_several_trees_answers_with_the_mean_of_their_answers(fitted, dataset):
     columns = dataset.example(2).columns
-    whole, half = fitted.ranker.trees, dataclasses.replace(fitted.ranker.trees, values=fitted.ranker.trees.values / 2)
+    whole, half = (
+        fitted.ranker.trees,
+        dataclasses.replace(fitted.ranker.trees, node_values=fitted.ranker.trees.node_values / 2),
+    )
     mean = mean_of([whole, half, whole])
     mean.check(len(fitted.ranker.features))
     assert mean.total(columns) == pytest.approx((2 * whole.total(columns) + half.total(columns)) / 3, abs=1e-5)
@@ -303,7 +306,7 @@ def test_where_learners_are_few_their_earlier_work_is_learned_from_too():
 def test_a_walk_that_would_not_end_is_refused():
     one = np.array([0], np.int32)
     looping = Trees(np.array([0, 1], np.int32), one, one.astype(np.float32), one, one, one.astype(np.float32))
-    with pytest.raises(TreesInvalidError, match="do not stand after it"):
+    with pytest.raises(TreesInvalidError, match="do not come after it"):
         looping.check(1)
 
 

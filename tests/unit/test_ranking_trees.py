@@ -51,10 +51,10 @@ def walked(several, row):
     total = 0.0
     for root in several.starts[:-1]:
         node = root
-        while several.features[node] >= 0:
-            left = row[several.features[node]] <= several.thresholds[node]
+        while several.split_features[node] >= 0:
+            left = row[several.split_features[node]] <= several.thresholds[node]
             node = several.lefts[node] if left else several.rights[node]
-        total += float(several.values[node])
+        total += float(several.node_values[node])
     return total
 
 
@@ -90,5 +90,5 @@ def test_a_tree_whose_walk_would_not_end_is_refused():
     loop = np.array([0, 1, 1], np.int32)
     leaf = np.array([0, -1, -1], np.int32)
     floats = np.zeros(3, np.float32)
-    with pytest.raises(TreesInvalidError, match="do not stand after it"):
+    with pytest.raises(TreesInvalidError, match="do not come after it"):
         Trees(np.array([0, 3], np.int32), leaf, floats, loop, loop, floats).check(1)

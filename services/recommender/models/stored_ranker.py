@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,17 @@ from services.recommender.models.neighbours import EaseModel, ItemItemModel
 
 KIND = "learned_ranker"
 
-_TREE_ARRAYS = ("starts", "features", "thresholds", "lefts", "rights", "values")
+# The attribute of `Trees` that each stored array holds.
+_TREE_ARRAYS = MappingProxyType(
+    {
+        "starts": "starts",
+        "features": "split_features",
+        "thresholds": "thresholds",
+        "lefts": "lefts",
+        "rights": "rights",
+        "values": "node_values",
+    }
+)
 _LINKS = ("follows", "together")
 _Array = NDArray[np.float32]
 
@@ -48,8 +59,8 @@ def ranker_to_arrays(ranker: LearnedRanker, ensemble: Ensemble) -> ModelArrays:
         hyperparameters[f"place_{name}"] = place
         hyperparameters |= {f"{name}_{key}": value for key, value in stored.hyperparameters.items()}
         arrays |= {f"{name}_{key}": values for key, values in _over(stored, resources).items()}
-    for key in _TREE_ARRAYS:
-        arrays[f"trees_{key}"] = getattr(ranker.trees, key).astype(np.float32)
+    for key, attribute in _TREE_ARRAYS.items():
+        arrays[f"trees_{key}"] = getattr(ranker.trees, attribute).astype(np.float32)
     statistics = ranker.statistics
     arrays |= {"popularity": statistics.popularity, "places": statistics.places}
     for key in _LINKS:

@@ -110,11 +110,11 @@ def smallest_ranker() -> LearnedRanker:
     leaf = np.zeros(1, np.int32)
     trees = Trees(
         starts=np.array([0, 1], np.int32),
-        features=leaf - 1,
+        split_features=leaf - 1,
         thresholds=np.zeros(1, np.float32),
         lefts=leaf,
         rights=leaf,
-        values=np.zeros(1, np.float32),
+        node_values=np.zeros(1, np.float32),
     )
     return LearnedRanker(("model",), trees, blend_weight=1.0, best_base_model=0, statistics=NO_STATISTICS)
 
