@@ -15,6 +15,7 @@ from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.envelope import LogIdentity
+from services.common.resource_kinds import ResourceKind
 from services.common.rpc.server import ServerOptions
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import LearnerKey, PartitionProgress
@@ -23,7 +24,7 @@ from services.recommender.application.subscriptions.subscriptions import Subscri
 from services.recommender.bootstrap.server import RecommenderOptions, ServerAdapters, recommender_server
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID
 from services.recommender.domain.learner.record import NEW_LEARNER
-from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill
 from services.recommender.domain.ranking.weights import BY_WEIGHTS
 from tests.adapters.memory_catalog import MemoryCatalog
 from tests.adapters.memory_states import MemoryStates

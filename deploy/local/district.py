@@ -16,7 +16,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from random import Random
 
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill
+from services.catalog.domain.model import Resource, ResourceStatus, Skill
+from services.common.resource_kinds import ResourceKindName
 
 SOURCE = "simulated-district"
 
@@ -272,7 +273,7 @@ class District:
     def _next_assessment(self, learner: _Learner, items: int) -> NextAssessment:
         unit = self._unit(learner.grade, self._settings.weeks)
         offered = self._curriculum.by_skill[unit]
-        assessments = [resource for resource in offered if resource.kind is ResourceKind.ASSESSMENT]
+        assessments = [resource for resource in offered if resource.kind is ResourceKindName.ASSESSMENT]
         resource = (assessments or list(offered))[0]
         responses = tuple(self._session(learner, resource, self._settings.ends_at, items))
         return NextAssessment(learner.learner_id, learner.grade, resource, responses)

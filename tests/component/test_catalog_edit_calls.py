@@ -10,9 +10,10 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from cairn.v1 import catalog_pb2
-from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag
+from services.catalog.domain.model import Resource, Skill, SkillTag
 from services.catalog.wire.resources import resource_to_proto
 from services.catalog.wire.skills import skill_to_proto
+from services.common.resource_kinds import ResourceKindName
 from services.common.rpc.statuses import violations_of
 from tests.catalogs import NOW
 from tests.component.test_catalog_grpc import (
@@ -140,7 +141,7 @@ async def test_a_batch_writes_valid_records_and_reports_the_problems_of_others(c
             ],
             resources=[
                 put_resource(lesson(1, teaches=(SkillTag("b", 1.0),))),
-                put_resource(Resource(id="r0002", title="", kind=ResourceKind.GAME)),
+                put_resource(Resource(id="r0002", title="", kind=ResourceKindName.GAME)),
                 put_resource(lesson(1), must_be_new=True),
             ],
         )

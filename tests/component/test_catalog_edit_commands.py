@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from services.catalog.cli.catalog import app
 from services.catalog.domain.contents import Changes
-from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag
+from services.catalog.domain.model import Resource, Skill, SkillTag
+from services.common.resource_kinds import ResourceKindName
 from tests.component.test_catalog_grpc import catalog  # noqa: F401 - a fixture.
 from tests.unit.test_tag_contradictions import PER_SKILL, PLANTED, RIGHT, SKILLS, simulated
 
@@ -132,7 +133,9 @@ async def test_a_preview_without_a_recommender_is_an_error(run, file):
 
 async def test_contradictions_are_shown_with_what_fits_better(run, file, catalog):
     tags = RIGHT | PLANTED
-    resources = [Resource(name, name, ResourceKind.PRACTICE, teaches=(SkillTag(tags[name][0], 1.0),)) for name in tags]
+    resources = [
+        Resource(name, name, ResourceKindName.PRACTICE, teaches=(SkillTag(tags[name][0], 1.0),)) for name in tags
+    ]
     skills = [Skill(f"s{number}") for number in range(SKILLS)]
     await catalog.log.append("riverbend", Changes((*skills, *resources)))
     data = simulated()

@@ -7,13 +7,14 @@ from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
-from services.catalog.domain.model import Resource, ResourceKind, Skill
+from services.catalog.domain.model import Resource, Skill
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.wire.resources import resource_to_proto
 from services.catalog.wire.skills import skill_to_proto
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenants_file import load_tenants
+from services.common.resource_kinds import ResourceKindName
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import violations_of
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
@@ -83,7 +84,7 @@ async def stranger(catalog):
 
 
 def lesson(number, **columns):
-    return Resource(id=f"r{number:04}", title=f"Lesson {number}", kind=ResourceKind.LESSON, **columns)
+    return Resource(id=f"r{number:04}", title=f"Lesson {number}", kind=ResourceKindName.LESSON, **columns)
 
 
 async def refusal(call):

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.catalog.application.taggers import SuggestedSkill
 from services.catalog.domain.contents import Changes
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag, TagOrigin
+from services.catalog.domain.model import Resource, ResourceStatus, Skill, SkillTag, TagOrigin
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.tagging.served import (
@@ -24,6 +24,7 @@ from services.catalog.tagging.served import (
 from services.catalog.wire.resources import resource_from_proto, resource_to_proto
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenants_file import load_tenants
+from services.common.resource_kinds import ResourceKindName
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import violations_of
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
@@ -93,7 +94,7 @@ async def client(service):
 
 
 def bare(name, title="", **columns):
-    return Resource(id=name, title=title or name, kind=ResourceKind.PRACTICE, **columns)
+    return Resource(id=name, title=title or name, kind=ResourceKindName.PRACTICE, **columns)
 
 
 async def fill(service, *resources, skills=("add", "multiply", "other")):
@@ -205,7 +206,9 @@ async def test_a_token_that_is_none_is_refused(client, token):
 
 async def test_an_accepted_suggestion_becomes_a_reviewed_tag_with_its_confidence(client, service):
     await fill(
-        service, bare("r1", "add", rejected_skills=("add",)), replace(bare("r2", "add"), kind=ResourceKind.ASSESSMENT)
+        service,
+        bare("r1", "add", rejected_skills=("add",)),
+        replace(bare("r2", "add"), kind=ResourceKindName.ASSESSMENT),
     )
     reply = await client.ReviewTag(review("r1", "add"))
     (tag,) = reply.resource.teaches

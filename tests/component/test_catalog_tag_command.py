@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 from cairn.v1 import catalog_pb2_grpc
 from services.catalog.cli.catalog import app
 from services.catalog.domain.contents import Changes
-from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag, TagOrigin
+from services.catalog.domain.model import Resource, Skill, SkillTag, TagOrigin
 from services.catalog.domain.reviews import rejected
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.tagging.served import TaggerFolders
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenants_file import load_tenants
+from services.common.resource_kinds import ResourceKindName
 from services.common.rpc.server import GrpcServer, ServerOptions
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
 from tests.catalogs import use_cases
@@ -32,7 +33,7 @@ TOPICS = {
 FILLER = ["find", "look", "write", "show", "explain", "give", "each", "name", "tell", "choose", "work", "check", "draw"]
 
 
-def resource(topic, number, rng, *, tagged=True, kind=ResourceKind.PRACTICE):
+def resource(topic, number, rng, *, tagged=True, kind=ResourceKindName.PRACTICE):
     words = [*rng.choice(TOPICS[topic].split(), 3, replace=False), *rng.choice(FILLER, 5, replace=False)]
     tags = (SkillTag(topic, 1.0),) if tagged else ()
     return Resource(f"{topic}-{number:03}", " ".join(words), kind, provider="School", teaches=tags)
@@ -97,13 +98,13 @@ async def test_tags_supported_by_held_out_precision_are_applied_with_origin_and_
     assert np.mean([topic == tag.skill for topic, tag in tags]) > 0.9
     assert {tag.origin for _, tag in tags} == {TagOrigin.SUGGESTED}
     assert all(0 < tag.confidence < 1 for _, tag in tags)
-    assert all(one.provider == "School" and one.kind is ResourceKind.PRACTICE for one in applied)
+    assert all(one.provider == "School" and one.kind is ResourceKindName.PRACTICE for one in applied)
 
 
 async def test_suggestions_for_an_assessment_become_assessed_skills(catalog):
     await fill(catalog.log, bare=0)
     rng = np.random.default_rng(9)
-    quiz = resource("chance", 999, rng, tagged=False, kind=ResourceKind.ASSESSMENT)
+    quiz = resource("chance", 999, rng, tagged=False, kind=ResourceKindName.ASSESSMENT)
     await catalog.log.append("riverbend", Changes((quiz,)))
     await catalog("--apply-above", "0.9")
     assert [tag.skill for tag in found(catalog)["chance-999"].assesses] == ["chance"]
@@ -143,7 +144,7 @@ async def test_json_has_every_suggestion_a_line_a_resource(catalog):
 async def test_the_tagger_does_not_learn_from_its_own_suggestions(catalog):
     await fill(catalog.log)
     await catalog("--apply-above", "0.9")
-    await catalog.log.append("riverbend", Changes((Resource("new", "dice coin outcome", ResourceKind.GAME),)))
+    await catalog.log.append("riverbend", Changes((Resource("new", "dice coin outcome", ResourceKindName.GAME),)))
     done = await catalog()
     assert "learned from 240 tagged resources" in done.stdout
 

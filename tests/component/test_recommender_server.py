@@ -17,6 +17,7 @@ from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.envelope import LogIdentity, Position, record_key
 from services.common.kafka.partitioner import partition_of
+from services.common.resource_kinds import ResourceKind
 from services.common.rpc import freshness
 from services.common.rpc.server import ServerOptions
 from services.common.rpc.statuses import violations_of
@@ -34,7 +35,7 @@ from services.recommender.domain.learner.parameters import (
 from services.recommender.domain.learner.preferences import Pace, Preferences
 from services.recommender.domain.learner.success_features import SHARED_FEATURES
 from services.recommender.domain.learner.success_model import SuccessModel
-from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill
 from tests.adapters.memory_catalog import MemoryCatalog
 from tests.adapters.memory_states import MemoryChangeNotifications
 from tests.learners import Ability, learner_state

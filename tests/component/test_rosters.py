@@ -8,8 +8,9 @@ import pytest
 from cairn.v1 import recommender_pb2
 from services.common.kafka.envelope import record_key
 from services.common.kafka.partitioner import partition_of
+from services.common.resource_kinds import ResourceKind
 from services.common.rpc.statuses import violations_of
-from services.recommender.domain.ranking.catalog import CatalogResource, ResourceKind
+from services.recommender.domain.ranking.catalog import CatalogResource
 from services.recommender.domain.ranking.rules import Rule, RuleAction
 from tests.component.test_recommender_server import LOG, RESOURCES, SKILLS, server  # noqa: F401 - a fixture.
 from tests.learners import Ability, learner_state

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from services.catalog.domain.model import ResourceKind, ResourceStatus
+from services.catalog.domain.model import ResourceStatus
 from services.catalog.domain.validation.imports import check_import
 from services.catalog.formats.jsonl import line_of, read_resources, read_skills
+from services.common.resource_kinds import ResourceKindName
 
 SAMPLE = Path(__file__).parents[2] / "deploy" / "local" / "sample"
 
@@ -51,19 +52,19 @@ def test_only_the_first_skills_of_grade_3_have_no_prerequisites(skills):
 
 
 def test_every_skill_can_be_taught_practised_and_assessed(skills, resources):
-    teaching = {ResourceKind.LESSON, ResourceKind.VIDEO}
+    teaching = {ResourceKindName.LESSON, ResourceKindName.VIDEO}
     for skill in skills.records:
         taught_by = {r.kind for r in resources.records if skill.id in {tag.skill for tag in r.teaches}}
         assessed_by = {r.kind for r in resources.records if skill.id in {tag.skill for tag in r.assesses}}
         assert taught_by & teaching, skill.id
-        assert ResourceKind.PRACTICE in taught_by & assessed_by, skill.id
-        assert ResourceKind.ASSESSMENT in assessed_by, skill.id
+        assert ResourceKindName.PRACTICE in taught_by & assessed_by, skill.id
+        assert ResourceKindName.ASSESSMENT in assessed_by, skill.id
 
 
 def test_all_six_kinds_occur_some_of_them_out_of_school(resources):
     kinds = Counter(resource.kind for resource in resources.records)
-    assert set(kinds) == set(ResourceKind)
-    assert kinds[ResourceKind.ACTIVITY] >= 30
+    assert set(kinds) == set(ResourceKindName)
+    assert kinds[ResourceKindName.ACTIVITY] >= 30
 
 
 def test_no_two_resources_share_a_title_a_description_or_an_address(resources):

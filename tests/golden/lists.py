@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 import grpc
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
+from services.common.resource_kinds import ResourceKind
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.bootstrap.stores import bundle_store
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
-from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill
 from services.recommender.domain.ranking.rules import Rule, RuleAction
 from services.recommender.domain.ranking.weights import RankingPolicy
 from tests.adapters.memory_states import MemoryDeadLetters

@@ -13,7 +13,8 @@ import pytest
 from services.catalog.adapters.kafka_catalog import KafkaCatalogLog, KafkaCatalogView
 from services.catalog.application.edit_catalog import EditCatalog
 from services.catalog.application.writing import CatalogWriter
-from services.catalog.domain.model import RecordKind, Resource, ResourceKind, ResourceStatus, Rule, RuleAction
+from services.catalog.domain.model import RecordKind, Resource, ResourceStatus, Rule, RuleAction
+from services.common.resource_kinds import ResourceKindName
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 
 WITHIN_S = 1.0
@@ -50,7 +51,7 @@ async def seconds_until(holds):
 
 
 def lesson(**columns):
-    return Resource(id="lesson", title="A lesson", kind=ResourceKind.LESSON, **columns)
+    return Resource(id="lesson", title="A lesson", kind=ResourceKindName.LESSON, **columns)
 
 
 async def test_a_retired_or_deleted_resource_is_gone_from_ranking_within_a_second(district):

@@ -16,16 +16,8 @@ from services.catalog.application.import_catalog import ImportCatalog, ImportInv
 from services.catalog.application.ports import TurnLostError
 from services.catalog.application.writing import CatalogWriter
 from services.catalog.domain.contents import Changes
-from services.catalog.domain.model import (
-    RecordKind,
-    Resource,
-    ResourceKind,
-    ResourceStatus,
-    Rule,
-    RuleAction,
-    Skill,
-    SkillTag,
-)
+from services.catalog.domain.model import RecordKind, Resource, ResourceStatus, Rule, RuleAction, Skill, SkillTag
+from services.common.resource_kinds import ResourceKindName
 
 RATIO = Skill(
     id="6.RP.A.1",
@@ -40,7 +32,7 @@ BARE_SKILLS = (Skill(id="5.NF.B.3"), Skill(id="4.OA.A.2"))
 PAINT = Resource(
     id="vid/1",
     title="Paint in the ratio 2 to 3",
-    kind=ResourceKind.VIDEO,
+    kind=ResourceKindName.VIDEO,
     description="Two painters.\nTwo greens.",
     provider="Números en Casa",
     url="https://example.org/paint",
@@ -70,7 +62,7 @@ PIN = Rule(
     updated_at=NOW,
     updated_with="0123456789ab",
 )
-BARE_RESOURCE = Resource(id="r", title="R", kind=ResourceKind.ACTIVITY)
+BARE_RESOURCE = Resource(id="r", title="R", kind=ResourceKindName.ACTIVITY)
 
 
 @pytest.fixture

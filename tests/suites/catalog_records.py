@@ -2,7 +2,8 @@
 
 from hypothesis import strategies as st
 
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag, TagOrigin
+from services.catalog.domain.model import Resource, ResourceStatus, Skill, SkillTag, TagOrigin
+from services.common.resource_kinds import ResourceKindName
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 parts = st.floats(0, 1)
@@ -13,7 +14,7 @@ resources = st.builds(
     Resource,
     id=texts,
     title=texts,
-    kind=st.sampled_from(ResourceKind),
+    kind=st.sampled_from(ResourceKindName),
     description=texts,
     provider=texts,
     url=texts,

@@ -16,10 +16,11 @@ from services.catalog.application.read_catalog import (
 )
 from services.catalog.domain.contents import SortedRecords
 from services.catalog.domain.etags import etag_of
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Rule, RuleAction, Skill, SkillTag
+from services.catalog.domain.model import Resource, ResourceStatus, Rule, RuleAction, Skill, SkillTag
 from services.catalog.domain.validation.resources import check_resource
 from services.catalog.domain.validation.rules import check_rule
 from services.catalog.domain.validation.skills import check_skill
+from services.common.resource_kinds import ResourceKindName
 from tests.suites.catalog_log import PAINT, PIN
 from tests.suites.catalog_records import resources, skills
 
@@ -34,7 +35,7 @@ def test_etags_are_equal_exactly_where_records_are(one, other):
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Resource)])
 def test_every_field_of_a_resource_is_in_its_etag(field):
-    other = Resource(id="other", title="other", kind=ResourceKind.GAME)
+    other = Resource(id="other", title="other", kind=ResourceKindName.GAME)
     assert getattr(other, field) != getattr(PAINT, field)
     assert etag_of(replace(PAINT, **{field: getattr(other, field)})) != etag_of(PAINT)
 
@@ -52,7 +53,7 @@ def test_records_of_two_kinds_have_different_etags():
 
 
 def lesson(number, **columns):
-    return Resource(id=f"r{number:03}", title="R", kind=ResourceKind.LESSON, **columns)
+    return Resource(id=f"r{number:03}", title="R", kind=ResourceKindName.LESSON, **columns)
 
 
 def records_of(listed):
@@ -88,7 +89,7 @@ FILTERED = [
     lesson(1, provider="acorn", grades=("3",), language="en-GB", topics=("space",), status=ResourceStatus.DRAFT),
     lesson(2, teaches=(SkillTag("a", 1.0),)),
     lesson(3, assesses=(SkillTag("b", 1.0),), provider="birch", language="es"),
-    replace(lesson(4), kind=ResourceKind.GAME),
+    replace(lesson(4), kind=ResourceKindName.GAME),
 ]
 
 
@@ -96,7 +97,7 @@ FILTERED = [
     ("fields", "expected"),
     [
         ({}, [1, 2, 3, 4]),
-        ({"kinds": {ResourceKind.GAME}}, [4]),
+        ({"kinds": {ResourceKindName.GAME}}, [4]),
         ({"kinds": {None}}, []),
         ({"statuses": {ResourceStatus.DRAFT}}, [1]),
         ({"skills": {"a", "b"}}, [2, 3]),
@@ -106,7 +107,7 @@ FILTERED = [
         ({"topics": {"space"}}, [1]),
         ({"untagged": True}, [1, 4]),
         ({"untagged": False}, [2, 3]),
-        ({"untagged": True, "kinds": {ResourceKind.LESSON}}, [1]),
+        ({"untagged": True, "kinds": {ResourceKindName.LESSON}}, [1]),
     ],
 )
 def test_a_filter_matches_what_every_field_matches(fields, expected):

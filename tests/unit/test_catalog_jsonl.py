@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag
+from services.catalog.domain.model import Resource, ResourceStatus, Skill, SkillTag
 from services.catalog.domain.validation.imports import check_records
 from services.catalog.formats.jsonl import (
     FileUnreadableError,
@@ -15,6 +15,7 @@ from services.catalog.formats.jsonl import (
     read_resources,
     read_skills,
 )
+from services.common.resource_kinds import ResourceKindName
 from tests.suites.catalog_records import resources, skills
 
 
@@ -45,7 +46,7 @@ def test_columns_are_the_fields_of_the_contract(tmp_path):
         Resource(
             id="v",
             title="T",
-            kind=ResourceKind.VIDEO,
+            kind=ResourceKindName.VIDEO,
             description="D",
             provider="P",
             url="https://example.org",

@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag
+from services.catalog.domain.model import Resource, ResourceStatus, Skill, SkillTag
 from services.catalog.domain.validation.fields import Problem
 from services.catalog.domain.validation.imports import check_import, check_records
+from services.common.resource_kinds import ResourceKindName
 
 SKILL = Skill(id="6.RP.A.1", framework="CCSS.Math", code="6.RP.A.1", statement="Ratios", grades=("6",))
 RESOURCE = Resource(
     id="vid-1",
     title="Paint in the ratio 2 to 3",
-    kind=ResourceKind.VIDEO,
+    kind=ResourceKindName.VIDEO,
     description="Two painters.\nTwo greens.",
     url="https://example.org/paint",
     teaches=(SkillTag("6.RP.A.1", 1.0),),
@@ -35,7 +36,7 @@ def test_valid_records_have_no_problem():
 
 
 def test_the_least_a_record_needs_is_enough():
-    assert check_import([Skill(id="a")], [Resource(id="r", title="T", kind=ResourceKind.GAME)], {}) == []
+    assert check_import([Skill(id="a")], [Resource(id="r", title="T", kind=ResourceKindName.GAME)], {}) == []
 
 
 @pytest.mark.parametrize(

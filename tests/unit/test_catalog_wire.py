@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given, settings
 
 from cairn.v1 import catalog_pb2
-from services.catalog.domain.model import ResourceKind, ResourceStatus, TagOrigin
+from services.catalog.domain.model import ResourceStatus, TagOrigin
 from services.catalog.wire.resources import resource_from_proto, resource_to_proto
 from services.catalog.wire.skills import skill_from_proto, skill_to_proto
+from services.common.resource_kinds import ResourceKindName
 from tests.suites.catalog_records import resources, skills
 
 
@@ -26,7 +27,7 @@ def test_a_resource_survives_the_way_there_and_back(resource):
 
 def test_every_kind_and_status_of_the_contract_has_its_word():
     kinds = {resource_from_proto(catalog_pb2.Resource(kind=n)).kind for n in catalog_pb2.ResourceKind.values()}
-    assert kinds == {None, *ResourceKind}
+    assert kinds == {None, *ResourceKindName}
     numbers = catalog_pb2.ResourceStatus.values()
     statuses = {resource_from_proto(catalog_pb2.Resource(status=n)).status for n in numbers}
     assert statuses == set(ResourceStatus)

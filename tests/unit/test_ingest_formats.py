@@ -5,11 +5,12 @@ import gzip
 import orjson
 import pytest
 
+from services.common.resource_kinds import ResourceKind
 from services.ingest.application.ports import Row, UnreadableRow
 from services.ingest.domain.kinds.assessment import Assessment, Grain
 from services.ingest.domain.kinds.correction import Correction, Void
 from services.ingest.domain.kinds.interaction import Interaction, InteractionKind
-from services.ingest.domain.kinds.preference import Pace, Preference, ResourceKind
+from services.ingest.domain.kinds.preference import Pace, Preference
 from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Instant, Submission
 from services.ingest.domain.validation import problems_of

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.resource_kinds import ResourceKind
 from services.ingest.domain.kinds.assessment import Assessment, Grain
 from services.ingest.domain.kinds.correction import Correction, Void
 from services.ingest.domain.kinds.interaction import Interaction, InteractionKind
-from services.ingest.domain.kinds.preference import Pace, Preference, ResourceKind
+from services.ingest.domain.kinds.preference import Pace, Preference
 from services.ingest.domain.outcome import Score
 from services.ingest.domain.problems import ProblemKind
 from services.ingest.domain.submission import Instant, Submission
@@ -148,7 +149,7 @@ CORRECTION = Correction("e1", Void())
         Preference(
             goals=tuple(f"skill-{n}" for n in range(16)),
             interests=tuple(f"topic-{n}" for n in range(32)),
-            formats=tuple(ResourceKind),
+            formats=tuple(kind for kind in ResourceKind if kind),
             pace=Pace.BRISK,
         ),
         CORRECTION,

@@ -7,13 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommender.domain.ranking.catalog import (
-    CatalogResource,
-    CatalogSkill,
-    Ragged,
-    ResourceKind,
-    build_columns,
-)
+from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, Ragged, build_columns
 
 _skills = st.sampled_from([f"s{number}" for number in range(6)])
 _tags = st.lists(st.tuples(_skills, st.floats(0.01, 1.0)), max_size=4).map(tuple)

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.learner.mastery import mastered, skill_logits, success_probability
 from services.recommender.domain.learner.parameters import ItemDifficulty, SkillDifficulty, TenantParameters
 from services.recommender.domain.learner.success_features import SHARED_FEATURES
 from services.recommender.domain.learner.success_model import SuccessModel
-from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
 from services.recommender.domain.ranking.compiled import challenge_fit, mean_and_deviation, review_due
 from services.recommender.domain.ranking.features import (
     CollaborativeScores,

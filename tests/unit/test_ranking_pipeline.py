@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.learner.parameters import ItemDifficulty, TenantParameters
 from services.recommender.domain.ranking import compiled
 from services.recommender.domain.ranking.candidates import at_random, random_seed, select_candidates
-from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
 from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows, estimate_skills
 from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter

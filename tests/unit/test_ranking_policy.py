@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommender.domain.ranking.catalog import CatalogResource, ResourceKind, build_columns
+from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.ranking.catalog import CatalogResource, build_columns
 from services.recommender.domain.ranking.policy import EVERYTHING, Reassessments, ResourceFilter, compose, eligibility
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.learner.parameters import ItemDifficulty, TenantParameters
 from services.recommender.domain.learner.preferences import Pace, Preferences
-from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind, build_columns
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
 from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING
 from services.recommender.domain.ranking.preferences import goal_path, paced

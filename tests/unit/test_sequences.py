@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.planning.sequences import GroupFit, compose_sequence
-from services.recommender.domain.ranking.catalog import CatalogResource, ResourceKind, build_columns
+from services.recommender.domain.ranking.catalog import CatalogResource, build_columns
 from services.recommender.domain.ranking.reasons import Step
 
 ABOUT = (("s", 1.0),)

@@ -9,7 +9,8 @@ from itertools import pairwise
 import pytest
 
 from deploy.local.district import District, DistrictSettings
-from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag
+from services.catalog.domain.model import Resource, Skill, SkillTag
+from services.common.resource_kinds import ResourceKindName
 
 ENDS_AT = datetime(2026, 3, 13, 15, tzinfo=UTC)
 
@@ -24,9 +25,9 @@ def catalog(grades=("4", "5"), skills_per_grade=4):
             skills.append(skill)
             resources += [
                 Resource(f"{kind}-{skill.id}", "t", kind, assesses=(SkillTag(skill.id, 1.0),))
-                for kind in (ResourceKind.PRACTICE, ResourceKind.ASSESSMENT, ResourceKind.GAME)
+                for kind in (ResourceKindName.PRACTICE, ResourceKindName.ASSESSMENT, ResourceKindName.GAME)
             ]
-    resources.append(Resource("lesson", "t", ResourceKind.LESSON, teaches=(SkillTag("4.0", 1.0),)))
+    resources.append(Resource("lesson", "t", ResourceKindName.LESSON, teaches=(SkillTag("4.0", 1.0),)))
     return skills, resources
 
 
@@ -111,7 +112,7 @@ def test_the_next_assessments_go_on_after_the_history():
     assert len({assessment.learner_id for assessment in following}) == 10
     seen = {response.event_id for response in history}
     for assessment in following:
-        assert assessment.resource.kind is ResourceKind.ASSESSMENT
+        assert assessment.resource.kind is ResourceKindName.ASSESSMENT
         assert len(assessment.responses) == 8
         assert all(response.occurred_at >= ENDS_AT for response in assessment.responses)
         assert not seen & {response.event_id for response in assessment.responses}

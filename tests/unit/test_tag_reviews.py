@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.catalog.domain.model import Resource, ResourceKind, SkillTag, TagOrigin
+from services.catalog.domain.model import Resource, SkillTag, TagOrigin
 from services.catalog.domain.reviews import (
     QueuePlace,
     ReviewQueue,
@@ -12,6 +12,7 @@ from services.catalog.domain.reviews import (
     answers_to_random_ones,
     rejected,
 )
+from services.common.resource_kinds import ResourceKindName
 
 waiting = st.lists(
     st.builds(
@@ -81,7 +82,7 @@ def test_the_unsure_and_much_used_come_first():
 
 
 def test_precision_is_counted_on_answers_to_the_random_tenth_alone():
-    plain = Resource("r0", "R", ResourceKind.PRACTICE)
+    plain = Resource("r0", "R", ResourceKindName.PRACTICE)
     skills = [f"s{number}" for number in range(400)]
     drawn = [skill for skill in skills if WaitingTag("r0", "", skill, 0.0).drawn_at_random]
     resource = plain
@@ -90,4 +91,4 @@ def test_precision_is_counted_on_answers_to_the_random_tenth_alone():
     resource = rejected(resource, drawn[3])
     resource = accepted(resource, next(skill for skill in skills if skill not in drawn), 0.5)
     own = SkillTag(drawn[4], 1.0, TagOrigin.SOURCE)
-    assert answers_to_random_ones([resource, Resource("r1", "R", ResourceKind.GAME, teaches=(own,))]) == (3, 4)
+    assert answers_to_random_ones([resource, Resource("r1", "R", ResourceKindName.GAME, teaches=(own,))]) == (3, 4)

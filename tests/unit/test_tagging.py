@@ -8,7 +8,7 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.catalog.domain.model import Resource, ResourceKind, Skill, SkillTag
+from services.catalog.domain.model import Resource, Skill, SkillTag
 from services.catalog.tagging.examples import (
     Example,
     NotEnoughExamplesError,
@@ -26,6 +26,7 @@ from services.catalog.tagging.stacking import candidates_of, fit_stacker, ranks
 from services.catalog.tagging.store import load_tagger, save_tagger
 from services.catalog.tagging.tagger import fit_tagger, targets_of, within_memory
 from services.catalog.tagging.vectors import TextVectors
+from services.common.resource_kinds import ResourceKindName
 
 TOPICS = {
     "fractions": "numerator denominator fraction half third simplify common",
@@ -257,7 +258,7 @@ class TestTagger:
 class TestExamples:
     def test_a_resource_is_its_words_and_all_its_skills(self):
         resource = Resource(
-            id="r", title="Halves", kind=ResourceKind.VIDEO, description="Cut a cake.", provider="Cake school",
+            id="r", title="Halves", kind=ResourceKindName.VIDEO, description="Cut a cake.", provider="Cake school",
             teaches=(SkillTag("a", 1), SkillTag("b", 0.5)), assesses=(SkillTag("a", 1),),
         )  # fmt: skip
         assert example_of(resource) == Example(

@@ -13,7 +13,8 @@ from dataclasses import fields as dataclass_fields
 from typing import Generic, TypeVar
 
 from services.catalog.domain.contents import SortedRecords
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Rule, Skill
+from services.catalog.domain.model import Resource, ResourceStatus, Rule, Skill
+from services.common.resource_kinds import ResourceKindName
 
 PAGE_SIZE_MAX = 1_000
 PAGE_SIZE_DEFAULT = 100
@@ -40,7 +41,7 @@ class ResourceFilter:
         untagged: True: without any tag; False: with a tag; None: either.
     """
 
-    kinds: frozenset[ResourceKind | None] = frozenset()
+    kinds: frozenset[ResourceKindName | None] = frozenset()
     statuses: frozenset[ResourceStatus | None] = frozenset()
     skills: frozenset[str] = frozenset()
     providers: frozenset[str] = frozenset()

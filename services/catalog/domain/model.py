@@ -9,16 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-
-class ResourceKind(StrEnum):
-    """What kind of thing a resource is."""
-
-    LESSON = "lesson"
-    VIDEO = "video"
-    PRACTICE = "practice"
-    GAME = "game"
-    ASSESSMENT = "assessment"
-    ACTIVITY = "activity"
+from services.common.resource_kinds import ResourceKindName
 
 
 class ResourceStatus(StrEnum):
@@ -102,7 +93,7 @@ class Resource:
 
     id: str
     title: str
-    kind: ResourceKind | None
+    kind: ResourceKindName | None
     description: str = ""
     provider: str = ""
     url: str = ""

@@ -7,7 +7,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from services.catalog.domain.model import Resource, ResourceKind, SkillTag, TagOrigin
+from services.catalog.domain.model import Resource, SkillTag, TagOrigin
+from services.common.resource_kinds import ResourceKindName
 
 # One suggestion in this many is part of the random sample.
 RANDOM_ONE_IN = 10
@@ -140,7 +141,7 @@ def accepted(resource: Resource, skill: str, confidence: float | None) -> Resour
     weights = [tag.weight for tag in resource.tags]
     weight = sum(weights) / len(weights) if weights else 1.0
     tag = SkillTag(skill, weight, TagOrigin.REVIEWED, confidence)
-    if resource.kind is ResourceKind.ASSESSMENT:
+    if resource.kind is ResourceKindName.ASSESSMENT:
         return replace(resource, assesses=(*resource.assesses, tag))
     return replace(resource, teaches=(*resource.teaches, tag))
 

@@ -18,7 +18,8 @@ from typing import IO, Annotated, Any, Generic, TypeVar, cast
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag, TagOrigin
+from services.catalog.domain.model import Resource, ResourceStatus, Skill, SkillTag, TagOrigin
+from services.common.resource_kinds import ResourceKindName
 
 Record = TypeVar("Record", Skill, Resource)
 
@@ -100,7 +101,7 @@ class _SkillLine(_Line):
 class _ResourceLine(_Line):
     id: str
     title: str
-    kind: ResourceKind
+    kind: ResourceKindName
     description: str = ""
     provider: str = ""
     url: str = ""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from services.catalog.domain.model import Resource, ResourceKind, SkillTag, TagOrigin
+from services.catalog.domain.model import Resource, SkillTag, TagOrigin
 from services.catalog.tagging.examples import example_of
 from services.catalog.tagging.tagger import SkillTagger, Suggestion
+from services.common.resource_kinds import ResourceKindName
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,6 @@ def tagged(proposal: Proposal, confidence: float) -> Resource:
     tags = tuple(
         SkillTag(one.skill, 1 / len(applied), origin=TagOrigin.SUGGESTED, confidence=one.confidence) for one in applied
     )
-    if proposal.resource.kind is ResourceKind.ASSESSMENT:
+    if proposal.resource.kind is ResourceKindName.ASSESSMENT:
         return replace(proposal.resource, assesses=tags)
     return replace(proposal.resource, teaches=tags)

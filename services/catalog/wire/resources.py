@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from cairn.v1 import catalog_pb2
 from services.catalog.application.read_catalog import ResourceFilter
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, SkillTag, TagOrigin
+from services.catalog.domain.model import Resource, ResourceStatus, SkillTag, TagOrigin
+from services.common.resource_kinds import ResourceKindName
 
-_KINDS = {catalog_pb2.ResourceKind.Value(f"RESOURCE_KIND_{kind.name}"): kind for kind in ResourceKind}
+_KINDS = {catalog_pb2.ResourceKind.Value(f"RESOURCE_KIND_{kind.name}"): kind for kind in ResourceKindName}
 _KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 _STATUSES = {
     catalog_pb2.ResourceStatus.Value(f"RESOURCE_STATUS_{status.name}"): status for status in ResourceStatus

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from rich.table import Table
 
 from cairn.v1 import catalog_pb2, events_pb2, recommender_pb2
 from services.common.command_line import BAD_INPUT, fail
+from services.common.resource_kinds import ResourceKindName
 from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
 from services.recommender.cli.calls import DEFAULT_TARGET, AsJson, Target, calling, print_degraded, print_json
 from services.recommender.cli.personal import EnvironmentFile, add_commands, print_history
@@ -31,20 +31,9 @@ learner_app = typer.Typer(
 app.add_typer(learner_app, name="learner")
 
 
-class Kind(StrEnum):
-    """What kind of thing a resource is."""
-
-    LESSON = "lesson"
-    VIDEO = "video"
-    PRACTICE = "practice"
-    GAME = "game"
-    ASSESSMENT = "assessment"
-    ACTIVITY = "activity"
-
-
 Learner = Annotated[str, typer.Argument(metavar="LEARNER", help="The learner's id, as your platform knows it.")]
 Kinds = Annotated[
-    list[Kind] | None, typer.Option(help="Only this kind. May be given several times.", show_default=False)
+    list[ResourceKindName] | None, typer.Option(help="Only this kind. May be given several times.", show_default=False)
 ]
 Skills = Annotated[
     list[str] | None, typer.Option(help="Only about this skill. May be given several times.", show_default=False)

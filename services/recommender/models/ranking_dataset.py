@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.learner.batch import LearnerEvents
 from services.recommender.domain.learner.events import AssessmentEvent, Grain, InteractionKind
 from services.recommender.domain.learner.fold import LearnerFold
@@ -25,7 +26,6 @@ from services.recommender.domain.ranking.catalog import (
     CatalogResource,
     CatalogSkill,
     IntColumn,
-    ResourceKind,
     build_columns,
 )
 from services.recommender.domain.ranking.features import collaborative_rows, estimate_skills

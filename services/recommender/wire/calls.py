@@ -11,13 +11,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from cairn.v1 import catalog_pb2, events_pb2, recommender_pb2
 from services.common.auth.tenant import Tenant
 from services.common.kafka.envelope import Position
+from services.common.resource_kinds import ResourceKind
 from services.common.rpc import freshness
 from services.common.rpc.statuses import FieldViolation
 from services.recommender.application.answers.provenance import Degradation, Provenance
 from services.recommender.application.answers.rank_learner import Recommendations, RecommendQuery
 from services.recommender.application.answers.show_learner import LearnerView, SkillMastery
 from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences
-from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, CatalogColumns, ResourceKind
+from services.recommender.domain.ranking.catalog import MINUTES_UNKNOWN, CatalogColumns
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.render import render
 from services.recommender.domain.ranking.request import RankedResource

@@ -11,7 +11,8 @@ from google.protobuf.message import DecodeError, Message
 
 from cairn.v1 import catalog_pb2
 from services.common.kafka.envelope import JSON, content_type_of
-from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, ResourceKind
+from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill
 from services.recommender.domain.ranking.rules import Rule, RuleAction
 
 _Record = TypeVar("_Record", bound=Message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from services.catalog.domain.model import Resource, ResourceKind, ResourceStatus, Skill, SkillTag, TagOrigin
+from services.catalog.domain.model import Resource, ResourceStatus, Skill, SkillTag, TagOrigin
 from services.catalog.domain.validation.fields import (
     NAME_CHARACTERS_MAX,
     TEXT_CHARACTERS_MAX,
@@ -21,6 +21,7 @@ from services.catalog.domain.validation.fields import (
     unknown_skill,
     url_problems,
 )
+from services.common.resource_kinds import ResourceKindName
 
 TITLE_CHARACTERS_MAX = 512
 TAGS_MAX = 64
@@ -52,7 +53,7 @@ def resource_problems(path: str, resource: Resource) -> Iterator[Problem]:
     yield from text_problems(f"{path}.license", resource.license, NAME_CHARACTERS_MAX)
     yield from url_problems(f"{path}.url", resource.url)
     if resource.kind is None:
-        yield Problem(f"{path}.kind", f"is not stated or not known; must be one of {listed(ResourceKind)}")
+        yield Problem(f"{path}.kind", f"is not stated or not known; must be one of {listed(ResourceKindName)}")
     if resource.status is None:
         yield Problem(
             f"{path}.status", f"is not known; must be one of {listed(ResourceStatus)}, or left out for active"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+from services.common.resource_kinds import ResourceKind
 from services.ingest.domain.problems import Problem, ProblemKind, shown, skill_list_problems
 from services.ingest.domain.submission import AssessedSkills, BodySummary, LoggedBody, Submission, SubmittedBody
 
@@ -25,20 +26,9 @@ class Pace(IntEnum):
     BRISK = 3
 
 
-class ResourceKind(IntEnum):
-    """What a resource is, by the numbers of the catalog's contract."""
-
-    LESSON = 1
-    VIDEO = 2
-    PRACTICE = 3
-    GAME = 4
-    ASSESSMENT = 5
-    ACTIVITY = 6
-
-
 # Looking up a number among the members of an enum would take longer than all other checks of the field.
 _PACES = frozenset(map(int, Pace))
-_RESOURCE_KINDS = frozenset(map(int, ResourceKind))
+_RESOURCE_KINDS = {int(kind): kind.name for kind in ResourceKind if kind is not ResourceKind.UNSPECIFIED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +106,5 @@ def _format_problems(kinds: tuple[int, ...]) -> Iterator[Problem]:
         if first != index:
             yield Problem(field, ProblemKind.REPEATED, f"is {kind} again, as kinds[{first}]: name each kind once")
         elif kind not in _RESOURCE_KINDS:
-            known = ", ".join(f"{known.name} ({known.value})" for known in ResourceKind)
+            known = ", ".join(f"{name} ({number})" for number, name in _RESOURCE_KINDS.items())
             yield Problem(field, ProblemKind.UNKNOWN, f"is {kind}, which is no kind of resource: send {known}")

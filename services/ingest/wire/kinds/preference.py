@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 from cairn.v1 import events_pb2
-from services.ingest.domain.kinds.preference import Pace, Preference, ResourceKind
+from services.common.resource_kinds import ResourceKind, ResourceKindName
+from services.ingest.domain.kinds.preference import Pace, Preference
 from services.ingest.wire.kinds.kind import JsonForm, JsonObject, LoggedKind, SubmittedKind
 
 
 class _PreferenceObject(JsonObject):
     goals: list[str] | None = None
     interests: list[str] | None = None
-    formats: list[Literal["lesson", "video", "practice", "game", "assessment", "activity"]] | None = None
+    formats: list[ResourceKindName] | None = None
     pace: Literal["gentle", "steady", "brisk"] | None = None
 
 
@@ -23,7 +24,7 @@ class _Fields(JsonObject):
 
 def _of_line(line: _Fields) -> Preference:
     wanted = line.preference or _PreferenceObject()
-    kinds = None if wanted.formats is None else tuple(ResourceKind[name.upper()] for name in wanted.formats)
+    kinds = None if wanted.formats is None else tuple(ResourceKind[kind.name] for kind in wanted.formats)
     pace = Pace.UNSPECIFIED if wanted.pace is None else Pace[wanted.pace.upper()]
     return Preference(_tuple(wanted.goals), _tuple(wanted.interests), kinds, pace)
 

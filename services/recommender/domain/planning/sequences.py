@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.ranking.catalog import (
     MINUTES_UNKNOWN,
     BoolColumn,
     CatalogColumns,
     FloatColumn,
     IntColumn,
-    ResourceKind,
 )
 from services.recommender.domain.ranking.messages import Message, message
 from services.recommender.domain.ranking.reasons import Step

@@ -8,12 +8,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.training.positives import known_rows
 
 BoolColumn = NDArray[np.bool_]
@@ -23,18 +23,6 @@ FloatColumn = NDArray[np.float64]
 MINUTES_UNKNOWN = -1
 _LABEL_CHARACTERS = 70
 _FIRST_ASSESSMENTS = 8
-
-
-class ResourceKind(IntEnum):
-    """What kind of thing a resource is; the numbers of the contract."""
-
-    UNSPECIFIED = 0
-    LESSON = 1
-    VIDEO = 2
-    PRACTICE = 3
-    GAME = 4
-    ASSESSMENT = 5
-    ACTIVITY = 6
 
 
 @dataclass(frozen=True, slots=True)

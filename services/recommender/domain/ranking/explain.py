@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.recommender.domain.ranking.catalog import FloatColumn, IntColumn, ResourceKind
+from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.ranking.catalog import FloatColumn, IntColumn
 from services.recommender.domain.ranking.reasons import REASONS_MAX, Reason, Step
 from services.recommender.domain.ranking.scoring import COLUMN_OF_SIGNAL, Scores, SignalValues
 from services.recommender.domain.ranking.signals import SIGNALS

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.learner.mastery import mastered as is_mastered
 from services.recommender.domain.learner.mastery import success_interval, success_probability
 from services.recommender.domain.learner.parameters import FilterSettings, TenantParameters
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState
 from services.recommender.domain.learner.success_model import CatalogSuccessModel, SuccessModel
-from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn, ResourceKind
+from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.compiled import judge_skills, spread_state
 from services.recommender.domain.ranking.thresholds import RankingThresholds
 

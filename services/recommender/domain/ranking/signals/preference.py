@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.recommender.domain.ranking.catalog import FloatColumn, ResourceKind
+from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.ranking.catalog import FloatColumn
 from services.recommender.domain.ranking.messages import Message, message
 from services.recommender.domain.ranking.reasons import ReasonKind
 from services.recommender.domain.ranking.signals.signal import Candidates, Evidence, Pick, Signal
