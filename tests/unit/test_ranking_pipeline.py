@@ -14,6 +14,7 @@ from services.recommender.domain.learner.parameters import ItemDifficulty, Tenan
 from services.recommender.domain.ranking import compiled
 from services.recommender.domain.ranking.candidates import at_random, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
+from services.recommender.domain.ranking.explain import evidence_of, picks_of
 from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows, estimate_skills
 from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
@@ -21,6 +22,8 @@ from services.recommender.domain.ranking.prepared import prepare
 from services.recommender.domain.ranking.reasons import ReasonKind, Step
 from services.recommender.domain.ranking.render import render
 from services.recommender.domain.ranking.request import RankingRequest
+from services.recommender.domain.ranking.scoring import describe
+from services.recommender.domain.ranking.signals import review
 from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from tests.learners import Ability, learner_state
@@ -122,16 +125,28 @@ def test_a_mastered_skill_comes_back_when_it_is_due_and_says_since_when():
     ranked = _rank(CHAIN, state, limit=2)
     assert {resource.explanation.skill for resource in ranked.resources} == {"add"}
     assert set(answered) & set(_ids(CHAIN, ranked))
-    (review,) = (reason for reason in ranked.resources[0].explanation.reasons if reason.kind is ReasonKind.REVIEW)
-    assert (
-        render(review.message) == "Adding whole numbers: mastered (15 responses, 15 right), last practised 60 days ago"
-    )
+    (due,) = (reason for reason in ranked.resources[0].explanation.reasons if reason.kind is ReasonKind.REVIEW)
+    assert render(due.message) == "Adding whole numbers: mastered (15 responses, 15 right), last practised 60 days ago"
 
 
 def test_recently_answered_resources_are_shown_only_if_nothing_else_is_left():
     state = learner_state({"fractions": WEAK}, answered=["fractions-practice", "fractions-lesson"])
     assert not {"fractions-practice", "fractions-lesson"} & set(_ids(CHAIN, _rank(CHAIN, state, limit=7)))
     assert set(_ids(CHAIN, _rank(CHAIN, state, limit=9))[-2:]) == {"fractions-practice", "fractions-lesson"}
+
+
+@pytest.mark.parametrize("last_at_s", [0, NOW_S - 60 * DAY_S], ids=["no clock", "with a clock"])
+def test_a_review_is_a_reason_only_where_it_is_known_how_long_ago_the_skill_was_practised(last_at_s):
+    """The learned ranker may credit the review feature where nothing is due."""
+    catalog = build_columns([CatalogResource("tagged", assesses=(("add", 1.0),)), CatalogResource("untagged")], [])
+    state = learner_state({"add": dataclasses.replace(STRONG, last_at_s=last_at_s)})
+    prepared = prepare(catalog, PRIORS)
+    estimates = estimate_skills(catalog, prepared.difficulties, state, NOW_S, WEIGHTS)
+    candidates = describe(catalog, prepared.difficulties, estimates, np.arange(2), WEIGHTS)
+    picks = picks_of(candidates, np.arange(2))
+    evidence = evidence_of(candidates, picks, 0)
+    said = [review.SIGNAL.reason(evidence, pick) for pick in picks]
+    assert [reason is None for reason in said] == [not last_at_s, True]
 
 
 def test_a_filter_holds_for_every_resource_of_the_list():

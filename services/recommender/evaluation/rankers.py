@@ -51,7 +51,7 @@ def baselines(split: RankingSplit, *, seed: int) -> Mapping[str, Callable[[], Ra
 def served(
     dataset: RankingDataset, ranker: LearnedRanker, collaborative: CollaborativeModel | None
 ) -> dict[str, Ranker]:
-    """The rankings a server gives, by name: the learned one, need and behaviour half and half, and the hand-weighted.
+    """The rankings a server gives, by name: the learned one, need and next item half and half, and the hand-weighted.
 
     Args:
         dataset: what the server knows.
@@ -66,7 +66,7 @@ def served(
 
 
 class Scored:
-    """The resources with the highest scores; of equal ones those that stand first."""
+    """The resources with the highest scores; ties in the order of the resources."""
 
     def __init__(self, split: WorkSplit, scores: Callable[[int], NDArray[np.float32]]) -> None:
         """Args: `split`; `scores`, all resources' for a learner, in an array of its own."""

@@ -1,7 +1,7 @@
 """Scoring with the factors of alternating least squares.
 
-Hu, Koren, Volinsky: Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008. Fitting them is `als_fit`, so
-that a server need not load the library that fits.
+Hu, Koren, Volinsky: Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008. `als_fit` fits them, so
+that a server does not load the fitting library.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ class AlsSettings:
     """Hyper-parameters.
 
     Attributes:
-        factors: numbers per resource; fewer where there is too little data for as many.
+        factors: number of factors per resource; fewer where the data is too little for that many.
         regularization: weight of the squared factors in the loss.
         confidence: weight of a positive against an unseen pair.
-        iterations: how often learners and resources take turns.
+        iterations: number of alternations between learners and resources.
     """
 
     factors: int = 64
@@ -51,7 +51,7 @@ def fit_als(
         positives: who worked on what.
         settings: hyper-parameters.
         seed: of the factors to start from.
-        advance: told how many of how many iterations are done.
+        advance: progress callback: iterations done, iterations in total.
 
     Raises:
         TooFewPositivesError: when a model would be noise.

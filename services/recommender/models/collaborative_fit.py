@@ -15,7 +15,7 @@ from services.recommender.models.neighbours import DENSE_RESOURCES_MOST, EaseMod
 
 # Models that a bundle can hold; bpr is for comparison only.
 _SERVABLE = tuple(family for family in FAMILIES if family != "bpr")
-# Fewer learners to judge by cannot tell models apart.
+# With fewer learners the measures of models do not differ enough.
 _LEARNERS_TO_CHOOSE_BY = 20
 _CHOOSING = "choosing a model"
 
@@ -23,12 +23,12 @@ _CHOOSING = "choosing a model"
 def choose_collaborative(
     table: ResponseTable, *, seed: int, advance: Progress = lambda _step, _done, _total: None
 ) -> CollaborativeChoice | None:
-    """Fit every sort of model to the first four fifths of each learner's responses, judge it on the rest.
+    """Fit every family to the first four fifths of each learner's responses, and judge it on the rest.
 
     Args:
         table: a tenant's responses.
         seed: of the models.
-        advance: told how many of how many sorts are done, and what memory EASE is about to take.
+        advance: progress callback: step, families done, families in total; also called with the memory EASE will take.
     """
     table = table.rows(table.resource != NONE)
     split = split_work(table, earlier_rows(table), tags_of(table))
@@ -40,7 +40,7 @@ def choose_collaborative(
     def next_family(name: str) -> None:
         nonlocal tried
         if name != families[tried]:
-            # What it takes is said before it is tried: where memory runs out, the last line tells why.
+            # Memory is reported before the fit: if it runs out, the last line says why.
             advance(name, 1, 1)
         advance(_CHOOSING, tried, len(_SERVABLE))
         tried += 1
@@ -67,14 +67,14 @@ def fit_collaborative(
     seed: int,
     advance: Advance = lambda _done, _total: None,
 ) -> FittedCollaborative:
-    """Fit what was chosen, or alternating least squares.
+    """Fit the chosen family, or alternating least squares.
 
     Args:
         positives: who worked on what.
-        choice: what was chosen; None: nothing was.
-        default: settings where nothing was chosen.
+        choice: the chosen family; None: none was chosen.
+        default: settings of alternating least squares when no family was chosen.
         seed: of the model.
-        advance: told how many of how many steps are done.
+        advance: progress callback: steps done, steps in total.
 
     Raises:
         TooFewPositivesError: when a model would be noise.

@@ -1,4 +1,4 @@
-"""Several collaborative models of one tenant, asked together: what a learned ranker weighs against each other."""
+"""Several collaborative models of one tenant, scored together: the base models of a learned ranker."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Ensemble:
         return self._models.get(name)
 
     def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
-        """(models, resources): what each says of every resource; 0 where a model does not know it."""
+        """(models, resources): the score of every resource by each model; 0 where a model does not know it."""
         rows = known_rows(self._row_of_resource, history)
         scores = np.zeros((len(self._models), len(self._resources)), np.float32)
         for number, (name, model) in enumerate(self._models.items()):
@@ -56,7 +56,7 @@ class Ensemble:
 
 
 class _Places(NamedTuple):
-    """Where a model's resources stand among those of an ensemble, and the inverse, -1 for what it does not know."""
+    """The rows of a model's resources among those of an ensemble, and the inverse, -1 for what it does not know."""
 
     rows: NDArray[np.intp]
     inverse: NDArray[np.intp]

@@ -32,18 +32,18 @@ from services.recommender.models.neighbours import (
 Settings = Mapping[str, float]
 Fit = Callable[[Positives, int, Settings], CollaborativeModel]
 
-# With a few hundred, the standard error of NDCG@10 is larger than what settings differ by.
+# With a few hundred, the standard error of NDCG@10 is larger than the difference between settings.
 _LEARNERS = 1_500
 _TOP = 10
 
 
 @dataclass(frozen=True)
 class Family:
-    """A sort of collaborative model.
+    """A family of collaborative models.
 
     Attributes:
         fit: fits it to positives, with a seed and settings.
-        grid: settings to try, from one end to the other; measures are taken to rise to one peak along it.
+        grid: settings to try, in an order along which the measure is assumed to have one peak.
     """
 
     fit: Fit
@@ -80,7 +80,7 @@ def _sequential(positives: Positives, _seed: int, settings: Settings) -> Collabo
     )
 
 
-# A half-life this long weighs the whole history alike.
+# With a half-life this long the whole history has equal weight.
 _FOREVER = 1e6
 
 FAMILIES: Mapping[str, Family] = {
@@ -109,14 +109,14 @@ FAMILIES: Mapping[str, Family] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """What came of trying each family's settings.
+    """The outcome of trying each family's settings.
 
     Attributes:
-        settings: the best by family, in words.
+        settings: the best by family.
         absent: why a family could not be fitted, by family.
         models: the best of each family, fitted to the inner split's positives.
         measures: its NDCG@10 there.
-        remarks: sentences on what was then learned from them.
+        remarks: sentences about the rankers that were then fitted on them.
     """
 
     settings: Mapping[str, Settings]
@@ -143,16 +143,16 @@ def choose(
     families: Sequence[str] = tuple(FAMILIES),
     advance: Callable[[str], None] = lambda _name: None,
 ) -> Choice:
-    """For each family of models, which of its settings lists best what learners did next.
+    """For each family of models, the settings that rank best what learners did next.
 
-    A ladder is climbed from its middle, away from what is worse, so that few models are fitted; where it has one rung
-    there is nothing to choose, and nothing is fitted.
+    Hill climbing starts in the middle of the grid and moves away from what is worse, so that few models are fitted. A
+    family with a single entry in its grid needs no choice, and nothing is fitted for it.
 
     Args:
         inner: a split of what models may be fitted on.
         seed: of the models, and of which learners are looked at where there are many.
-        families: which.
-        advance: told which family is being tried, and what memory EASE is about to take.
+        families: which families to try.
+        advance: called with the family that is tried next, and the memory that EASE will take.
     """
     learners = np.sort(np.random.default_rng(seed).permutation(sorted(inner.relevant))[:_LEARNERS]).tolist()
     settings: dict[str, Settings] = {}
@@ -163,7 +163,7 @@ def choose(
         if len(FAMILIES[name].grid) == 1:
             settings[name] = FAMILIES[name].grid[0]
             continue
-        # Said before it is tried: where memory runs out, the last line tells why.
+        # Reported before the fit: if memory runs out, the last line says why.
         advance(f"{name}, {ease_memory(inner.positives)}" if name == "ease" else name)
         try:
             hill_climb = _HillClimb(FAMILIES[name], inner, learners, seed)
@@ -177,7 +177,7 @@ def choose(
 
 
 class _HillClimb:
-    """One family's ladder, and the best model found on it so far."""
+    """Hill climbing over the grid of one family, with the best model so far."""
 
     def __init__(self, family: Family, inner: WorkSplit, learners: Sequence[int], seed: int) -> None:
         self._family = family
@@ -189,7 +189,7 @@ class _HillClimb:
         self.model = self._fit_at(self.best)
 
     def to_peak(self) -> None:
-        """Step down while that is better; where the first step down is not, step up."""
+        """Step down while that is better; if the first step down is not, step up."""
         start = self.best
         for step in (-1, 1):
             while self._better_at(self.best + step):
@@ -231,7 +231,7 @@ def mean_ndcg(model: CollaborativeModel, split: WorkSplit, learners: Sequence[in
 
 
 def best_rows(scores: Matrix, most: int) -> list[int]:
-    """Places of the highest scores above -inf, best first; of equal ones those that stand first."""
+    """Places of the highest scores above -inf, best first; ties in the order of their places."""
     if most < len(scores):
         bar = np.partition(scores, len(scores) - most)[len(scores) - most]
         among = np.flatnonzero(scores >= bar)

@@ -13,7 +13,7 @@ from services.recommender.domain.training.responses import ResponseTable
 _WINDOW = 5
 _HALF_LIFE = 2.0
 _LINKS_PER_SKILL = 60
-# Visits of a skill, and learners in common, that a link must stand up against.
+# Shrinkage of links: visits of a skill, and learners in common.
 _VISITS_SHRINK = 5.0
 _LEARNERS_SHRINK = 20.0
 

@@ -1,7 +1,7 @@
 """Collaborative filtering by which resources go with which: item-kNN, RP3beta, EASE and sequential co-occurrence.
 
-All of them implement `CollaborativeModel`: a learner is folded in by their history alone, so one who was not there when
-the model was fitted is scored like any other. Learners' rows are used to fit; only EASE's dual form keeps them.
+All of them implement `CollaborativeModel`: a learner is folded in by their history alone, so one who is not in the
+training data is scored like any other. Only EASE's dual form keeps learners' rows.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from services.recommender.application.ports.models import ModelArrays, ModelArra
 from services.recommender.domain.training.positives import Positives, known_rows
 
 KIND = "item_item"
-# Above this many resources and learners, EASE's square matrix is no longer worth its memory.
+# With more resources and learners than this, EASE's square matrix is not worth its memory.
 EASE_SIDE_MOST = 10_000
-# Above this many resources, EASE's weights are no longer worth keeping in a bundle: 128 MB.
+# With more resources than this, EASE's weights are not worth keeping in a bundle: 128 MB.
 DENSE_RESOURCES_MOST = 4_000
 
-# Stands for a history whose resources all count alike, where a number must be written.
+# Written to bundles for a history whose resources all count equally.
 _NO_HALF_LIFE = 0.0
 
 Scores = NDArray[np.float32]
 
 
 class TooLargeError(ValueError):
-    """A model would need more memory than it is worth; the message says how much."""
+    """A model would need more memory than it is worth; the message names how much."""
 
 
 class ItemItemModel:
-    """Sums what each resource of a history says about every other: scores = sum_h weight_h W[h].
+    """Sums the weights from each resource of a history to every other: scores = sum_h weight_h W[h].
 
     A history is newest last; with `half_life`, a resource counts half as much as one that came that much later.
     """
@@ -93,7 +93,7 @@ class ItemItemModel:
             raise ModelArraysInvalidError(f"an {KIND} model needs {error}") from error
         size = len(stored.resources)
         if counts.shape != (size,) or (counts < 0).any() or not len(neighbours) == len(data) == int(counts.sum()):
-            raise ModelArraysInvalidError(f"the counts of {size} resources do not tell apart {len(data)} weights")
+            raise ModelArraysInvalidError(f"the counts of {size} resources do not add up to {len(data)} weights")
         if len(neighbours) and not (neighbours.min() >= 0 and neighbours.max() < size):
             raise ModelArraysInvalidError(f"a neighbour is not one of {size} resources")
         starts = np.concatenate([[0], np.cumsum(counts.astype(np.int64))])
@@ -240,7 +240,7 @@ class EaseModel:
             return summed
         scaled = self._regularization * self._diagonal
         scores: Scores = (self._learners_of @ self._through[rows].sum(axis=0)) / scaled
-        # A resource says nothing of itself.
+        # A resource has no weight on itself.
         scores[rows] -= (1.0 - scaled[rows]) / scaled[rows]
         return scores
 
@@ -307,7 +307,7 @@ def _largest(indptr: NDArray[np.int32], data: NDArray[np.float64], starts: NDArr
         above = 0
         for value in values:
             above += value > bar
-        # What is above the bar, and of what stands at it the first, in the order of columns.
+        # Values above the bar, and the first of those equal to it, in the order of columns.
         place, level = starts[row], count - above
         for index in range(len(values)):
             if values[index] > bar or (values[index] == bar and level > 0):

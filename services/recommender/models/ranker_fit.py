@@ -232,7 +232,7 @@ def _earlier_lists(
 
 
 def _measure(ranker: LearnedRanker, rows: ListsOfCandidates) -> list[float]:
-    """NDCG@10 of each list; of equal scores those that stand first."""
+    """NDCG@10 of each list; ties keep the order of the list."""
     found, start = [], 0
     for size, relevant in zip(rows.sizes.tolist(), rows.relevant.tolist(), strict=True):
         end = start + size

@@ -1,4 +1,4 @@
-"""What a server would know of a tenant at one moment, put together from a table of responses: for fitting rankers."""
+"""What a server would know about a tenant at one moment, made from a table of responses to fit rankers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Example(NamedTuple):
 
     Attributes:
         rows: catalog rows.
-        columns: their features, as `next_item.feature_names` says.
+        columns: their features, in the order of `next_item.feature_names`.
     """
 
     rows: IntColumn
@@ -75,7 +75,7 @@ class RankingDataset:
         self.states = LearnerStates(table, self.parameters, graded=split.graded)
 
     def models(self, state: LearnerState) -> ModelScores:
-        """What the collaborative models say of a learner in this state."""
+        """Scores of the collaborative models for a learner in this state."""
         history = [recent.resource for recent in state.resources]
         return ModelScores(self.ensemble.scores(history), self._rows, self._index_of_row)
 

@@ -1,4 +1,4 @@
-"""A learned ranker and the collaborative models it reads, as a bundle keeps them, and back."""
+"""A learned ranker and its base models as the arrays of a bundle, and back."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _links(key: str, stored: ModelArrays) -> SkillLinks:
     counts, skills, strengths = (stored.arrays[f"{key}_{part}"] for part in ("counts", "skills", "strengths"))
     size = len(stored.skills)
     if len(counts) != size or not len(skills) == len(strengths) == int(counts.sum()):
-        raise ModelArraysInvalidError(f"the counts of {size} skills do not tell apart {len(strengths)} links")
+        raise ModelArraysInvalidError(f"the counts of {size} skills do not add up to {len(strengths)} links")
     if len(skills) and not (skills.min() >= 0 and skills.max() < size):
         raise ModelArraysInvalidError(f"a link leads to none of {size} skills")
     starts = np.concatenate([[0], np.cumsum(counts.astype(np.int64))]).astype(np.int32)

@@ -19,7 +19,7 @@ from services.recommender.domain.ranking.catalog import (
 from services.recommender.domain.ranking.messages import Message, message
 from services.recommender.domain.ranking.reasons import Step
 
-# What a resource is taken to last whose length nobody knows.
+# Assumed length of a resource whose length is not known.
 MINUTES_ASSUMED = 10
 _CHOICES_PER_STEP = 6
 _STEPS = (Step.TEACH, Step.PRACTISE, Step.REASSESS)
@@ -51,7 +51,7 @@ class GroupFit:
         fit: mean over the members of how well the challenge suits, from 0 to 1.
         success: mean chance of success.
         untouched: share of the members that have not worked on it lately.
-        favour: what its worth is multiplied with, because somebody laid it down.
+        favour: factor from rules on its worth.
     """
 
     rows: IntColumn
@@ -62,7 +62,7 @@ class GroupFit:
 
 
 def minutes_of(catalog: CatalogColumns, row: int) -> int:
-    """How long a resource takes; what is assumed where nobody knows."""
+    """How long a resource takes; an assumed length where it is not known."""
     minutes = int(catalog.minutes[row])
     return MINUTES_ASSUMED if minutes == MINUTES_UNKNOWN else minutes
 
@@ -71,7 +71,8 @@ def compose_sequence(catalog: CatalogColumns, slot: int, suits: GroupFit, minute
     """The best sequence within a limit of minutes.
 
     Of all combinations of the best few resources of each step: the one with the most steps, then the one that suits
-    best. A step nothing is there for, or no time, is missing; teaching goes before practice, practice before measuring.
+    best. A step is missing if there is no resource or no time for it. Teaching comes before practice, practice before
+    measuring.
 
     Args:
         catalog: the catalog.

@@ -24,7 +24,7 @@ class InvertedIndex:
     """For each skill its resources in the order they are picked from; made once per catalog and parameters.
 
     Attributes:
-        starts: S + 1; where each skill's shelf starts.
+        starts: S + 1; where each skill's resources start.
         middles: S; where what is practised ends and the rest (lessons, videos...) begins.
         rows: E; practised ones from easy to hard, then the rest from most to least about the skill.
         difficulties: E; of the practised ones, logits.
@@ -88,7 +88,7 @@ def select_candidates(
 
     Args:
         catalog: the catalog.
-        index: its shelves.
+        index: its inverted index.
         estimates: the learner's.
         collaborative: the learner's collaborative scores, if any.
         allowed: rows that may be in the list.
@@ -128,7 +128,7 @@ def _pick(
     chosen: BoolColumn,
     thresholds: RankingThresholds,
 ) -> None:
-    """Mark what fits the learner best on the shelves of the most urgent skills; an urgency of 0 picks nothing."""
+    """Mark what fits the learner best among the resources of the most urgent skills; an urgency of 0 picks nothing."""
     slots = urgency.nonzero()[0]
     if not len(slots):
         return

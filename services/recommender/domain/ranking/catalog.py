@@ -228,15 +228,8 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
         skills: each id once; one that only a tag or a prerequisite names is there too, with its id as label.
     """
     active = sorted((resource for resource in resources if resource.active), key=lambda resource: resource.resource_id)
-    described = {skill.skill_id: skill for skill in skills}
-    skill_ids = sorted(
-        described.keys()
-        | {prerequisite for skill in described.values() for prerequisite in skill.prerequisites}
-        | {skill for resource in active for skill, _ in resource.teaches}
-        | {skill for resource in active for skill, _ in resource.assesses}
-    )
-    slot_of_skill = {skill: slot for slot, skill in enumerate(skill_ids)}
-    listed = [described.get(skill) or CatalogSkill(skill) for skill in skill_ids]
+    listed = _all_skills(active, skills)
+    slot_of_skill = {skill.skill_id: slot for slot, skill in enumerate(listed)}
     kinds = np.fromiter((resource.kind for resource in active), np.int8, len(active))
     tags = _collect_tags(active, slot_of_skill)
     rows, slots = np.array(tags.rows, np.intp), np.array(tags.slots, np.intp)
@@ -267,7 +260,7 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
         languages=_labels([(resource.language.lower(),) if resource.language else () for resource in active]),
         topics=_labels([resource.topics for resource in active]),
         providers=_labels([(resource.provider,) if resource.provider else () for resource in active]),
-        skill_ids=tuple(skill_ids),
+        skill_ids=tuple(skill.skill_id for skill in listed),
         slot_of_skill=MappingProxyType(slot_of_skill),
         skill_labels=tuple(
             textwrap.shorten(skill.label, _LABEL_CHARACTERS, placeholder="...") or skill.skill_id for skill in listed
@@ -287,6 +280,17 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
             tuple(assessments.row(slot)[:_FIRST_ASSESSMENTS].tolist()) for slot in range(len(listed))
         ),
     )
+
+
+def _all_skills(active: Sequence[CatalogResource], skills: Iterable[CatalogSkill]) -> list[CatalogSkill]:
+    """The skills, and those that only a prerequisite or a tag names, sorted by id."""
+    described = {skill.skill_id: skill for skill in skills}
+    named = (
+        described.keys()
+        | {prerequisite for skill in described.values() for prerequisite in skill.prerequisites}
+        | {skill for resource in active for skill, _ in (*resource.teaches, *resource.assesses)}
+    )
+    return [described.get(skill) or CatalogSkill(skill) for skill in sorted(named)]
 
 
 def _collect_tags(active: Sequence[CatalogResource], slot_of_skill: Mapping[str, int]) -> _Tags:

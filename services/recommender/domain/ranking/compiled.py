@@ -1,6 +1,6 @@
-"""The loops of ranking that a request spends its time in, compiled: a call into numpy for each step would cost more.
+"""The compiled loops of ranking, where a request spends its time; a numpy call for each step would cost more.
 
-Everything is in columns; see `catalog.CatalogColumns` for what the names mean.
+All data is in columns; see `catalog.CatalogColumns` for their meaning.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def least_of_rows(starts: _Ints, values: _Ints, rows: _Ints, column: _Floats) ->
 
 @numba.njit(cache=True)
 def review_due(days_since: float, successes: float, half_life_days: float) -> float:
-    """How due a review of a mastered skill is: 1 - 2^(-days / (half-life sqrt(1 + successes))); 0 without a clock.
+    """How due a review of a mastered skill is: 1 - 2^(-days / (half-life sqrt(1 + successes))); 0 without a time.
 
     The share of the skill that is expected to be forgotten: exponential forgetting with a half-life that grows with
     practice (half-life regression; Settles and Meeder, A Trainable Spaced Repetition Model for Language Learning, ACL
@@ -65,7 +65,7 @@ def review_due(days_since: float, successes: float, half_life_days: float) -> fl
 def readiness(probability: float, responses: int, midpoint: float, steepness: float, half_known: float) -> float:
     """How ready a learner is for what builds on a skill: 1 - n/(n+3) (1 - sigmoid(8 (p - .6))).
 
-    1 where nothing is known: an unknown prerequisite bars nobody.
+    1 where nothing is known: an unknown prerequisite does not hold anyone back.
     """
     known = responses / (responses + half_known)
     return 1.0 - known * (1.0 - 1.0 / (1.0 + math.exp(-steepness * (probability - midpoint))))
@@ -75,7 +75,7 @@ def readiness(probability: float, responses: int, midpoint: float, steepness: fl
 def challenge_fit(success: _Floats, practised: _Bools, target: float, width: float, elsewhere: float) -> _Floats:
     """How well challenges suit: exp(-(p - .75)^2 / (2 .15^2)) for practice and assessment, .5 for other kinds.
 
-    So a lesson leads where a practice would succeed less than 57 times in a hundred.
+    So a lesson comes first where success at practice is less likely than 57 %.
     """
     fit = np.full(len(success), elsewhere)
     for place in range(len(success)):
@@ -238,23 +238,23 @@ def pick_from_index(
     rest_max: int,
     chosen: _Bools,
 ) -> None:
-    """Mark what is picked from the shelves of some skills, most urgent first.
+    """Mark what is picked from the inverted index, most urgent skill first.
 
-    Of each shelf first up to `rest_max` of what is not practised, then what is practised nearest to the target
-    difficulty, walking outwards. A shelf without anything fresh does not count.
+    Of each skill it takes first up to `rest_max` resources that are not practised, then practised ones, nearest to the
+    target difficulty first. A skill without a fresh resource does not count.
 
     Args:
         slots: the skills, most urgent first.
         targets: the difficulty that fits the learner, of each.
-        starts: S + 1; where each skill's shelf starts.
+        starts: S + 1; where each skill's resources start.
         middles: S; where what is practised ends and the rest begins.
-        rows: E; the resources on the shelves.
-        difficulties: E; of those practised, ascending on each shelf.
+        rows: E; the resources of the skills.
+        difficulties: E; of those practised, ascending for each skill.
         fresh: N; which resources may be picked.
         skills_max: most skills picked from.
         per_skill: most resources picked of each.
         rest_max: most of those that are not practised.
-        chosen: N; written.
+        chosen: N; updated.
     """
     skills = 0
     for place in range(len(slots)):
@@ -311,7 +311,7 @@ def pick_highest(scores: NDArray[np.float32], rows: _Ints, fresh: _Bools, count:
         rows: M; the resource of each score, -1 for none.
         fresh: N; which resources may be picked.
         count: how many.
-        chosen: N; written.
+        chosen: N; updated.
     """
     # A heap whose root is the lowest score held.
     best = np.empty(count, np.float32)

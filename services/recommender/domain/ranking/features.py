@@ -1,6 +1,6 @@
-"""What ranking knows about each skill and each candidate, as columns.
+"""What ranking knows about a catalog's difficulty and about a learner's skills, as columns.
 
-The formulas stand with the functions. tag_rk is the weight of skill k in resource r (a resource's tags sum to 1); p_k
+The formulas are next to the functions. tag_rk is the weight of skill k in resource r (a resource's tags sum to 1); p_k
 is the learner's chance of success on skill k's average item, n_k their responses to it.
 """
 
@@ -51,7 +51,7 @@ class Difficulties:
 
 @dataclass(frozen=True)
 class SkillEstimates:
-    """What is believed about one learner on each of a catalog's S skills.
+    """Estimates for one learner on each of a catalog's S skills.
 
     Attributes:
         learner_mean: mu_u.
@@ -94,7 +94,7 @@ class SkillEstimates:
 
 @dataclass(frozen=True)
 class CollaborativeScores:
-    """What collaborative filtering says for one learner.
+    """Scores of a collaborative model for one learner.
 
     Attributes:
         scores: of the resources the model knows, in its own order.
@@ -150,7 +150,7 @@ def difficulties_of(catalog: CatalogColumns, parameters: TenantParameters) -> Di
 def index_success_model(
     catalog: CatalogColumns, difficulties: Difficulties, success_model: SuccessModel
 ) -> CatalogSuccessModel:
-    """A success model over a catalog; made once per catalog, parameters and head."""
+    """A success model over a catalog; made once per catalog, parameters and model."""
     return CatalogSuccessModel(
         success_model=success_model,
         slot_of_skill=catalog.slot_of_skill,
@@ -180,12 +180,10 @@ def estimate_skills(
     """
     settings = difficulties.settings
     learner_mean, learner_variance = (0.0, settings.learner_variance) if state is None else (state.mean, state.variance)
-    names: tuple[str, ...] = () if state is None else state.skill_names
-    slot_of = catalog.slot_of_skill
+    slots, records = _skill_records(catalog, state)
     means, variances, logits, unknown, successes, days_since, responses = spread_state(
-        np.array([slot_of.get(name, -1) for name in names], np.intp),
-        # A copy, because stored records are read-only and would be compiled for again.
-        _NO_RECORDS if state is None else state.skill_records.copy(),
+        slots,
+        records,
         difficulties.skill_logits,
         settings.base + learner_mean,
         learner_variance,
@@ -193,22 +191,8 @@ def estimate_skills(
         as_of_s,
     )
     probabilities, mastered = success_probability(logits, unknown), is_mastered(logits, unknown, responses)
-    needs, reviews, ready, unknowns, urgencies = judge_skills(
-        probabilities,
-        mastered,
-        unknown,
-        successes,
-        days_since,
-        responses,
-        catalog.importance,
-        catalog.skill_prerequisites.starts,
-        catalog.skill_prerequisites.values,
-        settings.learner_variance + settings.skill_variance,
-        thresholds.gap_target,
-        thresholds.review_half_life_days,
-        thresholds.ready_midpoint,
-        thresholds.ready_steepness,
-        thresholds.ready_responses,
+    needs, reviews, ready, unknowns, urgencies = _judged(
+        catalog, settings, thresholds, probabilities, mastered, unknown, successes, days_since, responses
     )
     return SkillEstimates(
         learner_mean=learner_mean,
@@ -229,8 +213,49 @@ def estimate_skills(
     )
 
 
+def _judged(
+    catalog: CatalogColumns,
+    settings: FilterSettings,
+    thresholds: RankingThresholds,
+    probabilities: FloatColumn,
+    mastered: BoolColumn,
+    unknown: FloatColumn,
+    successes: FloatColumn,
+    days_since: FloatColumn,
+    responses: IntColumn,
+) -> tuple[FloatColumn, FloatColumn, FloatColumn, FloatColumn, FloatColumn]:
+    """Needs, reviews, readiness, unknowns and urgencies; see `judge_skills`."""
+    judged: tuple[FloatColumn, FloatColumn, FloatColumn, FloatColumn, FloatColumn] = judge_skills(
+        probabilities,
+        mastered,
+        unknown,
+        successes,
+        days_since,
+        responses,
+        catalog.importance,
+        catalog.skill_prerequisites.starts,
+        catalog.skill_prerequisites.values,
+        settings.learner_variance + settings.skill_variance,
+        thresholds.gap_target,
+        thresholds.review_half_life_days,
+        thresholds.ready_midpoint,
+        thresholds.ready_steepness,
+        thresholds.ready_responses,
+    )
+    return judged
+
+
+def _skill_records(catalog: CatalogColumns, state: LearnerState | None) -> tuple[IntColumn, NDArray[np.void]]:
+    """The slot of each of the learner's skill records, -1 where the catalog has no such skill, and the records."""
+    if state is None:
+        return np.zeros(0, np.intp), _NO_RECORDS
+    slot_of = catalog.slot_of_skill
+    # A copy, because stored records are read-only, and code would be compiled again for them.
+    return np.array([slot_of.get(name, -1) for name in state.skill_names], np.intp), state.skill_records.copy()
+
+
 def collaborative_rows(catalog: CatalogColumns, resources: Sequence[str]) -> tuple[IntColumn, IntColumn]:
-    """Where a collaborative model's resources stand in a catalog, and the inverse; -1 where they do not."""
+    """The catalog rows of a collaborative model's resources, and the inverse; -1 where there is none."""
     row_of = catalog.row_of_resource
     rows = np.fromiter((row_of.get(resource, -1) for resource in resources), np.intp, len(resources))
     index_of_row = np.full(len(catalog), -1, np.intp)

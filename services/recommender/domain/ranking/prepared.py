@@ -19,8 +19,8 @@ class PreparedCatalog:
     Attributes:
         catalog: the catalog.
         difficulties: how hard everything in it is.
-        index: where candidates stand.
-        success_model: the success model over it; None: the filter alone says how likely success is.
+        index: resources by skill, in the order they are picked as candidates.
+        success_model: the success model over it; None: the filter alone predicts success.
         learned: the learned ranker over it, if any.
     """
 

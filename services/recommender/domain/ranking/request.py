@@ -29,9 +29,9 @@ class RankingRequest:
         wanted: which resources may be in the list.
         limit: most resources in it.
         rules: the rules of teachers and the tenant that apply to it.
-        models: what the learned ranker's collaborative models say; None: the hand-weighted score ranks.
+        models: scores of the learned ranker's collaborative models; None: the hand-weighted score ranks.
         need_share: how much of the score is need (the hand-weighted one), from 0 to 1, where the learned ranker ranks.
-        repeats: whether resources are worked on again and again, so that nothing is held back as just answered.
+        repeats: whether resources are worked on repeatedly, so that nothing is held back as just answered.
     """
 
     tenant: str
@@ -53,7 +53,7 @@ class RankedResource(NamedTuple):
     """A resource of a list.
 
     Attributes:
-        row: where it stands in the catalog.
+        row: its row of the catalog.
         score: its score.
         success: chance of success on it.
         explanation: skill served, step and reasons.

@@ -1,6 +1,6 @@
 """Rules of teachers and tenants about resources: pinned, blocked, or boosted.
 
-A block is part of who may be given what, so it always wins. A pin puts a resource first where it is eligible at all. A
+A block decides what may be given at all, so it always wins. A pin puts a resource first where it is eligible at all. A
 boost multiplies its score. Whether a rule has ended is judged by the moment an answer is made for, so that the same
 request gets the same answer.
 """

@@ -104,10 +104,7 @@ def describe(
         + difficulties.resource_variances[rows],
     )
     prerequisites = catalog.prerequisites
-    tagged = served_tags >= 0
-    served, teaches = np.full(len(rows), -1, np.intp), np.zeros(len(rows), np.bool_)
-    served[tagged] = tags.values[served_tags[tagged]]
-    teaches[tagged] = catalog.tag_teaches[served_tags[tagged]]
+    served, teaches = _served(catalog, served_tags)
     return Candidates(
         catalog=catalog,
         difficulties=difficulties,
@@ -123,6 +120,15 @@ def describe(
         served=served,
         teaches=teaches,
     )
+
+
+def _served(catalog: CatalogColumns, tags: IntColumn) -> tuple[IntColumn, BoolColumn]:
+    """The skill's slot of each tag, and whether the tag teaches it; -1 and false for tag -1."""
+    tagged = tags >= 0
+    slots, teaches = np.full(len(tags), -1, np.intp), np.zeros(len(tags), np.bool_)
+    slots[tagged] = catalog.tags.values[tags[tagged]]
+    teaches[tagged] = catalog.tag_teaches[tags[tagged]]
+    return slots, teaches
 
 
 def mean_over_tags(candidates: Candidates, signal: Signal) -> FloatColumn:
