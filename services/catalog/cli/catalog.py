@@ -19,7 +19,7 @@ from services.catalog.cli import edit as cli_edit
 from services.catalog.cli import rules as cli_rules
 from services.catalog.cli import tag as cli_tag
 from services.catalog.cli.calls import DEFAULT_TARGET, Kind, Target, calling, listed, send
-from services.catalog.domain.model import Resource, Skill
+from services.catalog.domain.model import Resource, ResourceStatus, Skill
 from services.catalog.domain.validation.imports import check_records
 from services.catalog.formats.jsonl import (
     FileContents,
@@ -31,6 +31,7 @@ from services.catalog.formats.jsonl import (
 from services.catalog.wire.resources import resource_from_proto
 from services.catalog.wire.skills import skill_from_proto
 from services.common.command_line import BAD_INPUT, fail
+from services.common.resource_kinds import ResourceKindName
 from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
 from services.common.rpc.statuses import FieldViolation, violations_of
 
@@ -52,7 +53,8 @@ def _catalog() -> None:
 
 @app.command(
     "import",
-    epilog="Example: cairn catalog import --skills skills.jsonl --resources resources.jsonl.gz",
+    epilog=f"Kinds: {', '.join(ResourceKindName)}. Statuses: {', '.join(ResourceStatus)}.\n\n"
+    "Example: cairn catalog import --skills skills.jsonl --resources resources.jsonl.gz",
 )
 def import_files(
     *,
@@ -80,9 +82,8 @@ def import_files(
     "url": "https://...", "teaches": [{"skill": "6.RP.A.1", "weight": 1}], "assesses": [], "grades": ["6"],
     "language": "en", "minutes": 8, "license": "CC-BY-4.0", "difficulty": 0.4, "status": "active"}`.
 
-    Kinds: lesson, video, practice, game, assessment, activity. Statuses: draft, active, retired. A skill needs only
-    its id, a resource id, title and kind. A record replaces the one with its id; unchanged records are not
-    written again, so an import may be repeated.
+    A skill needs only its id, a resource id, title and kind. A record replaces the one with its id; unchanged records
+    are not written again, so an import may be repeated.
 
     Exits with 2, and a table of the problems by line, when the input is invalid; with 1 when the service cannot be
     reached or refuses.
