@@ -58,8 +58,8 @@ async def test_after_a_redis_restart_listening_resumes_and_a_gap_is_reported(fre
     await listener.until(lambda: listener.gaps == 2)
     connection = RedisConnection(fresh_redis_server.url)
     await RedisFoldStore(connection, 1, cache_bytes=0).commit([commit(ADA, range(3))])
-    await listener.until(lambda: listener.told)
-    assert listener.told == [(record_key_of(ADA), 2)]
+    await listener.until(lambda: listener.received)
+    assert listener.received == [(record_key_of(ADA), 2)]
     await connection.close()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
