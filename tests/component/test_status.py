@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from services.recommender.application.operations.status import Health, ReadStatus
+import io
+import time
+
+import orjson
+from rich.console import Console
+
+from services.common.kafka.envelope import Position
+from services.recommender.application.operations.dead_letter_counts import DeadLetterCounts
+from services.recommender.application.operations.dead_letters import FiledLetter
+from services.recommender.application.operations.status import DEAD_LETTER_AGENT, Health, ReadStatus
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
+from services.recommender.application.ports.log import DeadLetter
 from services.recommender.application.ports.models import BundleUnreadableError
+from services.recommender.entrypoints.status_report import print_status, status_as_json
 
 LOG = "0d9b3c1e-0000-0000-0000-000000000000/2"
 ALL_SERVING = {"ingest": "127.0.0.1:1", "server": "127.0.0.1:2"}
@@ -51,17 +62,28 @@ class Bundles:
 
 
 class Probe:
-    def __init__(self, **others):
-        self._others = others
+    def __init__(self, agent=Health.UNKNOWN, **others):
+        self._agent, self._others = agent, others
 
-    async def health(self, address):
-        return self._others.get(address, Health.SERVING)
+    async def health(self, address, part=""):
+        return self._agent if part == DEAD_LETTER_AGENT else self._others.get(address, Health.SERVING)
 
 
-def reader(log=None, epochs=None, bundles=None, probe=None):
+class Letters:
+    def __init__(self, counts=None, error=None):
+        self._counts, self._error = counts or DeadLetterCounts(), error
+
+    async def count(self):
+        if self._error:
+            raise self._error
+        return self._counts
+
+
+def reader(log=None, epochs=None, letters=None, bundles=None, probe=None):
     return ReadStatus(
         log or Log({0: 10, 1: 5}),
         epochs or Epochs(1, {1: {0: PartitionProgress(10, 9, 1, 0), 1: PartitionProgress(5, 4, 0, 1)}}),
+        letters or Letters(),
         bundles or Bundles("b1"),
         probe or Probe(),
     )
@@ -102,7 +124,8 @@ async def test_every_epoch_is_listed_and_one_is_current():
 
 
 async def test_without_the_broker_the_rest_is_still_shown_and_lag_is_unknown():
-    status = await reader(log=Log(error=ConnectionError("Kafka at x cannot be reached")))(ALL_SERVING)
+    away = ConnectionError("Kafka at x cannot be reached")
+    status = await reader(log=Log(error=away), letters=Letters(error=away))(ALL_SERVING)
 
     assert status.problems == ("Kafka at x cannot be reached",)
     assert status.current.lag is None
@@ -153,3 +176,57 @@ async def test_a_process_without_an_address_is_not_asked():
     status = await reader()({"worker": ""})
 
     assert status.processes == ()
+
+
+def letters_of(tenant, *, code, ages_s):
+    counts, now_s = DeadLetterCounts(), time.time()
+    for offset, age_s in enumerate(ages_s):
+        letter = DeadLetter(0, offset, f"{tenant}/L".encode(), b"", (), code, "why")
+        counts.add(Position(0, offset), FiledLetter(letter), now_s - age_s)
+    return Letters(counts)
+
+
+def printed(status):
+    console = Console(file=io.StringIO(), width=120)
+    print_status(console, status, kafka="k", redis="r")
+    return console.file.getvalue()
+
+
+async def test_dead_letters_are_shown_by_reason_and_tenant_with_the_age_of_the_oldest_and_the_newest():
+    status = await reader(letters=letters_of("north", code="field", ages_s=[3 * 86_400 + 60, 7_300, 90.5]))({})
+
+    (group,) = orjson.loads(status_as_json(status))["dead_letters"]
+    assert (group["reason"], group["tenant"], group["letters"]) == ("field", "north", 3)
+    assert group["by_age"] == {"hour": 1, "day": 1, "week": 1, "older": 0}
+    assert group["oldest_at"] < group["newest_at"]
+    (row,) = [line.split() for line in printed(status).splitlines() if line.startswith("field")]
+    assert row == ["field", "north", "3", "3", "d", "1", "min"]
+    assert status.problems == ()
+
+
+async def test_without_dead_letters_none_are_shown():
+    status = await reader()({})
+
+    assert orjson.loads(status_as_json(status))["dead_letters"] == []
+    assert "dead letters not replayed" not in printed(status)
+
+
+async def test_a_dead_letter_topic_that_cannot_be_read_is_a_problem():
+    status = await reader(letters=Letters(error=LookupError("the topic x does not exist")))({})
+
+    assert status.problems == ("the topic x does not exist",)
+    assert orjson.loads(status_as_json(status))["dead_letters"] is None
+
+
+async def test_an_agent_that_no_longer_counts_dead_letters_is_a_problem_of_its_worker_which_still_serves():
+    status = await reader(probe=Probe(agent=Health.NOT_SERVING))({"worker": "127.0.0.1:3"})
+
+    assert [process.health for process in status.processes] == [Health.SERVING]
+    (problem,) = status.problems
+    assert problem.startswith("worker at 127.0.0.1:3 no longer counts dead letters")
+
+
+async def test_a_worker_that_does_not_count_dead_letters_at_all_has_no_problem():
+    status = await reader(probe=Probe(agent=Health.UNKNOWN))({"worker": "127.0.0.1:3"})
+
+    assert status.problems == ()

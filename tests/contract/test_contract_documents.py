@@ -334,14 +334,13 @@ def test_the_described_headers_are_those_of_the_envelope(document):
 
 
 def test_the_described_headers_of_dead_letters_are_those_the_worker_adds(document):
-    from services.common.kafka.connection import KafkaConnection
-    from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
     from services.recommender.application.ports.log import DeadLetter
+    from services.recommender.wire.dead_letters import letter_headers
 
     letter = DeadLetter(
         partition=3, offset=7, key=None, value=b"", headers=[("ce_id", b"1")], code="undecodable", reason="cut short"
     )
-    written = KafkaDeadLetters(KafkaConnection("127.0.0.1:9"))._headers(letter)
+    written = letter_headers(letter, "cairn.learner-events")
     described = document["components"]["messages"]["DeadLetter"]["headers"]
     assert described["required"] == [name for name, _ in written[1:]]
     assert list(described["properties"]) == described["required"]

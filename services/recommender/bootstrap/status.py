@@ -1,4 +1,4 @@
-"""Wires what looks at the whole system."""
+"""Wires `cairn status`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.recommender.adapters.grpc_health import GrpcHealthProbe
+from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.application.operations.status import ReadStatus, SystemStatus
 from services.recommender.bootstrap.environment import status_settings
@@ -38,8 +39,12 @@ async def find_status(environment_file: Path) -> FoundStatus:
     settings = status_settings(environment_file)
     async with aclosing(state_store(settings.redis, _REDIS_TIMEOUT_S)) as store:
         read_status = ReadStatus(
-            KafkaLog(settings.connection), store.epochs, bundle_store(settings.bundles), GrpcHealthProbe()
+            KafkaLog(settings.connection),
+            store.epochs,
+            KafkaLetterFile(settings.connection),
+            bundle_store(settings.bundles),
+            GrpcHealthProbe(),
         )
         status = await read_status(settings.targets)
-    # A password in the URL is nobody's business.
+    # The URL may hold a password.
     return FoundStatus(status, settings.kafka, settings.redis.rpartition("@")[2])

@@ -116,9 +116,9 @@ def status(
 ) -> None:
     """Say what runs, where, and how far it is.
 
-    Shows the health of each process, the epochs with their positions, lag and counts by partition, the newest bundle,
-    and what is wrong. Addresses come from CAIRN_KAFKA, CAIRN_REDIS, CAIRN_BUNDLES and CAIRN_TARGET_CATALOG, _INGEST,
-    _WORKER and _RECOMMENDER.
+    Shows the health of each process, the epochs with their positions, lag and counts by partition, the dead letters
+    by reason and tenant with the age of the oldest and the newest, the newest bundle, and what is wrong. Addresses come
+    from CAIRN_KAFKA, CAIRN_REDIS, CAIRN_BUNDLES and CAIRN_TARGET_CATALOG, _INGEST, _WORKER and _RECOMMENDER.
 
     Ends with 1 when something is wrong.
     """

@@ -1,21 +1,27 @@
-"""How the status of the system reads: for people and for machines."""
+"""Formats the status of the system, for people and as JSON."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from services.recommender.application.operations.dead_letter_counts import LetterGroup
 from services.recommender.application.operations.status import EpochReport, Health, SystemStatus
 
-_HEALTH_STYLES = {Health.SERVING: "green", Health.NOT_SERVING: "yellow", Health.AWAY: "red"}
+_HEALTH_STYLES = {Health.SERVING: "green", Health.NOT_SERVING: "yellow", Health.AWAY: "red", Health.UNKNOWN: "yellow"}
+# The units of an age, the largest first, in seconds.
+_AGE_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def status_as_json(status: SystemStatus) -> bytes:
-    """The status for machines; lag is null where the log cannot be read."""
+    """The status as JSON; lag and dead letters are null where the log cannot be read."""
+    groups = None if status.dead_letters is None else status.dead_letters.groups(time.time())
     document = {
         "processes": [asdict(process) for process in status.processes],
         "log_identity": status.log_identity,
@@ -37,25 +43,29 @@ def status_as_json(status: SystemStatus) -> bytes:
             }
             for report in status.epochs
         ],
+        "dead_letters": None if groups is None else [_group_as_json(group) for group in groups],
         "problems": status.problems,
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def print_status(console: Console, status: SystemStatus, *, kafka: str, redis: str) -> None:
-    """The status for people.
+    """Print the status for people.
 
     Args:
-        console: where to.
-        status: what was found.
-        kafka: where the log was looked for.
-        redis: where derived state was looked for, without a password.
+        console: where to print it.
+        status: the status.
+        kafka: where the log was read from.
+        redis: where derived state was read from, without a password.
     """
     console.print(_process_table(status, {"kafka": kafka, "redis": redis}))
     for report in status.epochs:
         console.print()
         console.print(_epoch_line(report), soft_wrap=True)
         console.print(_partition_table(report))
+    if status.dead_letters is not None and (groups := status.dead_letters.groups(now_s := time.time())):
+        console.print()
+        console.print(_dead_letter_table(groups, now_s))
     console.print()
     console.print(f"newest bundle  {status.bundle or 'none; fit one with: cairn train'}", soft_wrap=True)
     for problem in status.problems:
@@ -66,7 +76,7 @@ def _process_table(status: SystemStatus, places: dict[str, str]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("what", "where", "health"):
         table.add_column(heading, no_wrap=True)
-    # Whether these two answer shows in what could be read from them.
+    # These two have no health service. They answer if something could be read from them.
     answers = {"kafka": bool(status.log_identity), "redis": status.state_readable}
     for name, address in places.items():
         table.add_row(name, address, Text("answers", "green") if answers[name] else Text("cannot be read", "red"))
@@ -109,6 +119,35 @@ def _partition_table(report: EpochReport) -> Table:
         style="bold",
     )
     return table
+
+
+def _dead_letter_table(groups: list[LetterGroup], now_s: float) -> Table:
+    title = Text("dead letters not replayed; look at them with: cairn dlt list", style="bold")
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("reason", "tenant"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("letters", "oldest", "newest"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for group in groups:
+        ages = (_age(now_s - written_s) for written_s in (group.oldest_at_s, group.newest_at_s))
+        table.add_row(Text(group.reason or "-"), Text(group.tenant or "-"), f"{group.letters:,}", *ages)
+    return table
+
+
+def _group_as_json(group: LetterGroup) -> dict[str, object]:
+    return {
+        "reason": group.reason,
+        "tenant": group.tenant,
+        "letters": group.letters,
+        "by_age": group.by_age,
+        "oldest_at": datetime.fromtimestamp(group.oldest_at_s, UTC).isoformat(timespec="milliseconds"),
+        "newest_at": datetime.fromtimestamp(group.newest_at_s, UTC).isoformat(timespec="milliseconds"),
+    }
+
+
+def _age(age_s: float) -> str:
+    name, unit_s = next((unit for unit in _AGE_UNITS if age_s >= unit[1]), _AGE_UNITS[-1])
+    return f"{max(0, age_s) // unit_s:.0f} {name}"
 
 
 def _known(number: int | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import aiokafka
@@ -18,18 +18,19 @@ from services.common.kafka.connection import (
 )
 from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position
 from services.common.kafka.partitioner import partition_of
+from services.recommender.application.operations.dead_letter_counts import DeadLetterCounts
 from services.recommender.application.operations.dead_letters import FiledLetter
 from services.recommender.application.ports.log import DeadLetter
+from services.recommender.wire.dead_letters import letter_headers, note_headers, read_letter
 
-_PREFIX = "cairn-dlt-"
-_REPLAYED_TO = f"{_PREFIX}replayed-to"
 _LARGEST_BYTES = 2 * 1024 * 1024
 
 
 class KafkaDeadLetters:
     """Appends to the dead-letter topic; implements DeadLetters.
 
-    Not an idempotent producer: a letter may be there twice, with the same topic, partition and offset of origin.
+    The producer is not idempotent: the topic may hold a letter twice, with the same topic, partition and offset of
+    origin.
     """
 
     def __init__(
@@ -49,18 +50,18 @@ class KafkaDeadLetters:
         try:
             producer = await self._started()
             confirmations = [
-                await producer.send(self._topic, letter.value, letter.key, headers=self._headers(letter))
+                await producer.send(self._topic, letter.value, letter.key, headers=letter_headers(letter, self._origin))
                 for letter in letters
             ]
             await asyncio.gather(*confirmations)
         except KafkaError as error:
             raise BrokerUnavailableError(
-                f"{len(letters)} dead letters could not be written to {self._topic}: {error!r}; nothing was skipped, "
-                "the worker must run again"
+                f"{len(letters)} dead letters could not be written to {self._topic}: {error!r}; nothing was skipped; "
+                "see whether the brokers are up and in sync"
             ) from error
 
     async def close(self) -> None:
-        """Let the producer go."""
+        """Stop the producer."""
         if self._producer is not None:
             await self._producer.stop()
             self._producer = None
@@ -78,22 +79,9 @@ class KafkaDeadLetters:
             self._producer = producer
         return self._producer
 
-    def _headers(self, letter: DeadLetter) -> list[tuple[str, bytes]]:
-        return [
-            *letter.headers,
-            (f"{_PREFIX}code", letter.code.encode()),
-            (f"{_PREFIX}reason", letter.reason.encode(errors="replace")),
-            (f"{_PREFIX}topic", self._origin.encode()),
-            (f"{_PREFIX}partition", b"%d" % letter.partition),
-            (f"{_PREFIX}offset", b"%d" % letter.offset),
-        ]
-
 
 class KafkaLetterFile:
-    """Reads the dead-letter topic and writes records into the log again; implements LetterFile.
-
-    That a letter was replayed is a record of its own: no value, the letter's place of origin, and where it went.
-    """
+    """Reads the dead-letter topic and writes into the log again; implements LetterFile and DeadLetterCounter."""
 
     def __init__(
         self,
@@ -103,14 +91,21 @@ class KafkaLetterFile:
         topic: str = LEARNER_EVENTS_DLT,
         stalled_s: float = 30.0,
     ) -> None:
-        """Args: the cluster, the log, the topic of its dead letters, and how long Kafka may send nothing of it."""
+        """Prepare; every call connects.
+
+        Args:
+            connection: the cluster.
+            origin: the log.
+            topic: the topic of its dead letters.
+            stalled_s: how long Kafka may send nothing before a read fails.
+        """
         self._connection = connection
         self._origin = origin
         self._topic = topic
         self._stalled_s = stalled_s
 
     async def letters(self) -> list[FiledLetter]:
-        """Every letter there is now, each place of origin once, in the order of the places.
+        """Every letter there is now, each origin once, ordered by origin.
 
         Raises:
             BrokerUnavailableError: when the cluster cannot be reached, or stops answering.
@@ -118,20 +113,39 @@ class KafkaLetterFile:
         """
         letters: dict[Position, DeadLetter] = {}
         replayed: dict[Position, Position] = {}
+        async with aclosing(self._records()) as records:
+            async for record in records:
+                filed = read_letter(record.key, record.value, record.headers)
+                if filed.replayed_to is None:
+                    letters.setdefault(filed.origin, filed.letter)
+                else:
+                    replayed[filed.origin] = filed.replayed_to
+        return [FiledLetter(letter, replayed.get(origin)) for origin, letter in sorted(letters.items())]
+
+    async def count(self) -> DeadLetterCounts:
+        """The letters there are now, counted.
+
+        Raises:
+            BrokerUnavailableError: when the cluster cannot be reached, or stops answering.
+            TopicMissingError: when the topic does not exist.
+        """
+        counts = DeadLetterCounts()
+        async with aclosing(self._records()) as records:
+            async for record in records:
+                filed = read_letter(record.key, None, record.headers)
+                counts.add(Position(record.partition, record.offset), filed, record.timestamp / 1_000)
+        return counts
+
+    async def _records(self) -> AsyncGenerator[aiokafka.ConsumerRecord, None]:
         span = await topic_span(self._connection, self._topic)
         parts = read_span(self._connection, self._topic, span, stalled_s=self._stalled_s)
         async with aclosing(parts):
             async for part in parts:
-                for letter, position in map(_read, part.records):
-                    place = Position(letter.partition, letter.offset)
-                    if position is None:
-                        letters.setdefault(place, letter)
-                    else:
-                        replayed[place] = position
-        return [FiledLetter(letter, replayed.get(place)) for place, letter in sorted(letters.items())]
+                for record in part.records:
+                    yield record
 
     async def append_to_log(self, letter: DeadLetter) -> Position:
-        """Write the record to the log again, on the partition of its key, and return where it is."""
+        """Write the record into the log again, on the partition of its key, and return its position."""
         partitions = await topic_end_offsets(self._connection, self._origin)
         origin = ("cairn-replayed-from", b"%d/%d" % (letter.partition, letter.offset))
         return await self._append(
@@ -143,14 +157,8 @@ class KafkaLetterFile:
         )
 
     async def note_replayed(self, letter: DeadLetter, position: Position) -> None:
-        """Note where it was written to the log again."""
-        headers = [
-            (f"{_PREFIX}topic", self._origin.encode()),
-            (f"{_PREFIX}partition", b"%d" % letter.partition),
-            (f"{_PREFIX}offset", b"%d" % letter.offset),
-            (_REPLAYED_TO, b"%d/%d" % (position.partition, position.offset)),
-        ]
-        await self._append(self._topic, letter.key, None, headers, None)
+        """Note on the dead-letter topic where the record is in the log now."""
+        await self._append(self._topic, letter.key, None, note_headers(letter, self._origin, position), None)
 
     async def _append(
         self,
@@ -171,23 +179,3 @@ class KafkaLetterFile:
         finally:
             await producer.stop()
         return Position(written.partition, written.offset)
-
-
-def _read(record: aiokafka.ConsumerRecord) -> tuple[DeadLetter, Position | None]:
-    """The letter, and where it went if the record is the note that it was replayed."""
-    # Ours come last, after the record's own.
-    ours = {name.removeprefix(_PREFIX): value for name, value in record.headers if name.startswith(_PREFIX)}
-    letter = DeadLetter(
-        partition=int(ours.get("partition", b"-1")),
-        offset=int(ours.get("offset", b"-1")),
-        key=record.key,
-        value=record.value,
-        headers=tuple((name, value) for name, value in record.headers if not name.startswith(_PREFIX)),
-        code=ours.get("code", b"").decode(errors="replace"),
-        reason=ours.get("reason", b"").decode(errors="replace"),
-    )
-    replayed_to = ours.get(_REPLAYED_TO.removeprefix(_PREFIX))
-    if replayed_to is None:
-        return letter, None
-    partition, _, offset = replayed_to.decode().partition("/")
-    return letter, Position(int(partition), int(offset))

@@ -1,13 +1,14 @@
-"""What runs, where, and how far it is: one look at the whole system for whoever operates it."""
+"""The status of the whole system, for operators: what runs, where, and how far it is."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from services.recommender.application.operations.dead_letter_counts import DeadLetterCounter, DeadLetterCounts
 from services.recommender.application.ports.epochs import EpochMeta, EpochProgressReader
 from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
 from services.recommender.application.ports.log import LogReader
@@ -15,24 +16,32 @@ from services.recommender.application.ports.models import BundleReader, BundleUn
 
 
 class Health(StrEnum):
-    """What a process says of itself."""
+    """The health that a process reports, of itself or of a part of it."""
 
     SERVING = "serving"
     NOT_SERVING = "not serving"
     AWAY = "cannot be reached"
+    UNKNOWN = "not known"
+
+
+# The part of a worker that counts dead letters for Prometheus, by its name in the worker's gRPC health service.
+DEAD_LETTER_AGENT = "cairn.dead-letter-agent"
 
 
 class HealthProbe(Protocol):
-    """Asks a process how it is."""
+    """Asks a process for its health."""
 
-    async def health(self, address: str) -> Health:
-        """The health of the process at `host:port`; AWAY when it does not answer in time."""
+    async def health(self, address: str, part: str = "") -> Health:
+        """The health of the process at `host:port`, or of a part of it.
+
+        AWAY when it does not answer in time; UNKNOWN when it has no such part.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessReport:
-    """One process: its name, where it is, and what it says of itself."""
+    """One process: its name, its address, and its health."""
 
     name: str
     address: str
@@ -45,8 +54,8 @@ class PartitionReport:
 
     Attributes:
         partition: its number.
-        position: one past the last record dealt with; 0 where the epoch never saw the partition.
-        end: one past the last record of the log; None: the log cannot be read.
+        position: one past the last record handled; 0 where the epoch never saw the partition.
+        end: one past the last record of the log; None when the log cannot be read.
         applied: records folded into a learner.
         duplicates: records left out as duplicates.
         dead_lettered: records that went to the dead-letter topic.
@@ -61,7 +70,7 @@ class PartitionReport:
 
     @property
     def lag(self) -> int | None:
-        """Records between position and end; None: not known."""
+        """Records between position and end; None when the end is not known."""
         return None if self.end is None else max(0, self.end - self.position)
 
 
@@ -70,7 +79,7 @@ class EpochReport:
     """One epoch.
 
     Attributes:
-        meta: what was fixed when it began, and where it is in its life.
+        meta: what was fixed when it began, and its status.
         current: whether servers answer from it.
         partitions: its progress, by partition.
     """
@@ -81,7 +90,7 @@ class EpochReport:
 
     @property
     def lag(self) -> int | None:
-        """Records it has yet to deal with; None: not known."""
+        """Records that it has not handled yet; None when that is not known."""
         lags = [partition.lag for partition in self.partitions]
         known = [lag for lag in lags if lag is not None]
         return sum(known) if len(known) == len(lags) else None
@@ -108,17 +117,19 @@ class SystemStatus:
 
     Attributes:
         processes: those whose address is known.
-        log_identity: the log of learner events; empty: it cannot be read.
+        log_identity: the log of learner events; empty when it cannot be read.
         state_readable: whether derived state could be read.
         epochs: every epoch, by number.
-        bundle: the newest bundle; empty: there is none.
-        problems: what is wrong, each a sentence with a remedy where there is one; empty: nothing.
+        dead_letters: the letters on the dead-letter topic; None when it cannot be read.
+        bundle: the newest bundle; empty when there is none.
+        problems: what is wrong, each a sentence with a remedy where there is one.
     """
 
     processes: tuple[ProcessReport, ...]
     log_identity: str
     state_readable: bool
     epochs: tuple[EpochReport, ...]
+    dead_letters: DeadLetterCounts | None
     bundle: str
     problems: tuple[str, ...]
 
@@ -129,11 +140,19 @@ class SystemStatus:
 
 
 class ReadStatus:
-    """Looks at everything at once; what cannot be read becomes a problem in the answer, never an error."""
+    """Reads the status of everything. What cannot be read becomes a problem in the answer, never an error."""
 
-    def __init__(self, log: LogReader, epochs: EpochProgressReader, bundles: BundleReader, probe: HealthProbe) -> None:
+    def __init__(
+        self,
+        log: LogReader,
+        epochs: EpochProgressReader,
+        dead_letters: DeadLetterCounter,
+        bundles: BundleReader,
+        probe: HealthProbe,
+    ) -> None:
         self._log = log
         self._epochs = epochs
+        self._dead_letters = dead_letters
         self._bundles = bundles
         self._probe = probe
 
@@ -141,7 +160,7 @@ class ReadStatus:
         """The status now.
 
         Args:
-            targets: `host:port` of each process by name; one with an empty address is left out.
+            targets: `host:port` of each process by name; those with an empty address are left out.
         """
         problems: list[str] = []
         identity, ends = await self._read_log(problems)
@@ -149,6 +168,8 @@ class ReadStatus:
         epochs = found or ()
         if identity:
             problems += [_other_log(report.meta) for report in epochs if report.meta.log_identity != identity]
+        # Where the log cannot be read, neither can its dead letters, for the same reason.
+        dead_letters = await self._count_dead_letters(problems) if identity else None
         processes = await self._read_processes(targets)
         problems += [
             f"{process.name} at {process.address} is {process.health}"
@@ -157,8 +178,9 @@ class ReadStatus:
             for process in processes
             if process.health is not Health.SERVING
         ]
+        problems += await self._stopped_agents(processes)
         return SystemStatus(
-            processes, identity, found is not None, epochs, self._newest_bundle(problems), tuple(problems)
+            processes, identity, found is not None, epochs, dead_letters, self._newest_bundle(problems), tuple(problems)
         )
 
     async def _read_log(self, problems: list[str]) -> tuple[str, Mapping[int, int] | None]:
@@ -167,6 +189,23 @@ class ReadStatus:
         except (ConnectionError, LookupError) as error:
             problems.append(str(error))
             return "", None
+
+    async def _count_dead_letters(self, problems: list[str]) -> DeadLetterCounts | None:
+        try:
+            return await self._dead_letters.count()
+        except (ConnectionError, LookupError) as error:
+            problems.append(str(error))
+            return None
+
+    async def _stopped_agents(self, processes: Sequence[ProcessReport]) -> list[str]:
+        serving = [process for process in processes if process.health is not Health.AWAY]
+        healths = await asyncio.gather(*(self._probe.health(process.address, DEAD_LETTER_AGENT) for process in serving))
+        return [
+            f"{process.name} at {process.address} no longer counts dead letters for Prometheus; it folds events as "
+            "before. Its log gives the reason"
+            for process, health in zip(serving, healths, strict=True)
+            if health is Health.NOT_SERVING
+        ]
 
     async def _read_epochs(self, ends: Mapping[int, int] | None, problems: list[str]) -> tuple[EpochReport, ...] | None:
         """Every epoch; None when derived state cannot be read."""
