@@ -6,6 +6,8 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -15,8 +17,9 @@ import pytest
 import redis
 import redis.asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.processes import Child, Command
+from deploy.processes import Child, Command, free_port
 from services.common.kafka.connection import KafkaConnection, topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT
 from services.common.kafka.topics import TopicDeclaration, ensure_topics
@@ -24,13 +27,14 @@ from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.states import position_key
+from services.recommender.application.operations.status import DEAD_LETTER_AGENT
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import CommitRefusedError
 from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.entrypoints.folding import EventServiceOptions
-from tests.learner_events import PARTITIONS, message, publish, record
+from tests.learner_events import PARTITIONS, TENANT, message, publish, record
 
 DEADLINE_S = 60.0
 
@@ -38,9 +42,10 @@ DEADLINE_S = 60.0
 class Worker:
     """The worker process, with small batches so that a kill comes in the middle of things."""
 
-    def __init__(self, directory: Path, kafka: KafkaConnection, redis_url: str) -> None:
+    def __init__(self, directory: Path, kafka: KafkaConnection, redis_url: str, **environment: str) -> None:
         self._log = directory / "worker.log"
         self._address = directory / "worker.address"
+        self._metrics_port = free_port()
         self._command = Command(
             "worker",
             [sys.executable, "-m", "services.recommender", "worker"],
@@ -56,6 +61,8 @@ class Worker:
                 # The embedded broker lets every join wait half of it.
                 "CAIRN_SESSION_TIMEOUT_MS": "2000",
                 "CAIRN_BUNDLES": str(directory / "bundles"),
+                "CAIRN_METRICS_PORT": str(self._metrics_port),
+                **environment,
             },
             grace_s=20.0,
         )
@@ -70,15 +77,27 @@ class Worker:
         if self.child is not None:
             self.child.stop()
 
-    def serving(self) -> bool:
+    def serving(self, part: str = "") -> bool:
         if not self._address.is_file():
             return False
         with grpc.insecure_channel(self._address.read_text()) as channel:
             try:
-                answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+                answer = health_pb2_grpc.HealthStub(channel).Check(
+                    health_pb2.HealthCheckRequest(service=part), timeout=1
+                )
             except grpc.RpcError:
                 return False
         return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A metric's value, summed over the labels that are not given; 0 where there is none yet."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=5) as reply:
+                families = list(text_string_to_metric_families(reply.read().decode()))
+        except OSError:
+            return 0
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     def exit_code(self) -> int:
         """Wait for it to end by itself."""
@@ -185,6 +204,58 @@ async def test_a_duplicate_is_counted_and_a_poisoned_record_is_set_apart_and_nei
         assert (letter.key, letter.value) == (first.key, first.value)
         assert letter.headers[: len(first.headers)] == tuple(first.headers)
         assert headers["cairn-dlt-reason"]
+
+
+def poisoned(count: int, *, first: int):
+    return [
+        record(message(number, f"learner-{number % 23}"), value=b"\xff\xff") for number in range(first, first + count)
+    ]
+
+
+async def test_dead_letters_on_the_topic_before_and_after_the_start_are_counted_for_prometheus(broker, worker, client):
+    await publish(broker, [*some_records(20), *poisoned(3, first=900)])
+    child = worker.start()
+    held = {"reason": "value", "tenant": TENANT, "age": "hour"}
+    child.wait_ready(lambda: worker.metric("cairn_dead_letters_held", **held) == 3, DEADLINE_S)
+    worker.stop()
+    await publish(broker, poisoned(2, first=950))
+    child = worker.start()
+    child.wait_ready(lambda: worker.metric("cairn_dead_letters_held", **held) == 5, DEADLINE_S)
+    assert worker.metric("cairn_dead_letters_held") == 5
+    assert worker.metric("cairn_dead_letter_agent_running") == 1
+    oldest = worker.metric("cairn_dead_letters_oldest_timestamp_seconds", reason="value")
+    newest = worker.metric("cairn_dead_letters_newest_timestamp_seconds", reason="value")
+    assert time.time() - 300 < oldest < newest <= time.time() + 1
+
+
+async def test_a_crash_of_the_dead_letter_agent_touches_neither_the_fold_nor_the_health_nor_the_exit_code(
+    broker, redis_server, client, tmp_path
+):
+    worker = Worker(
+        tmp_path, broker, redis_server, CAIRN_FAIL_POINT="dead-letter-count:raise:2", CAIRN_ALLOW_FAIL_POINTS="true"
+    )
+    try:
+        await publish(broker, [*some_records(20), *poisoned(3, first=900)])
+        child = worker.start()
+        child.wait_ready(worker.serving, DEADLINE_S)
+        served = True
+        child.wait_ready(lambda: worker.metric("cairn_dead_letter_agent_failures_total") == 1, DEADLINE_S)
+        child.wait_ready(lambda: not worker.serving(DEAD_LETTER_AGENT), DEADLINE_S)
+        assert worker.metric("cairn_dead_letter_agent_running") == 0
+        assert worker.metric("cairn_dead_letters_held") == 0
+        served &= worker.serving()
+        await publish(broker, some_records(30, first=20))
+        child.wait_ready(lambda: counts(client, "applied") == 50, DEADLINE_S)
+        served &= worker.serving()
+        # It is started again, reads the topic from its beginning and misses nothing.
+        child.wait_ready(lambda: worker.metric("cairn_dead_letters_held") == 3, DEADLINE_S)
+        child.wait_ready(lambda: worker.serving(DEAD_LETTER_AGENT), DEADLINE_S)
+        assert worker.metric("cairn_dead_letter_agent_failures_total") == 1
+        assert served & worker.serving()
+        child.signal_stop()
+        assert worker.exit_code() == 0
+    finally:
+        worker.stop()
 
 
 async def test_a_clean_stop_exits_with_0_and_another_worker_continues(broker, redis_server, worker, client):

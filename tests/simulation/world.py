@@ -366,7 +366,7 @@ class World:
             self._workers[number] = Process(f"worker-{number}", self.network, self._worker)
 
     async def _worker(self, process: Process) -> None:
-        """What `python -m services.recommender worker` runs, without Faust and without the health service."""
+        """What `python -m services.recommender worker` runs, without its health service and its dead-letter agent."""
 
         async def event_service(meta: EpochMeta) -> EventService:
             return self._event_service(process, meta, group=f"cairn-recommender-{meta.epoch}")

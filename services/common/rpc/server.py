@@ -113,11 +113,11 @@ class GrpcServer:
             return self._server.add_insecure_port(self._options.listen)
         return self._server.add_secure_port(self._options.listen, server_credentials(self._options.tls))
 
-    async def set_serving(self, *, serving: bool) -> None:
-        """Set the health status of the whole server and of each registered service."""
+    async def set_serving(self, *, serving: bool, name: str | None = None) -> None:
+        """Set the health of the whole server and of each registered service, or of one named part of the process."""
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *self._service_names):
-            await self._health.set(name, status)
+        for service in ("", *self._service_names) if name is None else (name,):
+            await self._health.set(service, status)
 
     async def stop(self) -> None:
         """Say NOT_SERVING, let running calls finish within the drain time, then close."""

@@ -1,4 +1,4 @@
-"""Fail-points: a worker that ends, or falls silent, between two chosen steps. For tests of what happens then.
+"""Fail points: a worker that ends, stops, or meets an error at a chosen step. For tests of what happens then.
 
 Off unless `CAIRN_FAIL_POINT` names one, and refused even then unless `CAIRN_ALLOW_FAIL_POINTS` is true.
 """
@@ -16,12 +16,13 @@ from services.recommender.domain.learner.record import LearnerRecord
 
 
 class Step(StrEnum):
-    """Where in the handling of a batch."""
+    """A step of the worker."""
 
     BEFORE_COMMIT = "before-commit"  # learners are folded, nothing is stored
     AFTER_COMMIT = "after-commit"  # learners are stored, the partitions' positions are not
     BEFORE_ACKNOWLEDGEMENT = "before-acknowledgement"  # positions are stored, not yet committed to Kafka
     AFTER_ACKNOWLEDGEMENT = "after-acknowledgement"  # positions are committed to Kafka
+    DEAD_LETTER_COUNT = "dead-letter-count"  # the dead-letter agent has a letter and has not counted it
 
 
 class Action(StrEnum):
@@ -29,18 +30,23 @@ class Action(StrEnum):
 
     KILL = "kill"  # the process ends, as in a power cut
     STOP = "stop"  # the process stops until SIGCONT
+    RAISE = "raise"  # an exception that nothing expects
 
 
 _SIGNALS = {Action.KILL: signal.SIGKILL, Action.STOP: signal.SIGSTOP}
 
 
 class FailPointInvalidError(ValueError):
-    """A fail-point is not one that there is."""
+    """A fail point is not of the form STEP:ACTION:OCCASION."""
+
+
+class FailPointReachedError(Exception):
+    """The exception of a fail point with the action `raise`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailPoint:
-    """A step, what happens there, and the how many-th time it does."""
+    """A step, what happens there, and on which occasion, counted from 1."""
 
     step: Step
     action: Action
@@ -64,7 +70,7 @@ class FailPoint:
 
 
 class FailPoints:
-    """Counts how often steps are reached, and acts when it is time."""
+    """Counts how often a step is reached, and acts on the chosen occasion."""
 
     def __init__(self, fail_point: FailPoint, signal_self: Callable[[signal.Signals], None] | None = None) -> None:
         """Args: `signal_self` sends this process a signal."""
@@ -73,16 +79,23 @@ class FailPoints:
         self._reached = 0
 
     def reach(self, step: Step) -> None:
-        """Note that a step is reached."""
+        """Note that a step is reached.
+
+        Raises:
+            FailPointReachedError: when this is the occasion, and the action is to raise.
+        """
         if step is not self._fail_point.step:
             return
         self._reached += 1
-        if self._reached == self._fail_point.occasion:
-            self._signal_self(_SIGNALS[self._fail_point.action])
+        if self._reached != self._fail_point.occasion:
+            return
+        if self._fail_point.action is Action.RAISE:
+            raise FailPointReachedError(f"the fail point {step} was reached {self._reached} times")
+        self._signal_self(_SIGNALS[self._fail_point.action])
 
 
 class FailingFoldStore:
-    """A FoldStore with fail-points around its writes."""
+    """A FoldStore with fail points around its writes."""
 
     def __init__(self, store: FoldStore, fail_points: FailPoints) -> None:
         self._store = store

@@ -1,6 +1,6 @@
-"""Wires what folds the log: the worker, replays, and the commands about epochs and dead letters.
+"""Wires the worker and replays.
 
-Apart from the wiring of servers, which need neither Faust nor the compiled kernel.
+Servers are wired elsewhere: they need neither Faust nor the compiled kernel.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from services.recommender.adapters.fail_points import FailingFoldStore, FailPoin
 from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.read_ahead import KafkaReadAhead
+from services.recommender.application.operations.status import DEAD_LETTER_AGENT
 from services.recommender.application.ports.epochs import EpochMeta
 from services.recommender.application.state.epochs import begin_replay, parameters_of
 from services.recommender.application.state.fold_events import FoldReport
@@ -34,11 +35,14 @@ from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
 from services.recommender.bootstrap.stores import bundle_store, state_store
 from services.recommender.domain.learner.fold import LearnerFold, warm_up
 from services.recommender.domain.learner.parameters import TracingParameters
+from services.recommender.entrypoints.dead_letter_agent import run_dead_letter_agent
+from services.recommender.entrypoints.dead_letter_metrics import DeadLetterMetrics
+from services.recommender.entrypoints.dead_letter_watch import DeadLetterWatch
 from services.recommender.entrypoints.event_service import EventService
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
 from services.recommender.entrypoints.folding import EventServiceOptions, FoldObservers
 from services.recommender.entrypoints.replay import ReplayProgress, run_replay
-from services.recommender.entrypoints.worker import EpochServices, WorkerApp, run_app
+from services.recommender.entrypoints.worker import EpochServices, run_services
 from services.recommender.settings import FoldSettings, WorkerSettings
 
 _HEALTH_CHECK_S = 0.1
@@ -51,11 +55,11 @@ class FoldWiring:
 
     Attributes:
         connection: the Kafka cluster.
-        redis_url: the Redis that learner states go to.
-        cache_bytes: memory for learners folded lately, per epoch.
-        options: how to read.
-        fail_points: where to end or stand still, in a test.
-        traces: what becomes of records that somebody traces.
+        redis_url: the Redis of the learner states.
+        cache_bytes: memory for recently folded learners, per epoch.
+        options: how to read the log.
+        fail_points: where to fail, in a test.
+        traces: where spans of traced records go.
         tenants: the tenants file, whose keys open encrypted values.
     """
 
@@ -77,13 +81,13 @@ class FoldWiring:
         metrics: FoldMetrics | None = None,
         on_batch: Callable[[FoldReport], None] | None = None,
     ) -> EventService:
-        """The event service of an epoch; starting it connects.
+        """Make the event service of an epoch; starting it connects.
 
         Args:
             meta: the epoch.
-            parameters: what it is folded with.
-            group: the consumer group to join; None: read every partition, alone.
-            goal: where to stop, by partition; None: never.
+            parameters: the tracing parameters to fold with.
+            group: the consumer group to join; None to read every partition alone.
+            goal: where to stop, by partition; None to go on.
             metrics: where to count.
             on_batch: called after each batch.
         """
@@ -111,7 +115,7 @@ class FoldWiring:
 
 
 def fold_wiring(settings: FoldSettings) -> FoldWiring:
-    """What event services are made of, by the settings."""
+    """What event services are made of, from the settings."""
     options = EventServiceOptions(batch_records=settings.batch_records)
     fail_points = None
     if isinstance(settings, WorkerSettings):
@@ -132,11 +136,23 @@ def fold_wiring(settings: FoldSettings) -> FoldWiring:
     )
 
 
+def _dead_letter_watch(wiring: FoldWiring) -> tuple[DeadLetterWatch, DeadLetterMetrics]:
+    metrics, fail_points = DeadLetterMetrics(REGISTRY), wiring.fail_points
+    run_agent = partial(
+        run_dead_letter_agent,
+        wiring.connection,
+        metrics,
+        session_timeout_ms=wiring.options.session_timeout_ms,
+        before_count=None if fail_points is None else partial(fail_points.reach, Step.DEAD_LETTER_COUNT),
+    )
+    return DeadLetterWatch(run_agent, metrics), metrics
+
+
 async def run_worker(settings: WorkerSettings) -> None:
-    """Run the worker until it is told to stop.
+    """Run the worker until it is asked to stop.
 
     Raises:
-        Exception: whatever stopped it; nothing it had not stored counts as done.
+        Exception: whatever stopped it. Events that it did not store are read again.
     """
     check_listen_address(settings.listen, insecure=settings.insecure)
     metrics = FoldMetrics(REGISTRY)
@@ -167,20 +183,34 @@ async def run_worker(settings: WorkerSettings) -> None:
         )
         address = await server.start()
         announce("worker", address, settings.address_file)
+        jobs = [run_services(services), _report_health(lambda: services.healthy, server)]
+        # Without a metrics port nobody can read what the agent counts. `cairn status` counts for itself.
+        if settings.metrics_port:
+            watch, counted = _dead_letter_watch(wiring)
+            jobs += [
+                _run_once_healthy(watch, services),
+                _report_health(lambda: counted.healthy, server, part=DEAD_LETTER_AGENT),
+            ]
         try:
-            app = WorkerApp(services, settings.kafka)
-            await run_until_stopped([run_app(app), _report_worker_health(services, server)])
+            await run_until_stopped(jobs)
         finally:
             await server.stop()
             traces.close()
 
 
-async def _report_worker_health(services: EpochServices, server: GrpcServer) -> None:
-    reported = False
+async def _run_once_healthy(watch: DeadLetterWatch, services: EpochServices) -> None:
+    # The fold comes first. A worker that cannot begin to fold ends without starting what it would have to stop again.
+    while not services.healthy:  # noqa: ASYNC110 - health is computed, there is no event to wait for.
+        await asyncio.sleep(_HEALTH_CHECK_S)
+    await watch.run()
+
+
+async def _report_health(healthy: Callable[[], bool], server: GrpcServer, part: str | None = None) -> None:
+    reported = None
     while True:
-        if services.healthy != reported:
-            reported = services.healthy
-            await server.set_serving(serving=reported)
+        if (now := healthy()) != reported:
+            reported = now
+            await server.set_serving(serving=now, name=part)
         await asyncio.sleep(_HEALTH_CHECK_S)
 
 
@@ -191,14 +221,14 @@ async def replay(
     on_begin: Callable[[EpochMeta], None],
     on_progress: Callable[[int, int], None],
 ) -> ReplayProgress:
-    """What `cairn replay` runs.
+    """Fold the log into a new epoch, for `cairn replay`.
 
     Args:
         settings: where the log, the states and the bundles are.
-        epoch: the epoch to fold into.
+        epoch: the number of the epoch to fold into.
         parameters: a bundle's id, or `same`.
         on_begin: called once with the epoch.
-        on_progress: called after each batch with offsets done and in all.
+        on_progress: called after each batch with the offsets handled and all offsets.
     """
     wiring = fold_wiring(settings)
     bundles = bundle_store(settings.bundles)
@@ -221,10 +251,10 @@ async def replay(
 
 
 def collect_garbage_seldom() -> None:
-    """Let the cyclic garbage collector run seldom.
+    """Let the cyclic garbage collector run rarely.
 
-    A batch makes some hundred thousand objects, none of them in cycles: collecting at the default pace walks all of
-    them many times over and takes a third of the worker's time.
+    A batch creates some hundred thousand objects, none of them in cycles. At the default thresholds the collector walks
+    all of them many times and takes a third of the worker's time.
     """
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)

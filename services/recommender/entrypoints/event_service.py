@@ -1,7 +1,7 @@
 """The event service: reads the log of learner events in batches and folds each batch into one epoch.
 
-A child service of the Faust app. A Faust agent would spend two tasks on each event and acknowledge an event whose
-handling failed; this reads whole batches, and nothing counts as done before it is stored.
+A mode service with a consumer of its own. It reads whole batches, and acknowledges nothing before it is stored. A Faust
+agent would do neither; docs/decisions/0030 has the figures.
 """
 
 from __future__ import annotations

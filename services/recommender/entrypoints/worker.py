@@ -1,21 +1,18 @@
-"""The worker: a Faust app that runs one event service for every epoch that is live or catching up.
+"""The worker: one event service for every epoch that is live or catching up.
 
-The app's web server and leader election are off, and it has no tables: learner state is in Redis. An error in any of
-its services ends the process; agents that later issues add are given the supervisor that does the same.
+The services are of mode, Faust's library of services: an error in any of them stops all, and ends the process. They are
+no Faust agents; docs/decisions/0030 says why. The one agent there is, on the dead letters, runs apart from them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
-import faust
-import faust.app.base
 import mode
 import structlog
-from mode.supervisors import CrashingSupervisor
 
 from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.application.ports.epochs import (
@@ -35,42 +32,14 @@ _log = structlog.get_logger(__name__)
 
 _WATCH_EVERY_S = 1.0
 _LOG_CHECK_EVERY_S = 5.0
-# An epoch that reaches ends of the log that are no older has no lag to speak of.
+# An epoch that reached the ends that the log had this short a time ago counts as caught up.
 _FRESH_ENDS_S = 2.0
 
 MakeEventService = Callable[[EpochMeta], Awaitable[EventService]]
 
 
-class _ServicesOnly(faust.app.base.BootStrategy):
-    """Starts the app's own services and no Faust consumer, producer, tables or web server: there are no agents yet."""
-
-    def server(self) -> Iterable[Any]:
-        return [*self.sensors(), cast("WorkerApp", self.app).epoch_services]
-
-
-class WorkerApp(faust.App):
-    """The Faust app of the worker."""
-
-    BootStrategy = _ServicesOnly
-
-    def __init__(self, epoch_services: EpochServices, bootstrap_servers: str) -> None:
-        """Args: `epoch_services` to run; `bootstrap_servers` of Kafka."""
-        super().__init__(
-            "cairn-recommender",
-            broker=[f"kafka://{server}" for server in bootstrap_servers.split(",")],
-            web_enabled=False,
-            topic_disable_leader=True,
-            agent_supervisor=CrashingSupervisor,
-            store="memory://",
-        )
-        self.epoch_services = epoch_services
-
-    async def on_first_start(self) -> None:
-        """Make no folders: Faust would, for tables, which there are none of, and a container may not let it."""
-
-
 class EpochServices(mode.Service):
-    """Looks at the epochs every second and runs an event service for each one that is live or catching up."""
+    """Reads the epochs every second and runs an event service for each one that is live or catching up."""
 
     def __init__(
         self,
@@ -88,9 +57,9 @@ class EpochServices(mode.Service):
             epochs: the epochs.
             log: the log of learner events.
             make_service: makes the event service of an epoch.
-            watch_every_s: how often the epochs are looked at.
+            watch_every_s: how often the epochs are read.
             clock_s: monotonic.
-            service_options: mode's own.
+            service_options: mode's own options.
         """
         super().__init__(**service_options)
         self._epochs = epochs
@@ -107,16 +76,16 @@ class EpochServices(mode.Service):
 
     @property
     def healthy(self) -> bool:
-        """Whether there is an epoch to fold into and every event service gets on."""
+        """Whether there is an epoch to fold into and every event service is healthy."""
         return (
             not self._unreadable and bool(self._running) and all(service.healthy for service in self._running.values())
         )
 
     async def on_start(self) -> None:
-        """Begin the first epoch where there is none, and the event services.
+        """Begin the first epoch if there is none, and start the event services.
 
         Raises:
-            EpochUnusableError: when every epoch to fold into is of another log.
+            EpochUnusableError: when every epoch to fold into belongs to another log.
         """
         await self._look()
 
@@ -128,7 +97,7 @@ class EpochServices(mode.Service):
                 await self._look_if_readable()
 
     async def _look_if_readable(self) -> None:
-        """Where Redis or Kafka is away, event services pause by themselves; the epochs are looked at again later."""
+        """While Redis or Kafka is away, event services pause by themselves; the epochs are read again later."""
         try:
             await self._look()
         except StateRefusedError:
@@ -169,10 +138,12 @@ class EpochServices(mode.Service):
             _log.info("another worker began the first epoch")
 
     async def _check_log(self, metas: Mapping[int, EpochMeta]) -> None:
-        """See now and then that the log is still the one that was folded: a client reads on in a topic made anew.
+        """Check now and then that the log is still the one that was folded.
+
+        A consumer does not notice that its topic was deleted and created again.
 
         Raises:
-            EpochUnusableError: when it is another.
+            EpochUnusableError: when it is another log.
         """
         now_s = self._clock_s()
         if self._running and now_s >= self._log_due_s:
@@ -186,7 +157,7 @@ class EpochServices(mode.Service):
         if gone and await self._epochs.current_epoch() is None:
             raise EpochsLostError(
                 f"Redis no longer knows epoch {', '.join(map(str, gone))} and has no current epoch: it lost its data. "
-                "This worker ends; started again, it folds the log anew"
+                "This worker ends. Start it again, and it folds the log from the beginning"
             )
         for epoch in gone:
             _log.info("epoch dropped", epoch=epoch)
@@ -195,16 +166,16 @@ class EpochServices(mode.Service):
             await self.remove_dependency(self._running.pop(epoch))
 
     def _check_same(self, active: Mapping[int, EpochMeta]) -> None:
-        """See that an epoch is the one that this worker began to fold into, not another begun since in its place.
+        """Check that each epoch is the one that this worker began to fold into, not a new one of the same number.
 
         Raises:
-            EpochsLostError: when it is another.
+            EpochsLostError: when it is a new one.
         """
         for epoch in self._running:
             if active[epoch].fold_id != self._begun[epoch].fold_id:
                 raise EpochsLostError(
-                    f"epoch {epoch} is another than this worker folds into: Redis lost its data, and the epoch was "
-                    "begun again. This worker ends; started again, it folds into the new one"
+                    f"epoch {epoch} is not the one that this worker folds into: Redis lost its data, and the epoch was "
+                    "begun again. This worker ends. Start it again, and it folds into the new one"
                 )
 
     async def _start_new(self, new: Mapping[int, EpochMeta]) -> None:
@@ -216,7 +187,7 @@ class EpochServices(mode.Service):
             for meta in new.values():
                 check_log(meta, identity)
         for epoch in new.keys() - ours.keys():
-            _log.warning("epoch of another log is left alone", epoch=epoch, log=new[epoch].log_identity)
+            _log.warning("epoch of another log is ignored", epoch=epoch, log=new[epoch].log_identity)
             self._foreign.add(epoch)
         for epoch, meta in sorted(ours.items()):
             service = await self._make_service(meta)
@@ -225,26 +196,26 @@ class EpochServices(mode.Service):
             await self.add_runtime_dependency(service)
 
     async def _check_nothing_lost(self, epoch: int) -> None:
-        """See that what was dealt with is still stored: without new events nobody would notice that it is not.
+        """Check that what was handled is still stored: without new events nobody would notice a loss.
 
         Raises:
-            EpochsLostError: when a position is behind the one that this worker stored.
+            EpochsLostError: when a stored position is behind the one that this worker stored.
         """
         held = self._running[epoch].positions
         stored = await self._epochs.progress(epoch)
         lost = [partition for partition, position in held.items() if _position(stored, partition) < position]
-        # An epoch that was dropped since the epochs were read is not lost; the next look at them ends its service.
+        # An epoch that was dropped since the epochs were read is not lost; the next read ends its service.
         if lost and await self._epochs.get(epoch) is not None:
             raise EpochsLostError(
-                f"Redis is behind what was stored in it of epoch {epoch}, partition {', '.join(map(str, lost))}: it "
-                "lost data. This worker ends; started again, it folds what is missing from the log"
+                f"Redis is behind what was stored in it for epoch {epoch}, partition {', '.join(map(str, lost))}: it "
+                "lost data. This worker ends. Start it again, and it folds what is missing from the log"
             )
 
     async def _make_current_once_caught_up(self, meta: EpochMeta) -> None:
-        """Compare what is stored, of every worker's partitions, with ends of the log asked before.
+        """Make an epoch current once its stored positions, of all workers, reach the ends that the log had before.
 
-        A replay may have stored everything before this worker holds a partition. It waits for its own, or the first
-        events after the switch would wait for the group to settle.
+        A replay may have stored everything before this worker holds a partition. This worker waits for its own
+        partitions, or the first events after the switch would wait for the group to settle.
         """
         if not self._running[meta.epoch].healthy:
             return
@@ -264,7 +235,7 @@ class EpochServices(mode.Service):
             else:
                 _log.info("epoch is current", epoch=meta.epoch)
         else:
-            # It took a while to get there; the log has grown since.
+            # That took a while, and the log has grown since.
             await self._make_current_once_caught_up(meta)
 
 
@@ -272,16 +243,16 @@ def _position(progress: Mapping[int, PartitionProgress], partition: int) -> int:
     return progress[partition].position if partition in progress else -1
 
 
-async def run_app(app: WorkerApp) -> None:
-    """Run the app until cancelled.
+async def run_services(services: EpochServices) -> None:
+    """Run the services until cancelled.
 
     Raises:
-        Exception: whatever one of its services crashed with.
+        Exception: whatever one of them crashed with.
     """
     try:
-        await app.start()
-        await app.wait_until_stopped()
+        await services.start()
+        await services.wait_until_stopped()
     finally:
-        await asyncio.shield(app.stop())
-    if app.crash_reason is not None:
-        raise app.crash_reason
+        await asyncio.shield(services.stop())
+    if services.crash_reason is not None:
+        raise services.crash_reason

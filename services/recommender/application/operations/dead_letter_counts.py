@@ -76,11 +76,12 @@ class DeadLetterCounts:
 
     def __init__(self) -> None:
         self._partitions: dict[int, _Partition] = {}
+        self._letters = 0
 
     @property
     def letters(self) -> int:
         """How many letters there are."""
-        return sum(len(times) for partition in self._partitions.values() for times in partition.groups.values())
+        return self._letters
 
     def add(self, place: Position, filed: FiledLetter, written_at_s: float) -> None:
         """Count one record of the dead-letter topic.
@@ -100,14 +101,17 @@ class DeadLetterCounts:
         if filed.replayed_to is not None:
             partition.replayed.add(origin)
             for times in partition.groups.values():
-                times.pop(origin, None)
+                self._letters -= times.pop(origin, None) is not None
         elif origin not in partition.replayed:
-            partition.groups[letter.code, _tenant_of(letter)].setdefault(origin, written_at_s)
+            times = partition.groups[letter.code, _tenant_of(letter)]
+            self._letters += origin not in times
+            times.setdefault(origin, written_at_s)
 
     def keep_only(self, partitions: Collection[int]) -> None:
         """Forget the other partitions of the dead-letter topic: other processes count them."""
         for partition in self._partitions.keys() - set(partitions):
-            del self._partitions[partition]
+            forgotten = self._partitions.pop(partition)
+            self._letters -= sum(len(times) for times in forgotten.groups.values())
 
     def groups(self, now_s: float) -> list[LetterGroup]:
         """The letters by reason and tenant, in that order; ages are as of `now_s`."""

@@ -1,0 +1,189 @@
+"""The dead-letter agent: a Faust app of its own whose agent counts the dead-letter topic for Prometheus.
+
+Its group commits nothing: after every start and every rebalance it reads its partitions from their beginning. So the
+counts of all workers together are of the whole topic. The app shares nothing with the fold: if it crashes, only its
+counts are missing until it runs again; see `DeadLetterWatch`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
+
+import faust
+import faust.app.base
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import StreamT
+from mode.supervisors import CrashingSupervisor
+from mode.threads import WorkerThread
+
+from services.common.kafka.connection import KafkaConnection, topic_end_offsets
+from services.common.kafka.envelope import LEARNER_EVENTS_DLT, Position
+from services.recommender.application.operations.dead_letters import FiledLetter
+from services.recommender.wire.dead_letters import read_letter
+
+_log = logging.getLogger(__name__)
+
+_GROUP = "cairn-dead-letters"
+# Letters are up to 2 MB each, and nobody waits for them.
+_BUFFERED_LETTERS = 64
+# There is nothing to commit. Faust's timers for it would only wake the process.
+_COMMIT_EVERY_S = 86_400.0
+_STOP_TIMEOUT_S = 3.0
+
+
+class LetterCounter(Protocol):
+    """Counts the records of the dead-letter topic."""
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        """Take over partitions of the topic; others count the rest."""
+        ...
+
+    def add(self, place: Position, filed: FiledLetter, written_at_s: float) -> None:
+        """Count one record."""
+        ...
+
+
+async def run_dead_letter_agent(
+    connection: KafkaConnection,
+    counter: LetterCounter,
+    *,
+    topic: str = LEARNER_EVENTS_DLT,
+    session_timeout_ms: int = 6_000,
+    before_count: Callable[[], None] | None = None,
+) -> None:
+    """Count dead letters until cancelled.
+
+    Args:
+        connection: the cluster.
+        counter: counts the records.
+        topic: the dead-letter topic.
+        session_timeout_ms: how long the group waits for a silent member.
+        before_count: called before each record is counted.
+
+    Raises:
+        BrokerUnavailableError: when the cluster cannot be reached.
+        TopicMissingError: when the topic does not exist.
+        Exception: whatever the agent or Faust crashed with.
+    """
+    # Subscribing to a topic that does not exist would create it on some brokers.
+    await _finished(asyncio.ensure_future(topic_end_offsets(connection, topic)))
+    app = DeadLetterApp(
+        connection, counter, topic=topic, session_timeout_ms=session_timeout_ms, before_count=before_count
+    )
+    starting = asyncio.ensure_future(app.start())
+    try:
+        await asyncio.shield(starting)
+        await app.wait_until_stopped()
+    finally:
+        await asyncio.wait_for(app.stop(), _STOP_TIMEOUT_S)
+        await asyncio.wait([starting], timeout=_STOP_TIMEOUT_S)
+    if app.crash_reason is not None:
+        raise app.crash_reason
+
+
+async def _finished(connecting: asyncio.Future[Any]) -> None:
+    """Return once it is finished, even when cancelled: half a start would leave connections and threads behind."""
+    try:
+        await asyncio.shield(connecting)
+    finally:
+        await asyncio.wait([connecting], timeout=_STOP_TIMEOUT_S)
+
+
+class _ReadOnly(faust.app.base.BootStrategy):
+    """Starts a consumer and agents; no producer and no web server."""
+
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class DeadLetterApp(faust.App):
+    """The Faust app: one topic, one agent, no tables."""
+
+    BootStrategy = _ReadOnly
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        counter: LetterCounter,
+        *,
+        topic: str,
+        session_timeout_ms: int,
+        before_count: Callable[[], None] | None,
+    ) -> None:
+        """Prepare the app; starting it connects. For the arguments see `run_dead_letter_agent`."""
+        session_timeout_s = session_timeout_ms / 1_000
+        super().__init__(
+            _GROUP,
+            broker=[f"kafka://{server}" for server in connection.bootstrap_servers.split(",")],
+            broker_session_timeout=session_timeout_s,
+            broker_heartbeat_interval=session_timeout_s / 3,
+            broker_commit_interval=_COMMIT_EVERY_S,
+            consumer_auto_offset_reset="earliest",
+            stream_buffer_maxsize=_BUFFERED_LETTERS,
+            stream_wait_empty=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            web_enabled=False,
+            store="memory://",
+            # The default supervisor goes on after the record whose handling failed, and nobody would notice.
+            agent_supervisor=CrashingSupervisor,
+        )
+        self._counter = counter
+        self._before_count = before_count
+        # Without acknowledgements Faust has nothing to commit, so the group starts from the beginning every time.
+        letters = self.topic(topic, key_serializer="raw", value_serializer="raw", acks=False)
+        self.count = self.agent(letters, name="count-dead-letters")(self._count)
+
+    async def _count(self, stream: StreamT[bytes]) -> None:
+        async for event in stream.events():
+            message = event.message
+            if self._before_count is not None:
+                self._before_count()
+            filed = read_letter(message.key, None, message.headers)
+            self._counter.add(Position(message.partition, message.offset), filed, message.timestamp)
+
+    def on_rebalance_end(self) -> None:
+        """Keep the counts of the partitions that this process still holds."""
+        super().on_rebalance_end()
+        self._counter.assigned([partition.partition for partition in self.consumer.assignment()])
+
+    async def on_first_start(self) -> None:
+        """Create no folders. Faust would, for tables; there are none, and a container may not allow it."""
+
+    def _new_transport(self) -> Transport:
+        return _DaemonTransport(self.conf.broker_consumer, self)
+
+
+class _DaemonThread(WorkerThread):
+    """Faust's consumer thread. A worker that ends does not wait for it."""
+
+    def __init__(self, service: Any, **options: Any) -> None:
+        super().__init__(service, **options)
+        self.daemon = True
+
+    def run(self) -> None:
+        """Serve until stopped."""
+        try:
+            super().run()
+        except Exception:  # noqa: BLE001 - logged by `on_crash`, unless its app was given up and its loop closed.
+            _log.debug("the consumer thread failed", exc_info=True)
+
+
+class _DaemonConsumerThread(AIOKafkaConsumerThread):
+    Worker = _DaemonThread
+
+    def on_crash(self, msg: str, *fmt: Any, **_: Any) -> None:
+        """Log the failure. Faust would print it, between the lines of JSON."""
+        _log.error(msg.format(*fmt), exc_info=True)
+
+
+class _DaemonConsumer(Consumer):
+    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
+        return _DaemonConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _DaemonTransport(Transport):
+    Consumer = _DaemonConsumer
