@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import uuid
+from collections.abc import Callable
 
 import faust
 
@@ -21,7 +22,20 @@ _SAMPLE_EVERY_S = 0.01
 
 def main() -> None:
     bootstrap, topic_name, events = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    app = faust.App(
+    app = agent_app(bootstrap)
+
+    @app.agent(raw_topic(app, topic_name))
+    async def noop(stream):
+        async for _event in stream:
+            pass
+
+    # Sample the monitor's count, so that the agent's body stays empty.
+    run_and_report(app, events, lambda: app.monitor.events_total)
+
+
+def agent_app(bootstrap: str) -> faust.App:
+    """A Faust app that reads topics from the beginning, in a group of its own."""
+    return faust.App(
         f"noop-{uuid.uuid4().hex[:8]}",
         broker=f"kafka://{bootstrap}",
         store="memory://",
@@ -33,23 +47,25 @@ def main() -> None:
         value_serializer="raw",
         key_serializer="raw",
     )
-    topic = app.topic(topic_name, value_serializer="raw", key_serializer="raw")
 
-    @app.agent(topic)
-    async def noop(stream):
-        async for _event in stream:
-            pass
+
+def raw_topic(app: faust.App, name: str) -> faust.TopicT:
+    """A topic of keys and values that Faust does not decode."""
+    return app.topic(name, value_serializer="raw", key_serializer="raw")
+
+
+def run_and_report(app: faust.App, events: int, handled: Callable[[], int]) -> None:
+    """Run the app until it handled the events, print the result, and end the process."""
 
     @app.task
     async def watch():
-        # Sample the monitor's count, so that the agent's body stays empty.
-        while app.monitor.events_total == 0:  # noqa: ASYNC110 - the monitor is a counter, not an event.
+        while handled() == 0:  # noqa: ASYNC110 - a counter, not an event.
             await asyncio.sleep(_SAMPLE_EVERY_S)
-        began, at_start = time.perf_counter(), app.monitor.events_total
-        while app.monitor.events_total < events:  # noqa: ASYNC110 - as above.
+        began, at_start = time.perf_counter(), handled()
+        while handled() < events:  # noqa: ASYNC110 - as above.
             await asyncio.sleep(_SAMPLE_EVERY_S)
         seconds = time.perf_counter() - began
-        result = {"events": app.monitor.events_total - at_start, "seconds": seconds}
+        result = {"events": handled() - at_start, "seconds": seconds}
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
         # Leaving the group cleanly would take seconds that are not part of the measurement.

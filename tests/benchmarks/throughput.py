@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ LEARNERS = 2_000
 _LIMIT_S = 60.0
 _POLL_S = 0.005
 CAIRN = [sys.executable, "-c", "from services.cli import main; main()"]
-_PARTITIONS = load_declarations(TOPICS)[LEARNER_EVENTS].partitions
+PARTITIONS = load_declarations(TOPICS)[LEARNER_EVENTS].partitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +47,33 @@ def measure(directory: Path) -> Throughput:
     """Preload a log on an embedded broker, then read it three times: no-op agent, worker, replay."""
     with Stack(StackOptions(directory, services=()), lambda _component: None) as stack:
         events = log_events(EVENTS, LEARNERS, skills=100, items=2_000, seed=1)
-        count = asyncio.run(preload(stack.kafka, events, _PARTITIONS))
-        noop = _noop(stack, count)
+        count = asyncio.run(preload(stack.kafka, events, PARTITIONS))
+        noop = agent_rate(stack, "noop_agent", [stack.kafka.bootstrap_servers, LEARNER_EVENTS, str(count)])
         worker, rss_mb = _worker(stack, count)
         replay = _replay(stack, count)
         sizes = _bytes_per_learner(stack.redis)
-        asyncio.run(preload(stack.kafka, fifty_skills(), _PARTITIONS))
+        asyncio.run(preload(stack.kafka, fifty_skills(), PARTITIONS))
         state_bytes = _state_bytes_at_50_skills(stack)
     p50, p99 = np.percentile(sizes, [50, 99])
     return Throughput(noop, worker, replay, rss_mb, float(p50), float(p99), state_bytes)
 
 
-def _noop(stack: Stack, events: int) -> float:
-    servers = stack.kafka.bootstrap_servers
-    command = [sys.executable, "-m", "tests.benchmarks.noop_agent", servers, LEARNER_EVENTS, str(events)]
-    # Faust creates folders for tables even though the agent has none.
-    environment = stack.environment | {"FAUST_DATADIR": str(stack.directory / "noop")}
+def agent_rate(stack: Stack, module: str, arguments: Sequence[str]) -> float:
+    """Events per second of a Faust agent: a module of this package, run as a process of its own."""
+    command = [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments]
+    # Faust creates folders for tables, even without tables.
+    environment = stack.environment | {"FAUST_DATADIR": str(stack.directory / "agent")}
     printed = subprocess.run(
         command, env=environment, check=True, capture_output=True, text=True, timeout=2 * _LIMIT_S
     ).stdout
     result = json.loads(printed[printed.index("{") : printed.index("}") + 1])
     return float(result["events"] / result["seconds"])
+
+
+def worker_rate(stack: Stack, events: int) -> float:
+    """Events per second of a worker that folds into a Redis without epochs."""
+    with _running_worker(stack) as child:
+        return _rate(stack, epoch=1, events=events, child=child)
 
 
 def _worker(stack: Stack, events: int) -> tuple[float, float]:
@@ -126,7 +132,7 @@ def _rate(stack: Stack, *, epoch: int, events: int, child: Child) -> float:
 
 def _positions(client: redis.Redis, epoch: int) -> Mapping[int, int]:
     with client.pipeline(transaction=False) as pipeline:
-        for partition in range(_PARTITIONS):
+        for partition in range(PARTITIONS):
             pipeline.hget(f"cairn:{epoch}:position:{partition}", "offset")
         return {partition: int(offset or 0) for partition, offset in enumerate(pipeline.execute())}
 
