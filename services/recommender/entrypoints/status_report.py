@@ -65,6 +65,8 @@ def print_status(console: Console, status: SystemStatus, *, kafka: str, redis: s
         console.print(_partition_table(report))
     if status.dead_letters is not None and (groups := status.dead_letters.groups(now_s := time.time())):
         console.print()
+        title = Text("dead letters", style="bold").append(", not replayed; see: cairn dlt list", style="not bold")
+        console.print(title, soft_wrap=True)
         console.print(_dead_letter_table(groups, now_s))
     console.print()
     console.print(f"newest bundle  {status.bundle or 'none; fit one with: cairn train'}", soft_wrap=True)
@@ -122,8 +124,7 @@ def _partition_table(report: EpochReport) -> Table:
 
 
 def _dead_letter_table(groups: list[LetterGroup], now_s: float) -> Table:
-    title = Text("dead letters not replayed; look at them with: cairn dlt list", style="bold")
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("reason", "tenant"):
         table.add_column(heading, no_wrap=True)
     for heading in ("letters", "oldest", "newest"):
