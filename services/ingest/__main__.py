@@ -14,7 +14,7 @@ with extra_required("server", "python -m services.ingest"):
     from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
     from services.common.rpc.addresses import ListenAddressError
     from services.common.telemetry import logs
-    from services.ingest.adapters.kafka_log import LogRecreatedError
+    from services.ingest.adapters.kafka.log import LogRecreatedError
     from services.ingest.bootstrap import run
     from services.ingest.settings import IngestSettings
 

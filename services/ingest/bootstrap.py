@@ -13,9 +13,9 @@ from cairn.v1 import ingest_pb2_grpc
 from services.common.auth.tenants_file import load_tenants
 from services.common.process import announce, run_until_stopped
 from services.common.rpc.server import GrpcServer
-from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
-from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
-from services.ingest.adapters.kafka_tags import KafkaSkillTags
+from services.ingest.adapters.kafka.learner_keys import KafkaLearnerKeys
+from services.ingest.adapters.kafka.log import KafkaEventLog, KafkaLogOptions
+from services.ingest.adapters.kafka.tags import KafkaSkillTags
 from services.ingest.adapters.metered_log import MeteredEventLog
 from services.ingest.application.erase import EraseLearner
 from services.ingest.application.publish import PublishEvents

@@ -16,8 +16,8 @@ from services.common.encryption.tenant_keys import tenant_keys_in
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, LEARNER_KEYS, record_key
 from services.common.kafka.topics import TopicDeclaration, ensure_topics
-from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
-from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
+from services.ingest.adapters.kafka.learner_keys import KafkaLearnerKeys
+from services.ingest.adapters.kafka.log import KafkaEventLog, KafkaLogOptions
 from services.ingest.application.erase import EraseLearner
 from services.recommender.adapters.kafka.learner_records import KafkaLearnerRecords
 from services.recommender.adapters.kafka.log import KafkaLog

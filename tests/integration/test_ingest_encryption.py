@@ -26,8 +26,8 @@ from services.common.encryption.values import ERASED, TenantKeyMissingError
 from services.common.kafka.connection import TopicMissingError
 from services.common.kafka.envelope import record_key
 from services.common.kafka.topics import TopicDeclaration, ensure_topics
-from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
-from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions
+from services.ingest.adapters.kafka.learner_keys import KafkaLearnerKeys
+from services.ingest.adapters.kafka.log import KafkaEventLog, KafkaLogOptions
 from services.ingest.application.ports import LogUnavailableError
 from services.ingest.wire.records import learner_event_value
 from services.recommender.adapters.files.parquet_tables import ParquetTable

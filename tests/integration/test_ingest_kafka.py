@@ -18,8 +18,8 @@ from cairn.v1 import catalog_pb2, events_pb2
 from services.common.kafka.connection import TopicMissingError, end_offsets, log_identity, new_consumer
 from services.common.kafka.envelope import JSON, PROTOBUF, RESOURCES, record_key
 from services.common.kafka.topics import TopicDeclaration, ensure_topics
-from services.ingest.adapters.kafka_log import KafkaEventLog, KafkaLogOptions, LogRecreatedError
-from services.ingest.adapters.kafka_tags import KafkaSkillTags
+from services.ingest.adapters.kafka.log import KafkaEventLog, KafkaLogOptions, LogRecreatedError
+from services.ingest.adapters.kafka.tags import KafkaSkillTags
 from services.ingest.application.ports import LogUnavailableError
 from tests.suites.event_log import EventLogSuite, event, learner
 

@@ -8,7 +8,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.future import Future
 
 from services.common.kafka.envelope import Position, record_key
-from services.ingest.adapters.kafka_writer import KafkaWriter, PendingAppend
+from services.ingest.adapters.kafka.writer import KafkaWriter, PendingAppend
 from services.ingest.application.ports import LogUnavailableError
 from tests.suites.event_log import event
 

@@ -15,8 +15,8 @@ from services.common.encryption.data_keys import DataKey
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, TopicMissingError, log_identity
 from services.common.kafka.envelope import LEARNER_EVENTS, LogIdentity, Position, record_key
 from services.common.telemetry.traces import NO_TRACES, Traces
-from services.ingest.adapters.kafka_learner_keys import KafkaLearnerKeys
-from services.ingest.adapters.kafka_writer import (
+from services.ingest.adapters.kafka.learner_keys import KafkaLearnerKeys
+from services.ingest.adapters.kafka.writer import (
     BOOTSTRAP_TIMEOUT_MS,
     BatchConfirmation,
     KafkaWriter,
