@@ -8,6 +8,7 @@ import time
 import uuid
 from contextlib import suppress
 
+import psutil
 import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
@@ -203,8 +204,12 @@ def test_a_discarded_producer_fails_its_records_and_closes_without_waiting(fresh
         bootstrap_servers=connection.bootstrap_servers, client_id="discarded", acks="all", enable_idempotence=True
     )
     producer.send(topic, value=b"confirmed").get(timeout=10)
-    os.kill(fresh_kafka_broker.child.pid, signal.SIGSTOP)
+    broker = psutil.Process(fresh_kafka_broker.child.pid)
+    broker.suspend()
     try:
+        # The signal takes effect a moment later: until then the broker still answers.
+        while broker.status() != psutil.STATUS_STOPPED:
+            time.sleep(0.001)
         held = [producer.send(topic, value=b"held") for _ in range(10)]
         began = time.monotonic()
         producer.discard()
@@ -216,7 +221,7 @@ def test_a_discarded_producer_fails_its_records_and_closes_without_waiting(fresh
             assert time.monotonic() - began < 10.0
             time.sleep(0.01)
     finally:
-        os.kill(fresh_kafka_broker.child.pid, signal.SIGCONT)
+        broker.resume()
 
 
 async def until(condition):
