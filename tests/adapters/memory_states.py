@@ -113,7 +113,7 @@ class MemoryStates:
     async def create(self, meta: EpochMeta) -> None:
         """Begin an epoch."""
         if meta.epoch in self._metas:
-            raise EpochExistsError(f"there is an epoch {meta.epoch} already")
+            raise EpochExistsError(f"epoch {meta.epoch} already exists")
         self._metas[meta.epoch] = meta
 
     async def set_status(self, epoch: int, status: EpochStatus) -> None:
@@ -134,7 +134,7 @@ class MemoryStates:
         return await self.clear(epoch)
 
     async def clear(self, epoch: int) -> int:
-        """Remove what is stored in an epoch, not the epoch; return how many learners that was."""
+        """Remove the learners and positions of an epoch, but not the epoch; return the number of learners."""
         self.positions.pop(epoch, None)
         return len(self.learners.pop(epoch, {}))
 
@@ -227,7 +227,7 @@ class MemoryFoldStore:
             else:
                 refused += 1
         if refused:
-            raise CommitRefusedError(f"{refused} of {len(commits)} learners are not as they were read")
+            raise CommitRefusedError(f"{refused} of {len(commits)} learners have changed since they were read")
 
     async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
         """Move partitions from the progress that was read to the one reached."""
@@ -235,7 +235,7 @@ class MemoryFoldStore:
         for partition, (before, after) in moves.items():
             stored = self._positions.get(partition)
             if (None if stored is None else stored.position) != (None if before is None else before.position):
-                raise CommitRefusedError(f"the position of partition {partition} is not as it was read")
+                raise CommitRefusedError(f"the position of partition {partition} has changed since it was read")
             self._positions[partition] = after
 
 

@@ -86,7 +86,7 @@ async def test_a_redis_that_refuses_the_rewrite_is_not_asked_again_and_a_warning
         epochs = RedisEpochs(client)
         for _ in range(2):
             await epochs.keep_readable()
-    assert capsys.readouterr().out.count("have its operator do so") == 1
+    assert capsys.readouterr().out.count("have its operator run it") == 1
     assert not server.rewritten
 
 

@@ -267,7 +267,7 @@ class BundleStoreSuite:
     def test_a_changed_manifest_is_refused(self, store, url, field, value):
         bundle_id = store.write(draft())
         _edit_manifest(url, bundle_id, lambda content: content["tenants"]["riverbend"].__setitem__(field, value))
-        with pytest.raises(BundleUnreadableError, match=r"manifest\.json: its content is not what"):
+        with pytest.raises(BundleUnreadableError, match=r"manifest\.json: its content does not match"):
             store.load(bundle_id)
 
     def test_a_manifest_of_another_format_is_an_error_with_the_remedy_to_train_again(self, store, url):

@@ -1,4 +1,4 @@
-"""The files of one bundle, each verified against the manifest as it is read."""
+"""The files of one bundle. Each is verified against the manifest when it is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BundleFiles:
     """Reads the files of a bundle. Every read may raise BundleUnreadableError, naming the file."""
 
     def __init__(self, bundle_id: str, files: Mapping[str, StoredFile], read: Callable[[str], bytes]) -> None:
-        """Args: the bundle's id, its files as the manifest lists them, and what reads one by its name."""
+        """Args: the bundle's id, its files as listed in the manifest, and a function that reads a file by name."""
         self.bundle_id = bundle_id
         self._files = files
         self._read = read
@@ -45,7 +45,7 @@ class BundleFiles:
         return values
 
     def table(self, file_name: str, *, rows: int, columns: int) -> list[list[float]]:
-        """A float32 array of a known shape, as Python numbers."""
+        """A float32 array of the given shape, as Python numbers."""
         values = self.array(file_name)
         if values.shape != (rows, columns):
             raise unreadable(

@@ -1,4 +1,4 @@
-"""What the manifest of a bundle says. It is written last: a bundle exists once its manifest does."""
+"""The manifest of a bundle. It is written last: a bundle exists once its manifest exists."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Window(_Part):
 
 
 class DescribedModel(_Part):
-    """A model that is kept as arrays."""
+    """A model that is stored as arrays."""
 
     kind: str
     hyperparameters: dict[str, float]
@@ -62,13 +62,13 @@ class Choice(_Part):
 
 
 class DescribedSuccess(_Part):
-    """A success model, by the features it reads."""
+    """A success model and the features it reads."""
 
     features: list[str]
 
 
 class DescribedTenant(_Part):
-    """What was fitted for a tenant; its arrays are in files."""
+    """The models of one tenant; their arrays are in files."""
 
     settings: dict[str, float]
     collaborative: DescribedModel | None
@@ -83,7 +83,7 @@ class DescribedTenant(_Part):
 
 
 class Content(_Part):
-    """What the content hash covers: everything but the name and the time of writing."""
+    """What the content hash covers: everything except the name and the time of writing."""
 
     format_version: int
     parameters_id: str
@@ -94,7 +94,7 @@ class Content(_Part):
 
 
 class Manifest(_Part):
-    """A whole manifest."""
+    """A complete manifest."""
 
     bundle_id: str = Field(pattern=BUNDLE_ID)
     created_at: datetime
@@ -102,7 +102,7 @@ class Manifest(_Part):
 
 
 def unreadable(bundle_id: str, file_name: str, problem: str) -> BundleUnreadableError:
-    """The refusal of a bundle, naming the file at fault."""
+    """The error for an unusable bundle; it names the file at fault."""
     return BundleUnreadableError(f"the bundle {bundle_id} cannot be used: {file_name}: {problem}")
 
 
@@ -110,7 +110,7 @@ def parse_manifest(bundle_id: str, payload: bytes) -> Manifest:
     """A manifest, checked against the id of its bundle.
 
     Raises:
-        BundleUnreadableError: when it is not what was written.
+        BundleUnreadableError: when it differs from what was written.
     """
     try:
         content = orjson.loads(payload)["content"]
@@ -127,9 +127,9 @@ def parse_manifest(bundle_id: str, payload: bytes) -> Manifest:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise unreadable(bundle_id, MANIFEST, f"{where}: {problem['msg']}") from error
-    # The hash covers what was written: a manifest from before a part existed lacks it and stays readable.
+    # The hash covers what was written: an older manifest that lacks a newer field stays readable.
     if manifest.bundle_id != bundle_id or bundle_id_of(manifest.created_at, content) != bundle_id:
-        raise unreadable(bundle_id, MANIFEST, "its content is not what the bundle's id was made from")
+        raise unreadable(bundle_id, MANIFEST, "its content does not match the hash in the bundle's id")
     return manifest
 
 

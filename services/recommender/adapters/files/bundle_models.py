@@ -1,4 +1,4 @@
-"""How fitted models are kept in a bundle: for each sort of model, its files and how it is read back.
+"""How fitted models are stored in a bundle: the files of each kind of model, and how they are read back.
 
 Per tenant, arrays are .npy files and ids are JSON. No pickle.
 """
@@ -31,12 +31,12 @@ from services.recommender.domain.learner.parameters import (
 from services.recommender.domain.learner.success_features import SHARED_FEATURES
 from services.recommender.domain.learner.success_model import SuccessModel
 
-# What a model's files are named after.
+# The prefixes of the models' file names.
 COLLABORATIVE, RANKER = "collaborative", "ranker"
 
 
 def read_tenant(reader: BundleFiles, tenant: str, described: DescribedTenant) -> TenantModels:
-    """Everything that a bundle holds of a tenant, to be put into another one."""
+    """Everything that a bundle holds for a tenant, ready to be written to another bundle."""
     return TenantModels(
         parameters=read_parameters(reader, tenant, described),
         collaborative=None
@@ -70,7 +70,7 @@ def read_parameters(reader: BundleFiles, tenant: str, described: DescribedTenant
 
 
 def read_model(reader: BundleFiles, tenant: str, described: DescribedModel, role: str) -> ModelArrays:
-    """A model's arrays; `role` is what its files are named after. Raises BundleUnreadableError."""
+    """A model's arrays; `role` is the prefix of its file names. Raises BundleUnreadableError."""
     return ModelArrays(
         kind=described.kind,
         hyperparameters=described.hyperparameters,
@@ -140,7 +140,7 @@ def tenant_files(tenant: str, models: TenantModels) -> dict[str, bytes]:
 
 
 def as_stored(parameters: TenantParameters) -> TenantParameters:
-    """Difficulties rounded to the precision they are kept in, so that their id is that of what will be read."""
+    """Difficulties rounded to their stored precision, so that their id matches what will be read back."""
     return TenantParameters(
         settings=parameters.settings,
         items={
@@ -171,7 +171,7 @@ def _described_model(model: ModelArrays | None) -> DescribedModel | None:
 
 
 def describe(models: TenantModels) -> DescribedTenant:
-    """What the manifest says of a tenant's models."""
+    """The manifest's entry for a tenant's models."""
     return DescribedTenant(
         settings=dataclasses.asdict(models.parameters.settings),
         collaborative=_described_model(models.collaborative),

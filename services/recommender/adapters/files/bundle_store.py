@@ -1,4 +1,4 @@
-"""Bundles as directories on any file system that fsspec knows: local, memory, object stores.
+"""Bundles as directories on any file system that fsspec supports: local, memory, object stores.
 
 `<url>/<bundle id>/manifest.json` and the files that it lists. Files are written first and the manifest last, under a
 temporary name and then moved: a bundle exists once its manifest does, also where renaming a directory is not atomic.
@@ -65,7 +65,7 @@ RankerDecoder = Callable[[ModelArrays], TenantRanker]
 
 
 class BundlesUrlInvalidError(ValueError):
-    """The URL of the store of bundles cannot be used."""
+    """The URL of the bundle store cannot be used."""
 
 
 class FsspecBundleStore:
@@ -77,9 +77,9 @@ class FsspecBundleStore:
         """Open a store; nothing is read or written yet.
 
         Args:
-            url: a path, or any URL that fsspec knows.
-            decoders: for each kind of collaborative model, what makes it from its arrays.
-            ranker_decoder: what makes learned rankers from theirs; None: they are not read.
+            url: a path, or any URL that fsspec supports.
+            decoders: a function for each kind of collaborative model that builds it from its arrays.
+            ranker_decoder: builds learned rankers from their arrays; None: they are not read.
 
         Raises:
             BundlesUrlInvalidError: when fsspec does not know the URL.
@@ -107,7 +107,7 @@ class FsspecBundleStore:
             return None
         except OSError as error:
             raise BundleUnreadableError(f"the bundles in {self._url} cannot be listed: {error}") from error
-        # Ids sort by the time of writing. What has no manifest is being written, or was abandoned.
+        # Ids sort by the time of writing. A folder without a manifest is still being written, or was abandoned.
         return next(
             (
                 name
@@ -118,7 +118,7 @@ class FsspecBundleStore:
         )
 
     def load(self, bundle_id: str) -> Bundle:
-        """Read a bundle and verify every file of it.
+        """Read a bundle and verify each of its files.
 
         Raises:
             BundleUnreadableError: naming the file that is missing, damaged or not understood.
@@ -146,7 +146,7 @@ class FsspecBundleStore:
         )
 
     def tenant_models(self, bundle_id: str) -> Mapping[str, TenantModels]:
-        """What a bundle holds, by tenant, to be put into another one.
+        """The models of a bundle by tenant, ready to be written to another bundle.
 
         Raises:
             BundleUnreadableError: naming the file that is missing, damaged or not understood.
@@ -156,10 +156,10 @@ class FsspecBundleStore:
         return {name: read_tenant(reader, name, described) for name, described in manifest.content.tenants.items()}
 
     def manifest(self, bundle_id: str) -> Mapping[str, Any]:
-        """A bundle's manifest, checked against its id, as JSON values.
+        """A bundle's manifest as JSON values, checked against the bundle's id.
 
         Raises:
-            BundleUnreadableError: when it is missing or not what was written.
+            BundleUnreadableError: when it is missing or differs from what was written.
         """
         manifest: dict[str, Any] = self._manifest(bundle_id).model_dump(mode="json")
         return manifest
@@ -189,7 +189,7 @@ class FsspecBundleStore:
                 self._files.rm(self._path(bundle_id), recursive=True)
             raise BundleUnwritableError(
                 f"the bundle {bundle_id} cannot be written to {self._url}: {error}; "
-                "check that the place exists, has room and may be written to"
+                "check that the location exists, has free space and is writable"
             ) from error
         return bundle_id
 
@@ -241,7 +241,7 @@ class FsspecBundleStore:
             raise unreadable(reader.bundle_id, names, str(error)) from error
 
     def _rankers(self, reader: BundleFiles, tenants: Mapping[str, DescribedTenant]) -> dict[str, TenantRanker]:
-        """Learned rankers by tenant; what this program cannot serve is refused like any other damage."""
+        """Learned rankers by tenant; one that this program cannot serve is refused like a damaged file."""
         rankers: dict[str, TenantRanker] = {}
         for name, tenant in tenants.items():
             if tenant.ranker is None or self._ranker_decoder is None:

@@ -2,7 +2,7 @@
 
     magic            12 bytes, with the version of the format
     frames           u4 length, then that many bytes: first the header as JSON, then one frame a learner, by key
-    end              u4 zero, then a frame with what the file holds, as JSON
+    end              u4 zero, then a frame with the contents as JSON
     checksum         SHA-256 of everything before it, 32 bytes
 
 A learner's frame: i8 offset, then key, state, journal, checkpoint and seen, each behind its u4 length. Numbers are
@@ -38,7 +38,7 @@ class EpochFileWriter:
     """Writes a snapshot under a temporary name and moves it once it is whole; implements SnapshotSink."""
 
     def __init__(self, path: Path) -> None:
-        """Args: `path` of the file; one that is there is replaced."""
+        """Args: `path` of the file; an existing file is replaced."""
         self._path = path
         self._partial = path.with_name(f"{path.name}.partial")
         self._file: BinaryIO | None = None
@@ -46,7 +46,7 @@ class EpochFileWriter:
         self.bytes_written = 0
 
     def __enter__(self) -> Self:
-        # Learners' data: nobody but its owner reads it.
+        # It holds learners' data: only its owner may read it.
         descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._file = os.fdopen(descriptor, "wb")
         return self
@@ -57,7 +57,7 @@ class EpochFileWriter:
             self._partial.unlink(missing_ok=True)
 
     def begin(self, header: SnapshotHeader) -> None:
-        """Write what comes first."""
+        """Write the header."""
         self._write(_MAGIC)
         self._frame(_encode_header(header))
 
@@ -68,7 +68,7 @@ class EpochFileWriter:
         self._frame(_OFFSET.pack(learner.offset) + framed)
 
     def finish(self, contents: EpochDigest) -> None:
-        """Write what comes last, and move the file to its place."""
+        """Write the end, and move the file to its final name."""
         self._write(_LENGTH.pack(0))
         self._frame(
             orjson.dumps({"digest": contents.digest, "learners": contents.learners, "applied": contents.applied})
@@ -100,10 +100,10 @@ class EpochFile:
     """A snapshot whose checksum is right; implements SnapshotSource."""
 
     def __init__(self, path: Path) -> None:
-        """Read the file through once.
+        """Read the whole file once.
 
         Raises:
-            SnapshotInvalidError: when it is not whole.
+            SnapshotInvalidError: when it is incomplete or damaged.
             OSError: when it cannot be read.
         """
         self._path = path
@@ -130,7 +130,7 @@ class EpochFile:
             magic = file.read(len(_MAGIC))
             if magic != _MAGIC:
                 raise SnapshotInvalidError(
-                    f"{self._path} is no snapshot of an epoch in the format that this program knows: make one with "
+                    f"{self._path} is not a snapshot of an epoch in a format that this program knows: make one with "
                     "cairn epoch snapshot"
                 )
             checksum = hashlib.sha256(magic)
@@ -141,7 +141,7 @@ class EpochFile:
                 left -= len(data)
             if left < 0 or file.read() != checksum.digest():
                 raise SnapshotInvalidError(
-                    f"{self._path} is damaged or cut short: its checksum does not match; nothing was restored. Take "
+                    f"{self._path} is damaged or truncated: its checksum does not match; nothing was restored. Take "
                     "another copy of it, or replay the log"
                 )
 

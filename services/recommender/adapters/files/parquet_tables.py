@@ -1,4 +1,4 @@
-"""Tables in Parquet files, partitioned by tenant, written whole or not at all."""
+"""Tables in Parquet files, partitioned by tenant. A table is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _TYPES = {
 
 
 class ExportExistsError(FileExistsError):
-    """There is an export already; the message says where."""
+    """An export already exists; the message says where."""
 
 
 def schema_of(columns: Sequence[Column]) -> pa.Schema:
-    """The columns as Parquet keeps them, each with what it means."""
+    """The Parquet schema of the columns, with the meaning of each."""
     return pa.schema(
         [pa.field(column.name, _TYPES[column.type], metadata={"description": column.meaning}) for column in columns]
     )
@@ -41,8 +41,8 @@ def schema_of(columns: Sequence[Column]) -> pa.Schema:
 class ParquetTable:
     """Writes `DIRECTORY/NAME/tenant=TENANT/part-N.parquet`.
 
-    Rows wait until there are enough for a group, so that memory is bounded and files read well. A file bears its name
-    only once it is whole; what an export that failed left behind ends in `.unfinished`.
+    Rows are buffered until they fill a row group, so memory is bounded and files are fast to read. A file gets its
+    final name when it is complete; a failed export leaves files that end in `.unfinished`.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class ParquetTable:
         Args:
             directory: where exports go.
             name: the table's.
-            tenant: whose rows they are. Stands in the path, as Hive partitions do, and not in the files.
+            tenant: the owner of the rows. It is part of the path (a Hive partition), not of the files.
             columns: of the table, the tenant's among them.
-            rows_per_group: rows that wait in memory at most.
-            rows_per_file: after this many rows another file begins.
+            rows_per_group: most rows that are buffered in memory.
+            rows_per_file: after this many rows a new file begins.
 
         Raises:
-            ExportExistsError: when there is such an export.
+            ExportExistsError: when the export already exists.
         """
         self._folder = directory / name / f"tenant={tenant}"
         self._schema = schema_of([column for column in columns if column.name != "tenant"])
@@ -78,11 +78,11 @@ class ParquetTable:
         self._files: list[Path] = []
         self.rows = 0
         if self._folder.exists() and any(self._folder.glob("*.parquet")):
-            raise ExportExistsError(f"there is an export in {self._folder}: remove it, or name another with --to")
+            raise ExportExistsError(f"{self._folder} already holds an export: remove it, or name another with --to")
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that were written."""
+        """The files written."""
         return [self._final(path) for path in self._files]
 
     def __enter__(self) -> Self:
@@ -97,7 +97,7 @@ class ParquetTable:
         if kind is None:
             self._write_group()
             if not self._files:
-                # An export without rows is a table all the same.
+                # An export without rows is still a table.
                 self._open()
         self._close()
         if kind is None:
@@ -105,7 +105,7 @@ class ParquetTable:
                 path.replace(self._final(path))
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Add rows; each has a cell for every column, or leaves it out."""
+        """Add rows. A row may leave columns out."""
         self._waiting += rows
         self.rows += len(rows)
         while len(self._waiting) >= self._rows_per_group:

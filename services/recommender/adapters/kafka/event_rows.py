@@ -19,7 +19,7 @@ class KafkaEventRows:
     def __init__(
         self, connection: KafkaConnection, keys: LearnerKeys, *, topic: str = LEARNER_EVENTS, stalled_s: float = 30.0
     ) -> None:
-        """Args: the cluster, what opens encrypted values, the topic, and how long it may send nothing."""
+        """Args: the cluster, the decryptor of values, the topic, and how long the topic may send nothing."""
         self._connection = connection
         self._keys = keys
         self._topic = topic
@@ -27,12 +27,12 @@ class KafkaEventRows:
         self._span: dict[int, tuple[int, int]] = {}
 
     async def total(self) -> int:
-        """As the port says."""
+        """See the port."""
         self._span = await topic_span(self._connection, self._topic)
         return sum(end - begin for begin, end in self._span.values())
 
     async def batches(self, tenant: str) -> AsyncIterator[LogRows]:
-        """As the port says."""
+        """See the port."""
         erased = unreadable = 0
         parts = read_span(self._connection, self._topic, self._span, stalled_s=self._stalled_s)
         try:

@@ -27,7 +27,7 @@ class KafkaLearnerRecords:
         topics: tuple[str, ...] = (LEARNER_EVENTS, LEARNER_EVENTS_DLT),
         stalled_s: float = 30.0,
     ) -> None:
-        """Args: the cluster, what opens encrypted values, where to look, and how long Kafka may send nothing."""
+        """Args: the cluster, the decryptor of values, where to look, and how long Kafka may send nothing."""
         self._connection = connection
         self._decryptor = decryptor
         self._topics = topics

@@ -1,4 +1,4 @@
-"""The log of learner events: which one it is, and where it ends."""
+"""The log of learner events: its identity and its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class KafkaLog:
         self._topic = topic
 
     async def identity(self) -> str:
-        """Which log it is, as LogIdentity text."""
+        """The identity of the log, as LogIdentity text."""
         return str(await log_identity(self._connection, self._topic))
 
     async def end_offsets(self) -> Mapping[int, int]:

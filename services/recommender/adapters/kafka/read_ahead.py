@@ -1,4 +1,4 @@
-"""Corrections read ahead of a fold: what the log says further on of events that come first."""
+"""Corrections read ahead of a fold: later records of the log that change earlier ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TYPES = frozenset((b"cairn.v1.CorrectionEvent", b"cairn.v1.ErasureEvent"))
 class KafkaReadAhead:
     """Finds the corrections and erasures in a stretch of the log; implements ReadAhead.
 
-    Headers say of which type a record is; one without the type is decoded.
+    A header holds the type of a record; a record without it is decoded.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class KafkaReadAhead:
 
         Args:
             connection: the cluster.
-            decryptor: opens encrypted values.
-            partitions: how many the log has.
+            decryptor: decrypts encrypted values.
+            partitions: the number of the log's partitions.
             topic: the log.
-            stalled_s: after how long without a record to give up.
+            stalled_s: how long to wait for a record before giving up.
         """
         self._connection = connection
         self._decryptor = decryptor
@@ -73,7 +73,7 @@ class KafkaReadAhead:
                 return
             _, event = decode_event(record.key, value, record.headers, record.partition, self._partitions)
         except (RecordInvalidError, ValueUnreadableError):
-            # The fold meets it again, and sends it to the dead letters.
+            # The fold reads it again and sends it to the dead letters.
             return
         if isinstance(event, CorrectionEvent | ErasureEvent):
             known.note(record.key, record.offset, event)

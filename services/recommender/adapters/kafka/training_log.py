@@ -34,9 +34,9 @@ class KafkaTrainingLog:
 
         Args:
             connection: the cluster.
-            keys: open encrypted values; None: nothing is encrypted.
+            keys: decrypt encrypted values; None: nothing is encrypted.
             topic: the topic of learner events.
-            stalled_s: after how long without a record to give up.
+            stalled_s: how long to wait for a record before giving up.
         """
         self._connection = connection
         self._keys = keys
@@ -50,7 +50,7 @@ class KafkaTrainingLog:
             BrokerUnavailableError: when the cluster cannot be reached.
             TopicMissingError: when the topic does not exist.
         """
-        # First what fails at once when the broker is away.
+        # First the call that fails at once when the broker is away.
         span = await topic_span(self._connection, self._topic)
         identity = await log_identity(self._connection, self._topic)
         begins = {partition: begin for partition, (begin, _) in span.items()}

@@ -1,11 +1,11 @@
-"""Notifications of learners that changed, over Redis pub/sub.
+"""Notifications of changed learners, over Redis pub/sub.
 
 The script that stores a learner publishes on one of 64 channels of its epoch, by the learner's key, so that a server
-hears only of channels that its learners are on:
+receives only the channels of its learners:
 
-    cairn:<epoch>:changed:<0..63>     `<tenant>/<learner> <offset>[ <traceparent>]`, the offset that is stored now
+    cairn:<epoch>:changed:<0..63>     `<tenant>/<learner> <offset>[ <traceparent>]`, the stored offset
 
-Nothing is kept for listeners that are away: what is published meanwhile is lost.
+Redis keeps nothing for listeners that are away: they miss what is published meanwhile.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHANNELS = 64
 
 _READ_BYTES = 1 << 16
 _PING_EVERY_S = 5.0
-# A connection on which not even pings are answered is broken, whatever TCP believes.
+# A connection that does not even answer pings is broken, whatever TCP reports.
 _SILENCE_S = 15.0
 _RECONNECT_S = 0.5
 
@@ -40,7 +40,7 @@ def notification_channel(epoch: int, key: bytes) -> bytes:
 
 
 def notification_message(key: bytes, offset: int, traceparent: str) -> bytes:
-    """What is published when a learner has been stored; `traceparent`, the trace it is a part of, empty for none."""
+    """The message published after a learner was stored. `traceparent` is its trace; empty: none."""
     return b"%b %d %b" % (key, offset, traceparent.encode()) if traceparent else b"%b %d" % (key, offset)
 
 
@@ -62,28 +62,28 @@ class RedisChangeNotifications:
         self._confirmed: set[bytes] = set()
 
     def follow(self, epoch: int) -> None:
-        """As the port says."""
+        """See the port."""
         self._epoch = epoch
         self._wanted_changed.set()
 
     def watch(self, keys: Iterable[bytes]) -> None:
-        """As the port says."""
+        """See the port."""
         self._count(map(_channel_of, keys), 1)
 
     def unwatch(self, keys: Iterable[bytes]) -> None:
-        """As the port says."""
+        """See the port."""
         self._count(map(_channel_of, keys), -1)
 
     def watch_all(self) -> None:
-        """As the port says."""
+        """See the port."""
         self._count(range(CHANNELS), 1)
 
     def unwatch_all(self) -> None:
-        """As the port says."""
+        """See the port."""
         self._count(range(CHANNELS), -1)
 
     async def run(self, listener: ChangeListener) -> None:
-        """As the port says."""
+        """See the port."""
         away = False
         while True:
             try:
@@ -129,7 +129,7 @@ class RedisChangeNotifications:
             await connection.disconnect(nowait=True)
 
     async def _ask(self, writer: Any) -> None:
-        """Say which channels to hear of, and now and then that we are there."""
+        """Subscribe to the wanted channels, and ping now and then."""
         asked: set[bytes] = set()
         while True:
             try:
@@ -163,12 +163,12 @@ class RedisChangeNotifications:
                 listener.missed_some()
 
     def _take(self, message: Any, listener: ChangeListener) -> bool:
-        """Take one message; return whether a channel is heard from now on."""
+        """Handle one message; return whether it confirms a subscription."""
         if isinstance(message, hiredis.ReplyError):
             raise redis.exceptions.ResponseError(str(message))
         kind, channel, content = cast("Sequence[Any]", (*message, None)[:3])
         if kind == b"message":
-            # A learner is named by a pseudonym: there is no blank in a key.
+            # Learners are pseudonyms, so a key contains no blank.
             key, offset, *traceparent = content.split(b" ")
             listener.changed(key, int(offset), traceparent[0].decode() if traceparent else "")
         elif kind == b"subscribe":

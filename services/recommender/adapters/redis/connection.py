@@ -20,10 +20,10 @@ from services.recommender.application.ports.learners import StateRefusedError, S
 
 Command = tuple[bytes | str | int | float | memoryview, ...]
 
-# What Redis answers while it is full, cannot write its disk, loads, fails over or is a replica; and NOSCRIPT, after it
-# was started again. All of it passes. In a script's error the code is inside the sentence.
+# Error codes of Redis while it is full, cannot write to its disk, loads, fails over or is a replica, and NOSCRIPT after
+# a restart. All are temporary. In an error of a script the code is inside the message.
 _PASSING = re.compile(r"\b(OOM|MISCONF|LOADING|READONLY|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOSCRIPT) ")
-# redis-py takes the code off the sentence and gives these instead.
+# For these, redis-py removes the code from the message and raises a class of its own.
 _PASSING_KINDS = (
     redis.exceptions.OutOfMemoryError,
     redis.exceptions.ReadOnlyError,
@@ -38,7 +38,7 @@ _READ_BYTES = 1 << 18
 
 
 def streams_of(connection: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """The streams that a connected redis-py connection reads and writes itself.
+    """The streams of a connected redis-py connection.
 
     redis-py has no public way to read replies or messages in bulk. Its upper bound in pyproject.toml is due to this.
     """
@@ -47,13 +47,13 @@ def streams_of(connection: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWri
 
 @contextmanager
 def unavailable_when_redis_is() -> Iterator[None]:
-    """Turn what goes wrong between us and Redis into StateUnavailableError, or StateRefusedError where it will stay."""
+    """Turn errors of Redis into StateUnavailableError, or StateRefusedError for those that will not pass."""
     try:
         yield
     except redis.exceptions.ResponseError as error:
         passes = isinstance(error, _PASSING_KINDS) or _PASSING.search(str(error)) is not None
         kind = StateUnavailableError if passes else StateRefusedError
-        raise kind(f"Redis answered an error: {error}; check its memory limit, its disk and its log") from error
+        raise kind(f"Redis returned an error: {error}; check its memory limit, its disk and its log") from error
     except (redis.exceptions.RedisError, hiredis.HiredisError, OSError, asyncio.IncompleteReadError) as error:
         raise StateUnavailableError(
             f"Redis did not answer: {error}; check that it runs, that CAIRN_REDIS names it, and its memory limit"
@@ -75,8 +75,8 @@ class RedisConnection:
         """Send commands and return their replies.
 
         Raises:
-            StateUnavailableError: when Redis cannot be reached, answers an error, or not in time. Commands may have
-                been carried out; the connection is closed, the next call opens another.
+            StateUnavailableError: when Redis cannot be reached, returns an error, or does not answer in time. Some
+                commands may have been executed. The connection is closed; the next call opens another.
         """
         if not commands:
             return []
@@ -86,7 +86,7 @@ class RedisConnection:
                     async with asyncio.timeout(self._timeout_s):
                         return await self._exchange(commands)
                 except BaseException:
-                    # Replies that nobody waits for any more must not meet the next commands.
+                    # Replies that nobody waits for must not be taken for those of the next commands.
                     await self._disconnect()
                     raise
 

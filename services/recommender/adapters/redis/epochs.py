@@ -1,8 +1,8 @@
 """Epochs in Redis.
 
-cairn:epochs           set of the numbers of the epochs there are
-cairn:<epoch>:meta     hash: what was fixed when it began, and its status
-cairn:<epoch>:replay   held, with an expiry, by the replay that folds into it
+cairn:epochs           set of the numbers of all epochs
+cairn:<epoch>:meta     hash: what was fixed when it was created, and its status
+cairn:<epoch>:replay   lock with an expiry, held by the replay that folds into it
 cairn:current-epoch    number of the epoch that is served
 cairn:rewritten-in     the run of Redis in which its append-only file was last rewritten
 """
@@ -52,10 +52,10 @@ _REWRITTEN = b"cairn:rewritten-in"
 _SCAN_COUNT = 2_000
 _LEARNERS_PER_READ = 64
 _HOLD_S = 30.0
-# Workers look at the epochs every second: after this long none of them folds into a dropped one any more.
+# Workers look at the epochs every second: after this time none of them folds into a dropped epoch.
 _SETTLE_S = 2.0
 
-# A rewrite that fails, for want of room perhaps, is not tried again sooner: each copies all that Redis holds.
+# A failed rewrite (perhaps for lack of space) is not retried sooner: each one copies everything that Redis holds.
 _REWRITE_AGAIN_S = 60.0
 
 _CREATE = """
@@ -64,7 +64,7 @@ redis.call('HSET', KEYS[1], unpack(ARGV, 2))
 redis.call('SADD', KEYS[2], ARGV[1])
 return 1
 """
-# Positions are compared inside Redis: between a read and the switch it might lose them.
+# Positions are compared inside Redis, because it might lose them between a read and the switch.
 _MAKE_CURRENT = """
 local ends = redis.call('HGET', KEYS[1], 'end_positions')
 if not ends then return -1 end
@@ -93,8 +93,8 @@ class RedisEpochs:
         """Prepare.
 
         Args:
-            client: leaves replies as bytes.
-            settle_s: between closing a dropped epoch and removing it.
+            client: returns replies as bytes.
+            settle_s: time between closing a dropped epoch and removing it.
             clock_s: monotonic.
         """
         self._client: Any = client
@@ -105,9 +105,9 @@ class RedisEpochs:
         self._may_not_rewrite = False
 
     async def check_nothing_is_evicted(self) -> None:
-        """See that Redis refuses writes when its memory is full, rather than forget learners.
+        """Check that Redis refuses writes when its memory is full instead of evicting learners.
 
-        A policy that evicts only keys with an expiry (`volatile-*`) is as good as none: learners' keys have none.
+        A policy that evicts only keys with an expiry (`volatile-*`) is safe as well: learners' keys have none.
 
         Raises:
             EvictingStoreError: when Redis evicts any key.
@@ -116,17 +116,17 @@ class RedisEpochs:
             policy = (await self._client.info("memory")).get("maxmemory_policy", "")
         if policy.startswith("allkeys-"):
             raise EvictingStoreError(
-                f"Redis evicts keys when its memory is full (maxmemory-policy {policy}), and would forget learners "
-                "without a word: set maxmemory-policy noeviction, or set CAIRN_ALLOW_EVICTION=true to accept it"
+                f"Redis evicts keys when its memory is full (maxmemory-policy {policy}), and would lose learners "
+                "silently: set maxmemory-policy noeviction, or set CAIRN_ALLOW_EVICTION=true to accept it"
             )
 
     async def keep_readable(self) -> None:
-        """Have Redis rewrite its append-only file, once after each of its starts.
+        """Have Redis rewrite its append-only file once after each start.
 
-        A power cut may leave the beginning of a transaction at the end of the file: each script's writes are one. Redis
-        leaves them out when it loads the file, but leaves them in it, and what it appends comes behind a MULTI that has
-        no EXEC of its own. At the next start the next EXEC carries them out, so that half a commit takes effect late
-        (fixed in Valkey by https://github.com/valkey-io/valkey/pull/4342). A rewritten file holds no such thing.
+        The writes of a script are a transaction. After a power cut, the file may end with the beginning of one. Redis
+        ignores it when it loads the file, but does not remove it, and appends after a MULTI that has no EXEC. At the
+        next start the next EXEC executes it, so that half a commit takes effect late (fixed in Valkey by
+        https://github.com/valkey-io/valkey/pull/4342). A rewritten file does not have this problem.
         """
         if self._may_not_rewrite:
             return
@@ -151,8 +151,8 @@ class RedisEpochs:
             except redis.exceptions.ResponseError as error:
                 self._may_not_rewrite = True
                 _log.warning(
-                    "Redis does not allow BGREWRITEAOF, which rewrites its append-only file: have its operator do so "
-                    "after each of its starts, or half a commit may take effect at the one after",
+                    "Redis does not allow BGREWRITEAOF, which rewrites its append-only file: have its operator run it "
+                    "after each start, or half a commit may take effect at the next one",
                     error=str(error),
                 )
             else:
@@ -183,7 +183,7 @@ class RedisEpochs:
         return [meta for meta in found if meta is not None]
 
     async def progress(self, epoch: int) -> Mapping[int, PartitionProgress]:
-        """Progress by partition; a partition the epoch never saw is absent."""
+        """Progress by partition, without partitions that the epoch never saw."""
         meta = await self.get(epoch)
         if meta is None:
             return {}
@@ -197,21 +197,21 @@ class RedisEpochs:
         return {partition: progress for partition, progress in found.items() if progress is not None}
 
     async def create(self, meta: EpochMeta) -> None:
-        """Begin an epoch."""
+        """Create an epoch."""
         with unavailable_when_redis_is():
             fields = [item for pair in _encode_meta(meta).items() for item in pair]
             created = await self._client.eval(_CREATE, 2, meta_key(meta.epoch), _EPOCHS, meta.epoch, *fields)
         if not created:
-            raise EpochExistsError(f"there is an epoch {meta.epoch} already")
+            raise EpochExistsError(f"epoch {meta.epoch} already exists")
 
     async def set_status(self, epoch: int, status: EpochStatus) -> None:
-        """Note where an epoch is in its life."""
+        """Set the status of an epoch."""
         await self._require(epoch)
         with unavailable_when_redis_is():
             await self._client.hset(meta_key(epoch), "status", status.value)
 
     async def make_current(self, epoch: int) -> None:
-        """Mark an epoch live and let servers answer from it, in one step, if it has reached its end."""
+        """Mark an epoch live and make it current, in one step, if it has reached its end."""
         arguments = (epoch, position_prefix(epoch), EpochStatus.LIVE.value)
         with unavailable_when_redis_is():
             answer = await self._client.eval(_MAKE_CURRENT, 2, meta_key(epoch), _CURRENT, *arguments)
@@ -221,13 +221,13 @@ class RedisEpochs:
             raise epoch_behind(epoch)
 
     async def drop(self, epoch: int) -> int:
-        """Remove an epoch and everything stored in it; return how many learners that was."""
+        """Remove an epoch and everything stored in it; return the number of learners."""
         await self._require(epoch)
         with unavailable_when_redis_is():
             await self._client.srem(_EPOCHS, epoch)
             await asyncio.sleep(self._settle_s)
-            # From here on nobody can store anything in it. What it is goes last: a drop that is broken off can be
-            # taken up, and until then nothing is begun over what it left.
+            # From here on nobody can store anything in it. Its metadata is removed last: an interrupted drop can be
+            # repeated, and until then nobody can create an epoch of that number.
             await self._client.hdel(meta_key(epoch), "fold_id")
         learners = await self.clear(epoch)
         with unavailable_when_redis_is():
@@ -235,7 +235,7 @@ class RedisEpochs:
         return learners
 
     async def clear(self, epoch: int) -> int:
-        """Remove what is stored in an epoch, not the epoch; return how many learners that was."""
+        """Remove the learners and positions of an epoch, but not the epoch; return the number of learners."""
         return await self._remove(position_prefix(epoch) + b"*") + await self._remove(b"cairn:%d:{*" % epoch)
 
     async def _remove(self, pattern: bytes) -> int:
@@ -266,10 +266,10 @@ class RedisEpochs:
 
     @asynccontextmanager
     async def exclusive(self, epoch: int) -> AsyncIterator[None]:
-        """Hold the epoch for one replay.
+        """Lock the epoch for one replay.
 
-        The hold spares two people a surprise. What keeps two replays from spoiling an epoch is that positions and
-        learners move only from where they were read.
+        The lock is a convenience: it stops a second replay early. What protects an epoch from two replays is that
+        positions and learners are stored only where they are still as they were read.
         """
         key, token = _replay_key(epoch), secrets.token_hex(16)
         with unavailable_when_redis_is():
@@ -277,7 +277,7 @@ class RedisEpochs:
         if not held:
             raise EpochBusyError(
                 f"another process is replaying into epoch {epoch}; wait for it, or choose another number. If it was "
-                f"killed, its hold ends within {_HOLD_S:.0f} s"
+                f"killed, its lock expires within {_HOLD_S:.0f} s"
             )
         over = asyncio.Event()
         renewing = asyncio.create_task(self._renew(key, token, over))
@@ -299,10 +299,10 @@ class RedisEpochs:
                 with unavailable_when_redis_is():
                     held = await self._client.eval(_RENEW, 1, key, token, int(_HOLD_S * 1000))
             except StateUnavailableError as error:
-                _log.warning("the hold of the replay could not be renewed", error=str(error))
+                _log.warning("the lock of the replay could not be renewed", error=str(error))
                 continue
             if not held:
-                _log.warning("the hold of the replay was lost")
+                _log.warning("the lock of the replay was lost")
                 return
 
     async def put_learners(self, epoch: int, learners: Sequence[StoredLearnerBytes]) -> None:
@@ -311,7 +311,7 @@ class RedisEpochs:
         for learner in learners:
             state, journal, seen = learner_keys(epoch, learner.key)
             pipeline.hset(state, mapping={"blob": learner.state, "off": learner.offset})
-            # Of a learner who was forgotten there is no journal.
+            # An erased learner has no journal.
             if learner.journal:
                 pipeline.hset(journal, mapping={"entries": learner.journal})
             if learner.checkpoint:
@@ -332,7 +332,7 @@ class RedisEpochs:
             await pipeline.execute()
 
     async def _read(self, epoch: int, keys: Sequence[bytes]) -> list[StoredLearnerBytes]:
-        # At one moment: a learner whose state is of one event and whose journal of another is none that ever was.
+        # Read atomically, so that state and journal are of the same event.
         pipeline = self._client.pipeline(transaction=True)
         for key in keys:
             state, journal, seen = learner_keys(epoch, key)

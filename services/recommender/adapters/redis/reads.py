@@ -1,4 +1,4 @@
-"""Many readers on one connection to Redis."""
+"""One connection to Redis shared by many readers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _Asked = tuple[Sequence[Command], asyncio.Future[list[Any]]]
 
 
 class RedisReads:
-    """Sends what several callers ask for at the same time together; the busier it is, the less a read costs.
+    """Sends the commands of concurrent callers together: the higher the load, the less a read costs.
 
-    For commands that only read: they are sent a second time when the connection turns out to be broken.
+    Only for commands that read: they are sent again when the connection turns out to be broken.
     """
 
     def __init__(self, connection: RedisConnection) -> None:
@@ -29,7 +29,7 @@ class RedisReads:
         """Send commands and return their replies.
 
         Raises:
-            StateUnavailableError: when Redis cannot be reached, answers an error, or not in time.
+            StateUnavailableError: when Redis cannot be reached, returns an error, or does not answer in time.
         """
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((commands, answer))
@@ -64,7 +64,7 @@ class RedisReads:
             return
         start = 0
         for of_one, answer in asked:
-            # A caller that gave up meanwhile has cancelled its own.
+            # A caller that gave up has cancelled its future.
             if not answer.done():
                 answer.set_result(replies[start : start + len(of_one)])
             start += len(of_one)

@@ -17,7 +17,7 @@ class RedisStateStore:
     """Implements StateStore. Learners, epochs, notifications and each fold store have a connection of their own."""
 
     def __init__(self, url: str, timeout_s: float | None = None) -> None:
-        """Args: `url` as redis-py takes it; `timeout_s` for a read of learners or epochs, None: as long as it takes."""
+        """Args: `url` as redis-py takes it; `timeout_s` for a read of learners or epochs; None: no limit."""
         self._url = url
         self._client = redis.asyncio.Redis.from_url(
             url, protocol=2, socket_timeout=timeout_s, socket_connect_timeout=timeout_s

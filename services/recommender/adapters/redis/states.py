@@ -1,15 +1,15 @@
 """Learner states in Redis.
 
-One epoch's keys, with tenant/learner in braces so that everything of a learner is in one cluster slot:
+The keys of one epoch. The braces around tenant/learner keep a learner in one cluster slot:
 
     cairn:<epoch>:{<tenant>/<learner>}:state     hash: blob (the state), off (offset of the last record that changed it)
     cairn:<epoch>:{<tenant>/<learner>}:journal   hash: entries, checkpoint
     cairn:<epoch>:{<tenant>/<learner>}:seen      list of fingerprints, oldest first; appended to, never rewritten
     cairn:<epoch>:position:<partition>           hash: offset, applied, duplicates, dlt, erased
 
-Of a learner who was forgotten there is a tombstone: an empty blob, the erasure's offset, and its fingerprint in seen.
+An erased learner leaves a tombstone: an empty blob, the erasure's offset, and its fingerprint in seen.
 
-Storing a learner is published (redis_hints.py). Needs Redis 6.2.
+Storing a learner publishes a notification (change_notifications.py). Needs Redis 6.2.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from services.recommender.domain.learner.journal import EMPTY_JOURNAL, decode_jo
 from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS, LearnerRecord
 from services.recommender.domain.learner.state import decode_state, encode_state, unpack_state
 
-# Compares the stored offset with the one that was read and writes everything of a learner, or nothing. Lua does not
-# roll back, so arguments are checked before the first write. The epoch is looked at too: what is folded for one that
-# Redis lost must not end up in the next one of its number, which may know of other corrections.
+# Compares the stored offset with the one that was read and writes everything about a learner, or nothing. Lua does not
+# roll back, so arguments are checked before the first write. The epoch is checked too: what was folded for an epoch
+# that Redis lost must not enter a later epoch of the same number, which may know other corrections.
 _COMMIT = f"""
 local state, journal, seen = KEYS[1], KEYS[2], KEYS[3]
 local expected, offset, blob, entries, checkpoint, fingerprints, channel, hint, erased, fold_id = unpack(ARGV)
@@ -66,7 +66,7 @@ redis.call('PUBLISH', channel, hint)
 return 1
 """
 
-# Moves a partition only from the position that was read.
+# Moves a partition only if its position is still the one that was read.
 _ADVANCE = """
 if ARGV[7] ~= '' and redis.call('HGET', KEYS[2], 'fold_id') ~= ARGV[7] then return -1 end
 if (redis.call('HGET', KEYS[1], 'offset') or '') ~= ARGV[1] then return 0 end
@@ -80,7 +80,7 @@ PROGRESS_FIELDS = (b"offset", b"applied", b"duplicates", b"dlt", b"erased")
 
 _SCAN_COUNT = 2_000
 
-# What Python objects around a learner's bytes take, about.
+# Approximate size of the Python objects around a learner's bytes.
 _CACHED_OVERHEAD_BYTES = 1_000
 
 
@@ -96,17 +96,17 @@ def position_key(epoch: int, partition: int) -> bytes:
 
 
 def meta_key(epoch: int) -> bytes:
-    """The key of what an epoch is."""
+    """The key of an epoch's metadata."""
     return b"cairn:%d:meta" % epoch
 
 
 def position_prefix(epoch: int) -> bytes:
-    """What the key of every partition's progress begins with; the partition follows."""
+    """The prefix of the keys of partitions' progress; the partition follows."""
     return b"cairn:%d:position:" % epoch
 
 
 def decode_progress(fields: Sequence[bytes | None]) -> PartitionProgress | None:
-    """Progress from the values of offset, applied, duplicates, dlt and erased; None where there is none."""
+    """Progress from the values of offset, applied, duplicates, dlt and erased; None without an offset."""
     if fields[0] is None:
         return None
     return PartitionProgress(*(int(value or 0) for value in fields))
@@ -116,7 +116,7 @@ class RedisLearnerReader:
     """Reads learner states for answers; implements LearnerReader and LearnerOffsets."""
 
     def __init__(self, reads: RedisReads) -> None:
-        """Args: `reads`, how Redis is asked."""
+        """Args: `reads` sends commands to Redis."""
         self._reads = reads
 
     async def read(self, epoch: int, key: LearnerKey) -> StoredLearner | None:
@@ -146,7 +146,7 @@ class RedisLearnerReader:
         return [None if offset is None else int(offset) for offset in offsets]
 
     async def learners_of(self, epoch: int, tenant: str) -> AsyncIterator[Sequence[str]]:
-        """Pseudonyms of all learners of a tenant; walks over all keys there are."""
+        """Pseudonyms of all learners of a tenant; scans all keys."""
         prefix, suffix = b"cairn:%d:{%b/" % (epoch, tenant.encode()), b"}:state"
         cursor = b"0"
         while True:
@@ -161,19 +161,19 @@ class RedisLearnerReader:
 class RedisFoldStore:
     """Reads and writes what one epoch's fold needs; implements FoldStore.
 
-    Learners folded lately are kept. State at an offset is a function of the log, so a kept learner is what Redis holds
-    if, and only if, the offset in Redis is the kept one; that is asked at every read.
+    Recently folded learners are cached. State at an offset is a function of the log, so a cached learner is current if,
+    and only if, Redis holds the same offset; every read checks that.
     """
 
     def __init__(self, connection: RedisConnection, epoch: int, *, cache_bytes: int, fold_id: str = "") -> None:
         """Prepare.
 
         Args:
-            connection: of this store's own.
+            connection: used by this store only.
             epoch: its number.
-            cache_bytes: that learners kept in memory may take, about.
-            fold_id: of the epoch that is folded into; writes are refused once there is none or another of its number.
-                Empty: it does not matter.
+            cache_bytes: about how much memory cached learners may take.
+            fold_id: of the epoch that is folded into; writes are refused once that epoch is gone or another one has its
+                number. Empty: not checked.
         """
         self._connection = connection
         self._epoch = epoch
@@ -196,8 +196,8 @@ class RedisFoldStore:
     ) -> tuple[dict[int, int], list[LearnerRecord]]:
         """Positions by partition, and learners in the order of `keys`.
 
-        Positions are asked last. Redis may lose everything between two commands; a position that is still there then
-        says that the learners read before it were not read as new because they had been lost.
+        Positions are read last. Redis may lose everything between two commands; a position that still exists shows that
+        the learners read before it were not missing because of such a loss.
         """
         positions_commands: list[Command] = [("HGET", position_key(self._epoch, p), b"offset") for p in partitions]
         commands: list[Command] = []
@@ -233,7 +233,7 @@ class RedisFoldStore:
         return positions, learners
 
     async def commit(self, commits: Sequence[LearnerCommit]) -> None:
-        """Store learners, each whole or not at all, only where the stored offset is still the one expected."""
+        """Store each learner completely or not at all, only where the stored offset is still the expected one."""
         commands = []
         for commit in commits:
             stored = commit.stored
@@ -263,8 +263,8 @@ class RedisFoldStore:
         refused = answers.count(0)
         if refused:
             raise CommitRefusedError(
-                f"{refused} of {len(commits)} learners are not as they were read: another worker folds their "
-                "partition, or Redis lost data; this worker ends, and begins again from what is stored"
+                f"{refused} of {len(commits)} learners have changed since they were read: another worker folds their "
+                "partition, or Redis lost data; this worker ends and starts again from what is stored"
             )
         for commit in commits:
             self._cache.put(commit.key, commit.stored)
@@ -293,8 +293,8 @@ class RedisFoldStore:
         for partition, moved in zip(moves, answers, strict=True):
             if not moved:
                 raise CommitRefusedError(
-                    f"the position of partition {partition} is not as it was read: another worker folds it, or Redis "
-                    "lost data; this worker ends, and begins again from what is stored"
+                    f"the position of partition {partition} has changed since it was read: another worker folds it, or "
+                    "Redis lost data; this worker ends and starts again from what is stored"
                 )
 
     async def close(self) -> None:
@@ -312,7 +312,7 @@ class RedisFoldStore:
         try:
             return await self._connection.execute(commands)
         except StateUnavailableError:
-            # It may have been started again, without the scripts.
+            # Redis may have been restarted, without the scripts.
             self._scripts_loaded = False
             raise
 
@@ -326,7 +326,7 @@ class RedisFoldStore:
 
 
 class _LearnerCache:
-    """Learners folded lately, the least lately used leave first."""
+    """Recently folded learners; the least recently used are dropped first."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
