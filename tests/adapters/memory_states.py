@@ -111,13 +111,13 @@ class MemoryStates:
         return dict(self.positions.get(epoch, {}))
 
     async def create(self, meta: EpochMeta) -> None:
-        """Begin an epoch."""
+        """Create an epoch."""
         if meta.epoch in self._metas:
             raise EpochExistsError(f"epoch {meta.epoch} already exists")
         self._metas[meta.epoch] = meta
 
     async def set_status(self, epoch: int, status: EpochStatus) -> None:
-        """Note where an epoch is in its life."""
+        """Set the status of an epoch."""
         self._metas[epoch] = replace(self._require(epoch), status=status)
 
     async def make_current(self, epoch: int) -> None:
@@ -129,7 +129,7 @@ class MemoryStates:
         self._current = epoch
 
     async def drop(self, epoch: int) -> int:
-        """Remove an epoch and everything stored in it; return how many learners that was."""
+        """Remove an epoch and everything stored in it; return the number of learners."""
         del self._metas[self._require(epoch).epoch]
         return await self.clear(epoch)
 
@@ -167,7 +167,7 @@ class MemoryStates:
 
     @asynccontextmanager
     async def exclusive(self, epoch: int) -> AsyncIterator[None]:
-        """Hold the epoch for one replay."""
+        """Lock the epoch for one replay."""
         if epoch in self._held:
             raise EpochBusyError(f"another process is replaying into epoch {epoch}")
         self._held.add(epoch)

@@ -228,9 +228,9 @@ class LearnerStatesSuite:
         for replaced in (False, True):
             if replaced:
                 await epochs.create(meta_of(1, end_positions=dict(ENDS) | {2: 6}))
-            with pytest.raises(CommitRefusedError, match="epoch 1 is gone, or is another one"):
+            with pytest.raises(CommitRefusedError, match="epoch 1 is gone, or another one"):
                 await store.commit([commit(ALAN, range(3))])
-            with pytest.raises(CommitRefusedError, match="epoch 1 is gone, or is another one"):
+            with pytest.raises(CommitRefusedError, match="epoch 1 is gone, or another one"):
                 await store.advance({1: (None, at(3))})
         assert await reader.read(1, ALAN) is None
         assert await epochs.progress(1) == {}

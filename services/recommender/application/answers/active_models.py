@@ -1,4 +1,4 @@
-"""The active epoch and models: what answers are made from."""
+"""The active epoch and models, from which answers are computed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _log = structlog.get_logger(__name__)
 
 
 class NoEpochError(StateUnavailableError):
-    """No epoch is marked as the one to serve: none was made yet, or Redis lost it."""
+    """There is no current epoch: none was created yet, or Redis lost it."""
 
     def __init__(self) -> None:
         super().__init__(
-            "there is no current epoch: start a worker; if learner state was there before, Redis lost it: "
+            "there is no current epoch: start a worker; if there was learner state before, Redis lost it: "
             "restore it, or run cairn replay and cairn epoch switch"
         )
 
@@ -56,9 +56,9 @@ class ActiveEpoch:
 class ActiveModels:
     """Keeps the active epoch and models; `refresh_epoch` and `refresh_bundle` look for newer ones.
 
-    Difficulties are always those the epoch was folded with, whatever the newest bundle says: a state means nothing with
-    others. The success model goes with them: the newest bundle's if that has the epoch's parameters, else that of the
-    bundle they come from. Collaborative filtering is always the newest bundle's.
+    Difficulties are always those that the epoch was folded with, even if a newer bundle has others, because a state is
+    only valid with its own. The success model must match them: it is the newest bundle's if that has the epoch's
+    parameters, else that of the bundle they come from. Collaborative filtering is always the newest bundle's.
     """
 
     def __init__(self, epochs: EpochReader, bundles: BundleReader) -> None:
@@ -75,7 +75,7 @@ class ActiveModels:
 
         Raises:
             NoEpochError: when there is none.
-            StateUnavailableError: when none is known because it could not be read last time.
+            StateUnavailableError: when it is unknown because the last read failed.
         """
         if self._epoch is not None:
             return self._epoch
@@ -104,7 +104,7 @@ class ActiveModels:
         return rankers.get(tenant)
 
     def success(self, tenant: str) -> SuccessModel | None:
-        """The tenant's success model, if there is one that goes with the epoch's parameters."""
+        """The tenant's success model, if there is one for the epoch's parameters."""
         epoch, bundle = self._epoch, self._bundle
         if epoch is None or not epoch.parameters_found:
             return None
@@ -116,7 +116,7 @@ class ActiveModels:
         """Switch to the epoch that is marked as current.
 
         Raises:
-            StateUnavailableError: when that cannot be read now; the active one stays.
+            StateUnavailableError: when it cannot be read now; the active epoch stays.
         """
         try:
             meta = await self._epochs.current()
@@ -132,7 +132,7 @@ class ActiveModels:
             self._epoch = replace(self._epoch, meta=meta, log=LogIdentity.parse(meta.log_identity))
 
     async def refresh_bundle(self) -> bool:
-        """Switch to the newest bundle, if it can be read; return whether it is another one than before."""
+        """Switch to the newest bundle, if it can be read; return whether the bundle changed."""
         bundle = await asyncio.to_thread(self._newer_bundle)
         if bundle is None:
             return False
@@ -168,7 +168,7 @@ class ActiveModels:
         try:
             return self._bundles.load(bundle_id)
         except BundleUnreadableError as error:
-            # Logged once: a bundle never changes, so it stays broken. The one before stays active.
+            # Logged once: a bundle never changes, so it stays broken. The previous bundle stays active.
             self._broken.add(bundle_id)
             _log.error("bundle ignored", bundle=bundle_id, reason=str(error))
             return None

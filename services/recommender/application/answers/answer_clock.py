@@ -1,4 +1,4 @@
-"""The moment that answers are made for."""
+"""The moment that answers are computed for."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from datetime import datetime
 
 
 class AnswerClock:
-    """Gives the time cut to the hour: within an hour, the same request gets the same answer."""
+    """The time, truncated to the hour: within an hour, the same request gets the same answer."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
-        """Args: `clock` gives the time, aware."""
+        """Args: `clock` returns the time, timezone-aware."""
         self._clock = clock
 
     def now(self) -> datetime:
-        """The moment to answer for when a request names none."""
+        """The moment to answer for when the request gives none."""
         return self._clock().replace(minute=0, second=0, microsecond=0)

@@ -1,4 +1,4 @@
-"""What use cases that answer a request are made of."""
+"""The dependencies of the use cases that answer requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.recommender.application.answers.rank_learner import RankLearner
 
 @dataclass(frozen=True, slots=True)
 class AnswerDependencies:
-    """Made once per process; each use case is given those it needs.
+    """Created once per process; each use case takes those that it needs.
 
     Attributes:
         states: reads learners' states.

@@ -1,4 +1,4 @@
-"""A learner's state, as fresh as the caller asks for."""
+"""A learner's state, as fresh as the caller requires."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.recommender.application.ports.learners import (
     StoredLearner,
 )
 
-# Left for ranking and the way back; half of a short deadline.
+# Time reserved for ranking and the reply; at most half of the deadline.
 _DEADLINE_MARGIN_S = 0.1
 _WAIT_MAX_S = 30.0
 _POLL_FIRST_S = 0.003
@@ -27,17 +27,17 @@ _BACK_OFF = 1.3
 
 
 class LogDiffersError(ValueError):
-    """A freshness token is about another log than the one the epoch was folded from."""
+    """A freshness token belongs to another log than the one that the epoch was folded from."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the token is about a log that is not the one answers are made from: the topic was recreated since, or the "
+            "the token belongs to another log than the one answers come from: the topic was recreated since, or the "
             "state comes from an older one; publish the events again, or ask without a token"
         )
 
 
 class StateLostError(StateUnavailableError):
-    """The store has no state where there must be some: it lost data."""
+    """The store has no state where there must be one: it lost data."""
 
     def __init__(self, partition: int) -> None:
         super().__init__(
@@ -54,7 +54,7 @@ class FreshState:
         epoch: the epoch it was read from.
         stored: the learner's state; None for a new learner.
         partition: the partition of the learner's records.
-        stale: whether the event asked for was not yet applied when the deadline came near.
+        stale: whether the requested event was still not applied when the deadline came near.
     """
 
     epoch: ActiveEpoch
@@ -74,7 +74,7 @@ class FreshState:
 
 
 class FreshStates:
-    """Reads states, and waits for an event to be applied when a caller asks for that."""
+    """Reads states, and waits for an event to be applied when a caller requires it."""
 
     def __init__(self, learners: LearnerReader, active_models: ActiveModels, clock_s: Callable[[], float]) -> None:
         """Args: `clock_s` gives monotonic seconds."""
@@ -91,8 +91,8 @@ class FreshStates:
             remaining_s: time until the caller gives up.
 
         Raises:
-            LogDiffersError: when `freshness` is about another log.
-            StateUnavailableError: when the state cannot be read, or there must be one and there is none.
+            LogDiffersError: when `freshness` belongs to another log.
+            StateUnavailableError: when the state cannot be read, or is missing although there must be one.
         """
         epoch = self._active_models.epoch
         partition = partition_of(record_key(key.tenant, key.learner), epoch.log.partitions)
@@ -108,7 +108,7 @@ class FreshStates:
         return FreshState(epoch, stored, partition, stale)
 
     async def read_many(self, keys: Sequence[LearnerKey]) -> list[FreshState | StateUnavailableError]:
-        """States in the order of `keys`, read in one go; where one cannot be read, the reason.
+        """States in the order of `keys`, read in one call; where one cannot be read, the reason.
 
         Raises:
             StateUnavailableError: when none can be read.
@@ -151,9 +151,9 @@ class FreshStates:
         return position is not None and position > wanted.offset
 
     async def _lost(self, epoch: ActiveEpoch, partitions: Collection[int]) -> set[int]:
-        """Those partitions in which there must be state, and a learner has none.
+        """The partitions in which a learner has no state although there must be one.
 
-        A learner without state is new only where the epoch still exists and has a position.
+        A learner without state is new only if the epoch still exists and has a position in the partition.
         """
         if not partitions:
             return set()

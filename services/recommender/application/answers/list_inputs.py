@@ -1,4 +1,4 @@
-"""What a tenant's lists are made from, besides learners' states, numbered so that a change is noticed."""
+"""The inputs of a tenant's lists except learners' states, numbered so that a change is noticed."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from services.recommender.application.answers.prepared_catalogs import PreparedC
 
 
 class ListInputs:
-    """Numbers, for each tenant, the epoch, catalog, rules, models, policy and hour that its lists are made from.
+    """Numbers each combination of epoch, catalog, rules, models, policy and hour that a tenant's lists depend on.
 
-    Another number means that lists may differ though no learner changed. Numbers mean nothing outside the process.
+    A new number means that lists may differ although no learner changed. Numbers are only valid within the process.
     """
 
     def __init__(self, catalogs: PreparedCatalogs, active_models: ActiveModels, clock: AnswerClock) -> None:
         self._catalogs = catalogs
         self._active_models = active_models
         self._clock = clock
-        # By tenant: things that are the same or not, values that are equal or not, and the number of both.
+        # By tenant: inputs compared by identity, inputs compared by value, and the number of this combination.
         self._held: dict[str, tuple[tuple[object, ...], tuple[object, ...], int]] = {}
 
     def held(self, tenant: str) -> int:
-        """The number at the last call of `number`; 0 before that."""
+        """The number that `number` returned last; 0 before its first call."""
         return self._held[tenant][2] if tenant in self._held else 0
 
     def number(self, tenant: str) -> int:

@@ -1,4 +1,4 @@
-"""PlanGroup: a roster in a few groups that share a gap, each with what to do."""
+"""PlanGroup: divides a roster into a few groups that share a gap, each with a sequence of resources."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 
 # Estimating is arithmetic on one thread: after this many learners, other calls get a turn.
 _LEARNERS_PER_TURN = 16
-# Of a skill with thousands of resources, only the ones most about it are considered.
+# Of a skill with thousands of resources, only those with the largest weight on it are considered.
 _RESOURCES_PER_SKILL = 60
-# More than all boosts together can give a resource that suits half as well.
+# More than all boosts together can add to a resource that fits half as well.
 _PINNED = 1e6
 
 
 class UnplacedReason(IntEnum):
-    """Why a learner is in no group; the numbers of the contract."""
+    """Why a learner is in no group; numbered as in the contract."""
 
     NEW_LEARNER = 1
     NO_GAP = 2
@@ -56,11 +56,11 @@ class PlanQuery:
 
     Attributes:
         roster: the learners.
-        groups_max: most groups.
+        groups_max: the largest number of groups.
         minutes_max: most minutes for a group's sequence.
-        wanted: which resources may be in a sequence.
-        as_of: the moment to answer for; None: now, cut to the hour.
-        class_id: the class it is asked for; empty: none.
+        wanted: which resources a sequence may contain.
+        as_of: the moment to answer for; None: now, truncated to the hour.
+        class_id: the class that the plan is for; empty: none.
     """
 
     roster: tuple[RosterEntry, ...]
@@ -73,13 +73,13 @@ class PlanQuery:
 
 @dataclass(frozen=True, slots=True)
 class PlannedGroup:
-    """A group and what it does.
+    """A group and its sequence.
 
     Attributes:
         skill: the skill.
         statement: its name for people.
-        members: (place in the roster, mastery of the skill), those who have it least first.
-        steps: what to do, in order.
+        members: (index in the roster, mastery of the skill), the lowest mastery first.
+        steps: the sequence.
         minutes: of the whole sequence.
     """
 
@@ -92,7 +92,7 @@ class PlannedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Unplaced:
-    """A learner in no group: their place in the roster, why, and the same in a sentence."""
+    """A learner in no group: the index in the roster, the reason, and the reason as a sentence."""
 
     place: int
     reason: UnplacedReason
@@ -106,8 +106,8 @@ class Plan:
     Attributes:
         catalog: the catalog that the steps' rows point into.
         groups: the largest first.
-        unplaced: learners in no group, in the order of the roster.
-        provenance: what it was made from.
+        unplaced: learners in no group, in roster order.
+        provenance: what it was computed from.
         degraded: what was missing.
     """
 
@@ -119,7 +119,7 @@ class Plan:
 
 
 class PlanGroup:
-    """Plans for a roster. Every learner is in one group, or is named with the reason why not."""
+    """Plans for a roster. Every learner is in one group, or is listed with the reason for being in none."""
 
     def __init__(
         self, states: FreshStates, catalogs: PreparedCatalogs, active_models: ActiveModels, clock: AnswerClock
@@ -158,7 +158,7 @@ class PlanGroup:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A learner of whom something is known."""
+    """A learner with state."""
 
     place: int
     state: LearnerState
@@ -168,7 +168,7 @@ class _Known:
 
 
 class _Planner:
-    """Collects the learners of one roster, then plans."""
+    """Collects the learners of a roster, then plans."""
 
     def __init__(
         self, prepared: PreparedCatalog, rules: ActiveRules, query: PlanQuery, epoch: ActiveEpoch, tenant: str
@@ -183,7 +183,7 @@ class _Planner:
         self._unplaced: dict[int, Unplaced] = {}
 
     def add(self, place: int, fresh: FreshState | LearnerProblem, as_of_s: float) -> None:
-        """Take in a learner of the roster."""
+        """Add a learner of the roster."""
         if isinstance(fresh, LearnerProblem):
             self._leave_out(place, UnplacedReason.PROBLEM, fresh.message)
         elif fresh.stored is None or fresh.new_learner:
@@ -212,7 +212,7 @@ class _Planner:
         return planned, [self._unplaced[place] for place in sorted(self._unplaced)]
 
     def _workable(self) -> BoolColumn:
-        """Whether there is a resource about each skill that may be given."""
+        """For each skill whether there is a resource about it that may be given."""
         catalog = self._catalog
         tags = np.flatnonzero(self._allowed[catalog.tag_rows])
         return np.bincount(catalog.tags.values[tags], minlength=len(catalog.skill_ids)) > 0
@@ -253,7 +253,7 @@ class _Planner:
         )
 
     def _favour(self, rows: IntColumn) -> FloatColumn:
-        """What rules multiply the worth of each row with; pinned ones come first, whatever else speaks for others."""
+        """The factor of each row from rules; pinned resources come first, however well others fit."""
         favour = self._rules.boost(rows, np.ones(len(rows)))
         pinned = np.isin(rows, self._rules.pinned(self._allowed)) | self._rules.pinned_by_provider(rows)
         return np.where(pinned, _PINNED, favour)

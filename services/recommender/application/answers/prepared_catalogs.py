@@ -21,17 +21,17 @@ from services.recommender.domain.ranking.rules import RuleBook
 from services.recommender.domain.ranking.weights import BY_WEIGHTS, RankingPolicy
 
 RankingPolicies = Callable[[str], RankingPolicy]
-"""How a tenant, by name, has its lists ranked now."""
+"""Returns the current ranking policy of a tenant, by name."""
 
 
 def by_weights(_tenant: str) -> RankingPolicy:
-    """Ranks every tenant's lists by hand-set weights."""
+    """The policy that ranks every tenant's lists by hand-set weights."""
     return BY_WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogInputs:
-    """What a catalog is prepared from. None of it ever changes: a newer catalog or model is another object."""
+    """What a catalog is prepared from. Its parts are immutable: a newer catalog or model is another object."""
 
     catalog: CatalogColumns
     parameters: TenantParameters
@@ -73,19 +73,19 @@ class RankableCatalog:
     ranker_index_of_row: IntColumn
 
     def collaborative_scores(self, state: LearnerState | None) -> CollaborativeScores | None:
-        """The collaborative model's scores for a learner; None without a model, or without work that it knows."""
+        """The collaborative model's scores for a learner; None without a model or a known resource."""
         model = self.inputs.collaborative
         if model is None or state is None:
             return None
         history = [recent.resource for recent in state.resources]
-        # Each resource is in the history once.
+        # The history holds each resource once.
         positives = len(self.known.intersection(history))
         if not positives:
             return None
         return CollaborativeScores(model.scores(history), self.rows, self.index_of_row, positives)
 
     def base_scores(self, state: LearnerState | None) -> ModelScores | None:
-        """The scores of the learned ranker's base models; None without a ranker, or without work in the catalog."""
+        """The scores of the learned ranker's base models; None without a ranker or a known resource."""
         ranker, catalog = self.inputs.ranker, self.inputs.catalog
         if ranker is None or state is None or not catalog.has_any(recent.resource for recent in state.resources):
             return None
@@ -95,7 +95,7 @@ class RankableCatalog:
 
 @dataclass(frozen=True, slots=True)
 class RankingSnapshot:
-    """Everything that a tenant's lists are made from at one moment, except learners' states and requests.
+    """Everything that a tenant's lists depend on at one moment, except learners' states and requests.
 
     Attributes:
         tenant: the tenant.
@@ -127,15 +127,15 @@ class RankingSnapshot:
 
 
 class PreparedCatalogs:
-    """Keeps each tenant's catalog prepared, and prepares one in a thread where that is still to be done.
+    """Keeps each tenant's catalog prepared; prepares one in a thread when its inputs changed.
 
-    Preparing a large catalog takes seconds. Requests that need the same one wait for it together; all others go on.
+    Preparing a large catalog takes seconds. Requests that need the same catalog wait for it together; others continue.
     """
 
     def __init__(
         self, catalog: CatalogReader, active_models: ActiveModels, policies: RankingPolicies = by_weights
     ) -> None:
-        """Args: where catalogs and models come from; `policies` says whether a tenant is served a learned ranker."""
+        """Args: where catalogs and models come from; `policies` decides whether a tenant gets a learned ranker."""
         self._catalog = catalog
         self._active_models = active_models
         self._policies = policies
@@ -143,7 +143,7 @@ class PreparedCatalogs:
         self._preparing: dict[str, asyncio.Task[RankingSnapshot]] = {}
 
     def current(self, tenant: str) -> RankingSnapshot | None:
-        """A snapshot for the active epoch; None while the tenant's catalog is not prepared for it.
+        """A snapshot for the active epoch; None while the tenant's catalog is not prepared.
 
         Raises:
             NoEpochError: when there is no epoch.
@@ -174,10 +174,10 @@ class PreparedCatalogs:
                 return found
             preparing = self._preparing.get(tenant)
             if preparing is None:
-                # What rules point into may be replaced meanwhile, so they are taken now.
+                # Rules point into the catalog, which may be replaced meanwhile, so they are taken now.
                 preparing = asyncio.create_task(self._prepare(tenant, inputs, self._view(tenant, policy)))
                 self._preparing[tenant] = preparing
-            # A caller that gives up does not stop what others wait for.
+            # A caller that gives up does not cancel the preparation that others wait for.
             snapshot = await asyncio.shield(preparing)
             if snapshot.rankable.inputs.is_same(inputs):
                 return snapshot
@@ -198,7 +198,7 @@ class PreparedCatalogs:
         return view(rankable)
 
     def _view(self, tenant: str, policy: RankingPolicy) -> Callable[[RankableCatalog], RankingSnapshot]:
-        """What else lists are made from now, waiting for the catalog that goes with it."""
+        """The other inputs of lists, and the catalog prepared for them."""
         bundle = self._active_models.bundle
         return partial(
             RankingSnapshot,

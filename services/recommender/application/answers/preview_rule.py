@@ -1,4 +1,4 @@
-"""PreviewRule: what a rule would change in the lists of some learners, without writing it."""
+"""PreviewRule: how a rule would change the lists of some learners; the rule is not stored."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class PreviewQuery:
     """A request for a preview.
 
     Attributes:
-        rule: the rule as it would be; one of its id is taken as replaced.
-        removed: ask instead what removing the rule of that id would change.
+        rule: the rule; it replaces a stored rule of the same id.
+        removed: preview the removal of the rule with this id instead.
         roster: the learners.
-        limit: most resources for each.
-        wanted: which resources may be in the lists.
-        as_of: the moment to answer for; None: now, cut to the hour.
-        class_id: the class it is asked for; empty: none.
+        limit: most resources per learner.
+        wanted: which resources the lists may contain.
+        as_of: the moment to answer for; None: now, truncated to the hour.
+        class_id: the class that the lists are for; empty: none.
     """
 
     rule: Rule
@@ -43,14 +43,14 @@ class PreviewQuery:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The ids of one learner's list as it is, and as it would be, best first."""
+    """The resource ids of one learner's list without and with the change, best first."""
 
     before: tuple[str, ...]
     after: tuple[str, ...]
 
 
 class PreviewRule:
-    """Ranks twice: with the tenant's rules as they are, and as they would be."""
+    """Ranks twice: with the tenant's current rules, and with the change."""
 
     def __init__(
         self, states: FreshStates, catalogs: PreparedCatalogs, ranking: RankLearner, clock: AnswerClock
@@ -61,7 +61,7 @@ class PreviewRule:
         self._clock = clock
 
     async def __call__(self, tenant: str, query: PreviewQuery) -> list[Preview | LearnerProblem]:
-        """Both lists of each learner, in the order of the roster, from the same state.
+        """Both lists of each learner, in roster order, from the same state.
 
         Raises:
             StateUnavailableError: when no state can be read.

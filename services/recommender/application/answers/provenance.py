@@ -1,4 +1,4 @@
-"""What an answer was made from, and what was missing."""
+"""What an answer was computed from, and what was missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.recommender.domain.ranking.catalog import CatalogVersion
 
 
 class Degradation(IntEnum):
-    """What was missing when an answer was made; the numbers of the contract."""
+    """What was missing for an answer; numbered as in the contract."""
 
     NEW_LEARNER = 1
     NO_BUNDLE = 2
@@ -23,14 +23,14 @@ class Degradation(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """With the request, everything an answer depends on.
+    """Everything that an answer depends on, except the request.
 
     Attributes:
-        as_of: the moment answered for.
+        as_of: the moment of the answer.
         epoch: the epoch of derived state.
         applied: the last record that changed the learner; None for a learner without state.
         catalog: the version of the catalog.
-        bundle: id of the bundle; empty when none.
+        bundle: id of the bundle; empty: none.
     """
 
     as_of: datetime

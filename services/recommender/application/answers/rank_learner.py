@@ -1,4 +1,4 @@
-"""Ranks a tenant's catalog for a learner whose state was read."""
+"""Ranks a tenant's catalog for a learner whose state has been read."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class RecommendQuery:
 
     Attributes:
         learner: the learner's pseudonym.
-        limit: the most resources to list.
-        wanted: which resources may be in the list.
-        as_of: the moment to answer for; None: now, cut to the hour.
+        limit: most resources in the list.
+        wanted: which resources the list may contain.
+        as_of: the moment to answer for; None: now, truncated to the hour.
         freshness: the record the answer must include, if any.
-        class_id: the class it is asked for; empty: none.
+        class_id: the class that the list is for; empty: none.
     """
 
     learner: str
@@ -44,14 +44,14 @@ class RecommendQuery:
 
 @dataclass(frozen=True, slots=True)
 class Recommendations:
-    """A ranked list and what it was made from.
+    """A ranked list and what it was computed from.
 
     Attributes:
         catalog: the catalog that the resources' rows point into.
         resources: the list, best first.
         recommendation_ids: one per resource.
-        provenance: what it was made from.
-        degraded: what was missing, in the order of the contract.
+        provenance: what it was computed from.
+        degraded: what was missing, ordered as in the contract.
         candidates: how many resources were scored.
         stage_seconds: time by stage.
     """
@@ -74,12 +74,12 @@ class Waited:
 
 
 class RankLearner:
-    """Makes a learner's list from a snapshot. It waits for nothing."""
+    """Makes a learner's list from a snapshot, without I/O."""
 
     def __init__(
         self, clock: AnswerClock, timer: Callable[[], float], weights: RankingWeights = DEFAULT_WEIGHTS
     ) -> None:
-        """Args: `clock` for queries without a moment; `timer` gives monotonic seconds."""
+        """Args: `clock` for queries without a moment; `timer` returns monotonic seconds."""
         self._clock = clock
         self._timer = timer
         self._weights = weights
@@ -96,11 +96,11 @@ class RankLearner:
         """A list. The same snapshot, query and state give the same list.
 
         Args:
-            snapshot: what the tenant's lists are made from.
-            query: the request; its `freshness` does not matter any more.
+            snapshot: what the tenant's lists depend on.
+            query: the request; its `freshness` is ignored.
             fresh: the learner's state.
             rules: replaces the tenant's rules.
-            waited: what came before, for `stage_seconds`.
+            waited: the stages before ranking, for `stage_seconds`.
         """
         began = self._timer()
         as_of = query.as_of or self._clock.now()

@@ -1,4 +1,4 @@
-"""Recommend: a ranked list for one learner, made on request."""
+"""Recommend: a ranked list for one learner, computed on request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Recommend:
     def __init__(
         self, states: FreshStates, catalogs: PreparedCatalogs, ranking: RankLearner, timer: Callable[[], float]
     ) -> None:
-        """Args: `timer` gives monotonic seconds."""
+        """Args: `timer` returns monotonic seconds."""
         self._states = states
         self._catalogs = catalogs
         self._ranking = ranking
@@ -27,11 +27,11 @@ class Recommend:
 
         Args:
             tenant: the tenant.
-            query: what is asked for.
+            query: the request.
             remaining_s: time until the caller gives up.
 
         Raises:
-            LogDiffersError: when the freshness asked for is about another log.
+            LogDiffersError: when the freshness token belongs to another log.
             StateUnavailableError: when the learner's state cannot be read.
         """
         began = self._timer()

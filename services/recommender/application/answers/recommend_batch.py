@@ -30,10 +30,10 @@ class BatchQuery:
 
     Attributes:
         roster: the learners.
-        limit: most resources for each.
-        wanted: which resources may be in the lists.
-        as_of: the moment to answer for; None: now, cut to the hour.
-        class_id: the class it is asked for; empty: none.
+        limit: most resources per learner.
+        wanted: which resources the lists may contain.
+        as_of: the moment to answer for; None: now, truncated to the hour.
+        class_id: the class that the lists are for; empty: none.
     """
 
     roster: tuple[RosterEntry, ...]
@@ -45,7 +45,7 @@ class BatchQuery:
 
 @dataclass(frozen=True, slots=True)
 class LearnerAnswer:
-    """One learner's list, and the gap to work on first; None when there is none."""
+    """One learner's list, and the gap to work on first; None: no gap."""
 
     answer: Recommendations
     gap: SkillMastery | None
@@ -63,7 +63,7 @@ class RecommendBatch:
         self._clock = clock
 
     async def __call__(self, tenant: str, query: BatchQuery) -> list[LearnerAnswer | LearnerProblem]:
-        """An answer for each learner, in the order of the roster: the list that `Recommend` gives them.
+        """An answer for each learner, in roster order: the list that `Recommend` would return.
 
         Raises:
             StateUnavailableError: when no state can be read.
@@ -99,7 +99,7 @@ def _gap(tenant: str, prepared: PreparedCatalog, fresh: FreshState, as_of: datet
 
 
 def shared_provenance(answers: Sequence[LearnerAnswer | LearnerProblem]) -> Provenance | None:
-    """What all lists were made from, without the learners' own positions; None when there is no list."""
+    """What all lists were computed from, without the learners' positions; None: there is no list."""
     for answer in answers:
         if isinstance(answer, LearnerAnswer):
             return replace(answer.answer.provenance, applied=None)

@@ -1,4 +1,4 @@
-"""What calls for many learners share: the checked roster, and each learner's state or the problem with it."""
+"""Shared by calls for many learners: the checked roster, and each learner's state or problem."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RosterEntry:
 async def read_roster(
     states: FreshStates, tenant: str, roster: Sequence[RosterEntry]
 ) -> list[FreshState | LearnerProblem]:
-    """Each learner's state, in the order of the roster, read in one go.
+    """Each learner's state, in roster order, read in one call.
 
     Raises:
         StateUnavailableError: when no state can be read.

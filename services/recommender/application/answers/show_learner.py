@@ -1,4 +1,4 @@
-"""GetLearner: what is known of one learner."""
+"""GetLearner: what is known about one learner."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.recommender.domain.learner.state import LearnerState
 
 @dataclass(frozen=True, slots=True)
 class SkillMastery:
-    """How well a learner has a skill.
+    """A learner's mastery of a skill.
 
     Attributes:
         skill: the skill.
@@ -44,7 +44,7 @@ class SkillMastery:
 
 @dataclass(frozen=True, slots=True)
 class LearnerView:
-    """What is known of a learner.
+    """What is known about a learner.
 
     Attributes:
         responses: responses that were evidence.
@@ -52,7 +52,7 @@ class LearnerView:
         epoch: the epoch of derived state.
         applied: the last record that changed the learner; None for a learner without state.
         degraded: what was missing.
-        preferences: what the learner wants.
+        preferences: what the learner prefers.
     """
 
     responses: int
@@ -64,7 +64,7 @@ class LearnerView:
 
 
 class ShowLearner:
-    """Shows what is known of a learner."""
+    """Shows what is known about a learner."""
 
     def __init__(self, states: FreshStates) -> None:
         self._states = states
@@ -79,7 +79,7 @@ class ShowLearner:
             remaining_s: time until the caller gives up.
 
         Raises:
-            LogDiffersError: when the freshness asked for is about another log.
+            LogDiffersError: when the freshness token belongs to another log.
             StateUnavailableError: when the learner's state cannot be read.
         """
         fresh = await self._states.read(LearnerKey(tenant, learner), freshness, remaining_s)
@@ -103,7 +103,7 @@ class ShowLearner:
 
 
 def _with_responses(state: LearnerState) -> list[str]:
-    """The skills with at least one response that still counts as evidence."""
+    """The skills with at least one response that counts as evidence."""
     attempts = state.skill_records["attempts"].tolist()
     return sorted(name for name, count in zip(state.skill_names, attempts, strict=True) if count)
 
@@ -111,7 +111,7 @@ def _with_responses(state: LearnerState) -> list[str]:
 def skill_masteries(
     state: LearnerState | None, skills: Sequence[str], parameters: TenantParameters
 ) -> tuple[SkillMastery, ...]:
-    """How well a learner has some skills, in their order; a skill without responses is at its prior."""
+    """A learner's mastery of some skills, in the order given; a skill without responses is at its prior."""
     logits = skill_logits(state, skills, parameters)
     low, high = success_interval(logits.mean, logits.variance)
     columns = zip(

@@ -24,7 +24,7 @@ class Column:
     Attributes:
         name: as data teams see it.
         type: what its cells hold; any may be empty.
-        meaning: what it says, with its unit.
+        meaning: what its values mean, with the unit.
     """
 
     name: str
@@ -33,4 +33,4 @@ class Column:
 
 
 TENANT = Column("tenant", ColumnType.TEXT, "the district or platform")
-LEARNER = Column("learner", ColumnType.TEXT, "the learner's pseudonym, as PublishEvents returns it")
+LEARNER = Column("learner", ColumnType.TEXT, "the learner's pseudonym, as returned by PublishEvents")

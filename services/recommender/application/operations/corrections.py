@@ -1,4 +1,4 @@
-"""Corrections that were refused, and wait for a replay."""
+"""Refused corrections that wait for a replay."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from services.recommender.domain.learner.batch import RESOLVED_BY_REPLAY
 
 
 def pending_corrections(letters: Iterable[FiledLetter], served: EpochMeta | None) -> list[FiledLetter]:
-    """The refused corrections that the epoch that is served does not honour.
+    """The refused corrections that the current epoch does not include.
 
-    It includes every correction in the log before its end positions; see `KnownCorrections`.
+    An epoch includes every correction in the log before its end positions; see `KnownCorrections`.
 
     Args:
         letters: the dead letters.

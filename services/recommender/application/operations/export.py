@@ -1,6 +1,6 @@
 """Exports for data teams: learner state, current lists and the log, as rows of tables.
 
-Every export is a stream of batches, so that its memory does not grow with the tenant.
+Every export is a stream of batches, so memory does not grow with the tenant.
 """
 
 from __future__ import annotations
@@ -29,47 +29,47 @@ Row = Mapping[str, Any]
 STATE_COLUMNS = (
     TENANT,
     LEARNER,
-    Column("skill", ColumnType.TEXT, "a skill with responses"),
+    Column("skill", ColumnType.TEXT, "a skill that the learner responded to"),
     Column("mastery", ColumnType.NUMBER, "chance of success on the skill's average item, 0 to 1"),
     Column("mastery_low", ColumnType.NUMBER, "lower end of the central 95 % interval of that chance"),
-    Column("mastery_high", ColumnType.NUMBER, "upper end of it"),
+    Column("mastery_high", ColumnType.NUMBER, "upper end of that interval"),
     Column("mastered", ColumnType.BOOLEAN, "whether the skill counts as mastered"),
     Column("responses", ColumnType.INTEGER, "responses that were evidence of the skill"),
-    Column("successes", ColumnType.NUMBER, "their sum, each from 0 to 1"),
-    Column("last_response_at", ColumnType.TIME, "when the last was given; empty: not known"),
-    Column("learner_responses", ColumnType.INTEGER, "responses of the learner that were evidence, over all skills"),
+    Column("successes", ColumnType.NUMBER, "the sum of their outcomes, each from 0 to 1"),
+    Column("last_response_at", ColumnType.TIME, "when the last response was given; empty: not known"),
+    Column("learner_responses", ColumnType.INTEGER, "the learner's responses that were evidence, over all skills"),
     Column("epoch", ColumnType.INTEGER, "the epoch of derived state"),
 )
 
 RECOMMENDATION_COLUMNS = (
     TENANT,
     LEARNER,
-    Column("rank", ColumnType.INTEGER, "place in the list, from 1"),
+    Column("rank", ColumnType.INTEGER, "position in the list, from 1"),
     Column("resource", ColumnType.TEXT, "the resource, by its id in the catalog"),
     Column("title", ColumnType.TEXT, "its title"),
-    Column("score", ColumnType.NUMBER, "what the list is ordered by; only comparable within one list"),
-    Column("success", ColumnType.NUMBER, "chance that the learner succeeds on it, 0 to 1"),
+    Column("score", ColumnType.NUMBER, "the list is sorted by it; only comparable within one list"),
+    Column("success", ColumnType.NUMBER, "chance that the learner succeeds on the resource, 0 to 1"),
     Column("skill", ColumnType.TEXT, "the skill it serves"),
     Column("step", ColumnType.TEXT, "teach, practise or reassess"),
-    Column("reasons", ColumnType.TEXTS, "the strongest reasons, in sentences"),
-    Column("recommendation_id", ColumnType.TEXT, "names the recommendation; interactions may carry it"),
-    Column("as_of", ColumnType.TIME, "the moment the list was made for"),
+    Column("reasons", ColumnType.TEXTS, "the strongest reasons, as sentences"),
+    Column("recommendation_id", ColumnType.TEXT, "id of the recommendation; interactions may refer to it"),
+    Column("as_of", ColumnType.TIME, "the moment that the list is for"),
     Column("epoch", ColumnType.INTEGER, "the epoch of derived state"),
     Column("bundle", ColumnType.TEXT, "the bundle of models; empty: none"),
 )
 
 
 class NoCurrentEpochError(LookupError):
-    """There is no state to export: no epoch is served."""
+    """There is no state to export, because there is no current epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportBatch:
-    """Some rows, and how far the export is.
+    """Some rows, and the progress of the export.
 
     Attributes:
         rows: of the tenant.
-        done: steps behind it: learners, or offsets of the log.
+        done: finished steps: learners, or offsets of the log.
     """
 
     rows: Sequence[Row]
@@ -82,9 +82,9 @@ class LogRows:
 
     Attributes:
         rows: the records of the tenant that could be read.
-        offsets: how many offsets are behind the reader now.
-        erased: records of the tenant, up to here, whose learner's key was destroyed.
-        unreadable: records, up to here, that are no learner event.
+        offsets: offsets read so far.
+        erased: records of the tenant read so far whose learner's key was destroyed.
+        unreadable: records read so far that are not learner events.
     """
 
     rows: Sequence[Row]
@@ -97,24 +97,24 @@ class EventRows(Protocol):
     """The log of learner events as rows. Every call may raise ConnectionError or LookupError (no such topic)."""
 
     async def total(self) -> int:
-        """How many offsets the log has now."""
+        """The number of offsets in the log now."""
         ...
 
     def batches(self, tenant: str) -> AsyncIterator[LogRows]:
-        """A tenant's records, each once, up to where the log ended when `total` was asked."""
+        """A tenant's records, each once, up to the end of the log at the last call of `total`."""
         ...
 
 
 async def export_state(
     epochs: EpochStore, epoch: int, tenant: str, parameters: TenantParameters
 ) -> AsyncIterator[ExportBatch]:
-    """A row per learner and skill, of a tenant's learners in an epoch.
+    """A row per learner and skill, for a tenant's learners in an epoch.
 
     Args:
         epochs: where states are.
         epoch: which epoch.
         tenant: whose learners.
-        parameters: the tenant's, that the epoch was folded with.
+        parameters: the tenant's parameters that the epoch was folded with.
 
     Raises:
         StateUnavailableError: when states cannot be read.
@@ -137,10 +137,10 @@ async def export_recommendations(
 
     Args:
         epochs: where states are.
-        answers: what lists are made with.
+        answers: the dependencies of ranking.
         epoch: the epoch that is served.
         tenant: whose learners.
-        limit: most resources a list.
+        limit: most resources per list.
 
     Raises:
         StateUnavailableError: when states cannot be read.
@@ -162,11 +162,11 @@ async def export_recommendations(
 
 
 async def _learners(epochs: EpochStore, epoch: int, tenant: str) -> AsyncIterator[list[StoredLearnerBytes]]:
-    """A tenant's learners with state, some at a time."""
+    """A tenant's learners with state, in batches."""
     prefix = f"{tenant}/".encode()
     batch: list[StoredLearnerBytes] = []
     async for learner in epochs.contents(epoch):
-        # Of one who was forgotten there is no state.
+        # An erased learner has no state.
         if learner.key.startswith(prefix) and learner.state:
             batch.append(learner)
         if len(batch) == LEARNERS_PER_BATCH:

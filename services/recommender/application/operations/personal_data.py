@@ -1,4 +1,4 @@
-"""Everything that is held about one learner: shown to whom it is about, as plain data."""
+"""Everything that is stored about one learner, as plain data to hand to the learner."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class HeldRecord:
         partition: its partition.
         offset: its offset.
         headers: its headers, as text.
-        content: its value as plain data; None: it can no longer be read.
+        content: its value as plain data; None: no longer readable.
     """
 
     topic: str
@@ -49,21 +49,21 @@ class LearnerRecords(Protocol):
 
 
 class PersonalData:
-    """What is held about a learner in one epoch and in the log."""
+    """What is stored about a learner in one epoch and in the log."""
 
     def __init__(self, store: FoldStore, parameters: TracingParameters, records: LearnerRecords) -> None:
-        """Args: the epoch's store, what it was folded with, and the log."""
+        """Args: the epoch's store, the parameters it was folded with, and the log."""
         self._store = store
         self._parameters = parameters
         self._records = records
 
     async def history(self, tenant: str, learner: str) -> tuple[HistoryStep, ...]:
-        """The learner's recent events and what each of them changed, by pseudonym."""
+        """The recent events of a learner (a pseudonym), and what each of them changed."""
         stored = await self._stored(tenant, learner)
         return history_of(LearnerFold(self._parameters), tenant, stored, self._parameters.for_tenant(tenant))
 
     async def everything(self, tenant: str, learner: str) -> Plain:
-        """Everything held, by pseudonym."""
+        """Everything stored about a learner (a pseudonym)."""
         stored = await self._stored(tenant, learner)
         records = await self._records.of(record_key(tenant, learner))
         skills = [] if stored.state is None else [name.decode() for name in names.split(stored.state.skill_names)]

@@ -1,4 +1,4 @@
-"""The catalog, as far as it has been read."""
+"""The catalog as read so far."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from services.recommender.domain.ranking.rules import RuleBook
 
 
 class CatalogReader(Protocol):
-    """The tenants' catalogs, as far as they have been read."""
+    """The tenants' catalogs as read so far."""
 
     @property
     def reachable(self) -> bool:
-        """Whether the truth about the catalog can be reached; when not, it may have changed since."""
+        """Whether the log of the catalog can be reached; if not, the catalog may have changed since."""
         ...
 
     @property
     def version(self) -> CatalogVersion:
-        """What `columns` and `rules` are made from, for every tenant."""
+        """The version that `columns` and `rules` are built from, for every tenant."""
         ...
 
     def columns(self, tenant: str) -> CatalogColumns:

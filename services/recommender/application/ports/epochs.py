@@ -13,7 +13,7 @@ from services.recommender.application.ports.learners import PartitionProgress
 
 
 class EpochStatus(StrEnum):
-    """Where an epoch is in its life."""
+    """The life cycle of an epoch."""
 
     BUILDING = "building"  # a replay is folding into it
     BUILT = "built"  # the replay reached its end positions
@@ -27,7 +27,7 @@ class EpochMeta:
 
     Attributes:
         epoch: its number, from 1.
-        status: where it is in its life.
+        status: its status in the life cycle.
         parameters_id: id of the tracing parameters every fold into it uses.
         parameters_bundle: the bundle those parameters come from; empty for the priors.
         log_identity: the log it was folded from, as `services.common.kafka.connection.LogIdentity` text.
@@ -44,9 +44,9 @@ class EpochMeta:
 
     @property
     def fold_id(self) -> str:
-        """Identifies what folding depends on besides the log's records: equal ids, equal learners at equal offsets.
+        """Identifies what folding depends on besides the records: equal ids give equal learners at equal offsets.
 
-        Two epochs of one number, begun before and after the store lost everything, may differ in it.
+        It may differ between two epochs of one number, one created before and one after the store lost everything.
         """
         ends = ",".join(f"{partition}:{offset}" for partition, offset in sorted(self.end_positions.items()))
         return hashlib.sha256(f"{self.parameters_id}\0{self.log_identity}\0{ends}".encode()).hexdigest()[:16]
@@ -61,7 +61,7 @@ class EpochReader(Protocol):
 
 
 class EpochProgressReader(Protocol):
-    """How far every epoch is, for operators. Every call may raise StateUnavailableError."""
+    """The progress of every epoch, for operators. Every call may raise StateUnavailableError."""
 
     async def current_epoch(self) -> int | None:
         """Number of the epoch that is served, or None when there is none."""
@@ -72,7 +72,7 @@ class EpochProgressReader(Protocol):
         ...
 
     async def progress(self, epoch: int) -> Mapping[int, PartitionProgress]:
-        """Progress by partition; a partition the epoch never saw is absent."""
+        """Progress by partition, without partitions that the epoch never saw."""
         ...
 
 
@@ -81,7 +81,7 @@ class EpochsLostError(RuntimeError):
 
 
 class EpochExistsError(ValueError):
-    """There is an epoch of that number already."""
+    """An epoch of that number already exists."""
 
 
 class EpochMissingError(LookupError):
@@ -89,16 +89,16 @@ class EpochMissingError(LookupError):
 
 
 def epoch_missing(epoch: int) -> EpochMissingError:
-    """The refusal of what is asked of an epoch that is not there."""
+    """The error for an epoch that does not exist."""
     return EpochMissingError(f"there is no epoch {epoch}; list them with: cairn epoch list")
 
 
 class EpochBehindError(RuntimeError):
-    """The epoch has not reached where the log ended when it was begun: learners would be answered from less."""
+    """The epoch has not reached its end positions, so answers would lack events."""
 
 
 def epoch_behind(epoch: int) -> EpochBehindError:
-    """The refusal to serve an epoch early."""
+    """The error for an epoch that is not ready to be served."""
     return EpochBehindError(
         f"epoch {epoch} has not reached where the log ended when it was begun, so it is not served: let workers fold "
         "the rest into it (cairn status shows how far they are)"
@@ -113,34 +113,34 @@ class EpochStore(EpochProgressReader, Protocol):
         ...
 
     async def create(self, meta: EpochMeta) -> None:
-        """Begin an epoch. Raises EpochExistsError."""
+        """Create an epoch. Raises EpochExistsError."""
         ...
 
     async def set_status(self, epoch: int, status: EpochStatus) -> None:
-        """Note where an epoch is in its life. Raises EpochMissingError."""
+        """Set the status of an epoch. Raises EpochMissingError."""
         ...
 
     async def make_current(self, epoch: int) -> None:
-        """Mark an epoch live and let servers answer from it, in one step, if it has reached its `end_positions`.
+        """Mark an epoch live and make it current, in one step, if it has reached its `end_positions`.
 
         Raises:
             EpochMissingError: when there is no such epoch.
-            EpochBehindError: when it has not reached them, or no longer; nothing was changed.
+            EpochBehindError: when it has not reached them, or lost them again; nothing was changed.
         """
         ...
 
     async def drop(self, epoch: int) -> int:
-        """Remove an epoch and everything stored in it; return how many learners that was. Raises EpochMissingError."""
+        """Remove an epoch and everything stored in it; return the number of learners. Raises EpochMissingError."""
         ...
 
     async def clear(self, epoch: int) -> int:
-        """Remove what is stored in an epoch that nobody folds into; return how many learners that was."""
+        """Remove the learners and positions of an epoch that nobody folds into; return the number of learners."""
         ...
 
     async def keep_readable(self) -> None:
-        """See that the store reads back what it holds, no more and no less, when it is next started.
+        """Make sure that the store will load exactly what it holds when it is next started.
 
-        Called every second, and quick: after a start of the store it takes several calls until all is done.
+        Called every second, so each call is quick: after a start of the store it takes several calls to finish.
         """
         ...
 
@@ -149,7 +149,7 @@ class EpochStore(EpochProgressReader, Protocol):
         ...
 
     def exclusive(self, epoch: int) -> AbstractAsyncContextManager[None]:
-        """Hold the epoch for one replay. Raises EpochBusyError when another has it, or when the hold is lost."""
+        """Lock the epoch for one replay. Raises EpochBusyError when another has the lock, or when it is lost."""
         ...
 
 
@@ -164,8 +164,8 @@ class StoredLearnerBytes:
     Attributes:
         key: the record key.
         offset: of the last record that changed the learner.
-        state: encoded state; empty: a learner who was forgotten.
-        journal: encoded journal; empty for one who was forgotten.
+        state: encoded state; empty: an erased learner.
+        journal: encoded journal; empty: an erased learner.
         checkpoint: encoded checkpoint; empty: none.
         seen: fingerprints of the window, oldest first.
     """
@@ -179,7 +179,7 @@ class StoredLearnerBytes:
 
 
 class EpochRestorer(Protocol):
-    """Puts back into an epoch what a snapshot holds, exactly as it was stored. May raise StateUnavailableError."""
+    """Restores the contents of a snapshot into an epoch, exactly as stored. May raise StateUnavailableError."""
 
     async def put_learners(self, epoch: int, learners: Sequence[StoredLearnerBytes]) -> None:
         """Store learners that the epoch does not hold."""

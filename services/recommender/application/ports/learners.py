@@ -1,4 +1,4 @@
-"""Learner state: reading it, writing it, and notifications that it changed."""
+"""Learner state: reading, writing, and notifications of changes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class StoredLearner:
 
 
 class StateUnavailableError(ConnectionError):
-    """Learner state cannot be read now; nothing may be assumed about it."""
+    """Learner state cannot be read now, so nothing is known about it."""
 
 
 class StateRefusedError(StateUnavailableError):
-    """The store answers, and with an error that waiting does not mend."""
+    """The store answers with an error that waiting does not fix."""
 
 
 class LearnerReader(Protocol):
@@ -62,27 +62,27 @@ class LearnerOffsets(Protocol):
         ...
 
     def learners_of(self, epoch: int, tenant: str) -> AsyncIterator[Sequence[str]]:
-        """Pseudonyms of all learners of a tenant, some at a time, in no order; one may come twice."""
+        """Pseudonyms of all learners of a tenant, in batches, unordered; one may occur twice."""
         ...
 
 
 class ChangeListener(Protocol):
-    """Is notified of learners that changed."""
+    """Receives notifications of changed learners."""
 
     def changed(self, key: bytes, offset: int, traceparent: str) -> None:
-        """A learner, by record key, was stored with the state at `offset`; part of a trace, or of none when empty."""
+        """A learner, by record key, was stored with the state at `offset`; `traceparent` may be empty."""
         ...
 
     def missed_some(self) -> None:
-        """Changes up to now may have been missed; from now on they are notified."""
+        """Changes before this call may have been missed; later ones are notified."""
         ...
 
 
 class ChangeNotifications(Protocol):
-    """Notifications of learners that changed. They may be lost: listeners compare offsets from time to time."""
+    """Notifications of changed learners. They may be lost: listeners compare offsets from time to time."""
 
     def follow(self, epoch: int) -> None:
-        """Notify of changes in this epoch, and in no other."""
+        """Notify of changes in this epoch only."""
         ...
 
     def watch(self, keys: Iterable[bytes]) -> None:
@@ -102,20 +102,20 @@ class ChangeNotifications(Protocol):
         ...
 
     async def run(self, listener: ChangeListener) -> None:
-        """Notify the listener until cancelled; reconnect as often as it takes."""
+        """Notify the listener until cancelled; reconnect when necessary."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionProgress:
-    """How far an epoch has come in one partition, and what became of the records before that.
+    """The progress of an epoch in one partition, and counts of the records before it.
 
     Attributes:
         position: one past the last record dealt with.
         applied: records folded into a learner, each log record once.
         duplicates: records left out because an earlier one has their source and id.
         dead_lettered: records that went to the dead-letter topic.
-        erased: records that can no longer be read, because the learner's key was destroyed.
+        erased: records that are unreadable because the learner's key was destroyed.
     """
 
     position: int
@@ -131,12 +131,12 @@ class LearnerCommit:
 
     Attributes:
         key: the learner's record key, `tenant/learner`.
-        expected_offset: what the stored offset was when it was read; -1: there was nothing.
-        stored: the learner as it is to be.
+        expected_offset: the stored offset when the learner was read; -1: nothing was stored.
+        stored: the learner to store.
         fingerprints: to be appended to the window of seen events.
         checkpoint_changed: whether the journal's checkpoint must be written too.
         traceparent: the trace of the last record, which notifications carry; empty: none.
-        erased: whether the learner was forgotten: nothing stored before may stay. Without a state it is a tombstone.
+        erased: whether the learner was erased: nothing stored before may remain. Without a state it is a tombstone.
     """
 
     key: bytes
@@ -149,14 +149,14 @@ class LearnerCommit:
 
 
 class CommitRefusedError(RuntimeError):
-    """What is stored is not what was read: another process folds the same partition, or the store lost data."""
+    """The stored data changed since it was read: another process folds the same partition, or the store lost data."""
 
 
 def epoch_replaced(epoch: int) -> CommitRefusedError:
-    """The refusal of what was folded for an epoch that is gone."""
+    """The error for a write to an epoch that is gone."""
     return CommitRefusedError(
-        f"epoch {epoch} is gone, or is another one under its number: it was dropped, or the store lost data; this "
-        "worker ends, and begins again from what is stored"
+        f"epoch {epoch} is gone, or another one has its number: it was dropped, or the store lost data; this "
+        "worker ends and starts again from what is stored"
     )
 
 
@@ -164,7 +164,7 @@ class FoldStore(Protocol):
     """Write side of one epoch: what a fold reads and writes. Every call may raise StateUnavailableError."""
 
     async def progress(self, partitions: Sequence[int]) -> dict[int, PartitionProgress]:
-        """Progress by partition; a partition the epoch never saw is absent."""
+        """Progress by partition, without partitions that the epoch never saw."""
         ...
 
     async def read(
@@ -174,7 +174,7 @@ class FoldStore(Protocol):
         ...
 
     async def commit(self, commits: Sequence[LearnerCommit]) -> None:
-        """Store learners, each whole or not at all, only where the stored offset is still the one expected.
+        """Store each learner completely or not at all, only where the stored offset is still the expected one.
 
         Raises:
             CommitRefusedError: when one was refused; others may have been stored.
@@ -182,7 +182,7 @@ class FoldStore(Protocol):
         ...
 
     async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
-        """Move partitions from the progress that was read (None: never seen) to the one reached.
+        """Move partitions from the progress that was read (None: never seen) to the new one.
 
         Raises:
             CommitRefusedError: when a stored position is not the one that was read.

@@ -14,7 +14,7 @@ class LogReader(Protocol):
     """The log of learner events as it is now. Every call may raise ConnectionError or LookupError (no such topic)."""
 
     async def identity(self) -> str:
-        """Which log it is, as `services.common.kafka.envelope.LogIdentity` text."""
+        """The identity of the log, as `services.common.kafka.envelope.LogIdentity` text."""
         ...
 
     async def end_offsets(self) -> Mapping[int, int]:
@@ -23,12 +23,12 @@ class LogReader(Protocol):
 
 
 class LogTruncatedError(RuntimeError):
-    """The log no longer holds records that were not dealt with."""
+    """The log no longer holds records that were not yet processed."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that cannot be applied, as it was in the log, and why.
+    """A record of the log that cannot be applied, and why.
 
     Attributes:
         partition: its partition.
@@ -53,7 +53,7 @@ class ValueDecryptor(Protocol):
     """Decrypts values of the log that are encrypted with their learner's key."""
 
     async def load_keys(self, records: Iterable[KeyedRecord]) -> None:
-        """Load the records' keys, or find out that they were destroyed; waits while the broker is away."""
+        """Load the records' keys, or learn that they were destroyed; waits while the broker is away."""
         ...
 
     def decrypt(
@@ -83,7 +83,7 @@ class ReadAhead(Protocol):
 
 
 class DeadLetters(Protocol):
-    """Where records go that cannot be applied."""
+    """Receives records that cannot be applied."""
 
     async def write(self, letters: Sequence[DeadLetter]) -> None:
         """Return once every letter is confirmed. Raises ConnectionError when one is not."""

@@ -1,4 +1,4 @@
-"""Fitted models: what they score, and the bundles that hold them."""
+"""Fitted models, and the bundles that hold them."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class CollaborativeModel(Protocol):
     def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
         """Score every resource for a learner with these positives (newest last; unknown ids are ignored).
 
-        The learner is folded in: they need not have been there when the model was fitted.
+        The learner is folded in: the model need not have been fitted on them.
         """
         ...
 
     def scores_of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """The same from the positives' positions in `resources`, which callers look up once for several models."""
+        """The same for positions in `resources`, which callers look up once for several models."""
         ...
 
 
 class CollaborativeEnsemble(Protocol):
-    """Several collaborative-filtering models of one tenant, asked together."""
+    """Several collaborative-filtering models of one tenant, scored together."""
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -44,13 +44,13 @@ class CollaborativeEnsemble(Protocol):
         ...
 
     def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
-        """(models, resources): what each says for a learner with these positives, newest last."""
+        """(models, resources): the scores of each for a learner with these positives, newest last."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TenantRanker:
-    """A tenant's learned ranker, and the collaborative models it reads."""
+    """A tenant's learned ranker and its collaborative base models."""
 
     ranker: LearnedRanker
     ensemble: CollaborativeEnsemble
@@ -61,7 +61,7 @@ class Bundle:
     """One version of fitted models.
 
     Attributes:
-        bundle_id: its name, unique in its store.
+        bundle_id: its id, unique in its store.
         created_at: when it was written.
         parameters: difficulties for the filter, used only where the epoch was folded with the same `parameters_id`.
         collaborative: collaborative-filtering models by tenant; a tenant without enough data has none.
@@ -83,7 +83,7 @@ class BundleUnreadableError(ValueError):
 
 
 class BundleReader(Protocol):
-    """Where bundles are found."""
+    """Reads bundles."""
 
     def latest_id(self) -> str | None:
         """The newest complete bundle's id, or None when there is none."""
@@ -96,14 +96,14 @@ class BundleReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelArrays:
-    """A fitted collaborative-filtering model as plain data: what a bundle keeps of it, and what it is made from again.
+    """A fitted collaborative-filtering model as plain data, to store in a bundle and to restore it from.
 
     Attributes:
-        kind: names the sort of model, for example `als`.
-        hyperparameters: numbers it was fitted with and needs again to score.
+        kind: the kind of model, for example `als`.
+        hyperparameters: numbers that it was fitted with and needs for scoring.
         resources: the resources it can score, in the order of its arrays' rows.
         arrays: float32 arrays by name.
-        skills: the skills it knows, in the order of its arrays' rows; most know none.
+        skills: the skills it knows, in the order of its arrays' rows; most models know none.
     """
 
     kind: str
@@ -114,7 +114,7 @@ class ModelArrays:
 
 
 class ModelArraysInvalidError(ValueError):
-    """Arrays are not those of the model they claim to be."""
+    """Arrays do not form the model that they are stored as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class TrainingWindow:
         log_identity: the log, as `services.common.kafka.connection.LogIdentity` text.
         begin_offsets: the first offset read, by partition.
         end_offsets: one past the last offset read, by partition.
-        records: how many records that was.
+        records: the number of records.
         duplicates: records left out because an earlier one has their source and id.
         skipped: records left out because they cannot be decoded or applied, by reason.
     """
@@ -140,14 +140,14 @@ class TrainingWindow:
 
 @dataclass(frozen=True, slots=True)
 class CollaborativeChoice:
-    """Which collaborative model lists best what a tenant's learners did next, found on part of what is fitted on.
+    """The collaborative model that best ranks what a tenant's learners did next, on a split of the training data.
 
     Attributes:
-        family: the sort of model.
-        settings: what it is fitted with.
+        family: the family.
+        settings: its hyperparameters.
         measures: NDCG@10 of each family with the best of its settings.
         absent: why a family could not be tried, by family.
-        seed: of the models that were tried.
+        seed: the seed of the models that were tried.
     """
 
     family: str
@@ -159,7 +159,7 @@ class CollaborativeChoice:
 
 @dataclass(frozen=True, slots=True)
 class TenantModels:
-    """What was fitted for one tenant, and on what.
+    """The models fitted for one tenant, and a summary of their data.
 
     Attributes:
         parameters: difficulties for the filter; kept as float32.
@@ -167,11 +167,11 @@ class TenantModels:
         collaborative_absent: why there is none; empty when there is one.
         counts: learners, responses, items, skills, positives and the like.
         metrics: measured on learners held out of the fit.
-        hyperparameters: what the models were fitted with, seeds included.
-        carried_from: the bundle they were taken over from unchanged; empty when they were fitted for this one.
+        hyperparameters: the models' hyperparameters and seeds.
+        carried_from: the bundle they were copied from unchanged; empty when they were fitted for this one.
         success: the success model, kept as float32, or None.
-        choice: how the sort of collaborative model was chosen; None: it was not, and is the default.
-        ranker: the learned ranker with the models it reads, or None.
+        choice: how the family of the collaborative model was chosen; None: it is the default.
+        ranker: the learned ranker with its base models, or None.
     """
 
     parameters: TenantParameters
@@ -188,13 +188,13 @@ class TenantModels:
 
 @dataclass(frozen=True, slots=True)
 class BundleDraft:
-    """Everything a bundle will hold, before it has a name.
+    """Everything a bundle will hold, before it has an id.
 
     Attributes:
         created_at: the moment it is written; aware. Not part of the content.
         window: which records it was trained on.
         tenants: what was fitted, by tenant.
-        libraries: versions of the libraries that shape the numbers, by name.
+        libraries: versions of the libraries that affect the numbers, by name.
     """
 
     created_at: datetime
@@ -204,18 +204,18 @@ class BundleDraft:
 
 
 class BundleUnwritableError(OSError):
-    """The store of bundles cannot be written to."""
+    """The bundle store cannot be written to."""
 
 
 class BundleWriter(Protocol):
-    """Where bundles are put, and where what is to be carried over is found."""
+    """Writes bundles, and reads the models to carry over."""
 
     def latest_id(self) -> str | None:
         """The newest complete bundle's id, or None when there is none. Raises BundleUnreadableError."""
         ...
 
     def tenant_models(self, bundle_id: str) -> Mapping[str, TenantModels]:
-        """What a bundle holds, by tenant, to be put into another one. Raises BundleUnreadableError."""
+        """The models of a bundle by tenant, ready to be written to another bundle. Raises BundleUnreadableError."""
         ...
 
     def write(self, draft: BundleDraft) -> str:

@@ -18,15 +18,15 @@ class StateUrlInvalidError(ValueError):
 
 
 class EvictingStoreError(RuntimeError):
-    """The store forgets learners when its memory is full."""
+    """The store evicts learners when its memory is full."""
 
 
 class ServedLearners(LearnerReader, LearnerOffsets, Protocol):
-    """Learners' states as a server reads them."""
+    """Learners' states, as a server reads them."""
 
 
 class StoredEpochs(EpochStore, EpochReader, EpochRestorer, Protocol):
-    """Everything that can be done with epochs."""
+    """All operations on epochs."""
 
 
 class ClosableFoldStore(FoldStore, Protocol):
@@ -64,7 +64,7 @@ class StateStore(Protocol):
         Args:
             epoch: its number.
             cache_bytes: about how much memory recently folded learners may take.
-            fold_id: of the epoch; once there is none, or another one of its number, writes are refused. Empty: any.
+            fold_id: of the epoch; writes are refused once it is gone or another one has its number. Empty: not checked.
         """
         ...
 
@@ -72,7 +72,7 @@ class StateStore(Protocol):
         """Check that the store refuses writes when its memory is full.
 
         Raises:
-            EvictingStoreError: when it would forget learners instead.
+            EvictingStoreError: when it would evict learners instead.
         """
         ...
 

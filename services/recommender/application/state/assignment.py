@@ -1,4 +1,4 @@
-"""Where a worker starts to read a partition that it was assigned."""
+"""Where a worker starts to read an assigned partition."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from __future__ import annotations
 def starting_offset(*, position: int, committed: int | None, beginning: int, rewind_records: int) -> int:
     """The first offset to read of a partition.
 
-    What the store holds decides, not what was committed to Kafka: after the store was set back, Kafka's offsets are
-    ahead of it, and starting there would lose the records in between. Where they are behind, that is harmless. The
+    The stored position decides, not Kafka's committed offset: after the store lost recent data, Kafka's offsets are
+    ahead of it, and starting there would lose the records in between. Kafka's offsets being behind is harmless. The
     rewind restores what the store may have lost of its last moments.
 
     Args:

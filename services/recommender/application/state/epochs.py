@@ -1,4 +1,4 @@
-"""Epochs: beginning one, saying what is in it, switching to it."""
+"""Epochs: creating, digesting, replaying into, switching to and dropping them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from services.recommender.domain.learner.state import applied_of
 
 
 class EpochUnusableError(ValueError):
-    """The epoch cannot be used for that; the message says why and what to do."""
+    """The epoch cannot be used for this; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpochDigest:
-    """What an epoch holds, in three numbers.
+    """A summary of an epoch's contents.
 
     Attributes:
         digest: SHA-256, in hexadecimal, of everything stored that influences later folds or answers, learners in the
             order of their keys. Not of offsets, positions or the epoch's number: equal folds of the same events have
             equal digests.
-        learners: how many learners it holds; those who were forgotten count in the digest only.
-        applied: events applied since their learner was last forgotten, each once.
+        learners: how many learners it holds; erased learners count in the digest only.
+        applied: events applied since their learner was last erased, each once.
     """
 
     digest: str
@@ -43,7 +43,7 @@ class EpochDigest:
 
 
 class EpochContents:
-    """Adds up what an epoch holds, learner by learner in the order of their keys."""
+    """Computes a summary, learner by learner in the order of their keys."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -51,22 +51,22 @@ class EpochContents:
         self._applied = 0
 
     def add(self, learner: StoredLearnerBytes) -> None:
-        """The next learner."""
+        """Add the next learner."""
         for part in (learner.key, learner.state, learner.journal, learner.checkpoint, learner.seen):
             self._hash.update(len(part).to_bytes(4, "little"))
             self._hash.update(part)
-        # Of a learner who was forgotten there is no state.
+        # An erased learner has no state.
         if learner.state:
             self._learners += 1
             self._applied += applied_of(learner.state)
 
     def digest(self) -> EpochDigest:
-        """What was added."""
+        """The summary of the learners added."""
         return EpochDigest(self._hash.hexdigest(), self._learners, self._applied)
 
 
 async def digest_epoch(store: EpochStore, epoch: int) -> EpochDigest:
-    """What an epoch holds.
+    """The summary of an epoch.
 
     Raises:
         EpochMissingError: when there is no such epoch.
@@ -80,10 +80,10 @@ async def digest_epoch(store: EpochStore, epoch: int) -> EpochDigest:
 
 
 async def ensure_first_epoch(store: EpochStore, log: LogReader) -> None:
-    """Where no epoch can be served or become so, begin the first with the priors.
+    """Create the first epoch, with the priors, if no epoch is or can become current.
 
-    It becomes current only once it has reached the end of the log as it is now: after Redis lost its data, nobody is
-    given priors as if they were what is known.
+    It becomes current only when it has reached the present end of the log: after Redis lost its data, no learner is
+    answered from priors as if they were new.
     """
     if any(meta.status in {EpochStatus.LIVE, EpochStatus.CATCHING_UP} for meta in await store.epochs()):
         return
@@ -105,7 +105,7 @@ def parameters_of(meta: EpochMeta, bundles: BundleReader) -> TracingParameters:
     """The parameters an epoch is folded with.
 
     Raises:
-        EpochUnusableError: when the bundle no longer holds the parameters the epoch was begun with.
+        EpochUnusableError: when the bundle no longer holds the parameters of the epoch.
         BundleUnreadableError: when the bundle cannot be read.
     """
     if not meta.parameters_bundle:
@@ -121,7 +121,7 @@ def parameters_of(meta: EpochMeta, bundles: BundleReader) -> TracingParameters:
 
 
 def check_log(meta: EpochMeta, identity: str) -> None:
-    """Refuse an epoch of another log: its offsets would lie.
+    """Refuse an epoch that was folded from another log, because its offsets are invalid.
 
     Raises:
         EpochUnusableError: when the topic was recreated or its partition count changed.
@@ -144,17 +144,17 @@ def check_log(meta: EpochMeta, identity: str) -> None:
 async def begin_replay(
     store: EpochStore, log: LogReader, bundles: BundleReader, epoch: int, parameters: str
 ) -> EpochMeta:
-    """The epoch to replay into: a new one, or one whose replay was broken off, to be taken up.
+    """The epoch to replay into: a new one, or one whose replay was interrupted.
 
     Args:
         store: the epochs.
         log: the log.
         bundles: where bundles are.
         epoch: its number.
-        parameters: a bundle's id; or `same`: those of the current epoch.
+        parameters: a bundle's id, or `same` for those of the current epoch.
 
     Raises:
-        EpochUnusableError: when the epoch exists and is not a broken-off replay with the same parameters, or there is
+        EpochUnusableError: when the epoch exists and is not an interrupted replay with the same parameters, or there is
             no current epoch to take parameters from.
         BundleUnreadableError: when the bundle cannot be read.
     """
@@ -179,11 +179,11 @@ async def begin_replay(
 
 
 async def switch_epoch(store: EpochStore, epoch: int) -> EpochMeta:
-    """Hand an epoch that a replay has built to the workers; it becomes current once it has no lag.
+    """Hand an epoch that a replay has built to the workers; it becomes current when it has no lag.
 
     Raises:
         EpochMissingError: when there is no such epoch.
-        EpochUnusableError: when its replay has not reached its end, or Redis has lost what was stored of it.
+        EpochUnusableError: when its replay has not reached its end, or Redis has lost part of it.
     """
     meta = await store.get(epoch)
     if meta is None:
@@ -214,7 +214,7 @@ async def drop_epoch(store: EpochStore, epoch: int) -> int:
 
 
 def has_reached(goal: Mapping[int, int], positions: Mapping[int, int]) -> bool:
-    """Whether every partition is at its goal or past it."""
+    """Whether every partition has reached its goal."""
     return all(positions.get(partition, 0) >= offset for partition, offset in goal.items())
 
 

@@ -1,4 +1,4 @@
-"""Folding the log into one epoch: batch by batch, each learner stored whole before its partition's position moves."""
+"""Folding the log into one epoch, batch by batch; learners are stored before their partition's position moves."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class PartitionBatch:
         next_offset: one past the last record.
         learners: tenant, and events with their offsets, by record key.
         dead: records that cannot be applied.
-        corrections: the records of corrections by offset, without a reason: they are dead letters if refused.
+        corrections: the records of corrections by offset, without a reason; they become dead letters if refused.
         erased: offsets of records that can no longer be read.
-        traceparents: trace of a learner's last record that somebody traces, by record key.
+        traceparents: the trace of each learner's last traced record, by record key.
     """
 
     partition: int
@@ -45,12 +45,12 @@ class PartitionBatch:
 
 @dataclass(frozen=True, slots=True)
 class FoldReport:
-    """What became of a batch.
+    """The result of a batch.
 
     Attributes:
-        applied: records in the state of a learner now, not counted before.
+        applied: records that are now in a learner's state and were not counted before.
         duplicates: records left out because an earlier one has their source and id.
-        dead_lettered: records that went to the dead letters, by the reason in one word.
+        dead_lettered: records that went to the dead letters, by the code of the reason.
         learners: learners that changed.
         erased: records that can no longer be read.
         read_s: time to read the learners.
@@ -72,10 +72,10 @@ class FoldEvents:
     """Folds batches into one epoch's store and keeps the partitions' positions.
 
     Attributes:
-        known: corrections that are known before the fold meets them. Nothing is until somebody has read ahead.
+        known: corrections that are known before the fold reaches them; empty until they were read ahead.
 
-    What is lost by a crash at any point is read again: a learner's offset makes what it already holds harmless, and a
-    position moves only after every learner of its batch.
+    What a crash loses is read again: events that a learner already holds are recognised by its offset, and a position
+    moves only after every learner of its batch was stored.
     """
 
     def __init__(
@@ -92,22 +92,22 @@ class FoldEvents:
         self._fold = fold
         self._clock_s = clock_s
         self._progress: dict[int, PartitionProgress] = {}
-        # Positions as last known, of partitions that were let go too.
+        # The last known positions, including those of revoked partitions.
         self._furthest: dict[int, int] = {}
 
     @property
     def positions(self) -> dict[int, int]:
-        """One past the last record dealt with, by partition held."""
+        """One past the last processed record, by assigned partition."""
         return {partition: progress.position for partition, progress in self._progress.items()}
 
     async def on_assigned(self, beginnings: Mapping[int, int]) -> None:
-        """Take partitions over: read how far they are; one never seen is noted at once as being at its beginning.
+        """Take over partitions: read their positions; store the beginning as the position of a new one.
 
         Args:
             beginnings: the first offset each partition of the log still holds.
 
         Raises:
-            CommitRefusedError: when another process noted a partition at the same time, or the store is behind what
+            CommitRefusedError: when another process took over a partition at the same time, or the store is behind what
                 this process stored or found there: it lost data, and the epoch may be another of the same number.
         """
         stored = await self._store.progress(list(beginnings))
@@ -123,7 +123,7 @@ class FoldEvents:
         self._furthest |= self.positions
 
     def release(self, partitions: Iterable[int]) -> None:
-        """Let partitions go."""
+        """Give up partitions."""
         for partition in partitions:
             self._progress.pop(partition, None)
 
@@ -132,7 +132,7 @@ class FoldEvents:
 
         Raises:
             CommitRefusedError: when another process folds one of the partitions, or the store lost data. Positions of
-                the batch have not moved; the process must end and begin again from what is stored.
+                the batch have not moved; the process must end and start again from what is stored.
         """
         started = self._clock_s()
         letters = await self._write_dead_letters(batches)
@@ -164,7 +164,7 @@ class FoldEvents:
         )
 
     async def _write_dead_letters(self, batches: Sequence[PartitionBatch]) -> list[DeadLetter]:
-        """Confirm the dead letters of records not dealt with before."""
+        """Write the dead letters of records that were not processed before."""
         letters = [
             letter
             for batch in batches
@@ -176,7 +176,7 @@ class FoldEvents:
         return letters
 
     async def _refuse(self, batches: Sequence[PartitionBatch], folded: Sequence[FoldedLearner]) -> list[DeadLetter]:
-        """Confirm the dead letters of corrections that the fold refused, and that were not dealt with before."""
+        """Write the dead letters of corrections that the fold refused and that were not processed before."""
         letters = []
         learner = iter(folded)
         for batch in batches:
@@ -192,7 +192,7 @@ class FoldEvents:
         return letters
 
     def _erased(self, batch: PartitionBatch) -> int:
-        """How many records of a batch can no longer be read and were not counted before."""
+        """The number of unreadable records of a batch that were not counted before."""
         position = self._progress[batch.partition].position
         return sum(offset >= position for offset in batch.erased)
 
@@ -201,8 +201,8 @@ class FoldEvents:
             known = self._furthest.get(partition)
             if known is not None and (partition not in stored or stored[partition].position < known):
                 raise CommitRefusedError(
-                    f"the store is behind offset {known} of partition {partition}, which it held before: it lost "
-                    "data; this worker ends, and begins again from what is stored"
+                    f"the store is behind offset {known} of partition {partition}, which it had reached: it lost "
+                    "data; this worker ends and starts again from what is stored"
                 )
 
     def _check_positions(self, batches: Sequence[PartitionBatch], stored: Mapping[int, int]) -> None:
@@ -212,7 +212,7 @@ class FoldEvents:
             if found != held:
                 raise CommitRefusedError(
                     f"partition {batch.partition} is at {held} here but at {found} in the store: another worker folds "
-                    "it, or the store lost data; this worker ends, and begins again from what is stored"
+                    "it, or the store lost data; this worker ends and starts again from what is stored"
                 )
 
     def _work(self, batches: Sequence[PartitionBatch], stored: Sequence[LearnerRecord]) -> list[LearnerEvents]:
@@ -234,7 +234,7 @@ class FoldEvents:
         for batch in batches:
             before = self._progress[batch.partition]
             mine = [next(learner) for _ in batch.learners]
-            # A batch read again after a rewind may end before the position; it has nothing to count then.
+            # A batch that is read again after a rewind may end before the position; then nothing is counted.
             if batch.next_offset > before.position:
                 reached[batch.partition] = PartitionProgress(
                     batch.next_offset,

@@ -1,4 +1,4 @@
-"""Keeps an epoch outside the store, and brings it back: faster than folding a long log again."""
+"""Saves an epoch outside the store and restores it, which is faster than folding a long log again."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class SnapshotInvalidError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotHeader:
-    """What a snapshot says of its epoch.
+    """The header of a snapshot.
 
     Attributes:
-        meta: what was fixed when the epoch began.
-        progress: how far it had come, by partition. Learners may be ahead of it, never behind.
+        meta: what was fixed when the epoch was created.
+        progress: its progress by partition. Learners may be ahead of it, never behind.
     """
 
     meta: EpochMeta
@@ -47,10 +47,10 @@ class SnapshotHeader:
 
 
 class SnapshotSink(Protocol):
-    """Where a snapshot is written. Nobody finds it before `finish`."""
+    """Where a snapshot is written. It is not visible before `finish`."""
 
     def begin(self, header: SnapshotHeader) -> None:
-        """Write what comes first."""
+        """Write the header."""
         ...
 
     def add(self, learner: StoredLearnerBytes) -> None:
@@ -58,21 +58,21 @@ class SnapshotSink(Protocol):
         ...
 
     def finish(self, contents: EpochDigest) -> None:
-        """Write what comes last, and make the snapshot visible."""
+        """Write the end, and make the snapshot visible."""
         ...
 
 
 class SnapshotSource(Protocol):
-    """A snapshot that was found to be whole."""
+    """A snapshot that was verified."""
 
     @property
     def header(self) -> SnapshotHeader:
-        """What it says of its epoch."""
+        """Its header."""
         ...
 
     @property
     def contents(self) -> EpochDigest:
-        """What it holds."""
+        """The summary of its contents."""
         ...
 
     def learners(self) -> Iterator[StoredLearnerBytes]:
@@ -85,10 +85,10 @@ class RestorableEpochStore(EpochStore, EpochRestorer, Protocol):
 
 
 async def snapshot_epoch(store: EpochStore, epoch: int, sink: SnapshotSink) -> EpochDigest:
-    """Write all that an epoch holds, while workers may go on folding into it.
+    """Write the contents of an epoch; workers may continue to fold into it.
 
-    Positions are read before learners. So each learner holds at least what its partition's position says, and one that
-    is ahead drops, by its offset, what a worker reads again after a restore.
+    Positions are read before learners, so each learner includes at least everything before its partition's position.
+    After a restore, the worker skips events that a learner already holds, by its offset.
 
     Raises:
         EpochMissingError: when there is no such epoch, or it was dropped meanwhile.
@@ -116,23 +116,23 @@ async def snapshot_epoch(store: EpochStore, epoch: int, sink: SnapshotSink) -> E
 async def restore_epoch(
     store: RestorableEpochStore, log: LogReader, bundles: BundleReader, source: SnapshotSource, epoch: int | None
 ) -> tuple[int, EpochDigest]:
-    """Bring an epoch back from a snapshot, as one that a replay has built: it is served after a switch.
+    """Restore an epoch from a snapshot, as if a replay had built it: it is served after a switch.
 
     Args:
         store: the epochs.
         log: the log, which must be the one that the snapshot was folded from.
-        bundles: where the parameters are that the epoch was folded with.
+        bundles: holds the parameters that the epoch was folded with.
         source: the snapshot.
-        epoch: the number to restore it under; None: its own.
+        epoch: the number to restore it as; None: its own.
 
     Returns:
-        The number, and what the epoch holds, read back from the store.
+        The number, and the summary of the epoch as read back from the store.
 
     Raises:
-        EpochUnusableError: when the number is taken, the log is another or ends before the snapshot does, or what was
-            stored is not what the snapshot holds.
-        EpochExistsError: when somebody else takes the number at this moment.
-        EpochBusyError: when somebody replays into it at this moment.
+        EpochUnusableError: when the number is taken, the log is another one or ends before the snapshot does, or the
+            restored epoch differs from the snapshot.
+        EpochExistsError: when another process takes the number at the same time.
+        EpochBusyError: when another process replays into it at the same time.
         BundleUnreadableError: when its parameters cannot be read.
     """
     header = source.header
@@ -148,7 +148,7 @@ async def restore_epoch(
                 await store.put_learners(number, batch)
                 batch = []
         await store.put_learners(number, batch)
-        # Last, as in a fold: an epoch left half restored says that it has dealt with nothing.
+        # Last, as in a fold: a partially restored epoch has no positions.
         await store.put_progress(number, header.progress)
         restored = await digest_epoch(store, number)
         if restored != source.contents:
@@ -165,7 +165,7 @@ async def _check_usable(store: EpochStore, log: LogReader, bundles: BundleReader
     meta = header.meta
     if await store.get(meta.epoch) is not None:
         raise EpochUnusableError(
-            f"there is an epoch {meta.epoch} already: restore under another number with --epoch, or run "
+            f"epoch {meta.epoch} already exists: restore it as another number with --epoch, or run "
             f"cairn epoch drop {meta.epoch}"
         )
     check_log(meta, await log.identity())

@@ -1,4 +1,4 @@
-"""Finds out which watched lists may have changed: by notifications, by comparing offsets, and by list inputs."""
+"""Finds watched lists that may have changed, by notifications, by comparing offsets, and by list inputs."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class FollowOptions:
 
     Attributes:
         compare_every_s: how often offsets of watched learners are compared, in case a notification was lost.
-        list_every_s: how often tenants that are watched whole are searched for learners without a notification.
-        spread_s: time over which watched lists are made again after what they are made from has changed.
-        tick_s: how often to look for such a change.
+        list_every_s: how often tenants that are watched as a whole are searched for learners without a notification.
+        spread_s: time over which watched lists are recomputed after their inputs have changed.
+        tick_s: how often to check for such a change.
     """
 
     compare_every_s: float = 5.0
@@ -108,7 +108,7 @@ class FollowChanges:
                 failed += 1
                 _log.warning("watched learners could not be compared", reason=str(error), failed=failed)
                 if failed >= _COMPARISONS_FAILED_MAX:
-                    # A reader that gets nothing believes that nothing changed.
+                    # A reader that receives nothing assumes that nothing changed.
                     self._subscriptions.end_all(error)
 
     async def _search_tenants(self) -> None:
@@ -138,7 +138,7 @@ class FollowChanges:
                 now_s = self._clock_s()
                 for learner, found in zip(some, stored, strict=True):
                     watched, offset = subscription.watched[learner], NO_STATE if found is None else found
-                    # A learner who was forgotten leaves an offset without a state: marked once.
+                    # An erased learner has an offset without a state: marked once.
                     if watched.offset is not None and offset not in {watched.offset, watched.compared}:
                         watched.compared = offset
                         subscription.mark(learner, now_s)
@@ -161,7 +161,7 @@ class FollowChanges:
             self._notifications.follow(epoch)
 
     async def _prepare(self, tenant: str) -> None:
-        """Prepare the tenant's catalog if the background refresh does not; until then lists stay as they are."""
+        """Prepare the tenant's catalog if the background refresh does not; until then lists do not change."""
         if self._catalogs.current(tenant) is not None:
             self._unprepared_ticks.pop(tenant, None)
             return
@@ -170,9 +170,9 @@ class FollowChanges:
             await self._catalogs.prepare(tenant)
 
     def _mark_outdated(self, share: float) -> None:
-        """Look at a share of all watched learners, one after the other, and mark those with a list of other inputs.
+        """Check a share of all watched learners in turn, and mark those whose list has other inputs.
 
-        Looking at everybody takes `spread_s`, so whatever changes, lists are made again spread over that time.
+        A full round takes `spread_s`, so after any change lists are recomputed spread over that time.
         """
         self._owed = min(self._owed + self._subscriptions.learners * share, self._subscriptions.learners)
         now_s = self._clock_s()

@@ -1,4 +1,4 @@
-"""Subscribe: lists kept up to date, sent when what matters in them differs."""
+"""Subscribe: lists kept up to date, sent when a resource, a step or a kind of reason differs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.recommender.application.subscriptions.list_cursors import (
 )
 from services.recommender.application.subscriptions.subscriptions import Subscription, Subscriptions
 
-# States are read together, about as many as are ranked in this time; one that waited longer is read again.
+# States are read in batches of about as many as are ranked in this time; one that waited longer is read again.
 _READ_AGE_S = 0.25
 _LEARNERS_PER_READ_MIN, _LEARNERS_PER_READ_MAX = 4, 64
 _OFFSETS_PER_READ = 500
@@ -33,8 +33,8 @@ class ListUpdate:
     Attributes:
         learner: the pseudonym.
         answer: the list.
-        cursor: what the reader has with it.
-        since_s: when the learner was marked, in the process's monotonic seconds.
+        cursor: what the reader will have with it.
+        since_s: when the learner was marked, in monotonic seconds.
         traceparent: the trace of what changed the learner; empty: none.
     """
 
@@ -47,14 +47,14 @@ class ListUpdate:
 
 @dataclass(frozen=True, slots=True)
 class LearnerForgotten:
-    """A learner of a tenant that is watched whole was forgotten, and the reader has a list of theirs."""
+    """A learner of a tenant that is watched as a whole was erased, and the reader has their list."""
 
     learner: str
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotDone:
-    """Every learner has been sent, or is as the reader has it."""
+    """Every list has been sent, or is the one that the reader has."""
 
     learners: int
 
@@ -65,7 +65,7 @@ Message = ListUpdate | LearnerForgotten | SnapshotDone
 class Subscribe:
     """Makes the messages of subscriptions.
 
-    All subscriptions of a process share its one thread with every other call: one list is made at a time, and between
+    All subscriptions share the process's one thread with all other calls: one list is computed at a time, and between
     two lists everything else that is ready gets a turn.
     """
 
@@ -77,7 +77,7 @@ class Subscribe:
         inputs: ListInputs,
         clock_s: Callable[[], float],
     ) -> None:
-        """Args: ports; `clock_s` gives monotonic seconds."""
+        """Args: ports; `clock_s` returns monotonic seconds."""
         self._subscriptions = subscriptions
         self._states = answers.states
         self._active_models = answers.active_models
@@ -90,7 +90,7 @@ class Subscribe:
         self._turn = asyncio.Lock()
 
     async def messages(self, subscription: Subscription) -> AsyncGenerator[Message, None]:
-        """What to send, until the subscription is ended.
+        """The messages to send, until the subscription ends.
 
         Raises:
             StateUnavailableError: when a learner's state cannot be read.
@@ -112,7 +112,7 @@ class Subscribe:
             read_at_s = self._clock_s()
             for place, (learner, since_s) in enumerate(taken):
                 if self._clock_s() - read_at_s > _READ_AGE_S:
-                    # The reader is slow, or there is much to do: by now there may be something newer.
+                    # The reader is slow, or there is a backlog: by now there may be a newer state.
                     subscription.put_back(dict(taken[place:]))
                     at_once = max(place, _LEARNERS_PER_READ_MIN)
                     break
@@ -127,14 +127,14 @@ class Subscribe:
                 at_once = min(2 * at_once, _LEARNERS_PER_READ_MAX)
 
     async def _resume(self, subscription: Subscription) -> None:
-        """Take over what the reader has; learners who did not change since, with the same inputs, are not looked at."""
+        """Accept the reader's cursors; learners whose state and inputs did not change since are not ranked again."""
         known = {
             learner: cursor for learner, cursor in subscription.query.cursors.items() if learner in subscription.watched
         }
         if not known:
             return
         active = self._active_models.epoch
-        # The number first: what changes after it makes another one.
+        # The number first: a later change gives a new number.
         epoch, inputs = active.meta.epoch, self._inputs.number(subscription.tenant)
         snapshot = await self._catalogs.snapshot(subscription.tenant, active)
         now = Provenance(self._clock.now(), epoch, None, snapshot.version, snapshot.bundle or "")
@@ -157,12 +157,12 @@ class Subscribe:
         query, watched = subscription.query, subscription.watched[learner]
         inputs = self._inputs.number(subscription.tenant)
         if query.whole_tenant and fresh.stored is None:
-            # A learner who is watched without being named had state once. They stay watched: they may answer again.
+            # A learner who is watched without being named had state before. They stay watched: they may answer again.
             had_list, watched.listed = bool(watched.listed), b""
             watched.offset, watched.inputs, watched.traceparent = NO_STATE, inputs, ""
             return LearnerForgotten(learner) if had_list else None
         wanted = RecommendQuery(learner, query.limit, query.wanted, class_id=query.class_id)
-        # Before the turn: if the catalog must be prepared first, other tenants' lists go on.
+        # Before the turn: other tenants' lists continue while this catalog is prepared.
         await self._catalogs.snapshot(subscription.tenant, fresh.epoch)
         async with self._turn:
             snapshot = await self._catalogs.snapshot(subscription.tenant, fresh.epoch)

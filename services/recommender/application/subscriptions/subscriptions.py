@@ -17,7 +17,7 @@ from services.recommender.application.ports.learners import ChangeNotifications
 from services.recommender.application.subscriptions.list_cursors import ListCursor
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 
-# A stream ends at a moment of its own in this part of a connection's life, so that not all of them end at once.
+# Each stream ends at a random moment in this part of a connection's life, so that not all of them end at once.
 _ENDS_FROM, _ENDS_TO = 0.8, 0.95
 
 
@@ -27,11 +27,11 @@ class SubscribeQuery:
 
     Attributes:
         learners: the learners to watch, by pseudonym; ignored with `whole_tenant`.
-        whole_tenant: watch every learner of the tenant, new ones too.
+        whole_tenant: watch every learner of the tenant, including new ones.
         limit: most resources for each.
-        wanted: which resources may be in the lists.
-        class_id: the class it is asked for; empty: none.
-        cursors: what the reader has already, by pseudonym.
+        wanted: which resources the lists may contain.
+        class_id: the class that the lists are for; empty: none.
+        cursors: what the reader already has, by pseudonym.
     """
 
     learners: Collection[str]
@@ -44,7 +44,7 @@ class SubscribeQuery:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionLimits:
-    """How much there may be in one process.
+    """The limits of one process.
 
     Attributes:
         streams_per_tenant: subscriptions of one tenant.
@@ -86,14 +86,14 @@ class CapReachedError(RuntimeError):
 
 
 class EndReason(StrEnum):
-    """Why the server ends a subscription that could go on."""
+    """Why the server ends a subscription."""
 
     AGED = "aged"
     STOPPING = "stopping"
 
 
 class SubscriptionEndedError(Exception):
-    """The server ends a subscription; the reader comes back with the cursors it has.
+    """The server ends a subscription; the reader subscribes again with its cursors.
 
     Attributes:
         reason: why.
@@ -107,14 +107,14 @@ class SubscriptionEndedError(Exception):
 
 @dataclass(slots=True)
 class Watched:
-    """A learner on a subscription, as the reader has them.
+    """A learner on a subscription, and what the reader has.
 
     Attributes:
-        offset: of the state their list was last made from; None: it has not been made yet.
+        offset: of the state that their list was last computed from; None: not computed yet.
         listed: hash of the list the reader has; empty: none.
-        compared: the stored offset that a comparison last marked it for, so that it does so once.
-        inputs: number of the `ListInputs` it was last made on.
-        traceparent: the trace of the last notified change; empty: none, or its list has been made since.
+        compared: the stored offset for which a comparison last marked the learner, so that it marks them once.
+        inputs: number of the `ListInputs` that the list was last computed from.
+        traceparent: the trace of the last notified change; empty: none, or the list has been computed since.
     """
 
     offset: int | None = None
@@ -127,39 +127,39 @@ class Watched:
 class Subscription:
     """One subscription: its learners, and those of them whose list may have changed.
 
-    There is no queue of events: a learner is dirty or not, and what is sent is the list as it is when its turn comes.
+    There is no queue of events: a learner is dirty or not, and the list is computed when the learner's turn comes.
     """
 
     def __init__(self, tenant: str, query: SubscribeQuery, ends_at_s: float) -> None:
-        """Args: `ends_at_s` in the process's monotonic seconds."""
+        """Args: `ends_at_s` in monotonic seconds."""
         self.tenant = tenant
         self.query = query
         self.ends_at_s = ends_at_s
         self.watched: dict[str, Watched] = {}
-        # By pseudonym: since when.
+        # By pseudonym: the time since when the learner is dirty.
         self.dirty: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._ended: Exception | None = None
 
     def mark(self, learner: str, since_s: float) -> None:
-        """The learner's list may have changed."""
+        """Mark a learner: the list may have changed."""
         self.dirty.setdefault(learner, since_s)
         self._wake.set()
 
     def take(self, most: int) -> dict[str, float]:
-        """Take up to `most` dirty learners and since when they are, the longest marked first."""
+        """Take up to `most` dirty learners and the times they were marked, the earliest first."""
         taken = dict(islice(self.dirty.items(), most))
         for learner in taken:
             del self.dirty[learner]
         return taken
 
     def put_back(self, taken: Mapping[str, float]) -> None:
-        """Mark learners that were taken and not looked at: they are next, whoever was marked meanwhile."""
+        """Mark learners again that were taken but not ranked: they come before those marked meanwhile."""
         self.dirty = {**taken, **self.dirty, **taken}
         self._wake.set()
 
     async def wait_dirty(self) -> None:
-        """Return once a learner is dirty. Raises what the subscription was ended with."""
+        """Return when a learner is dirty. Raises the error that the subscription was ended with."""
         self.check()
         while not self.dirty:
             self._wake.clear()
@@ -167,13 +167,13 @@ class Subscription:
             self.check()
 
     def end(self, error: Exception) -> None:
-        """Let the subscription end with an error."""
+        """End the subscription with an error."""
         if self._ended is None:
             self._ended = error
         self._wake.set()
 
     def check(self) -> None:
-        """Raise what the subscription was ended with, if it was."""
+        """Raise the error that the subscription was ended with, if any."""
         if self._ended is not None:
             raise self._ended
 
@@ -190,7 +190,7 @@ class Subscriptions:
         age_s: float | None,
         random_source: random.Random,
     ) -> None:
-        """Args: `clock_s` gives monotonic seconds; `age_s`, the age of connections that streams end before, if any."""
+        """Args: `clock_s` returns monotonic seconds; `age_s`: streams end before a connection has this age, if any."""
         self._notifications = notifications
         self._inputs = inputs
         self._limits = limits
@@ -198,7 +198,7 @@ class Subscriptions:
         self._age_s = age_s
         self._random = random_source
         self._open: dict[Subscription, None] = {}
-        # By tenant and pseudonym, subscriptions that name their learners.
+        # Subscriptions that name their learners, by tenant and pseudonym.
         self._watchers: dict[str, dict[str, list[Subscription]]] = {}
         self._whole_tenants: dict[str, list[Subscription]] = {}
         self._learners: Counter[str] = Counter()
@@ -218,7 +218,7 @@ class Subscriptions:
 
     @property
     def dirty(self) -> int:
-        """Watched learners whose list may have changed and was not looked at yet."""
+        """Watched learners whose list may have changed and was not yet computed again."""
         return sum(len(subscription.dirty) for subscription in self)
 
     @property
@@ -228,10 +228,10 @@ class Subscriptions:
 
     @contextmanager
     def opened(self, tenant: str, query: SubscribeQuery) -> Iterator[Subscription]:
-        """A subscription for the length of a block.
+        """A subscription that lasts as long as the `with` block.
 
         Raises:
-            CapReachedError: when there would be too many of them, or of their learners.
+            CapReachedError: when there would be too many subscriptions or watched learners.
             SubscriptionEndedError: when the process stops.
         """
         if self._stopping:
@@ -259,7 +259,7 @@ class Subscriptions:
             self._close(subscription)
 
     def add(self, subscription: Subscription, learners: Iterable[str]) -> None:
-        """Watch more learners, those that are not watched yet; they are dirty.
+        """Watch those of these learners that are not yet watched; they start dirty.
 
         Raises:
             CapReachedError: when there would be too many.
@@ -273,7 +273,7 @@ class Subscriptions:
         self._learners[subscription.tenant] += len(fresh)
 
     def changed(self, key: bytes, offset: int, traceparent: str) -> None:
-        """As the port says."""
+        """See the port."""
         tenant, _, learner = key.decode().partition("/")
         inputs, now_s = self._inputs.held(tenant), self._clock_s()
         for subscription in self._watchers.get(tenant, {}).get(learner, ()):
@@ -291,23 +291,23 @@ class Subscriptions:
                 subscription.end(error)
 
     def missed_some(self) -> None:
-        """Changes up to now may have gone unnoticed."""
+        """See the port."""
         self.missed.set()
 
     def end_aged(self) -> None:
-        """End those that have been open for long enough."""
+        """End subscriptions that have reached their age."""
         now_s = self._clock_s()
         for subscription in self:
             if subscription.ends_at_s <= now_s:
                 subscription.end(SubscriptionEndedError(EndReason.AGED))
 
     def end_all(self, error: Exception) -> None:
-        """End all there are."""
+        """End all subscriptions."""
         for subscription in self:
             subscription.end(error)
 
     def stop(self) -> None:
-        """End all there are, and refuse more."""
+        """End all subscriptions, and refuse new ones."""
         self._stopping = True
         self.end_all(SubscriptionEndedError(EndReason.STOPPING))
 
@@ -342,9 +342,9 @@ def _check(cap: Cap, limit: int, wanted: int) -> None:
 
 
 def _mark_older(subscription: Subscription, learner: str, offset: int, inputs: int, now_s: float) -> None:
-    """Mark a learner unless their list was made from that state already, or a later one."""
+    """Mark a learner unless their list was computed from that state or a later one."""
     watched = subscription.watched[learner]
-    # Offsets of another epoch may be those of another log.
+    # Offsets of another epoch may belong to another log.
     if watched.inputs != inputs or watched.offset is None or watched.offset < offset:
         subscription.mark(learner, now_s)
 

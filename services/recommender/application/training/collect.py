@@ -15,7 +15,7 @@ READING = "reading the log"
 ERASED = "erased"
 
 Progress = Callable[[str, int, int], None]
-"""Reports progress: the name of the step, how much of it is done, and the total."""
+"""Reports progress: the name of the step, how much is done, and the total."""
 
 
 class LoggedEvent(NamedTuple):
@@ -31,7 +31,7 @@ class LogSpan:
     """A bounded part of the log.
 
     Attributes:
-        log_identity: which log, as `services.common.kafka.envelope.LogIdentity` text.
+        log_identity: the log, as `services.common.kafka.envelope.LogIdentity` text.
         begin_offsets: the first offset to read, by partition.
         end_offsets: one past the last offset to read, by partition.
     """
@@ -42,7 +42,7 @@ class LogSpan:
 
     @property
     def offsets(self) -> int:
-        """How many offsets it spans; as many records, where none was removed."""
+        """The number of offsets it spans; also the number of records if none was removed."""
         return sum(end - self.begin_offsets[partition] for partition, end in self.end_offsets.items())
 
 
@@ -50,7 +50,7 @@ class LogBatch(NamedTuple):
     """Some records of the log.
 
     Attributes:
-        events: those that could be decoded; each learner's in their order.
+        events: those that could be decoded; each learner's in log order.
         skipped: a reason for each of the others.
         offsets: how many offsets of the span have been read.
     """
@@ -77,8 +77,8 @@ async def collect(
 ) -> tuple[TrainingWindow, dict[str, TenantResponses]]:
     """Everything in the log now, in columns by tenant.
 
-    An event that was sent twice counts once, however far apart the copies are, and a correction counts however far back
-    its target is: unlike folding, which keeps a window of ids and a journal per learner, training sees the whole log.
+    Training sees the whole log, while folding keeps a window of ids and a journal per learner. So an event that was
+    sent twice counts once, however far apart the copies are, and a correction counts however far back its target is.
     """
     span = await log.span()
     collected: dict[str, EventColumns] = {}

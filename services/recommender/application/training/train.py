@@ -1,4 +1,4 @@
-"""Fitting models on the log: read it to its end, fit each tenant's models, write a bundle."""
+"""Training: read the log to its end, fit each tenant's models, write a bundle."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from services.recommender.domain.training.responses import ResponseTable
 _log = structlog.get_logger(__name__)
 
 Advance = Callable[[int, int], None]
-"""Reports progress: how many steps are done, and the total."""
+"""Reports progress: the number of steps done, and the total."""
 
 
 class NothingToTrainOnError(ValueError):
@@ -48,8 +48,8 @@ class FittedTracing:
 
     Attributes:
         parameters: for the filter.
-        metrics: on learners held out of a fit like it; empty when there are too few learners.
-        hyperparameters: how it was fitted.
+        metrics: on learners held out of a fit of the same kind; empty when there are too few learners.
+        hyperparameters: its hyperparameters.
         success: the success model; None where the filter alone predicts at least as well.
     """
 
@@ -64,8 +64,8 @@ class FittedCollaborative:
     """A fitted collaborative model.
 
     Attributes:
-        model: as a bundle keeps it.
-        hyperparameters: how it was fitted.
+        model: as stored in a bundle.
+        hyperparameters: its hyperparameters.
     """
 
     model: ModelArrays
@@ -116,7 +116,7 @@ class Trained:
 
     Attributes:
         bundle_id: the bundle that was written.
-        draft: what is in it.
+        draft: its contents.
     """
 
     bundle_id: str
@@ -128,13 +128,13 @@ class Trainer:
     """Fits models on everything in the log and writes them as a bundle.
 
     Attributes:
-        log: where events come from.
+        log: the source of events.
         fit_tracing: fits the learner model.
         fit_collaborative: fits collaborative filtering.
         choose_collaborative: chooses its family and settings.
-        bundles: where the bundle goes.
-        clock: the time of writing.
-        libraries: versions of the libraries that shape the numbers, by name.
+        bundles: receives the bundle.
+        clock: returns the time.
+        libraries: versions of the libraries that affect the numbers, by name.
         fit_ranker: learns a ranking; None: not requested.
     """
 
@@ -186,14 +186,14 @@ class Trainer:
         return Trained(self.bundles.write(draft), draft)
 
     def _newest(self, *, needed: bool) -> Mapping[str, TenantModels]:
-        """The newest bundle's models by tenant; none where it cannot be read and is not needed."""
+        """The newest bundle's models by tenant; none if it cannot be read and is not needed."""
         try:
             latest = self.bundles.latest_id()
             return {} if latest is None else self.bundles.tenant_models(latest)
         except BundleUnreadableError as error:
             if needed:
                 raise
-            _log.warning("what was chosen for the newest bundle is not known", reason=str(error))
+            _log.warning("the choices of the newest bundle are not known", reason=str(error))
             return {}
 
     def _choose(self, tenant: str, responses: TenantResponses, progress: Progress) -> CollaborativeChoice | None:
