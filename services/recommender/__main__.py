@@ -9,7 +9,7 @@ from typing import Any
 
 from services.common.extras import extra_required
 
-# Each process has an extra of its own name.
+# The extra of each process has the same name.
 _EXTRA = "worker" if sys.argv[1:] == ["worker"] else "server"
 
 with extra_required(_EXTRA, "python -m services.recommender"):
@@ -59,7 +59,7 @@ _CANNOT_GO_ON = (
 
 
 def main(arguments: list[str]) -> int:
-    """Run until stopped; 0 after a stop, 1 when it cannot go on, 2 when arguments or settings are wrong."""
+    """Run until stopped. Returns 0 after a stop, 1 after an error, 2 when arguments or settings are wrong."""
     if len(arguments) != 1 or arguments[0] not in _PROCESSES:
         sys.stderr.write(f"usage: python -m services.recommender {'|'.join(_PROCESSES)}\n")
         return 2

@@ -50,7 +50,7 @@ PLAIN = (
 
 @pytest.fixture
 async def states():
-    """Forty learners in riverbend, one in hilltop, one who was forgotten."""
+    """Forty learners in riverbend, one in hilltop, one who was erased."""
     states = MemoryStates()
     await states.create(EpochMeta(1, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", str(LOG), {}))
     await states.make_current(1)

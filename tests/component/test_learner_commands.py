@@ -113,7 +113,7 @@ def test_missing_parts_are_reported_with_the_remedy(service):
     assert result.stdout.splitlines() == [
         "Nothing in the catalog fits.",
         "note: the catalog has no active resource (cairn catalog import)",
-        "note: nothing was fitted yet: all items count as equally hard (cairn train)",
+        "note: no models were fitted yet: all items count as equally hard (cairn train)",
     ]
 
 

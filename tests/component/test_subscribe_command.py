@@ -74,7 +74,7 @@ async def test_an_unusable_request_ends_with_2_and_a_sentence(world, tmp_path):
     async with world.serving() as process:
         for arguments, said in (
             ((), "--tenant-wide"),
-            (("amy", "--tenant-wide"), "one of the two"),
+            (("amy", "--tenant-wide"), "but not both"),
             (("amy", "amy"), "name each once"),
             (("amy", "--cursors", str(broken)), "does not hold cursors"),
         ):

@@ -103,7 +103,7 @@ def test_a_replay_is_interrupted_and_taken_up_and_another_at_the_same_time_is_re
     # The hold was let go at once, not left to expire.
     code, said = cairn("replay", "--epoch", "2", "--parameters", "same")
     assert code == 0, said
-    assert "goes on at" in said
+    assert "continues at" in said
     assert "epoch 2 is built" in said
     # A restore put this back into an epoch 3 that Redis had lost a moment before.
     left_behind = next(iter(client.scan_iter("cairn:2:{*}:state")))

@@ -22,7 +22,7 @@ def letter_file(environment_file: Path) -> KafkaLetterFile:
 
 
 async def corrections_pending(environment_file: Path) -> list[FiledLetter]:
-    """What `cairn corrections pending` shows: refused corrections that the current epoch does not include."""
+    """For `cairn corrections pending`: the refused corrections that the current epoch does not include."""
     settings = fold_settings(environment_file)
     letters = await KafkaLetterFile(settings.connection).letters()
     async with stored_epochs(settings.redis) as epochs:
@@ -32,12 +32,12 @@ async def corrections_pending(environment_file: Path) -> list[FiledLetter]:
 async def replay_dead_letters(
     environment_file: Path, wanted: Callable[[FiledLetter], bool], *, dry_run: bool
 ) -> list[LetterOutcome]:
-    """What `cairn dlt replay` runs.
+    """Runs `cairn dlt replay`.
 
     Args:
-        environment_file: where the log, the letters and the tenants' keys are, unless the environment has it.
+        environment_file: settings that the environment does not set.
         wanted: which letters.
-        dry_run: only say what would become of them.
+        dry_run: only report what would happen.
     """
     settings = bundle_settings(environment_file)
     partitions = len(await KafkaLog(settings.connection).end_offsets())

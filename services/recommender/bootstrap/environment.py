@@ -1,4 +1,4 @@
-"""The settings of commands: the environment's, and a file's for what the environment does not name."""
+"""The settings of commands: from the environment, and from a file for what the environment does not set."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ class SettingsError(ValueError):
 
 
 def bundle_settings(environment_file: Path | None = None) -> BundleSettings:
-    """Where the log and the bundles are. Raises SettingsError."""
+    """The settings of the log and the bundles. Raises SettingsError."""
     return _read(BundleSettings, environment_file)
 
 
 def fold_settings(environment_file: Path) -> FoldSettings:
-    """Where the log, the learners' states and the bundles are. Raises SettingsError."""
+    """The settings of the log, the learners' states and the bundles. Raises SettingsError."""
     return _read(FoldSettings, environment_file)
 
 
 def server_settings(environment_file: Path) -> RecommenderServerSettings:
-    """What a recommender server would run with. Raises SettingsError."""
+    """The settings of a recommender server. Raises SettingsError."""
     return _read(RecommenderServerSettings, environment_file)
 
 
 def status_settings(environment_file: Path) -> StatusSettings:
-    """Where everything is that `cairn status` looks at. Raises SettingsError."""
+    """The settings of everything that `cairn status` looks at. Raises SettingsError."""
     return _read(StatusSettings, environment_file)
 
 

@@ -27,12 +27,12 @@ async def stored_epochs(url: str) -> AsyncIterator[StoredEpochs]:
 
 
 async def restore_snapshot(environment_file: Path, file: Path, epoch: int | None) -> tuple[int, EpochDigest]:
-    """What `cairn epoch restore` runs.
+    """Runs `cairn epoch restore`.
 
     Args:
-        environment_file: where the log, the states and the bundles are, unless the environment has it.
+        environment_file: settings that the environment does not set.
         file: the snapshot.
-        epoch: the number to restore it under; None: its own.
+        epoch: the number to restore it as; None: its own.
     """
     settings = fold_settings(environment_file)
     source = EpochFile(file)

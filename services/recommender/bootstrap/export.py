@@ -37,13 +37,13 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What an export came to.
+    """The result of an export.
 
     Attributes:
         rows: rows written.
-        files: where they are.
-        erased: records that could not be read because their learner was forgotten.
-        unreadable: records that are no learner event.
+        files: their paths.
+        erased: records that could not be read because their learner was erased.
+        unreadable: records that are not learner events.
     """
 
     rows: int
@@ -53,20 +53,20 @@ class ExportResult:
 
 
 async def state_to_parquet(environment_file: Path, tenant: str, directory: Path, progress: Progress) -> ExportResult:
-    """What `cairn export state` runs.
+    """Runs `cairn export state`.
 
     Raises:
         SettingsError: when a setting is invalid.
-        NoCurrentEpochError: when no epoch is served.
+        NoCurrentEpochError: when there is no current epoch.
         StateUnavailableError: when Redis cannot be read.
-        ExportExistsError: when there is such an export.
+        ExportExistsError: when the export already exists.
     """
     settings = server_settings(environment_file)
     with ParquetTable(directory, "state", tenant, STATE_COLUMNS) as table:
         async with stored_epochs(settings.redis) as epochs:
             meta = await epochs.get(await _current(epochs))
             if meta is None:
-                raise NoCurrentEpochError("the epoch that is served was dropped: export again")
+                raise NoCurrentEpochError("the current epoch was dropped meanwhile: export again")
             parameters = await asyncio.to_thread(parameters_of, meta, bundle_store(settings.bundles))
             async for batch in export_state(epochs, meta.epoch, tenant, parameters.for_tenant(tenant)):
                 table.add(batch.rows)
@@ -77,13 +77,13 @@ async def state_to_parquet(environment_file: Path, tenant: str, directory: Path,
 async def recommendations_to_parquet(
     environment_file: Path, tenant: str, directory: Path, progress: Progress, *, limit: int
 ) -> ExportResult:
-    """What `cairn export recommendations` runs.
+    """Runs `cairn export recommendations`.
 
     Raises:
         SettingsError: when a setting is invalid.
-        NoCurrentEpochError: when no epoch is served.
+        NoCurrentEpochError: when there is no current epoch.
         StateUnavailableError: when Redis cannot be read.
-        ExportExistsError: when there is such an export.
+        ExportExistsError: when the export already exists.
         TenantsFileError: when the tenants file cannot be used.
         BrokerUnavailableError: when the catalog cannot be read.
     """
@@ -109,14 +109,14 @@ async def recommendations_to_parquet(
 
 
 async def events_to_parquet(environment_file: Path, tenant: str, directory: Path, progress: Progress) -> ExportResult:
-    """What `cairn export events` runs.
+    """Runs `cairn export events`.
 
     Raises:
         SettingsError: when a setting is invalid.
-        ExportExistsError: when there is such an export.
+        ExportExistsError: when the export already exists.
         BrokerUnavailableError: when the log cannot be read.
-        TopicMissingError: when there is none.
-        TenantKeyMissingError: when values are encrypted and the tenant's key is not known.
+        TopicMissingError: when the topic does not exist.
+        TenantKeyMissingError: when values are encrypted and the tenant's key is unknown.
     """
     settings = server_settings(environment_file)
     keys = LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))
@@ -147,7 +147,7 @@ async def _catalog(settings: RecommenderServerSettings) -> AsyncIterator[KafkaCa
     try:
         await asyncio.wait((following, ready), return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
-            # It ends only by failing.
+            # It ends only with an error.
             await following
         yield catalog
     finally:

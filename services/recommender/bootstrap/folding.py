@@ -30,17 +30,17 @@ from services.recommender.entrypoints.record_decoding import RecordDecoder
 
 @dataclass(frozen=True, slots=True)
 class FoldAdapters:
-    """What an epoch is folded with.
+    """The adapters that an epoch is folded with.
 
     Attributes:
         connection: the Kafka cluster.
         store: the write side of the epoch.
-        dead_letters: gets records that cannot be applied.
-        decryptor: opens encrypted values; None: nothing is encrypted.
-        read_ahead: finds corrections before the fold meets them; None: none are known ahead.
+        dead_letters: receives records that cannot be applied.
+        decryptor: decrypts encrypted values; None: nothing is encrypted.
+        read_ahead: finds corrections before the fold reaches them; None: none are known ahead.
         make_consumer: connects to Kafka, given the connection and the consumer's options.
         clock_s: monotonic seconds.
-        resources: what the event service closes at its end.
+        resources: closed when the event service ends.
     """
 
     connection: KafkaConnection
@@ -68,8 +68,8 @@ def epoch_service(
     Args:
         meta: the epoch.
         fold: folds with the epoch's parameters.
-        adapters: what it is folded with.
-        group: the consumer group to join; None: read every partition, alone.
+        adapters: the adapters to fold with.
+        group: the consumer group to join; None: read every partition without a group.
         goal: where to stop, by partition; None: never.
         options: how to read.
         observers: who is notified.

@@ -23,11 +23,11 @@ class TenantUnknownError(LookupError):
 
 @asynccontextmanager
 async def personal_data(environment_file: Path) -> AsyncIterator[PersonalData]:
-    """What is held about learners in the epoch that is served.
+    """The data stored about learners in the current epoch.
 
     Raises:
         SettingsError: when a setting is invalid.
-        EpochUnusableError: when none is served, or its bundle was changed.
+        EpochUnusableError: when there is no current epoch, or its bundle was changed.
         BundleUnreadableError: when its bundle cannot be read.
     """
     settings = fold_settings(environment_file)

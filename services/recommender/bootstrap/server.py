@@ -1,4 +1,4 @@
-"""Wires the recommender server: neither Faust nor the libraries that fit models are loaded here."""
+"""Wires the recommender server. It loads neither Faust nor the libraries that fit models."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ from services.recommender.settings import RecommenderServerSettings, TenantRanki
 
 @dataclass(frozen=True, slots=True)
 class AnswerAdapters:
-    """What lists are made from, and clocks.
+    """The adapters that lists are computed from, and clocks.
 
     Attributes:
         learners: learners' states.
         epochs: which epoch is served.
         catalog: the tenants' catalogs.
         bundles: fitted models.
-        policies: how a tenant's lists are ranked.
+        policies: returns the ranking policy of a tenant.
         clock: the time, aware.
         clock_s: monotonic seconds, for waiting.
         timer: monotonic seconds, for measuring.
@@ -70,12 +70,12 @@ class AnswerAdapters:
 
 @dataclass(frozen=True, slots=True)
 class ServerAdapters(AnswerAdapters):
-    """The same, and what keeps subscriptions up to date.
+    """The same, and the adapters that keep subscriptions up to date.
 
     Attributes:
         learners: learners' states and their offsets.
         catalog: the tenants' catalogs.
-        notifications: reports learners that changed.
+        notifications: reports changed learners.
         tenants: the tenants and their API keys.
     """
 
@@ -90,10 +90,10 @@ class RecommenderOptions:
     """How a server listens, and how it keeps subscriptions.
 
     Attributes:
-        grpc: the gRPC server; its `connection_age_s` is the age before which streams end too.
-        limits: how many subscriptions, and learners on them, there may be.
-        follow: how often to look for changes.
-        write_timeout_s: how long a subscription waits for its reader to take something.
+        grpc: the gRPC server; streams also end before its `connection_age_s`.
+        limits: the largest numbers of subscriptions and watched learners.
+        follow: how often to check for changes.
+        write_timeout_s: how long a write of a subscription may wait for its reader.
         traces: where spans go.
     """
 
@@ -106,15 +106,15 @@ class RecommenderOptions:
 
 @dataclass(frozen=True, slots=True)
 class RecommenderServer:
-    """A server, wired.
+    """A wired server.
 
     Attributes:
-        answers: what its use cases are made of.
-        subscriptions: the subscriptions that are open.
-        subscribe: makes their messages.
-        follow: marks the learners on them that changed; to be run.
-        refresh: keeps models and catalogs current, and reports health; to be run.
-        grpc: the gRPC server, with the service registered; to be started.
+        answers: the dependencies of its use cases.
+        subscriptions: the open subscriptions.
+        subscribe: makes the messages of subscriptions.
+        follow: marks changed learners of subscriptions; must be run.
+        refresh: keeps models and catalogs current, and reports health; must be run.
+        grpc: the gRPC server with the registered service; must be started.
     """
 
     answers: AnswerDependencies
@@ -125,7 +125,7 @@ class RecommenderServer:
     grpc: GrpcServer
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
-        """What is to run while the server serves."""
+        """The coroutines to run while the server serves."""
         return [self.refresh.run(), self.follow.run()]
 
     async def stop(self) -> None:
@@ -135,7 +135,7 @@ class RecommenderServer:
 
 
 def answer_dependencies(adapters: AnswerAdapters) -> AnswerDependencies:
-    """What use cases that answer requests are made of."""
+    """The dependencies of the use cases that answer requests."""
     active_models = ActiveModels(adapters.epochs, adapters.bundles)
     clock = AnswerClock(adapters.clock)
     return AnswerDependencies(
@@ -149,7 +149,7 @@ def answer_dependencies(adapters: AnswerAdapters) -> AnswerDependencies:
 
 
 def recommender_server(adapters: ServerAdapters, options: RecommenderOptions) -> RecommenderServer:
-    """A server over some adapters; nothing is started yet."""
+    """A server over the adapters; nothing is started yet."""
     answers = answer_dependencies(adapters)
     inputs = ListInputs(answers.catalogs, answers.active_models, answers.clock)
     subscriptions = Subscriptions(
@@ -198,7 +198,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     """Run a recommender server until it is stopped.
 
     Raises:
-        ListenAddressError: when it may not or cannot listen at its address.
+        ListenAddressError: when listening at the address is refused or fails.
         TenantsFileError: when the tenants file cannot be used.
         BundlesUrlInvalidError: when fsspec does not know the URL of the bundles.
         StateUrlInvalidError: when CAIRN_REDIS is not the URL of a state store.
@@ -206,7 +206,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         TopicMissingError: when a topic of the catalog does not exist.
         OSError: when the metrics port is taken.
     """
-    # One request's matrices are small: handing parts of them to other threads costs far more than it saves.
+    # The matrices of a request are small: distributing them over threads costs far more than it saves.
     threadpool_limits(limits=1, user_api="blas")
     traces = settings.traces("recommender")
     tenants = load_tenants(settings.tenants, TenantRanking.model_validate)
@@ -236,12 +236,12 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         await run_until_stopped([catalog.run(), *server.jobs()])
     finally:
         await server.stop()
-        # Running calls may still read state while they finish.
+        # Calls that are finishing may still read state.
         await store.aclose()
         traces.close()
 
 
 def ranking_policy(tenants: TenantRegistry, name: str) -> RankingPolicy:
-    """How a tenant's lists are ranked, according to the tenants file."""
+    """The ranking policy of each tenant, from the tenants file."""
     tenant = tenants.get(name)
     return BY_WEIGHTS if tenant is None else TenantRanking.model_validate(tenant.settings).policy

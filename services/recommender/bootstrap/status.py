@@ -29,7 +29,7 @@ async def find_status(environment_file: Path) -> FoundStatus:
     """What `cairn status` shows.
 
     Args:
-        environment_file: settings for what the environment does not name, one NAME=value a line.
+        environment_file: settings that the environment does not set, one NAME=value per line.
 
     Raises:
         BundlesUrlInvalidError: when fsspec does not know the URL of the bundles.

@@ -23,7 +23,7 @@ def state_store(url: str, timeout_s: float | None = None) -> StateStore:
 
     Args:
         url: the value of CAIRN_REDIS.
-        timeout_s: how long a read of learners or epochs may take; None: as long as it takes.
+        timeout_s: how long a read of learners or epochs may take; None: no limit.
 
     Raises:
         StateUrlInvalidError: when no kind of store has the scheme, or it cannot use the URL.

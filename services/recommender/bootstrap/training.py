@@ -13,24 +13,24 @@ from services.recommender.application.training.train import Trainer
 from services.recommender.bootstrap.environment import bundle_settings
 from services.recommender.bootstrap.stores import bundle_store
 
-# What decides the last bits of what is fitted.
+# The libraries that affect the last bits of the fitted numbers.
 _LIBRARIES = ("implicit", "lightgbm", "numba", "numpy", "scipy")
 _TRAINING_SEED = 20_090_910
 
 
 def trainer(*, bundles: str | None = None, factors: int | None = None, ranker: bool = False) -> Trainer:
-    """What `cairn train` runs.
+    """Runs `cairn train`.
 
     Args:
-        bundles: where bundles are kept, instead of the setting.
-        factors: factors per resource, instead of the default; a model that was chosen keeps its own.
-        ranker: whether to learn a ranking too.
+        bundles: where bundles are stored, instead of the setting.
+        factors: factors per resource, instead of the default; a chosen model keeps its own.
+        ranker: whether to fit a learned ranker too.
 
     Raises:
         SettingsError: when a setting is invalid.
         BundlesUrlInvalidError: when fsspec does not know the URL.
     """
-    # The libraries that fit take a second to load, which no server should wait for.
+    # The fitting libraries take a second to load, and servers do not need them.
     from services.recommender.models.als_fit import AlsSettings  # noqa: PLC0415
     from services.recommender.models.collaborative_fit import choose_collaborative, fit_collaborative  # noqa: PLC0415
     from services.recommender.models.ranker_training import train_ranker  # noqa: PLC0415

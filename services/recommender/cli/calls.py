@@ -1,4 +1,4 @@
-"""How commands call the RecommendationService: options they share, the connection, and what a refusal says."""
+"""How commands call the RecommendationService: shared options, the connection, and error messages."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")
 
 
 def print_degraded(console: Console, degraded: Sequence[recommender_pb2.Degradation.ValueType]) -> None:
-    """A line for each thing that was missing."""
+    """A line for each degradation."""
     for each in degraded:
         console.print(f"note: {_NOTES.get(each, recommender_pb2.Degradation.Name(each))}", soft_wrap=True)
 
 
 _NOTES = {
-    recommender_pb2.DEGRADATION_NEW_LEARNER: "nothing is known of this learner yet",
-    recommender_pb2.DEGRADATION_NO_BUNDLE: "nothing was fitted yet: all items count as equally hard (cairn train)",
-    recommender_pb2.DEGRADATION_NO_COLLABORATIVE_FILTERING: "too little data yet to compare with other learners",
+    recommender_pb2.DEGRADATION_NEW_LEARNER: "nothing is known about this learner yet",
+    recommender_pb2.DEGRADATION_NO_BUNDLE: "no models were fitted yet: all items count as equally hard (cairn train)",
+    recommender_pb2.DEGRADATION_NO_COLLABORATIVE_FILTERING: "too little data to compare with other learners",
     recommender_pb2.DEGRADATION_EMPTY_CATALOG: "the catalog has no active resource (cairn catalog import)",
-    recommender_pb2.DEGRADATION_STALE_STATE: "the event of the token does not count yet",
+    recommender_pb2.DEGRADATION_STALE_STATE: "the event of the token is not yet included",
     recommender_pb2.DEGRADATION_STALE_CATALOG: "Kafka is away: the catalog may have changed since",
 }
 
@@ -50,7 +50,7 @@ def print_json(reply: Message) -> None:
 def calling(
     target: str, api_key_file: Path | None, *, insecure: bool
 ) -> Iterator[tuple[recommender_pb2_grpc.RecommendationServiceStub, Metadata]]:
-    """The service and what every call carries; a refusal ends the command with what it says."""
+    """The service and the metadata of every call; an error ends the command with its message."""
     metadata = key_metadata(api_key_file)
     with channel_to(target, insecure=insecure) as channel:
         try:
@@ -60,6 +60,6 @@ def calling(
 
 
 def fail_with(error: Any, target: str, *, service: str = "recommendation service") -> NoReturn:
-    """End the command with what a refusal says."""
+    """End the command with the message of an error."""
     bad_input = error.code() is grpc.StatusCode.INVALID_ARGUMENT
     fail(what_went_wrong(error, target, service), BAD_INPUT if bad_input else FAILED)

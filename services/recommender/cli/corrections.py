@@ -31,16 +31,16 @@ def pending(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     environment_file: Annotated[
-        Path, typer.Option("--env-file", help="Addresses for what the environment does not name; `make up` leaves it.")
+        Path,
+        typer.Option("--env-file", help="File with settings that the environment does not set; `make up` writes it."),
     ] = Path(".local/env"),
 ) -> None:
     """Show corrections that came too late, or too early, for the epoch that is served.
 
-    A worker corrects a learner's last 32 to 64 responses and interactions. A replay takes every correction in the log
-    into account: once its epoch is served, they are listed no more.
+    A worker corrects a learner's last 32 to 64 responses and interactions. A replay applies every correction in the
+    log: once its epoch is served, its corrections are not listed.
 
-    Ends with 0 whether there are any or not, with 1 when Kafka or Redis cannot be reached, with 2 when the settings
-    cannot be used.
+    Exit codes: 0, also when there are none. 1, Kafka or Redis cannot be reached. 2, the settings are invalid.
     """
     found = _pending(environment_file)
     if as_json:
@@ -56,7 +56,7 @@ def pending(
         shown = _as_json(filed)
         table.add_row(*(Text(str(shown[name])) for name in ("partition", "offset", "tenant", "event_id", "reason")))
     Console(highlight=False).print(table)
-    typer.echo("Honour them with: cairn replay --epoch N --parameters same, then cairn epoch switch N")
+    typer.echo("Apply them with: cairn replay --epoch N --parameters same, then cairn epoch switch N")
 
 
 def _as_json(filed: FiledLetter) -> dict[str, object]:

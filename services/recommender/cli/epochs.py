@@ -47,7 +47,7 @@ _PLAIN_EVERY_S = 5.0
 _T = TypeVar("_T")
 
 _EnvironmentFile = Annotated[
-    Path, typer.Option("--env-file", help="Addresses for what the environment does not name; `make up` leaves it.")
+    Path, typer.Option("--env-file", help="File with settings that the environment does not set; `make up` writes it.")
 ]
 _Number = Annotated[int, typer.Argument(min=1, metavar="EPOCH", help="The epoch's number.")]
 
@@ -59,18 +59,21 @@ app.add_typer(_epoch, name="epoch")
 @app.command("replay", epilog="Example: cairn replay --epoch 2 --parameters same")
 def replay(
     *,
-    epoch: Annotated[int, typer.Option(min=1, help="Number of the epoch to fold into; a new one, or one broken off.")],
+    epoch: Annotated[
+        int, typer.Option(min=1, help="Number of the epoch to fold into: a new one, or one with an interrupted replay.")
+    ],
     parameters: Annotated[
-        str, typer.Option(help="A bundle's id, as `cairn train` prints it; or same: those of the current epoch.")
+        str, typer.Option(help="A bundle's id, as printed by `cairn train`, or same: those of the current epoch.")
     ],
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
     """Fold the whole log into an epoch of its own, up to where the log ends now.
 
-    Nobody is served from it until `cairn epoch switch`. One that was broken off, by Ctrl-C too, goes on where it was.
+    It is not served until `cairn epoch switch`. A replay that was interrupted, for example by Ctrl-C, continues where
+    it stopped.
 
-    Ends with 2 when the epoch or the parameters cannot be used, with 1 when Kafka or Redis cannot be reached or
-    somebody else replays into the epoch, with 130 when it is interrupted.
+    Exit codes: 1, Kafka or Redis cannot be reached, or another process replays into the epoch. 2, the epoch or the
+    parameters cannot be used. 130, it was interrupted.
     """
     # Faust and the compiled kernel take seconds to load.
     from services.recommender.bootstrap import worker as bootstrap_worker  # noqa: PLC0415
@@ -82,7 +85,7 @@ def replay(
             ),
             when_interrupted=lambda: (
                 f"the replay into epoch {epoch} was interrupted at {display.done:,} of {display.total:,}; "
-                "the same command goes on from there"
+                "the same command continues from there"
             ),
         )
     elapsed_s = display.elapsed_s
@@ -99,7 +102,7 @@ def list_epochs(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
-    """Show every epoch: its status, what it was folded with, how far it is."""
+    """Show every epoch: its status, its parameters and its progress."""
 
     async def find(store: EpochStore) -> tuple[int | None, list[tuple[EpochMeta, dict[int, int], int]]]:
         rows = []
@@ -151,7 +154,7 @@ def digest(
     """Print a hash of everything an epoch holds, its learners and its applied events.
 
     Two epochs that were folded from the same records with the same parameters have the same digest. Digest an epoch
-    that workers fold into only while nothing is being sent.
+    that workers fold into only while no events are sent.
     """
     found = _with_store(environment_file, lambda store: digest_epoch(store, epoch))
     if as_json:
@@ -169,11 +172,11 @@ def switch(
     epoch: _Number,
     *,
     wait_s: Annotated[
-        float, typer.Option("--wait", min=0, help="Wait this many seconds until it is served.", show_default=False)
+        float, typer.Option("--wait", min=0, help="Seconds to wait until it is served.", show_default=False)
     ] = 0.0,
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
-    """Hand an epoch to the workers; it is served once they have caught up with the log."""
+    """Hand an epoch to the workers; it is served when they have caught up with the log."""
 
     async def hand_over(store: EpochStore) -> bool:
         await switch_epoch(store, epoch)
@@ -189,55 +192,55 @@ def switch(
     elif wait_s:
         fail(f"error: epoch {epoch} is not served after {wait_s:g} s: is a worker running? See cairn status", FAILED)
     else:
-        typer.echo(f"workers catch up with epoch {epoch}; it is served once they have. See cairn epoch list")
+        typer.echo(f"workers are catching up with epoch {epoch}; it is served when they have. See cairn epoch list")
 
 
 @_epoch.command("drop", epilog="Example: cairn epoch drop 1")
 def drop(epoch: _Number, *, environment_file: _EnvironmentFile = Path(".local/env")) -> None:
-    """Remove an epoch and all it holds; never the one that is served. The log stays."""
+    """Remove an epoch and everything in it. The current epoch cannot be removed; the log does not change."""
     learners = _with_store(environment_file, lambda store: drop_epoch(store, epoch))
-    typer.echo(f"epoch {epoch} is gone, with {learners:,} learners")
+    typer.echo(f"epoch {epoch} was removed, with {learners:,} learners")
 
 
 @_epoch.command("snapshot", epilog="Example: cairn epoch snapshot 2 epoch-2.cairn")
 def snapshot(
     epoch: _Number,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
     *,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
-    """Write all that an epoch holds to a file with a checksum, while workers go on.
+    """Write an epoch to a file with a checksum. Workers can keep running.
 
-    Restored, workers fold what came after it from the log. The file holds learners' data: keep it as safely as Redis,
-    and no longer than learners may expect; what is erased later is not erased in it.
+    After a restore, workers fold later events from the log. The file holds learners' data: protect it like Redis, and
+    delete it in time, because later erasures do not change it.
 
-    Ends with 2 when there is no such epoch or the file cannot be written.
+    Exit codes: 2, there is no such epoch, or the file cannot be written.
     """
     if file.exists() and not overwrite:
-        fail(f"error: there is a file {file} already: name another, or add --overwrite", BAD_INPUT)
+        fail(f"error: {file} already exists: name another file, or add --overwrite", BAD_INPUT)
     started_s = time.monotonic()
     with _file_errors(file), EpochFileWriter(file) as sink:
         found = _with_store(environment_file, lambda store: snapshot_epoch(store, epoch, sink))
     typer.echo(
         f"epoch {epoch} is in {file}: {found.learners:,} learners, {found.applied:,} events applied, "
         f"{sink.bytes_written / 1e6:,.1f} MB in {time.monotonic() - started_s:.1f} s. "
-        f"Bring it back with: cairn epoch restore {file}"
+        f"Restore it with: cairn epoch restore {file}"
     )
 
 
 @_epoch.command("restore", epilog="Example: cairn epoch restore epoch-2.cairn --epoch 3")
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `cairn epoch snapshot` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file written by `cairn epoch snapshot`.")],
     *,
     epoch: Annotated[
-        int | None, typer.Option(min=1, help="Number to restore it under; without it, its own.", show_default=False)
+        int | None, typer.Option(min=1, help="Number to restore it as; by default its own.", show_default=False)
     ] = None,
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
-    """Bring an epoch back from a file. Nobody is served from it until `cairn epoch switch`.
+    """Restore an epoch from a file. It is not served until `cairn epoch switch`.
 
-    Ends with 2 when the file is damaged, or was folded from another log than there is, or the number is taken.
+    Exit codes: 2, the file is damaged, the epoch was folded from another log, or the number is taken.
     """
     started_s = time.monotonic()
     with _file_errors(file):
@@ -252,7 +255,7 @@ def restore(
 
 
 class _ReplayDisplay:
-    """A bar at a terminal, else a line now and then on standard error."""
+    """A progress bar on a terminal, otherwise a line now and then; on standard error."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -283,18 +286,18 @@ class _ReplayDisplay:
         return time.monotonic() - self._started_s
 
     def begin(self, meta: EpochMeta) -> None:
-        """Note what is to be done."""
+        """Set the amounts done and to do."""
         self._started_s = self._told_s = time.monotonic()
         self._bar.update(self._task, total=sum(meta.end_positions.values()))
 
     def show(self, done: int, total: int) -> None:
-        """Show how far it is. What an earlier run had done counts as done, but not for the rate."""
+        """Show the progress. The work of an earlier run counts as done, but not for the rate."""
         self.done, self.total = done, total
         if self._already is None:
             self._already = done
             self._bar.reset(self._task, completed=done, total=total, rate="")
             if done and not self._console.is_terminal:
-                typer.echo(f"replay: goes on at {done:,} of {total:,}", err=True)
+                typer.echo(f"replay: continues at {done:,} of {total:,}", err=True)
         rate = (done - self._already) / max(self.elapsed_s, 1e-9)
         self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.0f}/s")
         if not self._console.is_terminal and time.monotonic() - self._told_s >= _PLAIN_EVERY_S:
@@ -313,7 +316,7 @@ def _with_store(environment_file: Path, use: Callable[[EpochStore], Awaitable[_T
 
 @contextmanager
 def _file_errors(file: Path) -> Iterator[None]:
-    """End the command with a sentence when a file cannot be read or written."""
+    """End the command with an error message when a file cannot be read or written."""
     try:
         yield
     except OSError as error:
@@ -321,11 +324,11 @@ def _file_errors(file: Path) -> Iterator[None]:
 
 
 def _run(work: Callable[[], Awaitable[_T]], *, when_interrupted: Callable[[], str] | None = None) -> _T:
-    """Await work, and end the command with a sentence when it fails.
+    """Await work, and end the command with an error message when it fails.
 
     Args:
-        work: begins what to await.
-        when_interrupted: what to say when SIGINT or SIGTERM broke it off in order; None: they end the process at once.
+        work: returns the coroutine to await.
+        when_interrupted: the message after SIGINT or SIGTERM interrupted it; None: they end the process at once.
     """
 
     async def awaited() -> _T:

@@ -1,4 +1,4 @@
-"""`cairn evaluate tracing` and `cairn evaluate ranking`: how good the models are, on data that anyone can get."""
+"""`cairn evaluate tracing` and `cairn evaluate ranking`: how good the models are on public data."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ HtmlFile = Annotated[
 
 @app.callback()
 def _evaluate() -> None:
-    """Measure the models on known data."""
+    """Evaluate the models on public data."""
 
 
 @app.command("tracing", epilog="Example: cairn evaluate tracing --data data/algebra05 --protocol algebra05")
@@ -63,9 +63,10 @@ def tracing(
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Measure how well responses of learners never seen before are predicted.
+    """Measure how well the responses of unseen learners are predicted.
 
-    Fits everything itself: no bundle and no running service. Intervals are central 95 % over draws of learners.
+    Fits all models; needs neither a bundle nor a running service. Intervals are central 95 % bootstrap intervals over
+    learners.
     Protocols: assistments2009-kt (train.tsv, test.tsv, q_mat.npz) and algebra05 (responses.tsv and q_mat.npz, or
     responses.csv with learner, item, skills, correct, time).
     """
@@ -87,10 +88,10 @@ def ranking(
 ) -> None:
     """Measure how well rankings list what learners work on next.
 
-    Every resource is ranked. Fits everything itself: no bundle and no running service. Intervals are central 95 %
-    over draws of learners. Protocols: assistments2009 and assistments2009-skills (interactions.csv or responses.csv),
-    mooccubex (train.txt and test.txt, or train.csv and test.csv), movielens-100k (a file *.inter, or interactions.csv);
-    resources.csv adds skills to resources, groups.csv measures each group of learners.
+    Every resource is ranked. Fits all models; needs neither a bundle nor a running service. Intervals are central 95 %
+    bootstrap intervals over learners. Protocols: assistments2009 and assistments2009-skills (interactions.csv or
+    responses.csv), mooccubex (train.txt and test.txt, or train.csv and test.csv), movielens-100k (a file *.inter, or
+    interactions.csv); resources.csv adds skills to resources, groups.csv measures each group of learners.
     """
     split = _chosen(protocol, "ranking", _RANKING)
     _check_folders(json_file, html_file)
@@ -179,7 +180,7 @@ def _commit() -> str:
 
 @contextmanager
 def _progress() -> Iterator[Advance]:
-    """A bar at a terminal, else a line on standard error as each model begins."""
+    """A progress bar on a terminal, otherwise a line on standard error when each model begins."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda name, done, total: typer.echo(f"{done}/{total} {name}", err=True)

@@ -33,11 +33,11 @@ app = typer.Typer(
 )
 
 Tenant = Annotated[str, typer.Option(envvar="CAIRN_TENANT", help="The district or platform whose data it is.")]
-To = Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder that gets the files.")]
+To = Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to write to.")]
 EnvironmentFile = Annotated[
-    Path, typer.Option("--env-file", help="Addresses for what the environment does not name; `make up` leaves it.")
+    Path, typer.Option("--env-file", help="File with settings that the environment does not set; `make up` writes it.")
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write what was done to this file.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write a summary to this file.")]
 
 _Report = Callable[[int, int | None], None]
 
@@ -46,8 +46,8 @@ _Report = Callable[[int, int | None], None]
 def _export() -> None:
     """Write learner state, current lists or the log to Parquet files, for a data team.
 
-    Files go to DIR/WHAT/tenant=TENANT/part-N.parquet, compressed with zstd; every column says what it means. Learners
-    go by their pseudonyms, as PublishEvents returns them.
+    Files go to DIR/WHAT/tenant=TENANT/part-N.parquet, compressed with zstd; every column has a description. Learners
+    are identified by the pseudonyms that PublishEvents returns.
     """
 
 
@@ -55,7 +55,7 @@ def _export() -> None:
 def state(
     *, tenant: Tenant, to: To, json_file: JsonFile = None, environment_file: EnvironmentFile = Path(".local/env")
 ) -> None:
-    """Write a row per learner and skill: mastery with its interval, responses, when last."""
+    """Write a row per learner and skill: mastery with its interval, responses, time of the last one."""
     from services.recommender.bootstrap import export as bootstrap_export  # noqa: PLC0415 - pyarrow takes a while to load.
 
     _check(tenant)
@@ -86,9 +86,9 @@ def recommendations(
 def events(
     *, tenant: Tenant, to: To, json_file: JsonFile = None, environment_file: EnvironmentFile = Path(".local/env")
 ) -> None:
-    """Write the log, up to where it ends now: a row per record, decrypted.
+    """Write the log up to its present end: a row per record, decrypted.
 
-    Records of learners who were forgotten cannot be read; they are counted.
+    Records of erased learners cannot be read; they are counted.
     """
     from services.recommender.bootstrap import export as bootstrap_export  # noqa: PLC0415 - as above.
 
@@ -99,8 +99,8 @@ def events(
 
 
 def _finish(result: Any, json_file: Path | None) -> None:
-    lost = f", {result.erased:,} of forgotten learners left out" if result.erased else ""
-    lost += f", {result.unreadable:,} that are no event left out" if result.unreadable else ""
+    lost = f", {result.erased:,} of erased learners left out" if result.erased else ""
+    lost += f", {result.unreadable:,} that are not events left out" if result.unreadable else ""
     typer.echo(f"{result.rows:,} rows in {len(result.files)} file(s){lost}: {result.files[0].parent}")
     if json_file is not None:
         content = {
@@ -114,7 +114,7 @@ def _finish(result: Any, json_file: Path | None) -> None:
 
 def _check(tenant: str) -> None:
     if not TENANT_PATTERN.fullmatch(tenant):
-        fail(f"--tenant {tenant!r} is no tenant: use 1 to 63 of a-z, 0-9 and -", BAD_INPUT)
+        fail(f"--tenant {tenant!r} is not a tenant: use 1 to 63 of a-z, 0-9 and -", BAD_INPUT)
 
 
 def _run(job: Coroutine[Any, Any, Any]) -> Any:
@@ -130,7 +130,7 @@ def _run(job: Coroutine[Any, Any, Any]) -> Any:
 
 @contextmanager
 def _display(what: str) -> Iterator[_Report]:
-    """A progress bar at a terminal, a line every few seconds elsewhere; on standard error."""
+    """A progress bar on a terminal, otherwise a line every few seconds; on standard error."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield _plain(what)

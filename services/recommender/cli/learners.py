@@ -1,4 +1,4 @@
-"""What to give a learner next, and what is known of one: clients of the RecommendationService."""
+"""`cairn recommend` and `cairn learner show`: clients of the RecommendationService."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 learner_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Show, hand out or forget what is known of a learner.",
+    help="Show, export or erase what is known about a learner.",
 )
 app.add_typer(learner_app, name="learner")
 
@@ -45,31 +45,33 @@ Languages = Annotated[
     list[str] | None,
     typer.Option(help="Only in this language, such as es. May be given several times.", show_default=False),
 ]
-MaxMinutes = Annotated[int | None, typer.Option(min=1, help="Only what takes at most this long.", show_default=False)]
+MaxMinutes = Annotated[
+    int | None, typer.Option(min=1, help="Only resources that take at most this long.", show_default=False)
+]
 Excluded = Annotated[
-    list[str] | None, typer.Option(help="Not this resource. May be given several times.", show_default=False)
+    list[str] | None, typer.Option(help="Without this resource. May be given several times.", show_default=False)
 ]
 AsOf = Annotated[
     datetime | None,
     typer.Option(
         formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
-        help="The moment to answer for, in UTC; without it now, cut to the hour.",
+        help="The moment to answer for, in UTC; by default now, truncated to the hour.",
         show_default=False,
     ),
 ]
 FreshnessToken = Annotated[
-    str, typer.Option(help="From PublishEvents: wait until that event counts.", show_default=False)
+    str, typer.Option(help="A token from PublishEvents: wait until that event is included.", show_default=False)
 ]
 
 
 @app.callback()
 def _recommendations() -> None:
-    """What to give a learner next, and what is known of one."""
+    """Recommend resources for a learner, and show what is known about one."""
 
 
 @learner_app.callback()
 def _learner() -> None:
-    """Show, hand out or forget what is known of a learner."""
+    """Show, export or erase what is known about a learner."""
 
 
 @app.command("recommend", epilog="Example: cairn recommend amy --limit 5 --kind practice --max-minutes 20")
@@ -93,7 +95,7 @@ def recommend(
 ) -> None:
     """List what a learner should work on next, best first, and why.
 
-    Exit codes: 0, there is a list, even an empty one. 1, the service did not answer. 2, an option is unusable.
+    Exit codes: 0, there is a list, even an empty one. 1, the service did not answer. 2, an option is invalid.
     """
     request = recommender_pb2.RecommendRequest(
         learner_id=learner,
@@ -135,19 +137,19 @@ def show(
     as_json: AsJson = False,
     events: Annotated[bool, typer.Option("--events", help="Also show what each recent event changed.")] = False,
     tenant: Annotated[
-        str, typer.Option(help="With --events: whose learner it is; from the tenants file.", show_default=False)
+        str, typer.Option(help="With --events: the learner's tenant, from the tenants file.", show_default=False)
     ] = "",
     environment_file: EnvironmentFile = Path(".local/env"),
 ) -> None:
     """Show a learner's mastery of every skill they responded to, with its 95 % interval.
 
-    With --events also what each of their recent events changed. That is for who operates the system: it reads Redis,
-    and needs the tenants file and --tenant.
+    With --events also what each of their recent events changed. That is for operators: it reads Redis, and needs the
+    tenants file and --tenant.
 
-    Exit codes: 0, there is an answer. 1, the service did not answer. 2, an option is unusable.
+    Exit codes: 0, there is an answer. 1, the service did not answer. 2, an option is invalid.
     """
     if events and not tenant:
-        fail("--events reads the learner's journal: say whose learner it is with --tenant", BAD_INPUT)
+        fail("--events reads the learner's journal: name the learner's tenant with --tenant", BAD_INPUT)
     request = recommender_pb2.GetLearnerRequest(learner_id=learner, freshness_token=freshness_token)
     with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
         reply = stub.GetLearner(request, metadata=metadata, timeout=timeout_s)
@@ -219,6 +221,6 @@ def _mastery_table(skills: Sequence[recommender_pb2.SkillMastery]) -> Table:
 
 
 def _bar(skill: recommender_pb2.SkillMastery) -> str:
-    """The chance as a bar; what the interval adds to it in a lighter shade."""
+    """The chance as a bar, and the upper part of its interval in a lighter shade."""
     sure, reach = round(_BAR_CELLS * skill.probability), round(_BAR_CELLS * skill.high)
     return "█" * sure + "░" * max(reach - sure, 0)

@@ -42,12 +42,12 @@ def train(
     *,
     bundles: Annotated[
         str | None,
-        typer.Option(help="Where bundles are kept, a path or URL; without it, CAIRN_BUNDLES.", show_default=False),
+        typer.Option(help="Where bundles are stored, a path or URL; by default CAIRN_BUNDLES.", show_default=False),
     ] = None,
     tenant: Annotated[
         list[str] | None,
         typer.Option(
-            help="Fit only this tenant, the others' models stay as in the newest bundle. May be given several times.",
+            help="Fit only this tenant; others keep the newest bundle's models. May be given several times.",
             show_default=False,
         ),
     ] = None,
@@ -56,20 +56,18 @@ def train(
     ] = None,
     ranker: Annotated[
         bool,
-        typer.Option(
-            "--ranker", help="Also learn a ranking from what learners did next; the tenants file says whom it serves."
-        ),
+        typer.Option("--ranker", help="Also fit a learned ranker; the tenants file decides which tenants it serves."),
     ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the summary to this file.", show_default=False)
     ] = None,
 ) -> None:
-    """Fit every tenant's models on the log and write them as a bundle, which servers pick up.
+    """Fit every tenant's models on the log and write them as a bundle. Servers load it automatically.
 
     Reads the whole log of the Kafka in CAIRN_KAFKA. Fits the difficulties of items and skills, the learner model's
     constants and collaborative filtering. The last line is the bundle's id.
 
-    Ends with 2 when an argument is wrong, with 1 when Kafka or the bundles cannot be reached or the log is empty.
+    Exit codes: 1, Kafka or the bundles cannot be reached, or the log is empty. 2, an argument is invalid.
     """
     _train(bundles, tenant, json_file, factors=factors, ranker=ranker)
 
@@ -79,12 +77,12 @@ def tune(
     *,
     bundles: Annotated[
         str | None,
-        typer.Option(help="Where bundles are kept, a path or URL; without it, CAIRN_BUNDLES.", show_default=False),
+        typer.Option(help="Where bundles are stored, a path or URL; by default CAIRN_BUNDLES.", show_default=False),
     ] = None,
     tenant: Annotated[
         list[str] | None,
         typer.Option(
-            help="Tune only this tenant, the others' models stay as in the newest bundle. May be given several times.",
+            help="Tune only this tenant; others keep the newest bundle's models. May be given several times.",
             show_default=False,
         ),
     ] = None,
@@ -92,13 +90,13 @@ def tune(
         Path | None, typer.Option("--json", help="Also write the summary to this file.", show_default=False)
     ] = None,
 ) -> None:
-    """Choose each tenant's collaborative model by what its learners did next, then train with it.
+    """Choose the collaborative model that best predicts what each tenant's learners did next, then train with it.
 
-    Every sort of model is fitted, with several settings, to the first four fifths of what each learner did, and judged
-    on the rest. What lists that best is fitted to everything and written as a bundle, whose manifest says what was
-    chosen and how good each sort was; later runs of `cairn train` keep to it. The last line is the bundle's id.
+    Every family of models is fitted, with several settings, to the first four fifths of what each learner did, and
+    evaluated on the rest. The best one is fitted to everything and written as a bundle. Its manifest records the choice
+    and the score of each family; later runs of `cairn train` use the same choice. The last line is the bundle's id.
 
-    Ends with 2 when an argument is wrong, with 1 when Kafka or the bundles cannot be reached or the log is empty.
+    Exit codes: 1, Kafka or the bundles cannot be reached, or the log is empty. 2, an argument is invalid.
     """
     _train(bundles, tenant, json_file, tune=True)
 
@@ -107,22 +105,23 @@ def tune(
 def status(
     *,
     environment_file: Annotated[
-        Path, typer.Option("--env-file", help="Addresses for what the environment does not name; `make up` leaves it.")
+        Path,
+        typer.Option("--env-file", help="File with settings that the environment does not set; `make up` writes it."),
     ] = Path(".local/env"),
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Write it to this file instead; -: standard output.", show_default=False),
     ] = None,
 ) -> None:
-    """Say what runs, where, and how far it is.
+    """Show what runs, where, and its progress.
 
     Shows the health of each process, the epochs with their positions, lag and counts by partition, the dead letters
     by reason and tenant with the age of the oldest and the newest, the newest bundle, and what is wrong. Addresses come
     from CAIRN_KAFKA, CAIRN_REDIS, CAIRN_BUNDLES and CAIRN_TARGET_CATALOG, _INGEST, _WORKER and _RECOMMENDER.
 
-    Ends with 1 when something is wrong.
+    Exit codes: 1, something is wrong.
     """
-    # The libraries behind the other commands take a second to load.
+    # The libraries of the other commands take a second to load.
     from services.recommender.bootstrap import status as bootstrap_status  # noqa: PLC0415
     from services.recommender.entrypoints.status_report import print_status, status_as_json  # noqa: PLC0415
 
@@ -242,7 +241,7 @@ def _trained_as_json(trained: Trained, elapsed_s: float) -> bytes:
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """Bars at a terminal, else a line on standard error when a stage is done."""
+    """Progress bars on a terminal, otherwise a line on standard error when a stage is done."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         reported: set[str] = set()

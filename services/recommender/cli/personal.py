@@ -1,4 +1,4 @@
-"""What is held about one learner: explained, handed out, forgotten."""
+"""What is stored about one learner: shown, exported, erased."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _DEFAULT_INGEST = "127.0.0.1:50051"
 _T = TypeVar("_T")
 
 EnvironmentFile = Annotated[
-    Path, typer.Option("--env-file", help="Addresses for what the environment does not name; `make up` leaves it.")
+    Path, typer.Option("--env-file", help="File with settings that the environment does not set; `make up` writes it.")
 ]
-TenantName = Annotated[str, typer.Option("--tenant", help="Whose learner it is; from the tenants file.")]
+TenantName = Annotated[str, typer.Option("--tenant", help="The learner's tenant, from the tenants file.")]
 _Learner = Annotated[str, typer.Argument(metavar="LEARNER", help="The learner's id, as your platform knows it.")]
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add the commands to those about learners."""
+    """Add the commands to `cairn learner`."""
     app.command("export", epilog="Example: cairn learner export amy --tenant riverbend --output amy.json")(export)
     app.command("erase", epilog="Example: cairn learner erase amy")(erase)
 
@@ -47,15 +47,15 @@ def export(
     *,
     tenant: TenantName,
     output: Annotated[
-        Path | None, typer.Option(help="File to write; without it, standard output.", show_default=False)
+        Path | None, typer.Option(help="File to write; by default standard output.", show_default=False)
     ] = None,
     environment_file: EnvironmentFile = Path(".local/env"),
 ) -> None:
-    """Give everything that is held about a learner, as JSON: state, journal, and every record of theirs in the log.
+    """Export everything that is stored about a learner as JSON: state, journal, and all records in the log.
 
-    For who operates the system: it reads Redis and Kafka, and needs the tenants file. Hand it to the learner, not on.
+    For operators: it reads Redis and Kafka, and needs the tenants file. Give the file to the learner only.
 
-    Exit codes: 0, it is written. 1, Kafka or Redis did not answer. 2, an option is unusable.
+    Exit codes: 0, it is written. 1, Kafka or Redis did not answer. 2, an option is invalid.
     """
     with _explained():
         from services.recommender.bootstrap.personal import pseudonym_of  # noqa: PLC0415 - loads the compiled kernel.
@@ -77,7 +77,7 @@ def export(
 def erase(
     learner: _Learner,
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     target: Annotated[
         str, typer.Option(envvar="CAIRN_TARGET_INGEST", help="host:port of the ingest service.")
     ] = _DEFAULT_INGEST,
@@ -85,15 +85,15 @@ def erase(
     insecure: Insecure = False,
     timeout_s: TimeoutS = 30.0,
 ) -> None:
-    """Forget a learner: their state, their journal, and, where values are encrypted, what the log says of them.
+    """Erase a learner: their state, their journal and, if values are encrypted, their records in the log.
 
-    It cannot be undone; `cairn learner export` gives everything that is held first. The API key needs the scope admin.
+    This cannot be undone; export the data first with `cairn learner export`. The API key needs the scope admin.
 
-    Exit codes: 0, the erasure is in the log. 1, the service did not answer, or nobody said yes. 2, an option is
-    unusable.
+    Exit codes: 0, the erasure is in the log. 1, the service did not answer, or the prompt was declined. 2, an option is
+    invalid.
     """
     if not yes:
-        typer.confirm(f"Forget {learner} for good?", abort=True)
+        typer.confirm(f"Erase {learner} permanently?", abort=True)
     metadata = key_metadata(api_key_file)
     with channel_to(target, insecure=insecure) as channel:
         stub = ingest_pb2_grpc.IngestServiceStub(channel)
@@ -104,13 +104,13 @@ def erase(
         except grpc.RpcError as error:
             fail_with(error, target, service="ingest service")
     destroyed = (
-        "what the log says of them can no longer be read"
+        "their records in the log can no longer be read"
         if reply.key_destroyed
-        else "the log keeps what was not encrypted until its retention ends"
+        else "unencrypted records stay in the log until its retention ends"
     )
     typer.echo(
         f"the erasure is at partition {reply.position.partition}, offset {reply.position.offset}; {destroyed}. "
-        "Models forget with the next bundle: cairn train"
+        "Models still include the learner until the next bundle: cairn train"
     )
 
 
@@ -138,7 +138,7 @@ def _history_table(steps: Sequence[HistoryStep]) -> Table:
         changes = ", ".join(
             f"{change.skill} {100 * change.before:.0f} -> {100 * change.after:.0f} %" for change in step.changes
         )
-        why = changes if entry.evidence else "" if entry.voided else "no evidence: its items counted"
+        why = changes if entry.evidence else "" if entry.voided else "no evidence: its items already counted"
         table.add_row(at, Text(f"answered {entry.item or entry.resource or 'an activity'}"), outcome, Text(why))
     return table
 

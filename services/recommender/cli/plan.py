@@ -1,4 +1,4 @@
-"""A class at a time: what each learner should work on, and groups with a plan."""
+"""`cairn class` and `cairn plan`: what each learner of a class should work on, and groups with a plan."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ Roster = Annotated[
     ),
 ]
 Column = Annotated[
-    str, typer.Option(help="The column of the learners' ids, where it has another name.", show_default=False)
+    str, typer.Option(help="The column of the learners' ids, if it has another name.", show_default=False)
 ]
 ClassId = Annotated[
-    str, typer.Option("--class", help="The class it is for: rules may be about it.", show_default=False)
+    str, typer.Option("--class", help="The class it is for: rules may apply to it.", show_default=False)
 ]
 Skill = Annotated[
     list[str] | None, typer.Option(help="Only about this skill. May be given several times.", show_default=False)
@@ -49,7 +49,7 @@ AsOf = Annotated[
     datetime | None,
     typer.Option(
         formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
-        help="The moment to answer for, in UTC; without it now, cut to the hour.",
+        help="The moment to answer for, in UTC; by default now, truncated to the hour.",
         show_default=False,
     ),
 ]
@@ -57,7 +57,7 @@ AsOf = Annotated[
 
 @app.callback()
 def _classes() -> None:
-    """A class at a time."""
+    """Recommend and plan for a class."""
 
 
 @app.command("plan", epilog="Example: cairn plan class-6b.csv --groups 3 --minutes 45")
@@ -77,11 +77,11 @@ def plan(
     timeout_s: TimeoutS = 30.0,
     as_json: AsJson = False,
 ) -> None:
-    """Put a class into groups that share a gap, each with what to learn, to practise and to measure again with.
+    """Divide a class into groups that share a gap, each with resources to learn, practise and re-assess with.
 
-    Every learner is in one group, or is named with the reason why not.
+    Every learner is in one group, or is listed with the reason for being in none.
 
-    Exit codes: 0, there is a plan. 1, the service did not answer. 2, an option or the file is unusable.
+    Exit codes: 0, there is a plan. 1, the service did not answer. 2, an option or the file is invalid.
     """
     request = recommender_pb2.PlanGroupRequest(
         learner_ids=read_roster(roster, column),
@@ -125,9 +125,9 @@ def whole_class(
     timeout_s: TimeoutS = 30.0,
     as_json: AsJson = False,
 ) -> None:
-    """Show each learner's most urgent gap, how well they have it, and what to work on next.
+    """Show each learner's most urgent gap, their mastery of it, and what to work on next.
 
-    Exit codes: 0, there are answers. 1, the service did not answer. 2, an option or the file is unusable.
+    Exit codes: 0, there are answers. 1, the service did not answer. 2, an option or the file is invalid.
     """
     request = recommender_pb2.RecommendBatchRequest(
         learner_ids=read_roster(roster, column),
@@ -151,9 +151,9 @@ def whole_class(
 
 
 def read_roster(file: Path, column: str) -> list[str]:
-    """The learners' ids in a file: its only column, or the one that is named.
+    """The learners' ids in a file: its only column, or the named one.
 
-    Ends the command with 2 when there is none, or when the file cannot be used.
+    Ends the command with exit code 2 when there are none, or when the file cannot be used.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:

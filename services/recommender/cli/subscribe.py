@@ -1,4 +1,4 @@
-"""Lists kept up to date, on the terminal or as lines of JSON."""
+"""`cairn subscribe`: lists kept up to date, on the terminal or as lines of JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
 @app.callback()
 def _subscriptions() -> None:
-    """Lists kept up to date."""
+    """Subscribe to lists."""
 
 
 @app.command("subscribe", epilog="Example: cairn subscribe amy ben --limit 3")
@@ -39,7 +39,7 @@ def subscribe(
     ] = None,
     *,
     tenant_wide: Annotated[
-        bool, typer.Option("--tenant-wide", help="Every learner of the tenant, new ones too, by pseudonym.")
+        bool, typer.Option("--tenant-wide", help="Every learner of the tenant, including new ones, by pseudonym.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, max=20, help="At most this many resources each.")] = 3,
     skill: Annotated[
@@ -49,12 +49,13 @@ def subscribe(
         list[str] | None, typer.Option(help="Only for this grade. May be given several times.", show_default=False)
     ] = None,
     class_id: Annotated[
-        str, typer.Option("--class", help="The class it is for: rules may be about it.", show_default=False)
+        str, typer.Option("--class", help="The class it is for: rules may apply to it.", show_default=False)
     ] = "",
     cursors: Annotated[
         Path | None,
         typer.Option(
-            help="File to keep cursors in: the next run is sent only what differs from this one.", show_default=False
+            help="File to keep cursors in: the next run prints only lists that changed since this one.",
+            show_default=False,
         ),
     ] = None,
     updates: Annotated[
@@ -67,13 +68,13 @@ def subscribe(
 ) -> None:
     """Print learners' lists, and print them again whenever what is in them changes, until interrupted.
 
-    Comes back by itself when the connection ends. A list is printed again when a resource, what it is for, or the kind
-    of a reason differs; not when numbers move.
+    Reconnects automatically. A list is printed again when a resource, its step, or the kind of a reason differs, but
+    not when only numbers change.
 
-    Exit codes: 0, interrupted, or as many updates as asked for. 1, the service refused. 2, an option is unusable.
+    Exit codes: 0, interrupted, or --updates lists were printed. 1, the service refused. 2, an option is invalid.
     """
     if bool(learners) == tenant_wide:
-        fail("name learners, or all of them with --tenant-wide: one of the two", BAD_INPUT)
+        fail("name learners, or use --tenant-wide for all of them, but not both", BAD_INPUT)
     metadata = key_metadata(api_key_file)
     request = recommender_pb2.SubscribeRequest(
         learner_ids=learners or (), whole_tenant=tenant_wide, limit=limit, class_id=class_id
@@ -87,7 +88,7 @@ def subscribe(
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_follow(target, request, metadata, held, printer, updates, insecure=insecure))
     finally:
-        # Also when the service refused: what was had until then is not sent again.
+        # Also when the service refused: the lists received until then are not sent again.
         if cursors is not None:
             _write_cursors(cursors, held)
 
@@ -131,7 +132,7 @@ async def _follow(
 
 
 class _Printer:
-    """Updates for people on standard output, or for programs; about the connection, on standard error."""
+    """Updates on standard output, for people or as JSON; messages about the connection on standard error."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
@@ -141,7 +142,7 @@ class _Printer:
         typer.echo(f"{learners:,} learner(s) up to date; waiting for changes", err=True)
 
     def gone(self, learner_id: str) -> None:
-        typer.echo(f"{learner_id} was forgotten", err=True)
+        typer.echo(f"{learner_id} was erased", err=True)
 
     def pausing(self, status: str, pause_s: float) -> None:
         typer.echo(f"{status}; connecting again in {pause_s:.1f} s", err=True)
@@ -169,7 +170,7 @@ def _now() -> str:
 
 def _write_cursors(file: Path, held: dict[str, str]) -> None:
     temporary = file.with_name(file.name + ".new")
-    # It names learners: nobody but its owner reads it.
+    # It names learners: only its owner may read it.
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as written:
         written.write(orjson.dumps(held, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
@@ -182,7 +183,7 @@ def _read_cursors(file: Path | None) -> dict[str, str]:
     try:
         cursors = orjson.loads(file.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
-        fail(f"--cursors {file} cannot be read: {error}; name another file, or remove this one", BAD_INPUT)
+        fail(f"--cursors {file} cannot be read: {error}; name another file, or delete this one", BAD_INPUT)
     if not isinstance(cursors, dict) or not all(isinstance(cursor, str) for cursor in cursors.values()):
-        fail(f"--cursors {file} does not hold cursors by learner; name another file, or remove this one", BAD_INPUT)
+        fail(f"--cursors {file} does not hold cursors by learner; name another file, or delete this one", BAD_INPUT)
     return cursors
