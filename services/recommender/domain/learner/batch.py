@@ -1,4 +1,4 @@
-"""What a fold is given of a learner, and what it returns."""
+"""The input and the result of a fold, per learner."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class LearnerEvents(NamedTuple):
     """One learner's part of a batch.
 
     Attributes:
-        tenant: whose parameters apply.
+        tenant: the tenant, whose parameters apply.
         stored: the learner as stored.
         events: (offset, event) in the order of the log.
-        counted_from: events below this offset were counted before; they are folded where the learner lacks them, but
+        counted_from: events below this offset were already counted; they are folded where the learner lacks them, but
             not counted again.
-        known: corrections that are known before the fold meets them.
+        known: corrections that are known before the fold reaches them.
     """
 
     tenant: str
@@ -43,16 +43,17 @@ class Refusal(NamedTuple):
 
 
 class FoldedLearner(NamedTuple):
-    """What a batch made of a learner.
+    """The result of folding a batch for one learner.
 
     Attributes:
         stored: the learner to store; the same object when nothing changed.
-        fingerprints: of the events applied now, in order, to add to the window; since the erasure, if there was one.
+        fingerprints: of the events applied in this batch, in order, to append to the window; only those after an
+            erasure, if there was one.
         checkpoint_changed: whether `stored.checkpoint` differs from before.
-        applied: counted events that are in the state now, including those that an earlier run had applied.
+        applied: counted events that the state now includes, also those that an earlier run had applied.
         duplicates: counted events left out because the window holds them.
-        refused: corrections left out, counted or not.
-        erased: whether the learner was forgotten. Nothing stored before may remain.
+        refused: corrections that were refused, counted or not.
+        erased: whether the learner was erased. Nothing stored before may remain.
     """
 
     stored: LearnerRecord

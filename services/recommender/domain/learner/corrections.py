@@ -1,8 +1,8 @@
 """Corrections that are known before the fold reaches them: later records of a log that change earlier ones.
 
-A fold that follows the log applies a correction as far back as the journal reaches. A fold that knows the log up to
-some offsets honours every correction before them, however far back its target is: it folds the target as corrected.
-Where the journal reaches, both give the same bytes.
+A fold that follows the log applies a correction only if its target is still in the journal. A fold that knows the log
+up to some offsets applies every correction before them, however far back its target is: it folds the target as
+corrected. For targets in the journal, both give the same bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from services.recommender.domain.learner.events import CorrectionEvent, ErasureE
 class LearnerCorrections:
     """The known corrections of one learner.
 
-    A correction only applies to events between the same two erasures as itself.
+    A correction applies only to events between the same two erasures as itself.
     """
 
     _erasures: list[int] = field(default_factory=list)
@@ -27,7 +27,7 @@ class LearnerCorrections:
     _fingerprints: set[bytes] = field(default_factory=set)
 
     def note(self, offset: int, event: CorrectionEvent | ErasureEvent) -> None:
-        """Add the next of the learner's corrections and erasures; a copy of one since the last erasure adds nothing."""
+        """Add the learner's next correction or erasure; a duplicate since the last erasure adds nothing."""
         if event.fingerprint in self._fingerprints:
             return
         if isinstance(event, ErasureEvent):
@@ -48,7 +48,7 @@ class LearnerCorrections:
         return offset in self._offsets
 
     def response(self, offset: int, target: bytes) -> float | None:
-        """The response that the last correction gives an event, as seen from an offset.
+        """The response that the last correction assigns to an event, as seen from an offset.
 
         Args:
             offset: of the event itself or of one of its corrections.
@@ -67,11 +67,11 @@ class KnownCorrections:
     _learners: dict[bytes, LearnerCorrections] = field(default_factory=dict)
 
     def note(self, key: bytes, offset: int, event: CorrectionEvent | ErasureEvent) -> None:
-        """Add a record; a learner's in their order."""
+        """Add a record; the records of a learner must come in log order."""
         self._learners.setdefault(key, LearnerCorrections()).note(offset, event)
 
     def add(self, others: KnownCorrections) -> None:
-        """Add those of other learners."""
+        """Add the corrections of other learners."""
         self._learners |= others._learners
 
     @property
@@ -81,7 +81,7 @@ class KnownCorrections:
 
     @property
     def learners(self) -> Mapping[bytes, LearnerCorrections]:
-        """Those that have any, by record key."""
+        """The corrections of learners that have any, by record key."""
         return self._learners
 
 

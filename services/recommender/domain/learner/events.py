@@ -1,4 +1,4 @@
-"""The events of a learner, as a fold reads them."""
+"""The events of a learner, as read by a fold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Grain(IntEnum):
 
 
 class InteractionKind(IntEnum):
-    """What a learner did with a resource; of the first three the furthest they came is kept."""
+    """What a learner did with a resource; of the first three, the state keeps the furthest."""
 
     OPENED = 1
     ANSWERED = 2
@@ -63,14 +63,14 @@ class InteractionEvent(NamedTuple):
 
 
 class PreferenceEvent(NamedTuple):
-    """A learner, or somebody for them, said what they want. None leaves a field as it was; empty: none from now on.
+    """A learner, or somebody on their behalf, stated preferences. None leaves a field unchanged; empty clears it.
 
     Attributes:
         fingerprint: eight bytes that identify the event's source and id.
-        goals: distinct skills they work towards.
-        interests: distinct topics they like.
-        formats: distinct kinds of resource they prefer, by the numbers of the contract.
-        pace: number of the contract; 0 leaves it as it was.
+        goals: distinct skills that the learner works towards.
+        interests: distinct topics that the learner likes.
+        formats: distinct kinds of resource that the learner prefers, by the numbers of the contract.
+        pace: by the number of the contract; 0 leaves it unchanged.
     """
 
     fingerprint: bytes
@@ -85,8 +85,8 @@ class CorrectionEvent(NamedTuple):
 
     Attributes:
         fingerprint: eight bytes that identify the event's source and id.
-        target: the same of the event that was wrong.
-        response: what should have been observed, on [0, 1], of float32 precision; VOIDED: it never happened.
+        target: the fingerprint of the event that was wrong.
+        response: the correct outcome, on [0, 1], of float32 precision; VOIDED: the response does not count.
     """
 
     fingerprint: bytes
@@ -95,7 +95,7 @@ class CorrectionEvent(NamedTuple):
 
 
 class ErasureEvent(NamedTuple):
-    """Everything known about the learner must be forgotten.
+    """Everything known about the learner must be erased.
 
     Attributes:
         fingerprint: eight bytes that identify the event's source and id.
@@ -105,6 +105,6 @@ class ErasureEvent(NamedTuple):
 
 
 VOIDED = -1.0
-"""In place of a response: it counts as not given."""
+"""Used as a response: the response does not count."""
 
 LearnerEvent = AssessmentEvent | InteractionEvent | PreferenceEvent | CorrectionEvent | ErasureEvent

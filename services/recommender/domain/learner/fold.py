@@ -1,8 +1,8 @@
-"""Folding events into learners: what an event changes, decided without any input or output.
+"""Folding events into learners, as pure functions.
 
 A fold reads a learner as stored and its new events, and returns the learner to store. `learner_walk` goes through the
-events in Python (window, strings, journal) and collects what the kernel needs in a `state_draft.FoldPlan`; one call of
-the kernel then does the arithmetic of all learners of a batch.
+events in Python (window, strings, journal) and collects the kernel's arguments in a `state_draft.FoldPlan`; one call of
+the kernel then does the arithmetic for all learners of a batch.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from services.recommender.domain.learner.state_draft import FoldPlan, StateDraft
 class LearnerFold:
     """Folds batches of events with one epoch's parameters.
 
-    The result is a function of each learner's events in their order: how they are batched, and what other learners
-    are in the batch, does not matter.
+    The result depends only on each learner's events in order, not on how they are batched or on the other learners in a
+    batch.
     """
 
     def __init__(self, parameters: TracingParameters) -> None:
         self._columns = ParameterColumns(parameters)
 
     def fold(self, batch: Sequence[LearnerEvents]) -> list[FoldedLearner]:
-        """Fold every learner's events; the answers are in the order of `batch`."""
+        """Fold every learner's events; the results are in the order of `batch`."""
         plan = FoldPlan(self._columns)
         drafts = [LearnerWalk(plan, learner) for learner in batch]
         plan.run()
         return [draft.finish() for draft in drafts]
 
     def fold_again(self, tenant: str, stored: LearnerRecord) -> LearnerRecord:
-        """A learner as its journal gives it from its checkpoint.
+        """A learner, recomputed from the journal and its checkpoint.
 
         Args:
-            tenant: whose parameters apply.
+            tenant: the tenant, whose parameters apply.
             stored: the learner.
         """
         if stored.state is None:

@@ -1,4 +1,4 @@
-"""How a learner's estimates came about: the journal event by event, with the changes that each one made."""
+"""The history of a learner's estimates: the events of the journal, with the changes that each one made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SkillChange:
 
 @dataclass(frozen=True, slots=True)
 class HistoryStep:
-    """An event of the journal and its changes; none where it was not evidence."""
+    """An event of the journal and its changes; none if it was not evidence."""
 
     entry: JournalEntry
     changes: tuple[SkillChange, ...]
@@ -36,10 +36,10 @@ def history_of(
     """The learner's recent events, oldest first, each with the skills it is about.
 
     Args:
-        fold: with the parameters that the learner was folded with.
-        tenant: whose.
+        fold: a fold with the parameters that the learner was folded with.
+        tenant: the learner's tenant.
         stored: the learner.
-        parameters: the tenant's part of those of `fold`.
+        parameters: the tenant's parameters in `fold`.
     """
     if stored.state is None:
         return ()

@@ -1,13 +1,13 @@
-"""A learner's journal: the recent events, each with all it takes to fold it again, and the state before them.
+"""A learner's journal: the recent events, with everything needed to fold them again, and the state before them.
 
 The journal holds at most 64 responses and interactions. When one more arrives, the oldest 33 are folded into the
 checkpoint, the state that the journal starts from. That happens at the same event however the log is batched, so the
-bytes are a function of the learner's events alone, and folding the journal from its checkpoint gives the learner's
-state, but for the number of events applied and the preferences, which nothing corrects.
+bytes depend only on the learner's events. Folding the journal from its checkpoint gives the learner's state, except for
+the number of events applied and the preferences, which corrections do not change.
 
-The journal holds a corrected response as if it had been given that way: with another outcome, or voided. A voided one
-keeps its place and its skills, because it may still be regraded, and stores the outcome 0; it moves nothing. So it does
-not matter whether a correction came before its target or after it.
+The journal holds a corrected response as if it had been given that way: with another outcome, or voided. A voided
+response keeps its place and its skills, because it may still be regraded, and stores the outcome 0; it changes no
+estimate. So it does not matter whether a correction comes before or after its target.
 
     header       version, number of events, of slots and of corrections
     events       fingerprint, response (float32), time (Unix seconds), hash of the activity, flags
@@ -47,13 +47,13 @@ _SKILL_COUNT_MASK = 0x1F
 _INTERACTION_SHIFT = 9
 _INTERACTION = 0b111 << _INTERACTION_SHIFT
 _VOIDED = 1 << 12
-_HIDDEN = 1 << 13  # A score on an activity; one of its items was in the journal and is in the checkpoint now.
+_HIDDEN = 1 << 13  # A score on an activity of which an item has moved from the journal to the checkpoint.
 _NOT_AN_ITEM = _ACTIVITY_GRAIN | _INTERACTION | _VOIDED
 _INTERACTION_KINDS = (None, *InteractionKind)
 
 
 class JournalEntry(NamedTuple):
-    """An event as the journal keeps it.
+    """An event in the journal.
 
     Attributes:
         fingerprint: eight bytes that identify the event's source and id.
@@ -65,8 +65,8 @@ class JournalEntry(NamedTuple):
         grain: what was scored.
         evidence: whether it moved the posterior.
         resource: the catalog resource it was given in; empty when there is none.
-        interaction: what was done with the resource, where the event is no response.
-        voided: whether it counts as not given.
+        interaction: what was done with the resource, if the event is not a response.
+        voided: whether it was voided.
     """
 
     fingerprint: bytes
@@ -83,12 +83,12 @@ class JournalEntry(NamedTuple):
 
 
 class Journal(NamedTuple):
-    """A journal in the pieces that a fold works on; never changed in place.
+    """A journal in the parts that a fold works on; never changed in place.
 
     Attributes:
         events: packed events.
         slots: packed slots of their skills.
-        corrections: packed corrections whose target has not come yet.
+        corrections: packed corrections that wait for their target.
         names: items and resources, as packed strings.
     """
 
@@ -98,12 +98,12 @@ class Journal(NamedTuple):
     names: bytes
 
     @property
-    def count(self) -> int:  # type: ignore[override]  # a journal is no tuple to its users, so nobody counts values in it.
-        """How many events it holds."""
+    def count(self) -> int:  # type: ignore[override]  # nobody calls tuple.count on a journal.
+        """The number of events."""
         return len(self.events) // _EVENT.size
 
     def first(self, count: int) -> Journal:
-        """The journal as it was after its first events, corrected as it is."""
+        """The journal after its first events, with all corrections."""
         return self._replace(events=self.events[: count * _EVENT.size])
 
 
@@ -111,22 +111,22 @@ EMPTY_JOURNAL = Journal(b"", b"", b"", b"")
 
 
 def activity_hash(activity: str) -> int:
-    """What the journal keeps of an activity: enough to distinguish the activities of 64 events; 0: not known."""
+    """The journal's hash of an activity, enough to distinguish the activities of 64 events; 0: not known."""
     return zlib.crc32(activity.encode()) or 1 if activity else 0
 
 
 def journal_length(events: int) -> int:
-    """How many events the journal of a learner with this many responses and interactions holds."""
+    """The number of events in the journal of a learner with this many responses and interactions."""
     if events <= JOURNAL_EVENTS:
         return events
     return JOURNAL_EVENTS + 1 - FOLDED_AT_ONCE + (events - JOURNAL_EVENTS - 1) % FOLDED_AT_ONCE
 
 
 class JournalDraft:
-    """Appends to a journal, and corrects what is in it, without changing it.
+    """Appends to a copy of a journal, and applies corrections to it.
 
     Attributes:
-        corrections: the packed corrections whose target has not come yet.
+        corrections: the packed corrections that wait for their target.
     """
 
     __slots__ = ("_events", "_names", "_slots", "corrections")
@@ -139,7 +139,7 @@ class JournalDraft:
 
     @property
     def full(self) -> bool:
-        """Whether the oldest events must be taken before another is appended."""
+        """Whether the oldest events must be removed before another is appended."""
         return len(self._events) >= JOURNAL_EVENTS * _EVENT.size
 
     def holds_item_of(self, activity: str) -> bool:
@@ -162,10 +162,10 @@ class JournalDraft:
 
         Args:
             event: what happened.
-            slots: its skills, each as its slot in the state and something that the journal does not need.
+            slots: its skills, each as its slot in the state and a value that the journal ignores.
             evidence: whether it moves the posterior.
-            voided: whether it counts as not given; its response is 0 then.
-            hidden: whether an event that was just taken keeps it from being evidence.
+            voided: whether it was voided; then its response is 0.
+            hidden: whether an event that was just removed makes it no evidence.
         """
         fingerprint, response, at_s, item, activity, _, grain, resource = event
         flags = len(slots) << _SKILL_COUNT_SHIFT | evidence | grain << _GRAIN_SHIFT
@@ -195,24 +195,24 @@ class JournalDraft:
         entries, slots_end, names_end = _entries(self._events[:taken], self._slots, item_names)
         del self._events[:taken]
         del self._slots[: 2 * slots_end]
-        # Each name ends with a separator; the first of those that stay needs one before it.
+        # Each name ends with a separator; the first remaining one needs one before it.
         del self._names[: sum(map(len, item_names[:names_end])) + names_end]
         self._hide_scores({entry.activity_hash for entry in entries if hides(entry)})
         return entries
 
     def find(self, fingerprint: bytes) -> int:
-        """Which of the events it is that has the fingerprint, the oldest being 0; -1 when none has."""
+        """The index of the event with the fingerprint, 0 for the oldest; -1 when there is none."""
         at = self._events.find(fingerprint)
         while at >= 0 and at % _EVENT.size:
             at = self._events.find(fingerprint, at + 1)
         return at // _EVENT.size if at >= 0 else -1
 
     def is_response(self, place: int) -> bool:
-        """Whether the event at a place is a response."""
+        """Whether the event at an index is a response."""
         return not self._unpack(place)[-1] & _INTERACTION
 
     def correct(self, place: int, response: float) -> bool:
-        """Make the response at a place as if it had been given so; VOIDED: not at all. Whether anything changed."""
+        """Correct the outcome of the response at an index, or void it. Returns whether anything changed."""
         fingerprint, before, at_s, hashed, flags = self._unpack(place)
         corrected = flags | _VOIDED if response == VOIDED else flags & ~_VOIDED
         outcome = max(response, 0.0)
@@ -223,18 +223,18 @@ class JournalDraft:
         return True
 
     def has_room_to_await(self, target: bytes) -> bool:
-        """Whether a correction can be kept until the target comes: there are fewer than 64, or one for it."""
+        """Whether a correction can wait for its target: fewer than 64 do, or one for the same target."""
         return len(self.corrections) < EARLY_CORRECTIONS * _CORRECTION.size or any(
             of == target for of, _ in _CORRECTION.iter_unpack(self.corrections)
         )
 
     def await_target(self, target: bytes, response: float) -> None:
-        """Keep a correction until its target comes, in place of an earlier one of the same target."""
+        """Let a correction wait for its target; it replaces an earlier one of the same target."""
         self.take_correction(target)
         self.corrections += _CORRECTION.pack(target, response)
 
     def take_correction(self, target: bytes) -> float | None:
-        """Remove the correction kept for a target, and say what it makes of it; None when there is none."""
+        """Remove and return the correction that waits for a target; None when there is none."""
         for number, (of, response) in enumerate(_CORRECTION.iter_unpack(self.corrections)):
             if of == target:
                 at = number * _CORRECTION.size
@@ -247,7 +247,7 @@ class JournalDraft:
         return _entries(self._events, self._slots, packed_strings.split(self._names))[0]
 
     def finish(self) -> Journal:
-        """The journal with what was appended."""
+        """The journal with the changes."""
         return Journal(bytes(self._events), bytes(self._slots), self.corrections, packed_strings.end(self._names))
 
     def _hide_scores(self, activities: set[int]) -> None:
@@ -259,7 +259,7 @@ class JournalDraft:
                 self._pack(place, (*rest, flags | _HIDDEN))
 
     def _judge_evidence(self) -> None:
-        """Decide again for every response whether it is evidence."""
+        """Recompute for every response whether it is evidence."""
         items: set[int] = set()
         for place, (fingerprint, response, at_s, hashed, flags) in enumerate(list(_EVENT.iter_unpack(self._events))):
             if flags & _INTERACTION:
@@ -280,7 +280,7 @@ class JournalDraft:
 
 
 def hides(entry: JournalEntry) -> bool:
-    """Whether a later score on the entry's activity is not evidence because of it."""
+    """Whether the entry makes a later score on its activity no evidence."""
     response_to_item = entry.grain is Grain.ITEM and entry.interaction is None
     return response_to_item and not entry.voided and entry.activity_hash > 0
 
@@ -291,7 +291,7 @@ def entries_of(journal: Journal) -> list[JournalEntry]:
 
 
 def corrections_of(journal: Journal) -> list[tuple[bytes, float]]:
-    """The corrections that wait: fingerprint of the target, and what to make of it."""
+    """The waiting corrections: the fingerprint of the target, and its new response."""
     return [(target, response) for target, response in _CORRECTION.iter_unpack(journal.corrections)]
 
 
@@ -332,7 +332,7 @@ def decode_journal(blob: bytes) -> Journal:
 def _entries(
     events: bytes | bytearray, slots: bytes | bytearray, item_names: Sequence[bytes]
 ) -> tuple[list[JournalEntry], int, int]:
-    """The entries, and how many slots and how many names they use."""
+    """The entries, and the numbers of slots and of names that they use."""
     slot = struct.unpack(f"<{len(slots) // 2}H", slots)
     entries = []
     slot_at = name_at = 0

@@ -1,4 +1,4 @@
-"""The learner model's arithmetic: the one place that turns responses into posteriors, live, in bulk and when fitting.
+"""The learner model's arithmetic. All code that turns responses into posteriors, live or when fitting, calls it.
 
 `step` is an extended Kalman step on the logit of success. With ability mu_u, v_u, ability per skill mu_uk, v_uk, item
 difficulty delta, v_i and skill difficulty sigma_k, v_sk, for a response y to K skills:
@@ -12,8 +12,9 @@ v_b is 0 unless the base is being fitted. Fitting moves difficulties too, with a
 and 1 for the base.
 
 Everything is computed in float64 in a fixed order. Each component is rounded to its stored precision after each event,
-because the arrays that hold it have that precision. So batching cannot matter. Only operations that IEEE 754 rounds
-correctly are used (+, -, *, / and square root), so neither the processor nor its mathematics library matters either.
+because the arrays that hold it have that precision. So batching does not affect the result. Only operations that IEEE
+754 rounds correctly are used (+, -, *, / and square root), so neither the processor nor its mathematics library affects
+it.
 
 All callers of `step` are in this file: numba's cache does not notice when a function in another file changes.
 """
@@ -37,7 +38,7 @@ EVENT_RECORD = np.dtype(
         ("item", "<i4"),  # row of the item's difficulty
         ("response", "<f4"),  # on [0, 1]
         ("at_s", "<u4"),  # when the learner acted, Unix seconds; 0: not known
-        ("evidence", "<u2"),  # 0: counted as applied, moves nothing else
+        ("evidence", "<u2"),  # 0: counted as applied, changes nothing else
         ("skills", "<u2"),  # how many skills it has
     ]
 )
@@ -63,11 +64,11 @@ _SMALLEST_DIFFICULTY_VARIANCE = 1e-4
 
 
 class Innovation(NamedTuple):
-    """What a response says that was not expected.
+    """The information in a response, relative to its prediction.
 
     Attributes:
-        surprise: g, the response less its expectation.
-        information: h, how much the expectation moves with the logit.
+        surprise: g, the response minus its expectation.
+        information: h, the derivative of the expectation with respect to the logit.
         damping: D = 1 + h s2.
     """
 
@@ -164,7 +165,7 @@ def step(
         skill_difficulty: (K, 2) sigma_k and v_sk.
 
     Returns:
-        m and s2 before the response, whose `chance_of_success` is the prediction; and what the response adds to it.
+        m and s2 before the response, whose `chance_of_success` is the prediction; and the response's information.
     """
     share = 1.0 / max(end - first, 1)
     learner_variance = min(float(learner.variance) + constants[LEARNER_NOISE], constants[LEARNER_VARIANCE])
@@ -276,7 +277,7 @@ def trace_responses(
     item_difficulty: NDArray[np.float64],
     skill_difficulty: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.void]]:
-    """Fold events that all are evidence as `fold_responses` does, and keep what was known before and after each.
+    """Fold events that are all evidence, like `fold_responses`, and record the estimates before and after each.
 
     Returns:
         (E,) the chance of success predicted before each event; (E,) the learner's ability before it; and for each entry
@@ -322,7 +323,7 @@ def filter_responses(
     skill_difficulty: NDArray[np.float64],
     fitting: bool,  # noqa: FBT001 - numba knows no keyword-only arguments.
 ) -> NDArray[np.float64]:
-    """Run the filter over one learner's responses after the other's, without rounding; fit difficulties if asked.
+    """Run the filter over the responses of one learner after another, without rounding; fit difficulties if `fitting`.
 
     Args:
         learner: (R,) one learner's responses follow each other.

@@ -1,7 +1,7 @@
-"""Walking one learner's events: which of them apply, and what they do to window, journal, checkpoint and state.
+"""Processing one learner's events: which of them apply, and how they change window, journal, checkpoint and state.
 
-A correction changes its target in the journal, and the state is folded again from the journal's checkpoint. One whose
-target may still come waits for it in the journal. One that reaches neither is refused.
+A correction changes its target in the journal, and the state is folded again from the journal's checkpoint. If the
+target may still come, the correction waits in the journal. Otherwise it is refused.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LONG_WINDOW_BYTES = 512 * FINGERPRINT_BYTES  # From here on, comparing arrays i
 
 
 class LearnerWalk:
-    """Walks one learner's events. Construction does the walk; `finish` gives the result once the plan has run."""
+    """Processes one learner's events in the constructor; `finish` returns the result after the plan has run."""
 
     __slots__ = (
         "_applied",
@@ -80,7 +80,7 @@ class LearnerWalk:
         self._walk(learner)
 
     def _begin(self, base: LearnerRecord) -> None:
-        """Continue from what is stored."""
+        """Continue from the stored learner."""
         self._base = base
         self._checkpoint: StateDraft | None = None
         self._state: StateDraft | None = None
@@ -88,7 +88,7 @@ class LearnerWalk:
         self._journal = JournalDraft(base.journal)
         self._window = bytearray(base.seen)
         self._fingerprints = bytearray()
-        # What moved from the journal into the checkpoint, and whether a correction changed the journal.
+        # The events moved from the journal into the checkpoint, and whether a correction changed the journal.
         self._taken: list[JournalEntry] = []
         self._corrected = False
 
@@ -164,7 +164,7 @@ class LearnerWalk:
                 state.count()
                 self._correct(offset, event)
             case _:
-                # A kind that says nothing about mastery, resources or preferences is counted as applied.
+                # An event kind that changes no mastery, resource or preference is only counted as applied.
                 state.count()
 
     def _refuses(self, offset: int, event: LearnerEvent) -> bool:
@@ -184,28 +184,26 @@ class LearnerWalk:
         if place >= 0:
             if journal.is_response(place):
                 return None
-            return NOT_A_RESPONSE, "what it corrects is an interaction; only responses are corrected"
+            return NOT_A_RESPONSE, "its target is an interaction; only responses can be corrected"
         if _holds(self._window, target):
             return BEYOND_JOURNAL, (
-                f"what it corrects is no response among the learner's last {JOURNAL_EVENTS // 2} to {JOURNAL_EVENTS}; "
-                "a replay takes it into account"
+                f"its target is not a response among the learner's last {JOURNAL_EVENTS // 2} to {JOURNAL_EVENTS}; "
+                "a replay applies it"
             )
         if len(self._window) >= _SEEN_BYTES:
             return BEYOND_JOURNAL, (
-                f"what it corrects is not among the learner's last {SEEN_EVENTS:,} events; "
-                "a replay takes it into account"
+                f"its target is not among the learner's last {SEEN_EVENTS:,} events; a replay applies it"
             )
         if not journal.has_room_to_await(target):
             return TOO_MANY_EARLY, (
-                f"{EARLY_CORRECTIONS} corrections of the learner wait for what they correct; "
-                "a replay takes it into account"
+                f"{EARLY_CORRECTIONS} corrections of the learner already wait for their targets; a replay applies it"
             )
         return None
 
     def _correct(self, offset: int, event: CorrectionEvent) -> None:
         response: float | None = None
         if self._known is not None and self._known.holds(offset):
-            # Later corrections of the same event are known too: the last one has been applied already.
+            # Later corrections of the same event are also known: the last one has already been applied.
             response = self._known.response(offset, event.target)
         if response is None:
             response = event.response
@@ -222,7 +220,7 @@ class LearnerWalk:
         return waiting
 
     def _fold_oldest(self, event: AssessmentEvent | None, state: StateDraft) -> bool:
-        """Move the journal's oldest events to the checkpoint; whether one of them hides the event, a score."""
+        """Move the journal's oldest events to the checkpoint; return whether one of them hides the event."""
         checkpoint = self._checkpoint
         if checkpoint is None:
             checkpoint = self._checkpoint = self._draft_of_checkpoint()
@@ -235,7 +233,7 @@ class LearnerWalk:
         return any(entry.activity_hash == hashed and hides(entry) for entry in taken)
 
     def _refold(self, state: StateDraft) -> None:
-        """Fold again everything after the checkpoint that the batch began with."""
+        """Fold everything after the checkpoint that the batch started from again."""
         self._refolded = self._draft_of_checkpoint()
         self._refolded.add_again([*self._taken, *self._journal.entries()], state.skill_names())
 
@@ -270,7 +268,7 @@ class LearnerWalk:
 
 
 def _holds(window: bytearray, fingerprint: bytes) -> bool:
-    """Whether one of the last SEEN_EVENTS fingerprints of the window is this one."""
+    """Whether the fingerprint is among the last SEEN_EVENTS of the window."""
     start = max(0, len(window) - _SEEN_BYTES)
     if len(window) - start > _LONG_WINDOW_BYTES:
         numbers = np.frombuffer(window, np.uint64, offset=start)

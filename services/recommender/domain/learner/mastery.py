@@ -1,4 +1,4 @@
-"""What a learner's state says: chances of success, mastery per skill. Pure, vectorised, and never written to state.
+"""Chances of success and mastery per skill, from a learner's state. Pure, vectorised, and never written to state.
 
 The logit of success on a skill's average item is normal with the posterior's mean and variance. Its chance is
 `kernel.chance_of_success`; intervals are the logit's quantiles, mapped through the sigmoid.
@@ -28,8 +28,8 @@ class MasteryRule:
 
     Attributes:
         success: the chance of success on the skill's average item that the learner must exceed.
-        certainty: how sure that must be.
-        responses: evidence needed at least.
+        certainty: the probability that this must have.
+        responses: the least number of responses.
     """
 
     success: float = 0.7
@@ -64,8 +64,8 @@ def skill_logits(state: LearnerState | None, skills: Sequence[str], parameters: 
 
     Args:
         state: the learner's state; None: a learner without events, at the priors.
-        skills: which skills; one the learner has not met is at its prior.
-        parameters: the tenant's, of the epoch the state was folded in.
+        skills: the skills; one that the learner has not met is at its prior.
+        parameters: the tenant's parameters, of the epoch that the state was folded in.
     """
     settings = parameters.settings
     count = len(skills)

@@ -1,4 +1,4 @@
-"""Tracing parameters as the arrays that the kernel reads."""
+"""Tracing parameters as arrays for the kernel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.recommender.domain.learner.state import LEARNER_RECORD, SKILL_RECO
 
 @dataclass(frozen=True, slots=True)
 class TenantColumns:
-    """The rows of one tenant's parameters in the columns, and what a new learner and a new skill start from.
+    """The rows of one tenant's parameters in the columns, and the priors of a new learner and a new skill.
 
     Attributes:
         settings_row: row of the constants.

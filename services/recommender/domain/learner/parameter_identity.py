@@ -1,4 +1,4 @@
-"""The id of tracing parameters, made from their values: folds that used equal parameters have equal ids."""
+"""The id of tracing parameters, a hash of their values: folds with equal parameters have equal ids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def parameters_id(tenants: Mapping[str, TenantParameters]) -> str:
     """The id of tracing parameters: SHA-256 of their canonical bytes, as `sha256-` and 32 hexadecimal digits.
 
     Canonical: tenants, items and skills in the order of their ids' UTF-8 bytes, texts and counts preceded by their
-    length, numbers as little-endian float64. The order in which mappings were filled does not matter; any number does.
+    length, numbers as little-endian float64. The order of insertion into mappings does not matter; every number does.
     """
     digest = hashlib.sha256(_SCHEME)
     for tenant, parameters in sorted(tenants.items(), key=lambda entry: entry[0].encode()):

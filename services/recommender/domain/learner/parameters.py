@@ -1,7 +1,7 @@
 """The parameters of the learner model.
 
-Two-level Bayesian logistic model, filtered online (an extended Kalman filter): a learner has an ability, and on top of
-it an ability per skill; items and skills have difficulties that are pinned per epoch and tenant.
+A two-level Bayesian logistic model, filtered online (an extended Kalman filter): a learner has an ability and, on top
+of it, an ability per skill; items and skills have difficulties that are fixed per epoch and tenant.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class FilterSettings:
         skill_noise: variance a skill ability gains before each response to that skill (q_k).
         item_difficulty_variance: variance of the difficulty of an item that was never fitted (v_i).
         skill_difficulty_variance: variance of the difficulty of a skill that was never fitted (v_s).
-        variance_floor: no variance falls below this.
+        variance_floor: the least variance.
     """
 
     base: float = 0.0
@@ -66,10 +66,10 @@ class TenantParameters:
 
 @dataclass(frozen=True, slots=True)
 class TracingParameters:
-    """Everything a fold depends on besides the log, pinned to an epoch.
+    """Everything a fold depends on besides the log; fixed per epoch.
 
     Attributes:
-        parameters_id: names the values: equal ids mean equal values.
+        parameters_id: identifies the values: equal ids mean equal values.
         tenants: fitted parameters by tenant; a tenant not listed has priors.
     """
 

@@ -1,4 +1,4 @@
-"""What a learner wants: goals, interests, formats and pace, and their canonical bytes.
+"""A learner's preferences (goals, interests, formats and pace) and their canonical bytes.
 
 No preferences are no bytes. Otherwise, little-endian: pace u1, formats u1 (bit k: the kind of that number), number of
 goals u1, number of interests u1, then goals and interests as packed strings.
@@ -31,13 +31,13 @@ class Pace(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What a learner wants, as far as they said.
+    """What a learner prefers, as far as stated.
 
     Attributes:
-        goals: skills they work towards.
-        interests: topics they like, as the catalog's resources name them.
-        formats: kinds of resource they prefer, by the numbers of the contract, ascending.
-        pace: how much of a challenge they want.
+        goals: skills that the learner works towards.
+        interests: topics that the learner likes, as named by the catalog's resources.
+        formats: kinds of resource that the learner prefers, by the numbers of the contract, ascending.
+        pace: how much of a challenge the learner wants.
     """
 
     goals: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ NO_PREFERENCES = Preferences()
 
 
 class PreferencesCorruptError(ValueError):
-    """Stored bytes are no preferences."""
+    """Stored bytes are not valid preferences."""
 
 
 def replaced(preferences: Preferences, event: PreferenceEvent) -> Preferences:
@@ -79,13 +79,13 @@ def unpack(packed: bytes) -> Preferences:
     """The inverse of `pack`.
 
     Raises:
-        PreferencesCorruptError: when the bytes are no preferences.
+        PreferencesCorruptError: when the bytes are not valid preferences.
     """
     if not packed:
         return NO_PREFERENCES
     named = packed[_HEADER.size :]
     if len(packed) < _HEADER.size or packed[0] > max(Pace):
-        raise PreferencesCorruptError(f"{len(packed)} bytes are no preferences")
+        raise PreferencesCorruptError(f"{len(packed)} bytes are not valid preferences")
     pace, formats, goals, interests = _HEADER.unpack_from(packed)
     if packed_strings.count(named) != goals + interests:
         raise PreferencesCorruptError(

@@ -1,4 +1,4 @@
-"""Everything kept about a learner, in the pieces that a fold reads and returns."""
+"""Everything stored about a learner, in the parts that a fold reads and returns."""
 
 from __future__ import annotations
 

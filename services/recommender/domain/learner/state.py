@@ -1,4 +1,4 @@
-"""A learner's state: what it holds, and its canonical bytes.
+"""A learner's state and its canonical bytes.
 
 Equal states have equal bytes, little-endian throughout:
 
@@ -9,7 +9,7 @@ Equal states have equal bytes, little-endian throughout:
     skills' names   packed strings
     touches         how and when each resource was touched (kind u1, Unix seconds u4), oldest first
     resources       their ids, as packed strings
-    dismissals      ids of the resources put away, oldest first, as packed strings
+    dismissals      ids of the dismissed resources, oldest first, as packed strings
     preferences     as `preferences.pack` gives them
 """
 
@@ -28,24 +28,24 @@ from services.recommender.domain.learner import packed_strings
 from services.recommender.domain.learner.events import InteractionKind
 from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences, PreferencesCorruptError, unpack
 
-# As many as one byte counts.
+# The most that fit into one byte.
 RECENT_RESOURCES = 255
 DISMISSALS = 256
 TOUCH_BYTES = 5
 
-# What is kept of a learner as a whole, in stored precision.
+# The part of the state that is not per skill, in stored precision.
 LEARNER_RECORD = np.dtype(
     [
         ("mean", "<f4"),  # posterior mean of the ability (mu_u), logits
         ("variance", "<f4"),  # its posterior variance (v_u)
         ("responses", "<u4"),  # responses that were evidence
-        ("applied", "<u4"),  # events applied since the learner was last forgotten, each once, of any kind
+        ("applied", "<u4"),  # events applied since the learner was last erased, each once, of any kind
         ("last_at_s", "<u4"),  # latest time of any response or interaction, Unix seconds; 0: not known
     ]
 )
 
 # One record per skill a learner has responded to. Stored precision is the type's: each field is rounded to it after
-# each event, so that how events are batched cannot matter.
+# each event, so batching does not affect the result.
 SKILL_RECORD = np.dtype(
     [
         ("mean", "<f4"),  # posterior mean of the ability on the skill, on top of the learner's (mu_uk), logits
@@ -53,7 +53,7 @@ SKILL_RECORD = np.dtype(
         ("attempts", "<u4"),  # responses that were evidence
         ("successes", "<f4"),  # their sum, each in [0, 1]
         ("recent_successes", "<f4"),  # the same sum, halving every few responses
-        ("recent_failures", "<f4"),  # the sum of 1 - response, halving alike
+        ("recent_failures", "<f4"),  # the sum of 1 - response, halving in the same way
         ("last_response", "<f4"),  # the last response itself
         ("last_at_s", "<u4"),  # when it was given, Unix seconds; 0: not known
     ]
@@ -64,7 +64,7 @@ _INTERACTION_KINDS = {int(kind): kind for kind in InteractionKind}
 
 
 class RecentResource(NamedTuple):
-    """A catalog resource the learner touched: its id, how far they came, and when last (Unix seconds, 0: not known)."""
+    """A catalog resource the learner used: its id, how far they came, and when last (Unix seconds, 0: not known)."""
 
     resource: str
     kind: InteractionKind
@@ -83,10 +83,10 @@ class LearnerState:
             is at the priors.
         skill_records: one SKILL_RECORD per name, in the same order; do not write.
         resources: the last 255 distinct catalog resources touched, oldest first.
-        applied: events that changed the state since the learner was last forgotten (each once).
+        applied: events that changed the state since the learner was last erased (each once).
         last_at_s: latest time of any response or interaction, Unix seconds; 0: not known.
-        dismissals: the last 256 resources put away and not opened since, oldest first.
-        preferences: what the learner wants.
+        dismissals: the last 256 resources dismissed and not opened since, oldest first.
+        preferences: what the learner prefers.
     """
 
     mean: float
@@ -111,7 +111,7 @@ class StateCorruptError(ValueError):
 
 
 class PackedState(NamedTuple):
-    """A learner's state in the pieces that a fold works on. Never changed in place.
+    """A learner's state in the parts that a fold works on. Never changed in place.
 
     Attributes:
         learner: one LEARNER_RECORD.
@@ -119,7 +119,7 @@ class PackedState(NamedTuple):
         skill_names: the skills' names in that order, as packed strings.
         touches: TOUCH_BYTES per resource, oldest first.
         resources: the resources' ids in that order, as packed strings.
-        dismissals: ids of the resources put away, oldest first, as packed strings.
+        dismissals: ids of the dismissed resources, oldest first, as packed strings.
         preferences: what the learner wants, as `preferences` keeps it.
     """
 
@@ -185,7 +185,7 @@ def unpack_state(blob: bytes) -> PackedState:
 
 
 def decode_state(blob: bytes) -> LearnerState:
-    """A stored state as ranking reads it.
+    """A stored state in the form that ranking reads.
 
     Raises:
         StateCorruptError: when the bytes are not a state of a version this program knows.
@@ -210,14 +210,14 @@ def decode_state(blob: bytes) -> LearnerState:
 
 
 def with_applied_of(state: PackedState, counted: PackedState) -> PackedState:
-    """A state with another's number of events applied."""
+    """A state with the number of applied events of another."""
     learner = bytearray(state.learner)
     learner[_APPLIED] = counted.learner[_APPLIED]
     return state._replace(learner=bytes(learner))
 
 
 def applied_of(blob: bytes) -> int:
-    """Events applied, read from a stored state without decoding the rest.
+    """The number of applied events, read from a stored state without decoding the rest.
 
     Raises:
         StateCorruptError: when the bytes are not a state of a version this program knows.

@@ -65,7 +65,7 @@ class FoldPlan:
 
 
 class StateDraft:
-    """A row of the plan: a state, and what its events add to it."""
+    """A row of the plan: a state, and the events to add to it."""
 
     __slots__ = (
         "_dismissals",
@@ -112,7 +112,7 @@ class StateDraft:
     def slots_of(self, skills: Iterable[str]) -> list[tuple[int, int]]:
         """(Slot, row of the difficulty) of each skill; one not met before gets the next slot.
 
-        A learner who has MOST_SKILLS skills meets no more: a response to another one is evidence of what remains.
+        A learner with MOST_SKILLS skills gets no new ones: a response is then evidence of its known skills only.
         """
         slots = []
         known, tenant = self._skill_names, self._tenant
@@ -135,7 +135,7 @@ class StateDraft:
 
         Args:
             entries: the events that follow this state.
-            skill_names: the later state's skills; this one's are the first of them.
+            skill_names: the later state's skills; they begin with this state's.
         """
         tenant = self._tenant
         rows = [tenant.skills.get(name.decode(), tenant.unknown_skill) for name in skill_names]
@@ -154,7 +154,7 @@ class StateDraft:
                 self.add(item, rows_of_skills, response, at_s, resource, evidence=evidence)
 
     def skill_names(self) -> list[bytes]:
-        """The skills met so far, in the order of their slots."""
+        """The skills so far, in slot order."""
         return packed_strings.split(self._skill_names)
 
     def add(
@@ -186,7 +186,7 @@ class StateDraft:
             self._touch(resource.encode(), InteractionKind.ANSWERED, at_s)
 
     def add_voided(self, slots: Sequence[tuple[int, int]]) -> None:
-        """Add a response that counts as not given: its skills are met, nothing else moves."""
+        """Add a voided response: its skills count as met, nothing else changes."""
         self.add("", slots, 0.0, 0, "", evidence=False)
 
     def count(self) -> None:
@@ -202,7 +202,7 @@ class StateDraft:
             self._touch(resource.encode(), kind, at_s)
 
     def prefer(self, event: PreferenceEvent) -> None:
-        """Add what the learner said they prefer."""
+        """Add the learner's stated preferences."""
         self.count()
         self._preferences = pack(replaced(unpack(self._preferences), event))
 
@@ -245,5 +245,5 @@ class StateDraft:
 
 
 def carried(refolded: PackedState, counted: PackedState) -> PackedState:
-    """A state folded again from the journal, with what the journal does not hold taken from the counted one."""
+    """A state folded again from the journal, with the parts that are not in the journal taken from the counted one."""
     return with_applied_of(refolded, counted)._replace(preferences=counted.preferences)

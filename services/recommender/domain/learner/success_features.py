@@ -1,7 +1,7 @@
-"""The features of the success model: the one place that computes them, for training and for serving.
+"""The features of the success model, for training and for serving.
 
-Both read SKILL_RECORDs as folding leaves them. Training gets them from `kernel.trace_responses`, serving from a stored
-state, and the functions below do the rest. So a model is served with the features it was fitted on, bit for bit.
+Both start from SKILL_RECORDs. Training gets them from `kernel.trace_responses`, serving from a stored state, and both
+call the functions below. So the features in serving equal those in training, bit for bit.
 
 All compiled callers are in this file: numba's cache does not notice when a function in another file changes.
 """
@@ -27,12 +27,12 @@ class LearnerFeature(IntEnum):
     LOGIT = auto()  # of the chance that the filter predicts
     ABILITY = auto()  # the learner's ability
     ITEM_MEAN = auto()  # the item's difficulty
-    ITEM_DEVIATION = auto()  # and how well it is known
+    ITEM_DEVIATION = auto()  # its variance
     LEARNER_ATTEMPTS = auto()  # log(1 + responses to all skills)
     LEARNER_SUCCESS = auto()  # (successes + 2) / (responses + 4) - 1/2 over all skills
     SKILLS_MET = auto()  # log(1 + skills with responses)
     HOURS_SINCE = auto()  # log(1 + whole hours since the last response to any skill); 0: not known
-    LATEST_RESPONSE = auto()  # the last response to the skill worked on last - 1/2; 0: not known
+    LATEST_RESPONSE = auto()  # the last response to the most recent skill - 1/2; 0: not known
 
 
 class SkillFeature(IntEnum):
@@ -51,7 +51,7 @@ class SkillFeature(IntEnum):
     FIRST_ATTEMPT = auto()  # 1 on a skill not met
     SKILL_TIMED = auto()  # 1 where the time of the last response is known
     SKILL_HOURS_SINCE = auto()  # log(1 + whole hours since then); 0: not known
-    SKILL_IS_LATEST = auto()  # 1 where no skill was worked on since
+    SKILL_IS_LATEST = auto()  # 1 if no other skill was worked on since
     SKILLS_SINCE = auto()  # log(1 + skills worked on since)
 
 
@@ -71,13 +71,13 @@ CLOCK_FEATURES = tuple(
         SkillFeature.SKILLS_SINCE,
     )
 )
-"""Those that need to know when responses were given."""
+"""The columns that depend on the times of responses."""
 
 _OF_LEARNER = len(LearnerFeature)
 _OF_SKILL = len(SkillFeature)
 _WIDTH = len(SHARED_FEATURES)
 _SECONDS_PER_HOUR = 3_600.0
-# Chances are this far from 0 and 1 at least, so that their logits are finite.
+# Chances are clipped to this distance from 0 and 1, so that their logits are finite.
 _SMALLEST_CHANCE = 2.0**-53
 
 
@@ -85,7 +85,7 @@ _SMALLEST_CHANCE = 2.0**-53
 def features_of_records(
     records: NDArray[np.void], ability: float, at_s: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The features of a learner's next response, as far as they do not depend on the item.
+    """The features of a learner's next response that do not depend on the item.
 
     Args:
         records: (S,) SKILL_RECORD of the learner, in the order of the slots.
@@ -114,7 +114,7 @@ def _learner_features(records: NDArray[np.void], ability: float, at_s: float, wr
         all_attempts += float(record.attempts)
         all_successes += float(record.successes)
         met += 1
-        # Of skills worked on at the same moment the one met last.
+        # Of skills with the same time, the one met last.
         if record.last_at_s > 0 and record.last_at_s >= latest_s:
             latest_s, latest_response = int(record.last_at_s), float(record.last_response)
     written[:] = 0.0

@@ -1,6 +1,6 @@
-"""The success model: how likely a response is to be right, given what the filter predicts and the learner's counts.
+"""The success model: the chance that a response is right, given the filter's prediction and the learner's counts.
 
-A logistic regression on top of the filter. It changes no state: it is read when a chance is asked for.
+A logistic regression on top of the filter. It is applied at prediction time and does not change state.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from services.recommender.domain.learner.success_features import (
 _NO_RECORDS = np.zeros(0, SKILL_RECORD)
 
 Chances = Callable[[NDArray[np.intp], NDArray[np.float64]], NDArray[np.float64]]
-"""From resources (rows of a catalog) and the filter's chance on each to the success model's, for one learner."""
+"""Maps resources (rows of a catalog) and the filter's chance on each to the success model's, for one learner."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class SuccessModel:
     Attributes:
         products: float64, SHARED_FEATURES twice, upper triangular: W. Its first row weighs the features themselves.
         ranges: float64, 2 by SHARED_FEATURES: least and greatest.
-        skills: the skills that have weights of their own; another has none.
+        skills: the skills that have weights of their own.
         per_skill: float64, a row w_k of SHARED_FEATURES per skill, on top of W.
     """
 

@@ -1,9 +1,9 @@
-"""Groups of learners who share a gap: few enough to teach, and for each learner the gap that matters most to them.
+"""Groups of learners who share a gap: few enough to teach, and chosen so that gaps matter to their learners.
 
-How much a group's skill matters to a learner is its urgency as a share of their most urgent gap's, so that a learner
-with many large gaps outvotes nobody. The skills are chosen one by one, each the one that adds most to what the learners
-would then be taught (greedy facility location: at least 1 - 1/e of the best choice; G. Nemhauser, L. Wolsey,
-M. Fisher, 1978, "An analysis of approximations for maximizing submodular set functions").
+A group's skill matters to a learner by its urgency, as a share of the urgency of their most urgent gap, so that a
+learner with many large gaps does not outvote others. The skills are chosen one by one, each the one that adds most to
+the total (greedy facility location: at least 1 - 1/e of the best choice; G. Nemhauser, L. Wolsey, M. Fisher, 1978, "An
+analysis of approximations for maximizing submodular set functions").
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LearnerGroup:
 def worked_on_gaps(estimates: SkillEstimates) -> NDArray[np.float64]:
     """How urgent each skill is that the learner has worked on and not mastered; 0 for all others, S values.
 
-    A skill nobody has seen the learner at is not known to be a gap.
+    A skill without responses is not known to be a gap.
     """
     return np.where(estimates.responses > 0, estimates.urgencies, 0.0)
 
@@ -47,7 +47,7 @@ def form_groups(gaps: NDArray[np.float64], groups_max: int) -> list[LearnerGroup
         groups_max: most groups.
 
     Returns:
-        Groups with at least one member. A learner without any of the groups' gaps is in none.
+        Groups with at least one member. A learner with none of the groups' gaps is in none.
     """
     if not gaps.size:
         return []

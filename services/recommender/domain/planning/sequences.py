@@ -1,4 +1,4 @@
-"""What a group does with its skill: learn it, practise it, measure it again, within the minutes there are."""
+"""The sequence of a group: learn its skill, practise it and re-assess it, within a limit of minutes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.recommender.domain.ranking.catalog import (
 from services.recommender.domain.ranking.messages import Message, message
 from services.recommender.domain.ranking.reasons import Step
 
-# Assumed length of a resource whose length is not known.
+# The assumed length of a resource of unknown length.
 MINUTES_ASSUMED = 10
 _CHOICES_PER_STEP = 6
 _STEPS = (Step.TEACH, Step.PRACTISE, Step.REASSESS)
@@ -30,7 +30,7 @@ class SequenceStep:
     """One step.
 
     Attributes:
-        step: what it is for.
+        step: the kind of step.
         row: the resource, a row of the catalog.
         success: the group's mean chance of success on it.
         untouched: share of the group that has not worked on it lately.
@@ -44,7 +44,7 @@ class SequenceStep:
 
 @dataclass(frozen=True, slots=True)
 class GroupFit:
-    """How a skill's resources suit a group; one value per row of `rows`.
+    """How well a skill's resources suit a group; one value per entry of `rows`.
 
     Attributes:
         rows: resources about the skill that may be given to the group.
@@ -62,7 +62,7 @@ class GroupFit:
 
 
 def minutes_of(catalog: CatalogColumns, row: int) -> int:
-    """How long a resource takes; an assumed length where it is not known."""
+    """How long a resource takes; an assumed length if unknown."""
     minutes = int(catalog.minutes[row])
     return MINUTES_ASSUMED if minutes == MINUTES_UNKNOWN else minutes
 
@@ -78,7 +78,7 @@ def compose_sequence(catalog: CatalogColumns, slot: int, suits: GroupFit, minute
         catalog: the catalog.
         slot: the skill.
         suits: how its resources suit the group.
-        minutes_max: most minutes in all.
+        minutes_max: the most minutes in total.
     """
     choices = [[None, *_choices(catalog, slot, suits, step)] for step in _STEPS]
     best: tuple[tuple[int, float], tuple[int | None, ...]] | None = None
@@ -88,7 +88,7 @@ def compose_sequence(catalog: CatalogColumns, slot: int, suits: GroupFit, minute
         rows = [int(suits.rows[place]) for place in taken]
         if len(set(rows)) < len(rows) or sum(minutes_of(catalog, row) for row in rows) > minutes_max:
             continue
-        # Of sequences with as many steps, the earlier steps matter more: one cannot measure what was not taught.
+        # Of sequences with the same number of steps, earlier steps win: a skill must be taught before it is measured.
         quality = (len(taken), sum(float(worth[place]) for place in taken) - 0.01 * sum(_missing(places)))
         if best is None or quality > best[0]:
             best = (quality, places)
@@ -102,7 +102,7 @@ def compose_sequence(catalog: CatalogColumns, slot: int, suits: GroupFit, minute
 
 
 def step_reason(step: SequenceStep, members: int, mastery: float) -> Message:
-    """Why a step is in a group's sequence.
+    """The reason for a step of a group's sequence.
 
     Args:
         step: the step.
@@ -142,7 +142,7 @@ def _serves(catalog: CatalogColumns, slot: int, rows: IntColumn, step: Step) -> 
     if step is Step.PRACTISE:
         return np.isin(kinds, (ResourceKind.PRACTICE, ResourceKind.GAME, ResourceKind.ACTIVITY))
     measures = assesses & (kinds == ResourceKind.ASSESSMENT)
-    # Where a catalog has no assessments of the skill, whatever its responses are evidence of measures it.
+    # If the catalog has no assessments of the skill, a resource whose responses are evidence of it measures it.
     return measures if measures.any() else assesses
 
 
