@@ -27,7 +27,7 @@ class LearnerFeature(IntEnum):
     LOGIT = auto()  # of the chance that the filter predicts
     ABILITY = auto()  # the learner's ability
     ITEM_MEAN = auto()  # the item's difficulty
-    ITEM_DEVIATION = auto()  # its variance
+    ITEM_DEVIATION = auto()  # its standard deviation
     LEARNER_ATTEMPTS = auto()  # log(1 + responses to all skills)
     LEARNER_SUCCESS = auto()  # (successes + 2) / (responses + 4) - 1/2 over all skills
     SKILLS_MET = auto()  # log(1 + skills with responses)

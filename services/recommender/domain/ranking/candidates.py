@@ -60,7 +60,7 @@ def build_index(catalog: CatalogColumns, difficulties: Difficulties) -> Inverted
 
 
 def random_seed(tenant: str, learner: str, bundle: str, day: str) -> int:
-    """Seed of the random candidates: another one each day, for each learner and with each bundle.
+    """Seed of the random candidates: a new one for each day, learner and bundle.
 
     Args:
         tenant: the tenant.
@@ -89,14 +89,14 @@ def select_candidates(
     Args:
         catalog: the catalog.
         index: its inverted index.
-        estimates: the learner's.
+        estimates: the learner's estimates.
         collaborative: the learner's collaborative scores, if any.
         allowed: rows that may be in the list.
-        answered: rows the learner answered lately; they come in only for a review or when the list would fall short.
-        limit: how long the list is to be.
-        seed: of the random ones.
+        answered: rows that the learner answered lately; used only for a review or when the list would fall short.
+        limit: the length of the list.
+        seed: seed of the random candidates.
         thresholds: the quotas.
-        wanted: for each skill how urgent it is on the way to a goal, 0 where it leads to none; None: there is no goal.
+        wanted: for each skill its urgency on the path to a goal, 0 if it leads to none; None: there is no goal.
     """
     fresh = allowed.copy()
     fresh[answered] = False
@@ -128,12 +128,12 @@ def _pick(
     chosen: BoolColumn,
     thresholds: RankingThresholds,
 ) -> None:
-    """Mark what fits the learner best among the resources of the most urgent skills; an urgency of 0 picks nothing."""
+    """Mark the best-fitting resources of the most urgent skills; a skill of urgency 0 picks nothing."""
     slots = urgency.nonzero()[0]
     if not len(slots):
         return
     slots = slots[(-urgency[slots]).argsort(kind="stable")]
-    # The logit of success falls by one for each unit of difficulty; how uncertainty damps it is left to the fit.
+    # The logit of success falls by one for each unit of difficulty; the damping by uncertainty is left to the fit.
     target_logit = math.log(thresholds.fit_target / (1.0 - thresholds.fit_target))
     pick_from_index(
         slots,
@@ -151,11 +151,11 @@ def _pick(
 
 
 def at_random(usable: BoolColumn, count: int, seed: int) -> IntColumn:
-    """Some usable rows, each as likely as any other; all of them when there are no more than `count`."""
+    """A uniform sample of the usable rows; all of them when there are no more than `count`."""
     rows = usable.nonzero()[0]
     if len(rows) <= count:
         return rows
-    # Equal steps from a random place: each row is as likely as any other, none comes twice, at hardly any cost.
+    # Equal steps from a random start: each row is equally likely and none occurs twice, at hardly any cost.
     first, step = seed % len(rows), 1 + (seed >> 32) % (len(rows) - 1)
     while math.gcd(step, len(rows)) != 1:
         step += 1

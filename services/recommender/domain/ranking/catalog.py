@@ -27,13 +27,13 @@ _FIRST_ASSESSMENTS = 8
 
 @dataclass(frozen=True, slots=True)
 class CatalogResource:
-    """What ranking needs of a resource.
+    """What ranking needs to know about a resource.
 
     Attributes:
         resource_id: the owner's id.
-        title: what it is called.
-        url: where it is.
-        kind: what kind of thing it is.
+        title: its title.
+        url: its URL.
+        kind: its kind.
         teaches: (skill, weight above 0) pairs.
         assesses: (skill, weight above 0) pairs.
         grades: grades it is for; empty: any.
@@ -60,7 +60,7 @@ class CatalogResource:
 
 @dataclass(frozen=True, slots=True)
 class CatalogSkill:
-    """What ranking needs of a skill: its name for people, its prerequisites, and how much it matters, from 0 to 1."""
+    """What ranking needs to know about a skill: its name, its prerequisites, and its importance, from 0 to 1."""
 
     skill_id: str
     label: str = ""
@@ -70,7 +70,7 @@ class CatalogSkill:
 
 @dataclass(frozen=True, slots=True)
 class CatalogVersion:
-    """How far the catalog's topics have been read: their next offsets."""
+    """The version of the catalog: the next offsets of its topics."""
 
     resources_offset: int = 0
     skills_offset: int = 0
@@ -199,11 +199,11 @@ class CatalogColumns:
         return self.tag_weights[self.tags.starts[row] : self.tags.starts[row + 1]]
 
     def has_any(self, resource_ids: Iterable[str]) -> bool:
-        """Whether one of those ids is here."""
+        """Whether the catalog has one of the ids."""
         return any(resource in self.row_of_resource for resource in resource_ids)
 
     def rows_of(self, resource_ids: Iterable[str]) -> IntColumn:
-        """Rows of those ids that are here, in their order."""
+        """The rows of the ids that the catalog has, in the order given."""
         return known_rows(self.row_of_resource, resource_ids)
 
 

@@ -48,7 +48,7 @@ def least_of_rows(starts: _Ints, values: _Ints, rows: _Ints, column: _Floats) ->
 
 @numba.njit(cache=True)
 def review_due(days_since: float, successes: float, half_life_days: float) -> float:
-    """How due a review of a mastered skill is: 1 - 2^(-days / (half-life sqrt(1 + successes))); 0 without a time.
+    """The urgency of reviewing a mastered skill: 1 - 2^(-days / (half-life sqrt(1 + successes))); 0 without a time.
 
     The share of the skill that is expected to be forgotten: exponential forgetting with a half-life that grows with
     practice (half-life regression; Settles and Meeder, A Trainable Spaced Repetition Model for Language Learning, ACL
@@ -108,7 +108,7 @@ def spread_state(
 
     Returns:
         S values each: mu_uk, v_uk, the logit on the average item, its variance v_u + v_uk, the sum of responses, the
-        days since the last one, NaN where nobody knows, and the number of responses.
+        days since the last one (NaN: not known), and the number of responses.
     """
     skills = len(skill_logits)
     means, variances = np.zeros(skills), np.full(skills, prior_variance)
@@ -149,14 +149,14 @@ def judge_skills(
     steepness: float,
     half_known: float,
 ) -> tuple[_Floats, _Floats, _Floats, _Floats, _Floats]:
-    """What a learner needs on each skill of a catalog.
+    """A learner's needs on each skill of a catalog.
 
     Args:
         probabilities: S; p_k.
         mastered: S.
         unknown: S; v_u + v_uk.
         successes: S.
-        days_since: S; NaN where nobody knows.
+        days_since: S; NaN: not known.
         responses: S; n_k.
         importance: S.
         prerequisite_starts: S + 1.

@@ -63,9 +63,9 @@ class SkillEstimates:
         successes: their sum.
         probabilities: p_k.
         mastered: whether the skill counts as mastered.
-        days_since: days since the last response; nan where nobody knows.
+        days_since: days since the last response; nan: not known.
         needs: importance_k max(0, .85 - p_k) / .85 where not mastered, else 0.
-        reviews: how due a review is where mastered, from 0 to 1; see `compiled.review_due`.
+        reviews: urgency of a review if mastered, from 0 to 1; see `compiled.review_due`.
         readiness: for what builds on the skill, from 0 to 1; see `compiled.readiness`.
         unknowns: (v_u + v_uk) / (v_u0 + v_k0): 1 when nothing is known.
         urgencies: needs times the least readiness of the skill's prerequisites.
@@ -110,7 +110,7 @@ class CollaborativeScores:
 
 
 def difficulties_of(catalog: CatalogColumns, parameters: TenantParameters) -> Difficulties:
-    """Look up the difficulty of everything in a catalog.
+    """Look up the difficulties of a catalog's skills and resources.
 
     A skill that was never fitted has difficulty 0 at its prior variance. A resource that is a fitted item has that
     item's difficulty; any other the mean difficulty of the items of the skills it measures, at the prior variance.

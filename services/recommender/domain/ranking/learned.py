@@ -57,7 +57,7 @@ class LearnedRanker:
         trees: over the columns of `next_item.feature_names(models)`.
         blend_weight: weight of the trees in the score, from 0 to 1; the rest is the weight of the best base model.
         best_base_model: place of that model in `models`.
-        statistics: what learners usually do.
+        statistics: interaction statistics.
     """
 
     models: tuple[str, ...]
@@ -172,12 +172,12 @@ class NextItemCandidates:
         models: ModelScores,
         need_share: float,
     ) -> None:
-        """Collect what is known.
+        """Collect the learner's activity and scores.
 
         Args:
             catalog: the catalog.
             prepared: the ranker over it.
-            state: the learner's.
+            state: the learner's state.
             recent: rows they worked on lately, newest last.
             models: scores of the collaborative models.
             need_share: share of need in the score.
@@ -246,6 +246,6 @@ def _deviation(values: FloatColumn) -> float:
 
 
 def standardised(values: FloatColumn) -> FloatColumn:
-    """Values less their mean, in standard deviations; 0 where all are equal."""
+    """Values minus their mean, in standard deviations; 0 where all are equal."""
     mean, deviation = mean_and_deviation(values)
     return (values - mean) / (deviation or 1.0)

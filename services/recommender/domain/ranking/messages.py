@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Message(NamedTuple):
-    """What is to be said. Hashable, so that its sentence can be cached.
+    """A message to show. Hashable, so that its sentence can be cached.
 
     Attributes:
         id: key of the template in a message catalogue.

@@ -84,7 +84,7 @@ class _Scored(NamedTuple):
     Attributes:
         needed: the hand-weighted scores.
         blended: the learned ranker's; None where it does not rank.
-        totals: what decides, with the boosts of rules.
+        totals: the final scores, with the boosts of rules.
     """
 
     needed: Scores
@@ -115,7 +115,7 @@ def _candidate_rows(learner: LearnerContext) -> IntColumn:
     favoured = request.rules.favoured(allowed)
     if favoured is None:
         return rows
-    # What rules favour is scored, however little it suits the learner.
+    # Resources that rules favour are always scored, even if they do not suit the learner.
     named = np.array(request.rules.pinned(allowed)[: request.limit], np.intp)
     return np.unique(np.concatenate((rows, needed(favoured), named)))
 
@@ -128,9 +128,9 @@ def _score(learner: LearnerContext, candidates: Candidates, values: SignalValues
 
 
 def _compose(learner: LearnerContext, candidates: Candidates, values: SignalValues, totals: FloatColumn) -> IntColumn:
-    """Places of the candidates that make the list, in its order."""
+    """Indices of the listed candidates, in list order."""
     limit = learner.request.limit
-    # What comes next is mostly of one skill: a cap would put need before it, which nobody asked for.
+    # Likely next items are mostly of one skill: a cap would mix in need, which the policy did not ask for.
     per_skill = learner.weights.per_skill if learner.next_item is None else limit
     not_due = values.of(review.SIGNAL) < learner.weights.review_opens
     held_back = learner.is_held[candidates.rows] & not_due
@@ -141,9 +141,9 @@ def _compose(learner: LearnerContext, candidates: Candidates, values: SignalValu
 def _pinned(
     learner: LearnerContext, candidates: Candidates, totals: FloatColumn, held_back: BoolColumn, per_skill: int
 ) -> list[int]:
-    """Places of the candidates that are pinned: those named, in their order, then the best of the pinned providers.
+    """Indices of the pinned candidates: those pinned by id, in the rules' order, then the best of the pinned providers.
 
-    What the learner answered lately comes first only if it is pinned by its name, not if its provider is pinned.
+    A resource that the learner answered lately comes first only if it is pinned by id, not by its provider.
     """
     rules, rows, limit = learner.request.rules, candidates.rows, learner.request.limit
     if not rules:
@@ -159,7 +159,7 @@ def _pinned(
 def _explain(
     learner: LearnerContext, candidates: Candidates, values: SignalValues, scored: _Scored, picked: IntColumn
 ) -> list[Explanation]:
-    """What each picked candidate is in the list for."""
+    """The explanation of each picked candidate."""
     picks = picks_of(candidates, picked)
     if scored.blended is None:
         positives = 0 if learner.collaborative is None else learner.collaborative.positives

@@ -1,4 +1,4 @@
-"""Which resources may be in a list at all, and how a list is made of the best of them."""
+"""Which resources may be in a list, and how the list is picked from scored candidates."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Eligibility:
     """What a request allows.
 
     Attributes:
-        suitable: rows that suit the learner: grade and language fit, not excluded. What may be given to them at all.
-        allowed: those of them that are also of the kinds, skills and length asked for.
+        suitable: rows that may be given to the learner at all: grade and language fit, not excluded.
+        allowed: those of them that also have a requested kind, skill and length.
     """
 
     suitable: BoolColumn
@@ -92,20 +92,20 @@ def compose(
 ) -> list[int]:
     """Pick a list from scored candidates.
 
-    What is to come first, as it is ordered; then by score, ties by the order given. Where the list would fall short,
-    more of a skill than its share follow, and last what is held back (the learner answered it lately and it is not
+    First the entries of `first`, in their order; then by score, ties in the order given. If the list would fall short,
+    resources beyond a skill's cap follow, and last those held back (the learner answered them lately and they are not
     due).
 
     Args:
         scores: of the candidates.
         served: the skill each serves; -1 for none, which counts against no skill.
-        held_back: whether to show it only when nothing else is left.
-        limit: most that are picked.
-        per_skill: most that serve one skill, unless the list would fall short.
-        first: places of candidates that come first, whatever they serve; they count against the cap of the others.
+        held_back: whether to list it only when nothing else is left.
+        limit: the length of the list.
+        per_skill: most resources that serve one skill, unless the list would fall short.
+        first: indices of candidates that come first, whatever they serve; they count towards the cap.
 
     Returns:
-        Places of the picked candidates, in the order of the list.
+        Indices of the picked candidates, in list order.
     """
     slots, back = served.tolist(), held_back.tolist()
     picked = list(first[:limit])
@@ -132,7 +132,7 @@ def compose(
 
 
 class Reassessments:
-    """The best resource to measure a skill with afterwards, for one request.
+    """The best resource to re-assess each skill with, for one request.
 
     Of the resources that assess the skill and suit the learner: one not answered lately, else any; assessments before
     other kinds, then the most about the skill.
@@ -145,7 +145,7 @@ class Reassessments:
         self._best: dict[int, list[int]] = {}
 
     def after(self, row: int, slot: int) -> str:
-        """Id of what to measure the skill at `slot` with after the resource at `row`; empty when there is nothing."""
+        """Id of the resource to re-assess the skill at `slot` with after the one at `row`; empty when there is none."""
         if slot < 0:
             return ""
         if slot not in self._best:

@@ -1,7 +1,7 @@
-"""What a learner stated: goals, formats, interests, pace, and what they dismissed.
+"""A learner's stated preferences: goals, formats, interests, pace and dismissals.
 
-A goal is a skill. On the path to it are the skill itself and, as long as they are not mastered, its prerequisites and
-theirs. How goals and preferences count in the score is up to `signals.goal` and `signals.preference`.
+A goal is a skill. The path to it consists of the skill and its direct and indirect prerequisites, as long as they are
+not mastered. `signals.goal` and `signals.preference` decide how goals and preferences count in the score.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def keep_away(
     eligible: Eligibility,
     thresholds: RankingThresholds,
 ) -> Eligibility:
-    """Leave out what the learner dismissed, and what they completed unless a review of it is due."""
+    """Exclude resources that the learner dismissed, and those they completed unless a review is due."""
     if state is None:
         return eligible
     completed = catalog.rows_of(
@@ -81,7 +81,7 @@ def goal_path(catalog: CatalogColumns, mastered: BoolColumn, goals: Sequence[str
 
 @dataclass(frozen=True)
 class RankingPreferences:
-    """What one learner stated, looked up in one catalog.
+    """One learner's stated preferences, looked up in one catalog.
 
     Attributes:
         leads_to: S; slot of the goal each skill leads to; see `goal_path`.
@@ -102,7 +102,7 @@ class RankingPreferences:
         return bool(self.kinds or self.topics) or bool(self.path.any())
 
     def urgency(self, estimates: SkillEstimates) -> FloatColumn | None:
-        """How urgent each skill on a goal's path is, above 0; 0 off it. None when there is no path."""
+        """The urgency of each skill on the path to a goal, above 0, and 0 for others. None when there is no path."""
         if not self.path.any():
             return None
         return np.where(self.path, np.maximum(estimates.urgencies, np.finfo(np.float64).tiny), 0.0)

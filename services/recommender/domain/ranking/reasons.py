@@ -1,4 +1,4 @@
-"""What a recommendation is for, and why it is in the list."""
+"""The step of a recommendation, and the reasons for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REASONS_MAX = 2
 
 
 class Step(IntEnum):
-    """What a recommendation is for; the numbers of the contract."""
+    """What to do with a recommended resource; numbered as in the contract."""
 
     TEACH = 1
     PRACTISE = 2
@@ -19,7 +19,7 @@ class Step(IntEnum):
 
 
 class ReasonKind(IntEnum):
-    """Kinds of reasons; the numbers of the contract."""
+    """Kinds of reasons; numbered as in the contract."""
 
     GAP = 1
     FIT = 2
@@ -48,7 +48,7 @@ class Reason(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """What a resource is in the list for.
+    """The explanation of a recommended resource.
 
     Attributes:
         skill: id of the skill it serves; empty when it has none.

@@ -1,4 +1,4 @@
-"""What a learner worked on lately, by skill: what the features of the learned ranker are made from."""
+"""What a learner worked on lately, by skill: the input of the learned ranker's features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.recommender.domain.ranking.interaction_statistics import Interacti
 SHORT_HALF_LIFE = 1.5
 LONG_HALF_LIFE = 10.0
 NEVER = 200.0
-"""Age of what the learner never worked on."""
+"""The age of a skill that the learner never worked on."""
 _SHARE_LEAST = 1e-4
 
 
@@ -24,17 +24,17 @@ class SkillActivity(IntEnum):
     """Rows of `RecentActivity.skills`."""
 
     LATEST = 0
-    """Share of the very latest work."""
+    """Its share of the very latest work."""
     RECENT = 1
-    """Share of recent work."""
+    """Its share of recent work."""
     AGE = 2
-    """Resources since the skill was last worked on."""
+    """Number of resources since it was last worked on."""
     FOLLOWS = 3
-    """How much it follows the latest skills."""
+    """How strongly it follows the latest skills."""
     TOGETHER = 4
-    """How much it goes together with the recent skills."""
+    """How strongly it occurs together with the recent skills."""
     DONE = 5
-    """How many resources were about it."""
+    """Number of resources about it."""
 
 
 class SkillRecord(IntEnum):

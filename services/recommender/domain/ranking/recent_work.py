@@ -1,4 +1,4 @@
-"""Recent work as a reason: what the learned ranker makes of the resources that a learner worked on last."""
+"""Recent work as a reason of the learned ranker."""
 
 from __future__ import annotations
 

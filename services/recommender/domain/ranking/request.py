@@ -1,4 +1,4 @@
-"""What a list is made for, and the list."""
+"""The request for a list, and the list."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.recommender.domain.ranking.rules import NO_RULES, ActiveRules
 
 @dataclass(frozen=True)
 class RankingRequest:
-    """What a list is made for.
+    """The inputs of a list.
 
     Attributes:
         tenant: the tenant.
@@ -26,11 +26,12 @@ class RankingRequest:
         bundle: id of the bundle; empty when none.
         as_of_s: the moment to answer for, Unix seconds.
         day: its ISO date.
-        wanted: which resources may be in the list.
+        wanted: which resources the list may contain.
         limit: most resources in it.
         rules: the rules of teachers and the tenant that apply to it.
         models: scores of the learned ranker's collaborative models; None: the hand-weighted score ranks.
-        need_share: how much of the score is need (the hand-weighted one), from 0 to 1, where the learned ranker ranks.
+        need_share: the weight of need (the hand-weighted score) in the score, from 0 to 1, when the learned ranker
+            ranks.
         repeats: whether resources are worked on repeatedly, so that nothing is held back as just answered.
     """
 
@@ -69,7 +70,7 @@ class RankedResource(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RankedList:
-    """A list, best first, and what making it took.
+    """A list, best first, and measurements.
 
     Attributes:
         resources: the list.

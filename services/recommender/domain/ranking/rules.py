@@ -1,8 +1,8 @@
 """Rules of teachers and tenants about resources: pinned, blocked, or boosted.
 
-A block decides what may be given at all, so it always wins. A pin puts a resource first where it is eligible at all. A
-boost multiplies its score. Whether a rule has ended is judged by the moment an answer is made for, so that the same
-request gets the same answer.
+A block makes a resource ineligible, so it always wins. A pin puts an eligible resource first. A boost multiplies its
+score. Whether a rule has expired depends on the moment that an answer is for, so that the same request gets the same
+answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.recommender.domain.ranking.reasons import REASONS_MAX, Reason, Rea
 
 
 class RuleAction(IntEnum):
-    """What a rule does; the numbers of the contract."""
+    """What a rule does; numbered as in the contract."""
 
     PIN = 1
     BLOCK = 2
@@ -30,19 +30,19 @@ class RuleAction(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule about the resources it names and those of the providers it names.
+    """A rule about some resources and all resources of some providers.
 
     Attributes:
         rule_id: the owner's id.
-        action: what to do with them.
-        resource_ids: the resources; pins keep this order.
-        providers: all resources of these, too.
-        skills: only resources about one of these; empty: whatever they are about.
-        classes: only answers made for one of these classes; empty: any.
-        grades: only answers made for one of these grades; empty: any.
-        factor: what a boost multiplies the score with, above 0.
-        expires_at_s: when it ends, Unix seconds; None: never.
-        note: why, for others to read.
+        action: the action.
+        resource_ids: the resources; pins are listed in this order.
+        providers: providers whose resources it also applies to.
+        skills: only resources about one of these; empty: any.
+        classes: only answers for one of these classes; empty: any.
+        grades: only answers for one of these grades; empty: any.
+        factor: the factor of a boost, above 0.
+        expires_at_s: when it expires, Unix seconds; None: never.
+        note: a note for people.
     """
 
     rule_id: str
@@ -57,14 +57,14 @@ class Rule:
     note: str = ""
 
     def holds_for(self, grades: Sequence[str], as_of_s: float) -> bool:
-        """Whether it holds for an answer made for these grades at this moment; its classes are not looked at."""
+        """Whether it applies to an answer for these grades at this moment; its classes are ignored."""
         ended = self.expires_at_s is not None and self.expires_at_s <= as_of_s
         return not ended and (not self.grades or not set(self.grades).isdisjoint(grades))
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A rule, and the rows of one catalog it is about: those it names, in its order, then its providers' others."""
+    """A rule and its rows of one catalog: its resources in their order, then the others of its providers."""
 
     rule: Rule
     named: tuple[int, ...]
@@ -72,24 +72,24 @@ class Subject:
 
     @property
     def rows(self) -> IntColumn:
-        """All of them."""
+        """All its rows."""
         return np.concatenate((np.array(self.named, np.intp), self.others))
 
 
 @dataclass(frozen=True, slots=True)
 class Favour:
-    """Why a resource was helped: the rule that pinned it, and the rules that boosted it with their joint factor."""
+    """The rule that pinned a resource, and the rules that boosted it with their joint factor."""
 
     pinned: Rule | None = None
     boosted: tuple[Rule, ...] = ()
     factor: float = 1.0
 
     def added_to(self, reasons: Sequence[Reason], score: float) -> list[Reason]:
-        """The reasons with those of the rules: a pin before all others, a boost by what it added to the score.
+        """The reasons with those of the rules: a pin comes first, a boost ranks by what it added to the score.
 
         Args:
-            reasons: of the resource without rules, strongest first.
-            score: of the resource, boosted.
+            reasons: the reasons without rules, strongest first.
+            score: the boosted score.
         """
         every = list(reasons)
         if self.factor > 1.0:
@@ -107,7 +107,7 @@ class Favour:
 
 @dataclass(frozen=True)
 class ActiveRules:
-    """The rules that hold for one answer, in the order of their ids."""
+    """The rules that apply to one answer, ordered by id."""
 
     subjects: tuple[Subject, ...] = ()
 
@@ -115,7 +115,7 @@ class ActiveRules:
         return bool(self.subjects)
 
     def permit(self, eligible: Eligibility) -> Eligibility:
-        """Take away what is blocked."""
+        """Remove blocked resources."""
         blocked = [subject.rows for subject in self._of(RuleAction.BLOCK)]
         if not blocked:
             return eligible
@@ -125,7 +125,7 @@ class ActiveRules:
         return Eligibility(suitable, allowed)
 
     def favoured(self, allowed: BoolColumn) -> BoolColumn | None:
-        """The allowed rows that are pinned or boosted above 1, so must be looked at; None when no rule favours any."""
+        """The allowed rows that are pinned, or boosted by more than 1, which must be scored; None: there are none."""
         rows = [
             subject.rows
             for subject in self.subjects
@@ -139,24 +139,24 @@ class ActiveRules:
         return favoured & allowed
 
     def pinned(self, allowed: BoolColumn) -> list[int]:
-        """Allowed rows that are pinned by name: by the rules' ids, then in each rule's order; each once."""
+        """Allowed rows that are pinned by id: ordered by rule id, then as in each rule; each once."""
         named = (row for subject in self._of(RuleAction.PIN) for row in subject.named)
         return [row for row in dict.fromkeys(named) if allowed[row]]
 
     def pinned_by_provider(self, rows: IntColumn) -> BoolColumn:
-        """Which of some rows are pinned because of who offers them."""
+        """Which of some rows are pinned by their provider."""
         pinned = [subject.others for subject in self._of(RuleAction.PIN)]
         return np.isin(rows, np.concatenate(pinned)) if pinned else np.zeros(len(rows), np.bool_)
 
     def boost(self, rows: IntColumn, totals: FloatColumn) -> FloatColumn:
-        """The scores of some rows with every boost; what would raise a score of 0 or more raises one below 0, too."""
+        """The scores of some rows with all boosts; a boost above 1 also raises a negative score."""
         factors = self._factors(rows)
         if factors is None:
             return totals
         return np.where(totals >= 0.0, totals * factors, totals / factors)
 
     def favour(self, rows: IntColumn) -> dict[int, Favour]:
-        """Why each of some rows was helped; without those that were not."""
+        """The pins and boosts of some rows; rows without any are left out."""
         wanted = set(rows.tolist())
         pins: dict[int, Rule] = {}
         boosts: dict[int, list[Rule]] = {}
@@ -195,9 +195,9 @@ class RuleBook:
     """A tenant's rules, looked up in one catalog once for many answers.
 
     Attributes:
-        rules: all of them, by id.
-        anywhere: those that are not about classes, by id.
-        by_class: those about a class, by class and id.
+        rules: all rules, by id.
+        anywhere: rules without classes, by id.
+        by_class: rules with classes, by class and id.
     """
 
     rules: Mapping[str, Rule] = field(default_factory=dict)
@@ -205,12 +205,12 @@ class RuleBook:
     by_class: Mapping[str, tuple[Subject, ...]] = field(default_factory=dict)
 
     def active(self, class_id: str, grades: Sequence[str], as_of_s: float) -> ActiveRules:
-        """The rules that hold for an answer.
+        """The rules that apply to an answer.
 
         Args:
-            class_id: the class it is made for; empty: none.
-            grades: the grades it is made for; empty: none in particular, so rules about grades do not hold.
-            as_of_s: the moment it is made for, Unix seconds.
+            class_id: the class that it is for; empty: none.
+            grades: the grades that it is for; empty: none in particular, so rules with grades do not apply.
+            as_of_s: the moment that it is for, Unix seconds.
         """
         candidates = self.anywhere
         if class_id and (of_class := self.by_class.get(class_id)):
@@ -219,11 +219,11 @@ class RuleBook:
         return ActiveRules(holding) if holding else NO_RULES
 
     def with_rule(self, catalog: CatalogColumns, rule: Rule) -> RuleBook:
-        """The book with one more rule, in place of the one with its id; `catalog` is the one of the book."""
+        """The rules with one added, which replaces one of the same id; `catalog` is the catalog of these rules."""
         return _book({**self.rules, rule.rule_id: rule}, [*self._others(rule.rule_id), _subject(catalog, rule)])
 
     def without_rule(self, rule_id: str) -> RuleBook:
-        """The book without a rule."""
+        """The rules without one of them."""
         return _book({name: rule for name, rule in self.rules.items() if name != rule_id}, self._others(rule_id))
 
     def _others(self, rule_id: str) -> list[Subject]:
@@ -236,7 +236,7 @@ NO_RULE_BOOK = RuleBook()
 
 
 def rule_book(catalog: CatalogColumns, rules: Iterable[Rule]) -> RuleBook:
-    """Look rules up in a catalog. A rule about nothing that is there is kept, and does nothing.
+    """Look up rules in a catalog. A rule whose resources are absent is kept and has no effect.
 
     Args:
         catalog: the catalog.

@@ -44,10 +44,10 @@ class SignalValues:
 
 @dataclass(frozen=True)
 class Scores:
-    """The score of each candidate and what it is the sum of.
+    """The score of each candidate and its summands.
 
     Attributes:
-        total: C; the score.
+        total: C; the scores.
         added: (signals, C); what each signal added to it, in the order of `SIGNALS`.
     """
 
@@ -55,7 +55,7 @@ class Scores:
     added: FloatColumn
 
     def of(self, signal: Signal) -> FloatColumn:
-        """What one signal added, C."""
+        """The contribution of one signal, C."""
         column: FloatColumn = self.added[COLUMN_OF_SIGNAL[signal.name]]
         return column
 
@@ -71,9 +71,9 @@ def describe(
     preferences: RankingPreferences | None = None,
     by_success_model: Chances | None = None,
 ) -> Candidates:
-    """What signals read of some rows of a catalog for one learner.
+    """The inputs of signals for some rows of a catalog and one learner.
 
-    The filter's chance of success is what it predicts before the learner's next response.
+    The filter's chance of success is its prediction for the learner's next response.
 
     Args:
         catalog: the catalog.

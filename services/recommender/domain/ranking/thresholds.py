@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RankingThresholds:
-    """What ranking decides by, apart from the weights of its signals.
+    """The parameters of ranking, apart from the weights of its signals.
 
     Attributes:
         closed: share of the score that a resource keeps when no signal opens it.

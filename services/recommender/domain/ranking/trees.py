@@ -45,7 +45,7 @@ class _Splits(NamedTuple):
 
 
 class TreesInvalidError(ValueError):
-    """Arrays are not those of trees."""
+    """Arrays do not form valid trees."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Every number that ranking decides by: the thresholds, and the weight that each signal's file gives it."""
+"""All parameters of ranking: the thresholds, and the weight of each signal from its file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ DEFAULT_WEIGHTS = RankingWeights()
 
 @dataclass(frozen=True, slots=True)
 class RankingPolicy:
-    """Which ranker serves a tenant, and how much need counts.
+    """The ranking policy of a tenant: the ranker, and the weight of need.
 
     Attributes:
         learned: whether the learned ranker ranks, if the bundle has one; otherwise the hand-weighted score ranks.

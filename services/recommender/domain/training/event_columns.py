@@ -1,8 +1,8 @@
-"""What a log says, read as a whole: the vectorised counterpart of folding, for training.
+"""The events of a whole log in columns: the vectorised counterpart of folding, for training.
 
-An event that was sent twice counts once, an erasure forgets what came before it, a correction changes its target, and
-of one act only the finest grain is evidence. Folding decides the same event by event, with what a window of ids and a
-journal per learner remember; here the whole log is known.
+An event that was sent twice counts once, an erasure removes the events before it, a correction changes its target, and
+of one act only the finest grain is evidence. Folding decides the same event by event, with a window of ids and a
+journal per learner; here the whole log is known.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from services.recommender.domain.learner.events import (
 from services.recommender.domain.learner.journal import journal_length
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 
-# In the column of grains: what is no response.
+# In the column of grains: an event that is not a response.
 _INTERACTION = 2
 _NOTHING = 3
 _NO_ACTIVITY = -1
@@ -36,12 +36,11 @@ _NO_ACTIVITY = -1
 class TenantResponses:
     """One tenant's part of the log in columns.
 
-    Events from before a learner was last forgotten are left out, and so are voided responses; corrected responses are
-    as corrected.
+    Events before a learner's last erasure and voided responses are left out; corrected responses have the new outcome.
 
     Attributes:
-        distinct: responses, and opened and completed resources, without copies.
-        evidence: those responses that are evidence for the learner model.
+        distinct: responses, and opened and completed resources, without duplicates.
+        evidence: the responses that are evidence for the learner model.
     """
 
     distinct: ResponseTable
@@ -53,7 +52,7 @@ class EventColumns:
     """One tenant's events in the order of the log, in columns.
 
     Attributes:
-        forgotten: events of learners who were forgotten after them; known once `responses` was called.
+        forgotten: events before an erasure of their learner; known after `responses` was called.
         copies: events left out because an earlier one has their source and id; likewise.
     """
 
@@ -99,7 +98,7 @@ class EventColumns:
                 self._add_change(learner, event)
 
     def responses(self) -> TenantResponses:
-        """The columns, once everything was added."""
+        """The columns, after everything was added."""
         learner = self.builder.learner_numbers
         fingerprint, grain = np.array(self.fingerprint, np.uint64), np.array(self.grain, np.uint8)
         kept = np.arange(len(learner)) >= self.builder.per_learner(self.begins, 0)[learner]

@@ -1,4 +1,4 @@
-"""How good forecasts are. Each measure takes outcomes in [0, 1] and the chances of success predicted for them."""
+"""Metrics of predictions. Each takes outcomes in [0, 1] and the predicted chances of success."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 
-# Where a measure needs right or wrong, an outcome of at least this counts as right.
+# For metrics that need right or wrong, an outcome of at least this counts as right.
 SUCCESS_FROM = 0.5
-# Bins of equal width for the calibration of forecasts.
+# Bins of equal width for the calibration of predictions.
 CALIBRATION_BINS = 15
 _SMALLEST_CHANCE = 1e-9
 

@@ -1,4 +1,4 @@
-"""Who worked on what: what collaborative filtering is fitted on."""
+"""Who worked on what: the training data of collaborative filtering."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Positives:
 
 
 def positives_of(table: ResponseTable) -> Positives:
-    """The positives in a tenant's responses; those given in no catalog resource are none."""
+    """The positives in a tenant's responses; a response outside a catalog resource is none."""
     rows = np.flatnonzero(table.resource != NONE)
     pairs = np.column_stack([table.learner[rows], table.resource[rows]])
     _, first = np.unique(pairs, axis=0, return_index=True)
@@ -43,6 +43,6 @@ def positives_of(table: ResponseTable) -> Positives:
 
 
 def known_rows(row_of_resource: Mapping[str, int], history: Iterable[str]) -> NDArray[np.intp]:
-    """Rows of those resources of a history that are known, in its order."""
+    """Rows of the known resources of a history, in its order."""
     found = map(row_of_resource.get, history)
     return np.array([row for row in found if row is not None], np.intp)

@@ -1,4 +1,4 @@
-"""Responses in columns: what models are fitted on."""
+"""Responses in columns: the training data of models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splitting what learners did in two: the part that models may know, and the work that followed."""
+"""Splitting learners' work in two: the part that models are fitted on, and the work that followed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ RESPONSES_TO_SPLIT = 20
 
 @dataclass(frozen=True)
 class WorkSplit:
-    """What models are fitted on, and what learners then worked on.
+    """The data that models are fitted on, and what learners then worked on.
 
     Attributes:
         before: responses or interactions of all learners.
         positives: of `before`.
-        relevant: by learner, the resources worked on afterwards that models may know of; where `repeats`, those worked
-            on before too. Learners without any are left out.
+        relevant: by learner, the resources worked on afterwards; with `repeats`, also those worked on before. Learners
+            without any are left out.
         tags: by resource, its skills.
-        repeats: whether resources are worked on again and again, and so stay in lists.
+        repeats: whether resources are worked on repeatedly, and so stay in lists.
         ordered: whether rows are in the order of time.
-        graded: whether responses are outcomes; else they only say that something was worked on.
-        prerequisites: by skill, the skills it builds on, where that is known.
+        graded: whether responses are outcomes; otherwise they only show that something was worked on.
+        prerequisites: by skill, its prerequisites, if known.
     """
 
     before: ResponseTable
@@ -45,7 +45,7 @@ class WorkSplit:
         return self.positives.resource[self.positives.start[learner] : self.positives.start[learner + 1]]
 
     def inner(self, *, seed: int) -> WorkSplit:
-        """A split of `before`, made as this one: in the order of time, else at random.
+        """A split of `before`, made in the same way: by time if `ordered`, otherwise at random.
 
         Args:
             seed: of a random split.
@@ -104,8 +104,8 @@ def split_work(
     for learner in range(len(table.learners)):
         then = after.resource[after.start[learner] : after.start[learner + 1]]
         done = () if repeats else positives.resource[positives.start[learner] : positives.start[learner + 1]].tolist()
-        # What others did cannot predict a resource that nobody worked on before. Where order is known it stays, and
-        # counts against every model alike.
+        # Collaborative data cannot predict a resource that nobody worked on before. With known order it stays, and
+        # counts against every model equally.
         new = frozenset((then if ordered else then[known[then]]).tolist()).difference(done)
         if new:
             relevant[learner] = new

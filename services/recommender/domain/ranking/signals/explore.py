@@ -1,4 +1,4 @@
-"""Exploration: how little is known about the learner on what a resource is about.
+"""Exploration: how little is known about the learner on the skills of a resource.
 
     explore_r = sum_k tag_rk unknowns_k
 

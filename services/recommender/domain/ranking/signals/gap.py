@@ -1,4 +1,4 @@
-"""The gap: how far the learner is from mastering what a resource is about.
+"""The gap: how far the learner is from mastering the skills of a resource.
 
     gap_r = sum_k tag_rk needs_k
 

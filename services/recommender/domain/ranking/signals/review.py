@@ -1,4 +1,4 @@
-"""The review: how due a review of what a resource is about is.
+"""The review: how urgent it is to review the skills of a resource.
 
     review_r = sum_k tag_rk reviews_k
 

@@ -98,7 +98,7 @@ class Evidence(NamedTuple):
 
 
 ReasonMessage = Callable[[Evidence, Pick], Message | None]
-"""Says why a resource is in the list; None: there is nothing to say."""
+"""Returns the reason why a resource is in the list; None: no reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,8 @@ class Signal(ReasonSource):
         serves: whether the skill that a resource serves is chosen by this signal; only with `skills`.
         opens: which values open a resource; without it the signal opens none.
         is_reason: for which candidates, with their values, the signal may be given as a reason; without it for all.
-        stated: whether the learner stated it: then it is among the reasons even if two others are stronger.
+        stated: whether it comes from the learner's stated preferences: then it is among the reasons even if two others
+            are stronger.
     """
 
     name: str
