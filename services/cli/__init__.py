@@ -62,7 +62,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with 
 def _describe(
     *,
     version_wanted: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which version this is.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Assessment events in, ranked learning resources with reasons out.
@@ -72,7 +72,7 @@ def _describe(
 
 
 class _LaterCommand(typer.core.TyperCommand):
-    """Stands for a command until it is used, then becomes it."""
+    """A placeholder that loads the command when it is used."""
 
     def __init__(self, name: str, module: str, path: tuple[str, ...], short_help: str, panel: str) -> None:
         """Args: `path`, the command's place below the module's `app`; empty for the whole app."""
@@ -84,7 +84,7 @@ class _LaterCommand(typer.core.TyperCommand):
         """Import the command and let it parse its arguments; typer then runs the context's command."""
         from services.common.telemetry import logs  # noqa: PLC0415 - as the command itself, not before it is needed.
 
-        # A command says what matters itself; logs are not part of what it prints.
+        # A command prints what matters; logs are not part of its output.
         logs.configure("error", "console", service="cairn")
         return self.load().make_context(info_name, args, parent=parent, **extra)
 
@@ -128,14 +128,14 @@ COMMANDS = (
         "class",
         _PLAN,
         ("class",),
-        "Show each learner's most urgent gap, how well they have it, and what to work on next.",
+        "Show each learner's most urgent gap, their mastery of it, and what to work on next.",
         _ANSWERS,
     ),
     _LaterCommand(
         "plan",
         _PLAN,
         ("plan",),
-        "Put a class into groups that share a gap, each with what to learn, to practise and to measure again with.",
+        "Divide a class into groups that share a gap, each with resources to learn, practise and re-assess with.",
         _ANSWERS,
     ),
     _LaterCommand(
@@ -145,19 +145,19 @@ COMMANDS = (
         "Print learners' lists, and print them again whenever what is in them changes, until interrupted.",
         _ANSWERS,
     ),
-    _LaterCommand("learner", _LEARNERS, ("learner",), "Show, hand out or forget what is known of a learner.", _ANSWERS),
+    _LaterCommand("learner", _LEARNERS, ("learner",), "Show, export or erase what is known about a learner.", _ANSWERS),
     _LaterCommand(
         "train",
         _RECOMMENDER,
         ("train",),
-        "Fit every tenant's models on the log and write them as a bundle, which servers pick up.",
+        "Fit every tenant's models on the log and write them as a bundle. Servers load it automatically.",
         _MODELS,
     ),
     _LaterCommand(
         "tune",
         _RECOMMENDER,
         ("tune",),
-        "Choose each tenant's collaborative model by what its learners did next, then train with it.",
+        "Choose the collaborative model that best predicts what each tenant's learners did next, then train with it.",
         _MODELS,
     ),
     _LaterCommand(
@@ -179,7 +179,7 @@ COMMANDS = (
     _LaterCommand(
         "dlt", _DEAD_LETTERS, (), "Look at records that could not be applied, and try them again.", _OPERATING
     ),
-    _LaterCommand("status", _RECOMMENDER, ("status",), "Say what runs, where, and how far it is.", _OPERATING),
+    _LaterCommand("status", _RECOMMENDER, ("status",), "Show what runs, where, and its progress.", _OPERATING),
     _LaterCommand("topics", "services.cli.topics", (), "Create and check the Kafka topics.", _OPERATING),
     _LaterCommand("keys", "services.cli.keys", (), "Create, list, rotate and revoke API keys.", _OPERATING),
 )
@@ -191,7 +191,7 @@ EVALUATIONS = (
         "tracing",
         _EVALUATE,
         ("tracing",),
-        "Measure how well responses of learners never seen before are predicted.",
+        "Measure how well the responses of unseen learners are predicted.",
         _MODELS,
     ),
     _LaterCommand(
