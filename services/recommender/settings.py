@@ -20,20 +20,22 @@ from services.recommender.domain.ranking.weights import RankingPolicy
 
 
 class BundleSettings(KafkaSettings, TenantsSettings):
-    """Where bundles are, and the log they are trained on, which the tenants' keys open."""
+    """The bundle store, and the log that bundles are trained on, with the tenants' keys to decrypt it."""
 
-    bundles: str = Field(default="bundles", description="Where bundles are kept: a path or any URL that fsspec knows.")
+    bundles: str = Field(
+        default="bundles", description="Where bundles are stored: a path or a URL that fsspec supports."
+    )
 
 
 class FoldSettings(BundleSettings, RedisSettings):
     """Folding the log into Redis, live or in a replay."""
 
-    batch_records: int = Field(default=20_000, ge=1, description="Most events folded and stored at once.")
+    batch_records: int = Field(default=20_000, ge=1, description="Most events that are folded and stored at once.")
     allow_eviction: bool = Field(
         default=False,
         description="Fold into a Redis that evicts learners when its memory is full (maxmemory-policy allkeys-*).",
     )
-    cache_mb: int = Field(default=256, ge=0, description="Memory for learners folded lately, per epoch, in MiB.")
+    cache_mb: int = Field(default=256, ge=0, description="Memory for recently folded learners, per epoch, in MiB.")
 
 
 class WorkerSettings(ProcessSettings, ServerSettings, FoldSettings):
@@ -43,10 +45,10 @@ class WorkerSettings(ProcessSettings, ServerSettings, FoldSettings):
         default=6_000, ge=1_000, description="How long the consumer group waits for a silent worker."
     )
     rewind_records: int = Field(
-        default=1_000, ge=0, description="Events before a partition's position that are looked at again on assignment."
+        default=1_000, ge=0, description="Events before a partition's position that are read again on assignment."
     )
     stuck_after_s: float = Field(
-        default=30.0, gt=0, description="A partition that does not advance for so long makes the worker not serving."
+        default=30.0, gt=0, description="A partition that does not advance for this long makes the worker not serving."
     )
     fail_point: str = Field(
         default="",
@@ -65,7 +67,7 @@ class WorkerSettings(ProcessSettings, ServerSettings, FoldSettings):
 
 
 class StatusSettings(BundleSettings, RedisSettings):
-    """Where everything is that `cairn status` looks at. A process whose address is not known is left out."""
+    """The addresses of everything that `cairn status` looks at. A process without an address is left out."""
 
     target_catalog: str = Field("", description="host:port of the catalog service.")
     target_ingest: str = Field("", description="host:port of the ingest service.")
@@ -103,7 +105,7 @@ class RecommenderServerSettings(ProcessSettings, BundleSettings, RedisSettings, 
         default=10_000, ge=1, description="Learners of a tenant on subscriptions; one on two counts twice."
     )
     subscribe_write_timeout_s: float = Field(
-        default=10.0, gt=0, description="How long a subscription waits for its reader to take something, then ends."
+        default=10.0, gt=0, description="How long a subscription waits for its reader before it ends."
     )
 
     @field_validator("subscribe_streams")
@@ -123,7 +125,7 @@ class RecommenderServerSettings(ProcessSettings, BundleSettings, RedisSettings, 
 
 
 class Ranker(StrEnum):
-    """What ranks a tenant's lists."""
+    """The ranker of a tenant's lists."""
 
     LEARNED = "learned"
     WEIGHTS = "weights"

@@ -1,4 +1,4 @@
-"""What a recommender server does besides answering: it stays current, and reports whether it can answer."""
+"""The background jobs of a recommender server: keep epoch, models and catalogs current, and report health."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _RESOURCES = Gauge("cairn_server_catalog_resources", "Active resources of a tena
 
 
 class ReadableCatalog(CatalogReader, Protocol):
-    """A catalog that reports when all of it has been read."""
+    """A catalog that reports when it has been read completely."""
 
     @property
     def ready(self) -> bool:
-        """Whether everything that was there at the start has been read."""
+        """Whether everything that existed at the start has been read."""
         ...
 
 
 class Tenants(Protocol):
-    """The tenants there are now; one may be added at any time."""
+    """The current tenants; one may be added at any time."""
 
     @property
     def names(self) -> Iterable[str]:
@@ -50,7 +50,7 @@ class Tenants(Protocol):
 class BackgroundRefresh:
     """Re-reads the epoch every second and the newest bundle every two, prepares catalogs ahead of requests.
 
-    Health: serving while the catalog has been read and the epoch to serve could be read last time.
+    Health: serving when the catalog has been read and the last read of the current epoch succeeded.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class BackgroundRefresh:
         while True:
             serving = self._catalog.ready and self._active_models.has_epoch and self._state_readable
             if serving and not settled:
-                # The catalog stays: searching it for garbage again and again would stall calls.
+                # The catalog stays in memory: repeated garbage collection over it would stall calls.
                 gc.collect()
                 gc.freeze()
                 settled = True

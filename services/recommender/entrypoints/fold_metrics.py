@@ -1,4 +1,4 @@
-"""What a worker counts and times, for Prometheus."""
+"""The worker's Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FoldMetrics:
         )
 
     def observe(self, epoch: int, records: int, report: FoldReport) -> None:
-        """Note what became of a batch."""
+        """Record the result of a batch."""
         label = str(epoch)
         self._applied.labels(label).inc(report.applied)
         self._duplicates.labels(label).inc(report.duplicates)
@@ -55,11 +55,11 @@ class FoldMetrics:
         self._stages["commit"].labels(label).observe(report.commit_s)
 
     def lag(self, epoch: int, lag_by_partition: Mapping[int, int]) -> None:
-        """Note how far behind each partition held is."""
+        """Record the lag of each assigned partition."""
         for partition, lag in lag_by_partition.items():
             self._lag.labels(str(epoch), str(partition)).set(lag)
 
     def forget(self, epoch: int, partitions: Mapping[int, int]) -> None:
-        """Stop telling the lag of partitions that others hold now."""
+        """Stop reporting the lag of partitions that are now assigned to others."""
         for partition in partitions:
             self._lag.remove(str(epoch), str(partition))

@@ -1,4 +1,4 @@
-"""What an event service is made of."""
+"""The parameters of an event service."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class Closable(Protocol):
     """Holds a connection."""
 
     async def close(self) -> None:
-        """Let it go."""
+        """Close the connection."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class EventServiceOptions:
-    """How an event service reads.
+    """How an event service reads the log.
 
     Attributes:
         topic: the log.
-        batch_records: most records of a batch.
-        rewind_records: how many records before the position are read again on assignment. Learners that hold them
-            drop them; one that a failing Redis forgot gets them back.
+        batch_records: most records per batch.
+        rewind_records: how many records before the position are read again on assignment. Learners that already hold
+            them skip them; learners that a failing Redis lost get them back.
         session_timeout_ms: how long the group waits for a silent member. The embedded broker lets every join wait
             half of it.
-        stuck_after_s: a partition with records to read that does not advance for so long is stuck.
+        stuck_after_s: a partition with unread records that does not advance for this long is stuck.
     """
 
     topic: str = LEARNER_EVENTS
@@ -46,12 +46,12 @@ class EventServiceOptions:
 
 @dataclass(frozen=True, slots=True)
 class FoldTask:
-    """What is folded, and how far.
+    """What to fold, and how far.
 
     Attributes:
         epoch: the epoch's number.
         goal: where to stop, by partition; None: never.
-        known_to: one past the last offset whose corrections are to be known, by partition.
+        known_to: one past the last offset whose corrections must be known, by partition.
     """
 
     epoch: int
@@ -66,7 +66,7 @@ class EventSource:
     Attributes:
         consumer: fetches records.
         decoder: decodes them.
-        read_ahead: finds the corrections that are to be known before the fold meets them; None: none are.
+        read_ahead: finds the corrections that must be known before the fold reaches them; None: none.
         resources: what to close at the end.
     """
 
@@ -78,7 +78,7 @@ class EventSource:
 
 @dataclass(frozen=True, slots=True)
 class FoldObservers:
-    """Who is notified of what was folded.
+    """Who is notified after batches.
 
     Attributes:
         metrics: counts it.

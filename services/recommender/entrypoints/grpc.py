@@ -53,15 +53,15 @@ CANDIDATES = Counter("cairn_server_candidates", "Resources scored.")
 RECOMMENDED = Counter("cairn_server_recommended", "Resources recommended.")
 DEGRADED = Counter("cairn_server_degraded", "Answers with something missing, by kind.", ["kind"])
 
-# Looking a labelled child up takes longer than counting with it.
+# Looking up a labelled child takes longer than counting with it.
 _requests, _seconds, _stage_seconds = cache(REQUESTS.labels), cache(SECONDS.labels), cache(STAGE_SECONDS.labels)
 
 
 class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer):
-    """Ranks for learners, and shows what is known of them: one use case per RPC."""
+    """Ranks for learners, and shows what is known about them: one use case per RPC."""
 
     def __init__(self, answers: AnswerDependencies, subscribe: SubscriptionStreams) -> None:
-        """Args: `answers`, what use cases are made of; `subscribe` answers Subscribe."""
+        """Args: `answers`, the dependencies of use cases; `subscribe` answers Subscribe."""
         states, catalogs, ranking, clock = answers.states, answers.catalogs, answers.ranking, answers.clock
         self._recommend = Recommend(states, catalogs, ranking, answers.timer)
         self._show_learner = ShowLearner(states)
@@ -83,7 +83,7 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
     async def GetLearner(  # noqa: N802 - the name of the RPC.
         self, request: recommender_pb2.GetLearnerRequest, context: Context
     ) -> recommender_pb2.GetLearnerResponse:
-        """What is known of one learner."""
+        """What is known about one learner."""
         async with _answering("GetLearner", context):
             tenant = current_tenant()
             learner, freshness = learner_query(request, tenant)
@@ -118,7 +118,7 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
     async def PreviewRule(  # noqa: N802 - the name of the RPC.
         self, request: recommender_pb2.PreviewRuleRequest, context: Context
     ) -> recommender_pb2.PreviewRuleResponse:
-        """What a rule would change."""
+        """The effect of a rule."""
         async with _answering("PreviewRule", context):
             tenant = current_tenant()
             previews = await self._preview_rule(tenant.name, preview_query(request, tenant))
@@ -133,7 +133,7 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
 
 @asynccontextmanager
 async def _answering(method: str, context: Context) -> AsyncIterator[None]:
-    """Counts and times a call, and turns what can go wrong into a status."""
+    """Counts and times a call, and turns exceptions into a status."""
     began_s = time.perf_counter()
     outcome = "failed"
     try:

@@ -1,4 +1,4 @@
-"""The consumer of the log of learner events: as a member of a group, or of every partition, alone."""
+"""The consumer of the log of learner events: as a member of a group, or of all partitions without a group."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class PartitionListener(Protocol):
     """Is called when partitions are assigned and revoked."""
 
     async def on_assigned(self, assigned: Sequence[int]) -> None:
-        """Take partitions over and seek in them."""
+        """Take over partitions and seek in them."""
         ...
 
     async def on_revoked(self, revoked: Sequence[int]) -> None:
-        """Let partitions go."""
+        """Give up partitions."""
         ...
 
     def fail(self, error: Exception) -> None:
-        """Handle what one of these raised in a rebalance."""
+        """Handle an exception that one of these raised in a rebalance."""
         ...
 
 
@@ -49,7 +49,7 @@ class LogConsumer:
         Args:
             connection: the cluster.
             partitions: how many partitions the topic has.
-            group: consumer group; None: read every partition, alone.
+            group: consumer group; None: read every partition without a group.
             topic: the topic.
             session_timeout_ms: how long the group waits for a silent member. The embedded broker lets every join wait
                 half of it.
@@ -92,7 +92,7 @@ class LogConsumer:
 
     @property
     def assignment(self) -> list[int]:
-        """The partitions held, sorted."""
+        """The assigned partitions, sorted."""
         return sorted(each.partition for each in self._require().assignment())
 
     async def fetch(self, records_max: int) -> dict[int, Sequence[aiokafka.ConsumerRecord]]:
@@ -101,7 +101,7 @@ class LogConsumer:
         return {each.partition: records for each, records in fetched.items()}
 
     def seek(self, partition: int, offset: int) -> None:
-        """Read on from an offset."""
+        """Continue to read from an offset."""
         self._require().seek(self._topic_partition(partition), offset)
 
     async def committed(self, partition: int) -> int | None:
@@ -112,7 +112,7 @@ class LogConsumer:
         return offset
 
     async def commit(self, positions: Mapping[int, int]) -> bool:
-        """Commit the positions of partitions held to Kafka; return whether there were any.
+        """Commit the positions of assigned partitions to Kafka; return whether there were any.
 
         Raises:
             CommitFailedError: when a rebalance has begun.
@@ -141,7 +141,7 @@ class LogConsumer:
         return {each.partition: offset for each, offset in offsets.items()}
 
     def lag(self, positions: Mapping[int, int]) -> dict[int, int]:
-        """Records from a position to the end of the log as of the last fetch, by partition held."""
+        """Records from a position to the end of the log as of the last fetch, by assigned partition."""
         if self._consumer is None:
             return {}
         lag, held = {}, self._consumer.assignment()

@@ -23,13 +23,13 @@ class RecordDecoder:
     """Decrypts and decodes what a consumer fetched."""
 
     def __init__(self, partitions: int, decryptor: ValueDecryptor | None = None, *, traced: bool = False) -> None:
-        """Args: `partitions` of the log; `decryptor` of values, None: nothing is encrypted; `traced`: note traces."""
+        """Args: `partitions` of the log; `decryptor` of values, None: nothing is encrypted; `traced`: record traces."""
         self._partitions = partitions
         self._decryptor = decryptor
         self._traced = traced
 
     async def decode(self, fetched: Mapping[int, Sequence[aiokafka.ConsumerRecord]]) -> list[PartitionBatch]:
-        """A batch for each partition with records; waits while keys cannot be asked for."""
+        """A batch for each partition with records; waits while keys cannot be loaded."""
         decryptor = None
         if self._decryptor is not None:
             sealed = [record for records in fetched.values() for record in records if is_encrypted(record.headers)]
@@ -54,7 +54,7 @@ def decode_batch(
         partition: the partition.
         records: its records; `decryptor` has loaded their keys.
         partitions: how many partitions the topic has.
-        decryptor: opens encrypted values; None: nothing is encrypted.
+        decryptor: decrypts encrypted values; None: nothing is encrypted.
     """
     batch = PartitionBatch(partition, records[-1].offset + 1)
     learners, dead = batch.learners, batch.dead
@@ -70,9 +70,9 @@ def decode_batch(
         except RecordInvalidError as error:
             reason = str(error)
             if value is not record.value and error.code not in _NOT_ABOUT_THE_VALUE:
-                # It may quote what was encrypted, and the reason stays readable when the learner's key is destroyed.
+                # The message may quote encrypted data, and reasons stay readable after the learner's key is destroyed.
                 reason = (
-                    "what its encrypted value says cannot be applied; for what is wrong with it run "
+                    "its encrypted value cannot be applied; to see why, run "
                     f"cairn dlt replay {partition} {record.offset} --dry-run"
                 )
             dead.append(DeadLetter(partition, record.offset, key, record.value, record.headers, error.code, reason))

@@ -1,4 +1,4 @@
-"""Replay: the event service over a bounded range of the log, alone, into an epoch of its own."""
+"""Replay: the event service over a bounded range of the log, without a group, into a separate epoch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from services.recommender.entrypoints.event_service import EventService
 
 @dataclass(frozen=True, slots=True)
 class ReplayProgress:
-    """How far a replay is.
+    """The progress of a replay.
 
     Attributes:
-        done: offsets behind it, over all partitions, from the beginning of the log.
-        total: offsets to go through.
+        done: offsets processed, over all partitions, from the beginning of the log.
+        total: offsets to process.
         applied: records applied by this run.
         duplicates: records left out as duplicates by this run.
         dead_lettered: records this run sent to the dead letters.
@@ -40,7 +40,7 @@ async def run_replay(
 ) -> ReplayProgress:
     """Fold the log up to the epoch's end positions, and mark the epoch built.
 
-    A replay that was broken off goes on where it was.
+    A replay that was interrupted continues where it stopped.
 
     Args:
         meta: the epoch, building.
@@ -50,7 +50,7 @@ async def run_replay(
 
     Raises:
         EpochBusyError: when another process replays into the epoch.
-        CommitRefusedError: when another process writes to it all the same.
+        CommitRefusedError: when another process writes to it nevertheless.
     """
     applied = duplicates = dead_lettered = 0
 
@@ -68,11 +68,11 @@ async def run_replay(
     service = make_service(meta, count)
     async with epochs.exclusive(meta.epoch):
         if not await epochs.progress(meta.epoch):
-            # A restore under the number may have left learners: Redis lost the epoch while they were put back.
+            # An interrupted restore with this number may have left learners: Redis lost the epoch meanwhile.
             await epochs.clear(meta.epoch)
         try:
             await service.start()
-            # One that goes on where it was broken off says how far that is.
+            # A replay that continues reports its starting point.
             on_progress(progress())
             await service.wait_finished()
         finally:

@@ -1,4 +1,4 @@
-"""Whether a dead letter can be applied by now."""
+"""Whether a dead letter can now be applied."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from services.recommender.wire.fields import RecordInvalidError
 
 
 async def problem_of(letter: DeadLetter, partitions: int, decryptor: ValueDecryptor) -> str:
-    """Why it cannot be applied on the partition of its key; empty when it can.
+    """The reason why it cannot be applied on the partition of its key; empty when it can.
 
     Args:
         letter: the letter.
-        partitions: how many the log has.
-        decryptor: opens encrypted values.
+        partitions: the number of the log's partitions.
+        decryptor: decrypts encrypted values.
     """
     right = partition_of(letter.key or b"", partitions)
     await decryptor.load_keys([letter])
     try:
         value = decryptor.decrypt(letter.key, letter.value, letter.headers)
         if value is ERASED:
-            return "erased: its learner was erased, and the value cannot be read any more"
+            return "erased: its learner was erased, and the value can no longer be read"
         decode_event(letter.key, value, letter.headers, right, partitions)
     except ValueUnreadableError as error:
         return f"encryption: {error}"

@@ -1,4 +1,4 @@
-"""Subscribe over gRPC: writes the messages of subscriptions, and ends each with a reason."""
+"""Subscribe over gRPC: writes the messages of subscriptions, and ends each one with a reason."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from services.common.rpc.call_context import Context
 
 _RETRY_AFTER_S = 5.0
-# How long a call is kept for a status that its reader does not take.
+# How long a call is kept for a status that its reader does not read.
 _STATUS_WAITS_S = 60.0
 _FASTEST_S = 0.001
 
-STREAMS = Gauge("cairn_server_subscriptions", "Subscriptions that are open.")
+STREAMS = Gauge("cairn_server_subscriptions", "Open subscriptions.")
 WATCHED = Gauge("cairn_server_subscribed_learners", "Learners watched; one on two subscriptions counts twice.")
 DIRTY = Gauge("cairn_server_subscribed_learners_dirty", "Watched learners whose list may have changed.")
 UPDATES = Counter("cairn_server_subscription_updates", "Lists sent on subscriptions.")
@@ -47,11 +47,11 @@ ENDED = Counter("cairn_server_subscriptions_ended", "Subscriptions that ended, b
 
 
 class ReaderTooSlowError(TimeoutError):
-    """A reader does not take what is written to it."""
+    """A reader does not read what is written to it."""
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(
-            f"the reader took nothing for {timeout_s:g} s; read updates as they come and work on them elsewhere, "
+            f"the reader read nothing for {timeout_s:g} s; read updates as they come and process them elsewhere, "
             "then subscribe again with the cursors of the last ones"
         )
 
@@ -67,7 +67,7 @@ class SubscriptionStreams:
         write_timeout_s: float = 10.0,
         traces: Traces = NO_TRACES,
     ) -> None:
-        """Args: `write_timeout_s`, how long a write may wait for the reader; `traces`, of what led to a list."""
+        """Args: `write_timeout_s`, how long a write may wait for the reader; `traces` gets a span for each list."""
         self._traces = traces
         self._subscribe = subscribe
         self._subscriptions = subscriptions
@@ -90,13 +90,13 @@ class SubscriptionStreams:
             async with asyncio.timeout(_STATUS_WAITS_S):
                 await abort(context, status)
         except TimeoutError:
-            # It is on its way, behind what the reader has not taken; nothing of the subscription is kept for it.
+            # The status is queued behind what the reader has not read; the subscription itself is released.
             return
 
     async def _run(
         self, request: recommender_pb2.SubscribeRequest, context: Context, tenant: Tenant
     ) -> tuple[status_pb2.Status, str]:
-        """Write until the stream has to end; return with which status and for what reason."""
+        """Write until the stream must end; return the status and the reason."""
         try:
             await self._write_all(request, context, tenant)
         except RequestInvalidError as error:

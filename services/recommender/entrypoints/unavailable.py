@@ -13,7 +13,7 @@ _RETRY_AFTER_S = 1.0
 
 
 def state_unavailable(error: StateUnavailableError) -> status_pb2.Status:
-    """UNAVAILABLE, with what is the matter and when to ask again."""
+    """UNAVAILABLE, with the problem and when to retry."""
     return unavailable(str(error), reason=_reason(error), retry_after_s=_RETRY_AFTER_S)
 
 

@@ -1,7 +1,7 @@
-"""How hard what is listed would be, as a model says that has no part in any ranking and never saw the learner.
+"""How hard listed resources would be, according to a model that takes no part in any ranking and never saw the learner.
 
-Rankings read the chances of the filter that serves: asked whether a list challenges well, it would mark its own work.
-Here a logistic regression on counts says so (`tracing_baselines`, Best-LR), fitted on other learners.
+Rankings use the chances of the serving filter, so it cannot judge the challenge of lists independently. Here a logistic
+regression on counts does (`tracing_logistic`, Best-LR), fitted on other learners.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from services.recommender.models.tracing_logistic import LogisticOnCounts, Pract
 
 # A learner's chance of success where work is neither too hard nor too easy.
 SUCCESS_BAND = (0.65, 0.85)
-# More tell no more of how hard skills are, and take minutes to fit.
+# More learners add nothing about the difficulty of skills, and take minutes to fit.
 _LEARNERS_PER_MODEL = 500
 # A skill worked on with a smaller share of right responses is not mastered.
 MASTERED_FROM = 0.6
@@ -77,7 +77,7 @@ class Challenge:
 
 
 def challenge_of(split: WorkSplit, *, seed: int) -> Challenge | None:
-    """What says how hard lists are; None where half of the learners are always right, or always wrong.
+    """The model of how hard lists are; None if half of the learners are always right, or always wrong.
 
     Args:
         split: graded work.

@@ -126,7 +126,7 @@ def _areas(learner: NDArray[np.integer], success: NDArray[np.bool_], chance: Flo
 def _drawn_areas(
     learner: NDArray[np.int64], success: NDArray[np.bool_], ends_group: NDArray[np.bool_], weights: Floats
 ) -> Floats:
-    """Area under the curve on every draw; rows stand in the order of their chances, equal chances are one group."""
+    """Area under the curve on every draw; rows are sorted by chance, equal chances form one group."""
     areas = np.empty(len(weights))
     for draw in range(len(weights)):
         pairs = successes = failures = group_successes = group_failures = 0.0

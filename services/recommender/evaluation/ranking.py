@@ -32,7 +32,7 @@ SEED = 1
 Advance = Callable[[str, int, int], None]
 
 
-# A group this much worse off than another, on any measure, is pointed at.
+# A difference this large between two groups, on any measure, is reported.
 GROUP_GAP = 0.03
 _LEARNERS_PER_GROUP = 20
 _COVERAGE_DRAWS = 100
@@ -58,10 +58,10 @@ def evaluate_ranking(
         protocol: its name.
         split: the data.
         commit: of the code.
-        advance: told which ranking is being done, and how many of how many are.
+        advance: progress callback: the current ranking, rankings done, rankings in total.
 
     Raises:
-        DataUnusableError: when there is nobody to judge by.
+        DataUnusableError: when there is no learner to evaluate on.
     """
     work = split.work
     learners = sorted(work.relevant)

@@ -1,4 +1,4 @@
-"""What an evaluation comes to, and how it is written: JSON for programs, one self-contained page for people."""
+"""The results of an evaluation, and their formats: JSON for programs, one self-contained page for people."""
 
 from __future__ import annotations
 

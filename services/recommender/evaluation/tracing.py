@@ -90,7 +90,7 @@ def evaluate_tracing(
         protocol: its name.
         split: the data.
         commit: of the code.
-        advance: told which model is being done, and how many of how many are.
+        advance: progress callback: the current model, models done, models in total.
     """
     models = tracing_models()
     chances: dict[str, Floats] = {}

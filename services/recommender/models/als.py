@@ -42,7 +42,7 @@ class AlsModel:
             confidence: weight of a positive against an unseen pair; at least 1.
 
         Raises:
-            ModelArraysInvalidError: when these do not fit together.
+            ModelArraysInvalidError: when the arguments are inconsistent.
         """
         if factors.ndim != 2 or factors.shape[0] != len(resources) or factors.dtype != np.float32:
             raise ModelArraysInvalidError(
@@ -62,7 +62,7 @@ class AlsModel:
         self._row_of_resource = {resource: row for row, resource in enumerate(self._resources)}
         if len(self._row_of_resource) != len(self._resources):
             raise ModelArraysInvalidError("the resources are not distinct")
-        # Summed in float64, so that how a BLAS splits the sum does not show after rounding.
+        # Summed in float64, so that after rounding the result does not depend on how BLAS splits the sum.
         wide = factors.astype(np.float64)
         self._gram = (wide.T @ wide + regularization * np.eye(factors.shape[1])).astype(np.float32)
 
@@ -97,7 +97,7 @@ class AlsModel:
         return self._factors @ self.fold_in(rows)
 
     def to_arrays(self) -> ModelArrays:
-        """The model as a bundle keeps it."""
+        """The model as stored in a bundle."""
         return ModelArrays(
             kind=KIND,
             hyperparameters={"regularization": self._regularization, "confidence": self._confidence},
@@ -110,7 +110,7 @@ class AlsModel:
         """The inverse of `to_arrays`.
 
         Raises:
-            ModelArraysInvalidError: when the arrays are not those of such a model.
+            ModelArraysInvalidError: when the arrays do not form such a model.
         """
         try:
             factors = stored.arrays["factors"]

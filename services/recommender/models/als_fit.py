@@ -20,7 +20,7 @@ class AlsSettings:
     """Hyper-parameters.
 
     Attributes:
-        factors: number of factors per resource; fewer where the data is too little for that many.
+        factors: number of factors per resource; fewer if there is too little data.
         regularization: weight of the squared factors in the loss.
         confidence: weight of a positive against an unseen pair.
         iterations: number of alternations between learners and resources.
@@ -32,7 +32,7 @@ class AlsSettings:
     iterations: int = 15
 
 
-# One positive says nothing about what goes with what.
+# A learner with one positive contains no co-occurrence.
 _POSITIVES_PER_LEARNER = 2
 _LEARNERS_NEEDED = 20
 _RESOURCES_NEEDED = 10

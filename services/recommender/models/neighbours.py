@@ -1,4 +1,4 @@
-"""Collaborative filtering by which resources go with which: item-kNN, RP3beta, EASE and sequential co-occurrence.
+"""Collaborative filtering by item-to-item weights: item-kNN, RP3beta, EASE and sequential co-occurrence.
 
 All of them implement `CollaborativeModel`: a learner is folded in by their history alone, so one who is not in the
 training data is scored like any other. Only EASE's dual form keeps learners' rows.
@@ -67,7 +67,7 @@ class ItemItemModel:
         )
 
     def to_arrays(self) -> ModelArrays:
-        """The model as a bundle keeps it. Neighbours are counted, since float32 holds no large offsets."""
+        """The model as stored in a bundle. Neighbours are counted, because float32 cannot hold large offsets."""
         return ModelArrays(
             kind=KIND,
             hyperparameters={"half_life": self._half_life or _NO_HALF_LIFE},
@@ -84,7 +84,7 @@ class ItemItemModel:
         """The inverse of `to_arrays`.
 
         Raises:
-            ModelArraysInvalidError: when the arrays are not those of such a model.
+            ModelArraysInvalidError: when the arrays do not form such a model.
         """
         try:
             counts, neighbours, data = (stored.arrays[name] for name in ("counts", "neighbours", "weights"))
@@ -145,7 +145,7 @@ def fit_rp3beta(positives: Positives, *, alpha: float = 1.0, beta: float = 0.4, 
 def fit_sequential(
     positives: Positives, *, window: int = 15, half_life: float = 6.0, popularity: float = 0.5, neighbours: int = 200
 ) -> ItemItemModel:
-    """What follows what: how often a resource came within a window after another, nearer ones counting more.
+    """Sequential co-occurrence: how often a resource came within a window after another, nearer ones counting more.
 
     Args:
         positives: who worked on what, in order.
@@ -169,13 +169,13 @@ def fit_sequential(
 
 
 def ease_memory(positives: Positives) -> str:
-    """What EASE's square matrix takes, in words."""
+    """The memory of EASE's square matrix, in words."""
     side = min(len(positives.learners), len(positives.resources))
     return f"{8 * side**2 / 2**30:.2f} GiB for {side:,} by {side:,}"
 
 
 def dense_memory(resources: int) -> str:
-    """What a weight for every pair of resources takes in a bundle, in words."""
+    """The size in a bundle of a weight for every pair of resources, in words."""
     return f"{8 * resources**2 / 2**30:.1f} GiB"
 
 

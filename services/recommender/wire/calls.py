@@ -32,16 +32,16 @@ FILTER_ENTRIES_MAX = 100
 EXCLUDED_MAX = 1_000
 TOKEN_CHARACTERS_MAX = 200
 
-# The latest moment a Timestamp can say; its nanoseconds do not matter here.
+# The latest moment of a Timestamp; nanoseconds do not matter here.
 _LATEST_S = 253_402_300_799
 _SHOWN_CHARACTERS = 40
 
 
 class RequestInvalidError(ValueError):
-    """A request cannot be answered as it is.
+    """A request is invalid.
 
     Attributes:
-        violations: what is wrong, field by field.
+        violations: the problems, field by field.
     """
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
@@ -57,7 +57,7 @@ class Problems(list[FieldViolation]):
         self.append(FieldViolation(field, reason))
 
     def raise_any(self) -> None:
-        """Raise RequestInvalidError when there is one."""
+        """Raise RequestInvalidError when there are violations."""
         if self:
             raise RequestInvalidError(self)
 
@@ -66,7 +66,7 @@ def recommend_query(request: recommender_pb2.RecommendRequest, tenant: Tenant) -
     """The query of a Recommend call.
 
     Raises:
-        RequestInvalidError: when a field is not as the contract says.
+        RequestInvalidError: when a field violates the contract.
     """
     problems = Problems()
     check_learner_id(request.learner_id, problems)
@@ -88,10 +88,10 @@ def recommend_query(request: recommender_pb2.RecommendRequest, tenant: Tenant) -
 
 
 def learner_query(request: recommender_pb2.GetLearnerRequest, tenant: Tenant) -> tuple[str, freshness.Freshness | None]:
-    """The learner's pseudonym and the freshness asked for of a GetLearner call.
+    """The learner's pseudonym and the requested freshness of a GetLearner call.
 
     Raises:
-        RequestInvalidError: when a field is not as the contract says.
+        RequestInvalidError: when a field violates the contract.
     """
     problems = Problems()
     check_learner_id(request.learner_id, problems)
@@ -138,7 +138,7 @@ def _preferences(preferences: Preferences) -> events_pb2.PreferenceEvent | None:
 
 
 def check_learner_id(learner_id: str, problems: Problems, field: str = "learner_id") -> None:
-    """Say what is wrong with a learner's id."""
+    """Add the violations of a learner's id."""
     if not learner_id:
         problems.say(field, "it is empty; give the learner's id as your platform knows it")
     elif len(learner_id) > LEARNER_ID_CHARACTERS_MAX:
@@ -146,13 +146,13 @@ def check_learner_id(learner_id: str, problems: Problems, field: str = "learner_
 
 
 def check_class_id(class_id: str, problems: Problems) -> None:
-    """Say what is wrong with a class's id."""
+    """Add the violations of a class's id."""
     if len(class_id) > IDENTIFIER_CHARACTERS_MAX:
         problems.say("class_id", f"it has {len(class_id)} characters; give at most {IDENTIFIER_CHARACTERS_MAX}")
 
 
 def resource_filter(message: recommender_pb2.ResourceFilter, problems: Problems) -> ResourceFilter:
-    """The filter of a request; what is wrong with it is said."""
+    """The filter of a request; violations are added."""
     kinds = []
     for index, kind in enumerate(message.kinds[:FILTER_ENTRIES_MAX]):
         if kind == catalog_pb2.RESOURCE_KIND_UNSPECIFIED or kind not in catalog_pb2.ResourceKind.values():
@@ -164,7 +164,7 @@ def resource_filter(message: recommender_pb2.ResourceFilter, problems: Problems)
         _say_too_many("filter.kinds", len(message.kinds), FILTER_ENTRIES_MAX, problems)
     max_minutes = message.max_minutes if message.HasField("max_minutes") else None
     if max_minutes == 0:
-        problems.say("filter.max_minutes", "0 leaves nothing; give at least 1, or leave it out for any length")
+        problems.say("filter.max_minutes", "0 allows nothing; give at least 1, or leave it out for any length")
     return ResourceFilter(
         kinds=tuple(sorted(set(kinds))),
         skills=_texts("filter.skills", message.skills, FILTER_ENTRIES_MAX, IDENTIFIER_CHARACTERS_MAX, problems),
@@ -184,7 +184,7 @@ def resource_filter(message: recommender_pb2.ResourceFilter, problems: Problems)
 def _texts(
     field: str, values: Sequence[str], entries_max: int, characters_max: int, problems: Problems
 ) -> tuple[str, ...]:
-    """The values in order, each once: how a caller orders them does not change the answer."""
+    """The distinct values, sorted: the caller's order does not affect the answer."""
     if len(values) > entries_max:
         _say_too_many(field, len(values), entries_max, problems)
         return ()
@@ -202,7 +202,7 @@ def _say_too_many(field: str, entries: int, entries_max: int, problems: Problems
 
 
 def moment_of(moment: Timestamp, problems: Problems) -> datetime | None:
-    """The moment a request asks for; what is wrong with it is said."""
+    """The moment of a request; violations are added."""
     if not 0 <= moment.seconds <= _LATEST_S:
         problems.say("as_of", f"{moment.seconds} s is not from 1970 to 9999; give a moment in between, or none for now")
         return None
@@ -210,7 +210,7 @@ def moment_of(moment: Timestamp, problems: Problems) -> datetime | None:
 
 
 def freshness_of(token: str, tenant: Tenant, problems: Problems) -> freshness.Freshness | None:
-    """The record that an answer must include; what is wrong with the token is said."""
+    """The record that an answer must include; violations of the token are added."""
     if not token:
         return None
     if len(token) > TOKEN_CHARACTERS_MAX:
@@ -224,7 +224,7 @@ def freshness_of(token: str, tenant: Tenant, problems: Problems) -> freshness.Fr
 
 
 def provenance_message(provenance: Provenance) -> recommender_pb2.Provenance:
-    """What an answer was made from."""
+    """What an answer was computed from."""
     return recommender_pb2.Provenance(
         as_of=timestamp(provenance.as_of),
         epoch=provenance.epoch,
@@ -277,7 +277,7 @@ def _add_recommendation(
 
 
 def mastery_message(skill: SkillMastery) -> recommender_pb2.SkillMastery:
-    """How well a learner has a skill."""
+    """A learner's mastery of a skill."""
     return recommender_pb2.SkillMastery(
         skill=skill.skill,
         probability=skill.probability,
@@ -303,5 +303,5 @@ def position_message(position: Position | None) -> recommender_pb2.AppliedPositi
 
 
 def degradations(degraded: Iterable[Degradation]) -> list[recommender_pb2.Degradation.ValueType]:
-    """What was missing, in the numbers of the contract."""
+    """What was missing, by the numbers of the contract."""
     return [int(degradation) for degradation in degraded]  # type: ignore[misc]  # as above.

@@ -1,4 +1,4 @@
-"""From records of the catalog's topics to what ranking reads."""
+"""Decodes records of the catalog's topics into the types of ranking."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CatalogRecordInvalidError(ValueError):
 def decode_resource(identifier: str, value: bytes, headers: Iterable[tuple[str, bytes]]) -> CatalogResource:
     """The resource of a record of `cairn.resources` whose key names `identifier`.
 
-    A status that is not stated counts as active; a kind or status this version does not know is not recommended.
+    An unspecified status counts as active; a resource of an unknown kind or status is not recommended.
 
     Raises:
         CatalogRecordInvalidError: when the value is not that resource.
@@ -78,7 +78,7 @@ def rule_of(message: catalog_pb2.Rule) -> Rule:
     """A rule as ranking reads it.
 
     Raises:
-        CatalogRecordInvalidError: when it says no action this version knows, or boosts by a factor that is not above 0.
+        CatalogRecordInvalidError: when its action is unknown, or it boosts by a factor that is not above 0.
     """
     action = int(message.action)
     if action not in {int(known) for known in RuleAction}:
@@ -113,7 +113,7 @@ def _parse(message: _Record, identifier: str, value: bytes, headers: Iterable[tu
         else:
             message.ParseFromString(value)
     except (DecodeError, json_format.ParseError) as error:
-        raise CatalogRecordInvalidError(f"the value is no {message.DESCRIPTOR.name}: {error}") from error
+        raise CatalogRecordInvalidError(f"the value is not a {message.DESCRIPTOR.name}: {error}") from error
     if message.id != identifier:  # type: ignore[attr-defined]  # both records have one.
         raise CatalogRecordInvalidError(f"the key names {identifier!r}, the body {message.id!r}")  # type: ignore[attr-defined]  # as above.
     return message

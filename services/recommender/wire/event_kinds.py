@@ -88,9 +88,9 @@ def _preference(message: events_pb2.LearnerEvent, fingerprint: bytes) -> Prefere
         check_ids(values, longest)
     unknown = [kind for kind in formats or () if kind not in _FORMATS]
     if unknown:
-        raise RecordInvalidError("field", f"preference.formats.kinds holds {unknown[0]}, which is no kind of resource")
+        raise RecordInvalidError("field", f"preference.formats.kinds holds {unknown[0]}, not a kind of resource")
     if body.pace not in _PACES:
-        raise RecordInvalidError("field", f"preference.pace is {body.pace}, which is no pace")
+        raise RecordInvalidError("field", f"preference.pace is {body.pace}, not a pace")
     return PreferenceEvent(fingerprint, goals, interests, formats, int(body.pace))
 
 
@@ -119,7 +119,7 @@ def _correction(message: events_pb2.LearnerEvent, fingerprint: bytes) -> Correct
             if not 0.0 <= response <= 1.0:
                 raise RecordInvalidError("field", f"correction.regrade.response is {response}, not in [0, 1]")
             return CorrectionEvent(fingerprint, target, as_float32(response))
-    raise RecordInvalidError("field", "correction says neither void nor regrade")
+    raise RecordInvalidError("field", "correction is neither void nor regrade")
 
 
 def _correction_row(body: events_pb2.CorrectionEvent) -> dict[str, Any]:
@@ -160,9 +160,9 @@ KINDS: dict[str, EventKind] = {
 EVENT_COLUMNS = (
     TENANT,
     LEARNER,
-    Column("partition", ColumnType.INTEGER, "where the record stands: the partition of the log"),
-    Column("offset", ColumnType.INTEGER, "where it stands in the partition"),
-    Column("event_id", ColumnType.TEXT, "the event's id; the same source and id twice is one event, sent twice"),
+    Column("partition", ColumnType.INTEGER, "the record's partition of the log"),
+    Column("offset", ColumnType.INTEGER, "the record's offset in the partition"),
+    Column("event_id", ColumnType.TEXT, "the event's id; records with the same source and id are one event"),
     Column("source", ColumnType.TEXT, "the system that observed it"),
     Column("kind", ColumnType.TEXT, "assessment, interaction, preference, correction or erasure"),
     Column("occurred_at", ColumnType.TIME, "when the learner acted; empty: not known"),
@@ -171,24 +171,24 @@ EVENT_COLUMNS = (
     Column("activity", ColumnType.TEXT, "assessment: the quiz or lesson"),
     Column("resource", ColumnType.TEXT, "assessment, interaction: the catalog resource"),
     Column("skills", ColumnType.TEXTS, "assessment: the skills it is evidence of"),
-    Column("skills_from", ColumnType.TEXT, "assessment: who named them: event, catalog or none"),
+    Column("skills_from", ColumnType.TEXT, "assessment: the origin of the skills: event, catalog or none"),
     Column("response", ColumnType.NUMBER, "assessment, correction: the outcome, 0 to 1"),
-    Column("correct", ColumnType.BOOLEAN, "assessment, correction: right or wrong, where it was that"),
-    Column("score_raw", ColumnType.NUMBER, "assessment, correction: points, where it was points"),
-    Column("score_min", ColumnType.NUMBER, "the least points one can get"),
-    Column("score_max", ColumnType.NUMBER, "the most points one can get"),
-    Column("attempt", ColumnType.INTEGER, "assessment: which try it was, from 1"),
-    Column("hints", ColumnType.INTEGER, "assessment: hints asked for"),
+    Column("correct", ColumnType.BOOLEAN, "assessment, correction: right or wrong, if given that way"),
+    Column("score_raw", ColumnType.NUMBER, "assessment, correction: points, if given that way"),
+    Column("score_min", ColumnType.NUMBER, "the lowest possible points"),
+    Column("score_max", ColumnType.NUMBER, "the highest possible points"),
+    Column("attempt", ColumnType.INTEGER, "assessment: number of the attempt, from 1"),
+    Column("hints", ColumnType.INTEGER, "assessment: hints used"),
     Column("duration_ms", ColumnType.INTEGER, "assessment, interaction: time spent, milliseconds"),
     Column("grain", ColumnType.TEXT, "assessment: item or activity"),
     Column("interaction", ColumnType.TEXT, "interaction: opened, completed or dismissed"),
     Column("recommendation_id", ColumnType.TEXT, "interaction: what led to it"),
-    Column("goals", ColumnType.TEXTS, "preference: skills to work towards; empty: not said"),
+    Column("goals", ColumnType.TEXTS, "preference: skills to work towards; empty: not stated"),
     Column("interests", ColumnType.TEXTS, "preference: topics; likewise"),
     Column("formats", ColumnType.TEXTS, "preference: kinds of resource; likewise"),
-    Column("pace", ColumnType.TEXT, "preference: gentle, steady or brisk; empty: not said"),
+    Column("pace", ColumnType.TEXT, "preference: gentle, steady or brisk; empty: not stated"),
     Column("target_source", ColumnType.TEXT, "correction: source of the event that was wrong"),
-    Column("target_event_id", ColumnType.TEXT, "correction: its id"),
+    Column("target_event_id", ColumnType.TEXT, "correction: id of the event that was wrong"),
     Column("change", ColumnType.TEXT, "correction: void or regrade"),
 )
 """The columns of an exported event; those of one kind name it in their meaning."""

@@ -15,11 +15,11 @@ from services.recommender.wire.event_kinds import KINDS, name_of, outcome_row
 
 
 class EventUnreadableError(ValueError):
-    """A record is no learner event."""
+    """A record is not a learner event."""
 
 
 def event_row(key: bytes, value: bytes | None, headers: list[tuple[str, bytes]]) -> dict[str, Any]:
-    """The cells that a record fills; those it leaves out are empty.
+    """The cells of a record; those left out are empty.
 
     Args:
         key: the record's key.
@@ -27,7 +27,7 @@ def event_row(key: bytes, value: bytes | None, headers: list[tuple[str, bytes]])
         headers: its headers.
 
     Raises:
-        EventUnreadableError: when it is no learner event.
+        EventUnreadableError: when it is not a learner event.
     """
     try:
         event = (
@@ -36,7 +36,7 @@ def event_row(key: bytes, value: bytes | None, headers: list[tuple[str, bytes]])
             else events_pb2.LearnerEvent.FromString(value or b"")
         )
     except (DecodeError, json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
-        raise EventUnreadableError("the value is no LearnerEvent") from error
+        raise EventUnreadableError("the value is not a LearnerEvent") from error
     tenant, learner = split_key(key)
     kind = event.WhichOneof("body")
     if kind is None or (event.tenant, event.learner) != (tenant, learner):

@@ -29,7 +29,8 @@ def preview_query(request: recommender_pb2.PreviewRuleRequest, tenant: Tenant) -
     """The query of a PreviewRule call.
 
     Raises:
-        RequestInvalidError: when a field is not as the contract says; a learner's id is that learner's problem alone.
+        RequestInvalidError: when a field violates the contract; an invalid learner id is reported for that learner
+            only.
     """
     problems = Problems()
     rule = _rule(request.rule, problems, removed=request.removed)
@@ -61,7 +62,7 @@ def preview_response(
 
 
 def _rule(message: catalog_pb2.Rule, problems: Problems, *, removed: bool) -> Rule:
-    """The rule; PutRule checks it more closely, since what it names need not be there to see what it would do."""
+    """The rule. PutRule checks it more strictly: a preview may name resources that do not exist."""
     if not message.id:
         problems.say("rule.id", "it is empty; give the rule's id")
     if removed:

@@ -29,7 +29,7 @@ from services.recommender.wire.calls import (
 ROSTER_MAX = 500
 BATCH_LIMIT_DEFAULT = 3
 BATCH_LIMIT_MAX = 20
-# What one reply holds without outgrowing a message.
+# The most that fits into one reply message.
 BATCH_RECOMMENDATIONS_MAX = 3_000
 GROUPS_DEFAULT = 4
 GROUPS_MAX = 20
@@ -44,7 +44,8 @@ def batch_query(request: recommender_pb2.RecommendBatchRequest, tenant: Tenant) 
     """The query of a RecommendBatch call.
 
     Raises:
-        RequestInvalidError: when a field is not as the contract says; a learner's id is that learner's problem alone.
+        RequestInvalidError: when a field violates the contract; an invalid learner id is reported for that learner
+            only.
     """
     problems = Problems()
     limit = request.limit or BATCH_LIMIT_DEFAULT
@@ -68,7 +69,8 @@ def plan_query(request: recommender_pb2.PlanGroupRequest, tenant: Tenant) -> Pla
     """The query of a PlanGroup call.
 
     Raises:
-        RequestInvalidError: when a field is not as the contract says; a learner's id is that learner's problem alone.
+        RequestInvalidError: when a field violates the contract; an invalid learner id is reported for that learner
+            only.
     """
     problems = Problems()
     if request.groups_max > GROUPS_MAX:
@@ -91,7 +93,7 @@ def plan_query(request: recommender_pb2.PlanGroupRequest, tenant: Tenant) -> Pla
 
 
 def roster_of(learner_ids: Sequence[str], tenant: Tenant, problems: Problems) -> tuple[RosterEntry, ...]:
-    """The learners of a roster; one whose id cannot be used is there with what is wrong with it."""
+    """The learners of a roster; one with an invalid id is included with the problem."""
     if not learner_ids:
         problems.say("learner_ids", f"it is empty; name 1 to {ROSTER_MAX} learners")
     if len(learner_ids) > ROSTER_MAX:
@@ -139,7 +141,7 @@ def batch_response(
 
 
 def problem_message(problem: LearnerProblem) -> recommender_pb2.LearnerProblem:
-    """What is wrong with one learner of a roster."""
+    """The problem with one learner of a roster."""
     return recommender_pb2.LearnerProblem(code=_CODES[problem.kind], message=problem.message)
 
 

@@ -45,7 +45,7 @@ def subscribe_query(
     """The query of a Subscribe call, and the learner ids of the request by pseudonym.
 
     Raises:
-        RequestInvalidError: when a field is not as the contract says.
+        RequestInvalidError: when a field violates the contract.
     """
     problems = Problems()
     names = _names(request, tenant, problems)
@@ -70,10 +70,10 @@ def subscribe_query(
 
 
 class CursorCodec:
-    """Cursors as opaque text, bound to the tenant, the learner, and what is asked for."""
+    """Cursors as opaque text, bound to the tenant, the learner and the query."""
 
     def __init__(self, tenant: Tenant, query: SubscribeQuery) -> None:
-        """Args: `query`, of which limit, filter and class matter."""
+        """Args: `query`, whose limit, filter and class matter."""
         asked = repr((query.limit, query.wanted.identity, query.class_id))
         self._tag = hmac.new(tenant.secret, b"cairn-list-cursor\0", "sha256")
         self._tag.update(blake2b(asked.encode()).digest())
@@ -84,13 +84,13 @@ class CursorCodec:
         return _as_text(body + self._tag_of(learner, body))
 
     def decode(self, learner: str, text: str) -> ListCursor | None:
-        """The inverse; None when this is not a cursor of that learner for what is asked for."""
+        """The inverse; None when this is not a cursor of that learner for the query."""
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             return None
         body, tag = raw[: _LAYOUT.size], raw[_LAYOUT.size :]
-        # Of several texts that mean the same bytes, the one that was given.
+        # Several texts decode to the same bytes: only the canonical one is accepted.
         if (
             len(body) != _LAYOUT.size
             or _as_text(raw) != text
@@ -117,9 +117,9 @@ def subscribe_response(
     """One message of a subscription.
 
     Args:
-        message: what to say.
-        names: what the reader calls the learners, by pseudonym; others go by their pseudonym.
-        cursors: how cursors are written.
+        message: the message.
+        names: the reader's ids of learners, by pseudonym; others are identified by their pseudonym.
+        cursors: encodes cursors.
     """
     response = recommender_pb2.SubscribeResponse()
     if isinstance(message, SnapshotDone):

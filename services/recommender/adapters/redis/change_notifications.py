@@ -130,7 +130,7 @@ class RedisChangeNotifications:
 
     async def _ask(self, writer: Any) -> None:
         """Subscribe to the wanted channels, and ping now and then."""
-        asked: set[bytes] = set()
+        subscribed: set[bytes] = set()
         while True:
             try:
                 async with asyncio.timeout(_PING_EVERY_S):
@@ -140,9 +140,9 @@ class RedisChangeNotifications:
             else:
                 self._wanted_changed.clear()
                 wanted = self._wanted()
-                _send(writer, b"UNSUBSCRIBE", asked - wanted)
-                _send(writer, b"SUBSCRIBE", wanted - asked)
-                asked = wanted
+                _send(writer, b"UNSUBSCRIBE", subscribed - wanted)
+                _send(writer, b"SUBSCRIBE", wanted - subscribed)
+                subscribed = wanted
             await writer.drain()
 
     async def _read(self, reader: Any, listener: ChangeListener) -> None:

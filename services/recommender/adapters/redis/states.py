@@ -39,7 +39,7 @@ from services.recommender.domain.learner.state import decode_state, encode_state
 # that Redis lost must not enter a later epoch of the same number, which may know other corrections.
 _COMMIT = f"""
 local state, journal, seen = KEYS[1], KEYS[2], KEYS[3]
-local expected, offset, blob, entries, checkpoint, fingerprints, channel, hint, erased, fold_id = unpack(ARGV)
+local expected, offset, blob, entries, checkpoint, fingerprints, channel, message, erased, fold_id = unpack(ARGV)
 if #KEYS ~= 4 or #ARGV ~= 10 or not string.find(offset, '^%d+$') or #fingerprints % 8 ~= 0
     or (#blob == 0) ~= (#entries == 0) or (#blob == 0 and erased ~= '1') then
   return redis.error_reply('ERR a learner commit has malformed arguments')
@@ -62,7 +62,7 @@ for at = 1, #fingerprints, 8 do
 end
 if #ids > 0 then redis.call('RPUSH', seen, unpack(ids)) end
 redis.call('LTRIM', seen, -{SEEN_EVENTS}, -1)
-redis.call('PUBLISH', channel, hint)
+redis.call('PUBLISH', channel, message)
 return 1
 """
 
