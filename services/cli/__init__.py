@@ -85,7 +85,7 @@ class _LaterCommand(typer.core.TyperCommand):
         from services.common.telemetry import logs  # noqa: PLC0415 - as the command itself, not before it is needed.
 
         # A command prints what matters; logs are not part of its output.
-        logs.configure("error", "console", service="cairn")
+        logs.configure("critical", "console", service="cairn")
         return self.load().make_context(info_name, args, parent=parent, **extra)
 
     def load(self) -> Any:

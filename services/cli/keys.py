@@ -46,7 +46,12 @@ class Switch(StrEnum):
     OFF = "off"
 
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Create, list, rotate and revoke API keys.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Create, list, rotate and revoke API keys.",
+)
 
 
 @app.callback()

@@ -30,7 +30,9 @@ _STYLES = {
 }
 
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Create and check the Kafka topics.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", help="Create and check the Kafka topics."
+)
 
 
 @app.callback()

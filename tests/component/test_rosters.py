@@ -162,6 +162,13 @@ async def test_learners_without_a_group_are_listed_with_the_reason(server):  # n
     assert all(each.text for each in reply.unplaced)
 
 
+async def test_a_class_in_which_nobody_is_known_has_no_groups_and_every_learner_a_reason(server):  # noqa: F811
+    assert len(SKILLS) > 1
+    reply = await plan(server, ["ann", "bob"])
+    assert not reply.groups
+    assert [each.reason for each in reply.unplaced] == [recommender_pb2.UNPLACED_REASON_NEW_LEARNER] * 2
+
+
 async def test_a_gap_without_resources_is_reported(server):  # noqa: F811
     only_adding = [resource for resource in RESOURCES if resource.resource_id.startswith("add")]
     server.catalog.put("riverbend", only_adding, SKILLS)

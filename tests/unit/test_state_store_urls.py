@@ -18,7 +18,7 @@ async def test_redis_has_three_schemes(url):
     await store.aclose()
 
 
-@pytest.mark.parametrize("url", ["postgres://user:secret@host/db", "127.0.0.1:6379", ""])
+@pytest.mark.parametrize("url", ["postgres://user:secret@host/db", "redis:secret@host", "127.0.0.1:6379", ""])
 def test_another_scheme_is_refused_with_the_ones_there_are_and_without_a_password(url):
     with pytest.raises(StateUrlInvalidError, match=r"CAIRN_REDIS=.*redis://, rediss://, unix://") as refused:
         state_store(url)

@@ -28,7 +28,7 @@ from services.recommender.bootstrap.environment import server_settings
 from services.recommender.bootstrap.epochs import stored_epochs
 from services.recommender.bootstrap.server import AnswerAdapters, answer_dependencies, ranking_policy
 from services.recommender.bootstrap.stores import bundle_store, state_store
-from services.recommender.settings import RecommenderServerSettings
+from services.recommender.settings import RecommenderServerSettings, TenantRanking
 from services.recommender.wire.event_kinds import EVENT_COLUMNS
 
 Progress = Callable[[int, int | None], None]
@@ -96,7 +96,7 @@ async def recommendations_to_parquet(
                     epochs=store.epochs,
                     catalog=catalog,
                     bundles=bundle_store(settings.bundles),
-                    policies=partial(ranking_policy, load_tenants(settings.tenants)),
+                    policies=partial(ranking_policy, load_tenants(settings.tenants, TenantRanking.model_validate)),
                 )
             )
             epoch = await _current(store.epochs)

@@ -30,7 +30,7 @@ def state_store(url: str, timeout_s: float | None = None) -> StateStore:
     """
     scheme, separator, rest = url.partition("://")
     # What comes before an @ may be a password.
-    shown = f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    shown = f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else url.rpartition("@")[2]
     make = _STATE_STORES.get(scheme) if separator else None
     if make is None:
         known = ", ".join(f"{name}://" for name in _STATE_STORES)

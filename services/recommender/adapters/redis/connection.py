@@ -56,7 +56,8 @@ def unavailable_when_redis_is() -> Iterator[None]:
         raise kind(f"Redis returned an error: {error}; check its memory limit, its disk and its log") from error
     except (redis.exceptions.RedisError, hiredis.HiredisError, OSError, asyncio.IncompleteReadError) as error:
         raise StateUnavailableError(
-            f"Redis did not answer: {error}; check that it runs, that CAIRN_REDIS names it, and its memory limit"
+            f"Redis did not answer: {str(error).rstrip('.')}; check that it runs, that CAIRN_REDIS names it, "
+            "and its memory limit"
         ) from error
 
 

@@ -199,10 +199,11 @@ class _Planner:
 
     def plan(self) -> tuple[list[PlannedGroup], list[Unplaced]]:
         """The groups, and the learners in none."""
-        gaps = np.array([worked_on_gaps(known.estimates) for known in self._known])
-        if not gaps.size:
-            gaps = np.zeros((len(self._known), 0))
         workable = self._workable()
+        # The shape is stated because there may be no learners, or no skills.
+        gaps = np.zeros((len(self._known), len(workable)))
+        for number, known in enumerate(self._known):
+            gaps[number] = worked_on_gaps(known.estimates)
         groups = form_groups(gaps * workable, self._query.groups_max)
         planned = [self._planned(group) for group in groups]
         placed = {member for group in groups for member in group.members}
