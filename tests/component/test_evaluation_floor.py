@@ -22,8 +22,8 @@ from services.recommender.cli.evaluate import app as recommender_app
 from services.recommender.domain.training.metrics import auc, log_loss
 from services.recommender.evaluation.intervals import Draws, of_forecasts
 from services.recommender.evaluation.tracing import TracingSplit, given_split, split_by_learner
-from services.recommender.models.difficulty_fit import difficulties_of, predict
-from services.recommender.models.tracing_baselines import Served
+from services.recommender.models.tracing.baselines import Served
+from services.recommender.models.tracing.difficulty_fit import difficulties_of, predict
 
 DATA = Path(os.environ.get("CAIRN_DATA", "../shared/data"))
 

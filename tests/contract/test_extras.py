@@ -37,9 +37,9 @@ _MODULES = {
     "train": (
         "services.recommender.bootstrap.export",
         "services.recommender.bootstrap.stores",
-        "services.recommender.models.families",
-        "services.recommender.models.ranker_training",
-        "services.recommender.models.tracing_fit",
+        "services.recommender.models.collaborative.families",
+        "services.recommender.models.ranker.training",
+        "services.recommender.models.tracing.fit",
         "services.recommender.evaluation.tracing",
         "services.recommender.evaluation.ranking",
         "services.catalog.tagging.evaluation",

@@ -34,11 +34,11 @@ from services.recommender.domain.learner.success_features import SHARED_FEATURES
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.positives import positives_of
 from services.recommender.domain.training.responses import ResponseTableBuilder
-from services.recommender.models.als import AlsModel
-from services.recommender.models.als_fit import AlsSettings
-from services.recommender.models.collaborative_fit import fit_collaborative
-from services.recommender.models.families import FAMILIES
-from services.recommender.models.neighbours import ItemItemModel
+from services.recommender.models.collaborative.als import AlsModel
+from services.recommender.models.collaborative.als_fit import AlsSettings
+from services.recommender.models.collaborative.families import FAMILIES
+from services.recommender.models.collaborative.fit import fit_collaborative
+from services.recommender.models.collaborative.neighbours import ItemItemModel
 
 CREATED_AT = datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=UTC)
 CHOICE = CollaborativeChoice("item_knn", {"shrinkage": 10.0}, {"item_knn": 0.11, "als": 0.1}, {"ease": "too large"}, 1)

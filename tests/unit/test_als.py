@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.recommender.application.ports.models import ModelArraysInvalidError
-from services.recommender.models.als import AlsModel
+from services.recommender.models.collaborative.als import AlsModel
 
 RESOURCES = tuple(f"r{number}" for number in range(6))
 

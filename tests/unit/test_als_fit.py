@@ -8,8 +8,8 @@ import pytest
 from services.recommender.application.training.train import TooFewPositivesError
 from services.recommender.domain.training.positives import Positives, positives_of
 from services.recommender.domain.training.responses import ResponseTableBuilder
-from services.recommender.models.als import AlsModel
-from services.recommender.models.als_fit import AlsSettings, factors_for, fit_als
+from services.recommender.models.collaborative.als import AlsModel
+from services.recommender.models.collaborative.als_fit import AlsSettings, factors_for, fit_als
 
 
 def two_groups(*, learners: int = 30, resources: int = 12, seed: int = 2) -> Positives:

@@ -9,11 +9,11 @@ from services.recommender.application.ports.models import CollaborativeChoice
 from services.recommender.application.training.train import TooFewPositivesError
 from services.recommender.domain.training.positives import positives_of
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
-from services.recommender.models import collaborative_fit
-from services.recommender.models.als import AlsModel
-from services.recommender.models.als_fit import AlsSettings
-from services.recommender.models.collaborative_fit import choose_collaborative, fit_collaborative
-from services.recommender.models.neighbours import ItemItemModel
+from services.recommender.models.collaborative import fit as collaborative_fit
+from services.recommender.models.collaborative.als import AlsModel
+from services.recommender.models.collaborative.als_fit import AlsSettings
+from services.recommender.models.collaborative.fit import choose_collaborative, fit_collaborative
+from services.recommender.models.collaborative.neighbours import ItemItemModel
 
 
 def in_order(learners: int, *, resources: int = 40) -> ResponseTable:

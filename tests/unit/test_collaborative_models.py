@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from services.recommender.models.als import AlsModel
-from services.recommender.models.als_fit import AlsSettings, fit_als
-from services.recommender.models.bpr import fit_bpr
-from services.recommender.models.families import FAMILIES
-from services.recommender.models.neighbours import (
+from services.recommender.models.collaborative.als import AlsModel
+from services.recommender.models.collaborative.als_fit import AlsSettings, fit_als
+from services.recommender.models.collaborative.bpr import fit_bpr
+from services.recommender.models.collaborative.families import FAMILIES
+from services.recommender.models.collaborative.neighbours import (
     EaseModel,
     ItemItemModel,
     TooLargeError,
@@ -166,7 +166,7 @@ def test_ease_is_the_same_from_the_learners_side_and_from_the_resources_side():
 
 
 def test_ease_says_what_memory_it_would_take_instead_of_taking_it(monkeypatch):
-    monkeypatch.setattr("services.recommender.models.neighbours.EASE_SIDE_MOST", 10)
+    monkeypatch.setattr("services.recommender.models.collaborative.neighbours.EASE_SIDE_MOST", 10)
     with pytest.raises(TooLargeError, match=r"20 learners and 24 resources needs 0\.0 GiB"):
         EaseModel(two_groups(learners=20))
 

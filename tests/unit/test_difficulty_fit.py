@@ -9,7 +9,7 @@ import numpy as np
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
-from services.recommender.models.difficulty_fit import (
+from services.recommender.models.tracing.difficulty_fit import (
     Difficulties,
     fit_difficulties,
     parameters_of,

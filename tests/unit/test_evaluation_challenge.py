@@ -10,7 +10,7 @@ import pytest
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.domain.training.splits import WorkSplit, split_work, tags_of
 from services.recommender.evaluation.challenge import SUCCESS_BAND, Mastery, challenge_of
-from services.recommender.models.tracing_logistic import LogisticOnCounts, Practice
+from services.recommender.models.tracing.logistic import LogisticOnCounts, Practice
 
 LEARNERS, RESOURCES, SKILLS = 40, 30, 3
 

@@ -30,15 +30,15 @@ from services.recommender.domain.ranking.trees import Trees, TreesInvalidError, 
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.training.responses import ResponseTableBuilder
 from services.recommender.domain.training.splits import split_work, tags_of
-from services.recommender.models.ensemble import Ensemble
-from services.recommender.models.ranker_fit import (
+from services.recommender.models.collaborative.ensemble import Ensemble
+from services.recommender.models.ranker.dataset import RankingDataset
+from services.recommender.models.ranker.fit import (
     choose_blend_weight,
     fit_ranker,
 )
-from services.recommender.models.ranker_lists import ListsOfCandidates, TooFewToLearnError
-from services.recommender.models.ranker_trees import RankerSettings
-from services.recommender.models.ranking_dataset import RankingDataset
-from services.recommender.models.stored_ranker import ranker_from_arrays, ranker_to_arrays
+from services.recommender.models.ranker.lists import ListsOfCandidates, TooFewToLearnError
+from services.recommender.models.ranker.stored import ranker_from_arrays, ranker_to_arrays
+from services.recommender.models.ranker.trees import RankerSettings
 
 
 def district(learners: int, *, seed: int = 3):

@@ -13,10 +13,10 @@ from services.recommender.domain.training.metrics import ndcg
 from services.recommender.domain.training.splits import WorkSplit, split_work
 from services.recommender.evaluation.lists import split_at_random
 from services.recommender.evaluation.rankers import Served
-from services.recommender.models.families import FAMILIES, choose, mean_ndcg
-from services.recommender.models.ranker_fit import fit_ranker
-from services.recommender.models.ranker_trees import RankerSettings
-from services.recommender.models.ranking_dataset import RankingDataset
+from services.recommender.models.collaborative.families import FAMILIES, choose, mean_ndcg
+from services.recommender.models.ranker.dataset import RankingDataset
+from services.recommender.models.ranker.fit import fit_ranker
+from services.recommender.models.ranker.trees import RankerSettings
 
 DATA = Path(os.environ.get("CAIRN_DATA", "../shared/data")) / "movielens-100k"
 LEARNERS = 250

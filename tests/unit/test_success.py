@@ -19,8 +19,8 @@ from services.recommender.domain.learner.success_features import SHARED_FEATURES
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
-from services.recommender.models.difficulty_fit import Difficulties, fit_difficulties, parameters_of, predict
-from services.recommender.models.success_fit import (
+from services.recommender.models.tracing.difficulty_fit import Difficulties, fit_difficulties, parameters_of, predict
+from services.recommender.models.tracing.success_fit import (
     SuccessChoice,
     fit_success,
     fit_weights,

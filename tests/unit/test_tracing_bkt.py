@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
-from services.recommender.models.tracing_bkt import (
+from services.recommender.models.tracing.bkt import (
     GUESS,
     KNOWN,
     LEARN,

@@ -9,8 +9,9 @@ import pytest
 
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
-from services.recommender.models import success_fit, tracing_fit
-from services.recommender.models.tracing_fit import fit_tracing
+from services.recommender.models.tracing import fit as tracing_fit
+from services.recommender.models.tracing import success_fit
+from services.recommender.models.tracing.fit import fit_tracing
 
 
 def simulated(learners: int, *, seed: int = 5) -> ResponseTable:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from services.recommender.adapters.files.bundle_store import FsspecBundleStore
 from services.recommender.adapters.redis.state_store import RedisStateStore
 from services.recommender.application.ports.state_store import StateStore, StateUrlInvalidError
-from services.recommender.models import als, neighbours
-from services.recommender.models.stored_ranker import ranker_from_arrays
+from services.recommender.models.collaborative import als, neighbours
+from services.recommender.models.ranker.stored import ranker_from_arrays
 
 # By the scheme of the URL.
 _STATE_STORES: Mapping[str, Callable[[str, float | None], StateStore]] = {

@@ -31,10 +31,10 @@ def trainer(*, bundles: str | None = None, factors: int | None = None, ranker: b
         BundlesUrlInvalidError: when fsspec does not know the URL.
     """
     # The fitting libraries take a second to load, and servers do not need them.
-    from services.recommender.models.als_fit import AlsSettings  # noqa: PLC0415
-    from services.recommender.models.collaborative_fit import choose_collaborative, fit_collaborative  # noqa: PLC0415
-    from services.recommender.models.ranker_training import train_ranker  # noqa: PLC0415
-    from services.recommender.models.tracing_fit import fit_tracing  # noqa: PLC0415
+    from services.recommender.models.collaborative.als_fit import AlsSettings  # noqa: PLC0415
+    from services.recommender.models.collaborative.fit import choose_collaborative, fit_collaborative  # noqa: PLC0415
+    from services.recommender.models.ranker.training import train_ranker  # noqa: PLC0415
+    from services.recommender.models.tracing.fit import fit_tracing  # noqa: PLC0415
 
     settings = bundle_settings()
     als_settings = AlsSettings() if factors is None else AlsSettings(factors=factors)

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from services.recommender.domain.training.metrics import SUCCESS_FROM
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.domain.training.splits import WorkSplit
-from services.recommender.models.tracing_logistic import LogisticOnCounts, Practice
+from services.recommender.models.tracing.logistic import LogisticOnCounts, Practice
 
 # A learner's chance of success where work is neither too hard nor too easy.
 SUCCESS_BAND = (0.65, 0.85)

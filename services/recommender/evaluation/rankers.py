@@ -20,7 +20,7 @@ from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.evaluation.lists import Ranker, RankingSplit
 from services.recommender.evaluation.results import SERVED
-from services.recommender.models.ranking_dataset import RankingDataset
+from services.recommender.models.ranker.dataset import RankingDataset
 
 WEIGHED = "weights"
 HALF_NEED = "half_need"

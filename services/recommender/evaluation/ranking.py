@@ -19,12 +19,12 @@ from services.recommender.evaluation.intervals import Draws, Estimate, Floats, c
 from services.recommender.evaluation.lists import Judge, Ranker, RankingSplit
 from services.recommender.evaluation.rankers import Collaborative, Served, baselines, served
 from services.recommender.evaluation.results import SERVED, Evaluation
-from services.recommender.models.ensemble import Ensemble
-from services.recommender.models.families import FAMILIES, Choice, choose
-from services.recommender.models.interaction_statistics_fit import fit_interaction_statistics
-from services.recommender.models.ranker_fit import FittedRanker, base_models_of, fit_ranker
-from services.recommender.models.ranker_lists import TooFewToLearnError
-from services.recommender.models.ranking_dataset import RankingDataset
+from services.recommender.models.collaborative.ensemble import Ensemble
+from services.recommender.models.collaborative.families import FAMILIES, Choice, choose
+from services.recommender.models.ranker.dataset import RankingDataset
+from services.recommender.models.ranker.fit import FittedRanker, base_models_of, fit_ranker
+from services.recommender.models.ranker.interaction_statistics_fit import fit_interaction_statistics
+from services.recommender.models.ranker.lists import TooFewToLearnError
 
 DRAWS = 1_000
 SEED = 1

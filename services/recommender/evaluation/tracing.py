@@ -23,7 +23,7 @@ from services.recommender.evaluation.intervals import (
     of_forecasts,
 )
 from services.recommender.evaluation.results import SERVED, Evaluation, Reliability
-from services.recommender.models.tracing_baselines import (
+from services.recommender.models.tracing.baselines import (
     Constant,
     Elo,
     Filter,
@@ -31,8 +31,8 @@ from services.recommender.models.tracing_baselines import (
     Served,
     TracingModel,
 )
-from services.recommender.models.tracing_bkt import KnowledgeTracing
-from services.recommender.models.tracing_logistic import LogisticOnCounts
+from services.recommender.models.tracing.bkt import KnowledgeTracing
+from services.recommender.models.tracing.logistic import LogisticOnCounts
 
 DRAWS = 200
 SEED = 1

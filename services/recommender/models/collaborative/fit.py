@@ -8,10 +8,15 @@ from services.recommender.application.training.train import Advance, FittedColla
 from services.recommender.domain.training.positives import Positives
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.domain.training.splits import earlier_rows, split_work, tags_of
-from services.recommender.models.als import AlsModel
-from services.recommender.models.als_fit import AlsSettings, fit_als
-from services.recommender.models.families import FAMILIES, choose
-from services.recommender.models.neighbours import DENSE_RESOURCES_MOST, EaseModel, ItemItemModel, dense_memory
+from services.recommender.models.collaborative.als import AlsModel
+from services.recommender.models.collaborative.als_fit import AlsSettings, fit_als
+from services.recommender.models.collaborative.families import FAMILIES, choose
+from services.recommender.models.collaborative.neighbours import (
+    DENSE_RESOURCES_MOST,
+    EaseModel,
+    ItemItemModel,
+    dense_memory,
+)
 
 # Models that a bundle can hold; bpr is for comparison only.
 _SERVABLE = tuple(family for family in FAMILIES if family != "bpr")

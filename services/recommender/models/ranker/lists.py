@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from services.recommender.models.ranking_dataset import RankingDataset
+from services.recommender.models.ranker.dataset import RankingDataset
 
 
 class TooFewToLearnError(ValueError):

@@ -19,7 +19,7 @@ from services.recommender.application.training.train import FittedTracing
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable
-from services.recommender.models.difficulty_fit import (
+from services.recommender.models.tracing.difficulty_fit import (
     Difficulties,
     cv_folds,
     difficulties_of,
@@ -27,9 +27,9 @@ from services.recommender.models.difficulty_fit import (
     predict,
     search_settings,
 )
-from services.recommender.models.success_fit import predict_success, success_features
-from services.recommender.models.tracing_fit import fit_tracing
-from services.recommender.models.tracing_logistic import fitted
+from services.recommender.models.tracing.fit import fit_tracing
+from services.recommender.models.tracing.logistic import fitted
+from services.recommender.models.tracing.success_fit import predict_success, success_features
 
 Chances = NDArray[np.float64]
 

@@ -38,8 +38,8 @@ from services.recommender.domain.ranking.trees import Matrix
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.domain.training.splits import WorkSplit
-from services.recommender.models.difficulty_fit import fit_difficulties, parameters_of
-from services.recommender.models.ensemble import Ensemble
+from services.recommender.models.collaborative.ensemble import Ensemble
+from services.recommender.models.tracing.difficulty_fit import fit_difficulties, parameters_of
 
 _TENANT = "tenant"
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from services.recommender.domain.ranking.next_item import directions
 from services.recommender.domain.ranking.trees import Trees
-from services.recommender.models.ranker_lists import ListsOfCandidates
+from services.recommender.models.ranker.lists import ListsOfCandidates
 
 TOP = 10
 """Lists are judged by NDCG at this length."""

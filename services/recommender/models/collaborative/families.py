@@ -17,10 +17,10 @@ from services.recommender.domain.ranking.trees import Matrix
 from services.recommender.domain.training.metrics import ndcg
 from services.recommender.domain.training.positives import Positives
 from services.recommender.domain.training.splits import WorkSplit
-from services.recommender.models.als import AlsModel
-from services.recommender.models.als_fit import AlsSettings, fit_als
-from services.recommender.models.bpr import fit_bpr
-from services.recommender.models.neighbours import (
+from services.recommender.models.collaborative.als import AlsModel
+from services.recommender.models.collaborative.als_fit import AlsSettings, fit_als
+from services.recommender.models.collaborative.bpr import fit_bpr
+from services.recommender.models.collaborative.neighbours import (
     EaseModel,
     TooLargeError,
     ease_memory,

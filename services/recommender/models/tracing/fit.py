@@ -10,7 +10,7 @@ from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.metrics import auc, log_loss
 from services.recommender.domain.training.responses import ResponseTable
-from services.recommender.models.difficulty_fit import (
+from services.recommender.models.tracing.difficulty_fit import (
     EVALUATIONS,
     PASSES,
     Difficulties,
@@ -20,7 +20,12 @@ from services.recommender.models.difficulty_fit import (
     predict,
     search_settings,
 )
-from services.recommender.models.success_fit import SUCCESS_STEPS, fit_success, predict_success, success_features
+from services.recommender.models.tracing.success_fit import (
+    SUCCESS_STEPS,
+    fit_success,
+    predict_success,
+    success_features,
+)
 
 # Below these the defaults, and the filter alone, are better than a search on too little data.
 _LEARNERS_TO_SEARCH = 50

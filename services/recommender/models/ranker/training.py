@@ -10,9 +10,9 @@ from services.recommender.application.ports.models import ModelArrays
 from services.recommender.application.training.train import Advance
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.domain.training.splits import split_work, tags_of
-from services.recommender.models.ranker_fit import BASE_MODELS, fit_ranker
-from services.recommender.models.ranker_lists import TooFewToLearnError
-from services.recommender.models.stored_ranker import ranker_to_arrays
+from services.recommender.models.ranker.fit import BASE_MODELS, fit_ranker
+from services.recommender.models.ranker.lists import TooFewToLearnError
+from services.recommender.models.ranker.stored import ranker_to_arrays
 
 # Steps of the progress: each family that is tuned, learning to rank, and fitting to everything.
 _STEPS = len(BASE_MODELS) + 2

@@ -30,7 +30,7 @@ from services.recommender.domain.learner.success_features import (
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable
-from services.recommender.models.difficulty_fit import Difficulties, at_most, cv_folds, fit_difficulties
+from services.recommender.models.tracing.difficulty_fit import Difficulties, at_most, cv_folds, fit_difficulties
 
 # Ridge penalties on standardised features and their products.
 _SHARED_PENALTY = 3.0

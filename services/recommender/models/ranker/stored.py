@@ -18,10 +18,10 @@ from services.recommender.domain.ranking.interaction_statistics import Interacti
 from services.recommender.domain.ranking.learned import LearnedRanker
 from services.recommender.domain.ranking.next_item import FEATURES_VERSION
 from services.recommender.domain.ranking.trees import Trees, TreesInvalidError
-from services.recommender.models import als, neighbours
-from services.recommender.models.als import AlsModel
-from services.recommender.models.ensemble import Ensemble
-from services.recommender.models.neighbours import EaseModel, ItemItemModel
+from services.recommender.models.collaborative import als, neighbours
+from services.recommender.models.collaborative.als import AlsModel
+from services.recommender.models.collaborative.ensemble import Ensemble
+from services.recommender.models.collaborative.neighbours import EaseModel, ItemItemModel
 
 KIND = "learned_ranker"
 

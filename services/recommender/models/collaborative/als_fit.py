@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from services.recommender.application.training.train import Advance, FittedCollaborative, TooFewPositivesError
 from services.recommender.domain.training.positives import Positives
-from services.recommender.models.als import AlsModel
+from services.recommender.models.collaborative.als import AlsModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,13 +23,13 @@ from services.recommender.domain.ranking.learned import LearnedRanker
 from services.recommender.domain.ranking.trees import NO_TREES, mean_of
 from services.recommender.domain.training.metrics import ndcg
 from services.recommender.domain.training.splits import WorkSplit
-from services.recommender.models.ensemble import Ensemble
-from services.recommender.models.families import FAMILIES, Choice, choose
-from services.recommender.models.interaction_statistics_fit import fit_interaction_statistics
-from services.recommender.models.neighbours import DENSE_RESOURCES_MOST
-from services.recommender.models.ranker_lists import ListsOfCandidates, TooFewToLearnError, lists_of
-from services.recommender.models.ranker_trees import DEFAULT_SETTINGS, TOP, RankerSettings, grow_trees, trees_of
-from services.recommender.models.ranking_dataset import RankingDataset
+from services.recommender.models.collaborative.ensemble import Ensemble
+from services.recommender.models.collaborative.families import FAMILIES, Choice, choose
+from services.recommender.models.collaborative.neighbours import DENSE_RESOURCES_MOST
+from services.recommender.models.ranker.dataset import RankingDataset
+from services.recommender.models.ranker.interaction_statistics_fit import fit_interaction_statistics
+from services.recommender.models.ranker.lists import ListsOfCandidates, TooFewToLearnError, lists_of
+from services.recommender.models.ranker.trees import DEFAULT_SETTINGS, TOP, RankerSettings, grow_trees, trees_of
 
 # The models the ranker reads. The others are slow, or add nothing to these.
 BASE_MODELS = ("sequential", "item_knn", "rp3beta", "als", "ease")

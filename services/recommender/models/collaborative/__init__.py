@@ -1,0 +1,1 @@
+"""Collaborative filtering: fitting, scoring and choosing a family of models."""

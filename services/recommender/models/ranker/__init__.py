@@ -1,0 +1,1 @@
+"""Fitting the learned ranker, and keeping it in a bundle."""

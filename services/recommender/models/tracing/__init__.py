@@ -1,0 +1,1 @@
+"""Fitting the learner model, and the published models it is compared with."""
