@@ -9,7 +9,7 @@ from services.catalog.application.import_catalog import ImportCatalog
 from services.catalog.application.review_tags import ListTagReviews, ReviewTag
 from services.catalog.application.suggest_tags import SuggestTags
 from services.catalog.application.writing import CatalogWriter
-from services.catalog.entrypoints.calls import UseCases
+from services.catalog.entrypoints.calls.shared import UseCases
 from services.catalog.tagging.served import TaggerFolders
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

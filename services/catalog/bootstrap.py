@@ -16,7 +16,7 @@ from services.catalog.application.review_tags import ListTagReviews, ReviewTag
 from services.catalog.application.suggest_tags import SuggestTags
 from services.catalog.application.writing import CatalogWriter
 from services.catalog.domain.model import RecordKind
-from services.catalog.entrypoints.calls import UseCases
+from services.catalog.entrypoints.calls.shared import UseCases
 from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.settings import CatalogSettings

@@ -16,7 +16,7 @@ from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.entrypoints.event_service import EventService
-from services.recommender.entrypoints.folding import EventServiceOptions
+from services.recommender.entrypoints.event_service_options import EventServiceOptions
 from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 from tests.learner_events import Record, message, record
 

@@ -25,7 +25,7 @@ from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.cli.corrections import app
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.learner.state import LearnerState, decode_state
-from services.recommender.entrypoints.folding import EventServiceOptions
+from services.recommender.entrypoints.event_service_options import EventServiceOptions
 from tests.integration.test_erasure_everywhere import everything_in
 from tests.learner_events import PARTITIONS, TENANT, WHEN, Record, message, pseudonym, publish
 

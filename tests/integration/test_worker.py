@@ -33,7 +33,7 @@ from services.recommender.application.ports.learners import CommitRefusedError
 from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
-from services.recommender.entrypoints.folding import EventServiceOptions
+from services.recommender.entrypoints.event_service_options import EventServiceOptions
 from tests.learner_events import PARTITIONS, TENANT, message, publish, record
 
 DEADLINE_S = 60.0

@@ -42,7 +42,7 @@ from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.learner.record import FINGERPRINT_BYTES, LearnerRecord
 from services.recommender.entrypoints.event_service import EventService
-from services.recommender.entrypoints.folding import EventServiceOptions, FoldObservers
+from services.recommender.entrypoints.event_service_options import EventServiceOptions, FoldObservers
 from services.recommender.entrypoints.record_decoding import decode_batch
 from services.recommender.entrypoints.replay import run_replay
 from services.recommender.entrypoints.worker import EpochServices

@@ -17,10 +17,10 @@ from services.catalog.application.read_catalog import FilteredResources, Resourc
 from services.catalog.application.writing import CatalogLogRecreatedError
 from services.catalog.domain.etags import etag_of
 from services.catalog.domain.model import Resource, Skill
-from services.catalog.entrypoints.calls import RETRY_AFTER_S, Calls, Context, UseCases
-from services.catalog.entrypoints.edit_calls import EditCalls
+from services.catalog.entrypoints.calls.edit import EditCalls
+from services.catalog.entrypoints.calls.shared import RETRY_AFTER_S, Calls, Context, UseCases
+from services.catalog.entrypoints.calls.tag import TagCalls
 from services.catalog.entrypoints.metrics import CatalogMetrics
-from services.catalog.entrypoints.tag_calls import TagCalls
 from services.catalog.wire.resources import filter_from_proto, resource_from_proto, resource_to_proto
 from services.catalog.wire.rules import rule_to_proto
 from services.catalog.wire.skills import skill_from_proto, skill_to_proto

@@ -15,7 +15,7 @@ from services.recommender.application.ports.log import DeadLetters, ReadAhead, V
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.entrypoints.event_service import EventService
-from services.recommender.entrypoints.folding import (
+from services.recommender.entrypoints.event_service_options import (
     DEFAULT_OPTIONS,
     NO_OBSERVERS,
     Closable,

@@ -39,8 +39,8 @@ from services.recommender.entrypoints.dead_letter_agent import run_dead_letter_a
 from services.recommender.entrypoints.dead_letter_metrics import DeadLetterMetrics
 from services.recommender.entrypoints.dead_letter_watch import DeadLetterWatch
 from services.recommender.entrypoints.event_service import EventService
+from services.recommender.entrypoints.event_service_options import EventServiceOptions, FoldObservers
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
-from services.recommender.entrypoints.folding import EventServiceOptions, FoldObservers
 from services.recommender.entrypoints.replay import ReplayProgress, run_replay
 from services.recommender.entrypoints.worker import EpochServices, run_services
 from services.recommender.settings import FoldSettings, WorkerSettings

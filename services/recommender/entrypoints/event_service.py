@@ -22,7 +22,7 @@ from services.recommender.application.ports.learners import StateRefusedError, S
 from services.recommender.application.ports.log import LogTruncatedError
 from services.recommender.application.state.assignment import starting_offset
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
-from services.recommender.entrypoints.folding import (
+from services.recommender.entrypoints.event_service_options import (
     DEFAULT_OPTIONS,
     NO_OBSERVERS,
     EventServiceOptions,

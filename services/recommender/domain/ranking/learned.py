@@ -30,7 +30,7 @@ from services.recommender.domain.ranking.next_item import (
     next_item_features,
 )
 from services.recommender.domain.ranking.recent_activity import recent_activity_of
-from services.recommender.domain.ranking.recent_work import RECENT_WORK
+from services.recommender.domain.ranking.recent_work_reason import RECENT_WORK
 from services.recommender.domain.ranking.scoring import Scores
 from services.recommender.domain.ranking.signals import fit, gap, review, similar
 from services.recommender.domain.ranking.signals.signal import Candidates, ReasonSource

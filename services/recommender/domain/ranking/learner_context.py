@@ -14,9 +14,14 @@ from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColum
 from services.recommender.domain.ranking.features import CollaborativeScores, SkillEstimates, estimate_skills
 from services.recommender.domain.ranking.learned import NextItemCandidates
 from services.recommender.domain.ranking.policy import Eligibility, eligibility
-from services.recommender.domain.ranking.preferences import RankingPreferences, keep_away, paced, ranking_preferences_of
 from services.recommender.domain.ranking.prepared import PreparedCatalog
 from services.recommender.domain.ranking.request import RankingRequest
+from services.recommender.domain.ranking.stated_preferences import (
+    RankingPreferences,
+    keep_away,
+    paced,
+    ranking_preferences_of,
+)
 from services.recommender.domain.ranking.weights import RankingWeights
 
 

@@ -12,9 +12,9 @@ from services.recommender.domain.learner.success_model import Chances
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.compiled import average_over_tags, least_of_rows, weigh
 from services.recommender.domain.ranking.features import CollaborativeScores, Difficulties, SkillEstimates
-from services.recommender.domain.ranking.preferences import RankingPreferences
 from services.recommender.domain.ranking.signals import SIGNALS
 from services.recommender.domain.ranking.signals.signal import Candidates, Signal
+from services.recommender.domain.ranking.stated_preferences import RankingPreferences
 from services.recommender.domain.ranking.weights import RankingWeights
 
 COLUMN_OF_SIGNAL = MappingProxyType({signal.name: column for column, signal in enumerate(SIGNALS)})

@@ -2,7 +2,7 @@
 
     goal_r = sum over the skills k on the path to a goal of tag_rk
 
-with tag_rk the weight of skill k in resource r; see `preferences.goal_path`.
+with tag_rk the weight of skill k in resource r; see `stated_preferences.goal_path`.
 """
 
 from __future__ import annotations

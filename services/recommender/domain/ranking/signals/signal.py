@@ -14,7 +14,7 @@ from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColum
 from services.recommender.domain.ranking.compiled import Gate
 from services.recommender.domain.ranking.features import CollaborativeScores, Difficulties, SkillEstimates
 from services.recommender.domain.ranking.messages import Message, Template, message
-from services.recommender.domain.ranking.preferences import RankingPreferences
+from services.recommender.domain.ranking.stated_preferences import RankingPreferences
 from services.recommender.domain.ranking.thresholds import RankingThresholds
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.catalog.application.edit_catalog import BatchOutcome, Expectation, PutResult, PutStatus
 from services.catalog.domain.model import RecordKind
-from services.catalog.entrypoints.calls import Calls, Context
+from services.catalog.entrypoints.calls.shared import Calls, Context
 from services.catalog.wire.resources import resource_from_proto, resource_to_proto
 from services.catalog.wire.rules import rule_from_proto, rule_to_proto
 from services.catalog.wire.skills import skill_from_proto, skill_to_proto

@@ -10,11 +10,11 @@ from services.recommender.domain.learner.preferences import Pace, Preferences
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
 from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING
-from services.recommender.domain.ranking.preferences import goal_path, paced
 from services.recommender.domain.ranking.prepared import prepare
 from services.recommender.domain.ranking.reasons import ReasonKind, Step
 from services.recommender.domain.ranking.render import render
 from services.recommender.domain.ranking.request import RankingRequest
+from services.recommender.domain.ranking.stated_preferences import goal_path, paced
 from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from tests.learners import Ability, learner_state

@@ -8,7 +8,7 @@ from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.catalog.application.review_tags import TagDecision
 from services.catalog.application.taggers import SuggestedSkill
 from services.catalog.domain.etags import etag_of
-from services.catalog.entrypoints.calls import Calls, Context
+from services.catalog.entrypoints.calls.shared import Calls, Context
 from services.catalog.wire.resources import resource_to_proto
 from services.common.rpc.call_context import current_tenant, note_for_audit
 from services.common.rpc.statuses import FieldViolation, abort, invalid_argument
