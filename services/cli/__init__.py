@@ -101,7 +101,9 @@ class _LaterCommand(typer.core.TyperCommand):
 
 _INGEST = "services.ingest.cli.ingest"
 _CATALOG = "services.catalog.cli.catalog"
-_RECOMMENDER = "services.recommender.cli.models"
+_TRAIN = "services.recommender.cli.train"
+_EPOCHS = "services.recommender.cli.epochs"
+_STATUS = "services.recommender.cli.status"
 _LEARNERS = "services.recommender.cli.learners"
 _PLAN = "services.recommender.cli.plan"
 _SUBSCRIBE = "services.recommender.cli.subscribe"
@@ -148,21 +150,21 @@ COMMANDS = (
     _LaterCommand("learner", _LEARNERS, ("learner",), "Show, export or erase what is known about a learner.", _ANSWERS),
     _LaterCommand(
         "train",
-        _RECOMMENDER,
+        _TRAIN,
         ("train",),
         "Fit every tenant's models on the log and write them as a bundle. Servers load it automatically.",
         _MODELS,
     ),
     _LaterCommand(
         "tune",
-        _RECOMMENDER,
+        _TRAIN,
         ("tune",),
         "Choose the collaborative model that best predicts what each tenant's learners did next, then train with it.",
         _MODELS,
     ),
     _LaterCommand(
         "replay",
-        _RECOMMENDER,
+        _EPOCHS,
         ("replay",),
         "Fold the whole log into an epoch of its own, up to where the log ends now.",
         _MODELS,
@@ -174,12 +176,14 @@ COMMANDS = (
         "Write learner state, current lists or the log to Parquet files, for a data team.",
         _ANSWERS,
     ),
-    _LaterCommand("epoch", _RECOMMENDER, ("epoch",), "List, compare, switch, drop, keep and restore epochs.", _MODELS),
+    _LaterCommand("epoch", _EPOCHS, ("epoch",), "List, compare, switch, drop, keep and restore epochs.", _MODELS),
     _LaterCommand("corrections", _CORRECTIONS, (), "Show corrections that wait for a replay.", _OPERATING),
     _LaterCommand(
         "dlt", _DEAD_LETTERS, (), "Look at records that could not be applied, and try them again.", _OPERATING
     ),
-    _LaterCommand("status", _RECOMMENDER, ("status",), "Show what runs, where, and its progress.", _OPERATING),
+    _LaterCommand(
+        "status", "services.recommender.cli.status", (), "Show what runs, where, and its progress.", _OPERATING
+    ),
     _LaterCommand("topics", "services.cli.topics", (), "Create and check the Kafka topics.", _OPERATING),
     _LaterCommand("keys", "services.cli.keys", (), "Create, list, rotate and revoke API keys.", _OPERATING),
 )

@@ -33,6 +33,8 @@ PHRASES = {
     r"\bopener\b": "decryptor",
     r"\bhabits\b": "interaction statistics",
     r"\bstrangers\b": "suspected mistags",
+    r"\btrail\b": "recent activity",
+    r"\bladder\b": "parameter grid",
 }
 
 # (file, phrase): why it may stay.

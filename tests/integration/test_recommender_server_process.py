@@ -187,7 +187,7 @@ async def test_a_server_uses_the_workers_state_and_follows_catalog_and_epoch(
 
         # An empty store is not a district of new learners.
         fresh_redis_server.flush()
-        assert "Redis lost it" in unavailable(server)
+        assert "the state store lost it" in unavailable(server)
         until(lambda: not server.serving())
 
         fresh_redis_server.stop()

@@ -19,7 +19,7 @@ from services.common.kafka.partitioner import partition_of
 from services.recommender.adapters.kafka.training_log import KafkaTrainingLog
 from services.recommender.application.training.collect import LogSpan, collect
 from services.recommender.bootstrap import stores as bootstrap
-from services.recommender.cli.models import app
+from services.recommender.cli.train import app
 
 EPOCH = 1_767_323_045
 DAY_S = 86_400

@@ -53,8 +53,8 @@ def test_too_few_learners_to_compare_models_give_no_choice():
 @pytest.mark.parametrize("family", collaborative_fit._SERVABLE)
 def test_every_sort_that_can_be_chosen_can_be_kept_in_a_bundle_and_scores_as_before(family):
     positives = positives_of(in_order(60))
-    ladder = collaborative_fit.FAMILIES[family].grid
-    choice = CollaborativeChoice(family, ladder[0], {family: 0.1}, {}, 1)
+    grid = collaborative_fit.FAMILIES[family].grid
+    choice = CollaborativeChoice(family, grid[0], {family: 0.1}, {}, 1)
     fitted = fit_collaborative(positives, choice=choice, default=AlsSettings(), seed=1)
     kind = AlsModel if fitted.model.kind == "als" else ItemItemModel
     history = ["r010", "r011"]

@@ -76,16 +76,18 @@ def test_opened_resources_are_shown_like_any_other():
     assert ids(FEW, ranked(FEW, opened)) == ids(FEW, ranked(FEW, untouched))
 
 
-LADDER = [
+PROGRESSION = [
     CatalogSkill("count", "Count"),
     CatalogSkill("add", "Add", ("count",)),
     CatalogSkill("ratios", "Ratios", ("add",)),
     CatalogSkill("aside", "Aside"),
 ]
-ON_LADDER = build_columns([practice(f"{skill.skill_id}-practice", skill.skill_id) for skill in LADDER], LADDER)
+ON_PROGRESSION = build_columns(
+    [practice(f"{skill.skill_id}-practice", skill.skill_id) for skill in PROGRESSION], PROGRESSION
+)
 
 
-def path(mastered: tuple[str, ...], goals: tuple[str, ...], skills=LADDER) -> dict[str, str]:
+def path(mastered: tuple[str, ...], goals: tuple[str, ...], skills=PROGRESSION) -> dict[str, str]:
     catalog = build_columns([], skills)
     of_slots = goal_path(catalog, [skill in mastered for skill in catalog.skill_ids], goals)
     return {
@@ -109,24 +111,24 @@ def test_prerequisites_in_a_circle_end():
 
 def test_resources_on_the_path_to_a_goal_come_first_with_that_reason():
     same = dict.fromkeys(("count", "add", "ratios", "aside"), WEAK)
-    without = ranked(ON_LADDER, learner_state(same))
+    without = ranked(ON_PROGRESSION, learner_state(same))
     goals = Preferences(goals=("ratios",))
-    with_goal = ranked(ON_LADDER, learner_state(same, preferences=goals))
-    order = ids(ON_LADDER, with_goal)
+    with_goal = ranked(ON_PROGRESSION, learner_state(same, preferences=goals))
+    order = ids(ON_PROGRESSION, with_goal)
     assert order.index("count-practice") < order.index("aside-practice")
-    reason = reasons_of(ON_LADDER, with_goal, "count-practice")[ReasonKind.GOAL]
+    reason = reasons_of(ON_PROGRESSION, with_goal, "count-practice")[ReasonKind.GOAL]
     assert render(reason.message) == "Count leads to the goal Ratios"
     assert reason.contribution > 0
-    own = reasons_of(ON_LADDER, with_goal, "ratios-practice")[ReasonKind.GOAL]
+    own = reasons_of(ON_PROGRESSION, with_goal, "ratios-practice")[ReasonKind.GOAL]
     assert render(own.message) == "Ratios is a goal of the learner"
-    assert ReasonKind.GOAL not in reasons_of(ON_LADDER, with_goal, "aside-practice")
-    assert ids(ON_LADDER, without) != order
+    assert ReasonKind.GOAL not in reasons_of(ON_PROGRESSION, with_goal, "aside-practice")
+    assert ids(ON_PROGRESSION, without) != order
 
 
 def test_a_goal_opens_what_has_hardly_a_gap_left():
     nearly = Ability(mean=2.0, variance=0.3, attempts=2, successes=2.0, last_at_s=NOW_S - DAY_S)
     state = learner_state({"count": nearly, "aside": nearly}, preferences=Preferences(goals=("count",)))
-    scores = {ON_LADDER.resource_ids[one.row]: one.score for one in ranked(ON_LADDER, state)}
+    scores = {ON_PROGRESSION.resource_ids[one.row]: one.score for one in ranked(ON_PROGRESSION, state)}
     assert scores["count-practice"] > 2 * scores["aside-practice"]
 
 

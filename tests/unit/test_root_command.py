@@ -47,8 +47,9 @@ def test_every_command_teaches_with_an_example(command):
         assert "Example" in f"{leaf.help} {leaf.epilog}", leaf.name
 
 
-def test_no_command_of_the_recommender_is_left_out():
-    recommender = pytest.importorskip("services.recommender.cli.models", exc_type=ModuleNotFoundError)
+@pytest.mark.parametrize("module", ["train", "epochs", "learners", "plan"])
+def test_no_command_of_the_recommender_is_left_out(module):
+    recommender = pytest.importorskip(f"services.recommender.cli.{module}", exc_type=ModuleNotFoundError)
     import typer
 
     mounted = {command.name for command in COMMANDS if command.module == recommender.__name__}

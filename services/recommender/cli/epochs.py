@@ -51,7 +51,7 @@ _EnvironmentFile = Annotated[
 ]
 _Number = Annotated[int, typer.Argument(min=1, metavar="EPOCH", help="The epoch's number.")]
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown")
 _epoch = typer.Typer(no_args_is_help=True, help="List, compare, switch, drop, keep and restore epochs.")
 app.add_typer(_epoch, name="epoch")
 

@@ -25,11 +25,11 @@ _log = structlog.get_logger(__name__)
 
 
 class NoEpochError(StateUnavailableError):
-    """There is no current epoch: none was created yet, or Redis lost it."""
+    """There is no current epoch: none was created yet, or the state store lost it."""
 
     def __init__(self) -> None:
         super().__init__(
-            "there is no current epoch: start a worker; if there was learner state before, Redis lost it: "
+            "there is no current epoch: start a worker; if there was learner state before, the state store lost it: "
             "restore it, or run cairn replay and cairn epoch switch"
         )
 

@@ -42,7 +42,7 @@ class StateLostError(StateUnavailableError):
     def __init__(self, partition: int) -> None:
         super().__init__(
             f"the learner has no state and the epoch has no position in partition {partition}: either no worker has "
-            "read that partition yet, or Redis lost its data; wait for a worker, or run cairn replay"
+            "read that partition yet, or the state store lost its data; wait for a worker, or run cairn replay"
         )
 
 

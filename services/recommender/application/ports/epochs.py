@@ -56,7 +56,7 @@ class EpochReader(Protocol):
     """Which epoch is served. Every call may raise StateUnavailableError."""
 
     async def current(self) -> EpochMeta | None:
-        """The epoch to answer from, or None when there is none (yet, or because Redis lost it)."""
+        """The epoch to answer from, or None when there is none (yet, or because the state store lost it)."""
         ...
 
 

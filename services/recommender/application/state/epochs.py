@@ -82,8 +82,8 @@ async def digest_epoch(store: EpochStore, epoch: int) -> EpochDigest:
 async def ensure_first_epoch(store: EpochStore, log: LogReader) -> None:
     """Create the first epoch, with the priors, if no epoch is or can become current.
 
-    It becomes current only when it has reached the present end of the log: after Redis lost its data, no learner is
-    answered from priors as if they were new.
+    It becomes current only when it has reached the present end of the log: after the state store lost its data, no
+    learner is answered from priors as if they were new.
     """
     if any(meta.status in {EpochStatus.LIVE, EpochStatus.CATCHING_UP} for meta in await store.epochs()):
         return
@@ -137,7 +137,7 @@ def check_log(meta: EpochMeta, identity: str) -> None:
     raise EpochUnusableError(
         f"epoch {meta.epoch} {differs}, so its offsets say nothing about it. Restore the topic; or fold the new one: "
         f"cairn replay --epoch {meta.epoch + 1} --parameters same, then cairn epoch switch {meta.epoch + 1}, then "
-        "start the workers; or, if nothing in Redis is needed, empty it and start them"
+        "start the workers; or, if nothing in the state store is needed, empty it and start them"
     )
 
 
@@ -183,7 +183,7 @@ async def switch_epoch(store: EpochStore, epoch: int) -> EpochMeta:
 
     Raises:
         EpochMissingError: when there is no such epoch.
-        EpochUnusableError: when its replay has not reached its end, or Redis has lost part of it.
+        EpochUnusableError: when its replay has not reached its end, or the state store has lost part of it.
     """
     meta = await store.get(epoch)
     if meta is None:

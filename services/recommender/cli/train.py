@@ -1,4 +1,4 @@
-"""The recommender's commands."""
+"""`cairn train` and `cairn tune`: fitting models on the log."""
 
 from __future__ import annotations
 
@@ -21,20 +21,17 @@ from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.application.ports.models import BundleUnreadableError, BundleUnwritableError, TenantModels
-from services.recommender.application.ports.state_store import StateUrlInvalidError
 from services.recommender.application.training.collect import Progress
 from services.recommender.application.training.train import NothingToTrainOnError, TenantWithoutEventsError, Trained
 from services.recommender.bootstrap.environment import SettingsError
 from services.recommender.bootstrap.training import trainer as wired_trainer
-from services.recommender.cli import epochs as cli_epochs
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
-app.add_typer(cli_epochs.app)
 
 
 @app.callback()
-def _recommender() -> None:
-    """Models and derived state."""
+def _fitting() -> None:
+    """Fit models on the log."""
 
 
 @app.command("train", epilog="Example: cairn train --bundles s3://district/bundles --tenant riverbend")
@@ -99,44 +96,6 @@ def tune(
     Exit codes: 1, Kafka or the bundles cannot be reached, or the log is empty. 2, an argument is invalid.
     """
     _train(bundles, tenant, json_file, tune=True)
-
-
-@app.command("status", epilog="Example: cairn status --json - | jq .epochs")
-def status(
-    *,
-    environment_file: Annotated[
-        Path,
-        typer.Option("--env-file", help="File with settings that the environment does not set; `make up` writes it."),
-    ] = Path(".local/env"),
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", help="Write it to this file instead; -: standard output.", show_default=False),
-    ] = None,
-) -> None:
-    """Show what runs, where, and its progress.
-
-    Shows the health of each process, the epochs with their positions, lag and counts by partition, the dead letters
-    by reason and tenant with the age of the oldest and the newest, the newest bundle, and what is wrong. Addresses come
-    from CAIRN_KAFKA, CAIRN_REDIS, CAIRN_BUNDLES and CAIRN_TARGET_CATALOG, _INGEST, _WORKER and _RECOMMENDER.
-
-    Exit codes: 1, something is wrong.
-    """
-    # The libraries of the other commands take a second to load.
-    from services.recommender.bootstrap import status as bootstrap_status  # noqa: PLC0415
-    from services.recommender.entrypoints.status_report import print_status, status_as_json  # noqa: PLC0415
-
-    try:
-        found = asyncio.run(bootstrap_status.find_status(environment_file))
-    except (SettingsError, BundlesUrlInvalidError, StateUrlInvalidError) as error:
-        fail(f"error: {error}", BAD_INPUT)
-    if json_file is None:
-        print_status(Console(highlight=False), found.status, kafka=found.kafka, redis=found.redis)
-    elif str(json_file) == "-":
-        typer.echo(status_as_json(found.status), nl=False)
-    else:
-        json_file.write_bytes(status_as_json(found.status))
-    if found.status.problems:
-        raise typer.Exit(FAILED)
 
 
 def _train(
