@@ -1,28 +1,28 @@
-"""The catalog's use cases with any log and view."""
+"""The catalog service as deployed, over a log in memory."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from services.catalog.application.edit_catalog import EditCatalog
-from services.catalog.application.import_catalog import ImportCatalog
-from services.catalog.application.review_tags import ListTagReviews, ReviewTag
-from services.catalog.application.suggest_tags import SuggestTags
-from services.catalog.application.writing import CatalogWriter
-from services.catalog.entrypoints.calls.shared import UseCases
+from prometheus_client import CollectorRegistry
+
+from services.catalog.bootstrap import CatalogAdapters, CatalogOptions, catalog_server
 from services.catalog.tagging.served import TaggerFolders
+from services.common.auth.tenants_file import load_tenants
+from services.common.rpc.server import ServerOptions
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+LISTEN = ServerOptions("127.0.0.1:0", drain_s=0.1)
 
 
-def use_cases(log, view, taggers=None, now=lambda: NOW):
-    """All use cases; without `taggers` no tenant has a tagger."""
-    writer, taggers = CatalogWriter(log, view), taggers or TaggerFolders(None)
-    edit = EditCatalog(writer, now)
-    return UseCases(
-        import_catalog=ImportCatalog(writer),
-        edit=edit,
-        suggest_tags=SuggestTags(view, taggers),
-        list_tag_reviews=ListTagReviews(view, taggers),
-        review_tag=ReviewTag(edit, taggers),
+def grpc_server(log, view, tenants_file, *, taggers=None, registry=None, options=None):
+    """Its gRPC server, to be started; without `taggers` no tenant has a tagger."""
+    adapters = CatalogAdapters(
+        log,
+        view,
+        taggers or TaggerFolders(None),
+        load_tenants(tenants_file),
+        registry or CollectorRegistry(),
+        clock=lambda: NOW,
     )
+    return catalog_server(adapters, options or CatalogOptions(LISTEN)).grpc

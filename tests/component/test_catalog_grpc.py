@@ -1,5 +1,7 @@
 """The CatalogService over real gRPC, its log and view in memory."""
 
+from dataclasses import replace
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2
@@ -7,18 +9,16 @@ from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
+from services.catalog.bootstrap import CatalogOptions
 from services.catalog.domain.model import Resource, Skill
-from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
-from services.catalog.entrypoints.metrics import CatalogMetrics
+from services.catalog.entrypoints.grpc import ImportLimits
 from services.catalog.wire.resources import resource_to_proto
 from services.catalog.wire.skills import skill_to_proto
 from services.common.auth.api_keys import create_api_key
-from services.common.auth.tenants_file import load_tenants
 from services.common.resource_kinds import ResourceKindName
-from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import violations_of
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
-from tests.catalogs import use_cases
+from tests.catalogs import LISTEN, grpc_server
 
 REPLY_BYTES_MAX = 64 * 1024
 
@@ -56,16 +56,10 @@ async def catalog(tmp_path):
     api_keys = {tenant: create_api_key(tmp_path / "t.yaml", tenant, "test") for tenant in ("riverbend", "hillside")}
     log, registry = MemoryCatalogLog(), CollectorRegistry()
     view = await log.view()
-    servicer = CatalogServicer(
-        view,
-        use_cases(log, view),
-        CatalogMetrics(registry),
-        limits=ImportLimits(records_max=1_200, bytes_max=200_000),
-        reply_bytes_max=REPLY_BYTES_MAX,
+    options = CatalogOptions(
+        replace(LISTEN, max_message_bytes=REPLY_BYTES_MAX), ImportLimits(records_max=1_200, bytes_max=200_000)
     )
-    options = ServerOptions("127.0.0.1:0", drain_s=0.1, max_message_bytes=REPLY_BYTES_MAX)
-    server = GrpcServer(options, load_tenants(tmp_path / "t.yaml"))
-    server.register(lambda inner: catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, inner), SERVICE_NAME)
+    server = grpc_server(log, view, tmp_path / "t.yaml", registry=registry, options=options)
     address = await server.start()
     yield Catalog(log, view, registry, address, api_keys)
     await server.stop()

@@ -7,14 +7,11 @@ from dataclasses import replace
 
 import grpc
 import pytest
-from prometheus_client import CollectorRegistry
 
-from cairn.v1 import catalog_pb2, catalog_pb2_grpc
+from cairn.v1 import catalog_pb2
 from services.catalog.application.taggers import SuggestedSkill
 from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Resource, ResourceStatus, Skill, SkillTag, TagOrigin
-from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
-from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.catalog.tagging.served import (
     TaggerFolders,
     TrafficUnusableError,
@@ -23,12 +20,10 @@ from services.catalog.tagging.served import (
 )
 from services.catalog.wire.resources import resource_from_proto, resource_to_proto
 from services.common.auth.api_keys import create_api_key
-from services.common.auth.tenants_file import load_tenants
 from services.common.resource_kinds import ResourceKindName
-from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.statuses import violations_of
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
-from tests.catalogs import use_cases
+from tests.catalogs import grpc_server
 from tests.component.test_catalog_grpc import Client, refusal
 
 
@@ -73,15 +68,7 @@ async def service(tmp_path):
     api_keys = {tenant: create_api_key(tmp_path / "t.yaml", tenant, "test") for tenant in ("riverbend", "hillside")}
     log, taggers = MemoryCatalogLog(), OneTagger()
     view = await log.view()
-    servicer = CatalogServicer(
-        view,
-        use_cases(log, view, taggers),
-        CatalogMetrics(CollectorRegistry()),
-        limits=ImportLimits(),
-        reply_bytes_max=4_000_000,
-    )
-    server = GrpcServer(ServerOptions("127.0.0.1:0", drain_s=0.1), load_tenants(tmp_path / "t.yaml"))
-    server.register(lambda inner: catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, inner), SERVICE_NAME)
+    server = grpc_server(log, view, tmp_path / "t.yaml", taggers=taggers)
     address = await server.start()
     yield Service(log, view, taggers, address, api_keys)
     await server.stop()

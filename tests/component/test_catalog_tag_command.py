@@ -6,23 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
-from cairn.v1 import catalog_pb2_grpc
+from services.catalog.bootstrap import CatalogOptions
 from services.catalog.cli.catalog import app
 from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Resource, Skill, SkillTag, TagOrigin
 from services.catalog.domain.reviews import rejected
-from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
-from services.catalog.entrypoints.metrics import CatalogMetrics
+from services.catalog.entrypoints.grpc import ImportLimits
 from services.catalog.tagging.served import TaggerFolders
 from services.common.auth.api_keys import create_api_key
-from services.common.auth.tenants_file import load_tenants
 from services.common.resource_kinds import ResourceKindName
-from services.common.rpc.server import GrpcServer, ServerOptions
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
-from tests.catalogs import use_cases
+from tests.catalogs import LISTEN, grpc_server
 
 TOPICS = {
     "fractions": "numerator denominator halves thirds simplify",
@@ -44,15 +40,8 @@ async def catalog(tmp_path):
     api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "test")
     log = MemoryCatalogLog()
     view = await log.view()
-    servicer = CatalogServicer(
-        view,
-        use_cases(log, view),
-        CatalogMetrics(CollectorRegistry()),
-        limits=ImportLimits(records_max=10_000, bytes_max=10_000_000),
-        reply_bytes_max=4_000_000,
-    )
-    server = GrpcServer(ServerOptions("127.0.0.1:0", drain_s=0.1), load_tenants(tmp_path / "t.yaml"))
-    server.register(lambda inner: catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, inner), SERVICE_NAME)
+    limits = ImportLimits(records_max=10_000, bytes_max=10_000_000)
+    server = grpc_server(log, view, tmp_path / "t.yaml", options=CatalogOptions(LISTEN, limits))
     address = await server.start()
     runner = CliRunner(env={"CAIRN_API_KEY": api_key, "CAIRN_TARGET_CATALOG": address, "COLUMNS": "80"})
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from services.catalog.bootstrap import _metrics as catalog_metrics
+from services.catalog.bootstrap import _watch_view
+from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.recommender.entrypoints.dead_letter_metrics import DeadLetterMetrics
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
 
@@ -37,7 +38,7 @@ def test_every_metric_is_documented_and_every_documented_metric_exists():
     FoldMetrics(worker := CollectorRegistry())
     DeadLetterMetrics(worker)
     catalog = CollectorRegistry()
-    catalog_metrics(catalog, View())
+    _watch_view(CatalogMetrics(catalog), View())
     made = {name for registry in (REGISTRY, worker, catalog) for name in _names(registry)}
     rows = [line.split("|")[1] for line in DOCUMENT.read_text().splitlines() if line.startswith("| `cairn_")]
     named = [name for row in rows for name in re.findall(r"`(cairn_\w+)`", row)]

@@ -13,7 +13,6 @@ from typing import Any
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
-from prometheus_client import CollectorRegistry
 
 from cairn.v1 import (
     catalog_pb2,
@@ -24,12 +23,8 @@ from cairn.v1 import (
     recommender_pb2,
     recommender_pb2_grpc,
 )
-from services.catalog.entrypoints.grpc import SERVICE_NAME, CatalogServicer, ImportLimits
-from services.catalog.entrypoints.metrics import CatalogMetrics
-from services.common.auth.tenants_file import load_tenants
-from services.common.rpc.server import GrpcServer, ServerOptions
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
-from tests.catalogs import use_cases
+from tests.catalogs import grpc_server
 from tests.component.test_catalog_tag_calls import OneTagger
 from tests.component.test_ingest_service import NOW
 from tests.component.test_ingest_service import Service as IngestService
@@ -192,15 +187,7 @@ async def _ingest_stub(directory):
 async def _catalog_stub(directory):
     log = MemoryCatalogLog()
     view = await log.view()
-    servicer = CatalogServicer(
-        view,
-        use_cases(log, view, OneTagger()),
-        CatalogMetrics(CollectorRegistry()),
-        limits=ImportLimits(),
-        reply_bytes_max=4_000_000,
-    )
-    server = GrpcServer(ServerOptions("127.0.0.1:0", drain_s=0.1), load_tenants(directory / "tenants.yaml"))
-    server.register(lambda inner: catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, inner), SERVICE_NAME)
+    server = grpc_server(log, view, directory / "tenants.yaml", taggers=OneTagger())
     address = await server.start()
     try:
         async with grpc.aio.insecure_channel(address) as channel:
