@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import structlog
 from prometheus_client import Gauge, start_http_server
 
 from cairn.v1 import ingest_pb2_grpc
+from services.common.auth.registry import TenantRegistry
 from services.common.auth.tenants_file import load_tenants
 from services.common.process import announce, run_until_stopped
-from services.common.rpc.server import GrpcServer
+from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.telemetry.traces import NO_TRACES, Traces
 from services.ingest.adapters.kafka.learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka.log import KafkaEventLog, KafkaLogOptions
 from services.ingest.adapters.kafka.tags import KafkaSkillTags
 from services.ingest.adapters.metered_log import MeteredEventLog
 from services.ingest.application.erase import EraseLearner
+from services.ingest.application.ports import EventLog, LearnerErasure, SkillTags
 from services.ingest.application.publish import PublishEvents
 from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
 from services.ingest.entrypoints.stream import StreamLimits
@@ -34,6 +38,77 @@ _STREAM_TO_CONNECTION_AGE = 0.9
 _IN_FLIGHT = Gauge("cairn_ingest_events_in_flight", "Events that await Kafka's confirmation.")
 _RESOURCES = Gauge("cairn_ingest_catalog_resources", "Resources known for stamping, over all tenants.")
 _SERVING = Gauge("cairn_ingest_serving", "1 while events can be accepted, else 0.")
+
+
+@dataclass(frozen=True, slots=True)
+class IngestAdapters:
+    """What an ingest server is built over.
+
+    Attributes:
+        log: the log of learner events.
+        tags: the skills that resources assess.
+        keys: destroys learners' keys.
+        tenants: the tenants and their API keys.
+        clock: the time, aware.
+    """
+
+    log: EventLog
+    tags: SkillTags
+    keys: LearnerErasure
+    tenants: TenantRegistry
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How a server listens, and how it limits streams.
+
+    Attributes:
+        grpc: the gRPC server; its `max_message_bytes` is the largest request that is accepted.
+        streams: the limits of streams.
+        traces: where spans go.
+    """
+
+    grpc: ServerOptions
+    streams: StreamLimits = field(default_factory=StreamLimits)
+    traces: Traces = NO_TRACES
+
+
+@dataclass(frozen=True, slots=True)
+class IngestServer:
+    """A wired server.
+
+    Attributes:
+        servicer: the service.
+        grpc: the gRPC server with the registered service; must be started.
+    """
+
+    servicer: IngestServicer
+    grpc: GrpcServer
+
+    async def stop(self) -> None:
+        """End streams, and let running calls finish."""
+        self.servicer.end_streams()
+        await self.grpc.stop()
+
+
+def ingest_server(adapters: IngestAdapters, options: IngestOptions) -> IngestServer:
+    """A server over the adapters; nothing is started yet."""
+    accepted_bytes_max = options.grpc.max_message_bytes
+    servicer = IngestServicer(
+        PublishEvents(MeteredEventLog(adapters.log), adapters.tags, adapters.clock),
+        EraseLearner(adapters.log, adapters.keys, adapters.clock),
+        request_bytes_max=accepted_bytes_max,
+        limits=options.streams,
+        traces=options.traces,
+    )
+    grpc = GrpcServer(
+        replace(options.grpc, max_message_bytes=accepted_bytes_max * _RECEIVED_OVER_ACCEPTED),
+        adapters.tenants,
+        options.traces,
+    )
+    grpc.register(lambda server: ingest_pb2_grpc.add_IngestServiceServicer_to_server(servicer, server), SERVICE_NAME)
+    return IngestServer(servicer, grpc)
 
 
 async def run(settings: IngestSettings) -> None:
@@ -60,43 +135,37 @@ async def run(settings: IngestSettings) -> None:
         keys,
     )
     tags = KafkaSkillTags(settings.connection)
-    publish = PublishEvents(MeteredEventLog(log), tags, lambda: datetime.now(UTC))
-    erase = EraseLearner(log, keys, lambda: datetime.now(UTC))
-    options = replace(settings.server_options, connection_age_s=settings.connection_age_s or None)
-    # A stream ends before the connection's age would cut it off in the middle of a batch.
-    age_s = None if options.connection_age_s is None else _STREAM_TO_CONNECTION_AGE * options.connection_age_s
-    limits = StreamLimits(
-        age_s=age_s,
-        streams_max=settings.ingest_streams,
-        streams_per_tenant_max=settings.ingest_streams_per_tenant,
-    )
-    servicer = IngestServicer(
-        publish, erase, request_bytes_max=settings.max_message_bytes, limits=limits, traces=traces
-    )
-    server = GrpcServer(
-        replace(options, max_message_bytes=settings.max_message_bytes * _RECEIVED_OVER_ACCEPTED),
-        tenants,
-        traces,
-    )
-    server.register(lambda grpc: ingest_pb2_grpc.add_IngestServiceServicer_to_server(servicer, grpc), SERVICE_NAME)
+    server = ingest_server(IngestAdapters(log, tags, keys, tenants), _options(settings, traces))
     _IN_FLIGHT.set_function(lambda: log.in_flight)
     _RESOURCES.set_function(lambda: tags.resources)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
-    address = await server.start()
+    address = await server.grpc.start()
     announce("ingest", address, settings.address_file)
     try:
-        await run_until_stopped([_read_and_write(log, keys, tags, server, servicer)])
+        await run_until_stopped([_read_and_write(log, keys, tags, server)])
     finally:
         _log.info("stopping")
         traces.close()
 
 
+def _options(settings: IngestSettings, traces: Traces) -> IngestOptions:
+    grpc = replace(settings.server_options, connection_age_s=settings.connection_age_s or None)
+    limits = StreamLimits(
+        # A stream ends before the connection's age would cut it off in the middle of a batch.
+        age_s=None if grpc.connection_age_s is None else _STREAM_TO_CONNECTION_AGE * grpc.connection_age_s,
+        streams_max=settings.ingest_streams,
+        streams_per_tenant_max=settings.ingest_streams_per_tenant,
+    )
+    return IngestOptions(grpc, limits, traces)
+
+
 async def _read_and_write(
-    log: KafkaEventLog, keys: KafkaLearnerKeys, tags: KafkaSkillTags, server: GrpcServer, servicer: IngestServicer
+    log: KafkaEventLog, keys: KafkaLearnerKeys, tags: KafkaSkillTags, server: IngestServer
 ) -> None:
     jobs = [
-        asyncio.create_task(job) for job in (_report_health(log, keys, tags, server), log.run(), tags.run(), keys.run())
+        asyncio.create_task(job)
+        for job in (_report_health(log, keys, tags, server.grpc), log.run(), tags.run(), keys.run())
     ]
     try:
         done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
@@ -105,7 +174,6 @@ async def _read_and_write(
     finally:
         # Running calls still need the log until they finish, so it is stopped last.
         jobs[0].cancel()
-        servicer.end_streams()
         await server.stop()
         for job in jobs:
             job.cancel()

@@ -12,19 +12,17 @@ from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenant import Scope
 from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.freshness import FreshnessInvalidError, decode
-from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.rpc.server import ServerOptions
 from services.common.rpc.statuses import retry_after_s_of, violations_of
 from services.ingest.adapters.grpc_publisher import GrpcPublisher
-from services.ingest.application.erase import EraseLearner
 from services.ingest.application.ports import FieldReason, PublisherUnavailableError, SubmissionResult
-from services.ingest.application.publish import PublishEvents
+from services.ingest.bootstrap import IngestAdapters, IngestOptions, ingest_server
 from services.ingest.domain.kinds.assessment import Assessment
 from services.ingest.domain.kinds.correction import Correction, Void
 from services.ingest.domain.kinds.interaction import Interaction
 from services.ingest.domain.kinds.preference import Preference
 from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Instant, Submission
-from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
 from services.ingest.wire.records import event_type_of, learner_event_value
 from services.ingest.wire.submissions import submission_message, submission_of
 from tests.adapters.memory_event_log import MemoryEventLog, MemoryLearnerKeys, MemorySkillTags
@@ -49,16 +47,11 @@ class Service:
         self.tenant = "riverbend"
 
     async def start(self):
-        servicer = IngestServicer(
-            PublishEvents(self.log, self.tags, lambda: NOW),
-            EraseLearner(self.log, self.learner_keys, lambda: NOW),
-            request_bytes_max=200_000,
+        self.server = ingest_server(
+            IngestAdapters(self.log, self.tags, self.learner_keys, self.tenants, lambda: NOW),
+            IngestOptions(ServerOptions("127.0.0.1:0", max_message_bytes=200_000, drain_s=0.1)),
         )
-        self.server = GrpcServer(ServerOptions("127.0.0.1:0", max_message_bytes=400_000, drain_s=0.1), self.tenants)
-        self.server.register(
-            lambda server: ingest_pb2_grpc.add_IngestServiceServicer_to_server(servicer, server), SERVICE_NAME
-        )
-        self.channel = grpc.aio.insecure_channel(await self.server.start())
+        self.channel = grpc.aio.insecure_channel(await self.server.grpc.start())
 
     async def stop(self):
         await self.channel.close()

@@ -11,14 +11,14 @@ from cairn.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.rate_limits import RateLimit
-from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.rpc.server import ServerOptions
 from services.common.rpc.statuses import retry_after_s_of, violations_of
 from services.common.telemetry.traces import NO_TRACES, traces_into
 from services.ingest.application.ports import LogUnavailableError
-from services.ingest.application.publish import PublishEvents
-from services.ingest.entrypoints.grpc import SERVICE_NAME, STREAMS, IngestServicer
+from services.ingest.bootstrap import IngestAdapters, IngestOptions, ingest_server
+from services.ingest.entrypoints.grpc import STREAMS
 from services.ingest.entrypoints.stream import StreamLimits
-from tests.adapters.memory_event_log import MemoryEventLog, MemorySkillTags
+from tests.adapters.memory_event_log import MemoryEventLog, MemoryLearnerKeys, MemorySkillTags
 from tests.component.test_ingest_service import ACCEPTED, DUPLICATE, NOW, REJECTED, submission
 
 BATCHES_MAX = 4
@@ -61,17 +61,14 @@ class Service:
         self.log = HeldLog()
         file = tmp_path / "tenants.yaml"
         self.metadata = (("authorization", f"Bearer {create_api_key(file, 'riverbend', 'test')}"),)
-        publish = PublishEvents(self.log, MemorySkillTags(), lambda: NOW)
-        limits = limits or StreamLimits(batches_max=BATCHES_MAX)
-        self.servicer = IngestServicer(publish, None, request_bytes_max=200_000, limits=limits, traces=traces)
-        options = ServerOptions("127.0.0.1:0", max_message_bytes=400_000, drain_s=0.1, rate_limit=rate_limit)
-        self.server = GrpcServer(options, load_tenants(file), traces)
-        self.server.register(
-            lambda server: ingest_pb2_grpc.add_IngestServiceServicer_to_server(self.servicer, server), SERVICE_NAME
+        options = ServerOptions("127.0.0.1:0", max_message_bytes=200_000, drain_s=0.1, rate_limit=rate_limit)
+        self.server = ingest_server(
+            IngestAdapters(self.log, MemorySkillTags(), MemoryLearnerKeys(), load_tenants(file), lambda: NOW),
+            IngestOptions(options, limits or StreamLimits(batches_max=BATCHES_MAX), traces),
         )
 
     async def __aenter__(self):
-        self.channel = grpc.aio.insecure_channel(await self.server.start())
+        self.channel = grpc.aio.insecure_channel(await self.server.grpc.start())
         return self
 
     async def __aexit__(self, *_):
@@ -227,7 +224,7 @@ async def test_a_stream_that_the_server_ends_is_answered_so_far_and_says_to_open
         await call.write(batch(1))
         assert (await call.read()).batch == 1
         if age_s is None:
-            service.servicer.end_streams()
+            service.server.servicer.end_streams()
         error = await ended(call)
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert "open another" in error.details() or "on another stream" in error.details()
