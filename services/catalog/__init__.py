@@ -1,1 +1,1 @@
-"""Keeps what learners can be given, and the skills it is about."""
+"""Manages learning resources, their skills, and rules about them."""

@@ -1,7 +1,7 @@
-"""The `cairn` command: where every service's commands meet. It decides nothing itself.
+"""The `cairn` command, which combines the commands of every service.
 
-A command's module is imported when the command runs, so that `cairn --help` answers at once; the line that the help
-shows for each command therefore stands here.
+The module of a command is imported only when the command runs, so that `cairn --help` is fast. The help text of each
+command is therefore defined here.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _describe(
 ) -> None:
     """Assessment events in, ranked learning resources with reasons out.
 
-    Every command explains itself with an example, for instance `cairn ingest load --help`.
+    The help of every command has an example, for instance `cairn ingest load --help`.
     """
 
 
@@ -75,7 +75,7 @@ class _LaterCommand(typer.core.TyperCommand):
     """A placeholder that loads the command when it is used."""
 
     def __init__(self, name: str, module: str, path: tuple[str, ...], short_help: str, panel: str) -> None:
-        """Args: `path`, the command's place below the module's `app`; empty for the whole app."""
+        """Args: `path` of the command below the module's `app`; empty: the whole app."""
         super().__init__(name, short_help=short_help, rich_help_panel=panel)
         self.module = module
         self._path = path
@@ -84,7 +84,7 @@ class _LaterCommand(typer.core.TyperCommand):
         """Import the command and let it parse its arguments; typer then runs the context's command."""
         from services.common.telemetry import logs  # noqa: PLC0415 - as the command itself, not before it is needed.
 
-        # A command prints what matters; logs are not part of its output.
+        # Logs are not part of a command's output.
         logs.configure("critical", "console", service="cairn")
         return self.load().make_context(info_name, args, parent=parent, **extra)
 
@@ -144,7 +144,7 @@ COMMANDS = (
         "subscribe",
         _SUBSCRIBE,
         ("subscribe",),
-        "Print learners' lists, and print them again whenever what is in them changes, until interrupted.",
+        "Print learners' lists, and print each one again whenever its contents change, until interrupted.",
         _ANSWERS,
     ),
     _LaterCommand("learner", _LEARNERS, ("learner",), "Show, export or erase what is known about a learner.", _ANSWERS),
@@ -166,7 +166,7 @@ COMMANDS = (
         "replay",
         _EPOCHS,
         ("replay",),
-        "Fold the whole log into an epoch of its own, up to where the log ends now.",
+        "Fold the whole log, up to its current end, into a new epoch.",
         _MODELS,
     ),
     _LaterCommand(
@@ -182,14 +182,18 @@ COMMANDS = (
         "dlt", _DEAD_LETTERS, (), "Look at records that could not be applied, and try them again.", _OPERATING
     ),
     _LaterCommand(
-        "status", "services.recommender.cli.status", (), "Show what runs, where, and its progress.", _OPERATING
+        "status",
+        "services.recommender.cli.status",
+        (),
+        "Show the running processes, their addresses and their progress.",
+        _OPERATING,
     ),
     _LaterCommand("topics", "services.cli.topics", (), "Create and check the Kafka topics.", _OPERATING),
     _LaterCommand("keys", "services.cli.keys", (), "Create, list, rotate and revoke API keys.", _OPERATING),
 )
 
 
-# `cairn evaluate`: what is measured belongs to different services.
+# `cairn evaluate`: combines commands of several services.
 EVALUATIONS = (
     _LaterCommand(
         "tracing",

@@ -32,7 +32,7 @@ from services.common.kafka.connection import BrokerUnavailableError, KafkaConnec
 
 
 class RotationStep(StrEnum):
-    """What is done of replacing an encryption key."""
+    """The steps of replacing an encryption key."""
 
     PREPARE = "prepare"
     SWITCH = "switch"
@@ -58,7 +58,7 @@ app = typer.Typer(
 def _keys() -> None:
     """Create, list, rotate and revoke API keys, create tenants with them, and switch their encryption.
 
-    Services that run take up every change at once; a stream that is open stays open until it ends.
+    Running services apply every change at once. Streams that are already open continue until they end.
     """
 
 
@@ -68,33 +68,34 @@ def _keys() -> None:
 def create_key(
     *,
     tenant: Annotated[str, typer.Option(help="The district or platform: 1 to 63 of a-z, 0-9 and -.")],
-    name: Annotated[str, typer.Option(help="What the key is for, to recognise it by later.")] = "default",
+    name: Annotated[str, typer.Option(help="What the key is for, to recognise it later.")] = "default",
     scope: Annotated[
         list[Scope] | None,
-        typer.Option(help="What the key may be used for; repeat it for several. Default: everything."),
+        typer.Option(help="A scope of the key; may be given several times. Default: all scopes."),
     ] = None,
     encryption: Annotated[
         bool,
-        typer.Option(help="Encrypt the learners' values in the log, for a tenant that is made with its first key."),
+        typer.Option(help="If this creates the tenant: encrypt its learners' values in the log."),
     ] = True,
     tenants: Annotated[
-        Path, typer.Option(envvar="CAIRN_TENANTS", help="The tenants file; made, mode 0600, when there is none.")
+        Path,
+        typer.Option(envvar="CAIRN_TENANTS", help="The tenants file; created with mode 0600 if it does not exist."),
     ] = Path("tenants.yaml"),
 ) -> None:
-    """Create an API key for a tenant, and the tenant with it.
+    """Create an API key, and its tenant if it does not exist.
 
-    The key is printed on standard output this once; the file keeps its hash.
+    The key is printed on standard output once; the file stores only its hash.
     """
     with _tenants_file(tenants):
         api_key = create_api_key(
             tenants, tenant, name, scope or (), created_at=datetime.now(UTC), encryption=encryption
         )
-    typer.echo(f"Key {name!r} of tenant {tenant!r} added to {tenants}; keep it, it is not stored.", err=True)
+    typer.echo(f"Key {name!r} of tenant {tenant!r} added to {tenants}; save it now, it is not stored.", err=True)
     typer.echo(api_key)
 
 
-_TenantOption = Annotated[str, typer.Option(help="The tenant whose key it is.")]
-_NameOption = Annotated[str, typer.Option(help="The key's name, or its id as `cairn keys list` shows it.")]
+_TenantOption = Annotated[str, typer.Option(help="The tenant of the key.")]
+_NameOption = Annotated[str, typer.Option(help="The key's name, or the id that `cairn keys list` shows.")]
 _FileOption = Annotated[Path, typer.Option(envvar="CAIRN_TENANTS", help="The tenants file.")]
 
 
@@ -104,7 +105,7 @@ def list_keys(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's keys.")] = None,
     tenants: _FileOption = Path("tenants.yaml"),
 ) -> None:
-    """List the API keys: whose they are, what they may be used for, when they were created and when they expire.
+    """List the API keys with their tenants and scopes, and when they were created and expire.
 
     The keys themselves are not stored, so they cannot be shown.
     """
@@ -126,21 +127,23 @@ def rotate_key(
     ] = 24.0,
     tenants: _FileOption = Path("tenants.yaml"),
 ) -> None:
-    """Replace an API key by a fresh one of the same name and scopes.
+    """Replace an API key with a new one of the same name and scopes.
 
-    The fresh key is printed on standard output this once. The old one goes on working for `--overlap-h` hours, so that
-    the platform can be changed over without a gap.
+    The new key is printed on standard output once. The old one remains valid for `--overlap-h` hours, so that the
+    platform can switch without an interruption.
     """
     with _tenants_file(tenants):
         api_key = rotate_api_key(tenants, tenant, name, now=datetime.now(UTC), overlap=timedelta(hours=overlap_h))
     old = f"the old one is accepted for another {overlap_h:g} h" if overlap_h else "the old one is refused from now on"
-    typer.echo(f"Key {name!r} of tenant {tenant!r} rotated in {tenants}; {old}. Keep it, it is not stored.", err=True)
+    typer.echo(
+        f"Key {name!r} of tenant {tenant!r} rotated in {tenants}; {old}. Save it now, it is not stored.", err=True
+    )
     typer.echo(api_key)
 
 
 @app.command("revoke", epilog="Example: cairn keys revoke --tenant riverbend --name gradebook")
 def revoke_key(*, tenant: _TenantOption, name: _NameOption, tenants: _FileOption = Path("tenants.yaml")) -> None:
-    """Revoke the API keys of a name, or the one of an id: calls with them are refused at once."""
+    """Revoke all API keys with a name, or the one with an id. Calls with them are refused at once."""
     with _tenants_file(tenants):
         revoked = revoke_api_keys(tenants, tenant, name)
     ids = ", ".join(f"{key.name} ({key.key_id})" for key in revoked)
@@ -151,13 +154,13 @@ def revoke_key(*, tenant: _TenantOption, name: _NameOption, tenants: _FileOption
 def encryption_switch(
     switch: Annotated[Switch, typer.Argument(help="Whether new values are encrypted.")],
     *,
-    tenant: Annotated[str, typer.Option(help="The tenant whose learners they are.")],
+    tenant: Annotated[str, typer.Option(help="The tenant.")],
     tenants: _FileOption = Path("tenants.yaml"),
 ) -> None:
-    """Have the values of a tenant's learners in the log encrypted from now on, or no longer.
+    """Turn the encryption of a tenant's learner values in the log on or off.
 
-    With encryption, forgetting a learner destroys the key to everything the log holds of them. Values that are
-    encrypted stay readable after `off`; values that are plain stay so after `on`.
+    With encryption, forgetting a learner destroys the key to all of their values in the log. Only new values are
+    affected: encrypted values stay readable after `off`, and plain values stay plain after `on`.
     """
     with _tenants_file(tenants):
         set_encryption(tenants, tenant, encrypt=switch is Switch.ON)
@@ -166,7 +169,7 @@ def encryption_switch(
 
 @app.command("rotate-encryption", epilog="Example: cairn keys rotate-encryption switch --tenant riverbend")
 def rotate_encryption(
-    step: Annotated[RotationStep, typer.Argument(help="What to do next.")],
+    step: Annotated[RotationStep, typer.Argument(help="The step to perform.")],
     *,
     tenant: Annotated[str, typer.Option(help="The tenant whose encryption key is replaced.")],
     kafka: Annotated[
@@ -174,18 +177,19 @@ def rotate_encryption(
     ] = "127.0.0.1:9092",
     tenants: _FileOption = Path("tenants.yaml"),
 ) -> None:
-    """Replace the key that a tenant's learners' keys are wrapped with. No value in the log changes, nothing stops.
+    """Replace a tenant's encryption key, which wraps the data keys of its learners, without downtime.
 
-    **prepare** makes the next key, which opens and does not wrap yet. **switch** has it wrap, and wraps every learner's
-    key with it; the former one still opens. **finish** wraps what was wrapped with the former one since, and removes
-    it. After each step the tenants file must reach every process before the next one; each may be run again.
+    **prepare** creates the next key, which only unwraps data keys for now. **switch** makes it wrap new data keys, and
+    wraps all existing ones with it; the former key still unwraps. **finish** wraps the data keys that were wrapped with
+    the former key in the meantime, and removes the former key. After each step, distribute the tenants file to every
+    process before the next step. Each step may be repeated. Values in the log do not change.
 
-    Ends with 1 when Kafka cannot be reached or a learner's key does not open, with 2 when it is not the step's turn.
+    Exits with 1 when Kafka cannot be reached or a data key cannot be unwrapped, with 2 when a step is out of order.
     """
     with _tenants_file(tenants):
         if step is RotationStep.PREPARE:
             prepare_encryption_key(tenants, tenant)
-            _say_next("The next key is prepared", RotationStep.SWITCH, tenant)
+            _print_next_step("The next key is prepared", RotationStep.SWITCH, tenant)
             return
         if step is RotationStep.SWITCH:
             switch_encryption_key(tenants, tenant)
@@ -201,9 +205,9 @@ def rotate_encryption(
         connection = KafkaConnection(kafka)
         count = asyncio.run(rewrap_learner_keys(connection, tenant, encryption_keys, lambda: datetime.now(UTC)))
     except (BrokerUnavailableError, TopicMissingError, TenantKeyMissingError) as error:
-        fail(f"{error}. What is wrapped already stays so; run the step again", 1)
+        fail(f"{error}. Data keys that were already wrapped stay so; run the step again", 1)
     if step is RotationStep.SWITCH:
-        _say_next(f"The keys of {count:,} learner(s) are wrapped with the new one", RotationStep.FINISH, tenant)
+        _print_next_step(f"The keys of {count:,} learner(s) are wrapped with the new key", RotationStep.FINISH, tenant)
         return
     with _tenants_file(tenants):
         forget_former_encryption_key(tenants, tenant)
@@ -211,14 +215,14 @@ def rotate_encryption(
     typer.echo(f"{rest}; the former key is removed from {tenants}.", err=True)
 
 
-def _say_next(done: str, step: RotationStep, tenant: str) -> None:
+def _print_next_step(done: str, step: RotationStep, tenant: str) -> None:
     following = f"cairn keys rotate-encryption {step} --tenant {tenant}"
-    typer.echo(f"{done}. Once every process has the tenants file as it is now: {following}", err=True)
+    typer.echo(f"{done}. Once every process has the current tenants file, run: {following}", err=True)
 
 
 @contextmanager
 def _tenants_file(path: Path) -> Iterator[None]:
-    """End the command with a sentence when the tenants file cannot be used."""
+    """End the command with an error message when the tenants file cannot be used."""
     try:
         yield
     except TenantsFileError as error:
@@ -230,7 +234,7 @@ def _tenants_file(path: Path) -> Iterator[None]:
 def _keys_table(keys: Sequence[ApiKey], now: datetime) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("tenant", "name", "id", "scopes", "created", "expires"):
-        # Names wrap where a terminal is narrow; ids and times stay whole.
+        # On a narrow terminal names are wrapped; ids and times are not.
         table.add_column(heading, no_wrap=heading in {"id", "created"}, overflow="fold")
     for key in keys:
         scopes = "all" if key.scopes == ALL_SCOPES else ", ".join(scope for scope in Scope if scope in key.scopes)

@@ -54,10 +54,10 @@ def create_topics(
         int | None, typer.Option(min=1, help="Copies of each partition, instead of the declared number.")
     ] = None,
 ) -> None:
-    """Create the topics that are declared and do not exist.
+    """Create the declared topics that do not exist.
 
-    Running it again changes nothing; it never changes or deletes a topic. Ends with 1 when a topic that exists differs
-    from its declaration.
+    Running it again changes nothing; it never changes or deletes a topic. Exits with 1 when an existing topic
+    differs from its declaration.
     """
     _report_topics(ensure_topics, kafka, file, replication_factor)
 
@@ -78,7 +78,7 @@ def check_existing_topics(
 ) -> None:
     """Compare the topics with their declaration: partitions, copies and settings. It changes nothing.
 
-    Ends with 1 when a topic is missing or differs.
+    Exits with 1 when a topic is missing or differs.
     """
     _report_topics(check_topics, kafka, file, replication_factor)
 

@@ -1,1 +1,1 @@
-"""Process plumbing that every service shares. No domain rules live here."""
+"""Infrastructure that every service shares. It contains no domain rules."""

@@ -1,4 +1,4 @@
-"""How commands fail: an exit code, and a sentence on standard error."""
+"""How commands fail: with an exit code and a message on standard error."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ BAD_INPUT = 2
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """End the command with a sentence on standard error and an exit code."""
+    """End the command with a message on standard error and an exit code."""
     typer.echo(message, err=True)
     raise typer.Exit(code)

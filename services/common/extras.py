@@ -1,4 +1,4 @@
-"""What a program says when the extra of `cairn` that it needs is not installed."""
+"""The error of a program that needs an extra of `cairn` that is not installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def end_without_extra(error: ModuleNotFoundError, extra: str, program: str) -> N
     Args:
         error: the import that failed; raised again if the missing module is one of ours.
         extra: the extra of the distribution `cairn` that installs every library the program can use.
-        program: what the person ran, for example `cairn train`.
+        program: the command that the user ran, for example `cairn train`.
     """
     library = str(error.name).partition(".")[0]
     if library in _OURS:

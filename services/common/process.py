@@ -1,4 +1,4 @@
-"""The life of a server process: saying where it listens, and running until it is stopped."""
+"""The life of a server process: reporting its address, and running until it is stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def run_until_stopped(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:
     """Run jobs until SIGTERM or SIGINT, or until one of them fails.
 
     Raises:
-        Exception: the first exception of a job. A job that ends by itself ends them all.
+        Exception: the first exception of a job. When a job returns, the others are stopped as well.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from enum import IntEnum, StrEnum
 
 
 class ResourceKind(IntEnum):
-    """What kind of thing a resource is; the numbers of the contract."""
+    """The kind of a resource, with the numbers of the contract."""
 
     UNSPECIFIED = 0
     LESSON = 1
@@ -21,7 +21,7 @@ class ResourceKind(IntEnum):
 
 
 class ResourceKindName(StrEnum):
-    """The same kinds as files and commands name them."""
+    """The same kinds, with the names used in files and commands."""
 
     LESSON = "lesson"
     VIDEO = "video"

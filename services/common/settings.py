@@ -32,7 +32,7 @@ class ProcessSettings(BaseSettings):
         description="host:port of the OpenTelemetry collector (OTLP over gRPC) that receives traces.",
     )
     traces_share: float = Field(
-        default=0.01, ge=0, le=1, description="Share of calls without a trace of their own for which one is started."
+        default=0.01, ge=0, le=1, description="Share of calls without a trace context for which a trace is started."
     )
     traces_insecure: bool = Field(default=False, description="Send traces in plain text.")
 
@@ -88,7 +88,7 @@ class ServerSettings(TenantsSettings):
         default=200, ge=1, description="Calls handled at the same time; more get RESOURCE_EXHAUSTED."
     )
     address_file: Path | None = Field(default=None, description="File to write the address to once listening.")
-    drain_s: float = Field(default=10.0, ge=0, description="How long calls may finish after SIGTERM.")
+    drain_s: float = Field(default=10.0, ge=0, description="How long running calls may take to finish after SIGTERM.")
     tls_certificate: Path | None = Field(
         default=None, description="The server's certificate chain in PEM; needs tls_key."
     )
@@ -137,7 +137,7 @@ class ServerSettings(TenantsSettings):
 
 
 def leave_room_for_calls(streams: int, info: ValidationInfo, *, what: str) -> int:
-    """A limit on streams, if it leaves room for other calls.
+    """The limit on streams, checked to leave room for other calls.
 
     Args:
         streams: the limit.

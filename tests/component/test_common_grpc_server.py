@@ -1,4 +1,4 @@
-"""Every server: calls need a known key and a deadline, health does not, and only loopback is open."""
+"""Every server: calls need an API key and a deadline, health checks do not, and only loopback needs no TLS."""
 
 import asyncio
 import re
@@ -67,7 +67,7 @@ async def test_the_tenant_comes_from_the_key(server):
     assert reply.skill.id == "riverbend"
 
 
-async def test_a_client_stream_is_guarded_in_the_same_way(server):
+async def test_a_client_stream_is_authenticated_in_the_same_way(server):
     _, channel, api_key = server
     stub = catalog_pb2_grpc.CatalogServiceStub(channel)
 
@@ -117,7 +117,7 @@ async def test_a_thousand_violations_fit_into_one_status(server):
     assert 10 < len(listed) < 1_000
 
 
-async def test_health_needs_no_key_and_says_not_serving_until_set(server):
+async def test_health_needs_no_key_and_reports_not_serving_until_set(server):
     inner, channel, _ = server
     health = health_pb2_grpc.HealthStub(channel)
     request = health_pb2.HealthCheckRequest(service="cairn.v1.CatalogService")
@@ -126,7 +126,7 @@ async def test_health_needs_no_key_and_says_not_serving_until_set(server):
     assert (await health.Check(request, timeout=5)).status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_a_taken_port_is_reported_with_the_remedy(server):
+async def test_a_port_in_use_is_reported_with_the_remedy(server):
     _, channel, _ = server
     del channel
     first = GrpcServer(ServerOptions("127.0.0.1:0"), None)
@@ -139,7 +139,7 @@ async def test_a_taken_port_is_reported_with_the_remedy(server):
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:1", "192.168.0.1:1", "example.org:1", "[::]:1"])
-def test_an_address_that_others_can_reach_needs_consent(listen):
+def test_an_address_that_other_machines_can_reach_must_be_allowed_explicitly(listen):
     with pytest.raises(ListenAddressError, match="CAIRN_INSECURE"):
         check_listen_address(listen, insecure=False)
     check_listen_address(listen, insecure=True)
@@ -155,7 +155,7 @@ def test_an_address_without_a_port_is_refused():
         check_listen_address("127.0.0.1", insecure=False)
 
 
-# What a key may be used for, and until when.
+# Scopes and revocation.
 
 
 @asynccontextmanager
@@ -238,10 +238,10 @@ async def test_a_revoked_key_is_refused_and_a_new_one_admitted_without_a_restart
         assert (await stub.GetSkill(request, metadata=bearer(made), timeout=5)).skill.id == "hilltop"
 
 
-# How often a tenant may call.
+# Rate limits.
 
 
-async def test_a_tenant_over_its_limit_learns_when_to_retry_and_others_do_not_wait(tmp_path):
+async def test_a_tenant_over_its_limit_gets_a_retry_delay_and_others_are_not_affected(tmp_path):
     path = tmp_path / "t.yaml"
     river, also_river = (create_api_key(path, "riverbend", name) for name in ("a", "b"))
     hill = create_api_key(path, "hilltop", "a")
@@ -252,7 +252,7 @@ async def test_a_tenant_over_its_limit_learns_when_to_retry_and_others_do_not_wa
         error = await refusal_of(stub.GetSkill(request, metadata=bearer(river), timeout=5))
         assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert 90 < retry_after_s_of(error) <= 100
-        assert "tenant 'riverbend' calls more often than it may" in error.details()
+        assert "tenant 'riverbend' exceeds its rate limit" in error.details()
         assert (await stub.GetSkill(request, metadata=bearer(hill), timeout=5)).skill.id == "hilltop"
 
 
@@ -303,7 +303,7 @@ async def streaming(tmp_path, servicer, **options):
 
 
 @pytest.mark.parametrize("servicer", [Streaming, Yielding])
-async def test_a_stream_of_replies_is_guarded_in_the_same_way_but_needs_no_deadline(tmp_path, servicer):
+async def test_a_stream_of_replies_is_authenticated_in_the_same_way_but_needs_no_deadline(tmp_path, servicer):
     api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "a")
     narrow = create_api_key(tmp_path / "t.yaml", "riverbend", "b", [Scope.INGEST])
     request = recommender_pb2.SubscribeRequest()
@@ -325,7 +325,7 @@ async def test_streams_count_towards_the_tenants_limit(tmp_path):
         assert refused.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-# Ids of calls.
+# Request ids.
 
 
 class Logging(catalog_pb2_grpc.CatalogServiceServicer):

@@ -101,13 +101,13 @@ class TestNdjson:
         ("line", "field", "words"),
         [
             ({"interaction": "read", "resource": "r"}, "interaction", "'opened', 'completed' or 'dismissed'"),
-            ({"interaction": "opened", "resource": "r", "item": "i"}, "item", "no field of an event with interaction"),
+            ({"interaction": "opened", "resource": "r", "item": "i"}, "item", "not a field of an event with interaction"),
             ({"interaction": "opened", "resource": "r", "corrects": "e"}, "corrects", "so is interaction"),
             ({"preference": {"goal": ["a"]}}, "preference.goal", "use one of goals, interests, formats, pace"),
-            ({"preference": {}, "skills": ["a"]}, "skills", "no field of an event with preference"),
+            ({"preference": {}, "skills": ["a"]}, "skills", "not a field of an event with preference"),
             ({"corrects": "e1", "void": True, "correct": True}, "correct", "so is void"),
-            ({"item": "i", "correct": True, "resource": "r"}, "resource", "no field of an assessment"),
-            ({"item": "i", "void": True}, "void", "no field of an assessment"),
+            ({"item": "i", "correct": True, "resource": "r"}, "resource", "not a field of an assessment"),
+            ({"item": "i", "void": True}, "void", "not a field of an assessment"),
         ],
     )
     def test_a_line_that_says_two_things_is_named(self, file, line, field, words):
@@ -293,7 +293,7 @@ def test_a_header_of_neither_form_is_refused(file, header, words):
         read(file(header), Format.ASSISTMENTS)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileUnusableError, match=r"nothing\.csv cannot be read: No such file"):
         read(tmp_path / "nothing.csv", Format.NDJSON)
 

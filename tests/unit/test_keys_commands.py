@@ -191,5 +191,5 @@ def test_the_former_encryption_key_stays_if_some_keys_could_not_be_rewrapped(key
     for step in ("switch", "finish"):
         result = keys("rotate-encryption", step, "--tenant", "riverbend")
         assert result.exit_code == 1
-        assert "Kafka is away. What is wrapped already stays so; run the step again" in result.stderr
+        assert "Kafka is away. Data keys that were already wrapped stay so; run the step again" in result.stderr
         assert len(load_tenants(path).get("riverbend").encryption_keys) == 2

@@ -41,7 +41,7 @@ _LINGER_MS = 5
 _BATCH_BYTES = 256 * 1024
 _RECORDS_PER_FLUSH = 5_000
 _TRANSACTIONAL_ID = "cairn-catalog"
-# A process that dies while it writes blocks readers for this long, unless another one writes before.
+# A process that dies while it writes blocks readers for this long, unless another one writes first.
 _TRANSACTION_TIMEOUT_MS = 60_000
 
 _TOPICS = {
@@ -188,14 +188,14 @@ class KafkaCatalogLog:
                 linger_ms=_LINGER_MS,
                 batch_size=_BATCH_BYTES,
             )
-            # From here on the producer that had the id before is fenced.
+            # From here on, the previous producer with this id is fenced.
             self._producer.init_transactions()
         return self._producer
 
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            # Everything it sent is confirmed or given up, and `close` would wait for a lost broker.
+            # Everything it sent is confirmed or abandoned, and `close` would wait for a lost broker.
             producer.discard()
 
 

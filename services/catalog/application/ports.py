@@ -39,12 +39,12 @@ class CatalogLog(Protocol):
     async def take_turn(self) -> CatalogVersion | None:
         """Become the only writer, until another service takes the turn.
 
-        If `append` succeeds later, nobody wrote in between: checks made after this call, against everything before the
-        end that it returns, still hold.
+        If `append` succeeds later, no other service wrote in between: checks made after this call, against everything
+        before the end that it returns, still hold.
 
         Returns:
-            The end of the log if the turn was taken just now; None if this service had it all along, so that nobody
-            else has written since its last append.
+            The end of the log if the turn was taken just now; None if this service had it all along, so that no
+            other service has written since its last append.
         """
         ...
 

@@ -111,8 +111,8 @@ class CatalogWriter:
         try:
             return await asyncio.shield(appending)
         except asyncio.CancelledError:
-            # The caller is gone but the records may still be written: keep the lock until the outcome is known. Nobody
-            # is left to report a failure to.
+            # The caller is gone but the records may still be written: keep the lock until the outcome is known. There
+            # is no caller left to report a failure to.
             await asyncio.wait({appending})
             if appending.exception() is None:
                 self._written = appending.result()

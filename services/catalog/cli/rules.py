@@ -39,7 +39,7 @@ def _rules() -> None:
         id: unit-3-review
         action: pin               # or block, or boost
         resource_ids: [vid-12, quiz-7]
-        author: teacher-204       # who made it, as your platform knows them; no names, please
+        author: teacher-204       # your platform's id of the author; not a name
         classes: ["4b"]           # only for requests for this class; left out: for all
         expires_at: 2026-03-20T15:00:00Z
         note: The test is on Friday.
@@ -125,7 +125,7 @@ def delete_rule(
     insecure: Insecure = False,
     timeout_s: TimeoutS = 10.0,
 ) -> None:
-    """Remove one rule. Within a second it is no longer active."""
+    """Remove one rule. It is inactive within a second."""
     with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
         stub.DeleteRule(catalog_pb2.DeleteRuleRequest(id=identifier), metadata=metadata, timeout=timeout_s)
     typer.echo(f"rule {identifier} removed")
@@ -135,13 +135,15 @@ def delete_rule(
 def preview(
     file: _File,
     *,
-    learner: Annotated[list[str], typer.Option(help="A learner as the platform knows them; repeat it for several.")],
+    learner: Annotated[list[str], typer.Option(help="A learner's id on your platform; may be given several times.")],
     removed: Annotated[
         bool, typer.Option("--removed", help="Show what removing the rule with that id would change.")
     ] = False,
     class_id: Annotated[str, typer.Option("--class", help="The class the lists are made for.")] = "",
-    grade: Annotated[list[str] | None, typer.Option(help="A grade the lists are made for; repeat it.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="How long the lists are.")] = 10,
+    grade: Annotated[
+        list[str] | None, typer.Option(help="A grade the lists are made for; may be given several times.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="The length of the lists.")] = 10,
     target_recommender: Annotated[
         str, typer.Option(envvar="CAIRN_TARGET_RECOMMENDER", help="host:port of the recommendation service.")
     ] = "127.0.0.1:50053",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from services.catalog.domain.model import Resource, SkillTag, TagOrigin
 from services.common.resource_kinds import ResourceKindName
 
-# One suggestion in this many is part of the random sample.
+# One in this number of suggestions is part of the random sample.
 RANDOM_ONE_IN = 10
 
 PriorityKey = tuple[float, str, str]
@@ -19,7 +19,7 @@ RandomKey = tuple[int, str, str]
 
 @dataclass(frozen=True, slots=True)
 class WaitingTag:
-    """A skill suggested for a resource, which nobody has reviewed yet.
+    """A skill suggested for a resource, which has not been reviewed yet.
 
     Attributes:
         resource_id: the resource.

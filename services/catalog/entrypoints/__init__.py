@@ -1,1 +1,1 @@
-"""Where calls and records come in."""
+"""Entry points for calls and records."""

@@ -37,11 +37,14 @@ class CatalogMetrics:
             "cairn_catalog_suggested", "Resources and texts that skills were suggested for.", registry=registry
         )
         self.reviews = Counter(
-            "cairn_catalog_tag_reviews", "Answers to suggestions that changed one.", ["decision"], registry=registry
+            "cairn_catalog_tag_reviews",
+            "Answers to suggestions that changed a resource.",
+            ["decision"],
+            registry=registry,
         )
         self.import_seconds = Histogram(
             "cairn_catalog_import_seconds",
-            "From the last chunk of an import to its answer.",
+            "Time from the last chunk of an import to its reply.",
             buckets=_IMPORT_BUCKETS_S,
             registry=registry,
         )

@@ -35,7 +35,7 @@ class FileUnreadableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class LineProblem:
-    """One thing wrong with one line.
+    """One problem of one line.
 
     Attributes:
         line: its number, from 1.

@@ -13,7 +13,7 @@ of correctly tagged resources. A tag is a contradiction when its slope is signif
 false-discovery rate over all judged tags (Benjamini and Hochberg 1995).
 
 Limits: it finds nothing for skills whose resources hardly correlate, resources with few responses, and skills that are
-wrong on most of their resources (the wrong ones are then the usual). It does not tell why: a badly worded resource
+wrong on most of their resources (these then determine the usual slope). It does not say why: a badly worded resource
 looks like a badly tagged one. It flags tags for a person and changes nothing.
 """
 

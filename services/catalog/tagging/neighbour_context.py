@@ -1,7 +1,7 @@
 """Suspected mistags: resources that learners meet among resources of another skill than their own.
 
-Learners work on a skill for a while before they go on to the next, so the resources they answer just before and after a
-resource, its neighbours, are mostly about its skill. For a resource i and a skill s:
+Learners work on a skill for a while before they move on, so the resources they answer just before and after a resource,
+its neighbours, are mostly about its skill. For a resource i and a skill s:
 
     share = mean over the learners of i of the share of the neighbours of i that carry s
     y = arcsin(sqrt(share)),  variance of y = 1 / (4 learners) + between

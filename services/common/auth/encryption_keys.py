@@ -45,7 +45,7 @@ def prepare_encryption_key(path: Path, tenant: str) -> None:
         entry = _encrypted(content, tenant)
         if entry.former_encryption_key is not None:
             raise TenantsFileError(
-                f"the encryption key of tenant {tenant!r} is being replaced already; first finish that: "
+                f"the encryption key of tenant {tenant!r} is already being replaced; finish that first: "
                 f"cairn keys rotate-encryption finish --tenant {tenant}"
             )
         entry.next_encryption_key = entry.next_encryption_key or new_encryption_key()
@@ -65,7 +65,7 @@ def switch_encryption_key(path: Path, tenant: str) -> None:
             entry.next_encryption_key = None
         elif entry.former_encryption_key is None:
             raise TenantsFileError(
-                f"tenant {tenant!r} has no next encryption key; first make one: "
+                f"tenant {tenant!r} has no next encryption key; create one first: "
                 f"cairn keys rotate-encryption prepare --tenant {tenant}"
             )
 
@@ -99,7 +99,7 @@ def _switched(content: TenantsFile, tenant: str) -> TenantEntry:
     entry = _encrypted(content, tenant)
     if entry.former_encryption_key is None:
         raise TenantsFileError(
-            f"the encryption key of tenant {tenant!r} was not switched; first do that: "
+            f"the encryption key of tenant {tenant!r} was not switched; do that first: "
             f"cairn keys rotate-encryption switch --tenant {tenant}"
         )
     return entry

@@ -32,7 +32,7 @@ def pseudonym(tenant_secret: bytes, learner_id: str) -> str:
 
 
 def natural_event_id(parts: tuple[str, ...]) -> str:
-    """UUIDv5 of an event's natural key, for events without an id of their own.
+    """UUIDv5 of an event's natural key, for events without an id.
 
     Args:
         parts: the fields that identify the event within its tenant. Each is length-prefixed, so that different tuples
@@ -43,5 +43,5 @@ def natural_event_id(parts: tuple[str, ...]) -> str:
 
 
 def event_fingerprint(source: str, event_id: str) -> bytes:
-    """Eight bytes that stand for (source, event id) in a learner's de-duplication window."""
+    """Eight bytes that represent (source, event id) in a learner's de-duplication window."""
     return hashlib.blake2b(f"{len(source)}:{source}{event_id}".encode(), digest_size=8).digest()

@@ -19,14 +19,14 @@ class TenantRegistry:
     def __init__(
         self, tenants: Mapping[str, Tenant], api_keys: Mapping[str, ApiKey], clock: Callable[[], datetime] = utc_now
     ) -> None:
-        """Args: `tenants` by name, `api_keys` by their hashes, and the `clock` that expires keys."""
+        """Args: `tenants` by name, `api_keys` by their hashes, and the `clock` that decides which keys have expired."""
         self._clock = clock
         self._tenants: Mapping[str, Tenant] = {}
         self._api_keys: Mapping[str, ApiKey] = {}
         self._replace(tenants, api_keys)
 
     def credential(self, api_key: str) -> Credential | None:
-        """The key's tenant and what it may be used for; None when it is not known, was revoked or has expired.
+        """The key's tenant and scopes; None when the key is unknown, revoked or expired.
 
         Looking up a hash leaks no timing about the key: its SHA-256 cannot be steered towards a stored one.
         """

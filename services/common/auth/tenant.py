@@ -1,4 +1,4 @@
-"""Tenants, their API keys and what those permit, as values."""
+"""Tenants and their API keys, as values."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ApiKey:
         key_id: the first characters of its hash; distinguishes keys of one name, and reveals nothing.
         scopes: what it may be used for.
         created_at: when it was created; None for keys of older files.
-        expires_at: from when on it is refused; None: never.
+        expires_at: when it expires; None: never.
     """
 
     tenant: str
@@ -83,7 +83,7 @@ class Credential:
 
 
 def hash_api_key(api_key: str) -> str:
-    """The hash of an API key, which is all that is stored of it.
+    """The hash of an API key; the key itself is not stored.
 
     Keys carry 256 random bits, so a plain hash cannot be searched.
     """

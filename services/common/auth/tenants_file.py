@@ -4,8 +4,8 @@ tenants:
 riverbend:
 secret: <hex, at least 16 bytes>
 encryption_key: <hex, 32 bytes>           # without it, learners' values in the log are plain
-next_encryption_key: <hex, 32 bytes>      # while the key is being replaced: the one to come
-former_encryption_key: <hex, 32 bytes>    # while the key is being replaced: the one before
+next_encryption_key: <hex, 32 bytes>      # while the key is being replaced: the next key
+former_encryption_key: <hex, 32 bytes>    # while the key is being replaced: the former key
 ranker: learned                           # without it: weights, the hand-weighted score
 need_share: 0.5                           # of the learned ranker's score, from 0 to 1
 encrypt: false                            # new values are plain; values encrypted before stay readable
@@ -81,7 +81,7 @@ class ApiKeyEntry(BaseModel):
 class TenantEntry(BaseModel):
     """A tenant in the file.
 
-    `ranker` and `need_share` are settings of the recommender, which alone knows their values. They are named here so
+    `ranker` and `need_share` are settings of the recommender, which checks their values. They are named here so
     that every process refuses a misspelt name.
     """
 
@@ -144,8 +144,8 @@ class FollowedTenants(TenantRegistry):
 
         Args:
             path: the tenants file.
-            clock: which keys have expired.
-            check_settings: checks each tenant's settings for the service that runs; None: no service's are checked.
+            clock: decides which keys have expired.
+            check_settings: checks each tenant's settings for the service that runs; None: they are not checked.
 
         Raises:
             TenantsFileError: when it is missing, readable by others, or malformed.
@@ -181,7 +181,7 @@ class FollowedTenants(TenantRegistry):
         version = _version_of(self._path)
         if version == self._version:
             return
-        # Noted before reading, so that a file replaced meanwhile is read again, and an unusable one only once.
+        # Saved before reading, so that a file replaced meanwhile is read again, and an unusable one only once.
         self._version = version
         try:
             self._replace(*self._contents())
@@ -197,7 +197,7 @@ class FollowedTenants(TenantRegistry):
             raise TenantsFileError(_no_file(path))
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise TenantsFileError(
-                f"the tenants file {path} holds secrets but others may read it; run: chmod 600 {path}"
+                f"the tenants file {path} holds secrets but other users can read it; run: chmod 600 {path}"
             )
         content = read_tenants_file(path)
         tenants = {name: entry.of(name) for name, entry in content.tenants.items()}
@@ -216,7 +216,7 @@ class FollowedTenants(TenantRegistry):
 
 
 def load_tenants(path: Path, check_settings: CheckSettings | None = None) -> TenantRegistry:
-    """The registry of a tenants file, which follows the file from then on. Args and errors as of `FollowedTenants`."""
+    """The registry of a tenants file, which follows the file from then on. See `FollowedTenants`."""
     return FollowedTenants(path, check_settings=check_settings)
 
 
@@ -252,7 +252,7 @@ def entry_of(content: TenantsFile, tenant: str) -> TenantEntry:
 
 @contextmanager
 def edited_tenants_file(path: Path, *, create: bool = False) -> Iterator[TenantsFile]:
-    """The file's content, written back whole when the block ends without an exception; one writer at a time.
+    """The file's content, written back as a whole when the block ends without an exception; one writer at a time.
 
     Args:
         path: the tenants file.

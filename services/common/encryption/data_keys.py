@@ -21,7 +21,7 @@ _KEY_BITS = 256
 _KEY_ID_BYTES = 12
 
 TenantKeys = Callable[[str], Sequence[bytes]]
-"""A tenant's encryption keys by its name: the first wraps new data keys. Empty: it has none, or is not known."""
+"""A tenant's encryption keys by its name: the first wraps new data keys. Empty: it has none, or is unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ async def rewrap_learner_keys(
 ) -> int:
     """Wrap every data key of a tenant's learners with the key that wraps new ones; return how many were wrapped again.
 
-    When it returns, every key that was on the topic is wrapped so. After a failure it may run again.
+    On return, every key that was on the topic is wrapped with that key. After a failure, the call may be repeated.
 
     Args:
         connection: the cluster.
@@ -51,7 +51,7 @@ async def rewrap_learner_keys(
     try:
         await asyncio.wait((following, rewrapping), return_when=asyncio.FIRST_COMPLETED)
         if not rewrapping.done():
-            # It ends only by failing.
+            # It never returns normally.
             await following
         return await rewrapping
     finally:

@@ -18,7 +18,7 @@ from services.common.kafka.envelope import LEARNER_KEYS, KeyInvalidError
 
 _log = structlog.get_logger(__name__)
 
-# How long to wait for the view to catch up by itself before the end of the topic is looked up.
+# How long to wait for the view to catch up before requesting the end of the topic.
 _FOLLOWS_S = 0.05
 _RETRY_S = 0.5
 
@@ -69,7 +69,7 @@ class LearnerKeys:
         """Load the key of each record, or find out that it was destroyed.
 
         A key is on its topic before the first value under it is on the log. So a key that is not on the topic, read to
-        its current end, was destroyed. This waits while the broker is away.
+        its current end, was destroyed. This waits while the broker is unavailable.
 
         Raises:
             TopicMissingError: when the topic does not exist.
@@ -118,7 +118,7 @@ class LearnerKeys:
         return unknown
 
     async def _follow(self, unknown: Collection[tuple[bytes, str]]) -> None:
-        """Read on until every key is known, or to the current end of the topic."""
+        """Read until every key is known, or to the current end of the topic."""
         while True:
             if self._following is None:
                 self._following = asyncio.create_task(self.run())
@@ -127,7 +127,7 @@ class LearnerKeys:
                 await asyncio.wait((reading, self._following), return_when=asyncio.FIRST_COMPLETED)
                 if reading.done():
                     return await reading
-                # It ends only by failing.
+                # It never returns normally.
                 await self._following
             except BrokerUnavailableError as error:
                 _log.warning("keys of learners cannot be loaded", reason=str(error))

@@ -24,14 +24,14 @@ _POLL_MS = 200
 # These topics change rarely, so they are fetched less often than events: many fetches keep the embedded broker busy.
 _FETCH_WAIT_LEAST_MS = 50
 # A broker answers every fetch within the fetch wait, even if nothing is new. One that is silent for this much longer is
-# taken to be away.
+# considered unavailable.
 _SILENCE_MS = 2_000
 
 Apply = Callable[[str, Sequence[aiokafka.ConsumerRecord]], None]
 
 
 class CompactedView:
-    """Passes every record of some one-partition topics to a function, in order, from the beginning and then for ever.
+    """Passes every record of some one-partition topics to a function, in order: all existing ones, then new ones.
 
     The function receives the topic and a batch of its records; a record with value None removes its key. Batches are
     never interleaved: the function runs on the event loop.
@@ -85,7 +85,7 @@ class CompactedView:
             TopicMissingError: when a topic does not exist.
             BrokerUnavailableError: when the broker cannot be reached at the start.
         """
-        # Uncommitted records are not there yet, and may never be.
+        # Uncommitted records may still be aborted.
         consumer = new_consumer(
             self._connection, isolation_level="read_committed", fetch_max_wait_ms=self._fetch_wait_ms
         )
@@ -124,8 +124,8 @@ class CompactedView:
         batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS_PER_POLL)
         for partition, records in batches.items():
             self._apply(partition.topic, records)
-        # Compaction leaves gaps and transactions leave markers: the consumer's position, not the last record, says how
-        # far a topic has been read.
+        # Compaction leaves gaps and transactions leave markers, so the consumer's position, not the last record, shows
+        # how far a topic has been read.
         reached = {topic: await consumer.position(aiokafka.TopicPartition(topic, 0)) for topic in self._topics}
         moved = reached != self._next_offsets
         self._next_offsets = reached
@@ -138,7 +138,7 @@ class CompactedView:
         """Note whether the broker answered a fetch since the last poll.
 
         aiokafka retries forever and reports no lost broker; the time of its last answered fetch is all it makes public.
-        Polls are counted, not seconds: an event loop that was busy elsewhere has read no answers meanwhile.
+        Polls are counted, not seconds: an event loop that was busy has read no answers meanwhile.
         """
         answers = [consumer.last_poll_timestamp(aiokafka.TopicPartition(topic, 0)) for topic in self._topics]
         fetched_at = max((answer for answer in answers if answer is not None), default=None)

@@ -62,7 +62,7 @@ async def end_offsets(
     """One past the last record of each partition.
 
     ListOffsets on the embedded broker can answer with an offset inside the last batch. The high watermark of a fetch is
-    right on every broker, so a consumer of its own fetches once from the listed end.
+    right on every broker, so a separate consumer fetches once from the listed end.
 
     Args:
         connection: the cluster.
@@ -141,7 +141,7 @@ async def read_span(
             consumer.seek(partition, positions[partition.partition])
         while left:
             part = SpanPart([], done)
-            # An empty answer is no progress: while the broker is away, aiokafka keeps returning them.
+            # An empty answer is not progress: while the broker is unavailable, aiokafka keeps returning them.
             async with asyncio.timeout(stalled_s):
                 while part.done == done:
                     part = await _read_part(consumer, span, left, positions)
@@ -150,7 +150,7 @@ async def read_span(
     except TimeoutError as error:
         raise BrokerUnavailableError(
             f"Kafka at {connection.bootstrap_servers} sent nothing for {stalled_s:g} s, {total - done} records before "
-            f"the end of {topic}; see whether the broker is up, then try again"
+            f"the end of {topic}; check that the broker is running, then try again"
         ) from error
     except KafkaError as error:
         raise BrokerUnavailableError(

@@ -1,4 +1,4 @@
-"""Which partition a record goes to: the same one as every Java client chooses.
+"""Chooses the partition of a record, like every Java client.
 
 Source: MurmurHash2 by Austin Appleby, in the variant of `org.apache.kafka.common.utils.Utils.murmur2`.
 """

@@ -1,6 +1,6 @@
 """The topics declared in `deploy/topics.yaml`: create them on a cluster, and compare it with the declaration.
 
-The wheel carries that file next to this module.
+The wheel ships that file next to this module.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def compare(
 ) -> TopicReport:
     """How an existing topic differs from its declaration, and what to do about it.
 
-    More copies than declared are no difference: a declaration for a laptop also serves a cluster.
+    More copies than declared are accepted: a declaration for a laptop also serves a cluster.
     """
     details = []
     if existing.partitions != declared.partitions:
@@ -247,7 +247,7 @@ def _settings(
 ) -> dict[str, dict[str, str]] | None:
     """The topics' values of the declared settings, by topic; None when the broker does not return them.
 
-    The embedded broker closes the connection on this request, so it has a connection of its own.
+    The embedded broker closes the connection on this request, so it uses a separate connection.
     """
     resources = [
         ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(config))

@@ -1,1 +1,1 @@
-"""gRPC plumbing for servers and clients."""
+"""gRPC infrastructure for servers and clients."""

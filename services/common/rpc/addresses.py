@@ -10,7 +10,7 @@ class ListenAddressError(ValueError):
 
 
 def is_loopback(address: str) -> bool:
-    """Whether `host:port` is on this machine, so that nobody else can listen in."""
+    """Whether `host:port` is on this machine, so that other machines cannot read the traffic."""
     host = address.rpartition(":")[0].strip("[]")
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

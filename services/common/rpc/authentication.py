@@ -1,4 +1,4 @@
-"""Which calls are admitted: by API key, scope, deadline and rate."""
+"""Admits or refuses calls by API key, scope, deadline and rate."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Authentication(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """Wrap the method's handler; health and reflection stay open."""
+        """Wrap the method's handler; health checks and reflection need no API key."""
         handler = await continuation(handler_call_details)
         if handler is None or is_open(handler_call_details):
             return handler
@@ -62,11 +62,11 @@ class Authentication(grpc.aio.ServerInterceptor):
     async def _check_rate(self, context: Context, tenant: str) -> None:
         wait_s = 0.0 if self._buckets is None else self._buckets.take(tenant)
         if wait_s:
-            message = f"tenant {tenant!r} calls more often than it may; send the call again in {wait_s:.3f} s"
+            message = f"tenant {tenant!r} exceeds its rate limit; send the call again in {wait_s:.3f} s"
             await abort(context, resource_exhausted(message, reason="RATE_LIMITED", retry_after_s=wait_s))
 
     async def _paced(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """The messages of a stream, no faster than the tenant may call."""
+        """The messages of a stream, slowed down to the tenant's rate limit."""
         async for request in requests:
             while self._buckets is not None and (wait_s := self._buckets.take(current_tenant().name)):  # noqa: ASYNC110 - it waits for time to pass.
                 await asyncio.sleep(wait_s)

@@ -10,7 +10,7 @@ import grpc
 from services.common.auth.tenant import Credential, Tenant
 
 if TYPE_CHECKING:
-    # The stubs make it generic; the class itself is not.
+    # Generic in the stubs only, not at runtime.
     Context = grpc.aio.ServicerContext[Any, Any]
 
 _credential: ContextVar[Credential | None] = ContextVar("credential", default=None)
@@ -48,7 +48,7 @@ def set_credential(credential: Credential) -> None:
 
 
 def caller_traceparent() -> str | None:
-    """The trace that the stream being handled was opened in; None: none, or this process makes no traces."""
+    """The trace that the stream being handled was opened in; None: there is none, or tracing is off."""
     return _caller_traceparent.get()
 
 

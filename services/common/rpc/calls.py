@@ -1,4 +1,4 @@
-"""How commands call the services: shared options, the API key, the channel, and errors as sentences."""
+"""How commands call the services: shared options, the API key, the channel, and error messages."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def async_channel(target: str, *, insecure: bool, options: Sequence[tuple[str, i
 
 
 def what_went_wrong(error: Any, target: str, service: str, *, option: str = "--target") -> str:
-    """A sentence about a failed call.
+    """The message for a failed call.
 
     Args:
         error: the error of a call, which has `code` and `details`; gRPC types it only as RpcError.
@@ -74,8 +74,8 @@ def what_went_wrong(error: Any, target: str, service: str, *, option: str = "--t
     """
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE and rpc_status.from_call(error) is None:
-        # The service's own UNAVAILABLE carries details; this one is the connection's.
+        # UNAVAILABLE from the service itself has details; this one is from the connection.
         return f"no {service} answers at {target}: start it, or name another with {option} ({error.details()})"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"the {service} at {target} did not answer in time: allow it longer with --timeout-s"
+        return f"the {service} at {target} did not answer in time: increase --timeout-s"
     return f"{code.name}: {error.details()}"

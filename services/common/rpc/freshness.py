@@ -1,4 +1,4 @@
-"""Freshness tokens: opaque text, bound to a tenant, that asks for an answer from a state that includes a record."""
+"""Freshness tokens: opaque text, bound to a tenant, that requests an answer from a state that includes a record."""
 
 from __future__ import annotations
 

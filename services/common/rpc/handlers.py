@@ -1,4 +1,4 @@
-"""Method handlers, wrapped: what the interceptors of a server have in common."""
+"""Wrapping of method handlers, shared by the interceptors of a server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import grpc
 if TYPE_CHECKING:
     from services.common.rpc.call_context import Context
 
-    # The stubs make it generic; the class itself is not.
+    # Generic in the stubs only, not at runtime.
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 # Health checks and reflection need no API key and leave no traces.
@@ -79,7 +79,7 @@ def preceded(
             await before(context)
             await function(paced(request) if paced else request, context)
 
-        # A method yields its replies, or writes them itself and so notices how long a reader takes.
+        # A method yields its replies, or writes them itself in order to notice a slow reader.
         return replaced(handler, stream if inspect.isasyncgenfunction(function) else writing)
 
     async def unary(request: Any, context: Context) -> Any:

@@ -71,7 +71,7 @@ class RequestIds(grpc.aio.ServerInterceptor):
 class CallTraces(grpc.aio.ServerInterceptor):
     """Makes a span of each call with one reply, as a part of the caller's trace if there is one.
 
-    A stream may last for hours, so the messages on it make spans of their own, as parts of `caller_traceparent`. Health
+    A stream may last for hours, so the messages on it have their own spans, as parts of `caller_traceparent`. Health
     checks make none.
     """
 

@@ -35,8 +35,8 @@ class ServerOptions:
         drain_s: how long running calls may take to finish once the server stops.
         tls: the files to use TLS with; None: plain text.
         rate_limit: the limit on each tenant's calls; None: no limit.
-        connection_age_s: the age, give or take a tenth, at which clients are asked to reconnect, so that their calls
-            spread over servers that started since. Running calls may go on for as long again. None: never.
+        connection_age_s: the age, plus or minus 10 %, at which clients are asked to reconnect, so that their calls
+            spread over servers that started since. Running calls may continue for the same time again. None: never.
     """
 
     listen: str
@@ -53,7 +53,7 @@ class ServerOptions:
 class GrpcServer:
     """One process's gRPC server.
 
-    Call `register` for each servicer before `start`. The health service says NOT_SERVING until `set_serving`. `stop`
+    Call `register` for each servicer before `start`. The health service reports NOT_SERVING until `set_serving`. `stop`
     lets running calls finish.
     """
 
@@ -68,7 +68,7 @@ class GrpcServer:
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
                 ("grpc.so_reuseport", 0),
-                # Finds clients that disappeared; a client that holds a stream may ping too.
+                # Detects clients that disappeared. A client with an open stream may ping, too.
                 ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
                 ("grpc.http2.min_ping_interval_without_data_ms", _CLIENT_PINGS_EVERY_MS),
@@ -89,7 +89,7 @@ class GrpcServer:
         """Listen and return `host:port`.
 
         Raises:
-            ListenAddressError: when the address is taken or is not this machine's, or the TLS files cannot be used.
+            ListenAddressError: when the address is in use or on another machine, or the TLS files cannot be used.
         """
         if self._options.reflection:
             names = [*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -100,7 +100,7 @@ class GrpcServer:
             raise ListenAddressError(f"cannot speak TLS on {self._options.listen}: {error}") from error
         except RuntimeError as error:
             raise ListenAddressError(
-                f"cannot listen on {self._options.listen}: {error}; stop what uses the port, "
+                f"cannot listen on {self._options.listen}: {error}; stop the process that uses the port, "
                 "or set CAIRN_LISTEN to another address (port 0 picks a free one)"
             ) from error
         await self.set_serving(serving=False)
@@ -120,7 +120,7 @@ class GrpcServer:
             await self._health.set(service, status)
 
     async def stop(self) -> None:
-        """Say NOT_SERVING, let running calls finish within the drain time, then close."""
+        """Report NOT_SERVING, let running calls finish within the drain time, then close."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._options.drain_s)
 

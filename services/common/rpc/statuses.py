@@ -61,7 +61,7 @@ def resource_exhausted(message: str, *, reason: str, retry_after_s: float) -> st
 
 
 def not_found(message: str) -> status_pb2.Status:
-    """NOT_FOUND; the answer to a foreign tenant's id is the same."""
+    """NOT_FOUND; the same for an id of another tenant."""
     return _status(code_pb2.NOT_FOUND, message, error_details_pb2.ErrorInfo(reason="NOT_FOUND", domain=ERROR_DOMAIN))
 
 
@@ -72,7 +72,7 @@ def unauthenticated(message: str) -> status_pb2.Status:
 
 
 def permission_denied(message: str, *, reason: str) -> status_pb2.Status:
-    """PERMISSION_DENIED: the credential is known but not for this."""
+    """PERMISSION_DENIED: the credential is valid, but does not permit the call."""
     info = error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN)
     return _status(code_pb2.PERMISSION_DENIED, message, info)
 
@@ -84,12 +84,12 @@ def failed_precondition(message: str, *, reason: str) -> status_pb2.Status:
 
 
 def aborted(message: str, *, reason: str, facts: Mapping[str, str] | None = None) -> status_pb2.Status:
-    """ABORTED: the call ended early, and the caller should start it again from where it was.
+    """ABORTED: the call ended early, and the caller should resume it.
 
     Args:
         message: what happened and what to do.
         reason: the reason as one word, for programs.
-        facts: what a program needs to start again, as metadata of the ErrorInfo.
+        facts: what a program needs to resume, as metadata of the ErrorInfo.
     """
     info = error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN, metadata=facts or {})
     return _status(code_pb2.ABORTED, message, info)

@@ -40,7 +40,7 @@ class TlsFiles:
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     """Credentials that read the files again for the next connection after they changed.
 
-    Renewing a certificate needs no restart. Files that become unusable, as happens between writing one and the other,
+    Renewing a certificate needs no restart. Files that become unusable, for example between writing one and the other,
     are logged and change nothing.
 
     Raises:
@@ -63,11 +63,11 @@ class _RenewedFiles:
         self.configuration = _read(files)
 
     def fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        """The configuration if it changed; gRPC calls this for each new connection, on a thread of its own."""
+        """The configuration if it changed; gRPC calls this for each new connection, on a separate thread."""
         version = _version_of(self._files)
         if version == self._version:
             return None
-        # Noted before reading, so that files replaced meanwhile are read again, and unusable ones only once.
+        # Saved before reading, so that files replaced meanwhile are read again, and unusable ones only once.
         self._version = version
         try:
             self.configuration = _read(self._files)

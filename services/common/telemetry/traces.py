@@ -26,7 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 _log = structlog.get_logger(__name__)
 
-# Makes a span the current one, so that spans started meanwhile are parts of it.
+# Makes a span the current one, so that spans started meanwhile are its children.
 within = trace.use_span
 
 TRACEPARENT = "traceparent"
@@ -36,17 +36,17 @@ Attributes = Mapping[str, str | int | float | bool]
 
 
 class Traces:
-    """Makes a process's spans; without a provider it makes none, at almost no cost."""
+    """Creates a process's spans. Without a provider it creates none, at almost no cost."""
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
-        """Args: `provider`, where spans go; None: nowhere."""
+        """Args: `provider` that receives the spans; None: there are no spans."""
         self._provider = provider
         self._tracer: Tracer = trace.NoOpTracer() if provider is None else provider.get_tracer("cairn")
         self._propagator = TraceContextTextMapPropagator()
 
     @property
     def on(self) -> bool:
-        """Whether spans are made at all."""
+        """Whether spans are created at all."""
         return self._provider is not None
 
     def begin(
@@ -63,7 +63,7 @@ class Traces:
 
         Args:
             name: the work.
-            traceparent: the parent; None: the span starts a trace of its own.
+            traceparent: the parent; None: the span starts a new trace.
             kind: server, consumer, producer or internal.
             attributes: further facts.
         """
@@ -71,7 +71,7 @@ class Traces:
             yield span
 
     def current_traceparent(self) -> str | None:
-        """The parent for parts of the current span; None when the span is not recorded."""
+        """The parent for children of the current span; None when the span is not recorded."""
         if self._provider is None or not trace.get_current_span().is_recording():
             return None
         carrier: dict[str, str] = {}
@@ -79,7 +79,7 @@ class Traces:
         return carrier.get(TRACEPARENT)
 
     def record(self, name: str, traceparent: str, *, began_ns: int, attributes: Attributes | None = None) -> str:
-        """Record work that is done, as a part of a trace.
+        """Record finished work as a part of a trace.
 
         Args:
             name: the work.
@@ -88,7 +88,7 @@ class Traces:
             attributes: further facts.
 
         Returns:
-            The parent for its own parts.
+            The parent for its children.
         """
         parent = self._propagator.extract({TRACEPARENT: traceparent})
         span = self._tracer.start_span(name, parent, SpanKind.CONSUMER, attributes, start_time=began_ns)

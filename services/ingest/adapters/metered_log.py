@@ -42,7 +42,7 @@ class MeteredEventLog:
 
 
 class _Metered:
-    """Measures a confirmation when it comes."""
+    """Measures a confirmation when it arrives."""
 
     def __init__(self, confirmation: Confirmation, began: float) -> None:
         self._confirmation = confirmation

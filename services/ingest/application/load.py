@@ -25,9 +25,9 @@ class LoadProgress:
     Attributes:
         read: events read from the file, rejected ones included.
         accepted: events the log confirmed.
-        duplicates: events that are twice in one request, not written again.
-        rejected: rows that are no event, and events that the service rejected.
-        settled: how many rows, from the first on, are all answered: a resumed load may skip this many.
+        duplicates: events that occur twice in one request; they are written once.
+        rejected: rows that are not events, and events that the service rejected.
+        settled: number of leading rows that were all answered; a resumed load may skip them.
     """
 
     read: int = 0
@@ -148,7 +148,7 @@ async def _send(
             else:
                 progress.accepted += 1
         stream.unanswered.popleft()
-        # Rows that no stream holds were answered; rows that are no event, when they were read.
+        # Rows that no stream holds were answered; rows that are not events, when they were read.
         progress.settled = min(
             (each.unanswered[0] for each in streams if each.unanswered), default=first + progress.read
         )

@@ -147,7 +147,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRow:
-    """A row of a file that is no event.
+    """A row of a file that is not an event.
 
     Attributes:
         line: the line it starts on, from 1.

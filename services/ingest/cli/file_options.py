@@ -33,7 +33,7 @@ class FileOptions:
     resume: bool = False
 
     def format_of(self, file: Path) -> Format:
-        """A file's format. Raises FileUnusableError when its name does not tell."""
+        """A file's format. Raises FileUnusableError when its name does not determine it."""
         return self.file_format or format_of(file)
 
     def read(self, file: Path, observe_bytes: Callable[[int], None]) -> Iterator[Row | UnreadableRow]:
@@ -43,6 +43,6 @@ class FileOptions:
 
     @property
     def settings(self) -> str:
-        """Everything that decides which events a file gives."""
+        """Everything that determines which events a file yields."""
         mapping = "" if self.mapping is None else self.mapping.model_dump_json()
         return f"{self.file_format} {mapping} {self.source} {self.limit}"

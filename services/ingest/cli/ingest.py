@@ -39,7 +39,7 @@ _FileFormat = Annotated[
     Format | None,
     typer.Option(
         "--format",
-        help=f"{FORMATS_HELP} By default the format is found from the file's name.",
+        help=f"{FORMATS_HELP} By default the file's name determines the format.",
     ),
 ]
 _Mapping = Annotated[

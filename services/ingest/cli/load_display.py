@@ -1,4 +1,4 @@
-"""How far a load is: a progress bar at a terminal, a line every few seconds elsewhere."""
+"""Progress of a load: a progress bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 

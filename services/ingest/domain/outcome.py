@@ -11,7 +11,7 @@ from services.ingest.domain.problems import Problem, ProblemKind
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Points on a scale with known ends."""
+    """Points on a scale with a known minimum and maximum."""
 
     raw: float
     min: float

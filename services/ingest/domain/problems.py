@@ -34,7 +34,7 @@ class ProblemKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with one field.
+    """One problem of one field.
 
     Attributes:
         field: path of the field within the submission, for example `assessment.score.raw`.

@@ -30,7 +30,7 @@ class Instant:
 
 
 class LoggedBody:
-    """What happened, as it goes on the log: checked and complete. Each kind of event is a subclass."""
+    """What happened, as it is written to the log: checked and complete. Each kind of event is a subclass."""
 
     __slots__ = ()
 
@@ -107,7 +107,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedEvent:
-    """An event as it goes on the log, where it never changes again.
+    """An event as it is written to the log, where it never changes.
 
     Attributes:
         event_id: identity within the source.

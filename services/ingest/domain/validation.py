@@ -1,4 +1,4 @@
-"""What a submission must be to enter the log. Every problem is named: field, value and remedy."""
+"""Checks of a submission before it enters the log. Every problem names field, value and remedy."""
 
 from __future__ import annotations
 

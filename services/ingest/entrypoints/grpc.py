@@ -29,10 +29,10 @@ SERVICE_NAME = "cairn.v1.IngestService"
 _RETRY_AFTER_S = 1.0
 _STREAM_RETRY_AFTER_S = 5.0
 
-EVENTS = Counter("cairn_ingest_events", "Events answered, by what became of them.", ["outcome"])
-PROBLEMS = Counter("cairn_ingest_problems", "What was wrong with rejected events, by sort.", ["kind"])
-STREAMS = Gauge("cairn_ingest_streams", "Streams of events that are open.")
-REFUSED = Counter("cairn_ingest_refused_requests", "Requests that were not answered event by event.", ["reason"])
+EVENTS = Counter("cairn_ingest_events", "Events answered, by outcome.", ["outcome"])
+PROBLEMS = Counter("cairn_ingest_problems", "Problems of rejected events, by kind.", ["kind"])
+STREAMS = Gauge("cairn_ingest_streams", "Open streams of events.")
+REFUSED = Counter("cairn_ingest_refused_requests", "Requests refused as a whole, by reason.", ["reason"])
 
 
 _REFUSALS = (BatchSizeError, CatalogNotReadyError, LogUnavailableError, LogOverloadedError)
@@ -80,7 +80,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         return response_of(outcomes)
 
     # It writes its replies itself, so that a failure comes after them; the stubs expect a generator.
-    async def StreamEvents(  # type: ignore[override]  # noqa: N802 - as said; and the name of the RPC.
+    async def StreamEvents(  # type: ignore[override]  # noqa: N802 - as above; the name of the RPC.
         self, request_iterator: AsyncIterator[ingest_pb2.StreamEventsRequest], context: Context
     ) -> None:
         """Append batch after batch, and answer each once the log has confirmed it."""
@@ -134,8 +134,8 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         ):
             if held >= most:
                 message = (
-                    f"{held} streams {whose}are open, and this server keeps at most {most} (CAIRN_INGEST_{cap}): send "
-                    "on one that is open, use PublishEvents or another server, or have the limit raised"
+                    f"{held} streams {whose}are open, and this server allows at most {most} (CAIRN_INGEST_{cap}): send "
+                    "on an open one, use PublishEvents or another server, or ask for a higher limit"
                 )
                 status = resource_exhausted(message, reason=f"INGEST_{cap}", retry_after_s=_STREAM_RETRY_AFTER_S)
                 await _refuse(context, "too_many_streams", status)

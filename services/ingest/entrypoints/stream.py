@@ -15,7 +15,7 @@ from services.ingest.wire.submissions import submission_of
 _SPAN = "cairn.v1.IngestService/StreamEvents batch"
 
 Answer = Callable[[int, list[EventOutcome]], Awaitable[None]]
-"""Sends the outcomes of the batch of a number."""
+"""Sends the outcomes of the batch with a number."""
 
 Check = Callable[[ingest_pb2.StreamEventsRequest], None]
 """Raises when a batch is not allowed."""
@@ -121,7 +121,7 @@ class EventStream:
                 await self._enter(size)
                 self._taken.put_nowait(await self._begin(request, size))
         except asyncio.CancelledError:
-            # Only this stream cancels the reading task, so return normally to whoever awaits it.
+            # Only this stream cancels the reading task, so return normally to the task that awaits it.
             return False
         finally:
             self._taken.put_nowait(None)

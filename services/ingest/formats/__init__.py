@@ -1,4 +1,4 @@
-"""Readers of the file formats that districts have. A new one is a module here, and an entry in the tables below."""
+"""Readers of the file formats that districts use. A new one is a module here, and an entry in the tables below."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _EventFormat:
-    """A format whose files say what their fields mean.
+    """A format whose fields have a fixed meaning.
 
     Attributes:
         read: takes the file, the source of events that name none, and the byte counter.
@@ -69,14 +69,14 @@ def format_of(path: Path) -> Format:
     """The format of a file, by its name.
 
     Raises:
-        FileUnusableError: when the name does not tell.
+        FileUnusableError: when the name does not determine it.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] == [".gz"]:
         suffixes.pop()
     found = _FORMAT_OF_SUFFIX.get(suffixes[-1]) if suffixes else None
     if found is None:
-        raise FileUnusableError(f"the name of {path} does not tell its format: add --format {'|'.join(Format)}")
+        raise FileUnusableError(f"the name of {path} does not determine its format: add --format {'|'.join(Format)}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""ASSISTments logs: the raw export of the 2009-10 data, and the merged form that researchers pass on.
+"""ASSISTments logs: the raw export of the 2009-10 data, and the merged form that researchers share.
 
 The header tells which of the two a file is.
 
@@ -123,7 +123,7 @@ class _Table:
             try:
                 values = next(self._reader, None)
             except csv.Error as error:
-                reason = f"is no row of a table, up to line {self._reader.line_num} ({error}): fix its quotes"
+                reason = f"is not a row of a table, up to line {self._reader.line_num} ({error}): fix its quotes"
                 yield UnreadableRow(line, (FieldReason("", reason),), None)
                 continue
             if values is None:

@@ -96,7 +96,7 @@ class FileMapping(_Strict):
         try:
             return codecs.lookup(value).name
         except LookupError as error:
-            raise ValueError("is no encoding: use utf-8, utf-16, latin-1 or cp1252") from error
+            raise ValueError("is not an encoding: use utf-8, utf-16, latin-1 or cp1252") from error
 
     @field_validator("time_zone")
     @classmethod
@@ -105,7 +105,7 @@ class FileMapping(_Strict):
             try:
                 ZoneInfo(value)
             except (KeyError, ValueError, OSError) as error:
-                raise ValueError("is no time zone: use a name such as America/Chicago, or UTC") from error
+                raise ValueError("is not a time zone: use a name such as America/Chicago, or UTC") from error
         return value
 
     @field_validator("columns")
@@ -141,7 +141,7 @@ def load_mapping(path: Path) -> FileMapping:
     except OSError as error:
         raise FileUnusableError(f"the mapping {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FileUnusableError(f"the mapping {path} is no YAML: {' '.join(str(error).split())}") from error
+        raise FileUnusableError(f"the mapping {path} is not YAML: {' '.join(str(error).split())}") from error
     return parse_mapping(content, path)
 
 

@@ -49,7 +49,7 @@ _FORMS: tuple[JsonForm[Any], ...] = tuple(kind.json for kind in SUBMITTED_KINDS)
 _UNMARKED = next(form for form in _FORMS if not form.marker)
 _MARKED = [form for form in _FORMS if form.marker]
 _ALLOWED = {form.marker: frozenset(_CommonFields.model_fields) | frozenset(form.fields.model_fields) for form in _FORMS}
-# One model of every field, so that a line is parsed once; which fields may stand together is checked afterwards.
+# One model of every field, so that a line is parsed once; the combination of fields is checked afterwards.
 _Line: type[_CommonFields] = create_model(
     "_Line", __base__=(*(form.fields for form in reversed(_FORMS)), _CommonFields)
 )
@@ -98,7 +98,7 @@ def _contradictions(event: _CommonFields, marked: list[JsonForm[Any]], form: Jso
     foreign = sorted(event.model_fields_set - _ALLOWED[form.marker])
     if foreign:
         what = f"an event with {form.marker}" if form.marker else "an assessment"
-        return [FieldReason(name, f"is set, but is no field of {what}: remove it") for name in foreign]
+        return [FieldReason(name, f"is set, but is not a field of {what}: remove it") for name in foreign]
     outcomes = [name for name in _OUTCOMES if getattr(event, name) is not None]
     if len(outcomes) > 1:
         return [FieldReason(outcomes[1], f"is set and so is {outcomes[0]}: keep the one that was observed")]
@@ -127,7 +127,9 @@ def _problem(entry: Any) -> FieldReason:
     field = ".".join(map(str, entry["loc"]))
     if entry["type"] == "extra_forbidden":
         model = _Line if len(entry["loc"]) == 1 else _model_of(entry["loc"][0])
-        return FieldReason(field, f"is no field of an event: remove it, or use one of {', '.join(model.model_fields)}")
+        return FieldReason(
+            field, f"is not a field of an event: remove it, or use one of {', '.join(model.model_fields)}"
+        )
     if entry["type"] == "missing":
         return FieldReason(field, "is missing: add it")
     shown = repr(entry["input"])
@@ -135,7 +137,7 @@ def _problem(entry: Any) -> FieldReason:
         shown = shown[:_SHOWN_CHARACTERS] + "..."
     message = entry["msg"][0].lower() + entry["msg"][1:]
     if not field:
-        return FieldReason("", f"the line is no event ({message}): put one JSON object on each line")
+        return FieldReason("", f"the line is not an event ({message}): put one JSON object on each line")
     return FieldReason(field, f"is {shown}: {message}")
 
 

@@ -54,7 +54,7 @@ def read_parquet(
         observe_bytes: see ObserveBytes; estimated from the number of rows.
 
     Raises:
-        FileUnusableError: when it is no Parquet file, or lacks a column of the mapping.
+        FileUnusableError: when it is not a Parquet file, or lacks a column of the mapping.
     """
     # It takes a third of a second to import, which no other format should wait for.
     import pyarrow as pa  # noqa: PLC0415
@@ -150,7 +150,7 @@ def _mapped(reader: Any, columns: Sequence[str], mapper: RowMapper) -> Iterator[
         try:
             values = next(reader, None)
         except csv.Error as error:
-            reason = f"is no row of a table, up to line {reader.line_num} ({error}): fix its quotes"
+            reason = f"is not a row of a table, up to line {reader.line_num} ({error}): fix its quotes"
             yield UnreadableRow(line, (FieldReason("", reason),), None)
             continue
         if values is None:

@@ -1,1 +1,1 @@
-"""What a catalog accepts. Every check collects all problems, each with its value and the remedy."""
+"""Validation of records and imports. Every check collects all problems, each with its value and the remedy."""

@@ -20,7 +20,7 @@ _CONTROL_BUT_BREAKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong.
+    """One problem.
 
     Attributes:
         path: the field, for example `resources[3].teaches[0].weight`; indices count over the whole import.

@@ -1,4 +1,4 @@
-"""What an import must be: each record on its own, and all of them together with the catalog."""
+"""Checks of an import: each record on its own, and all of them together with the catalog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a resource must be."""
+"""Checks of a resource."""
 
 from __future__ import annotations
 

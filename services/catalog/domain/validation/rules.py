@@ -1,4 +1,4 @@
-"""What a rule must be."""
+"""Checks of a rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a skill must be."""
+"""Checks of a skill."""
 
 from __future__ import annotations
 

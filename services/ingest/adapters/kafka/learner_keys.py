@@ -86,7 +86,7 @@ class KafkaLearnerKeys:
     async def keys_of(self, events: Sequence[AcceptedEvent], record_keys: Sequence[bytes]) -> Sequence[DataKey | None]:
         """The key to encrypt each event's value with, by the key of its record; None: the value is not encrypted.
 
-        A returned key is durably on the topic, and is the valid one.
+        A returned key is durably on the topic, and is the active one.
 
         Raises:
             LogUnavailableError: when a key could not be created, or cannot be unwrapped with the tenant's own.
@@ -108,8 +108,8 @@ class KafkaLearnerKeys:
             await self._create(missing)
         raise LogUnavailableError("learners of these events are being erased; send them again")
 
-    def count(self, record_keys: Iterable[bytes], keys: Iterable[DataKey | None]) -> bool:
-        """Whether all keys that values were encrypted with, by the keys of their records, are still valid."""
+    def are_active(self, record_keys: Iterable[bytes], keys: Iterable[DataKey | None]) -> bool:
+        """Whether all keys that values were encrypted with, by the keys of their records, are still active."""
         key_id = self._keys.keyring.key_id
         return all(key is None or key_id(learner) == key.key_id for learner, key in zip(record_keys, keys, strict=True))
 
@@ -141,7 +141,7 @@ class KafkaLearnerKeys:
         return () if tenant is None else tenant.encryption_keys
 
     async def _create(self, missing: Sequence[bytes]) -> None:
-        """Write a key for each learner that has none; afterwards the valid one is known."""
+        """Write a key for each learner that has none; afterwards the active one is known."""
         async with self._appending:
             # While this batch waited, another may have created some, and a tenant's key may have been replaced.
             key_id = self._keys.keyring.key_id
@@ -167,14 +167,14 @@ class KafkaLearnerKeys:
             raise LogUnavailableError("the keys of learners were written, but could not be read back") from error
 
     async def _rewrite_overwritten(self) -> None:
-        """Write a valid key again when an invalid one follows it: compaction would keep only the last."""
+        """Write an active key again when another one follows it: compaction would keep only the last."""
         # Before the end of the topic, a later record may already have done so.
         await self._keys.wait_ready()
         while True:
             await self._keys.wait_until(lambda: bool(self._keys.keyring.overwritten))
             try:
                 async with self._appending:
-                    # Only once the lock is held: its previous holder may have destroyed one of them.
+                    # Read only once the lock is held: its previous holder may have destroyed one of them.
                     overwritten = dict(self._keys.keyring.overwritten)
                     await self._append(overwritten)
             except LogUnavailableError as error:

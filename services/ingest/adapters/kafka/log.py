@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 
 class LogRecreatedError(RuntimeError):
-    """The topic is not the one this process started with, so nothing it knows about it holds."""
+    """The topic was recreated since this process started, so what it knows about the topic is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class KafkaEventLog:
     """Appends events through one producer at a time, which `run` creates, watches and replaces.
 
     After a failed delivery the producer's state is unknown: kafka-python either resets its producer id, or bumps its
-    epoch, or stops for good, and records sent meanwhile may be lost or refused as out of order. So any doubt (a
+    epoch, or stops permanently, and records sent meanwhile may be lost or refused as out of order. So any doubt (a
     failure, a missing confirmation, an offset that went backwards) ends the producer, fails everything in flight and
     creates another one. A caller that sends its events again writes duplicates at worst, which are folded once.
     """
@@ -75,7 +75,7 @@ class KafkaEventLog:
         self._traces = traces
         self._writer: KafkaWriter | None = None
         self._identity: LogIdentity | None = None
-        self._absence = "it was not reached yet"
+        self._absence = "no connection has succeeded yet"
         self._in_flight = 0
         self._settled = asyncio.Event()
 
@@ -125,12 +125,12 @@ class KafkaEventLog:
         return BatchConfirmation(writer, batch, self._options.delivery_timeout_s, check)
 
     def _check_keys(self, record_keys: Sequence[bytes], data_keys: Sequence[DataKey | None]) -> None:
-        """Raise LogUnavailableError when a key was destroyed before its events were confirmed: nobody can read them."""
-        if self._keys is not None and not self._keys.count(record_keys, data_keys):
+        """Raise LogUnavailableError when a key was destroyed before its events were confirmed: they cannot be read."""
+        if self._keys is not None and not self._keys.are_active(record_keys, data_keys):
             raise LogUnavailableError("a learner of these events was erased while they were written")
 
     async def run(self) -> None:
-        """Keep a producer until cancelled.
+        """Keep a producer running until cancelled.
 
         Raises:
             TopicMissingError: when the topic does not exist at the start.

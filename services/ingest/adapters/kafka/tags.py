@@ -87,4 +87,4 @@ def _resource_of(record: Any) -> catalog_pb2.Resource:
             return json_format.Parse(record.value, catalog_pb2.Resource())
         return catalog_pb2.Resource.FromString(record.value)
     except (DecodeError, json_format.ParseError) as error:
-        raise RecordInvalidError(f"the value is no Resource: {error}") from error
+        raise RecordInvalidError(f"the value is not a Resource: {error}") from error

@@ -61,7 +61,7 @@ class PendingAppend:
         self._call(self._fail, reason)
 
     def _call(self, function: Any, *arguments: object) -> None:
-        # The loop is closed only when the process ends, and then nobody waits.
+        # The loop is closed only when the process ends, and no caller waits then.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)
 
@@ -78,7 +78,7 @@ class BatchConfirmation:
     """Awaits the positions of a batch. Until then its events stay in flight."""
 
     def __init__(self, writer: KafkaWriter, batch: PendingAppend, timeout_s: float, check: Callable[[], None]) -> None:
-        """Args: the writer, the batch, how long to wait, and what must hold once all events are confirmed."""
+        """Args: the writer, the batch, how long to wait, and a check to run once all events are confirmed."""
         self._writer = writer
         self._batch = batch
         self._timeout_s = timeout_s
@@ -146,10 +146,10 @@ class KafkaWriter:
             self.in_doubt.set_result(reason)
 
     def discard(self) -> None:
-        """End the producer without waiting for what it holds; everything in flight fails."""
+        """Close the producer without waiting for pending events; everything in flight fails."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         for batch in list(self._unsettled):
-            batch.fail("the producer was given up")
+            batch.fail("the producer was closed after an error")
         self._producer.discard()
 
     def _send(
@@ -186,7 +186,7 @@ class KafkaWriter:
             batch.fail(self._doubt)
             return
         if offset <= self._last_offsets[partition]:
-            # -1 when the broker has the records already but does not know where; smaller when the topic is another one.
+            # -1 when the broker has the records already but does not know where; smaller when the topic was recreated.
             reason = f"offset {offset} of partition {partition} after {self._last_offsets[partition]}"
             self._failed(batch, KafkaError(reason))
             return

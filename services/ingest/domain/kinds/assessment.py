@@ -52,7 +52,7 @@ class Assessment(SubmittedBody):
         attempt: which try this was, from 1.
         hints: hints requested before answering.
         duration_ms: time from shown to answered.
-        grain: what was scored: a `Grain`, or a number that is none.
+        grain: what was scored: a `Grain`, or an unknown number.
     """
 
     item: str = ""
@@ -110,7 +110,7 @@ class Assessment(SubmittedBody):
 
 @dataclass(frozen=True, slots=True)
 class StampedAssessment(LoggedBody):
-    """An assessment as it goes on the log.
+    """An assessment as it is written to the log.
 
     Attributes:
         assessment: what was submitted, checked.
@@ -154,7 +154,7 @@ def _grain_problems(assessment: Assessment) -> Iterator[Problem]:
         yield Problem(
             "assessment.grain",
             ProblemKind.UNKNOWN,
-            f"is {assessment.grain}, which is no grain: send GRAIN_ITEM (1) or GRAIN_ACTIVITY (2), or leave it out",
+            f"is {assessment.grain}, which is not a grain: send GRAIN_ITEM (1) or GRAIN_ACTIVITY (2), or leave it out",
         )
     elif not assessment.item and not assessment.activity:
         field = "activity" if assessment.grain == Grain.ACTIVITY else "item"

@@ -31,7 +31,7 @@ class Interaction(SubmittedBody, LoggedBody):
 
     Attributes:
         resource: the resource, by its id in the catalog.
-        kind: what was done: an `InteractionKind`, or a number that is none.
+        kind: what was done: an `InteractionKind`, or an unknown number.
         recommendation_id: what led to it; empty when nothing did, or when not known.
         duration_ms: time spent; None when not measured.
     """
@@ -46,7 +46,7 @@ class Interaction(SubmittedBody, LoggedBody):
         required = "the resource's id in the catalog"
         yield from text_problems("interaction.resource", self.resource, ID_CHARACTERS_MAX, required=required)
         if self.kind == InteractionKind.UNSPECIFIED or self.kind not in _KINDS:
-            reason = "is not set" if not self.kind else f"is {self.kind}, which is no kind"
+            reason = "is not set" if not self.kind else f"is {self.kind}, which is not a kind"
             remedy = (
                 "send INTERACTION_KIND_OPENED (1), INTERACTION_KIND_COMPLETED (2) or INTERACTION_KIND_DISMISSED (3)"
             )

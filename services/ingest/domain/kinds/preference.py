@@ -38,8 +38,8 @@ class Preference(SubmittedBody, LoggedBody):
     Attributes:
         goals: skills to work towards; empty: none from now on; None: as before.
         interests: topics the learner likes; empty and None as for goals.
-        formats: kinds of resource the learner prefers, each a `ResourceKind` or a number that is none; likewise.
-        pace: a `Pace`, or a number that is none; unspecified: as before.
+        formats: kinds of resource the learner prefers, each a `ResourceKind` or an unknown number; likewise.
+        pace: a `Pace`, or an unknown number; unspecified: as before.
     """
 
     goals: tuple[str, ...] | None = None
@@ -58,7 +58,7 @@ class Preference(SubmittedBody, LoggedBody):
         yield from _format_problems(self.formats or ())
         if self.pace not in _PACES:
             remedy = "send PACE_GENTLE (1), PACE_STEADY (2) or PACE_BRISK (3), or leave it out"
-            yield Problem("preference.pace", ProblemKind.UNKNOWN, f"is {self.pace}, which is no pace: {remedy}")
+            yield Problem("preference.pace", ProblemKind.UNKNOWN, f"is {self.pace}, which is not a pace: {remedy}")
 
     def natural_key(self, source: str) -> tuple[str, ...]:
         """See SubmittedBody."""
@@ -107,4 +107,4 @@ def _format_problems(kinds: tuple[int, ...]) -> Iterator[Problem]:
             yield Problem(field, ProblemKind.REPEATED, f"is {kind} again, as kinds[{first}]: name each kind once")
         elif kind not in _RESOURCE_KINDS:
             known = ", ".join(f"{name} ({number})" for number, name in _RESOURCE_KINDS.items())
-            yield Problem(field, ProblemKind.UNKNOWN, f"is {kind}, which is no kind of resource: send {known}")
+            yield Problem(field, ProblemKind.UNKNOWN, f"is {kind}, which is not a kind of resource: send {known}")
