@@ -1,4 +1,4 @@
-"""`cairn catalog`: what it says without a service to talk to."""
+"""`cairn catalog` without a running service."""
 
 import pytest
 from typer.testing import CliRunner
@@ -41,13 +41,13 @@ def test_every_problem_is_shown_with_its_line_and_exit_code_2(tmp_path, skills_f
     assert result.stderr.splitlines()[-1] == "nothing was imported: fix these lines, then import again"
 
 
-def test_a_flood_of_problems_is_counted(skills_file):
+def test_only_the_first_problems_are_shown_and_the_others_counted(skills_file):
     skills_file.write_text("\n".join(["{}"] * 80))
     result = runner.invoke(app, ["import", "--skills", str(skills_file)])
     assert "... and 30 more" in result.stderr
 
 
-def test_a_file_that_is_not_there_is_named():
+def test_a_missing_file_is_named():
     result = runner.invoke(app, ["import", "--skills", "absent.jsonl"])
     assert result.exit_code == 2
     assert "absent.jsonl cannot be read (No such file or directory); name a file you may read" in result.stderr
@@ -65,7 +65,7 @@ def test_an_api_key_file_that_cannot_be_read_is_named(skills_file):
     assert "the API key file absent.key cannot be read" in result.stderr
 
 
-def test_a_service_that_is_not_there_is_named_with_the_remedy(skills_file):
+def test_an_unreachable_service_is_named_with_the_remedy(skills_file):
     result = runner.invoke(app, ["import", "--skills", str(skills_file), "--target", "127.0.0.1:1"])
     assert result.exit_code == 1
     assert "no catalog service answers at 127.0.0.1:1: start it, or name another with --target" in result.stderr

@@ -1,4 +1,4 @@
-"""Puts, deletes, batches and rules over real gRPC, the log in memory."""
+"""Puts, deletes, batches and rules over real gRPC, with an in-memory log."""
 
 from dataclasses import replace
 
@@ -116,7 +116,7 @@ async def test_a_removal_of_another_version_is_refused(client):
     assert error.code() is grpc.StatusCode.ABORTED
 
 
-async def test_a_skill_that_is_named_is_not_removed_and_the_answer_says_by_whom(client):
+async def test_a_skill_in_use_is_not_removed_and_the_error_lists_its_users(client):
     await client.write([Skill(id="a"), Skill(id="b", prerequisites=("a",))], [lesson(1, teaches=(SkillTag("a", 1.0),))])
     await client.PutRule(catalog_pb2.PutRuleRequest(rule=pin(skills=["a"])))
     error = await refusal(client.DeleteSkill(catalog_pb2.DeleteSkillRequest(id="a")))
@@ -166,7 +166,7 @@ async def test_a_batch_that_is_too_large_is_refused(client):
     assert "501 entries in total; send at most 500 at once" in error.details()
 
 
-async def test_a_foreign_record_is_as_absent_and_stays(client, stranger):
+async def test_a_record_of_another_tenant_is_not_found_and_stays(client, stranger):
     await client.write([Skill(id="a")], [lesson(1)])
     await client.PutRule(catalog_pb2.PutRuleRequest(rule=pin()))
     for method, request in (
@@ -193,7 +193,7 @@ async def test_a_rule_is_stamped_kept_listed_and_removed(client):
     assert (await client.ListRules(catalog_pb2.ListRulesRequest())).total_size == 0
 
 
-async def test_rules_that_have_ended_are_listed_only_when_asked_for(client):
+async def test_rules_that_have_ended_are_listed_only_on_request(client):
     await client.write([], [lesson(1)])
     rules = [pin(id="ended", expires_at=Timestamp(seconds=1)), pin(id="holds", expires_at=Timestamp(seconds=2**33))]
     for rule in rules:
@@ -205,7 +205,7 @@ async def test_rules_that_have_ended_are_listed_only_when_asked_for(client):
     assert [violation.field for violation in violations_of(error)] == ["page_token"]
 
 
-async def test_every_change_leaves_one_line_of_audit_without_anything_about_people(client, catalog):
+async def test_every_change_writes_one_audit_line_without_personal_data(client, catalog):
     await client.write([], [lesson(1)])
     batch = catalog_pb2.BatchPutRequest(skills=[put_skill(Skill(id="a")), put_skill(Skill(id=""))])
     with structlog.testing.capture_logs() as logged:

@@ -73,7 +73,7 @@ async def test_problems_are_shown_by_line_and_the_rest_is_written(run, file, cat
     assert list(catalog.view.contents("riverbend").resources) == ["r1"]
 
 
-async def test_a_record_is_read_changed_and_written_if_nobody_changed_it_meanwhile(run, file):
+async def test_a_record_is_written_only_if_it_has_not_changed_since_it_was_read(run, file):
     await run("put", "skill", file('{"id": "a"}\n'))
     got = await run("get", "skill", "a", "--etag")
     etag = got.stderr.strip()
@@ -131,7 +131,7 @@ async def test_a_preview_without_a_recommender_is_an_error(run, file):
     )
 
 
-async def test_contradictions_are_shown_with_what_fits_better(run, file, catalog):
+async def test_contradictions_are_shown_with_the_skill_that_fits_better(run, file, catalog):
     tags = RIGHT | PLANTED
     resources = [
         Resource(name, name, ResourceKindName.PRACTICE, teaches=(SkillTag(tags[name][0], 1.0),)) for name in tags
@@ -169,7 +169,7 @@ async def test_contradictions_are_shown_with_what_fits_better(run, file, catalog
         (("contradictions",), ("Changes nothing", "fewer than 30", "practised mixed")),
     ],
 )
-async def test_help_teaches(run, command, words):
+async def test_help_explains_the_command(run, command, words):
     result = await run(*command, "--help")
     assert result.exit_code == 0
     text = " ".join(result.stdout.replace("│", " ").split())

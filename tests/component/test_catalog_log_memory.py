@@ -80,7 +80,7 @@ async def test_the_next_import_waits_for_the_append_of_a_caller_that_hung_up():
         await asyncio.sleep(0)
     assert not following.done()
     log.may_finish.set()
-    # `a` is known only if the append that nobody waited for was awaited first.
+    # `a` is known only if the abandoned append was awaited first.
     assert (await following).skills_written == 1
     with pytest.raises(asyncio.CancelledError):
         await hung_up

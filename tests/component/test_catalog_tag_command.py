@@ -1,4 +1,4 @@
-"""`cairn catalog tag` against a CatalogService over real gRPC, its log in memory."""
+"""`cairn catalog tag` against a CatalogService over real gRPC, with an in-memory log."""
 
 import asyncio
 import json
@@ -64,7 +64,7 @@ def found(catalog):
     return catalog.view.contents("riverbend").resources
 
 
-async def test_the_surest_suggestions_are_shown_and_nothing_is_written(catalog):
+async def test_the_most_confident_suggestions_are_shown_and_nothing_is_written(catalog):
     await fill(catalog.log)
     before = len(catalog.log.resources)
     done = await catalog("--limit", "5")
@@ -100,7 +100,7 @@ async def test_suggestions_for_an_assessment_become_assessed_skills(catalog):
     assert not found(catalog)["chance-999"].teaches
 
 
-async def test_a_dry_run_says_what_would_be_written_and_writes_nothing(catalog):
+async def test_a_dry_run_shows_what_would_be_written_and_writes_nothing(catalog):
     await fill(catalog.log)
     before = len(catalog.log.resources)
     done = await catalog("--apply-above", "0.9", "--dry-run")
@@ -119,7 +119,7 @@ async def test_nothing_is_applied_where_the_precision_is_not_supported(catalog):
     assert len(catalog.log.resources) == before
 
 
-async def test_json_has_every_suggestion_a_line_a_resource(catalog):
+async def test_json_has_every_suggestion_with_one_line_per_resource(catalog):
     await fill(catalog.log)
     done = await catalog("--json", "--per-resource", "2", "--apply-above", "0.9", "--dry-run")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -146,7 +146,7 @@ async def test_reviewed_tags_are_learned_from(catalog):
     assert "learned from 241 tagged resources" in (await catalog()).stdout
 
 
-async def test_a_tagger_that_is_kept_suggests_the_same(catalog, tmp_path):
+async def test_a_saved_tagger_gives_the_same_suggestions(catalog, tmp_path):
     await fill(catalog.log)
     folder = tmp_path / "tagger"
     fitted = await catalog("--json", "--model", str(folder))
@@ -164,7 +164,7 @@ async def test_a_tagger_of_another_catalog_is_refused(catalog, tmp_path):
     assert "knows the skill 'chance', which the catalog does not have" in done.stderr
 
 
-async def test_too_few_examples_are_said_with_the_remedy(catalog):
+async def test_too_few_examples_are_reported_with_the_remedy(catalog):
     await fill(catalog.log, tagged=2)
     done = await catalog()
     assert done.exit_code == 1
@@ -172,7 +172,7 @@ async def test_too_few_examples_are_said_with_the_remedy(catalog):
     assert "tag more resources by hand first" in done.stderr
 
 
-async def test_a_catalog_without_gaps_needs_nothing(catalog):
+async def test_a_catalog_without_untagged_resources_needs_no_suggestions(catalog):
     await fill(catalog.log, bare=0)
     assert "every resource has skills already" in (await catalog()).stdout
 

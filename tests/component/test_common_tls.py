@@ -1,4 +1,4 @@
-"""Servers that speak TLS: clients that trust them get in, mutual TLS asks for more, renewal needs no restart."""
+"""Servers with TLS: clients that trust them can connect, mutual TLS requires more, renewal needs no restart."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def signed(authority):
 
 @pytest.fixture
 def files(signed, tmp_path):
-    """A server's files in a place of their own, where they may be replaced."""
+    """A server's files in a separate folder, where they may be replaced."""
     certificate, key = (shutil.copy(path, tmp_path / path.name) for path in signed)
     return TlsFiles(certificate, key)
 
@@ -102,7 +102,7 @@ async def serving(files, tmp_path, listen="127.0.0.1:0"):
 async def call(address, api_key, *, ca, client=None):
     certificate, key = (path.read_bytes() for path in client) if client else (None, None)
     credentials = grpc.ssl_channel_credentials(ca.certificate.read_bytes(), key, certificate)
-    # A pool of its own, so that no session of an earlier channel is resumed.
+    # A separate pool, so that no session of an earlier channel is resumed.
     async with grpc.aio.secure_channel(address, credentials, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         stub = catalog_pb2_grpc.CatalogServiceStub(channel)
         metadata = (("authorization", f"Bearer {api_key}"),)
@@ -121,12 +121,12 @@ async def test_a_client_that_trusts_the_authority_is_answered(files, tmp_path, a
         assert await call(address, api_key, ca=authority) == "riverbend"
 
 
-async def test_tls_replaces_no_key(files, tmp_path, authority):
+async def test_a_call_over_tls_still_needs_an_api_key(files, tmp_path, authority):
     async with serving(files, tmp_path) as (address, _):
         assert await refusal_of(call(address, "wrong", ca=authority)) == grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_a_client_that_trusts_another_authority_or_speaks_plain_text_gets_nothing(files, tmp_path, stranger):
+async def test_a_client_that_trusts_another_authority_or_uses_plain_text_cannot_connect(files, tmp_path, stranger):
     async with serving(files, tmp_path) as (address, api_key):
         assert await refusal_of(call(address, api_key, ca=stranger)) == grpc.StatusCode.UNAVAILABLE
         async with grpc.aio.insecure_channel(address) as channel:
@@ -135,7 +135,7 @@ async def test_a_client_that_trusts_another_authority_or_speaks_plain_text_gets_
             assert await refusal_of(plain) == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_mutual_tls_lets_in_only_clients_with_a_certificate_of_the_named_authority(
+async def test_mutual_tls_admits_only_clients_with_a_certificate_of_the_named_authority(
     files, tmp_path, authority, stranger
 ):
     mutual = replace(files, client_ca=authority.certificate)
@@ -168,7 +168,7 @@ async def test_a_certificate_without_its_key_changes_nothing_until_the_key_is_th
         assert await call(address, api_key, ca=stranger) == "riverbend"
 
 
-async def test_with_tls_any_address_may_be_listened_on(files):
+async def test_with_tls_a_server_may_listen_on_any_address(files):
     GrpcServer(ServerOptions("0.0.0.0:0", tls=files), None)
     with pytest.raises(ListenAddressError, match="CAIRN_TLS_CERTIFICATE"):
         GrpcServer(ServerOptions("0.0.0.0:0"), None)
@@ -180,7 +180,9 @@ async def test_unusable_files_are_named_at_the_start(files, tmp_path):
         await GrpcServer(ServerOptions("127.0.0.1:0", tls=missing), None).start()
 
 
-def test_a_key_of_another_certificate_a_text_and_an_empty_authority_are_refused_by_setting(files, tmp_path, authority):
+def test_a_key_of_another_certificate_a_text_and_an_empty_authority_are_refused_with_the_setting(
+    files, tmp_path, authority
+):
     _, other_key = authority.sign("other")
     (tmp_path / "empty.pem").write_text("")
     for wrong, named in (
@@ -192,7 +194,7 @@ def test_a_key_of_another_certificate_a_text_and_an_empty_authority_are_refused_
             server_credentials(wrong)
 
 
-def test_an_encrypted_key_is_refused_without_asking_anyone(files, tmp_path):
+def test_an_encrypted_key_is_refused_without_asking_for_a_password(files, tmp_path):
     encrypted = tmp_path / "encrypted.key"
     subprocess.run(
         [OPENSSL, "ec", "-in", files.key, "-out", encrypted, "-aes256", "-passout", "pass:secret"],

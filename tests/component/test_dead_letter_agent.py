@@ -1,4 +1,4 @@
-"""The dead-letter agent: counts what is on the topic, and its failures stay its own."""
+"""The dead-letter agent: it counts the records on the topic, and its failures affect nothing else."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def until(condition):
 
 
 class Watched:
-    """A watch that runs for the length of a block."""
+    """A watch that runs during a block."""
 
     def __init__(self, run_agent, metrics, **options):
         self._watch = DeadLetterWatch(run_agent, metrics, pause_first_s=0.01, **options)
@@ -81,7 +81,7 @@ def app_of(counter, **options):
     )
 
 
-async def test_the_agent_counts_each_record_by_what_its_headers_and_its_key_say(metrics, registry):
+async def test_the_agent_counts_each_record_by_its_headers_and_key(metrics, registry):
     async with app_of(metrics).count.test_context() as agent:
         for offset, (tenant, code) in enumerate([("north", "field"), ("south", "field"), ("north", "field")]):
             made = letter(offset, tenant=tenant, code=code)
@@ -91,7 +91,7 @@ async def test_the_agent_counts_each_record_by_what_its_headers_and_its_key_say(
     assert held(registry, reason="field", tenant="south", age="day") == 1
 
 
-async def test_an_exception_in_the_agent_ends_the_app_instead_of_passing_the_record_over(metrics):
+async def test_an_exception_in_the_agent_ends_the_app_instead_of_skipping_the_record(metrics):
     def fail():
         raise ZeroDivisionError
 
@@ -108,7 +108,7 @@ async def test_the_app_leaves_nothing_in_the_folder_it_runs_in(metrics, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_without_a_broker_the_agent_fails_with_a_sentence(metrics):
+async def test_without_a_broker_the_agent_fails_with_an_error_message(metrics):
     with pytest.raises(BrokerUnavailableError, match=r"127\.0\.0\.1:1 cannot be reached"):
         await run_dead_letter_agent(NOWHERE, metrics)
 
@@ -125,7 +125,7 @@ def test_metrics_show_letters_by_reason_tenant_and_age_and_when_the_oldest_and_n
     assert held(registry, reason="value", tenant="north") == 1
 
 
-def test_partitions_that_others_count_are_no_longer_shown(metrics, registry):
+def test_partitions_counted_by_other_workers_are_no_longer_shown(metrics, registry):
     add(metrics, 0)
     metrics.assigned([1, 2])
     assert held(registry, reason="field", tenant="north") is None
@@ -142,7 +142,7 @@ def test_after_a_failure_nothing_is_shown_until_it_counts_again(metrics, registr
     assert (metrics.healthy, running(registry)) == (True, 1)
 
 
-def test_more_letters_than_may_be_held_are_refused(metrics):
+def test_more_letters_than_the_limit_are_refused(metrics):
     for offset in range(3):
         add(metrics, offset)
     with pytest.raises(TooManyLettersError, match="cairn dlt replay"):
@@ -167,7 +167,7 @@ async def test_an_agent_that_fails_is_started_again_and_each_failure_is_counted(
 
 
 @pytest.mark.parametrize("error", [SystemExit(1), asyncio.CancelledError(), None])
-async def test_however_the_agent_ends_it_is_a_failure_of_the_agent_only(metrics, registry, error):
+async def test_any_end_of_the_agent_is_a_failure_of_the_agent_only(metrics, registry, error):
     async def end():
         if error is not None:
             raise error

@@ -1,4 +1,4 @@
-"""Dead letters: replayed where they can be applied by now, once, and found by their place of origin."""
+"""Dead letters: replayed once if they can be applied by now, and found by their original position."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class MemoryLetterFile:
 
 
 def letter(offset: int, made: Record) -> DeadLetter:
-    return DeadLetter(0, offset, made.key, made.value, made.headers, "partition", "it stands on the wrong one")
+    return DeadLetter(0, offset, made.key, made.value, made.headers, "partition", "it is on the wrong one")
 
 
 class Unencrypted:
-    """Opens values that are as they are, but for one whose learner was erased."""
+    """Decrypts: values are plain, except those of an erased learner."""
 
     async def load_keys(self, records):
         return None
@@ -88,13 +88,13 @@ async def test_a_dry_run_changes_nothing():
     assert (outcome.position, outcome.problem, file.log) == (None, "", [])
 
 
-async def test_only_the_wanted_are_replayed():
+async def test_only_the_selected_letters_are_replayed():
     file = MemoryLetterFile(GOOD, letter(8, record(message(3))))
     await replaying(file)(lambda filed: filed.origin == Position(0, 8))
     assert [one.offset for one in file.log] == [8]
 
 
-async def test_a_letter_is_found_by_its_place_and_a_missing_one_says_how_to_list_them():
+async def test_a_letter_is_found_by_its_position_and_the_error_for_a_missing_one_names_the_list_command():
     file = MemoryLetterFile(GOOD)
     assert (await find_letter(file, Position(0, 7))).letter == GOOD
     with pytest.raises(LetterMissingError, match="cairn dlt list"):

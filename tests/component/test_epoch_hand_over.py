@@ -1,4 +1,4 @@
-"""When an epoch is handed over to those who are served."""
+"""When the worker starts to serve an epoch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Log:
 
 
 class EventService(mode.Service):
-    """Stands for the one that folds; `healthy` says whether it holds partitions and gets on."""
+    """A fake event service; `healthy`: whether it has partitions and makes progress."""
 
     abstract = False
     healthy = False
@@ -119,7 +119,7 @@ async def test_an_idle_worker_notices_that_its_epoch_was_replaced(replayed):
     assert "epoch 2 is not the one" in str(services.crash_reason)
 
 
-async def test_a_position_that_another_worker_moved_on_is_nothing_lost(replayed):
+async def test_a_position_moved_by_another_worker_is_not_data_loss(replayed):
     service, looked = EventService(), asyncio.Event()
     service.positions = {0: 4}
     async with _services(replayed, service, looked) as services:
@@ -127,7 +127,7 @@ async def test_a_position_that_another_worker_moved_on_is_nothing_lost(replayed)
     assert services.crash_reason is None
 
 
-async def test_an_epoch_that_is_dropped_while_the_epochs_are_looked_at_is_nothing_lost(replayed):
+async def test_an_epoch_dropped_during_the_check_is_not_data_loss(replayed):
     await replayed.create(EpochMeta(1, EpochStatus.LIVE, "priors-1", "", LOG, {}))
     await replayed.make_current(1)
     service, looked = EventService(), asyncio.Event()
@@ -165,11 +165,11 @@ async def test_a_worker_exits_when_its_topic_is_recreated(replayed):
     assert isinstance(services.crash_reason, EpochUnusableError)
 
 
-async def test_an_epoch_lost_before_anybody_folds_into_it_is_begun_again():
+async def test_an_epoch_lost_before_any_fold_into_it_is_started_again():
     states, looked = States(), asyncio.Event()
 
     async def forget(_):
-        """Redis loses what it was told last, just as the first epoch was begun."""
+        """Redis loses its last write, which started the first epoch."""
 
     states.create = forget
     async with _services(states, EventService(), looked):

@@ -1,4 +1,4 @@
-"""Snapshots of epochs: what is kept is what comes back, or nothing does."""
+"""Snapshots of epochs: a restore gives exactly what was saved, or fails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Log:
 
 class NoBundles:
     def load(self, bundle_id):
-        raise AssertionError("the priors are in no bundle")
+        raise AssertionError("no bundle contains the priors")
 
 
 def batch(offsets: range) -> PartitionBatch:
@@ -122,7 +122,7 @@ async def test_events_that_are_folded_while_the_snapshot_is_taken_are_neither_lo
     states.contents = overtaken
     await kept(states, path)
     back, _ = await restored(path)
-    assert back.learners[1] != states.learners[1], "nothing was overtaken"
+    assert back.learners[1] != states.learners[1], "nothing changed during the snapshot"
     again = folding(back)
     await again.on_assigned({0: 0, 1: 0})
     await again.fold([batch(range(190, EVENTS))])
@@ -146,13 +146,13 @@ async def test_every_byte_of_a_snapshot_is_guarded(states, path):
         EpochFile(path)
 
 
-async def test_a_file_of_something_else_is_refused_with_the_remedy(path):
+async def test_a_file_that_is_not_a_snapshot_is_refused_with_the_remedy(path):
     path.write_text("epoch,digest\n" * 10)
     with pytest.raises(SnapshotInvalidError, match="cairn epoch snapshot"):
         EpochFile(path)
 
 
-async def test_a_snapshot_that_was_broken_off_leaves_no_file(states, path, monkeypatch):
+async def test_an_interrupted_snapshot_leaves_no_file(states, path, monkeypatch):
     contents = states.contents
     broken = RuntimeError("power cut")
 
@@ -168,7 +168,7 @@ async def test_a_snapshot_that_was_broken_off_leaves_no_file(states, path, monke
     assert list(path.parent.iterdir()) == []
 
 
-async def test_only_its_owner_may_read_a_snapshot(states, path):
+async def test_a_snapshot_is_readable_only_by_its_owner(states, path):
     await kept(states, path)
     assert path.stat().st_mode & 0o077 == 0
 
@@ -189,7 +189,7 @@ async def test_a_snapshot_that_is_ahead_of_the_log_is_not_restored(states, path)
     assert await into.epochs() == []
 
 
-async def test_a_number_that_is_taken_is_not_restored_over(states, path):
+async def test_a_restore_does_not_overwrite_an_existing_epoch(states, path):
     await kept(states, path)
     before = dict(states.learners[1])
     with pytest.raises(EpochUnusableError, match="--epoch"):
@@ -197,7 +197,7 @@ async def test_a_number_that_is_taken_is_not_restored_over(states, path):
     assert states.learners[1] == before
 
 
-async def test_an_epoch_that_is_not_built_or_not_there_is_not_kept(states, path):
+async def test_an_epoch_that_is_not_built_or_does_not_exist_is_not_saved(states, path):
     with pytest.raises(EpochMissingError):
         await kept(states, path, 9)
     await states.set_status(1, EpochStatus.BUILDING)
@@ -220,7 +220,7 @@ async def test_a_store_that_loses_data_while_it_is_read_gives_no_snapshot(states
     assert not path.exists()
 
 
-async def test_an_epoch_that_differs_from_its_snapshot_is_not_offered(states, path):
+async def test_an_epoch_that_differs_from_its_snapshot_is_not_marked_as_built(states, path):
     await kept(states, path)
 
     class Forgetful(MemoryStates):

@@ -1,4 +1,4 @@
-"""The life of an epoch: begun, built, handed to workers, dropped."""
+"""The life of an epoch: started, built, handed over to workers, dropped."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def store():
 
 
 async def serve(store, epoch):
-    """What workers do once they have folded the log up to where it ended when the epoch was begun."""
+    """Does what workers do once they have folded the log up to its end at the start of the epoch."""
     ends = (await store.get(epoch)).end_positions
     await store.fold_store(epoch).advance({p: (None, PartitionProgress(end, end, 0, 0)) for p, end in ends.items()})
     await store.make_current(epoch)
@@ -69,7 +69,7 @@ async def test_the_first_epoch_has_the_priors_and_is_not_served_before_it_reache
     assert await store.current() is None
 
 
-async def test_where_there_is_an_epoch_to_fold_into_no_other_is_begun(store):
+async def test_no_epoch_is_started_if_there_is_one_to_fold_into(store):
     await ensure_first_epoch(store, Log())
     await serve(store, 1)
     await ensure_first_epoch(store, Log())
@@ -89,23 +89,23 @@ async def test_same_parameters_are_those_of_the_current_epoch(store):
     assert (meta.parameters_id, meta.parameters_bundle) == ("sha-1", "b1")
 
 
-async def test_same_as_nothing_is_refused(store):
+async def test_the_same_parameters_are_refused_without_a_current_epoch(store):
     with pytest.raises(EpochUnusableError, match="no current epoch"):
         await begin_replay(store, Log(), Bundles(), 3, "same")
 
 
-async def test_an_unknown_bundle_is_refused_and_no_epoch_begun(store):
+async def test_an_unknown_bundle_is_refused_and_no_epoch_is_started(store):
     with pytest.raises(BundleUnreadableError):
         await begin_replay(store, Log(), Bundles(), 2, "b9")
     assert await store.epochs() == []
 
 
-async def test_a_replay_that_was_broken_off_is_taken_up_with_its_own_end(store):
+async def test_an_interrupted_replay_is_resumed_with_its_original_end(store):
     begun = await begin_replay(store, Log(), Bundles(b1="sha-1"), 2, "b1")
     assert await begin_replay(store, Log(ends={0: 99}), Bundles(b1="sha-1"), 2, "b1") == begun
 
 
-async def test_a_replay_is_not_taken_up_with_other_parameters_or_on_another_log(store):
+async def test_a_replay_is_not_resumed_with_other_parameters_or_on_another_log(store):
     bundles = Bundles(b1="sha-1", b2="sha-2")
     await begin_replay(store, Log(), bundles, 2, "b1")
     with pytest.raises(EpochUnusableError, match="sha-1"):
@@ -115,7 +115,7 @@ async def test_a_replay_is_not_taken_up_with_other_parameters_or_on_another_log(
 
 
 @pytest.mark.parametrize("status", [EpochStatus.BUILT, EpochStatus.CATCHING_UP, EpochStatus.LIVE])
-async def test_nothing_is_replayed_into_an_epoch_that_is_beyond_building(store, status):
+async def test_an_epoch_that_is_no_longer_being_built_accepts_no_replay(store, status):
     await begin_replay(store, Log(), Bundles(b1="sha-1"), 2, "b1")
     await store.set_status(2, status)
     with pytest.raises(EpochUnusableError, match=status.value):

@@ -43,7 +43,7 @@ def tracing_folder(tmp_path):
 
 @pytest.fixture
 def ranking_folder(tmp_path):
-    """Learners go through the problems of their skill in order; each problem has two skills, so two rows a response."""
+    """Learners go through the problems of their skill in order; a problem has two skills, so a response two rows."""
     lines = ["user_id,seq,problem_id,skill_id,skill_name,correct,fold"]
     rng = np.random.default_rng(5)
     for learner in range(LEARNERS):
@@ -114,7 +114,7 @@ def test_rankings_are_measured_on_what_learners_worked_on_next(ranking_folder):
     assert set(found["differences"]) == set(models) - {"cairn"}
 
 
-def test_a_ranking_that_cannot_be_fitted_is_left_out_and_it_says_why(ranking_folder):
+def test_a_ranking_that_cannot_be_fitted_is_left_out_with_the_reason(ranking_folder):
     log = ranking_folder / "interactions.csv"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[: 1 + 44 * 8]))
     report = ranking_folder / "report.json"

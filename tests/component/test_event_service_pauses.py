@@ -155,7 +155,7 @@ async def test_while_dead_letters_cannot_be_written_nothing_is_skipped(states, l
     assert (await states.progress(1))[0].applied == 19
 
 
-async def test_an_error_that_waiting_does_not_mend_ends_the_service(states, letters):
+async def test_an_error_that_waiting_cannot_fix_ends_the_service(states, letters):
     consumer, store = OnePartition(some_records(10)), states.fold_store(1)
     service = service_of(consumer, store, letters)
     Failing(store, "commit", StateRefusedError("WRONGTYPE"), times=1)
@@ -187,7 +187,7 @@ async def test_a_fail_point_comes_between_the_steps_it_names(states, letters, st
     def stop(_number):
         raise StoppedError
 
-    # Noting where a partition begins moves its position too, once.
+    # Recording the start of a partition also moves its position, once.
     fail_points = FailPoints(FailPoint.parse(f"{step}:kill:{2 if moved else 1}"), stop)
     consumer = OnePartition(some_records(10))
     service = service_of(consumer, FailingFoldStore(states.fold_store(1), fail_points), letters)
@@ -201,6 +201,6 @@ async def test_a_fail_point_comes_between_the_steps_it_names(states, letters, st
 
 
 @pytest.mark.parametrize("text", ["", "after-commit", "after-commit:kill", "nowhere:kill:1", "after-commit:kill:often"])
-def test_a_fail_point_that_there_is_not_is_refused(text):
+def test_an_unknown_fail_point_is_refused(text):
     with pytest.raises(FailPointInvalidError, match="STEP:ACTION:OCCASION"):
         FailPoint.parse(text)

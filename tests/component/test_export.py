@@ -80,7 +80,7 @@ async def written(batches, tmp_path, name, columns, **options):
 
 
 def query(tmp_path, name, sql):
-    """Run SQL with `t` standing for the exported table."""
+    """Run SQL on the exported table, named `t`."""
     files = f"{tmp_path}/{name}/**/*.parquet"
     with duckdb.connect() as database:
         database.execute(f"CREATE VIEW t AS SELECT * FROM read_parquet('{files}', hive_partitioning = true)")
@@ -104,7 +104,7 @@ async def test_state_has_a_row_per_learner_and_skill_of_the_tenant_alone(states,
     assert 0 < low < mastery < high < 1
 
 
-async def test_lists_are_those_that_recommend_gives_now(states, tmp_path):
+async def test_lists_equal_those_that_recommend_returns(states, tmp_path):
     catalog = MemoryCatalog()
     catalog.put("riverbend", RESOURCES, SKILLS)
     adapters = AnswerAdapters(
@@ -132,7 +132,7 @@ async def test_lists_are_those_that_recommend_gives_now(states, tmp_path):
     assert rows[0][4].timestamp() == NOW.replace(minute=0).timestamp()
 
 
-def test_a_table_says_what_its_columns_mean_and_is_compressed(tmp_path):
+def test_a_table_describes_its_columns_and_is_compressed(tmp_path):
     with ParquetTable(tmp_path, "table", "riverbend", PLAIN) as table:
         table.add([{"n": 1, "texts": ["a", "b"], "at": NOW}, {"n": None}])
     (file,) = table.files
@@ -162,7 +162,7 @@ def test_an_export_without_rows_is_still_a_table(tmp_path):
     assert query(tmp_path, "table", "SELECT count(*) FROM t") == [(0,)]
 
 
-def test_an_export_that_fails_leaves_no_table_and_the_next_one_clears_up(tmp_path):
+def test_an_export_that_fails_leaves_no_table_and_the_next_one_cleans_up(tmp_path):
     folder = tmp_path / "table" / "tenant=riverbend"
 
     def fail():

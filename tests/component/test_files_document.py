@@ -1,4 +1,4 @@
-"""What `docs/files.md` shows is what happens."""
+"""The examples in `docs/files.md` work as shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folding batches into one epoch: what moves when, and what stops it."""
+"""Folding batches into one epoch: when positions move, and what stops the worker."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def folding(states, letters) -> FoldEvents:
     return FoldEvents(states.fold_store(1), letters, LearnerFold(TracingParameters()), clock_s=lambda: 0.0)
 
 
-async def test_a_partition_never_seen_is_noted_at_its_beginning_at_once(states, letters):
+async def test_the_start_of_a_new_partition_is_recorded_at_once(states, letters):
     fold = folding(states, letters)
     await fold.on_assigned({0: 17})
     assert await states.position(1, 0) == 17
@@ -107,7 +107,7 @@ async def test_a_learner_that_was_lost_below_the_position_is_folded_again(states
     assert (await states.progress(1))[0].applied == 2
 
 
-async def test_a_zombie_whose_partition_another_worker_moved_on_is_refused(states, letters):
+async def test_a_zombie_whose_partition_was_advanced_by_another_worker_is_refused(states, letters):
     zombie, owner = folding(states, letters), folding(states, letters)
     await zombie.on_assigned({0: 0})
     await owner.on_assigned({0: 0})
@@ -141,7 +141,7 @@ async def test_the_position_stays_when_the_dead_letters_are_not_confirmed(states
 
 
 def refused_correction() -> PartitionBatch:
-    """Seventy answers, then the first of them voided, which the journal has folded away."""
+    """Seventy answers, then the first of them voided, which is no longer in the journal."""
     records = batch({offset: (ADA, offset) for offset in range(70)})
     void = CorrectionEvent(b"void....", event(0).fingerprint, VOIDED)
     records.learners[ADA][1].append((70, void))
@@ -150,7 +150,7 @@ def refused_correction() -> PartitionBatch:
     return records
 
 
-async def test_a_correction_beyond_the_journal_goes_to_the_dead_letters_as_it_stood(states, letters):
+async def test_a_correction_beyond_the_journal_goes_to_the_dead_letters_unchanged(states, letters):
     fold = folding(states, letters)
     await fold.on_assigned({0: 0})
     report = await fold.fold([refused_correction()])
@@ -177,7 +177,7 @@ async def test_the_learner_is_not_stored_when_a_refused_corrections_letter_is_no
     assert states.learners[1] == {}
 
 
-async def test_a_correction_that_is_known_beforehand_is_honoured(states, letters):
+async def test_a_correction_that_is_known_beforehand_is_applied(states, letters):
     fold = folding(states, letters)
     await fold.on_assigned({0: 0})
     records = refused_correction()
@@ -200,14 +200,14 @@ async def test_records_that_can_no_longer_be_read_are_counted_once(states, lette
     assert await states.progress(1) == {0: PartitionProgress(2, 1, 0, 0, erased=1)}
 
 
-async def test_partitions_are_counted_apart(states, letters):
+async def test_partitions_are_counted_separately(states, letters):
     fold = folding(states, letters)
     await fold.on_assigned({0: 0, 3: 5})
     await fold.fold([batch({0: (ADA, 1)}), batch({5: (ALAN, 2), 6: (ALAN, 2)}, partition=3, dead=(7,))])
     assert await states.progress(1) == {0: PartitionProgress(1, 1, 0, 0), 3: PartitionProgress(8, 1, 1, 1)}
 
 
-async def test_a_partition_let_go_is_not_moved_any_more(states, letters):
+async def test_the_position_of_a_released_partition_is_not_moved(states, letters):
     fold = folding(states, letters)
     await fold.on_assigned({0: 0, 1: 0})
     fold.release([1])

@@ -1,4 +1,4 @@
-"""A refused commit stops everything: the position must not move over records that nobody stored."""
+"""A refused commit stops everything: the position must not move over records that were not stored."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_a_position_stays_where_it_is_when_a_learner_of_its_batch_was_refu
     read = zombie_store.read
 
     async def held_up(partitions, keys):
-        """Held between reading and storing, while another worker stores a part of the same records."""
+        """Paused between reading and storing, while another worker stores a part of the same records."""
         found = await read(partitions, keys)
         await owner._store.commit([one async for one in _commits(owner, batch(range(2)))])
         return found
@@ -48,7 +48,7 @@ async def test_a_position_stays_where_it_is_when_a_learner_of_its_batch_was_refu
 
 @pytest.mark.parametrize("left", [None, 1], ids=["everything", "the last"])
 async def test_a_store_that_lost_what_this_worker_stored_is_not_folded_into_again(left):
-    """The epoch may be another of the same number by now, with other parameters and another end."""
+    """The epoch may have been replaced by one with the same number, but other parameters and another end."""
     states = MemoryStates()
     fold = FoldEvents(states.fold_store(1), MemoryDeadLetters(), LearnerFold(TracingParameters()))
     await fold.on_assigned({0: 0})
@@ -75,7 +75,7 @@ async def _commits(fold: FoldEvents, records: PartitionBatch):
             noted.extend(commits)
 
         async def advance(self, _):
-            """Not reached by the owner yet."""
+            """The owner has not done this yet."""
 
     held = FoldEvents(Noting(), MemoryDeadLetters(), LearnerFold(TracingParameters()))
     held._progress = dict(fold._progress)

@@ -1,4 +1,4 @@
-"""The real ASSISTments log, where it is at hand: how many responses and learners it has, and the catalog it implies."""
+"""The real ASSISTments log, if it is available: how many responses and learners it has, and the catalog it implies."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,9 @@ from services.ingest.formats.catalog_of_log import catalog_of_log, catalog_of_ro
 DATA = Path(os.environ.get("CAIRN_DATA") or Path(__file__).parents[3] / "shared" / "data") / "assistments2009"
 NOW = Instant(1_800_000_000)
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the ASSISTments log is not at {DATA}; CAIRN_DATA names it")
+pytestmark = pytest.mark.skipif(
+    not DATA.is_dir(), reason=f"the ASSISTments log is not at {DATA}; set CAIRN_DATA to its parent folder"
+)
 
 
 def test_the_merged_form_has_274561_responses_of_4150_learners_none_wrong_and_a_catalog_to_match():

@@ -1,4 +1,4 @@
-"""`cairn ingest load` on files: previews, dry runs, several files, and going on after an interruption."""
+"""`cairn ingest load` on files: previews, dry runs, several files, and resuming after an interruption."""
 
 import json
 
@@ -32,7 +32,7 @@ class Service:
         if self.requests_left < 0:
             raise PublisherUnavailableError("ingest did not accept the events")
         self.came += submissions
-        refused = (FieldReason("assessment.item", "is wrong: mend it"),)
+        refused = (FieldReason("assessment.item", "is wrong: fix it"),)
         return [SubmissionResult(problems=refused if one.body.item == "bad" else ()) for one in submissions]
 
 
@@ -68,7 +68,7 @@ def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_preview_shows_ten_rows_and_the_problems_and_asks_no_service(load, tmp_path):
+def test_a_preview_shows_ten_rows_and_the_problems_and_calls_no_service(load, tmp_path):
     file = table(tmp_path / "a.csv", [*(f"ada-{n},q{n},{n % 2}" for n in range(20)), "ben,q,perhaps", ",q,1"])
     result = load(file, "--preview")
     assert result.exit_code == 1
@@ -149,7 +149,7 @@ def test_an_interrupted_load_continues_after_the_settled_rows(load, service, tmp
     assert not (tmp_path / "a.csv.progress.json").exists()
 
 
-def test_a_file_that_changed_since_is_not_gone_on_with(load, service, tmp_path):
+def test_a_load_of_a_changed_file_is_not_resumed(load, service, tmp_path):
     file = table(tmp_path / "a.csv", [f"learner-{n % 40},q{n},1" for n in range(5_000)])
     service.requests_left = 6
     assert load(file).exit_code == 3

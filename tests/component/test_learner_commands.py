@@ -1,4 +1,4 @@
-"""`cairn recommend` and `cairn learner show`, against a service that answers as told."""
+"""`cairn recommend` and `cairn learner show`, against a fake service."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def run(service, *arguments, **environment):
     return CliRunner(env=settings).invoke(app, list(arguments))
 
 
-def test_a_list_says_what_why_and_what_to_measure_afterwards(service):
+def test_a_list_shows_resources_reasons_and_what_to_measure_afterwards(service):
     result = run(service, "recommend", "amy")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines() == [
@@ -136,14 +136,14 @@ def test_json_is_the_reply(service, command):
 @pytest.mark.parametrize(
     ("code", "exit_code"), [(grpc.StatusCode.INVALID_ARGUMENT, 2), (grpc.StatusCode.FAILED_PRECONDITION, 1)]
 )
-def test_a_refusal_is_repeated(service, code, exit_code):
+def test_the_message_of_a_refused_call_is_printed(service, code, exit_code):
     service.refuse = (code, "limit: 101 is more than 100")
     result = run(service, "recommend", "amy")
     assert result.exit_code == exit_code
     assert result.stderr == f"{code.name}: limit: 101 is more than 100\n"
 
 
-def test_a_service_that_is_away_is_named_with_the_remedy(service):
+def test_an_unreachable_recommender_is_named_with_the_remedy(service):
     result = run(service, "recommend", "amy", "--target", "127.0.0.1:9")
     assert result.exit_code == 1
     assert result.stderr.startswith("no recommendation service answers at 127.0.0.1:9: start it, or name another")

@@ -1,4 +1,4 @@
-"""`cairn learner erase` against a service that answers as told; `show` with what the learner wants."""
+"""`cairn learner erase`, and the preferences in `cairn learner show`, against a fake service."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_no_learner_is_forgotten_without_a_confirmation(service):
     assert len(service.requests) == 1
 
 
-def test_a_refused_erasure_says_why(service):
+def test_a_refused_erasure_is_reported_with_the_reason(service):
     service.refuse = (grpc.StatusCode.PERMISSION_DENIED, "the key lacks the scope admin")
     result = run("erase", "amy", "--yes", "--target", service.target)
     assert result.exit_code == 1

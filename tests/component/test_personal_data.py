@@ -1,4 +1,4 @@
-"""What is held about a learner: everything of it, and how each recent event changed the estimates."""
+"""A learner's personal data: all of it, and how each recent event changed the estimates."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def data_of(events: list[LearnerEvent]) -> PersonalData:
     return PersonalData(store, TracingParameters(), Records())
 
 
-async def test_everything_held_is_given_as_json():
+async def test_all_stored_data_is_exported_as_json():
     everything = await (await data_of(EVENTS)).everything("t", "L")
     given = orjson.loads(orjson.dumps(everything))
     assert (given["tenant"], given["learner"]) == ("t", "L")
@@ -84,7 +84,7 @@ async def test_everything_held_is_given_as_json():
     ]
 
 
-async def test_of_an_erased_learner_only_the_records_are_left_to_give():
+async def test_the_export_of_an_erased_learner_has_only_their_records():
     everything = await (await data_of([*EVENTS, ErasureEvent(fp(9))])).everything("t", "L")
     assert everything["state"] is None
     assert everything["journal"] == []

@@ -1,4 +1,4 @@
-"""`cairn plan` and `cairn class`, against a service that answers as told."""
+"""`cairn plan` and `cairn class`, against a fake service."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_plan_is_printed_with_its_groups_and_the_learners_without_a_group(serv
     assert list(request.filter.grades) == ["6"]
 
 
-def test_a_class_is_printed_a_learner_a_line(service, roster):
+def test_a_class_is_printed_with_one_line_per_learner(service, roster):
     done = run(service, "class", roster)
     assert done.exit_code == 0
     assert "42 % (20-60)" in done.stdout
@@ -115,7 +115,7 @@ def test_a_class_is_printed_a_learner_a_line(service, roster):
     assert "Redis did not answer" in done.stdout
 
 
-def test_the_reply_can_be_had_as_json(service, roster):
+def test_the_reply_can_be_printed_as_json(service, roster):
     assert orjson.loads(run(service, "plan", roster, "--json").stdout)["groups"][0]["skill"] == "add"
     assert orjson.loads(run(service, "class", roster, "--json").stdout)["results"][0]["gap"]["responses"] == 6
 
@@ -128,7 +128,7 @@ def test_a_roster_is_a_column_of_ids(service, tmp_path, text):
     assert list(service.requests[0].learner_ids) == ["amy", "ben"]
 
 
-def test_a_column_of_another_name_can_be_named(service, tmp_path):
+def test_a_column_of_another_name_can_be_selected(service, tmp_path):
     file = tmp_path / "class.csv"
     file.write_text("pupil,grade\namy,6\n")
     done = run(service, "plan", file)

@@ -1,4 +1,4 @@
-"""Catalogs are prepared for ranking in a thread: a server goes on answering meanwhile."""
+"""Catalogs are prepared for ranking in a thread, so the server keeps answering meanwhile."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def preparations(monkeypatch):
 
 
 async def longest_pause(work):
-    """Await work; return what it gave, and the longest time in which nothing else had a turn."""
+    """Await work; return its result, and the longest time for which it blocked the event loop."""
     longest_s, before_s = 0.0, time.perf_counter()
     task = asyncio.ensure_future(work)
     while not task.done():
@@ -92,12 +92,12 @@ async def test_a_tenant_added_to_a_running_server_is_prepared_before_its_first_r
     assert threading.main_thread() not in preparations.threads
 
 
-async def test_a_catalog_that_changes_while_it_is_prepared_is_ranked_as_the_request_found_it(server, preparations):
+async def test_a_catalog_that_changes_during_preparation_is_ranked_as_it_was_at_the_request(server, preparations):
     server.store(WEAK)
     server.catalog.replace_rules("riverbend", [Rule("pin", RuleAction.PIN, ("add-practice",))])
     asked = asyncio.create_task(server.recommend(limit=1))
     await until(lambda: preparations.begun == 1)
-    # Rows of the new catalog mean other resources.
+    # Rows of the new catalog are other resources.
     server.catalog.put("riverbend", [CatalogResource("new"), *RESOURCES])
     later = asyncio.create_task(server.recommend(limit=10))
     first = await asked
@@ -108,7 +108,7 @@ async def test_a_catalog_that_changes_while_it_is_prepared_is_ranked_as_the_requ
     assert reply.recommendations[0].resource_id == "add-practice"
 
 
-async def test_a_caller_that_gives_up_does_not_stop_what_others_wait_for(server, preparations):
+async def test_a_cancelled_caller_does_not_cancel_the_preparation_for_others(server, preparations):
     epoch = server.active_models.epoch
     gives_up = asyncio.create_task(server.catalogs.snapshot("riverbend", epoch))
     await until(lambda: preparations.begun == 1)
@@ -119,7 +119,7 @@ async def test_a_caller_that_gives_up_does_not_stop_what_others_wait_for(server,
     assert preparations.begun == 1
 
 
-async def test_a_new_bundle_is_seen_by_a_snapshot_though_the_catalog_needs_no_new_preparation(server, preparations):
+async def test_a_snapshot_uses_a_new_bundle_even_if_the_catalog_needs_no_new_preparation(server, preparations):
     preparations.seconds = 0.0
     epoch = server.active_models.epoch
     before = await server.catalogs.snapshot("riverbend", epoch)

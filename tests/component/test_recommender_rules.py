@@ -1,4 +1,4 @@
-"""Rules through the recommender's calls: what they change, for whom, and what PreviewRule says of them."""
+"""Rules through the recommender's calls: what they change, for whom, and how PreviewRule shows it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_a_rule_is_a_reason_and_part_of_the_provenance(server):
     assert len(names) == 6
 
 
-async def test_a_rule_about_a_class_holds_for_calls_made_for_it(server):
+async def test_a_rule_about_a_class_applies_to_requests_for_that_class(server):
     server.store(WEAK)
     server.catalog.replace_rules("riverbend", [Rule("b", RuleAction.BLOCK, ("fractions-lesson",), classes=("4b",))])
     assert listed(await server.recommend(limit=1)) == ["fractions-lesson"]
@@ -65,11 +65,11 @@ async def test_a_rule_of_another_tenant_changes_nothing(server):
     assert listed(await server.recommend()) == listed(before)
 
 
-async def test_whether_a_rule_has_ended_is_judged_by_the_moment_answered_for(server):
+async def test_the_end_of_a_rule_is_compared_with_the_time_of_the_reply(server):
     server.store(WEAK)
     ends = datetime(2024, 3, 5, 14, 30, tzinfo=UTC).timestamp()
     server.catalog.replace_rules("riverbend", [Rule("b", RuleAction.BLOCK, ("fractions-lesson",), expires_at_s=ends)])
-    # It is 14:37, but answers are made for 14:00 unless a moment is named.
+    # It is 14:37, but replies are computed for 14:00 unless the request has a time.
     assert "fractions-lesson" not in listed(await server.recommend())
     asked = recommender_pb2.RecommendRequest()
     asked.as_of.FromSeconds(int(ends))

@@ -63,7 +63,7 @@ WEAK = learner_state({"fractions": Ability(mean=-1.0, attempts=5, successes=2.0,
 
 
 class States:
-    """Learner states and the epoch, as a test says they are."""
+    """Learner states and the epoch, set by the tests."""
 
     def __init__(self):
         self.learners = {}
@@ -98,7 +98,7 @@ class States:
 
 
 class Bundles:
-    """Bundles by id; None stands for one that cannot be read."""
+    """Bundles by id; None: the bundle cannot be read."""
 
     def __init__(self):
         self.bundles = {}
@@ -113,7 +113,7 @@ class Bundles:
 
 
 class Favourite:
-    """A collaborative model that knows one answer."""
+    """A collaborative model with one fixed answer."""
 
     resources = tuple(resource.resource_id for resource in RESOURCES)
 
@@ -223,14 +223,17 @@ async def test_a_recommendation_has_a_resource_reasons_and_provenance(server):
 async def test_preferences_are_shown_and_are_reasons(server):
     wants = Preferences(("fractions",), ("space",), (int(ResourceKind.LESSON),), Pace.GENTLE)
     server.store(dataclasses.replace(WEAK, preferences=wants))
-    told = (await server.get_learner()).preferences
-    assert (list(told.goals.skills), list(told.interests.topics)) == (["fractions"], ["space"])
-    assert (list(told.formats.kinds), told.pace) == ([catalog_pb2.RESOURCE_KIND_LESSON], events_pb2.PACE_GENTLE)
+    reply = (await server.get_learner()).preferences
+    assert (list(reply.goals.skills), list(reply.interests.topics)) == (["fractions"], ["space"])
+    assert (list(reply.formats.kinds), reply.pace) == (
+        [catalog_pb2.RESOURCE_KIND_LESSON],
+        events_pb2.PACE_GENTLE,
+    )
     (first,) = (await server.recommend(limit=1)).recommendations
     assert recommender_pb2.REASON_KIND_GOAL in [reason.kind for reason in first.reasons]
 
 
-async def test_a_learner_who_said_nothing_has_no_preferences(server):
+async def test_a_learner_without_preference_events_has_no_preferences(server):
     server.store(WEAK)
     assert not (await server.get_learner()).HasField("preferences")
 
@@ -248,7 +251,7 @@ async def test_the_same_inputs_give_the_same_bytes(server):
     assert one.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True)
 
 
-async def test_names_of_recommendations_differ_between_lists_and_within_one(server):
+async def test_recommendation_ids_are_unique_within_and_across_lists(server):
     server.store(WEAK)
     one = await server.recommend(limit=5)
     server.store(WEAK, offset=41)
@@ -257,7 +260,7 @@ async def test_names_of_recommendations_differ_between_lists_and_within_one(serv
     assert len(names) == 10
 
 
-async def test_the_moment_answered_for_is_now_cut_to_the_hour_or_the_one_asked_for(server):
+async def test_the_time_of_a_reply_is_the_current_hour_or_the_requested_time(server):
     assert (await server.recommend()).provenance.as_of.ToDatetime(UTC) == NOW.replace(minute=0, second=0)
     asked = recommender_pb2.RecommendRequest()
     asked.as_of.FromDatetime(datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC))
@@ -293,7 +296,7 @@ async def test_a_learner_without_state_is_new_only_where_the_partition_has_a_pos
     assert details_of(refused.value, error_details_pb2.RetryInfo).retry_delay.seconds == 1
 
 
-async def test_a_flushed_store_is_not_a_district_of_new_learners(server):
+async def test_learners_of_a_flushed_store_are_not_taken_for_new_ones(server):
     server.store(WEAK)
     server.states.learners.clear()
     server.states.positions.clear()
@@ -392,7 +395,7 @@ async def test_difficulties_come_from_the_epochs_bundle_not_from_the_newest(serv
 
 
 def _sure_head(logit):
-    """A head that gives every response the same chance."""
+    """A head that gives every response the same probability."""
     products = np.zeros((len(SHARED_FEATURES), len(SHARED_FEATURES)))
     products[0, 0] = logit
     ranges = np.vstack([np.full(len(SHARED_FEATURES), -9.0), np.full(len(SHARED_FEATURES), 9.0)])
@@ -411,7 +414,7 @@ async def test_a_success_model_is_used_only_with_the_parameters_it_was_fitted_wi
     )
     await server.active_models.refresh_epoch()
     assert await _chance_on_fractions(server) == pytest.approx(1 / (1 + np.exp(-3.0)))
-    # Another tenant's head says nothing here, and one fitted with other parameters neither: the epoch's own goes on.
+    # Neither another tenant's head nor one fitted with other parameters is used: the epoch's own stays in use.
     server.bundles.bundles["b2"] = dataclasses.replace(
         bundle("b2", TracingParameters("fitted-2")), success={"riverbend": _sure_head(-3.0)}
     )
@@ -492,7 +495,7 @@ async def test_a_token_of_another_log_cannot_be_satisfied(server):
 
 
 @pytest.mark.parametrize("token", ["nonsense", "another tenant's", "x" * 500])
-async def test_a_token_that_was_not_given_to_this_tenant_is_refused(server, token):
+async def test_a_token_of_another_tenant_is_refused(server, token):
     token = server.token(1, tenant="lakeside") if token == "another tenant's" else token
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await server.get_learner(freshness_token=token)
@@ -533,7 +536,7 @@ async def test_every_bad_field_is_named_at_once(server):
     assert [each.field for each in violations_of(refused.value)] == ["learner_id", "limit", "freshness_token"]
 
 
-async def test_another_tenants_key_gives_the_answer_for_an_absent_learner(server):
+async def test_another_tenants_key_gets_the_reply_for_an_unknown_learner(server):
     server.store(WEAK)
     foreign = await server.get_learner(api_key=server.other_api_key)
     absent = await server.get_learner("nobody", api_key=server.other_api_key)
@@ -571,7 +574,7 @@ async def test_an_unknown_learner_is_shown_as_new(server):
     assert degraded(reply) == {"NEW_LEARNER"}
 
 
-async def test_a_new_epoch_is_answered_from_after_the_next_look(server):
+async def test_a_new_epoch_is_used_after_the_next_check(server):
     server.store(WEAK)
     server.states.epoch = dataclasses.replace(server.states.epoch, epoch=4)
     await server.active_models.refresh_epoch()

@@ -39,7 +39,7 @@ async def violations(call):
     return {violation.field: violation.reason for violation in violations_of(refused.value)}
 
 
-async def test_each_learner_of_a_batch_gets_the_list_that_recommend_gives(server):  # noqa: F811
+async def test_each_learner_of_a_batch_gets_the_list_that_recommend_returns(server):  # noqa: F811
     server.store(ADD_GAP, learner="amy")
     server.store(FRACTIONS_GAP, learner="ben", offset=41)
     reply = await batch(server, ["amy", "ben"], limit=4)
@@ -53,7 +53,7 @@ async def test_each_learner_of_a_batch_gets_the_list_that_recommend_gives(server
     assert not reply.provenance.HasField("applied")
 
 
-async def test_a_batch_says_each_learners_gap_and_mastery_of_it(server):  # noqa: F811
+async def test_a_batch_shows_each_learners_gap_and_mastery_of_it(server):  # noqa: F811
     server.store(ADD_GAP, learner="amy")
     server.store(NO_GAP, learner="ben")
     amy, ben, new = (await batch(server, ["amy", "ben", "new"])).results
@@ -90,7 +90,7 @@ async def test_a_lost_state_is_that_learners_problem_alone(server):  # noqa: F81
     assert "lost its data" in other.problem.message
 
 
-async def test_however_many_newcomers_a_roster_has_the_epoch_is_looked_at_once_for_them(server):  # noqa: F811
+async def test_the_epoch_is_checked_once_for_all_new_learners_of_a_roster(server):  # noqa: F811
     current, looked = server.states.current, []
 
     async def noted():
@@ -162,7 +162,7 @@ async def test_learners_without_a_group_are_listed_with_the_reason(server):  # n
     assert all(each.text for each in reply.unplaced)
 
 
-async def test_a_class_in_which_nobody_is_known_has_no_groups_and_every_learner_a_reason(server):  # noqa: F811
+async def test_a_class_of_unknown_learners_has_no_groups_and_a_reason_for_each_learner(server):  # noqa: F811
     assert len(SKILLS) > 1
     reply = await plan(server, ["ann", "bob"])
     assert not reply.groups
@@ -179,7 +179,7 @@ async def test_a_gap_without_resources_is_reported(server):  # noqa: F811
     assert "Fractions" in reply.unplaced[0].text
 
 
-async def test_everyone_of_a_roster_is_in_one_place(server):  # noqa: F811
+async def test_every_learner_of_a_roster_is_placed_exactly_once(server):  # noqa: F811
     states = [ADD_GAP, FRACTIONS_GAP, NO_GAP]
     roster = [f"learner-{number}" for number in range(30)]
     for number, learner in enumerate(roster[:25]):
@@ -198,7 +198,7 @@ async def test_a_plan_keeps_to_the_minutes_and_the_filter(server):  # noqa: F811
     assert "add-lesson" not in [step.resource_id for step in group.steps]
 
 
-async def test_a_plan_honours_the_rules_of_its_class(server):  # noqa: F811
+async def test_a_plan_follows_the_rules_of_its_class(server):  # noqa: F811
     other = CatalogResource("add-workbook", kind=ResourceKind.PRACTICE, minutes=15, assesses=(("add", 1.0),))
     rules = [
         Rule("a", RuleAction.BLOCK, resource_ids=("add-lesson",)),
@@ -224,7 +224,7 @@ async def test_the_same_roster_gives_the_same_plan(server):  # noqa: F811
     assert one.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True)
 
 
-async def test_another_tenants_learners_are_as_new_ones(server):  # noqa: F811
+async def test_another_tenants_learners_are_treated_as_new(server):  # noqa: F811
     server.store(ADD_GAP, learner="amy")
     request = recommender_pb2.PlanGroupRequest(learner_ids=["amy"])
     metadata = server._metadata(server.other_api_key)

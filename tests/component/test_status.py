@@ -1,4 +1,4 @@
-"""What `cairn status` finds out, on ports in memory."""
+"""`cairn status` on in-memory ports."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def reader(log=None, epochs=None, letters=None, bundles=None, probe=None):
     )
 
 
-async def test_a_system_that_is_well_has_no_problems():
+async def test_a_healthy_system_has_no_problems():
     status = await reader()(ALL_SERVING)
 
     assert status.problems == ()
@@ -106,7 +106,7 @@ async def test_lag_is_the_number_of_records_after_the_positions():
     assert status.current.lag == 3
 
 
-async def test_a_partition_the_epoch_never_saw_lags_by_all_it_holds():
+async def test_a_partition_that_is_new_to_the_epoch_lags_by_all_its_records():
     status = await reader(log=Log({0: 10, 1: 5, 2: 7}))({})
 
     assert status.current.partitions[2].lag == 7
@@ -172,7 +172,7 @@ async def test_a_store_of_bundles_that_cannot_be_read_is_a_problem():
     assert status.bundle == ""
 
 
-async def test_a_process_without_an_address_is_not_asked():
+async def test_a_process_without_an_address_is_not_checked():
     status = await reader()({"worker": ""})
 
     assert status.processes == ()

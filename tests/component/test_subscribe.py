@@ -32,7 +32,7 @@ from tests.subscribing import (
     until,
 )
 
-# The reader's side takes in little ahead of who reads.
+# The client buffers little more than the test has read.
 NARROW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384))
 
 
@@ -45,16 +45,16 @@ async def world(tmp_path):
 
 @pytest.fixture
 async def quick_world(tmp_path):
-    """Comparisons, searches and re-ranking come all the time."""
+    """Comparisons, searches and re-rankings run all the time."""
     world = SubscribedServer(tmp_path, options=QUICK)
     await world.begin_epoch()
     return world
 
 
-# What is sent.
+# Updates.
 
 
-async def test_a_list_for_every_learner_comes_first_then_word_that_these_were_all(world):
+async def test_a_list_for_every_learner_comes_first_then_a_marker_that_these_were_all(world):
     await world.answer("amy", 6)
     async with world.serving() as process, process.reading("amy", "ben", limit=3) as reader:
         updates, learners = await reader.snapshot()
@@ -67,7 +67,7 @@ async def test_a_list_for_every_learner_comes_first_then_word_that_these_were_al
         assert len({update.cursor for update in updates.values()}) == 2
 
 
-async def test_a_list_is_the_one_that_recommend_gives(world):
+async def test_a_list_is_the_one_that_recommend_returns(world):
     await world.answer("amy", 6)
     async with world.serving() as process, process.reading("amy", limit=7) as reader:
         update = await reader.update()
@@ -91,7 +91,7 @@ async def test_an_event_that_changes_a_list_is_followed_by_that_list(world):
         assert listed(update) != listed(updates["amy"])
 
 
-async def test_an_event_that_moves_numbers_only_sends_nothing(world):
+async def test_an_event_that_changes_only_numbers_sends_nothing(world):
     await world.answer("amy", 400, response=1.0)
     async with world.serving() as process, process.reading("amy", "ben") as reader:
         await reader.snapshot()
@@ -161,7 +161,7 @@ async def test_calls_are_answered_while_a_thousand_lists_are_made(world):
             assert made < 500
 
 
-async def test_between_any_two_lists_everything_else_has_its_turn(world):
+async def test_other_work_runs_between_any_two_lists(world):
     names = [f"learner-{number}" for number in range(40)]
     async with world.serving() as process, process.reading(*names) as one, process.reading(*names) as other:
         for reader in (one, other):
@@ -190,7 +190,7 @@ async def test_between_any_two_lists_everything_else_has_its_turn(world):
         assert len(set(made_in)) == 80
 
 
-# Word that is lost.
+# Lost notifications.
 
 
 async def test_a_change_without_a_notification_is_found_by_comparing(tmp_path):
@@ -202,7 +202,7 @@ async def test_a_change_without_a_notification_is_found_by_comparing(tmp_path):
         world.states.notifications.lost = True
         offset = await world.answer("amy", 40, response=1.0)
         assert (await reader.update()).provenance.applied.offset == offset
-        # One that had no state until then.
+        # A learner without state until then.
         await world.answer("ben", 40, response=1.0)
         assert (await reader.update()).learner_id == "ben"
 
@@ -230,7 +230,7 @@ async def test_streams_end_when_comparisons_keep_failing(quick_world):
         assert retry_after_s_of(error) == 1.0
 
 
-async def test_a_state_that_cannot_be_read_ends_the_stream_rather_than_being_a_new_learner(world):
+async def test_a_state_that_cannot_be_read_ends_the_stream_and_is_not_taken_for_a_new_learner(world):
     async with world.serving() as process:
         async with process.reading("amy") as reader:
             await reader.snapshot()
@@ -240,7 +240,7 @@ async def test_a_state_that_cannot_be_read_ends_the_stream_rather_than_being_a_n
             assert (error.code(), reason_of(error)) == (grpc.StatusCode.UNAVAILABLE, "STATE_LOST")
 
 
-# Coming back.
+# Reconnecting.
 
 
 async def test_a_returning_reader_receives_only_what_differs(world):
@@ -253,7 +253,7 @@ async def test_a_returning_reader_receives_only_what_differs(world):
         async with process.reading("amy", "ben", "eve", cursors=cursors) as reader:
             updates, learners = await reader.snapshot()
             assert (set(updates), learners) == ({"amy", "eve"}, 3)
-            # Watching goes on for those that were not sent.
+            # Learners whose lists were not sent are still watched.
             await world.answer("ben", 40, response=1.0)
             assert (await reader.update()).learner_id == "ben"
 
@@ -314,7 +314,7 @@ async def test_a_reader_survives_a_restart_misses_nothing_and_is_sent_nothing_tw
         assert await asyncio.wait_for(snapshots.get(), 10) == 20
         await world.answer("learner-1", 40, response=1.0)
         await until(lambda: len(had) == 21)
-    # Nobody serves, and learners go on.
+    # No server is running, and learners continue to work.
     offset = await world.answer("learner-2", 40, response=1.0)
     await world.answer("learner-1")
     async with world.serving(listen=listen):
@@ -345,7 +345,7 @@ async def test_a_reader_survives_a_restart_misses_nothing_and_is_sent_nothing_tw
         ("cursors[0].cursor", {"amy": "amy's"}, {"api_key": "other"}),
     ],
 )
-async def test_a_cursor_that_was_not_given_for_this_is_refused_and_named(world, field, cursors, fields):
+async def test_a_cursor_of_another_learner_or_request_is_refused_and_named(world, field, cursors, fields):
     async with world.serving() as process:
         async with process.reading("amy", "ben", limit=3) as reader:
             await reader.snapshot()
@@ -364,10 +364,10 @@ async def test_a_cursor_that_was_not_given_for_this_is_refused_and_named(world, 
             assert reader.cursors == {}
 
 
-# What lists are made from besides learners.
+# Inputs of lists other than learner states.
 
 
-async def test_a_catalog_that_changes_is_followed_by_lists_from_it(quick_world):
+async def test_a_changed_catalog_leads_to_new_lists(quick_world):
     async with quick_world.serving() as process, process.reading("amy", "ben") as reader:
         await reader.snapshot()
         quick_world.catalog.put("riverbend", RESOURCES[:3])
@@ -386,7 +386,7 @@ async def test_a_catalog_without_background_preparation_is_prepared_on_request(q
         }
 
 
-async def test_the_hour_a_bundle_and_a_policy_are_followed_by_a_look_at_every_list(quick_world):
+async def test_a_new_hour_bundle_or_policy_leads_to_a_check_of_every_list(quick_world):
     async with quick_world.serving() as process, process.reading("amy", "ben") as reader:
         await reader.snapshot()
         (subscription,) = process.subscriptions
@@ -403,7 +403,7 @@ async def test_the_hour_a_bundle_and_a_policy_are_followed_by_a_look_at_every_li
         await looked_at_again(4)
 
 
-async def test_a_new_epoch_is_taken_up_in_mid_stream(world):
+async def test_an_open_stream_switches_to_a_new_epoch(world):
     await world.answer("amy", 400, response=1.0)
     async with world.serving() as process, process.reading("amy", "ben") as reader:
         await reader.snapshot()
@@ -455,7 +455,7 @@ async def test_a_forgotten_learner_of_a_whole_tenant_is_reported_once_without_a_
         await world.answer("ben", 40, response=1.0)
         assert (await reader.update()).learner_id == world.pseudonym("ben")
         held = dict(reader.cursors)
-    # Who was away is told too, while they hold on to a list; who holds none hears nothing.
+    # A reader that was away is also notified if it has a cursor of the learner; other readers are not.
     async with world.serving() as process, process.reading(whole_tenant=True, cursors=held) as reader:
         assert (await reader.next()).gone.learner_id == amy
         assert (await reader.snapshot())[0] == {}
@@ -483,10 +483,10 @@ async def test_a_new_learner_without_a_notification_is_found(quick_world):
         assert (await reader.update()).learner_id == quick_world.pseudonym("amy")
 
 
-# Tenants are walls.
+# Tenants are isolated.
 
 
-async def test_anothers_learner_ids_give_what_absent_ones_give(world):
+async def test_another_tenants_learner_ids_are_answered_like_unknown_ones(world):
     await world.answer("amy", 40, response=1.0)
     async with world.serving() as process:
         async with process.reading("amy", api_key=world.other_api_key) as reader:
@@ -501,7 +501,7 @@ async def test_anothers_learner_ids_give_what_absent_ones_give(world):
     assert sorted(listed(anothers["amy"]), key=str) == sorted(listed(absent["nobody"]), key=str)
 
 
-# Requests that cannot be.
+# Invalid requests.
 
 
 @pytest.mark.parametrize(
@@ -574,7 +574,7 @@ async def test_a_reader_that_stops_reading_ends_with_the_status_and_holds_nothin
     names = [f"learner-{number}" for number in range(1_000)]
     async with world.serving() as process, process.reading(*names, limit=20, options=NARROW) as reader:
         await reader.update()
-        # Others are not held up by it.
+        # It does not block others.
         async with process.reading("amy") as other:
             await other.snapshot()
             await until(lambda: len(process.subscriptions) == 1)
@@ -583,7 +583,7 @@ async def test_a_reader_that_stops_reading_ends_with_the_status_and_holds_nothin
         error, messages = await reader.end()
         assert (error.code(), reason_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "READER_TOO_SLOW")
         assert len(messages) < 999
-        # What was read is a place to go on from.
+        # The reader can resume after what it has read.
         async with process.reading(*names, limit=20, cursors=reader.cursors) as again:
             updates, learners = await again.snapshot()
             assert learners == 1_000
@@ -602,7 +602,7 @@ async def test_a_stream_that_the_server_ends_for_its_age_can_be_resumed(world):
             assert await reader.snapshot() == ({}, 2)
 
 
-async def test_streams_end_at_once_when_the_server_stops_and_no_more_are_let_in(world):
+async def test_streams_end_at_once_when_the_server_stops_and_new_ones_are_refused(world):
     async with world.serving() as process, process.reading("amy") as reader:
         await reader.snapshot()
         process.subscriptions.stop()
@@ -612,7 +612,7 @@ async def test_streams_end_at_once_when_the_server_stops_and_no_more_are_let_in(
             assert reason_of(await late.refusal()) == "STOPPING"
 
 
-async def test_readers_that_leave_take_nothing_with_them(world):
+async def test_readers_that_leave_do_not_affect_others(world):
     names = [f"learner-{number}" for number in range(12)]
     memory = psutil.Process().memory_info
     async with world.serving() as process:

@@ -37,7 +37,7 @@ async def test_lists_are_printed_with_the_first_reason(world):
     assert "   3  " not in ended.stdout
 
 
-async def test_each_update_is_a_line_of_json_and_kept_cursors_go_on_from_there(world, tmp_path):
+async def test_each_update_is_a_line_of_json_and_saved_cursors_resume_the_stream(world, tmp_path):
     kept = tmp_path / "cursors.json"
     async with world.serving() as process:
         ended = await run(process, "amy", "ben", "--json", "--updates", "2", "--cursors", str(kept))
@@ -50,7 +50,7 @@ async def test_each_update_is_a_line_of_json_and_kept_cursors_go_on_from_there(w
         assert json.loads(line)["learnerId"] == "amy"
 
 
-async def test_cursors_are_kept_when_the_service_refuses(world, tmp_path):
+async def test_cursors_are_not_changed_when_the_service_refuses(world, tmp_path):
     kept = tmp_path / "cursors.json"
     async with world.serving() as process:
         await run(process, "amy", "--updates", "1", "--cursors", str(kept))
@@ -68,7 +68,7 @@ async def test_the_whole_tenant_is_printed_by_pseudonym(world):
     assert json.loads(ended.stdout)["learnerId"] == world.pseudonym("amy")
 
 
-async def test_an_unusable_request_ends_with_2_and_a_sentence(world, tmp_path):
+async def test_an_unusable_request_exits_with_2_and_an_error_message(world, tmp_path):
     broken = tmp_path / "cursors.json"
     broken.write_text("[]")
     async with world.serving() as process:

@@ -1,4 +1,4 @@
-"""Tenants are walls: to another tenant's credential a foreign id is as an absent one, over every method there is."""
+"""Tenants are isolated: every method answers another tenant's id like an id that does not exist."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.component.test_catalog_grpc import catalog  # noqa: F401 - a fixture.
 from tests.component.test_ingest_service import service  # noqa: F401 - a fixture.
 from tests.subscribing import SubscribedServer, bearer
 
-# With something before it that stands nowhere else, so that it is found again in what is answered.
+# The prefix occurs nowhere else, so that the id can be found in replies.
 characters = st.characters(exclude_categories=["C", "Z"], exclude_characters="\"'\\")
 identifiers = st.text(characters, min_size=1, max_size=40).map("owned-{}".format)
 a_few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-# One that nobody has, different each time: an attempt may have left something there.
+# Ids that do not exist, different each time: an attempt may have created something.
 absent = map("absent-{}".format, itertools.count())
 
 
@@ -38,7 +38,7 @@ def rule_of(identifier):
     return catalog_pb2.Rule(id=identifier, action=catalog_pb2.RULE_ACTION_BLOCK, providers=["p"], author="a")
 
 
-# In this order: what only reads, what finds nothing to change, then what writes.
+# In this order: reads, changes that find nothing to change, then writes.
 CATALOG_CALLS = {
     "GetResource": lambda name: catalog_pb2.GetResourceRequest(id=name),
     "GetSkill": lambda name: catalog_pb2.GetSkillRequest(id=name),
@@ -115,7 +115,7 @@ def test_every_method_is_tried(service_name, calls):
 
 
 async def outcome(stub, method, request, api_key, name):
-    """What a call gives, without what differs from call to call: places in the log, and what is made of an id."""
+    """The outcome of a call without what differs between calls: positions in the log, and values derived from an id."""
     call = getattr(stub, method)(request, metadata=bearer(api_key), timeout=10)
     try:
         reply = await (first_of(call) if hasattr(call, "read") else call)
@@ -157,7 +157,7 @@ def without(name, text):
 
 @a_few
 @given(name=identifiers)
-async def test_a_foreign_catalog_is_as_an_absent_one_and_stays_as_it_is(catalog, name):  # noqa: F811 - the fixture.
+async def test_another_tenants_catalog_is_not_found_and_not_changed(catalog, name):  # noqa: F811 - the fixture.
     owner, stranger = catalog.api_keys["riverbend"], catalog.api_keys["hillside"]
     async with grpc.aio.insecure_channel(catalog.address) as channel:
         stub = catalog_pb2_grpc.CatalogServiceStub(channel)
@@ -182,7 +182,7 @@ async def test_a_foreign_catalog_is_as_an_absent_one_and_stays_as_it_is(catalog,
 
 @a_few
 @given(name=identifiers)
-async def test_a_foreign_learner_is_published_for_as_an_unknown_one(service, name):  # noqa: F811 - the fixture.
+async def test_another_tenants_learner_is_published_for_like_an_unknown_one(service, name):  # noqa: F811 - the fixture.
     stub = ingest_pb2_grpc.IngestServiceStub(service.channel)
     await stub.PublishEvents(
         INGEST_CALLS["PublishEvents"](name), metadata=bearer(service.keys["riverbend"]), timeout=10
@@ -209,7 +209,7 @@ async def world(tmp_path):
 
 @a_few
 @given(name=identifiers)
-async def test_a_foreign_learner_is_as_an_unknown_one_and_no_key_of_theirs_is_touched(world, name):
+async def test_another_tenants_learner_is_treated_as_unknown_and_no_key_of_theirs_is_touched(world, name):
     await world.answer(name, 3)
     touched = []
     read = {}
@@ -238,7 +238,7 @@ async def test_a_foreign_learner_is_as_an_unknown_one_and_no_key_of_theirs_is_to
     assert all((key.learner == theirs) <= (key.tenant == "riverbend") for key in touched)
 
 
-def test_no_request_has_a_field_to_name_a_tenant_with():
+def test_no_request_has_a_field_for_a_tenant():
     files = (ingest_pb2, catalog_pb2, recommender_pb2)
     for message in (message for file in files for message in file.DESCRIPTOR.message_types_by_name.values()):
         assert "tenant" not in message.fields_by_name, message.full_name

@@ -104,7 +104,7 @@ def fit_collaborative(positives, *, choice, advance):
 
 
 def choose_collaborative(table, *, advance):
-    """Small tenants are left alone."""
+    """Chooses no model for small tenants."""
     advance("choosing a model", 1, 1)
     if len(table) < 3:
         return None
@@ -136,7 +136,7 @@ async def test_every_tenant_of_the_log_is_fitted_on_its_own_events_only():
     assert draft.tenants["t1"].hyperparameters == {"rows": 2, "als_factors": 1}
 
 
-async def test_a_tenant_with_too_few_positives_has_no_collaborative_model_and_it_says_why():
+async def test_a_tenant_with_too_few_positives_has_no_collaborative_model_and_the_reason_is_reported():
     draft = (await trainer([LoggedEvent("t1", "l1", event(1, resource="r1"))]).train()).draft
     assert draft.tenants["t1"].collaborative is None
     assert draft.tenants["t1"].collaborative_absent == "1 positives"

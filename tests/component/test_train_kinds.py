@@ -1,4 +1,4 @@
-"""What training makes of interactions, corrections and erasures in the log."""
+"""How training uses interactions, corrections and erasures in the log."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_opened_and_completed_resources_are_positives_and_dismissed_ones_a
     assert len(responses["t"].evidence) == 1
 
 
-async def test_responses_are_trained_on_as_corrected_however_far_away_the_correction():
+async def test_training_uses_corrected_responses_however_late_the_correction():
     entries = of_one(
         answer(1),
         answer(2, resource="r2"),
@@ -114,7 +114,7 @@ async def test_an_erasure_sent_twice_forgets_once():
     assert len(responses["t"].distinct) == 1
 
 
-async def test_a_tenant_of_whom_everything_was_forgotten_is_not_trained():
+async def test_a_tenant_whose_learners_were_all_forgotten_is_not_trained():
     _, responses = await collected(*of_one(answer(1), ErasureEvent(fp(9))))
     assert responses == {}
 

@@ -1,4 +1,4 @@
-"""What a power cut leaves at the end of Redis' append-only file, and what becomes of it."""
+"""The end of Redis' append-only file after a power cut, and how it is repaired."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def server(tmp_path):
     server.stop()
 
 
-async def test_half_a_commit_that_a_power_cut_left_is_not_carried_out_by_a_later_start(server):
+async def test_a_commit_cut_off_by_a_power_cut_is_not_applied_at_a_later_start(server):
     first = commit(ADA, range(3))
     await store(server, first)
     whole = await contents(server)
@@ -54,13 +54,13 @@ async def test_a_file_is_rewritten_once_after_each_start(server):
     assert not server.rewritten
 
 
-async def test_a_rewrite_that_fails_is_asked_for_again_a_minute_later(server):
+async def test_a_rewrite_that_fails_is_requested_again_a_minute_later(server):
     now_s = [0.0]
     async with redis.asyncio.Redis.from_url(server.url) as client:
         epochs = RedisEpochs(client, clock_s=lambda: now_s[0])
         for number in range(20):
             await client.set(f"key-{number}", "value")
-        # Slow enough to be killed on its way.
+        # Slow enough to be killed before it is done.
         await client.config_set("rdb-key-save-delay", 1_000_000)
         await epochs.keep_readable()
         async with asyncio.timeout(20):
@@ -80,7 +80,7 @@ async def test_a_rewrite_that_fails_is_asked_for_again_a_minute_later(server):
                 await epochs.keep_readable()
 
 
-async def test_a_redis_that_refuses_the_rewrite_is_not_asked_again_and_a_warning_is_logged(server, capsys):
+async def test_a_rewrite_that_redis_refuses_is_not_requested_again_and_a_warning_is_logged(server, capsys):
     async with redis.asyncio.Redis.from_url(server.url) as client:
         await client.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-bgrewriteaof"])
         epochs = RedisEpochs(client)
@@ -91,7 +91,7 @@ async def test_a_redis_that_refuses_the_rewrite_is_not_asked_again_and_a_warning
 
 
 async def keep_readable(server):
-    """What a worker does every second, until it is done."""
+    """Does what a worker does every second, until it is done."""
     async with redis.asyncio.Redis.from_url(server.url) as client, asyncio.timeout(20):
         epochs = RedisEpochs(client)
         while not server.rewritten:
@@ -110,7 +110,7 @@ async def contents(server):
 
 
 def power_cut(server):
-    """Redis is gone, and with it the end of the last thing that it wrote."""
+    """Kills Redis and cuts off the end of its last write."""
     server.kill()
     file = next(
         path for pattern in ("appendonly.aof", "appendonlydir/*.incr.aof") for path in server.directory.glob(pattern)

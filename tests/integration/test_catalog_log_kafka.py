@@ -77,7 +77,7 @@ async def new_view(kafka_broker):
 
 @pytest.fixture
 def send(kafka_broker):
-    """Write raw records, as another program would; gives the offset."""
+    """Write raw records, as another program would; returns the offset."""
     producer = KafkaProducer(bootstrap_servers=kafka_broker.bootstrap_servers.split(","))
     yield lambda topic, **record: producer.send(topic, partition=0, **record).get(timeout=10).offset
     producer.close()
@@ -85,8 +85,11 @@ def send(kafka_broker):
 
 @pytest.fixture
 def lost_broker(fresh_kafka_broker):
-    """A broker to take away. kafka-python leaves sockets of refused connections to the garbage collector, which would
-    complain during some later test."""
+    """A broker that the test can stop.
+
+    kafka-python leaves sockets of refused connections to the garbage collector, which would complain during some later
+    test.
+    """
     yield fresh_kafka_broker
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -167,7 +170,7 @@ async def test_an_invalid_record_is_logged_with_its_offset_and_changes_nothing(
     assert reason in line["reason"]
 
 
-async def test_without_a_broker_nothing_is_acknowledged_and_reads_go_on(lost_broker, monkeypatch):
+async def test_without_a_broker_nothing_is_acknowledged_and_reads_continue(lost_broker, monkeypatch):
     monkeypatch.setattr("services.catalog.adapters.kafka_catalog._DELIVERY_TIMEOUT_MS", 1_500)
     monkeypatch.setattr("services.catalog.adapters.kafka_catalog._REQUEST_TIMEOUT_MS", 1_000)
     connection = lost_broker.connection

@@ -54,7 +54,7 @@ class Process:
 
 @contextmanager
 def running(connection, folder, tenant, **settings):
-    """A catalog on an address of its own, serving."""
+    """A catalog service with a separate address, ready to serve."""
     tenants, address_file = folder / "tenants.yaml", folder / f"address-{time.monotonic_ns()}"
     api_key = create_api_key(tenants, tenant, "test")
     settings = environment(connection, tenants, CAIRN_ADDRESS_FILE=str(address_file), **settings)
@@ -92,7 +92,7 @@ def import_sample(process):
     return process.cli("import", *files)
 
 
-def test_the_sample_is_imported_listed_and_got_from_the_command_line(catalog):
+def test_the_sample_is_imported_listed_and_printed_from_the_command_line(catalog):
     result = import_sample(catalog)
     assert result.exit_code == 0, result.stderr
     skills, resources = read_skills(SAMPLE / "skills.jsonl"), read_resources(SAMPLE / "resources.jsonl")
@@ -135,7 +135,7 @@ def test_problems_found_by_the_service_are_named_by_file_and_line(catalog, tmp_p
     )
 
 
-def test_a_wrong_key_is_refused_in_a_sentence(catalog, tmp_path):
+def test_a_wrong_key_is_refused_with_an_error_message(catalog, tmp_path):
     key_file = tmp_path / "key"
     key_file.write_text("wrong\n")
     result = catalog.cli("list", "skill", "--api-key-file", str(key_file))
@@ -174,7 +174,7 @@ def test_metrics_show_the_contents_of_the_view(kafka_broker, tmp_path):
     assert float(metrics['cairn_catalog_imports_total{outcome="written"}']) == 1
 
 
-def test_a_broker_that_goes_away_makes_imports_unavailable_while_reads_go_on(fresh_kafka_broker, tmp_path):
+def test_a_broker_that_goes_away_makes_imports_unavailable_while_reads_continue(fresh_kafka_broker, tmp_path):
     file = tmp_path / "skills.jsonl"
     file.write_text('{"id": "a"}\n')
     with running(fresh_kafka_broker.connection, tmp_path, "lonely") as process:
@@ -219,7 +219,7 @@ def failed_start(**settings):
     )
 
 
-def test_a_start_that_cannot_work_ends_with_a_sentence_that_says_what_to_do(kafka_broker, tmp_path):
+def test_a_failed_start_ends_with_an_error_message_and_the_remedy(kafka_broker, tmp_path):
     create_api_key(tmp_path / "tenants.yaml", "any", "test")
     good = environment(kafka_broker, tmp_path / "tenants.yaml")
     with socket.socket() as busy:
@@ -247,7 +247,7 @@ def test_a_stop_lets_a_running_import_finish(kafka_broker, tmp_path):
             def chunks():
                 yield catalog_pb2.ImportCatalogRequest(skills=[catalog_pb2.Skill(id="a")])
                 process.popen.send_signal(signal.SIGTERM)
-                # The rest is sent once the stop has begun: new calls are turned away.
+                # The rest is sent once the stop has begun: new calls are refused.
                 while serving_or_none(process.address):
                     time.sleep(0.02)
                 stopped.append(True)

@@ -1,4 +1,4 @@
-"""From the catalog's API to the recommender's view, over the embedded broker: how soon a change holds."""
+"""From the catalog's API to the recommender's view, over the embedded broker: how soon a change takes effect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.common.resource_kinds import ResourceKindName
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 
 WITHIN_S = 1.0
-# Other tests may hold the machine up; what is promised is asserted on the quickest of several tries.
+# Other tests may slow the machine down, so the fastest of several attempts must meet the promised time.
 TRIES = 5
 
 
@@ -69,7 +69,7 @@ async def test_a_retired_or_deleted_resource_is_gone_from_ranking_within_a_secon
     assert all(min(times) < WITHIN_S for times in taken_s.values()), taken_s
 
 
-async def test_a_rule_holds_and_ends_with_its_removal(district):
+async def test_a_rule_applies_until_it_is_removed(district):
     edit, catalog, tenant = district
     await edit.put(tenant, lesson())
     rule = Rule("block", RuleAction.BLOCK, "teacher-7", resource_ids=("lesson",), classes=("4b",))

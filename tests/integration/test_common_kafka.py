@@ -1,4 +1,4 @@
-"""What every service relies on from a real broker: true end offsets, a log identity, views that follow."""
+"""What every service relies on from a real broker: correct end offsets, a log identity, live views."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ def topic(kafka_broker):
     return name
 
 
-async def test_end_offsets_are_true_after_batches_of_many_records(kafka_broker, producer, topic):
+async def test_end_offsets_are_correct_after_batches_of_many_records(kafka_broker, producer, topic):
     for _ in range(3):
         for number in range(997):
             producer.send(topic, key=b"t/x", value=b"%d" % number)
@@ -86,7 +86,7 @@ async def test_an_empty_span_needs_no_broker():
     assert [part async for part in read_span(KafkaConnection("127.0.0.1:1"), "any", {0: (7, 7)})] == []
 
 
-async def test_a_missing_topic_is_named_with_the_command_that_makes_it(kafka_broker):
+async def test_a_missing_topic_is_named_with_the_command_that_creates_it(kafka_broker):
     with pytest.raises(TopicMissingError, match=r"test\.absent.*cairn topics create"):
         await topic_end_offsets(kafka_broker, "test.absent")
     with pytest.raises(TopicMissingError, match=r"test\.absent.*cairn topics create"):

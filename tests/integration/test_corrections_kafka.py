@@ -1,4 +1,4 @@
-"""Every kind of event on a real broker and a real Redis: corrections that come in time, too late, and a replay."""
+"""Every kind of event on a real broker and a real Redis: corrections in time and too late, and a replay."""
 
 from __future__ import annotations
 
@@ -122,7 +122,9 @@ async def state(redis_url: str, epoch: int, learner: str = "ada") -> LearnerStat
     return decode_state(blob)
 
 
-async def test_met_in_its_place_or_known_beforehand_a_log_of_all_kinds_gives_one_digest(broker, redis_server):
+async def test_a_log_of_all_kinds_has_the_same_digest_whether_or_not_corrections_are_known_beforehand(
+    broker, redis_server
+):
     await publish(broker, of_all_kinds(1, 900))
     met = await folded(broker, redis_server, 1, known=False, batch_records=17)
     assert await KafkaLetterFile(broker).letters() == []
@@ -131,7 +133,7 @@ async def test_met_in_its_place_or_known_beforehand_a_log_of_all_kinds_gives_one
     assert met.learners > 0
 
 
-async def test_a_correction_that_comes_too_late_waits_for_a_replay_which_honours_it(broker, redis_server, monkeypatch):
+async def test_a_correction_that_comes_too_late_is_applied_by_a_replay(broker, redis_server, monkeypatch):
     monkeypatch.setenv("CAIRN_KAFKA", broker.bootstrap_servers)
     monkeypatch.setenv("CAIRN_KAFKA_FETCH_WAIT_MS", str(broker.fetch_wait_ms))
     monkeypatch.setenv("CAIRN_REDIS", redis_server)
@@ -152,7 +154,7 @@ async def test_a_correction_that_comes_too_late_waits_for_a_replay_which_honours
     assert shown.output.strip() == "[]"
 
 
-async def test_nothing_of_an_erased_learner_is_found_in_redis_but_a_tombstone(broker, redis_server):
+async def test_an_erased_learner_leaves_only_a_tombstone_in_redis(broker, redis_server):
     likes = events_pb2.PreferenceEvent(interests=events_pb2.InterestTopics(topics=["marker-topic"]))
     dismissal = events_pb2.InteractionEvent(resource="marker-resource", kind=events_pb2.INTERACTION_KIND_DISMISSED)
     before = [answer(number, item="marker-item", skills=["marker-skill"]) for number in range(70)]
@@ -172,7 +174,7 @@ async def test_nothing_of_an_erased_learner_is_found_in_redis_but_a_tombstone(br
     assert mine == [b"seen", b"state"]
 
 
-async def test_a_learner_is_given_their_own_records_wherever_they_stand(broker, tmp_path):
+async def test_the_export_finds_a_learners_records_wherever_they_are_in_the_log(broker, tmp_path):
     astray = answer(3, "ada")
     astray.partition = (astray.right_partition + 1) % PARTITIONS
     await publish(broker, [*(answer(number, f"learner-{number % 5}") for number in range(100, 300)), answer(1), astray])

@@ -1,4 +1,4 @@
-"""Dead letters on a broker: listed once each, put into the log again as they were, and the commands about them."""
+"""Dead letters on a broker: each is listed once and replayed unchanged; and the commands about them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def letter(number: int, **changes: object) -> DeadLetter:
     return DeadLetter(made.right_partition, number, made.key, made.value, tuple(made.headers), "value", "it is broken")
 
 
-async def test_a_letter_is_listed_once_and_goes_back_into_the_log_as_it_was(kafka_broker, topics):
+async def test_a_letter_is_listed_once_and_replayed_unchanged(kafka_broker, topics):
     log, name = topics
     writer = KafkaDeadLetters(kafka_broker, origin=log, topic=name)
     file = KafkaLetterFile(kafka_broker, origin=log, topic=name)

@@ -1,4 +1,4 @@
-"""A learner is forgotten through ingest; then Redis, training and the topics are searched for what was known."""
+"""A learner is forgotten through ingest; then Redis, training and the topics are searched for the learner's data."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def ingest(broker: KafkaConnection, tenants_file):
 
 
 async def folded(broker: KafkaConnection, redis_url: str, tenants_file, epoch: int) -> EpochDigest:
-    """Go on folding the log into an epoch, to its end as of now."""
+    """Continue to fold the log into an epoch, up to its current end."""
     log = KafkaLog(broker)
     ends = await log.end_offsets()
     meta = EpochMeta(epoch, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", await log.identity(), dict.fromkeys(ends, 0))
@@ -86,7 +86,7 @@ async def folded(broker: KafkaConnection, redis_url: str, tenants_file, epoch: i
 
 
 async def everything_in(redis_url: str) -> bytes:
-    """Every key and every value, as they are: what DUMP gives is compressed."""
+    """Every key and every value, uncompressed; DUMP would compress them."""
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         found = []
         for key in [key async for key in client.scan_iter()]:
@@ -109,9 +109,7 @@ async def count_of(redis_url: str, epoch: int, name: str) -> int:
         return sum(int(count or 0) for count in counts)
 
 
-async def test_nothing_that_was_known_of_a_learner_is_found_after_they_were_forgotten(
-    broker, redis_server, tenants_file
-):
+async def test_no_data_of_a_forgotten_learner_is_found(broker, redis_server, tenants_file):
     tenant = load_tenants(tenants_file).get(TENANT)
     amy, ben = tenant.pseudonym("amy"), tenant.pseudonym("ben")
     # Items are named item-N: amy's from 9000 on, ben's below.
@@ -130,7 +128,7 @@ async def test_nothing_that_was_known_of_a_learner_is_found_after_they_were_forg
     assert b"item-69" in held
     assert b"item-90" not in held
 
-    # A replay, which can read none of amy's records, comes to the same.
+    # A replay, which cannot read any of amy's records, has the same result.
     replayed = await folded(broker, redis_server, tenants_file, 2)
     assert replayed == live
     assert await count_of(redis_server, 2, "erased") == 70
@@ -150,6 +148,6 @@ async def test_nothing_that_was_known_of_a_learner_is_found_after_they_were_forg
     decryptor = LearnerKeys(broker, tenant_keys_in(tenants_file))
     records = await KafkaLearnerRecords(broker, decryptor).of(record_key(TENANT, amy))
     await decryptor.close()
-    # What is left says that there was somebody, and that they are to be forgotten.
+    # What remains shows only that there was a learner who must be forgotten.
     assert [record.content for record in records[:-1]] == [None] * 70
     assert "erasure" in records[-1].content

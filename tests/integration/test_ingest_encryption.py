@@ -120,7 +120,7 @@ async def test_a_tenant_without_encryption_has_plain_values(scene, tenant):
         assert await keys.destroy(tenant, "A" * 26) == (tenant == "off")
 
 
-async def test_writers_that_race_for_a_learner_agree_on_the_key_that_was_first(scene):
+async def test_concurrent_writers_for_a_learner_agree_on_the_first_key(scene):
     async with scene.writer() as (one, first), scene.writer() as (other, second), scene.reader() as reader:
         batches = [[event(100 * n + m, learner=learner(m)) for m in range(26)] for n in range(6)]
         await asyncio.gather(*((one if n % 2 else other).append(batch) for n, batch in enumerate(batches)))
@@ -132,23 +132,23 @@ async def test_writers_that_race_for_a_learner_agree_on_the_key_that_was_first(s
             assert {(key, keys._keys.keyring.key_id(key)) for key, _ in used} == used
 
 
-async def test_a_key_behind_the_one_that_counts_is_mended_on_the_topic(scene):
+async def test_the_active_key_is_written_again_after_a_later_one_on_the_topic(scene):
     key = record_key("riverbend", "A" * 26)
     async with scene.writer() as (log, keys):
         await log.append([event(1)])
-        counting = keys._keys.keyring.key_id(key)
-        # What a writer adds that did not see the first key in time.
+        active = keys._keys.keyring.key_id(key)
+        # What a writer appends if it did not see the first key in time.
         async with keys._appending:
             await keys._append({key: new_data_key(b"e" * 32, key)})
         await until(lambda: not keys._keys.keyring.overwritten)
-        assert keys._keys.keyring.key_id(key) == counting
+        assert keys._keys.keyring.key_id(key) == active
     async with scene.reader() as reader:
         assert list((await scene.values(reader)).values()) == ["event-1"]
-        assert reader.keyring.key_id(key) == counting
+        assert reader.keyring.key_id(key) == active
         assert not reader.keyring.overwritten
 
 
-async def test_a_key_that_is_destroyed_while_its_mending_waits_is_not_written_again(scene):
+async def test_a_key_that_is_destroyed_before_it_is_rewritten_is_not_written_again(scene):
     key = record_key("riverbend", "A" * 26)
     async with scene.writer() as (log, keys):
         await log.append([event(1)])
@@ -189,7 +189,7 @@ async def test_after_an_erasure_old_values_are_gone_for_every_reader_and_new_one
             (new.partition, new.offset): "event-3",
         }
         assert await scene.values(reader) == expected
-    # As a replay sees it, which knows nothing of the first key but that it is not there.
+    # Like a replay, this reader knows only that the first key is missing.
     async with scene.reader() as late:
         assert await scene.values(late) == expected
 
@@ -201,7 +201,7 @@ async def test_a_reader_that_has_not_seen_a_new_key_waits_for_it_rather_than_tak
             assert ERASED not in (await scene.values(reader)).values()
 
 
-async def test_a_tenants_key_that_was_replaced_keeps_events_out_rather_than_lose_them(scene, monkeypatch):
+async def test_events_are_refused_if_the_tenants_key_does_not_unwrap_the_data_key(scene, monkeypatch):
     async with scene.writer() as (log, _):
         await log.append([event(1)])
     monkeypatch.setitem(TENANTS, "riverbend", Tenant("riverbend", b"s" * 16, b"x" * 32))
@@ -238,7 +238,7 @@ async def test_a_tenants_key_is_replaced_under_running_writers_and_readers(scene
         await log.append([event(9, learner=learner(0))])
         expected = [f"event-{number}" for number in range(10)]
         assert sorted((await scene.values(reader)).values()) == expected
-        # One that begins now has nothing but the new key.
+        # A reader that starts now has only the new key.
         async with scene.reader() as late:
             assert sorted((await scene.values(late)).values()) == expected
         assert await keys.destroy("riverbend", learner(0))
@@ -257,14 +257,14 @@ def test_the_command_replaces_a_tenants_key_on_the_topic(kafka_broker, tmp_path)
         await log.close()
 
     asyncio.run(make_keys())
-    said = []
+    output = []
     for step in ("prepare", "switch", "finish"):
         options = ["--tenant", name, "--tenants", str(tenants), "--kafka", kafka_broker.bootstrap_servers]
         result = CliRunner().invoke(keys_commands, ["rotate-encryption", step, *options])
         assert result.exit_code == 0, result.output
-        said.append(result.stderr)
-    assert "The keys of 3 learner(s) are wrapped" in said[1]
-    assert "The keys of 0 more learner(s) were wrapped" in said[2]
+        output.append(result.stderr)
+    assert "The keys of 3 learner(s) are wrapped" in output[1]
+    assert "The keys of 0 more learner(s) were wrapped" in output[2]
     (replaced,) = load_tenants(tenants).get(name).encryption_keys
     assert replaced != wraps
 

@@ -109,14 +109,14 @@ class TestKafkaEventLog(EventLogSuite):
             "ce_time": b"2023-11-14T22:13:21.000005Z",
             "content-type": b"application/protobuf",
         }
-        # Without a time of its own, the event's is that of its receipt.
+        # An event without a time has the time of its receipt.
         assert dict(unknown_time.headers)["ce_time"] == b"2027-01-15T08:00:00Z"
 
     async def test_its_identity_is_the_topics(self, log, kafka_broker):
         assert log.identity == await log_identity(kafka_broker, self.topic)
 
 
-async def test_a_topic_that_does_not_exist_ends_the_start_with_a_sentence(kafka_broker):
+async def test_a_topic_that_does_not_exist_ends_the_start_with_an_error_message(kafka_broker):
     log = KafkaEventLog(kafka_broker, KafkaLogOptions(topic="test.none"))
     with pytest.raises(TopicMissingError, match="create the topics with"):
         await log.run()
@@ -151,7 +151,7 @@ async def test_a_broker_that_dies_gives_unavailable_and_never_a_false_acknowledg
         await until(lambda: log.in_flight == 0)
 
 
-async def test_a_broker_that_hangs_is_given_up_and_used_again_once_it_answers(fresh_kafka_broker):
+async def test_a_broker_that_hangs_is_abandoned_and_used_again_once_it_answers(fresh_kafka_broker):
     connection = fresh_kafka_broker.connection
     topic = new_topic(connection)
     async with running_log(connection, topic=topic, delivery_timeout_s=1.0) as (log, _):
@@ -171,7 +171,7 @@ async def test_a_broker_that_hangs_is_given_up_and_used_again_once_it_answers(fr
         (record.partition, record.offset): events_pb2.LearnerEvent.FromString(record.value).event_id
         for record in await records_of(connection, topic)
     }
-    # Records of the hung appends may stand there too; every acknowledged position holds its own event.
+    # Records of the hung appends may be there, too; every acknowledged position has its own event.
     assert {position: records[position.partition, position.offset] for position in confirmed} == {
         position: f"event-{number}" for position, number in confirmed.items()
     }
@@ -197,7 +197,7 @@ async def test_a_recreated_log_ends_the_process(fresh_kafka_broker):
         fresh_kafka_broker.stop()
         fresh_kafka_broker.start()
         ensure_topics(connection, {"cairn.learner-events": TopicDeclaration(partitions=PARTITIONS)})
-        # The first records would stand at offsets that others had, the later ones at offsets never seen.
+        # The first records would get offsets that other records had, the later ones new offsets.
         batches = [log.append([event(n, learner=learner(n)) for n in range(50)]) for _ in range(6)]
         assert all(isinstance(result, LogUnavailableError) for result in await gathered(batches))
         with pytest.raises(LogRecreatedError, match="was recreated"):

@@ -229,7 +229,7 @@ def test_a_file_is_loaded_in_each_learners_order_and_its_bad_rows_are_set_aside(
     assert 'cairn_ingest_problems_total{kind="out_of_range"} 1.0' in metrics
 
 
-def test_a_log_loaded_twice_brings_the_same_ids(shared_ingest, tmp_path):
+def test_a_log_loaded_twice_has_the_same_ids(shared_ingest, tmp_path):
     ingest = shared_ingest
     ingest.tenant = "lakeside"
     file = tmp_path / "interactions.csv"
@@ -267,7 +267,7 @@ def test_unusable_input_is_named_and_exits_with_2(tmp_path, content, options, en
     assert "Traceback" not in done.stderr
 
 
-def test_a_service_that_is_away_ends_the_load_with_3_and_what_to_do(tmp_path):
+def test_an_unreachable_service_ends_the_load_with_3_and_the_remedy(tmp_path):
     ingest = Ingest(tmp_path, "127.0.0.1:1")
     (tmp_path / "address").write_text(f"127.0.0.1:{free_port()}")
     file = tmp_path / "events.ndjson"
@@ -278,7 +278,7 @@ def test_a_service_that_is_away_ends_the_load_with_3_and_what_to_do(tmp_path):
     assert "load the file again, with --resume to continue where it stopped: nothing is counted twice" in done.stderr
 
 
-def test_without_its_broker_the_service_is_unavailable_and_says_when_to_come_back(ingest):
+def test_without_its_broker_the_service_is_unavailable_and_gives_a_retry_delay(ingest):
     assert ingest.publish(submission(1)).results[0].status == ingest_pb2.EVENT_STATUS_ACCEPTED
     ingest.broker.stop()
     for number in range(3):
@@ -291,7 +291,7 @@ def test_without_its_broker_the_service_is_unavailable_and_says_when_to_come_bac
     assert ingest.stop() == 0
 
 
-def test_a_broker_that_comes_back_without_its_log_ends_the_service_with_a_sentence(ingest):
+def test_a_broker_that_returns_without_its_log_ends_the_service_with_an_error_message(ingest):
     ingest.publish(submission(1))
     ingest.broker.stop()
     ingest.wait_health(NOT_SERVING)
@@ -316,7 +316,7 @@ def test_a_setting_that_cannot_be_used_is_the_last_line(tmp_path, environment, c
     assert words in ingest.log.read_text().splitlines()[-1]
 
 
-def test_without_a_broker_the_start_ends_with_a_sentence(tmp_path):
+def test_without_a_broker_the_start_ends_with_an_error_message(tmp_path):
     ingest = Ingest(tmp_path, f"127.0.0.1:{free_port()}")
     ingest.start()
     assert ingest.process.wait(40) == 1

@@ -67,7 +67,7 @@ def test_a_learners_keys_are_in_one_cluster_slot():
     assert all(key.count(b"{") == key.count(b"}") == 1 for key in learner_keys(7, b"riverbend/ADA"))
 
 
-async def test_the_window_of_seen_events_is_bounded_and_costs_at_most_12_bytes_an_id(make_fold_store, client):
+async def test_the_window_of_seen_events_is_bounded_and_costs_at_most_12_bytes_per_id(make_fold_store, client):
     store = make_fold_store(1)
     written = commit(ADA, range(SEEN_EVENTS + 500))
     await store.commit([written])
@@ -98,7 +98,7 @@ async def test_a_kept_learner_is_not_read_again(make_fold_store):
 async def test_a_read_during_which_redis_loses_everything_shows_that_the_position_is_gone(
     make_fold_store, client, cache_bytes
 ):
-    """Else learners that were lost would be folded as new ones, from where the worker is."""
+    """Otherwise lost learners would be folded as new ones from the worker's position."""
     partition, flushed_after = 0, 0
     while True:
         store, other = make_fold_store(1, cache_bytes), make_fold_store(1, 0)
@@ -118,9 +118,7 @@ async def test_a_read_during_which_redis_loses_everything_shows_that_the_positio
     assert flushed_after >= 4
 
 
-async def test_a_drop_that_is_broken_off_lets_nothing_be_stored_and_can_be_taken_up(
-    make_fold_store, client, monkeypatch
-):
+async def test_an_interrupted_drop_blocks_writes_and_can_be_resumed(make_fold_store, client, monkeypatch):
     epochs, meta = RedisEpochs(client, settle_s=0), meta_of(1)
     await epochs.create(meta)
     store = make_fold_store(1, fold_id=meta.fold_id)

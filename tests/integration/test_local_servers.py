@@ -1,4 +1,4 @@
-"""The embedded broker and Redis that everything else is tested on."""
+"""The embedded broker and Redis that the other tests use."""
 
 from __future__ import annotations
 

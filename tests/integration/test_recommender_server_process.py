@@ -127,7 +127,7 @@ async def begin_epoch(redis_url, log, *, epoch=1):
 
 
 async def answer(redis_url, key, offsets):
-    """What the worker stores for these responses of a learner without any."""
+    """Stores what the worker would store for a new learner's responses."""
     connection = RedisConnection(redis_url)
     await RedisFoldStore(connection, 1, cache_bytes=0).commit([commit(key, offsets)])
     await connection.close()
@@ -158,7 +158,7 @@ async def test_a_server_uses_the_workers_state_and_follows_catalog_and_epoch(
 ):
     url = fresh_redis_server.url
     with running(kafka_broker, url, tmp_path, log) as server:
-        # Nothing to answer from yet.
+        # There is no epoch yet.
         assert not server.serving()
         assert "start a worker" in unavailable(server)
         await begin_epoch(url, log)
@@ -185,7 +185,7 @@ async def test_a_server_uses_the_workers_state_and_follows_catalog_and_epoch(
         await begin_epoch(url, log, epoch=2)
         until(lambda: server.recommend("ada").provenance.epoch == 2)
 
-        # An empty store is not a district of new learners.
+        # Learners missing from an empty store are not new learners.
         fresh_redis_server.flush()
         assert "the state store lost it" in unavailable(server)
         until(lambda: not server.serving())

@@ -1,4 +1,4 @@
-"""A Redis that evicts keys when it is full is refused, one that refuses writes is not."""
+"""A Redis that evicts keys when it is full is refused; one that refuses writes is accepted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def client(redis_server):
 
 
 @pytest.mark.parametrize("policy", ["noeviction", "volatile-lru", "volatile-ttl"])
-async def test_a_policy_that_evicts_nothing_without_an_expiry_is_taken(client, policy):
+async def test_a_policy_that_evicts_nothing_without_an_expiry_is_accepted(client, policy):
     await client.config_set("maxmemory-policy", policy)
     await RedisEpochs(client).check_nothing_is_evicted()
 

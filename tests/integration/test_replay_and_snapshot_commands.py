@@ -1,4 +1,4 @@
-"""`cairn replay` broken off and taken up, and `cairn epoch snapshot` and `restore`, on a real broker and Redis."""
+"""`cairn replay` interrupted and resumed, and `cairn epoch snapshot` and `restore`, on a real broker and Redis."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def environment(fresh_kafka_broker, redis_server, tmp_path, monkeypatch):
 
 @pytest.fixture
 def process(environment):
-    """The replay as a process, which signals can reach."""
+    """The replay as a process, which can receive signals."""
     command = [sys.executable, "-m", "services.cli", "replay", "--epoch", "2", "--parameters", "same"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as child:
         yield child
@@ -56,7 +56,7 @@ def process(environment):
 
 @pytest.fixture
 def cairn(environment):
-    """Runs a command here, where Python and the kernel are loaded already: exit code and all it said."""
+    """Runs a command in this process, which has everything loaded; returns its exit code and output."""
 
     def cairn(*arguments: str) -> tuple[int, str]:
         result = CliRunner().invoke(app, list(arguments))
@@ -88,9 +88,9 @@ def client(redis_server):
 
 
 @pytest.mark.usefixtures("log")
-def test_a_replay_is_interrupted_and_taken_up_and_another_at_the_same_time_is_refused(process, cairn, client):
+def test_a_replay_is_interrupted_and_resumed_and_a_concurrent_one_is_refused(process, cairn, client):
     until(lambda: position_sum(client, 2) > 0)
-    # Held, so that it is surely still at it.
+    # Paused, so that it is certainly still running.
     process.send_signal(signal.SIGSTOP)
     code, said = cairn("replay", "--epoch", "2", "--parameters", "same")
     assert code == 1
@@ -100,7 +100,7 @@ def test_a_replay_is_interrupted_and_taken_up_and_another_at_the_same_time_is_re
     _, failed = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130, failed
     assert re.search(r"interrupted at [\d,]+ of 3,000", failed), failed
-    # The hold was let go at once, not left to expire.
+    # The lock was released at once, and did not have to expire.
     code, said = cairn("replay", "--epoch", "2", "--parameters", "same")
     assert code == 0, said
     assert "continues at" in said
@@ -116,7 +116,7 @@ def test_a_replay_is_interrupted_and_taken_up_and_another_at_the_same_time_is_re
 
 
 @pytest.mark.usefixtures("log")
-def test_an_epoch_kept_in_a_file_comes_back_after_redis_lost_everything(cairn, client, tmp_path):
+def test_an_epoch_saved_to_a_file_is_restored_after_redis_lost_everything(cairn, client, tmp_path):
     path = tmp_path / "epoch-2.cairn"
     assert cairn("replay", "--epoch", "2", "--parameters", "same")[0] == 0
     code, said = cairn("epoch", "snapshot", "2", str(path))
@@ -150,5 +150,5 @@ def position_sum(client: redis.Redis, epoch: int) -> int:
 def until(condition) -> None:
     deadline_s = time.monotonic() + DEADLINE_S
     while not condition():
-        assert time.monotonic() < deadline_s, "it did not come to it"
+        assert time.monotonic() < deadline_s, "the condition was not met in time"
         time.sleep(0.005)

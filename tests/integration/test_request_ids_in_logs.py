@@ -1,4 +1,4 @@
-"""What a server writes to its log while it handles a call carries the call's id, whoever writes it."""
+"""Every log line during a call has the call's id, including the lines of libraries."""
 
 from __future__ import annotations
 

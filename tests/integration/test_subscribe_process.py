@@ -1,4 +1,4 @@
-"""A subscription of a server as an operator runs it: word over a real Redis, and what a stop means to a reader."""
+"""A subscription to a server as an operator runs it: notifications over a real Redis, and a stop of the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.integration.test_recommender_catalog_kafka import Writer
 from tests.integration.test_recommender_server_process import RESOURCES, TENANT, begin_epoch, running, until
 from tests.suites.learner_states import commit
 
-# Less than the time between two comparisons of offsets: what comes within it came by word.
+# Less than the time between two comparisons of offsets, so that only notifications can cause updates within it.
 BY_WORD_S = 4.0
 
 

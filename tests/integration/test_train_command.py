@@ -82,7 +82,7 @@ def run(fresh_kafka_broker, tmp_path, monkeypatch):
 def test_a_log_becomes_a_bundle_that_knows_hard_items_and_who_works_on_what(run, fresh_kafka_broker, tmp_path):
     records = list(district())
     publish(fresh_kafka_broker, records)
-    # A copy of an event, and one that is no message at all.
+    # A copy of an event, and a record that is not a message.
     publish(fresh_kafka_broker, [records[7], (records[0][0], b"\xff\xff")])
 
     result = run("--json", str(tmp_path / "summary.json"))
@@ -152,7 +152,7 @@ def test_one_tenant_can_be_fitted_while_the_others_stay_as_they_were(run, fresh_
 
 
 def test_the_manifest_records_the_choice_of_tuning_and_training_keeps_it(run, fresh_kafka_broker, tmp_path):
-    # Everyone goes through the items of their group in order, from a place of their own: what comes next is known.
+    # All learners go through the items of their group in order, from different starts, so the next item is predictable.
     publish(
         fresh_kafka_broker,
         (response(learner, learner % 9 + step, correct=step % 3 > 0) for learner in range(50) for step in range(22)),
@@ -172,7 +172,7 @@ def test_the_manifest_records_the_choice_of_tuning_and_training_keeps_it(run, fr
     assert max(scores, key=scores.__getitem__) in {"a10", "a11"}
 
 
-def test_factors_can_be_asked_for(run, fresh_kafka_broker, tmp_path):
+def test_factors_can_be_requested(run, fresh_kafka_broker, tmp_path):
     publish(fresh_kafka_broker, district(learners=60))
     bundle_id = run("--factors", "5").stdout.splitlines()[-1]
     tenant = bootstrap.bundle_store(str(tmp_path / "bundles")).manifest(bundle_id)["content"]["tenants"]["riverbend"]
@@ -224,7 +224,7 @@ async def test_a_missing_topic_is_reported_with_a_remedy(fresh_kafka_broker):
         await KafkaTrainingLog(fresh_kafka_broker.connection, topic="nowhere").span()
 
 
-async def test_a_broker_that_goes_silent_ends_the_reading_with_a_sentence(fresh_kafka_broker):
+async def test_a_broker_that_goes_silent_ends_the_reading_with_an_error_message(fresh_kafka_broker):
     log = KafkaTrainingLog(fresh_kafka_broker.connection, stalled_s=1.0)
     publish(fresh_kafka_broker, district(learners=10))
     span = await log.span()

@@ -40,7 +40,7 @@ DEADLINE_S = 60.0
 
 
 class Worker:
-    """The worker process, with small batches so that a kill comes in the middle of things."""
+    """The worker process, with small batches so that a kill interrupts its work."""
 
     def __init__(self, directory: Path, kafka: KafkaConnection, redis_url: str, **environment: str) -> None:
         self._log = directory / "worker.log"
@@ -140,7 +140,7 @@ async def digest(redis_url: str, epoch: int):
 
 
 async def clean_fold(broker: KafkaConnection, redis_url: str, epoch: int, *, batch_records: int = 10_000):
-    """Fold the whole log alone, in one go, into another epoch, and digest it."""
+    """Fold the whole log at once into another epoch, and return its digest."""
     log = KafkaLog(broker)
     ends = await log.end_offsets()
     meta = EpochMeta(epoch, EpochStatus.BUILDING, PRIOR_PARAMETERS_ID, "", await log.identity(), ends)
@@ -177,7 +177,7 @@ async def test_killed_again_and_again_the_worker_loses_nothing_and_doubles_nothi
     assert counts(client, "applied") == events
 
 
-async def test_a_duplicate_is_counted_and_a_poisoned_record_is_set_apart_and_neighbours_are_applied(
+async def test_a_duplicate_is_counted_a_poisoned_record_is_dead_lettered_and_neighbours_are_applied(
     broker, redis_server, worker, client
 ):
     good = some_records(60)
@@ -228,7 +228,7 @@ async def test_dead_letters_on_the_topic_before_and_after_the_start_are_counted_
     assert time.time() - 300 < oldest < newest <= time.time() + 1
 
 
-async def test_a_crash_of_the_dead_letter_agent_touches_neither_the_fold_nor_the_health_nor_the_exit_code(
+async def test_a_crash_of_the_dead_letter_agent_affects_neither_the_fold_nor_health_nor_the_exit_code(
     broker, redis_server, client, tmp_path
 ):
     worker = Worker(
@@ -272,7 +272,7 @@ async def test_a_clean_stop_exits_with_0_and_another_worker_continues(broker, re
     assert (await digest(redis_server, 1)).applied == 400
 
 
-async def test_after_redis_lost_everything_the_log_is_folded_from_its_beginning_though_kafka_says_it_was_done(
+async def test_after_redis_lost_everything_the_log_is_folded_again_despite_the_offsets_committed_to_kafka(
     broker, redis_server, worker, client
 ):
     await publish(broker, some_records(400))
@@ -309,7 +309,7 @@ async def test_after_redis_was_set_back_the_worker_goes_back_with_it(broker, red
     assert await digest(redis_server, 1) == after
 
 
-async def test_redis_losing_its_data_while_the_worker_runs_ends_it_with_a_sentence(broker, worker, client):
+async def test_redis_losing_its_data_while_the_worker_runs_ends_it_with_an_error_message(broker, worker, client):
     await publish(broker, some_records(50))
     child = worker.start()
     child.wait_ready(lambda: client.get("cairn:current-epoch") == b"1", DEADLINE_S)
@@ -386,7 +386,7 @@ async def test_an_epoch_is_replayed_switched_to_and_the_old_one_dropped_while_ev
     child.check_running()
 
 
-async def test_any_batching_of_the_log_gives_the_same_digest_and_any_event_more_another(broker, redis_server):
+async def test_any_batching_of_the_log_gives_the_same_digest_and_any_further_event_another(broker, redis_server):
     await publish(broker, some_records(700))
     digests = {(await clean_fold(broker, redis_server, 10 + size, batch_records=size)).digest for size in (1, 7, 500)}
     assert len(digests) == 1
@@ -443,9 +443,9 @@ async def test_two_workers_share_the_partitions_and_a_rebalance_loses_nothing(
     assert live == await clean_fold(broker, redis_server, 2)
 
 
-async def test_a_failure_in_a_rebalance_crashes_the_service_though_aiokafka_swallows_it(broker, redis_server):
+async def test_a_failure_in_a_rebalance_crashes_the_service_even_though_aiokafka_swallows_it(broker, redis_server):
     service = await group_service(broker, redis_server)
-    error = CommitRefusedError("somebody else has it")
+    error = CommitRefusedError("another worker has it")
 
     async def refuse(_beginnings):
         raise error

@@ -113,7 +113,7 @@ MUTATIONS = (
         "A worker that could not acquire its partitions keeps running and reads nothing, or the wrong records.",
         (Edit(_EVENT_SERVICE, "            self._listener_failure = error\n", "            pass\n"),),
         "tests/integration/test_worker.py::"
-        "test_a_failure_in_a_rebalance_crashes_the_service_though_aiokafka_swallows_it",
+        "test_a_failure_in_a_rebalance_crashes_the_service_even_though_aiokafka_swallows_it",
         timeout_s=30,
     ),
     Mutation(
@@ -293,7 +293,7 @@ MUTATIONS = (
         "Half a commit, cut off by one power cut, takes effect at a later start of Redis.",
         (Edit(_REDIS_EPOCHS, "                await self._client.bgrewriteaof()\n", "                pass\n"),),
         "tests/integration/test_append_only_file.py::"
-        "test_half_a_commit_that_a_power_cut_left_is_not_carried_out_by_a_later_start",
+        "test_a_commit_cut_off_by_a_power_cut_is_not_applied_at_a_later_start",
     ),
     Mutation(
         "read positions before learners",
