@@ -23,7 +23,7 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
 
 
-def test_the_worked_example_is_read_as_it_says(tmp_path):
+def test_the_worked_example_is_read_as_described(tmp_path):
     (table,), (mapping,) = blocks("csv"), blocks("yaml")
     (tmp_path / "term1.csv").write_text(table, encoding="cp1252")
     (tmp_path / "gradebook.yaml").write_text(mapping)

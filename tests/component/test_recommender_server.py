@@ -331,7 +331,7 @@ async def test_a_catalog_whose_log_is_away_is_flagged_and_still_answers(server):
     assert reply.recommendations
 
 
-async def test_a_bundle_brings_similar_learners_and_its_name(server):
+async def test_a_bundle_adds_similar_learners_and_its_name_to_replies(server):
     server.bundles.bundles["b1"] = bundle("b1", riverbend=Favourite("fractions-practice"))
     assert await server.active_models.refresh_bundle()
     server.store(dataclasses.replace(WEAK, resources=learner_state({}, answered=["add-lesson"]).resources))
@@ -465,7 +465,7 @@ async def test_a_position_at_the_event_is_not_past_it(server):
     assert "STALE_STATE" in degraded(reply)
 
 
-async def test_an_offset_in_another_partition_says_nothing_about_the_learner(server):
+async def test_the_learners_offset_does_not_satisfy_a_token_of_another_partition(server):
     elsewhere = (server.partition() + 1) % LOG.partitions
     server.store(WEAK, offset=1_000)
     server.states.positions[elsewhere] = 5

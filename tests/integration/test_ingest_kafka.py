@@ -125,7 +125,7 @@ async def test_a_topic_that_does_not_exist_ends_the_start_with_an_error_message(
         await log.append([event(1)])
 
 
-async def test_a_broker_that_dies_gives_unavailable_and_never_a_false_acknowledgement(fresh_kafka_broker):
+async def test_a_broker_that_dies_causes_unavailable_and_never_a_false_acknowledgement(fresh_kafka_broker):
     connection = fresh_kafka_broker.connection
     async with running_log(connection, delivery_timeout_s=1.0) as (log, _):
         assert await log.append([event(0)])

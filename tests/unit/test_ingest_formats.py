@@ -101,7 +101,11 @@ class TestNdjson:
         ("line", "field", "words"),
         [
             ({"interaction": "read", "resource": "r"}, "interaction", "'opened', 'completed' or 'dismissed'"),
-            ({"interaction": "opened", "resource": "r", "item": "i"}, "item", "not a field of an event with interaction"),
+            (
+                {"interaction": "opened", "resource": "r", "item": "i"},
+                "item",
+                "not a field of an event with interaction",
+            ),
             ({"interaction": "opened", "resource": "r", "corrects": "e"}, "corrects", "so is interaction"),
             ({"preference": {"goal": ["a"]}}, "preference.goal", "use one of goals, interests, formats, pace"),
             ({"preference": {}, "skills": ["a"]}, "skills", "not a field of an event with preference"),

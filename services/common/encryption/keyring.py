@@ -23,7 +23,7 @@ class LearnerKeyring:
 
     Attributes:
         overwritten: by record key, the record to write again because another one follows the active key's on the topic,
-            and compaction would keep that one. None stands for a null record: the key that follows was destroyed, and
+            and compaction would keep that one. None represents a null record: the key that follows was destroyed, and
             no key is active.
     """
 

@@ -97,7 +97,7 @@ class GrpcServer:
         try:
             self._bound_port = self._listen()
         except TlsFilesError as error:
-            raise ListenAddressError(f"cannot speak TLS on {self._options.listen}: {error}") from error
+            raise ListenAddressError(f"cannot use TLS on {self._options.listen}: {error}") from error
         except RuntimeError as error:
             raise ListenAddressError(
                 f"cannot listen on {self._options.listen}: {error}; stop the process that uses the port, "

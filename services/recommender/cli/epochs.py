@@ -67,7 +67,7 @@ def replay(
     ],
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
-    """Fold the whole log into an epoch of its own, up to where the log ends now.
+    """Fold the whole log, up to its current end, into a new epoch.
 
     It is not served until `cairn epoch switch`. A replay that was interrupted, for example by Ctrl-C, continues where
     it stopped.

@@ -31,7 +31,7 @@ def status(
         typer.Option("--json", help="Write it to this file instead; -: standard output.", show_default=False),
     ] = None,
 ) -> None:
-    """Show what runs, where, and its progress.
+    """Show the running processes, their addresses and their progress.
 
     Shows the health of each process, the epochs with their positions, lag and counts by partition, the dead letters
     by reason and tenant with the age of the oldest and the newest, the newest bundle, and what is wrong. Addresses come

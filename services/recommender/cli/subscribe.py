@@ -66,7 +66,7 @@ def subscribe(
     insecure: Insecure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print each update as a line of JSON.")] = False,
 ) -> None:
-    """Print learners' lists, and print them again whenever what is in them changes, until interrupted.
+    """Print learners' lists, and print each one again whenever its contents change, until interrupted.
 
     Reconnects automatically. A list is printed again when a resource, its step, or the kind of a reason differs, but
     not when only numbers change.
