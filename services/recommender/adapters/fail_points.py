@@ -1,6 +1,6 @@
-"""Fail points: a worker that ends, stops, or meets an error at a chosen step. For tests of what happens then.
+"""Fail points make a worker exit, stop or raise at a chosen step, so that tests can check how it recovers.
 
-Off unless `CAIRN_FAIL_POINT` names one, and refused even then unless `CAIRN_ALLOW_FAIL_POINTS` is true.
+They are off unless `CAIRN_FAIL_POINT` names one, and refused unless `CAIRN_ALLOW_FAIL_POINTS` is true.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from services.recommender.domain.learner.record import LearnerRecord
 class Step(StrEnum):
     """A step of the worker."""
 
-    BEFORE_COMMIT = "before-commit"  # learners are folded, nothing is stored
-    AFTER_COMMIT = "after-commit"  # learners are stored, the partitions' positions are not
-    BEFORE_ACKNOWLEDGEMENT = "before-acknowledgement"  # positions are stored, not yet committed to Kafka
+    BEFORE_COMMIT = "before-commit"  # learners are folded, but nothing is stored
+    AFTER_COMMIT = "after-commit"  # learners are stored, but the partitions' positions are not
+    BEFORE_ACKNOWLEDGEMENT = "before-acknowledgement"  # positions are stored, but not committed to Kafka
     AFTER_ACKNOWLEDGEMENT = "after-acknowledgement"  # positions are committed to Kafka
-    DEAD_LETTER_COUNT = "dead-letter-count"  # the dead-letter agent has a letter and has not counted it
+    DEAD_LETTER_COUNT = "dead-letter-count"  # the dead-letter agent has a letter but has not counted it
 
 
 class Action(StrEnum):
-    """What happens there."""
+    """What a fail point does."""
 
-    KILL = "kill"  # the process ends, as in a power cut
-    STOP = "stop"  # the process stops until SIGCONT
-    RAISE = "raise"  # an exception that nothing expects
+    KILL = "kill"  # kills the process, as a power cut would
+    STOP = "stop"  # stops the process until SIGCONT
+    RAISE = "raise"  # raises an exception that nothing handles
 
 
 _SIGNALS = {Action.KILL: signal.SIGKILL, Action.STOP: signal.SIGSTOP}
@@ -46,7 +46,7 @@ class FailPointReachedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FailPoint:
-    """A step, what happens there, and on which occasion, counted from 1."""
+    """A step, an action, and the occasion on which the action is taken, counted from 1."""
 
     step: Step
     action: Action
@@ -54,10 +54,10 @@ class FailPoint:
 
     @classmethod
     def parse(cls, text: str) -> FailPoint:
-        """From `STEP:ACTION:OCCASION`, for example `after-commit:kill:5`.
+        """Parse `STEP:ACTION:OCCASION`, for example `after-commit:kill:5`.
 
         Raises:
-            FailPointInvalidError: when it is not of that form.
+            FailPointInvalidError: when the text has another form.
         """
         try:
             step, action, occasion = text.split(":")
@@ -70,7 +70,7 @@ class FailPoint:
 
 
 class FailPoints:
-    """Counts how often a step is reached, and acts on the chosen occasion."""
+    """Counts how often a step is reached, and takes the action on the chosen occasion."""
 
     def __init__(self, fail_point: FailPoint, signal_self: Callable[[signal.Signals], None] | None = None) -> None:
         """Args: `signal_self` sends this process a signal."""
@@ -79,10 +79,10 @@ class FailPoints:
         self._reached = 0
 
     def reach(self, step: Step) -> None:
-        """Note that a step is reached.
+        """Record that a step was reached.
 
         Raises:
-            FailPointReachedError: when this is the occasion, and the action is to raise.
+            FailPointReachedError: when this is the chosen occasion and the action is `raise`.
         """
         if step is not self._fail_point.step:
             return
@@ -102,22 +102,22 @@ class FailingFoldStore:
         self._fail_points = fail_points
 
     async def progress(self, partitions: Sequence[int]) -> dict[int, PartitionProgress]:
-        """As the port says."""
+        """Return the progress by partition."""
         return await self._store.progress(partitions)
 
     async def read(
         self, partitions: Sequence[int], keys: Sequence[bytes]
     ) -> tuple[dict[int, int], list[LearnerRecord]]:
-        """As the port says."""
+        """Read partitions and learners; see `FoldStore.read`."""
         return await self._store.read(partitions, keys)
 
     async def commit(self, commits: Sequence[LearnerCommit]) -> None:
-        """As the port says."""
+        """Store learners, with a fail point before and after."""
         self._fail_points.reach(Step.BEFORE_COMMIT)
         await self._store.commit(commits)
         self._fail_points.reach(Step.AFTER_COMMIT)
 
     async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
-        """As the port says."""
+        """Move partitions, with a fail point after."""
         await self._store.advance(moves)
         self._fail_points.reach(Step.BEFORE_ACKNOWLEDGEMENT)

@@ -1,4 +1,4 @@
-"""Wires event services over adapters."""
+"""Connects event services to their adapters."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from services.recommender.entrypoints.record_decoding import RecordDecoder
 
 @dataclass(frozen=True, slots=True)
 class FoldAdapters:
-    """The adapters that an epoch is folded with.
+    """The adapters used to fold an epoch.
 
     Attributes:
         connection: the Kafka cluster.
         store: the write side of the epoch.
         dead_letters: receives records that cannot be applied.
-        decryptor: decrypts encrypted values; None: nothing is encrypted.
-        read_ahead: finds corrections before the fold reaches them; None: none are known ahead.
+        decryptor: decrypts encrypted values; None if nothing is encrypted.
+        read_ahead: finds corrections before the fold reaches them; None to apply them as they come.
         make_consumer: connects to Kafka, given the connection and the consumer's options.
         clock_s: monotonic seconds.
-        resources: closed when the event service ends.
+        resources: closed when the event service stops.
     """
 
     connection: KafkaConnection
@@ -63,15 +63,15 @@ def epoch_service(
     options: EventServiceOptions = DEFAULT_OPTIONS,
     observers: FoldObservers = NO_OBSERVERS,
 ) -> EventService:
-    """The event service of an epoch; starting it connects.
+    """Return the event service of an epoch; starting it connects.
 
     Args:
         meta: the epoch.
         fold: folds with the epoch's parameters.
         adapters: the adapters to fold with.
-        group: the consumer group to join; None: read every partition without a group.
-        goal: where to stop, by partition; None: never.
-        options: how to read.
+        group: the consumer group to join; None to read every partition without a group.
+        goal: the offset to stop at, by partition; None to run until stopped.
+        options: how to read the log.
         observers: who is notified.
     """
     partitions = LogIdentity.parse(meta.log_identity).partitions

@@ -1,6 +1,6 @@
-"""Wires the worker and replays.
+"""Composition root of the worker and of replays.
 
-Servers are wired elsewhere: they need neither Faust nor the compiled kernel.
+Servers have their own, because they need neither Faust nor the compiled kernel.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ _GARBAGE_THRESHOLDS = (200_000, 20, 100)
 
 @dataclass(frozen=True, slots=True)
 class FoldWiring:
-    """What event services are made of.
+    """The parts shared by event services.
 
     Attributes:
         connection: the Kafka cluster.
         redis_url: the Redis of the learner states.
         cache_bytes: memory for recently folded learners, per epoch.
         options: how to read the log.
-        fail_points: where to fail, in a test.
-        traces: where spans of traced records go.
-        tenants: the tenants file, whose keys open encrypted values.
+        fail_points: where to fail; for tests.
+        traces: receives the spans of traced records.
+        tenants: the tenants file, which holds the keys to decrypt values.
     """
 
     connection: KafkaConnection
@@ -87,8 +87,8 @@ class FoldWiring:
             meta: the epoch.
             parameters: the tracing parameters to fold with.
             group: the consumer group to join; None to read every partition alone.
-            goal: where to stop, by partition; None to go on.
-            metrics: where to count.
+            goal: the offset to stop at, by partition; None to run until stopped.
+            metrics: counts records.
             on_batch: called after each batch.
         """
         store = state_store(self.redis_url).fold_store(meta.epoch, cache_bytes=self.cache_bytes, fold_id=meta.fold_id)
@@ -115,7 +115,7 @@ class FoldWiring:
 
 
 def fold_wiring(settings: FoldSettings) -> FoldWiring:
-    """What event services are made of, from the settings."""
+    """Build the parts of event services from the settings."""
     options = EventServiceOptions(batch_records=settings.batch_records)
     fail_points = None
     if isinstance(settings, WorkerSettings):
@@ -152,7 +152,7 @@ async def run_worker(settings: WorkerSettings) -> None:
     """Run the worker until it is asked to stop.
 
     Raises:
-        Exception: whatever stopped it. Events that it did not store are read again.
+        Exception: the error that stopped it. Events that were not stored are read again on the next start.
     """
     check_listen_address(settings.listen, insecure=settings.insecure)
     metrics = FoldMetrics(REGISTRY)
@@ -184,7 +184,7 @@ async def run_worker(settings: WorkerSettings) -> None:
         address = await server.start()
         announce("worker", address, settings.address_file)
         jobs = [run_services(services), _report_health(lambda: services.healthy, server)]
-        # Without a metrics port nobody can read what the agent counts. `cairn status` counts for itself.
+        # Without a metrics port nothing can read the counts of the agent. `cairn status` does its own counting.
         if settings.metrics_port:
             watch, counted = _dead_letter_watch(wiring)
             jobs += [
@@ -199,8 +199,8 @@ async def run_worker(settings: WorkerSettings) -> None:
 
 
 async def _run_once_healthy(watch: DeadLetterWatch, services: EpochServices) -> None:
-    # The fold comes first. A worker that cannot begin to fold ends without starting what it would have to stop again.
-    while not services.healthy:  # noqa: ASYNC110 - health is computed, there is no event to wait for.
+    # Start the fold first: a worker that cannot start folding exits with nothing else to stop.
+    while not services.healthy:  # noqa: ASYNC110 - health is computed; there is no event to wait for.
         await asyncio.sleep(_HEALTH_CHECK_S)
     await watch.run()
 
@@ -224,11 +224,11 @@ async def replay(
     """Fold the log into a new epoch, for `cairn replay`.
 
     Args:
-        settings: where the log, the states and the bundles are.
+        settings: where to find the log, the states and the bundles.
         epoch: the number of the epoch to fold into.
         parameters: a bundle's id, or `same`.
-        on_begin: called once with the epoch.
-        on_progress: called after each batch with the offsets handled and all offsets.
+        on_begin: called once, with the epoch.
+        on_progress: called after each batch with the number of offsets handled and the total.
     """
     wiring = fold_wiring(settings)
     bundles = bundle_store(settings.bundles)
@@ -251,10 +251,10 @@ async def replay(
 
 
 def collect_garbage_seldom() -> None:
-    """Let the cyclic garbage collector run rarely.
+    """Make the cyclic garbage collector run rarely.
 
-    A batch creates some hundred thousand objects, none of them in cycles. At the default thresholds the collector walks
-    all of them many times and takes a third of the worker's time.
+    A batch creates hundreds of thousands of objects, none of them in cycles. At the default thresholds, the collector
+    traverses all of them many times and takes a third of the worker's time.
     """
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)

@@ -1,7 +1,7 @@
-"""The dead-letter agent: a Faust app of its own whose agent counts the dead-letter topic for Prometheus.
+"""The dead-letter agent: a separate Faust app whose agent counts the dead-letter topic for Prometheus.
 
-Its group commits nothing: after every start and every rebalance it reads its partitions from their beginning. So the
-counts of all workers together are of the whole topic. The app shares nothing with the fold: if it crashes, only its
+Its consumer group commits nothing: after every start and every rebalance it reads its partitions from the beginning, so
+the counts of all workers add up to the whole topic. The app shares nothing with the fold: if it crashes, only its
 counts are missing until it runs again; see `DeadLetterWatch`.
 """
 
@@ -27,9 +27,9 @@ from services.recommender.wire.dead_letters import read_letter
 _log = logging.getLogger(__name__)
 
 _GROUP = "cairn-dead-letters"
-# Letters are up to 2 MB each, and nobody waits for them.
+# Letters are up to 2 MB each, and their latency does not matter.
 _BUFFERED_LETTERS = 64
-# There is nothing to commit. Faust's timers for it would only wake the process.
+# There is nothing to commit; Faust's commit timers would only wake the process.
 _COMMIT_EVERY_S = 86_400.0
 _STOP_TIMEOUT_S = 3.0
 
@@ -38,7 +38,7 @@ class LetterCounter(Protocol):
     """Counts the records of the dead-letter topic."""
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """Take over partitions of the topic; others count the rest."""
+        """Start counting the assigned partitions; other workers count the rest."""
         ...
 
     def add(self, place: Position, filed: FiledLetter, written_at_s: float) -> None:
@@ -66,7 +66,7 @@ async def run_dead_letter_agent(
     Raises:
         BrokerUnavailableError: when the cluster cannot be reached.
         TopicMissingError: when the topic does not exist.
-        Exception: whatever the agent or Faust crashed with.
+        Exception: the error that crashed the agent or Faust.
     """
     # Subscribing to a topic that does not exist would create it on some brokers.
     await _finished(asyncio.ensure_future(topic_end_offsets(connection, topic)))
@@ -85,7 +85,7 @@ async def run_dead_letter_agent(
 
 
 async def _finished(connecting: asyncio.Future[Any]) -> None:
-    """Return once it is finished, even when cancelled: half a start would leave connections and threads behind."""
+    """Wait until it finishes, even when cancelled: an incomplete start would leave connections and threads behind."""
     try:
         await asyncio.shield(connecting)
     finally:
@@ -113,7 +113,7 @@ class DeadLetterApp(faust.App):
         session_timeout_ms: int,
         before_count: Callable[[], None] | None,
     ) -> None:
-        """Prepare the app; starting it connects. For the arguments see `run_dead_letter_agent`."""
+        """Create the app; starting it connects. See `run_dead_letter_agent` for the arguments."""
         session_timeout_s = session_timeout_ms / 1_000
         super().__init__(
             _GROUP,
@@ -128,12 +128,12 @@ class DeadLetterApp(faust.App):
             topic_disable_leader=True,
             web_enabled=False,
             store="memory://",
-            # The default supervisor goes on after the record whose handling failed, and nobody would notice.
+            # The default supervisor skips a record whose handling failed, which would go unnoticed.
             agent_supervisor=CrashingSupervisor,
         )
         self._counter = counter
         self._before_count = before_count
-        # Without acknowledgements Faust has nothing to commit, so the group starts from the beginning every time.
+        # Without acknowledgements Faust commits nothing, so the group starts from the beginning every time.
         letters = self.topic(topic, key_serializer="raw", value_serializer="raw", acks=False)
         self.count = self.agent(letters, name="count-dead-letters")(self._count)
 
@@ -146,19 +146,19 @@ class DeadLetterApp(faust.App):
             self._counter.add(Position(message.partition, message.offset), filed, message.timestamp)
 
     def on_rebalance_end(self) -> None:
-        """Keep the counts of the partitions that this process still holds."""
+        """Keep only the counts of the partitions that this process still holds."""
         super().on_rebalance_end()
         self._counter.assigned([partition.partition for partition in self.consumer.assignment()])
 
     async def on_first_start(self) -> None:
-        """Create no folders. Faust would, for tables; there are none, and a container may not allow it."""
+        """Create no folders. Faust would, for tables; there are none, and the disk may be read-only."""
 
     def _new_transport(self) -> Transport:
         return _DaemonTransport(self.conf.broker_consumer, self)
 
 
 class _DaemonThread(WorkerThread):
-    """Faust's consumer thread. A worker that ends does not wait for it."""
+    """Faust's consumer thread. A worker does not wait for it on exit."""
 
     def __init__(self, service: Any, **options: Any) -> None:
         super().__init__(service, **options)
@@ -168,7 +168,7 @@ class _DaemonThread(WorkerThread):
         """Serve until stopped."""
         try:
             super().run()
-        except Exception:  # noqa: BLE001 - logged by `on_crash`, unless its app was given up and its loop closed.
+        except Exception:  # noqa: BLE001 - logged by `on_crash`, unless the app was abandoned and its loop closed.
             _log.debug("the consumer thread failed", exc_info=True)
 
 
@@ -176,7 +176,7 @@ class _DaemonConsumerThread(AIOKafkaConsumerThread):
     Worker = _DaemonThread
 
     def on_crash(self, msg: str, *fmt: Any, **_: Any) -> None:
-        """Log the failure. Faust would print it, between the lines of JSON."""
+        """Log the failure. Faust would print it in between the lines of JSON."""
         _log.error(msg.format(*fmt), exc_info=True)
 
 

@@ -1,4 +1,4 @@
-"""The dead letters that a worker counts, for Prometheus."""
+"""Prometheus metrics of the dead letters that a worker counts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _LETTERS_MAX = 500_000
 
 
 class TooManyLettersError(RuntimeError):
-    """The dead-letter topic holds more letters than this process may count."""
+    """The dead-letter topic holds more letters than this process is allowed to count."""
 
 
 class DeadLetterMetrics(Collector):
     """Letters on the partitions of the dead-letter topic that this process holds, and the state of the agent.
 
-    Implements LetterCounter. The agent's thread counts, and Prometheus' threads read. Ages are as of a scrape.
+    Implements LetterCounter. The agent's thread writes, Prometheus' threads read. Ages are computed at each scrape.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class DeadLetterMetrics(Collector):
 
         Args:
             registry: where to register.
-            letters_max: most letters to hold, so that they cannot take the memory of the fold: about 150 bytes each.
-            clock_s: the time, in seconds since 1970.
+            letters_max: most letters to hold, about 150 bytes each, so that the fold keeps its memory.
+            clock_s: returns the time, in seconds since 1970.
         """
         self._letters_max = letters_max
         self._clock_s = clock_s
@@ -54,11 +54,11 @@ class DeadLetterMetrics(Collector):
 
     @property
     def healthy(self) -> bool:
-        """False after the agent failed, until it counts again."""
+        """Whether the agent runs; false from a failure until it counts again."""
         return not self._has_failed
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """Count these partitions of the topic; others count the rest."""
+        """Count these partitions of the topic; other workers count the rest."""
         with self._lock:
             self._counts.keep_only(partitions)
         self._has_failed = False
@@ -68,7 +68,7 @@ class DeadLetterMetrics(Collector):
         """Count one record of the topic.
 
         Raises:
-            TooManyLettersError: when there are more letters than may be held.
+            TooManyLettersError: when there are more than `letters_max` letters.
         """
         with self._lock:
             self._counts.add(place, filed, written_at_s)
@@ -80,23 +80,23 @@ class DeadLetterMetrics(Collector):
             )
 
     def failed(self) -> None:
-        """Note a failure of the agent. What it counted is forgotten: others may count those partitions now."""
+        """Record a failure of the agent. Its counts are dropped, because others may count those partitions now."""
         self._has_failed = True
         self._failures.inc()
         self.stopped()
 
     def stopped(self) -> None:
-        """Note that the agent does not run."""
+        """Record that the agent is not running."""
         self._running.set(0)
         with self._lock:
             self._counts = DeadLetterCounts()
 
     def describe(self) -> Iterable[Metric]:
-        """The metrics without samples."""
+        """Return the metrics without samples."""
         return self._families()
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics now."""
+        """Return the current metrics."""
         held, oldest, newest = families = self._families()
         with self._lock:
             groups = self._counts.groups(self._clock_s())

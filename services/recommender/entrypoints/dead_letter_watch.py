@@ -1,4 +1,4 @@
-"""Keeps the dead-letter agent running next to the fold, and keeps its failures away from it."""
+"""Keeps the dead-letter agent running alongside the fold, and isolates the fold from its failures."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _log = structlog.get_logger(__name__)
 
 _PAUSE_FIRST_S = 1.0
 _PAUSE_LAST_S = 60.0
-# An agent that ran for this long failed for a new reason, so the pauses start over.
+# An agent that ran for this long failed for a new reason, so the backoff starts over.
 _SETTLED_S = 300.0
 _STOP_TIMEOUT_S = 5.0
 
 
 class DeadLetterWatch:
-    """Runs the agent in a thread with an event loop of its own, and starts it again after a failure.
+    """Runs the agent in a thread with its own event loop, and restarts it after a failure.
 
-    A thread, because asyncio passes a SystemExit (Faust raises one) through the loop into the process, and because
-    closing the loop ends every task that a crashed Faust app leaves behind.
+    It uses a thread because asyncio lets a SystemExit (Faust raises one) escape from the loop and end the process, and
+    because closing the loop ends every task that a crashed Faust app leaves behind.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class DeadLetterWatch:
         pause_first_s: float = _PAUSE_FIRST_S,
         stop_timeout_s: float = _STOP_TIMEOUT_S,
     ) -> None:
-        """Prepare; nothing runs yet.
+        """Create the watch; nothing runs yet.
 
         Args:
             run_agent: counts dead letters into the metrics until cancelled, and raises when it fails.
-            metrics: where failures are counted.
+            metrics: counts failures.
             pause_first_s: how long to wait after the first failure; each further one doubles it, up to a minute.
-            stop_timeout_s: how long to wait for the agent at the end.
+            stop_timeout_s: how long to wait for the agent to stop.
         """
         self._run_agent = run_agent
         self._metrics = metrics
@@ -55,7 +55,7 @@ class DeadLetterWatch:
 
     async def run(self) -> None:
         """Keep the agent running until cancelled. Its failures are logged and counted, never raised."""
-        # The copied context carries what every line of the log has.
+        # The copied context carries the fields that every log line has.
         thread = threading.Thread(
             target=copy_context().run, args=(self._keep_running,), name="dead-letters", daemon=True
         )
@@ -64,7 +64,7 @@ class DeadLetterWatch:
             await asyncio.get_running_loop().create_future()
         finally:
             self._stopping.set()
-            # The agent's loop is closed while it waits for its next attempt.
+            # The agent's loop is closed while the thread waits for the next attempt.
             with suppress(RuntimeError):
                 self._cancel()
             await asyncio.shield(asyncio.to_thread(thread.join, self._stop_timeout_s))
@@ -80,14 +80,14 @@ class DeadLetterWatch:
                 break
             self._metrics.failed()
             if isinstance(error, TooManyLettersError):
-                _log.error("the dead-letter agent stays down; events are folded as before", reason=str(error))
+                _log.error("the dead-letter agent stays down; events are still folded", reason=str(error))
                 break
             if time.monotonic() - began_s > _SETTLED_S:
                 pause_s = self._pause_first_s
-            # Kafka being away is nothing to look for in this program.
+            # An unavailable Kafka is no bug of this program, so it needs no traceback.
             trace = None if isinstance(error, ConnectionError | LookupError) else error
             _log.error(
-                "the dead-letter agent failed; events are folded as before",
+                "the dead-letter agent failed; events are still folded",
                 reason=repr(error),
                 again_in_s=pause_s,
                 exc_info=trace,
@@ -97,12 +97,12 @@ class DeadLetterWatch:
         self._metrics.stopped()
 
     def _run_once(self) -> BaseException:
-        """Run the agent until it ends, and return why it did."""
+        """Run the agent until it ends, and return the reason."""
         try:
             asyncio.run(self._cancellable())
-        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - none may reach the fold.
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - must not reach the fold.
             return error
-        return RuntimeError("the agent ended by itself")
+        return RuntimeError("the agent ended on its own")
 
     async def _cancellable(self) -> None:
         running, loop = asyncio.ensure_future(self._run_agent()), asyncio.get_running_loop()

@@ -1,7 +1,7 @@
 """The event service: reads the log of learner events in batches and folds each batch into one epoch.
 
-A mode service with a consumer of its own. It reads whole batches, and acknowledges nothing before it is stored. A Faust
-agent would do neither; docs/decisions/0030 has the figures.
+It is a mode service with its own consumer. It reads whole batches, and acknowledges records only once they are stored.
+A Faust agent does neither; docs/decisions/0030 has the figures.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from services.recommender.entrypoints.event_service_options import (
 _log = structlog.get_logger(__name__)
 
 _KAFKA_COMMIT_EVERY_S = 1.0
-# aiokafka would try for as long as the broker is away, and with it this worker could not be stopped.
+# aiokafka would retry for as long as the broker is unavailable, and the worker could not be stopped meanwhile.
 _KAFKA_COMMIT_TIMEOUT_S = 5.0
 _PAUSE_FIRST_S = 0.2
 _PAUSE_LAST_S = 2.0
@@ -42,7 +42,7 @@ _PAUSE_LAST_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Fetched:
-    """Consecutive decoded records of one partition, and the assignment generation they were fetched in."""
+    """Consecutive decoded records of one partition, and the assignment generation in which they were fetched."""
 
     first_offset: int
     records: int
@@ -54,9 +54,9 @@ class _Fetched:
 class EventService(mode.Service):
     """Folds one epoch's events, as a member of a consumer group or over the whole log up to a goal.
 
-    While Redis or the dead letters cannot be written to, it pauses: it acknowledges nothing, and assigns itself its
-    partitions again once they can. Any other exception crashes the service, and with it the process: nothing is
-    skipped, and whoever takes over reads again what was not stored.
+    While it cannot write to Redis or to the dead letters, it pauses: it acknowledges nothing, and takes its partitions
+    over again once it can write. Any other exception crashes the service and the process: no record is skipped, and the
+    next owner of the partitions reads the records again that were not stored.
     """
 
     def __init__(
@@ -70,16 +70,16 @@ class EventService(mode.Service):
         clock_s: Callable[[], float] = time.monotonic,
         **service_options: Any,
     ) -> None:
-        """Prepare the service; starting it connects.
+        """Create the service; starting it connects.
 
         Args:
-            task: what is folded.
+            task: what to fold.
             fold: the use case, bound to the epoch's store.
-            source: how the log is read.
-            options: in what portions, and when it counts as stuck.
+            source: reads the log.
+            options: how much to read at once, and when the service counts as stuck.
             observers: who is notified.
-            clock_s: monotonic, for the pace of commits and for what counts as stuck.
-            service_options: mode's own.
+            clock_s: returns monotonic seconds, for the commit interval and for detecting a stuck partition.
+            service_options: options of mode.
         """
         super().__init__(**service_options)
         self.epoch = task.epoch
@@ -92,7 +92,7 @@ class EventService(mode.Service):
         self._observers = observers
         self._clock_s = clock_s
         self._known_of: set[int] = set()
-        # Where the next records of each partition held must begin; what begins elsewhere is not folded.
+        # The offset at which the next records of each assigned partition must start; others are not folded.
         self._expected: dict[int, int] = {}
         self._gaps: dict[int, tuple[int, int]] = {}
         self._assignment_generation = 0
@@ -107,14 +107,14 @@ class EventService(mode.Service):
 
     @property
     def positions(self) -> dict[int, int]:
-        """One past the last record dealt with, by partition held."""
+        """One past the last record processed, by assigned partition."""
         return self._fold.positions
 
     async def wait_finished(self) -> None:
-        """Return once the goal is reached, or the service ended.
+        """Wait until the goal is reached or the service has stopped.
 
         Raises:
-            Exception: what the service crashed with.
+            Exception: the error that crashed the service.
         """
         await self.wait(self._finished.wait())
         if self.crash_reason is not None:
@@ -122,7 +122,7 @@ class EventService(mode.Service):
 
     @property
     def healthy(self) -> bool:
-        """Whether there is an assignment, and each of its partitions advances or has nothing to read."""
+        """Whether partitions are assigned, and each of them advances or has nothing to read."""
         if not self._assigned or self.crashed or self._interruption is not None:
             return False
         now_s, lag = self._clock_s(), self.lag
@@ -133,7 +133,7 @@ class EventService(mode.Service):
 
     @property
     def lag(self) -> dict[int, int]:
-        """Records not dealt with, by partition held, as of the last fetch."""
+        """Number of records not processed yet, by assigned partition, as of the last fetch."""
         return self._consumer.lag(self._fold.positions)
 
     async def on_start(self) -> None:
@@ -141,12 +141,12 @@ class EventService(mode.Service):
         await self._consumer.start(self)
 
     async def on_stop(self) -> None:
-        """Let the batch being folded finish, and fold no other."""
+        """Finish the current batch, and fold no other."""
         async with self._folding:
             self._expected = {}
 
     async def on_shutdown(self) -> None:
-        """Leave the group; where others go on is committed first."""
+        """Commit the positions, then leave the group."""
         if self._consumer.started:
             if self._consumer.group is not None and not self.crashed:
                 await self._commit_to_kafka()
@@ -178,12 +178,12 @@ class EventService(mode.Service):
             self._finished.set()
 
     async def on_assigned(self, assigned: Sequence[int]) -> None:
-        """Take partitions over and seek to where this epoch is in them.
+        """Take partitions over and seek to the positions of this epoch.
 
         Raises:
-            LogTruncatedError: when the log no longer holds what was not dealt with.
-            StateUnavailableError: when Redis does not say where that is.
-            BrokerUnavailableError: when Kafka does not say where the log begins.
+            LogTruncatedError: when the log no longer holds records that were not processed.
+            StateUnavailableError: when Redis does not return the positions.
+            BrokerUnavailableError: when Kafka does not return the beginning of the log.
         """
         async with self._folding:
             self._rebalancing = False
@@ -214,7 +214,7 @@ class EventService(mode.Service):
         _log.info("partitions assigned", epoch=self.epoch, positions=self._fold.positions)
 
     async def _know_corrections(self, starts: Mapping[int, int], beginnings: Mapping[int, int]) -> None:
-        """Where the epoch's own corrections may have targets still to be folded, read them ahead; once."""
+        """Read the epoch's corrections ahead, once, if any of their targets may still have to be folded."""
         read_ahead = self._source.read_ahead
         if read_ahead is None:
             return
@@ -229,9 +229,9 @@ class EventService(mode.Service):
             _log.info("corrections known ahead", epoch=self.epoch, corrections=self._fold.known.count)
 
     async def on_revoked(self, revoked: Sequence[int]) -> None:
-        """Let partitions go: the batch being folded is finished first, what was read ahead is forgotten."""
+        """Release partitions: finish the current batch, and drop the records read ahead."""
         async with self._folding:
-            # Until partitions are assigned, the consumer still names those it had, and may drop them at any moment.
+            # Until partitions are assigned, the consumer still lists the previous ones and may drop them at any moment.
             self._rebalancing = True
             if revoked:
                 await self._commit_to_kafka()
@@ -243,15 +243,15 @@ class EventService(mode.Service):
             self._assigned = False
 
     def _interrupt(self, error: Exception) -> None:
-        """Pause, because of an error that passes."""
+        """Pause because of a transient error."""
         if self._interruption is None:
             _log.warning("paused: nothing can be stored now", epoch=self.epoch, reason=str(error))
         self._interruption = error
-        # Until the partitions are assigned again, nothing that is read counts.
+        # Until the partitions are assigned again, the records that are read do not count.
         self._expected = {}
 
     async def _resume(self) -> None:
-        """After an interruption, return once the partitions are assigned again: what was not stored is read again."""
+        """After an interruption, wait until partitions are assigned again; records not stored are read again."""
         pause_s = _PAUSE_FIRST_S
         while self._interruption is not None and not self.should_stop:
             await self.sleep(pause_s)
@@ -266,12 +266,12 @@ class EventService(mode.Service):
                 self._interrupt(error)
 
     def _passes(self, error: Exception) -> bool:
-        """Whether to wait until an error passes. A replay does not: somebody waits for it, and it can be taken up."""
+        """Whether to wait out a transient error. A replay fails instead: a user waits for it, and it can be resumed."""
         passes = isinstance(error, (StateUnavailableError, BrokerUnavailableError))
         return passes and not isinstance(error, StateRefusedError) and self._consumer.group is not None
 
     def fail(self, error: Exception) -> None:
-        """Pause or crash with what went wrong in a rebalance: aiokafka would log it and go on."""
+        """Pause or crash because of an error in a rebalance; aiokafka would only log it."""
         if self._passes(error):
             self._interrupt(error)
         else:
@@ -313,7 +313,7 @@ class EventService(mode.Service):
             await self._commit_to_kafka()
 
     def _trace(self, folded: Sequence[_Fetched]) -> None:
-        """Record a span for each traced record: it is stored now."""
+        """Record a span for each traced record, which is now stored."""
         for one in folded:
             attributes = {
                 "cairn.epoch": self.epoch,
@@ -324,17 +324,17 @@ class EventService(mode.Service):
                 self._observers.traces.record("fold", traceparent, began_ns=one.fetched_at_ns, attributes=attributes)
 
     async def _follows(self, fetched: _Fetched) -> bool:
-        """Whether records begin where those before them ended.
+        """Whether the records follow directly on the ones before them.
 
-        Records may still come from before a seek. They are dropped and what is expected is read again; only where that
-        begins elsewhere too, the log has a gap there, as transactions leave them.
+        Records fetched before a seek may still arrive. They are dropped, and the expected offset is read again. If the
+        records start elsewhere again, the log has a gap there, such as transactions leave behind.
 
         Raises:
-            LogTruncatedError: when the log no longer holds what is expected.
+            LogTruncatedError: when the log no longer holds the expected offset.
         """
         partition = fetched.batch.partition
         expected = self._expected.get(partition)
-        # Records fetched before the assignment say nothing about how the log goes on from where it starts.
+        # Records fetched before the assignment do not show what follows the starting position in the log.
         if expected is None or fetched.assignment_generation != self._assignment_generation:
             return False
         if fetched.first_offset != expected:
@@ -356,19 +356,19 @@ class EventService(mode.Service):
         if position < beginning:
             raise LogTruncatedError(
                 f"epoch {self.epoch} is at offset {position} of partition {partition}, but the log begins at "
-                f"{beginning}: records were deleted before they were dealt with. Keep the log longer (retention.ms), "
-                "and replay what is left into a new epoch"
+                f"{beginning}: records were deleted before they were processed. Keep the log longer (retention.ms), "
+                "and replay the rest into a new epoch"
             )
 
     async def _commit_to_kafka(self) -> None:
-        # Redis has the positions; these only inform Kafka's tools.
+        # The positions in Redis are authoritative; these are only for Kafka's tools.
         try:
             async with asyncio.timeout(_KAFKA_COMMIT_TIMEOUT_S):
                 acknowledged = await self._consumer.commit(self._fold.positions)
         except CommitFailedError:
-            _log.info("offsets were not committed, a rebalance has begun", epoch=self.epoch)
+            _log.info("offsets were not committed: a rebalance has begun", epoch=self.epoch)
         except TimeoutError:
-            _log.warning("offsets were not committed, Kafka does not answer", epoch=self.epoch)
+            _log.warning("offsets were not committed: Kafka does not respond", epoch=self.epoch)
         else:
             if acknowledged and self._observers.on_acknowledged is not None:
                 self._observers.on_acknowledged()

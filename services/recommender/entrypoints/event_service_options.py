@@ -16,7 +16,7 @@ from services.recommender.entrypoints.record_decoding import RecordDecoder
 
 
 class Closable(Protocol):
-    """Holds a connection."""
+    """A resource with a connection to close."""
 
     async def close(self) -> None:
         """Close the connection."""
@@ -30,11 +30,11 @@ class EventServiceOptions:
     Attributes:
         topic: the log.
         batch_records: most records per batch.
-        rewind_records: how many records before the position are read again on assignment. Learners that already hold
-            them skip them; learners that a failing Redis lost get them back.
-        session_timeout_ms: how long the group waits for a silent member. The embedded broker lets every join wait
+        rewind_records: how many records before the position are read again on assignment. Learners that have them skip
+            them; learners that Redis lost in a failure get them back.
+        session_timeout_ms: how long the group waits for a silent member. The embedded broker delays every join by
             half of it.
-        stuck_after_s: a partition with unread records that does not advance for this long is stuck.
+        stuck_after_s: a partition with unread records counts as stuck if it does not advance for this long.
     """
 
     topic: str = LEARNER_EVENTS
@@ -46,11 +46,11 @@ class EventServiceOptions:
 
 @dataclass(frozen=True, slots=True)
 class FoldTask:
-    """What to fold, and how far.
+    """What to fold, and where to stop.
 
     Attributes:
         epoch: the epoch's number.
-        goal: where to stop, by partition; None: never.
+        goal: the offset to stop at, by partition; None to run until stopped.
         known_to: one past the last offset whose corrections must be known, by partition.
     """
 
@@ -61,13 +61,13 @@ class FoldTask:
 
 @dataclass(frozen=True, slots=True)
 class EventSource:
-    """How the log is read.
+    """Reads and decodes the log.
 
     Attributes:
         consumer: fetches records.
         decoder: decodes them.
-        read_ahead: finds the corrections that must be known before the fold reaches them; None: none.
-        resources: what to close at the end.
+        read_ahead: finds the corrections that must be known before the fold reaches them; None if there are none.
+        resources: closed at the end.
     """
 
     consumer: LogConsumer
@@ -78,13 +78,13 @@ class EventSource:
 
 @dataclass(frozen=True, slots=True)
 class FoldObservers:
-    """Who is notified after batches.
+    """The observers of an event service.
 
     Attributes:
-        metrics: counts it.
+        metrics: counts the records of each batch.
         on_batch: called after each batch.
         on_acknowledged: called after offsets were committed to Kafka.
-        traces: gets a span for each record that is traced.
+        traces: receives a span for each traced record.
     """
 
     metrics: FoldMetrics | None = None

@@ -1,4 +1,4 @@
-"""The consumer of the log of learner events: as a member of a group, or of all partitions without a group."""
+"""The consumer of the log of learner events, either in a group or of all partitions without a group."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _FETCH_BYTES_PER_PARTITION = 4 * 1024 * 1024
 
 
 class PartitionListener(Protocol):
-    """Is called when partitions are assigned and revoked."""
+    """Callbacks for when partitions are assigned and revoked."""
 
     async def on_assigned(self, assigned: Sequence[int]) -> None:
         """Take over partitions and seek in them."""
         ...
 
     async def on_revoked(self, revoked: Sequence[int]) -> None:
-        """Give up partitions."""
+        """Release partitions."""
         ...
 
     def fail(self, error: Exception) -> None:
-        """Handle an exception that one of these raised in a rebalance."""
+        """Handle an exception that one of the other callbacks raised in a rebalance."""
         ...
 
 
 class LogConsumer:
-    """Wraps aiokafka's consumer of one topic, with partitions by number."""
+    """Wraps aiokafka's consumer for one topic; partitions are numbers."""
 
     def __init__(
         self,
@@ -44,14 +44,14 @@ class LogConsumer:
         session_timeout_ms: int = 6_000,
         make_consumer: Callable[..., aiokafka.AIOKafkaConsumer] = new_consumer,
     ) -> None:
-        """Prepare; `start` connects.
+        """Create the consumer; `start` connects.
 
         Args:
             connection: the cluster.
             partitions: how many partitions the topic has.
-            group: consumer group; None: read every partition without a group.
+            group: consumer group; None to read every partition without a group.
             topic: the topic.
-            session_timeout_ms: how long the group waits for a silent member. The embedded broker lets every join wait
+            session_timeout_ms: how long the group waits for a silent member. The embedded broker delays every join by
                 half of it.
             make_consumer: connects to Kafka, given the connection and the consumer's options.
         """
@@ -96,16 +96,16 @@ class LogConsumer:
         return sorted(each.partition for each in self._require().assignment())
 
     async def fetch(self, records_max: int) -> dict[int, Sequence[aiokafka.ConsumerRecord]]:
-        """The next records by partition; none after a fifth of a second without any."""
+        """Return the next records by partition; empty if none arrive within 0.2 s."""
         fetched = await self._require().getmany(timeout_ms=_POLL_MS, max_records=records_max)
         return {each.partition: records for each, records in fetched.items()}
 
     def seek(self, partition: int, offset: int) -> None:
-        """Continue to read from an offset."""
+        """Continue reading at an offset."""
         self._require().seek(self._topic_partition(partition), offset)
 
     async def committed(self, partition: int) -> int | None:
-        """The offset the group committed to Kafka; None: none, or there is no group."""
+        """Return the offset that the group committed to Kafka; None if there is none, or no group."""
         if self.group is None:
             return None
         offset: int | None = await self._require().committed(self._topic_partition(partition))
@@ -126,10 +126,10 @@ class LogConsumer:
         return bool(offsets)
 
     async def beginnings(self, partitions: Iterable[int]) -> dict[int, int]:
-        """The first offset that the log still holds, by partition.
+        """Return the first offset that the log still holds, by partition.
 
         Raises:
-            BrokerUnavailableError: when Kafka does not answer.
+            BrokerUnavailableError: when Kafka does not respond.
         """
         asked = [self._topic_partition(partition) for partition in partitions]
         if not asked:
@@ -137,11 +137,11 @@ class LogConsumer:
         try:
             offsets = await self._require().beginning_offsets(asked)
         except KafkaTimeoutError as error:
-            raise BrokerUnavailableError(f"Kafka did not say where its log begins: {error}") from error
+            raise BrokerUnavailableError(f"Kafka did not return the beginning of the log: {error}") from error
         return {each.partition: offset for each, offset in offsets.items()}
 
     def lag(self, positions: Mapping[int, int]) -> dict[int, int]:
-        """Records from a position to the end of the log as of the last fetch, by assigned partition."""
+        """Number of records from the position to the end of the log as of the last fetch, by assigned partition."""
         if self._consumer is None:
             return {}
         lag, held = {}, self._consumer.assignment()
@@ -163,7 +163,7 @@ class LogConsumer:
 
 
 class _Rebalance(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types.
-    """Passes rebalances on. aiokafka swallows what a listener raises, so that is passed on too."""
+    """Forwards rebalances, and the exceptions of the listener, which aiokafka would swallow."""
 
     def __init__(self, listener: PartitionListener) -> None:
         self._listener = listener

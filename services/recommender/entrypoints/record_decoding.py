@@ -1,4 +1,4 @@
-"""Turns records of the log into batches to fold, and those that cannot be applied into dead letters."""
+"""Turns records of the log into batches to fold, and records that cannot be applied into dead letters."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from services.recommender.domain.learner.events import CorrectionEvent
 from services.recommender.wire.events import decode_event
 from services.recommender.wire.fields import RecordInvalidError
 
-# Reasons with these codes are about the record's key and headers.
+# Reasons with these codes concern the key and headers of a record.
 _NOT_ABOUT_THE_VALUE = frozenset(("key", "partition", "content-type"))
 
 
 class RecordDecoder:
-    """Decrypts and decodes what a consumer fetched."""
+    """Decrypts and decodes fetched records."""
 
     def __init__(self, partitions: int, decryptor: ValueDecryptor | None = None, *, traced: bool = False) -> None:
-        """Args: `partitions` of the log; `decryptor` of values, None: nothing is encrypted; `traced`: record traces."""
+        """Args: `partitions` of the log; `decryptor`, None if nothing is encrypted; `traced`: record traces."""
         self._partitions = partitions
         self._decryptor = decryptor
         self._traced = traced
 
     async def decode(self, fetched: Mapping[int, Sequence[aiokafka.ConsumerRecord]]) -> list[PartitionBatch]:
-        """A batch for each partition with records; waits while keys cannot be loaded."""
+        """Return a batch for each partition with records; wait while keys cannot be loaded."""
         decryptor = None
         if self._decryptor is not None:
             sealed = [record for records in fetched.values() for record in records if is_encrypted(record.headers)]
@@ -48,13 +48,13 @@ class RecordDecoder:
 def decode_batch(
     partition: int, records: Sequence[aiokafka.ConsumerRecord], partitions: int, decryptor: ValueDecryptor | None = None
 ) -> PartitionBatch:
-    """Records of one partition, in order, grouped by learner; those that cannot be applied are set apart.
+    """Group the records of one partition by learner, in order; keep records that cannot be applied separate.
 
     Args:
         partition: the partition.
         records: its records; `decryptor` has loaded their keys.
         partitions: how many partitions the topic has.
-        decryptor: decrypts encrypted values; None: nothing is encrypted.
+        decryptor: decrypts encrypted values; None if nothing is encrypted.
     """
     batch = PartitionBatch(partition, records[-1].offset + 1)
     learners, dead = batch.learners, batch.dead
@@ -96,7 +96,7 @@ def _decrypted(decryptor: ValueDecryptor, record: aiokafka.ConsumerRecord) -> by
 
 
 def _traceparents(records: Iterable[aiokafka.ConsumerRecord]) -> dict[bytes, str]:
-    """The trace of each learner's last traced record, by record key."""
+    """Return the trace of each learner's last traced record, by record key."""
     found = {}
     for record in records:
         for name, value in record.headers:

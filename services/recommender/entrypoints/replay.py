@@ -1,4 +1,4 @@
-"""Replay: the event service over a bounded range of the log, without a group, into a separate epoch."""
+"""Replay: folds a bounded range of the log into a separate epoch, without a consumer group."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class ReplayProgress:
     """The progress of a replay.
 
     Attributes:
-        done: offsets processed, over all partitions, from the beginning of the log.
+        done: offsets processed since the beginning of the log, over all partitions.
         total: offsets to process.
         applied: records applied by this run.
-        duplicates: records left out as duplicates by this run.
+        duplicates: records this run skipped as duplicates.
         dead_lettered: records this run sent to the dead letters.
     """
 
@@ -40,17 +40,17 @@ async def run_replay(
 ) -> ReplayProgress:
     """Fold the log up to the epoch's end positions, and mark the epoch built.
 
-    A replay that was interrupted continues where it stopped.
+    An interrupted replay resumes where it stopped.
 
     Args:
-        meta: the epoch, building.
+        meta: the epoch, in the status `building`.
         epochs: the epochs.
-        make_service: makes the event service that reads up to the end positions; calls back after each batch.
-        on_progress: called when the replay begins, and after each batch.
+        make_service: makes the event service, which reads up to the end positions and calls back after each batch.
+        on_progress: called when the replay starts and after each batch.
 
     Raises:
-        EpochBusyError: when another process replays into the epoch.
-        CommitRefusedError: when another process writes to it nevertheless.
+        EpochBusyError: when another process is replaying into the epoch.
+        CommitRefusedError: when another process wrote to the epoch in spite of the lock.
     """
     applied = duplicates = dead_lettered = 0
 
@@ -68,11 +68,11 @@ async def run_replay(
     service = make_service(meta, count)
     async with epochs.exclusive(meta.epoch):
         if not await epochs.progress(meta.epoch):
-            # An interrupted restore with this number may have left learners: Redis lost the epoch meanwhile.
+            # An interrupted restore of this number may have left learners behind after Redis lost the epoch.
             await epochs.clear(meta.epoch)
         try:
             await service.start()
-            # A replay that continues reports its starting point.
+            # Report the starting point of a resumed replay.
             on_progress(progress())
             await service.wait_finished()
         finally:

@@ -1,7 +1,7 @@
 """The worker: one event service for every epoch that is live or catching up.
 
-The services are of mode, Faust's library of services: an error in any of them stops all, and ends the process. They are
-no Faust agents; docs/decisions/0030 says why. The one agent there is, on the dead letters, runs apart from them.
+The services use mode, the service library of Faust: an error in any of them stops all of them and ends the process.
+They are not Faust agents; docs/decisions/0030 explains why. The only agent counts dead letters and runs separately.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _log = structlog.get_logger(__name__)
 
 _WATCH_EVERY_S = 1.0
 _LOG_CHECK_EVERY_S = 5.0
-# An epoch that reached the ends that the log had this short a time ago counts as caught up.
+# An epoch counts as caught up if it reached the ends that the log had within this time.
 _FRESH_ENDS_S = 2.0
 
 MakeEventService = Callable[[EpochMeta], Awaitable[EventService]]
 
 
 class EpochServices(mode.Service):
-    """Reads the epochs every second and runs an event service for each one that is live or catching up."""
+    """Reads the epochs every second, and runs an event service for each one that is live or catching up."""
 
     def __init__(
         self,
@@ -51,15 +51,15 @@ class EpochServices(mode.Service):
         clock_s: Callable[[], float] = time.monotonic,
         **service_options: Any,
     ) -> None:
-        """Prepare.
+        """Create the worker; starting it connects.
 
         Args:
             epochs: the epochs.
             log: the log of learner events.
             make_service: makes the event service of an epoch.
             watch_every_s: how often the epochs are read.
-            clock_s: monotonic.
-            service_options: mode's own options.
+            clock_s: returns monotonic seconds.
+            service_options: options of mode.
         """
         super().__init__(**service_options)
         self._epochs = epochs
@@ -82,7 +82,7 @@ class EpochServices(mode.Service):
         )
 
     async def on_start(self) -> None:
-        """Begin the first epoch if there is none, and start the event services.
+        """Create the first epoch if there is none, and start the event services.
 
         Raises:
             EpochUnusableError: when every epoch to fold into belongs to another log.
@@ -97,7 +97,7 @@ class EpochServices(mode.Service):
                 await self._look_if_readable()
 
     async def _look_if_readable(self) -> None:
-        """While Redis or Kafka is away, event services pause by themselves; the epochs are read again later."""
+        """Read the epochs; if Redis or Kafka is unavailable, try again later. Event services pause on their own."""
         try:
             await self._look()
         except StateRefusedError:
@@ -112,7 +112,7 @@ class EpochServices(mode.Service):
     async def _look(self) -> None:
         await self._epochs.keep_readable()
         if not self._running:
-            # Not only at the start: Redis may lose the epoch before this worker has begun to fold into it.
+            # Not only on start: Redis may lose the epoch before this worker has started folding into it.
             await self._begin_first()
         metas = {meta.epoch: meta for meta in await self._epochs.epochs()}
         active = {
@@ -135,10 +135,10 @@ class EpochServices(mode.Service):
         try:
             await ensure_first_epoch(self._epochs, self._log_reader)
         except EpochExistsError:
-            _log.info("another worker began the first epoch")
+            _log.info("another worker created the first epoch")
 
     async def _check_log(self, metas: Mapping[int, EpochMeta]) -> None:
-        """Check now and then that the log is still the one that was folded.
+        """Check occasionally that the log is still the one that was folded.
 
         A consumer does not notice that its topic was deleted and created again.
 
@@ -157,7 +157,7 @@ class EpochServices(mode.Service):
         if gone and await self._epochs.current_epoch() is None:
             raise EpochsLostError(
                 f"Redis no longer knows epoch {', '.join(map(str, gone))} and has no current epoch: it lost its data. "
-                "This worker ends. Start it again, and it folds the log from the beginning"
+                "This worker stops. Start it again to fold the log from the beginning"
             )
         for epoch in gone:
             _log.info("epoch dropped", epoch=epoch)
@@ -166,16 +166,16 @@ class EpochServices(mode.Service):
             await self.remove_dependency(self._running.pop(epoch))
 
     def _check_same(self, active: Mapping[int, EpochMeta]) -> None:
-        """Check that each epoch is the one that this worker began to fold into, not a new one of the same number.
+        """Check that each epoch is the one that this worker started with, not a new one with the same number.
 
         Raises:
-            EpochsLostError: when it is a new one.
+            EpochsLostError: when it is a new epoch.
         """
         for epoch in self._running:
             if active[epoch].fold_id != self._begun[epoch].fold_id:
                 raise EpochsLostError(
                     f"epoch {epoch} is not the one that this worker folds into: Redis lost its data, and the epoch was "
-                    "begun again. This worker ends. Start it again, and it folds into the new one"
+                    "created again. This worker stops. Start it again to fold into the new one"
                 )
 
     async def _start_new(self, new: Mapping[int, EpochMeta]) -> None:
@@ -196,26 +196,26 @@ class EpochServices(mode.Service):
             await self.add_runtime_dependency(service)
 
     async def _check_nothing_lost(self, epoch: int) -> None:
-        """Check that what was handled is still stored: without new events nobody would notice a loss.
+        """Check that the stored positions are not lost; without new events a loss would go unnoticed.
 
         Raises:
-            EpochsLostError: when a stored position is behind the one that this worker stored.
+            EpochsLostError: when a stored position is behind the one that this worker wrote.
         """
         held = self._running[epoch].positions
         stored = await self._epochs.progress(epoch)
         lost = [partition for partition, position in held.items() if _position(stored, partition) < position]
-        # An epoch that was dropped since the epochs were read is not lost; the next read ends its service.
+        # An epoch dropped since the epochs were read is not lost; the next read stops its service.
         if lost and await self._epochs.get(epoch) is not None:
             raise EpochsLostError(
                 f"Redis is behind what was stored in it for epoch {epoch}, partition {', '.join(map(str, lost))}: it "
-                "lost data. This worker ends. Start it again, and it folds what is missing from the log"
+                "lost data. This worker stops. Start it again to fold the missing events from the log"
             )
 
     async def _make_current_once_caught_up(self, meta: EpochMeta) -> None:
-        """Make an epoch current once its stored positions, of all workers, reach the ends that the log had before.
+        """Make an epoch current once the positions stored by all workers reach the ends that the log had before.
 
-        A replay may have stored everything before this worker holds a partition. This worker waits for its own
-        partitions, or the first events after the switch would wait for the group to settle.
+        A replay may have stored everything before this worker has a partition. The worker still waits for its own
+        partitions; otherwise the first events after the switch would wait until the group is stable.
         """
         if not self._running[meta.epoch].healthy:
             return
@@ -231,11 +231,11 @@ class EpochServices(mode.Service):
             try:
                 await self._epochs.make_current(meta.epoch)
             except EpochBehindError as error:
-                _log.warning("epoch is not made current yet", epoch=meta.epoch, reason=str(error))
+                _log.warning("epoch is not current yet", epoch=meta.epoch, reason=str(error))
             else:
                 _log.info("epoch is current", epoch=meta.epoch)
         else:
-            # That took a while, and the log has grown since.
+            # Checking took a while, and the log has grown since.
             await self._make_current_once_caught_up(meta)
 
 
@@ -247,7 +247,7 @@ async def run_services(services: EpochServices) -> None:
     """Run the services until cancelled.
 
     Raises:
-        Exception: whatever one of them crashed with.
+        Exception: the error that crashed one of them.
     """
     try:
         await services.start()
