@@ -89,7 +89,7 @@ def test_learner_models_are_measured_on_responses_in_the_generic_form(tmp_path):
     result = run("tracing", "--data", tmp_path, "--protocol", "algebra05", "--json", report)
     assert result.exit_code == 0, result.output
     found = orjson.loads(report.read_bytes())
-    assert "280 responses of 14 learners to fit on, 120 responses of 6 learners to judge on" in found["data"]
+    assert "fitted on 280 responses of 14 learners, evaluated on 120 responses of 6 learners" in found["data"]
     assert 0 < found["models"]["cairn"]["log_loss"]["mean"] < 1
 
 
@@ -177,7 +177,7 @@ def test_unusable_files_are_reported_with_line_and_remedy(tracing_folder, change
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--protocol", "nowhere"), "--protocol nowhere is not known; it is one of assistments2009-kt, algebra05"),
+        (("--protocol", "nowhere"), "--protocol nowhere is not known; use one of assistments2009-kt, algebra05"),
         (("--protocol", "algebra05", "--json", "/nowhere/at/all.json"), "the folder /nowhere/at does not exist"),
     ],
 )

@@ -9,7 +9,7 @@ import scipy.sparse
 from services.recommender.domain.training.responses import ResponseTableBuilder
 from services.recommender.domain.training.splits import split_work, tags_of
 from services.recommender.evaluation.data import DataUnusableError
-from services.recommender.evaluation.lists import Judge, split_of
+from services.recommender.evaluation.lists import ListEvaluator, split_of
 from services.recommender.evaluation.rankers import Random, Scored
 from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.tracing import prior_attempts, split_by_learner
@@ -79,7 +79,7 @@ def test_measures_of_a_list_are_those_worked_out_by_hand():
         def ranked(self, learner, most):
             return listed
 
-    measures = {name: values[0] for name, values in Judge(split, seed=1).measures(Fixed(), [0])[0].items()}
+    measures = {name: values[0] for name, values in ListEvaluator(split, seed=1).measures(Fixed(), [0])[0].items()}
     ideal = sum(1 / np.log2(place + 2) for place in range(4))
     assert measures["ndcg_at_10"] == pytest.approx((1 + 1 / np.log2(4)) / ideal)
     assert measures["recall_at_10"] == measures["recall_at_50"] == 0.5

@@ -1,4 +1,4 @@
-"""`cairn evaluate tracing` and `cairn evaluate ranking`: how good the models are on public data."""
+"""`cairn evaluate tracing` and `cairn evaluate ranking`: evaluate the models on public data."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def tracing(
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Measure how well the responses of unseen learners are predicted.
+    """Measure how well the models predict the responses of unseen learners.
 
     Fits all models; needs neither a bundle nor a running service. Intervals are central 95 % bootstrap intervals over
     learners.
@@ -86,7 +86,7 @@ def ranking(
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Measure how well rankings list what learners work on next.
+    """Measure how well rankings predict what learners work on next.
 
     Every resource is ranked. Fits all models; needs neither a bundle nor a running service. Intervals are central 95 %
     bootstrap intervals over learners. Protocols: assistments2009 and assistments2009-skills (interactions.csv or
@@ -120,14 +120,14 @@ def _short(protocol: str) -> str:
 
 def _chosen(protocol: str, family: str, known: Mapping[str, Callable[[Path], Split]]) -> Callable[[Path], Split]:
     if protocol.removeprefix(f"{family}/") not in known:
-        fail(f"error: --protocol {protocol} is not known; it is one of {', '.join(known)}", BAD_INPUT)
+        fail(f"error: --protocol {protocol} is not known; use one of {', '.join(known)}", BAD_INPUT)
     return known[_short(protocol)]
 
 
 def _check_folders(*files: Path | None) -> None:
     for file in files:
         if file is not None and not file.parent.is_dir():
-            fail(f"error: {file}: the folder {file.parent} does not exist; make it first", BAD_INPUT)
+            fail(f"error: {file}: the folder {file.parent} does not exist; create it first", BAD_INPUT)
 
 
 @contextmanager
@@ -164,10 +164,10 @@ def _cell(value: Estimate | None, *, wide: bool) -> str:
 
 
 def _commit() -> str:
-    """The commit of the code, when it runs from a checkout."""
+    """Return the commit of the code if it runs from a checkout."""
     try:
         answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git made the checkout.
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - any git on the PATH will do.
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
@@ -180,7 +180,7 @@ def _commit() -> str:
 
 @contextmanager
 def _progress() -> Iterator[Advance]:
-    """A progress bar on a terminal, otherwise a line on standard error when each model begins."""
+    """Show a progress bar on a terminal; otherwise print a line to standard error as each model starts."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda name, done, total: typer.echo(f"{done}/{total} {name}", err=True)

@@ -1,1 +1,1 @@
-"""How good the models are: protocols, data, measures with intervals, and the report. Nothing here serves."""
+"""Evaluation of the models: protocols, data, measures with intervals, and the report. Servers do not use it."""

@@ -1,4 +1,4 @@
-"""Reading the data that protocols are about, into columns.
+"""Reads the data of the protocols into columns.
 
 Responses come as tab-separated `user_id item_id timestamp correct skill_id` with `q_mat.npz` (items by skills, 1 where
 an item has a skill), or as comma-separated `user_id, ..., problem_id, ..., skill_name, correct` in which a response
@@ -21,24 +21,24 @@ from numpy.typing import NDArray
 from services.common.auth.identity import pseudonym
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 
-# Learners are put in the order of hashes of their ids, as in a log of pseudonyms.
+# Learners are sorted by the hash of their id, as in a log of pseudonyms.
 _PSEUDONYM_SECRET = b"cairn evaluation"
 
 
 class DataUnusableError(ValueError):
-    """A file of a protocol is missing or malformed; the message names it and says what would be right."""
+    """A file of a protocol is missing or malformed; the message names it and the expected content."""
 
 
 def learner_id(identifier: str) -> str:
-    """The pseudonym that stands for a learner of a data set."""
+    """Return the pseudonym of a learner of a data set."""
     return pseudonym(_PSEUDONYM_SECRET, identifier)
 
 
 def read_tracing_table(folder: Path, names: Iterable[str]) -> tuple[ResponseTable, list[dict[str, str]]]:
-    """Responses of some tab-separated files in one table, and the learners of each file: their pseudonyms by id.
+    """Read tab-separated files into one table; also return the learners of each file, their pseudonyms by id.
 
     Args:
-        folder: where the files and `q_mat.npz` are.
+        folder: holds the files and `q_mat.npz`.
         names: the files' names, with or without `.gz`.
 
     Raises:
@@ -66,18 +66,18 @@ def read_tracing_table(folder: Path, names: Iterable[str]) -> tuple[ResponseTabl
 
 
 def has_responses(folder: Path) -> bool:
-    """Whether there is a `responses.csv`, which `read_responses` reads."""
+    """Whether the folder has a `responses.csv`, which `read_responses` reads."""
     return _find(folder, "responses.csv") is not None
 
 
 def read_responses(folder: Path) -> ResponseTable:
-    """Responses of `interactions.csv` or `responses.csv`, each item being a resource too.
+    """Read `interactions.csv` or `responses.csv`; each item is also a resource.
 
     `interactions.csv` (`user_id, problem_id, skill_name, correct`, in order): adjacent rows of the same learner,
     problem and outcome with a new skill are one response, since one answer to a problem with k skills is written as k
     rows.
-    `responses.csv` (`learner, item, skills, correct, time`): one row a response, skills separated by semicolons, put in
-    the order of time where there is that column.
+    `responses.csv` (`learner, item, skills, correct, time`): one row per response, skills separated by semicolons,
+    sorted by time if that column exists.
 
     Raises:
         DataUnusableError: when the file is missing or malformed.
@@ -115,7 +115,7 @@ def read_responses(folder: Path) -> ResponseTable:
 
 
 def skills_as_resources(table: ResponseTable) -> ResponseTable:
-    """The same responses with skills as resources: one row for each skill of a response."""
+    """Return the same responses with skills as resources: one row for each skill of a response."""
     entries = table.skill_rows()
     return ResponseTable(
         learners=table.learners,
@@ -133,10 +133,10 @@ def skills_as_resources(table: ResponseTable) -> ResponseTable:
 
 
 def read_given_split(folder: Path) -> tuple[ResponseTable, NDArray[np.bool_]]:
-    """Interactions of `train` and `test`, and which rows are from `train`.
+    """Read the interactions of `train` and `test`; also return which rows are from `train`.
 
-    As text, each line is a learner and what they worked on (`learner resource resource ...`); as comma-separated values
-    each row is one interaction (`learner, resource`, and `time` if known).
+    In text files, each line is a learner and their resources (`learner resource resource ...`). In comma-separated
+    files, each row is one interaction (`learner, resource`, and `time` if known).
 
     Raises:
         DataUnusableError: when a file is missing or malformed.
@@ -164,14 +164,14 @@ def read_given_split(folder: Path) -> tuple[ResponseTable, NDArray[np.bool_]]:
 
 
 def read_interactions(folder: Path, *, seed: int) -> tuple[ResponseTable, NDArray[np.float64]]:
-    """Interactions in the order of time, and a uniform draw for each row, made in the order of the file.
+    """Read interactions sorted by time; also return a uniform draw for each row, made in the order of the file.
 
     From `interactions.csv` (`learner, resource, time`), else from the one file `*.inter`, whose columns are
     `user_id:token`, `item_id:token` and `timestamp:float`, separated by tabs.
 
     Args:
-        folder: where the file is.
-        seed: of numpy's legacy generator.
+        folder: holds the file.
+        seed: seeds numpy's legacy generator.
 
     Raises:
         DataUnusableError: when the file is missing or malformed.
@@ -205,7 +205,7 @@ def read_interactions(folder: Path, *, seed: int) -> tuple[ResponseTable, NDArra
 
 
 def read_groups(folder: Path) -> dict[str, str]:
-    """The group of each learner, by pseudonym, of `groups.csv` (`learner, group`); none without the file.
+    """Read each learner's group, by pseudonym, from `groups.csv` (`learner, group`); empty without the file.
 
     Raises:
         DataUnusableError: when the file is malformed.
@@ -218,7 +218,7 @@ def read_groups(folder: Path) -> dict[str, str]:
 
 
 def read_prerequisites(folder: Path) -> list[tuple[str, str]]:
-    """Skills and what they build on, of `prerequisites.csv` (`skill, prerequisite`); none without the file.
+    """Read skills and their prerequisites from `prerequisites.csv` (`skill, prerequisite`); empty without the file.
 
     Raises:
         DataUnusableError: when the file is malformed.
@@ -231,7 +231,7 @@ def read_prerequisites(folder: Path) -> list[tuple[str, str]]:
 
 
 class _Pseudonyms(dict[str, str]):
-    """Pseudonyms by id; each is worked out once."""
+    """Pseudonyms by id; each is computed once."""
 
     def __missing__(self, identifier: str) -> str:
         self[identifier] = learner_id(identifier)
@@ -266,7 +266,7 @@ def _pairs_of_lines(path: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def _pairs_of_rows(path: Path) -> Iterator[tuple[str, str, int]]:
-    """Learner, resource and time of each row; the time is 0 without such a column."""
+    """Return learner, resource and time of each row; the time is 0 without that column."""
     typed = ".inter" in path.name
     with _opened(path) as file:
         reader = csv.reader(file, delimiter="\t" if typed else ",")
@@ -285,7 +285,7 @@ def _pairs_of_rows(path: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def _skills_of_resources(folder: Path) -> dict[str, list[str]]:
-    """Skills by resource of `resources.csv` (`id, text, skills`, skills separated by semicolons); none without it."""
+    """Read skills by resource from `resources.csv` (`id, text, skills`, skills joined by `;`); empty without it."""
     path = _find(folder, "resources.csv")
     if path is None:
         return {}

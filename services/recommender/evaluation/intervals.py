@@ -1,4 +1,4 @@
-"""Measures with intervals: learners are drawn again and again, with replacement, and the measure is taken each time.
+"""Measures with bootstrap intervals: learners are resampled with replacement, and each resample is measured.
 
 Efron, Tibshirani: An Introduction to the Bootstrap, 1993 (percentile intervals). Learners are drawn whole, because the
 responses of one learner are not independent. Models are compared on the same draws.
@@ -22,7 +22,7 @@ _CENTRAL_95 = (2.5, 97.5)
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A measure, and the ends of its central 95 % interval."""
+    """A measure and the bounds of its central 95 % interval."""
 
     mean: float
     low: float
@@ -31,7 +31,7 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """How often each learner was drawn: the first row has everyone once, for the measure itself.
+    """How often each learner was drawn. The first row has every learner once, for the measure itself.
 
     Attributes:
         weights: float64, draws by learners.
@@ -41,23 +41,23 @@ class Draws:
 
     @classmethod
     def of(cls, learners: int, *, draws: int, seed: int) -> Draws:
-        """Draw learners as often as there are, `draws` times."""
+        """Draw as many learners as there are, `draws` times."""
         rng = np.random.default_rng(seed)
         drawn = rng.multinomial(learners, np.full(learners, 1.0 / learners), size=draws).astype(np.float64)
         return cls(np.vstack([np.ones(learners), drawn]))
 
 
 def estimate(values: Floats) -> Estimate:
-    """The estimate from a measure's value on every draw, the first being the measure itself."""
+    """Return the estimate from a measure's value on every draw; the first value is the measure itself."""
     low, high = np.percentile(values[1:], _CENTRAL_95)
     return Estimate(float(values[0]), float(low), float(high))
 
 
 def centred(values: Floats) -> Floats:
-    """A measure's value on every draw, moved so that the draws have their mean at the measure itself.
+    """Shift a measure's values so that their mean over the draws is the measure itself.
 
-    For measures that depend on how many different learners there are, such as how much of a catalog their lists cover:
-    a draw holds only two thirds of them, so the draws tell how much such a measure varies, but not around what.
+    Use it for measures that depend on the number of different learners, such as the share of a catalog that their
+    lists cover. A draw holds only two thirds of the learners, so its values vary as they should, but are biased.
     """
     moved = values.copy()
     moved[1:] += values[0] - values[1:].mean()
@@ -65,7 +65,7 @@ def centred(values: Floats) -> Floats:
 
 
 def of_learners(values: Floats, draws: Draws) -> Floats:
-    """Mean over learners on every draw.
+    """Return the mean over learners on every draw.
 
     Args:
         values: one per learner.
@@ -83,9 +83,9 @@ def of_forecasts(learner: NDArray[np.integer], outcome: Floats, chance: Floats, 
     AAAI 2015).
 
     Args:
-        learner: of each response, from 0 to the number of learners drawn from.
-        outcome: of each response, in [0, 1]; for the AUC one of at least SUCCESS_FROM is a success.
-        chance: predicted for each response.
+        learner: number of each response's learner, from 0.
+        outcome: of each response, in [0, 1]; for the AUC, outcomes of at least SUCCESS_FROM are successes.
+        chance: predicted chance of success of each response.
         draws: how often each learner was drawn.
     """
     learners = draws.weights.shape[1]
@@ -103,7 +103,7 @@ def of_forecasts(learner: NDArray[np.integer], outcome: Floats, chance: Floats, 
 
 
 def compared(values: Mapping[str, Mapping[str, Floats]], reference: str) -> dict[str, dict[str, Estimate]]:
-    """By how much `reference` is above each other model, measure by measure, on the same draws."""
+    """Return the difference of `reference` minus each other model, by measure, on the same draws."""
     return {
         name: {
             measure: estimate(values[reference][measure] - other)
@@ -126,7 +126,7 @@ def _areas(learner: NDArray[np.integer], success: NDArray[np.bool_], chance: Flo
 def _drawn_areas(
     learner: NDArray[np.int64], success: NDArray[np.bool_], ends_group: NDArray[np.bool_], weights: Floats
 ) -> Floats:
-    """Area under the curve on every draw; rows are sorted by chance, equal chances form one group."""
+    """Return the area under the ROC curve on every draw. Rows are sorted by chance; equal chances form a group."""
     areas = np.empty(len(weights))
     for draw in range(len(weights)):
         pairs = successes = failures = group_successes = group_failures = 0.0
@@ -137,7 +137,7 @@ def _drawn_areas(
             else:
                 group_failures += weight
             if ends_group[row]:
-                # A success is above the failures of lower groups and half of those of its own.
+                # A success ranks above the failures of lower groups and half of those in its own.
                 pairs += group_successes * (failures + group_failures / 2)
                 successes += group_successes
                 failures += group_failures

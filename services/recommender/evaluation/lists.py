@@ -1,4 +1,4 @@
-"""Splits for rankings, and measures of the lists that rankings give."""
+"""Splits for rankings, and measures of ranked lists."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class Ranker(Protocol):
     """Lists resources for learners."""
 
     def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
-        """Numbers of at most k resources the learner has not worked on, best first."""
+        """Return the numbers of at most k resources the learner has not worked on, best first."""
         ...
 
 
 @dataclass(frozen=True)
 class RankingSplit:
-    """What rankings are fitted on, and what learners then worked on.
+    """The work that rankings are fitted on, and the work that followed.
 
     Attributes:
-        work: what may be known, and what is relevant; its ids are those of `test`.
-        test: responses after, in a table with the same ids.
-        description: in words.
-        groups: the group of each learner, by the learner's number; learners without one are in none.
+        work: the work known to rankings and the relevant resources; same ids as `test`.
+        test: later responses, in a table with the same ids.
+        description: the data in words.
+        groups: the group of each learner, by the learner's number; learners may be in no group.
     """
 
     work: WorkSplit
@@ -57,9 +57,9 @@ class RankingSplit:
 
 
 def split_by_sequence(folder: Path) -> RankingSplit:
-    """The first four fifths of each learner's responses to fit on, the rest to judge on.
+    """Fit on the first four fifths of each learner's responses; evaluate on the rest.
 
-    Learners with fewer than 20 responses are fitted on only.
+    Learners with fewer than 20 responses are used for fitting only.
 
     Raises:
         DataUnusableError: when a file is missing or malformed.
@@ -69,7 +69,7 @@ def split_by_sequence(folder: Path) -> RankingSplit:
 
 
 def split_skills_by_sequence(folder: Path) -> RankingSplit:
-    """As `split_by_sequence`, skills being the resources; those practised before stay in the lists.
+    """Like `split_by_sequence`, with skills as resources; skills practised before stay in the lists.
 
     Raises:
         DataUnusableError: when a file is missing or malformed.
@@ -79,7 +79,7 @@ def split_skills_by_sequence(folder: Path) -> RankingSplit:
 
 
 def split_as_given(folder: Path) -> RankingSplit:
-    """What `train` holds to fit on, what `test` holds to judge on.
+    """Fit on `train`; evaluate on `test`.
 
     Raises:
         DataUnusableError: when a file is missing or malformed.
@@ -88,16 +88,16 @@ def split_as_given(folder: Path) -> RankingSplit:
     work = split_work(table, before, tags_of(table), ordered=False, graded=False)
     described = (
         f"{folder.name}: {len(table.learners):,} learners, {len(table):,} interactions, {len(table.resources):,} "
-        f"resources; split as given; {len(work.relevant):,} learners judged"
+        f"resources; split as in the files; evaluated on {len(work.relevant):,} learners"
     )
     return described_further(folder, RankingSplit(work, table.rows(~before), described))
 
 
 def split_at_random(folder: Path) -> RankingSplit:
-    """Three quarters of each learner's interactions, drawn with numpy's legacy generator at seed 42, to fit on.
+    """Fit on three quarters of each learner's interactions, drawn with numpy's legacy generator and seed 42.
 
-    The draw is over all rows in the order of the file; a row is fitted on where its rank among the learner's is at
-    most .75. What nobody has in what is fitted on is dropped from what is judged.
+    Rows are drawn in the order of the file. A row is used for fitting if the relative rank of its draw among the
+    learner's draws is at most .75. Resources that occur in no such row are dropped from the evaluation.
 
     Raises:
         DataUnusableError: when a file is missing or malformed.
@@ -107,30 +107,30 @@ def split_at_random(folder: Path) -> RankingSplit:
     work = split_work(table, before, tags_of(table), ordered=False, graded=False)
     described = (
         f"{folder.name}: {len(table.learners):,} learners, {len(table):,} interactions, {len(table.resources):,} "
-        f"resources; 75 % of each learner's, drawn at random, to fit on; {len(work.relevant):,} learners judged"
+        f"resources; fitted on a random 75 % of each learner's; evaluated on {len(work.relevant):,} learners"
     )
     return described_further(folder, RankingSplit(work, table.rows(~before), described))
 
 
 def split_of(table: ResponseTable, description: str, *, repeats: bool = False) -> RankingSplit:
-    """The first four fifths of each learner's responses, and the rest; see `split_by_sequence`.
+    """Split each learner's responses after the first four fifths; see `split_by_sequence`.
 
     Args:
         table: the responses, each learner's in order.
-        description: in words.
+        description: the data in words.
         repeats: whether resources worked on before stay in the lists.
     """
     before = earlier_rows(table)
     work = split_work(table, before, tags_of(table), repeats=repeats)
     described = (
-        f"{description}, {len(table):,} responses, {len(table.resources):,} resources; the first 80 % of each learner "
-        f"with at least 20 responses to fit on; {len(work.relevant):,} learners judged"
+        f"{description}, {len(table):,} responses, {len(table.resources):,} resources; fitted on the first 80 % of "
+        f"each learner with at least 20 responses; evaluated on {len(work.relevant):,} learners"
     )
     return RankingSplit(work, table.rows(~before), described)
 
 
 def described_further(folder: Path, split: RankingSplit) -> RankingSplit:
-    """The split with the groups of `groups.csv` and the prerequisites of `prerequisites.csv`, if the folder holds them.
+    """Add the groups of `groups.csv` and the prerequisites of `prerequisites.csv`, if the folder has them.
 
     Raises:
         DataUnusableError: when one of them is malformed.
@@ -148,7 +148,7 @@ def described_further(folder: Path, split: RankingSplit) -> RankingSplit:
 
 
 def _ranks(learner: NDArray[np.int32], draw: Floats) -> Floats:
-    """The rank of each row's draw among its learner's, as a share: 1/n for the least of n, 1 for the greatest."""
+    """Return the relative rank of each row's draw among its learner's n draws: from 1/n (smallest) to 1."""
     order = np.lexsort((draw, learner))
     counts = np.bincount(learner)
     firsts = np.cumsum(counts) - counts
@@ -157,11 +157,11 @@ def _ranks(learner: NDArray[np.int32], draw: Floats) -> Floats:
     return ranks
 
 
-class Judge:
-    """Measures lists against what learners did next."""
+class ListEvaluator:
+    """Evaluates lists against what learners did next."""
 
     def __init__(self, split: RankingSplit, *, seed: int) -> None:
-        """Args: `split`, whose learners are judged; `seed` of the halves of learners that judge each other's lists."""
+        """Args: `split`, the data; `seed` of the halves of learners, whose models each rate the other half's lists."""
         self._split = split
         self._work = split.work
         self._popularity = np.bincount(self._work.positives.resource, minlength=len(split.test.resources)) + 1.0
@@ -187,7 +187,7 @@ class Judge:
         )
 
     def measures(self, ranker: Ranker, learners: Sequence[int]) -> tuple[dict[str, Floats], list[list[int]]]:
-        """Each measure by learner, nan where it says nothing of one; and the first ten of each list."""
+        """Return each measure by learner, nan where it is undefined, and the first ten of each list."""
         rows, tops = [], []
         for learner in learners:
             ranked = ranker.ranked(learner, LONGEST).tolist()
@@ -201,7 +201,7 @@ class Judge:
         hits = sum(resource in relevant for resource in top)
         values = []
         if self._work.repeats:
-            # The whole order is asked for: what is new to the learner may stand below much that is not.
+            # Request the full order: resources new to the learner may be ranked below many that are not.
             own = set(self._work.own(learner).tolist())
             every = ranker.ranked(learner, len(self._popularity)).tolist()
             new = relevant - own
@@ -227,7 +227,7 @@ class Judge:
 
 
 def _skills_after(test: ResponseTable) -> tuple[dict[int, frozenset[int]], dict[int, frozenset[int]]]:
-    """By learner, the skills they got wrong at least once, and those they worked on."""
+    """Return, by learner, the skills they got wrong at least once and the skills they worked on."""
     wrong: dict[int, set[int]] = {}
     worked_on: dict[int, set[int]] = {}
     for row, skill in zip(test.skill_rows().tolist(), test.skill.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""The rankings that are compared: baselines, every collaborative model, and the rankings that are served."""
+"""The rankings under comparison: baselines, every collaborative model, and the served rankings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RECENT_SKILLS = 5
 
 
 def baselines(split: RankingSplit, *, seed: int) -> Mapping[str, Callable[[], Ranker]]:
-    """What makes each ranking that learns nothing but counts, by name.
+    """Return a factory, by name, for each ranking that only counts.
 
     Args:
         split: the data.
@@ -51,12 +51,12 @@ def baselines(split: RankingSplit, *, seed: int) -> Mapping[str, Callable[[], Ra
 def served(
     dataset: RankingDataset, ranker: LearnedRanker, collaborative: CollaborativeModel | None
 ) -> dict[str, Ranker]:
-    """The rankings a server gives, by name: the learned one, need and next item half and half, and the hand-weighted.
+    """Return the served rankings by name: the learned one, half need and half next item, and the hand-weighted one.
 
     Args:
-        dataset: what the server knows.
+        dataset: the data a server would have.
         ranker: the learned ranker.
-        collaborative: the model the hand-weighted score reads where it ranks alone.
+        collaborative: the model that the hand-weighted score uses when it ranks alone.
     """
     rankings: dict[str, Ranker] = {SERVED: Served(dataset, ranker, None)}
     if any(dataset.split.tags):
@@ -66,20 +66,20 @@ def served(
 
 
 class Scored:
-    """The resources with the highest scores; ties in the order of the resources."""
+    """Ranks resources by score; ties keep the order of the resources."""
 
     def __init__(self, split: WorkSplit, scores: Callable[[int], NDArray[np.float32]]) -> None:
-        """Args: `split`; `scores`, all resources' for a learner, in an array of its own."""
+        """Args: `split`; `scores`, which returns the scores of all resources for a learner in a new array."""
         self._split = split
         self._scores = scores
 
     def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
-        """Numbers of at most k resources, best first."""
+        """Return the numbers of at most k resources, best first."""
         scores = self._scores(learner)
         if not self._split.repeats:
             scores[self._split.own(learner)] = -np.inf
         if most < len(scores):
-            # The whole of the last place's ties, so that which of them is listed is theirs to decide by order.
+            # Include all ties of the last place, so that their order decides which are listed.
             bar = np.partition(scores, len(scores) - most)[len(scores) - most]
             among = np.flatnonzero(scores >= bar)
         else:
@@ -98,10 +98,10 @@ class Random(Scored):
 
 
 class InCurrentSkills:
-    """The most popular resources about the skills of the learner's last responses, the last one's first."""
+    """Ranks the most popular resources about the skills of the learner's last responses, latest skill first."""
 
     def __init__(self, train: ResponseTable, tags: Sequence[frozenset[int]], popularity: NDArray[np.float32]) -> None:
-        """Args: `train`, responses before; `tags` of each resource; `popularity` of each resource."""
+        """Args: `train`, earlier responses; `tags` of each resource; `popularity` of each resource."""
         self._train = train
         self._popularity = popularity / (popularity.max() + 1)
         self._resources_of: list[list[int]] = [[] for _ in train.skills]
@@ -111,7 +111,7 @@ class InCurrentSkills:
         self._first = np.searchsorted(train.learner, np.arange(len(train.learners) + 1))
 
     def scores(self, learner: int) -> NDArray[np.float32]:
-        """Popularity, and above it how recent the resource's skill is."""
+        """Scores by how recent the resource's skill is, then by popularity."""
         scores: NDArray[np.float32] = self._popularity.copy()
         entries = self._train.skill[
             self._train.skill_start[self._first[learner]] : self._train.skill_start[self._first[learner + 1]]
@@ -124,7 +124,7 @@ class InCurrentSkills:
 
 
 class Collaborative(Scored):
-    """What a collaborative model says of a learner's history."""
+    """Scores resources with a collaborative model, given a learner's history."""
 
     def __init__(self, model: CollaborativeModel, split: WorkSplit) -> None:
         """Args: `model`; `split`, the histories."""
@@ -141,7 +141,7 @@ class Collaborative(Scored):
 
 
 class Served:
-    """The ranking that a server gives: learner state as folded, tags, collaborative scores, ranker and policy."""
+    """The served ranking: folded learner state, tags, collaborative scores, ranker and policy."""
 
     def __init__(
         self,
@@ -151,12 +151,12 @@ class Served:
         *,
         need_share: float = 0.0,
     ) -> None:
-        """Put together what a server would hold.
+        """Assemble the data that a server would have.
 
         Args:
-            dataset: what the server knows.
-            ranker: the learned ranker; None: the hand-weighted score ranks.
-            collaborative: the model the hand-weighted score reads where it ranks alone.
+            dataset: the data a server would have.
+            ranker: the learned ranker; None to rank by the hand-weighted score.
+            collaborative: the model that the hand-weighted score uses when it ranks alone.
             need_share: how much of the score is need.
         """
         self._dataset = dataset
@@ -169,7 +169,7 @@ class Served:
         self._index_of_row[self._rows] = np.arange(len(self._rows))
 
     def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
-        """Numbers of at most k resources, best first."""
+        """Return the numbers of at most k resources, best first."""
         dataset = self._dataset
         split, state = dataset.split, dataset.states.of(learner)
         history = [recent.resource for recent in state.resources]

@@ -1,4 +1,4 @@
-"""Evaluating rankings: which resources a learner works on next, every resource being ranked."""
+"""Evaluates how well rankings of all resources predict which ones a learner works on next."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.recommender.domain.learner.state import RECENT_RESOURCES
 from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.intervals import Draws, Estimate, Floats, centred, compared, estimate, of_learners
-from services.recommender.evaluation.lists import Judge, Ranker, RankingSplit
+from services.recommender.evaluation.lists import ListEvaluator, Ranker, RankingSplit
 from services.recommender.evaluation.rankers import Collaborative, Served, baselines, served
 from services.recommender.evaluation.results import SERVED, Evaluation
 from services.recommender.models.collaborative.ensemble import Ensemble
@@ -32,17 +32,17 @@ SEED = 1
 Advance = Callable[[str, int, int], None]
 
 
-# A difference this large between two groups, on any measure, is reported.
+# Report a difference this large between two groups, on any measure.
 GROUP_GAP = 0.03
 _LEARNERS_PER_GROUP = 20
 _COVERAGE_DRAWS = 100
-# A list that never meets the next skills has a ratio of 0, not of 0 / 0.
+# A list with none of the next skills has a ratio of 0, not 0 / 0.
 _SMALLEST_SHARE = 1e-9
 
 
 @dataclass
 class _Measured:
-    """What came of the rankings judged so far: by ranking, values by learner and first tens."""
+    """Results of the rankings evaluated so far: by ranking, values by learner and first ten resources."""
 
     values: dict[str, dict[str, Floats]]
     tops: dict[str, list[list[int]]]
@@ -52,7 +52,7 @@ class _Measured:
 def evaluate_ranking(
     protocol: str, split: RankingSplit, *, commit: str = "", advance: Advance = lambda *_: None
 ) -> Evaluation:
-    """Fit every ranking, and judge the lists it gives the same learners.
+    """Fit every ranking, and evaluate its lists for the same learners.
 
     Args:
         protocol: its name.
@@ -67,27 +67,27 @@ def evaluate_ranking(
     learners = sorted(work.relevant)
     if not learners:
         raise DataUnusableError(
-            f"{split.description}: nobody has anything to judge by; a learner needs work on both sides of the split"
+            f"{split.description}: no learner can be evaluated; a learner needs work on both sides of the split"
         )
     draws = Draws.of(len(learners), draws=DRAWS, seed=SEED)
-    judge = Judge(split, seed=SEED)
+    evaluator = ListEvaluator(split, seed=SEED)
     steps = iter(range(1_000_000))
     total = 2 * len(FAMILIES) + 8
 
-    def told(name: str) -> None:
+    def report(name: str) -> None:
         advance(name, min(next(steps), total - 1), total)
 
-    choice = choose(work.inner(seed=SEED), seed=SEED, advance=lambda name: told(f"tuning {name}"))
+    choice = choose(work.inner(seed=SEED), seed=SEED, advance=lambda name: report(f"tuning {name}"))
     measured = _Measured({}, {}, {})
-    for name, make in _rankings(split, choice, told):
+    for name, make in _rankings(split, choice, report):
         started_s = time.perf_counter()
         ranker = make()
-        # One learner's matrices are small: threads would wait for each other longer than one takes.
+        # One learner's matrices are small: synchronising threads would take longer than computing on one.
         with threadpool_limits(1, user_api="blas"):
-            values, tops = judge.measures(ranker, learners)
+            values, tops = evaluator.measures(ranker, learners)
         measured.values[name], measured.tops[name] = values, tops
         measured.elapsed_s[name] = round(time.perf_counter() - started_s, 3)
-    told("intervals")
+    report("intervals")
     drawn = {name: _with_ratio(_drawn(values, draws)) for name, values in measured.values.items()}
     for name, tops in measured.tops.items():
         drawn[name] |= _catalog_measures(tops, draws, len(split.test.resources))
@@ -106,12 +106,12 @@ def evaluate_ranking(
 
 
 def _rankings(
-    split: RankingSplit, choice: Choice, told: Callable[[str], None]
+    split: RankingSplit, choice: Choice, report: Callable[[str], None]
 ) -> Iterator[tuple[str, Callable[[], Ranker]]]:
-    """Every ranking's name and what makes it, one after another; models are fitted once and shared."""
+    """Yield the name and factory of every ranking; models are fitted once and shared."""
     work = split.work
     for name, make in baselines(split, seed=SEED).items():
-        told(name)
+        report(name)
         yield name, make
     fitted: dict[str, CollaborativeModel] = {}
 
@@ -120,16 +120,16 @@ def _rankings(
         return Collaborative(fitted[name], work)
 
     for name in choice.settings:
-        told(name)
+        report(name)
         yield name, lambda name=name: collaborative(name)  # type: ignore[misc]  # bound early, called at once.
 
     def base_models(of: WorkSplit, chosen: Choice) -> Ensemble:
         return Ensemble(of.positives.resources, {name: fitted[name] for name in base_models_of(of, chosen)})
 
     try:
-        learned = fit_ranker(work, seed=SEED, choice=choice, fit_base_models=base_models, advance=told)
+        learned = fit_ranker(work, seed=SEED, choice=choice, fit_base_models=base_models, advance=report)
     except TooFewToLearnError as error:
-        choice.remarks.append(f"No ranking was learned, {SERVED} is the hand-weighted one: {error}.")
+        choice.remarks.append(f"No ranking was learned; {SERVED} is the hand-weighted one: {error}.")
         dataset = RankingDataset(
             work, base_models(work, choice), fit_interaction_statistics(work.before, work.positives)
         )
@@ -138,7 +138,7 @@ def _rankings(
     choice.remarks.append(_chosen_blend_weight(learned))
     dataset = RankingDataset(work, learned.ensemble, learned.ranker.statistics)
     for name, ranker in served(dataset, learned.ranker, learned.ensemble.get("als")).items():
-        told(name)
+        report(name)
         yield name, lambda ranker=ranker: ranker  # type: ignore[misc]  # bound early, called at once.
 
 
@@ -146,14 +146,14 @@ def _chosen_blend_weight(learned: FittedRanker) -> str:
     tried = ", ".join(f"{weight}: {measure:.4f}" for weight, measure in learned.measures.items())
     ranker = learned.ranker
     return (
-        f"{SERVED} is {len(ranker.trees.starts) - 1} trees with a blend weight of {ranker.blend_weight:g}, the rest is "
+        f"{SERVED} is {len(ranker.trees.starts) - 1} trees with a blend weight of {ranker.blend_weight:g}; the rest is "
         f"{ranker.models[ranker.best_base_model]}; NDCG@10 on held-out learners of the inner split by blend weight: "
         f"{tried}."
     )
 
 
 def _drawn(values: Mapping[str, Floats], draws: Draws) -> dict[str, Floats]:
-    """Means over the learners a measure says something of, on every draw."""
+    """Return the mean of each measure over the learners for which it is defined, on every draw."""
     drawn = {}
     for measure, of_each in values.items():
         here = ~np.isnan(of_each)
@@ -162,14 +162,14 @@ def _drawn(values: Mapping[str, Floats], draws: Draws) -> dict[str, Floats]:
 
 
 def _with_ratio(drawn: dict[str, Floats]) -> dict[str, Floats]:
-    """The measures, and how much of what is about the learner's next skills is about those they then got wrong."""
+    """Add gap_ratio: the share of the hits on a learner's next skills that they then got wrong."""
     if "gap_next_at_10" not in drawn:
         return drawn
     return drawn | {"gap_ratio_at_10": drawn["gap_hit_at_10"] / np.maximum(drawn["gap_next_at_10"], _SMALLEST_SHARE)}
 
 
 def _catalog_measures(tops: Sequence[Sequence[int]], draws: Draws, resources: int) -> dict[str, Floats]:
-    """Share of the catalog that is in some list, and how unequally resources are in lists (Gini), on some draws."""
+    """Return the share of the catalog that is in any list, and the Gini index of resources in lists, on some draws."""
     listed = np.array(list(itertools.chain.from_iterable(tops)), np.int64)
     learner = np.repeat(np.arange(len(tops)), [len(top) for top in tops])
     coverage, gini = [], []
@@ -185,7 +185,7 @@ def _catalog_measures(tops: Sequence[Sequence[int]], draws: Draws, resources: in
 def _by_group(
     split: RankingSplit, learners: Sequence[int], values: Mapping[str, Mapping[str, Floats]]
 ) -> tuple[dict[str, dict[str, dict[str, Estimate]]], list[str]]:
-    """Every measure for each group of learners, and a note for each measure on which groups lie far apart."""
+    """Return every measure by group of learners, and a note for each measure on which groups differ strongly."""
     base_models = Counter(split.groups[learner] for learner in learners if learner in split.groups)
     slices: dict[str, dict[str, dict[str, Estimate]]] = {}
     for group in sorted(name for name, count in base_models.items() if count >= _LEARNERS_PER_GROUP):
@@ -215,26 +215,26 @@ def _notes(split: RankingSplit, choice: Choice) -> tuple[str, ...]:
     held = (
         "gap_hit: share of the list about a skill the learner then got wrong at least once (need).",
         "gap_next: share of the list about a skill the learner then worked on (behaviour); gap_ratio: hit / next.",
-        "success_band: share of the list with a chance of success from .65 to .85, says Best-LR, fitted on others.",
-        "readiness_violations: share of the list that builds on a skill of which the learner got over two fifths wrong."
+        "success_band: share of the list with a chance of success from .65 to .85 (Best-LR fitted on others).",
+        "readiness_violations: share of the list that builds on a skill with over two fifths wrong responses."
         if split.work.prerequisites
-        else "Readiness violations are not measured: no prerequisites.csv says what skills build on.",
-        "cairn ranks by behaviour alone (need_share 0); half_need mixes in as much need; weights is need alone.",
+        else "Readiness violations are not measured: there is no prerequisites.csv.",
+        "cairn ranks by behaviour alone (need_share 0); half_need weighs both equally; weights is need alone.",
     )
     return (
         "Every resource that the learner had not worked on before is ranked; no negatives are sampled."
         if not split.work.repeats
-        else "Every resource is ranked, those worked on before too; ndcg_at_5_new ranks what is new to a learner.",
-        "What is relevant is what learners did next, largely what teachers assigned: no evidence of learning.",
+        else "Every resource is ranked, including earlier work; ndcg_at_5_new ranks only resources new to a learner.",
+        "Relevant is what learners did next, which teachers largely assigned: this is no evidence of learning.",
         *(held if any(split.work.tags) and split.work.graded else ()),
-        f"cairn reads the learner state a server has: the last {RECENT_RESOURCES} resources."
+        f"cairn reads the learner state of a server: the last {RECENT_RESOURCES} resources."
         if split.work.graded
         else f"cairn reads the whole history; a server keeps the last {RECENT_RESOURCES} resources of each learner.",
         *choice.remarks,
-        "Chosen on an inner split of what is fitted on: "
+        "Chosen on an inner split of the training data: "
         + ", ".join(f"{name} {label}" for name, label in choice.described.items())
         + ".",
         *(f"{name} is not among the rankings: {reason}." for name, reason in choice.absent.items()),
-        f"Intervals are central 95 % of {DRAWS} bootstrap draws of learners; differences use the same draws.",
-        "A draw holds fewer different learners, whose lists cover less: draws of coverage and Gini are moved to fit.",
+        f"Intervals are central 95 % of {DRAWS} bootstrap resamples of learners; differences use the same ones.",
+        "Resamples hold fewer different learners, whose lists cover less: coverage and Gini are corrected for this.",
     )

@@ -1,4 +1,4 @@
-"""The evaluation as one page of HTML that needs nothing else: tables, and plots as inline SVG."""
+"""The evaluation as one self-contained HTML page: tables, and plots as inline SVG."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import escape
 from services.recommender.evaluation.intervals import Estimate
 from services.recommender.evaluation.results import SERVED, Evaluation, Reliability
 
-# Measures that are also drawn, one plot each.
+# Measures with a plot each.
 _PLOTTED = ("auc", "ndcg_at_10", "ndcg_at_5", "micro_f1")
 _LINE = 18
 _LABELS = 190
@@ -25,12 +25,12 @@ figcaption { text-align: center; } svg { background: #fbfcfd; } li { margin: .3r
 
 
 def as_html(evaluation: Evaluation) -> str:
-    """The page of one evaluation."""
+    """Return the page of one evaluation."""
     return page(evaluation.protocol, [evaluation])
 
 
 def page(title: str, evaluations: Iterable[Evaluation]) -> str:
-    """One page of several evaluations."""
+    """Return one page for several evaluations."""
     sections = "".join(_section(evaluation) for evaluation in evaluations)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -41,24 +41,24 @@ def page(title: str, evaluations: Iterable[Evaluation]) -> str:
 def _section(evaluation: Evaluation) -> str:
     parts = [
         f"<h1>{escape(evaluation.protocol)}</h1><p>{escape(evaluation.data)}.</p>",
-        _table("All of it", evaluation.models),
+        _table("Overall", evaluation.models),
         *(
             _interval_plot(measure, evaluation.models)
             for measure in _PLOTTED
             if measure in measures_of(evaluation.models)
         ),
-        _table(f"{SERVED} minus the other, on the same draws of learners", evaluation.differences),
+        _table(f"{SERVED} minus the other, on the same resamples of learners", evaluation.differences),
         *(_table(name, models) for name, models in evaluation.slices.items()),
         *(_reliability_plot(name, reliability) for name, reliability in evaluation.reliability.items()),
         "<h2>Notes</h2>",
         _list([*evaluation.notes, _facts("Seeds", evaluation.seeds), _facts("Seconds", evaluation.elapsed_s)]),
-        f"<p><small>Commit {escape(evaluation.commit or 'not known')}</small></p>",
+        f"<p><small>Commit {escape(evaluation.commit or 'unknown')}</small></p>",
     ]
     return "".join(parts)
 
 
 def measures_of(models: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
-    """Every measure that some model has, in the order met."""
+    """Return every measure of any model, in the order of first occurrence."""
     return list(dict.fromkeys(measure for measures in models.values() for measure in measures))
 
 

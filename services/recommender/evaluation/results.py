@@ -20,7 +20,7 @@ class Reliability:
     Attributes:
         predicted: mean chance by bin.
         observed: share of successes by bin.
-        responses: how many, by bin; bins without any are left out of all three.
+        responses: number of responses by bin; empty bins are left out of all three.
     """
 
     predicted: list[float]
@@ -34,14 +34,14 @@ class Evaluation:
 
     Attributes:
         protocol: its name.
-        data: what it was run on, in words.
-        commit: of the code; empty when not known.
-        models: measures by model; the one that is served is `cairn`.
-        differences: by how much `cairn` is above each other model, on the same draws of learners.
+        data: the data in words.
+        commit: of the code; empty if unknown.
+        models: measures by model; the served model is `cairn`.
+        differences: `cairn` minus each other model, on the same resamples of learners.
         slices: measures by model for parts of the data, by the part's name.
-        reliability: by model, where probabilities are predicted.
-        notes: what a reader must know.
-        seeds: by what they decide.
+        reliability: by model, if it predicts probabilities.
+        notes: notes for the reader.
+        seeds: by purpose.
         elapsed_s: how long fitting and measuring took, by model.
     """
 
@@ -62,10 +62,10 @@ class Evaluation:
 
 
 def from_json(text: bytes) -> Evaluation:
-    """The inverse of `as_json`; what a report leaves out is empty.
+    """Parse the output of `as_json`; missing parts are empty.
 
     Raises:
-        ValueError: when it is not the JSON of an evaluation.
+        ValueError: when the input is not the JSON of an evaluation.
     """
     try:
         values = orjson.loads(text)
@@ -86,7 +86,7 @@ def from_json(text: bytes) -> Evaluation:
 
 
 def _estimates(models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Estimate]]:
-    """Estimates by model and measure; one that could not be taken is null there and absent here."""
+    """Estimates by model and measure; those that are null in the JSON are left out."""
     return {
         name: {measure: Estimate(**value) for measure, value in measures.items() if None not in value.values()}
         for name, measures in models.items()
@@ -94,5 +94,5 @@ def _estimates(models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[
 
 
 def as_json(evaluation: Evaluation) -> bytes:
-    """The evaluation as JSON, one key a line."""
+    """Return the evaluation as JSON, with one key per line."""
     return orjson.dumps(evaluation.as_values(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

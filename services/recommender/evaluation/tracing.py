@@ -1,4 +1,4 @@
-"""Evaluating learner models: how well each response of learners never seen before is predicted."""
+"""Evaluates how well learner models predict each response of unseen learners."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from services.recommender.models.tracing.logistic import LogisticOnCounts
 
 DRAWS = 200
 SEED = 1
-# Parts of the data by how often the learner met the response's skills before: first of them, and one past the last.
+# Slices of the data by the number of earlier attempts at the skills of a response: first, and one past the last.
 _ATTEMPTS = {"attempt 1": (0, 1), "attempts 2-5": (1, 5), "attempts 6+": (5, np.inf)}
 
 Advance = Callable[[str, int, int], None]
@@ -44,7 +44,7 @@ Advance = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class TracingSplit:
-    """What models are fitted on and judged on: different learners, in tables with the same ids."""
+    """Responses to fit and to evaluate models on: of different learners, in tables with the same ids."""
 
     train: ResponseTable
     test: ResponseTable
@@ -52,7 +52,7 @@ class TracingSplit:
 
 
 def given_split(folder: Path) -> TracingSplit:
-    """The split of `train.tsv` and `test.tsv`.
+    """Read the split of `train.tsv` and `test.tsv`.
 
     Raises:
         DataUnusableError: when a file is missing or malformed, or a learner is in both.
@@ -60,11 +60,11 @@ def given_split(folder: Path) -> TracingSplit:
     table, (train, test) = read_tracing_table(folder, ("train.tsv", "test.tsv"))
     if both := train.keys() & test.keys():
         raise DataUnusableError(f"{folder}: {len(both)} learners are in both train.tsv and test.tsv")
-    return _split(table, frozenset(train.values()), f"{folder.name}: learners as split by the files")
+    return _split(table, frozenset(train.values()), f"{folder.name}: learners split as in the files")
 
 
 def split_by_learner(folder: Path) -> TracingSplit:
-    """`responses.csv` or `responses.tsv`, 70 % of the learners to fit on, 30 % to judge on, drawn with seed 1.
+    """Read `responses.csv` or `responses.tsv`: 70 % of the learners to fit on, 30 % to evaluate on, drawn with seed 1.
 
     Raises:
         DataUnusableError: when a file is missing or malformed.
@@ -74,17 +74,17 @@ def split_by_learner(folder: Path) -> TracingSplit:
         learners = {learner: learner for learner in table.learners}
     else:
         table, (learners,) = read_tracing_table(folder, ("responses.tsv",))
-    # Ids of different lengths that count learners are thus in the order of counting.
+    # This puts numeric ids of different lengths in numeric order.
     ids = sorted(learners, key=lambda identifier: (len(identifier), identifier))
     chosen = np.random.default_rng(SEED).permutation(len(ids))[: int(0.7 * len(ids))]
     train = frozenset(learners[ids[number]] for number in chosen)
-    return _split(table, train, f"{folder.name}: 70 % of the learners to fit on, 30 % to judge on, seed {SEED}")
+    return _split(table, train, f"{folder.name}: 70 % of the learners for fitting, 30 % for evaluation, seed {SEED}")
 
 
 def evaluate_tracing(
     protocol: str, split: TracingSplit, *, commit: str = "", advance: Advance = lambda *_: None
 ) -> Evaluation:
-    """Fit every model on the one learners, judge it on the others.
+    """Fit every model on some learners, and evaluate it on the others.
 
     Args:
         protocol: its name.
@@ -95,7 +95,7 @@ def evaluate_tracing(
     models = tracing_models()
     chances: dict[str, Floats] = {}
     elapsed_s: dict[str, float] = {}
-    # One thread: sums are always taken in the same order, and threads do not wait for each other on a busy machine.
+    # One thread: sums keep the same order, and no time goes into synchronising threads on a busy machine.
     with threadpool_limits(1):
         for number, (name, model) in enumerate(models.items()):
             advance(name, number, len(models))
@@ -109,7 +109,7 @@ def evaluate_tracing(
     attempts = prior_attempts(split.test)
     return Evaluation(
         protocol=protocol,
-        data=f"{split.description}; {_described(split.train)} to fit on, {_described(split.test)} to judge on",
+        data=f"{split.description}; fitted on {_described(split.train)}, evaluated on {_described(split.test)}",
         commit=commit,
         models=_estimates(values),
         differences=compared(values, SERVED),
@@ -120,9 +120,9 @@ def evaluate_tracing(
         },
         reliability={name: _reliability(split.test, chance) for name, chance in chances.items()},
         notes=(
-            "Every response is one row; measures are pooled over rows.",
-            "What was fitted about items and skills stays as it is while the learners to judge on are followed.",
-            f"Intervals are central 95 % of {DRAWS} bootstrap draws of learners; differences use the same draws.",
+            "Each response is one row; measures are pooled over rows.",
+            "Parameters of items and skills stay as fitted during the evaluation.",
+            f"Intervals are central 95 % of {DRAWS} bootstrap resamples of learners; differences use the same ones.",
         ),
         seeds={"bootstrap": SEED, "held-out learners": SEED},
         elapsed_s=elapsed_s,
@@ -130,7 +130,7 @@ def evaluate_tracing(
 
 
 def tracing_models() -> Mapping[str, TracingModel]:
-    """Every learner model by name; `cairn` is the one served, and `filter` is it without the success model."""
+    """Return every learner model by name; `cairn` is the served model, `filter` lacks its success model."""
     return {
         "constant": Constant(),
         "elo": Elo(seed=SEED),
@@ -145,7 +145,7 @@ def tracing_models() -> Mapping[str, TracingModel]:
 
 
 def prior_attempts(table: ResponseTable) -> NDArray[np.float64]:
-    """How often each response's learner met its skills before, the mean over the skills."""
+    """Return how often the learner of each response met its skills before, as a mean over the skills."""
     attempts = np.zeros(len(table))
     counts: dict[tuple[int, int], int] = {}
     rows = table.skill_rows()
