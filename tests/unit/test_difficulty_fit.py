@@ -99,14 +99,14 @@ def test_the_mean_item_difficulty_of_a_skill_is_over_the_distinct_items_seen_wit
 def test_the_search_finds_constants_that_predict_at_least_as_well_as_the_defaults():
     table, _ = simulated(300)
     fitting = np.arange(len(table.learners)) < 200
-    fitted_on, judged_on = table.of_learners(fitting), table.of_learners(~fitting)
+    fitted_on, evaluated_on = table.of_learners(fitting), table.of_learners(~fitting)
     steps = []
     found = search_settings(
-        fitted_on, judged_on, evaluations=40, advance=lambda done, total: steps.append((done, total))
+        fitted_on, evaluated_on, evaluations=40, advance=lambda done, total: steps.append((done, total))
     )
 
     def loss(settings):
-        return log_loss(judged_on.response, predict(judged_on, fit_difficulties(fitted_on, settings)))
+        return log_loss(evaluated_on.response, predict(evaluated_on, fit_difficulties(fitted_on, settings)))
 
     assert loss(found) <= loss(FilterSettings())
     assert steps[-1] == (40, 40)

@@ -94,8 +94,8 @@ def test_learners_that_are_fitted_on_judged_on_and_reported_on_are_different_one
     table = simulated(120)
     seen = {}
 
-    def search(fitted_on, judged_on, **_):
-        seen["fitted"], seen["judged"] = set(fitted_on.learner), set(judged_on.learner)
+    def search(fitted_on, evaluated_on, **_):
+        seen["fitted"], seen["evaluated"] = set(fitted_on.learner), set(evaluated_on.learner)
         return FilterSettings()
 
     def success_model(table, *_, **__):
@@ -110,7 +110,7 @@ def test_learners_that_are_fitted_on_judged_on_and_reported_on_are_different_one
     monkeypatch.setattr(tracing_fit, "fit_success", success_model)
     monkeypatch.setattr(tracing_fit, "_metrics", report)
     tracing_fit.fit_tracing(table, seed=1)
-    assert sorted([*seen["fitted"], *seen["judged"], *seen["reported"]]) == list(range(120))
+    assert sorted([*seen["fitted"], *seen["evaluated"], *seen["reported"]]) == list(range(120))
     assert min(len(learners) for learners in seen.values()) > 10
     assert not seen["success"] & seen["reported"]
 

@@ -1,1 +1,1 @@
-"""Bridges to fitting libraries: fit and infer."""
+"""Models fitted with external libraries: fitting and inference."""

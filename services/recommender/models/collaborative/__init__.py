@@ -1,1 +1,1 @@
-"""Collaborative filtering: fitting, scoring and choosing a family of models."""
+"""Collaborative filtering: fits, scores and chooses a family of models."""

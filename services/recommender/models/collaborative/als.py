@@ -1,7 +1,7 @@
-"""Scoring with the factors of alternating least squares.
+"""Scores with the factors of alternating least squares.
 
-Hu, Koren, Volinsky: Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008. `als_fit` fits them, so
-that a server does not load the fitting library.
+Hu, Koren, Volinsky: Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008. Fitting is in
+`als_fit`, so that a server does not load the fitting library.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ KIND = "als"
 
 
 class AlsModel:
-    """Implements `CollaborativeModel` over resource factors; learners have none, they are folded in from their history.
+    """Implements `CollaborativeModel` with resource factors; a learner's factors are folded in from their history.
 
-    A learner with the distinct positives H gets the factors that minimise the model's loss given the resources':
+    Given the resource factors Y, a learner with the distinct positives H gets the factors that minimise the loss:
     u = (Y'Y + regularization I + (confidence - 1) Y_H'Y_H)^-1 confidence Y_H'1, and scores Y u.
     """
 
@@ -62,20 +62,20 @@ class AlsModel:
         self._row_of_resource = {resource: row for row, resource in enumerate(self._resources)}
         if len(self._row_of_resource) != len(self._resources):
             raise ModelArraysInvalidError("the resources are not distinct")
-        # Summed in float64, so that after rounding the result does not depend on how BLAS splits the sum.
+        # Sum in float64, so that the rounded result does not depend on how BLAS splits the sum.
         wide = factors.astype(np.float64)
         self._gram = (wide.T @ wide + regularization * np.eye(factors.shape[1])).astype(np.float32)
 
     @property
     def resources(self) -> tuple[str, ...]:
-        """The resources it can score, in the order of the scores."""
+        """Resources the model can score, in the order of the scores."""
         return self._resources
 
     def fold_in(self, positive: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Factors of a learner with the positives in these rows: float32, zeros when there are none."""
+        """Return the factors of a learner with the positives in these rows: float32, zeros if there are none."""
         if not len(positive):
             return np.zeros(self._factors.shape[1], np.float32)
-        # In the order of rows, so that the order of a history cannot move the last bits.
+        # Sum in the order of rows, so that the order of a history cannot change the last bits.
         rows = np.unique(positive)
         positives = self._factors[rows]
         system = self._gram + np.float32(self._confidence - 1) * (positives.T @ positives)
@@ -89,15 +89,15 @@ class AlsModel:
         return solution
 
     def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
-        """Score every resource for a learner with these positives: float32, zeros when none of them is known."""
+        """Score every resource for a learner with these positives: float32, zeros if none of them is known."""
         return self.scores_of(known_rows(self._row_of_resource, history))
 
     def scores_of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """The same, from the rows of the positives."""
+        """Like `scores`, given the rows of the positives."""
         return self._factors @ self.fold_in(rows)
 
     def to_arrays(self) -> ModelArrays:
-        """The model as stored in a bundle."""
+        """Return the model as stored in a bundle."""
         return ModelArrays(
             kind=KIND,
             hyperparameters={"regularization": self._regularization, "confidence": self._confidence},
@@ -107,7 +107,7 @@ class AlsModel:
 
     @classmethod
     def from_arrays(cls, stored: ModelArrays) -> AlsModel:
-        """The inverse of `to_arrays`.
+        """Restore a model from the result of `to_arrays`.
 
         Raises:
             ModelArraysInvalidError: when the arrays do not form such a model.

@@ -1,4 +1,4 @@
-"""Fitting resource factors by alternating least squares with the library `implicit`."""
+"""Fits resource factors by alternating least squares with the library `implicit`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AlsSettings:
     iterations: int = 15
 
 
-# A learner with one positive contains no co-occurrence.
+# A learner with one positive has no co-occurrence.
 _POSITIVES_PER_LEARNER = 2
 _LEARNERS_NEEDED = 20
 _RESOURCES_NEEDED = 10
@@ -45,12 +45,12 @@ def fit_als(
     seed: int,
     advance: Advance = lambda _done, _total: None,
 ) -> FittedCollaborative:
-    """Fit a model to a tenant's positives: the same ones and the same seed give the same model.
+    """Fit a model to a tenant's positives. The same positives and seed give the same model.
 
     Args:
-        positives: who worked on what.
+        positives: the resources of each learner.
         settings: hyper-parameters.
-        seed: of the factors to start from.
+        seed: seeds the initial factors.
         advance: progress callback: iterations done, iterations in total.
 
     Raises:
@@ -90,7 +90,7 @@ def fit_als(
 
 
 def factors_for(wanted: int, *, learners: int, resources: int) -> int:
-    """How many factors the data can carry: no more than a quarter of its smaller side, at least 4."""
+    """Return how many factors the data supports: at most a quarter of its smaller side, at least 4."""
     return min(wanted, max(4, min(learners, resources) // 4))
 
 
@@ -102,7 +102,7 @@ def _factorize(
         regularization=settings.regularization,
         alpha=settings.confidence,
         iterations=settings.iterations,
-        # One thread each, so that sums are always taken in the same order.
+        # One thread each, so that sums keep the same order.
         num_threads=1,
         random_state=seed,
     )

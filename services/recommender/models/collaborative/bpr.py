@@ -20,10 +20,10 @@ _NEGATIVES_PER_POSITIVE = 5
 
 
 class BprModel:
-    """Implements `CollaborativeModel`: scores = Y u + b, with u fitted to the learner's own pairs when they ask.
+    """Implements `CollaborativeModel`: scores = Y u + b, with u fitted to the learner's own pairs on request.
 
     u is the maximum of sum over pairs of log sigmoid(u (y_i - y_j) + b_i - b_j) - regularization/2 |u|^2, i from the
-    history, j drawn from the rest with a fixed seed: the criterion the factors were fitted by.
+    history, j drawn from the rest with a fixed seed. The factors are fitted by the same criterion.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class BprModel:
 
     @property
     def resources(self) -> tuple[str, ...]:
-        """The resources it can score, in the order of the scores."""
+        """Resources the model can score, in the order of the scores."""
         return self._resources
 
     def fold_in(self, positive: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Factors of a learner with the positives in these rows: zeros when there are none."""
+        """Return the factors of a learner with the positives in these rows; zeros if there are none."""
         width = self._factors.shape[1]
         rows = np.unique(positive)
         rest = np.setdiff1d(np.arange(len(self._resources)), rows)
@@ -70,11 +70,11 @@ class BprModel:
         return learner.astype(np.float32)
 
     def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
-        """Score every resource for a learner with these positives; zeros when none of them is known."""
+        """Score every resource for a learner with these positives; zeros if none of them is known."""
         return self.scores_of(known_rows(self._row_of_resource, history))
 
     def scores_of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """The same, from the rows of the positives."""
+        """Like `scores`, given the rows of the positives."""
         if not len(rows):
             return np.zeros(len(self._resources), np.float32)
         return self._factors @ self.fold_in(rows) + self._bias
@@ -83,20 +83,20 @@ class BprModel:
 def fit_bpr(
     positives: Positives, *, factors: int = 64, regularization: float = 0.01, iterations: int = 100, seed: int
 ) -> BprModel:
-    """Fit: the same positives and the same seed give the same model.
+    """Fit a model. The same positives and seed give the same model.
 
     Args:
-        positives: who worked on what.
-        factors: numbers per resource.
-        regularization: weight of the squared factors, and of a learner's in a fold-in.
+        positives: the resources of each learner.
+        factors: number of factors per resource.
+        regularization: weight of the squared factors, also in a fold-in.
         iterations: passes over the positives.
-        seed: of the factors to start from and of the pairs drawn.
+        seed: seeds the initial factors and the drawn pairs.
     """
     model = BayesianPersonalizedRanking(
         factors=factors,
         regularization=regularization,
         iterations=iterations,
-        # One thread, so that steps are always taken in the same order.
+        # One thread, so that steps keep the same order.
         num_threads=1,
         random_state=seed,
     )

@@ -29,20 +29,20 @@ class Ensemble:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The models, in the order of the scores."""
+        """Names of the models, in the order of the scores."""
         return tuple(self._models)
 
     @property
     def resources(self) -> tuple[str, ...]:
-        """The resources they can score, in the order of the scores."""
+        """Resources the models can score, in the order of the scores."""
         return self._resources
 
     def get(self, name: str) -> CollaborativeModel | None:
-        """The model of that name, or None."""
+        """Return the model of that name, or None."""
         return self._models.get(name)
 
     def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
-        """(models, resources): the score of every resource by each model; 0 where a model does not know it."""
+        """Return the score of every resource by each model, (models, resources); 0 for resources unknown to a model."""
         rows = known_rows(self._row_of_resource, history)
         scores = np.zeros((len(self._models), len(self._resources)), np.float32)
         for number, (name, model) in enumerate(self._models.items()):
@@ -56,7 +56,7 @@ class Ensemble:
 
 
 class _Places(NamedTuple):
-    """The rows of a model's resources among those of an ensemble, and the inverse, -1 for what it does not know."""
+    """Return the rows of a model's resources in an ensemble, and the inverse, with -1 for unknown resources."""
 
     rows: NDArray[np.intp]
     inverse: NDArray[np.intp]

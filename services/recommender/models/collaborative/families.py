@@ -1,6 +1,6 @@
-"""The families of collaborative models, and choosing each one's settings by what learners did next.
+"""The families of collaborative models, and the choice of their settings by predicting what learners did next.
 
-Settings are tried on an inner split of what models may be fitted on; the data to be judged on is never touched.
+Settings are tried on an inner split of the training data; the evaluation data is never used.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from services.recommender.models.collaborative.neighbours import (
 Settings = Mapping[str, float]
 Fit = Callable[[Positives, int, Settings], CollaborativeModel]
 
-# With a few hundred, the standard error of NDCG@10 is larger than the difference between settings.
+# With a few hundred learners, the standard error of NDCG@10 is larger than the difference between settings.
 _LEARNERS = 1_500
 _TOP = 10
 
@@ -80,7 +80,7 @@ def _sequential(positives: Positives, _seed: int, settings: Settings) -> Collabo
     )
 
 
-# With a half-life this long the whole history has equal weight.
+# With a half-life this long, the whole history has equal weight.
 _FOREVER = 1e6
 
 FAMILIES: Mapping[str, Family] = {
@@ -109,14 +109,14 @@ FAMILIES: Mapping[str, Family] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """The outcome of trying each family's settings.
+    """The result of trying each family's settings.
 
     Attributes:
-        settings: the best by family.
-        absent: why a family could not be fitted, by family.
-        models: the best of each family, fitted to the inner split's positives.
-        measures: its NDCG@10 there.
-        remarks: sentences about the rankers that were then fitted on them.
+        settings: the best settings by family.
+        absent: the reason a family could not be fitted, by family.
+        models: the best model of each family, fitted to the inner split's positives.
+        measures: NDCG@10 of the best model, by family.
+        remarks: sentences about the rankers fitted with these models.
     """
 
     settings: Mapping[str, Settings]
@@ -143,16 +143,16 @@ def choose(
     families: Sequence[str] = tuple(FAMILIES),
     advance: Callable[[str], None] = lambda _name: None,
 ) -> Choice:
-    """For each family of models, the settings that rank best what learners did next.
+    """Choose for each family the settings that best predict what learners did next.
 
-    Hill climbing starts in the middle of the grid and moves away from what is worse, so that few models are fitted. A
-    family with a single entry in its grid needs no choice, and nothing is fitted for it.
+    Hill climbing starts in the middle of the grid and moves towards better settings, so that few models are fitted. For
+    a family with a single entry in its grid, no model is fitted.
 
     Args:
-        inner: a split of what models may be fitted on.
-        seed: of the models, and of which learners are looked at where there are many.
+        inner: a split of the training data.
+        seed: seeds the models, and the sample of learners if there are many.
         families: which families to try.
-        advance: called with the family that is tried next, and the memory that EASE will take.
+        advance: called with the next family, and for EASE also with the memory it needs.
     """
     learners = np.sort(np.random.default_rng(seed).permutation(sorted(inner.relevant))[:_LEARNERS]).tolist()
     settings: dict[str, Settings] = {}
@@ -163,7 +163,7 @@ def choose(
         if len(FAMILIES[name].grid) == 1:
             settings[name] = FAMILIES[name].grid[0]
             continue
-        # Reported before the fit: if memory runs out, the last line says why.
+        # Report before the fit: if memory runs out, the last line shows why.
         advance(f"{name}, {ease_memory(inner.positives)}" if name == "ease" else name)
         try:
             hill_climb = _HillClimb(FAMILIES[name], inner, learners, seed)
@@ -189,7 +189,7 @@ class _HillClimb:
         self.model = self._fit_at(self.best)
 
     def to_peak(self) -> None:
-        """Step down while that is better; if the first step down is not, step up."""
+        """Step down while that is better; if the first step down is worse, step up."""
         start = self.best
         for step in (-1, 1):
             while self._better_at(self.best + step):
@@ -213,12 +213,12 @@ class _HillClimb:
 
 
 def mean_ndcg(model: CollaborativeModel, split: WorkSplit, learners: Sequence[int]) -> float:
-    """Mean NDCG@10 of a model's lists, over some learners of a split."""
+    """Return the mean NDCG@10 of a model's lists, over some learners of a split."""
     resources = split.positives.resources
     number = {resource: place for place, resource in enumerate(resources)}
     columns = np.array([number[resource] for resource in model.resources], np.int64)
     found = []
-    # One learner's matrices are small: threads would wait for each other longer than one takes.
+    # One learner's matrices are small: synchronising threads would take longer than computing on one.
     with threadpool_limits(1, user_api="blas"):
         for learner in learners:
             own = split.own(learner)
@@ -231,7 +231,7 @@ def mean_ndcg(model: CollaborativeModel, split: WorkSplit, learners: Sequence[in
 
 
 def best_rows(scores: Matrix, most: int) -> list[int]:
-    """Places of the highest scores above -inf, best first; ties in the order of their places."""
+    """Return the indices of the highest scores above -inf, best first; ties keep their order."""
     if most < len(scores):
         bar = np.partition(scores, len(scores) - most)[len(scores) - most]
         among = np.flatnonzero(scores >= bar)

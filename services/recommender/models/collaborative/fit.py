@@ -1,4 +1,4 @@
-"""Choosing a tenant's collaborative model by what its learners did next, and fitting the one that was chosen."""
+"""Chooses the collaborative model that best predicts what a tenant's learners did next, and fits it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.recommender.models.collaborative.neighbours import (
 
 # Models that a bundle can hold; bpr is for comparison only.
 _SERVABLE = tuple(family for family in FAMILIES if family != "bpr")
-# With fewer learners the measures of models do not differ enough.
+# With fewer learners, the measures of models do not differ enough.
 _LEARNERS_TO_CHOOSE_BY = 20
 _CHOOSING = "choosing a model"
 
@@ -28,12 +28,12 @@ _CHOOSING = "choosing a model"
 def choose_collaborative(
     table: ResponseTable, *, seed: int, advance: Progress = lambda _step, _done, _total: None
 ) -> CollaborativeChoice | None:
-    """Fit every family to the first four fifths of each learner's responses, and judge it on the rest.
+    """Fit every family to the first four fifths of each learner's responses, and evaluate it on the rest.
 
     Args:
         table: a tenant's responses.
-        seed: of the models.
-        advance: progress callback: step, families done, families in total; also called with the memory EASE will take.
+        seed: seeds the models.
+        advance: progress callback: step, families done, families in total; also called with the memory that EASE needs.
     """
     table = table.rows(table.resource != NONE)
     split = split_work(table, earlier_rows(table), tags_of(table))
@@ -45,7 +45,7 @@ def choose_collaborative(
     def next_family(name: str) -> None:
         nonlocal tried
         if name != families[tried]:
-            # Memory is reported before the fit: if it runs out, the last line says why.
+            # Report the memory before the fit: if it runs out, the last line shows why.
             advance(name, 1, 1)
         advance(_CHOOSING, tried, len(_SERVABLE))
         tried += 1
@@ -75,10 +75,10 @@ def fit_collaborative(
     """Fit the chosen family, or alternating least squares.
 
     Args:
-        positives: who worked on what.
-        choice: the chosen family; None: none was chosen.
+        positives: the resources of each learner.
+        choice: the chosen family; None if none was chosen.
         default: settings of alternating least squares when no family was chosen.
-        seed: of the model.
+        seed: seeds the model.
         advance: progress callback: steps done, steps in total.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Collaborative filtering by item-to-item weights: item-kNN, RP3beta, EASE and sequential co-occurrence.
+"""Collaborative filtering with item-to-item weights: item-kNN, RP3beta, EASE and sequential co-occurrence.
 
-All of them implement `CollaborativeModel`: a learner is folded in by their history alone, so one who is not in the
-training data is scored like any other. Only EASE's dual form keeps learners' rows.
+All of them implement `CollaborativeModel`: a learner is folded in from their history alone, so learners outside
+the training data are scored like any other. Only EASE's dual form keeps the rows of learners.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from services.recommender.application.ports.models import ModelArrays, ModelArra
 from services.recommender.domain.training.positives import Positives, known_rows
 
 KIND = "item_item"
-# With more resources and learners than this, EASE's square matrix is not worth its memory.
+# With more resources and learners than this, EASE's square matrix takes too much memory.
 EASE_SIDE_MOST = 10_000
-# With more resources than this, EASE's weights are not worth keeping in a bundle: 128 MB.
+# With more resources than this, EASE's weights are too large for a bundle: 128 MB.
 DENSE_RESOURCES_MOST = 4_000
 
 # Written to bundles for a history whose resources all count equally.
@@ -30,19 +30,19 @@ Scores = NDArray[np.float32]
 
 
 class TooLargeError(ValueError):
-    """A model would need more memory than it is worth; the message names how much."""
+    """A model would need too much memory; the message names how much."""
 
 
 class ItemItemModel:
     """Sums the weights from each resource of a history to every other: scores = sum_h weight_h W[h].
 
-    A history is newest last; with `half_life`, a resource counts half as much as one that came that much later.
+    A history is newest last; with `half_life`, a resource counts half as much as one that many places later.
     """
 
     def __init__(
         self, resources: Sequence[str], weights: scipy.sparse.csr_matrix, *, half_life: float | None = None
     ) -> None:
-        """Args: `resources`, the ids of rows and columns of `weights`; `half_life`, in resources of the history."""
+        """Args: `resources`, the ids of rows and columns of `weights`; `half_life`, as a number of resources."""
         self._resources = tuple(resources)
         self._weights = weights.astype(np.float32)
         self._half_life = half_life
@@ -50,7 +50,7 @@ class ItemItemModel:
 
     @property
     def resources(self) -> tuple[str, ...]:
-        """The resources it can score, in the order of the scores."""
+        """Resources the model can score, in the order of the scores."""
         return self._resources
 
     def scores(self, history: Sequence[str]) -> Scores:
@@ -58,7 +58,7 @@ class ItemItemModel:
         return self.scores_of(known_rows(self._row_of_resource, history))
 
     def scores_of(self, rows: NDArray[np.intp]) -> Scores:
-        """The same, from the rows of the positives."""
+        """Like `scores`, given the rows of the positives."""
         ages = np.arange(len(rows) - 1, -1, -1)
         recency = np.ones(len(rows)) if self._half_life is None else 0.5 ** (ages / self._half_life)
         weights = self._weights
@@ -67,7 +67,7 @@ class ItemItemModel:
         )
 
     def to_arrays(self) -> ModelArrays:
-        """The model as stored in a bundle. Neighbours are counted, because float32 cannot hold large offsets."""
+        """Return the model as stored in a bundle: counts of neighbours, because float32 cannot hold large offsets."""
         return ModelArrays(
             kind=KIND,
             hyperparameters={"half_life": self._half_life or _NO_HALF_LIFE},
@@ -81,7 +81,7 @@ class ItemItemModel:
 
     @classmethod
     def from_arrays(cls, stored: ModelArrays) -> ItemItemModel:
-        """The inverse of `to_arrays`.
+        """Restore a model from the result of `to_arrays`.
 
         Raises:
             ModelArraysInvalidError: when the arrays do not form such a model.
@@ -104,15 +104,15 @@ class ItemItemModel:
 def fit_item_knn(
     positives: Positives, *, neighbours: int = 100, shrinkage: float = 10.0, half_life: float | None = 20.0
 ) -> ItemItemModel:
-    """Cosine similarity of who worked on what, shrunk where few did; the nearest neighbours of each resource count.
+    """Cosine similarity of the learners of two resources, shrunk if they are few; only nearest neighbours count.
 
     Deshpande, Karypis: Item-Based Top-N Recommendation Algorithms, TOIS 22(1), 2004.
 
     Args:
-        positives: who worked on what.
-        neighbours: how many of each resource count.
+        positives: the resources of each learner.
+        neighbours: how many neighbours of each resource count.
         shrinkage: added to the product of norms.
-        half_life: of a resource in a history, in resources; None: order does not matter.
+        half_life: of a resource in a history, as a number of resources; None if the order does not matter.
     """
     together, counts = _together(positives)
     entries = together.tocoo()
@@ -122,16 +122,16 @@ def fit_item_knn(
 
 
 def fit_rp3beta(positives: Positives, *, alpha: float = 1.0, beta: float = 0.4, neighbours: int = 200) -> ItemItemModel:
-    """Three steps of a random walk over learners and resources, popular ends damped.
+    """RP3beta: three steps of a random walk over learners and resources, with popular ends damped.
 
     Paudel, Christoffel, Newell, Bernstein: Updatable, Accurate, Diverse, and Scalable Recommendations for Interactive
     Applications, TiiS 7(1), 2016.
 
     Args:
-        positives: who worked on what.
-        alpha: exponent of the transition chances.
+        positives: the resources of each learner.
+        alpha: exponent of the transition probabilities.
         beta: exponent of the popularity that a score is divided by.
-        neighbours: how many of each resource count.
+        neighbours: how many neighbours of each resource count.
     """
     matrix = matrix_of(positives)
     by_learner = np.maximum(np.diff(matrix.indptr), 1)
@@ -145,13 +145,13 @@ def fit_rp3beta(positives: Positives, *, alpha: float = 1.0, beta: float = 0.4, 
 def fit_sequential(
     positives: Positives, *, window: int = 15, half_life: float = 6.0, popularity: float = 0.5, neighbours: int = 200
 ) -> ItemItemModel:
-    """Sequential co-occurrence: how often a resource came within a window after another, nearer ones counting more.
+    """Sequential co-occurrence: how often a resource follows another within a window; closer ones count more.
 
     Args:
-        positives: who worked on what, in order.
-        window: how many resources after one are looked at.
-        half_life: of a resource in a history, and of the distance within the window, in resources.
-        popularity: exponent of the popularity of the resource that follows, which a count is divided by.
+        positives: the resources of each learner, in order.
+        window: how many resources after each one to consider.
+        half_life: of a resource in a history and of the distance within the window, as a number of resources.
+        popularity: exponent of the popularity of the following resource; counts are divided by it.
         neighbours: how many followers of each resource count.
     """
     size = len(positives.resources)
@@ -169,13 +169,13 @@ def fit_sequential(
 
 
 def ease_memory(positives: Positives) -> str:
-    """The memory of EASE's square matrix, in words."""
+    """Return the memory of EASE's square matrix, in words."""
     side = min(len(positives.learners), len(positives.resources))
     return f"{8 * side**2 / 2**30:.2f} GiB for {side:,} by {side:,}"
 
 
 def dense_memory(resources: int) -> str:
-    """The size in a bundle of a weight for every pair of resources, in words."""
+    """Return the size in a bundle of a weight for every pair of resources, in words."""
     return f"{8 * resources**2 / 2**30:.1f} GiB"
 
 
@@ -183,15 +183,15 @@ class EaseModel:
     """Linear regression of every resource on all others, in closed form.
 
     Steck: Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019. B = I - P diag(P)^-1 with P = (X'X + l I)^-1.
-    With fewer learners than resources P is taken from the learners' side, P = (I - X'(XX' + l I)^-1 X) / l, and never
-    written out.
+    With fewer learners than resources, P is computed from the learners' side, P = (I - X'(XX' + l I)^-1 X) / l, and
+    never materialised.
     """
 
     def __init__(self, positives: Positives, *, regularization: float = 100.0) -> None:
-        """Fit.
+        """Fit the model.
 
         Args:
-            positives: who worked on what.
+            positives: the resources of each learner.
             regularization: l.
 
         Raises:
@@ -223,7 +223,7 @@ class EaseModel:
 
     @property
     def resources(self) -> tuple[str, ...]:
-        """The resources it can score, in the order of the scores."""
+        """Resources the model can score, in the order of the scores."""
         return self._resources
 
     def scores(self, history: Sequence[str]) -> Scores:
@@ -231,7 +231,7 @@ class EaseModel:
         return self.scores_of(known_rows(self._row_of_resource, history))
 
     def scores_of(self, rows: NDArray[np.intp]) -> Scores:
-        """The same, from the rows of the positives."""
+        """Like `scores`, given the rows of the positives."""
         rows = np.unique(rows)
         if not len(rows):
             return np.zeros(len(self._resources), np.float32)
@@ -245,11 +245,11 @@ class EaseModel:
         return scores
 
     def written_out(self) -> ItemItemModel:
-        """The model with all its weights, as a bundle can hold it.
+        """Return the model with all its weights, as stored in a bundle.
 
         Raises:
-            TooLargeError: when that is too large. Cut down to the largest weights of each resource it would rank far
-                worse: it is the many small negative ones that keep the popular resources down.
+            TooLargeError: when that is too large. With only the largest weights of each resource it would rank much
+                worse, because the many small negative weights keep popular resources down.
         """
         size = len(self._resources)
         if size > DENSE_RESOURCES_MOST:
@@ -266,7 +266,7 @@ class EaseModel:
 
 
 def matrix_of(positives: Positives) -> scipy.sparse.csr_matrix:
-    """Learners by resources, 1 where a learner worked on a resource, columns in order."""
+    """Return learners by resources, 1 where a learner worked on a resource, with sorted columns."""
     return scipy.sparse.csr_matrix(
         (np.ones(len(positives), np.float32), positives.resource, positives.start),
         shape=(len(positives.learners), len(positives.resources)),
@@ -286,7 +286,7 @@ def _without_diagonal(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matri
 
 
 def _nearest(matrix: scipy.sparse.csr_matrix, neighbours: int) -> scipy.sparse.csr_matrix:
-    """The largest entries of each row; of equal ones those of the lower columns."""
+    """Keep the largest entries of each row; on ties, those of the lower columns."""
     matrix = matrix.sorted_indices()
     lengths = np.minimum(np.diff(matrix.indptr), neighbours)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -307,7 +307,7 @@ def _largest(indptr: NDArray[np.int32], data: NDArray[np.float64], starts: NDArr
         above = 0
         for value in values:
             above += value > bar
-        # Values above the bar, and the first of those equal to it, in the order of columns.
+        # Keep values above the threshold, and the first ones equal to it, in the order of columns.
         place, level = starts[row], count - above
         for index in range(len(values)):
             if values[index] > bar or (values[index] == bar and level > 0):
@@ -334,7 +334,7 @@ def _sum_of_rows(
 
 
 def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of a symmetric positive definite matrix, which is overwritten."""
+    """Invert a symmetric positive definite matrix, which is overwritten."""
     factor, failed = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
     if not failed:
         inverse, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)

@@ -1,1 +1,1 @@
-"""Fitting the learned ranker, and keeping it in a bundle."""
+"""Fits the learned ranker and stores it in a bundle."""

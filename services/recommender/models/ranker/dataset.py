@@ -1,4 +1,4 @@
-"""What a server would know about a tenant at one moment, made from a table of responses to fit rankers."""
+"""The data that a server would have about a tenant at one time, built from responses to fit rankers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class RankingDataset:
     """
 
     def __init__(self, split: WorkSplit, ensemble: Ensemble, statistics: InteractionStatistics) -> None:
-        """Args: `split`, whose side before is known; `ensemble` and `statistics` fitted to it."""
+        """Args: `split`, whose earlier side is known; `ensemble` and `statistics` fitted to that side."""
         table = split.before
         self.split = split
         self.ensemble = ensemble
@@ -75,12 +75,12 @@ class RankingDataset:
         self.states = LearnerStates(table, self.parameters, graded=split.graded)
 
     def models(self, state: LearnerState) -> ModelScores:
-        """Scores of the collaborative models for a learner in this state."""
+        """Return the scores of the collaborative models for a learner in this state."""
         history = [recent.resource for recent in state.resources]
         return ModelScores(self.ensemble.scores(history), self._rows, self._index_of_row)
 
     def example(self, learner: int) -> Example:
-        """A learner's candidates and their features."""
+        """Return a learner's candidates and their features."""
         state = self.states.of(learner)
         catalog, difficulties = self.catalog, self.prepared.difficulties
         recent_activity = recent_activity_of(
@@ -97,7 +97,7 @@ class RankingDataset:
 
 
 def tracing_parameters(split: WorkSplit) -> TenantParameters:
-    """Difficulties fitted to the side before, with the filter's default constants; without outcomes the priors."""
+    """Fit difficulties to the earlier side with the filter's default constants; without outcomes, return the priors."""
     if not split.graded:
         return TenantParameters()
     return parameters_of(split.before, fit_difficulties(split.before, FilterSettings()))
@@ -109,7 +109,7 @@ def practice_catalog(
     skills: Sequence[str],
     prerequisites: Mapping[int, frozenset[int]],
 ) -> CatalogColumns:
-    """A catalog of practice, from what the split knows of its resources and skills."""
+    """Return a catalog of practice resources with the skills of the split."""
     return build_columns(
         [
             CatalogResource(
@@ -130,9 +130,9 @@ def practice_catalog(
 
 
 class LearnerStates:
-    """Learners' states after a table: folded as a worker folds where responses are outcomes.
+    """Learners' states after a table of responses, folded as in a worker if the responses have outcomes.
 
-    Where they are not, a state holds what the learner touched, all of it.
+    Otherwise a state holds every resource the learner worked on.
     """
 
     def __init__(self, table: ResponseTable, parameters: TenantParameters, *, graded: bool) -> None:
@@ -145,7 +145,7 @@ class LearnerStates:
         self._known: dict[int, LearnerState] = {}
 
     def of(self, learner: int) -> LearnerState:
-        """A learner's state; folded when first asked for."""
+        """Return a learner's state; it is folded on the first call."""
         if learner not in self._known:
             self._known[learner] = self._folded(learner)
         return self._known[learner]

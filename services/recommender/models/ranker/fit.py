@@ -1,11 +1,11 @@
-"""Fitting the learned ranker: its trees, and how they are blended with its best base model.
+"""Fits the learned ranker: its trees, and their blend with the best base model.
 
-Labels come from an inner split of the data: collaborative models, interaction statistics and states are made from its
-first part, and the trees learn to put first what learners did in the second. If that gives too few lists, the first
-part is split again, so that earlier work is learned from as well. The learners are divided into folds. For each fold,
-trees are grown on the other folds and judged on this one, which decides how many trees to grow and how to weigh them.
-The final trees are the mean of several sets grown on all learners. Then everything but the trees is fitted again, to
-all data.
+Labels come from an inner split of the data. Collaborative models, interaction statistics and states are computed from
+its first part, and the trees learn to rank first what learners did in the second. If that gives too few lists, the
+first part is split again, so that the trees also learn from earlier work. Learners are divided into folds. For each
+fold, trees are grown on the other folds and evaluated on this one, which decides the number and weight of trees. The
+final trees are the mean of several sets grown on all learners. Then everything except the trees is fitted again, to all
+data.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from services.recommender.models.ranker.interaction_statistics_fit import fit_in
 from services.recommender.models.ranker.lists import ListsOfCandidates, TooFewToLearnError, lists_of
 from services.recommender.models.ranker.trees import DEFAULT_SETTINGS, TOP, RankerSettings, grow_trees, trees_of
 
-# The models the ranker reads. The others are slow, or add nothing to these.
+# Models that the ranker reads. The others are slow, or do not improve on these.
 BASE_MODELS = ("sequential", "item_knn", "rp3beta", "als", "ease")
 
 # From the best base model alone to the trees alone.
 _BLEND_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LEARNERS_NEEDED = 20
-# With 1.5 times the learners of a training fold, more trees help before they overfit.
+# With 1.5 times the learners of a training fold, more trees can be grown before they overfit.
 _MORE_ROUNDS = 1.25
 
 
@@ -48,7 +48,7 @@ class FittedRanker:
     Attributes:
         ranker: scores candidates.
         ensemble: its base models, fitted to everything.
-        choice: the families' settings.
+        choice: the settings of the families.
         measures: NDCG@10 on held-out learners of the inner split, by blend weight.
     """
 
@@ -67,23 +67,23 @@ def fit_ranker(
     fit_base_models: Callable[[WorkSplit, Choice], Ensemble] | None = None,
     advance: Callable[[str], None] = lambda _step: None,
 ) -> FittedRanker:
-    """Learn a ranking from what learners did.
+    """Fit a ranker to what learners did.
 
     Args:
-        split: its side before is learned from.
-        seed: of the inner split, the models, and which learners are learned from.
+        split: only its earlier side is used.
+        seed: decides the inner split, the models and the sample of learners.
         settings: hyper-parameters.
-        choice: the families' settings where they were chosen before, on `split.inner(seed=seed)`.
-        fit_base_models: returns the chosen models, fitted to everything; without it they are fitted here.
-        advance: called with the name of each step that begins.
+        choice: the settings of the families, if already chosen on `split.inner(seed=seed)`.
+        fit_base_models: returns the chosen models fitted to all data; by default they are fitted here.
+        advance: called with the name of each step as it starts.
 
     Raises:
-        TooFewToLearnError: when there is too little to learn from.
+        TooFewToLearnError: when there is too little data.
     """
     inner = split.inner(seed=seed)
     if len(inner.relevant) < _LEARNERS_NEEDED:
         raise TooFewToLearnError(
-            f"{len(inner.relevant)} learners worked on something new lately; {_LEARNERS_NEEDED} are needed"
+            f"{len(inner.relevant)} learners recently worked on new resources; {_LEARNERS_NEEDED} are needed"
         )
     if choice is None:
         choice = choose(inner, seed=seed, families=BASE_MODELS, advance=lambda name: advance(f"tuning {name}"))
@@ -119,13 +119,13 @@ def _lists(
     seed: int,
     advance: Callable[[str], None],
 ) -> tuple[ListsOfCandidates, ListsOfCandidates]:
-    """The lists that trees are judged on, and the thinned ones they learn from, which may include earlier work.
+    """Return the lists to evaluate trees on, and the sampled lists to train on, which may include earlier work.
 
     Raises:
-        TooFewToLearnError: when there are too few lists to judge on.
+        TooFewToLearnError: when there are too few lists to evaluate on.
     """
     rng = np.random.default_rng(seed)
-    # All lists of a learner are in the same fold, whichever split they come from.
+    # All lists of a learner are in the same fold, regardless of the split they come from.
     folds = rng.permutation(len(split.before.learners)) % settings.folds
     learners = rng.permutation(sorted(inner.relevant))[: settings.learners].tolist()
     models = {name: choice.models[name] for name in base_models}
@@ -148,29 +148,29 @@ def _cross_validate(
     settings: RankerSettings,
     seed: int,
 ) -> tuple[NDArray[np.float64], list[int]]:
-    """Grow trees on all folds but one, and judge them on that one.
+    """Grow trees on all folds but one, and evaluate them on that one; repeat for every fold.
 
     Returns:
-        (blend weights, lists): NDCG@10 of each held-out list. How many trees were best, for each fold.
+        NDCG@10 of each held-out list, (blend weights, lists), and the best number of trees for each fold.
     """
     rounds, found = [], []
     for fold in range(settings.folds):
-        learned, judged = learnable.of(learnable.fold != fold), held_out.of(held_out.fold == fold)
-        trees = trees_of(grow_trees(learned, base_models, settings, seed + fold, settings.trees, judged))
+        learned, validation = learnable.of(learnable.fold != fold), held_out.of(held_out.fold == fold)
+        trees = trees_of(grow_trees(learned, base_models, settings, seed + fold, settings.trees, validation))
         rounds.append(len(trees.starts) - 1)
         rankers = [
             LearnedRanker(base_models, trees, weight, best_base_model, NO_STATISTICS) for weight in _BLEND_WEIGHTS
         ]
-        found.append([_measure(ranker, judged) for ranker in rankers])
+        found.append([_measure(ranker, validation) for ranker in rankers])
     return np.concatenate(found, axis=1), rounds
 
 
 def choose_blend_weight(measures: NDArray[np.float64]) -> float:
-    """The least weight of the trees that is not worse than the best one by more than one standard error.
+    """Return the smallest weight of the trees whose measure is within one standard error of the best.
 
-    The rule of Breiman, Friedman, Olshen, Stone: Classification and Regression Trees, 1984: the simpler model is taken
-    unless the data tell it apart from the best. Later the best base model is fitted to more data than here, which
-    improves it more than the trees, which stay as they are.
+    The one-standard-error rule of Breiman, Friedman, Olshen, Stone: Classification and Regression Trees, 1984: take the
+    simplest model that the data do not distinguish from the best. Later the best base model is fitted to more data
+    than here and improves, while the trees stay as they are.
 
     Args:
         measures: (blend weights, lists); NDCG@10 of each list by weight.
@@ -185,9 +185,9 @@ def choose_blend_weight(measures: NDArray[np.float64]) -> float:
 
 
 def base_models_of(split: WorkSplit, choice: Choice) -> tuple[str, ...]:
-    """The models a ranker reads: those that could be fitted, EASE only where a bundle can hold it.
+    """Return the models a ranker reads: those that could be fitted, and EASE only if it fits into a bundle.
 
-    Its weights are dense, and cut down to the largest of each resource they rank far worse.
+    EASE needs its dense weights: with only the largest of each resource it ranks much worse.
     """
     small = len(split.positives.resources) <= DENSE_RESOURCES_MOST
     return tuple(name for name in BASE_MODELS if name in choice.models and (small or name != "ease"))
@@ -221,7 +221,7 @@ def _earlier_lists(
     folds: NDArray[np.int64],
     seed: int,
 ) -> ListsOfCandidates | None:
-    """Lists of learners at an earlier time; None where there was too little to learn from yet."""
+    """Return lists of learners at an earlier time; None if there was too little data then."""
     earlier = inner.inner(seed=seed)
     learners = rng.permutation(sorted(earlier.relevant))[:most].tolist()
     try:
@@ -232,13 +232,13 @@ def _earlier_lists(
 
 
 def _measure(ranker: LearnedRanker, rows: ListsOfCandidates) -> list[float]:
-    """NDCG@10 of each list; ties keep the order of the list."""
+    """Return the NDCG@10 of each list; ties keep the order of the list."""
     found, start = [], 0
     for size, relevant in zip(rows.sizes.tolist(), rows.relevant.tolist(), strict=True):
         end = start + size
         order = np.argsort(-ranker.score(rows.columns[start:end]), kind="stable")[:TOP]
         hits = np.flatnonzero(rows.labels[start:end]).tolist()
-        # What is relevant and no candidate counts in the ideal list, whatever its number.
+        # Relevant resources that are not candidates still count in the ideal list.
         missed = range(-1, -1 - relevant + len(hits), -1)
         found.append(ndcg(order.tolist(), {*hits, *missed}, TOP))
         start = end

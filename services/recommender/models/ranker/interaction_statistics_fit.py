@@ -1,4 +1,4 @@
-"""Counting what learners usually work on: popularity, places, and which skills follow or go with which."""
+"""Counts what learners usually work on: popularity, positions, and which skills follow or accompany others."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from services.recommender.domain.training.responses import ResponseTable
 _WINDOW = 5
 _HALF_LIFE = 2.0
 _LINKS_PER_SKILL = 60
-# Shrinkage of links: visits of a skill, and learners in common.
+# Shrinkage of links, in visits of a skill and in common learners.
 _VISITS_SHRINK = 5.0
 _LEARNERS_SHRINK = 20.0
 
 
 def fit_interaction_statistics(table: ResponseTable, positives: Positives) -> InteractionStatistics:
-    """Count.
+    """Count the statistics.
 
     Args:
         table: responses, each learner's in order.
-        positives: of them.
+        positives: the positives of these responses.
     """
     size = len(positives.resources)
     popularity = np.bincount(positives.resource, minlength=size)
@@ -43,7 +43,7 @@ def fit_interaction_statistics(table: ResponseTable, positives: Positives) -> In
 
 
 def _skill_links(table: ResponseTable) -> tuple[SkillLinks, SkillLinks]:
-    """Per visit of a skill the visits of others soon after, nearer ones counting more; cosine of their learners."""
+    """Return weighted visits of other skills soon after a visit of each skill, and the cosine of their learners."""
     size = len(table.skills)
     learner = table.learner[table.skill_rows()]
     begins = np.ones(len(learner), np.bool_)
@@ -69,7 +69,7 @@ def _skill_links(table: ResponseTable) -> tuple[SkillLinks, SkillLinks]:
 
 
 def _links(matrix: scipy.sparse.csr_matrix) -> SkillLinks:
-    """The strongest links of each skill."""
+    """Return the strongest links of each skill."""
     kept: list[NDArray[np.int64]] = []
     for row in range(matrix.shape[0]):
         first, last = matrix.indptr[row], matrix.indptr[row + 1]

@@ -1,4 +1,4 @@
-"""Lists of candidates to learn a ranking from, with what is relevant marked."""
+"""Lists of candidates with relevance labels, to train a ranker on."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from services.recommender.models.ranker.dataset import RankingDataset
 
 
 class TooFewToLearnError(ValueError):
-    """There is too little to learn a ranking from; the message says what there is and what is needed."""
+    """There is too little data to train a ranker; the message names the actual and the required amount."""
 
 
 @dataclass(frozen=True)
 class ListsOfCandidates:
-    """Candidates of learners, list after list.
+    """Candidates of learners, concatenated list by list.
 
     Attributes:
         columns: features of the candidates.
         labels: 1 where relevant.
-        sizes: candidates of each list.
-        relevant: how many resources are relevant for each list, candidates or not.
-        fold: the fold of each list; a learner's lists are in one.
+        sizes: number of candidates of each list.
+        relevant: number of relevant resources of each list, including those that are not candidates.
+        fold: the fold of each list; all lists of a learner are in the same fold.
     """
 
     columns: NDArray[np.float32]
@@ -35,7 +35,7 @@ class ListsOfCandidates:
     fold: NDArray[np.int64]
 
     def of(self, chosen: NDArray[np.bool_]) -> ListsOfCandidates:
-        """Some of the lists."""
+        """Return some of the lists."""
         candidates = chosen.repeat(self.sizes)
         return ListsOfCandidates(
             self.columns[candidates],
@@ -46,7 +46,7 @@ class ListsOfCandidates:
         )
 
     def and_those(self, more: ListsOfCandidates) -> ListsOfCandidates:
-        """These lists and others."""
+        """Return these lists and others."""
         return ListsOfCandidates(
             np.concatenate([self.columns, more.columns]),
             np.concatenate([self.labels, more.labels]),
@@ -56,7 +56,7 @@ class ListsOfCandidates:
         )
 
     def thinned(self, others: int) -> ListsOfCandidates:
-        """Lists with their relevant candidates and the first `others` of the rest; none without a relevant one.
+        """Keep the relevant candidates and the first `others` of the rest; drop lists without a relevant one.
 
         Candidates are shuffled, so the first ones are a random sample.
         """
@@ -78,14 +78,14 @@ class ListsOfCandidates:
 def lists_of(
     dataset: RankingDataset, learners: Sequence[int], rng: np.random.Generator, folds: NDArray[np.int64]
 ) -> ListsOfCandidates:
-    """The lists of some learners, with the relevant candidates marked.
+    """Return the lists of some learners, with relevance labels.
 
-    Candidates are shuffled within each list. Otherwise the first ones would win ties, and an untrained tree would be as
-    good as any.
+    Candidates are shuffled within each list. Otherwise the first ones would win ties, and an untrained tree would seem
+    good.
 
     Args:
         dataset: the dataset.
-        learners: whose lists.
+        learners: the learners whose lists to return.
         rng: shuffles candidates.
         folds: the fold of each learner.
 
@@ -97,7 +97,7 @@ def lists_of(
         for learner in learners:
             example = dataset.example(learner)
             wanted = dataset.split.relevant[learner]
-            # Where resources are worked on repeatedly, new ones must also be ranked well among themselves.
+            # If learners repeat resources, new resources must also be ranked well among themselves.
             own = dataset.split.own(learner)
             for known in (np.zeros(0, np.int32), own) if dataset.split.repeats else (own,):
                 kept = rng.permutation(np.flatnonzero(~np.isin(example.rows, known)))

@@ -1,4 +1,4 @@
-"""A learned ranker and its base models as the arrays of a bundle, and back."""
+"""Converts a learned ranker and its base models to the arrays of a bundle, and back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _Array = NDArray[np.float32]
 
 
 def ranker_to_arrays(ranker: LearnedRanker, ensemble: Ensemble) -> ModelArrays:
-    """Everything as float32 arrays over the ensemble's resources; counts, not offsets, so that each is exact.
+    """Convert to float32 arrays over the ensemble's resources; counts, not offsets, so that each is exact.
 
     Raises:
         TooLargeError: when one of the models is too large for a bundle.
@@ -72,14 +72,14 @@ def ranker_to_arrays(ranker: LearnedRanker, ensemble: Ensemble) -> ModelArrays:
 
 
 def ranker_from_arrays(stored: ModelArrays) -> TenantRanker:
-    """The inverse of `ranker_to_arrays`.
+    """Restore a ranker from the result of `ranker_to_arrays`.
 
     Raises:
-        ModelArraysInvalidError: when the arrays are not those of such a ranker.
+        ModelArraysInvalidError: when the arrays do not form such a ranker.
     """
     numbers = stored.hyperparameters
     if stored.kind != KIND or numbers.get("features_version") != FEATURES_VERSION:
-        raise ModelArraysInvalidError("the learned ranker reads other features than this program computes: train again")
+        raise ModelArraysInvalidError("the learned ranker reads other features than this version computes: train again")
     places = {key.removeprefix("place_"): int(value) for key, value in numbers.items() if key.startswith("place_")}
     names = tuple(sorted(places, key=places.__getitem__))
     try:
@@ -114,11 +114,11 @@ def _plain(model: CollaborativeModel | None) -> AlsModel | ItemItemModel:
         return model.written_out()
     if isinstance(model, AlsModel | ItemItemModel):
         return model
-    raise TypeError(f"a learned ranker cannot keep a {type(model).__name__}")
+    raise TypeError(f"a learned ranker cannot store a {type(model).__name__}")
 
 
 def _over(stored: ModelArrays, resources: tuple[str, ...]) -> Mapping[str, _Array]:
-    """A model's arrays over more resources; those it does not know have factors of 0, and so scores of 0."""
+    """Expand a model's arrays to more resources; unknown ones get factors of 0, hence scores of 0."""
     if stored.resources == resources:
         return stored.arrays
     place = {resource: number for number, resource in enumerate(resources)}

@@ -1,4 +1,4 @@
-"""Fitting a tenant's ranker for a bundle."""
+"""Fits a tenant's ranker for a bundle."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _STEPS = len(BASE_MODELS) + 2
 def train_ranker(
     table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None
 ) -> ModelArrays | None:
-    """Fit a ranker to a tenant's responses and interactions; None if there is too little to learn from.
+    """Fit a ranker to a tenant's responses and interactions; return None if there is too little data.
 
     Args:
         table: a tenant's responses.
-        seed: of the models.
+        seed: seeds the models.
         advance: progress callback: steps done, steps in total.
     """
     table = table.rows(table.resource != NONE)

@@ -1,4 +1,4 @@
-"""Growing the trees of the learned ranker with LightGBM.
+"""Grows the trees of the learned ranker with LightGBM.
 
 Burges: From RankNet to LambdaRank to LambdaMART, Microsoft Research, 2010. Ke et al.: LightGBM, NeurIPS 2017.
 """
@@ -17,7 +17,7 @@ from services.recommender.domain.ranking.trees import Trees
 from services.recommender.models.ranker.lists import ListsOfCandidates
 
 TOP = 10
-"""Lists are judged by NDCG at this length."""
+"""Lists are evaluated by NDCG at this length."""
 # The number of cores of the smallest machine. Growing is deterministic for a fixed number of threads.
 _THREADS = 2
 
@@ -27,16 +27,16 @@ class RankerSettings:
     """Hyper-parameters.
 
     Attributes:
-        learners: most learners whose work is learned from; if there are fewer, their earlier work is used as well.
+        learners: most learners to train on; if there are fewer, their earlier work is used as well.
         folds: number of folds for cross-validation.
-        bags: how many sets of trees are grown on all learners, each on another sample of lists and features.
+        bags: how many sets of trees are grown on all learners, each on a different sample of lists and features.
         trees: most trees in each set; fewer if more do not help.
-        patience: number of trees without an improvement after which growing stops.
+        patience: growing stops after this number of trees without an improvement.
         leaves: most leaves of a tree.
         rate: learning rate.
         leaf_rows: least number of candidates in a leaf.
-        truncation: only pairs with one of this number of first candidates count.
-        others: most candidates of a list that are learned from in addition to the relevant ones.
+        truncation: only pairs with at least one of this many top candidates count.
+        others: most candidates of a list to train on in addition to the relevant ones.
     """
 
     learners: int = 3_600
@@ -60,9 +60,9 @@ def grow_trees(
     settings: RankerSettings,
     seed: int,
     rounds: int,
-    judged: ListsOfCandidates | None = None,
+    validation: ListsOfCandidates | None = None,
 ) -> lightgbm.Booster:
-    """At most `rounds` trees; with lists to judge by, as many as rank these best."""
+    """Grow at most `rounds` trees; with evaluation lists, as many as rank those best."""
     parameters = {
         "objective": "lambdarank",
         "lambdarank_truncation_level": settings.truncation,
@@ -76,16 +76,16 @@ def grow_trees(
         "bagging_fraction": 0.8,
         "bagging_freq": 1,
         "seed": seed,
-        # The same trees on every machine with the same number of threads.
+        # Grow the same trees on every machine with the same number of threads.
         "deterministic": True,
         "force_col_wise": True,
         "num_threads": _THREADS,
         "verbosity": -1,
     }
     train = lightgbm.Dataset(learned.columns, learned.labels, group=learned.sizes, free_raw_data=False)
-    if judged is None:
+    if validation is None:
         return lightgbm.train(parameters, train, num_boost_round=rounds)
-    valid = lightgbm.Dataset(judged.columns, judged.labels, group=judged.sizes, reference=train)
+    valid = lightgbm.Dataset(validation.columns, validation.labels, group=validation.sizes, reference=train)
     return lightgbm.train(
         parameters,
         train,
@@ -96,7 +96,7 @@ def grow_trees(
 
 
 def trees_of(booster: lightgbm.Booster) -> Trees:
-    """The booster's trees, up to its best round where it was judged, as arrays."""
+    """Return the booster's trees as arrays, up to its best round if it was evaluated."""
     starts: list[int] = [0]
     nodes: list[tuple[int, float, int, int, float]] = []
     for tree in booster.dump_model(num_iteration=booster.best_iteration)["tree_info"]:
@@ -114,7 +114,7 @@ def trees_of(booster: lightgbm.Booster) -> Trees:
 
 
 def _append(node: Mapping[str, Any], nodes: list[tuple[int, float, int, int, float]]) -> int:
-    """A node and everything below it, itself first; returns its number."""
+    """Add a node, then everything below it; return its number."""
     number = len(nodes)
     if "split_feature" not in node:
         nodes.append((-1, 0.0, number, number, float(node["leaf_value"])))
@@ -132,6 +132,6 @@ def _append(node: Mapping[str, Any], nodes: list[tuple[int, float, int, int, flo
 
 
 def _at_most(threshold: float) -> np.float32:
-    """The largest float32 not above a threshold: the same float32 values go left."""
+    """Return the largest float32 not above a threshold, so that the same float32 values go left."""
     rounded = np.float32(threshold)
     return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > threshold else rounded

@@ -1,1 +1,1 @@
-"""Fitting the learner model, and the published models it is compared with."""
+"""Fits the learner model and the published models that it is compared with."""

@@ -1,7 +1,7 @@
-"""Published learner models that ours is compared with, behind one interface. None of them serves.
+"""Published learner models to compare ours with, behind one interface. None of them is served.
 
-Each is fitted on some learners. It then predicts every response of other learners in order, from what it has seen of
-that learner so far; what it learnt about items and skills stays as fitted.
+Each is fitted on some learners. It then predicts every response of other learners in order, from the earlier responses
+of that learner; the parameters of items and skills stay as fitted.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class TracingModel(Protocol):
     """A learner model under evaluation."""
 
     def fit(self, table: ResponseTable) -> None:
-        """Learn from the responses of some learners."""
+        """Fit to the responses of some learners."""
         ...
 
     def predict(self, table: ResponseTable) -> Chances:
-        """The chance of success before each response of other learners, in a table with the same ids."""
+        """Predict the chance of success before each response of other learners, in a table with the same ids."""
         ...
 
 
 @dataclass
 class Constant:
-    """The share of successes, for every learner and item."""
+    """Predicts the share of successes for every learner and item."""
 
     _chance: float = 0.5
 
@@ -60,7 +60,7 @@ class Constant:
         self._chance = float(table.response.mean())
 
     def predict(self, table: ResponseTable) -> Chances:
-        """The same for every response."""
+        """Predict the same for every response."""
         return np.full(len(table), self._chance)
 
 
@@ -70,8 +70,8 @@ class Elo:
 
     Pelánek: Applications of the Elo rating system in adaptive educational systems, Computers & Education 98, 2016.
     With `per_skill`, a rating per skill on top of the learner's: Abdi, Khosravi, Sadiq, Gasevic: A Multivariate
-    Elo-based Learner Model for Adaptive Educational Systems, EDM 2019. The steps are those with the least log-loss on
-    held-out learners of those it is fitted on.
+    Elo-based Learner Model for Adaptive Educational Systems, EDM 2019. The steps are those with the lowest log-loss on
+    learners held out of the training data.
     """
 
     seed: int
@@ -81,7 +81,7 @@ class Elo:
     _item: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def fit(self, table: ResponseTable) -> None:
-        """Choose the steps, rate the items."""
+        """Choose the steps, and rate the items."""
         cv_fold = cv_folds(table, self.seed)
         held_out, rest = table.of_learners(cv_fold == 0), table.of_learners(cv_fold != 0)
         losses = {}
@@ -91,7 +91,7 @@ class Elo:
         self._rate(table, min(losses, key=losses.__getitem__))
 
     def predict(self, table: ResponseTable) -> Chances:
-        """Rate learners against items whose ratings stay."""
+        """Rate learners against items with fixed ratings."""
         return self._run(table, rating_items=False)
 
     def _rate(self, table: ResponseTable, step: tuple[float, float]) -> None:
@@ -119,7 +119,7 @@ class Elo:
 
 @dataclass
 class Rasch:
-    """Item response theory with one parameter, learners' abilities filtered online: our filter without any skills."""
+    """One-parameter item response theory with abilities filtered online: our filter without skills."""
 
     _difficulties: Difficulties | None = None
 
@@ -134,33 +134,33 @@ class Rasch:
 
 @dataclass
 class Filter:
-    """The learner model's filter alone, its constants searched on held-out learners of those it is fitted on."""
+    """The learner model's filter alone; its constants are searched on learners held out of the training data."""
 
     seed: int
     _difficulties: Difficulties | None = None
 
     def fit(self, table: ResponseTable) -> None:
-        """Search the constants, fit the difficulties."""
+        """Search the constants, and fit the difficulties."""
         self._difficulties = fit_difficulties(table, searched_settings(table, self.seed))
 
     def predict(self, table: ResponseTable) -> Chances:
-        """What the filter predicts."""
+        """Predict with the filter."""
         return predict(table, fitted(self._difficulties))
 
 
 @dataclass
 class Served:
-    """The learner model as `cairn train` fits it and a server uses it: the filter, and the success model on top."""
+    """The learner model that `cairn train` fits and servers use: the filter, and the success model on top."""
 
     seed: int
     _fitted: FittedTracing | None = None
 
     def fit(self, table: ResponseTable) -> None:
-        """Fit what a bundle holds."""
+        """Fit everything that a bundle holds."""
         self._fitted = fit_tracing(table, seed=self.seed)
 
     def predict(self, table: ResponseTable) -> Chances:
-        """What the success model says, or the filter where none was kept."""
+        """Predict with the success model, or with the filter if no success model was kept."""
         kept = fitted(self._fitted)
         difficulties = difficulties_of(table, kept.parameters)
         if kept.success is None:
@@ -169,7 +169,7 @@ class Served:
 
 
 def searched_settings(table: ResponseTable, seed: int) -> FilterSettings:
-    """The filter's constants for a table, from a fit to four fifths of its learners judged on the others."""
+    """Return the filter's constants for a table, fitted to four fifths of its learners and evaluated on the others."""
     cv_fold = cv_folds(table, seed)
     return search_settings(table.of_learners(cv_fold != 0), table.of_learners(cv_fold == 0))
 
@@ -190,7 +190,7 @@ def _run_elo(
     item_rating: NDArray[np.float64],
     step: float,
     decay: float,
-    per_skill: bool,  # noqa: FBT001 - numba knows no keyword-only arguments.
+    per_skill: bool,  # noqa: FBT001 - numba has no keyword-only arguments.
     rating_items: bool,  # noqa: FBT001 - as above.
 ) -> NDArray[np.float64]:
     chance = np.empty(len(response))

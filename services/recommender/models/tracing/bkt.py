@@ -1,9 +1,9 @@
 """Bayesian knowledge tracing, the field's oldest learner model, as a baseline.
 
 Corbett, Anderson: Knowledge Tracing: Modeling the Acquisition of Procedural Knowledge, UMUAI 4, 1995. A learner either
-knows a skill or does not yet. They may know it from the start, may learn it after each response to it, and do not
-forget it. A learner who knows it may slip; one who does not may guess. Per skill these four are fitted by expectation
-maximisation (Baum, Petrie, Soules, Weiss 1970), in which the smoothed chances of the two states are exact.
+knows a skill or does not. They may know it from the start, may learn it after each response to it, and do not forget
+it. A learner who knows it may slip; one who does not may guess. These four parameters are fitted per skill by
+expectation maximisation (Baum, Petrie, Soules, Weiss 1970), in which the smoothed chances of the two states are exact.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Floats = NDArray[np.float64]
 KNOWN, LEARN, GUESS, SLIP = range(4)
 _START = (0.4, 0.1, 0.25, 0.15)
 _LOWEST = 0.001
-# A state with more slips or right guesses than not would no longer mean that the learner knows the skill or does not.
+# With more slips or right guesses than not, the states would no longer mean knowing and not knowing the skill.
 _HIGHEST = np.array([0.999, 0.999, 0.499, 0.499])
-# A skill starts from the parameters of all skills, which count as this many observations: a rare skill stays near them.
+# A skill starts from the parameters of all skills, which count as this many observations; rare skills stay near them.
 _OBSERVATIONS = 10.0
 _ROUNDS = 100
-# Rounds end when one raises the mean log-likelihood by less.
+# Stop when a round raises the mean log-likelihood by less than this.
 _CONVERGED = 1e-6
 
 
@@ -36,19 +36,19 @@ _CONVERGED = 1e-6
 class KnowledgeTracing:
     """Bayesian knowledge tracing with parameters per skill.
 
-    A response to several skills is one to each of them, and its chance is the mean of theirs; without any skill, it is
-    the share of successes. A skill that was not seen has the parameters fitted to all skills at once.
+    A response to several skills counts for each of them, and its chance is the mean of theirs; without skills, it is
+    the share of successes. An unseen skill has the parameters fitted to all skills at once.
     """
 
     _base: float = 0.5
     _parameters: Floats = field(default_factory=lambda: np.zeros((0, 4)))
 
     def fit(self, table: ResponseTable) -> None:
-        """Fit all skills at once, then each from there."""
+        """Fit all skills at once, then each skill from there."""
         self._base = float(table.response.mean())
         rows = table.skill_rows()
         entry_learner = table.learner[rows]
-        # Responses of one learner to one skill are a sequence; both sorts keep the order of time within it.
+        # Responses of one learner to one skill are a sequence; both sorts keep its order.
         order = np.lexsort((entry_learner, table.skill))
         skill, response = table.skill[order], table.response[rows][order].astype(np.float64)
         starts = (np.diff(skill, prepend=-1) != 0) | (np.diff(entry_learner[order], prepend=-1) != 0)
@@ -61,7 +61,7 @@ class KnowledgeTracing:
             )
 
     def predict(self, table: ResponseTable) -> Floats:
-        """Follow the chance that each learner knows each skill."""
+        """Predict from the chance that each learner knows each skill."""
         chances: Floats = _follow(
             table.learner, table.response, table.skill_start, table.skill, self._parameters, self._base
         )
@@ -69,13 +69,13 @@ class KnowledgeTracing:
 
 
 def fit_sequences(response: Floats, starts: NDArray[np.bool_], parameters: Floats, *, observations: float) -> Floats:
-    """The parameters of one skill under which some sequences of responses are most likely.
+    """Return the maximum-likelihood parameters of one skill for some sequences of responses.
 
     Args:
-        response: N, from 0 to 1; one sequence after the other.
+        response: N, from 0 to 1; sequences are concatenated.
         starts: N, whether a response is the first of its sequence.
-        parameters: where to begin: known, learn, guess and slip.
-        observations: how many observations of each kind the given parameters count as.
+        parameters: initial known, learn, guess and slip.
+        observations: the number of observations of each kind that the initial parameters count as.
 
     Returns:
         4: known, learn, guess and slip.
@@ -95,10 +95,10 @@ def fit_sequences(response: Floats, starts: NDArray[np.bool_], parameters: Float
 
 @numba.njit(cache=True)
 def expected_counts(response: Floats, starts: NDArray[np.bool_], parameters: Floats) -> tuple[Floats, Floats, float]:
-    """Expected counts of each of the four, and of its opportunities, given all responses.
+    """Return the expected counts of each of the four events and of its opportunities, given all responses.
 
     Args:
-        response: N, from 0 to 1; one sequence after the other.
+        response: N, from 0 to 1; sequences are concatenated.
         starts: N, whether a response is the first of its sequence.
         parameters: known, learn, guess and slip.
 
@@ -119,7 +119,7 @@ def expected_counts(response: Floats, starts: NDArray[np.bool_], parameters: Flo
         if row + 1 == len(response) or starts[row + 1]:
             smoothed = after[row]
         else:
-            # Known at the next response: known at this one already, or learnt between the two.
+            # Known at the next response: already known at this one, or learned between the two.
             already = smoothed * after[row] / before[row + 1]
             happened[LEARN] += smoothed - already
             might_have[LEARN] += 1.0 - already
@@ -136,7 +136,7 @@ def expected_counts(response: Floats, starts: NDArray[np.bool_], parameters: Flo
 
 @numba.njit(cache=True)
 def _seen(known: float, response: float, parameters: Floats) -> tuple[float, float]:
-    """The chance that the skill is known after a response, and how likely that response was."""
+    """Return the chance that the skill is known after a response, and the likelihood of that response."""
     if_known = (1.0 - parameters[SLIP]) ** response * parameters[SLIP] ** (1.0 - response)
     if_not = parameters[GUESS] ** response * (1.0 - parameters[GUESS]) ** (1.0 - response)
     chance = known * if_known + (1.0 - known) * if_not

@@ -1,8 +1,8 @@
-"""Fitting the filter to a tenant's responses: difficulties of items and skills, and the filter's constants.
+"""Fits the filter to a tenant's responses: difficulties of items and skills, and the filter's constants.
 
-The filter runs over the responses with the difficulties unknown as well: each response also moves the difficulties of
-its item and skills, and the base (`kernel.filter_responses`). A second pass starts from the difficulties of the first,
-so that learners met early are judged by fitted ones too. The filter's constants are those with the least log-loss on
+The filter runs over the responses and also estimates the difficulties: each response moves the difficulties of its item
+and skills, and the base (`kernel.filter_responses`). A second pass starts from the difficulties of the first, so that
+early learners are filtered with fitted difficulties too. The filter's constants are those with the lowest log-loss on
 learners held out of such a fit.
 """
 
@@ -31,13 +31,13 @@ from services.recommender.domain.training.responses import ResponseTable
 
 PASSES = 2
 
-# A search sees at most this many responses, of learners taken whole, so that its time is bounded.
+# A search reads at most this many responses, of whole learners, to bound its time.
 _RESPONSES_SEARCHED = 200_000
 EVALUATIONS = 150
 
 _BASE_VARIANCE = 1.0
 
-# What is searched, and between which bounds; all positive, so steps are taken on the logarithm.
+# The searched constants and their bounds; all are positive, so the search steps in the logarithm.
 _BOUNDS = {
     "learner_variance": (0.05, 4.0),
     "skill_variance": (0.02, 3.0),
@@ -67,21 +67,21 @@ class Difficulties:
     skill_variance: NDArray[np.float64]
 
     def columns(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and variance as the kernel reads them: (items + 1, 2), an unknown item last, and (skills, 2)."""
+        """Return mean and variance as the kernel reads them: (items + 1, 2), an unknown item last, and (skills, 2)."""
         unknown = self.settings.item_difficulty_variance
         items = np.column_stack([np.append(self.item_mean, 0.0), np.append(self.item_variance, unknown)])
         return items, np.column_stack([self.skill_mean, self.skill_variance])
 
 
 def fit_difficulties(table: ResponseTable, settings: FilterSettings, *, passes: int = PASSES) -> Difficulties:
-    """Difficulties of every item and skill, and the base, given the filter's other constants.
+    """Fit difficulties of every item and skill, and the base, given the filter's other constants.
 
     Args:
         table: the responses.
         settings: constants of the filter; its base is not read.
-        passes: how often the filter goes over the responses.
+        passes: number of passes over the responses.
     """
-    # One success and one failure more than observed keeps the logit finite.
+    # Adding one success and one failure keeps the logit finite.
     rate = (float(table.response.sum(dtype=np.float64)) + 1) / (len(table) + 2)
     base = np.array([math.log(rate / (1 - rate)), _BASE_VARIANCE])
     items = np.tile([0.0, settings.item_difficulty_variance], (len(table.items) + 1, 1))
@@ -93,7 +93,7 @@ def fit_difficulties(table: ResponseTable, settings: FilterSettings, *, passes: 
 
 
 def predict(table: ResponseTable, difficulties: Difficulties) -> NDArray[np.float64]:
-    """The chance of success that the filter predicts before each response, with fixed difficulties."""
+    """Predict the chance of success before each response with the filter and fixed difficulties."""
     base = np.array([difficulties.settings.base, 0.0])
     items, skills = difficulties.columns()
     return _filter(table, difficulties.settings, base, items, skills, fitting=False)
@@ -101,24 +101,24 @@ def predict(table: ResponseTable, difficulties: Difficulties) -> NDArray[np.floa
 
 def search_settings(
     fitted_on: ResponseTable,
-    judged_on: ResponseTable,
+    evaluated_on: ResponseTable,
     *,
     advance: Advance = lambda _done, _total: None,
     evaluations: int = EVALUATIONS,
 ) -> FilterSettings:
-    """The filter's constants with the least log-loss on `judged_on` after a fit to `fitted_on`.
+    """Return the filter's constants with the lowest log-loss on `evaluated_on` after a fit to `fitted_on`.
 
-    A bounded Nelder-Mead search on the logarithms, from the defaults, which stay when nothing is better.
+    A bounded Nelder-Mead search on the logarithms, from the defaults, which are kept if nothing is better.
 
     Args:
         fitted_on: responses of some learners.
-        judged_on: responses of other learners, in a table with the same ids.
+        evaluated_on: responses of other learners, in a table with the same ids.
         advance: reports how many evaluations are done, and the total.
         evaluations: at most this many.
     """
-    fitted_on, judged_on = (
+    fitted_on, evaluated_on = (
         at_most(fitted_on, _RESPONSES_SEARCHED * 3 // 4),
-        at_most(judged_on, _RESPONSES_SEARCHED // 4),
+        at_most(evaluated_on, _RESPONSES_SEARCHED // 4),
     )
     done = 0
 
@@ -127,7 +127,7 @@ def search_settings(
         done += 1
         advance(min(done, evaluations), evaluations)
         settings = _settings_at(logarithms)
-        return log_loss(judged_on.response, predict(judged_on, fit_difficulties(fitted_on, settings)))
+        return log_loss(evaluated_on.response, predict(evaluated_on, fit_difficulties(fitted_on, settings)))
 
     start = np.log([getattr(FilterSettings(), name) for name in _BOUNDS])
     step = 0.7 * np.eye(len(start))
@@ -148,7 +148,7 @@ def search_settings(
 
 
 def parameters_of(table: ResponseTable, difficulties: Difficulties) -> TenantParameters:
-    """Difficulties as the filter takes them. A skill's mean item difficulty is over the distinct items seen with it."""
+    """Return the filter's parameters. A skill's mean item difficulty is over the distinct items seen with it."""
     pairs = _distinct_pairs(table)
     items_of_skill = np.bincount(pairs[:, 1], minlength=len(table.skills))
     difficulty_of_skill = np.bincount(
@@ -177,7 +177,7 @@ def parameters_of(table: ResponseTable, difficulties: Difficulties) -> TenantPar
 
 
 def difficulties_of(table: ResponseTable, parameters: TenantParameters) -> Difficulties:
-    """Parameters as the filter's arrays, aligned with a table's ids; others are at the prior."""
+    """Return parameters as the filter's arrays, aligned with a table's ids; unknown ids get the prior."""
     settings = parameters.settings
     no_item = ItemDifficulty(0.0, settings.item_difficulty_variance)
     no_skill = SkillDifficulty(0.0, settings.skill_difficulty_variance)
@@ -193,7 +193,7 @@ def difficulties_of(table: ResponseTable, parameters: TenantParameters) -> Diffi
 
 
 def cv_folds(table: ResponseTable, seed: int) -> NDArray[np.int64]:
-    """One of five cross-validation folds per learner. It depends on the id only, so it stays as the log grows."""
+    """Return one of five cross-validation folds per learner. It depends on the id only, so it is stable over time."""
     key = seed.to_bytes(8, "little", signed=True)
     return np.fromiter(
         (hashlib.blake2b(learner.encode(), digest_size=8, key=key).digest()[0] % 5 for learner in table.learners),
@@ -203,7 +203,7 @@ def cv_folds(table: ResponseTable, seed: int) -> NDArray[np.int64]:
 
 
 def at_most(table: ResponseTable, responses: int) -> ResponseTable:
-    """The first learners that have at most that many responses between them; their ids are hashes, so they are any."""
+    """Return the first learners with at most that many responses in total; ids are hashes, so the sample is random."""
     if len(table) <= responses:
         return table
     return table.rows(table.learner < table.learner[responses])
@@ -214,7 +214,7 @@ def _settings_at(logarithms: NDArray[np.float64]) -> FilterSettings:
 
 
 def _short(value: float) -> float:
-    """Six digits: no search or fit is more precise."""
+    """Round to six digits: no search or fit is more precise."""
     return float(f"{value:.6g}")
 
 
@@ -237,7 +237,7 @@ def _filter(
     *,
     fitting: bool,
 ) -> NDArray[np.float64]:
-    """`kernel.filter_responses` over a table."""
+    """Run `kernel.filter_responses` over a table."""
     event_skills = np.empty(len(table.skill), EVENT_SKILL_RECORD)
     event_skills["slot"] = event_skills["skill"] = table.skill
     chances: NDArray[np.float64] = filter_responses(

@@ -1,4 +1,4 @@
-"""Fitting the learner model to a tenant's responses: the filter, and the success model where it helps."""
+"""Fits the learner model to a tenant's responses: the filter, and the success model if it helps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from services.recommender.models.tracing.success_fit import (
     success_features,
 )
 
-# Below these the defaults, and the filter alone, are better than a search on too little data.
+# Below these sizes, the defaults and the filter alone are better than a search on too little data.
 _LEARNERS_TO_SEARCH = 50
 _RESPONSES_TO_SEARCH = 2_000
 _LEARNERS_TO_HOLD_OUT = 10
@@ -36,8 +36,8 @@ _LEARNERS_TO_HOLD_OUT = 10
 def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None) -> FittedTracing:
     """Fit the learner model to a tenant's responses.
 
-    A fifth of the learners is held out of a first fit, to measure it and to decide whether the success model is better
-    than the filter alone. The fit that is kept is to all of them.
+    A fifth of the learners is held out of a first fit, to evaluate it and to decide whether the success model is better
+    than the filter alone. The final fit uses all learners.
 
     Args:
         table: the responses.
@@ -48,9 +48,9 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
     held_out, rest = table.of_learners(cv_fold == 0), table.of_learners(cv_fold != 0)
     settings, success_model = FilterSettings(), None
     hyperparameters: dict[str, float] = {"tracing_passes": PASSES, "tracing_settings_searched": 0, "tracing_seed": seed}
-    judged = len(table.learners) >= _LEARNERS_TO_HOLD_OUT and len(held_out) and len(rest)
-    if len(table.learners) < _LEARNERS_TO_SEARCH or len(table) < _RESPONSES_TO_SEARCH or not judged:
-        metrics = _metrics(held_out, predict(held_out, fit_difficulties(rest, settings)), rest) if judged else {}
+    evaluated = len(table.learners) >= _LEARNERS_TO_HOLD_OUT and len(held_out) and len(rest)
+    if len(table.learners) < _LEARNERS_TO_SEARCH or len(table) < _RESPONSES_TO_SEARCH or not evaluated:
+        metrics = _metrics(held_out, predict(held_out, fit_difficulties(rest, settings)), rest) if evaluated else {}
         advance(1, 1)
         return FittedTracing(
             parameters_of(table, fit_difficulties(table, settings)), metrics=metrics, hyperparameters=hyperparameters

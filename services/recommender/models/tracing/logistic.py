@@ -19,13 +19,13 @@ Value = TypeVar("Value")
 
 
 def fitted(value: Value | None) -> Value:
-    """What a model was fitted to.
+    """Return the fitted parameters.
 
     Raises:
-        RuntimeError: when it was not fitted yet.
+        RuntimeError: when the model is not fitted.
     """
     if value is None:
-        raise RuntimeError("the model was not fitted: call fit before predict")
+        raise RuntimeError("the model is not fitted: call fit before predict")
     return value
 
 
@@ -45,11 +45,11 @@ class Practice:
 
     @classmethod
     def of(cls, table: ResponseTable, rows: slice) -> Practice:
-        """Count.
+        """Count successes and responses.
 
         Args:
             table: responses.
-            rows: those of the learner.
+            rows: the rows of the learner.
         """
         response, item = table.response[rows], table.item[rows]
         starts = table.skill_start[rows.start : rows.stop + 1]
@@ -82,25 +82,25 @@ class LogisticOnCounts:
 
     def fit(self, table: ResponseTable) -> None:
         """Fit the weights (L2, the library's default strength)."""
-        # Plain counts are ill-conditioned, which only second derivatives overcome; of identities there are
-        # too many for theirs to be written out, so they are only multiplied with.
+        # Plain counts are ill-conditioned and need second derivatives. Identities are too many to build their
+        # Hessian, so it is only multiplied with vectors.
         self._model = LogisticRegression(
             solver="newton-cg" if self.best else "newton-cholesky", tol=1e-4, max_iter=1_000
         )
         self._model.fit(self._design(table), table.response >= SUCCESS_FROM)
 
     def predict(self, table: ResponseTable) -> Chances:
-        """Chances from the weights."""
+        """Predict chances from the weights."""
         chances: Chances = fitted(self._model).predict_proba(self._design(table))[:, 1]
         return chances
 
     def predict_next(self, practice: Practice, items: NDArray[np.integer], tags: scipy.sparse.csr_matrix) -> Chances:
-        """The chance that a learner's next response is right, for each of many; only with `best`.
+        """Predict the chance that a learner's next response is right, for each of many items; only with `best`.
 
         Args:
-            practice: what the learner did before.
-            items: the item of each; NONE where it is not known.
-            tags: (of each, skills); 1 where it has a skill.
+            practice: counts of the learner's earlier responses.
+            items: the items; NONE for an unknown item.
+            tags: (items, skills); 1 where an item has a skill.
         """
         model = fitted(self._model)
         skills = tags.shape[1]
@@ -172,7 +172,7 @@ def _count(
     on_item: NDArray[np.float64],
     on_skill: NDArray[np.float64],
 ) -> None:
-    """Write successes and responses before each response: of the learner, on the item, and per skill entry."""
+    """Write the earlier successes and responses at each response: overall, on the item, and per skill entry."""
     item_owner, skill_owner = np.full(items, -1), np.full(skills, -1)
     of_item, of_skill = np.zeros((items, 2)), np.zeros((skills, 2))
     successes, responses, current = 0.0, 0.0, -1

@@ -1,8 +1,8 @@
-"""Fitting the success model: features of every response in one pass, weights by Newton's method, block by block.
+"""Fits the success model: features of every response in one pass, weights by a blockwise Newton method.
 
 The features of a learner's responses come from difficulties fitted on other learners. Otherwise the model would trust
-the filter's logit more than it should on learners it has not seen. Weights are shrunk towards 0. Whether products of
-features and times are weighed, and how strongly weights per skill are shrunk, is chosen on held-out learners.
+the filter's logit too much on unseen learners. Weights are shrunk towards 0. Held-out learners decide whether products
+of features and times get weights, and how strongly the weights per skill are shrunk.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from services.recommender.models.tracing.difficulty_fit import Difficulties, at_
 
 # Ridge penalties on standardised features and their products.
 _SHARED_PENALTY = 3.0
-# Whether times and whether products are weighed.
+# Whether times get weights, and whether products do.
 _FORMS = ((False, False), (False, True), (True, False), (True, True))
 _SKILL_PENALTIES = (8.0, 32.0, 128.0)
-# A skill needs this many responses for weights of its own.
+# A skill needs this many responses to get its own weights.
 _RESPONSES_PER_SKILL = 50
-# Rounds end when one lowers the mean loss by less.
+# Stop when a round lowers the mean loss by less than this.
 _ROUNDS = 40
 _ROUNDS_WITH_CURVATURE = 2
 _CONVERGED = 2e-6
-# Limits on the responses of a fit, and of a choice, of learners taken whole, so that time is bounded.
+# Limits on the responses of a fit and of a choice, of whole learners, to bound the time.
 _RESPONSES_FITTED = 1_000_000
 _RESPONSES_TO_CHOOSE_BY = 100_000
 _ROWS_AT_ONCE = 20_000
-# Far above the rounding error of summing that many products in float32.
+# Far above the rounding error of summing this many products in float32.
 _ROUNDING = 1e-4
 
-# How many steps `fit_success` reports.
+# Number of steps that `fit_success` reports.
 SUCCESS_STEPS = len(_SKILL_PENALTIES) + len(_FORMS) + 1
 
 
@@ -58,10 +58,10 @@ class SuccessChoice(NamedTuple):
     """The form and the penalty of a success model, chosen on held-out learners.
 
     Attributes:
-        clocks: whether CLOCK_FEATURES are weighed: time since practice, and what was practised last.
-        products: whether products of features are weighed.
+        clocks: whether CLOCK_FEATURES get weights: time since practice, and which skill was practised last.
+        products: whether products of features get weights.
         skill_penalty: ridge penalty of the weights per skill.
-        log_loss: on the held-out learners; nan when there were none.
+        log_loss: on the held-out learners; nan if there were none.
     """
 
     clocks: bool
@@ -73,7 +73,7 @@ class SuccessChoice(NamedTuple):
 def fit_success(
     table: ResponseTable, settings: FilterSettings, *, seed: int, advance: Advance = lambda _done, _total: None
 ) -> tuple[SuccessModel, SuccessChoice]:
-    """Fit the success model to a tenant's responses; the model, and what was chosen.
+    """Fit the success model to a tenant's responses; return the model and the choice.
 
     Args:
         table: the responses.
@@ -93,18 +93,18 @@ def fit_success(
 def _chosen(
     table: ResponseTable, features: NDArray[np.float64], cv_fold: NDArray[np.int64], advance: Advance
 ) -> SuccessChoice:
-    """The form, and then the penalty, that predict held-out learners best."""
+    """Choose first the form and then the penalty that predict held-out learners best."""
     choice = SuccessChoice(clocks=False, products=False, skill_penalty=_SKILL_PENALTIES[1], log_loss=math.nan)
-    # The first fold that has learners: of a table that another fold was taken from, the next one.
+    # Take the first fold with learners; the table may lack another fold.
     held_out = (cv_fold == cv_fold[table.learner].min(initial=4))[table.learner]
     if not held_out.any() or held_out.all():
         return choice
-    rest, judged = table.rows(~held_out), table.rows(held_out)
+    rest, validation = table.rows(~held_out), table.rows(held_out)
 
     def tried(choice: SuccessChoice) -> SuccessChoice:
         success_model = fit_weights(rest, features[~held_out], choice)
         return choice._replace(
-            log_loss=log_loss(judged.response, predict_success(judged, features[held_out], success_model))
+            log_loss=log_loss(validation.response, predict_success(validation, features[held_out], success_model))
         )
 
     found = []
@@ -121,7 +121,7 @@ def _chosen(
 
 
 def success_features(table: ResponseTable, difficulties: Difficulties) -> NDArray[np.float64]:
-    """What the success model reads before each response of a table, with fixed difficulties.
+    """Return the features of the success model before each response of a table, with fixed difficulties.
 
     Returns:
         Rows by SHARED_FEATURES.
@@ -157,7 +157,7 @@ def success_features(table: ResponseTable, difficulties: Difficulties) -> NDArra
 def predict_success(
     table: ResponseTable, features: NDArray[np.float64], success_model: SuccessModel
 ) -> NDArray[np.float64]:
-    """The success model's chance before each response."""
+    """Predict the success model's chance before each response."""
     features = np.clip(features, *success_model.ranges)
     logits = np.einsum("ri,ri->r", features @ success_model.products, features)
     row_of_skill = {skill: row for row, skill in enumerate(success_model.skills)}
@@ -167,10 +167,10 @@ def predict_success(
 
 
 def fit_weights(table: ResponseTable, features: NDArray[np.float64], choice: SuccessChoice) -> SuccessModel:
-    """The weights with the least penalised log-loss.
+    """Return the weights with the lowest penalised log-loss.
 
-    Newton steps for the weights that skills share and for those of one skill after the other, in turns: so time grows
-    with the responses and the number of skills, where that of all weights at once grows with the skills' cube. The
+    Newton steps alternate between the weights that skills share and those of each skill. The time grows with the
+    responses and the number of skills; for all weights at once it would grow with the cube of the number of skills. The
     curvature of the shared weights is computed in the first rounds only: it hardly changes, and takes most of the time.
 
     Args:
@@ -227,7 +227,7 @@ def _unstandardised(
     mean: NDArray[np.float64],
     deviation: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights of the features themselves: x standardised is T x, so W is T' V T and w_k is T' v_k."""
+    """Return the weights of the raw features: x standardised is T x, so W is T' V T and w_k is T' v_k."""
     transform = np.diag(1.0 / deviation)
     transform[:, LearnerFeature.INTERCEPT] -= mean / deviation
     shared = transform.T @ shared @ transform
@@ -235,7 +235,7 @@ def _unstandardised(
 
 
 def _skills_with_weights(table: ResponseTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Per skill its place among those with weights of their own, or -1; and those skills."""
+    """Return each skill's index among the skills with their own weights, or -1; and those skills."""
     chosen = np.flatnonzero(np.bincount(table.skill, minlength=len(table.skills)) >= _RESPONSES_PER_SKILL)
     slot = np.full(len(table.skills), -1, np.int64)
     slot[chosen] = np.arange(len(chosen))
@@ -249,15 +249,15 @@ def _curvature(
     penalty: NDArray[np.float64],
     logits: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], bool]:
-    """The Hessian of the weights that skills share, factorised."""
+    """Return the factorised Hessian of the weights that skills share."""
     hessian = np.diag(penalty)
     for block in _blocks(len(logits)):
         chance = 1.0 / (1.0 + np.exp(-logits[block]))
         values = standard[block][:, left] * standard[block][:, right] * np.sqrt(chance * (1.0 - chance))[:, None]
-        # Half the time in float32, which is enough for a direction: where the steps end is decided by the gradient.
+        # float32 halves the time and is precise enough for a direction; the gradient decides where the steps end.
         values = values.astype(np.float32)
         hessian += values.T @ values
-    # Nor is a step ever too long: where columns nearly repeat each other, what rounding took away may be all there is.
+    # A larger diagonal also limits the step: in nearly equal columns, rounding may remove all of the curvature.
     hessian[np.diag_indices_from(hessian)] *= 1.0 + _ROUNDING
     factors: tuple[NDArray[np.float64], bool] = cho_factor(hessian)
     return factors
@@ -273,8 +273,8 @@ def _step(
     weights: NDArray[np.float64],
     logits: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """A Newton step of the weights that skills share, which are returned; `logits` are moved along."""
-    # The gradient of the weight of x_i x_j is an entry of X' diag(error) X: the products need not be written out.
+    """Return the shared weights after a Newton step; update `logits` in place."""
+    # The gradient of the weight of x_i x_j is an entry of X' diag(error) X, so products are never materialised.
     error = 1.0 / (1.0 + np.exp(-logits)) - response
     gradient = penalty * weights + (standard.T @ (standard * error[:, None]))[left, right]
     step = cho_solve(curvature, gradient)
@@ -307,7 +307,7 @@ def _add_skills(
     per_skill: NDArray[np.float64],
     logits: NDArray[np.float64],
 ) -> None:
-    """Add the weights per skill to the rows' logits; `slots` are those of the rows' skills, -1: none."""
+    """Add the weights per skill to the rows' logits; `slots` are the slots of the rows' skills, -1 if none."""
     for row in range(len(logits)):
         share = 1.0 / max(skill_start[row + 1] - skill_start[row], 1)
         for entry in range(skill_start[row], skill_start[row + 1]):
@@ -327,7 +327,7 @@ def _step_skills(
     per_skill: NDArray[np.float64],
     logits: NDArray[np.float64],
 ) -> None:
-    """A Newton step of each skill's weights, one skill after the other; `per_skill` and `logits` are written."""
+    """Take a Newton step for each skill's weights in turn; update `per_skill` and `logits` in place."""
     width = features.shape[1]
     for skill in range(len(per_skill)):
         gradient, hessian = penalty * per_skill[skill], penalty * np.eye(width)
@@ -363,7 +363,7 @@ def _slots(
     learners: int,
     skills: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Which of its learner's skills each entry of `skill` is, in the order first met; and how many each learner met."""
+    """Number each entry of `skill` among its learner's skills, in order of first use; and count skills per learner."""
     slots, met = np.empty(len(skill), np.int32), np.zeros(learners, np.int64)
     owner, slot_of_skill = np.full(skills, -1, np.int64), np.empty(skills, np.int32)
     for row in range(len(learner)):
