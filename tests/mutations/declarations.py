@@ -198,7 +198,7 @@ MUTATIONS = (
         "ignore the duplicate window",
         "An event that a producer sent twice counts twice.",
         (Edit(_LEARNER_WALK, "    start = max(0, len(window) - _SEEN_BYTES)\n", "    return False\n    start = 0\n"),),
-        f"{_UNIT_FOLD}::test_a_duplicate_is_counted_not_folded_and_does_not_move_the_offset",
+        f"{_UNIT_FOLD}::test_a_duplicate_is_counted_but_not_folded_and_does_not_move_the_offset",
         short=True,
     ),
     Mutation(

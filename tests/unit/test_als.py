@@ -34,12 +34,12 @@ def test_a_learner_without_known_positives_scores_zero_everywhere():
         assert scores.tolist() == [0.0] * 6
 
 
-def test_unknown_and_repeated_ids_do_not_move_scores():
+def test_unknown_and_repeated_ids_do_not_change_scores():
     assert model().scores(["r1", "nowhere", "r4", "r1"]).tobytes() == model().scores(["r1", "r4"]).tobytes()
 
 
 @given(st.lists(st.integers(0, 499), min_size=2, max_size=30, unique=True), st.randoms(use_true_random=False))
-def test_the_order_of_a_history_does_not_move_the_last_bit(numbers, random):
+def test_the_order_of_a_history_does_not_change_the_last_bit(numbers, random):
     history = [f"r{number}" for number in numbers]
     shuffled = random.sample(history, len(history))
     assert MANY.scores(shuffled).tobytes() == MANY.scores(history).tobytes()
@@ -58,7 +58,7 @@ def test_the_fold_in_minimises_the_weighted_squared_loss(history, confidence, se
 
 @pytest.mark.parametrize("confidence", [1.0, 8.0])
 @pytest.mark.filterwarnings("ignore:OpenBLAS is configured:RuntimeWarning")
-def test_the_fold_in_is_implicit_s_own_recalculation(confidence):
+def test_the_fold_in_equals_the_recalculation_of_implicit(confidence):
     from implicit.als import AlternatingLeastSquares
 
     rng = np.random.default_rng(11)
@@ -74,7 +74,7 @@ def test_the_fold_in_is_implicit_s_own_recalculation(confidence):
         np.testing.assert_allclose(als.fold_in(positives[learner].indices), expected, atol=2e-5)
 
 
-def test_a_model_comes_back_from_its_arrays():
+def test_a_model_is_restored_from_its_arrays():
     again = AlsModel.from_arrays(model().to_arrays())
     assert again.resources == RESOURCES
     assert again.scores(["r2"]).tobytes() == model().scores(["r2"]).tobytes()

@@ -13,7 +13,7 @@ from services.recommender.models.collaborative.als_fit import AlsSettings, facto
 
 
 def two_groups(*, learners: int = 30, resources: int = 12, seed: int = 2) -> Positives:
-    """Half of the learners work on three quarters of the resources a..., the other half on those called b..."""
+    """Half of the learners work on three quarters of the resources a..., the other half on those of b..."""
     rng = np.random.default_rng(seed)
     builder = ResponseTableBuilder()
     for learner in range(2 * learners):
@@ -28,7 +28,7 @@ def fitted(positives: Positives, seed: int = 1) -> AlsModel:
 
 
 @pytest.mark.parametrize("group", ["a", "b"])
-def test_a_learner_of_one_group_is_given_that_group_s_resources_first(group):
+def test_a_learner_of_one_group_gets_the_resources_of_that_group_first(group):
     model = fitted(two_groups())
     history = [f"{group}00", f"{group}01", f"{group}02"]
     scores = dict(zip(model.resources, model.scores(history), strict=True))
@@ -44,7 +44,7 @@ def test_the_same_positives_and_seed_give_the_same_bytes():
     assert first.tobytes() != fit_als(positives, AlsSettings(), seed=8).model.arrays["factors"].tobytes()
 
 
-def test_resources_that_only_lonely_learners_touched_are_left_out():
+def test_resources_of_learners_with_a_single_positive_are_left_out():
     builder = ResponseTableBuilder()
     positives = two_groups()
     for number, learner in enumerate(positives.learners):

@@ -1,4 +1,4 @@
-"""Etags, page tokens and filters: their laws, on any record."""
+"""Properties of etags, page tokens and filters, for any record."""
 
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -28,7 +28,7 @@ records = skills | resources
 
 
 @given(records, records)
-def test_etags_are_equal_exactly_where_records_are(one, other):
+def test_etags_are_equal_exactly_when_records_are(one, other):
     assert (etag_of(one) == etag_of(other)) == (one == other)
     assert etag_of(one) == etag_of(replace(one))
 
@@ -110,7 +110,7 @@ FILTERED = [
         ({"untagged": True, "kinds": {ResourceKindName.LESSON}}, [1]),
     ],
 )
-def test_a_filter_matches_what_every_field_matches(fields, expected):
+def test_a_filter_matches_records_that_match_every_field(fields, expected):
     wanted = ResourceFilter(**{k: frozenset(v) if isinstance(v, set) else v for k, v in fields.items()})
     matching = FilteredResources().of("riverbend", records_of(FILTERED), wanted)
     assert list(matching) == [f"r{number:03}" for number in expected]
@@ -155,7 +155,7 @@ GOOD = Rule("r", RuleAction.BOOST, "teacher-7", resource_ids=("r001",), skills=(
         ({"classes": ("4b\n",)}, "rule.classes[0]", "control character"),
     ],
 )
-def test_a_rule_that_is_wrong_is_named_by_field_value_and_remedy(changes, field, reason):
+def test_an_invalid_rule_is_reported_with_field_value_and_remedy(changes, field, reason):
     problems = check_rule("rule", replace(GOOD, **changes), {"a": Skill("a")}, {"r001": lesson(1)})
     assert field in [problem.path for problem in problems]
     assert any(reason in problem.reason for problem in problems if problem.path == field)
@@ -169,7 +169,7 @@ def test_topics_and_rejected_skills_are_checked():
     assert "also a tag" in problems["resource.rejected_skills[0]"]
 
 
-def test_a_rule_has_ended_at_its_moment():
+def test_a_rule_ends_at_its_end_time():
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert replace(GOOD, expires_at=now).has_ended(now)
     assert not replace(GOOD, expires_at=now + timedelta(seconds=1)).has_ended(now)

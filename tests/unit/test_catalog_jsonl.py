@@ -1,4 +1,4 @@
-"""Catalog files: one JSON object a line, and every problem with its line, its column and the remedy."""
+"""Catalog files: one JSON object per line; every problem is reported with its line, column and remedy."""
 
 import gzip
 
@@ -106,7 +106,7 @@ def test_every_problem_of_a_line_is_named(tmp_path):
     assert [problem.field for problem in contents.problems] == ["id", "code", "colour"]
 
 
-def test_nan_passes_the_reader_only_to_fail_the_check(tmp_path):
+def test_nan_is_read_and_then_fails_validation(tmp_path):
     contents = read_skills(written(tmp_path, '{"id":"a","importance":NaN}'))
     assert contents.problems == []
     assert [problem.path for problem in check_records(contents.records, [])] == ["skills[0].importance"]
@@ -117,7 +117,7 @@ def test_empty_lines_are_skipped_and_counted(tmp_path):
     assert contents.lines == [2, 4]
 
 
-def test_a_byte_order_mark_is_no_problem(tmp_path):
+def test_a_byte_order_mark_is_accepted(tmp_path):
     assert read_skills(written(tmp_path, b'\xef\xbb\xbf{"id":"a"}')).records == [Skill(id="a")]
 
 

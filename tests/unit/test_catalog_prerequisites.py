@@ -26,7 +26,7 @@ def test_a_skill_that_requires_itself_is_a_cycle():
     assert cycles({"a": ["a"]}) == [["a", "a"]]
 
 
-def test_two_paths_to_one_skill_are_no_cycle():
+def test_two_paths_to_one_skill_are_not_a_cycle():
     assert cycles({"a": ["b", "c"], "b": ["d"], "c": ["d"], "d": []}) == []
 
 
@@ -52,7 +52,7 @@ def test_each_named_cycle_runs_along_edges_back_to_its_start(graph):
 
 @settings(deadline=None)
 @given(graphs)
-def test_without_the_edges_that_close_them_no_cycle_is_left(graph):
+def test_removing_the_closing_edges_removes_every_cycle(graph):
     closing = {(cycle[-2], cycle[-1]) for cycle in cycles(graph)}
     rest = {node: [r for r in required if (node, r) not in closing] for node, required in graph.items()}
     assert is_acyclic(rest)

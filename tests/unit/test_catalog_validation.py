@@ -1,4 +1,4 @@
-"""What a catalog accepts: each limit, each with the field, the value and the remedy."""
+"""Limits of catalog records; each problem names the field, the value and the remedy."""
 
 import math
 from dataclasses import replace
@@ -35,7 +35,7 @@ def test_valid_records_have_no_problem():
     assert check_import([SKILL], [RESOURCE], {}) == []
 
 
-def test_the_least_a_record_needs_is_enough():
+def test_a_record_with_only_required_fields_is_valid():
     assert check_import([Skill(id="a")], [Resource(id="r", title="T", kind=ResourceKindName.GAME)], {}) == []
 
 

@@ -66,7 +66,7 @@ def updates_of(stub, jitter=lambda: 1.0, **options):
 
 
 async def updates_received(updates):
-    """Updates up to the refusal."""
+    """Collect updates until the refusal."""
     received = []
     async with aclosing(aiter(updates)) as stream:
         while True:
@@ -88,7 +88,7 @@ RETRYABLE = [
 
 
 @pytest.mark.parametrize("status", RETRYABLE)
-async def test_a_stream_that_ended_is_opened_again_with_the_last_cursors(status):
+async def test_a_stream_that_ended_is_reopened_with_the_last_cursors(status):
     first = Call([update("amy", "a1"), update("ben", "b1"), snapshot(2), update("amy", "a2")], status)
     stub = Stub(first, Call([snapshot(2), update("ben", "b2")], status))
     snapshots = []
@@ -116,7 +116,7 @@ async def test_an_update_counts_as_processed_only_when_the_next_one_is_requested
         assert updates.cursors == {"amy": "a1"}
 
 
-async def test_pauses_grow_while_nothing_comes_and_start_over_once_something_does():
+async def test_pauses_grow_while_nothing_arrives_and_reset_once_something_does():
     away = [Call([], grpc.StatusCode.UNAVAILABLE) for _ in range(4)]
     stub = Stub(*away, Call([snapshot(2)], grpc.StatusCode.ABORTED), Call([], grpc.StatusCode.UNAVAILABLE))
     reported = []

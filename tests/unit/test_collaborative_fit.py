@@ -1,4 +1,4 @@
-"""Choosing a collaborative model by what learners did next, and fitting what was chosen."""
+"""Choosing a collaborative model by predicting what learners did next, and fitting the choice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.recommender.models.collaborative.neighbours import ItemItemModel
 
 
 def in_order(learners: int, *, resources: int = 40) -> ResponseTable:
-    """Learners who go through resources in their order, each from a place of their own: what comes next is known."""
+    """Return learners who work through resources in order, each from its own start: the next one is predictable."""
     rng = np.random.default_rng(4)
     builder = ResponseTableBuilder()
     for learner in range(learners):
@@ -29,7 +29,7 @@ def in_order(learners: int, *, resources: int = 40) -> ResponseTable:
     return builder.build()
 
 
-def test_where_what_comes_next_follows_an_order_the_model_of_sequences_is_chosen():
+def test_if_resources_follow_an_order_the_sequential_model_is_chosen():
     steps = []
     choice = choose_collaborative(in_order(80), seed=1, advance=lambda *step: steps.append(step))
     assert choice is not None
@@ -39,7 +39,7 @@ def test_where_what_comes_next_follows_an_order_the_model_of_sequences_is_chosen
     done = [step[1:] for step in steps if step[0] == "choosing a model"]
     assert done == sorted(done)
     assert done[-1][0] == done[-1][1]
-    # What EASE takes is told before it is tried.
+    # The memory that EASE needs is reported before it is tried.
     named = [step[0] for step in steps]
     memory = next(place for place, name in enumerate(named) if name.startswith("ease, 0.00 GiB for "))
     assert steps[memory + 1] == ("choosing a model", named[:memory].count("choosing a model"), done[-1][1])
@@ -51,7 +51,7 @@ def test_too_few_learners_to_compare_models_give_no_choice():
 
 
 @pytest.mark.parametrize("family", collaborative_fit._SERVABLE)
-def test_every_sort_that_can_be_chosen_can_be_kept_in_a_bundle_and_scores_as_before(family):
+def test_every_eligible_family_can_be_stored_in_a_bundle_and_scores_as_before(family):
     positives = positives_of(in_order(60))
     grid = collaborative_fit.FAMILIES[family].grid
     choice = CollaborativeChoice(family, grid[0], {family: 0.1}, {}, 1)

@@ -1,4 +1,4 @@
-"""Families of collaborative models, on data whose answer is obvious and against their published formulas."""
+"""Families of collaborative models, on data with an obvious answer and against their published formulas."""
 
 from __future__ import annotations
 
@@ -96,11 +96,11 @@ def test_item_knn_sums_the_shrunk_cosine_of_the_two_sets_of_learners(shrinkage):
     scores = _scores_after(model, ["a", "c"])
     for resource in "bd":
         assert scores[resource] == pytest.approx(cosine("a", resource) + cosine("c", resource))
-    # A resource says nothing about itself.
+    # A resource has no weight for itself.
     assert scores["a"] == pytest.approx(cosine("c", "a"))
 
 
-def test_item_knn_halves_what_was_worked_on_a_half_life_earlier():
+def test_item_knn_halves_the_weight_after_a_half_life():
     model = fit_item_knn(of_histories(HISTORIES), half_life=1.0)
     alone_a, alone_c = (_scores_after(model, [resource]) for resource in "ac")
     assert _scores_after(model, ["a", "c"])["b"] == pytest.approx(0.5 * alone_a["b"] + alone_c["b"])
@@ -114,7 +114,7 @@ def test_item_knn_keeps_the_nearest_neighbours_of_each_resource():
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (0.7, 0.4)])
-def test_rp3beta_sums_the_three_step_walk_over_the_popularity_of_its_end(alpha, beta):
+def test_rp3beta_sums_the_three_step_walk_divided_by_the_popularity_of_its_end(alpha, beta):
     """p_ui^alpha p_ju^alpha summed over u, over |U_r|^beta (Paudel, Christoffel, Newell, Bernstein 2016)."""
 
     def walk(start: str, end: str) -> float:
@@ -131,20 +131,20 @@ def test_rp3beta_sums_the_three_step_walk_over_the_popularity_of_its_end(alpha, 
     assert scores["a"] == pytest.approx(walk("c", "a"))
 
 
-def test_sequential_co_occurrence_knows_which_way_things_go():
+def test_sequential_co_occurrence_is_directional():
     model = fit_sequential(of_histories([["first", "second", "third"]] * 5))
     scores = dict(zip(model.resources, model.scores(["second"]), strict=True))
     assert scores["third"] > 0
     assert scores["first"] == 0
 
 
-def test_sequential_co_occurrence_counts_what_follows_sooner_for_more():
+def test_sequential_co_occurrence_weighs_close_followers_more():
     model = fit_sequential(of_histories([["first", "second", "third"]] * 5))
     scores = dict(zip(model.resources, model.scores(["first"]), strict=True))
     assert scores["second"] > scores["third"] > 0
 
 
-def test_the_newest_of_a_history_counts_most():
+def test_the_newest_resource_of_a_history_counts_most():
     model = fit_sequential(of_histories([["a", "after-a"], ["b", "after-b"]] * 5))
     scores = dict(zip(model.resources, model.scores(["a", "b"]), strict=True))
     assert scores["after-b"] > scores["after-a"] > 0
@@ -165,7 +165,7 @@ def test_ease_is_the_same_from_the_learners_side_and_from_the_resources_side():
     assert primal.scores(["a01"])[primal.resources.index("a01")] == 0.0
 
 
-def test_ease_says_what_memory_it_would_take_instead_of_taking_it(monkeypatch):
+def test_ease_reports_the_memory_it_would_take_instead_of_taking_it(monkeypatch):
     monkeypatch.setattr("services.recommender.models.collaborative.neighbours.EASE_SIDE_MOST", 10)
     with pytest.raises(TooLargeError, match=r"20 learners and 24 resources needs 0\.0 GiB"):
         EaseModel(two_groups(learners=20))

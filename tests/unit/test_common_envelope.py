@@ -1,4 +1,4 @@
-"""Keys and headers, as every other Kafka client sees them."""
+"""Keys and headers, as other Kafka clients see them."""
 
 from datetime import UTC, datetime
 

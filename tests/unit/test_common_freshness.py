@@ -1,4 +1,4 @@
-"""Freshness tokens are opaque, and only the tenant they were made for can use them."""
+"""Freshness tokens are opaque, and valid only for the tenant they were issued to."""
 
 import pytest
 from hypothesis import given

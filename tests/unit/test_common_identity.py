@@ -1,4 +1,4 @@
-"""Pseudonyms and event ids: stable, per tenant, and never mixed up."""
+"""Pseudonyms and event ids are stable, per tenant, and never confused."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,13 +8,13 @@ from services.common.auth.identity import LEARNER_PATTERN, event_fingerprint, na
 SECRET = bytes(range(32))
 
 
-def test_a_pseudonym_is_known_in_advance_so_that_histories_survive_upgrades():
+def test_pseudonyms_are_stable_so_that_histories_survive_upgrades():
     assert pseudonym(SECRET, "ada") == "SVLP2UZMHOPDKB3OUAEGRBAB7H"
     assert LEARNER_PATTERN.fullmatch(pseudonym(SECRET, "ada"))
 
 
 @given(st.text(), st.text())
-def test_two_learners_share_a_pseudonym_only_when_they_are_one(one, other):
+def test_two_learners_share_a_pseudonym_only_if_they_are_the_same(one, other):
     assert (pseudonym(SECRET, one) == pseudonym(SECRET, other)) == (one == other)
 
 
@@ -23,12 +23,12 @@ def test_two_tenants_give_one_learner_unrelated_pseudonyms(learner_id):
     assert pseudonym(SECRET, learner_id) != pseudonym(bytes(32), learner_id)
 
 
-def test_a_natural_id_is_known_in_advance_so_that_a_reload_is_recognised():
+def test_natural_ids_are_stable_so_that_a_reload_is_recognised():
     assert natural_event_id(("riverbend", "gradebook", "a")) == "6fba4790-ad6a-5e52-a91d-7e18a0696f3c"
 
 
 @given(st.lists(st.text(max_size=5), max_size=4), st.lists(st.text(max_size=5), max_size=4))
-def test_natural_ids_are_equal_only_when_every_part_is(one, other):
+def test_natural_ids_are_equal_only_if_every_part_is(one, other):
     assert (natural_event_id(tuple(one)) == natural_event_id(tuple(other))) == (one == other)
 
 

@@ -1,4 +1,4 @@
-"""Token buckets: a burst at once, then the rate, each tenant on its own."""
+"""Token buckets allow a burst, then the rate, separately for each tenant."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def test_a_call_after_the_retry_delay_passes(clock):
     assert buckets.take("riverbend") == 0
 
 
-def test_being_refused_costs_nothing(clock):
+def test_a_refused_call_costs_no_tokens(clock):
     buckets = TokenBuckets(RateLimit(calls_per_s=1, burst=1), clock)
     buckets.take("riverbend")
     assert {buckets.take("riverbend") for _ in range(10)} == {1.0}
 
 
-def test_one_tenants_calls_take_nothing_from_another(clock):
+def test_the_calls_of_one_tenant_do_not_limit_another(clock):
     buckets = TokenBuckets(RateLimit(calls_per_s=1, burst=1), clock)
     assert buckets.take("riverbend") == 0
     assert buckets.take("riverbend") > 0
     assert buckets.take("hilltop") == 0
 
 
-def test_a_long_silence_saves_up_no_more_than_the_burst(clock):
+def test_a_long_idle_time_accumulates_no_more_than_the_burst(clock):
     buckets = TokenBuckets(RateLimit(calls_per_s=10, burst=2), clock)
     buckets.take("riverbend")
     clock.now_s += 3_600
@@ -62,7 +62,7 @@ def test_a_long_silence_saves_up_no_more_than_the_burst(clock):
     calls_per_s=st.floats(0.1, 50),
     burst=st.integers(1, 10),
 )
-def test_no_more_calls_pass_than_burst_and_rate_allow(pauses_s, calls_per_s, burst):
+def test_burst_and_rate_limit_the_calls_that_pass(pauses_s, calls_per_s, burst):
     clock = Clock()
     buckets = TokenBuckets(RateLimit(calls_per_s, burst), clock)
     passed = 0

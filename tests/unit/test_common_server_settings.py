@@ -1,4 +1,4 @@
-"""What a server is told by its environment."""
+"""Settings that a server reads from its environment."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_setting_of_the_server_reaches_it(monkeypatch):
         ({"tls_client_ca": "a.pem"}, "tls_client_ca", "set CAIRN_TLS_CERTIFICATE too"),
     ],
 )
-def test_half_of_tls_is_refused_by_the_setting_that_is_wrong(given, field, said):
+def test_an_incomplete_tls_configuration_names_the_wrong_setting(given, field, said):
     with pytest.raises(ValidationError) as refused:
         ServerSettings(**given)
     (problem,) = refused.value.errors()

@@ -1,4 +1,4 @@
-"""The tenants file: keys are hashed, secrets are private, mistakes are named."""
+"""The tenants file: keys are hashed, secrets are private, mistakes are reported."""
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +54,7 @@ def test_a_file_that_others_may_read_is_refused_with_the_command_that_fixes_it(p
         load_tenants(path)
 
 
-def test_a_missing_file_says_how_to_make_one(path):
+def test_the_error_about_a_missing_file_says_how_to_create_it(path):
     with pytest.raises(TenantsFileError, match="cairn keys create"):
         load_tenants(path)
 
@@ -96,7 +96,7 @@ def test_a_key_of_a_file_without_scopes_may_do_everything(path):
     assert credential.tenant.name == "riverbend"
 
 
-def test_what_is_stored_of_a_key_is_read_back(path):
+def test_a_stored_key_is_read_back(path):
     api_key = create_api_key(path, "riverbend", "gradebook", [Scope.INGEST], created_at=NOW)
     kept = load_tenants(path).credential(api_key).api_key
     assert kept == ApiKey("riverbend", "gradebook", hash_api_key(api_key)[:12], frozenset({Scope.INGEST}), NOW, None)
@@ -113,7 +113,7 @@ def test_scopes_that_grant_nothing_or_nothing_known_are_refused_rather_than_gran
         load_tenants(path)
 
 
-def test_a_rotated_key_is_accepted_until_the_overlap_ends_and_not_a_moment_longer(path):
+def test_a_rotated_key_is_accepted_only_until_the_overlap_ends(path):
     old = create_api_key(path, "riverbend", "gradebook", created_at=NOW)
     now = NOW
     registry = FollowedTenants(path, lambda: now)
@@ -125,7 +125,7 @@ def test_a_rotated_key_is_accepted_until_the_overlap_ends_and_not_a_moment_longe
     assert tenant_of(registry, new) is not None
 
 
-def test_rotating_twice_rotates_the_lasting_key_and_prolongs_no_other(path):
+def test_rotating_twice_rotates_the_permanent_key_and_extends_no_other(path):
     create_api_key(path, "riverbend", "gradebook")
     rotate_api_key(path, "riverbend", "gradebook", now=NOW, overlap=timedelta(hours=1))
     rotate_api_key(path, "riverbend", "gradebook", now=NOW, overlap=timedelta(hours=8))
@@ -176,7 +176,7 @@ def test_a_registry_adds_new_tenants_while_it_runs(path):
 
 
 @pytest.mark.parametrize("damage", ["malformed", "readable by others", "gone"])
-def test_a_file_that_becomes_unusable_locks_nobody_out_and_is_read_again_once_fixed(path, damage):
+def test_an_unusable_file_does_not_revoke_access_and_is_read_again_once_fixed(path, damage):
     api_key = create_api_key(path, "riverbend", "default")
     registry = load_tenants(path)
     good = path.read_text()
@@ -206,7 +206,7 @@ def test_a_file_that_does_not_change_is_read_once(path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["tenants: {riverbend: {secret: %s", "tenants: {riverbend: {secret: %s}}"])
-def test_no_message_about_a_malformed_file_holds_its_secrets(path, content):
+def test_error_messages_about_a_malformed_file_contain_no_secrets(path, content):
     secret = "c0ffee" * 5
     path.write_text(content % secret)
     path.chmod(0o600)

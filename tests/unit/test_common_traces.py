@@ -1,4 +1,4 @@
-"""Traces: what is a part of what."""
+"""Traces: the parents of spans."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_log_lines_during_a_span_carry_its_ids(traces, exporter):
     assert folded.attributes == {"cairn.partition": 3}
 
 
-def test_outside_of_a_span_nothing_is_to_be_followed(traces):
+def test_outside_a_span_there_is_no_trace_context(traces):
     assert traces.current_traceparent() is None
 
 
@@ -61,7 +61,7 @@ def test_a_caller_that_does_not_record_is_not_recorded(traces, exporter):
     assert not exporter.get_finished_spans()
 
 
-def test_of_calls_without_a_trace_a_share_begins_one(exporter):
+def test_a_share_of_the_calls_without_a_trace_starts_one(exporter):
     none = traces_into(SimpleSpanProcessor(exporter), service="ingest", share=0.0)
     with none.span("PublishEvents", None, kind=SpanKind.SERVER):
         assert none.current_traceparent() is None
@@ -90,5 +90,5 @@ def test_without_a_collector_nothing_is_traced():
         ("nonsense-01", False),
     ],
 )
-def test_only_a_trace_that_somebody_records_is_followed(traceparent, sampled):
+def test_only_a_recorded_trace_is_continued(traceparent, sampled):
     assert is_sampled(traceparent) is sampled

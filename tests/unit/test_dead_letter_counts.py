@@ -67,7 +67,7 @@ def test_a_letter_that_was_replayed_no_longer_counts_even_if_it_comes_again():
     assert totals(counted(letter(1), letter(2), note(1), letter(1))) == {("field", "north"): 1}
 
 
-def test_a_group_without_letters_is_gone():
+def test_a_group_without_letters_is_removed():
     assert counted(letter(1), note(1)).groups(NOW_S) == []
 
 

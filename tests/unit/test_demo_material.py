@@ -1,4 +1,4 @@
-"""What the demo puts in: a real log with some responses held back, and the simulated district."""
+"""Input of the demo: a real log with some responses held back, and the simulated district."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_same_log_shows_the_same_learner(dataset, tmp_path):
     assert first == second
 
 
-def test_others_answer_their_last_response(dataset, tmp_path):
+def test_the_other_learners_answer_their_last_response(dataset, tmp_path):
     material = real_log(dataset, tmp_path, lambda _: None)
 
     assert len(material.others) == 4
@@ -86,7 +86,7 @@ def test_a_folder_without_the_log_is_refused_with_an_example(tmp_path):
     assert refused.value.exit_code == 2
 
 
-def test_a_log_too_short_to_show_anybody_is_refused(tmp_path):
+def test_a_log_that_is_too_short_for_the_demo_is_refused(tmp_path):
     with gzip.open(tmp_path / "interactions.csv.gz", "wt") as file:
         file.write(HEADER + "1,0,p,1,Mean,1,1\n")
 

@@ -1,4 +1,4 @@
-"""The figures at the end of the demo, and how it reads."""
+"""The figures at the end of the demo, and their layout."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_json_has_every_figure():
     }
 
 
-def test_a_file_that_cannot_be_written_is_found_out_before(tmp_path):
+def test_a_file_that_cannot_be_written_is_reported_before_the_run(tmp_path):
     with pytest.raises(BadInputError, match="cannot be written"):
         check_writable(tmp_path / "no" / "figures.json")
     with pytest.raises(BadInputError, match="cannot be written"):
@@ -87,7 +87,7 @@ def test_percentiles_are_values_that_were_measured(share, expected):
     assert percentile(list(range(200, 0, -1)), share) == expected
 
 
-def test_in_a_pipe_nothing_is_wider_than_eighty_columns_and_nothing_is_coloured():
+def test_output_to_a_pipe_has_eighty_columns_and_no_colours():
     reply = recommender_pb2.RecommendResponse(
         recommendations=[
             recommender_pb2.Recommendation(

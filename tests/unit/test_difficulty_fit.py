@@ -47,7 +47,7 @@ def test_the_difficulties_that_made_the_responses_are_found_again():
     ])  # fmt: skip
     expected = np.array([truth[f"item-{item:02}"] for item in range(ITEMS)])
     assert np.corrcoef(found, expected)[0, 1] > 0.97
-    # The base takes up what all difficulties have in common.
+    # The base absorbs the mean of all difficulties.
     shift = (found - parameters.settings.base) - (expected - 0.4)
     assert abs(shift.mean()) < 0.15
     assert shift.std() < 0.25
@@ -64,7 +64,7 @@ def test_an_item_s_variance_falls_with_its_responses():
     )
 
 
-def test_fitted_difficulties_predict_new_learners_better_than_none():
+def test_fitted_difficulties_predict_new_learners_better_than_priors():
     table, _ = simulated(400)
     known = np.arange(len(table.learners)) < 300
     fitted = fit_difficulties(table.of_learners(known), FilterSettings())
@@ -77,7 +77,7 @@ def test_fitted_difficulties_predict_new_learners_better_than_none():
     assert log_loss(new.response, predict(new, fitted)) < log_loss(new.response, base_rate) - 0.05
 
 
-def test_predicting_moves_no_difficulty():
+def test_predicting_changes_no_difficulty():
     table, _ = simulated(20)
     fitted = fit_difficulties(table, FilterSettings())
     before = [values.copy() for values in (fitted.item_mean, fitted.item_variance, fitted.skill_mean)]

@@ -1,4 +1,4 @@
-"""How hard lists are, and whether they run ahead of the learner, as judged by a model outside ranking."""
+"""How hard lists are, and whether they are too advanced, measured with a model that no ranking uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEARNERS, RESOURCES, SKILLS = 40, 30, 3
 
 
 def responses(*, right: bool | None = None) -> ResponseTable:
-    """Every learner works on all but the last few resources; one in three fails, if nothing else is said."""
+    """Every learner works on all but the last few resources; by default one in three fails."""
     rng = np.random.default_rng(2)
     builder = ResponseTableBuilder()
     for learner in range(LEARNERS):
@@ -51,10 +51,10 @@ def test_the_chance_of_the_next_response_is_that_of_a_log_in_which_it_comes_next
         assert chance[0] == pytest.approx(predicted[row])
 
 
-def test_no_learner_is_judged_by_a_model_fitted_on_them():
+def test_no_learner_is_evaluated_with_a_model_fitted_on_them():
     table = responses()
     challenge = challenge_of(everything_before(table), seed=1)
-    # As if the learner had always failed: what others did is what their chances come from.
+    # Their weights come from other learners, so they do not change if this learner always fails.
     failed = np.where(table.learner == 0, np.float32(0), table.response)
     other = challenge_of(everything_before(replace(table, response=failed)), seed=1)
     assert challenge is not None
@@ -87,7 +87,7 @@ def test_with_a_single_learner_the_difficulty_of_lists_is_unknown():
     assert challenge_of(everything_before(one), seed=1) is None
 
 
-def test_a_resource_whose_prerequisite_mostly_went_wrong_counts_as_too_advanced():
+def test_a_resource_with_a_mostly_failed_prerequisite_counts_as_too_advanced():
     builder = ResponseTableBuilder()
     for number, (skill, outcome) in enumerate([("s0", 0.0), ("s0", 1.0), ("s1", 1.0), ("s2", 1.0)]):
         builder.append(learner="a", item="", skills=[skill], response=outcome, resource=f"r{number}")
@@ -95,8 +95,8 @@ def test_a_resource_whose_prerequisite_mostly_went_wrong_counts_as_too_advanced(
     split = replace(everything_before(builder.build()), prerequisites={1: frozenset({0}), 2: frozenset({0, 1})})
     mastery = Mastery(split)
     assert mastery.matters
-    # Half of a's responses on s0 were wrong: s1 and s2 run ahead, s0 itself does not, nor what practises it too.
+    # Half of a's responses on s0 were wrong: s1 and s2 are too advanced; s0 and what also practises it are not.
     assert [mastery.violations(0, [number]) for number in range(5)] == [0, 0, 1, 1, 0]
-    # b got s0 right, and of s1 nothing is known.
+    # b got s0 right and has no responses on s1.
     assert mastery.violations(1, [2, 3, 4]) == 0
     assert not Mastery(replace(split, prerequisites={})).matters

@@ -46,7 +46,7 @@ def test_a_draw_measures_the_responses_of_the_learners_drawn_as_often_as_they_we
     assert values["ece"][1] == pytest.approx(calibration_error(outcome[rows], chance[rows]))
 
 
-def test_an_interval_holds_the_truth_about_as_often_as_it_says():
+def test_an_interval_covers_the_truth_about_as_often_as_it_claims():
     rng = np.random.default_rng(0)
     held = 0
     for trial in range(200):
@@ -56,7 +56,7 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says():
     assert 175 <= held <= 199
 
 
-def test_a_difference_is_surer_than_its_parts_when_both_go_up_and_down_together():
+def test_a_difference_of_correlated_measures_has_a_narrower_interval_than_either():
     rng = np.random.default_rng(1)
     hard = rng.normal(0, 1, 200)
     draws = Draws.of(200, draws=300, seed=1)
@@ -71,7 +71,7 @@ def test_a_difference_is_surer_than_its_parts_when_both_go_up_and_down_together(
 
 
 def test_a_measure_reduced_by_resampling_lies_within_its_interval():
-    # How many different resources 60 learners' lists hold; of a draw's 38 different learners they are always fewer.
+    # The number of different resources in the lists of 60 learners; a draw's 38 different learners always have fewer.
     lists = np.random.default_rng(2).integers(0, 400, (60, 5))
     draws = Draws.of(60, draws=200, seed=1)
     covered = np.array([len(np.unique(lists[weights > 0])) for weights in draws.weights], float)

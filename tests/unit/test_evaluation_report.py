@@ -1,4 +1,4 @@
-"""Evaluations written down: JSON there and back, the page, and the table in the documents."""
+"""Formats of evaluations: JSON and back, the HTML page, and the table in the documents."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_invalid_evaluation_is_refused(text):
 def test_one_page_holds_every_evaluation_and_names_are_escaped():
     text = page("All", [EVALUATION, EVALUATION])
     assert text.count("<h1>tracing/&lt;made-up&gt;</h1>") == 2
-    # A plot of the measure and one of the reliability, each.
+    # One plot of the measure and one of the reliability, for each evaluation.
     assert text.count("<svg") == 4
     assert text.count("<html") == 1
     assert "<made-up>" not in text

@@ -1,4 +1,4 @@
-"""What models are fitted on and what they are judged on, and what a list may hold."""
+"""The data that models are fitted and evaluated on, and the content of lists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.recommender.evaluation.tracing import prior_attempts, split_by_lea
 
 
 def table_of(responses: dict[str, int]):
-    """Learners with given numbers of responses, to resources r00, r01, ... of the skills s0 and s1 in turn."""
+    """Learners with given numbers of responses to resources r00, r01, ..., alternating between skills s0 and s1."""
     builder = ResponseTableBuilder()
     for learner, count in responses.items():
         for number in range(count):
@@ -35,7 +35,7 @@ def everything_before(responses: dict[str, int]):
     return split_work(table, np.ones(len(table), np.bool_), tags_of(table))
 
 
-def test_four_fifths_of_those_with_twenty_responses_are_fitted_on_and_all_of_the_others():
+def test_learners_with_twenty_responses_are_fitted_on_four_fifths_and_others_on_all():
     split = split_of(table_of({"a": 20, "b": 23, "c": 19}), "test")
     assert np.bincount(split.work.before.learner).tolist() == [16, 18, 19]
     assert np.bincount(split.test.learner, minlength=3).tolist() == [4, 5, 0]
@@ -65,12 +65,12 @@ def test_a_list_never_contains_earlier_work_of_the_learner():
         assert ranker.ranked(1, 50).tolist() == []
 
 
-def test_of_equal_scores_those_that_stand_first_are_listed_in_order():
+def test_resources_with_equal_scores_keep_their_order():
     ranker = Scored(everything_before({"a": 1, "b": 30}), lambda _learner: (np.arange(30) == 20).astype(np.float32))
     assert ranker.ranked(0, 4).tolist() == [20, 1, 2, 3]
 
 
-def test_measures_of_a_list_are_those_worked_out_by_hand():
+def test_measures_of_a_list_match_those_computed_by_hand():
     split = split_of(table_of({"a": 20, "z": 40}), "test")
     relevant = sorted(split.work.relevant[0])
     listed = np.array([relevant[0], 30, relevant[1], *range(31, 38)])
@@ -88,7 +88,7 @@ def test_measures_of_a_list_are_those_worked_out_by_hand():
     assert measures["gap_hit_at_10"] == pytest.approx(sum(number % 2 == 0 for number in listed) / 10)
 
 
-def test_learners_fitted_on_and_judged_on_are_different_ones(tmp_path):
+def test_learners_for_fitting_and_for_evaluation_are_different(tmp_path):
     scipy.sparse.save_npz(tmp_path / "q_mat.npz", scipy.sparse.csr_matrix(np.ones((3, 1))))
     rows = [f"{learner}\t{item}\t0\t1" for learner in range(20) for item in range(3)]
     (tmp_path / "responses.tsv").write_text("\n".join(["user_id\titem_id\ttimestamp\tcorrect", *rows]) + "\n")

@@ -1,4 +1,4 @@
-"""Which watched learners are looked at again, and when: on a clock that passes only when told to."""
+"""Which watched learners are checked again, and when; the clock advances only on request."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LEARNERS = [pseudonym(number) for number in range(1_000)]
 
 
 class Basis:
-    """A number that a test changes."""
+    """A number that tests change."""
 
     def __init__(self):
         self.current = 1
@@ -54,14 +54,14 @@ class ActiveModels:
 
 
 class Prepared:
-    """Catalogs are always prepared."""
+    """Catalogs that are always prepared."""
 
     def current(self, _tenant):
         return object()
 
 
 class World:
-    """Subscriptions that are followed, with time at a test's command."""
+    """Followed subscriptions, with a clock that the test controls."""
 
     def __init__(self, age_s=None):
         self.clock = VirtualClock()
@@ -95,7 +95,7 @@ class World:
         self.clock.now_s = until_s
 
     def opened(self, learners, offset=3, **query):
-        """A subscription whose reader has everybody's list, of the state at `offset`."""
+        """A subscription whose reader has the lists of all learners, as of `offset`."""
         opened = self.subscriptions.opened(TENANT, SubscribeQuery(learners, **query))
         subscription = opened.__enter__()
         self.opened_ones.append(opened)
@@ -107,7 +107,7 @@ class World:
         return opened, subscription
 
     def store(self, learner, offset):
-        """A state without a notification."""
+        """Store a state without a notification."""
         self.states.learners[1][f"{TENANT}/{learner}".encode()] = LearnerRecord(offset, None, (), b"", b"")
 
     def close(self):
@@ -135,7 +135,7 @@ def test_no_learner_is_checked_again_while_nothing_changes(world):
     assert not subscription.dirty
 
 
-def test_after_a_change_of_basis_everybody_is_looked_at_spread_over_ten_seconds(world):
+def test_after_a_change_of_basis_all_learners_are_checked_within_ten_seconds(world):
     _, subscription = world.opened(LEARNERS)
     world.pass_time(3.3)
     world.inputs.current = 2
@@ -148,7 +148,7 @@ def test_after_a_change_of_basis_everybody_is_looked_at_spread_over_ten_seconds(
     assert len(subscription.dirty) == 1_000
 
 
-def test_changes_of_basis_one_after_the_other_look_at_everybody_once_in_ten_seconds(world):
+def test_consecutive_changes_of_basis_check_each_learner_once_in_ten_seconds(world):
     _, subscription = world.opened(LEARNERS[:100])
     looks = 0
     for _ in range(40):
@@ -175,7 +175,7 @@ def test_the_tombstone_of_a_forgotten_learner_is_checked_once(world):
     world.store(LEARNERS[0], 9)
     world.pass_time(6)
     assert subscription.take(2).keys() == {LEARNERS[0]}
-    # There is an offset, and no state.
+    # There is an offset but no state.
     subscription.watched[LEARNERS[0]].offset = NO_STATE
     world.pass_time(60)
     assert not subscription.dirty
@@ -184,7 +184,7 @@ def test_the_tombstone_of_a_forgotten_learner_is_checked_once(world):
     assert subscription.dirty.keys() == {LEARNERS[0]}
 
 
-def test_word_that_was_missed_is_made_up_for_at_once(world):
+def test_a_missed_notification_is_made_up_for_immediately(world):
     _, subscription = world.opened(LEARNERS[:3])
     world.pass_time(0.5)
     world.store(LEARNERS[2], 9)
@@ -201,7 +201,7 @@ def test_a_notification_of_a_state_that_a_list_already_includes_is_ignored(world
     assert not subscription.dirty
     world.subscriptions.changed(f"{TENANT}/{LEARNERS[0]}".encode(), 8, "")
     assert list(subscription.dirty) == [LEARNERS[0]]
-    # Offsets of another epoch tell nothing about these.
+    # Offsets of another epoch are not comparable with these.
     world.inputs.current = 2
     world.subscriptions.changed(f"{TENANT}/{LEARNERS[1]}".encode(), 2, "")
     assert list(subscription.dirty) == LEARNERS[:2]
@@ -238,7 +238,7 @@ def test_a_learner_on_several_streams_is_marked_on_each_and_forgotten_with_the_l
     assert not +world.states.notifications._watched
 
 
-def test_the_longest_marked_are_taken_first_and_keep_since_when(world):
+def test_learners_marked_longest_are_taken_first_and_keep_their_age(world):
     _, subscription = world.opened(LEARNERS[:4])
     for at_s, learner in enumerate(LEARNERS[:4]):
         subscription.mark(learner, float(at_s))

@@ -24,7 +24,7 @@ def test_learners_with_the_same_gap_are_together():
     assert [(group.slot, group.members) for group in groups] == [(0, (0, 2, 4)), (1, (1, 3))]
 
 
-def test_with_one_group_allowed_the_gap_that_most_share_is_taken():
+def test_with_one_group_allowed_the_most_common_gap_is_taken():
     gaps = np.array([[0.9, 0.8, 0.0], [0.0, 0.8, 0.9], [0.0, 0.8, 0.0]])
     (group,) = form_groups(gaps, groups_max=1)
     assert (group.slot, group.members) == (1, (0, 1, 2))

@@ -1,4 +1,4 @@
-"""What an accepted event says: its response on [0, 1], its skills and its id."""
+"""The content of an accepted event: its response on [0, 1], its skills and its id."""
 
 import math
 
@@ -45,7 +45,7 @@ def test_more_points_never_give_a_lower_response(score, other):
     assert normalised(Score(less, score.min, score.max)) <= normalised(Score(more, score.min, score.max))
 
 
-def test_the_ends_and_the_middle_of_a_scale_are_0_1_and_a_half():
+def test_the_minimum_middle_and_maximum_of_a_scale_are_0_a_half_and_1():
     assert [normalised(Score(raw, 1, 5)) for raw in (1, 3, 5)] == [0.0, 0.5, 1.0]
     assert [normalised(correct) for correct in (False, True)] == [0.0, 1.0]
 
@@ -63,11 +63,11 @@ def test_without_skills_in_the_event_those_of_the_items_resource_are_used():
     assert stamped(item="item-1", activity="quiz-1") == (("fractions", "decimals"), SkillsFrom.CATALOG, "item-1")
 
 
-def test_an_item_the_catalog_does_not_know_gets_its_activitys_skills():
+def test_an_item_unknown_to_the_catalog_gets_the_skills_of_its_activity():
     assert stamped(item="item-9", activity="quiz-1") == (("ratios",), SkillsFrom.CATALOG, "quiz-1")
 
 
-def test_an_item_whose_resource_assesses_nothing_leaves_the_word_to_the_activity():
+def test_an_item_whose_resource_assesses_nothing_gets_the_skills_of_its_activity():
     assert stamped(item="lesson-1", activity="quiz-1") == (("ratios",), SkillsFrom.CATALOG, "lesson-1")
 
 
@@ -76,7 +76,7 @@ def test_unknown_skills_are_marked():
     assert stamped(item="lesson-1") == ((), SkillsFrom.NONE, "lesson-1")
 
 
-def test_of_a_resource_with_many_skills_the_16_heaviest_are_stamped():
+def test_only_the_16_heaviest_skills_of_a_resource_are_stamped():
     assert stamped(item="broad")[0] == CATALOG["broad"][:16]
 
 
@@ -90,7 +90,7 @@ def test_an_events_own_id_is_kept():
     assert identified(event_id="mine") == "mine"
 
 
-def test_a_derived_id_is_known_in_advance_so_that_a_file_can_be_loaded_again_after_upgrades():
+def test_derived_ids_are_stable_so_that_a_file_can_be_reloaded_after_upgrades():
     assert identified() == "2981e470-dafe-54cf-a2cc-1104073995e3"
 
 
@@ -103,7 +103,7 @@ def test_derived_ids_are_equal_only_when_the_natural_keys_are(keys):
     assert len(ids) == len(set(keys))
 
 
-def test_a_time_that_is_not_known_is_another_than_the_beginning_of_1970():
+def test_an_unknown_time_differs_from_the_beginning_of_1970():
     assert identified(occurred_at=Instant(0)) != identified()
 
 
@@ -132,15 +132,15 @@ def derived(body):
     return event_id_of(Submission("ada", "gradebook", body, "", None, "7"), "riverbend", "A" * 26)
 
 
-def test_events_that_say_different_things_have_different_derived_ids():
+def test_events_with_different_content_have_different_derived_ids():
     assert len({derived(body) for body in BODIES}) == len(BODIES)
 
 
-def test_a_correction_that_names_its_own_source_is_the_one_that_leaves_it_out():
+def test_a_correction_that_names_its_own_source_equals_one_that_omits_it():
     assert derived(Correction("e1", Void(), "gradebook")) == derived(Correction("e1", Void()))
 
 
-def test_the_derived_ids_of_other_kinds_are_known_in_advance_too():
+def test_the_derived_ids_of_other_kinds_are_stable_too():
     assert derived(Interaction("video-1", 2)) == "e7256188-4121-5ac1-b624-bf1c306c6385"
     assert derived(Preference(goals=("fractions",), pace=1)) == "8c8df50a-6e29-5d47-8759-8374152cf12f"
     assert derived(Correction("e1", Score(1, 0, 2))) == "1dc25ceb-ea62-53d6-8075-a8e6c8445ed9"

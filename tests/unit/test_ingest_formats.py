@@ -1,4 +1,4 @@
-"""Files of events: what is read from them, and what is said about what cannot be read."""
+"""Files of events: what is read, and the errors for what cannot be read."""
 
 import gzip
 
@@ -114,7 +114,7 @@ class TestNdjson:
             ({"item": "i", "void": True}, "void", "not a field of an assessment"),
         ],
     )
-    def test_a_line_that_says_two_things_is_named(self, file, line, field, words):
+    def test_a_line_with_two_kinds_of_event_is_reported(self, file, line, field, words):
         (row,) = read(file(orjson.dumps({"learner_id": "ada"} | line)), Format.NDJSON, source="s")
         assert isinstance(row, UnreadableRow)
         assert [problem.field for problem in row.problems] == [field]
@@ -154,16 +154,16 @@ class TestNdjson:
             ("[1]", "", "put one JSON object on each line"),
         ],
     )
-    def test_a_line_that_is_no_event_is_named(self, file, line, field, words):
+    def test_a_line_that_is_not_an_event_is_reported(self, file, line, field, words):
         line_number, named, reason = one_problem(read(file("\n" + line + "\n"), Format.NDJSON, source="s")[0])
         assert (line_number, named) == (2, field)
         assert words.lower() in reason.lower()
 
-    def test_not_a_number_is_left_for_the_service_to_name(self, file):
+    def test_nan_is_left_for_the_service_to_report(self, file):
         (row,) = read(file('{"learner_id":"a","item":"i","score":{"raw":NaN,"min":0,"max":1}}'), Format.NDJSON, "s")
         assert [problem.field for problem in problems_of(row.submission, Instant(0))] == ["assessment.score.raw"]
 
-    def test_an_endless_line_costs_one_row_and_bounded_memory(self, file):
+    def test_an_extremely_long_line_costs_one_row_and_bounded_memory(self, file):
         good = b'{"learner_id":"a","item":"i","correct":true}\n'
         rows = read(file(b"x" * (3 * lines.LINE_BYTES_MAX) + b"\n" + good), Format.NDJSON, source="s")
         assert one_problem(rows[0])[0] == 1
@@ -193,14 +193,14 @@ class TestMerged:
             "7,1,84806,54,Absolute Value,0,1",  # another problem
             "7,1,84805,54,Absolute Value,1,1",  # another answer
             "7,1,84805,37,Addition,0,1",  # the same skill: the problem was answered again
-            "7,1,84805,,,0,1",  # no skill: nothing says it is the same response
+            "7,1,84805,,,0,1",  # no skill: nothing shows that it is the same response
         ],
     )
     def test_every_other_row_is_a_response_of_its_own(self, file, next_row):
         content = f"{MERGED}7,0,84805,37,Addition,0,1\n{next_row}\n"
         assert len(read(file(content), Format.ASSISTMENTS)) == 2
 
-    def test_a_skill_seen_earlier_in_the_response_begins_another(self, file):
+    def test_a_skill_repeated_within_a_response_starts_another(self, file):
         content = MERGED + "7,0,1,1,A,0,1\n7,1,1,2,B,0,1\n7,2,1,1,A,0,1\n7,3,1,2,B,0,1\n"
         rows = read(file(content), Format.ASSISTMENTS)
         assert [(row.submission.source_sequence, row.submission.body.skills) for row in rows] == [
@@ -234,14 +234,14 @@ class TestMerged:
         assert "up to line" in reason
         assert isinstance(rows[-1], Row)
 
-    def test_a_row_with_a_line_beyond_measure_is_named(self, file):
+    def test_a_row_with_an_extremely_long_line_is_reported(self, file):
         rows = read(file(MERGED + "7" * 2_000_000 + "\n7,1,2,3,S,1,1\n"), Format.ASSISTMENTS)
         assert "columns" in one_problem(rows[0])[2]
         assert isinstance(rows[1], Row)
 
 
 class TestRaw:
-    def test_rows_of_one_order_are_one_response_wherever_they_stand(self, file):
+    def test_rows_with_the_same_order_id_are_one_response_wherever_they_are(self, file):
         content = (
             "," + RAW + "0,20,7,84805,5,1,1,900,0,Addition\n"
             "1,10,7,84806,5,0,2,-5,3,Addition\n"
@@ -259,7 +259,7 @@ class TestRaw:
             source_sequence="20",
         )
 
-    def test_another_order_is_another_response_even_with_a_new_skill(self, file):
+    def test_a_different_order_id_is_another_response_even_with_a_new_skill(self, file):
         content = RAW + "1,7,84805,5,1,1,9,0,Addition\n2,7,84805,5,1,1,9,0,Fractions\n"
         assert len(read(file(content), Format.ASSISTMENTS)) == 2
 
@@ -297,12 +297,12 @@ def test_a_header_of_neither_form_is_refused(file, header, words):
         read(file(header), Format.ASSISTMENTS)
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(FileUnusableError, match=r"nothing\.csv cannot be read: No such file"):
         read(tmp_path / "nothing.csv", Format.NDJSON)
 
 
-def test_a_damaged_compressed_file_says_up_to_where_it_was_read(file):
+def test_the_error_about_a_damaged_compressed_file_names_the_last_line_read(file):
     content = gzip.compress((MERGED + "7,0,1,1,A,0,1\n" * 50_000).encode())
     with pytest.raises(FileUnusableError, match="is damaged after line"):
         read(file(content[: len(content) // 2]), Format.ASSISTMENTS)

@@ -1,4 +1,4 @@
-"""Loading: order kept per learner, counts that add up, memory bounded, a failure that ends it at once."""
+"""Loading keeps the order per learner, counts correctly, bounds memory, and stops at the first failure."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ def row(line, learner):
 
 
 class Recorder:
-    """Answers after letting others run, in an order of its own."""
+    """Responds after letting other tasks run, in a different order."""
 
     def __init__(self, turns=1):
         self.batches = []
@@ -113,7 +113,7 @@ async def test_rejected_and_unreadable_rows_are_handed_over_with_their_lines():
     assert progress.answered == progress.read
 
 
-async def test_a_service_that_stays_away_ends_the_load_and_leaves_the_counts():
+async def test_an_unavailable_service_ends_the_load_and_keeps_the_counts():
     class Away:
         async def publish(self, submissions):
             if int(submissions[0].source_sequence) > 20:
@@ -124,5 +124,5 @@ async def test_a_service_that_stays_away_ends_the_load_and_leaves_the_counts():
     rows = (row(line, "a") for line in range(1_000))
     with pytest.raises(PublisherUnavailableError, match="gone"):
         await load(rows, Away(), reject=lambda *_: None, progress=progress, batch_events=10)
-    assert progress.accepted == 30  # Batches beginning with 0, 10 and 20.
+    assert progress.accepted == 30  # The batches that start with 0, 10 and 20.
     assert progress.read < 1_000

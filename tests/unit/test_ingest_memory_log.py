@@ -1,4 +1,4 @@
-"""The log in memory does what every log does."""
+"""The in-memory log passes the tests of every log."""
 
 import pytest
 

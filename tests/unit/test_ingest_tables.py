@@ -1,4 +1,4 @@
-"""Tables of any shape become events by a mapping; what cannot be read is named with its line and the remedy."""
+"""A mapping turns tables of any shape into events; problems are reported with their line and remedy."""
 
 import gzip
 from datetime import UTC, datetime
@@ -96,7 +96,7 @@ def test_every_field_of_an_assessment_comes_from_its_column(read):
     )
 
 
-def test_an_interaction_is_read_by_the_words_of_the_table(read):
+def test_an_interaction_is_read_with_the_values_of_the_table(read):
     mapping = {
         "columns": {"learner_id": "user", "interaction": "verb", "resource": "object"},
         "interactions": {"completed": ["finished", "passed"]},
@@ -109,7 +109,7 @@ def test_an_interaction_is_read_by_the_words_of_the_table(read):
 
 
 @pytest.mark.parametrize("word", ["1", "TRUE", "Yes", "correct", " right "])
-def test_the_usual_words_for_right_are_known(read, word):
+def test_the_usual_values_for_right_are_recognised(read, word):
     assert only(read(f"student,question,result\na,q,{word}\n", SIMPLE)).body.outcome is True
 
 
@@ -157,7 +157,7 @@ def test_empty_and_absent_cells_are_omitted_and_the_service_validates_the_rest(r
         ({"date_format": "%m/%d/%Y %H:%M:%S.%f %z"}, "03/04/2026 04:06:07.250000 +0000"),
     ],
 )
-def test_times_are_read_as_they_are_written(read, written, at):
+def test_times_are_read_in_their_declared_format(read, written, at):
     mapping = {"columns": SIMPLE["columns"] | {"occurred_at": "at"}} | written
     row = only(read(f"student,question,result,at\na,q,1,{at}\n", mapping))
     assert row.occurred_at == Instant(1_772_597_167, 250_000_000)
@@ -170,7 +170,7 @@ def test_a_file_is_read_in_the_encoding_that_is_declared(read, encoding):
     assert (row.learner_id, row.body.item) == ("Zoë", "q\n1")
 
 
-def test_a_compressed_table_is_read_and_a_mark_at_its_begin_is_no_part_of_a_name(read):
+def test_a_compressed_table_is_read_and_its_byte_order_mark_is_not_part_of_a_name(read):
     content = gzip.compress("\ufeffstudent,question,result\na,q,1\n".encode())
     assert only(read(content, SIMPLE, "table.csv.gz")).learner_id == "a"
 
@@ -190,7 +190,7 @@ def test_a_wrong_encoding_is_named_with_the_line(read, content, encoding, words)
         read(content, SIMPLE | {"encoding": encoding})
 
 
-def test_rows_that_are_none_are_named_and_the_others_count(read):
+def test_malformed_rows_are_reported_and_the_others_count(read):
     rows = read('student,question,result\na,q,1\na,q\n\n"a\nb",q,0\nc,q,1,2\n', SIMPLE)
     assert [(type(row).__name__, row.line) for row in rows] == [
         ("Row", 2),
@@ -265,7 +265,7 @@ class TestParquet:
         with pytest.raises(FileUnusableError, match="cannot be read as Parquet"):
             read(b"student,question", SIMPLE, "table.parquet", Format.PARQUET)
 
-    def test_a_column_that_is_not_there_is_named(self, read, table):
+    def test_a_missing_column_of_a_parquet_file_is_reported(self, read, table):
         with pytest.raises(FileUnusableError, match="lacks the columns question, result"):
             read(table(student=["a"]), SIMPLE, "table.parquet", Format.PARQUET)
 
@@ -277,7 +277,7 @@ def test_the_format_follows_from_the_file_name(tmp_path):
         format_of(tmp_path / "events.gz")
 
 
-def test_a_table_without_a_mapping_says_how_to_get_one(tmp_path):
+def test_the_error_about_a_missing_mapping_says_how_to_get_one(tmp_path):
     with pytest.raises(FileUnusableError, match="cairn ingest mapping --sample"):
         read_events(tmp_path / "a.csv", Format.CSV)
 

@@ -1,4 +1,4 @@
-"""What may enter the log: every limit of the contract, and what is said about what may not."""
+"""Which events the log accepts: every limit of the contract, and the errors for the rest."""
 
 import dataclasses
 import math
@@ -194,7 +194,7 @@ def test_other_kinds_within_their_limits_enter(body):
         (Correction("e1", Score(math.nan, 0, 2)), "correction.score.raw", ProblemKind.NOT_FINITE, "is nan"),
     ],
 )
-def test_a_problem_of_another_kind_of_event_is_named_alike(body, field, kind, words):
+def test_problems_of_other_kinds_of_events_are_reported_the_same_way(body, field, kind, words):
     (problem,) = problems_of(submitted(body=body), NOW)
     assert (problem.field, problem.kind) == (field, kind)
     assert words in problem.reason

@@ -1,4 +1,4 @@
-"""What a producer confirms is believed only while nothing about it is in doubt."""
+"""Confirmations of a producer are trusted only while the producer is not suspect."""
 
 import asyncio
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ PARTITION = 1
 
 
 class FakeProducer:
-    """Keeps what was sent until the test says what became of it."""
+    """Keeps the sent events until the test decides their outcome."""
 
     def __init__(self):
         self.sent = []
@@ -75,7 +75,7 @@ async def test_one_failed_event_fails_its_batch_and_the_producer(producer, appen
 
 
 @pytest.mark.parametrize("offset", [-1, 5, 4])
-async def test_an_offset_that_does_not_grow_is_no_confirmation(producer, append, offset):
+async def test_an_offset_that_does_not_grow_is_not_a_confirmation(producer, append, offset):
     first, second = await append(1), await append(1)
     confirm(producer.sent[0], 5)
     confirm(producer.sent[1], offset)

@@ -32,7 +32,7 @@ def test_a_key_with_scopes_has_those_and_one_without_has_all(keys, path):
     assert registry.credential(wide).api_key.scopes == set(Scope)
 
 
-def test_the_list_shows_everything_about_the_keys_but_the_keys(keys, path):
+def test_the_list_shows_everything_except_the_keys_themselves(keys, path):
     made = keys("create", "--tenant", "riverbend", "--name", "gradebook", "--scope", "ingest").stdout.strip()
     keys("create", "--tenant", "hilltop")
     shown = keys("list").stdout
@@ -80,7 +80,7 @@ def test_a_revoked_key_is_refused_by_a_registry_that_was_loaded_before(keys, pat
         (("--tenant", "hilltop", "--name", "default"), "there is no tenant 'hilltop'; known are: riverbend"),
     ],
 )
-def test_a_key_that_is_not_there_is_bad_input_and_changes_nothing(keys, path, command, arguments, said):
+def test_an_unknown_key_is_bad_input_and_changes_nothing(keys, path, command, arguments, said):
     keys("create", "--tenant", "riverbend")
     before = path.read_bytes()
     result = keys(command, *arguments)
@@ -92,21 +92,21 @@ def test_a_key_that_is_not_there_is_bad_input_and_changes_nothing(keys, path, co
 @pytest.mark.parametrize(
     "arguments", [("list",), ("rotate", "--tenant", "a", "--name", "b"), ("revoke", "--tenant", "a", "--name", "b")]
 )
-def test_a_missing_file_is_bad_input_and_is_not_made(keys, path, arguments):
+def test_a_missing_file_is_bad_input_and_is_not_created(keys, path, arguments):
     result = keys(*arguments)
     assert result.exit_code == 2
     assert "cairn keys create" in result.stderr
     assert not path.exists()
 
 
-def test_listing_a_tenant_that_is_not_there_names_those_that_are(keys):
+def test_listing_an_unknown_tenant_names_the_known_ones(keys):
     keys("create", "--tenant", "riverbend")
     result = keys("list", "--tenant", "hilltop")
     assert result.exit_code == 2
     assert "there is no tenant 'hilltop'; known are: riverbend" in result.stderr
 
 
-def test_a_scope_that_is_not_one_is_refused_with_those_that_are(keys, path):
+def test_an_unknown_scope_is_refused_and_the_known_ones_are_named(keys, path):
     result = keys("create", "--tenant", "riverbend", "--scope", "everything")
     assert result.exit_code == 2
     for scope in Scope:
@@ -128,7 +128,7 @@ def test_a_tenant_has_encryption_by_default_and_it_can_be_switched(keys, path):
 
 @pytest.fixture
 def rewrapped(monkeypatch):
-    """Records the keys that a tenant's data keys would be wrapped and unwrapped with, one entry per call."""
+    """Records the keys used to wrap and unwrap a tenant's data keys, one entry per call."""
     calls = []
 
     async def rewrap(_connection, tenant, tenant_keys, _clock):
@@ -142,7 +142,7 @@ def rewrapped(monkeypatch):
     return rewrap
 
 
-def test_an_encryption_key_is_replaced_in_three_steps_and_the_former_one_opens_to_the_last(keys, path, rewrapped):
+def test_an_encryption_key_is_replaced_in_three_steps_and_the_former_one_decrypts_until_the_last(keys, path, rewrapped):
     keys("create", "--tenant", "riverbend")
     tenants = load_tenants(path)
     first = tenants.get("riverbend").encryption_key
@@ -173,7 +173,7 @@ def test_an_encryption_key_is_replaced_in_three_steps_and_the_former_one_opens_t
     ("step", "first_do"),
     [("switch", "rotate-encryption prepare"), ("finish", "rotate-encryption switch")],
 )
-def test_a_step_of_replacing_an_encryption_key_that_is_not_due_says_which_is(keys, path, rewrapped, step, first_do):
+def test_a_replacement_step_out_of_order_names_the_step_that_is_due(keys, path, rewrapped, step, first_do):
     keys("create", "--tenant", "riverbend")
     before = path.read_bytes()
     result = keys("rotate-encryption", step, "--tenant", "riverbend")

@@ -1,4 +1,4 @@
-"""The learned ranker: laws of its score, what it learns from data with an obvious answer, and how a bundle keeps it."""
+"""The learned ranker: properties of its score, training on data with an obvious answer, and storage in a bundle."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from services.recommender.models.ranker.trees import RankerSettings
 
 
 def district(learners: int, *, seed: int = 3):
-    """Learners go through the problems of one of two courses in order, from a place of their own."""
+    """Learners work through the problems of one of two courses in order, each from a different start."""
     rng = np.random.default_rng(seed)
     builder = ResponseTableBuilder()
     for learner in range(learners):
@@ -71,7 +71,7 @@ def dataset(fitted):
 
 
 class Counted:
-    """A model whose scores are the rows' numbers, and that notes what it is asked."""
+    """A model that scores rows by their numbers and records its requests."""
 
     def __init__(self, resources):
         self.resources = resources
@@ -176,7 +176,7 @@ def test_a_learner_without_a_history_is_ranked_by_need(fitted, dataset):
     assert len(found) == 5
 
 
-def test_there_are_never_more_candidates_than_are_worth_scoring(fitted, dataset):
+def test_the_number_of_candidates_is_bounded(fitted, dataset):
     state = dataset.states.of(0)
     recent = dataset.catalog.rows_of(each.resource for each in state.resources)
     recent_activity = recent_activity_of(dataset.catalog, dataset.statistics, state, recent)
@@ -187,7 +187,7 @@ def test_there_are_never_more_candidates_than_are_worth_scoring(fitted, dataset)
     assert not (chosen & ~usable).any()
 
 
-def test_where_need_counts_the_leading_model_says_what_similar_learners_worked_on(fitted, dataset):
+def test_if_need_counts_the_leading_model_decides_what_similar_learners_worked_on(fitted, dataset):
     catalog, state, models = dataset.catalog, dataset.states.of(0), dataset.models(dataset.states.of(0))
     recent = catalog.rows_of(each.resource for each in state.resources)
     prepared = prepare_ranker(catalog, dataclasses.replace(fitted.ranker, best_base_model=1))
@@ -247,7 +247,7 @@ def test_too_few_learners_give_no_ranking():
         fit_ranker(district(10), seed=1)
 
 
-def test_the_mean_of_several_trees_answers_with_the_mean_of_their_answers(fitted, dataset):
+def test_the_mean_of_several_trees_predicts_the_mean_of_their_predictions(fitted, dataset):
     columns = dataset.example(2).columns
     whole, half = (
         fitted.ranker.trees,
@@ -261,16 +261,16 @@ def test_the_mean_of_several_trees_answers_with_the_mean_of_their_answers(fitted
 @pytest.mark.parametrize(
     ("gains", "weight"),
     [
-        # What the leading model alone does as well as the trees is left to it.
+        # If the best base model alone is as good as the trees, it gets all the weight.
         ((0.0, 0.0, 0.0, 0.0, 0.0), 0.0),
-        # A gain that the lists tell apart from chance is taken whole; one they do not is not.
+        # The trees get weight for a gain only if the lists distinguish it from chance.
         ((0.0, 0.1, 0.2, 0.3, 0.4), 1.0),
         ((0.0, 0.1, 0.1, 0.1, 0.1005), 0.25),
         ((0.0, 0.3, 0.2, 0.1, -0.4), 0.25),
     ],
 )
-def test_trees_are_trusted_as_far_as_the_data_tell_them_apart_from_the_best_base_model(gains, weight):
-    # Lists differ; so does, up and down in turn, what each share gains on them.
+def test_trees_get_weight_only_if_the_data_distinguish_them_from_the_best_base_model(gains, weight):
+    # Lists differ, and the gain of each weight on them alternates up and down.
     lists = np.random.default_rng(1).normal(0.3, 0.05, 400)
     differing = np.arange(5)[:, None] % 2 * np.where(np.arange(400) % 2, 0.02, -0.02)
     assert choose_blend_weight(lists + np.array(gains)[:, None] + differing) == weight
@@ -286,7 +286,7 @@ def test_training_lists_contain_everything_relevant_and_a_sample_of_the_rest():
         fold=np.array([0, 1, 2]),
     )
     thin = lists.thinned(2)
-    # The second list holds nothing that is relevant: there is nothing to put first.
+    # The second list has no relevant candidate, so there is nothing to rank first.
     assert thin.columns[:, 0].tolist() == [0, 1, 2, 4, 8, 9, 10]
     assert thin.sizes.tolist() == [4, 3]
     assert thin.relevant.tolist() == [2, 4]
@@ -294,7 +294,7 @@ def test_training_lists_contain_everything_relevant_and_a_sample_of_the_rest():
     assert lists.thinned(99).sizes.tolist() == [5, 3]
 
 
-def test_where_learners_are_few_their_earlier_work_is_learned_from_too():
+def test_if_learners_are_few_the_ranker_also_trains_on_their_earlier_work():
     told: list[str] = []
     few = RankerSettings(trees=2, leaf_rows=5, learners=60)
     fit_ranker(district(60), seed=1, settings=few, advance=told.append)
@@ -303,7 +303,7 @@ def test_where_learners_are_few_their_earlier_work_is_learned_from_too():
     assert [step for step in told if "earlier" in step]
 
 
-def test_a_walk_that_would_not_end_is_refused():
+def test_a_tree_with_an_endless_walk_is_refused():
     one = np.array([0], np.int32)
     looping = Trees(np.array([0, 1], np.int32), one, one.astype(np.float32), one, one, one.astype(np.float32))
     with pytest.raises(TreesInvalidError, match="do not come after it"):

@@ -1,4 +1,4 @@
-"""Corrections, interactions, preferences and erasure: the laws of folding them."""
+"""Properties of folding corrections, interactions, preferences and erasures."""
 
 from __future__ import annotations
 
@@ -114,13 +114,13 @@ def state_of(events: Sequence[LearnerEvent]) -> LearnerState:
 
 
 def content(stored: LearnerRecord) -> tuple[bytes, bytes, bytes, bytes]:
-    """Everything stored but the offset."""
+    """Everything stored except the offset."""
     state = b"" if stored.state is None else encode_state(stored.state)
     return state, encode_journal(stored.journal), stored.checkpoint, stored.seen
 
 
 def shown(state: LearnerState | None) -> object:
-    """Posterior, counts, resources and preferences: everything but how many events were applied."""
+    """Posterior, counts, resources and preferences: everything except the number of applied events."""
     if state is None:
         return None
     records = {
@@ -158,7 +158,7 @@ def without_refused(events: Sequence[LearnerEvent]) -> list[LearnerEvent]:
 
 
 def corrected_from_the_start(events: Sequence[LearnerEvent]) -> list[LearnerEvent]:
-    """The log without corrections, each target as its last correction says; a voided one is left out."""
+    """The log without corrections: each target has its last correction applied; voided ones are left out."""
     last: dict[bytes, float] = {}
     met: set[bytes] = set()
     for event in events:
@@ -178,7 +178,7 @@ def corrected_from_the_start(events: Sequence[LearnerEvent]) -> list[LearnerEven
 
 
 SOMEBODY = wants(9_999)
-"""So that there is a learner even where nothing else happens."""
+"""Return an event that creates the learner even if nothing else happens."""
 
 numbers = st.integers(0, 150)
 outcomes = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1, width=32))
@@ -224,7 +224,7 @@ logs_with_erasures = st.lists(st.one_of(*[of_any_kind] * 12, erasures), max_size
 
 
 def long_log(seed: int) -> list[LearnerEvent]:
-    """A log of several journals. Drawn without hypothesis, which takes its time over so much."""
+    """A log of several journals, drawn without hypothesis, which is slow at this size."""
     draw = random.Random(seed)
 
     def one() -> LearnerEvent:
@@ -274,8 +274,8 @@ def test_a_corrected_log_equals_a_log_with_the_corrected_values(events):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_beyond_one_journal_a_voided_response_keeps_its_place_and_nothing_else(seed):
-    """Without scores on activities, whose horizon the place is, and without erasures, which the clean log lacks."""
+def test_beyond_one_journal_a_voided_response_keeps_only_its_place(seed):
+    """Without scores on activities, which depend on the place, and without erasures, which the clean log lacks."""
     items = [
         event._replace(grain=Grain.ITEM) if isinstance(event, AssessmentEvent) else event
         for event in long_log(seed)
@@ -284,7 +284,7 @@ def test_beyond_one_journal_a_voided_response_keeps_its_place_and_nothing_else(s
     honoured = without_refused([SOMEBODY, *items])
     clean = fold(corrected_from_the_start(honoured)).stored
     assert shown_of(fold(honoured).stored) == shown_of(clean)
-    # Known beforehand, every correction is honoured.
+    # Known in advance, every correction is applied.
     known = fold([SOMEBODY, *items], known=known_of([SOMEBODY, *items]))
     assert {refusal.code for refusal in known.refused} <= {"correction-not-of-a-response"}
     assert shown_of(known.stored) == shown_of(fold(corrected_from_the_start([SOMEBODY, *items])).stored)
@@ -292,12 +292,12 @@ def test_beyond_one_journal_a_voided_response_keeps_its_place_and_nothing_else(s
 
 @settings(max_examples=100, deadline=None)
 @given(logs_with_erasures)
-def test_a_correction_known_beforehand_gives_the_same_bytes_as_one_met_in_its_place(events):
+def test_a_correction_known_in_advance_gives_the_same_bytes_as_one_applied_in_its_place(events):
     check_known_and_met_are_equal(events)
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_in_long_logs_too_a_correction_known_beforehand_gives_the_same_bytes(seed):
+def test_a_correction_known_in_advance_gives_the_same_bytes_in_long_logs_too(seed):
     check_known_and_met_are_equal(long_log(seed))
 
 
@@ -345,7 +345,7 @@ def test_every_event_of_every_kind_is_applied_once(events):
         assert folded.applied == (decode_state(encode_state(state)).applied if state else 0)
 
 
-def test_a_voided_response_leaves_no_trace_but_its_place():
+def test_a_voided_response_leaves_only_its_place():
     state = state_of([answer(1), answer(2, 0.0, skills=("s1",), resource="r", at_s=WHEN_S + 9), void(3, 2)])
     assert shown(state) == shown(state_of([answer(1)]))
     assert state.applied == 3
@@ -390,7 +390,7 @@ def test_a_score_hidden_by_an_item_that_left_the_journal_stays_hidden():
     events = [item, *fill, between, score, *[answer(n) for n in range(100, 100 + JOURNAL_EVENTS)]][:66]
     folded = fold([*events, void(200, 39)])
     assert not folded.refused
-    # 66 answers, one of them voided, and the score, which the first item hides though it is in the checkpoint.
+    # 66 answers, one of them voided, and the score, which the first item hides even from the checkpoint.
     assert decode_state(encode_state(folded.stored.state)).responses == len(events) - 2
 
 
@@ -407,7 +407,7 @@ def test_a_correction_reaches_as_far_as_the_journal_and_no_further(back):
     assert content(folded.stored) == content(fold(events).stored)
 
 
-def test_known_beforehand_a_correction_reaches_any_distance():
+def test_a_correction_known_in_advance_reaches_any_distance():
     events = [*[answer(n, n % 2) for n in range(200)], void(500, 3), regrade(501, 4, 1.0)]
     folded = fold(events, known=known_of(events))
     assert not folded.refused
@@ -415,7 +415,7 @@ def test_known_beforehand_a_correction_reaches_any_distance():
     assert shown_of(folded.stored) == shown_of(fold(corrected_from_the_start(events)).stored)
 
 
-def test_of_corrections_known_beforehand_the_last_wins_though_it_lies_beyond_the_journal():
+def test_the_last_correction_known_in_advance_wins_even_beyond_the_journal():
     events = [answer(0), answer(1), regrade(500, 0, 0.25), *[answer(n) for n in range(2, 100)], regrade(501, 0, 0.5)]
     folded = fold(events, known=known_of(events))
     assert shown_of(folded.stored) == shown_of(fold(corrected_from_the_start(events)).stored)
@@ -437,7 +437,7 @@ def test_early_corrections_are_bounded_and_one_of_a_target_replaces_another():
     assert decode_state(encode_state(fold(known, known=known_of(known)).stored.state)).responses == 0
 
 
-def test_where_the_window_has_forgotten_events_a_correction_of_an_unknown_one_is_refused(monkeypatch):
+def test_a_correction_of_an_unknown_event_is_refused_once_the_window_has_dropped_events(monkeypatch):
     monkeypatch.setattr(learner_walk, "_SEEN_BYTES", 3 * 8)
     folded = fold([answer(1), answer(2), answer(3), answer(4), void(5, 99)])
     assert [refusal.code for refusal in folded.refused] == ["correction-beyond-journal"]
@@ -487,7 +487,7 @@ def test_corrections_do_not_reach_across_an_erasure():
         assert decode_state(encode_state(fold(events[:3], known=known).stored.state)).responses == 1
 
 
-def test_interactions_are_kept_as_the_furthest_the_learner_came():
+def test_interactions_keep_the_furthest_stage_the_learner_reached():
     opened, completed = InteractionKind.OPENED, InteractionKind.COMPLETED
     state = state_of(
         [did(1, completed, "r1"), did(2, opened, "r2"), answer(3, resource="r2"), did(4, opened, "r1", WHEN_S + 5)]

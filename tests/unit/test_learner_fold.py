@@ -1,4 +1,4 @@
-"""The fold of events into learners: its arithmetic, and the laws that make replay equal live."""
+"""The fold of events into learners: its arithmetic, and the properties that make replay equal live processing."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ events_strategy = st.lists(
 
 @settings(deadline=None)  # The first call compiles.
 @given(st.floats(-700, 700))
-def test_the_exponential_is_that_of_the_mathematics_library(x):
+def test_the_exponential_equals_that_of_the_math_library(x):
     assert exponential(x) == pytest.approx(math.exp(x), rel=3e-16)
     assert exponential(x) == exponential.py_func(x)
 
@@ -181,7 +181,7 @@ def test_no_variance_falls_below_the_floor():
     assert float(state.skill_records[0]["variance"]) >= f32(0.01)
 
 
-def test_a_tenant_without_parameters_has_the_priors_and_never_anothers():
+def test_a_tenant_without_parameters_has_the_priors_and_not_those_of_another_tenant():
     own, foreign = fold([event(1)]).stored, fold([event(1)], tenant="lakeside").stored
     assert own.state.learner != foreign.state.learner
     reference = ReferenceFilter(TenantParameters())
@@ -196,7 +196,7 @@ def test_any_batching_of_the_same_events_gives_the_same_bytes(events, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=6)))
     stored, applied, duplicates = NEW_LEARNER, 0, 0
     for start, end in zip([0, *cuts], [*cuts, len(events)], strict=True):
-        # Each batch reads what the one before stored.
+        # Each batch reads the result of the previous one.
         offset, state, journal, checkpoint, seen = stored_bytes(stored)
         stored = LearnerRecord(
             offset, unpack_state(state) if state else None, decode_journal(journal), checkpoint, seen
@@ -244,7 +244,7 @@ def test_records_at_or_below_the_stored_offset_are_not_folded_again():
     assert decode_state(encode_state(again.stored.state)).applied == 3
 
 
-def test_a_duplicate_is_counted_not_folded_and_does_not_move_the_offset():
+def test_a_duplicate_is_counted_but_not_folded_and_does_not_move_the_offset():
     first = fold([event(1), event(2)])
     again = fold([event(1)], first.stored, first=10)
     assert again.stored is first.stored
@@ -262,7 +262,7 @@ def test_a_record_counted_before_is_folded_where_it_is_missing_but_not_counted_a
     assert decode_state(encode_state(folded.stored.state)).applied == 2
 
 
-def test_the_window_forgets_what_lies_further_back_than_it_reaches(monkeypatch):
+def test_the_window_drops_events_beyond_its_length(monkeypatch):
     monkeypatch.setattr(learner_walk, "_SEEN_BYTES", 3 * 8)
     first = fold([event(n) for n in range(3)])
     assert fold([event(0)], first.stored, first=3).duplicates == 1
@@ -273,7 +273,7 @@ def test_the_window_forgets_what_lies_further_back_than_it_reaches(monkeypatch):
     assert in_one_batch.stored.seen == b"".join(event(n).fingerprint for n in (2, 3, 0))
 
 
-def test_a_long_window_is_searched_alike():
+def test_a_long_window_is_searched_the_same_way():
     long = fold([event(n) for n in range(1_000)]).stored
     assert fold([event(0), event(999), event(1_000)], long, first=2_000).duplicates == 2
 
@@ -337,7 +337,7 @@ def test_recent_resources_are_distinct_newest_last_and_bounded():
     assert [r.resource for r in state.resources].count("r50") == 1
 
 
-def test_an_id_that_is_part_of_another_is_another():
+def test_an_id_that_is_part_of_another_is_distinct():
     state = decode_state(
         encode_state(
             fold([event(1, skills=("ab",), resource="r11"), event(2, skills=("b",), resource="r1")]).stored.state

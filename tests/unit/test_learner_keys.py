@@ -1,4 +1,4 @@
-"""Keys of learners: which one is active, what they decrypt, and what remains when one is destroyed."""
+"""Keys of learners: which one is active, what they decrypt, and what remains once one is destroyed."""
 
 from dataclasses import dataclass
 
@@ -235,7 +235,7 @@ class Step:
 
 @given(st.lists(st.builds(Step, st.sampled_from([ADA, BEN]), st.integers(0, 4)), max_size=40), st.data())
 @settings(deadline=None)
-def test_however_writers_race_compaction_changes_no_key(steps, data):
+def test_compaction_changes_no_key_in_any_race_of_writers(steps, data):
     """Steps: a writer that knows no key creates one (0, 1), a key is destroyed (2), keys are written again (3, 4).
 
     The last (4) is late: it comes from a writer that has not read the latest records, at any later time.

@@ -1,4 +1,4 @@
-"""Cursors: opaque, and good only for what they were given for."""
+"""Cursors are opaque, and valid only for the request they were issued for."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CURSORS = st.builds(
 
 @settings(deadline=None)
 @given(CURSORS)
-def test_a_cursor_comes_back_as_it_was(cursor):
+def test_a_cursor_survives_a_round_trip(cursor):
     text = CODEC.encode("AMY", cursor)
     assert len(text) < CURSOR_CHARACTERS_MAX
     assert CODEC.decode("AMY", text) == cursor
@@ -43,7 +43,7 @@ def test_a_cursor_comes_back_as_it_was(cursor):
 
 @settings(deadline=None)
 @given(CURSORS, st.integers(0, 10_000), st.characters(codec="ascii"))
-def test_a_cursor_that_was_tampered_with_is_none(cursor, at, character):
+def test_a_cursor_that_was_tampered_with_is_invalid(cursor, at, character):
     text = CODEC.encode("AMY", cursor)
     place = at % len(text)
     changed = text[:place] + character + text[place + 1 :]
@@ -52,7 +52,7 @@ def test_a_cursor_that_was_tampered_with_is_none(cursor, at, character):
 
 @settings(deadline=None)
 @given(CURSORS)
-def test_a_cursor_in_another_alphabet_or_with_padding_is_none(cursor):
+def test_a_cursor_in_another_alphabet_or_with_padding_is_invalid(cursor):
     text = CODEC.encode("AMY", cursor)
     for other in (text.replace("-", "+").replace("_", "/"), text + "="):
         assert CODEC.decode("AMY", other) == (cursor if other == text else None)
@@ -60,7 +60,7 @@ def test_a_cursor_in_another_alphabet_or_with_padding_is_none(cursor):
 
 @settings(deadline=None)
 @given(st.text(max_size=60))
-def test_any_text_is_a_cursor_or_none(text):
+def test_any_text_is_either_a_cursor_or_invalid(text):
     assert CODEC.decode("AMY", text) is None
 
 
@@ -73,7 +73,7 @@ def test_any_text_is_a_cursor_or_none(text):
         CursorCodec(RIVERBEND, SubscribeQuery(("AMY",), limit=5, wanted=ResourceFilter(grades=("6",)))),
     ],
 )
-def test_a_cursor_is_good_only_for_the_tenant_limit_filter_and_class_it_was_given_for(other):
+def test_a_cursor_is_valid_only_for_its_own_tenant_limit_filter_and_class(other):
     cursor = ListCursor(7, b"b" * INPUTS_BYTES, b"l" * LIST_BYTES)
     assert other.decode("AMY", CODEC.encode("AMY", cursor)) is None
     assert other.decode("AMY", other.encode("AMY", cursor)) == cursor

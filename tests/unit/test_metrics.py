@@ -32,12 +32,12 @@ def test_a_graded_outcome_counts_as_a_share_of_a_success():
     assert log_loss(np.array([0.25]), np.array([0.25])) < log_loss(np.array([0.25]), np.array([0.3]))
 
 
-def test_certain_forecasts_that_fail_cost_much_but_not_everything():
+def test_certain_but_wrong_forecasts_cost_much_but_are_bounded():
     assert 10 < log_loss(np.array([1.0]), np.array([0.0])) < 100
 
 
 def measured(name, outcome, chance):
-    """A measure of the evaluation's, without its draws."""
+    """A measure of the evaluation, without its draws."""
     learner = np.zeros(len(outcome), np.int64)
     return of_forecasts(learner, outcome, chance, Draws(np.ones((1, 1))))[name][0]
 

@@ -1,4 +1,4 @@
-"""The mutations still fit the code they break, so that a refactoring notices before the mutation check does."""
+"""The mutations still apply to the code, so that a refactoring notices before the mutation check fails."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_every_test_named_exists(mutation):
         assert names[-1] in defined
 
 
-def test_there_are_enough_of_them_and_some_are_quick():
+def test_there_are_enough_mutations_and_some_are_quick():
     assert len(MUTATIONS) >= 10
     assert sum(mutation.short for mutation in MUTATIONS) >= 3
     assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS)

@@ -59,13 +59,13 @@ def test_prerequisites_of_a_resource_are_those_of_its_skills_without_its_own(res
 
 
 @given(_catalogs)
-def test_only_active_resources_are_there(resources):
+def test_the_catalog_holds_only_active_resources(resources):
     catalog = build_columns(resources, [])
     assert catalog.resource_ids == tuple(sorted(resource.resource_id for resource in resources if resource.active))
 
 
 @given(_catalogs)
-def test_a_response_measures_the_assessed_skills_alike_else_the_taught_ones(resources):
+def test_a_response_measures_the_assessed_skills_equally_or_else_the_taught_ones(resources):
     catalog = build_columns(resources, [])
     for resource in (resource for resource in resources if resource.active):
         row = catalog.row_of_resource[resource.resource_id]

@@ -26,7 +26,7 @@ from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from tests.learners import Ability, filter_chance, learner_state, success_chance
 
-# Examples have a deadline that compiling would miss.
+# Compile first: the examples have a deadline.
 warm_up()
 
 DAY_S = 86_400
@@ -75,7 +75,7 @@ def _values(signal, candidates):
 
 
 @pytest.mark.parametrize("state", [None, STATE])
-def test_a_skill_is_estimated_as_the_learner_model_says(state):
+def test_a_skill_is_estimated_by_the_learner_model(state):
     logits = skill_logits(state, CATALOG.skill_ids, PARAMETERS)
     estimates = _estimates(state)
     assert estimates.probabilities == pytest.approx(success_probability(logits.mean, logits.variance))
@@ -90,7 +90,7 @@ def test_success_on_a_fitted_item_is_what_the_filter_predicts(state):
 
 
 def test_success_on_an_unfitted_item_uses_the_items_of_its_skills():
-    # The mean difficulty of skill c's items is used for the quiz's own.
+    # The mean difficulty of skill c's items replaces the quiz's own.
     settled = TenantParameters(
         items={"quiz": ItemDifficulty(0.1, PARAMETERS.settings.item_difficulty_variance)}, skills=PARAMETERS.skills
     )
@@ -98,7 +98,7 @@ def test_success_on_an_unfitted_item_uses_the_items_of_its_skills():
 
 
 @pytest.mark.parametrize("state", [None, STATE])
-def test_with_a_success_model_success_is_what_the_model_says(state):
+def test_with_a_success_model_success_is_its_prediction(state):
     rng = np.random.default_rng(0)
     width = len(SHARED_FEATURES)
     success_model = SuccessModel(
@@ -123,7 +123,7 @@ def test_with_a_success_model_success_is_what_the_model_says(state):
     assert features.success != pytest.approx(_features(state, rows=rows).success, abs=0.01)
 
 
-def test_without_tags_success_goes_by_the_learner_alone():
+def test_without_tags_success_depends_on_the_learner_alone():
     features = _features(STATE)
     assert features.success[2] == pytest.approx(filter_chance(STATE, "plain", [], PARAMETERS))
     assert (
@@ -198,7 +198,7 @@ def test_a_review_is_due_after_one_half_life_which_grows_with_practice():
     assert _due(28.0, successes=15.0) == pytest.approx(0.5)
 
 
-def test_nothing_is_due_without_a_clock_nor_before_it_was_practised():
+def test_nothing_is_due_without_a_clock_or_before_it_was_practised():
     assert _due(np.nan) == 0.0
     assert _due(-3.0) == 0.0
 
@@ -213,7 +213,7 @@ def test_only_mastered_skills_are_reviewed_and_only_others_have_a_gap():
     assert estimates.needs[1] > 0.5
 
 
-def test_a_need_is_urgent_as_far_as_its_prerequisites_are_there():
+def test_the_urgency_of_a_need_follows_the_readiness_of_its_prerequisites():
     estimates = _estimates(STATE)
     ready = [1.0, estimates.readiness[0], min(estimates.readiness[:2])]
     assert estimates.urgencies == pytest.approx(estimates.needs * ready)
@@ -232,11 +232,11 @@ def _collaborative(scores, positives=20, resources=("item", "quiz", "gone", "les
 def test_similarity_is_standardised_over_the_candidates_the_model_knows_and_shrunk_by_positives():
     similar = similarity(_collaborative([3.0, 1.0, 99.0, 2.0]), np.array([0, 1, 2, 3]), WEIGHTS)
     z = np.sqrt(1.5)
-    # 20 positives count half; the resource the model does not know has nothing; what the catalog lacks has no part.
+    # 20 positives count half; a resource unknown to the model gets nothing; resources not in the catalog are ignored.
     assert similar == pytest.approx([(z + 2) / 8, 0.25, 0.0, (2 - z) / 8])
 
 
-def test_similarity_is_nothing_without_positives_and_where_all_score_alike():
+def test_similarity_is_zero_without_positives_and_with_equal_scores():
     rows = np.array([0, 1, 3])
     assert similarity(_collaborative([3.0, 1.0, 9.0, 2.0], positives=0), rows, WEIGHTS) is None
     assert similarity(_collaborative([1.0, 1.0, 9.0, 1.0]), rows, WEIGHTS) is None
@@ -259,5 +259,5 @@ def test_mean_and_deviation_are_numpy_s(values):
 
 
 @given(st.floats(-1e6, 1e6), st.integers(0, 50))
-def test_equal_values_deviate_by_nothing_at_all(value, count):
+def test_equal_values_have_a_deviation_of_exactly_zero(value, count):
     assert mean_and_deviation(np.full(count, value))[1] == 0.0

@@ -1,4 +1,4 @@
-"""Laws of scoring, with all other features held fixed."""
+"""Properties of scoring, with all other features held fixed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.recommender.domain.ranking.signals import similar as similar_learn
 from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 
-# Examples have a deadline that compiling would miss.
+# Compile first: the examples have a deadline.
 warm_up()
 
 _unit = st.floats(0.0, 1.0)
@@ -48,7 +48,7 @@ _alike = st.fixed_dictionaries({"fit": _unit, "ready": _unit, "explore": _unit})
     st.floats(WEIGHTS.gap_opens, 1.0, exclude_min=True),
     _pairs,
 )
-def test_similar_learners_never_lift_a_mastered_skill_above_an_open_one(alike, review, gap, similar):
+def test_similar_learners_never_raise_a_mastered_skill_above_an_open_one(alike, review, gap, similar):
     features = _two_alike(alike, gap=[0.0, gap], review=[review, review], similar=list(similar))
     closed, opened = score(*features, WEIGHTS).total
     assert is_open(features.values, WEIGHTS).tolist() == [False, True]
@@ -66,8 +66,8 @@ def test_more_matching_preferences_never_lower_a_score(alike, gap, review, other
 
 
 @given(_alike, _unit, st.floats(WEIGHTS.gap_opens, 1.0, exclude_min=True), _pairs)
-def test_a_preference_lifts_a_closed_resource_by_at_most_its_gap(alike, preferred, gap, similar):
-    """As similar learners do not: what is preferred counts as much where it is open as the rest does."""
+def test_a_preference_raises_a_closed_resource_by_at_most_its_gap(alike, preferred, gap, similar):
+    """Neither can similar learners; on an open resource, a preference counts as much as the other features."""
     features = _two_alike(
         alike, gap=[0.0, gap], similar=list(similar), goal=[0.0, 0.0], preference=[preferred, preferred]
     )
@@ -76,7 +76,7 @@ def test_a_preference_lifts_a_closed_resource_by_at_most_its_gap(alike, preferre
 
 
 @given(_alike, _unit, _unit, _unit)
-def test_a_learner_who_said_nothing_is_ranked_as_one_who_asked_for_nothing(alike, gap, review, similar):
+def test_a_learner_without_preferences_is_ranked_like_one_with_empty_preferences(alike, gap, review, similar):
     columns = {"gap": [gap] * 2, "review": [review] * 2, "similar": [similar] * 2}
     said_nothing = score(*_two_alike(alike, **columns), WEIGHTS)
     asked_for_nothing = score(*_two_alike(alike, goal=[0.0] * 2, preference=[0.0] * 2, **columns), WEIGHTS)

@@ -1,4 +1,4 @@
-"""Candidates to explanation, on catalogs whose right answer is obvious."""
+"""From candidates to explanations, on catalogs with an obvious right answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from tests.learners import Ability, learner_state
 
-# Examples have a deadline that compiling would miss.
+# Compile first: the examples have a deadline.
 warm_up()
 
 DAY_S = 86_400
@@ -99,7 +99,7 @@ def test_steps_are_teach_practise_and_reassess():
     assert steps["fractions-lesson"] is Step.TEACH
     assert steps["fractions-practice"] is Step.PRACTISE
     assert steps["fractions-assessment"] is Step.REASSESS
-    assert steps["add-lesson"] is Step.PRACTISE  # Nobody needs to be taught what they can do.
+    assert steps["add-lesson"] is Step.PRACTISE  # Learners need no teaching for skills they have mastered.
 
 
 def test_reasons_contain_the_learners_own_numbers():
@@ -118,7 +118,7 @@ def test_a_new_learner_gets_a_list_with_reasons_that_claim_nothing():
     assert any("no responses yet" in text for text in texts)
 
 
-def test_a_mastered_skill_comes_back_when_it_is_due_and_says_since_when():
+def test_a_mastered_skill_returns_when_due_with_the_days_since_practice():
     rested = dataclasses.replace(STRONG, last_at_s=NOW_S - 60 * DAY_S)
     answered = ["add-practice", "add-assessment"]
     state = learner_state({"add": rested, "fractions": STRONG, "ratios": STRONG}, mean=0.5, answered=answered)
@@ -137,7 +137,7 @@ def test_recently_answered_resources_are_shown_only_if_nothing_else_is_left():
 
 @pytest.mark.parametrize("last_at_s", [0, NOW_S - 60 * DAY_S], ids=["no clock", "with a clock"])
 def test_a_review_is_a_reason_only_where_it_is_known_how_long_ago_the_skill_was_practised(last_at_s):
-    """The learned ranker may credit the review feature where nothing is due."""
+    """The learned ranker may credit the review feature although nothing is due."""
     catalog = build_columns([CatalogResource("tagged", assesses=(("add", 1.0),)), CatalogResource("untagged")], [])
     state = learner_state({"add": dataclasses.replace(STRONG, last_at_s=last_at_s)})
     prepared = prepare(catalog, PRIORS)
@@ -167,7 +167,7 @@ def _similar(catalog, scores, positives=40):
     return CollaborativeScores(np.array(list(scores.values()), np.float32), rows, index_of_row, positives)
 
 
-def test_among_equals_the_choice_of_similar_learners_comes_first_with_that_reason():
+def test_among_equal_resources_the_choice_of_similar_learners_comes_first_with_that_reason():
     catalog = build_columns([CatalogResource(f"p{number}", assesses=((f"s{number}", 1.0),)) for number in range(6)], [])
     similar = _similar(catalog, {f"p{number}": float(number == 4) for number in range(6)})
     ranked = _rank(catalog, learner_state({}), collaborative=similar)
@@ -186,7 +186,7 @@ def test_a_skill_with_thousands_of_resources_does_not_crowd_out_the_others():
     assert ranked.candidates <= WEIGHTS.candidates
 
 
-def test_of_a_skills_many_items_those_that_fit_the_learner_are_found():
+def test_among_many_items_of_a_skill_those_that_fit_the_learner_are_found():
     items = [CatalogResource(f"i{number:04}", assesses=(("s", 1.0),)) for number in range(2_000)]
     difficulties = {item.resource_id: ItemDifficulty(-4.0 + 0.004 * number, 0.05) for number, item in enumerate(items)}
     catalog = build_columns(items, [])
@@ -196,7 +196,7 @@ def test_of_a_skills_many_items_those_that_fit_the_learner_are_found():
         assert ranked.resources[0].success == pytest.approx(0.75, abs=0.07)
 
 
-def test_of_a_skill_answered_over_and_over_fresh_items_are_found():
+def test_fresh_items_are_found_for_a_skill_answered_many_times():
     items = [CatalogResource(f"i{number:04}", assesses=(("s", 1.0),)) for number in range(400)]
     catalog = build_columns(items, [])
     answered = [f"i{number:04}" for number in range(128)]
@@ -214,7 +214,7 @@ def test_random_candidates_change_with_the_day_and_with_nothing_else():
 
 
 @given(st.integers(1, 300), st.integers(0, 2**64 - 1))
-def test_random_candidates_come_once_each(limit, seed):
+def test_random_candidates_are_distinct(limit, seed):
     every = np.ones(300, np.bool_)
     assert len(set(at_random(every, limit, seed).tolist())) == limit
 
@@ -227,7 +227,7 @@ def test_every_resource_is_equally_likely_to_be_a_random_candidate():
     assert counts.max() < 380
 
 
-def test_seeds_differ_by_each_of_their_parts():
+def test_each_part_changes_the_seed():
     parts = ("tenant", "learner", "bundle", "2023-11-14")
     changed = [(*parts[:place], "other", *parts[place + 1 :]) for place in range(4)]
     assert len({random_seed(*each) for each in (parts, *changed)}) == 5
@@ -266,7 +266,7 @@ _states = st.none() | st.builds(
 
 @settings(max_examples=60)
 @given(_catalogs, _states, st.integers(1, 30), st.sampled_from([EVERYTHING, ResourceFilter(grades=("3",))]))
-def test_any_list_is_whole_and_true(resources, state, limit, wanted):
+def test_any_list_is_complete_and_consistent(resources, state, limit, wanted):
     catalog = build_columns(resources, [CatalogSkill("s1", prerequisites=("s0",))])
     ranked = _rank(catalog, state, wanted=wanted, limit=limit)
     eligible = [
@@ -291,7 +291,7 @@ def test_any_list_is_whole_and_true(resources, state, limit, wanted):
 
 @settings(max_examples=30)
 @given(st.integers(1, 100), st.integers(0, 2**32))
-def test_candidates_are_few_allowed_and_each_once(limit, seed):
+def test_candidates_are_few_allowed_and_distinct(limit, seed):
     rng = np.random.default_rng(seed)
     allowed = rng.random(len(BIG)) < rng.choice([0.02, 0.5, 1.0])
     answered = rng.choice(len(BIG), 128, replace=False)

@@ -61,7 +61,7 @@ def _compose(scores, served, held_back=(), limit=10):
     return compose(np.array(scores, float), np.array(served), held, limit, WEIGHTS.per_skill)
 
 
-def test_a_list_is_by_score_and_ties_keep_their_order():
+def test_a_list_is_sorted_by_score_and_ties_keep_their_order():
     assert _compose([0.1, 0.5, 0.5, 0.9], [0, 1, 2, 3]) == [3, 1, 2, 0]
 
 
@@ -86,7 +86,7 @@ def test_recently_answered_resources_come_last_and_only_if_nothing_else_is_left(
     st.lists(st.tuples(st.floats(0, 2), st.integers(-1, 4), st.booleans()), max_size=40),
     st.integers(1, 12),
 )
-def test_a_list_is_as_long_as_it_can_be_and_has_nothing_twice(candidates, limit):
+def test_a_list_is_as_long_as_possible_and_has_no_duplicates(candidates, limit):
     scores, served, held = (list(column) for column in zip(*candidates, strict=True)) if candidates else ([], [], [])
     picked = compose(np.array(scores, float), np.array(served, int), np.array(held, bool), limit, WEIGHTS.per_skill)
     assert len(picked) == len(set(picked)) == min(limit, len(candidates))

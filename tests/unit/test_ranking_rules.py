@@ -1,4 +1,4 @@
-"""Rules of teachers and tenants: the laws of pin, block and boost, on any catalog and any set of rules."""
+"""Rules of teachers and tenants: properties of pin, block and boost, for any catalog and any set of rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from tests.learners import learner_state
 
-# Examples have a deadline that compiling would miss.
+# Compile first: the examples have a deadline.
 warm_up()
 
 NOW_S = 1_700_000_000
@@ -112,14 +112,14 @@ def test_a_boost_of_1_changes_nothing(rules, limit):
 
 @few
 @given(rules, limits)
-def test_a_list_has_no_resource_twice_and_is_as_long_as_it_can_be(rules, limit):
+def test_a_list_has_no_duplicates_and_is_as_long_as_possible(rules, limit):
     listed = ids(ranked(*rules, limit=limit))
     assert len(listed) == len(set(listed)) == min(limit, len(RESOURCES) - len(blocked_by(rules)))
 
 
 @few
 @given(st.permutations(range(4)))
-def test_the_order_rules_come_in_does_not_matter(order):
+def test_the_order_of_rules_does_not_matter(order):
     rules = [
         Rule("a", PIN, ("r09", "r03")),
         Rule("b", PIN, ("r05",)),
@@ -138,7 +138,7 @@ def test_a_boost_raises_or_lowers_every_score_the_same_way(one, other, factor):
     assert raised >= one if factor >= 1.0 else raised <= one
 
 
-def test_a_boosted_resource_is_looked_at_however_little_it_suits_and_overtakes():
+def test_a_boosted_resource_is_considered_even_if_it_fits_badly_and_overtakes():
     last = ids(ranked(limit=24))[-3]
     resources = ranked(Rule("b", BOOST, (last,), factor=10.0), limit=1)
     assert ids(resources) == [last]
@@ -195,7 +195,7 @@ def test_a_rule_about_grades_holds_for_answers_made_for_one_of_them():
     assert ranked(rule) == ranked()
 
 
-def test_a_rule_ends_at_its_moment():
+def test_a_rule_stops_applying_at_its_end_time():
     rule = Rule("p", PIN, ("r07",), expires_at_s=NOW_S)
     assert ids(ranked(rule, as_of_s=NOW_S - 1))[0] == "r07"
     assert ids(ranked(rule, as_of_s=NOW_S))[0] != "r07"
@@ -217,13 +217,13 @@ def test_a_boost_is_a_reason_with_its_contribution():
     assert reason.contribution == pytest.approx(resource.score * 7 / 8)
 
 
-def test_being_moved_back_is_no_reason_to_be_listed():
+def test_a_factor_below_1_is_not_given_as_a_reason():
     rule = Rule("a", BOOST, ("r07",), factor=0.5)
     (resource,) = (resource for resource in ranked(rule, limit=24) if resource.row == 7)
     assert {reason.kind for reason in resource.explanation.reasons}.isdisjoint({ReasonKind.BOOSTED})
 
 
-def test_a_rule_about_nothing_that_is_there_does_nothing():
+def test_a_rule_without_matching_resources_has_no_effect():
     active_rules = rule_book(CATALOG, [Rule("p", PIN, ("gone",), providers=("nobody",))]).active("", (), 0.0)
     assert active_rules is NO_RULES
     assert not ActiveRules()

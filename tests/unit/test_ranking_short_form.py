@@ -1,4 +1,4 @@
-"""The ranking evaluation in short, on a part of real data: it fails when a ranking falls by more than noise."""
+"""A short ranking evaluation on a part of real data: it fails when a ranking gets worse by more than noise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}; n
 
 
 def first_learners(split) -> WorkSplit:
-    """The first learners of a split, as one to fit on and to judge."""
+    """The first learners of a split, as a split to fit and evaluate on."""
     table = split.work.before
     kept = table.of_learners(np.arange(len(table.learners)) < LEARNERS)
     work = split_work(kept, np.ones(len(kept), np.bool_), split.work.tags, ordered=False, graded=False)

@@ -1,4 +1,4 @@
-"""What a learner put away, completed and wants, on catalogs whose right answer is obvious."""
+"""Dismissed, completed and preferred resources, on catalogs with an obvious right answer."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_path_is_the_goal_and_its_unmastered_prerequisites():
     assert path((), ("unknown", "add", "ratios")) == {"count": "add", "add": "add", "ratios": "ratios"}
 
 
-def test_prerequisites_in_a_circle_end():
+def test_prerequisites_in_a_cycle_terminate():
     circle = [CatalogSkill("a", "", ("b",)), CatalogSkill("b", "", ("a",))]
     assert path((), ("a",), circle) == {"a": "a", "b": "a"}
 
@@ -125,14 +125,14 @@ def test_resources_on_the_path_to_a_goal_come_first_with_that_reason():
     assert ids(ON_PROGRESSION, without) != order
 
 
-def test_a_goal_opens_what_has_hardly_a_gap_left():
+def test_a_goal_opens_resources_with_hardly_a_gap_left():
     nearly = Ability(mean=2.0, variance=0.3, attempts=2, successes=2.0, last_at_s=NOW_S - DAY_S)
     state = learner_state({"count": nearly, "aside": nearly}, preferences=Preferences(goals=("count",)))
     scores = {ON_PROGRESSION.resource_ids[one.row]: one.score for one in ranked(ON_PROGRESSION, state)}
     assert scores["count-practice"] > 2 * scores["aside-practice"]
 
 
-def test_a_goal_brings_its_resources_in_however_many_other_gaps_there_are():
+def test_a_goal_includes_its_resources_regardless_of_other_gaps():
     skills = [CatalogSkill(f"s{number:03d}", importance=1.0) for number in range(200)]
     skills.append(CatalogSkill("wanted", importance=0.9))
     resources = [practice(f"r{number:03d}-{copy}", f"s{number:03d}") for number in range(200) for copy in range(5)]

@@ -1,4 +1,4 @@
-"""Trees as arrays: two ways to their sum."""
+"""Trees as arrays: two ways to compute their sum."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.recommender.domain.ranking.trees import Trees, TreesInvalidError, mean_of
 
 FEATURES = 3
-# Few values, so that many lie on a threshold.
+# Few values, so that many equal a threshold.
 VALUES = st.sampled_from([-1.5, -0.5, 0.0, 0.5, 1.5, float("nan")])
 
 
@@ -86,7 +86,7 @@ def test_the_mean_of_trees_gives_the_mean_of_their_sums(one, other, row):
     assert mean.total(columns) == pytest.approx((one.total(columns) + other.total(columns)) / 2, abs=1e-5)
 
 
-def test_a_tree_whose_walk_would_not_end_is_refused():
+def test_a_tree_with_an_endless_path_is_refused():
     loop = np.array([0, 1, 1], np.int32)
     leaf = np.array([0, -1, -1], np.int32)
     floats = np.zeros(3, np.float32)

@@ -1,4 +1,4 @@
-"""What a record of the log must be to be applied."""
+"""Conditions for applying a record of the log."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_an_event_is_read_as_ingest_wrote_it():
     assert event.grain is Grain.ITEM
 
 
-def test_protobuf_json_is_read_alike():
+def test_protobuf_json_is_read_the_same_way():
     event = message(1)
     as_json = record(
         event, value=json_format.MessageToJson(event).encode(), headers=[("content-type", b"application/json")]
@@ -83,7 +83,7 @@ def test_a_response_outside_its_range_is_refused(response):
     ],
     ids=str,
 )
-def test_a_field_that_cannot_be_is_refused(changes):
+def test_an_invalid_field_is_refused(changes):
     assert code_of(record(message(1, **changes))) == "field"
 
 
@@ -107,12 +107,12 @@ def test_an_event_without_a_known_body_is_refused():
 
 
 @pytest.mark.parametrize("value", [None, b"", b"\xff\xff\xff\xff", b"not protobuf at all"])
-def test_bytes_that_are_no_event_are_refused(value):
+def test_bytes_that_are_not_an_event_are_refused(value):
     assert code_of(record(message(1), value=value)) in {"value", "identity"}
 
 
 @pytest.mark.parametrize("value", [b"{", b'{"unknown": 1}', b"\xff", b"[" * 100_000, b'{"tenant": "\\ud800"}'])
-def test_json_that_is_no_event_is_refused(value):
+def test_json_that_is_not_an_event_is_refused(value):
     headers = [("content-type", b"application/json; charset=utf-8")]
     assert code_of(record(message(1), value=value, headers=headers)) == "value"
 

@@ -1,4 +1,4 @@
-"""Events that are no responses, as records of the log: what is read, what is refused."""
+"""Records of events that are not responses: what is read and what is refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def decode(event: events_pb2.LearnerEvent) -> LearnerEvent:
     return decoded
 
 
-def test_an_interaction_is_read_without_what_state_does_not_keep():
+def test_an_interaction_is_read_without_the_fields_that_state_does_not_keep():
     event = with_body(
         interaction=events_pb2.InteractionEvent(
             resource="r1", kind=events_pb2.INTERACTION_KIND_COMPLETED, recommendation_id="x", duration_ms=7

@@ -1,4 +1,4 @@
-"""Which errors of Redis pass by themselves, so that a worker waits, and which stay, so that it ends."""
+"""Transient errors of Redis make a worker wait; permanent ones make it stop."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from services.cli import COMMANDS, EVALUATIONS, root
 _MODULES_THAT_COST_TIME = ("numpy", "numba", "kafka", "aiokafka", "redis", "grpc")
 
 
-def test_help_imports_nothing_that_costs_time():
+def test_help_imports_no_slow_module():
     script = (
         "import sys, services.cli as c\n"
         "try:\n    c.main()\nexcept SystemExit:\n    pass\n"
@@ -24,7 +24,7 @@ def test_help_imports_nothing_that_costs_time():
         [sys.executable, "-c", script, "--help"], check=False, capture_output=True, text=True, timeout=30
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # The command's own time: on a machine that is busy with other tests it waits for its turn.
+    # CPU time of the command, because wall time depends on the load of the machine.
     took_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert done.stderr.strip() == "[]"
@@ -40,7 +40,7 @@ def test_the_line_in_the_help_is_the_command_s_own(command):
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *EVALUATIONS], ids=lambda command: command.name)
-def test_every_command_teaches_with_an_example(command):
+def test_every_command_shows_an_example(command):
     pytest.importorskip(command.module, exc_type=ModuleNotFoundError)
 
     for leaf in _leaves(command.load()):
@@ -62,7 +62,7 @@ def test_the_version_is_printed(capsys):
     assert capsys.readouterr().out.startswith("cairn 0.")
 
 
-def test_a_mistyped_command_is_answered_with_the_one_meant(capsys):
+def test_a_mistyped_command_gets_a_suggestion(capsys):
     with pytest.raises(SystemExit) as ended:
         root().main(["topcs"])
 

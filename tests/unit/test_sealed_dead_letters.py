@@ -1,4 +1,4 @@
-"""Dead letters of encrypted records: a reason quotes nothing that only the learner's key may open."""
+"""Dead letters of encrypted records: reasons quote nothing that is encrypted with the learner's key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def keyring():
 
 
 def unusable():
-    """A value with an item that cannot be one."""
+    """A value with an invalid item."""
     event = events_pb2.LearnerEvent(event_id="e", tenant="riverbend", learner="A" * 26, source="s")
     event.assessment.item = SECRET
     event.assessment.grain = events_pb2.GRAIN_ITEM

@@ -1,4 +1,4 @@
-"""What a group does with its skill."""
+"""The sequence of steps of a group for its skill."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_group_learns_practises_and_measures_again():
     ]
 
 
-def test_practice_is_the_resource_that_suits_the_group_best():
+def test_practice_is_the_resource_that_fits_the_group_best():
     other = resource("another practice", ResourceKind.PRACTICE)
     assert (Step.PRACTISE, "practice") in sequence(LESSON, PRACTICE, other, CHECK, fit={"practice": 0.9})
     assert (Step.PRACTISE, "another practice") in sequence(LESSON, PRACTICE, other, CHECK, fit={"practice": 0.1})

@@ -43,7 +43,7 @@ def test_another_seed_gives_another_district():
     assert district(seed=7).history() != district(seed=8).history()
 
 
-def test_it_is_of_the_size_of_a_small_district():
+def test_it_has_the_size_of_a_small_district():
     learners = 300
 
     history = district(learners=learners).history()
@@ -70,7 +70,7 @@ def test_event_ids_are_unique():
     assert max(ids.values()) == 1
 
 
-def test_only_what_assesses_is_answered():
+def test_only_assessing_resources_are_answered():
     assert all(response.resource != "lesson" for response in district().history())
 
 
@@ -103,7 +103,7 @@ def test_a_missing_prerequisite_shows():
     assert sum(after[True]) / len(after[True]) > sum(after[False]) / len(after[False])
 
 
-def test_the_next_assessments_go_on_after_the_history():
+def test_the_next_assessments_continue_after_the_history():
     simulated = district()
     history = simulated.history()
 

@@ -1,4 +1,4 @@
-"""Where a worker begins to read: never past what the store holds."""
+"""The offset at which a worker starts reading is never past the stored position."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_reading_starts_at_or_before_the_stored_position(position, committed, be
 
 
 @given(st.integers(0, 50), st.none() | st.integers(0, 100), st.integers(0, 50), st.integers(0, 20))
-def test_nothing_between_the_stored_position_and_the_end_is_passed_over(dealt_with, committed, beginning, rewind):
+def test_nothing_between_the_stored_position_and_the_end_is_skipped(dealt_with, committed, beginning, rewind):
     position = beginning + dealt_with
     start = starting_offset(position=position, committed=committed, beginning=beginning, rewind_records=rewind)
     assert beginning <= start <= position

@@ -19,7 +19,7 @@ async def test_redis_has_three_schemes(url):
 
 
 @pytest.mark.parametrize("url", ["postgres://user:secret@host/db", "redis:secret@host", "127.0.0.1:6379", ""])
-def test_another_scheme_is_refused_with_the_ones_there_are_and_without_a_password(url):
+def test_an_unknown_scheme_is_refused_with_the_known_ones_and_without_a_password(url):
     with pytest.raises(StateUrlInvalidError, match=r"CAIRN_REDIS=.*redis://, rediss://, unix://") as refused:
         state_store(url)
     assert "secret" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""The success model: the same features live and in bulk, and weights that find what is there to find."""
+"""The success model: the same features live and in bulk, and weights that recover known effects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SETTINGS = FilterSettings(learner_variance=1.2, skill_variance=0.4)
 def responses(
     learners: int, *, each: int = 12, seed: int = 1, timed: bool = False, three_skills: bool = False
 ) -> ResponseTable:
-    """Responses whose chance rises with every response to the skill `learnt`, and stays as it is on `static`."""
+    """Responses whose chance rises with every response to the skill `learnt` and stays constant on `static`."""
     rng = np.random.default_rng(seed)
     builder = ResponseTableBuilder()
     tags = [["learnt"], ["static"], ["learnt", "static"], ["static", "other", "learnt"]][: 4 if three_skills else 3]
@@ -75,7 +75,7 @@ def served_features(state, item, skills, parameters, at_s=0) -> np.ndarray:
 
 
 def kept(difficulties: Difficulties) -> Difficulties:
-    """The difficulties as a bundle keeps them: in float32."""
+    """The difficulties as stored in a bundle: in float32."""
     numbers = (difficulties.item_mean, difficulties.item_variance, difficulties.skill_mean, difficulties.skill_variance)
     return Difficulties(difficulties.settings, *(values.astype(np.float32).astype(np.float64) for values in numbers))
 
@@ -109,7 +109,7 @@ def test_training_and_serving_compute_the_same_features_bit_for_bit(graded):
 
 
 @pytest.mark.parametrize("products", [False, True])
-def test_the_chance_of_one_response_is_that_of_the_bulk(products):
+def test_the_chance_of_one_response_equals_the_chance_in_bulk(products):
     table = responses(40)
     difficulties = fit_difficulties(table, SETTINGS)
     features = success_features(table, difficulties)
@@ -122,7 +122,7 @@ def test_the_chance_of_one_response_is_that_of_the_bulk(products):
     assert success_chance(success_model, None, item, skills, parameters) == pytest.approx(chance, abs=1e-5)
 
 
-def test_the_success_model_finds_what_the_filter_cannot_say():
+def test_the_success_model_finds_what_the_filter_cannot_express():
     table = responses(400)
     known = np.arange(len(table.learners)) < 300
     fitted_on, new = table.of_learners(known), table.of_learners(~known)
@@ -153,7 +153,7 @@ def test_weights_are_those_of_the_least_penalised_loss(products):
             assert log_loss(table.response, predict_success(table, features, moved)) > best
 
 
-def test_features_that_repeat_each_other_and_hardly_ever_differ_stop_no_fit():
+def test_nearly_identical_features_do_not_break_the_fit():
     rng = np.random.default_rng(0)
     rows = 8_000
     known, rare = rng.normal(size=rows), np.zeros(rows)
@@ -173,13 +173,13 @@ def test_features_that_repeat_each_other_and_hardly_ever_differ_stop_no_fit():
     assert found < log_loss(table.response, 1 / (1 + np.exp(-known))) + 0.002
 
 
-def test_products_of_features_are_weighed_only_where_they_predict_better():
+def test_products_of_features_get_weights_only_if_they_predict_better():
     rng = np.random.default_rng(2)
     alone, together = ResponseTableBuilder(), ResponseTableBuilder()
     for number in range(6_000):
         learner, item = f"l{number % 300:03}", f"i{rng.integers(40):02}"
         met = number // 300
-        # What practice does depends on how hard the item is, or does not.
+        # The effect of practice depends on the difficulty of the item, or does not.
         for builder, logit in ((alone, 0.1 * met), (together, 0.3 * met * (1 if item < "i20" else -1))):
             response = float(rng.random() < 1 / (1 + math.exp(1 - logit)))
             builder.append(learner=learner, item=item, skills=["s"], response=response)

@@ -1,4 +1,4 @@
-"""Responses that contradict tags: found where they were planted, and nowhere else."""
+"""Responses that contradict tags are found where they were planted, and nowhere else."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_a_wrong_second_tag_is_found_next_to_a_right_one():
     assert [(one.resource_id, one.skill) for one in verdict.contradictions] == [("r05", "s3")]
 
 
-def test_skills_with_little_information_are_not_judged():
+def test_skills_with_little_information_get_no_verdict():
     verdict = contradictions(simulated(skill_spread=0.0), RIGHT | PLANTED)
     assert not verdict.contradictions
     assert verdict.judged < verdict.tags / 4
 
 
-def test_few_responses_are_not_judged():
+def test_too_few_responses_get_no_verdict():
     verdict = contradictions(simulated(learners=25), RIGHT | PLANTED)
     assert (verdict.judged, verdict.contradictions) == (0, ())
 

@@ -1,4 +1,4 @@
-"""Resources that stand among those of another skill: found where tags were swapped, and hardly anywhere else."""
+"""Resources among those of another skill are found where tags were swapped, and hardly anywhere else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SWAPPED = {"r003": ["s7"], "r030": ["s1"], "r055": ["s0"], "r089": ["s2"], "r112
 
 
 def worked_through(*, seed=0, learners=LEARNERS, in_sets=True, reviews=0.1):
-    """Each learner takes some skills one after the other, and half of each one's resources, with reviews in between."""
+    """Each learner practises some skills in turn, on half of the resources of each, with reviews in between."""
     rng = np.random.default_rng(seed)
     learner, resource = [], []
     for number in range(learners):
@@ -52,12 +52,12 @@ def test_swapped_tags_are_found_with_the_skill_they_should_have():
     assert verdict.judged == verdict.tags == SKILLS * PER_SKILL
 
 
-def test_right_tags_are_hardly_ever_shown():
+def test_right_tags_are_hardly_ever_reported():
     found = [len(suspected_mistags(worked_through(seed=seed), RIGHT).suspected_mistags) for seed in range(1, 9)]
     assert sum(found) <= 1
 
 
-def test_where_skills_are_practised_mixed_nothing_is_shown():
+def test_nothing_is_reported_if_skills_are_practised_mixed():
     assert not suspected_mistags(worked_through(in_sets=False), RIGHT | SWAPPED).suspected_mistags
 
 
@@ -92,7 +92,7 @@ def test_a_resource_with_a_mixed_neighbour_context_belongs_to_no_skill():
 
 
 def test_a_resource_with_less_of_a_skill_around_it_than_is_usual_there_is_not_of_that_skill():
-    # A resource of skill 0 stands in a review of other skills, a third of which is of skill 5.
+    # A resource of skill 0 is in a review of other skills; a third of the review is of skill 5.
     rng = np.random.default_rng(0)
     sequences = []
     for _ in range(LEARNERS):
@@ -102,7 +102,7 @@ def test_a_resource_with_less_of_a_skill_around_it_than_is_usual_there_is_not_of
     assert not suspected_mistags(in_order(sequences), RIGHT).suspected_mistags
 
 
-def test_only_resources_of_five_learners_and_skills_of_eight_such_are_judged():
+def test_only_resources_of_five_learners_and_skills_of_eight_such_resources_get_a_verdict():
     responses = worked_through(learners=20)
     met = np.bincount(np.unique(responses.resource * 20 + responses.learner) // 20, minlength=len(RIGHT))
     known = (met >= 5).reshape(SKILLS, PER_SKILL).sum(axis=1)
@@ -110,7 +110,7 @@ def test_only_resources_of_five_learners_and_skills_of_eight_such_are_judged():
     assert suspected_mistags(responses, RIGHT).judged == known[known >= 8].sum() > 0
 
 
-def test_without_tags_or_neighbour_context_there_is_nothing_to_judge():
+def test_without_tags_or_neighbour_context_there_is_no_verdict():
     alone = Responses(["a", "b"], ["r000"], np.array([0, 1]), np.array([0, 0]), np.ones(2))
     for tags in ({}, RIGHT):
         assert suspected_mistags(alone, tags).judged == 0
@@ -128,7 +128,7 @@ def test_how_the_rows_of_learners_are_interleaved_does_not_matter():
 
 def test_a_repeated_response_counts_at_its_first_position():
     plain = worked_through(reviews=0.0)
-    # In the end everybody goes over some of what they answered, from the last to the first.
+    # At the end all learners repeat some of their responses, from last to first.
     again = np.flatnonzero(plain.resource % PER_SKILL < PER_SKILL // 2)[::-1]
     longer = Responses(
         plain.learners,
@@ -150,7 +150,7 @@ def test_the_times_of_a_table_put_it_in_order(tmp_path):
         read_responses(file, Columns(time="when"))
 
 
-def test_of_tags_swapped_on_a_real_log_most_are_found():
+def test_most_tags_swapped_on_a_real_log_are_found():
     file = DATA / "interactions.csv.gz"
     if not file.is_file():
         pytest.skip(f"{file} is not there; CAIRN_DATA names the folder with the data sets")

@@ -1,4 +1,4 @@
-"""The order in which suggestions wait for a person."""
+"""The order of the review queue of suggestions."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,7 +60,7 @@ def test_answers_between_two_pages_move_nothing_else(tags, seen, data):
     assert following == whole(queue)[len(page) :]
 
 
-def test_each_tenth_is_drawn_at_random_and_the_others_stand_by_traffic_times_uncertainty():
+def test_each_tenth_is_drawn_at_random_and_the_others_are_ordered_by_traffic_times_uncertainty():
     tags = [WaitingTag(f"r{n}", "", "s", (n % 97) / 97, n % 13) for n in range(3_000)]
     listed = whole(ReviewQueue(tags))
     drawn = [tag.drawn_at_random for tag in listed[:1_000]]

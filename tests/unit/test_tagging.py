@@ -1,4 +1,4 @@
-"""The skill tagger: its parts against refitting and brute force, and the whole on texts with an obvious answer."""
+"""The skill tagger: its parts against refitting and brute force, all of it on texts with an obvious answer."""
 
 import json
 
@@ -83,7 +83,7 @@ class TestNearDuplicates:
         assert ends_only.tolist() == [0, 1]
         assert near_duplicate_groups(texts, similarity_min=0.6).tolist() == [0, 0, 0, 0]
 
-    def test_texts_without_words_stand_alone(self):
+    def test_texts_without_words_are_groups_of_their_own(self):
         assert near_duplicate_groups(["+ -", "= =", ""]).tolist() == [0, 1, 2]
         assert near_duplicate_groups(["", "half of it", "half of it", ""]).tolist() == [0, 1, 1, 2]
 
@@ -91,7 +91,7 @@ class TestNearDuplicates:
 class TestRidge:
     @given(seed=st.integers(0, 10_000), size=st.integers(3, 12))
     @settings(max_examples=25, deadline=None)
-    def test_left_out_scores_are_those_of_a_fit_without_the_group(self, seed, size):
+    def test_left_out_scores_equal_those_of_a_fit_without_the_group(self, seed, size):
         rng = np.random.default_rng(seed)
         rows = rng.normal(size=(size, 4)).astype(np.float32)
         targets = (rng.random((size, 3)) < 0.4).astype(np.float32)
@@ -126,7 +126,7 @@ class TestScores:
             expected = similar[:, of_skill].max(axis=1) if of_skill else np.zeros(2)
             np.testing.assert_allclose(scored.values[WAYS.index("nearest by words"), :, column], expected, rtol=1e-6)
 
-    def test_nothing_of_its_own_group_speaks_for_a_held_out_example(self):
+    def test_a_held_out_example_gets_no_evidence_from_its_own_group(self):
         examples = [
             *corpus(6),
             Example("a", "zebra crossing", ("zebras",)),
@@ -153,8 +153,8 @@ class TestStacking:
         assert (np.diff(confidences) >= 0).all()
         assert 0 < confidences[0] < confidences[-1] < 1
 
-    def test_the_calibration_is_of_folds_the_weights_have_not_seen(self):
-        # Random features say nothing: fitted sums would look informative, held-out ones must not.
+    def test_calibration_uses_folds_that_the_weights_have_not_seen(self):
+        # Random features carry no information: fitted sums would look informative; held-out ones must not.
         rng = np.random.default_rng(0)
         examples = corpus(12)
         skills = sorted(TOPICS)
@@ -186,13 +186,13 @@ class TestPrecision:
         assert self.curve([0.99] * 5, [True] * 5).supporting(0.9) is None
         assert self.curve([0.99] * 40, [True] * 40).supporting(0.9).coverage == 1
 
-    def test_near_duplicates_count_as_one_proof(self):
+    def test_near_duplicates_count_as_one_observation(self):
         right = [True] * 190 + [False] * 10
         alone = self.curve([0.9] * 200, right).levels[0].precision_low
         together = self.curve([0.9] * 200, right, groups=[place // 10 for place in range(200)]).levels[0].precision_low
         assert together < alone - 0.02
 
-    def test_of_the_levels_that_are_supported_the_one_of_most_coverage_is_taken(self):
+    def test_the_supported_level_with_the_most_coverage_is_taken(self):
         confidences = np.linspace(1, 0, 1_000)
         right = np.arange(1_000) % 20 != 0
         right[500:] = np.arange(500) % 2 == 0
@@ -213,7 +213,7 @@ class TestTagger:
             assert confidences == sorted(confidences, reverse=True)
             assert len(found) <= 5
 
-    def test_the_card_says_how_good_it_is_and_on_how_many_examples(self, fitted):
+    def test_the_card_names_the_quality_and_the_number_of_examples(self, fitted):
         card = fitted[0].card
         assert card.examples == 150
         assert card.examples_per_skill == dict.fromkeys(sorted(TOPICS), 30)
@@ -244,10 +244,10 @@ class TestTagger:
         with pytest.raises(NotEnoughExamplesError, match="tag more resources by hand first"):
             fit_tagger(examples)
 
-    def test_untagged_resources_are_passed_over(self):
+    def test_untagged_resources_are_skipped(self):
         assert fit_tagger([*corpus(30), Example("bare", "no skills here")])[0].card.examples == 150
 
-    def test_when_memory_is_short_the_largest_skills_give_way(self):
+    def test_when_memory_is_short_the_largest_skills_are_reduced(self):
         examples = [*corpus(20)[:20], *(Example(f"rare-{n}", "text", ("fractions", "rare")) for n in range(3))]
         kept = within_memory(examples, skills=2, memory_bytes_max=4 * 10**2 + 4 * 9 * 2 * 10, seed=0)
         assert len(kept) == 10
@@ -256,7 +256,7 @@ class TestTagger:
 
 
 class TestExamples:
-    def test_a_resource_is_its_words_and_all_its_skills(self):
+    def test_a_resource_has_its_words_and_all_its_skills(self):
         resource = Resource(
             id="r", title="Halves", kind=ResourceKindName.VIDEO, description="Cut a cake.", provider="Cake school",
             teaches=(SkillTag("a", 1), SkillTag("b", 0.5)), assesses=(SkillTag("a", 1),),
@@ -295,7 +295,7 @@ class TestStore:
         with pytest.raises(TaggerUnusableError, match=f"{name} is not the file that was saved"):
             load_tagger(tmp_path)
 
-    def test_a_folder_without_a_tagger_is_named(self, tmp_path):
+    def test_a_folder_without_a_tagger_is_reported(self, tmp_path):
         with pytest.raises(TaggerUnusableError, match="there is no tagger in"):
             load_tagger(tmp_path / "absent")
 

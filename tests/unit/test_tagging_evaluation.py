@@ -1,4 +1,4 @@
-"""The evaluation of the tagger: on data whose answer is known, and what its command accepts and writes."""
+"""The evaluation of the tagger on data with a known answer, and the input and output of its command."""
 
 import gzip
 import json
@@ -23,7 +23,7 @@ runner = CliRunner(env={"COLUMNS": "80"})
 
 
 def separable(count, skills, seed=0):
-    """Each skill has four words of its own; each text draws three of them and four of everyone's."""
+    """Each skill has four words of its own; each text draws three of them and four common words."""
     rng = np.random.default_rng(seed)
     examples = []
     for number in range(count):
@@ -44,7 +44,7 @@ def test_skills_named_in_the_words_are_found(evaluation):
     assert evaluation.models["majority"]["precision_at_1"].mean < 0.3
 
 
-def test_tags_are_applied_only_as_often_as_they_are_right(evaluation):
+def test_tags_are_applied_only_if_they_are_right_often_enough(evaluation):
     served = evaluation.models["cairn"]
     assert served["auto_apply_coverage"].mean > 0.8
     assert served["auto_apply_precision"].mean > 0.9
@@ -67,8 +67,8 @@ def test_the_differences_are_those_of_the_models(evaluation):
             assert difference.mean == pytest.approx(expected)
 
 
-def test_a_copy_of_a_hidden_text_is_never_learned_from():
-    # Only its copy could say which skill a text has: skills are random, and each text stands there twice.
+def test_a_copy_of_a_held_out_text_is_never_used_for_training():
+    # Only its copy reveals the skill of a text: skills are random, and each text occurs twice.
     rng = np.random.default_rng(0)
     examples = []
     for number in range(100):
@@ -135,7 +135,7 @@ class TestReading:
         with pytest.raises(DataUnusableError, match=reason):
             read_examples(tmp_path, with_context=True)
 
-    def test_a_file_that_is_no_gzip_is_named(self, tmp_path):
+    def test_a_file_that_is_not_gzip_is_reported(self, tmp_path):
         (tmp_path / "resources.jsonl.gz").write_bytes(b"plain")
         with pytest.raises(DataUnusableError, match=r"resources.jsonl.gz cannot be read"):
             read_examples(tmp_path, with_context=True)
@@ -170,12 +170,12 @@ class TestCommand:
         for measure in ("micro_f1", "recall_at_5", "auto_apply_coverage", "auto_apply_precision", "ece"):
             assert written["models"]["cairn"][measure].keys() == {"mean", "low", "high"}
 
-    def test_a_protocol_that_is_not_known_is_answered_with_those_that_are(self, tmp_path):
+    def test_an_unknown_protocol_is_refused_with_the_known_ones(self, tmp_path):
         done = runner.invoke(app, ["--data", str(tmp_path), "--protocol", "tagging/oat"])
         assert done.exit_code == 2
         assert "--protocol tagging/oat is not known; choose one of oatutor, oatutor-text" in done.stderr
 
-    def test_a_file_in_a_folder_that_is_not_there_is_refused_before_anything_is_measured(self, tmp_path):
+    def test_a_file_in_a_missing_folder_is_refused_before_the_evaluation(self, tmp_path):
         done = runner.invoke(app, ["--data", str(tmp_path), "--json", str(tmp_path / "absent" / "figures.json")])
         assert done.exit_code == 2
         assert "does not exist; create it first" in done.stderr

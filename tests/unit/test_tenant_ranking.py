@@ -30,12 +30,12 @@ def write(tmp_path):
         ("ranker: null, need_share: null", BY_WEIGHTS),
     ],
 )
-def test_the_file_says_how_a_tenants_lists_are_ranked(write, settings, policy):
+def test_the_file_configures_how_the_lists_of_a_tenant_are_ranked(write, settings, policy):
     tenants = load_tenants(write(settings), TenantRanking.model_validate)
     assert ranking_policy(tenants, "riverbend") == policy
 
 
-def test_a_tenant_that_is_not_in_the_file_is_ranked_by_weights(write):
+def test_a_tenant_missing_from_the_file_is_ranked_by_weights(write):
     assert ranking_policy(load_tenants(write("ranker: learned"), TenantRanking.model_validate), "hilltop") == BY_WEIGHTS
 
 

@@ -1,4 +1,4 @@
-"""What a topic that exists has otherwise than declared, and the remedy."""
+"""Differences between an existing topic and its declaration, and the remedy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from services.common.kafka.topics import ExistingTopic, TopicDeclaration, TopicO
 DECLARED = TopicDeclaration(partitions=4, replication_factor=2, config={"retention.ms": "-1"})
 
 
-def test_more_replicas_than_declared_are_not_drift():
+def test_having_more_replicas_than_declared_is_not_drift():
     for replicas in (2, 3):
         report = compare("events", DECLARED, ExistingTopic(4, replicas, {"retention.ms": "-1"}))
         assert (report.outcome, report.detail) == (TopicOutcome.AS_DECLARED, "")
@@ -21,7 +21,7 @@ def test_partitions_copies_and_settings_that_differ_are_all_named():
     assert "--entity-name events --add-config retention.ms=-1" in report.detail
 
 
-def test_the_copies_asked_for_count_instead_of_the_declared():
+def test_requested_replicas_override_the_declared_ones():
     assert compare("events", DECLARED, ExistingTopic(4, 2, None), 3).outcome is TopicOutcome.DIFFERS
     assert compare("events", DECLARED, ExistingTopic(4, 1, None), 1).outcome is TopicOutcome.AS_DECLARED
 

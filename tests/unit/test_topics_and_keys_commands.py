@@ -43,7 +43,7 @@ def test_a_tenant_name_that_is_not_allowed_is_bad_input(tmp_path):
     assert "'River Bend' must match [a-z0-9-]{1,63}" in result.stderr
 
 
-def test_without_a_file_the_topics_are_those_that_ship_with_cairn(monkeypatch, tmp_path):
+def test_without_a_file_the_topics_are_the_ones_shipped_with_cairn(monkeypatch, tmp_path):
     seen = {}
     monkeypatch.setattr(topics, "check_topics", lambda _connection, declarations, **_: seen.update(declarations) or [])
     monkeypatch.chdir(tmp_path)

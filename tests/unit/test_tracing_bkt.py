@@ -1,4 +1,4 @@
-"""Bayesian knowledge tracing: against every hidden path of short sequences, and against learners it was made from."""
+"""Bayesian knowledge tracing against all hidden paths of short sequences, and on simulated learners."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ chances = st.floats(0.05, 0.95)
 
 
 def paths(response, parameters):
-    """Every path of knowing (learnt once, never forgotten), and how likely it is together with the responses."""
+    """Every path of knowing (learned once, never forgotten), and its joint likelihood with the responses."""
     known, learn, guess, slip = parameters
     for path in itertools.product((0, 1), repeat=len(response)):
         likelihood = known if path[0] else 1 - known
@@ -65,7 +65,7 @@ def test_expected_counts_are_those_over_every_path(sequences, parameters):
 
 
 def simulated(skills, *, learners, each, seed=0) -> ResponseTable:
-    """Every learner answers each skill as often; the skills are mixed."""
+    """Every learner answers each skill equally often; the skills are mixed."""
     rng = np.random.default_rng(seed)
     builder = ResponseTableBuilder()
     for learner in range(learners):
@@ -102,14 +102,14 @@ def test_each_chance_is_that_over_every_path_of_the_responses_before(table):
     for row in range(len(few)):
         before = np.flatnonzero(
             (few.learner[:row] == few.learner[row]) & (few.skill[:row] == few.skill[row])
-        )  # One skill a response here, so entries are rows.
+        )  # Each response has one skill, so entries are rows.
         sequence, of_skill = few.response[before].tolist(), parameters[few.skills[few.skill[row]]]
         so_far = sum(likelihood for _, likelihood in paths(sequence, of_skill)) if sequence else 1.0
         with_success = sum(likelihood for _, likelihood in paths([*sequence, 1], of_skill))
         assert predicted[row] == pytest.approx(with_success / so_far)
 
 
-def test_a_skill_never_seen_has_what_holds_for_all_and_no_skill_the_share_of_successes():
+def test_an_unseen_skill_has_the_common_parameters_and_no_skill_the_share_of_successes():
     builder = ResponseTableBuilder()
     known_skills = (("a", ["easy"], 0.0), ("a", ["hard"], 1.0), ("a", ["easy"], 1.0), ("a", [], 1.0))
     for learner, skills, response in (*known_skills, ("b", ["easy", "new"], 1.0), ("c", ["new"], 1.0), ("d", [], 1.0)):
@@ -124,7 +124,7 @@ def test_a_skill_never_seen_has_what_holds_for_all_and_no_skill_the_share_of_suc
     assert chance[of["a"][0]] != pytest.approx(chance[of["c"][0]])
 
 
-def test_a_rare_skill_stays_near_what_holds_for_all():
+def test_a_rare_skill_stays_near_the_common_parameters():
     prior = np.array([0.4, 0.1, 0.25, 0.15])
     one = (np.ones(3), np.array([True, False, False]))
     alone = fit_sequences(*one, prior, observations=0.0)

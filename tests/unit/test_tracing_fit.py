@@ -1,4 +1,4 @@
-"""Fitting the learner model as a whole: what is held out from what, and when the success model is kept."""
+"""Fitting the whole learner model: which learners are held out, and when the success model is kept."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def simulated(learners: int, *, seed: int = 5) -> ResponseTable:
 
 
 def learning(learners: int) -> ResponseTable:
-    """Responses whose chance rises with practice on one skill and falls on the other: no ability moves like that."""
+    """Responses whose chance rises with practice on one skill and falls on the other, unlike any ability."""
     rng = np.random.default_rng(1)
     builder = ResponseTableBuilder()
     for learner in range(learners):
@@ -90,7 +90,7 @@ def test_few_learners_are_fitted_with_the_default_constants():
     assert fitted.hyperparameters["tracing_settings_searched"] == 0
 
 
-def test_learners_that_are_fitted_on_judged_on_and_reported_on_are_different_ones(monkeypatch):
+def test_learners_for_fitting_searching_and_reporting_are_different(monkeypatch):
     table = simulated(120)
     seen = {}
 
@@ -115,7 +115,7 @@ def test_learners_that_are_fitted_on_judged_on_and_reported_on_are_different_one
     assert not seen["success"] & seen["reported"]
 
 
-def test_the_success_model_is_kept_where_it_helps_and_left_out_where_it_does_not():
+def test_the_success_model_is_kept_only_if_it_helps():
     helped = fit_tracing(learning(300), seed=1)
     assert helped.success is not None
     assert helped.metrics["tracing_log_loss"] < helped.metrics["filter_log_loss"] < helped.metrics["base_rate_log_loss"]
@@ -131,7 +131,7 @@ def test_the_success_model_is_kept_where_it_helps_and_left_out_where_it_does_not
     assert "filter_log_loss" not in fitted.metrics
 
 
-def test_progress_rises_to_its_end():
+def test_progress_rises_to_the_total():
     steps = []
     fit_tracing(learning(120), seed=1, advance=lambda done, total: steps.append((done, total)))
     assert steps == sorted(steps)
