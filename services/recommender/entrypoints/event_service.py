@@ -166,7 +166,7 @@ class EventService(mode.Service):
                     async with self._folding:
                         await self._fold_fetched(fetched)
                 except (StateUnavailableError, BrokerUnavailableError) as error:
-                    if not self._passes(error):
+                    if not self._waits_out(error):
                         raise
                     self._interrupt(error)
                 await self._resume()
@@ -261,18 +261,18 @@ class EventService(mode.Service):
                     if self._interruption is not None and not self._rebalancing:
                         await self._assign(self._consumer.assignment)
             except (StateUnavailableError, BrokerUnavailableError) as error:
-                if not self._passes(error):
+                if not self._waits_out(error):
                     raise
                 self._interrupt(error)
 
-    def _passes(self, error: Exception) -> bool:
+    def _waits_out(self, error: Exception) -> bool:
         """Whether to wait out a transient error. A replay fails instead: a user waits for it, and it can be resumed."""
-        passes = isinstance(error, (StateUnavailableError, BrokerUnavailableError))
-        return passes and not isinstance(error, StateRefusedError) and self._consumer.group is not None
+        transient = isinstance(error, (StateUnavailableError, BrokerUnavailableError))
+        return transient and not isinstance(error, StateRefusedError) and self._consumer.group is not None
 
     def fail(self, error: Exception) -> None:
         """Pause or crash because of an error in a rebalance; aiokafka would only log it."""
-        if self._passes(error):
+        if self._waits_out(error):
             self._interrupt(error)
         else:
             self._listener_failure = error
