@@ -21,7 +21,17 @@ PAGES = [
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("platforms", "files", "classes", "security", "operations", "reliability", "science", "performance")
+        for name in (
+            "platforms",
+            "files",
+            "classes",
+            "security",
+            "operations",
+            "reliability",
+            "science",
+            "performance",
+            "contributing",
+        )
     ),
 ]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -30,6 +40,9 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").
 COVERED_ELSEWHERE = {
     "make demo": "tests/e2e/test_demo.py",
     "make test": ".ci/run",
+    "make setup": ".ci/run",
+    "make lint": ".ci/run",
+    "make test-fast": ".ci/run",
     "make demo DATASET=../shared/data/assistments2009 JSON=summary.json": "tests/e2e/test_demo.py",
     "make bench JSON=bench.json": "tests/benchmarks",
     "make simulate": "tests/simulation",
