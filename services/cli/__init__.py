@@ -199,14 +199,14 @@ EVALUATIONS = (
         "tracing",
         _EVALUATE,
         ("tracing",),
-        "Measure how well the responses of unseen learners are predicted.",
+        "Measure how well the models predict the responses of unseen learners.",
         _MODELS,
     ),
     _LaterCommand(
         "ranking",
         _EVALUATE,
         ("ranking",),
-        "Measure how well rankings list what learners work on next.",
+        "Measure how well rankings predict what learners work on next.",
         _MODELS,
     ),
     _LaterCommand(
