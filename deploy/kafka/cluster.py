@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deploy.processes import LOOPBACK, Child, Command, StackError, accepts_connections, free_port
@@ -20,6 +20,20 @@ _POM = Path(__file__).with_name("pom.xml")
 _READY_DEADLINE_S = 120.0
 _HEAP = "-Xmx512m"
 _OLDEST_JAVA = 17
+
+
+def new_cluster_id(draw: Callable[[], bytes] = lambda: uuid.uuid4().bytes) -> str:
+    """A random cluster id: 16 bytes in URL-safe Base64.
+
+    One in 64 begins with `-`, which the storage tool takes for an option. Such an id is drawn again, as Kafka does.
+
+    Args:
+        draw: returns 16 random bytes.
+    """
+    while True:
+        cluster_id = base64.urlsafe_b64encode(draw()).decode().rstrip("=")
+        if not cluster_id.startswith("-"):
+            return cluster_id
 
 
 class JavaMissingError(StackError):
@@ -157,7 +171,7 @@ class KafkaCluster:
 
     def _format(self) -> None:
         nodes = len(self.nodes)
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster_id = new_cluster_id()
         voters = ",".join(f"{node.node_id}@{LOOPBACK}:{node.controller_port}" for node in self.nodes)
         for node in self.nodes:
             node.format(cluster_id, voters, nodes=nodes)
