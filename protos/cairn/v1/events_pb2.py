@@ -26,45 +26,45 @@ from cairn.v1 import catalog_pb2 as cairn_dot_v1_dot_catalog__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63\x61irn/v1/events.proto\x12\x08\x63\x61irn.v1\x1a\x16\x63\x61irn/v1/catalog.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\x03\n\x0cLearnerEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07learner\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12/\n\x0boccurred_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breceived_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\nassessment\x18\n \x01(\x0b\x32\x19.cairn.v1.AssessmentEventH\x00\x12\x31\n\x0binteraction\x18\x0b \x01(\x0b\x32\x1a.cairn.v1.InteractionEventH\x00\x12/\n\npreference\x18\x0c \x01(\x0b\x32\x19.cairn.v1.PreferenceEventH\x00\x12/\n\ncorrection\x18\r \x01(\x0b\x32\x19.cairn.v1.CorrectionEventH\x00\x12)\n\x07\x65rasure\x18\x0e \x01(\x0b\x32\x16.cairn.v1.ErasureEventH\x00\x42\x06\n\x04\x62ody\"\xda\x02\n\x0f\x41ssessmentEvent\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x02 \x01(\t\x12\x0e\n\x06skills\x18\x03 \x03(\t\x12)\n\x0bskills_from\x18\x04 \x01(\x0e\x32\x14.cairn.v1.SkillsFrom\x12\x11\n\x07\x63orrect\x18\x05 \x01(\x08H\x00\x12 \n\x05score\x18\x06 \x01(\x0b\x32\x0f.cairn.v1.ScoreH\x00\x12\x10\n\x08response\x18\x07 \x01(\x01\x12\x14\n\x07\x61ttempt\x18\x08 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05hints\x18\t \x01(\rH\x02\x88\x01\x01\x12\x18\n\x0b\x64uration_ms\x18\n \x01(\rH\x03\x88\x01\x01\x12\x1e\n\x05grain\x18\x0b \x01(\x0e\x32\x0f.cairn.v1.Grain\x12\x10\n\x08resource\x18\x0c \x01(\tB\t\n\x07outcomeB\n\n\x08_attemptB\x08\n\x06_hintsB\x0e\n\x0c_duration_ms\"\x92\x01\n\x10InteractionEvent\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.cairn.v1.InteractionKind\x12\x19\n\x11recommendation_id\x18\x03 \x01(\t\x12\x18\n\x0b\x64uration_ms\x18\x04 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_duration_ms\"\xdf\x01\n\x0fPreferenceEvent\x12(\n\x05goals\x18\x01 \x01(\x0b\x32\x14.cairn.v1.GoalSkillsH\x00\x88\x01\x01\x12\x30\n\tinterests\x18\x02 \x01(\x0b\x32\x18.cairn.v1.InterestTopicsH\x01\x88\x01\x01\x12.\n\x07\x66ormats\x18\x03 \x01(\x0b\x32\x18.cairn.v1.PreferredKindsH\x02\x88\x01\x01\x12\x1c\n\x04pace\x18\x04 \x01(\x0e\x32\x0e.cairn.v1.PaceB\x08\n\x06_goalsB\x0c\n\n_interestsB\n\n\x08_formats\"\x1c\n\nGoalSkills\x12\x0e\n\x06skills\x18\x01 \x03(\t\" \n\x0eInterestTopics\x12\x0e\n\x06topics\x18\x01 \x03(\t\"7\n\x0ePreferredKinds\x12%\n\x05kinds\x18\x01 \x03(\x0e\x32\x16.cairn.v1.ResourceKind\"\x93\x01\n\x0f\x43orrectionEvent\x12\x15\n\rtarget_source\x18\x01 \x01(\t\x12\x17\n\x0ftarget_event_id\x18\x02 \x01(\t\x12 \n\x06voided\x18\x03 \x01(\x0b\x32\x0e.cairn.v1.VoidH\x00\x12$\n\x07regrade\x18\x04 \x01(\x0b\x32\x11.cairn.v1.RegradeH\x00\x42\x08\n\x06\x63hange\"\x06\n\x04Void\"[\n\x07Regrade\x12\x11\n\x07\x63orrect\x18\x01 \x01(\x08H\x00\x12 \n\x05score\x18\x02 \x01(\x0b\x32\x0f.cairn.v1.ScoreH\x00\x12\x10\n\x08response\x18\x03 \x01(\x01\x42\t\n\x07outcome\"\x0e\n\x0c\x45rasureEvent\"E\n\x0eLearnerDataKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x13\n\x0bwrapped_key\x18\x02 \x01(\x0c\x12\x0e\n\x06\x63ounts\x18\x03 \x01(\x08\".\n\x05Score\x12\x0b\n\x03raw\x18\x01 \x01(\x01\x12\x0b\n\x03min\x18\x02 \x01(\x01\x12\x0b\n\x03max\x18\x03 \x01(\x01*\x90\x01\n\x0fInteractionKind\x12 \n\x1cINTERACTION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17INTERACTION_KIND_OPENED\x10\x01\x12\x1e\n\x1aINTERACTION_KIND_COMPLETED\x10\x02\x12\x1e\n\x1aINTERACTION_KIND_DISMISSED\x10\x03*N\n\x04Pace\x12\x14\n\x10PACE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPACE_GENTLE\x10\x01\x12\x0f\n\x0bPACE_STEADY\x10\x02\x12\x0e\n\nPACE_BRISK\x10\x03*o\n\nSkillsFrom\x12\x1b\n\x17SKILLS_FROM_UNSPECIFIED\x10\x00\x12\x15\n\x11SKILLS_FROM_EVENT\x10\x01\x12\x17\n\x13SKILLS_FROM_CATALOG\x10\x02\x12\x14\n\x10SKILLS_FROM_NONE\x10\x03*B\n\x05Grain\x12\x15\n\x11GRAIN_UNSPECIFIED\x10\x00\x12\x0e\n\nGRAIN_ITEM\x10\x01\x12\x12\n\x0eGRAIN_ACTIVITY\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63\x61irn/v1/events.proto\x12\x08\x63\x61irn.v1\x1a\x16\x63\x61irn/v1/catalog.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x03\n\x0cLearnerEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07learner\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12/\n\x0boccurred_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breceived_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07revises\x18\x07 \x01(\x08\x12\x17\n\x0f\x66ormer_event_id\x18\x08 \x01(\t\x12/\n\nassessment\x18\n \x01(\x0b\x32\x19.cairn.v1.AssessmentEventH\x00\x12\x31\n\x0binteraction\x18\x0b \x01(\x0b\x32\x1a.cairn.v1.InteractionEventH\x00\x12/\n\npreference\x18\x0c \x01(\x0b\x32\x19.cairn.v1.PreferenceEventH\x00\x12/\n\ncorrection\x18\r \x01(\x0b\x32\x19.cairn.v1.CorrectionEventH\x00\x12)\n\x07\x65rasure\x18\x0e \x01(\x0b\x32\x16.cairn.v1.ErasureEventH\x00\x42\x06\n\x04\x62ody\"\xda\x02\n\x0f\x41ssessmentEvent\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x02 \x01(\t\x12\x0e\n\x06skills\x18\x03 \x03(\t\x12)\n\x0bskills_from\x18\x04 \x01(\x0e\x32\x14.cairn.v1.SkillsFrom\x12\x11\n\x07\x63orrect\x18\x05 \x01(\x08H\x00\x12 \n\x05score\x18\x06 \x01(\x0b\x32\x0f.cairn.v1.ScoreH\x00\x12\x10\n\x08response\x18\x07 \x01(\x01\x12\x14\n\x07\x61ttempt\x18\x08 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05hints\x18\t \x01(\rH\x02\x88\x01\x01\x12\x18\n\x0b\x64uration_ms\x18\n \x01(\rH\x03\x88\x01\x01\x12\x1e\n\x05grain\x18\x0b \x01(\x0e\x32\x0f.cairn.v1.Grain\x12\x10\n\x08resource\x18\x0c \x01(\tB\t\n\x07outcomeB\n\n\x08_attemptB\x08\n\x06_hintsB\x0e\n\x0c_duration_ms\"\x92\x01\n\x10InteractionEvent\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.cairn.v1.InteractionKind\x12\x19\n\x11recommendation_id\x18\x03 \x01(\t\x12\x18\n\x0b\x64uration_ms\x18\x04 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_duration_ms\"\xdf\x01\n\x0fPreferenceEvent\x12(\n\x05goals\x18\x01 \x01(\x0b\x32\x14.cairn.v1.GoalSkillsH\x00\x88\x01\x01\x12\x30\n\tinterests\x18\x02 \x01(\x0b\x32\x18.cairn.v1.InterestTopicsH\x01\x88\x01\x01\x12.\n\x07\x66ormats\x18\x03 \x01(\x0b\x32\x18.cairn.v1.PreferredKindsH\x02\x88\x01\x01\x12\x1c\n\x04pace\x18\x04 \x01(\x0e\x32\x0e.cairn.v1.PaceB\x08\n\x06_goalsB\x0c\n\n_interestsB\n\n\x08_formats\"\x1c\n\nGoalSkills\x12\x0e\n\x06skills\x18\x01 \x03(\t\" \n\x0eInterestTopics\x12\x0e\n\x06topics\x18\x01 \x03(\t\"7\n\x0ePreferredKinds\x12%\n\x05kinds\x18\x01 \x03(\x0e\x32\x16.cairn.v1.ResourceKind\"\x93\x01\n\x0f\x43orrectionEvent\x12\x15\n\rtarget_source\x18\x01 \x01(\t\x12\x17\n\x0ftarget_event_id\x18\x02 \x01(\t\x12 \n\x06voided\x18\x03 \x01(\x0b\x32\x0e.cairn.v1.VoidH\x00\x12$\n\x07regrade\x18\x04 \x01(\x0b\x32\x11.cairn.v1.RegradeH\x00\x42\x08\n\x06\x63hange\"\x06\n\x04Void\"[\n\x07Regrade\x12\x11\n\x07\x63orrect\x18\x01 \x01(\x08H\x00\x12 \n\x05score\x18\x02 \x01(\x0b\x32\x0f.cairn.v1.ScoreH\x00\x12\x10\n\x08response\x18\x03 \x01(\x01\x42\t\n\x07outcome\"\x0e\n\x0c\x45rasureEvent\"E\n\x0eLearnerDataKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x13\n\x0bwrapped_key\x18\x02 \x01(\x0c\x12\x0e\n\x06\x63ounts\x18\x03 \x01(\x08\".\n\x05Score\x12\x0b\n\x03raw\x18\x01 \x01(\x01\x12\x0b\n\x03min\x18\x02 \x01(\x01\x12\x0b\n\x03max\x18\x03 \x01(\x01*\x90\x01\n\x0fInteractionKind\x12 \n\x1cINTERACTION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17INTERACTION_KIND_OPENED\x10\x01\x12\x1e\n\x1aINTERACTION_KIND_COMPLETED\x10\x02\x12\x1e\n\x1aINTERACTION_KIND_DISMISSED\x10\x03*N\n\x04Pace\x12\x14\n\x10PACE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPACE_GENTLE\x10\x01\x12\x0f\n\x0bPACE_STEADY\x10\x02\x12\x0e\n\nPACE_BRISK\x10\x03*o\n\nSkillsFrom\x12\x1b\n\x17SKILLS_FROM_UNSPECIFIED\x10\x00\x12\x15\n\x11SKILLS_FROM_EVENT\x10\x01\x12\x17\n\x13SKILLS_FROM_CATALOG\x10\x02\x12\x14\n\x10SKILLS_FROM_NONE\x10\x03*B\n\x05Grain\x12\x15\n\x11GRAIN_UNSPECIFIED\x10\x00\x12\x0e\n\nGRAIN_ITEM\x10\x01\x12\x12\n\x0eGRAIN_ACTIVITY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cairn.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INTERACTIONKIND']._serialized_start=1755
-  _globals['_INTERACTIONKIND']._serialized_end=1899
-  _globals['_PACE']._serialized_start=1901
-  _globals['_PACE']._serialized_end=1979
-  _globals['_SKILLSFROM']._serialized_start=1981
-  _globals['_SKILLSFROM']._serialized_end=2092
-  _globals['_GRAIN']._serialized_start=2094
-  _globals['_GRAIN']._serialized_end=2160
+  _globals['_INTERACTIONKIND']._serialized_start=1797
+  _globals['_INTERACTIONKIND']._serialized_end=1941
+  _globals['_PACE']._serialized_start=1943
+  _globals['_PACE']._serialized_end=2021
+  _globals['_SKILLSFROM']._serialized_start=2023
+  _globals['_SKILLSFROM']._serialized_end=2134
+  _globals['_GRAIN']._serialized_start=2136
+  _globals['_GRAIN']._serialized_end=2202
   _globals['_LEARNEREVENT']._serialized_start=93
-  _globals['_LEARNEREVENT']._serialized_end=521
-  _globals['_ASSESSMENTEVENT']._serialized_start=524
-  _globals['_ASSESSMENTEVENT']._serialized_end=870
-  _globals['_INTERACTIONEVENT']._serialized_start=873
-  _globals['_INTERACTIONEVENT']._serialized_end=1019
-  _globals['_PREFERENCEEVENT']._serialized_start=1022
-  _globals['_PREFERENCEEVENT']._serialized_end=1245
-  _globals['_GOALSKILLS']._serialized_start=1247
-  _globals['_GOALSKILLS']._serialized_end=1275
-  _globals['_INTERESTTOPICS']._serialized_start=1277
-  _globals['_INTERESTTOPICS']._serialized_end=1309
-  _globals['_PREFERREDKINDS']._serialized_start=1311
-  _globals['_PREFERREDKINDS']._serialized_end=1366
-  _globals['_CORRECTIONEVENT']._serialized_start=1369
-  _globals['_CORRECTIONEVENT']._serialized_end=1516
-  _globals['_VOID']._serialized_start=1518
-  _globals['_VOID']._serialized_end=1524
-  _globals['_REGRADE']._serialized_start=1526
-  _globals['_REGRADE']._serialized_end=1617
-  _globals['_ERASUREEVENT']._serialized_start=1619
-  _globals['_ERASUREEVENT']._serialized_end=1633
-  _globals['_LEARNERDATAKEY']._serialized_start=1635
-  _globals['_LEARNERDATAKEY']._serialized_end=1704
-  _globals['_SCORE']._serialized_start=1706
-  _globals['_SCORE']._serialized_end=1752
+  _globals['_LEARNEREVENT']._serialized_end=563
+  _globals['_ASSESSMENTEVENT']._serialized_start=566
+  _globals['_ASSESSMENTEVENT']._serialized_end=912
+  _globals['_INTERACTIONEVENT']._serialized_start=915
+  _globals['_INTERACTIONEVENT']._serialized_end=1061
+  _globals['_PREFERENCEEVENT']._serialized_start=1064
+  _globals['_PREFERENCEEVENT']._serialized_end=1287
+  _globals['_GOALSKILLS']._serialized_start=1289
+  _globals['_GOALSKILLS']._serialized_end=1317
+  _globals['_INTERESTTOPICS']._serialized_start=1319
+  _globals['_INTERESTTOPICS']._serialized_end=1351
+  _globals['_PREFERREDKINDS']._serialized_start=1353
+  _globals['_PREFERREDKINDS']._serialized_end=1408
+  _globals['_CORRECTIONEVENT']._serialized_start=1411
+  _globals['_CORRECTIONEVENT']._serialized_end=1558
+  _globals['_VOID']._serialized_start=1560
+  _globals['_VOID']._serialized_end=1566
+  _globals['_REGRADE']._serialized_start=1568
+  _globals['_REGRADE']._serialized_end=1659
+  _globals['_ERASUREEVENT']._serialized_start=1661
+  _globals['_ERASUREEVENT']._serialized_end=1675
+  _globals['_LEARNERDATAKEY']._serialized_start=1677
+  _globals['_LEARNERDATAKEY']._serialized_end=1746
+  _globals['_SCORE']._serialized_start=1748
+  _globals['_SCORE']._serialized_end=1794
 # @@protoc_insertion_point(module_scope)

@@ -143,6 +143,8 @@ class LearnerEvent(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     RECEIVED_AT_FIELD_NUMBER: _builtins.int
+    REVISES_FIELD_NUMBER: _builtins.int
+    FORMER_EVENT_ID_FIELD_NUMBER: _builtins.int
     ASSESSMENT_FIELD_NUMBER: _builtins.int
     INTERACTION_FIELD_NUMBER: _builtins.int
     PREFERENCE_FIELD_NUMBER: _builtins.int
@@ -150,7 +152,7 @@ class LearnerEvent(_message.Message):
     ERASURE_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Identity of the event within its source: the platform's own id, or a UUIDv5 of the natural key where it had none.
-    Two records with the same source and id are one event, sent twice.
+    Two records of a learner with the same source and id are one event, sent twice.
     """
     tenant: _builtins.str
     """The district or platform the learner belongs to; `[a-z0-9-]{1,63}`. Set from the credential, never from a payload."""
@@ -158,6 +160,14 @@ class LearnerEvent(_message.Message):
     """The learner's pseudonym: 26 base32 characters of HMAC-SHA256(tenant secret, the platform's learner id)."""
     source: _builtins.str
     """The system that observed the event, for example `assistments` or a platform's URL."""
+    revises: _builtins.bool
+    """Whether the event may replace the outcome of an event with the same source and id. Without it, such an event with
+    other content is a conflict. Only for an assessment.
+    """
+    former_event_id: _builtins.str
+    """The id that an earlier release derived for this event, where it differs from `event_id`. If an event with that id was
+    applied, this one is a duplicate of it. Empty when there is none.
+    """
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When the learner acted, by the platform's clock. Absent stays absent: history without a clock has only its order."""
@@ -195,6 +205,8 @@ class LearnerEvent(_message.Message):
         source: _builtins.str = ...,
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
         received_at: _timestamp_pb2.Timestamp | None = ...,
+        revises: _builtins.bool = ...,
+        former_event_id: _builtins.str = ...,
         assessment: Global___AssessmentEvent | None = ...,
         interaction: Global___InteractionEvent | None = ...,
         preference: Global___PreferenceEvent | None = ...,
@@ -203,7 +215,7 @@ class LearnerEvent(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "correction", b"correction", "erasure", b"erasure", "interaction", b"interaction", "occurred_at", b"occurred_at", "preference", b"preference", "received_at", b"received_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "correction", b"correction", "erasure", b"erasure", "event_id", b"event_id", "interaction", b"interaction", "learner", b"learner", "occurred_at", b"occurred_at", "preference", b"preference", "received_at", b"received_at", "source", b"source", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "correction", b"correction", "erasure", b"erasure", "event_id", b"event_id", "former_event_id", b"former_event_id", "interaction", b"interaction", "learner", b"learner", "occurred_at", b"occurred_at", "preference", b"preference", "received_at", b"received_at", "revises", b"revises", "source", b"source", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["assessment", "interaction", "preference", "correction", "erasure"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015

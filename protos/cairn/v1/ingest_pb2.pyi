@@ -30,11 +30,19 @@ class _EventStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventStat
     EVENT_STATUS_UNSPECIFIED: _EventStatus.ValueType  # 0
     """Never sent."""
     EVENT_STATUS_ACCEPTED: _EventStatus.ValueType  # 1
-    """Confirmed by the log: it will be reflected in the learner's state."""
+    """New, and confirmed by the log: it will be reflected in the learner's state."""
     EVENT_STATUS_DUPLICATE: _EventStatus.ValueType  # 2
-    """An event with the same source and id is earlier in this request; written once."""
+    """Identical to an event of the same learner with the same source and id, earlier in this request or sent before. It
+    changes nothing.
+    """
     EVENT_STATUS_REJECTED: _EventStatus.ValueType  # 3
     """Not written. Correct it and send it again."""
+    EVENT_STATUS_CONFLICT: _EventStatus.ValueType  # 4
+    """Not written: an event of the same learner with the same source and id has other content. Send it with another id, or,
+    if it replaces the earlier one, with `revises`.
+    """
+    EVENT_STATUS_REVISED: _EventStatus.ValueType  # 5
+    """Confirmed by the log: it replaces the outcome of an event of the same learner with the same source and id."""
 
 class EventStatus(_EventStatus, metaclass=_EventStatusEnumTypeWrapper):
     """The outcome of one event."""
@@ -42,11 +50,19 @@ class EventStatus(_EventStatus, metaclass=_EventStatusEnumTypeWrapper):
 EVENT_STATUS_UNSPECIFIED: EventStatus.ValueType  # 0
 """Never sent."""
 EVENT_STATUS_ACCEPTED: EventStatus.ValueType  # 1
-"""Confirmed by the log: it will be reflected in the learner's state."""
+"""New, and confirmed by the log: it will be reflected in the learner's state."""
 EVENT_STATUS_DUPLICATE: EventStatus.ValueType  # 2
-"""An event with the same source and id is earlier in this request; written once."""
+"""Identical to an event of the same learner with the same source and id, earlier in this request or sent before. It
+changes nothing.
+"""
 EVENT_STATUS_REJECTED: EventStatus.ValueType  # 3
 """Not written. Correct it and send it again."""
+EVENT_STATUS_CONFLICT: EventStatus.ValueType  # 4
+"""Not written: an event of the same learner with the same source and id has other content. Send it with another id, or,
+if it replaces the earlier one, with `revises`.
+"""
+EVENT_STATUS_REVISED: EventStatus.ValueType  # 5
+"""Confirmed by the log: it replaces the outcome of an event of the same learner with the same source and id."""
 Global___EventStatus: _TypeAlias = EventStatus  # noqa: Y015
 
 @_typing.final
@@ -194,6 +210,7 @@ class EventSubmission(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     SOURCE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    REVISES_FIELD_NUMBER: _builtins.int
     ASSESSMENT_FIELD_NUMBER: _builtins.int
     INTERACTION_FIELD_NUMBER: _builtins.int
     PREFERENCE_FIELD_NUMBER: _builtins.int
@@ -210,6 +227,10 @@ class EventSubmission(_message.Message):
     source_sequence: _builtins.str
     """The source's own sequence number or row id, at most 128 characters. It distinguishes two answers to the same item when
     there is no event_id.
+    """
+    revises: _builtins.bool
+    """Whether the event may replace the outcome of an event that was sent with the same learner, source and id, for example
+    after a regrade. Without it, such an event with other content is a conflict. Only for an assessment.
     """
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
@@ -239,6 +260,7 @@ class EventSubmission(_message.Message):
         source: _builtins.str = ...,
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
         source_sequence: _builtins.str = ...,
+        revises: _builtins.bool = ...,
         assessment: Global___AssessmentSubmission | None = ...,
         interaction: Global___InteractionSubmission | None = ...,
         preference: _events_pb2.PreferenceEvent | None = ...,
@@ -246,7 +268,7 @@ class EventSubmission(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "correction", b"correction", "interaction", b"interaction", "occurred_at", b"occurred_at", "preference", b"preference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "correction", b"correction", "event_id", b"event_id", "interaction", b"interaction", "learner_id", b"learner_id", "occurred_at", b"occurred_at", "preference", b"preference", "source", b"source", "source_sequence", b"source_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "correction", b"correction", "event_id", b"event_id", "interaction", b"interaction", "learner_id", b"learner_id", "occurred_at", b"occurred_at", "preference", b"preference", "revises", b"revises", "source", b"source", "source_sequence", b"source_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["assessment", "interaction", "preference", "correction"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
