@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _EVENT_SERVICE = "services/recommender/entrypoints/event_service.py"
+_ASSIGNED_LOG = "services/recommender/entrypoints/assigned_log.py"
 _WORKER = "services/recommender/entrypoints/worker.py"
 _FOLD_EVENTS = "services/recommender/application/state/fold_events.py"
 _ASSIGNMENT = "services/recommender/application/state/assignment.py"
@@ -87,8 +88,8 @@ MUTATIONS = (
         "no seek on assignment, and no check for gaps",
         "The consumer starts where its group committed, regardless of the state.",
         (
-            Edit(_EVENT_SERVICE, "            self._consumer.seek(partition, start)\n", "            pass\n"),
-            Edit(_EVENT_SERVICE, "        if fetched.first_offset != expected:\n", "        if False:\n"),
+            Edit(_ASSIGNED_LOG, "            self._consumer.seek(partition, start)\n", "            pass\n"),
+            Edit(_ASSIGNED_LOG, "        if fetched.first_offset != expected:\n", "        if False:\n"),
         ),
         _SIMULATION,
     ),

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import mode
@@ -19,9 +18,8 @@ from aiokafka.errors import CommitFailedError
 
 from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
-from services.recommender.application.ports.log import LogTruncatedError
-from services.recommender.application.state.assignment import starting_offset
-from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
+from services.recommender.application.state.fold_events import FoldEvents
+from services.recommender.entrypoints.assigned_log import AssignedLog, Fetched
 from services.recommender.entrypoints.event_service_options import (
     DEFAULT_OPTIONS,
     NO_OBSERVERS,
@@ -38,17 +36,6 @@ _KAFKA_COMMIT_EVERY_S = 1.0
 _KAFKA_COMMIT_TIMEOUT_S = 5.0
 _PAUSE_FIRST_S = 0.2
 _PAUSE_LAST_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Fetched:
-    """Consecutive decoded records of one partition, and the assignment generation in which they were fetched."""
-
-    first_offset: int
-    records: int
-    batch: PartitionBatch
-    fetched_at_ns: int
-    assignment_generation: int
 
 
 class EventService(mode.Service):
@@ -84,18 +71,13 @@ class EventService(mode.Service):
         super().__init__(**service_options)
         self.epoch = task.epoch
         self._goal = task.goal
-        self._known_to = task.known_to
         self._fold = fold
         self._source = source
         self._consumer = source.consumer
+        self._assigned_log = AssignedLog(task, fold, source, options)
         self._options = options
         self._observers = observers
         self._clock_s = clock_s
-        self._known_of: set[int] = set()
-        # The offset at which the next records of each assigned partition must start; others are not folded.
-        self._expected: dict[int, int] = {}
-        self._gaps: dict[int, tuple[int, int]] = {}
-        self._assignment_generation = 0
         self._assigned = False
         self._rebalancing = False
         self._folding = asyncio.Lock()
@@ -143,7 +125,7 @@ class EventService(mode.Service):
     async def on_stop(self) -> None:
         """Finish the current batch, and fold no other."""
         async with self._folding:
-            self._expected = {}
+            self._assigned_log.drop()
 
     async def on_shutdown(self) -> None:
         """Commit the positions, then leave the group."""
@@ -190,43 +172,11 @@ class EventService(mode.Service):
             await self._assign(assigned)
 
     async def _assign(self, assigned: Sequence[int]) -> None:
-        beginnings = await self._consumer.beginnings(assigned)
-        await self._fold.on_assigned(beginnings)
-        starts = {}
-        for partition, beginning in beginnings.items():
-            position = self._fold.positions[partition]
-            self._check_beginning(partition, position, beginning)
-            starts[partition] = starting_offset(
-                position=position,
-                committed=await self._consumer.committed(partition),
-                beginning=beginning,
-                rewind_records=self._options.rewind_records,
-            )
-        await self._know_corrections(starts, beginnings)
-        for partition, start in starts.items():
-            self._consumer.seek(partition, start)
-        self._expected = starts
-        self._gaps = {}
-        self._assignment_generation += 1
-        self._progressed_at_s = dict.fromkeys(self._expected, self._clock_s())
+        await self._assigned_log.take(assigned)
+        self._progressed_at_s = dict.fromkeys(assigned, self._clock_s())
         self._assigned = True
         self._interruption = None
         _log.info("partitions assigned", epoch=self.epoch, positions=self._fold.positions)
-
-    async def _know_corrections(self, starts: Mapping[int, int], beginnings: Mapping[int, int]) -> None:
-        """Read the epoch's corrections ahead, once, if any of their targets may still have to be folded."""
-        read_ahead = self._source.read_ahead
-        if read_ahead is None:
-            return
-        spans = {
-            partition: (beginnings[partition], end)
-            for partition, start in starts.items()
-            if partition not in self._known_of and start < (end := self._known_to.get(partition, 0))
-        }
-        if spans:
-            self._fold.known.add(await read_ahead.read(spans))
-            self._known_of.update(spans)
-            _log.info("corrections known ahead", epoch=self.epoch, corrections=self._fold.known.count)
 
     async def on_revoked(self, revoked: Sequence[int]) -> None:
         """Release partitions: finish the current batch, and drop the records read ahead."""
@@ -238,7 +188,7 @@ class EventService(mode.Service):
             if self._observers.metrics is not None:
                 self._observers.metrics.forget(self.epoch, dict.fromkeys(self._progressed_at_s, 0))
             self._fold.release(revoked)
-            self._expected = {}
+            self._assigned_log.drop()
             self._progressed_at_s = {}
             self._assigned = False
 
@@ -247,8 +197,7 @@ class EventService(mode.Service):
         if self._interruption is None:
             _log.warning("paused: nothing can be stored now", epoch=self.epoch, reason=str(error))
         self._interruption = error
-        # Until the partitions are assigned again, the records that are read do not count.
-        self._expected = {}
+        self._assigned_log.drop()
 
     async def _resume(self) -> None:
         """After an interruption, wait until partitions are assigned again; records not stored are read again."""
@@ -277,20 +226,15 @@ class EventService(mode.Service):
         else:
             self._listener_failure = error
 
-    async def _fetch(self) -> list[_Fetched]:
-        records = await self._consumer.fetch(self._options.batch_records)
-        assignment_generation, fetched_at_ns = self._assignment_generation, time.time_ns()
+    async def _fetch(self) -> list[Fetched]:
+        fetched = await self._assigned_log.fetch()
         if self._listener_failure is not None:
             raise self._listener_failure
-        fetched = []
-        for batch in await self._source.decoder.decode(records):
-            some = records[batch.partition]
-            fetched.append(_Fetched(some[0].offset, len(some), batch, fetched_at_ns, assignment_generation))
         return fetched
 
-    async def _fold_fetched(self, fetched: Sequence[_Fetched]) -> None:
+    async def _fold_fetched(self, fetched: Sequence[Fetched]) -> None:
         observers = self._observers
-        following = [one for one in fetched if await self._follows(one)]
+        following = [one for one in fetched if await self._assigned_log.follows(one)]
         if following:
             report = await self._fold.fold([one.batch for one in following])
             self._trace(following)
@@ -312,7 +256,7 @@ class EventService(mode.Service):
             self._kafka_committed_at_s = now_s
             await self._commit_to_kafka()
 
-    def _trace(self, folded: Sequence[_Fetched]) -> None:
+    def _trace(self, folded: Sequence[Fetched]) -> None:
         """Record a span for each traced record, which is now stored."""
         for one in folded:
             attributes = {
@@ -322,43 +266,6 @@ class EventService(mode.Service):
             }
             for traceparent in one.batch.traceparents.values():
                 self._observers.traces.record("fold", traceparent, began_ns=one.fetched_at_ns, attributes=attributes)
-
-    async def _follows(self, fetched: _Fetched) -> bool:
-        """Whether the records follow directly on the ones before them.
-
-        Records fetched before a seek may still arrive. They are dropped, and the expected offset is read again. If the
-        records start elsewhere again, the log has a gap there, such as transactions leave behind.
-
-        Raises:
-            LogTruncatedError: when the log no longer holds the expected offset.
-        """
-        partition = fetched.batch.partition
-        expected = self._expected.get(partition)
-        # Records fetched before the assignment do not show what follows the starting position in the log.
-        if expected is None or fetched.assignment_generation != self._assignment_generation:
-            return False
-        if fetched.first_offset != expected:
-            if self._gaps.get(partition) != (expected, fetched.first_offset):
-                self._gaps[partition] = (expected, fetched.first_offset)
-                self._consumer.seek(partition, expected)
-                return False
-            beginning = (await self._consumer.beginnings([partition]))[partition]
-            self._check_beginning(partition, expected, max(beginning, 0))
-            if fetched.first_offset < expected:
-                raise LogTruncatedError(
-                    f"partition {partition} gives offset {fetched.first_offset} where {expected} was asked for: the "
-                    "topic was recreated while the worker ran. Start the worker again; it says what to do"
-                )
-        self._expected[partition] = fetched.batch.next_offset
-        return True
-
-    def _check_beginning(self, partition: int, position: int, beginning: int) -> None:
-        if position < beginning:
-            raise LogTruncatedError(
-                f"epoch {self.epoch} is at offset {position} of partition {partition}, but the log begins at "
-                f"{beginning}: records were deleted before they were processed. Keep the log longer (retention.ms), "
-                "and replay the rest into a new epoch"
-            )
 
     async def _commit_to_kafka(self) -> None:
         # The positions in Redis are authoritative; these are only for Kafka's tools.

@@ -1,0 +1,138 @@
+"""Reading the assigned partitions of the log from the epoch's positions on; no record is left out or repeated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from services.recommender.application.ports.log import LogTruncatedError
+from services.recommender.application.state.assignment import starting_offset
+from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
+from services.recommender.entrypoints.event_service_options import EventServiceOptions, EventSource, FoldTask
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Consecutive decoded records of one partition, and the assignment generation in which they were fetched."""
+
+    first_offset: int
+    records: int
+    batch: PartitionBatch
+    fetched_at_ns: int
+    assignment_generation: int
+
+
+class AssignedLog:
+    """The assigned partitions of the log, and the offset at which the next records of each must start."""
+
+    def __init__(self, task: FoldTask, fold: FoldEvents, source: EventSource, options: EventServiceOptions) -> None:
+        """Args: what to fold; the use case that knows the positions; what reads the log; how much to read at once."""
+        self._epoch = task.epoch
+        self._known_to = task.known_to
+        self._fold = fold
+        self._source = source
+        self._consumer = source.consumer
+        self._options = options
+        self._known_of: set[int] = set()
+        # Records of partitions that are not here are not folded.
+        self._expected: dict[int, int] = {}
+        self._gaps: dict[int, tuple[int, int]] = {}
+        self._assignment_generation = 0
+
+    async def take(self, assigned: Sequence[int]) -> None:
+        """Take partitions over and seek to the positions of this epoch.
+
+        Raises:
+            LogTruncatedError: when the log no longer holds records that were not processed.
+            StateUnavailableError: when Redis does not return the positions.
+            BrokerUnavailableError: when Kafka does not return the beginning of the log.
+        """
+        beginnings = await self._consumer.beginnings(assigned)
+        await self._fold.on_assigned(beginnings)
+        starts = {}
+        for partition, beginning in beginnings.items():
+            position = self._fold.positions[partition]
+            self._check_beginning(partition, position, beginning)
+            starts[partition] = starting_offset(
+                position=position,
+                committed=await self._consumer.committed(partition),
+                beginning=beginning,
+                rewind_records=self._options.rewind_records,
+            )
+        await self._know_corrections(starts, beginnings)
+        for partition, start in starts.items():
+            self._consumer.seek(partition, start)
+        self._expected = starts
+        self._gaps = {}
+        self._assignment_generation += 1
+
+    def drop(self) -> None:
+        """Until partitions are taken over again, no record that is read counts."""
+        self._expected = {}
+
+    async def fetch(self) -> list[Fetched]:
+        """Return the next records, decoded; none if none arrive within 0.2 s."""
+        records = await self._consumer.fetch(self._options.batch_records)
+        assignment_generation, fetched_at_ns = self._assignment_generation, time.time_ns()
+        fetched = []
+        for batch in await self._source.decoder.decode(records):
+            some = records[batch.partition]
+            fetched.append(Fetched(some[0].offset, len(some), batch, fetched_at_ns, assignment_generation))
+        return fetched
+
+    async def follows(self, fetched: Fetched) -> bool:
+        """Whether the records follow directly on the ones before them.
+
+        Records fetched before a seek may still arrive. They are dropped, and the expected offset is read again. If the
+        records start elsewhere again, the log has a gap there, such as transactions leave behind.
+
+        Raises:
+            LogTruncatedError: when the log no longer holds the expected offset.
+        """
+        partition = fetched.batch.partition
+        expected = self._expected.get(partition)
+        # Records fetched before the assignment do not show what follows the starting position in the log.
+        if expected is None or fetched.assignment_generation != self._assignment_generation:
+            return False
+        if fetched.first_offset != expected:
+            if self._gaps.get(partition) != (expected, fetched.first_offset):
+                self._gaps[partition] = (expected, fetched.first_offset)
+                self._consumer.seek(partition, expected)
+                return False
+            beginning = (await self._consumer.beginnings([partition]))[partition]
+            self._check_beginning(partition, expected, max(beginning, 0))
+            if fetched.first_offset < expected:
+                raise LogTruncatedError(
+                    f"partition {partition} gives offset {fetched.first_offset} where {expected} was asked for: the "
+                    "topic was recreated while the worker ran. Start the worker again; it says what to do"
+                )
+        self._expected[partition] = fetched.batch.next_offset
+        return True
+
+    async def _know_corrections(self, starts: Mapping[int, int], beginnings: Mapping[int, int]) -> None:
+        """Read the epoch's corrections ahead, once, if any of their targets may still have to be folded."""
+        read_ahead = self._source.read_ahead
+        if read_ahead is None:
+            return
+        spans = {
+            partition: (beginnings[partition], end)
+            for partition, start in starts.items()
+            if partition not in self._known_of and start < (end := self._known_to.get(partition, 0))
+        }
+        if spans:
+            self._fold.known.add(await read_ahead.read(spans))
+            self._known_of.update(spans)
+            _log.info("corrections known ahead", epoch=self._epoch, corrections=self._fold.known.count)
+
+    def _check_beginning(self, partition: int, position: int, beginning: int) -> None:
+        if position < beginning:
+            raise LogTruncatedError(
+                f"epoch {self._epoch} is at offset {position} of partition {partition}, but the log begins at "
+                f"{beginning}: records were deleted before they were processed. Keep the log longer (retention.ms), "
+                "and replay the rest into a new epoch"
+            )
