@@ -15,7 +15,9 @@ import typer
 from rich.console import Console
 
 from deploy.kafka.cluster import missing_tools
+from deploy.local.redis import description
 from services.common.telemetry import logs
+from tests.faults import half_open  # noqa: F401 - importing it registers its scenario.
 from tests.faults.results import Row, as_json, print_table
 from tests.faults.scenarios import SCENARIOS, run_scenario
 from tests.faults.scene import Bench
@@ -57,9 +59,10 @@ def main(
     if only:
         plan = {count: [name for name in names if name in only] for count, names in plan.items()}
     begun_s = time.monotonic()
+    print(f"state store: {description()}", flush=True)
     with tempfile.TemporaryDirectory(prefix="cairn-faults-") as temporary:
         rows = list(_run(plan, range(seed, seed + times), keep or Path(temporary)))
-    print_table(rows, console)
+    print_table(rows, console, description())
     failed = sum(bool(row.failure) for row in rows)
     console.print(f"{len(rows) - failed} of {len(rows)} held, in {time.monotonic() - begun_s:.0f} s")
     if json is not None:

@@ -16,7 +16,8 @@ class TcpProxy:
     """Forwards a loopback port to another on its own thread; use it as a context manager.
 
     `stall` keeps connections open and forwards nothing, like a lost route. `refuse` closes them and stops listening,
-    like a lost host. `forward` ends both.
+    like a lost host. `forward` ends both. `swallow` makes the open connections half-open: they stay open, and what is
+    sent on them is lost, like after a NAT flush; new connections work.
     """
 
     def __init__(self, port: int, target_port: int) -> None:
@@ -28,6 +29,7 @@ class TcpProxy:
         self._server: asyncio.Server | None = None
         self._pumps: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
+        self._generation = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -51,6 +53,10 @@ class TcpProxy:
     def refuse(self) -> None:
         """Close every connection and accept no new ones."""
         self._run(self._refuse())
+
+    def swallow(self) -> None:
+        """Lose everything that is sent on the connections that are open now, in both directions, for good."""
+        self._generation += 1
 
     def _run(self, work) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -93,10 +99,15 @@ class TcpProxy:
                     side.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        generation = self._generation
         while data := await reader.read(_CHUNK_BYTES):
             await self._flowing.wait()
-            writer.write(data)
-            await writer.drain()
+            if generation == self._generation:
+                writer.write(data)
+                await writer.drain()
+        if generation != self._generation:
+            # That this side closed the connection is lost as well.
+            await asyncio.Event().wait()
         with suppress(OSError):
             writer.close()
         raise ConnectionResetError("one side is done, and Kafka uses no half-open connections")

@@ -127,7 +127,8 @@ class Scene:
 
     Attributes:
         row: its result.
-        redis: its Redis; `start_redis` starts it.
+        redis: its Redis; `start` starts it.
+        redis_url: how processes reach it; empty: directly.
         processes: all started processes by name.
         platform: sends events once ingest runs.
     """
@@ -137,6 +138,7 @@ class Scene:
         self.directory = directory
         self.row = row
         self.kafka: KafkaConnection = bench.cluster.connection
+        self.redis_url = ""
         self.redis = DurableRedis(directory / "redis")
         self.processes: dict[str, Supervised] = {}
         self.running = ExitStack()
@@ -450,7 +452,7 @@ class Scene:
     def _surroundings(self) -> dict[str, str]:
         return {
             "CAIRN_KAFKA": self.kafka.bootstrap_servers,
-            "CAIRN_REDIS": self.redis.url,
+            "CAIRN_REDIS": self.redis_url or self.redis.url,
             "CAIRN_TENANTS": str(self.tenants_file),
             "CAIRN_BUNDLES": str(self.directory / "bundles"),
             "CAIRN_DRAIN_S": "1",

@@ -22,10 +22,10 @@ _RETRYABLE = frozenset(
     )
 )
 
-# Pass these to the channel: its keepalive notices a server that vanished without closing the connection.
+# Pass these to the channel: its keepalive notices within 10 s a server that vanished without closing the connection.
 CHANNEL_OPTIONS = (
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", 6_000),
+    ("grpc.keepalive_timeout_ms", 4_000),
     ("grpc.http2.max_pings_without_data", 0),
 )
 

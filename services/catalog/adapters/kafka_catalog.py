@@ -28,7 +28,13 @@ from services.catalog.wire.records import (
 )
 from services.common.kafka import envelope
 from services.common.kafka.compacted import CompactedView
-from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, end_offsets, new_consumer
+from services.common.kafka.connection import (
+    BrokerUnavailableError,
+    KafkaConnection,
+    end_offsets,
+    kafka_python_options,
+    new_consumer,
+)
 from services.common.kafka.producer import DiscardableProducer
 
 _log = structlog.get_logger(__name__)
@@ -36,7 +42,6 @@ _log = structlog.get_logger(__name__)
 _SOURCE = "/cairn/catalog"
 _BOOTSTRAP_TIMEOUT_MS = 5_000
 _DELIVERY_TIMEOUT_MS = 15_000
-_REQUEST_TIMEOUT_MS = 10_000
 _LINGER_MS = 5
 _BATCH_BYTES = 256 * 1024
 _RECORDS_PER_FLUSH = 5_000
@@ -175,15 +180,14 @@ class KafkaCatalogLog:
 
     def _connected(self) -> Any:
         if self._producer is None:
+            options = kafka_python_options(self._connection) | {"bootstrap_timeout_ms": _BOOTSTRAP_TIMEOUT_MS}
             self._producer = DiscardableProducer(
-                bootstrap_servers=self._connection.bootstrap_servers.split(","),
+                **options,
                 acks="all",
                 transactional_id=_TRANSACTIONAL_ID,
                 transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
                 allow_auto_create_topics=False,
-                bootstrap_timeout_ms=_BOOTSTRAP_TIMEOUT_MS,
                 max_block_ms=_BOOTSTRAP_TIMEOUT_MS,
-                request_timeout_ms=_REQUEST_TIMEOUT_MS,
                 delivery_timeout_ms=_DELIVERY_TIMEOUT_MS,
                 linger_ms=_LINGER_MS,
                 batch_size=_BATCH_BYTES,

@@ -11,7 +11,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, kafka_python_options
 from services.common.kafka.envelope import LEARNER_KEYS, cloud_event_headers
 
 _EVENT_TYPE = "cairn.v1.LearnerDataKey"
@@ -58,16 +58,15 @@ class LearnerKeyLog:
 
     def _send(self, records: Mapping[bytes, bytes | None]) -> int:
         if self._producer is None:
+            options = {"bootstrap_timeout_ms": _TIMEOUT_MS // 2, "request_timeout_ms": _TIMEOUT_MS // 2}
             self._producer = KafkaProducer(
-                bootstrap_servers=self._connection.bootstrap_servers.split(","),
+                **(kafka_python_options(self._connection) | options),
                 client_id="cairn-learner-keys",
                 acks="all",
                 enable_idempotence=True,
                 allow_auto_create_topics=False,
                 linger_ms=_LINGER_MS,
-                bootstrap_timeout_ms=_TIMEOUT_MS // 2,
                 max_block_ms=_TIMEOUT_MS // 2,
-                request_timeout_ms=_TIMEOUT_MS // 2,
                 delivery_timeout_ms=_TIMEOUT_MS,
                 metrics_enabled=False,
             )

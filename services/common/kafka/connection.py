@@ -1,12 +1,14 @@
-"""Reading Kafka: consumers, end offsets that are right on every broker, and the identity of a log."""
+"""Reaching and reading Kafka: clients, end offsets that are right on every broker, and the identity of a log."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient
@@ -18,6 +20,21 @@ from services.common.kafka.envelope import LogIdentity as LogIdentity  # noqa: P
 
 # How long an administrative command tries to reach a cluster.
 BOOTSTRAP_TIMEOUT_MS = 10_000
+
+# A request that is not answered for this long ends its connection. A broker's machine or a NAT entry that is gone
+# closes nothing: the connection swallows what is sent. The libraries wait 30 to 40 s by default.
+REQUEST_TIMEOUT_MS = 9_000
+# A member that joins a group is answered once the silent members' sessions have expired.
+JOIN_MARGIN_MS = 3_000
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    # The names of the other options differ between systems.
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 2))
+        if hasattr(socket, name)
+    ),
+)
 
 _RECORDS_PER_POLL = 5_000
 _POLL_MS = 200
@@ -45,14 +62,30 @@ class KafkaConnection:
     fetch_wait_ms: int = 500
 
 
-def new_consumer(connection: KafkaConnection, **options: object) -> aiokafka.AIOKafkaConsumer:
+def aiokafka_options(connection: KafkaConnection) -> dict[str, Any]:
+    """The options of every aiokafka client."""
+    return {"bootstrap_servers": connection.bootstrap_servers, "request_timeout_ms": REQUEST_TIMEOUT_MS}
+
+
+def kafka_python_options(connection: KafkaConnection) -> dict[str, Any]:
+    """The options of every kafka-python client."""
+    return {
+        "bootstrap_servers": connection.bootstrap_servers.split(","),
+        "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
+        "socket_options": [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *_KEEPALIVE],
+    }
+
+
+def new_consumer(connection: KafkaConnection, **options: Any) -> aiokafka.AIOKafkaConsumer:
     """A consumer that reads from the beginning and never commits by itself."""
-    settings: dict[str, object] = {
-        "bootstrap_servers": connection.bootstrap_servers,
+    settings: dict[str, Any] = aiokafka_options(connection) | {
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
         "fetch_max_wait_ms": connection.fetch_wait_ms,
     }
+    if session_timeout_ms := options.get("session_timeout_ms"):
+        settings["request_timeout_ms"] = max(REQUEST_TIMEOUT_MS, session_timeout_ms + JOIN_MARGIN_MS)
     return aiokafka.AIOKafkaConsumer(**(settings | options))
 
 
@@ -203,7 +236,7 @@ async def _partitions_of(
     connection: KafkaConnection, topic: str
 ) -> AsyncIterator[tuple[list[aiokafka.TopicPartition], aiokafka.AIOKafkaConsumer]]:
     """A topic's partitions, and a started consumer."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=connection.bootstrap_servers)
+    admin = AIOKafkaAdminClient(**aiokafka_options(connection))
     consumer = new_consumer(connection)
     try:
         try:
@@ -242,9 +275,7 @@ async def _fetch_watermarks(
 
 def _log_identity(connection: KafkaConnection, topic: str, bootstrap_timeout_ms: int) -> LogIdentity:
     try:
-        admin = KafkaAdminClient(
-            bootstrap_servers=connection.bootstrap_servers.split(","), bootstrap_timeout_ms=bootstrap_timeout_ms
-        )
+        admin = KafkaAdminClient(**(kafka_python_options(connection) | {"bootstrap_timeout_ms": bootstrap_timeout_ms}))
     except AdminKafkaError as error:
         raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
     try:

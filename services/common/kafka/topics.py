@@ -18,7 +18,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, Ne
 from kafka.errors import KafkaError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.common.kafka.connection import BOOTSTRAP_TIMEOUT_MS, BrokerUnavailableError, KafkaConnection
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, kafka_python_options
 
 
 class TopicDeclaration(BaseModel):
@@ -211,9 +211,7 @@ def compare(
 @contextmanager
 def _administration(connection: KafkaConnection) -> Iterator[KafkaAdminClient]:
     try:
-        admin = KafkaAdminClient(
-            bootstrap_servers=connection.bootstrap_servers.split(","), bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS
-        )
+        admin = KafkaAdminClient(**kafka_python_options(connection))
     except KafkaError as error:
         raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
     try:

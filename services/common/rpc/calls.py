@@ -11,6 +11,7 @@ import grpc
 import typer
 from grpc_status import rpc_status
 
+from cairn.client import CHANNEL_OPTIONS
 from services.common.command_line import BAD_INPUT, fail
 from services.common.rpc.addresses import is_loopback
 
@@ -52,12 +53,13 @@ def key_metadata(file: Path | None) -> Metadata:
 def channel_to(target: str, *, insecure: bool) -> grpc.Channel:
     """A channel, with TLS unless the target is this machine or `insecure`."""
     if is_loopback(target) or insecure:
-        return grpc.insecure_channel(target)
-    return grpc.secure_channel(target, grpc.ssl_channel_credentials())
+        return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(), options=CHANNEL_OPTIONS)
 
 
 def async_channel(target: str, *, insecure: bool, options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Channel:
-    """A channel for asyncio, with TLS unless the target is this machine or `insecure`."""
+    """A channel for asyncio, with TLS unless the target is this machine or `insecure`; `options` more than its own."""
+    options = (*CHANNEL_OPTIONS, *options)
     if is_loopback(target) or insecure:
         return grpc.aio.insecure_channel(target, options=options)
     return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)

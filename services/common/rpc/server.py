@@ -19,7 +19,7 @@ from services.common.telemetry.traces import NO_TRACES, Traces
 
 _KEEPALIVE_MS = 60_000
 _KEEPALIVE_TIMEOUT_MS = 20_000
-_CLIENT_PINGS_EVERY_MS = 20_000
+_CLIENT_PINGS_EVERY_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import grpc
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 
+from cairn.client import CHANNEL_OPTIONS
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common.rpc.statuses import retry_after_s_of
 from services.ingest.application.ports import PublisherUnavailableError, SubmissionResult
@@ -81,6 +82,7 @@ async def grpc_publisher(
         patience_s: how long to retry a request while the service is unavailable.
     """
     options = [
+        *CHANNEL_OPTIONS,
         ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
         ("grpc.max_send_message_length", _MESSAGE_BYTES_MAX),
     ]

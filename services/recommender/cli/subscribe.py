@@ -17,7 +17,7 @@ from google.protobuf import json_format
 from rich.console import Console
 from rich.markup import escape
 
-from cairn.client import CHANNEL_OPTIONS, LearnerUpdates
+from cairn.client import LearnerUpdates
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from services.common.command_line import BAD_INPUT, fail
 from services.common.rpc.calls import ApiKeyFile, Insecure, Metadata, async_channel, key_metadata
@@ -107,7 +107,7 @@ async def _follow(
         held.pop(learner_id, None)
         printer.gone(learner_id)
 
-    async with async_channel(target, insecure=insecure, options=CHANNEL_OPTIONS) as channel:
+    async with async_channel(target, insecure=insecure) as channel:
         stub: Any = recommender_pb2_grpc.RecommendationServiceStub(channel)
         following = LearnerUpdates(
             stub,

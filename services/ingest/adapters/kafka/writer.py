@@ -13,7 +13,7 @@ from typing import Any
 from kafka.errors import KafkaError
 
 from services.common.encryption.data_keys import DataKey
-from services.common.kafka.connection import KafkaConnection
+from services.common.kafka.connection import REQUEST_TIMEOUT_MS, KafkaConnection, kafka_python_options
 from services.common.kafka.envelope import Position, cloud_event_headers
 from services.common.kafka.partitioner import partition_of
 from services.common.kafka.producer import DiscardableProducer
@@ -204,8 +204,12 @@ class KafkaWriter:
 def new_producer(connection: KafkaConnection, delivery_timeout_s: float) -> DiscardableProducer:
     """An idempotent producer; connects at once. Raises KafkaError when the cluster cannot be reached."""
     timeout_ms = round(delivery_timeout_s * 1000)
+    options = {
+        "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
+        "request_timeout_ms": min(max(1, timeout_ms // 2), REQUEST_TIMEOUT_MS),
+    }
     return DiscardableProducer(
-        bootstrap_servers=connection.bootstrap_servers.split(","),
+        **(kafka_python_options(connection) | options),
         client_id="cairn-ingest",
         acks="all",
         enable_idempotence=True,
@@ -213,9 +217,7 @@ def new_producer(connection: KafkaConnection, delivery_timeout_s: float) -> Disc
         batch_size=_BATCH_BYTES,
         linger_ms=_LINGER_MS,
         delivery_timeout_ms=timeout_ms,
-        request_timeout_ms=max(1, timeout_ms // 2),
         max_block_ms=timeout_ms,
-        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
         metrics_enabled=False,
     )
 

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from services.common.kafka.connection import (
     BrokerUnavailableError,
     KafkaConnection,
+    aiokafka_options,
     read_span,
     topic_end_offsets,
     topic_span,
@@ -69,7 +70,7 @@ class KafkaDeadLetters:
     async def _started(self) -> aiokafka.AIOKafkaProducer:
         if self._producer is None:
             producer = aiokafka.AIOKafkaProducer(
-                bootstrap_servers=self._connection.bootstrap_servers, acks="all", max_request_size=_LARGEST_BYTES
+                acks="all", max_request_size=_LARGEST_BYTES, **aiokafka_options(self._connection)
             )
             try:
                 await producer.start()
@@ -169,7 +170,7 @@ class KafkaLetterFile:
         partition: int | None,
     ) -> Position:
         producer = aiokafka.AIOKafkaProducer(
-            bootstrap_servers=self._connection.bootstrap_servers, acks="all", max_request_size=_LARGEST_BYTES
+            acks="all", max_request_size=_LARGEST_BYTES, **aiokafka_options(self._connection)
         )
         try:
             await producer.start()

@@ -20,7 +20,12 @@ import hiredis
 import redis.asyncio
 import structlog
 
-from services.recommender.adapters.redis.connection import streams_of, unavailable_when_redis_is
+from services.recommender.adapters.redis.connection import (
+    SILENCE_S,
+    connection_options,
+    streams_of,
+    unavailable_when_redis_is,
+)
 from services.recommender.application.ports.learners import ChangeListener, StateUnavailableError
 
 _log = structlog.get_logger(__name__)
@@ -28,9 +33,7 @@ _log = structlog.get_logger(__name__)
 CHANNELS = 64
 
 _READ_BYTES = 1 << 16
-_PING_EVERY_S = 5.0
-# A connection that does not even answer pings is broken, whatever TCP reports.
-_SILENCE_S = 15.0
+_PING_EVERY_S = 3.0
 _RECONNECT_S = 0.5
 
 
@@ -52,9 +55,7 @@ class RedisChangeNotifications:
 
     def __init__(self, url: str, timeout_s: float = 5.0, *, reconnect_s: float = _RECONNECT_S) -> None:
         """Args: `url` of Redis; `timeout_s` for connecting; `reconnect_s` between attempts."""
-        self._pool: Any = redis.asyncio.ConnectionPool.from_url(
-            url, protocol=2, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
+        self._pool: Any = redis.asyncio.ConnectionPool.from_url(url, **connection_options(timeout_s))
         self._reconnect_s = reconnect_s
         self._epoch: int | None = None
         self._watched: Counter[int] = Counter()
@@ -148,7 +149,7 @@ class RedisChangeNotifications:
     async def _read(self, reader: Any, listener: ChangeListener) -> None:
         replies = hiredis.Reader()
         while True:
-            async with asyncio.timeout(_SILENCE_S):
+            async with asyncio.timeout(SILENCE_S):
                 data = await reader.read(_READ_BYTES)
             if not data:
                 raise ConnectionResetError("the connection was closed")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -33,8 +34,30 @@ _PASSING_KINDS = (
     redis.exceptions.MasterDownError,
 )
 
+# A connection on which Redis sends nothing for this long is given up. A machine or a NAT entry that is gone closes
+# nothing: the connection swallows what is sent.
+SILENCE_S = 8.0
+_KEEPALIVE = {
+    # The names of these options differ between systems.
+    getattr(socket, name): value
+    for name, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 2))
+    if hasattr(socket, name)
+}
+
 _COMMANDS_PER_WRITE = 256
 _READ_BYTES = 1 << 18
+
+
+def connection_options(timeout_s: float | None = None) -> dict[str, Any]:
+    """The options of every connection to Redis; `timeout_s` for a command, SILENCE_S at most."""
+    wait_s = SILENCE_S if timeout_s is None else min(timeout_s, SILENCE_S)
+    return {
+        "protocol": 2,
+        "socket_timeout": wait_s,
+        "socket_connect_timeout": wait_s,
+        "socket_keepalive": True,
+        "socket_keepalive_options": _KEEPALIVE,
+    }
 
 
 def streams_of(connection: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -64,9 +87,12 @@ def unavailable_when_redis_is() -> Iterator[None]:
 class RedisConnection:
     """One connection that sends lists of commands and returns their replies, in order."""
 
-    def __init__(self, url: str, timeout_s: float = 30.0) -> None:
-        """Args: `url` of Redis 6.2 or later; `timeout_s` for a whole list of commands."""
-        pool = redis.asyncio.ConnectionPool.from_url(url, protocol=2)
+    def __init__(self, url: str, timeout_s: float | None = None) -> None:
+        """Args: `url` of Redis 6.2 or later; `timeout_s` for a whole list of commands; None: no limit while it answers.
+
+        Whatever the limit, Redis may be silent for SILENCE_S at most.
+        """
+        pool = redis.asyncio.ConnectionPool.from_url(url, **connection_options(timeout_s))
         self._connection: Any = cast("Any", pool).make_connection()
         self._timeout_s = timeout_s
         self._replies = hiredis.Reader()
@@ -103,7 +129,8 @@ class RedisConnection:
             writer.write(b"".join(hiredis.pack_command(command) for command in chunk))  # type: ignore[arg-type]  # stub bug
         answers: list[Any] = []
         while len(answers) < len(commands):
-            data = await reader.read(_READ_BYTES)
+            async with asyncio.timeout(SILENCE_S):
+                data = await reader.read(_READ_BYTES)
             if not data:
                 raise ConnectionResetError("the connection was closed")
             self._replies.feed(data)

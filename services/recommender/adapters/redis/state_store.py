@@ -7,7 +7,7 @@ from functools import cached_property
 import redis.asyncio
 
 from services.recommender.adapters.redis.change_notifications import RedisChangeNotifications
-from services.recommender.adapters.redis.connection import RedisConnection
+from services.recommender.adapters.redis.connection import RedisConnection, connection_options
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.adapters.redis.states import RedisFoldStore, RedisLearnerReader
@@ -19,10 +19,8 @@ class RedisStateStore:
     def __init__(self, url: str, timeout_s: float | None = None) -> None:
         """Args: `url` as redis-py takes it; `timeout_s` for a read of learners or epochs; None: no limit."""
         self._url = url
-        self._client = redis.asyncio.Redis.from_url(
-            url, protocol=2, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
-        self._reads = RedisReads(RedisConnection(url) if timeout_s is None else RedisConnection(url, timeout_s))
+        self._client = redis.asyncio.Redis.from_url(url, **connection_options(timeout_s))
+        self._reads = RedisReads(RedisConnection(url, timeout_s))
         self.learners = RedisLearnerReader(self._reads)
         self.epochs = RedisEpochs(self._client)
 
