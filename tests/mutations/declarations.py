@@ -316,4 +316,46 @@ MUTATIONS = (
         ),
         f"{_REDIS_SUITE}::test_a_read_during_which_redis_loses_everything_shows_that_the_position_is_gone",
     ),
+    Mutation(
+        "derive the same id for equal rows of a file",
+        "Retakes and untimed repeats of a file collapse into the first.",
+        (
+            Edit(
+                "services/ingest/domain/submission.py",
+                'return (*details, "ordinal", str(submission.ordinal)) if submission.ordinal else details\n',
+                "return details\n",
+            ),
+        ),
+        "tests/component/test_natural_ids.py::test_every_row_counts_once_however_often_the_file_is_loaded",
+        short=True,
+    ),
+    Mutation(
+        "count a resumed file from where it continues",
+        "Rows after an interruption get the ids of equal rows before it, and are lost.",
+        (
+            Edit(
+                "services/ingest/cli/load.py",
+                "                rows = with_ordinals(self._options.read(self.file, display.observe_bytes))\n"
+                "                rows = itertools.islice(rows, self.passed_over, None)\n",
+                "                rows = self._options.read(self.file, display.observe_bytes)\n"
+                "                rows = with_ordinals(itertools.islice(rows, self.passed_over, None))\n",
+            ),
+        ),
+        "tests/component/test_natural_ids.py::test_a_resumed_load_counts_the_rows_it_passes_over",
+        short=True,
+    ),
+    Mutation(
+        "give the former id to every row that shares it",
+        "Rows that an earlier release lost stay lost when their file is loaded again.",
+        (
+            Edit(
+                "services/ingest/domain/submission.py",
+                "    if not details or submission.former_id_taken:\n",
+                "    if not details:\n",
+            ),
+        ),
+        "tests/component/test_natural_ids.py::"
+        "test_a_file_that_the_first_release_loaded_adds_what_was_lost_then_and_nothing_else",
+        short=True,
+    ),
 )

@@ -10,7 +10,7 @@ from services.ingest.domain.kinds.correction import Correction, Void
 from services.ingest.domain.kinds.interaction import Interaction
 from services.ingest.domain.kinds.preference import Preference
 from services.ingest.domain.outcome import Score, normalised
-from services.ingest.domain.submission import Instant, Submission, event_id_of
+from services.ingest.domain.submission import Instant, Submission, event_ids_of
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 CATALOG = {
@@ -83,7 +83,7 @@ def test_only_the_16_heaviest_skills_of_a_resource_are_stamped():
 def identified(event_id="", occurred_at=None, sequence="7", item="item-1", source="gradebook"):
     assessment = Assessment(item=item, outcome=True)
     submission = Submission("ada", source, assessment, event_id, occurred_at, sequence)
-    return event_id_of(submission, "riverbend", "A" * 26)
+    return event_ids_of(submission, "riverbend", "A" * 26)[0]
 
 
 def test_an_events_own_id_is_kept():
@@ -129,7 +129,7 @@ BODIES = (
 
 
 def derived(body):
-    return event_id_of(Submission("ada", "gradebook", body, "", None, "7"), "riverbend", "A" * 26)
+    return event_ids_of(Submission("ada", "gradebook", body, "", None, "7"), "riverbend", "A" * 26)[0]
 
 
 def test_events_with_different_content_have_different_derived_ids():
@@ -144,3 +144,24 @@ def test_the_derived_ids_of_other_kinds_are_stable_too():
     assert derived(Interaction("video-1", 2)) == "e7256188-4121-5ac1-b624-bf1c306c6385"
     assert derived(Preference(goals=("fractions",), pace=1)) == "8c8df50a-6e29-5d47-8759-8374152cf12f"
     assert derived(Correction("e1", Score(1, 0, 2))) == "1dc25ceb-ea62-53d6-8075-a8e6c8445ed9"
+
+
+def both_ids(ordinal=0, former_id_taken=False, **changes):  # noqa: FBT002 - a field of the submission.
+    body = Assessment(item="item-1", outcome=True, **changes)
+    submission = Submission(
+        "ada", "gradebook", body, source_sequence="7", ordinal=ordinal, former_id_taken=former_id_taken
+    )
+    return event_ids_of(submission, "riverbend", "A" * 26)
+
+
+def test_skills_attempt_and_ordinal_tell_acts_apart_and_the_order_of_skills_does_not():
+    acts = [{"skills": ("a",)}, {"skills": ("a", "b")}, {"attempt": 1}, {"attempt": 2}, {"ordinal": 1}, {"ordinal": 2}]
+    assert len({both_ids(**act)[0] for act in [{}, *acts]}) == 7
+    assert both_ids(skills=("a", "b")) == both_ids(skills=("b", "a"))
+
+
+def test_an_event_whose_id_changed_carries_the_one_that_the_first_release_derived():
+    former = "2981e470-dafe-54cf-a2cc-1104073995e3"
+    assert both_ids() == (former, "")
+    assert both_ids(skills=("a",))[1] == both_ids(attempt=2)[1] == former
+    assert both_ids(skills=("a",), former_id_taken=True)[1] == ""

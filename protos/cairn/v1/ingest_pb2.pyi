@@ -211,14 +211,17 @@ class EventSubmission(_message.Message):
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     SOURCE_SEQUENCE_FIELD_NUMBER: _builtins.int
     REVISES_FIELD_NUMBER: _builtins.int
+    ORDINAL_FIELD_NUMBER: _builtins.int
+    FORMER_ID_TAKEN_FIELD_NUMBER: _builtins.int
     ASSESSMENT_FIELD_NUMBER: _builtins.int
     INTERACTION_FIELD_NUMBER: _builtins.int
     PREFERENCE_FIELD_NUMBER: _builtins.int
     CORRECTION_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """The platform's id of the event, at most 128 characters. When empty, one is derived from source, learner, occurred_at,
-    source_sequence and what happened: an assessment's item and activity, or everything for the other kinds. Events
-    that agree in these are one event, so a sender without ids sends a time or a sequence with events that may repeat.
+    source_sequence, ordinal and what happened: an assessment's item, activity, skills (in any order) and attempt, or
+    everything for the other kinds. Events that agree in these are one event, so a sender without ids sends a time, an
+    attempt or a sequence with events that may repeat.
     """
     learner_id: _builtins.str
     """The learner as the platform knows them, at most 256 characters. Only a keyed hash of it enters the log."""
@@ -231,6 +234,14 @@ class EventSubmission(_message.Message):
     revises: _builtins.bool
     """Whether the event may replace the outcome of an event that was sent with the same learner, source and id, for example
     after a regrade. Without it, such an event with other content is a conflict. Only for an assessment.
+    """
+    ordinal: _builtins.int
+    """For a row of a file without an event_id: how many earlier rows of the file agree with it in everything else that its
+    id is derived from. The loader counts them, so that equal rows are that many acts, whenever the file is loaded.
+    """
+    former_id_taken: _builtins.bool
+    """For a row of a file without an event_id: whether an earlier row of the file agrees with it in item, activity, time and
+    source_sequence, from which alone earlier releases derived ids. Such a row was not applied by them, so it is new.
     """
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
@@ -261,6 +272,8 @@ class EventSubmission(_message.Message):
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
         source_sequence: _builtins.str = ...,
         revises: _builtins.bool = ...,
+        ordinal: _builtins.int = ...,
+        former_id_taken: _builtins.bool = ...,
         assessment: Global___AssessmentSubmission | None = ...,
         interaction: Global___InteractionSubmission | None = ...,
         preference: _events_pb2.PreferenceEvent | None = ...,
@@ -268,7 +281,7 @@ class EventSubmission(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "correction", b"correction", "interaction", b"interaction", "occurred_at", b"occurred_at", "preference", b"preference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "correction", b"correction", "event_id", b"event_id", "interaction", b"interaction", "learner_id", b"learner_id", "occurred_at", b"occurred_at", "preference", b"preference", "revises", b"revises", "source", b"source", "source_sequence", b"source_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment", "body", b"body", "correction", b"correction", "event_id", b"event_id", "former_id_taken", b"former_id_taken", "interaction", b"interaction", "learner_id", b"learner_id", "occurred_at", b"occurred_at", "ordinal", b"ordinal", "preference", b"preference", "revises", b"revises", "source", b"source", "source_sequence", b"source_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["assessment", "interaction", "preference", "correction"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015

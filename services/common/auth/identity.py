@@ -38,8 +38,16 @@ def natural_event_id(parts: tuple[str, ...]) -> str:
         parts: the fields that identify the event within its tenant. Each is length-prefixed, so that different tuples
             never give the same name.
     """
-    name = "".join(f"{len(part)}:{part}" for part in parts)
-    return str(uuid.uuid5(_EVENT_ID_NAMESPACE, name))
+    return str(uuid.uuid5(_EVENT_ID_NAMESPACE, _name_of(parts)))
+
+
+def natural_fingerprint(parts: tuple[str, ...]) -> int:
+    """64 bits that represent a natural key among those of one file."""
+    return int.from_bytes(hashlib.blake2b(_name_of(parts).encode(errors="surrogatepass"), digest_size=8).digest())
+
+
+def _name_of(parts: tuple[str, ...]) -> str:
+    return "".join([f"{len(part)}:{part}" for part in parts])
 
 
 def event_fingerprint(source: str, event_id: str) -> bytes:

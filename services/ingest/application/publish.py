@@ -13,7 +13,7 @@ from services.common.kafka.envelope import Position
 from services.common.rpc.freshness import Freshness, encode
 from services.ingest.application.ports import Confirmation, EventLog, SkillTags
 from services.ingest.domain.problems import Problem
-from services.ingest.domain.submission import AcceptedEvent, Instant, Submission, event_id_of
+from services.ingest.domain.submission import AcceptedEvent, Instant, Submission, event_ids_of
 from services.ingest.domain.validation import problems_of
 
 EVENTS_MAX = 500
@@ -163,14 +163,16 @@ class PublishEvents:
         if submission.body is None:
             raise AssertionError("an event without a body passed the check")
         learner = tenant.pseudonym(submission.learner_id)
+        event_id, former_event_id = event_ids_of(submission, tenant.name, learner)
         return AcceptedEvent(
-            event_id=event_id_of(submission, tenant.name, learner),
+            event_id=event_id,
             tenant=tenant.name,
             learner=learner,
             source=submission.source,
             occurred_at=submission.occurred_at,
             received_at=received_at,
             body=submission.body.accept(submission.source, partial(self._tags.assessed_skills, tenant.name)),
+            former_event_id=former_event_id,
         )
 
     def _token(self, tenant: Tenant, position: Position) -> str:

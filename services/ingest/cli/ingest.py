@@ -101,8 +101,8 @@ def load_files(
     """Load files of events through the ingest service, one after the other.
 
     Each learner's events keep the file's order. Loading a file again changes nothing: an event has its own id, or one
-    derived from its source, learner, item, activity, time and sequence. FILE.progress.json keeps the progress of a load
-    until it is done; --resume continues from there.
+    derived from its source, learner, item, activity, skills, attempt, time and sequence, and from how many equal rows
+    are before it. FILE.progress.json keeps the progress of a load until it is done; --resume continues from there.
 
     Exit codes: 0, all events were accepted. 1, some rows were rejected: they are in the file of problems, with line and
     reasons. 2, a file, its mapping or an option is unusable. 3, the service was unavailable or refused. 130,

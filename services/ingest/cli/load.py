@@ -19,6 +19,7 @@ from services.ingest.adapters.grpc_publisher import grpc_publisher
 from services.ingest.adapters.load_progress_file import LoadProgressFile, ProgressUnusableError, fingerprint_of
 from services.ingest.adapters.rejected_rows_file import RejectedRowsFile
 from services.ingest.application.check import CheckingPublisher
+from services.ingest.application.file_ordinals import with_ordinals
 from services.ingest.application.load import LoadProgress, Reject, load
 from services.ingest.application.ports import FieldReason, Publisher, PublisherUnavailableError, Row, UnreadableRow
 from services.ingest.cli.file_options import FileOptions
@@ -169,7 +170,7 @@ class FileLoad:
         )
         try:
             with load_display(console, self.file, self.progress) as display, rejects as written:
-                rows = self._options.read(self.file, display.observe_bytes)
+                rows = with_ordinals(self._options.read(self.file, display.observe_bytes))
                 rows = itertools.islice(rows, self.passed_over, None)
 
                 def reject(line: int, problems: Sequence[FieldReason], original: object) -> None:

@@ -64,11 +64,16 @@ class SubmittedBody(ABC):
         """What distinguishes it from the learner's other events, when the platform gave no id.
 
         The first part is the kind's own name, so no two kinds share a key. Only an assessment's key is just its item
-        and its activity.
+        and its activity. It is the same in every release: what distinguishes events since a later one is in
+        `natural_details`.
 
         Args:
             source: the system that observed the event.
         """
+
+    def natural_details(self) -> tuple[str, ...]:
+        """What else distinguishes it, beyond the key of the first release; empty where it has none of that."""
+        return ()
 
     @abstractmethod
     def accept(self, source: str, assessed_skills: AssessedSkills) -> LoggedBody:
@@ -95,6 +100,8 @@ class Submission:
         event_id: the platform's id of the event; empty: one is derived.
         occurred_at: when the learner acted; None when not known.
         source_sequence: the source's own sequence number or row id.
+        ordinal: how many earlier rows of its file agree with it in everything its id is derived from.
+        former_id_taken: whether an earlier row of its file had the id that the first release derived.
     """
 
     learner_id: str
@@ -103,6 +110,8 @@ class Submission:
     event_id: str = ""
     occurred_at: Instant | None = None
     source_sequence: str = ""
+    ordinal: int = 0
+    former_id_taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,7 @@ class AcceptedEvent:
         occurred_at: when the learner acted; None when not known.
         received_at: when it was accepted.
         body: what happened, checked and complete.
+        former_event_id: the id that the first release derived, where it is another one and may have been applied.
     """
 
     event_id: str
@@ -126,19 +136,40 @@ class AcceptedEvent:
     occurred_at: Instant | None
     received_at: Instant
     body: LoggedBody
+    former_event_id: str = ""
 
 
-def event_id_of(submission: Submission, tenant: str, learner: str) -> str:
-    """The event's id: the platform's, or UUIDv5 of its natural key.
+def event_ids_of(submission: Submission, tenant: str, learner: str) -> tuple[str, str]:
+    """The event's id, and the id that the first release derived for it where that one differs and may be in the log.
 
-    Without an id, a time and a source sequence, two submissions with the same content are one event: two responses of
-    a learner to one item, or a preference that was changed and changed back.
+    The id is the platform's, or UUIDv5 of the natural key. Without an id, a time, an attempt and a source sequence, two
+    submissions with the same content are one event, unless they are rows of one file.
     """
     if submission.event_id:
-        return submission.event_id
+        return submission.event_id, ""
+    key = former_key(submission)
+    details = natural_details(submission)
+    derived = natural_event_id((tenant, key[0], learner, *key[1:], *details))
+    if not details or submission.former_id_taken:
+        return derived, ""
+    return derived, natural_event_id((tenant, key[0], learner, *key[1:]))
+
+
+def former_key(submission: Submission) -> tuple[str, ...]:
+    """What the first release told a learner's events apart by, beginning with the source.
+
+    Its order never changes, so that a file loaded then keeps its ids.
+    """
     if submission.body is None:
         raise AssertionError("an event without a body passed the check")
     occurred_at = "" if submission.occurred_at is None else str(submission.occurred_at)
-    # The order of an assessment's key is that of the first release, so that a file loaded then keeps its ids.
     key = submission.body.natural_key(submission.source)
-    return natural_event_id((tenant, submission.source, learner, *key, occurred_at, submission.source_sequence))
+    return submission.source, *key, occurred_at, submission.source_sequence
+
+
+def natural_details(submission: Submission) -> tuple[str, ...]:
+    """What events are told apart by besides; empty for an event that keeps the id of the first release."""
+    if submission.body is None:
+        raise AssertionError("an event without a body passed the check")
+    details = submission.body.natural_details()
+    return (*details, "ordinal", str(submission.ordinal)) if submission.ordinal else details

@@ -18,7 +18,11 @@ def event_type_of(event: AcceptedEvent) -> str:
 def learner_event_value(event: AcceptedEvent) -> bytes:
     """The record's value: a LearnerEvent, serialized deterministically."""
     message = events_pb2.LearnerEvent(
-        event_id=event.event_id, tenant=event.tenant, learner=event.learner, source=event.source
+        event_id=event.event_id,
+        tenant=event.tenant,
+        learner=event.learner,
+        source=event.source,
+        former_event_id=event.former_event_id,
     )
     if event.occurred_at is not None:
         # Also when both are 0, which is a known time: the start of 1970.

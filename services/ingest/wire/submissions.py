@@ -22,6 +22,8 @@ def submission_of(message: ingest_pb2.EventSubmission) -> Submission:
             Instant(message.occurred_at.seconds, message.occurred_at.nanos) if message.HasField("occurred_at") else None
         ),
         source_sequence=message.source_sequence,
+        ordinal=message.ordinal,
+        former_id_taken=message.former_id_taken,
     )
 
 
@@ -32,6 +34,8 @@ def submission_message(submission: Submission) -> ingest_pb2.EventSubmission:
         learner_id=submission.learner_id,
         source=submission.source,
         source_sequence=submission.source_sequence,
+        ordinal=submission.ordinal,
+        former_id_taken=submission.former_id_taken,
     )
     if submission.occurred_at is not None:
         message.occurred_at.seconds = submission.occurred_at.seconds

@@ -92,6 +92,14 @@ class Assessment(SubmittedBody):
         """See SubmittedBody."""
         return self.item, self.activity
 
+    def natural_details(self) -> tuple[str, ...]:
+        """See SubmittedBody."""
+        if not self.skills and self.attempt is None:
+            return ()
+        # Exports of the same act may list its skills in another order.
+        skills = sorted(self.skills)
+        return "skills", str(len(skills)), *skills, "attempt", "" if self.attempt is None else str(self.attempt)
+
     def accept(self, source: str, assessed_skills: AssessedSkills) -> StampedAssessment:
         """See SubmittedBody."""
         return stamp(self, assessed_skills)
