@@ -243,6 +243,14 @@ async def test_skills_that_only_voided_responses_were_about_are_not_listed(serve
     assert [skill.skill for skill in (await server.get_learner()).skills] == ["fractions"]
 
 
+@pytest.mark.parametrize(("skills", "reached"), [(1_999, False), (2_000, True), (2_500, True)])
+async def test_a_learner_who_gets_no_further_skills_is_shown_as_such(server, skills, reached):
+    ability = Ability(mean=0.0, attempts=1, successes=1.0)
+    server.store(learner_state({f"skill-{number}": ability for number in range(skills)}))
+    reply = await server.get_learner()
+    assert (len(reply.skills), reply.skill_limit_reached) == (skills, reached)
+
+
 async def test_the_same_inputs_give_the_same_bytes(server):
     server.store(WEAK)
     one = await server.recommend(limit=5)

@@ -118,6 +118,21 @@ MUTATIONS = (
         timeout_s=30,
     ),
     Mutation(
+        "let a learner have any number of skills",
+        "A sender that makes up skills makes each read and write of its learner slower, without a bound.",
+        (Edit(_STATE_DRAFT, "                if self.skill_count >= MOST_SKILLS:\n", "                if False:\n"),),
+        "tests/unit/test_many_skills.py::test_a_learner_keeps_the_first_2000_skills_and_learns_those_further_on",
+        short=True,
+    ),
+    Mutation(
+        "search the packed names of any number of skills",
+        "Each event of a learner with many skills takes longer than the one before.",
+        (Edit(_STATE_DRAFT, "_INDEXED_FROM = 128\n", "_INDEXED_FROM = 1_000_000\n"),),
+        "tests/unit/test_many_skills.py::"
+        "test_an_event_of_a_learner_with_2000_skills_costs_no_more_than_one_of_a_learner_with_20",
+        short=True,
+    ),
+    Mutation(
         "drop the offset filter",
         "Records that are read again after a crash are folded twice, or counted as duplicates.",
         (Edit(_LEARNER_WALK, "            if offset <= stored.offset:\n", "            if offset < 0:\n"),),

@@ -531,12 +531,15 @@ class GetLearnerResponse(_message.Message):
     APPLIED_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
     PREFERENCES_FIELD_NUMBER: _builtins.int
+    SKILL_LIMIT_REACHED_FIELD_NUMBER: _builtins.int
     learner_id: _builtins.str
     """The learner id of the request."""
     responses: _builtins.int
     """Responses that were evidence."""
     epoch: _builtins.int
     """The epoch of derived state."""
+    skill_limit_reached: _builtins.bool
+    """Whether the learner has 2,000 skills. Then events are evidence only of the skills that the learner already has."""
     @_builtins.property
     def skills(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkillMastery]:
         """Skills with at least one response, by id."""
@@ -563,10 +566,11 @@ class GetLearnerResponse(_message.Message):
         applied: Global___AppliedPosition | None = ...,
         degraded: _abc.Iterable[Global___Degradation.ValueType] | None = ...,
         preferences: _events_pb2.PreferenceEvent | None = ...,
+        skill_limit_reached: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "preferences", b"preferences"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "degraded", b"degraded", "epoch", b"epoch", "learner_id", b"learner_id", "preferences", b"preferences", "responses", b"responses", "skills", b"skills"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "degraded", b"degraded", "epoch", b"epoch", "learner_id", b"learner_id", "preferences", b"preferences", "responses", b"responses", "skill_limit_reached", b"skill_limit_reached", "skills", b"skills"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -160,6 +160,8 @@ def show(
     if reply.skills:
         console.print(_mastery_table(reply.skills))
     console.print(f"{reply.responses:,} responses to {len(reply.skills):,} skills, epoch {reply.epoch}")
+    if reply.skill_limit_reached:
+        console.print("the learner has as many skills as are kept: events add no further ones")
     for line in _wants(reply.preferences):
         console.print(escape(line), soft_wrap=True)
     print_degraded(console, reply.degraded)

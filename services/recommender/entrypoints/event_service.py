@@ -18,7 +18,8 @@ from aiokafka.errors import CommitFailedError
 
 from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
-from services.recommender.application.state.fold_events import FoldEvents
+from services.recommender.application.state.fold_events import FoldEvents, FoldReport
+from services.recommender.domain.learner.state import MOST_SKILLS
 from services.recommender.entrypoints.assigned_log import AssignedLog, Fetched
 from services.recommender.entrypoints.event_service_options import (
     DEFAULT_OPTIONS,
@@ -86,6 +87,7 @@ class EventService(mode.Service):
         self._kafka_committed_at_s = 0.0
         self._progressed_at_s: dict[int, float] = {}
         self._finished = asyncio.Event()
+        self._named_full: set[bytes] = set()
 
     @property
     def positions(self) -> dict[int, int]:
@@ -241,6 +243,7 @@ class EventService(mode.Service):
             now_s = self._clock_s()
             for one in following:
                 self._progressed_at_s[one.batch.partition] = now_s
+            self._name_full(report)
             if observers.metrics is not None:
                 observers.metrics.observe(self.epoch, sum(one.records for one in following), report)
             if observers.on_batch is not None:
@@ -255,6 +258,17 @@ class EventService(mode.Service):
         if self._consumer.group is not None and now_s - self._kafka_committed_at_s >= _KAFKA_COMMIT_EVERY_S:
             self._kafka_committed_at_s = now_s
             await self._commit_to_kafka()
+
+    def _name_full(self, report: FoldReport) -> None:
+        """Name each learner who has no room for a new skill, once."""
+        for key in report.refused_skills.keys() - self._named_full:
+            self._named_full.add(key)
+            _log.warning(
+                "a learner has no room for new skills: events are evidence only of the skills it has",
+                epoch=self.epoch,
+                learner=key.decode(errors="replace"),
+                skills=MOST_SKILLS,
+            )
 
     def _trace(self, folded: Sequence[Fetched]) -> None:
         """Record a span for each traced record, which is now stored."""

@@ -25,6 +25,12 @@ class FoldMetrics:
         self._dead_lettered = Counter(
             "cairn_events_dead_lettered", "Records that cannot be applied.", ["epoch", "reason"], registry=registry
         )
+        self._refused_skills = Counter(
+            "cairn_skills_refused",
+            "Times that an event named a new skill of a learner who has as many skills as the fold keeps.",
+            ["epoch"],
+            registry=registry,
+        )
         self._batch = Histogram(
             "cairn_fold_batch_records", "Records of a batch.", ["epoch"], buckets=_RECORDS, registry=registry
         )
@@ -47,6 +53,7 @@ class FoldMetrics:
         label = str(epoch)
         self._applied.labels(label).inc(report.applied)
         self._duplicates.labels(label).inc(report.duplicates)
+        self._refused_skills.labels(label).inc(sum(report.refused_skills.values()))
         for code, count in report.dead_lettered.items():
             self._dead_lettered.labels(label, code).inc(count)
         self._batch.labels(label).observe(records)

@@ -121,6 +121,7 @@ def learner_response(learner_id: str, view: LearnerView) -> recommender_pb2.GetL
         applied=position_message(view.applied),
         degraded=degradations(view.degraded),
         preferences=_preferences(view.preferences),
+        skill_limit_reached=view.skill_limit_reached,
     )
 
 

@@ -14,7 +14,7 @@ from services.recommender.application.ports.learners import LearnerKey
 from services.recommender.domain.learner.mastery import mastered, skill_logits, success_interval, success_probability
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences
-from services.recommender.domain.learner.state import LearnerState
+from services.recommender.domain.learner.state import MOST_SKILLS, LearnerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class LearnerView:
         applied: the last record that changed the learner; None for a learner without state.
         degraded: what was missing.
         preferences: what the learner prefers.
+        skill_limit_reached: whether events add no further skills to the learner.
     """
 
     responses: int
@@ -61,6 +62,7 @@ class LearnerView:
     applied: Position | None
     degraded: tuple[Degradation, ...]
     preferences: Preferences = NO_PREFERENCES
+    skill_limit_reached: bool = False
 
 
 class ShowLearner:
@@ -99,6 +101,7 @@ class ShowLearner:
             applied=fresh.applied,
             degraded=degraded,
             preferences=state.preferences,
+            skill_limit_reached=len(state.skill_names) >= MOST_SKILLS,
         )
 
 

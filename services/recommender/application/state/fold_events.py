@@ -53,6 +53,7 @@ class FoldReport:
         dead_lettered: records that went to the dead letters, by the code of the reason.
         learners: learners that changed.
         erased: records that can no longer be read.
+        refused_skills: how often events named a new skill of a learner who has no room for it, by record key.
         read_s: time to read the learners.
         fold_s: time to fold.
         commit_s: time to store.
@@ -63,6 +64,7 @@ class FoldReport:
     dead_lettered: Mapping[str, int]
     learners: int
     erased: int
+    refused_skills: Mapping[bytes, int]
     read_s: float
     fold_s: float
     commit_s: float
@@ -158,6 +160,9 @@ class FoldEvents:
             dead_lettered=_by_code(letters),
             learners=len(commits),
             erased=erased,
+            refused_skills={
+                key: learner.refused_skills for key, learner in zip(keys, folded, strict=True) if learner.refused_skills
+            },
             read_s=read - started,
             fold_s=done - read,
             commit_s=self._clock_s() - done,

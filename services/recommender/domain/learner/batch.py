@@ -54,6 +54,7 @@ class FoldedLearner(NamedTuple):
         duplicates: counted events left out because the window holds them.
         refused: corrections that were refused, counted or not.
         erased: whether the learner was erased. Nothing stored before may remain.
+        refused_skills: how often an event named a new skill that the learner has no room for.
     """
 
     stored: LearnerRecord
@@ -63,3 +64,4 @@ class FoldedLearner(NamedTuple):
     duplicates: int
     refused: Sequence[Refusal] = ()
     erased: bool = False
+    refused_skills: int = 0

@@ -264,6 +264,7 @@ class LearnerWalk:
             self._duplicates,
             self._refused,
             self._erased,
+            0 if self._state is None else self._state.refused_skills,
         )
 
 

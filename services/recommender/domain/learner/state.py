@@ -31,6 +31,9 @@ from services.recommender.domain.learner.preferences import NO_PREFERENCES, Pref
 # The most that fit into one byte.
 RECENT_RESOURCES = 255
 DISMISSALS = 256
+MOST_SKILLS = 2_000
+"""A learner with this many gets no new ones, which bounds the cost of an event, of a read and of an answer."""
+
 TOUCH_BYTES = 5
 
 # The part of the state that is not per skill, in stored precision.

@@ -16,6 +16,7 @@ from services.recommender.domain.learner.preferences import pack, replaced, unpa
 from services.recommender.domain.learner.state import (
     DISMISSALS,
     LEARNER_RECORD,
+    MOST_SKILLS,
     RECENT_RESOURCES,
     SKILL_RECORD,
     TOUCH_BYTES,
@@ -24,7 +25,8 @@ from services.recommender.domain.learner.state import (
     with_applied_of,
 )
 
-MOST_SKILLS = 0xFFFF
+# From here on, a dictionary is built once per draft: searching the packed names would take longer.
+_INDEXED_FROM = 128
 _EVENT = struct.Struct("<iifIHH")
 _EVENT_SKILL = struct.Struct("<ii")
 
@@ -65,10 +67,16 @@ class FoldPlan:
 
 
 class StateDraft:
-    """A row of the plan: a state, and the events to add to it."""
+    """A row of the plan: a state, and the events to add to it.
+
+    Attributes:
+        skill_count: the skills so far.
+        refused_skills: how often an event named a skill that the learner has no room for.
+    """
 
     __slots__ = (
         "_dismissals",
+        "_index",
         "_plan",
         "_preferences",
         "_resources",
@@ -77,6 +85,7 @@ class StateDraft:
         "_stored",
         "_tenant",
         "_touches",
+        "refused_skills",
         "skill_count",
     )
 
@@ -87,6 +96,8 @@ class StateDraft:
         self._row = len(plan.states)
         self.skill_count = len(self._stored.skills) // SKILL_RECORD.itemsize
         self._skill_names = packed_strings.begin(self._stored.skill_names)
+        self._index: dict[bytes, int] | None = None
+        self.refused_skills = 0
         self._touches = bytearray(self._stored.touches)
         self._resources = packed_strings.begin(self._stored.resources)
         self._dismissals = self._stored.dismissals
@@ -112,23 +123,36 @@ class StateDraft:
     def slots_of(self, skills: Iterable[str]) -> list[tuple[int, int]]:
         """(Slot, row of the difficulty) of each skill; one not met before gets the next slot.
 
-        A learner with MOST_SKILLS skills gets no new ones: a response is then evidence of its known skills only.
+        A learner with MOST_SKILLS skills gets no new ones: a response is then evidence of its known skills only. A
+        learner that an earlier release gave more skills keeps them.
         """
         slots = []
-        known, tenant = self._skill_names, self._tenant
+        known, tenant, index = self._skill_names, self._tenant, self._index
+        if index is None and self.skill_count >= _INDEXED_FROM:
+            index = self._index = {name: slot for slot, name in enumerate(packed_strings.split(known))}
         for skill in skills:
             name = skill.encode()
-            place = known.find(b"\0%b\0" % name)
-            if place >= 0:
-                slot = known.count(packed_strings.SEPARATOR, 0, place)
-            elif self.skill_count < MOST_SKILLS:
-                slot = self.skill_count
-                self.skill_count += 1
-                known += name + packed_strings.SEPARATOR
+            if index is not None:
+                slot = index.get(name, -1)
             else:
-                continue
+                place = known.find(b"\0%b\0" % name)
+                slot = known.count(packed_strings.SEPARATOR, 0, place) if place >= 0 else -1
+            if slot < 0:
+                if self.skill_count >= MOST_SKILLS:
+                    self.refused_skills += 1
+                    continue
+                slot = self._meet(name)
             slots.append((slot, tenant.skills.get(skill, tenant.unknown_skill)))
         return slots
+
+    def _meet(self, name: bytes) -> int:
+        """Add a skill; return its slot."""
+        slot = self.skill_count
+        self.skill_count += 1
+        self._skill_names += name + packed_strings.SEPARATOR
+        if self._index is not None:
+            self._index[name] = slot
+        return slot
 
     def add_again(self, entries: Iterable[JournalEntry], skill_names: Sequence[bytes]) -> None:
         """Add the next events of the journal of a later state of the learner.
@@ -138,16 +162,16 @@ class StateDraft:
             skill_names: the later state's skills; they begin with this state's.
         """
         tenant = self._tenant
-        rows = [tenant.skills.get(name.decode(), tenant.unknown_skill) for name in skill_names]
         for _, response, at_s, item, _, slots, _, evidence, resource, interaction, voided in entries:
             if interaction is not None:
                 self.interact(resource, interaction, at_s)
                 continue
             for slot in slots:
                 if slot >= self.skill_count:
-                    self.skill_count += 1
-                    self._skill_names += skill_names[slot] + packed_strings.SEPARATOR
-            rows_of_skills = [(slot, rows[slot]) for slot in slots]
+                    self._meet(skill_names[slot])
+            rows_of_skills = [
+                (slot, tenant.skills.get(skill_names[slot].decode(), tenant.unknown_skill)) for slot in slots
+            ]
             if voided:
                 self.add_voided(rows_of_skills)
             else:
@@ -155,7 +179,7 @@ class StateDraft:
 
     def skill_names(self) -> list[bytes]:
         """The skills so far, in slot order."""
-        return packed_strings.split(self._skill_names)
+        return packed_strings.split(self._skill_names) if self._index is None else list(self._index)
 
     def add(
         self,
