@@ -29,7 +29,7 @@ from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, P
 from services.common.kafka.partitioner import partition_of
 from services.common.kafka.topics import ensure_topics, load_declarations
 from services.recommender.adapters.redis.epochs import RedisEpochs
-from services.recommender.adapters.redis.states import position_key
+from services.recommender.adapters.redis.keys import position_key
 from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.bootstrap.worker import replay
 from services.recommender.domain.learner.state import applied_of

@@ -23,7 +23,7 @@ from services.recommender.adapters.kafka.learner_records import KafkaLearnerReco
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.training_log import KafkaTrainingLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
-from services.recommender.adapters.redis.states import position_key
+from services.recommender.adapters.redis.keys import position_key
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.state.epochs import EpochDigest, digest_epoch
 from services.recommender.application.training.collect import collect

@@ -12,8 +12,9 @@ from redis.crc import key_slot
 
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.epochs import RedisEpochs
+from services.recommender.adapters.redis.keys import learner_keys
 from services.recommender.adapters.redis.reads import RedisReads
-from services.recommender.adapters.redis.states import RedisFoldStore, RedisLearnerReader, learner_keys
+from services.recommender.adapters.redis.states import RedisFoldStore, RedisLearnerReader
 from services.recommender.application.ports.epochs import EpochExistsError
 from services.recommender.application.ports.learners import CommitRefusedError, PartitionProgress, StateUnavailableError
 from services.recommender.domain.learner.record import SEEN_EVENTS

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
-from services.recommender.adapters.redis.states import position_key
+from services.recommender.adapters.redis.keys import position_key
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.bootstrap import worker as bootstrap_worker
 from services.recommender.cli.epochs import app

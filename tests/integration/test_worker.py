@@ -26,7 +26,7 @@ from services.common.kafka.topics import TopicDeclaration, ensure_topics
 from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
-from services.recommender.adapters.redis.states import position_key
+from services.recommender.adapters.redis.keys import position_key
 from services.recommender.application.operations.status import DEAD_LETTER_AGENT
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import CommitRefusedError

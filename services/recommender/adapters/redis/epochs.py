@@ -23,14 +23,8 @@ import redis.exceptions
 import structlog
 
 from services.recommender.adapters.redis.connection import unavailable_when_redis_is
-from services.recommender.adapters.redis.states import (
-    PROGRESS_FIELDS,
-    decode_progress,
-    learner_keys,
-    meta_key,
-    position_key,
-    position_prefix,
-)
+from services.recommender.adapters.redis.keys import learner_keys, meta_key, position_key, position_prefix
+from services.recommender.adapters.redis.states import PROGRESS_FIELDS, decode_progress
 from services.recommender.application.ports.epochs import (
     EpochBusyError,
     EpochExistsError,

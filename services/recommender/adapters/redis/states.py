@@ -15,12 +15,14 @@ Storing a learner publishes a notification (change_notifications.py). Needs Redi
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from services.recommender.adapters.redis.change_notifications import notification_channel, notification_message
 from services.recommender.adapters.redis.connection import Command, RedisConnection
+from services.recommender.adapters.redis.keys import learner_keys, meta_key, position_key
+from services.recommender.adapters.redis.learner_cache import LearnerCache
 from services.recommender.adapters.redis.reads import RedisReads
+from services.recommender.adapters.redis.stored_values import learner_record, stored_learner
 from services.recommender.application.ports.learners import (
     CommitRefusedError,
     LearnerCommit,
@@ -30,9 +32,9 @@ from services.recommender.application.ports.learners import (
     StoredLearner,
     epoch_replaced,
 )
-from services.recommender.domain.learner.journal import EMPTY_JOURNAL, decode_journal, encode_journal
-from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS, LearnerRecord
-from services.recommender.domain.learner.state import decode_state, encode_state, unpack_state
+from services.recommender.domain.learner.journal import encode_journal
+from services.recommender.domain.learner.record import SEEN_EVENTS, LearnerRecord
+from services.recommender.domain.learner.state import encode_state
 
 # Compares the stored offset with the one that was read and writes everything about a learner, or nothing. Lua does not
 # roll back, so arguments are checked before the first write. The epoch is checked too: what was folded for an epoch
@@ -80,30 +82,6 @@ PROGRESS_FIELDS = (b"offset", b"applied", b"duplicates", b"dlt", b"erased")
 
 _SCAN_COUNT = 2_000
 
-# Approximate size of the Python objects around a learner's bytes.
-_CACHED_OVERHEAD_BYTES = 1_000
-
-
-def learner_keys(epoch: int, key: bytes) -> tuple[bytes, bytes, bytes]:
-    """The learner's keys: state, journal, seen."""
-    prefix = b"cairn:%d:{%b}:" % (epoch, key)
-    return prefix + b"state", prefix + b"journal", prefix + b"seen"
-
-
-def position_key(epoch: int, partition: int) -> bytes:
-    """The key of a partition's progress."""
-    return position_prefix(epoch) + b"%d" % partition
-
-
-def meta_key(epoch: int) -> bytes:
-    """The key of an epoch's metadata."""
-    return b"cairn:%d:meta" % epoch
-
-
-def position_prefix(epoch: int) -> bytes:
-    """The prefix of the keys of partitions' progress; the partition follows."""
-    return b"cairn:%d:position:" % epoch
-
 
 def decode_progress(fields: Sequence[bytes | None]) -> PartitionProgress | None:
     """Progress from the values of offset, applied, duplicates, dlt and erased; None without an offset."""
@@ -122,12 +100,12 @@ class RedisLearnerReader:
     async def read(self, epoch: int, key: LearnerKey) -> StoredLearner | None:
         """A learner's state, or None when the epoch has none for it."""
         (fields,) = await self._reads.execute([_read_state(epoch, key)])
-        return _stored_learner(fields)
+        return stored_learner(fields)
 
     async def read_many(self, epoch: int, keys: Sequence[LearnerKey]) -> list[StoredLearner | None]:
         """States in the order of `keys`, in one round trip."""
         return [
-            _stored_learner(fields) for fields in await self._reads.execute([_read_state(epoch, key) for key in keys])
+            stored_learner(fields) for fields in await self._reads.execute([_read_state(epoch, key) for key in keys])
         ]
 
     async def applied_offset(self, epoch: int, key: LearnerKey) -> int | None:
@@ -178,7 +156,7 @@ class RedisFoldStore:
         self._connection = connection
         self._epoch = epoch
         self._fold_id = fold_id
-        self._cache = _LearnerCache(cache_bytes)
+        self._cache = LearnerCache(cache_bytes)
         self._commit_sha = hashlib.sha1(_COMMIT.encode(), usedforsecurity=False).hexdigest()
         self._advance_sha = hashlib.sha1(_ADVANCE.encode(), usedforsecurity=False).hexdigest()
         self._scripts_loaded = False
@@ -212,7 +190,7 @@ class RedisFoldStore:
         outdated = []
         for index, learner in enumerate(kept):
             if learner is None:
-                learners.append(_learner_record(next(answers), next(answers), next(answers)))
+                learners.append(learner_record(next(answers), next(answers), next(answers)))
             else:
                 offset = next(answers)
                 if (-1 if offset is None else int(offset)) != learner.offset:
@@ -228,7 +206,7 @@ class RedisFoldStore:
                 )
             )
             for index in outdated:
-                learners[index] = _learner_record(next(answers), next(answers), next(answers))
+                learners[index] = learner_record(next(answers), next(answers), next(answers))
         positions = {partition: int(value) for partition in partitions if (value := next(answers)) is not None}
         return positions, learners
 
@@ -325,60 +303,9 @@ class RedisFoldStore:
         ]
 
 
-class _LearnerCache:
-    """Recently folded learners; the least recently used are dropped first."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._bytes = 0
-        self._learners: OrderedDict[bytes, tuple[int, LearnerRecord]] = OrderedDict()
-
-    def get(self, key: bytes) -> LearnerRecord | None:
-        entry = self._learners.get(key)
-        if entry is None:
-            return None
-        self._learners.move_to_end(key)
-        return entry[1]
-
-    def put(self, key: bytes, learner: LearnerRecord) -> None:
-        weight = _weight(learner)
-        before = self._learners.pop(key, None)
-        self._bytes += weight - (before[0] if before else 0)
-        self._learners[key] = (weight, learner)
-        while self._bytes > self._limit_bytes:
-            _, (freed, _) = self._learners.popitem(last=False)
-            self._bytes -= freed
-
-
-def _weight(learner: LearnerRecord) -> int:
-    state = sum(map(len, learner.state or ()))
-    return _CACHED_OVERHEAD_BYTES + state + sum(map(len, learner.journal)) + len(learner.checkpoint) + len(learner.seen)
-
-
 def _read_state(epoch: int, key: LearnerKey) -> Command:
     return ("HMGET", _state_key(epoch, key), b"blob", b"off")
 
 
 def _state_key(epoch: int, key: LearnerKey) -> bytes:
     return learner_keys(epoch, f"{key.tenant}/{key.learner}".encode())[0]
-
-
-def _stored_learner(fields: Sequence[bytes | None]) -> StoredLearner | None:
-    blob, offset = fields
-    return None if not blob or offset is None else StoredLearner(decode_state(blob), int(offset))
-
-
-def _learner_record(
-    state: Sequence[bytes | None], journal: Sequence[bytes | None], seen: Sequence[bytes]
-) -> LearnerRecord:
-    blob, offset = state
-    entries, checkpoint = journal
-    if blob is None or offset is None:
-        return NEW_LEARNER
-    return LearnerRecord(
-        int(offset),
-        unpack_state(blob) if blob else None,
-        decode_journal(entries) if entries else EMPTY_JOURNAL,
-        checkpoint or b"",
-        b"".join(seen),
-    )
