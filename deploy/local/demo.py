@@ -227,9 +227,9 @@ class Demo:
         milliseconds = [answer.milliseconds for answer in answers]
         return Summary(
             events_read=loaded["read"] + len(answers),
-            accepted=loaded["accepted"] + len(answers),
-            duplicates=loaded["duplicates"] + sum(each.duplicates for each in progress.values()),
-            rejected=loaded["rejected"],
+            accepted=loaded["new"] + loaded["unchanged"] + loaded["revised"] + len(answers),
+            duplicates=sum(each.duplicates for each in progress.values()),
+            rejected=loaded["rejected"] + loaded["conflicts"],
             applied=sum(each.applied for each in progress.values()),
             dlt=sum(each.dead_lettered for each in progress.values()),
             learners=len(known),

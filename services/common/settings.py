@@ -62,7 +62,10 @@ class RedisSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
 
-    redis: str = Field(default="redis://127.0.0.1:6379/0", description="URL of Redis 6.2 or later.")
+    redis: str = Field(
+        default="redis://127.0.0.1:6379/0",
+        description="URL of Redis 6.2 or later; ingest does without when it is empty.",
+    )
 
 
 class TenantsSettings(BaseSettings):

@@ -15,6 +15,7 @@ with extra_required("server", "python -m services.ingest"):
     from services.common.rpc.addresses import ListenAddressError
     from services.common.telemetry import logs
     from services.ingest.adapters.kafka.log import LogRecreatedError
+    from services.ingest.adapters.redis_recent_events import RecentEventsUrlError
     from services.ingest.bootstrap import run
     from services.ingest.settings import IngestSettings
 
@@ -39,6 +40,7 @@ def main() -> int:
         LogRecreatedError,
         ListenAddressError,
         TenantsFileError,
+        RecentEventsUrlError,
         OSError,
     ) as error:
         sys.stderr.write(f"ingest stopped: {error}\n")

@@ -20,9 +20,11 @@ from services.ingest.adapters.kafka.learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka.log import KafkaEventLog, KafkaLogOptions
 from services.ingest.adapters.kafka.tags import KafkaSkillTags
 from services.ingest.adapters.metered_log import MeteredEventLog
+from services.ingest.adapters.redis_recent_events import RedisRecentEvents
 from services.ingest.application.erase import EraseLearner
-from services.ingest.application.ports import EventLog, LearnerErasure, SkillTags
+from services.ingest.application.ports import EventLog, LearnerErasure, RecentEvents, SkillTags
 from services.ingest.application.publish import PublishEvents
+from services.ingest.application.repeats import NoRecentEvents
 from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
 from services.ingest.entrypoints.stream import StreamLimits
 from services.ingest.settings import IngestSettings
@@ -37,6 +39,9 @@ _STREAM_TO_CONNECTION_AGE = 0.9
 
 _IN_FLIGHT = Gauge("cairn_ingest_events_in_flight", "Events that await Kafka's confirmation.")
 _RESOURCES = Gauge("cairn_ingest_catalog_resources", "Resources known for stamping, over all tenants.")
+_COMPARING = Gauge(
+    "cairn_ingest_comparing", "1 while events are compared with those of earlier requests, else 0: Redis is away."
+)
 _SERVING = Gauge("cairn_ingest_serving", "1 while events can be accepted, else 0.")
 
 
@@ -46,6 +51,7 @@ class IngestAdapters:
 
     Attributes:
         log: the log of learner events.
+        recent: what is remembered of its last events.
         tags: the skills that resources assess.
         keys: destroys learners' keys.
         tenants: the tenants and their API keys.
@@ -53,6 +59,7 @@ class IngestAdapters:
     """
 
     log: EventLog
+    recent: RecentEvents
     tags: SkillTags
     keys: LearnerErasure
     tenants: TenantRegistry
@@ -96,8 +103,8 @@ def ingest_server(adapters: IngestAdapters, options: IngestOptions) -> IngestSer
     """A server over the adapters; nothing is started yet."""
     accepted_bytes_max = options.grpc.max_message_bytes
     servicer = IngestServicer(
-        PublishEvents(MeteredEventLog(adapters.log), adapters.tags, adapters.clock),
-        EraseLearner(adapters.log, adapters.keys, adapters.clock),
+        PublishEvents(MeteredEventLog(adapters.log), adapters.recent, adapters.tags, adapters.clock),
+        EraseLearner(adapters.log, adapters.recent, adapters.keys, adapters.clock),
         request_bytes_max=accepted_bytes_max,
         limits=options.streams,
         traces=options.traces,
@@ -120,6 +127,7 @@ async def run(settings: IngestSettings) -> None:
         BrokerUnavailableError: when Kafka cannot be reached at the start.
         TopicMissingError: when a topic does not exist.
         LogRecreatedError: when the topic of events was recreated while the service ran.
+        RecentEventsUrlError: when CAIRN_REDIS is neither empty nor the URL of a Redis.
         OSError: when the metrics port is taken.
     """
     traces = settings.traces("ingest")
@@ -135,9 +143,11 @@ async def run(settings: IngestSettings) -> None:
         keys,
     )
     tags = KafkaSkillTags(settings.connection)
-    server = ingest_server(IngestAdapters(log, tags, keys, tenants), _options(settings, traces))
+    recent = await _recent_events(settings.redis)
+    server = ingest_server(IngestAdapters(log, recent, tags, keys, tenants), _options(settings, traces))
     _IN_FLIGHT.set_function(lambda: log.in_flight)
     _RESOURCES.set_function(lambda: tags.resources)
+    _COMPARING.set_function(lambda: recent.available)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
     address = await server.grpc.start()
@@ -147,6 +157,15 @@ async def run(settings: IngestSettings) -> None:
     finally:
         _log.info("stopping")
         traces.close()
+
+
+async def _recent_events(url: str) -> RecentEvents:
+    if not url:
+        _log.warning("repeats are not compared with earlier requests", reason="CAIRN_REDIS is empty")
+        return NoRecentEvents()
+    recent = RedisRecentEvents(url)
+    await recent.check()
+    return recent
 
 
 def _options(settings: IngestSettings, traces: Traces) -> IngestOptions:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from services.common.settings import KafkaSettings, ProcessSettings, ServerSettings, leave_room_for_calls
+from services.common.settings import KafkaSettings, ProcessSettings, RedisSettings, ServerSettings, leave_room_for_calls
 
 
-class IngestSettings(ProcessSettings, KafkaSettings, ServerSettings):
+class IngestSettings(ProcessSettings, KafkaSettings, RedisSettings, ServerSettings):
     """Environment of `python -m services.ingest`."""
 
     ingest_events_in_flight_max: int = Field(

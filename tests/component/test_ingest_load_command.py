@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from services.ingest.application.ports import FieldReason, PublisherUnavailableError, SubmissionResult
 from services.ingest.cli import load as cli_load
 from services.ingest.cli.ingest import app
+from services.ingest.domain.repeats import Outcome
 
 MAPPING = {"columns": {"learner_id": "student", "item": "question", "correct": "result"}, "constants": {"source": "s"}}
 
@@ -33,7 +34,10 @@ class Service:
             raise PublisherUnavailableError("ingest did not accept the events")
         self.came += submissions
         refused = (FieldReason("assessment.item", "is wrong: fix it"),)
-        return [SubmissionResult(problems=refused if one.body.item == "bad" else ()) for one in submissions]
+        return [
+            SubmissionResult(Outcome.REJECTED, refused) if one.body.item == "bad" else SubmissionResult()
+            for one in submissions
+        ]
 
 
 @pytest.fixture
@@ -101,7 +105,7 @@ def test_several_files_are_loaded_one_after_the_other_with_one_file_of_problems(
     problems = [json.loads(line) for line in (tmp_path / "problems.ndjson").read_text().splitlines()]
     assert [(row["file"], row["line"]) for row in problems] == [(str(one), 3), (str(three), 3)]
     files = json.loads((tmp_path / "summary.json").read_text())["files"]
-    assert [(entry["accepted"], entry["rejected"]) for entry in files] == [(1, 1), (1, 0), (1, 1)]
+    assert [(entry["new"], entry["rejected"]) for entry in files] == [(1, 1), (1, 0), (1, 1)]
 
 
 def test_files_with_the_same_name_are_not_loaded_together(load, service, tmp_path):

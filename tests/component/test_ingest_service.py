@@ -22,10 +22,12 @@ from services.ingest.domain.kinds.correction import Correction, Void
 from services.ingest.domain.kinds.interaction import Interaction
 from services.ingest.domain.kinds.preference import Preference
 from services.ingest.domain.outcome import Score
+from services.ingest.domain.repeats import Outcome
 from services.ingest.domain.submission import Instant, Submission
 from services.ingest.wire.records import event_type_of, learner_event_value
 from services.ingest.wire.submissions import submission_message, submission_of
 from tests.adapters.memory_event_log import MemoryEventLog, MemoryLearnerKeys, MemorySkillTags
+from tests.adapters.memory_recent_events import MemoryRecentEvents
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
 ACCEPTED, DUPLICATE, REJECTED = (
@@ -39,6 +41,7 @@ TAGS = {("riverbend", "item-1"): {"decimals": 0.5, "fractions": 0.5, "ratios": 1
 class Service:
     def __init__(self, tmp_path, *, ready=True, events_in_flight_max=100_000):
         self.log = MemoryEventLog(events_in_flight_max=events_in_flight_max)
+        self.recent = MemoryRecentEvents()
         self.tags = MemorySkillTags(TAGS, ready=ready)
         self.learner_keys = MemoryLearnerKeys()
         self.tenants_file = tmp_path / "tenants.yaml"
@@ -48,7 +51,7 @@ class Service:
 
     async def start(self):
         self.server = ingest_server(
-            IngestAdapters(self.log, self.tags, self.learner_keys, self.tenants, lambda: NOW),
+            IngestAdapters(self.log, self.recent, self.tags, self.learner_keys, self.tenants, lambda: NOW),
             IngestOptions(ServerOptions("127.0.0.1:0", max_message_bytes=200_000, drain_s=0.1)),
         )
         self.channel = grpc.aio.insecure_channel(await self.server.grpc.start())
@@ -385,10 +388,11 @@ class TestGrpcPublisher:
         good = Submission("a", "s", Assessment(item="i", outcome=True), event_id="e")
         bad = Submission("a", "s", Assessment(item="i", outcome=True, attempt=0, grain=9))
         results = await self.publisher(service).publish([good, bad, good])
-        assert results[0] == SubmissionResult()
+        pseudonym = service.tenants.get("riverbend").pseudonym("a")
+        assert results[0] == SubmissionResult(learner=pseudonym)
         assert [problem.field for problem in results[1].problems] == ["assessment.grain", "assessment.attempt"]
         assert isinstance(results[1].problems[0], FieldReason)
-        assert results[2] == SubmissionResult(duplicate=True)
+        assert results[2] == SubmissionResult(Outcome.DUPLICATE, learner=pseudonym)
 
     async def test_a_log_that_comes_back_is_waited_for(self, service, monkeypatch):
         service.log.reachable = False
@@ -402,7 +406,7 @@ class TestGrpcPublisher:
         monkeypatch.setattr(service.log, "append", append)
         monkeypatch.setattr("services.ingest.adapters.grpc_publisher.retry_after_s_of", lambda _: 0.01)
         results = await self.publisher(service).publish([Submission("a", "s", Assessment(item="i", outcome=True))])
-        assert results == [SubmissionResult()]
+        assert [result.outcome for result in results] == [Outcome.ACCEPTED]
         assert len(failures) == 2
 
     async def test_a_log_that_stays_away_is_given_up_with_a_sentence(self, service):

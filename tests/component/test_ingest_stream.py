@@ -19,6 +19,7 @@ from services.ingest.bootstrap import IngestAdapters, IngestOptions, ingest_serv
 from services.ingest.entrypoints.grpc import STREAMS
 from services.ingest.entrypoints.stream import StreamLimits
 from tests.adapters.memory_event_log import MemoryEventLog, MemoryLearnerKeys, MemorySkillTags
+from tests.adapters.memory_recent_events import MemoryRecentEvents
 from tests.component.test_ingest_service import ACCEPTED, DUPLICATE, NOW, REJECTED, submission
 
 BATCHES_MAX = 4
@@ -63,7 +64,9 @@ class Service:
         self.metadata = (("authorization", f"Bearer {create_api_key(file, 'riverbend', 'test')}"),)
         options = ServerOptions("127.0.0.1:0", max_message_bytes=200_000, drain_s=0.1, rate_limit=rate_limit)
         self.server = ingest_server(
-            IngestAdapters(self.log, MemorySkillTags(), MemoryLearnerKeys(), load_tenants(file), lambda: NOW),
+            IngestAdapters(
+                self.log, MemoryRecentEvents(), MemorySkillTags(), MemoryLearnerKeys(), load_tenants(file), lambda: NOW
+            ),
             IngestOptions(options, limits or StreamLimits(batches_max=BATCHES_MAX), traces),
         )
 

@@ -15,6 +15,7 @@ from services.ingest.cli import load as cli_load
 from services.ingest.cli.ingest import app
 from services.ingest.wire.submissions import submission_message, submission_of
 from tests.adapters.memory_event_log import MemoryEventLog, MemorySkillTags
+from tests.adapters.memory_recent_events import MemoryRecentEvents
 
 TENANT = Tenant("riverbend", b"0123456789abcdef")
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -25,7 +26,7 @@ class Ingest:
 
     def __init__(self):
         self.log = MemoryEventLog(partitions=1)
-        self.publish_events = PublishEvents(self.log, MemorySkillTags({}), lambda: NOW)
+        self.publish_events = PublishEvents(self.log, MemoryRecentEvents(), MemorySkillTags({}), lambda: NOW)
         self.requests_left = 10**9
 
     async def publish(self, submissions):
@@ -35,7 +36,7 @@ class Ingest:
         sent = [submission_of(submission_message(submission)) for submission in submissions]
         outcomes = await self.publish_events(TENANT, sent)
         return [
-            SubmissionResult(problems=tuple(FieldReason(p.field, p.reason) for p in outcome.problems))
+            SubmissionResult(outcome.outcome, tuple(FieldReason(p.field, p.reason) for p in outcome.problems))
             for outcome in outcomes
         ]
 

@@ -32,8 +32,11 @@ OPTIONS = {
     "insecure_channel": "options",
     "secure_channel": "options",
 }
-# Calls that have a deadline of their own and one channel each.
-SHORT_LIVED = {("services/recommender/adapters/grpc_health.py", "insecure_channel")}
+# Calls that have a deadline of their own, and a connection each or one that is closed when a call takes longer.
+SHORT_LIVED = {
+    ("services/recommender/adapters/grpc_health.py", "insecure_channel"),
+    ("services/ingest/adapters/redis_recent_events.py", "from_url"),
+}
 
 
 def makers() -> Iterator[tuple[str, int, str, str]]:

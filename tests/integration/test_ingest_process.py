@@ -67,6 +67,7 @@ class Ingest:
             "CAIRN_ADDRESS_FILE": str(self._address_file),
             "CAIRN_METRICS_PORT": str(self.metrics_port),
             "CAIRN_INGEST_DELIVERY_TIMEOUT_S": "1.5",
+            "CAIRN_REDIS": "",
             **environment,
         }
 
@@ -105,7 +106,7 @@ class Ingest:
 
     def load(self, file: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", "from services.cli import main; main()", "ingest", "load", str(file)]
-        key = {"CAIRN_API_KEY": self.api_keys[self.tenant], "PYTHONPATH": str(Path.cwd())}
+        key = {"CAIRN_API_KEY": self.api_keys[self.tenant], "PYTHONPATH": f"{Path.cwd()}:{Path.cwd() / 'protos'}"}
         return subprocess.run(
             [*command, "--target", self.wait_address(), *options],
             env=self._environment | key | environment,
@@ -202,13 +203,13 @@ def test_a_file_is_loaded_in_each_learners_order_and_its_bad_rows_are_set_aside(
     done = ingest.load(file, "--format", "ndjson", "--source", "gradebook", "--json", str(tmp_path / "summary.json"))
     assert done.returncode == 1, done.stderr
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert {name: summary[name] for name in ("read", "accepted", "duplicates", "rejected")} == {
+    assert {name: summary[name] for name in ("read", "new", "unchanged", "rejected")} == {
         "read": 1_700,
-        "accepted": 1_698,
-        "duplicates": 0,
+        "new": 1_698,
+        "unchanged": 0,
         "rejected": 2,
     }
-    assert "accepted" in done.stdout
+    assert "new" in done.stdout
     assert "1,698" in done.stdout
     rejected = ingest.directory / "events.ndjson.rejected.ndjson"
     assert stat.S_IMODE(rejected.stat().st_mode) == 0o600

@@ -15,6 +15,7 @@ from services.ingest.application.ports import (
     UnreadableRow,
 )
 from services.ingest.domain.kinds.assessment import Assessment
+from services.ingest.domain.repeats import Outcome
 from services.ingest.domain.submission import Submission
 
 
@@ -53,7 +54,7 @@ def test_each_learners_events_arrive_in_the_files_order(learners, streams, batch
             arrived.setdefault(submission.learner_id, []).append(int(submission.source_sequence))
     assert all(lines == sorted(lines) for lines in arrived.values())
     assert sum(map(len, arrived.values())) == len(rows)
-    assert progress == LoadProgress(read=len(rows), accepted=len(rows))
+    assert progress == LoadProgress(read=len(rows), new=len(rows))
 
 
 async def test_several_requests_are_in_flight_at_once():
@@ -92,7 +93,7 @@ async def test_the_file_is_not_read_faster_than_it_is_sent():
     # In flight, waiting and filling: 1 + 2 + 1 batches for each of two streams.
     assert len(read) <= 80
     release.set()
-    assert (await loading).accepted == 10_000
+    assert (await loading).new == 10_000
 
 
 async def test_rejected_and_unreadable_rows_are_handed_over_with_their_lines():
@@ -101,7 +102,9 @@ async def test_rejected_and_unreadable_rows_are_handed_over_with_their_lines():
     class Refuses:
         async def publish(self, submissions):
             return [
-                SubmissionResult(problems=(problem,) if submission.source_sequence == "2" else (), duplicate=True)
+                SubmissionResult(Outcome.REJECTED, (problem,))
+                if submission.source_sequence == "2"
+                else SubmissionResult(Outcome.DUPLICATE)
                 for submission in submissions
             ]
 
@@ -109,7 +112,7 @@ async def test_rejected_and_unreadable_rows_are_handed_over_with_their_lines():
     rows = [row(1, "a"), row(2, "a"), UnreadableRow(3, (problem,), "???")]
     progress = await load(rows, Refuses(), reject=lambda *entry: rejected.append(entry))
     assert sorted(rejected, key=lambda entry: entry[0]) == [(2, (problem,), 2), (3, (problem,), "???")]
-    assert progress == LoadProgress(read=3, accepted=0, duplicates=1, rejected=2)
+    assert progress == LoadProgress(read=3, unchanged=1, rejected=2)
     assert progress.answered == progress.read
 
 
@@ -124,5 +127,5 @@ async def test_an_unavailable_service_ends_the_load_and_keeps_the_counts():
     rows = (row(line, "a") for line in range(1_000))
     with pytest.raises(PublisherUnavailableError, match="gone"):
         await load(rows, Away(), reject=lambda *_: None, progress=progress, batch_events=10)
-    assert progress.accepted == 30  # The batches that start with 0, 10 and 20.
+    assert progress.new == 30  # The batches that start with 0, 10 and 20.
     assert progress.read < 1_000

@@ -101,8 +101,11 @@ class StreamEventsResponse(_message.Message):
 
     BATCH_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
+    NOT_COMPARED_FIELD_NUMBER: _builtins.int
     batch: _builtins.int
     """The sender's number of the batch."""
+    not_compared: _builtins.bool
+    """As in PublishEventsResponse."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventResult]:
         """One result per event, in the order sent."""
@@ -112,10 +115,11 @@ class StreamEventsResponse(_message.Message):
         *,
         batch: _builtins.int = ...,
         results: _abc.Iterable[Global___EventResult] | None = ...,
+        not_compared: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "not_compared", b"not_compared", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -451,6 +455,11 @@ class PublishEventsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    NOT_COMPARED_FIELD_NUMBER: _builtins.int
+    not_compared: _builtins.bool
+    """Whether the events were compared only with each other, because this server has no record of earlier requests or could
+    not reach it. A repeat is then accepted, and one with other content becomes a conflict when it is folded.
+    """
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventResult]:
         """One result per event, in the order sent."""
@@ -459,10 +468,11 @@ class PublishEventsResponse(_message.Message):
         self,
         *,
         results: _abc.Iterable[Global___EventResult] | None = ...,
+        not_compared: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_compared", b"not_compared", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -480,21 +490,30 @@ class EventResult(_message.Message):
     FRESHNESS_TOKEN_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
     LEARNER_FIELD_NUMBER: _builtins.int
+    OLDER_FIELD_NUMBER: _builtins.int
     status: Global___EventStatus.ValueType
-    """Accepted, a duplicate within this request, or rejected."""
+    """New, a duplicate, rejected, a conflict or a revision."""
     event_id: _builtins.str
     """The event's id: the one given, or the one derived."""
     freshness_token: _builtins.str
-    """Pass it to Recommend or GetLearner to get an answer from a state that includes this event. Only when accepted or a duplicate."""
+    """Pass it to Recommend or GetLearner to get an answer from a state that includes this event. Not when rejected or a
+    conflict.
+    """
     learner: _builtins.str
-    """The learner's pseudonym, which identifies learners in a subscription to a whole tenant. Not when rejected."""
+    """The learner's pseudonym, which identifies learners in a subscription to a whole tenant. Not when rejected or a conflict."""
+    older: _builtins.bool
+    """Whether a new assessment is older than one of the learner that was written before it, as far as this server knows.
+    Events are folded in the order of the log, so loading them in another order gives another state.
+    """
     @_builtins.property
     def position(self) -> Global___LogPosition:
-        """The event's position in the log. Only when accepted; a duplicate has the position of its first copy."""
+        """The event's position in the log. Not when rejected or a conflict. A duplicate has the position of its first copy in
+        this request; a duplicate of an earlier request is written again, so that a log that lost events gets them back.
+        """
 
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldProblem]:
-        """What is wrong, field by field. Only when rejected."""
+        """What is wrong, field by field, when rejected; the fields that differ from the earlier event, for a conflict."""
 
     def __init__(
         self,
@@ -505,10 +524,11 @@ class EventResult(_message.Message):
         freshness_token: _builtins.str = ...,
         problems: _abc.Iterable[Global___FieldProblem] | None = ...,
         learner: _builtins.str = ...,
+        older: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "freshness_token", b"freshness_token", "learner", b"learner", "position", b"position", "problems", b"problems", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "freshness_token", b"freshness_token", "learner", b"learner", "older", b"older", "position", b"position", "problems", b"problems", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

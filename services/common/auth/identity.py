@@ -8,6 +8,7 @@ import hmac
 import re
 import uuid
 from functools import lru_cache
+from typing import NamedTuple
 
 TENANT_PATTERN = re.compile(r"[a-z0-9-]{1,63}")
 LEARNER_PATTERN = re.compile(r"[A-Z2-7]{26}")
@@ -48,6 +49,20 @@ def natural_fingerprint(parts: tuple[str, ...]) -> int:
 
 def _name_of(parts: tuple[str, ...]) -> str:
     return "".join([f"{len(part)}:{part}" for part in parts])
+
+
+class EventIdentity(NamedTuple):
+    """What makes two records one event, sent twice: everywhere in the log, and in all that is derived from it."""
+
+    tenant: str
+    learner: str
+    source: str
+    event_id: str
+
+    @property
+    def fingerprint(self) -> bytes:
+        """See `event_fingerprint`. Only within one learner's events."""
+        return event_fingerprint(self.source, self.event_id)
 
 
 def event_fingerprint(source: str, event_id: str) -> bytes:

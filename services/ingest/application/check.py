@@ -7,6 +7,7 @@ from datetime import datetime
 
 from services.ingest.application.ports import FieldReason, SubmissionResult
 from services.ingest.application.publish import instant_of
+from services.ingest.domain.repeats import Outcome
 from services.ingest.domain.submission import Submission
 from services.ingest.domain.validation import problems_of
 
@@ -22,6 +23,9 @@ class CheckingPublisher:
         """See Publisher. Nothing is appended."""
         now = instant_of(self._clock())
         return [
-            SubmissionResult(problems=tuple(FieldReason(p.field, p.reason) for p in problems_of(submission, now)))
-            for submission in submissions
+            SubmissionResult(
+                Outcome.REJECTED if problems else Outcome.ACCEPTED,
+                tuple(FieldReason(p.field, p.reason) for p in problems),
+            )
+            for problems in (problems_of(submission, now) for submission in submissions)
         ]

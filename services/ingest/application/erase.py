@@ -10,10 +10,11 @@ from datetime import datetime
 from services.common.auth.tenant import Tenant
 from services.common.kafka.envelope import Position
 from services.common.rpc.freshness import Freshness, encode
-from services.ingest.application.ports import EventLog, LearnerErasure
+from services.ingest.application.ports import EventLog, LearnerErasure, RecentEvents
 from services.ingest.application.publish import instant_of
 from services.ingest.domain.kinds.erasure import Erasure
 from services.ingest.domain.problems import ID_CHARACTERS_MAX, Problem, text_problems
+from services.ingest.domain.repeats import LearnerKey
 from services.ingest.domain.submission import AcceptedEvent
 
 _SOURCE = "cairn"
@@ -49,9 +50,12 @@ class ErasedLearner:
 class EraseLearner:
     """Forgets a tenant's learner. Repeating the call is harmless."""
 
-    def __init__(self, log: EventLog, keys: LearnerErasure, clock: Callable[[], datetime]) -> None:
-        """Args: the log, the learners' keys, and the clock (aware)."""
+    def __init__(
+        self, log: EventLog, recent: RecentEvents, keys: LearnerErasure, clock: Callable[[], datetime]
+    ) -> None:
+        """Args: the log, what is remembered of its last events, the learners' keys, and the clock (aware)."""
         self._log = log
+        self._recent = recent
         self._keys = keys
         self._clock = clock
 
@@ -65,6 +69,7 @@ class EraseLearner:
             LearnerInvalidError: when the id is invalid.
             LogUnavailableError: when the key topic or the log did not confirm; the call may be repeated.
             LogOverloadedError: when the log has no room now; the call may be repeated.
+            RecentEventsUnavailableError: when only what is remembered of the learner's last events may be left.
         """
         problems = list(text_problems("learner_id", learner_id, ID_CHARACTERS_MAX, required="the platform's id"))
         if problems:
@@ -81,5 +86,7 @@ class EraseLearner:
             body=Erasure(),
         )
         (position,) = await self._log.append([event])
+        # Last, because events that were on their way are added until then.
+        await self._recent.forget(self._log.identity, LearnerKey(tenant.name, learner), position.offset)
         token = encode(Freshness(self._log.identity.topic_id, position), tenant.secret)
         return ErasedLearner(position, token, key_destroyed)

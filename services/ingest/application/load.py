@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from services.ingest.application.ports import FieldReason, Publisher, Row, UnreadableRow
+from services.ingest.application.ports import FieldReason, Publisher, Row, SubmissionResult, UnreadableRow
 from services.ingest.application.publish import EVENTS_MAX
+from services.ingest.domain.repeats import Outcome
 
 # Batches waiting per stream: enough to keep it busy, few enough to bound memory.
 _BATCHES_WAITING = 2
@@ -24,22 +25,55 @@ class LoadProgress:
 
     Attributes:
         read: events read from the file, rejected ones included.
-        accepted: events the log confirmed.
-        duplicates: events that occur twice in one request; they are written once.
+        new: events that were not known.
+        unchanged: events that are the same as an earlier one with the same identity.
+        revised: events that replace an earlier one with the same identity.
+        conflicts: events that differ from an earlier one with the same identity and do not replace it; not written.
         rejected: rows that are not events, and events that the service rejected.
+        not_compared: events that the service did not compare with those of earlier requests.
+        older: new assessments that are older than one of the learner that was written before.
+        older_learners: the pseudonyms of their learners.
         settled: number of leading rows that were all answered; a resumed load may skip them.
     """
 
     read: int = 0
-    accepted: int = 0
-    duplicates: int = 0
+    new: int = 0
+    unchanged: int = 0
+    revised: int = 0
+    conflicts: int = 0
     rejected: int = 0
+    not_compared: int = 0
+    older: int = 0
+    older_learners: set[str] = field(default_factory=set)
     settled: int = field(default=0, compare=False)
 
     @property
     def answered(self) -> int:
         """Events whose outcome is known."""
-        return self.accepted + self.duplicates + self.rejected
+        return self.new + self.unchanged + self.revised + self.not_taken
+
+    @property
+    def not_taken(self) -> int:
+        """Rows that were not written."""
+        return self.conflicts + self.rejected
+
+    def count(self, result: SubmissionResult) -> None:
+        """Count the result of one event."""
+        match result.outcome:
+            case Outcome.ACCEPTED:
+                self.new += 1
+            case Outcome.DUPLICATE:
+                self.unchanged += 1
+            case Outcome.REVISED:
+                self.revised += 1
+            case Outcome.CONFLICT:
+                self.conflicts += 1
+            case Outcome.REJECTED:
+                self.rejected += 1
+        self.not_compared += not result.compared
+        if result.older:
+            self.older += 1
+            self.older_learners.add(result.learner)
 
 
 @dataclass(slots=True)
@@ -140,13 +174,9 @@ async def _send(
     while (batch := await stream.batches.get()) is not None:
         results = await publisher.publish([row.submission for row in batch.rows])
         for row, result in zip(batch.rows, results, strict=True):
+            progress.count(result)
             if result.problems:
-                progress.rejected += 1
                 reject(row.line, result.problems, row.original)
-            elif result.duplicate:
-                progress.duplicates += 1
-            else:
-                progress.accepted += 1
         stream.unanswered.popleft()
         # Rows that no stream holds were answered; rows that are not events, when they were read.
         progress.settled = min(

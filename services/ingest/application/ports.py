@@ -1,4 +1,4 @@
-"""What ingest needs from outside: a log to append to, learners' keys, and the skills that resources assess."""
+"""What ingest needs from outside: a log, its last events, learners' keys, and the skills that resources assess."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.common.kafka.envelope import LogIdentity, Position
+from services.ingest.domain.repeats import LearnerKey, Outcome, RecentLearner
 from services.ingest.domain.submission import AcceptedEvent, Submission
 
 
@@ -55,6 +56,71 @@ class EventLog(Protocol):
         Raises:
             LogUnavailableError: when the log cannot be reached.
             LogOverloadedError: when too many events await confirmation.
+        """
+        ...
+
+
+class RecentEventsUnavailableError(ConnectionError):
+    """What is remembered of the log's last events cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What one request adds to what is remembered of a learner.
+
+    Attributes:
+        learner: the learner.
+        entries: of the events, as in RecentLearner.
+        latest_at_s: the latest time of an assessment, in seconds since 1970; None when it is not later than before.
+        offset: of the last of the events in the log.
+    """
+
+    learner: LearnerKey
+    entries: bytes
+    latest_at_s: int | None
+    offset: int
+
+
+class RecentEvents(Protocol):
+    """What is remembered of each learner's last events in a log, so that repeats can be answered as such.
+
+    It is a hint: events that it does not know are written, and the fold decides. It keeps a bounded number of events
+    for each learner, and only pseudonyms and digests. Calls of a process take effect one after the other.
+    """
+
+    @property
+    def available(self) -> bool:
+        """Whether the last call succeeded."""
+        ...
+
+    async def of(self, log: LogIdentity, learners: Sequence[LearnerKey]) -> list[RecentLearner]:
+        """What is remembered of learners, in the order given.
+
+        Raises:
+            RecentEventsUnavailableError: when it cannot be read.
+        """
+        ...
+
+    async def add(self, log: LogIdentity, additions: Sequence[Addition]) -> None:
+        """Remember events that the log has confirmed, at most one addition for each learner.
+
+        Nothing is added for a learner who was erased after the events.
+
+        Raises:
+            RecentEventsUnavailableError: when not all may have been added.
+        """
+        ...
+
+    async def forget(self, log: LogIdentity, learner: LearnerKey, offset: int) -> None:
+        """Remove everything of a learner, and add none of their events before the erasure for an hour.
+
+        Args:
+            log: the log.
+            learner: who was erased.
+            offset: of the erasure.
+
+        Raises:
+            RecentEventsUnavailableError: when it may not have been removed; the call may be repeated.
         """
         ...
 
@@ -110,12 +176,18 @@ class SubmissionResult:
     """The result of one event.
 
     Attributes:
-        duplicate: whether the same source and id are earlier in the request.
-        problems: what is wrong with it; empty when it was accepted or is a duplicate.
+        outcome: whether it is new, a duplicate, rejected, a conflict or a revision.
+        problems: what is wrong with it, or differs; empty unless it is rejected or a conflict.
+        learner: the learner's pseudonym; empty when it was not written.
+        older: whether an assessment of the learner that is later was written before it.
+        compared: whether it was compared with earlier requests.
     """
 
-    duplicate: bool = False
+    outcome: Outcome = Outcome.ACCEPTED
     problems: tuple[FieldReason, ...] = ()
+    learner: str = ""
+    older: bool = False
+    compared: bool = True
 
 
 class Publisher(Protocol):

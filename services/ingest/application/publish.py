@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from functools import partial
 
+from services.common.auth.identity import EventIdentity
 from services.common.auth.tenant import Tenant
 from services.common.kafka.envelope import Position
 from services.common.rpc.freshness import Freshness, encode
-from services.ingest.application.ports import Confirmation, EventLog, SkillTags
+from services.ingest.application.ports import Confirmation, EventLog, RecentEvents, SkillTags
+from services.ingest.application.repeats import Comparison, Repeats
 from services.ingest.domain.problems import Problem
+from services.ingest.domain.repeats import Content, LearnerKey, Outcome, content_of
 from services.ingest.domain.submission import AcceptedEvent, Instant, Submission, event_ids_of
 from services.ingest.domain.validation import problems_of
 
@@ -27,25 +30,19 @@ class CatalogNotReadyError(RuntimeError):
     """The catalog has not been read completely yet, so skills cannot be stamped."""
 
 
-class Outcome(Enum):
-    """The outcome of one event."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    REJECTED = "rejected"
-
-
 @dataclass(frozen=True, slots=True)
 class EventOutcome:
     """The result of one event.
 
     Attributes:
-        outcome: accepted, a duplicate within the batch, or rejected.
+        outcome: new, a duplicate, rejected, a conflict or a revision.
         event_id: the given or derived id; empty for a rejected event without one.
-        position: of the event, or of the first of its duplicates; None when rejected.
-        freshness_token: requests a state that includes it; empty when rejected.
-        problems: what is wrong; empty unless rejected.
-        learner: the learner's pseudonym; empty when rejected.
+        position: of the event, or of the first of its copies in the batch; None when nothing was written.
+        freshness_token: requests a state that includes it; empty when nothing was written.
+        problems: what is wrong, or differs; empty unless rejected or a conflict.
+        learner: the learner's pseudonym; empty when nothing was written.
+        older: whether an assessment of the learner that is later was written before it.
+        compared: whether it was compared with earlier requests.
     """
 
     outcome: Outcome
@@ -54,6 +51,29 @@ class EventOutcome:
     freshness_token: str = ""
     problems: tuple[Problem, ...] = ()
     learner: str = ""
+    older: bool = False
+    compared: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """An event without problems, and what it says."""
+
+    event: AcceptedEvent
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What was decided about an event that is written, or that is a copy of one: its index among those written."""
+
+    outcome: Outcome
+    index: int
+    older: bool = False
+    compared: bool = True
+
+
+_Decision = EventOutcome | _Written
 
 
 class PendingBatch:
@@ -61,12 +81,12 @@ class PendingBatch:
 
     def __init__(
         self,
-        decided: Sequence[EventOutcome | tuple[Outcome, int]],
+        decided: Sequence[_Decision],
         accepted: Sequence[AcceptedEvent],
-        confirmation: Confirmation | None,
+        confirmation: asyncio.Future[list[Position]] | None,
         token_of: Callable[[Position], str],
     ) -> None:
-        """Args: each submission's rejection or the index of its event in `accepted`; and the log's confirmation."""
+        """Args: what was decided about each submission; the events written; and the log's confirmation of them."""
         self._decided = decided
         self._accepted = accepted
         self._confirmation = confirmation
@@ -78,23 +98,32 @@ class PendingBatch:
         Raises:
             LogUnavailableError: when it did not; nothing is acknowledged.
         """
-        positions = [] if self._confirmation is None else await self._confirmation
-        written = [
-            (event.event_id, position, self._token_of(position), (), event.learner)
-            for event, position in zip(self._accepted, positions, strict=True)
-        ]
+        # Shielded: what is on its way is settled even when nobody waits for it any more.
+        positions = [] if self._confirmation is None else await asyncio.shield(self._confirmation)
         return [
-            entry if isinstance(entry, EventOutcome) else EventOutcome(entry[0], *written[entry[1]])
-            for entry in self._decided
+            entry if isinstance(entry, EventOutcome) else self._outcome(entry, positions) for entry in self._decided
         ]
+
+    def _outcome(self, written: _Written, positions: Sequence[Position]) -> EventOutcome:
+        event, position = self._accepted[written.index], positions[written.index]
+        return EventOutcome(
+            written.outcome,
+            event.event_id,
+            position,
+            self._token_of(position),
+            learner=event.learner,
+            older=written.older,
+            compared=written.compared,
+        )
 
 
 class PublishEvents:
     """Appends a tenant's events to the log."""
 
-    def __init__(self, log: EventLog, tags: SkillTags, clock: Callable[[], datetime]) -> None:
-        """Args: the log, the catalog, and the clock, aware."""
+    def __init__(self, log: EventLog, recent: RecentEvents, tags: SkillTags, clock: Callable[[], datetime]) -> None:
+        """Args: the log, what is remembered of its last events, the catalog, and the clock, aware."""
         self._log = log
+        self._repeats = Repeats(recent)
         self._tags = tags
         self._clock = clock
 
@@ -139,25 +168,32 @@ class PublishEvents:
         if not self._tags.ready:
             raise CatalogNotReadyError("the catalog is still being read, and skills cannot be stamped before its end")
         received_at = instant_of(self._clock())
+        checked = [self._check(tenant, submission, received_at) for submission in submissions]
+        learners = [LearnerKey(each.event.tenant, each.event.learner) for each in checked if isinstance(each, _Checked)]
+        token_of = partial(self._token, tenant)
+        if not learners:
+            return PendingBatch([each for each in checked if isinstance(each, EventOutcome)], (), None, token_of)
+        comparison = await self._repeats.comparison(self._log.identity, learners)
         accepted: list[AcceptedEvent] = []
-        first_with: dict[tuple[str, str], int] = {}
-        # For each submission its rejection, or the index of its event in `accepted`.
-        decided: list[EventOutcome | tuple[Outcome, int]] = []
-        for submission in submissions:
-            problems = problems_of(submission, received_at)
-            if problems:
-                decided.append(EventOutcome(Outcome.REJECTED, submission.event_id, problems=tuple(problems)))
-                continue
-            event = self._accept(tenant, submission, received_at)
-            identity = (event.source, event.event_id)
-            if identity in first_with:
-                decided.append((Outcome.DUPLICATE, first_with[identity]))
-            else:
-                decided.append((Outcome.ACCEPTED, len(accepted)))
-                first_with[identity] = len(accepted)
-                accepted.append(event)
-        confirmation = await self._log.submit(accepted, wait_for_room=wait_for_room) if accepted else None
-        return PendingBatch(decided, accepted, confirmation, partial(self._token, tenant))
+        decided = list(_decided(checked, comparison, accepted))
+        if not accepted:
+            return PendingBatch(decided, (), None, token_of)
+        self._repeats.begin(comparison)
+        try:
+            confirmation = await self._log.submit(accepted, wait_for_room=wait_for_room)
+        except BaseException:
+            self._repeats.end(comparison)
+            raise
+        confirmed = asyncio.ensure_future(self._settle(confirmation, comparison, accepted))
+        # The caller may be gone when it fails.
+        confirmed.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return PendingBatch(decided, accepted, confirmed, token_of)
+
+    def _check(self, tenant: Tenant, submission: Submission, received_at: Instant) -> EventOutcome | _Checked:
+        problems = problems_of(submission, received_at)
+        if problems:
+            return EventOutcome(Outcome.REJECTED, submission.event_id, problems=tuple(problems))
+        return _Checked(self._accept(tenant, submission, received_at), content_of(submission))
 
     def _accept(self, tenant: Tenant, submission: Submission, received_at: Instant) -> AcceptedEvent:
         if submission.body is None:
@@ -173,10 +209,44 @@ class PublishEvents:
             received_at=received_at,
             body=submission.body.accept(submission.source, partial(self._tags.assessed_skills, tenant.name)),
             former_event_id=former_event_id,
+            revises=submission.revises,
         )
+
+    async def _settle(
+        self, confirmation: Confirmation, comparison: Comparison, events: Sequence[AcceptedEvent]
+    ) -> list[Position]:
+        try:
+            positions = await confirmation
+            await self._repeats.remember(comparison, events, positions)
+        finally:
+            self._repeats.end(comparison)
+        return positions
 
     def _token(self, tenant: Tenant, position: Position) -> str:
         return encode(Freshness(self._log.identity.topic_id, position), tenant.secret)
+
+
+def _decided(
+    checked: Sequence[EventOutcome | _Checked], comparison: Comparison, accepted: list[AcceptedEvent]
+) -> Iterator[_Decision]:
+    """What is decided about each event; those to be written are added to `accepted`."""
+    first_with: dict[tuple[EventIdentity, bytes], int] = {}
+    for each in checked:
+        if isinstance(each, EventOutcome):
+            yield each
+            continue
+        event, content = each.event, each.content
+        outcome, problems = comparison.outcome_of(event, content)
+        if outcome is Outcome.CONFLICT:
+            yield EventOutcome(outcome, event.event_id, problems=tuple(problems), compared=comparison.compared)
+            continue
+        said = event.identity, content.digest
+        # A copy of an event of an earlier request is written too, because only the log knows what it still has.
+        if outcome is not Outcome.DUPLICATE or said not in first_with:
+            first_with[said] = len(accepted)
+            accepted.append(event)
+        older = content.revisable and outcome is Outcome.ACCEPTED and comparison.is_older(event)
+        yield _Written(outcome, first_with[said], older, comparison.compared)
 
 
 def instant_of(moment: datetime) -> Instant:

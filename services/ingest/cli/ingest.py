@@ -104,9 +104,12 @@ def load_files(
     derived from its source, learner, item, activity, skills, attempt, time and sequence, and from how many equal rows
     are before it. FILE.progress.json keeps the progress of a load until it is done; --resume continues from there.
 
-    Exit codes: 0, all events were accepted. 1, some rows were rejected: they are in the file of problems, with line and
-    reasons. 2, a file, its mapping or an option is unusable. 3, the service was unavailable or refused. 130,
-    interrupted.
+    Rows are counted as new, unchanged (loaded before), revised (`revises` is true, and the row differs from the one
+    loaded before), conflicts (the row differs without `revises`; it is not written) and rejected.
+
+    Exit codes: 0, all events were taken. 1, some rows were rejected or are conflicts: they are in the file of problems,
+    with line and reasons. 2, a file, its mapping or an option is unusable. 3, the service was unavailable or refused.
+    130, interrupted.
     """
     console = Console(highlight=False)
     try:
@@ -133,7 +136,7 @@ def load_files(
         _write_summary(summary_file, loads)
     if failure is not None:
         fail(failure.message, failure.code)
-    if any(load.progress.rejected for load in loads):
+    if any(load.progress.not_taken for load in loads):
         raise typer.Exit(_SOME_REJECTED)
 
 
@@ -197,6 +200,7 @@ def _print_result(load: FileLoad, loads: Sequence[FileLoad], console: Console, *
     if len(loads) > 1:
         console.print(Rule(load.file.name, align="left"))
     console.print(load.table(checked=checked))
+    load.print_warnings(console)
 
 
 def _write_summary(path: Path, loads: Sequence[FileLoad]) -> None:

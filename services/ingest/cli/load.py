@@ -129,9 +129,14 @@ class FileLoad:
             "format": self._options.format_of(self.file).value,
             "read": self.progress.read,
             "passed_over": self.passed_over,
-            "accepted": self.progress.accepted,
-            "duplicates": self.progress.duplicates,
+            "new": self.progress.new,
+            "unchanged": self.progress.unchanged,
+            "revised": self.progress.revised,
+            "conflicts": self.progress.conflicts,
             "rejected": self.progress.rejected,
+            "not_compared": self.progress.not_compared,
+            "older": self.progress.older,
+            "older_learners": len(self.progress.older_learners),
             "seconds": round(self._seconds, 3),
             "events_per_s": round(self._rate(), 1),
         }
@@ -142,17 +147,35 @@ class FileLoad:
         table.add_column()
         table.add_column(justify="right")
         table.add_column()
-        where = f"see {self._rejected}" if self.progress.rejected and not checked else ""
+        where = "" if checked else f"see {self._rejected}"
         table.add_row("read", f"{self.progress.read:,}")
         if self.passed_over:
             table.add_row("skipped", f"{self.passed_over:,}", "loaded before")
-        table.add_row("acceptable" if checked else "accepted", f"{self.progress.accepted:,}")
+        table.add_row("acceptable" if checked else "new", f"{self.progress.new:,}")
         if not checked:
-            table.add_row("duplicates", f"{self.progress.duplicates:,}")
-        table.add_row("rejected", f"{self.progress.rejected:,}", where)
+            table.add_row("unchanged", f"{self.progress.unchanged:,}")
+            table.add_row("revised", f"{self.progress.revised:,}")
+            table.add_row("conflicts", f"{self.progress.conflicts:,}", where if self.progress.conflicts else "")
+        table.add_row("rejected", f"{self.progress.rejected:,}", where if self.progress.rejected else "")
         table.add_row("seconds", f"{self._seconds:,.1f}")
         table.add_row("events/s", f"{self._rate():,.0f}")
         return table
+
+    def print_warnings(self, console: Console) -> None:
+        """Say what the counts do not show."""
+        older, learners = self.progress.older, len(self.progress.older_learners)
+        if older:
+            console.print(
+                f"warning: {older:,} rows of {learners:,} learners are older than what was known of these learners; "
+                "the order of loading matters, and `cairn replay --order occurred` folds by time",
+                soft_wrap=True,
+            )
+        if alone := self.progress.not_compared:
+            console.print(
+                f"warning: {alone:,} rows were not compared with earlier loads, because ingest has no Redis or could "
+                "not reach it: rows that were loaded before are counted as new",
+                soft_wrap=True,
+            )
 
     def _rate(self) -> float:
         return self.progress.answered / self._seconds if self._seconds else 0.0

@@ -34,6 +34,18 @@ def normalised(outcome: bool | Score) -> float:  # noqa: FBT001 - a response tha
     return min((raw - low) / (high - low), 1.0) + 0.0
 
 
+def text_of(outcome: bool | Score | None) -> str:  # noqa: FBT001 - a response that is right or wrong is a bool.
+    """An outcome as text; two outcomes with the same text are the same. Empty for None."""
+    match outcome:
+        case Score(raw, low, high):
+            # Each is the shortest text that reads back as the same number; adding 0.0 turns -0.0 into 0.0.
+            return f"{raw + 0.0!r} of {low + 0.0!r} to {high + 0.0!r}"
+        case None:
+            return ""
+        case correct:
+            return "right" if correct else "wrong"
+
+
 def score_problems(field: str, score: Score) -> Iterator[Problem]:
     """What is wrong with a score; `field` is its path."""
     not_finite = [name for name in ("raw", "min", "max") if not math.isfinite(getattr(score, name))]

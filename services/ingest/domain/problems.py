@@ -30,6 +30,7 @@ class ProblemKind(StrEnum):
     NOT_FINITE = "not_finite"
     OUT_OF_RANGE = "out_of_range"
     FROM_THE_FUTURE = "from_the_future"
+    CONFLICT = "conflict"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from services.common.auth.identity import natural_event_id
+from services.common.auth.identity import EventIdentity, natural_event_id
 from services.ingest.domain.problems import Problem
 
 AssessedSkills = Callable[[str], tuple[str, ...] | None]
@@ -51,9 +52,15 @@ class BodySummary:
 
 
 class SubmittedBody(ABC):
-    """What happened, as the platform describes it. Nothing has been checked. Each kind of event is a subclass."""
+    """What happened, as the platform describes it. Nothing has been checked. Each kind of event is a subclass.
+
+    Attributes:
+        revisable: whether an event of this kind may replace an earlier one with the same identity.
+    """
 
     __slots__ = ()
+
+    revisable: ClassVar[bool] = False
 
     @abstractmethod
     def problems(self, submission: Submission) -> Iterable[Problem]:
@@ -74,6 +81,17 @@ class SubmittedBody(ABC):
     def natural_details(self) -> tuple[str, ...]:
         """What else distinguishes it, beyond the key of the first release; empty where it has none of that."""
         return ()
+
+    @abstractmethod
+    def content(self, source: str) -> Sequence[tuple[str, str]]:
+        """Every field that the log keeps, as path and text: two bodies with the same texts say the same.
+
+        At most 9, always the same paths in the same order, each within the kind's own message; a field that is not set
+        is the empty text. What the catalog adds is no part of it, so that a change of tags makes no other event.
+
+        Args:
+            source: the system that observed the event.
+        """
 
     @abstractmethod
     def accept(self, source: str, assessed_skills: AssessedSkills) -> LoggedBody:
@@ -102,6 +120,7 @@ class Submission:
         source_sequence: the source's own sequence number or row id.
         ordinal: how many earlier rows of its file agree with it in everything its id is derived from.
         former_id_taken: whether an earlier row of its file had the id that the first release derived.
+        revises: whether it may replace the outcome of an earlier event with the same identity.
     """
 
     learner_id: str
@@ -112,6 +131,7 @@ class Submission:
     source_sequence: str = ""
     ordinal: int = 0
     former_id_taken: bool = False
+    revises: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +147,7 @@ class AcceptedEvent:
         received_at: when it was accepted.
         body: what happened, checked and complete.
         former_event_id: the id that the first release derived, where it is another one and may have been applied.
+        revises: whether it may replace the outcome of an earlier event with the same identity.
     """
 
     event_id: str
@@ -137,6 +158,12 @@ class AcceptedEvent:
     received_at: Instant
     body: LoggedBody
     former_event_id: str = ""
+    revises: bool = False
+
+    @property
+    def identity(self) -> EventIdentity:
+        """What makes another record a copy of it."""
+        return EventIdentity(self.tenant, self.learner, self.source, self.event_id)
 
 
 def event_ids_of(submission: Submission, tenant: str, learner: str) -> tuple[str, str]:

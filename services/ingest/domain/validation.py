@@ -42,6 +42,11 @@ def problems_of(submission: Submission, now: Instant) -> list[Problem]:
         problems.append(Problem("body", ProblemKind.MISSING, reason))
     else:
         problems += submission.body.problems(submission)
+        if submission.revises and not submission.body.revisable:
+            reason = (
+                "is true, but only an assessment can be revised: leave it out, and send what holds now as a new event"
+            )
+            problems.append(Problem("revises", ProblemKind.CONTRADICTORY, reason))
     return problems
 
 

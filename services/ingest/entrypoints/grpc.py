@@ -15,7 +15,11 @@ from services.common.rpc.call_context import caller_traceparent, current_tenant,
 from services.common.rpc.statuses import FieldViolation, abort, invalid_argument, resource_exhausted, unavailable
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.ingest.application.erase import EraseLearner, LearnerInvalidError
-from services.ingest.application.ports import LogOverloadedError, LogUnavailableError
+from services.ingest.application.ports import (
+    LogOverloadedError,
+    LogUnavailableError,
+    RecentEventsUnavailableError,
+)
 from services.ingest.application.publish import BatchSizeError, CatalogNotReadyError, EventOutcome, PublishEvents
 from services.ingest.entrypoints.stream import EventStream, StreamLimits
 from services.ingest.wire.replies import delete_response_of, response_of, stream_response_of
@@ -30,7 +34,7 @@ _RETRY_AFTER_S = 1.0
 _STREAM_RETRY_AFTER_S = 5.0
 
 EVENTS = Counter("cairn_ingest_events", "Events answered, by outcome.", ["outcome"])
-PROBLEMS = Counter("cairn_ingest_problems", "Problems of rejected events, by kind.", ["kind"])
+PROBLEMS = Counter("cairn_ingest_problems", "Problems of rejected and conflicting events, by kind.", ["kind"])
 STREAMS = Gauge("cairn_ingest_streams", "Open streams of events.")
 REFUSED = Counter("cairn_ingest_refused_requests", "Requests refused as a whole, by reason.", ["reason"])
 
@@ -118,7 +122,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         except LearnerInvalidError as error:
             violations = [FieldViolation(problem.field, problem.reason) for problem in error.problems]
             await _refuse(context, "learner_invalid", invalid_argument(violations))
-        except (LogUnavailableError, LogOverloadedError) as error:
+        except (LogUnavailableError, LogOverloadedError, RecentEventsUnavailableError) as error:
             reason, status = _refusal(error, "the learner may not have been forgotten yet: send the request again")
             await _refuse(context, reason, status)
         # The position, not the learner.
@@ -163,6 +167,10 @@ def _refusal(error: Exception, remedy: str) -> tuple[str, status_pb2.Status]:
         case LogUnavailableError():
             status = unavailable(f"{error}; {remedy}", reason="LOG_UNAVAILABLE", retry_after_s=_RETRY_AFTER_S)
             return "log_unavailable", status
+        case RecentEventsUnavailableError():
+            message = f"the learner's events are erased, but digests of the last ones may be left: {error}; {remedy}"
+            status = unavailable(message, reason="RECENT_EVENTS_UNAVAILABLE", retry_after_s=_RETRY_AFTER_S)
+            return "recent_events_unavailable", status
         case LogOverloadedError():
             status = resource_exhausted(str(error), reason="LOG_OVERLOADED", retry_after_s=_RETRY_AFTER_S)
             return "log_overloaded", status

@@ -1,8 +1,8 @@
 """Events as JSON lines, the format to bring your own data in.
 
 Each line is one object with the fields of the ingest contract and, next to them, those of its body. Every line has
-learner_id; source where the loader was given none; and optionally event_id, occurred_at (RFC 3339) and
-source_sequence. It is one of
+learner_id; source where the loader was given none; and optionally event_id, occurred_at (RFC 3339), source_sequence
+and, for an assessment that may replace an earlier one with the same identity, revises: true. It is one of
 
 - an assessment, by item or activity: activity, item, skills, `correct` or `score` {raw, min, max}, attempt, hints,
   duration_ms, grain (item | activity);
@@ -43,6 +43,7 @@ class _CommonFields(JsonObject):
     event_id: str = ""
     occurred_at: AwareDatetime | None = None
     source_sequence: str = ""
+    revises: bool = False
 
 
 _FORMS: tuple[JsonForm[Any], ...] = tuple(kind.json for kind in SUBMITTED_KINDS)
@@ -114,6 +115,7 @@ def _submission(event: _CommonFields, form: JsonForm[Any], source: str) -> Submi
         event_id=event.event_id,
         occurred_at=None if event.occurred_at is None else instant_of(event.occurred_at),
         source_sequence=event.source_sequence,
+        revises=event.revises,
     )
 
 

@@ -23,6 +23,7 @@ def learner_event_value(event: AcceptedEvent) -> bytes:
         learner=event.learner,
         source=event.source,
         former_event_id=event.former_event_id,
+        revises=event.revises,
     )
     if event.occurred_at is not None:
         # Also when both are 0, which is a known time: the start of 1970.

@@ -5,13 +5,17 @@ from __future__ import annotations
 from cairn.v1 import ingest_pb2
 from services.ingest.application.erase import ErasedLearner
 from services.ingest.application.ports import FieldReason, SubmissionResult
-from services.ingest.application.publish import EventOutcome, Outcome
+from services.ingest.application.publish import EventOutcome
+from services.ingest.domain.repeats import Outcome
 
 _STATUS_OF_OUTCOME = {
     Outcome.ACCEPTED: ingest_pb2.EVENT_STATUS_ACCEPTED,
     Outcome.DUPLICATE: ingest_pb2.EVENT_STATUS_DUPLICATE,
     Outcome.REJECTED: ingest_pb2.EVENT_STATUS_REJECTED,
+    Outcome.CONFLICT: ingest_pb2.EVENT_STATUS_CONFLICT,
+    Outcome.REVISED: ingest_pb2.EVENT_STATUS_REVISED,
 }
+_OUTCOME_OF_STATUS = {status: outcome for outcome, status in _STATUS_OF_OUTCOME.items()}
 
 
 def response_of(outcomes: list[EventOutcome]) -> ingest_pb2.PublishEventsResponse:
@@ -40,10 +44,11 @@ def results_of(response: ingest_pb2.PublishEventsResponse) -> list[SubmissionRes
     """The result of each event of a reply; fields are named within the event, without its index in the request."""
     return [
         SubmissionResult(
-            duplicate=result.status == ingest_pb2.EVENT_STATUS_DUPLICATE,
-            problems=tuple(
-                FieldReason(problem.field.removeprefix(_path(index)), problem.reason) for problem in result.problems
-            ),
+            _OUTCOME_OF_STATUS[result.status],
+            tuple(FieldReason(problem.field.removeprefix(_path(index)), problem.reason) for problem in result.problems),
+            learner=result.learner,
+            older=result.older,
+            compared=not response.not_compared,
         )
         for index, result in enumerate(response.results)
     ]
@@ -52,12 +57,14 @@ def results_of(response: ingest_pb2.PublishEventsResponse) -> list[SubmissionRes
 def _add_results(
     response: ingest_pb2.PublishEventsResponse | ingest_pb2.StreamEventsResponse, outcomes: list[EventOutcome]
 ) -> None:
+    response.not_compared = not all(outcome.compared for outcome in outcomes)
     for index, outcome in enumerate(outcomes):
         result = response.results.add(
             status=_STATUS_OF_OUTCOME[outcome.outcome],
             event_id=outcome.event_id,
             freshness_token=outcome.freshness_token,
             learner=outcome.learner,
+            older=outcome.older,
         )
         if outcome.position is not None:
             result.position.SetInParent()

@@ -24,6 +24,7 @@ def submission_of(message: ingest_pb2.EventSubmission) -> Submission:
         source_sequence=message.source_sequence,
         ordinal=message.ordinal,
         former_id_taken=message.former_id_taken,
+        revises=message.revises,
     )
 
 
@@ -36,6 +37,7 @@ def submission_message(submission: Submission) -> ingest_pb2.EventSubmission:
         source_sequence=submission.source_sequence,
         ordinal=submission.ordinal,
         former_id_taken=submission.former_id_taken,
+        revises=submission.revises,
     )
     if submission.occurred_at is not None:
         message.occurred_at.seconds = submission.occurred_at.seconds

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import ClassVar
 
-from services.ingest.domain.outcome import Score, normalised, score_problems
+from services.ingest.domain.outcome import Score, normalised, score_problems, text_of
 from services.ingest.domain.problems import (
     ID_CHARACTERS_MAX,
     Problem,
@@ -64,6 +65,8 @@ class Assessment(SubmittedBody):
     duration_ms: int | None = None
     grain: int = Grain.UNSPECIFIED
 
+    revisable: ClassVar[bool] = True
+
     @property
     def effective_grain(self) -> int:
         """The grain; when unspecified, an item if there is one, else an activity."""
@@ -99,6 +102,19 @@ class Assessment(SubmittedBody):
         # Exports of the same act may list its skills in another order.
         skills = sorted(self.skills)
         return "skills", str(len(skills)), *skills, "attempt", "" if self.attempt is None else str(self.attempt)
+
+    def content(self, source: str) -> Sequence[tuple[str, str]]:
+        """See SubmittedBody."""
+        return (
+            ("assessment.item", self.item),
+            ("assessment.activity", self.activity),
+            ("assessment.skills", ", ".join(f"{skill!r}" for skill in self.skills)),
+            ("assessment.score" if isinstance(self.outcome, Score) else "assessment.correct", text_of(self.outcome)),
+            ("assessment.attempt", "" if self.attempt is None else str(self.attempt)),
+            ("assessment.hints", "" if self.hints is None else str(self.hints)),
+            ("assessment.duration_ms", "" if self.duration_ms is None else str(self.duration_ms)),
+            ("assessment.grain", str(int(self.effective_grain))),
+        )
 
     def accept(self, source: str, assessed_skills: AssessedSkills) -> StampedAssessment:
         """See SubmittedBody."""

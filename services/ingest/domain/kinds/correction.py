@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from services.ingest.domain.outcome import Score, score_problems
+from services.ingest.domain.outcome import Score, score_problems, text_of
 from services.ingest.domain.problems import (
     EVENT_ID_CHARACTERS_MAX,
     ID_CHARACTERS_MAX,
@@ -55,6 +55,15 @@ class Correction(SubmittedBody, LoggedBody):
     def natural_key(self, source: str) -> tuple[str, ...]:
         """See SubmittedBody."""
         return "correction", self.target_source or source, self.target_event_id, _key_of(self.change)
+
+    def content(self, source: str) -> Sequence[tuple[str, str]]:
+        """See SubmittedBody."""
+        change = "voided" if isinstance(self.change, Void) else text_of(self.change)
+        return (
+            ("correction.target_source", self.target_source or source),
+            ("correction.target_event_id", self.target_event_id),
+            ("correction.change", change),
+        )
 
     def accept(self, source: str, assessed_skills: AssessedSkills) -> Correction:
         """See SubmittedBody."""

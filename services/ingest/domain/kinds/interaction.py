@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -58,6 +58,15 @@ class Interaction(SubmittedBody, LoggedBody):
     def natural_key(self, source: str) -> tuple[str, ...]:
         """See SubmittedBody."""
         return "interaction", self.resource, str(int(self.kind))
+
+    def content(self, source: str) -> Sequence[tuple[str, str]]:
+        """See SubmittedBody."""
+        return (
+            ("interaction.resource", self.resource),
+            ("interaction.kind", str(int(self.kind))),
+            ("interaction.recommendation_id", self.recommendation_id),
+            ("interaction.duration_ms", "" if self.duration_ms is None else str(self.duration_ms)),
+        )
 
     def accept(self, source: str, assessed_skills: AssessedSkills) -> Interaction:
         """See SubmittedBody."""

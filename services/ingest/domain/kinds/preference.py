@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -70,6 +70,15 @@ class Preference(SubmittedBody, LoggedBody):
             str(int(self.pace)),
         )
 
+    def content(self, source: str) -> Sequence[tuple[str, str]]:
+        """See SubmittedBody."""
+        return (
+            ("preference.goals", _text_of(self.goals)),
+            ("preference.interests", _text_of(self.interests)),
+            ("preference.formats", _text_of(self.formats)),
+            ("preference.pace", str(int(self.pace))),
+        )
+
     def accept(self, source: str, assessed_skills: AssessedSkills) -> Preference:
         """See SubmittedBody."""
         return self
@@ -77,6 +86,11 @@ class Preference(SubmittedBody, LoggedBody):
     def summary(self) -> BodySummary:
         """See SubmittedBody."""
         return BodySummary("preference")
+
+
+def _text_of(values: Sequence[str | int] | None) -> str:
+    """The values as one text; an absent list differs from an empty one."""
+    return "" if values is None else f"[{', '.join(f'{value!r}' for value in values)}]"
 
 
 def _counted(values: tuple[str, ...] | None) -> tuple[str, ...]:
