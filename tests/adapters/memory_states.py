@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
+from services.common.encryption.values import KeyTopicSeen
 from services.recommender.application.ports.epochs import (
     EpochBusyError,
     EpochExistsError,
@@ -119,6 +120,15 @@ class MemoryStates:
     async def set_status(self, epoch: int, status: EpochStatus) -> None:
         """Set the status of an epoch."""
         self._metas[epoch] = replace(self._require(epoch), status=status)
+
+    async def accept_lost_keys(self, epoch: int) -> None:
+        """Let records of the epoch count as lost when their keys are not found."""
+        self._metas[epoch] = replace(self._require(epoch), accepts_lost_keys=True)
+
+    async def see_keys(self, epoch: int, keys: KeyTopicSeen) -> None:
+        """Note how the topic of keys looked."""
+        if epoch in self._metas:
+            self._metas[epoch] = replace(self._metas[epoch], keys=keys)
 
     async def make_current(self, epoch: int) -> None:
         """Mark an epoch live and let servers answer from it, if it has reached its end."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from services.common.kafka.envelope import Position
 from services.recommender.application.operations.dead_letter_counts import DeadLetterCounts
 from services.recommender.application.operations.dead_letters import FiledLetter
-from services.recommender.application.operations.status import DEAD_LETTER_AGENT, Health, ReadStatus
+from services.recommender.application.operations.status import DEAD_LETTER_AGENT, LEARNER_KEYS_PART, Health, ReadStatus
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
 from services.recommender.application.ports.log import DeadLetter
@@ -62,11 +62,11 @@ class Bundles:
 
 
 class Probe:
-    def __init__(self, agent=Health.UNKNOWN, **others):
-        self._agent, self._others = agent, others
+    def __init__(self, agent=Health.UNKNOWN, keys=Health.UNKNOWN, **others):
+        self._parts, self._others = {DEAD_LETTER_AGENT: agent, LEARNER_KEYS_PART: keys}, others
 
     async def health(self, address, part=""):
-        return self._agent if part == DEAD_LETTER_AGENT else self._others.get(address, Health.SERVING)
+        return self._parts[part] if part else self._others.get(address, Health.SERVING)
 
 
 class Letters:
@@ -163,6 +163,14 @@ async def test_a_process_that_does_not_serve_is_named_with_its_address():
     status = await reader(probe=probe)(ALL_SERVING)
 
     assert status.problems == ("ingest at 127.0.0.1:1 cannot be reached", "server at 127.0.0.1:2 is not serving")
+
+
+async def test_a_worker_that_waits_for_keys_of_learners_is_named_with_the_remedy():
+    status = await reader(probe=Probe(keys=Health.NOT_SERVING))({"worker": "127.0.0.1:1"})
+
+    (problem,) = status.problems
+    assert problem.startswith("worker at 127.0.0.1:1 waits for keys of learners")
+    assert "Restore that topic" in problem
 
 
 async def test_a_store_of_bundles_that_cannot_be_read_is_a_problem():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
 
+from services.common.encryption.values import KeyTopicSeen
 from services.recommender.application.ports.epochs import (
     EpochBehindError,
     EpochBusyError,
@@ -270,8 +272,27 @@ class LearnerStatesSuite:
         await epochs.make_current(1)
         assert await epochs.current_epoch() == 1
 
+    async def test_an_epoch_remembers_the_topic_of_keys_and_that_lost_keys_are_accepted(self, epochs: EpochStore):
+        await epochs.create(meta_of(1))
+        assert (await epochs.get(1)).keys is None
+        seen = KeyTopicSeen("00000000-0000-0000-0000-000000000009/1", 40, 30)
+        await epochs.see_keys(1, seen)
+        await epochs.accept_lost_keys(1)
+        assert await epochs.get(1) == replace(meta_of(1), keys=seen, accepts_lost_keys=True)
+        await epochs.create(meta := replace(meta_of(2), keys=seen, accepts_lost_keys=True))
+        assert await epochs.get(2) == meta
+
+    async def test_how_the_topic_of_keys_looks_is_not_noted_in_an_epoch_that_is_gone(self, epochs: EpochStore):
+        await epochs.see_keys(7, KeyTopicSeen("00000000-0000-0000-0000-000000000009/1", 40, 30))
+        assert await epochs.get(7) is None
+
     async def test_a_missing_epoch_cannot_be_changed(self, epochs):
-        for change in (epochs.set_status(7, EpochStatus.BUILT), epochs.make_current(7), epochs.drop(7)):
+        for change in (
+            epochs.set_status(7, EpochStatus.BUILT),
+            epochs.accept_lost_keys(7),
+            epochs.make_current(7),
+            epochs.drop(7),
+        ):
             with pytest.raises(EpochMissingError):
                 await change
 

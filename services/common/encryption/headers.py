@@ -41,3 +41,11 @@ def key_id_of(headers: Iterable[tuple[str, bytes]]) -> str | None:
     if not key_id:
         raise ValueUnreadableError(f"the value is encrypted, and {KEY_ID_HEADER} does not say with which key")
     return key_id.decode(errors="replace")
+
+
+def key_id_or_none(headers: Iterable[tuple[str, bytes]]) -> str | None:
+    """`key_id_of`, with None also for invalid headers: decrypting reports those."""
+    try:
+        return key_id_of(headers)
+    except ValueUnreadableError:
+        return None

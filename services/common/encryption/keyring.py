@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.common.encryption.data_keys import DataKey, TenantKeys, parse_data_key, unwrap, wrap
 from services.common.encryption.headers import key_id_of
-from services.common.encryption.values import ERASED, Erasure
+from services.common.encryption.values import ERASED, LOST, KeyGone
 from services.common.kafka.envelope import split_key
 
 # Ciphers to keep in memory; each takes about a kilobyte.
@@ -25,6 +25,7 @@ class LearnerKeyring:
         overwritten: by record key, the record to write again because another one follows the active key's on the topic,
             and compaction would keep that one. None represents a null record: the key that follows was destroyed, and
             no key is active.
+        lost: ids of keys that are not on the topic and were not destroyed, when they were last looked for.
     """
 
     def __init__(self, tenant_keys: TenantKeys) -> None:
@@ -34,7 +35,9 @@ class LearnerKeyring:
         # By record key: the active key's id and record value.
         self._active: dict[bytes, tuple[str, bytes]] = {}
         self._erased: set[str] = set()
+        self._with_null: set[bytes] = set()
         self.overwritten: dict[bytes, bytes | None] = {}
+        self.lost: set[str] = set()
 
     def apply(self, record_key: bytes, value: bytes | None) -> None:
         """Apply one record of the topic.
@@ -46,6 +49,7 @@ class LearnerKeyring:
         split_key(record_key)
         active = self._active.get(record_key)
         if value is None:
+            self._with_null.add(record_key)
             if active is not None:
                 self.mark_erased(active[0])
                 del self._active[record_key]
@@ -87,6 +91,11 @@ class LearnerKeyring:
                 self._ciphers.popitem(last=False)
         return DataKey(key_id, cipher)
 
+    @property
+    def learner_count(self) -> int:
+        """The number of learners with an active key."""
+        return len(self._active)
+
     def learners(self, tenant: str) -> list[bytes]:
         """Record keys of a tenant's learners that have an active key."""
         prefix = f"{tenant}/".encode()
@@ -114,6 +123,10 @@ class LearnerKeyring:
         """Whether the status of a key is known: it is active, or it was destroyed."""
         return self.key_id(record_key) == key_id or key_id in self._erased
 
+    def has_null(self, record_key: bytes) -> bool:
+        """Whether a null record of the learner was on the topic: a key of theirs was destroyed."""
+        return record_key in self._with_null
+
     def mark_erased(self, key_id: str) -> None:
         """Mark a key as destroyed for good: ids are random, so none comes back."""
         self._erased.add(key_id)
@@ -121,7 +134,7 @@ class LearnerKeyring:
 
     def decrypt(
         self, record_key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
-    ) -> bytes | Erasure | None:
+    ) -> bytes | KeyGone | None:
         """See `LearnerKeys.decrypt`."""
         if value is None or record_key is None:
             return value
@@ -129,9 +142,9 @@ class LearnerKeyring:
         if key_id is None:
             return value
         if self.key_id(record_key) != key_id:
-            if key_id not in self._erased:
+            if key_id not in self._erased and key_id not in self.lost:
                 raise AssertionError("decrypt before load_keys: the status of the key is not known")
-            return ERASED
+            return ERASED if key_id in self._erased else LOST
         data_key = self.data_key(record_key)
         if data_key is None:
             raise AssertionError("an active key is always held")

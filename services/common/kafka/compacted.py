@@ -27,6 +27,11 @@ _FETCH_WAIT_LEAST_MS = 50
 # considered unavailable.
 _SILENCE_MS = 2_000
 
+
+class TopicChangedError(RuntimeError):
+    """A topic was recreated or lost records while it was read, so what was read of it is no longer what it holds."""
+
+
 Apply = Callable[[str, Sequence[aiokafka.ConsumerRecord]], None]
 
 
@@ -37,7 +42,18 @@ class CompactedView:
     never interleaved: the function runs on the event loop.
     """
 
-    def __init__(self, connection: KafkaConnection, topics: Sequence[str], apply: Apply) -> None:
+    def __init__(
+        self, connection: KafkaConnection, topics: Sequence[str], apply: Apply, *, may_shrink: bool = True
+    ) -> None:
+        """Prepare.
+
+        Args:
+            connection: the cluster.
+            topics: the topics.
+            apply: the function.
+            may_shrink: whether to read a topic again from its beginning when it ends before what was read of it.
+        """
+        self._may_shrink = may_shrink
         self._connection = connection
         self._topics = tuple(topics)
         self._apply = apply
@@ -84,6 +100,7 @@ class CompactedView:
         Raises:
             TopicMissingError: when a topic does not exist.
             BrokerUnavailableError: when the broker cannot be reached at the start.
+            TopicChangedError: when a topic shrank and may not.
         """
         # Uncommitted records may still be aborted.
         consumer = new_consumer(
@@ -127,6 +144,12 @@ class CompactedView:
         # Compaction leaves gaps and transactions leave markers, so the consumer's position, not the last record, shows
         # how far a topic has been read.
         reached = {topic: await consumer.position(aiokafka.TopicPartition(topic, 0)) for topic in self._topics}
+        shrunk = [topic for topic, offset in reached.items() if offset < self._next_offsets[topic]]
+        if shrunk and not self._may_shrink:
+            raise TopicChangedError(
+                f"the topic {shrunk[0]} ends before offset {self._next_offsets[shrunk[0]]}, up to which it was read: "
+                "it was recreated, or its last records are lost"
+            )
         moved = reached != self._next_offsets
         self._next_offsets = reached
         self._count_silence(consumer, records_came=bool(batches))

@@ -231,6 +231,31 @@ async def log_identity(
     return await asyncio.to_thread(_log_identity, connection, topic, bootstrap_timeout_ms)
 
 
+class IdentityProbe:
+    """Asks for the identity of a topic again and again, over one connection."""
+
+    def __init__(self, connection: KafkaConnection, topic: str) -> None:
+        self._connection = connection
+        self._topic = topic
+        self._admin: KafkaAdminClient | None = None
+
+    async def identity(self) -> LogIdentity:
+        """The identity of the topic now; one caller at a time. Raises as `log_identity`."""
+        try:
+            if self._admin is None:
+                self._admin = await asyncio.to_thread(_admin_client, self._connection, BOOTSTRAP_TIMEOUT_MS)
+            return await asyncio.to_thread(_described, self._admin, self._topic)
+        except BrokerUnavailableError:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the connection."""
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            await asyncio.to_thread(admin.close)
+
+
 @asynccontextmanager
 async def _partitions_of(
     connection: KafkaConnection, topic: str
@@ -274,16 +299,25 @@ async def _fetch_watermarks(
 
 
 def _log_identity(connection: KafkaConnection, topic: str, bootstrap_timeout_ms: int) -> LogIdentity:
+    admin = _admin_client(connection, bootstrap_timeout_ms)
     try:
-        admin = KafkaAdminClient(**(kafka_python_options(connection) | {"bootstrap_timeout_ms": bootstrap_timeout_ms}))
+        return _described(admin, topic)
+    finally:
+        admin.close()
+
+
+def _admin_client(connection: KafkaConnection, bootstrap_timeout_ms: int) -> KafkaAdminClient:
+    try:
+        return KafkaAdminClient(**(kafka_python_options(connection) | {"bootstrap_timeout_ms": bootstrap_timeout_ms}))
     except AdminKafkaError as error:
         raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
+
+
+def _described(admin: KafkaAdminClient, topic: str) -> LogIdentity:
     try:
         (description,) = admin.describe_topics([topic])
     except AdminKafkaError as error:
         raise BrokerUnavailableError(f"Kafka did not describe the topic {topic}: {error}") from error
-    finally:
-        admin.close()
     if description["error_code"]:
         raise TopicMissingError(_missing(topic))
     return LogIdentity(uuid.UUID(str(description["topic_id"])).bytes, len(description["partitions"]))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from services.common.encryption.learner_keys import LearnerKeys
-from services.common.encryption.tenant_keys import tenant_keys_in
 from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.application.operations.corrections import pending_corrections
 from services.recommender.application.operations.dead_letters import FiledLetter, LetterOutcome, ReplayDeadLetters
 from services.recommender.bootstrap.environment import bundle_settings, fold_settings
 from services.recommender.bootstrap.epochs import stored_epochs
+from services.recommender.bootstrap.keys import learner_keys
 from services.recommender.entrypoints.revalidation import problem_of
 
 
@@ -41,7 +40,7 @@ async def replay_dead_letters(
     """
     settings = bundle_settings(environment_file)
     partitions = len(await KafkaLog(settings.connection).end_offsets())
-    decryptor = LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))
+    decryptor = learner_keys(settings.connection, settings.tenants)
     try:
         replay = ReplayDeadLetters(
             KafkaLetterFile(settings.connection), lambda letter: problem_of(letter, partitions, decryptor)

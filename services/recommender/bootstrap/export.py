@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from services.common.auth.tenants_file import load_tenants
-from services.common.encryption.learner_keys import LearnerKeys
-from services.common.encryption.tenant_keys import tenant_keys_in
 from services.recommender.adapters.files.parquet_tables import ParquetTable
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 from services.recommender.adapters.kafka.event_rows import KafkaEventRows
@@ -26,6 +24,7 @@ from services.recommender.application.ports.epochs import EpochStore
 from services.recommender.application.state.epochs import parameters_of
 from services.recommender.bootstrap.environment import server_settings
 from services.recommender.bootstrap.epochs import stored_epochs
+from services.recommender.bootstrap.keys import learner_keys
 from services.recommender.bootstrap.server import AnswerAdapters, answer_dependencies, ranking_policy
 from services.recommender.bootstrap.stores import bundle_store, state_store
 from services.recommender.settings import RecommenderServerSettings, TenantRanking
@@ -119,7 +118,7 @@ async def events_to_parquet(environment_file: Path, tenant: str, directory: Path
         TenantKeyMissingError: when values are encrypted and the tenant's key is unknown.
     """
     settings = server_settings(environment_file)
-    keys = LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))
+    keys = learner_keys(settings.connection, settings.tenants)
     log = KafkaEventRows(settings.connection, keys)
     erased = unreadable = 0
     with ParquetTable(directory, "events", tenant, EVENT_COLUMNS) as table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from services.common.kafka.connection import KafkaConnection, new_consumer
@@ -26,6 +27,9 @@ from services.recommender.entrypoints.event_service_options import (
 )
 from services.recommender.entrypoints.log_consumer import LogConsumer
 from services.recommender.entrypoints.record_decoding import RecordDecoder
+
+# How often a worker looks for missing keys before it takes its partitions over again.
+_LOOKS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,17 @@ def epoch_service(
         session_timeout_ms=options.session_timeout_ms,
         make_consumer=adapters.make_consumer,
     )
-    decoder = RecordDecoder(partitions, adapters.decryptor, traced=observers.traces.on)
+    metrics = observers.metrics
+    decoder = RecordDecoder(
+        partitions,
+        adapters.decryptor,
+        traced=observers.traces.on,
+        lost_before=meta.end_positions if meta.accepts_lost_keys else {},
+        # A replay fails instead: a user waits for it, and it can be resumed.
+        looks=1 if group is None else _LOOKS,
+        look_again_s=options.look_for_keys_s,
+        on_missing=None if metrics is None else partial(metrics.keys_missing, meta.epoch),
+    )
     return EventService(
         FoldTask(meta.epoch, goal, meta.end_positions),
         FoldEvents(adapters.store, adapters.dead_letters, fold),

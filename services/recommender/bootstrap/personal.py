@@ -8,12 +8,11 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 from services.common.auth.tenants_file import load_tenants
-from services.common.encryption.learner_keys import LearnerKeys
-from services.common.encryption.tenant_keys import tenant_keys_in
 from services.recommender.adapters.kafka.learner_records import KafkaLearnerRecords
 from services.recommender.application.operations.personal_data import PersonalData
 from services.recommender.application.state.epochs import EpochUnusableError, parameters_of
 from services.recommender.bootstrap.environment import fold_settings
+from services.recommender.bootstrap.keys import learner_keys
 from services.recommender.bootstrap.stores import bundle_store, state_store
 
 
@@ -37,7 +36,7 @@ async def personal_data(environment_file: Path) -> AsyncIterator[PersonalData]:
             raise EpochUnusableError("no epoch is served yet: start a worker and let it reach the end of the log")
         parameters = await asyncio.to_thread(parameters_of, meta, bundle_store(settings.bundles))
         store = states.fold_store(meta.epoch)
-        decryptor = LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))
+        decryptor = learner_keys(settings.connection, settings.tenants)
         try:
             yield PersonalData(store, parameters, KafkaLearnerRecords(settings.connection, decryptor))
         finally:

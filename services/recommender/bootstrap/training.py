@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 
-from services.common.encryption.learner_keys import LearnerKeys
-from services.common.encryption.tenant_keys import tenant_keys_in
 from services.recommender.adapters.kafka.training_log import KafkaTrainingLog
 from services.recommender.application.training.train import Trainer
 from services.recommender.bootstrap.environment import bundle_settings
+from services.recommender.bootstrap.keys import learner_keys
 from services.recommender.bootstrap.stores import bundle_store
 
 # The libraries that affect the last bits of the fitted numbers.
@@ -18,13 +17,16 @@ _LIBRARIES = ("implicit", "lightgbm", "numba", "numpy", "scipy")
 _TRAINING_SEED = 20_090_910
 
 
-def trainer(*, bundles: str | None = None, factors: int | None = None, ranker: bool = False) -> Trainer:
+def trainer(
+    *, bundles: str | None = None, factors: int | None = None, ranker: bool = False, accept_lost_keys: bool = False
+) -> Trainer:
     """Runs `cairn train`.
 
     Args:
         bundles: where bundles are stored, instead of the setting.
         factors: factors per resource, instead of the default; a chosen model keeps its own.
         ranker: whether to fit a learned ranker too.
+        accept_lost_keys: whether to skip records whose keys are lost.
 
     Raises:
         SettingsError: when a setting is invalid.
@@ -39,7 +41,11 @@ def trainer(*, bundles: str | None = None, factors: int | None = None, ranker: b
     settings = bundle_settings()
     als_settings = AlsSettings() if factors is None else AlsSettings(factors=factors)
     return Trainer(
-        log=KafkaTrainingLog(settings.connection, LearnerKeys(settings.connection, tenant_keys_in(settings.tenants))),
+        log=KafkaTrainingLog(
+            settings.connection,
+            learner_keys(settings.connection, settings.tenants),
+            accept_lost_keys=accept_lost_keys,
+        ),
         fit_tracing=partial(fit_tracing, seed=_TRAINING_SEED),
         fit_collaborative=partial(fit_collaborative, default=als_settings, seed=_TRAINING_SEED),
         choose_collaborative=partial(choose_collaborative, seed=_TRAINING_SEED),

@@ -16,7 +16,6 @@ from pathlib import Path
 from prometheus_client import REGISTRY, start_http_server
 
 from services.common.encryption.learner_keys import LearnerKeys
-from services.common.encryption.tenant_keys import tenant_keys_in
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.envelope import LogIdentity
 from services.common.process import announce, run_until_stopped
@@ -27,11 +26,13 @@ from services.recommender.adapters.fail_points import FailingFoldStore, FailPoin
 from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.read_ahead import KafkaReadAhead
-from services.recommender.application.operations.status import DEAD_LETTER_AGENT
+from services.recommender.application.operations.status import DEAD_LETTER_AGENT, LEARNER_KEYS_PART
 from services.recommender.application.ports.epochs import EpochMeta
 from services.recommender.application.state.epochs import begin_replay, parameters_of
 from services.recommender.application.state.fold_events import FoldReport
+from services.recommender.application.state.key_topic import check_keys_of_log
 from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
+from services.recommender.bootstrap.keys import learner_keys
 from services.recommender.bootstrap.stores import bundle_store, state_store
 from services.recommender.domain.learner.fold import LearnerFold, warm_up
 from services.recommender.domain.learner.parameters import TracingParameters
@@ -41,6 +42,7 @@ from services.recommender.entrypoints.dead_letter_watch import DeadLetterWatch
 from services.recommender.entrypoints.event_service import EventService
 from services.recommender.entrypoints.event_service_options import EventServiceOptions, FoldObservers
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
+from services.recommender.entrypoints.key_topic_watch import KeyTopicWatch
 from services.recommender.entrypoints.replay import ReplayProgress, run_replay
 from services.recommender.entrypoints.worker import EpochServices, run_services
 from services.recommender.settings import FoldSettings, WorkerSettings
@@ -61,6 +63,7 @@ class FoldWiring:
         fail_points: where to fail; for tests.
         traces: receives the spans of traced records.
         tenants: the tenants file, which holds the keys to decrypt values.
+        keys: the keys of learners, closed by their owner; None: every event service reads its own.
     """
 
     connection: KafkaConnection
@@ -70,6 +73,14 @@ class FoldWiring:
     fail_points: FailPoints | None = None
     traces: Traces = NO_TRACES
     tenants: Path = Path("tenants.yaml")
+    keys: LearnerKeys | None = None
+
+    @property
+    def learner_keys(self) -> LearnerKeys:
+        """The keys of learners that all event services share."""
+        if self.keys is None:
+            raise AssertionError("the wiring has no shared keys")
+        return self.keys
 
     def event_service(
         self,
@@ -93,7 +104,8 @@ class FoldWiring:
         """
         store = state_store(self.redis_url).fold_store(meta.epoch, cache_bytes=self.cache_bytes, fold_id=meta.fold_id)
         dead_letters = KafkaDeadLetters(self.connection, origin=self.options.topic)
-        decryptor = LearnerKeys(self.connection, tenant_keys_in(self.tenants))
+        decryptor = self.keys or learner_keys(self.connection, self.tenants, topic=self.options.topic)
+        resources = (store, dead_letters) if self.keys else (store, dead_letters, decryptor)
         fail_points, partitions = self.fail_points, LogIdentity.parse(meta.log_identity).partitions
         acknowledged = None if fail_points is None else partial(fail_points.reach, Step.AFTER_ACKNOWLEDGEMENT)
         return epoch_service(
@@ -104,8 +116,14 @@ class FoldWiring:
                 store if fail_points is None else FailingFoldStore(store, fail_points),
                 dead_letters,
                 decryptor,
-                KafkaReadAhead(self.connection, decryptor, partitions, topic=self.options.topic),
-                resources=(store, dead_letters, decryptor),
+                KafkaReadAhead(
+                    self.connection,
+                    decryptor,
+                    partitions,
+                    topic=self.options.topic,
+                    accept_lost_keys=meta.accepts_lost_keys,
+                ),
+                resources=resources,
             ),
             group=group,
             goal=goal,
@@ -133,6 +151,7 @@ def fold_wiring(settings: FoldSettings) -> FoldWiring:
         options,
         fail_points,
         tenants=settings.tenants,
+        keys=learner_keys(settings.connection, settings.tenants),
     )
 
 
@@ -183,7 +202,14 @@ async def run_worker(settings: WorkerSettings) -> None:
         )
         address = await server.start()
         announce("worker", address, settings.address_file)
-        jobs = [run_services(services), _report_health(lambda: services.healthy, server)]
+        keys = wiring.learner_keys
+        watch_keys = KeyTopicWatch(store.epochs, keys, lambda: services.folded)
+        jobs = [
+            run_services(services),
+            watch_keys.run(),
+            _report_health(lambda: services.healthy and not watch_keys.problem, server),
+            _report_health(lambda: not (services.waits_for_keys or watch_keys.problem), server, part=LEARNER_KEYS_PART),
+        ]
         # Without a metrics port nothing can read the counts of the agent. `cairn status` does its own counting.
         if settings.metrics_port:
             watch, counted = _dead_letter_watch(wiring)
@@ -195,6 +221,7 @@ async def run_worker(settings: WorkerSettings) -> None:
             await run_until_stopped(jobs)
         finally:
             await server.stop()
+            await keys.close()
             traces.close()
 
 
@@ -220,6 +247,8 @@ async def replay(
     parameters: str,
     on_begin: Callable[[EpochMeta], None],
     on_progress: Callable[[int, int], None],
+    *,
+    accept_lost_keys: bool = False,
 ) -> ReplayProgress:
     """Fold the log into a new epoch, for `cairn replay`.
 
@@ -229,6 +258,7 @@ async def replay(
         parameters: a bundle's id, or `same`.
         on_begin: called once, with the epoch.
         on_progress: called after each batch with the number of offsets handled and the total.
+        accept_lost_keys: count records whose keys are lost, instead of refusing to go on.
     """
     wiring = fold_wiring(settings)
     bundles = bundle_store(settings.bundles)
@@ -236,18 +266,34 @@ async def replay(
     async with aclosing(state_store(settings.redis)) as store:
         if not settings.allow_eviction:
             await store.check_nothing_is_evicted()
-        meta = await begin_replay(store.epochs, KafkaLog(settings.connection), bundles, epoch, parameters)
+        keys = wiring.learner_keys
+        meta = await begin_replay(
+            store.epochs,
+            KafkaLog(settings.connection),
+            bundles,
+            epoch,
+            parameters,
+            accept_lost_keys=accept_lost_keys,
+        )
         traced = parameters_of(meta, bundles)
         warm_up()
         on_begin(meta)
-        return await run_replay(
-            meta,
-            store.epochs,
-            lambda begun, on_batch: wiring.event_service(
-                begun, traced, group=None, goal=begun.end_positions, on_batch=on_batch
-            ),
-            lambda progress: on_progress(progress.done, progress.total),
-        )
+        try:
+            if not meta.accepts_lost_keys:
+                await check_keys_of_log(await store.epochs.epochs(), meta.log_identity, keys)
+            done = await run_replay(
+                meta,
+                store.epochs,
+                lambda begun, on_batch: wiring.event_service(
+                    begun, traced, group=None, goal=begun.end_positions, on_batch=on_batch
+                ),
+                lambda progress: on_progress(progress.done, progress.total),
+            )
+            if keys.seen is not None:
+                await store.epochs.see_keys(epoch, keys.seen)
+        finally:
+            await keys.close()
+    return done
 
 
 def collect_garbage_seldom() -> None:

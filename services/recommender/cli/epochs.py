@@ -65,6 +65,13 @@ def replay(
     parameters: Annotated[
         str, typer.Option(help="A bundle's id, as printed by `cairn train`, or same: those of the current epoch.")
     ],
+    accept_lost_keys: Annotated[
+        bool,
+        typer.Option(
+            "--accept-lost-keys",
+            help="Go on without records whose keys are neither on cairn.learner-keys nor destroyed by an erasure.",
+        ),
+    ] = False,
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
     """Fold the whole log, up to its current end, into a new epoch.
@@ -72,8 +79,8 @@ def replay(
     It is not served until `cairn epoch switch`. A replay that was interrupted, for example by Ctrl-C, continues where
     it stopped.
 
-    Exit codes: 1, Kafka or Redis cannot be reached, or another process replays into the epoch. 2, the epoch or the
-    parameters cannot be used. 130, it was interrupted.
+    Exit codes: 1, keys of records are missing, Kafka or Redis cannot be reached, or another process replays into the
+    epoch. 2, the epoch or the parameters cannot be used. 130, it was interrupted.
     """
     # Faust and the compiled kernel take seconds to load.
     from services.recommender.bootstrap import worker as bootstrap_worker  # noqa: PLC0415
@@ -81,7 +88,12 @@ def replay(
     with _ReplayDisplay() as display:
         result = _run(
             lambda: bootstrap_worker.replay(
-                fold_settings(environment_file), epoch, parameters, display.begin, display.show
+                fold_settings(environment_file),
+                epoch,
+                parameters,
+                display.begin,
+                display.show,
+                accept_lost_keys=accept_lost_keys,
             ),
             when_interrupted=lambda: (
                 f"the replay into epoch {epoch} was interrupted at {display.done:,} of {display.total:,}; "
@@ -91,7 +103,8 @@ def replay(
     elapsed_s = display.elapsed_s
     typer.echo(
         f"epoch {epoch} is built: {result.applied:,} applied, {result.duplicates:,} duplicates, "
-        f"{result.dead_lettered:,} dead letters in {elapsed_s:.1f} s ({result.applied / max(elapsed_s, 1e-9):,.0f}/s). "
+        f"{result.dead_lettered:,} dead letters, {result.erased:,} of erased learners, {result.lost:,} lost "
+        f"in {elapsed_s:.1f} s ({result.applied / max(elapsed_s, 1e-9):,.0f}/s). "
         f"Serve it with: cairn epoch switch {epoch}"
     )
 

@@ -21,10 +21,18 @@ from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.application.ports.models import BundleUnreadableError, BundleUnwritableError, TenantModels
-from services.recommender.application.training.collect import Progress
+from services.recommender.application.training.collect import ERASED, LOST, Progress
 from services.recommender.application.training.train import NothingToTrainOnError, TenantWithoutEventsError, Trained
 from services.recommender.bootstrap.environment import SettingsError
 from services.recommender.bootstrap.training import trainer as wired_trainer
+
+_AcceptLostKeys = Annotated[
+    bool,
+    typer.Option(
+        "--accept-lost-keys",
+        help="Skip records whose keys are neither on cairn.learner-keys nor destroyed by an erasure.",
+    ),
+]
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -55,6 +63,7 @@ def train(
         bool,
         typer.Option("--ranker", help="Also fit a learned ranker; the tenants file decides which tenants it serves."),
     ] = False,
+    accept_lost_keys: _AcceptLostKeys = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the summary to this file.", show_default=False)
     ] = None,
@@ -64,9 +73,10 @@ def train(
     Reads the whole log of the Kafka in CAIRN_KAFKA. Fits the difficulties of items and skills, the learner model's
     constants and collaborative filtering. The last line is the bundle's id.
 
-    Exit codes: 1, Kafka or the bundles cannot be reached, or the log is empty. 2, an argument is invalid.
+    Exit codes: 1, keys of records are missing, Kafka or the bundles cannot be reached, or the log is empty. 2, an
+    argument is invalid.
     """
-    _train(bundles, tenant, json_file, factors=factors, ranker=ranker)
+    _train(bundles, tenant, json_file, factors=factors, ranker=ranker, accept_lost_keys=accept_lost_keys)
 
 
 @app.command("tune", epilog="Example: cairn tune --bundles s3://district/bundles --tenant riverbend")
@@ -83,6 +93,7 @@ def tune(
             show_default=False,
         ),
     ] = None,
+    accept_lost_keys: _AcceptLostKeys = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the summary to this file.", show_default=False)
     ] = None,
@@ -93,9 +104,10 @@ def tune(
     evaluated on the rest. The best one is fitted to everything and written as a bundle. Its manifest records the choice
     and the score of each family; later runs of `cairn train` use the same choice. The last line is the bundle's id.
 
-    Exit codes: 1, Kafka or the bundles cannot be reached, or the log is empty. 2, an argument is invalid.
+    Exit codes: 1, keys of records are missing, Kafka or the bundles cannot be reached, or the log is empty. 2, an
+    argument is invalid.
     """
-    _train(bundles, tenant, json_file, tune=True)
+    _train(bundles, tenant, json_file, tune=True, accept_lost_keys=accept_lost_keys)
 
 
 def _train(
@@ -106,13 +118,14 @@ def _train(
     factors: int | None = None,
     tune: bool = False,
     ranker: bool = False,
+    accept_lost_keys: bool = False,
 ) -> None:
     if json_file is not None and not json_file.parent.is_dir():
         fail(f"error: --json {json_file}: the folder {json_file.parent} does not exist; make it first", BAD_INPUT)
     started_s = time.monotonic()
     try:
         with _progress() as progress:
-            trainer = wired_trainer(bundles=bundles, factors=factors, ranker=ranker)
+            trainer = wired_trainer(bundles=bundles, factors=factors, ranker=ranker, accept_lost_keys=accept_lost_keys)
             trained = asyncio.run(trainer.train(tenants=tenant or (), tune=tune, progress=progress))
     except (SettingsError, BundlesUrlInvalidError, TenantWithoutEventsError) as error:
         fail(f"error: {error}", BAD_INPUT)
@@ -165,8 +178,10 @@ def _tenant_line(tenant: str, models: TenantModels) -> str:
 def _trained_line(trained: Trained, elapsed_s: float) -> str:
     window = trained.draft.window
     skipped = sum(window.skipped.values())
+    erased, lost = window.skipped.get(ERASED, 0), window.skipped.get(LOST, 0)
     return (
-        f"{window.records:,} records, {window.duplicates:,} of them duplicates, {skipped:,} skipped; {elapsed_s:.1f} s"
+        f"{window.records:,} records, {window.duplicates:,} of them duplicates, {skipped:,} skipped ({erased:,} of "
+        f"erased learners, {lost:,} with lost keys); {elapsed_s:.1f} s"
     )
 
 

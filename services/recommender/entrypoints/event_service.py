@@ -16,6 +16,7 @@ import mode
 import structlog
 from aiokafka.errors import CommitFailedError
 
+from services.common.encryption.values import KeysMissingError
 from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
 from services.recommender.application.state.fold_events import FoldEvents, FoldReport
@@ -37,6 +38,7 @@ _KAFKA_COMMIT_EVERY_S = 1.0
 _KAFKA_COMMIT_TIMEOUT_S = 5.0
 _PAUSE_FIRST_S = 0.2
 _PAUSE_LAST_S = 2.0
+_TRANSIENT = (StateUnavailableError, BrokerUnavailableError, KeysMissingError)
 
 
 class EventService(mode.Service):
@@ -107,13 +109,18 @@ class EventService(mode.Service):
     @property
     def healthy(self) -> bool:
         """Whether partitions are assigned, and each of them advances or has nothing to read."""
-        if not self._assigned or self.crashed or self._interruption is not None:
+        if not self._assigned or self.crashed or self._interruption is not None or self.waits_for_keys:
             return False
         now_s, lag = self._clock_s(), self.lag
         return all(
             lag.get(partition, 0) == 0 or now_s - since_s < self._options.stuck_after_s
             for partition, since_s in self._progressed_at_s.items()
         )
+
+    @property
+    def waits_for_keys(self) -> bool:
+        """Whether records of assigned partitions cannot be decrypted because their keys are missing."""
+        return not self._source.decoder.waiting.isdisjoint(self.positions)
 
     @property
     def lag(self) -> dict[int, int]:
@@ -144,12 +151,14 @@ class EventService(mode.Service):
         fetching = asyncio.create_task(self._fetch())
         try:
             while not (self.should_stop or self._reached_goal()):
-                fetched = await fetching
-                fetching = asyncio.create_task(self._fetch())
                 try:
+                    try:
+                        fetched = await fetching
+                    finally:
+                        fetching = asyncio.create_task(self._fetch())
                     async with self._folding:
                         await self._fold_fetched(fetched)
-                except (StateUnavailableError, BrokerUnavailableError) as error:
+                except _TRANSIENT as error:
                     if not self._waits_out(error):
                         raise
                     self._interrupt(error)
@@ -211,15 +220,18 @@ class EventService(mode.Service):
                 async with self._folding:
                     if self._interruption is not None and not self._rebalancing:
                         await self._assign(self._consumer.assignment)
-            except (StateUnavailableError, BrokerUnavailableError) as error:
+            except _TRANSIENT as error:
                 if not self._waits_out(error):
                     raise
                 self._interrupt(error)
 
     def _waits_out(self, error: Exception) -> bool:
         """Whether to wait out a transient error. A replay fails instead: a user waits for it, and it can be resumed."""
-        transient = isinstance(error, (StateUnavailableError, BrokerUnavailableError))
-        return transient and not isinstance(error, StateRefusedError) and self._consumer.group is not None
+        return (
+            isinstance(error, _TRANSIENT)
+            and not isinstance(error, StateRefusedError)
+            and self._consumer.group is not None
+        )
 
     def fail(self, error: Exception) -> None:
         """Pause or crash because of an error in a rebalance; aiokafka would only log it."""

@@ -35,6 +35,7 @@ class EventServiceOptions:
         session_timeout_ms: how long the group waits for a silent member. The embedded broker delays every join by
             half of it.
         stuck_after_s: a partition with unread records counts as stuck if it does not advance for this long.
+        look_for_keys_s: how often to look for keys of records that are missing.
     """
 
     topic: str = LEARNER_EVENTS
@@ -42,6 +43,7 @@ class EventServiceOptions:
     rewind_records: int = 1_000
     session_timeout_ms: int = 6_000
     stuck_after_s: float = 30.0
+    look_for_keys_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,21 @@ class FoldMetrics:
             ["epoch"],
             registry=registry,
         )
+        self._erased = Counter(
+            "cairn_events_erased",
+            "Records of erased learners, which can no longer be read.",
+            ["epoch"],
+            registry=registry,
+        )
+        self._lost = Counter(
+            "cairn_events_lost", "Records whose keys are lost, which was accepted.", ["epoch"], registry=registry
+        )
+        self._keys_missing = Gauge(
+            "cairn_fold_keys_missing_records",
+            "Records whose keys are missing, so that the fold is paused.",
+            ["epoch"],
+            registry=registry,
+        )
         self._batch = Histogram(
             "cairn_fold_batch_records", "Records of a batch.", ["epoch"], buckets=_RECORDS, registry=registry
         )
@@ -54,6 +69,8 @@ class FoldMetrics:
         self._applied.labels(label).inc(report.applied)
         self._duplicates.labels(label).inc(report.duplicates)
         self._refused_skills.labels(label).inc(sum(report.refused_skills.values()))
+        self._erased.labels(label).inc(report.erased)
+        self._lost.labels(label).inc(report.lost)
         for code, count in report.dead_lettered.items():
             self._dead_lettered.labels(label, code).inc(count)
         self._batch.labels(label).observe(records)
@@ -65,6 +82,10 @@ class FoldMetrics:
         """Record the lag of each assigned partition."""
         for partition, lag in lag_by_partition.items():
             self._lag.labels(str(epoch), str(partition)).set(lag)
+
+    def keys_missing(self, epoch: int, records: int) -> None:
+        """Record how many records wait for missing keys."""
+        self._keys_missing.labels(str(epoch)).set(records)
 
     def forget(self, epoch: int, partitions: Mapping[int, int]) -> None:
         """Stop reporting the lag of partitions that are now assigned to others."""

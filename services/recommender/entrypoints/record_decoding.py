@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import aiokafka
+import structlog
 
 from services.common.encryption.headers import is_encrypted
-from services.common.encryption.values import ERASED, Erasure, ValueUnreadableError
+from services.common.encryption.values import ERASED, LOST, KeyGone, KeysMissingError, ValueUnreadableError
 from services.common.telemetry.traces import TRACEPARENT, is_sampled
 from services.recommender.application.ports.log import DeadLetter, ValueDecryptor
 from services.recommender.application.state.fold_events import PartitionBatch
@@ -15,34 +17,96 @@ from services.recommender.domain.learner.events import CorrectionEvent
 from services.recommender.wire.events import decode_event
 from services.recommender.wire.fields import RecordInvalidError
 
+_log = structlog.get_logger(__name__)
+
+_NOTHING: Mapping[int, int] = {}
+
 # Reasons with these codes concern the key and headers of a record.
 _NOT_ABOUT_THE_VALUE = frozenset(("key", "partition", "content-type"))
 
 
 class RecordDecoder:
-    """Decrypts and decodes fetched records."""
+    """Decrypts and decodes fetched records.
 
-    def __init__(self, partitions: int, decryptor: ValueDecryptor | None = None, *, traced: bool = False) -> None:
-        """Args: `partitions` of the log; `decryptor`, None if nothing is encrypted; `traced`: record traces."""
+    Attributes:
+        waiting: partitions with records whose keys were not found when they were last decoded.
+    """
+
+    def __init__(
+        self,
+        partitions: int,
+        decryptor: ValueDecryptor | None = None,
+        *,
+        traced: bool = False,
+        lost_before: Mapping[int, int] = _NOTHING,
+        looks: int = 1,
+        look_again_s: float = 1.0,
+        on_missing: Callable[[int], None] | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            partitions: the number of the log's partitions.
+            decryptor: decrypts values; None if nothing is encrypted.
+            traced: whether to collect traces.
+            lost_before: records before these offsets, by partition, count as lost when their keys are not found.
+            looks: how often to look for missing keys before giving up.
+            look_again_s: how long to wait before looking for them again.
+            on_missing: receives the number of records whose keys are missing, whenever it may have changed.
+        """
+        self.waiting: frozenset[int] = frozenset()
         self._partitions = partitions
         self._decryptor = decryptor
         self._traced = traced
+        self._lost_before = lost_before
+        self._looks = looks
+        self._look_again_s = look_again_s
+        self._on_missing = on_missing
 
     async def decode(self, fetched: Mapping[int, Sequence[aiokafka.ConsumerRecord]]) -> list[PartitionBatch]:
-        """Return a batch for each partition with records; wait while keys cannot be loaded."""
+        """Return a batch for each partition with records; wait while keys cannot be loaded.
+
+        Raises:
+            KeysMissingError: when the keys of records are neither found nor destroyed, and may not count as lost.
+        """
         decryptor = None
         if self._decryptor is not None:
             sealed = [record for records in fetched.values() for record in records if is_encrypted(record.headers)]
             if sealed:
                 decryptor = self._decryptor
-                await decryptor.load_keys(sealed)
+                await self._load_keys(decryptor, sealed)
         batches = []
         for partition, records in fetched.items():
             batch = decode_batch(partition, records, self._partitions, decryptor)
             if self._traced:
                 batch.traceparents = _traceparents(records)
             batches.append(batch)
+        if self.waiting & fetched.keys():
+            self._wait_for(self.waiting - fetched.keys(), None)
         return batches
+
+    async def _load_keys(self, decryptor: ValueDecryptor, sealed: Sequence[aiokafka.ConsumerRecord]) -> None:
+        for look in range(self._looks):
+            if look:
+                await asyncio.sleep(self._look_again_s)
+            await decryptor.load_keys(sealed)
+            missing = {record.partition for record in sealed if self._is_missing(decryptor, record)}
+            if not missing:
+                return
+            error = decryptor.missing_keys()
+            self._wait_for(frozenset(missing), error)
+        raise error
+
+    def _is_missing(self, decryptor: ValueDecryptor, record: aiokafka.ConsumerRecord) -> bool:
+        """Whether a record's key was not found, and the record may not count as lost."""
+        return record.offset >= self._lost_before.get(record.partition, 0) and decryptor.is_lost(record)
+
+    def _wait_for(self, partitions: frozenset[int], error: KeysMissingError | None) -> None:
+        if error is not None and not partitions <= self.waiting:
+            _log.error("paused: keys of learners are missing", partitions=sorted(partitions), reason=str(error))
+        self.waiting = partitions
+        if self._on_missing is not None:
+            self._on_missing(0 if error is None else error.missing.records)
 
 
 def decode_batch(
@@ -63,8 +127,8 @@ def decode_batch(
         try:
             if decryptor is not None:
                 value = _decrypted(decryptor, record)
-                if value is ERASED:
-                    batch.erased.append(record.offset)
+                if value is ERASED or value is LOST:
+                    (batch.erased if value is ERASED else batch.lost).append(record.offset)
                     continue
             tenant, event = decode_event(key, value, record.headers, partition, partitions)
         except RecordInvalidError as error:
@@ -88,7 +152,7 @@ def decode_batch(
     return batch
 
 
-def _decrypted(decryptor: ValueDecryptor, record: aiokafka.ConsumerRecord) -> bytes | Erasure | None:
+def _decrypted(decryptor: ValueDecryptor, record: aiokafka.ConsumerRecord) -> bytes | KeyGone | None:
     try:
         return decryptor.decrypt(record.key, record.value, record.headers)
     except ValueUnreadableError as error:

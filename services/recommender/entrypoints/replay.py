@@ -20,6 +20,8 @@ class ReplayProgress:
         applied: records applied by this run.
         duplicates: records this run skipped as duplicates.
         dead_lettered: records this run sent to the dead letters.
+        erased: records of erased learners that this run found.
+        lost: records whose keys are lost that this run found.
     """
 
     done: int
@@ -27,6 +29,8 @@ class ReplayProgress:
     applied: int
     duplicates: int
     dead_lettered: int
+    erased: int
+    lost: int
 
 
 MakeReplayService = Callable[[EpochMeta, Callable[[FoldReport], None]], EventService]
@@ -51,18 +55,21 @@ async def run_replay(
     Raises:
         EpochBusyError: when another process is replaying into the epoch.
         CommitRefusedError: when another process wrote to the epoch in spite of the lock.
+        KeysMissingError: when keys of records are lost, and the epoch does not accept that.
     """
-    applied = duplicates = dead_lettered = 0
+    applied = duplicates = dead_lettered = erased = lost = 0
 
     def progress() -> ReplayProgress:
         done = sum(min(service.positions.get(p, 0), end) for p, end in meta.end_positions.items())
-        return ReplayProgress(done, sum(meta.end_positions.values()), applied, duplicates, dead_lettered)
+        return ReplayProgress(done, sum(meta.end_positions.values()), applied, duplicates, dead_lettered, erased, lost)
 
     def count(report: FoldReport) -> None:
-        nonlocal applied, duplicates, dead_lettered
+        nonlocal applied, duplicates, dead_lettered, erased, lost
         applied += report.applied
         duplicates += report.duplicates
         dead_lettered += sum(report.dead_lettered.values())
+        erased += report.erased
+        lost += report.lost
         on_progress(progress())
 
     service = make_service(meta, count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.common.encryption.values import ERASED, ValueUnreadableError
+from services.common.encryption.values import ERASED, LOST, ValueUnreadableError
 from services.common.kafka.partitioner import partition_of
 from services.recommender.application.ports.log import DeadLetter, ValueDecryptor
 from services.recommender.wire.events import decode_event
@@ -23,6 +23,8 @@ async def problem_of(letter: DeadLetter, partitions: int, decryptor: ValueDecryp
         value = decryptor.decrypt(letter.key, letter.value, letter.headers)
         if value is ERASED:
             return "erased: its learner was erased, and the value can no longer be read"
+        if value is LOST:
+            return f"key: {decryptor.missing_keys()}"
         decode_event(letter.key, value, letter.headers, right, partitions)
     except ValueUnreadableError as error:
         return f"encryption: {error}"

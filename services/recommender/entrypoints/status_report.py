@@ -39,6 +39,8 @@ def status_as_json(status: SystemStatus) -> bytes:
                 "applied": report.applied,
                 "duplicates": report.duplicates,
                 "dead_lettered": report.dead_lettered,
+                "erased": report.erased,
+                "lost": report.lost,
                 "partitions": [asdict(partition) | {"lag": partition.lag} for partition in report.partitions],
             }
             for report in status.epochs
@@ -97,7 +99,7 @@ def _epoch_line(report: EpochReport) -> Text:
 
 def _partition_table(report: EpochReport) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("partition", "position", "end", "lag", "applied", "duplicates", "dead letters"):
+    for heading in ("partition", "position", "end", "lag", "applied", "duplicates", "dead letters", "erased", "lost"):
         table.add_column(heading, justify="right", no_wrap=True)
     for partition in report.partitions:
         table.add_row(
@@ -108,6 +110,8 @@ def _partition_table(report: EpochReport) -> Table:
             f"{partition.applied:,}",
             f"{partition.duplicates:,}",
             f"{partition.dead_lettered:,}",
+            f"{partition.erased:,}",
+            f"{partition.lost:,}",
         )
     table.add_section()
     table.add_row(
@@ -118,6 +122,8 @@ def _partition_table(report: EpochReport) -> Table:
         f"{report.applied:,}",
         f"{report.duplicates:,}",
         f"{report.dead_lettered:,}",
+        f"{report.erased:,}",
+        f"{report.lost:,}",
         style="bold",
     )
     return table

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import mode
@@ -80,6 +80,16 @@ class EpochServices(mode.Service):
         return (
             not self._unreadable and bool(self._running) and all(service.healthy for service in self._running.values())
         )
+
+    @property
+    def waits_for_keys(self) -> bool:
+        """Whether an event service cannot go on because keys of records are missing."""
+        return any(service.waits_for_keys for service in self._running.values())
+
+    @property
+    def folded(self) -> Collection[int]:
+        """The epochs that are folded into."""
+        return list(self._running)
 
     async def on_start(self) -> None:
         """Create the first epoch if there is none, and start the event services.

@@ -15,12 +15,13 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import BinaryIO, Self
 
 import orjson
 
+from services.common.encryption.values import KeyTopicSeen
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus, StoredLearnerBytes
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.state.epochs import EpochDigest
@@ -163,9 +164,17 @@ def _encode_header(header: SnapshotHeader) -> bytes:
             "parameters_bundle": meta.parameters_bundle,
             "log_identity": meta.log_identity,
             "end_positions": {str(partition): offset for partition, offset in sorted(meta.end_positions.items())},
-            "progress": {str(partition): astuple(one) for partition, one in sorted(header.progress.items())},
+            "progress": {str(partition): _counts(one) for partition, one in sorted(header.progress.items())},
         }
+        | ({"accepts_lost_keys": True} if meta.accepts_lost_keys else {})
+        | ({} if meta.keys is None else {"keys": asdict(meta.keys)})
     )
+
+
+def _counts(progress: PartitionProgress) -> tuple[int, ...]:
+    """Position and counts; without lost records as earlier releases wrote and read them."""
+    counts = astuple(progress)
+    return counts if progress.lost else counts[:-1]
 
 
 def _decode_header(data: bytes) -> SnapshotHeader:
@@ -177,6 +186,8 @@ def _decode_header(data: bytes) -> SnapshotHeader:
         parameters_bundle=fields["parameters_bundle"],
         log_identity=fields["log_identity"],
         end_positions={int(partition): offset for partition, offset in fields["end_positions"].items()},
+        accepts_lost_keys=fields.get("accepts_lost_keys", False),
+        keys=KeyTopicSeen(**keys) if (keys := fields.get("keys")) else None,
     )
     return SnapshotHeader(meta, {int(p): PartitionProgress(*counts) for p, counts in fields["progress"].items()})
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from services.common.encryption.learner_keys import LearnerKeys
-from services.common.encryption.values import ERASED, ValueUnreadableError
+from services.common.encryption.values import ERASED, LOST, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, read_span, topic_span
 from services.common.kafka.envelope import LEARNER_EVENTS, KeyInvalidError, split_key
 from services.recommender.application.operations.export import LogRows, Row
@@ -47,6 +47,8 @@ class KafkaEventRows:
                             if value is ERASED:
                                 erased += 1
                                 continue
+                            if value is LOST:
+                                raise self._keys.missing_keys()
                             row = event_row(record.key, value, list(record.headers))
                         except (EventUnreadableError, ValueUnreadableError):
                             unreadable += 1

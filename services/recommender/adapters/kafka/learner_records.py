@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from cairn.v1 import events_pb2
-from services.common.encryption.values import ERASED, ValueUnreadableError
+from services.common.encryption.values import ERASED, LOST, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, read_span, topic_span
 from services.common.kafka.envelope import JSON, LEARNER_EVENTS, LEARNER_EVENTS_DLT, content_type_of
 from services.recommender.application.operations.personal_data import HeldRecord
@@ -67,6 +67,8 @@ class KafkaLearnerRecords:
             value = self._decryptor.decrypt(record.key, record.value, record.headers)
         except ValueUnreadableError:
             return {"unreadable_bytes": (record.value or b"").hex()}
+        if value is LOST:
+            return {"key_lost": True, "unreadable_bytes": (record.value or b"").hex()}
         if value is ERASED or value is None:
             return None
         try:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import aiokafka
 
-from services.common.encryption.values import ERASED, ValueUnreadableError
+from services.common.encryption.values import ERASED, LOST, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, read_span
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.application.ports.log import ValueDecryptor
@@ -32,6 +32,7 @@ class KafkaReadAhead:
         decryptor: ValueDecryptor,
         partitions: int,
         *,
+        accept_lost_keys: bool = False,
         topic: str = LEARNER_EVENTS,
         stalled_s: float = 30.0,
     ) -> None:
@@ -41,12 +42,14 @@ class KafkaReadAhead:
             connection: the cluster.
             decryptor: decrypts encrypted values.
             partitions: the number of the log's partitions.
+            accept_lost_keys: go on without corrections whose keys are lost.
             topic: the log.
             stalled_s: how long to wait for a record before giving up.
         """
         self._connection = connection
         self._decryptor = decryptor
         self._partitions = partitions
+        self._accept_lost_keys = accept_lost_keys
         self._topic = topic
         self._stalled_s = stalled_s
 
@@ -55,6 +58,7 @@ class KafkaReadAhead:
 
         Raises:
             BrokerUnavailableError: when the cluster cannot be reached, or stops answering.
+            KeysMissingError: when the keys of corrections are lost, and that was not accepted.
         """
         known = KnownCorrections()
         parts = read_span(self._connection, self._topic, spans, stalled_s=self._stalled_s)
@@ -69,7 +73,9 @@ class KafkaReadAhead:
     def _note(self, known: KnownCorrections, record: aiokafka.ConsumerRecord) -> None:
         try:
             value = self._decryptor.decrypt(record.key, record.value, record.headers)
-            if value is ERASED:
+            if value is LOST and not self._accept_lost_keys:
+                raise self._decryptor.missing_keys()
+            if value is ERASED or value is LOST:
                 return
             _, event = decode_event(record.key, value, record.headers, record.partition, self._partitions)
         except (RecordInvalidError, ValueUnreadableError):

@@ -8,14 +8,15 @@ from contextlib import aclosing
 import aiokafka
 
 from services.common.encryption.learner_keys import LearnerKeys
-from services.common.encryption.values import ERASED, ValueUnreadableError
+from services.common.encryption.values import ERASED, LOST, ValueUnreadableError
 from services.common.kafka.connection import KafkaConnection, log_identity, read_span, topic_span
 from services.common.kafka.envelope import LEARNER_EVENTS
+from services.recommender.application.training.collect import ERASED as SKIPPED_ERASED
+from services.recommender.application.training.collect import LOST as SKIPPED_LOST
 from services.recommender.application.training.collect import LogBatch, LoggedEvent, LogSpan
 from services.recommender.wire.events import decode_event
 from services.recommender.wire.fields import RecordInvalidError
 
-_ERASED = "erased"
 _ENCRYPTION = "encryption"
 
 
@@ -27,6 +28,7 @@ class KafkaTrainingLog:
         connection: KafkaConnection,
         keys: LearnerKeys | None = None,
         *,
+        accept_lost_keys: bool = False,
         topic: str = LEARNER_EVENTS,
         stalled_s: float = 30.0,
     ) -> None:
@@ -35,11 +37,13 @@ class KafkaTrainingLog:
         Args:
             connection: the cluster.
             keys: decrypt encrypted values; None: nothing is encrypted.
+            accept_lost_keys: skip records whose keys are lost, instead of refusing to go on.
             topic: the topic of learner events.
             stalled_s: how long to wait for a record before giving up.
         """
         self._connection = connection
         self._keys = keys
+        self._accept_lost_keys = accept_lost_keys
         self._topic = topic
         self._stalled_s = stalled_s
 
@@ -61,6 +65,7 @@ class KafkaTrainingLog:
 
         Raises:
             BrokerUnavailableError: when the cluster cannot be reached, or stops answering.
+            KeysMissingError: when keys are lost, and that was not accepted.
         """
         offsets = {partition: (span.begin_offsets[partition], end) for partition, end in span.end_offsets.items()}
         parts = read_span(self._connection, self._topic, offsets, stalled_s=self._stalled_s)
@@ -85,8 +90,10 @@ class KafkaTrainingLog:
         try:
             if self._keys is not None:
                 value = self._keys.decrypt(record.key, value, record.headers)
-            if value is ERASED:
-                skipped.append(_ERASED)
+                if value is LOST and not self._accept_lost_keys:
+                    raise self._keys.missing_keys()
+            if value is ERASED or value is LOST:
+                skipped.append(SKIPPED_ERASED if value is ERASED else SKIPPED_LOST)
                 return
             tenant, event = decode_event(record.key, value, record.headers, record.partition, partitions)
         except ValueUnreadableError:

@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any
 
 import orjson
@@ -22,7 +22,9 @@ import redis.asyncio
 import redis.exceptions
 import structlog
 
+from services.common.encryption.values import KeyTopicSeen
 from services.recommender.adapters.redis.connection import unavailable_when_redis_is
+from services.recommender.adapters.redis.epoch_fields import decode_meta, encode_meta
 from services.recommender.adapters.redis.keys import learner_keys, meta_key, position_key, position_prefix
 from services.recommender.adapters.redis.states import PROGRESS_FIELDS, decode_progress
 from services.recommender.application.ports.epochs import (
@@ -70,6 +72,7 @@ redis.call('HSET', KEYS[1], 'status', ARGV[3])
 redis.call('SET', KEYS[2], ARGV[1])
 return 1
 """
+_SEE_KEYS = "if redis.call('HEXISTS', KEYS[1], 'fold_id') == 1 then redis.call('HSET', KEYS[1], 'keys', ARGV[1]) end"
 _RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
 _LET_GO = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
@@ -167,7 +170,7 @@ class RedisEpochs:
         """The epoch, or None."""
         with unavailable_when_redis_is():
             fields = await self._client.hgetall(meta_key(epoch))
-        return _decode_meta(epoch, fields) if fields else None
+        return decode_meta(epoch, fields) if fields else None
 
     async def epochs(self) -> Sequence[EpochMeta]:
         """Every epoch that exists, by number."""
@@ -193,7 +196,7 @@ class RedisEpochs:
     async def create(self, meta: EpochMeta) -> None:
         """Create an epoch."""
         with unavailable_when_redis_is():
-            fields = [item for pair in _encode_meta(meta).items() for item in pair]
+            fields = [item for pair in encode_meta(meta).items() for item in pair]
             created = await self._client.eval(_CREATE, 2, meta_key(meta.epoch), _EPOCHS, meta.epoch, *fields)
         if not created:
             raise EpochExistsError(f"epoch {meta.epoch} already exists")
@@ -203,6 +206,17 @@ class RedisEpochs:
         await self._require(epoch)
         with unavailable_when_redis_is():
             await self._client.hset(meta_key(epoch), "status", status.value)
+
+    async def accept_lost_keys(self, epoch: int) -> None:
+        """Let records of the epoch count as lost when their keys are not found."""
+        await self._require(epoch)
+        with unavailable_when_redis_is():
+            await self._client.hset(meta_key(epoch), "accepts_lost_keys", 1)
+
+    async def see_keys(self, epoch: int, keys: KeyTopicSeen) -> None:
+        """Note how the topic of keys looked."""
+        with unavailable_when_redis_is():
+            await self._client.eval(_SEE_KEYS, 1, meta_key(epoch), orjson.dumps(asdict(keys)))
 
     async def make_current(self, epoch: int) -> None:
         """Mark an epoch live and make it current, in one step, if it has reached its end."""
@@ -352,25 +366,3 @@ class RedisEpochs:
 
 def _replay_key(epoch: int) -> bytes:
     return b"cairn:%d:replay" % epoch
-
-
-def _encode_meta(meta: EpochMeta) -> dict[str, str | bytes]:
-    return {
-        "status": meta.status.value,
-        "fold_id": meta.fold_id,
-        "parameters_id": meta.parameters_id,
-        "parameters_bundle": meta.parameters_bundle,
-        "log_identity": meta.log_identity,
-        "end_positions": orjson.dumps({str(p): offset for p, offset in sorted(meta.end_positions.items())}),
-    }
-
-
-def _decode_meta(epoch: int, fields: Mapping[bytes, bytes]) -> EpochMeta:
-    return EpochMeta(
-        epoch=epoch,
-        status=EpochStatus(fields[b"status"].decode()),
-        parameters_id=fields[b"parameters_id"].decode(),
-        parameters_bundle=fields[b"parameters_bundle"].decode(),
-        log_identity=fields[b"log_identity"].decode(),
-        end_positions={int(p): offset for p, offset in orjson.loads(fields[b"end_positions"]).items()},
-    )

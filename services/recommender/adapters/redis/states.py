@@ -5,7 +5,7 @@ The keys of one epoch. The braces around tenant/learner keep a learner in one cl
     cairn:<epoch>:{<tenant>/<learner>}:state     hash: blob (the state), off (offset of the last record that changed it)
     cairn:<epoch>:{<tenant>/<learner>}:journal   hash: entries, checkpoint
     cairn:<epoch>:{<tenant>/<learner>}:seen      list of fingerprints, oldest first; appended to, never rewritten
-    cairn:<epoch>:position:<partition>           hash: offset, applied, duplicates, dlt, erased
+    cairn:<epoch>:position:<partition>           hash: offset, applied, duplicates, dlt, erased, lost
 
 An erased learner leaves a tombstone: an empty blob, the erasure's offset, and its fingerprint in seen.
 
@@ -70,21 +70,21 @@ return 1
 
 # Moves a partition only if its position is still the one that was read.
 _ADVANCE = """
-if ARGV[7] ~= '' and redis.call('HGET', KEYS[2], 'fold_id') ~= ARGV[7] then return -1 end
+if ARGV[8] ~= '' and redis.call('HGET', KEYS[2], 'fold_id') ~= ARGV[8] then return -1 end
 if (redis.call('HGET', KEYS[1], 'offset') or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'offset', ARGV[2], 'applied', ARGV[3], 'duplicates', ARGV[4], 'dlt', ARGV[5],
-  'erased', ARGV[6])
+  'erased', ARGV[6], 'lost', ARGV[7])
 return 1
 """
 
 # The fields of a partition's progress, in the order of PartitionProgress.
-PROGRESS_FIELDS = (b"offset", b"applied", b"duplicates", b"dlt", b"erased")
+PROGRESS_FIELDS = (b"offset", b"applied", b"duplicates", b"dlt", b"erased", b"lost")
 
 _SCAN_COUNT = 2_000
 
 
 def decode_progress(fields: Sequence[bytes | None]) -> PartitionProgress | None:
-    """Progress from the values of offset, applied, duplicates, dlt and erased; None without an offset."""
+    """Progress from the values of offset, applied, duplicates, dlt, erased and lost; None without an offset."""
     if fields[0] is None:
         return None
     return PartitionProgress(*(int(value or 0) for value in fields))
@@ -262,6 +262,7 @@ class RedisFoldStore:
                 after.duplicates,
                 after.dead_lettered,
                 after.erased,
+                after.lost,
                 self._fold_id,
             )
             for partition, (before, after) in moves.items()

@@ -26,6 +26,19 @@ class Health(StrEnum):
 
 # The part of a worker that counts dead letters for Prometheus, by its name in the worker's gRPC health service.
 DEAD_LETTER_AGENT = "cairn.dead-letter-agent"
+# The part of a worker that decrypts values: not serving while keys of learners are missing.
+LEARNER_KEYS_PART = "cairn.learner-keys"
+
+
+_PROBLEMS_OF_PARTS = {
+    DEAD_LETTER_AGENT: (
+        "no longer counts dead letters for Prometheus; it folds events as before. Its log gives the reason"
+    ),
+    LEARNER_KEYS_PART: (
+        "waits for keys of learners: cairn.learner-keys does not hold the keys of records in the log. Restore that "
+        "topic; the worker's log names one of the records"
+    ),
+}
 
 
 class HealthProbe(Protocol):
@@ -59,6 +72,8 @@ class PartitionReport:
         applied: records folded into a learner.
         duplicates: records left out as duplicates.
         dead_lettered: records that went to the dead-letter topic.
+        erased: records of erased learners.
+        lost: records whose keys are lost.
     """
 
     partition: int
@@ -67,6 +82,8 @@ class PartitionReport:
     applied: int
     duplicates: int
     dead_lettered: int
+    erased: int
+    lost: int
 
     @property
     def lag(self) -> int | None:
@@ -109,6 +126,16 @@ class EpochReport:
     def dead_lettered(self) -> int:
         """Records that went to the dead-letter topic."""
         return sum(partition.dead_lettered for partition in self.partitions)
+
+    @property
+    def erased(self) -> int:
+        """Records of erased learners, which can no longer be read."""
+        return sum(partition.erased for partition in self.partitions)
+
+    @property
+    def lost(self) -> int:
+        """Records whose keys are lost, which an operator accepted."""
+        return sum(partition.lost for partition in self.partitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +205,7 @@ class ReadStatus:
             for process in processes
             if process.health is not Health.SERVING
         ]
-        problems += await self._stopped_agents(processes)
+        problems += await self._stopped_parts(processes)
         return SystemStatus(
             processes, identity, found is not None, epochs, dead_letters, self._newest_bundle(problems), tuple(problems)
         )
@@ -197,15 +224,17 @@ class ReadStatus:
             problems.append(str(error))
             return None
 
-    async def _stopped_agents(self, processes: Sequence[ProcessReport]) -> list[str]:
-        serving = [process for process in processes if process.health is not Health.AWAY]
-        healths = await asyncio.gather(*(self._probe.health(process.address, DEAD_LETTER_AGENT) for process in serving))
-        return [
-            f"{process.name} at {process.address} no longer counts dead letters for Prometheus; it folds events as "
-            "before. Its log gives the reason"
-            for process, health in zip(serving, healths, strict=True)
-            if health is Health.NOT_SERVING
-        ]
+    async def _stopped_parts(self, processes: Sequence[ProcessReport]) -> list[str]:
+        reached = [process for process in processes if process.health is not Health.AWAY]
+        problems = []
+        for part, problem in _PROBLEMS_OF_PARTS.items():
+            healths = await asyncio.gather(*(self._probe.health(process.address, part) for process in reached))
+            problems += [
+                f"{process.name} at {process.address} {problem}"
+                for process, health in zip(reached, healths, strict=True)
+                if health is Health.NOT_SERVING
+            ]
+        return problems
 
     async def _read_epochs(self, ends: Mapping[int, int] | None, problems: list[str]) -> tuple[EpochReport, ...] | None:
         """Every epoch; None when derived state cannot be read."""
@@ -250,6 +279,8 @@ def _partitions(
             of_partition.applied,
             of_partition.duplicates,
             of_partition.dead_lettered,
+            of_partition.erased,
+            of_partition.lost,
         )
         for partition in sorted(progress.keys() | (ends or {}).keys())
     )

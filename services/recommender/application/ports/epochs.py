@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from services.common.encryption.values import KeyTopicSeen
 from services.recommender.application.ports.learners import PartitionProgress
 
 
@@ -33,6 +34,8 @@ class EpochMeta:
         log_identity: the log it was folded from, as `services.common.kafka.connection.LogIdentity` text.
         end_positions: one past the last record, by partition, that it must reach before it may be served. Every
             correction before them counts, however far back its target lies.
+        accepts_lost_keys: whether records before `end_positions` count as lost when their keys are not found.
+        keys: the topic of keys when it was last seen; None: never yet, or by a release that did not note it.
     """
 
     epoch: int
@@ -41,6 +44,8 @@ class EpochMeta:
     parameters_bundle: str
     log_identity: str
     end_positions: Mapping[int, int]
+    accepts_lost_keys: bool = False
+    keys: KeyTopicSeen | None = None
 
     @property
     def fold_id(self) -> str:
@@ -118,6 +123,18 @@ class EpochStore(EpochProgressReader, Protocol):
 
     async def set_status(self, epoch: int, status: EpochStatus) -> None:
         """Set the status of an epoch. Raises EpochMissingError."""
+        ...
+
+    async def accept_lost_keys(self, epoch: int) -> None:
+        """From now on, records of the epoch before its `end_positions` count as lost when their keys are not found.
+
+        Raises:
+            EpochMissingError: when there is no such epoch.
+        """
+        ...
+
+    async def see_keys(self, epoch: int, keys: KeyTopicSeen) -> None:
+        """Note how the topic of keys looked; does nothing when there is no such epoch."""
         ...
 
     async def make_current(self, epoch: int) -> None:

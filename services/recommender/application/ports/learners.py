@@ -116,6 +116,7 @@ class PartitionProgress:
         duplicates: records left out because an earlier one has their source and id.
         dead_lettered: records that went to the dead-letter topic.
         erased: records that are unreadable because the learner's key was destroyed.
+        lost: records that are unreadable because the learner's key is lost, which an operator accepted.
     """
 
     position: int
@@ -123,6 +124,7 @@ class PartitionProgress:
     duplicates: int
     dead_lettered: int
     erased: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

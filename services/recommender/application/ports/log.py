@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.common.encryption.values import Erasure, KeyedRecord
+from services.common.encryption.values import KeyedRecord, KeyGone, KeysMissingError, KeyTopicSeen
 from services.recommender.domain.learner.corrections import KnownCorrections
 
 
@@ -53,17 +53,38 @@ class ValueDecryptor(Protocol):
     """Decrypts values of the log that are encrypted with their learner's key."""
 
     async def load_keys(self, records: Iterable[KeyedRecord]) -> None:
-        """Load the records' keys, or learn that they were destroyed; waits while the broker is away."""
+        """Load the records' keys, or learn that they were destroyed or lost; waits while the broker is away."""
+        ...
+
+    def is_lost(self, record: KeyedRecord) -> bool:
+        """Whether the record's key was neither found nor destroyed when it was loaded: `decrypt` returns LOST."""
+        ...
+
+    def missing_keys(self) -> KeysMissingError:
+        """The error that names the records whose keys are lost."""
         ...
 
     def decrypt(
         self, record_key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
-    ) -> bytes | Erasure | None:
-        """The value as it was before encryption; ERASED when its key was destroyed.
+    ) -> bytes | KeyGone | None:
+        """The value as it was before encryption; ERASED when its key was destroyed; LOST when it was not found.
 
         Raises:
             ValueUnreadableError: when it cannot be decrypted with its key.
         """
+        ...
+
+
+class KeyTopic(Protocol):
+    """The topic of learners' keys."""
+
+    @property
+    def seen(self) -> KeyTopicSeen | None:
+        """The topic as it was read; None: not read yet."""
+        ...
+
+    async def look(self) -> KeyTopicSeen:
+        """Read the topic, and say how it looks. Raises LookupError when it does not exist."""
         ...
 
 
@@ -78,6 +99,7 @@ class ReadAhead(Protocol):
 
         Raises:
             BrokerUnavailableError: when the log cannot be read.
+            KeysMissingError: when records there may be corrections, and their keys are lost.
         """
         ...
 

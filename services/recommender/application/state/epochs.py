@@ -142,7 +142,13 @@ def check_log(meta: EpochMeta, identity: str) -> None:
 
 
 async def begin_replay(
-    store: EpochStore, log: LogReader, bundles: BundleReader, epoch: int, parameters: str
+    store: EpochStore,
+    log: LogReader,
+    bundles: BundleReader,
+    epoch: int,
+    parameters: str,
+    *,
+    accept_lost_keys: bool = False,
 ) -> EpochMeta:
     """The epoch to replay into: a new one, or one whose replay was interrupted.
 
@@ -152,6 +158,7 @@ async def begin_replay(
         bundles: where bundles are.
         epoch: its number.
         parameters: a bundle's id, or `same` for those of the current epoch.
+        accept_lost_keys: whether records whose keys are lost are counted as lost, from here on.
 
     Raises:
         EpochUnusableError: when the epoch exists and is not an interrupted replay with the same parameters, or there is
@@ -172,8 +179,12 @@ async def begin_replay(
                 f"epoch {epoch} was begun with the parameters {existing.parameters_id}, not {parameters_id}: take it "
                 f"up with those, or run cairn epoch drop {epoch}"
             )
+        if accept_lost_keys and not existing.accepts_lost_keys:
+            await store.accept_lost_keys(epoch)
+            return replace(existing, accepts_lost_keys=True)
         return existing
-    meta = EpochMeta(epoch, EpochStatus.BUILDING, parameters_id, bundle, identity, dict(await log.end_offsets()))
+    ends = dict(await log.end_offsets())
+    meta = EpochMeta(epoch, EpochStatus.BUILDING, parameters_id, bundle, identity, ends, accept_lost_keys)
     await store.create(meta)
     return meta
 

@@ -31,6 +31,7 @@ class PartitionBatch:
         dead: records that cannot be applied.
         corrections: the records of corrections by offset, without a reason; they become dead letters if refused.
         erased: offsets of records that can no longer be read.
+        lost: offsets of records whose keys are lost, which was accepted.
         traceparents: the trace of each learner's last traced record, by record key.
     """
 
@@ -40,6 +41,7 @@ class PartitionBatch:
     dead: list[DeadLetter] = field(default_factory=list)
     corrections: dict[int, DeadLetter] = field(default_factory=dict)
     erased: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
     traceparents: dict[bytes, str] = field(default_factory=dict)
 
 
@@ -54,6 +56,7 @@ class FoldReport:
         learners: learners that changed.
         erased: records that can no longer be read.
         refused_skills: how often events named a new skill of a learner who has no room for it, by record key.
+        lost: records whose keys are lost.
         read_s: time to read the learners.
         fold_s: time to fold.
         commit_s: time to store.
@@ -65,6 +68,7 @@ class FoldReport:
     learners: int
     erased: int
     refused_skills: Mapping[bytes, int]
+    lost: int
     read_s: float
     fold_s: float
     commit_s: float
@@ -145,7 +149,8 @@ class FoldEvents:
         work = self._work(batches, stored)
         folded = self._fold.fold(work)
         letters += await self._refuse(batches, folded)
-        erased = sum(self._erased(batch) for batch in batches)
+        erased = sum(self._new(batch.partition, batch.erased) for batch in batches)
+        lost = sum(self._new(batch.partition, batch.lost) for batch in batches)
         commits = _commits(keys, stored, folded, batches)
         done = self._clock_s()
         await self._store.commit(commits)
@@ -163,6 +168,7 @@ class FoldEvents:
             refused_skills={
                 key: learner.refused_skills for key, learner in zip(keys, folded, strict=True) if learner.refused_skills
             },
+            lost=lost,
             read_s=read - started,
             fold_s=done - read,
             commit_s=self._clock_s() - done,
@@ -196,10 +202,10 @@ class FoldEvents:
             await self._dead_letters.write(letters)
         return letters
 
-    def _erased(self, batch: PartitionBatch) -> int:
-        """The number of unreadable records of a batch that were not counted before."""
-        position = self._progress[batch.partition].position
-        return sum(offset >= position for offset in batch.erased)
+    def _new(self, partition: int, offsets: Iterable[int]) -> int:
+        """The number of records of a partition that were not counted before."""
+        position = self._progress[partition].position
+        return sum(offset >= position for offset in offsets)
 
     def _check_nothing_lost(self, taken: Iterable[int], stored: Mapping[int, PartitionProgress]) -> None:
         for partition in taken:
@@ -246,7 +252,8 @@ class FoldEvents:
                     before.applied + sum(one.applied for one in mine),
                     before.duplicates + sum(one.duplicates for one in mine),
                     before.dead_lettered + sum(letter.partition == batch.partition for letter in letters),
-                    before.erased + self._erased(batch),
+                    before.erased + self._new(batch.partition, batch.erased),
+                    before.lost + self._new(batch.partition, batch.lost),
                 )
         return reached
 

@@ -13,6 +13,7 @@ from services.recommender.domain.training.event_columns import EventColumns, Ten
 
 READING = "reading the log"
 ERASED = "erased"
+LOST = "lost"
 
 Progress = Callable[[str, int, int], None]
 """Reports progress: the name of the step, how much is done, and the total."""
