@@ -11,6 +11,8 @@ with extra_required("server", "python -m services.ingest"):
     from pydantic import ValidationError
 
     from services.common.auth.tenants_file import TenantsFileError
+    from services.common.encryption.values import KeysMissingError
+    from services.common.kafka.compacted import TopicChangedError
     from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
     from services.common.rpc.addresses import ListenAddressError
     from services.common.telemetry import logs
@@ -36,6 +38,8 @@ def main() -> int:
         asyncio.run(run(settings))
     except (
         BrokerUnavailableError,
+        KeysMissingError,
+        TopicChangedError,
         TopicMissingError,
         LogRecreatedError,
         ListenAddressError,

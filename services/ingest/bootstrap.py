@@ -128,11 +128,18 @@ async def run(settings: IngestSettings) -> None:
         TopicMissingError: when a topic does not exist.
         LogRecreatedError: when the topic of events was recreated while the service ran.
         RecentEventsUrlError: when CAIRN_REDIS is neither empty nor the URL of a Redis.
+        TopicChangedError: when the topic of learners' keys was recreated or lost records while the service ran.
+        KeysMissingError: when the topic of learners' keys does not hold the keys of the log's last records.
         OSError: when the metrics port is taken.
     """
     traces = settings.traces("ingest")
     tenants = load_tenants(settings.tenants)
-    keys = KafkaLearnerKeys(settings.connection, tenants.get, lambda: datetime.now(UTC))
+    keys = KafkaLearnerKeys(
+        settings.connection,
+        tenants.get,
+        lambda: datetime.now(UTC),
+        accept_lost_keys=settings.ingest_accept_lost_keys,
+    )
     log = KafkaEventLog(
         settings.connection,
         KafkaLogOptions(

@@ -27,6 +27,11 @@ class IngestSettings(ProcessSettings, KafkaSettings, RedisSettings, ServerSettin
         description="How long Kafka may take to confirm an event; then UNAVAILABLE.",
     )
 
+    ingest_accept_lost_keys: bool = Field(
+        default=False,
+        description="Start although cairn.learner-keys does not hold the keys of the log's last records.",
+    )
+
     @field_validator("ingest_streams")
     @classmethod
     def _leave_room_for_calls(cls, value: int, info: ValidationInfo) -> int:

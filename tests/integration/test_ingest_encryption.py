@@ -22,8 +22,7 @@ from services.common.encryption.key_rotation import rewrap_learner_keys
 from services.common.encryption.learner_key_log import LearnerKeyLog
 from services.common.encryption.learner_keys import LearnerKeys
 from services.common.encryption.tenant_keys import tenant_keys_in
-from services.common.encryption.values import ERASED, TenantKeyMissingError
-from services.common.kafka.connection import TopicMissingError
+from services.common.encryption.values import ERASED, LOST, TenantKeyMissingError
 from services.common.kafka.envelope import record_key
 from services.common.kafka.topics import TopicDeclaration, ensure_topics
 from services.ingest.adapters.kafka.learner_keys import KafkaLearnerKeys
@@ -57,7 +56,12 @@ class Scene:
     @asynccontextmanager
     async def writer(self):
         keys = KafkaLearnerKeys(
-            self.connection, TENANTS.get, lambda: datetime.now(UTC), topic=self.keys_topic, others_follow_s=0.05
+            self.connection,
+            TENANTS.get,
+            lambda: datetime.now(UTC),
+            topic=self.keys_topic,
+            log_topic=self.topic,
+            others_follow_s=0.05,
         )
         log = KafkaEventLog(
             self.connection, KafkaLogOptions(topic=self.topic, events_in_flight_max=5_000, reconnect_s=0.05), keys=keys
@@ -86,7 +90,7 @@ class Scene:
         opened = [(record, keys.decrypt(record.key, record.value, record.headers)) for record in records]
         return {
             (record.partition, record.offset): value
-            if value is ERASED
+            if value in {ERASED, LOST}
             else events_pb2.LearnerEvent.FromString(value).event_id
             for record, value in opened
         }
@@ -313,12 +317,11 @@ async def test_a_reader_of_plain_values_needs_neither_the_keys_nor_a_tenants_fil
     await reader.close()
 
 
-async def test_a_reader_without_the_topic_of_keys_fails_with_an_error(scene):
+async def test_without_the_topic_of_keys_a_value_is_lost_and_not_erased(scene):
     async with scene.writer() as (log, _):
         await log.append([event(1)])
     reader = LearnerKeys(scene.connection, tenant_keys, topic="test.none")
-    with pytest.raises(TopicMissingError):
-        await scene.values(reader)
+    assert list((await scene.values(reader)).values()) == [LOST]
     await reader.close()
 
 

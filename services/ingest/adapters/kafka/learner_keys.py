@@ -10,11 +10,13 @@ import structlog
 
 from services.common.auth.tenant import Tenant
 from services.common.encryption.data_keys import DataKey, new_data_key
+from services.common.encryption.erasure_proofs import KafkaErasureProofs
 from services.common.encryption.learner_key_log import LearnerKeyLog
 from services.common.encryption.learner_keys import LearnerKeys
 from services.common.encryption.values import TenantKeyMissingError
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
-from services.common.kafka.envelope import LEARNER_KEYS, record_key, split_key
+from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_KEYS, record_key, split_key
+from services.ingest.adapters.kafka.log_tail import last_records
 from services.ingest.application.ports import LogUnavailableError
 from services.ingest.domain.kinds.erasure import Erasure
 from services.ingest.domain.submission import AcceptedEvent
@@ -28,6 +30,11 @@ _ATTEMPTS = 3
 # How long other processes may take to see that a key is destroyed. Their views follow within milliseconds; a process
 # that was stalled for longer notices after its append, and does not acknowledge it.
 _OTHERS_FOLLOW_S = 1.0
+# Events are acknowledged only if the topic of keys was found to be the same one at most this long ago.
+_CONFIRMED_WITHIN_S = 1.0
+_IDENTITY_CHECK_S = 0.5
+# The last records of each partition of the log whose keys must be on the topic when ingest starts.
+_LAST_RECORDS = 500
 
 FindTenant = Callable[[str], Tenant | None]
 
@@ -42,6 +49,8 @@ class KafkaLearnerKeys:
         clock: Callable[[], datetime],
         *,
         topic: str = LEARNER_KEYS,
+        log_topic: str = LEARNER_EVENTS,
+        accept_lost_keys: bool = False,
         others_follow_s: float = _OTHERS_FOLLOW_S,
     ) -> None:
         """Prepare.
@@ -51,37 +60,72 @@ class KafkaLearnerKeys:
             find_tenant: finds a tenant by name.
             clock: of the records' `ce_time`; aware.
             topic: the topic of keys.
+            log_topic: the log, whose last records show whether the topic of keys is complete.
+            accept_lost_keys: whether to start although keys of the log's last records are lost.
             others_follow_s: how long other processes may take to see that a key is destroyed.
         """
         self._find_tenant = find_tenant
         self._others_follow_s = others_follow_s
-        self._keys = LearnerKeys(connection, self._tenant_keys, topic=topic)
+        self._connection = connection
+        self._log_topic = log_topic
+        self._accept_lost_keys = accept_lost_keys
+        self._complete = asyncio.Event()
+        self._keys = LearnerKeys(
+            connection,
+            self._tenant_keys,
+            KafkaErasureProofs(connection, topic=log_topic),
+            topic=topic,
+            identity_check_s=_IDENTITY_CHECK_S,
+        )
         self._log = LearnerKeyLog(connection, clock, source=_SOURCE, topic=topic)
         self._appending = asyncio.Lock()
 
     @property
     def ready(self) -> bool:
-        """Whether every key that was on the topic at the start is known."""
-        return self._keys.ready
+        """Whether every key that was on the topic at the start is known, and the log's last records can be read."""
+        return self._complete.is_set()
 
     async def wait_ready(self) -> None:
         """Return once `ready`."""
-        await self._keys.wait_ready()
+        await self._complete.wait()
 
     async def run(self) -> None:
         """Read the topic until cancelled; write keys again that compaction would otherwise lose.
 
         Raises:
             TopicMissingError: when the topic does not exist.
+            TopicChangedError: when it was recreated, or lost records.
+            KeysMissingError: when it does not hold the keys of the log's last records, and that was not accepted.
             BrokerUnavailableError: when the broker cannot be reached at the start.
         """
-        rewriting = asyncio.create_task(self._rewrite_overwritten())
+        jobs = [
+            asyncio.create_task(job) for job in (self._keys.run(), self._check_complete(), self._rewrite_overwritten())
+        ]
         try:
-            await self._keys.run()
+            pending: set[asyncio.Task[None]] = set(jobs)
+            while pending:
+                # Following the topic never returns normally, checking the log's last records does.
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for job in done:
+                    job.result()
         finally:
-            rewriting.cancel()
-            await asyncio.gather(rewriting, return_exceptions=True)
+            self._complete.clear()
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
             await self._log.close()
+
+    async def _check_complete(self) -> None:
+        """Check that the topic holds the keys of the log's last records; an emptied topic looks like a new one."""
+        await self._keys.wait_ready()
+        records = await last_records(self._connection, self._log_topic, per_partition=_LAST_RECORDS)
+        await self._keys.settle(self._keys.unknown(records))
+        if any(self._keys.is_lost(record) for record in records):
+            error = self._keys.missing_keys()
+            if not self._accept_lost_keys:
+                raise error
+            _log.warning("keys of learners are lost, which was accepted", reason=str(error))
+        self._complete.set()
 
     async def keys_of(self, events: Sequence[AcceptedEvent], record_keys: Sequence[bytes]) -> Sequence[DataKey | None]:
         """The key to encrypt each event's value with, by the key of its record; None: the value is not encrypted.
@@ -94,6 +138,7 @@ class KafkaLearnerKeys:
         encrypting = {tenant: self._encrypts(tenant) for tenant in {event.tenant for event in events}}
         if not any(encrypting.values()):
             return [None] * len(events)
+        self._require_ready()
         keyring = self._keys.keyring
         wanted = dict.fromkeys(
             key
@@ -108,6 +153,25 @@ class KafkaLearnerKeys:
             await self._create(missing)
         raise LogUnavailableError("learners of these events are being erased; send them again")
 
+    async def confirm(self) -> None:
+        """Return once the topic of keys was found to be the one that was read.
+
+        Raises:
+            LogUnavailableError: when it was recreated or lost records, or this cannot be found out now.
+        """
+        if self.ready:
+            try:
+                async with asyncio.timeout(_TIMEOUT_S / 2):
+                    await self._keys.wait_confirmed(_CONFIRMED_WITHIN_S)
+            except TimeoutError as error:
+                raise LogUnavailableError(
+                    "the topic of learners' keys does not answer; send the events again"
+                ) from error
+        if not self.ready:
+            raise LogUnavailableError(
+                "the topic of learners' keys changed, or this process is stopping; the log of this process says which"
+            )
+
     def are_active(self, record_keys: Iterable[bytes], keys: Iterable[DataKey | None]) -> bool:
         """Whether all keys that values were encrypted with, by the keys of their records, are still active."""
         key_id = self._keys.keyring.key_id
@@ -117,6 +181,7 @@ class KafkaLearnerKeys:
         """See LearnerErasure."""
         if not self._tenant_keys(tenant):
             return False
+        self._require_ready()
         async with self._appending:
             await self._append({record_key(tenant, learner): None})
         await asyncio.sleep(self._others_follow_s)
@@ -131,6 +196,11 @@ class KafkaLearnerKeys:
             raise LogUnavailableError(
                 "the learners' keys cannot be unwrapped: ask the operator of this service, whose log has the reason"
             ) from error
+
+    def _require_ready(self) -> None:
+        """Refuse to create or destroy keys on a topic that may lack others: restoring them would come too late."""
+        if not self.ready:
+            raise LogUnavailableError("the topic of learners' keys has not been read and checked yet")
 
     def _encrypts(self, name: str) -> bool:
         tenant = self._find_tenant(name)
@@ -169,7 +239,7 @@ class KafkaLearnerKeys:
     async def _rewrite_overwritten(self) -> None:
         """Write an active key again when another one follows it: compaction would keep only the last."""
         # Before the end of the topic, a later record may already have done so.
-        await self._keys.wait_ready()
+        await self.wait_ready()
         while True:
             await self._keys.wait_until(lambda: bool(self._keys.keyring.overwritten))
             try:

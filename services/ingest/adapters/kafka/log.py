@@ -124,9 +124,12 @@ class KafkaEventLog:
         check = partial(self._check_keys, record_keys, data_keys)
         return BatchConfirmation(writer, batch, self._options.delivery_timeout_s, check)
 
-    def _check_keys(self, record_keys: Sequence[bytes], data_keys: Sequence[DataKey | None]) -> None:
-        """Raise LogUnavailableError when a key was destroyed before its events were confirmed: they cannot be read."""
-        if self._keys is not None and not self._keys.are_active(record_keys, data_keys):
+    async def _check_keys(self, record_keys: Sequence[bytes], data_keys: Sequence[DataKey | None]) -> None:
+        """Raise LogUnavailableError when a key was destroyed or lost before its events were confirmed."""
+        if self._keys is None or not any(data_keys):
+            return
+        await self._keys.confirm()
+        if not self._keys.are_active(record_keys, data_keys):
             raise LogUnavailableError("a learner of these events was erased while they were written")
 
     async def run(self) -> None:

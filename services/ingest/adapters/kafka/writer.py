@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -77,7 +77,9 @@ class PendingAppend:
 class BatchConfirmation:
     """Awaits the positions of a batch. Until then its events stay in flight."""
 
-    def __init__(self, writer: KafkaWriter, batch: PendingAppend, timeout_s: float, check: Callable[[], None]) -> None:
+    def __init__(
+        self, writer: KafkaWriter, batch: PendingAppend, timeout_s: float, check: Callable[[], Awaitable[None]]
+    ) -> None:
         """Args: the writer, the batch, how long to wait, and a check to run once all events are confirmed."""
         self._writer = writer
         self._batch = batch
@@ -96,7 +98,7 @@ class BatchConfirmation:
         except TimeoutError as error:
             self._writer.give_up("no confirmation in time")
             raise LogUnavailableError("the log did not confirm the events in time") from error
-        self._check()
+        await self._check()
         return positions
 
 
