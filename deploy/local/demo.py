@@ -231,7 +231,7 @@ class Demo:
             duplicates=sum(each.duplicates for each in progress.values()),
             rejected=loaded["rejected"] + loaded["conflicts"],
             applied=sum(each.applied for each in progress.values()),
-            dlt=sum(each.dead_lettered for each in progress.values()),
+            dlt=sum(each.dead_lettered + each.conflicts for each in progress.values()),
             learners=len(known),
             resources=resources,
             stages_s=self._story.stages_s,

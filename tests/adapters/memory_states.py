@@ -161,6 +161,7 @@ class MemoryStates:
                 b"" if stored.state is None else encode_journal(stored.journal),
                 stored.checkpoint,
                 stored.seen,
+                stored.contents,
             )
 
     async def put_learners(self, epoch: int, learners: Sequence[StoredLearnerBytes]) -> None:
@@ -168,7 +169,7 @@ class MemoryStates:
         for one in learners:
             state = unpack_state(one.state) if one.state else None
             journal = decode_journal(one.journal) if one.journal else EMPTY_JOURNAL
-            stored = LearnerRecord(one.offset, state, journal, one.checkpoint, one.seen)
+            stored = LearnerRecord(one.offset, state, journal, one.checkpoint, one.seen, one.contents)
             self.learners.setdefault(epoch, {})[one.key] = stored
 
     async def put_progress(self, epoch: int, progress: Mapping[int, PartitionProgress]) -> None:

@@ -145,7 +145,7 @@ def refused_correction() -> PartitionBatch:
     records = batch({offset: (ADA, offset) for offset in range(70)})
     void = CorrectionEvent(b"void....", event(0).fingerprint, VOIDED)
     records.learners[ADA][1].append((70, void))
-    records.corrections[70] = DeadLetter(0, 70, ADA, b"value", [("h", b"1")], "", "")
+    records.letter_at = lambda offset: DeadLetter(0, offset, ADA, b"value", [("h", b"1")], "", "")
     records.next_offset = 71
     return records
 
@@ -181,7 +181,8 @@ async def test_a_correction_that_is_known_beforehand_is_applied(states, letters)
     fold = folding(states, letters)
     await fold.on_assigned({0: 0})
     records = refused_correction()
-    fold.known.note(ADA, 70, records.learners[ADA][1][-1][1])
+    for offset, one in records.learners[ADA][1]:
+        fold.known.note(ADA, offset, one)
     report = await fold.fold([records])
     assert (report.applied, report.dead_lettered, letters.letters) == (71, {}, [])
     stored = states.learners[1][ADA].state

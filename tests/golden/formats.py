@@ -32,6 +32,8 @@ from tests.learners import success_chance
 
 STORED = FOLDER / "stored"
 BUNDLES, SNAPSHOT, TAGGERS = STORED / "bundles", STORED / "epoch.snapshot", STORED / "taggers"
+# `SNAPSHOT` is of a release that did not keep what events said; this is what is written now.
+SNAPSHOT_NOW = STORED / "epoch-with-contents.snapshot"
 STATE, JOURNAL = STORED / "learner.state", STORED / "learner.journal"
 LOG_IDENTITY = "00000000-0000-0000-0000-000000000001/4"
 COURSES, PROBLEMS, PER_SKILL = 2, 30, 6
@@ -45,7 +47,7 @@ async def write_fixtures():
     await _write_bundle()
     _write_tagger()
     states = await _half_folded()
-    await _write_snapshot(states, SNAPSHOT)
+    await _write_snapshot(states, SNAPSHOT_NOW)
     # The first learner's, who has more events than a journal holds.
     kept = states.learners[1][f"riverbend/{pseudonym('learner-0')}".encode()]
     STATE.write_bytes(encode_state(kept.state))
@@ -283,7 +285,7 @@ async def _rewritten(scratch):
     window = TrainingWindow(LOG_IDENTITY, {0: 0}, {0: 1}, 1, 0, {})
     copy_id = copies.write(BundleDraft(TRAINED_AT, window, store.tenant_models(bundle_id()), {}))
     return {
-        "snapshot": (scratch / "epoch.snapshot").read_bytes() == SNAPSHOT.read_bytes(),
+        "snapshot": (scratch / "epoch.snapshot").read_bytes() == SNAPSHOT_NOW.read_bytes(),
         "tagger": _same_files(TAGGERS / "riverbend", scratch / "tagger", leave_out={"traffic.csv"}),
         "bundle": _same_files(BUNDLES / bundle_id(), scratch / "bundles" / copy_id, leave_out={"manifest.json"}),
     }

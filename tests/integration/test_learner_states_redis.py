@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import struct
 
 import pytest
@@ -16,9 +17,16 @@ from services.recommender.adapters.redis.keys import learner_keys
 from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.adapters.redis.states import RedisFoldStore, RedisLearnerReader
 from services.recommender.application.ports.epochs import EpochExistsError
-from services.recommender.application.ports.learners import CommitRefusedError, PartitionProgress, StateUnavailableError
-from services.recommender.domain.learner.record import SEEN_EVENTS
-from tests.suites.learner_states import ADA, LearnerStatesSuite, commit, meta_of, record_key_of
+from services.recommender.application.ports.learners import (
+    CommitRefusedError,
+    LearnerCommit,
+    PartitionProgress,
+    StateUnavailableError,
+)
+from services.recommender.domain.learner.batch import LearnerEvents
+from services.recommender.domain.learner.events import CONTENT_BYTES, ContentKind, content_of
+from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS
+from tests.suites.learner_states import ADA, FOLD, LearnerStatesSuite, answer, commit, meta_of, record_key_of
 
 
 @pytest.fixture
@@ -73,9 +81,44 @@ async def test_the_window_of_seen_events_is_bounded_and_costs_at_most_12_bytes_p
     written = commit(ADA, range(SEEN_EVENTS + 500))
     await store.commit([written])
     key = learner_keys(1, record_key_of(ADA))[2]
-    assert await client.llen(key) == SEEN_EVENTS
-    assert await client.lindex(key, 0) == struct.pack("<Q", 500)
+    _, (read,) = await make_fold_store(1).read([], [record_key_of(ADA)])
+    assert (len(read.seen) // 8, read.seen[:8]) == (SEEN_EVENTS, struct.pack("<Q", 500))
     assert await client.memory_usage(key, samples=0) / SEEN_EVENTS <= 12
+
+
+async def test_a_window_that_an_earlier_release_stored_is_read_and_continued(make_fold_store, client):
+    store = make_fold_store(1, cache_bytes=0)
+    first = commit(ADA, range(70))
+    await store.commit([first])
+    key = learner_keys(1, record_key_of(ADA))[2]
+    await client.delete(key)
+    await client.rpush(key, *(struct.pack("<Q", number) for number in range(70)))
+    _, (read,) = await store.read([], [record_key_of(ADA)])
+    assert read == first.stored
+    second = commit(ADA, range(70, 75), read)
+    await store.commit([second])
+    _, (again,) = await store.read([], [record_key_of(ADA)])
+    assert again == second.stored == commit(ADA, range(75)).stored
+
+
+async def test_what_events_said_is_kept_over_commits_of_any_number_of_events(make_fold_store):
+    store, stored = make_fold_store(1, cache_bytes=0), NEW_LEARNER
+    for start, end in itertools.pairwise((0, 1, 3, 4, 9, 21, 22, 5_000, 5_002)):
+        events = [
+            (number, answer(number)._replace(content=content_of(ContentKind.ASSESSMENT, b"%d" % number)))
+            for number in range(start, end)
+        ]
+        (folded,) = FOLD.fold([LearnerEvents(ADA.tenant, stored, events)])
+        await store.commit(
+            [
+                LearnerCommit(
+                    record_key_of(ADA), stored.offset, folded.stored, folded.fingerprints, folded.checkpoint_changed
+                )
+            ]
+        )
+        _, (stored,) = await store.read([], [record_key_of(ADA)])
+        assert stored == folded.stored
+        assert len(stored.contents) == min(end, SEEN_EVENTS) * CONTENT_BYTES
 
 
 async def test_a_learner_that_left_memory_is_read_from_redis(make_fold_store):

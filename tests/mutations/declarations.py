@@ -13,6 +13,7 @@ _WORKER = "services/recommender/entrypoints/worker.py"
 _FOLD_EVENTS = "services/recommender/application/state/fold_events.py"
 _ASSIGNMENT = "services/recommender/application/state/assignment.py"
 _EPOCHS = "services/recommender/application/state/epochs.py"
+_SEEN = "services/recommender/domain/learner/seen.py"
 _LEARNER_WALK = "services/recommender/domain/learner/learner_walk.py"
 _STATE_DRAFT = "services/recommender/domain/learner/state_draft.py"
 _REDIS_STATES = "services/recommender/adapters/redis/states.py"
@@ -213,7 +214,7 @@ MUTATIONS = (
     Mutation(
         "ignore the duplicate window",
         "An event that a producer sent twice counts twice.",
-        (Edit(_LEARNER_WALK, "    start = max(0, len(window) - _SEEN_BYTES)\n", "    return False\n    start = 0\n"),),
+        (Edit(_SEEN, "    if len(window) - start > _LONG_BYTES:\n", "    return False\n    if len(window):\n"),),
         f"{_UNIT_FOLD}::test_a_duplicate_is_counted_but_not_folded_and_does_not_move_the_offset",
         short=True,
     ),

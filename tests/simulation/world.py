@@ -37,7 +37,6 @@ from services.recommender.application.state.epochs import (
 from services.recommender.application.state.fold_events import FoldEvents, FoldReport
 from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
 from services.recommender.domain.learner.corrections import KnownCorrections
-from services.recommender.domain.learner.events import CorrectionEvent, ErasureEvent
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.learner.record import FINGERPRINT_BYTES, LearnerRecord
@@ -522,8 +521,9 @@ def corrections_in(log: SimulatedLog, spans: Mapping[int, tuple[int, int]]) -> K
             if begin <= one.offset < end:
                 with suppress(RecordInvalidError):
                     _, event = decode_event(one.key, one.value, one.headers, partition, PARTITIONS)
-                    if one.key is not None and isinstance(event, CorrectionEvent | ErasureEvent):
+                    if one.key is not None:
                         known.note(one.key, one.offset, event)
+    known.finish()
     return known
 
 
@@ -551,7 +551,7 @@ def _counts(states: MemoryStates, epoch: int) -> dict[int, tuple[int, int]]:
     the learners but not the position, it cannot distinguish applied records from skipped ones.
     """
     return {
-        partition: (one.position, one.applied + one.duplicates + one.dead_lettered + one.erased)
+        partition: (one.position, one.applied + one.duplicates + one.conflicts + one.dead_lettered + one.erased)
         for partition, one in at_once(states.progress(epoch)).items()
     }
 

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.recommender.domain.learner import learner_walk
+from services.recommender.domain.learner import seen
 from services.recommender.domain.learner.batch import FoldedLearner, LearnerEvents, Refusal
 from services.recommender.domain.learner.corrections import NOTHING_KNOWN, LearnerCorrections
 from services.recommender.domain.learner.events import (
     VOIDED,
     AssessmentEvent,
+    ContentKind,
     CorrectionEvent,
     ErasureEvent,
     Grain,
@@ -24,6 +25,7 @@ from services.recommender.domain.learner.events import (
     InteractionKind,
     LearnerEvent,
     PreferenceEvent,
+    content_of,
 )
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.journal import (
@@ -113,10 +115,10 @@ def state_of(events: Sequence[LearnerEvent]) -> LearnerState:
     return decode_state(encode_state(fold(events).stored.state))
 
 
-def content(stored: LearnerRecord) -> tuple[bytes, bytes, bytes, bytes]:
+def content(stored: LearnerRecord) -> tuple[bytes, bytes, bytes, bytes, bytes]:
     """Everything stored except the offset."""
     state = b"" if stored.state is None else encode_state(stored.state)
-    return state, encode_journal(stored.journal), stored.checkpoint, stored.seen
+    return state, encode_journal(stored.journal), stored.checkpoint, stored.seen, stored.contents
 
 
 def shown(state: LearnerState | None) -> object:
@@ -147,8 +149,7 @@ def shown_of(stored: LearnerRecord) -> object:
 def known_of(events: Sequence[LearnerEvent], first: int = 0) -> LearnerCorrections:
     known = LearnerCorrections()
     for offset, event in enumerate(events, first):
-        if isinstance(event, CorrectionEvent | ErasureEvent):
-            known.note(offset, event)
+        known.note(offset, event)
     return known
 
 
@@ -210,9 +211,9 @@ preferences = st.builds(
     pace=st.integers(0, 3),
 )
 corrections = st.builds(
-    CorrectionEvent,
-    numbers.map(lambda n: fp(3_000 + n)),
-    numbers.map(fp),
+    regrade,
+    numbers.map(lambda n: 3_000 + n),
+    numbers,
     st.one_of(st.just(VOIDED), outcomes),
 )
 erasures = st.builds(erase, small.map(lambda n: 4_000 + n))
@@ -316,10 +317,8 @@ def test_any_batching_gives_the_same_bytes(events, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=8)))
     stored, applied, duplicates, refused = NEW_LEARNER, 0, 0, list[Refusal]()
     for start, end in zip([0, *cuts], [*cuts, len(events)], strict=True):
-        state, journal, checkpoint, seen = content(stored)
-        stored = LearnerRecord(
-            stored.offset, unpack_state(state) if state else None, decode_journal(journal), checkpoint, seen
-        )
+        state, journal, *rest = content(stored)
+        stored = LearnerRecord(stored.offset, unpack_state(state) if state else None, decode_journal(journal), *rest)
         folded = fold(events[start:end], stored, first=start)
         stored, applied, duplicates = folded.stored, applied + folded.applied, duplicates + folded.duplicates
         refused += folded.refused
@@ -438,7 +437,7 @@ def test_early_corrections_are_bounded_and_one_of_a_target_replaces_another():
 
 
 def test_a_correction_of_an_unknown_event_is_refused_once_the_window_has_dropped_events(monkeypatch):
-    monkeypatch.setattr(learner_walk, "_SEEN_BYTES", 3 * 8)
+    monkeypatch.setattr(seen, "WINDOW_BYTES", 3 * 8)
     folded = fold([answer(1), answer(2), answer(3), answer(4), void(5, 99)])
     assert [refusal.code for refusal in folded.refused] == ["correction-beyond-journal"]
 
@@ -446,6 +445,142 @@ def test_a_correction_of_an_unknown_event_is_refused_once_the_window_has_dropped
 def test_only_responses_are_corrected():
     folded = fold([did(1, InteractionKind.OPENED), void(2, 1)])
     assert [refusal.code for refusal in folded.refused] == ["correction-not-of-a-response"]
+
+
+def saying(event: LearnerEvent, said: str = "") -> LearnerEvent:
+    """The event with a content, as a decoded one has."""
+    kinds = {
+        AssessmentEvent: ContentKind.ASSESSMENT,
+        InteractionEvent: ContentKind.INTERACTION,
+        PreferenceEvent: ContentKind.PREFERENCE,
+        CorrectionEvent: ContentKind.CORRECTION,
+        ErasureEvent: ContentKind.ERASURE,
+    }
+    body = event[1:8] if isinstance(event, AssessmentEvent) else event[1:-1]
+    return event._replace(content=content_of(kinds[type(event)], (said or repr(body)).encode()))
+
+
+def revised(number: int, response: float, **fields: object) -> AssessmentEvent:
+    return saying(answer(number, response, **fields))._replace(revises=True)
+
+
+def codes(folded: FoldedLearner) -> list[tuple[int, str]]:
+    return [(refusal.offset, refusal.code) for refusal in folded.refused]
+
+
+def test_the_same_id_with_other_content_is_a_conflict_and_with_the_same_content_a_duplicate():
+    first, other = saying(answer(1, 0.0)), saying(answer(1, 1.0))
+    folded = fold([first, other, first])
+    assert codes(folded) == [(1, "conflict")]
+    assert (folded.applied, folded.duplicates) == (1, 1)
+    assert content(folded.stored) == content(fold([first]).stored)
+    (refusal,) = folded.refused
+    assert "outcome" in refusal.reason
+    assert "revises" in refusal.reason
+
+
+def test_the_same_id_for_another_kind_of_event_is_a_conflict():
+    asked, reused = saying(answer(1)), saying(void(1, 7))
+    for first, second in (
+        (asked, reused),
+        (reused, asked),
+        (asked, saying(wants(1, pace=2))),
+        (asked, saying(erase(1))),
+    ):
+        folded = fold([first, second])
+        assert codes(folded) == [(1, "conflict")]
+        assert folded.stored == fold([first]).stored
+
+
+def test_an_id_whose_content_an_earlier_release_did_not_keep_is_a_duplicate():
+    before = fold([answer(1, 0.0)]).stored
+    assert before.contents == b""
+    folded = fold([saying(answer(1, 1.0))], before, first=1)
+    assert (folded.duplicates, folded.refused) == (1, [])
+
+
+def test_a_revision_acts_as_a_regrade_of_the_event_it_revises():
+    events = [saying(answer(1, 0.0)), saying(answer(2)), revised(1, 1.0)]
+    folded = fold(events)
+    assert (folded.applied, folded.duplicates, folded.refused) == (3, 0, [])
+    assert shown_of(folded.stored) == shown_of(fold([answer(1, 1.0), answer(2)]).stored)
+
+
+def test_a_revision_of_an_event_that_never_came_is_a_new_event():
+    assert shown_of(fold([revised(1, 1.0)]).stored) == shown_of(fold([answer(1, 1.0)]).stored)
+
+
+def test_the_last_revision_in_the_log_wins_and_a_repeat_of_it_is_a_duplicate():
+    events = [saying(answer(1, 0.0)), revised(1, 1.0), revised(1, 0.5), revised(1, 0.5), revised(1, 1.0)]
+    folded = fold(events)
+    assert (folded.applied, folded.duplicates, folded.refused) == (4, 1, [])
+    assert shown_of(folded.stored) == shown_of(fold([answer(1, 1.0)]).stored)
+
+
+def test_what_was_said_before_a_correction_or_a_revision_is_a_duplicate_when_it_comes_again():
+    first = saying(answer(1, 0.0))
+    changes = [saying(regrade(2, 1, 0.5)), revised(1, 1.0)]
+    folded = fold([first, *changes, first, saying(answer(1, 1.0))])
+    assert (folded.applied, folded.duplicates, folded.refused) == (3, 2, [])
+    assert shown_of(folded.stored) == shown_of(fold([answer(1, 1.0)]).stored)
+
+
+def test_a_revision_beyond_the_journal_is_refused_and_a_replay_applies_it():
+    events = [saying(answer(n, 0.0)) for n in range(JOURNAL_EVENTS + 1)]
+    events.append(revised(0, 1.0))
+    assert codes(fold(events)) == [(len(events) - 1, "correction-beyond-journal")]
+    known = fold(events, known=known_of(events))
+    assert not known.refused
+    assert shown_of(known.stored) == shown_of(fold([answer(0, 1.0), *events[1:-1]]).stored)
+
+
+def test_an_event_that_an_earlier_release_gave_another_id_is_a_duplicate_of_that_one():
+    first, again = saying(answer(1, 0.0)), saying(answer(2, 0.0))._replace(former=fp(1))
+    folded = fold([first, again])
+    assert (folded.duplicates, folded.refused) == (1, [])
+    assert folded.stored == fold([first]).stored
+    assert fold([again]).applied == 1
+
+
+def test_an_event_with_a_former_id_may_revise_what_came_under_that_one():
+    revision = revised(2, 1.0)._replace(former=fp(1))
+    folded = fold([saying(answer(1, 0.0)), revision, revision])
+    assert (folded.applied, folded.duplicates, folded.refused) == (2, 1, [])
+    assert shown_of(folded.stored) == shown_of(fold([answer(1, 1.0)]).stored)
+
+
+def test_a_correction_of_a_correction_is_refused_by_name():
+    events = [saying(answer(1)), saying(void(2, 1)), saying(void(3, 2))]
+    for folded in (fold(events), fold(events, known=known_of(events))):
+        assert codes(folded) == [(2, "correction-not-of-a-response")]
+        assert "a correction" in folded.refused[0].reason
+        assert content(folded.stored) == content(fold(events[:2]).stored)
+
+
+def test_a_correction_that_reuses_the_id_of_an_answer_changes_nothing_live_or_replayed():
+    events = [saying(answer(1)), saying(answer(2)), saying(void(2, 1))]
+    for folded in (fold(events), fold(events, known=known_of(events))):
+        assert codes(folded) == [(2, "conflict")]
+        assert content(folded.stored) == content(fold(events[:2]).stored)
+
+
+def test_a_void_of_an_id_that_came_again_beyond_the_window_voids_the_one_that_came_last(monkeypatch):
+    monkeypatch.setattr(seen, "WINDOW_BYTES", 70 * 8)
+    events = [saying(answer(1, 0.0)), *[saying(answer(n)) for n in range(100, 170)], saying(answer(1, 0.0))]
+    events.append(saying(void(500, 1)))
+    live, replayed = fold(events), fold(events, known=known_of(events))
+    assert not live.refused
+    assert decode_state(encode_state(live.stored.state)).responses == 71
+    assert content(live.stored) == content(replayed.stored)
+
+
+def test_an_event_sent_again_after_an_erasure_is_a_new_one_live_and_replayed():
+    once = [saying(answer(1, 0.0)), saying(void(2, 1))]
+    events = [*once, saying(erase(9)), saying(answer(1, 0.0)), saying(answer(3)), saying(regrade(2, 3, 0.0)), *once]
+    live, replayed = fold(events), fold(events, known=known_of(events))
+    assert content(live.stored) == content(replayed.stored)
+    assert codes(live) == codes(replayed) == [(7, "conflict")]
+    assert decode_state(encode_state(live.stored.state)).responses == 2
 
 
 def test_an_erased_learner_is_a_tombstone_with_its_offset():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.recommender.domain.learner import learner_walk, state_draft
+from services.recommender.domain.learner import seen, state_draft
 from services.recommender.domain.learner.batch import FoldedLearner, LearnerEvents
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
@@ -263,7 +263,7 @@ def test_a_record_counted_before_is_folded_where_it_is_missing_but_not_counted_a
 
 
 def test_the_window_drops_events_beyond_its_length(monkeypatch):
-    monkeypatch.setattr(learner_walk, "_SEEN_BYTES", 3 * 8)
+    monkeypatch.setattr(seen, "WINDOW_BYTES", 3 * 8)
     first = fold([event(n) for n in range(3)])
     assert fold([event(0)], first.stored, first=3).duplicates == 1
     fourth = fold([event(3)], first.stored, first=3)

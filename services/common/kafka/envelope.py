@@ -21,6 +21,8 @@ PROTOBUF = "application/protobuf"
 JSON = "application/json"
 
 Headers = list[tuple[str, bytes]]
+REVISES = ("ce_revises", b"true")
+"""The header of an event that may change an earlier one of the same source and id."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -87,6 +89,7 @@ def cloud_event_headers(
     time: datetime,
     content_type: str = PROTOBUF,
     traceparent: str | None = None,
+    revises: bool = False,
 ) -> Headers:
     """The headers of one record.
 
@@ -97,6 +100,7 @@ def cloud_event_headers(
         time: when the record was created; timezone-aware.
         content_type: media type of the value.
         traceparent: W3C trace context, where there is one.
+        revises: whether the event may change an earlier one, so that readers find it without decoding it.
     """
     headers = [
         ("ce_specversion", b"1.0"),
@@ -109,6 +113,8 @@ def cloud_event_headers(
     ]
     if traceparent:
         headers.append(("traceparent", traceparent.encode()))
+    if revises:
+        headers.append(REVISES)
     return headers
 
 

@@ -103,8 +103,8 @@ def replay(
     elapsed_s = display.elapsed_s
     typer.echo(
         f"epoch {epoch} is built: {result.applied:,} applied, {result.duplicates:,} duplicates, "
-        f"{result.dead_lettered:,} dead letters, {result.erased:,} of erased learners, {result.lost:,} lost "
-        f"in {elapsed_s:.1f} s ({result.applied / max(elapsed_s, 1e-9):,.0f}/s). "
+        f"{result.conflicts:,} conflicts, {result.dead_lettered:,} dead letters, {result.erased:,} of erased learners, "
+        f"{result.lost:,} lost in {elapsed_s:.1f} s ({result.applied / max(elapsed_s, 1e-9):,.0f}/s). "
         f"Serve it with: cairn epoch switch {epoch}"
     )
 

@@ -22,6 +22,12 @@ class FoldMetrics:
         self._duplicates = Counter(
             "cairn_events_duplicate", "Records left out: their source and id came before.", ["epoch"], registry=registry
         )
+        self._conflicts = Counter(
+            "cairn_events_conflict",
+            "Records left out: an earlier one of their source and id says something else.",
+            ["epoch"],
+            registry=registry,
+        )
         self._dead_lettered = Counter(
             "cairn_events_dead_lettered", "Records that cannot be applied.", ["epoch", "reason"], registry=registry
         )
@@ -71,6 +77,7 @@ class FoldMetrics:
         self._refused_skills.labels(label).inc(sum(report.refused_skills.values()))
         self._erased.labels(label).inc(report.erased)
         self._lost.labels(label).inc(report.lost)
+        self._conflicts.labels(label).inc(report.conflicts)
         for code, count in report.dead_lettered.items():
             self._dead_lettered.labels(label, code).inc(count)
         self._batch.labels(label).observe(records)

@@ -13,7 +13,6 @@ from services.common.encryption.values import ERASED, LOST, KeyGone, KeysMissing
 from services.common.telemetry.traces import TRACEPARENT, is_sampled
 from services.recommender.application.ports.log import DeadLetter, ValueDecryptor
 from services.recommender.application.state.fold_events import PartitionBatch
-from services.recommender.domain.learner.events import CorrectionEvent
 from services.recommender.wire.events import decode_event
 from services.recommender.wire.fields import RecordInvalidError
 
@@ -120,7 +119,12 @@ def decode_batch(
         partitions: how many partitions the topic has.
         decryptor: decrypts encrypted values; None if nothing is encrypted.
     """
-    batch = PartitionBatch(partition, records[-1].offset + 1)
+
+    def letter_at(offset: int) -> DeadLetter:
+        record = next(record for record in records if record.offset == offset)
+        return DeadLetter(partition, offset, record.key, record.value, record.headers, "", "")
+
+    batch = PartitionBatch(partition, records[-1].offset + 1, letter_at=letter_at)
     learners, dead = batch.learners, batch.dead
     for record in records:
         key, value = record.key, record.value
@@ -145,10 +149,6 @@ def decode_batch(
         if mine is None:
             mine = learners[key] = (tenant, [])
         mine[1].append((record.offset, event))
-        if type(event) is CorrectionEvent:
-            batch.corrections[record.offset] = DeadLetter(
-                partition, record.offset, key, record.value, record.headers, "", ""
-            )
     return batch
 
 

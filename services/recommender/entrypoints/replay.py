@@ -19,6 +19,7 @@ class ReplayProgress:
         total: offsets to process.
         applied: records applied by this run.
         duplicates: records this run skipped as duplicates.
+        conflicts: records this run left out because an earlier one of their source and id says something else.
         dead_lettered: records this run sent to the dead letters.
         erased: records of erased learners that this run found.
         lost: records whose keys are lost that this run found.
@@ -28,6 +29,7 @@ class ReplayProgress:
     total: int
     applied: int
     duplicates: int
+    conflicts: int
     dead_lettered: int
     erased: int
     lost: int
@@ -57,16 +59,18 @@ async def run_replay(
         CommitRefusedError: when another process wrote to the epoch in spite of the lock.
         KeysMissingError: when keys of records are lost, and the epoch does not accept that.
     """
-    applied = duplicates = dead_lettered = erased = lost = 0
+    applied = duplicates = conflicts = dead_lettered = erased = lost = 0
 
     def progress() -> ReplayProgress:
         done = sum(min(service.positions.get(p, 0), end) for p, end in meta.end_positions.items())
-        return ReplayProgress(done, sum(meta.end_positions.values()), applied, duplicates, dead_lettered, erased, lost)
+        counts = (applied, duplicates, conflicts, dead_lettered, erased, lost)
+        return ReplayProgress(done, sum(meta.end_positions.values()), *counts)
 
     def count(report: FoldReport) -> None:
-        nonlocal applied, duplicates, dead_lettered, erased, lost
+        nonlocal applied, duplicates, conflicts, dead_lettered, erased, lost
         applied += report.applied
         duplicates += report.duplicates
+        conflicts += report.conflicts
         dead_lettered += sum(report.dead_lettered.values())
         erased += report.erased
         lost += report.lost

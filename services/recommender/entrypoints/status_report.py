@@ -38,6 +38,7 @@ def status_as_json(status: SystemStatus) -> bytes:
                 "lag": report.lag,
                 "applied": report.applied,
                 "duplicates": report.duplicates,
+                "conflicts": report.conflicts,
                 "dead_lettered": report.dead_lettered,
                 "erased": report.erased,
                 "lost": report.lost,
@@ -99,7 +100,8 @@ def _epoch_line(report: EpochReport) -> Text:
 
 def _partition_table(report: EpochReport) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("partition", "position", "end", "lag", "applied", "duplicates", "dead letters", "erased", "lost"):
+    headings = ("partition", "position", "end", "lag", "applied", "duplicates", "conflicts", "dead letters", "erased")
+    for heading in (*headings, "lost"):
         table.add_column(heading, justify="right", no_wrap=True)
     for partition in report.partitions:
         table.add_row(
@@ -109,6 +111,7 @@ def _partition_table(report: EpochReport) -> Table:
             _known(partition.lag),
             f"{partition.applied:,}",
             f"{partition.duplicates:,}",
+            f"{partition.conflicts:,}",
             f"{partition.dead_lettered:,}",
             f"{partition.erased:,}",
             f"{partition.lost:,}",
@@ -121,6 +124,7 @@ def _partition_table(report: EpochReport) -> Table:
         _known(report.lag),
         f"{report.applied:,}",
         f"{report.duplicates:,}",
+        f"{report.conflicts:,}",
         f"{report.dead_lettered:,}",
         f"{report.erased:,}",
         f"{report.lost:,}",

@@ -14,12 +14,14 @@ from services.common.auth.identity import event_fingerprint
 from services.recommender.application.operations.columns import LEARNER, TENANT, Column, ColumnType
 from services.recommender.domain.learner.events import (
     VOIDED,
+    ContentKind,
     CorrectionEvent,
     ErasureEvent,
     InteractionEvent,
     InteractionKind,
     LearnerEvent,
     PreferenceEvent,
+    content_of,
 )
 from services.recommender.domain.learner.preferences import MOST_GOALS, MOST_INTERESTS, Pace
 from services.recommender.wire.fields import ID_CHARACTERS_MAX, RecordInvalidError, as_float32, check_ids, seconds_of
@@ -58,7 +60,9 @@ def _interaction(message: events_pb2.LearnerEvent, fingerprint: bytes) -> Intera
     if not body.resource:
         raise RecordInvalidError("field", "interaction.resource is empty")
     check_ids((body.resource,))
-    return InteractionEvent(fingerprint, seconds_of(message), body.resource, kind)
+    at_s = seconds_of(message)
+    content = content_of(ContentKind.INTERACTION, f"{at_s} {body.kind} {body.resource}".encode())
+    return InteractionEvent(fingerprint, at_s, body.resource, kind, content)
 
 
 def _interaction_row(body: events_pb2.InteractionEvent) -> dict[str, Any]:
@@ -91,7 +95,8 @@ def _preference(message: events_pb2.LearnerEvent, fingerprint: bytes) -> Prefere
         raise RecordInvalidError("field", f"preference.formats.kinds holds {unknown[0]}, not a kind of resource")
     if body.pace not in _PACES:
         raise RecordInvalidError("field", f"preference.pace is {body.pace}, not a pace")
-    return PreferenceEvent(fingerprint, goals, interests, formats, int(body.pace))
+    content = content_of(ContentKind.PREFERENCE, repr((goals, interests, formats, int(body.pace))).encode())
+    return PreferenceEvent(fingerprint, goals, interests, formats, int(body.pace), content)
 
 
 def _preference_row(body: events_pb2.PreferenceEvent) -> dict[str, Any]:
@@ -112,14 +117,23 @@ def _correction(message: events_pb2.LearnerEvent, fingerprint: bytes) -> Correct
     target = event_fingerprint(body.target_source, body.target_event_id)
     match body.WhichOneof("change"):
         case "voided":
-            return CorrectionEvent(fingerprint, target, VOIDED)
+            return _correction_to(fingerprint, target, VOIDED)
         case "regrade":
             response = body.regrade.response
             # Also false for NaN.
             if not 0.0 <= response <= 1.0:
                 raise RecordInvalidError("field", f"correction.regrade.response is {response}, not in [0, 1]")
-            return CorrectionEvent(fingerprint, target, as_float32(response))
+            return _correction_to(fingerprint, target, as_float32(response))
     raise RecordInvalidError("field", "correction is neither void nor regrade")
+
+
+def _correction_to(fingerprint: bytes, target: bytes, response: float) -> CorrectionEvent:
+    content = content_of(ContentKind.CORRECTION, b"%b%r" % (target, response))
+    return CorrectionEvent(fingerprint, target, response, content)
+
+
+def _erasure(_: events_pb2.LearnerEvent, fingerprint: bytes) -> ErasureEvent:
+    return ErasureEvent(fingerprint, content_of(ContentKind.ERASURE, b""))
 
 
 def _correction_row(body: events_pb2.CorrectionEvent) -> dict[str, Any]:
@@ -153,7 +167,7 @@ KINDS: dict[str, EventKind] = {
     "interaction": EventKind(_interaction, _interaction_row),
     "preference": EventKind(_preference, _preference_row),
     "correction": EventKind(_correction, _correction_row),
-    "erasure": EventKind(lambda _, fingerprint: ErasureEvent(fingerprint), lambda _: {}),
+    "erasure": EventKind(_erasure, lambda _: {}),
 }
 """The kinds by their field in the `body` of LearnerEvent."""
 

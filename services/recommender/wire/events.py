@@ -12,7 +12,7 @@ from cairn.v1 import events_pb2
 from services.common.auth.identity import LEARNER_PATTERN, TENANT_PATTERN, event_fingerprint
 from services.common.kafka.envelope import JSON, PROTOBUF, KeyInvalidError, content_type_of, split_key
 from services.common.kafka.partitioner import partition_of
-from services.recommender.domain.learner.events import AssessmentEvent, Grain, LearnerEvent
+from services.recommender.domain.learner.events import AssessmentEvent, ContentKind, Grain, LearnerEvent, content_of
 from services.recommender.wire.event_kinds import KINDS
 from services.recommender.wire.fields import ID_CHARACTERS_MAX, RecordInvalidError, as_float32, invalid_id, seconds_of
 
@@ -20,6 +20,8 @@ SKILLS_MAX = 16
 
 _EXACT = frozenset((0.0, 1.0))
 _PROTOBUF_HEADER = ("content-type", PROTOBUF.encode())
+_FROM_CATALOG = frozenset((events_pb2.SKILLS_FROM_CATALOG, events_pb2.SKILLS_FROM_NONE))
+_ASSESSMENT = int(ContentKind.ASSESSMENT)
 _GRAINS = {events_pb2.GRAIN_ITEM: Grain.ITEM, events_pb2.GRAIN_ACTIVITY: Grain.ACTIVITY}
 
 
@@ -55,6 +57,10 @@ def decode_event(
         if kind is None:
             raise RecordInvalidError("body", "no body that this program knows is set; a newer release may know it")
         return tenant, kind.decode(message, event_fingerprint(source, event_id))
+    return tenant, _assessment(message, source, event_id)
+
+
+def _assessment(message: events_pb2.LearnerEvent, source: str, event_id: str) -> AssessmentEvent:
     body = message.assessment
     response = body.response
     # Also false for NaN.
@@ -69,18 +75,31 @@ def decode_event(
     if not (activity if grain else item):
         raise RecordInvalidError("field", f"assessment.{'activity' if grain else 'item'} is empty though it was scored")
     skills = tuple(body.skills[:])  # Copying a slice is faster than iterating.
-    for identifier in (item, activity, resource, *skills):
-        if len(identifier) > ID_CHARACTERS_MAX or "\0" in identifier:
-            raise invalid_id(identifier)
-    return tenant, AssessmentEvent(
+    ids = "\0".join((resource, item, activity, *skills))
+    if len(ids) > ID_CHARACTERS_MAX or ids.count("\0") != 2 + len(skills):
+        # One of them may be invalid; most events need only the comparison above.
+        for identifier in (item, activity, resource, *skills):
+            if len(identifier) > ID_CHARACTERS_MAX or "\0" in identifier:
+                raise invalid_id(identifier)
+    if len(skills) > 1 or skills == ("",):
+        skills = _distinct(skills)
+    if response not in _EXACT:
+        response = as_float32(response)
+    at_s = seconds_of(message)
+    # Not what ingest took from the catalog, which may have changed before an event was sent again.
+    said = ids[len(resource) :] if body.skills_from not in _FROM_CATALOG else f"\0{item}\0{activity}"
+    return AssessmentEvent(
         event_fingerprint(source, event_id),
-        response if response in _EXACT else as_float32(response),
-        seconds_of(message),
+        response,
+        at_s,
         item,
         activity,
-        _distinct(skills) if len(skills) > 1 or skills == ("",) else skills,
+        skills,
         grain,
         resource,
+        content_of(_ASSESSMENT, f"{response} {at_s} {body.grain}{said}".encode()),
+        message.revises,
+        event_fingerprint(source, message.former_event_id) if message.former_event_id else b"",
     )
 
 

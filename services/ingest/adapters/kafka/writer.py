@@ -231,6 +231,7 @@ def _headers(event: AcceptedEvent, traceparent: str | None) -> list[tuple[str, b
         event_type=event_type_of(event),
         time=_datetime(event.occurred_at or event.received_at),
         traceparent=traceparent,
+        revises=event.revises,
     )
 
 

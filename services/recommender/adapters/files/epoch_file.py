@@ -5,8 +5,8 @@
     end              u4 zero, then a frame with the contents as JSON
     checksum         SHA-256 of everything before it, 32 bytes
 
-A learner's frame: i8 offset, then key, state, journal, checkpoint and seen, each behind its u4 length. Numbers are
-little-endian.
+A learner's frame: i8 offset, then key, state, journal, checkpoint, seen and contents, each behind its u4 length; files
+of earlier releases have no contents. Numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ _LENGTH = struct.Struct("<I")
 _OFFSET = struct.Struct("<q")
 _CHECKSUM_BYTES = 32
 _READ_BYTES = 1 << 20
-_PARTS = 5
 
 
 class EpochFileWriter:
@@ -64,7 +63,7 @@ class EpochFileWriter:
 
     def add(self, learner: StoredLearnerBytes) -> None:
         """Write a learner."""
-        parts = (learner.key, learner.state, learner.journal, learner.checkpoint, learner.seen)
+        parts = (learner.key, learner.state, learner.journal, learner.checkpoint, learner.seen, learner.contents)
         framed = b"".join(_LENGTH.pack(len(part)) + part for part in parts)
         self._frame(_OFFSET.pack(learner.offset) + framed)
 
@@ -194,10 +193,10 @@ def _decode_header(data: bytes) -> SnapshotHeader:
 
 def _decode_learner(frame: bytes) -> StoredLearnerBytes:
     parts, at = [], _OFFSET.size
-    for _ in range(_PARTS):
+    while at < len(frame):
         (length,) = _LENGTH.unpack_from(frame, at)
         at += _LENGTH.size
         parts.append(frame[at : at + length])
         at += length
-    key, state, journal, checkpoint, seen = parts
-    return StoredLearnerBytes(key, _OFFSET.unpack_from(frame)[0], state, journal, checkpoint, seen)
+    key, *rest = parts
+    return StoredLearnerBytes(key, _OFFSET.unpack_from(frame)[0], *rest)

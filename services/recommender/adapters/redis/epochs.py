@@ -26,6 +26,7 @@ from services.common.encryption.values import KeyTopicSeen
 from services.recommender.adapters.redis.connection import unavailable_when_redis_is
 from services.recommender.adapters.redis.epoch_fields import decode_meta, encode_meta
 from services.recommender.adapters.redis.keys import learner_keys, meta_key, position_key, position_prefix
+from services.recommender.adapters.redis.seen_entries import SEEN_ELEMENT_BYTES, seen_entries, seen_of_elements
 from services.recommender.adapters.redis.states import PROGRESS_FIELDS, decode_progress
 from services.recommender.application.ports.epochs import (
     EpochBusyError,
@@ -324,9 +325,10 @@ class RedisEpochs:
                 pipeline.hset(journal, mapping={"entries": learner.journal})
             if learner.checkpoint:
                 pipeline.hset(journal, mapping={"checkpoint": learner.checkpoint})
-            ids = [learner.seen[at : at + FINGERPRINT_BYTES] for at in range(0, len(learner.seen), FINGERPRINT_BYTES)]
-            if ids:
-                pipeline.rpush(seen, *ids)
+            entries = seen_entries(learner.seen, learner.contents, len(learner.seen) // FINGERPRINT_BYTES)
+            if entries:
+                starts = range(0, len(entries), SEEN_ELEMENT_BYTES)
+                pipeline.rpush(seen, *(entries[at : at + SEEN_ELEMENT_BYTES] for at in starts))
         with unavailable_when_redis_is():
             await pipeline.execute()
 
@@ -355,7 +357,9 @@ class RedisEpochs:
             if blob is None or offset is None:
                 continue
             learners.append(
-                StoredLearnerBytes(key, int(offset), blob, entries or b"", checkpoint or b"", b"".join(seen_ids))
+                StoredLearnerBytes(
+                    key, int(offset), blob, entries or b"", checkpoint or b"", *seen_of_elements(seen_ids)
+                )
             )
         return learners
 

@@ -39,5 +39,5 @@ class LearnerCache:
 
 
 def _weight(learner: LearnerRecord) -> int:
-    state = sum(map(len, learner.state or ()))
-    return _CACHED_OVERHEAD_BYTES + state + sum(map(len, learner.journal)) + len(learner.checkpoint) + len(learner.seen)
+    parts = (*(learner.state or ()), *learner.journal, learner.checkpoint, learner.seen, learner.contents)
+    return _CACHED_OVERHEAD_BYTES + sum(map(len, parts))

@@ -4,8 +4,9 @@ The keys of one epoch. The braces around tenant/learner keep a learner in one cl
 
     cairn:<epoch>:{<tenant>/<learner>}:state     hash: blob (the state), off (offset of the last record that changed it)
     cairn:<epoch>:{<tenant>/<learner>}:journal   hash: entries, checkpoint
-    cairn:<epoch>:{<tenant>/<learner>}:seen      list of fingerprints, oldest first; appended to, never rewritten
-    cairn:<epoch>:position:<partition>           hash: offset, applied, duplicates, dlt, erased, lost
+    cairn:<epoch>:{<tenant>/<learner>}:seen      list of the events applied, oldest first, as `seen_entries` has them;
+                                                 appended to, only its last element is ever rewritten
+    cairn:<epoch>:position:<partition>           hash: offset, applied, duplicates, dlt, erased, lost, conflicts
 
 An erased learner leaves a tombstone: an empty blob, the erasure's offset, and its fingerprint in seen.
 
@@ -22,6 +23,7 @@ from services.recommender.adapters.redis.connection import Command, RedisConnect
 from services.recommender.adapters.redis.keys import learner_keys, meta_key, position_key
 from services.recommender.adapters.redis.learner_cache import LearnerCache
 from services.recommender.adapters.redis.reads import RedisReads
+from services.recommender.adapters.redis.seen_entries import APPEND_SEEN, SEEN_ENTRY_BYTES, seen_entries
 from services.recommender.adapters.redis.stored_values import learner_record, stored_learner
 from services.recommender.application.ports.learners import (
     CommitRefusedError,
@@ -33,7 +35,7 @@ from services.recommender.application.ports.learners import (
     epoch_replaced,
 )
 from services.recommender.domain.learner.journal import encode_journal
-from services.recommender.domain.learner.record import SEEN_EVENTS, LearnerRecord
+from services.recommender.domain.learner.record import FINGERPRINT_BYTES, LearnerRecord
 from services.recommender.domain.learner.state import encode_state
 
 # Compares the stored offset with the one that was read and writes everything about a learner, or nothing. Lua does not
@@ -41,8 +43,8 @@ from services.recommender.domain.learner.state import encode_state
 # that Redis lost must not enter a later epoch of the same number, which may know other corrections.
 _COMMIT = f"""
 local state, journal, seen = KEYS[1], KEYS[2], KEYS[3]
-local expected, offset, blob, entries, checkpoint, fingerprints, channel, message, erased, fold_id = unpack(ARGV)
-if #KEYS ~= 4 or #ARGV ~= 10 or not string.find(offset, '^%d+$') or #fingerprints % 8 ~= 0
+local expected, offset, blob, entries, checkpoint, events, channel, message, erased, fold_id = unpack(ARGV)
+if #KEYS ~= 4 or #ARGV ~= 10 or not string.find(offset, '^%d+$') or #events % {SEEN_ENTRY_BYTES} ~= 0
     or (#blob == 0) ~= (#entries == 0) or (#blob == 0 and erased ~= '1') then
   return redis.error_reply('ERR a learner commit has malformed arguments')
 end
@@ -57,14 +59,7 @@ elseif checkpoint == '' then
 else
   redis.call('HSET', journal, 'entries', entries, 'checkpoint', checkpoint)
 end
-local ids = {{}}
-for at = 1, #fingerprints, 8 do
-  ids[#ids + 1] = string.sub(fingerprints, at, at + 7)
-  if #ids == 1000 then redis.call('RPUSH', seen, unpack(ids)); ids = {{}} end
-end
-if #ids > 0 then redis.call('RPUSH', seen, unpack(ids)) end
-redis.call('LTRIM', seen, -{SEEN_EVENTS}, -1)
-redis.call('PUBLISH', channel, message)
+{APPEND_SEEN}redis.call('PUBLISH', channel, message)
 return 1
 """
 
@@ -73,18 +68,18 @@ _ADVANCE = """
 if ARGV[8] ~= '' and redis.call('HGET', KEYS[2], 'fold_id') ~= ARGV[8] then return -1 end
 if (redis.call('HGET', KEYS[1], 'offset') or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'offset', ARGV[2], 'applied', ARGV[3], 'duplicates', ARGV[4], 'dlt', ARGV[5],
-  'erased', ARGV[6], 'lost', ARGV[7])
+  'erased', ARGV[6], 'lost', ARGV[7], 'conflicts', ARGV[9])
 return 1
 """
 
 # The fields of a partition's progress, in the order of PartitionProgress.
-PROGRESS_FIELDS = (b"offset", b"applied", b"duplicates", b"dlt", b"erased", b"lost")
+PROGRESS_FIELDS = (b"offset", b"applied", b"duplicates", b"dlt", b"erased", b"lost", b"conflicts")
 
 _SCAN_COUNT = 2_000
 
 
 def decode_progress(fields: Sequence[bytes | None]) -> PartitionProgress | None:
-    """Progress from the values of offset, applied, duplicates, dlt, erased and lost; None without an offset."""
+    """Progress from the values of PROGRESS_FIELDS; None without an offset."""
     if fields[0] is None:
         return None
     return PartitionProgress(*(int(value or 0) for value in fields))
@@ -229,7 +224,7 @@ class RedisFoldStore:
                     b"" if stored.state is None else encode_state(stored.state),
                     b"" if stored.state is None else encode_journal(stored.journal),
                     stored.checkpoint if commit.checkpoint_changed else b"",
-                    commit.fingerprints,
+                    seen_entries(stored.seen, stored.contents, len(commit.fingerprints) // FINGERPRINT_BYTES),
                     notification_channel(self._epoch, commit.key),
                     notification_message(commit.key, stored.offset, commit.traceparent),
                     b"1" if commit.erased else b"0",
@@ -264,6 +259,7 @@ class RedisFoldStore:
                 after.erased,
                 after.lost,
                 self._fold_id,
+                after.conflicts,
             )
             for partition, (before, after) in moves.items()
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from services.recommender.adapters.redis.seen_entries import seen_of_elements
 from services.recommender.application.ports.learners import StoredLearner
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL, decode_journal
 from services.recommender.domain.learner.record import NEW_LEARNER, LearnerRecord
@@ -29,5 +30,5 @@ def learner_record(
         unpack_state(blob) if blob else None,
         decode_journal(entries) if entries else EMPTY_JOURNAL,
         checkpoint or b"",
-        b"".join(seen),
+        *seen_of_elements(seen),
     )

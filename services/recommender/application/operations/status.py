@@ -71,7 +71,8 @@ class PartitionReport:
         end: one past the last record of the log; None when the log cannot be read.
         applied: records folded into a learner.
         duplicates: records left out as duplicates.
-        dead_lettered: records that went to the dead-letter topic.
+        conflicts: records left out because an earlier one of their source and id says something else.
+        dead_lettered: records that went to the dead-letter topic for another reason.
         erased: records of erased learners.
         lost: records whose keys are lost.
     """
@@ -81,6 +82,7 @@ class PartitionReport:
     end: int | None
     applied: int
     duplicates: int
+    conflicts: int
     dead_lettered: int
     erased: int
     lost: int
@@ -123,8 +125,13 @@ class EpochReport:
         return sum(partition.duplicates for partition in self.partitions)
 
     @property
+    def conflicts(self) -> int:
+        """Records left out because an earlier one of their source and id says something else."""
+        return sum(partition.conflicts for partition in self.partitions)
+
+    @property
     def dead_lettered(self) -> int:
-        """Records that went to the dead-letter topic."""
+        """Records that went to the dead-letter topic for another reason."""
         return sum(partition.dead_lettered for partition in self.partitions)
 
     @property
@@ -278,6 +285,7 @@ def _partitions(
             None if ends is None else ends.get(partition, 0),
             of_partition.applied,
             of_partition.duplicates,
+            of_partition.conflicts,
             of_partition.dead_lettered,
             of_partition.erased,
             of_partition.lost,

@@ -185,6 +185,7 @@ class StoredLearnerBytes:
         journal: encoded journal; empty: an erased learner.
         checkpoint: encoded checkpoint; empty: none.
         seen: fingerprints of the window, oldest first.
+        contents: what those events said, as in `LearnerRecord`.
     """
 
     key: bytes
@@ -193,6 +194,7 @@ class StoredLearnerBytes:
     journal: bytes
     checkpoint: bytes
     seen: bytes
+    contents: bytes = b""
 
 
 class EpochRestorer(Protocol):

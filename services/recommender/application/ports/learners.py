@@ -117,6 +117,8 @@ class PartitionProgress:
         dead_lettered: records that went to the dead-letter topic.
         erased: records that are unreadable because the learner's key was destroyed.
         lost: records that are unreadable because the learner's key is lost, which an operator accepted.
+        conflicts: records left out because an earlier one has their source and id and says something else. Each is
+            among the dead letters, but not counted in `dead_lettered`.
     """
 
     position: int
@@ -125,6 +127,7 @@ class PartitionProgress:
     dead_lettered: int
     erased: int = 0
     lost: int = 0
+    conflicts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ class LearnerCommit:
         key: the learner's record key, `tenant/learner`.
         expected_offset: the stored offset when the learner was read; -1: nothing was stored.
         stored: the learner to store.
-        fingerprints: to be appended to the window of seen events.
+        fingerprints: to be appended to the window of seen events, with the contents that `stored` has for them.
         checkpoint_changed: whether the journal's checkpoint must be written too.
         traceparent: the trace of the last record, which notifications carry; empty: none.
         erased: whether the learner was erased: nothing stored before may remain. Without a state it is a tombstone.

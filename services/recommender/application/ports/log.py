@@ -92,7 +92,7 @@ class ReadAhead(Protocol):
     """Reads the log ahead of a fold."""
 
     async def read(self, spans: Mapping[int, tuple[int, int]]) -> KnownCorrections:
-        """Every correction and erasure of some stretches.
+        """Every correction and revision of some stretches.
 
         Args:
             spans: the first offset, and one past the last, by partition.

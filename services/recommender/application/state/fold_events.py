@@ -13,11 +13,15 @@ from services.recommender.application.ports.learners import (
     PartitionProgress,
 )
 from services.recommender.application.ports.log import DeadLetter, DeadLetters
-from services.recommender.domain.learner.batch import FoldedLearner, LearnerEvents
+from services.recommender.domain.learner.batch import CONFLICT, FoldedLearner, LearnerEvents
 from services.recommender.domain.learner.corrections import NOTHING_KNOWN, KnownCorrections
 from services.recommender.domain.learner.events import LearnerEvent
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.record import LearnerRecord
+
+
+def _no_record(offset: int) -> DeadLetter:
+    raise AssertionError(f"the fold refused the record at {offset}, which is not in the batch")
 
 
 @dataclass(slots=True)
@@ -29,7 +33,7 @@ class PartitionBatch:
         next_offset: one past the last record.
         learners: tenant, and events with their offsets, by record key.
         dead: records that cannot be applied.
-        corrections: the records of corrections by offset, without a reason; they become dead letters if refused.
+        letter_at: the dead letter, without a reason, of the record at an offset; for records that the fold refuses.
         erased: offsets of records that can no longer be read.
         lost: offsets of records whose keys are lost, which was accepted.
         traceparents: the trace of each learner's last traced record, by record key.
@@ -39,7 +43,7 @@ class PartitionBatch:
     next_offset: int
     learners: dict[bytes, tuple[str, list[tuple[int, LearnerEvent]]]] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
-    corrections: dict[int, DeadLetter] = field(default_factory=dict)
+    letter_at: Callable[[int], DeadLetter] = _no_record
     erased: list[int] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
     traceparents: dict[bytes, str] = field(default_factory=dict)
@@ -52,6 +56,8 @@ class FoldReport:
     Attributes:
         applied: records that are now in a learner's state and were not counted before.
         duplicates: records left out because an earlier one has their source and id.
+        conflicts: records left out because an earlier one has their source and id and says something else. They are
+            among the dead letters, but not among `dead_lettered`.
         dead_lettered: records that went to the dead letters, by the code of the reason.
         learners: learners that changed.
         erased: records that can no longer be read.
@@ -64,6 +70,7 @@ class FoldReport:
 
     applied: int
     duplicates: int
+    conflicts: int
     dead_lettered: Mapping[str, int]
     learners: int
     erased: int
@@ -154,7 +161,9 @@ class FoldEvents:
         commits = _commits(keys, stored, folded, batches)
         done = self._clock_s()
         await self._store.commit(commits)
-        reached = self._reached(batches, folded, letters)
+        conflicts = [letter for letter in letters if letter.code == CONFLICT]
+        letters = [letter for letter in letters if letter.code != CONFLICT]
+        reached = self._reached(batches, folded, letters, conflicts)
         if reached:
             await self._store.advance({p: (self._progress[p], progress) for p, progress in reached.items()})
             self._progress.update(reached)
@@ -162,6 +171,7 @@ class FoldEvents:
         return FoldReport(
             applied=sum(learner.applied for learner in folded),
             duplicates=sum(learner.duplicates for learner in folded),
+            conflicts=len(conflicts),
             dead_lettered=_by_code(letters),
             learners=len(commits),
             erased=erased,
@@ -187,14 +197,14 @@ class FoldEvents:
         return letters
 
     async def _refuse(self, batches: Sequence[PartitionBatch], folded: Sequence[FoldedLearner]) -> list[DeadLetter]:
-        """Write the dead letters of corrections that the fold refused and that were not processed before."""
+        """Write the dead letters of events that the fold refused and that were not processed before."""
         letters = []
         learner = iter(folded)
         for batch in batches:
             position = self._progress[batch.partition].position
             for one in [next(learner) for _ in batch.learners]:
                 letters += [
-                    replace(batch.corrections[refusal.offset], code=refusal.code, reason=refusal.reason)
+                    replace(batch.letter_at(refusal.offset), code=refusal.code, reason=refusal.reason)
                     for refusal in one.refused
                     if refusal.offset >= position
                 ]
@@ -238,7 +248,11 @@ class FoldEvents:
         return work
 
     def _reached(
-        self, batches: Sequence[PartitionBatch], folded: Sequence[FoldedLearner], letters: Sequence[DeadLetter]
+        self,
+        batches: Sequence[PartitionBatch],
+        folded: Sequence[FoldedLearner],
+        letters: Sequence[DeadLetter],
+        conflicts: Sequence[DeadLetter],
     ) -> dict[int, PartitionProgress]:
         reached = {}
         learner = iter(folded)
@@ -254,6 +268,7 @@ class FoldEvents:
                     before.dead_lettered + sum(letter.partition == batch.partition for letter in letters),
                     before.erased + self._new(batch.partition, batch.erased),
                     before.lost + self._new(batch.partition, batch.lost),
+                    before.conflicts + sum(letter.partition == batch.partition for letter in conflicts),
                 )
         return reached
 

@@ -12,6 +12,7 @@ from services.recommender.domain.learner.record import LearnerRecord
 BEYOND_JOURNAL = "correction-beyond-journal"
 TOO_MANY_EARLY = "correction-too-early"
 NOT_A_RESPONSE = "correction-not-of-a-response"
+CONFLICT = "conflict"
 RESOLVED_BY_REPLAY = frozenset((BEYOND_JOURNAL, TOO_MANY_EARLY))
 
 
@@ -35,7 +36,11 @@ class LearnerEvents(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A correction that cannot be applied: its offset, the code of the reason, and the reason in a sentence."""
+    """An event that cannot be applied: its offset, the code of the reason, and the reason in a sentence.
+
+    It is a correction or a revision; or, with the code CONFLICT, an event that says something else than an earlier one
+    of the same source and id.
+    """
 
     offset: int
     code: str
@@ -52,7 +57,7 @@ class FoldedLearner(NamedTuple):
         checkpoint_changed: whether `stored.checkpoint` differs from before.
         applied: counted events that the state now includes, also those that an earlier run had applied.
         duplicates: counted events left out because the window holds them.
-        refused: corrections that were refused, counted or not.
+        refused: events that were refused, counted or not.
         erased: whether the learner was erased. Nothing stored before may remain.
         refused_skills: how often an event named a new skill that the learner has no room for.
     """

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
+
+CONTENT_BYTES = 3
+CONTENT_UNKNOWN = bytes(CONTENT_BYTES)
+"""Of an event of which only the fingerprint was kept, as earlier releases did."""
+
+_KIND_BITS = 0b111
 
 
 class Grain(IntEnum):
@@ -22,6 +30,27 @@ class InteractionKind(IntEnum):
     DISMISSED = 4
 
 
+class ContentKind(IntEnum):
+    """What sort of event it is, as its content says it."""
+
+    UNKNOWN = 0
+    ASSESSMENT = 1
+    INTERACTION = 2
+    PREFERENCE = 3
+    CORRECTION = 4
+    ERASURE = 5
+
+
+def content_of(kind: int, said: bytes, crc32: Callable[[bytes], int] = zlib.crc32) -> bytes:
+    """The content of an event: its kind, a ContentKind, and 21 bits that stand for what the sender said."""
+    return (crc32(said) & 0xFFFFF8 | kind).to_bytes(3, "little")
+
+
+def kind_of(content: bytes) -> ContentKind:
+    """The kind of the event with this content; UNKNOWN where the content is not known."""
+    return ContentKind(content[0] & _KIND_BITS)
+
+
 class AssessmentEvent(NamedTuple):
     """A learner's response to an item, or a score on an activity.
 
@@ -34,6 +63,10 @@ class AssessmentEvent(NamedTuple):
         skills: distinct skills the response is evidence of.
         grain: what was scored.
         resource: the catalog resource it was given in; empty when there is none.
+        content: three bytes that stand for what the sender said; see `content_of`.
+        revises: whether it replaces the outcome of an earlier event of the same fingerprint, if there is one.
+        former: the fingerprint that earlier releases derived for it; empty: none. An event applied under that one is
+            the same event.
     """
 
     fingerprint: bytes
@@ -44,6 +77,9 @@ class AssessmentEvent(NamedTuple):
     skills: tuple[str, ...]
     grain: Grain
     resource: str
+    content: bytes = CONTENT_UNKNOWN
+    revises: bool = False
+    former: bytes = b""
 
 
 class InteractionEvent(NamedTuple):
@@ -54,12 +90,14 @@ class InteractionEvent(NamedTuple):
         at_s: when, Unix seconds; 0: not known.
         resource: the resource.
         kind: what they did; never ANSWERED, which responses say.
+        content: three bytes that stand for what the sender said.
     """
 
     fingerprint: bytes
     at_s: int
     resource: str
     kind: InteractionKind
+    content: bytes = CONTENT_UNKNOWN
 
 
 class PreferenceEvent(NamedTuple):
@@ -71,6 +109,7 @@ class PreferenceEvent(NamedTuple):
         interests: distinct topics that the learner likes.
         formats: distinct kinds of resource that the learner prefers, by the numbers of the contract.
         pace: by the number of the contract; 0 leaves it unchanged.
+        content: three bytes that stand for what the sender said.
     """
 
     fingerprint: bytes
@@ -78,6 +117,7 @@ class PreferenceEvent(NamedTuple):
     interests: tuple[str, ...] | None
     formats: tuple[int, ...] | None
     pace: int
+    content: bytes = CONTENT_UNKNOWN
 
 
 class CorrectionEvent(NamedTuple):
@@ -87,11 +127,13 @@ class CorrectionEvent(NamedTuple):
         fingerprint: eight bytes that identify the event's source and id.
         target: the fingerprint of the event that was wrong.
         response: the correct outcome, on [0, 1], of float32 precision; VOIDED: the response does not count.
+        content: three bytes that stand for what the sender said.
     """
 
     fingerprint: bytes
     target: bytes
     response: float
+    content: bytes = CONTENT_UNKNOWN
 
 
 class ErasureEvent(NamedTuple):
@@ -99,9 +141,11 @@ class ErasureEvent(NamedTuple):
 
     Attributes:
         fingerprint: eight bytes that identify the event's source and id.
+        content: three bytes that stand for what the sender said.
     """
 
     fingerprint: bytes
+    content: bytes = CONTENT_UNKNOWN
 
 
 VOIDED = -1.0

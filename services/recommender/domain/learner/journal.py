@@ -167,7 +167,7 @@ class JournalDraft:
             voided: whether it was voided; then its response is 0.
             hidden: whether an event that was just removed makes it no evidence.
         """
-        fingerprint, response, at_s, item, activity, _, grain, resource = event
+        fingerprint, response, at_s, item, activity, _, grain, resource, _, _, _ = event
         flags = len(slots) << _SKILL_COUNT_SHIFT | evidence | grain << _GRAIN_SHIFT
         if voided or hidden:
             flags |= voided * _VOIDED | hidden * _HIDDEN
@@ -201,10 +201,10 @@ class JournalDraft:
         return entries
 
     def find(self, fingerprint: bytes) -> int:
-        """The index of the event with the fingerprint, 0 for the oldest; -1 when there is none."""
-        at = self._events.find(fingerprint)
+        """The index of the last event with the fingerprint, 0 for the oldest; -1 when there is none."""
+        at = self._events.rfind(fingerprint)
         while at >= 0 and at % _EVENT.size:
-            at = self._events.find(fingerprint, at + 1)
+            at = self._events.rfind(fingerprint, 0, at + len(fingerprint) - 1)
         return at // _EVENT.size if at >= 0 else -1
 
     def is_response(self, place: int) -> bool:

@@ -1,15 +1,18 @@
 """Processing one learner's events: which of them apply, and how they change window, journal, checkpoint and state.
 
 A correction changes its target in the journal, and the state is folded again from the journal's checkpoint. If the
-target may still come, the correction waits in the journal. Otherwise it is refused.
+target may still come, the correction waits in the journal. Otherwise it is refused. Its target is the last event
+applied under the target's id, or the first response that comes under it.
+
+An event whose id was applied is a duplicate if it says what was said under that id; a revision, which acts as a
+correction of the response, if it says something else and that it revises; otherwise a conflict.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
 from services.recommender.domain.learner.batch import (
     BEYOND_JOURNAL,
+    CONFLICT,
     NOT_A_RESPONSE,
     RESOLVED_BY_REPLAY,
     TOO_MANY_EARLY,
@@ -17,16 +20,20 @@ from services.recommender.domain.learner.batch import (
     LearnerEvents,
     Refusal,
 )
+from services.recommender.domain.learner.conflicts import conflict_reason, target_reason
 from services.recommender.domain.learner.corrections import NOTHING_KNOWN
 from services.recommender.domain.learner.events import (
+    CONTENT_UNKNOWN,
     VOIDED,
     AssessmentEvent,
+    ContentKind,
     CorrectionEvent,
     ErasureEvent,
     Grain,
     InteractionEvent,
     LearnerEvent,
     PreferenceEvent,
+    kind_of,
 )
 from services.recommender.domain.learner.journal import (
     EARLY_CORRECTIONS,
@@ -36,12 +43,12 @@ from services.recommender.domain.learner.journal import (
     activity_hash,
     hides,
 )
-from services.recommender.domain.learner.record import FINGERPRINT_BYTES, NEW_LEARNER, SEEN_EVENTS, LearnerRecord
+from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS, LearnerRecord
+from services.recommender.domain.learner.seen import contents_under, holds, is_full, kept, unpack_contents
 from services.recommender.domain.learner.state import encode_state, unpack_state
 from services.recommender.domain.learner.state_draft import FoldPlan, StateDraft, carried
 
-_SEEN_BYTES = SEEN_EVENTS * FINGERPRINT_BYTES
-_LONG_WINDOW_BYTES = 512 * FINGERPRINT_BYTES  # From here on, comparing arrays is faster than searching bytes.
+_CORRECTABLE = frozenset((ContentKind.ASSESSMENT, ContentKind.UNKNOWN))
 
 
 class LearnerWalk:
@@ -51,6 +58,7 @@ class LearnerWalk:
         "_applied",
         "_base",
         "_checkpoint",
+        "_contents",
         "_corrected",
         "_duplicates",
         "_erased",
@@ -87,6 +95,7 @@ class LearnerWalk:
         self._refolded: StateDraft | None = None
         self._journal = JournalDraft(base.journal)
         self._window = bytearray(base.seen)
+        self._contents = unpack_contents(base.seen, base.contents)
         self._fingerprints = bytearray()
         # The events moved from the journal into the checkpoint, and whether a correction changed the journal.
         self._taken: list[JournalEntry] = []
@@ -96,16 +105,19 @@ class LearnerWalk:
         stored, counted_from = learner.stored, learner.counted_from
         window = self._window
         state: StateDraft | None = None
-        for offset, event in learner.events:
+        for offset, logged in learner.events:
+            event = logged
             counted = offset >= counted_from
             if offset <= stored.offset:
                 self._applied += counted
                 continue
-            fingerprint = event.fingerprint
-            if _holds(window, fingerprint):
-                self._duplicates += counted
-                continue
             response = type(event) is AssessmentEvent
+            if holds(window, event.fingerprint) or (response and event.former and holds(window, event.former)):  # type: ignore[union-attr]  # an assessment, by its type.
+                revision = self._repeated(offset, event, counted=counted)
+                if revision is None:
+                    continue
+                event, response = revision, False
+            fingerprint = event.fingerprint
             if not response and self._refuses(offset, event):
                 continue
             self._applied += counted
@@ -115,9 +127,11 @@ class LearnerWalk:
                 self._begin(NEW_LEARNER)
                 window, state = self._window, None
                 window += fingerprint
+                self._contents += event.content
                 self._fingerprints += fingerprint
                 continue
             window += fingerprint
+            self._contents += event.content
             self._fingerprints += fingerprint
             if state is None:
                 state = self._state = StateDraft(self._plan, self._tenant, self._base.state)
@@ -167,12 +181,29 @@ class LearnerWalk:
                 # An event kind that changes no mastery, resource or preference is only counted as applied.
                 state.count()
 
+    def _repeated(self, offset: int, event: LearnerEvent, *, counted: bool) -> CorrectionEvent | None:
+        """The correction that an event amounts to whose identity was applied; None if it is a duplicate or conflict."""
+        identity, former = event.fingerprint, getattr(event, "former", b"")
+        if former and not holds(self._window, identity):
+            identity = former
+        said = contents_under(self._window, self._contents, identity)
+        known = event.content != CONTENT_UNKNOWN
+        if isinstance(event, AssessmentEvent) and event.revises:
+            if not (known and event.content == said[-1]):
+                return CorrectionEvent(identity, identity, event.response, event.content)
+        elif known and CONTENT_UNKNOWN not in said and event.content not in said:
+            journal = self._journal.finish()
+            self._refused.append(Refusal(offset, CONFLICT, conflict_reason(event, said[-1], identity, journal)))
+            return None
+        self._duplicates += counted
+        return None
+
     def _refuses(self, offset: int, event: LearnerEvent) -> bool:
-        """Whether the event is a correction that can neither be applied nor wait."""
+        """Whether the event is a correction or revision that can neither be applied nor wait."""
         if not isinstance(event, CorrectionEvent):
             return False
         refusal = self._refusal(event)
-        known = self._known is not None and self._known.holds(offset)
+        known = self._known is not None and self._known.target_of(offset) is not None
         if refusal is None or (known and refusal[0] in RESOLVED_BY_REPLAY):
             return False
         self._refused.append(Refusal(offset, *refusal))
@@ -180,17 +211,19 @@ class LearnerWalk:
 
     def _refusal(self, event: CorrectionEvent) -> tuple[str, str] | None:
         journal, target = self._journal, event.target
+        said = contents_under(self._window, self._contents, target)
+        kind = kind_of(said[-1]) if said else ContentKind.UNKNOWN
+        if kind not in _CORRECTABLE:
+            return NOT_A_RESPONSE, target_reason(kind)
         place = journal.find(target)
         if place >= 0:
-            if journal.is_response(place):
-                return None
-            return NOT_A_RESPONSE, "its target is an interaction; only responses can be corrected"
-        if _holds(self._window, target):
+            return None if journal.is_response(place) else (NOT_A_RESPONSE, target_reason(ContentKind.INTERACTION))
+        if said:
             return BEYOND_JOURNAL, (
                 f"its target is not a response among the learner's last {JOURNAL_EVENTS // 2} to {JOURNAL_EVENTS}; "
                 "a replay applies it"
             )
-        if len(self._window) >= _SEEN_BYTES:
+        if is_full(self._window):
             return BEYOND_JOURNAL, (
                 f"its target is not among the learner's last {SEEN_EVENTS:,} events; a replay applies it"
             )
@@ -201,23 +234,20 @@ class LearnerWalk:
         return None
 
     def _correct(self, offset: int, event: CorrectionEvent) -> None:
-        response: float | None = None
-        if self._known is not None and self._known.holds(offset):
-            # Later corrections of the same event are also known: the last one has already been applied.
-            response = self._known.response(offset, event.target)
-        if response is None:
-            response = event.response
+        target_at = None if self._known is None else self._known.target_of(offset)
+        if target_at is not None and target_at < offset:
+            # The target was folded as corrected, by this correction or a later one.
+            return
         place = self._journal.find(event.target)
         if place >= 0:
-            self._corrected |= self._journal.correct(place, response)
-        elif not _holds(self._window, event.target) and self._journal.has_room_to_await(event.target):
-            self._journal.await_target(event.target, response)
+            self._corrected |= self._journal.correct(place, event.response)
+        elif not holds(self._window, event.target) and self._journal.has_room_to_await(event.target):
+            self._journal.await_target(event.target, event.response)
 
     def _correction_of(self, offset: int, event: AssessmentEvent) -> float | None:
         waiting = self._journal.take_correction(event.fingerprint)
-        if waiting is None and self._known is not None:
-            return self._known.response(offset, event.fingerprint)
-        return waiting
+        known = None if self._known is None else self._known.response(offset)
+        return waiting if known is None else known
 
     def _fold_oldest(self, event: AssessmentEvent | None, state: StateDraft) -> bool:
         """Move the journal's oldest events to the checkpoint; return whether one of them hides the event."""
@@ -251,13 +281,7 @@ class LearnerWalk:
         if self._refolded is not None and state is not None:
             state = carried(self._refolded.finish(), state)
         return FoldedLearner(
-            LearnerRecord(
-                self._offset,
-                state,
-                self._journal.finish(),
-                checkpoint,
-                bytes(self._window[-_SEEN_BYTES:]),
-            ),
+            LearnerRecord(self._offset, state, self._journal.finish(), checkpoint, *kept(self._window, self._contents)),
             bytes(self._fingerprints),
             self._checkpoint is not None or self._erased,
             self._applied,
@@ -266,15 +290,3 @@ class LearnerWalk:
             self._erased,
             0 if self._state is None else self._state.refused_skills,
         )
-
-
-def _holds(window: bytearray, fingerprint: bytes) -> bool:
-    """Whether the fingerprint is among the last SEEN_EVENTS of the window."""
-    start = max(0, len(window) - _SEEN_BYTES)
-    if len(window) - start > _LONG_WINDOW_BYTES:
-        numbers = np.frombuffer(window, np.uint64, offset=start)
-        return bool((numbers == np.frombuffer(fingerprint, np.uint64)).any())
-    at = window.find(fingerprint, start)
-    while at >= 0 and at % FINGERPRINT_BYTES:
-        at = window.find(fingerprint, at + 1)
-    return at >= 0

@@ -19,7 +19,10 @@ class LearnerRecord(NamedTuple):
         state: the learner's state; None for a learner without events.
         journal: the recent events.
         checkpoint: the encoded state that the journal starts from; empty: the state of a learner without events.
-        seen: fingerprints of the last SEEN_EVENTS events applied, oldest first.
+        seen: fingerprints of the last SEEN_EVENTS events applied, oldest first. A revision is there once more, under
+            the fingerprint of the event it revises.
+        contents: what each of those events said, as `seen.pack_contents` gives it; not known of events that an earlier
+            release applied.
     """
 
     offset: int
@@ -27,6 +30,7 @@ class LearnerRecord(NamedTuple):
     journal: Journal
     checkpoint: bytes
     seen: bytes
+    contents: bytes = b""
 
 
 NEW_LEARNER = LearnerRecord(-1, None, EMPTY_JOURNAL, b"", b"")
