@@ -95,6 +95,12 @@ async def test_a_worker_without_the_partition_no_longer_waits_for_its_keys(topic
     await until(lambda: service.waits_for_keys)
     await consumer.listener.on_partitions_revoked([PARTITION])
     assert not service.waits_for_keys
+
+    # Meanwhile the other worker found the keys and folded everything.
+    (progress,) = (await states.fold_store(1).progress([0])).values()
+    await states.fold_store(1).advance({0: (progress, PartitionProgress(20, 20, 0, 0))})
+    await consumer.listener.on_partitions_assigned([PARTITION])
+    await until(lambda: service.healthy)
     await service.stop()
 
 

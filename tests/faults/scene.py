@@ -256,17 +256,21 @@ class Scene:
 
     def cairn(self, *words: str) -> str:
         """The output of a `cairn` command."""
-        done = subprocess.run(
+        done = self.run(*words)
+        if done.returncode:
+            raise ScenarioFailedError(f"cairn {' '.join(words)} ended with {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """A `cairn` command that may fail."""
+        return subprocess.run(
             [sys.executable, "-m", "services.cli", *words],
-            env=os.environ | self._surroundings,
+            env=os.environ | self._surroundings | environment,
             capture_output=True,
             text=True,
             timeout=START_DEADLINE_S,
             check=False,
         )
-        if done.returncode:
-            raise ScenarioFailedError(f"cairn {' '.join(words)} ended with {done.returncode}: {done.stderr.strip()}")
-        return done.stdout
 
     def committed(self, group: str) -> dict[int, int]:
         """A group's committed offsets by partition."""

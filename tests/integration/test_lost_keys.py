@@ -178,6 +178,22 @@ async def test_ingest_acknowledges_nothing_and_ends_once_the_topic_of_keys_is_an
             await log.append([event(2)])
 
 
+async def test_ingest_acknowledges_nothing_while_it_cannot_be_found_out_whether_the_topic_is_the_same(
+    scene, monkeypatch
+):
+    async with scene.writer() as (log, _):
+        await log.append([event(1)])
+
+        async def silent(_self):
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(IdentityProbe, "identity", silent)
+        monkeypatch.setattr("services.ingest.adapters.kafka.learner_keys._TIMEOUT_S", 0.4)
+        monkeypatch.setattr("services.ingest.adapters.kafka.learner_keys._CONFIRMED_WITHIN_S", 0.0)
+        with pytest.raises(LogUnavailableError, match="does not answer"):
+            await log.append([event(2)])
+
+
 async def test_a_reader_reads_a_recreated_topic_from_its_beginning(scene, reader, monkeypatch):
     async with scene.writer() as (log, _):
         await log.append([event(1)])

@@ -374,4 +374,63 @@ MUTATIONS = (
         "test_a_file_that_the_first_release_loaded_adds_what_was_lost_then_and_nothing_else",
         short=True,
     ),
+    Mutation(
+        "take a key that is not found for a destroyed one",
+        "A lost or lagging topic of keys turns acknowledged events into erased ones.",
+        (
+            Edit(
+                "services/recommender/entrypoints/record_decoding.py",
+                " for record in sealed if self._is_missing(decryptor, record)}\n",
+                " for record in sealed if False}\n",
+            ),
+            Edit(
+                "services/common/encryption/keyring.py",
+                "            return ERASED if key_id in self._erased else LOST\n",
+                "            return ERASED\n",
+            ),
+        ),
+        "tests/component/test_missing_keys.py::"
+        "test_a_worker_pauses_while_keys_are_missing_and_goes_on_by_itself_when_they_are_back",
+        short=True,
+    ),
+    Mutation(
+        "let any erasure of a learner prove every key",
+        "The lost key of a learner who came back after an erasure counts as destroyed.",
+        (
+            Edit(
+                "services/common/encryption/erasure_evidence.py",
+                " and self._uses[use].first < last\n",
+                "\n",
+            ),
+        ),
+        "tests/unit/test_erasure_evidence.py::"
+        "test_an_erasure_before_every_use_of_a_key_proves_nothing_since_the_learner_came_back_with_it",
+        short=True,
+    ),
+    Mutation(
+        "accept any topic of keys",
+        "A recreated topic of keys is noticed only when a record cannot be read, perhaps years later.",
+        (
+            Edit(
+                "services/recommender/application/state/key_topic.py",
+                "    if before is None or now.learners >= before.learners:\n",
+                "    if before is None or now.learners >= 0:\n",
+            ),
+        ),
+        "tests/component/test_missing_keys.py::test_a_topic_of_keys_that_lost_some_is_refused_with_the_remedy",
+        short=True,
+    ),
+    Mutation(
+        "acknowledge without looking at the topic of keys",
+        "Ingest acknowledges events under keys that exist only in its memory.",
+        (
+            Edit(
+                "services/ingest/adapters/kafka/log.py",
+                "        await self._keys.confirm()\n",
+                "",
+            ),
+        ),
+        "tests/integration/test_lost_keys.py::"
+        "test_ingest_acknowledges_nothing_while_it_cannot_be_found_out_whether_the_topic_is_the_same",
+    ),
 )

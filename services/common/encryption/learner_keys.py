@@ -317,6 +317,8 @@ class LearnerKeys:
         """The task that follows the topic; started again if it has failed."""
         if self._following is None or self._following.done():
             if self._following is not None:
+                if not self._following.cancelled():
+                    _log.warning("keys of learners are read again", reason=str(self._following.exception()))
                 # It reads from the beginning again, into an empty keyring: in the present one, an old null record would
                 # destroy the key that replaced the one it was written for.
                 self._forget()

@@ -199,6 +199,7 @@ class EventService(mode.Service):
             if self._observers.metrics is not None:
                 self._observers.metrics.forget(self.epoch, dict.fromkeys(self._progressed_at_s, 0))
             self._fold.release(revoked)
+            self._source.decoder.release(revoked)
             self._assigned_log.drop()
             self._progressed_at_s = {}
             self._assigned = False

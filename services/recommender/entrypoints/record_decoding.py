@@ -80,9 +80,15 @@ class RecordDecoder:
             if self._traced:
                 batch.traceparents = _traceparents(records)
             batches.append(batch)
-        if self.waiting & fetched.keys():
-            self._wait_for(self.waiting - fetched.keys(), None)
+        self.release(fetched)
         return batches
+
+    def release(self, partitions: Iterable[int]) -> None:
+        """Wait no longer for keys of these partitions: they were decoded, or others read them."""
+        if not self.waiting.isdisjoint(partitions):
+            self.waiting -= frozenset(partitions)
+            if not self.waiting and self._on_missing is not None:
+                self._on_missing(0)
 
     async def _load_keys(self, decryptor: ValueDecryptor, sealed: Sequence[aiokafka.ConsumerRecord]) -> None:
         for look in range(self._looks):
@@ -100,12 +106,12 @@ class RecordDecoder:
         """Whether a record's key was not found, and the record may not count as lost."""
         return record.offset >= self._lost_before.get(record.partition, 0) and decryptor.is_lost(record)
 
-    def _wait_for(self, partitions: frozenset[int], error: KeysMissingError | None) -> None:
-        if error is not None and not partitions <= self.waiting:
+    def _wait_for(self, partitions: frozenset[int], error: KeysMissingError) -> None:
+        if not partitions <= self.waiting:
             _log.error("paused: keys of learners are missing", partitions=sorted(partitions), reason=str(error))
-        self.waiting = partitions
+        self.waiting |= partitions
         if self._on_missing is not None:
-            self._on_missing(0 if error is None else error.missing.records)
+            self._on_missing(error.missing.records)
 
 
 def decode_batch(
