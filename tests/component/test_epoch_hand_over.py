@@ -28,6 +28,12 @@ class Log:
     async def end_offsets(self):
         return ENDS
 
+    async def beginnings(self):
+        return dict.fromkeys(ENDS, 0)
+
+    async def fingerprints(self, _offsets):
+        return {}
+
 
 class EventService(mode.Service):
     """A fake event service; `healthy`: whether it has partitions and makes progress."""

@@ -10,6 +10,7 @@ import pytest
 from services.recommender.adapters.files.epoch_file import EpochFile, EpochFileWriter
 from services.recommender.application.ports.epochs import EpochMeta, EpochMissingError, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress
+from services.recommender.application.ports.log import RecordMark
 from services.recommender.application.state.epochs import EpochUnusableError, digest_epoch
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
 from services.recommender.application.state.snapshots import SnapshotInvalidError, restore_epoch, snapshot_epoch
@@ -22,6 +23,7 @@ LOG = "00000000-0000-0000-0000-000000000001/2"
 OTHER_LOG = "00000000-0000-0000-0000-000000000002/2"
 META = EpochMeta(1, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", LOG, {0: 3, 1: 0})
 EVENTS = 300
+MARK = "00ff00ff00ff00ff"
 
 
 class Log:
@@ -34,6 +36,12 @@ class Log:
     async def end_offsets(self):
         return self._ends
 
+    async def beginnings(self):
+        return dict.fromkeys(self._ends, 0)
+
+    async def fingerprints(self, offsets):
+        return {(partition, offset): MARK for partition, some in offsets.items() for offset in some}
+
 
 class NoBundles:
     def load(self, bundle_id):
@@ -41,7 +49,7 @@ class NoBundles:
 
 
 def batch(offsets: range) -> PartitionBatch:
-    made = PartitionBatch(0, offsets.stop)
+    made = PartitionBatch(0, offsets.stop, last=RecordMark(offsets.stop - 1, MARK))
     for offset in offsets:
         event = AssessmentEvent(struct.pack("<Q", offset), offset % 3 / 2, 7, f"i{offset}", "", ("s",), Grain.ITEM, "r")
         made.learners.setdefault(b"riverbend/L%d" % (offset % 3), ("riverbend", []))[1].append((offset, event))

@@ -35,6 +35,12 @@ class Log:
     async def end_offsets(self):
         return self._ends
 
+    async def beginnings(self):
+        return dict.fromkeys(self._ends, 0)
+
+    async def fingerprints(self, _offsets):
+        return {}
+
 
 class Bundles:
     def __init__(self, **parameters_id_by_bundle):
@@ -166,7 +172,7 @@ async def test_a_bundle_that_no_longer_holds_the_epochs_parameters_is_refused(st
 )
 def test_an_epoch_of_another_log_is_refused_with_what_differs_and_the_remedy(identity, differs):
     meta = EpochMeta(1, EpochStatus.LIVE, "p", "", LOG, {})
-    check_log(meta, LOG)
+    check_log(meta.epoch, meta.log_identity, LOG)
     with pytest.raises(EpochUnusableError, match=differs) as caught:
-        check_log(meta, identity)
+        check_log(meta.epoch, meta.log_identity, identity)
     assert "cairn replay --epoch 2" in str(caught.value)

@@ -229,6 +229,12 @@ class _SameLog:
     async def end_offsets(self):
         return dict.fromkeys(range(4), 1_000)
 
+    async def beginnings(self):
+        return dict.fromkeys(range(4), 0)
+
+    async def fingerprints(self, _offsets):
+        return {}
+
 
 async def _half_folded():
     """The first half of the log of every kind of event."""
@@ -236,6 +242,8 @@ async def _half_folded():
     log.records = log.records[: len(log.records) // 2]
     await states.create(EpochMeta(1, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", LOG_IDENTITY, {}))
     await fold(log, states, 1, MemoryDeadLetters(), TracingParameters())
+    # The stored file is of a release without marks; a snapshot without any is still written as it was then.
+    states.positions[1] = {partition: replace(one, marks=()) for partition, one in states.positions[1].items()}
     return states
 
 

@@ -12,6 +12,8 @@ _ASSIGNED_LOG = "services/recommender/entrypoints/assigned_log.py"
 _WORKER = "services/recommender/entrypoints/worker.py"
 _FOLD_EVENTS = "services/recommender/application/state/fold_events.py"
 _ASSIGNMENT = "services/recommender/application/state/assignment.py"
+_LOG_MARKS = "services/recommender/application/state/log_marks.py"
+_ASSIGNED_LOG = "services/recommender/entrypoints/assigned_log.py"
 _EPOCHS = "services/recommender/application/state/epochs.py"
 _SEEN = "services/recommender/domain/learner/seen.py"
 _LEARNER_WALK = "services/recommender/domain/learner/learner_walk.py"
@@ -254,7 +256,7 @@ MUTATIONS = (
     Mutation(
         "fold another log into an epoch",
         "A recreated topic is read from offsets of the old one.",
-        (Edit(_EPOCHS, "    if meta.log_identity == identity:\n        return\n", "    return\n"),),
+        (Edit(_EPOCHS, "    if folded_from == identity:\n        return\n", "    return\n"),),
         "tests/component/test_epochs.py::test_an_epoch_of_another_log_is_refused_with_what_differs_and_the_remedy",
     ),
     Mutation(
@@ -286,6 +288,38 @@ MUTATIONS = (
             ),
         ),
         _SIMULATION,
+    ),
+    Mutation(
+        "compare only the end of the log with what was folded",
+        "A log that lost records and grew past the position again with others is folded on; those are never applied.",
+        (
+            Edit(
+                _LOG_MARKS,
+                "        if found.get((partition, mark.offset), mark.fingerprint) != mark.fingerprint\n",
+                "        if False\n",
+            ),
+        ),
+        _SIMULATION,
+    ),
+    Mutation(
+        "compare only the last record with the log",
+        "Records lost under others that were folded since are never missed: the position only shows those.",
+        (Edit(_LOG_MARKS, "        return (*marks, last)[-_MOST:]\n", "        return (last,)\n"),),
+        "tests/component/test_log_marks.py::test_records_lost_under_records_that_were_folded_since_are_noticed",
+        short=True,
+    ),
+    Mutation(
+        "do not compare the log while running",
+        "A worker folds on in a log that lost records, until somebody restarts it.",
+        (
+            Edit(
+                _ASSIGNED_LOG,
+                "        try:\n            await self._compare()\n        except BrokerUnavailableError as error:\n",
+                "        try:\n            pass\n        except BrokerUnavailableError as error:\n",
+            ),
+        ),
+        "tests/component/test_lost_log_records.py::test_a_worker_notices_while_it_runs_that_the_log_lost_records",
+        short=True,
     ),
     Mutation(
         "check an epoch's positions, and make it current in another step",

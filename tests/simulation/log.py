@@ -15,6 +15,7 @@ import aiokafka
 from aiokafka.errors import CommitFailedError
 
 from services.common.kafka.connection import BrokerUnavailableError
+from services.common.kafka.envelope import record_fingerprint
 from tests.simulation.network import Process, Server
 
 
@@ -56,6 +57,15 @@ class SimulatedLog:
         self.records[partition].append(record)
         return record
 
+    def shrink(self, partition: int, records: int) -> None:
+        """Lose the last records of a partition, as after an unclean leader election."""
+        kept = len(self.records[partition]) - records
+        del self.records[partition][max(kept, 0) :]
+        for group in self.groups.values():
+            # The broker resets offsets beyond the end.
+            if group.committed.get(partition, 0) > self.end(partition):
+                group.committed.pop(partition)
+
     def end(self, partition: int) -> int:
         """One past the last record."""
         records = self.records[partition]
@@ -70,6 +80,16 @@ class SimulatedLog:
         records = self.records[partition]
         first = bisect_left(records, offset, key=lambda record: record.offset)
         return records[first : first + most]
+
+    def fingerprints(self, offsets: Mapping[int, Sequence[int]]) -> dict[tuple[int, int], str]:
+        """The fingerprints of records, by partition and offset."""
+        return {
+            (partition, offset): record_fingerprint(one.key, one.value, one.headers)
+            for partition, some in offsets.items()
+            for offset in some
+            for one in self.read(partition, offset, 1)
+            if one.offset == offset
+        }
 
     def group(self, name: str) -> Group:
         """A consumer group, created when it is first named."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.simulation.world import MOST_WORKERS, World
+from tests.simulation.world import MOST_WORKERS, PARTITIONS, World
 
 Step = tuple[str, tuple[int, ...]]
 
@@ -41,6 +41,10 @@ HAPPENINGS: dict[str, tuple[int, Callable[[random.Random], tuple[int, ...]]]] = 
     "redis_away": (2, lambda rng: (rng.choice((10, 500, 3_000)),)),
     "commit_ahead": (2, lambda _: ()),
     "forget_commits": (1, lambda _: ()),
+    "shrink": (
+        2,
+        lambda rng: (rng.randrange(PARTITIONS), rng.choice((1, 2, 5, 20, 60)), rng.choice((0, 0, 3, 30, 120))),
+    ),
     "recreate": (1, lambda rng: (rng.choice((0, 5, 60)),)),
 }
 

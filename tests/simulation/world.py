@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
@@ -35,6 +35,7 @@ from services.recommender.application.state.epochs import (
     switch_epoch,
 )
 from services.recommender.application.state.fold_events import FoldEvents, FoldReport
+from services.recommender.application.state.log_marks import check_log_holds
 from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
 from services.recommender.domain.learner.corrections import KnownCorrections
 from services.recommender.domain.learner.fold import LearnerFold
@@ -114,6 +115,7 @@ class World:
         self._replays: list[Process] = []
         self._starting: set[int] = set()
         self._foreign = False
+        self._shrunk = False
         self.failures: list[BaseException] = []
         self._start(0)
 
@@ -242,6 +244,14 @@ class World:
         self._foreign = True
         self.publish(events)
 
+    def shrink(self, partition: int, records: int, events: int) -> None:
+        """A partition loses its last records; new events take their offsets."""
+        for process in self._replays:
+            process.kill()
+        self.log.shrink(partition, records)
+        self._shrunk = True
+        self.publish(events)
+
     def heal(self) -> None:
         """Faults end; operators follow the remedy of each refusal.
 
@@ -253,6 +263,8 @@ class World:
             process.stopped = False
         if self._foreign:
             self._check_refusal()
+        if self._shrunk:
+            self._check_lost_records()
         if not self._run_until(lambda: self.caught_up, HEALED_WITHIN_S):
             raise InvariantBrokenError(f"no progress {HEALED_WITHIN_S:g} s after healing: {self._describe()}")
 
@@ -322,6 +334,24 @@ class World:
         for group in self.log.groups.values():
             group.committed.clear()
         self._foreign = False
+
+    def _check_lost_records(self) -> None:
+        """Workers refuse epochs that hold lost records; then the operator empties Redis, as their message advises."""
+        self._run_until(lambda: False, _REFUSED_WITHIN_S)
+        refused = [meta.epoch for meta in at_once(self.redis.states.epochs()) if not self._is_held_by_the_log(meta)]
+        noticed = any(isinstance(failure, LogTruncatedError) for failure in self.failures)
+        if at_once(self.redis.states.current_epoch()) in refused and not noticed:
+            raise InvariantBrokenError(f"epochs {refused} hold records that the log lost, and workers fold into them")
+        if refused:
+            self.redis.flush()
+
+    def _is_held_by_the_log(self, meta: EpochMeta) -> bool:
+        progress = at_once(self.redis.states.progress(meta.epoch))
+        try:
+            at_once(check_log_holds(_LogAtOnce(self.log), meta.epoch, "", progress))
+        except LogTruncatedError:
+            return False
+        return True
 
     def _check_commit(self, group: str, offsets: Mapping[int, int]) -> None:
         """Offsets are committed to Kafka only after their records were stored."""
@@ -408,6 +438,7 @@ class World:
             store,
             letters,
             read_ahead=_ReadAhead(process, self.log),
+            log=_LogReader(process, self.log),
             make_consumer=lambda _, **options: SimulatedConsumer(process, self.log, self._rng, **options),
             clock_s=process.loop.time,
         )
@@ -500,6 +531,31 @@ class _LogReader:
 
     async def end_offsets(self) -> dict[int, int]:
         return await self._process.ask(self._log.server, [self._log.ends])
+
+    async def beginnings(self) -> dict[int, int]:
+        return dict.fromkeys(range(PARTITIONS), 0)
+
+    async def fingerprints(self, offsets: Mapping[int, Sequence[int]]) -> dict[tuple[int, int], str]:
+        return await self._process.ask(self._log.server, [lambda: self._log.fingerprints(offsets)])
+
+
+class _LogAtOnce:
+    """The log without a network between; implements LogReader."""
+
+    def __init__(self, log: SimulatedLog) -> None:
+        self._log = log
+
+    async def identity(self) -> str:
+        return self._log.identity
+
+    async def end_offsets(self) -> dict[int, int]:
+        return self._log.ends()
+
+    async def beginnings(self) -> dict[int, int]:
+        return dict.fromkeys(range(PARTITIONS), 0)
+
+    async def fingerprints(self, offsets: Mapping[int, Sequence[int]]) -> dict[tuple[int, int], str]:
+        return self._log.fingerprints(offsets)
 
 
 class _ReadAhead:

@@ -28,6 +28,7 @@ from services.recommender.application.ports.learners import (
     LearnerReader,
     PartitionProgress,
 )
+from services.recommender.application.ports.log import RecordMark
 from services.recommender.application.state.epochs import EpochUnusableError, digest_epoch, drop_epoch
 from services.recommender.domain.learner.batch import LearnerEvents
 from services.recommender.domain.learner.events import AssessmentEvent, ErasureEvent, Grain
@@ -330,6 +331,17 @@ class LearnerStatesSuite:
         await epochs.create(meta_of(1))
         await make_fold_store(1).advance({1: (None, PartitionProgress(5, 3, 1, 1))})
         assert await epochs.progress(1) == {1: PartitionProgress(5, 3, 1, 1)}
+
+    async def test_progress_keeps_the_marks_of_records_folded_last(self, epochs, make_fold_store):
+        await epochs.create(meta_of(1))
+        begun = PartitionProgress(5, 3, 1, 1, marks=(RecordMark(2, "00ff"), RecordMark(4, "ab12")))
+        moved = PartitionProgress(9, 7, 1, 1, marks=(RecordMark(8, "cd34"),))
+        fold_store = make_fold_store(1)
+        await fold_store.advance({0: (None, begun)})
+        assert await fold_store.progress([0]) == {0: begun}
+        await fold_store.advance({0: (begun, moved)})
+        await epochs.put_progress(1, {2: begun})
+        assert await epochs.progress(1) == {0: moved, 2: begun}
 
     async def test_equal_contents_have_equal_digests_and_others_differ(self, epochs, make_fold_store):
         for number in (1, 2, 3):

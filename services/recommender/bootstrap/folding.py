@@ -12,7 +12,7 @@ from services.common.kafka.connection import KafkaConnection, new_consumer
 from services.common.kafka.envelope import LogIdentity
 from services.recommender.application.ports.epochs import EpochMeta
 from services.recommender.application.ports.learners import FoldStore
-from services.recommender.application.ports.log import DeadLetters, ReadAhead, ValueDecryptor
+from services.recommender.application.ports.log import DeadLetters, LogReader, ReadAhead, ValueDecryptor
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.entrypoints.event_service import EventService
@@ -45,6 +45,7 @@ class FoldAdapters:
         make_consumer: connects to Kafka, given the connection and the consumer's options.
         clock_s: monotonic seconds.
         resources: closed when the event service stops.
+        log: compares the log with what was folded from it; None: it is not compared.
     """
 
     connection: KafkaConnection
@@ -55,6 +56,7 @@ class FoldAdapters:
     make_consumer: Callable[..., Any] = new_consumer
     clock_s: Callable[[], float] = time.monotonic
     resources: Sequence[Closable] = ()
+    log: LogReader | None = None
 
 
 def epoch_service(
@@ -99,9 +101,9 @@ def epoch_service(
         on_missing=None if metrics is None else partial(metrics.keys_missing, meta.epoch),
     )
     return EventService(
-        FoldTask(meta.epoch, goal, meta.end_positions),
-        FoldEvents(adapters.store, adapters.dead_letters, fold),
-        EventSource(consumer, decoder, adapters.read_ahead, adapters.resources),
+        FoldTask(meta.epoch, goal, meta.end_positions, meta.log_identity),
+        FoldEvents(adapters.store, adapters.dead_letters, fold, adapters.clock_s),
+        EventSource(consumer, decoder, adapters.read_ahead, adapters.resources, adapters.log),
         options=options,
         observers=observers,
         clock_s=adapters.clock_s,

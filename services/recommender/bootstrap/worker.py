@@ -124,6 +124,7 @@ class FoldWiring:
                     accept_lost_keys=meta.accepts_lost_keys,
                 ),
                 resources=resources,
+                log=KafkaLog(self.connection, self.options.topic),
             ),
             group=group,
             goal=goal,

@@ -29,6 +29,7 @@ from services.recommender.application.ports.epochs import (
     EpochStore,
 )
 from services.recommender.application.ports.learners import CommitRefusedError
+from services.recommender.application.ports.log import LogTruncatedError
 from services.recommender.application.ports.models import BundleUnreadableError
 from services.recommender.application.ports.state_store import EvictingStoreError, StateUrlInvalidError
 from services.recommender.application.state.epochs import (
@@ -362,6 +363,7 @@ def _run(work: Callable[[], Awaitable[_T]], *, when_interrupted: Callable[[], st
         EpochUnusableError,
         EpochMissingError,
         EpochExistsError,
+        LogTruncatedError,
         BundleUnreadableError,
         BundlesUrlInvalidError,
     ) as error:

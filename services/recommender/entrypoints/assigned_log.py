@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import structlog
 
+from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.application.ports.log import LogTruncatedError
 from services.recommender.application.state.assignment import starting_offset
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
+from services.recommender.application.state.log_marks import check_goal_exists, check_log_holds
 from services.recommender.entrypoints.event_service_options import EventServiceOptions, EventSource, FoldTask
 
 _log = structlog.get_logger(__name__)
@@ -32,6 +34,7 @@ class AssignedLog:
 
     def __init__(self, task: FoldTask, fold: FoldEvents, source: EventSource, options: EventServiceOptions) -> None:
         """Args: what to fold; the use case that knows the positions; what reads the log; how much to read at once."""
+        self._task = task
         self._epoch = task.epoch
         self._known_to = task.known_to
         self._fold = fold
@@ -48,12 +51,13 @@ class AssignedLog:
         """Take partitions over and seek to the positions of this epoch.
 
         Raises:
-            LogTruncatedError: when the log no longer holds records that were not processed.
+            LogTruncatedError: when the log no longer holds records that were not processed, or that were.
             StateUnavailableError: when Redis does not return the positions.
             BrokerUnavailableError: when Kafka does not return the beginning of the log.
         """
         beginnings = await self._consumer.beginnings(assigned)
         await self._fold.on_assigned(beginnings)
+        await self._compare()
         starts = {}
         for partition, beginning in beginnings.items():
             position = self._fold.positions[partition]
@@ -70,6 +74,27 @@ class AssignedLog:
         self._expected = starts
         self._gaps = {}
         self._assignment_generation += 1
+
+    async def compare(self) -> None:
+        """Compare the log with what was folded from it; later, if Kafka is away.
+
+        Raises:
+            LogTruncatedError: when the log no longer holds records that were folded, or that a replay is to fold.
+            EpochUnusableError: when it is another log.
+        """
+        try:
+            await self._compare()
+        except BrokerUnavailableError as error:
+            _log.info("the log was not compared with what was folded", epoch=self._epoch, reason=str(error))
+
+    async def _compare(self) -> None:
+        log, task, progress = self._source.log, self._task, self._fold.progress
+        if log is None:
+            return
+        await check_log_holds(log, task.epoch, task.log_identity, progress)
+        if task.goal is not None:
+            await check_goal_exists(log, task.epoch, task.goal)
+        self._fold.confirm(progress)
 
     def drop(self) -> None:
         """Until partitions are taken over again, no record that is read counts."""
@@ -109,7 +134,8 @@ class AssignedLog:
             if fetched.first_offset < expected:
                 raise LogTruncatedError(
                     f"partition {partition} gives offset {fetched.first_offset} where {expected} was asked for: the "
-                    "topic was recreated while the worker ran. Start the worker again; it says what to do"
+                    "topic was recreated, or lost records, while the worker ran. Start the worker again; it says what "
+                    "to do"
                 )
         self._expected[partition] = fetched.batch.next_offset
         return True

@@ -39,6 +39,7 @@ _KAFKA_COMMIT_TIMEOUT_S = 5.0
 _PAUSE_FIRST_S = 0.2
 _PAUSE_LAST_S = 2.0
 _TRANSIENT = (StateUnavailableError, BrokerUnavailableError, KeysMissingError)
+_COMPARE_LOG_EVERY_S = 5.0
 
 
 class EventService(mode.Service):
@@ -169,6 +170,12 @@ class EventService(mode.Service):
                 await fetching
         if self._reached_goal():
             self._finished.set()
+
+    @mode.Service.task
+    async def _compare_the_log(self) -> None:
+        while not self.should_stop:
+            await self.sleep(_COMPARE_LOG_EVERY_S)
+            await self._assigned_log.compare()
 
     async def on_assigned(self, assigned: Sequence[int]) -> None:
         """Take partitions over and seek to the positions of this epoch.

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.common.telemetry.traces import NO_TRACES, Traces
-from services.recommender.application.ports.log import ReadAhead
+from services.recommender.application.ports.log import LogReader, ReadAhead
 from services.recommender.application.state.fold_events import FoldReport
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
 from services.recommender.entrypoints.log_consumer import LogConsumer
@@ -54,11 +54,13 @@ class FoldTask:
         epoch: the epoch's number.
         goal: the offset to stop at, by partition; None to run until stopped.
         known_to: one past the last offset whose corrections must be known, by partition.
+        log_identity: the log that the epoch is folded from.
     """
 
     epoch: int
     goal: Mapping[int, int] | None = None
     known_to: Mapping[int, int] = field(default_factory=dict)
+    log_identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,14 @@ class EventSource:
         decoder: decodes them.
         read_ahead: finds the corrections that must be known before the fold reaches them; None if there are none.
         resources: closed at the end.
+        log: compares the log with what was folded from it; None: it is not compared.
     """
 
     consumer: LogConsumer
     decoder: RecordDecoder
     read_ahead: ReadAhead | None = None
     resources: Sequence[Closable] = ()
+    log: LogReader | None = None
 
 
 @dataclass(frozen=True, slots=True)

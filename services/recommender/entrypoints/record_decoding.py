@@ -10,8 +10,9 @@ import structlog
 
 from services.common.encryption.headers import is_encrypted
 from services.common.encryption.values import ERASED, LOST, KeyGone, KeysMissingError, ValueUnreadableError
+from services.common.kafka.envelope import record_fingerprint
 from services.common.telemetry.traces import TRACEPARENT, is_sampled
-from services.recommender.application.ports.log import DeadLetter, ValueDecryptor
+from services.recommender.application.ports.log import DeadLetter, RecordMark, ValueDecryptor
 from services.recommender.application.state.fold_events import PartitionBatch
 from services.recommender.wire.events import decode_event
 from services.recommender.wire.fields import RecordInvalidError
@@ -130,7 +131,9 @@ def decode_batch(
         record = next(record for record in records if record.offset == offset)
         return DeadLetter(partition, offset, record.key, record.value, record.headers, "", "")
 
-    batch = PartitionBatch(partition, records[-1].offset + 1, letter_at=letter_at)
+    last = records[-1]
+    mark = RecordMark(last.offset, record_fingerprint(last.key, last.value, last.headers))
+    batch = PartitionBatch(partition, last.offset + 1, letter_at=letter_at, last=mark)
     learners, dead = batch.learners, batch.dead
     for record in records:
         key, value = record.key, record.value

@@ -24,8 +24,9 @@ from services.recommender.application.ports.epochs import (
     EpochStore,
 )
 from services.recommender.application.ports.learners import PartitionProgress, StateRefusedError, StateUnavailableError
-from services.recommender.application.ports.log import LogReader
+from services.recommender.application.ports.log import LogReader, LogTruncatedError
 from services.recommender.application.state.epochs import check_log, ensure_first_epoch, has_reached
+from services.recommender.application.state.log_marks import check_log_holds
 from services.recommender.entrypoints.event_service import EventService
 
 _log = structlog.get_logger(__name__)
@@ -96,6 +97,7 @@ class EpochServices(mode.Service):
 
         Raises:
             EpochUnusableError: when every epoch to fold into belongs to another log.
+            LogTruncatedError: when the log lost records that every such epoch has folded.
         """
         await self._look()
 
@@ -160,7 +162,7 @@ class EpochServices(mode.Service):
             self._log_due_s = now_s + _LOG_CHECK_EVERY_S
             identity = await self._log_reader.identity()
             for epoch in self._running:
-                check_log(metas[epoch], identity)
+                check_log(epoch, metas[epoch].log_identity, identity)
 
     async def _stop_dropped(self, active: Mapping[int, EpochMeta]) -> None:
         gone = [epoch for epoch in self._running if epoch not in active]
@@ -195,15 +197,35 @@ class EpochServices(mode.Service):
         ours = {epoch: meta for epoch, meta in new.items() if meta.log_identity == identity}
         if not ours and not self._running:
             for meta in new.values():
-                check_log(meta, identity)
+                check_log(meta.epoch, meta.log_identity, identity)
         for epoch in new.keys() - ours.keys():
             _log.warning("epoch of another log is ignored", epoch=epoch, log=new[epoch].log_identity)
             self._foreign.add(epoch)
-        for epoch, meta in sorted(ours.items()):
+        for epoch, meta in sorted((await self._held_by_the_log(ours)).items()):
             service = await self._make_service(meta)
             self._running[epoch], self._begun[epoch] = service, meta
             _log.info("epoch begun", epoch=epoch, status=meta.status.value, parameters=meta.parameters_id)
             await self.add_runtime_dependency(service)
+
+    async def _held_by_the_log(self, epochs: Mapping[int, EpochMeta]) -> dict[int, EpochMeta]:
+        """The epochs whose records are still in the log; others are ignored if there is any such epoch.
+
+        Raises:
+            LogTruncatedError: when the log lost records of every epoch.
+        """
+        held, lost = {}, None
+        for epoch, meta in epochs.items():
+            try:
+                await check_log_holds(self._log_reader, epoch, meta.log_identity, await self._epochs.progress(epoch))
+            except LogTruncatedError as error:
+                lost = error
+                _log.warning("epoch holds records that the log lost; it is ignored", epoch=epoch, reason=str(error))
+                self._foreign.add(epoch)
+            else:
+                held[epoch] = meta
+        if lost is not None and not (held or self._running):
+            raise lost
+        return held
 
     async def _check_nothing_lost(self, epoch: int) -> None:
         """Check that the stored positions are not lost; without new events a loss would go unnoticed.

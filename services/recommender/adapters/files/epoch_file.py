@@ -14,16 +14,17 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, astuple
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import orjson
 
 from services.common.encryption.values import KeyTopicSeen
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus, StoredLearnerBytes
 from services.recommender.application.ports.learners import PartitionProgress
+from services.recommender.application.ports.log import RecordMark
 from services.recommender.application.state.epochs import EpochDigest
 from services.recommender.application.state.snapshots import SnapshotHeader, SnapshotInvalidError
 
@@ -154,26 +155,30 @@ class EpochFile:
 
 
 def _encode_header(header: SnapshotHeader) -> bytes:
-    meta = header.meta
-    return orjson.dumps(
-        {
-            "epoch": meta.epoch,
-            "status": meta.status.value,
-            "parameters_id": meta.parameters_id,
-            "parameters_bundle": meta.parameters_bundle,
-            "log_identity": meta.log_identity,
-            "end_positions": {str(partition): offset for partition, offset in sorted(meta.end_positions.items())},
-            "progress": {str(partition): _counts(one) for partition, one in sorted(header.progress.items())},
-        }
-        | ({"accepts_lost_keys": True} if meta.accepts_lost_keys else {})
-        | ({} if meta.keys is None else {"keys": asdict(meta.keys)})
-    )
+    meta, progress = header.meta, sorted(header.progress.items())
+    fields: dict[str, object] = {
+        "epoch": meta.epoch,
+        "status": meta.status.value,
+        "parameters_id": meta.parameters_id,
+        "parameters_bundle": meta.parameters_bundle,
+        "log_identity": meta.log_identity,
+        "end_positions": {str(partition): offset for partition, offset in sorted(meta.end_positions.items())},
+        "progress": {str(partition): _counts(one) for partition, one in progress},
+    }
+    if meta.accepts_lost_keys:
+        fields["accepts_lost_keys"] = True
+    if meta.keys is not None:
+        fields["keys"] = asdict(meta.keys)
+    marks = {str(partition): [tuple(mark) for mark in one.marks] for partition, one in progress if one.marks}
+    if marks:
+        fields["marks"] = marks
+    return orjson.dumps(fields)
 
 
 def _counts(progress: PartitionProgress) -> tuple[int, ...]:
-    """Position and counts; without lost records as earlier releases wrote and read them."""
-    counts = astuple(progress)
-    return counts if progress.lost else counts[:-1]
+    """Position and counts; without conflicts if there are none, as releases that knew none wrote and read them."""
+    *counts, _ = astuple(progress)
+    return tuple(counts if progress.conflicts else counts[:-1])
 
 
 def _decode_header(data: bytes) -> SnapshotHeader:
@@ -188,7 +193,25 @@ def _decode_header(data: bytes) -> SnapshotHeader:
         accepts_lost_keys=fields.get("accepts_lost_keys", False),
         keys=KeyTopicSeen(**keys) if (keys := fields.get("keys")) else None,
     )
-    return SnapshotHeader(meta, {int(p): PartitionProgress(*counts) for p, counts in fields["progress"].items()})
+    # Earlier releases stored no marks.
+    marks = fields.get("marks", {})
+    return SnapshotHeader(
+        meta, {int(p): _progress(counts, marks.get(p, ())) for p, counts in fields["progress"].items()}
+    )
+
+
+def _progress(counts: Sequence[int], marks: Iterable[Sequence[Any]]) -> PartitionProgress:
+    position, applied, duplicates, dead_lettered, erased, lost, conflicts = (*counts, 0, 0)[:7]
+    return PartitionProgress(
+        position,
+        applied,
+        duplicates,
+        dead_lettered,
+        erased,
+        lost,
+        conflicts,
+        tuple(RecordMark(*mark) for mark in marks),
+    )
 
 
 def _decode_learner(frame: bytes) -> StoredLearnerBytes:

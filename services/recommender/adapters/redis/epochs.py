@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -26,8 +26,8 @@ from services.common.encryption.values import KeyTopicSeen
 from services.recommender.adapters.redis.connection import unavailable_when_redis_is
 from services.recommender.adapters.redis.epoch_fields import decode_meta, encode_meta
 from services.recommender.adapters.redis.keys import learner_keys, meta_key, position_key, position_prefix
+from services.recommender.adapters.redis.progress import PROGRESS_FIELDS, decode_progress, encode_progress
 from services.recommender.adapters.redis.seen_entries import SEEN_ELEMENT_BYTES, seen_entries, seen_of_elements
-from services.recommender.adapters.redis.states import PROGRESS_FIELDS, decode_progress
 from services.recommender.application.ports.epochs import (
     EpochBusyError,
     EpochExistsError,
@@ -336,7 +336,7 @@ class RedisEpochs:
         """Store how far the epoch has come."""
         pipeline = self._client.pipeline(transaction=True)
         for partition, one in sorted(progress.items()):
-            fields = dict(zip(PROGRESS_FIELDS, astuple(one), strict=True))
+            fields = dict(zip(PROGRESS_FIELDS, encode_progress(one), strict=True))
             pipeline.hset(position_key(epoch, partition), mapping=fields)
         with unavailable_when_redis_is():
             await pipeline.execute()

@@ -6,7 +6,8 @@ The keys of one epoch. The braces around tenant/learner keep a learner in one cl
     cairn:<epoch>:{<tenant>/<learner>}:journal   hash: entries, checkpoint
     cairn:<epoch>:{<tenant>/<learner>}:seen      list of the events applied, oldest first, as `seen_entries` has them;
                                                  appended to, only its last element is ever rewritten
-    cairn:<epoch>:position:<partition>           hash: offset, applied, duplicates, dlt, erased, lost, conflicts
+    cairn:<epoch>:position:<partition>           hash: offset, applied, duplicates, dlt, erased, lost, conflicts,
+                                                 marks
 
 An erased learner leaves a tombstone: an empty blob, the erasure's offset, and its fingerprint in seen.
 
@@ -22,6 +23,7 @@ from services.recommender.adapters.redis.change_notifications import notificatio
 from services.recommender.adapters.redis.connection import Command, RedisConnection
 from services.recommender.adapters.redis.keys import learner_keys, meta_key, position_key
 from services.recommender.adapters.redis.learner_cache import LearnerCache
+from services.recommender.adapters.redis.progress import PROGRESS_FIELDS, decode_progress, encode_progress
 from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.adapters.redis.seen_entries import APPEND_SEEN, SEEN_ENTRY_BYTES, seen_entries
 from services.recommender.adapters.redis.stored_values import learner_record, stored_learner
@@ -65,24 +67,14 @@ return 1
 
 # Moves a partition only if its position is still the one that was read.
 _ADVANCE = """
-if ARGV[8] ~= '' and redis.call('HGET', KEYS[2], 'fold_id') ~= ARGV[8] then return -1 end
+if ARGV[10] ~= '' and redis.call('HGET', KEYS[2], 'fold_id') ~= ARGV[10] then return -1 end
 if (redis.call('HGET', KEYS[1], 'offset') or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'offset', ARGV[2], 'applied', ARGV[3], 'duplicates', ARGV[4], 'dlt', ARGV[5],
-  'erased', ARGV[6], 'lost', ARGV[7], 'conflicts', ARGV[9])
+  'erased', ARGV[6], 'lost', ARGV[7], 'conflicts', ARGV[8], 'marks', ARGV[9])
 return 1
 """
 
-# The fields of a partition's progress, in the order of PartitionProgress.
-PROGRESS_FIELDS = (b"offset", b"applied", b"duplicates", b"dlt", b"erased", b"lost", b"conflicts")
-
 _SCAN_COUNT = 2_000
-
-
-def decode_progress(fields: Sequence[bytes | None]) -> PartitionProgress | None:
-    """Progress from the values of PROGRESS_FIELDS; None without an offset."""
-    if fields[0] is None:
-        return None
-    return PartitionProgress(*(int(value or 0) for value in fields))
 
 
 class RedisLearnerReader:
@@ -252,14 +244,8 @@ class RedisFoldStore:
                 position_key(self._epoch, partition),
                 meta_key(self._epoch),
                 b"" if before is None else before.position,
-                after.position,
-                after.applied,
-                after.duplicates,
-                after.dead_lettered,
-                after.erased,
-                after.lost,
+                *encode_progress(after),
                 self._fold_id,
-                after.conflicts,
             )
             for partition, (before, after) in moves.items()
         ]

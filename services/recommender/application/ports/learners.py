@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.recommender.application.ports.log import RecordMark
 from services.recommender.domain.learner.record import LearnerRecord
 from services.recommender.domain.learner.state import LearnerState
 
@@ -119,6 +120,8 @@ class PartitionProgress:
         lost: records that are unreadable because the learner's key is lost, which an operator accepted.
         conflicts: records left out because an earlier one has their source and id and says something else. Each is
             among the dead letters, but not counted in `dead_lettered`.
+        marks: records before the position, ascending, that show whether the log is still the one that was folded; empty
+            when nothing was folded yet, or by a release that did not store it.
     """
 
     position: int
@@ -128,6 +131,7 @@ class PartitionProgress:
     erased: int = 0
     lost: int = 0
     conflicts: int = 0
+    marks: tuple[RecordMark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.common.encryption.values import KeyedRecord, KeyGone, KeysMissingError, KeyTopicSeen
 from services.recommender.domain.learner.corrections import KnownCorrections
+
+
+class RecordMark(NamedTuple):
+    """A record of one partition: its offset, and the `services.common.kafka.envelope.record_fingerprint` of it."""
+
+    offset: int
+    fingerprint: str
 
 
 class LogReader(Protocol):
@@ -21,9 +28,21 @@ class LogReader(Protocol):
         """One past the last record, by partition."""
         ...
 
+    async def beginnings(self) -> Mapping[int, int]:
+        """The first offset that the log still holds, by partition."""
+        ...
+
+    async def fingerprints(self, offsets: Mapping[int, Sequence[int]]) -> Mapping[tuple[int, int], str]:
+        """The fingerprint of each record asked for, by partition and offset, without those that the log does not hold.
+
+        Args:
+            offsets: the offsets to read, ascending, by partition.
+        """
+        ...
+
 
 class LogTruncatedError(RuntimeError):
-    """The log no longer holds records that were not yet processed."""
+    """The log no longer holds records that were not yet processed, or records that were."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,23 +120,28 @@ def parameters_of(meta: EpochMeta, bundles: BundleReader) -> TracingParameters:
     return parameters
 
 
-def check_log(meta: EpochMeta, identity: str) -> None:
+def check_log(epoch: int, folded_from: str, identity: str) -> None:
     """Refuse an epoch that was folded from another log, because its offsets are invalid.
+
+    Args:
+        epoch: its number.
+        folded_from: the identity of the log that it was folded from.
+        identity: of the log as it is now.
 
     Raises:
         EpochUnusableError: when the topic was recreated or its partition count changed.
     """
-    if meta.log_identity == identity:
+    if folded_from == identity:
         return
-    before, _, partitions_before = meta.log_identity.partition("/")
+    before, _, partitions_before = folded_from.partition("/")
     now, _, partitions_now = identity.partition("/")
     if before != now:
         differs = f"was folded from the topic with id {before}, which now has id {now}: the topic was recreated"
     else:
         differs = f"was folded from a topic of {partitions_before} partitions, which now has {partitions_now}"
     raise EpochUnusableError(
-        f"epoch {meta.epoch} {differs}, so its offsets say nothing about it. Restore the topic; or fold the new one: "
-        f"cairn replay --epoch {meta.epoch + 1} --parameters same, then cairn epoch switch {meta.epoch + 1}, then "
+        f"epoch {epoch} {differs}, so its offsets say nothing about it. Restore the topic; or fold the new one: "
+        f"cairn replay --epoch {epoch + 1} --parameters same, then cairn epoch switch {epoch + 1}, then "
         "start the workers; or, if nothing in the state store is needed, empty it and start them"
     )
 
@@ -169,7 +174,7 @@ async def begin_replay(
     parameters_id, bundle = await _parameters_named(store, bundles, parameters)
     existing = await store.get(epoch)
     if existing is not None:
-        check_log(existing, identity)
+        check_log(epoch, existing.log_identity, identity)
         if existing.status is not EpochStatus.BUILDING:
             raise EpochUnusableError(
                 f"epoch {epoch} is {existing.status} already: choose another number, or run cairn epoch drop {epoch}"

@@ -12,7 +12,8 @@ from services.recommender.application.ports.learners import (
     LearnerCommit,
     PartitionProgress,
 )
-from services.recommender.application.ports.log import DeadLetter, DeadLetters
+from services.recommender.application.ports.log import DeadLetter, DeadLetters, RecordMark
+from services.recommender.application.state.log_marks import LogMarks
 from services.recommender.domain.learner.batch import CONFLICT, FoldedLearner, LearnerEvents
 from services.recommender.domain.learner.corrections import NOTHING_KNOWN, KnownCorrections
 from services.recommender.domain.learner.events import LearnerEvent
@@ -37,6 +38,7 @@ class PartitionBatch:
         erased: offsets of records that can no longer be read.
         lost: offsets of records whose keys are lost, which was accepted.
         traceparents: the trace of each learner's last traced record, by record key.
+        last: the last record.
     """
 
     partition: int
@@ -47,6 +49,7 @@ class PartitionBatch:
     erased: list[int] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
     traceparents: dict[bytes, str] = field(default_factory=dict)
+    last: RecordMark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class FoldEvents:
         fold: LearnerFold,
         clock_s: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Args: `clock_s` times the stages; nothing that is stored depends on it."""
+        """Args: `clock_s` times the stages and spaces the marks; no learner depends on it."""
         self.known = KnownCorrections()
         self._store = store
         self._dead_letters = dead_letters
@@ -107,6 +110,19 @@ class FoldEvents:
         self._progress: dict[int, PartitionProgress] = {}
         # The last known positions, including those of revoked partitions.
         self._furthest: dict[int, int] = {}
+        self._marks = LogMarks(clock_s)
+
+    @property
+    def progress(self) -> Mapping[int, PartitionProgress]:
+        """The progress of the assigned partitions."""
+        return dict(self._progress)
+
+    def confirm(self, compared: Mapping[int, PartitionProgress]) -> None:
+        """Drop marks of partitions whose records, as of `compared`, were found in the log."""
+        for partition, before in compared.items():
+            held = self._progress.get(partition)
+            if held is not None:
+                self._progress[partition] = replace(held, marks=self._marks.confirmed(held.marks, before.marks))
 
     @property
     def positions(self) -> dict[int, int]:
@@ -269,6 +285,7 @@ class FoldEvents:
                     before.erased + self._new(batch.partition, batch.erased),
                     before.lost + self._new(batch.partition, batch.lost),
                     before.conflicts + sum(letter.partition == batch.partition for letter in conflicts),
+                    marks=self._marks.extended(batch.partition, before.marks, batch.last),
                 )
         return reached
 

@@ -25,6 +25,7 @@ from services.recommender.application.state.epochs import (
     digest_epoch,
     parameters_of,
 )
+from services.recommender.application.state.log_marks import check_log_holds
 
 _LEARNERS_AT_ONCE = 256
 
@@ -131,6 +132,7 @@ async def restore_epoch(
     Raises:
         EpochUnusableError: when the number is taken, the log is another one or ends before the snapshot does, or the
             restored epoch differs from the snapshot.
+        LogTruncatedError: when the log lost records that the snapshot holds, and has grown again.
         EpochExistsError: when another process takes the number at the same time.
         EpochBusyError: when another process replays into it at the same time.
         BundleUnreadableError: when its parameters cannot be read.
@@ -168,7 +170,7 @@ async def _check_usable(store: EpochStore, log: LogReader, bundles: BundleReader
             f"epoch {meta.epoch} already exists: restore it as another number with --epoch, or run "
             f"cairn epoch drop {meta.epoch}"
         )
-    check_log(meta, await log.identity())
+    check_log(meta.epoch, meta.log_identity, await log.identity())
     ends = await log.end_offsets()
     for partition, progress in sorted(header.progress.items()):
         if progress.position > ends.get(partition, 0):
@@ -177,4 +179,5 @@ async def _check_usable(store: EpochStore, log: LogReader, bundles: BundleReader
                 f"{ends.get(partition, 0)}: the log lost records that the snapshot holds. Replay the log instead: "
                 f"cairn replay --epoch {meta.epoch} --parameters {meta.parameters_bundle or 'same'}"
             )
+    await check_log_holds(log, meta.epoch, meta.log_identity, header.progress)
     parameters_of(meta, bundles)

@@ -1,0 +1,110 @@
+"""What a worker does about an epoch whose records the log has lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import mode
+import pytest
+
+from services.common.kafka.connection import KafkaConnection
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
+from services.recommender.application.ports.learners import PartitionProgress
+from services.recommender.application.ports.log import LogTruncatedError, RecordMark
+from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
+from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.entrypoints import event_service
+from services.recommender.entrypoints.worker import EpochServices
+from tests.adapters.memory_log import MemoryLog
+from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
+from tests.component.test_event_service_pauses import OnePartition, some_records, until
+from tests.learner_events import message, record
+
+
+class FoldsNothing(mode.Service):
+    abstract = False
+    healthy = False
+
+    def __init__(self):
+        super().__init__()
+        self.positions = {}
+
+
+@pytest.fixture
+async def log():
+    log = MemoryLog(1)
+    log.records[0] = some_records(20)
+    return log
+
+
+async def epoch_that_folded_all_of(log, states, number: int) -> EpochMeta:
+    meta = EpochMeta(number, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", await log.identity(), {0: 20})
+    await states.create(meta)
+    (mark,) = (await log.fingerprints({0: [19]})).values()
+    progress = PartitionProgress(20, 20, 0, 0, marks=(RecordMark(19, mark),))
+    await states.fold_store(number).advance({0: (None, progress)})
+    return meta
+
+
+def lose_the_last(log, records: int) -> None:
+    """The log loses records, and grows again with others."""
+    log.records[0][-records:] = [record(message(number)) for number in range(900, 900 + records + 5)]
+
+
+def worker(log, states, begun: list[int]) -> EpochServices:
+    async def make_service(meta):
+        begun.append(meta.epoch)
+        return FoldsNothing()
+
+    return EpochServices(states, log, make_service, watch_every_s=0.01)
+
+
+async def test_a_worker_whose_only_epoch_holds_lost_records_does_not_start(log):
+    states, begun = MemoryStates(), []
+    await epoch_that_folded_all_of(log, states, 1)
+    lose_the_last(log, 4)
+    for _ in range(2):
+        services = worker(log, states, begun)
+        with pytest.raises(LogTruncatedError, match="epoch switch 2 --accept-loss"):
+            await services.start()
+        await services.stop()
+    assert begun == [], "not after a restart either"
+
+
+async def test_an_epoch_that_holds_lost_records_is_ignored_once_another_was_folded_from_what_is_left(log):
+    states, begun = MemoryStates(), []
+    await epoch_that_folded_all_of(log, states, 1)
+    lose_the_last(log, 4)
+    rebuilt = MemoryLog(1, await log.identity())
+    rebuilt.records[0] = log.records[0][:20]
+    await epoch_that_folded_all_of(rebuilt, states, 2)
+    async with worker(log, states, begun):
+        assert begun == [2]
+
+
+async def test_a_worker_notices_while_it_runs_that_the_log_lost_records(log, monkeypatch):
+    monkeypatch.setattr(event_service, "_COMPARE_LOG_EVERY_S", 0.01)
+    states, consumer = MemoryStates(), OnePartition(log.records[0])
+    identity = await log.identity()
+    service = epoch_service(
+        EpochMeta(1, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", identity, {}),
+        LearnerFold(TracingParameters()),
+        FoldAdapters(
+            KafkaConnection("nowhere:0"),
+            states.fold_store(1),
+            MemoryDeadLetters(),
+            make_consumer=lambda *_, **__: consumer,
+            log=log,
+        ),
+        group="workers",
+    )
+    await service.start()
+    await service.on_assigned([0])
+    await until(lambda: service.positions == {0: 20})
+    lose_the_last(log, 4)
+    async with asyncio.timeout(5):
+        await service.wait_until_stopped()
+    await service.stop()
+    assert isinstance(service.crash_reason, LogTruncatedError)
+    assert "another record at offset 19" in str(service.crash_reason)
