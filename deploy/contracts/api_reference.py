@@ -19,7 +19,7 @@ Every call needs the metadata `authorization: Bearer <API key>` and a deadline. 
 audited RPC leaves one log line per call, with the key's id and without the payload. The key determines the tenant,
 never the payload. Ids of another tenant are treated as absent. Errors are gRPC statuses with `google.rpc` details:
 `BadRequest` names the invalid fields, `ErrorInfo` the reason, and `RetryInfo` says when to send the same call again.
-The standard health service needs no key.
+The standard health service needs no key. A request holds at most 50,000 values in its repeated fields together.
 
 A scalar field that is not set reads as zero or empty. An `optional` field tracks whether it was set. Of a `oneof`, at
 most one field is set.

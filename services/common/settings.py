@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from services.common.kafka.connection import KafkaConnection
 from services.common.rpc.rate_limits import RateLimit
 from services.common.rpc.server import ServerOptions
+from services.common.rpc.slots import SlotLimits
 from services.common.rpc.tls import TlsFiles
 from services.common.telemetry.traces import Traces, traces_to
 
@@ -88,7 +89,18 @@ class ServerSettings(TenantsSettings):
     reflection: bool = Field(default=False, description="Serve gRPC reflection, so that grpcurl can list the methods.")
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Largest request and reply.")
     max_concurrent_calls: int = Field(
-        default=200, ge=1, description="Calls handled at the same time; more get RESOURCE_EXHAUSTED."
+        default=200,
+        ge=1,
+        description="Calls handled at the same time, health checks apart; more get RESOURCE_EXHAUSTED.",
+    )
+    tenant_concurrent_calls: int = Field(default=100, ge=1, description="Calls of a tenant handled at the same time.")
+    connection_concurrent_calls: int = Field(
+        default=100, ge=1, description="Calls on one connection handled at the same time; clients queue more."
+    )
+    body_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="How long a request may take to come once its headers have; then DEADLINE_EXCEEDED.",
     )
     address_file: Path | None = Field(default=None, description="File to write the address to once listening.")
     drain_s: float = Field(default=10.0, ge=0, description="How long running calls may take to finish after SIGTERM.")
@@ -102,9 +114,12 @@ class ServerSettings(TenantsSettings):
         default=None, description="Authorities in PEM; only clients with a certificate from one of them may connect."
     )
     tenant_calls_per_s: float = Field(
-        default=0, ge=0, description="Sustained calls per second of a tenant to this process; 0: no limit."
+        default=2_000,
+        ge=0,
+        description="Sustained calls per second of a tenant to this process; large requests count as several. "
+        "0: no limit.",
     )
-    tenant_calls_burst: int = Field(default=100, ge=1, description="Calls a tenant may make at once after a pause.")
+    tenant_calls_burst: int = Field(default=4_000, ge=1, description="Calls a tenant may make at once after a pause.")
 
     @field_validator("tls_key")
     @classmethod
@@ -132,7 +147,8 @@ class ServerSettings(TenantsSettings):
             insecure=self.insecure,
             reflection=self.reflection,
             max_message_bytes=self.max_message_bytes,
-            max_concurrent_calls=self.max_concurrent_calls,
+            slots=SlotLimits(self.max_concurrent_calls, self.tenant_concurrent_calls, self.connection_concurrent_calls),
+            body_timeout_s=self.body_timeout_s,
             drain_s=self.drain_s,
             tls=tls,
             rate_limit=limit,

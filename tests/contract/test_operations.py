@@ -16,6 +16,7 @@ from services.recommender.entrypoints.fold_metrics import FoldMetrics
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
 # The modules that create metrics in the default registry.
 MODULES = (
+    "services.common.rpc.refusals",
     "services.ingest.bootstrap",
     "services.ingest.entrypoints.grpc",
     "services.ingest.adapters.metered_log",

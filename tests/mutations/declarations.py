@@ -25,6 +25,8 @@ _MEMORY = "tests/adapters/memory_states.py"
 _SIMULATION = "tests/simulation/test_schedules.py::test_state_equals_a_clean_replay_and_work_continues_after_any_faults"
 _REDIS_SUITE = "tests/integration/test_learner_states_redis.py"
 _COMPONENT = "tests/component/test_fold_events.py"
+_FLOODS = "tests/component/test_common_grpc_floods.py"
+_AUTHENTICATION = "services/common/rpc/authentication.py"
 _UNIT_FOLD = "tests/unit/test_learner_fold.py"
 
 
@@ -59,6 +61,58 @@ class Mutation:
 
 
 MUTATIONS = (
+    Mutation(
+        "give back no slot when a call is cancelled",
+        "Callers that give up use up the slots of a process for good.",
+        (
+            Edit(
+                _AUTHENTICATION,
+                "        context.add_done_callback(partial(self._release, tenant, connection))",
+                "        partial(self._release, tenant, connection)",
+            ),
+        ),
+        f"{_FLOODS}::test_a_call_that_is_cancelled_while_its_body_is_awaited_gives_its_slot_back",
+        short=True,
+    ),
+    Mutation(
+        "wait without limit for a body",
+        "Calls whose bodies never come hold their slots until their callers give up.",
+        (
+            Edit(
+                "services/common/rpc/bodies.py",
+                "            async with asyncio.timeout(timeout_s):",
+                "            async with asyncio.timeout(None):",
+            ),
+        ),
+        f"{_FLOODS}::test_a_call_whose_body_does_not_come_ends_and_gives_its_slot_back",
+        short=True,
+    ),
+    Mutation(
+        "decode without counting",
+        "A few kilobytes of gzip hold millions of messages, which block the process for seconds.",
+        (
+            Edit(
+                "services/common/rpc/bodies.py",
+                "            if method.request is not None and len(raw) > UNSCANNED_BYTES_MAX:",
+                "            if method.request is not None and len(raw) > 2**40:",
+            ),
+        ),
+        f"{_FLOODS}::test_millions_of_values_in_a_small_compressed_body_are_counted_and_refused",
+        short=True,
+    ),
+    Mutation(
+        "let no new health check take the place of an old one",
+        "Checks whose bodies never come starve the probes of a process, which is then restarted.",
+        (
+            Edit(
+                "services/common/rpc/open_calls.py",
+                "                        oldest.reschedule(asyncio.get_running_loop().time())",
+                "                        pass",
+            ),
+        ),
+        f"{_FLOODS}::test_watches_and_checks_without_a_body_take_no_slots_and_starve_no_check",
+        short=True,
+    ),
     Mutation(
         "commit Kafka offsets before the state",
         "A worker that dies between the two has committed offsets of records that are stored nowhere.",

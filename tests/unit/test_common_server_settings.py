@@ -8,13 +8,15 @@ import pytest
 from pydantic import ValidationError
 
 from services.common.rpc.rate_limits import RateLimit
+from services.common.rpc.slots import SlotLimits
 from services.common.rpc.tls import TlsFiles
 from services.common.settings import ServerSettings
 
 
-def test_by_default_there_is_neither_a_rate_limit_nor_tls():
+def test_by_default_no_tenant_can_take_all_of_a_process_and_there_is_no_tls():
     options = ServerSettings().server_options
-    assert options.rate_limit is None
+    assert options.rate_limit is not None
+    assert options.slots.of_tenant < options.slots.calls
     assert options.tls is None
     assert options.insecure is False
 
@@ -26,6 +28,9 @@ def test_every_setting_of_the_server_reaches_it(monkeypatch):
         "REFLECTION": "true",
         "MAX_MESSAGE_BYTES": "2048",
         "MAX_CONCURRENT_CALLS": "7",
+        "TENANT_CONCURRENT_CALLS": "6",
+        "CONNECTION_CONCURRENT_CALLS": "5",
+        "BODY_TIMEOUT_S": "4",
         "DRAIN_S": "3",
         "TENANT_CALLS_PER_S": "20",
         "TENANT_CALLS_BURST": "40",
@@ -37,7 +42,8 @@ def test_every_setting_of_the_server_reaches_it(monkeypatch):
         monkeypatch.setenv(f"CAIRN_{name}", value)
     options = ServerSettings().server_options
     assert (options.listen, options.insecure, options.reflection) == ("127.0.0.1:5", True, True)
-    assert (options.max_message_bytes, options.max_concurrent_calls, options.drain_s) == (2048, 7, 3)
+    assert (options.max_message_bytes, options.slots, options.drain_s) == (2048, SlotLimits(7, 6, 5), 3)
+    assert options.body_timeout_s == 4
     assert options.rate_limit == RateLimit(20, 40)
     assert options.tls == TlsFiles(Path("server.pem"), Path("server.key"), Path("clients.pem"))
 

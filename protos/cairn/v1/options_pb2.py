@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x61irn/v1/options.proto\x12\x08\x63\x61irn.v1\x1a google/protobuf/descriptor.proto\"?\n\x0cMethodPolicy\x12\x1e\n\x05scope\x18\x01 \x01(\x0e\x32\x0f.cairn.v1.Scope\x12\x0f\n\x07\x61udited\x18\x02 \x01(\x08*i\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSCOPE_INGEST\x10\x01\x12\x13\n\x0fSCOPE_RECOMMEND\x10\x02\x12\x11\n\rSCOPE_CATALOG\x10\x03\x12\x0f\n\x0bSCOPE_ADMIN\x10\x04:H\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\x98\x88\x03 \x01(\x0b\x32\x16.cairn.v1.MethodPolicyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x61irn/v1/options.proto\x12\x08\x63\x61irn.v1\x1a google/protobuf/descriptor.proto\"W\n\x0cMethodPolicy\x12\x1e\n\x05scope\x18\x01 \x01(\x0e\x32\x0f.cairn.v1.Scope\x12\x0f\n\x07\x61udited\x18\x02 \x01(\x08\x12\x16\n\x0eitems_per_call\x18\x03 \x01(\r*i\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSCOPE_INGEST\x10\x01\x12\x13\n\x0fSCOPE_RECOMMEND\x10\x02\x12\x11\n\rSCOPE_CATALOG\x10\x03\x12\x0f\n\x0bSCOPE_ADMIN\x10\x04:H\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\x98\x88\x03 \x01(\x0b\x32\x16.cairn.v1.MethodPolicyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cairn.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCOPE']._serialized_start=135
-  _globals['_SCOPE']._serialized_end=240
+  _globals['_SCOPE']._serialized_start=159
+  _globals['_SCOPE']._serialized_end=264
   _globals['_METHODPOLICY']._serialized_start=70
-  _globals['_METHODPOLICY']._serialized_end=133
+  _globals['_METHODPOLICY']._serialized_end=157
 # @@protoc_insertion_point(module_scope)

@@ -59,19 +59,23 @@ class MethodPolicy(_message.Message):
 
     SCOPE_FIELD_NUMBER: _builtins.int
     AUDITED_FIELD_NUMBER: _builtins.int
+    ITEMS_PER_CALL_FIELD_NUMBER: _builtins.int
     scope: Global___Scope.ValueType
     """The scope that an API key needs for the call."""
     audited: _builtins.bool
     """Whether the server writes an audit line for every call, refused ones included."""
+    items_per_call: _builtins.int
+    """How many items of a request, the values of its own repeated fields, count as one call in the limit of a tenant's calls. 0: one."""
     def __init__(
         self,
         *,
         scope: Global___Scope.ValueType = ...,
         audited: _builtins.bool = ...,
+        items_per_call: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited", b"audited", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited", b"audited", "items_per_call", b"items_per_call", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
+from google.rpc import code_pb2
 
 from services.common.rpc.call_context import current_credential, set_caller_traceparent, start_audit
 from services.common.rpc.handlers import (
+    guarded,
     is_open,
     metadata_values,
     method_name,
@@ -21,6 +25,8 @@ from services.common.rpc.handlers import (
     unary_reply,
 )
 from services.common.rpc.policy import policy_of
+from services.common.rpc.refusals import refuse
+from services.common.rpc.statuses import ended
 from services.common.telemetry.traces import TRACEPARENT, SpanKind, Traces
 
 if TYPE_CHECKING:
@@ -66,6 +72,39 @@ class RequestIds(grpc.aio.ServerInterceptor):
             context.set_trailing_metadata(((REQUEST_ID, request_id),))
 
         return preceded(handler, echo)
+
+
+class Failures(grpc.aio.ServerInterceptor):
+    """Ends a call in which something unexpected failed with INTERNAL: a plain text and the request id.
+
+    The error is logged with its traceback, under the same id. Its own text may hold what a caller must not see.
+    """
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wrap the method's handler."""
+        handler = await continuation(handler_call_details)
+        return None if handler is None else guarded(handler, partial(_failing_plainly, handler_call_details))
+
+
+@asynccontextmanager
+async def _failing_plainly(details: grpc.HandlerCallDetails, context: Context) -> AsyncIterator[None]:
+    try:
+        yield
+    except grpc.aio.BaseError:
+        # The call was ended on purpose, by the caller, or by the server's stop.
+        raise
+    except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the caller learns only that.
+        _log.exception("a call failed unexpectedly", method=method_name(details))
+        request_id = structlog.contextvars.get_contextvars().get("request_id", "")
+        message = (
+            "the service failed unexpectedly, and the call may have taken effect; send it again, and if it fails again "
+            f"give the operator this request id: {request_id}"
+        )
+        await refuse(context, "failed", ended(code_pb2.INTERNAL, message, reason="INTERNAL"))
 
 
 class CallTraces(grpc.aio.ServerInterceptor):

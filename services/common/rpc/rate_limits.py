@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A limit per tenant and process.
+    """A limit per tenant and process. A call with many items counts as several, as its contract says.
 
     Attributes:
         calls_per_s: sustained calls per second.
@@ -21,7 +21,7 @@ class RateLimit:
 
 
 class TokenBuckets:
-    """One bucket per tenant: it holds at most `burst` tokens, fills at `calls_per_s`, and each call takes one.
+    """One bucket per tenant: it holds at most `burst` tokens, fills at `calls_per_s`, and each call takes at least one.
 
     There is at most one bucket per tenant, and tenants are few, so none is removed.
     """
@@ -33,11 +33,22 @@ class TokenBuckets:
         # By tenant: tokens, and the time at which it had them.
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def take(self, tenant: str) -> float:
-        """Take a token and return 0; without one, take nothing and return the seconds until there is one."""
+    def take(self, tenant: str, calls: float = 1.0) -> float:
+        """Take tokens and return 0; without a whole token, take nothing and return the seconds until there is one.
+
+        The bucket may owe tokens afterwards, so that a call that counts as more than a burst is admitted, too.
+        """
+        tokens = self._tokens(tenant)
+        if tokens < 1:
+            return (1 - tokens) / self._limit.calls_per_s
+        self._buckets[tenant] = (tokens - calls, self._clock())
+        return 0.0
+
+    def charge(self, tenant: str, calls: float) -> None:
+        """Take further tokens for a call that was admitted, once it is known what it counts as."""
+        self._buckets[tenant] = (self._tokens(tenant) - calls, self._clock())
+
+    def _tokens(self, tenant: str) -> float:
         now = self._clock()
         held, since = self._buckets.get(tenant, (float(self._limit.burst), now))
-        tokens = min(self._limit.burst, held + (now - since) * self._limit.calls_per_s)
-        wait_s = 0.0 if tokens >= 1 else (1 - tokens) / self._limit.calls_per_s
-        self._buckets[tenant] = (tokens if wait_s else tokens - 1, now)
-        return wait_s
+        return min(self._limit.burst, held + (now - since) * self._limit.calls_per_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -12,14 +12,18 @@ from grpc_reflection.v1alpha import reflection
 from services.common.auth.registry import TenantRegistry
 from services.common.rpc.addresses import ListenAddressError, check_listen_address
 from services.common.rpc.authentication import Authentication
-from services.common.rpc.interceptors import Audit, CallTraces, RequestIds
-from services.common.rpc.rate_limits import RateLimit
+from services.common.rpc.bodies import Bodies
+from services.common.rpc.interceptors import Audit, CallTraces, Failures, RequestIds
+from services.common.rpc.open_calls import OpenCallLimits, OpenCalls
+from services.common.rpc.rate_limits import RateLimit, TokenBuckets
+from services.common.rpc.slots import SlotLimits, Slots
 from services.common.rpc.tls import TlsFiles, TlsFilesError, server_credentials
 from services.common.telemetry.traces import NO_TRACES, Traces
 
 _KEEPALIVE_MS = 60_000
 _KEEPALIVE_TIMEOUT_MS = 20_000
 _CLIENT_PINGS_EVERY_MS = 5_000
+_HANDSHAKE_TIMEOUT_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,9 @@ class ServerOptions:
         insecure: allow addresses other than loopback without TLS.
         reflection: serve gRPC reflection.
         max_message_bytes: largest request and reply.
-        max_concurrent_calls: calls handled at the same time; more get RESOURCE_EXHAUSTED.
+        slots: calls handled at the same time; more get RESOURCE_EXHAUSTED.
+        open_calls: limits on calls that need no API key; they take no slots.
+        body_timeout_s: how long a request's body may take to come once its headers have.
         drain_s: how long running calls may take to finish once the server stops.
         tls: the files to use TLS with; None: plain text.
         rate_limit: the limit on each tenant's calls; None: no limit.
@@ -43,7 +49,9 @@ class ServerOptions:
     insecure: bool = False
     reflection: bool = False
     max_message_bytes: int = 4 * 1024 * 1024
-    max_concurrent_calls: int = 200
+    slots: SlotLimits = field(default_factory=SlotLimits)
+    open_calls: OpenCallLimits = field(default_factory=OpenCallLimits)
+    body_timeout_s: float = 10.0
     drain_s: float = 10.0
     tls: TlsFiles | None = None
     rate_limit: RateLimit | None = None
@@ -63,11 +71,14 @@ class GrpcServer:
         self._options = options
         self._server = grpc.aio.server(
             interceptors=_interceptors(options, tenants, traces),
-            maximum_concurrent_rpcs=options.max_concurrent_calls,
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
                 ("grpc.so_reuseport", 0),
+                # Further calls wait in the client, so that it need not be told to send them again.
+                ("grpc.max_concurrent_streams", options.slots.on_connection),
+                # Otherwise a connection on which nothing comes stays for two minutes.
+                ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
                 # Detects clients that disappeared. A client with an open stream may ping, too.
                 ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
@@ -128,10 +139,15 @@ class GrpcServer:
 def _interceptors(
     options: ServerOptions, tenants: TenantRegistry | None, traces: Traces
 ) -> list[grpc.aio.ServerInterceptor]:
+    # The first one is the outermost. `Bodies` is the last one, so the others have handlers that run on the headers.
+    open_calls, failures = OpenCalls(options.open_calls), Failures()
     if tenants is None:
-        return []
+        return [failures, open_calls, Bodies(options.body_timeout_s)]
+    buckets = None if options.rate_limit is None else TokenBuckets(options.rate_limit)
     traced = [CallTraces(traces)] if traces.on else []
-    return [*traced, RequestIds(), Audit(), Authentication(tenants, options.rate_limit)]
+    authentication = Authentication(tenants, Slots(options.slots), buckets)
+    bodies = Bodies(options.body_timeout_s, buckets)
+    return [*traced, RequestIds(), Audit(), failures, authentication, open_calls, bodies]
 
 
 def _age_options(age_s: float | None) -> list[tuple[str, int]]:

@@ -95,6 +95,11 @@ def aborted(message: str, *, reason: str, facts: Mapping[str, str] | None = None
     return _status(code_pb2.ABORTED, message, info)
 
 
+def ended(code: int, message: str, *, reason: str) -> status_pb2.Status:
+    """A status of any code, from google.rpc.code_pb2, with the reason as one word for programs."""
+    return _status(code, message, error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN))
+
+
 def already_exists(message: str, *, facts: Mapping[str, str] | None = None) -> status_pb2.Status:
     """ALREADY_EXISTS; `facts` as in `aborted`."""
     info = error_details_pb2.ErrorInfo(reason="ALREADY_EXISTS", domain=ERROR_DOMAIN, metadata=facts or {})
