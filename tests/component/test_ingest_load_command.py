@@ -1,16 +1,23 @@
 """`cairn ingest load` on files: previews, dry runs, several files, and resuming after an interruption."""
 
 import json
+from datetime import UTC, datetime
 
 import orjson
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from services.common.auth.tenant import Tenant
 from services.ingest.application.ports import FieldReason, PublisherUnavailableError, SubmissionResult
+from services.ingest.application.publish import PublishEvents
 from services.ingest.cli import load as cli_load
 from services.ingest.cli.ingest import app
 from services.ingest.domain.repeats import Outcome
+from services.ingest.wire.replies import response_of, results_of
+from services.ingest.wire.submissions import submission_message, submission_of
+from tests.adapters.memory_event_log import MemoryEventLog, MemorySkillTags
+from tests.adapters.memory_recent_events import MemoryRecentEvents
 
 MAPPING = {"columns": {"learner_id": "student", "item": "question", "correct": "result"}, "constants": {"source": "s"}}
 
@@ -171,3 +178,129 @@ def test_a_mapping_that_cannot_be_used_ends_with_2(load, tmp_path):
     result = load(file, "--dry-run")
     assert result.exit_code == 2
     assert "neither correct nor score is mapped" in result.stderr
+
+
+class Gradebook:
+    """Ingest without a network: what was sent is read again from its message."""
+
+    def __init__(self):
+        self.log, self.recent = MemoryEventLog(partitions=1), MemoryRecentEvents()
+        self.publish_events = PublishEvents(
+            self.log, self.recent, MemorySkillTags(), lambda: datetime(2026, 12, 1, tzinfo=UTC)
+        )
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+    async def publish(self, submissions):
+        sent = [submission_of(submission_message(submission)) for submission in submissions]
+        outcomes = await self.publish_events(Tenant("riverbend", b"0123456789abcdef"), sent)
+        return results_of(response_of(outcomes))
+
+
+@pytest.fixture
+def gradebook(monkeypatch):
+    gradebook = Gradebook()
+    monkeypatch.setattr(cli_load, "grpc_publisher", lambda *_, **__: gradebook)
+    return gradebook
+
+
+def lines(path, *rows, **common):
+    common = {"source": "gradebook", "activity": "unit-1"} | common
+    path.write_bytes(b"".join(orjson.dumps(common | row) + b"\n" for row in rows))
+    return path
+
+
+def grade(learner, points, **fields):
+    return {"learner_id": learner, "score": {"raw": points, "min": 0, "max": 10}} | fields
+
+
+def summary_of(tmp_path):
+    return json.loads((tmp_path / "summary.json").read_text())
+
+
+COUNTS = ("new", "unchanged", "revised", "conflicts", "rejected")
+
+
+def counts_of(tmp_path):
+    return tuple(summary_of(tmp_path)[name] for name in COUNTS)
+
+
+def test_a_regraded_gradebook_is_a_conflict_that_is_named_until_its_rows_say_that_they_revise(
+    load, gradebook, tmp_path
+):
+    week1 = lines(tmp_path / "week1.ndjson", grade("c-1", 2), grade("c-2", 9))
+    week2 = lines(tmp_path / "week2.ndjson", grade("c-1", 9), grade("c-2", 9))
+    revised = lines(tmp_path / "revised.ndjson", grade("c-1", 9), grade("c-2", 9), revises=True)
+
+    assert load(week1, "--json", "summary.json").exit_code == 0
+    assert counts_of(tmp_path) == (2, 0, 0, 0, 0)
+
+    result = load(week2, "--json", "summary.json")
+    assert result.exit_code == 1
+    assert counts_of(tmp_path) == (0, 1, 0, 1, 0)
+    assert [line.split()[:2] for line in result.stdout.splitlines()[1:6]] == [
+        ["new", "0"],
+        ["unchanged", "1"],
+        ["revised", "0"],
+        ["conflicts", "1"],
+        ["rejected", "0"],
+    ]
+    assert "see week2.ndjson.rejected.ndjson" in result.stdout
+    (row,) = [json.loads(line) for line in (tmp_path / "week2.ndjson.rejected.ndjson").read_text().splitlines()]
+    assert row["line"] == 1
+    assert [reason["field"] for reason in row["reasons"]] == ["assessment.score"]
+    assert "revises: true" in row["reasons"][0]["reason"]
+
+    assert load(revised, "--json", "summary.json").exit_code == 0
+    assert counts_of(tmp_path) == (0, 1, 1, 0, 0)
+    written = sorted((event.revises, event.body.assessment.outcome.raw) for event in gradebook.log.partitions[0])
+    # Unchanged rows are written again, so that a log that lost them has them.
+    assert written == [(False, 2), (False, 9), (False, 9), (True, 9), (True, 9)]
+
+
+def test_four_hundred_learners_with_the_same_event_ids_lose_none(load, gradebook, tmp_path):
+    rows = [grade(f"learner-{n}", 5, event_id=f"attempt-{k}", attempt=k) for n in range(400) for k in range(1, 6)]
+    assert load(lines(tmp_path / "a.ndjson", *rows), "--json", "summary.json").exit_code == 0
+    assert counts_of(tmp_path) == (2_000, 0, 0, 0, 0)
+    assert len(gradebook.log.partitions[0]) == 2_000
+
+
+def test_only_an_assessment_may_revise_in_a_file(load, gradebook, tmp_path):
+    file = tmp_path / "a.ndjson"
+    file.write_bytes(
+        orjson.dumps({"learner_id": "ada", "source": "s", "corrects": "e1", "void": True, "revises": True})
+    )
+    assert load(file).exit_code == 1
+    (row,) = [json.loads(line) for line in (tmp_path / "a.ndjson.rejected.ndjson").read_text().splitlines()]
+    assert [reason["field"] for reason in row["reasons"]] == ["revises"]
+
+
+def test_a_year_loaded_after_a_later_one_is_warned_of_and_a_file_in_order_is_not(load, gradebook, tmp_path):
+    def year(number):
+        return [
+            grade(f"learner-{n % 3}", 5, event_id=f"{number}-{n}", occurred_at=f"{number}-03-{n + 1:02}T09:00:00Z")
+            for n in range(9)
+        ]
+
+    later = load(lines(tmp_path / "2026.ndjson", *year(2026)), "--json", "summary.json")
+    assert (later.exit_code, "warning" in later.stdout, summary_of(tmp_path)["older"]) == (0, False, 0)
+    earlier = load(lines(tmp_path / "2025.ndjson", *year(2025)), "--json", "summary.json")
+    assert earlier.exit_code == 0
+    assert "9 rows of 3 learners are older than what was known" in earlier.stdout
+    assert "cairn replay --order occurred" in earlier.stdout
+    assert (summary_of(tmp_path)["older"], summary_of(tmp_path)["older_learners"]) == (9, 3)
+    again = load(tmp_path / "2025.ndjson", "--json", "summary.json")
+    assert ("warning" in again.stdout, counts_of(tmp_path)) == (False, (0, 9, 0, 0, 0))
+
+
+def test_a_load_that_was_not_compared_says_so(load, gradebook, tmp_path):
+    file = lines(tmp_path / "a.ndjson", grade("ada", 2))
+    load(file)
+    gradebook.recent.available = False
+    result = load(file, "--json", "summary.json")
+    assert "1 rows were not compared with earlier loads" in result.stdout
+    assert (summary_of(tmp_path)["not_compared"], counts_of(tmp_path)) == (1, (1, 0, 0, 0, 0))

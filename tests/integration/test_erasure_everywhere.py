@@ -18,7 +18,11 @@ from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, L
 from services.common.kafka.topics import TopicDeclaration, ensure_topics
 from services.ingest.adapters.kafka.learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka.log import KafkaEventLog, KafkaLogOptions
+from services.ingest.adapters.redis_recent_events import RedisRecentEvents
 from services.ingest.application.erase import EraseLearner
+from services.ingest.application.publish import PublishEvents
+from services.ingest.domain.kinds.assessment import Assessment
+from services.ingest.domain.submission import Submission
 from services.recommender.adapters.kafka.learner_records import KafkaLearnerRecords
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.training_log import KafkaTrainingLog
@@ -30,6 +34,7 @@ from services.recommender.application.training.collect import collect
 from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.training.positives import positives_of
+from tests.adapters.memory_event_log import MemorySkillTags
 from tests.integration.test_ingest_kafka import records_of, until
 from tests.suites.event_log import event
 
@@ -53,14 +58,17 @@ def tenants_file(tmp_path):
 
 
 @asynccontextmanager
-async def ingest(broker: KafkaConnection, tenants_file):
+async def ingest(broker: KafkaConnection, redis_url: str, tenants_file):
     keys = KafkaLearnerKeys(broker, load_tenants(tenants_file).get, lambda: datetime.now(UTC), others_follow_s=0.05)
     log = KafkaEventLog(broker, KafkaLogOptions(events_in_flight_max=5_000, reconnect_s=0.05), keys=keys)
     running = [asyncio.ensure_future(keys.run()), asyncio.ensure_future(log.run())]
     try:
         await keys.wait_ready()
         await until(lambda: log.connected)
-        yield log, EraseLearner(log, keys, lambda: datetime.now(UTC))
+        recent = RedisRecentEvents(redis_url)
+        publish = PublishEvents(log, recent, MemorySkillTags(), lambda: datetime.now(UTC))
+        yield log, publish, EraseLearner(log, recent, keys, lambda: datetime.now(UTC))
+        await recent.close()
     finally:
         for task in running:
             task.cancel()
@@ -103,6 +111,10 @@ async def everything_in(redis_url: str) -> bytes:
         return b"\0".join(found)
 
 
+def ingest_keys(held: bytes, learner: str) -> int:
+    return sum(part.startswith(b"cairn:ingest:") and learner.encode() in part for part in held.split(b"\0"))
+
+
 async def count_of(redis_url: str, epoch: int, name: str) -> int:
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         counts = [await client.hget(position_key(epoch, number), name) for number in range(PARTITIONS)]
@@ -112,19 +124,23 @@ async def count_of(redis_url: str, epoch: int, name: str) -> int:
 async def test_no_data_of_a_forgotten_learner_is_found(broker, redis_server, tenants_file):
     tenant = load_tenants(tenants_file).get(TENANT)
     amy, ben = tenant.pseudonym("amy"), tenant.pseudonym("ben")
-    # Items are named item-N: amy's from 9000 on, ben's below.
-    async with ingest(broker, tenants_file) as (log, erase):
-        await log.append([event(number, learner=amy) for number in range(9_000, 9_070)])
+    # Items are named item-N: amy's from 9001 on, ben's below.
+    async with ingest(broker, redis_server, tenants_file) as (log, publish, erase):
+        await log.append([event(number, learner=amy) for number in range(9_001, 9_070)])
         await log.append([event(number, learner=ben) for number in range(70)])
         before = await folded(broker, redis_server, tenants_file, 1)
         assert before.learners == 2
         assert b"item-9069" in await everything_in(redis_server)
+        await publish(tenant, [Submission("amy", "gradebook", Assessment(item="item-1", outcome=True), "e1")])
+        assert ingest_keys(await everything_in(redis_server), amy) == 1
         erased = await erase(tenant, "amy")
         assert erased.key_destroyed
         live = await folded(broker, redis_server, tenants_file, 1)
     assert live.learners == 1
 
     held = await everything_in(redis_server)
+    # The offset of the erasure, for an hour.
+    assert ingest_keys(held, amy) == held.count(f"{amy}:erased".encode()) == 1
     assert b"item-69" in held
     assert b"item-90" not in held
 

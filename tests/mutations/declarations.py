@@ -28,6 +28,8 @@ _COMPONENT = "tests/component/test_fold_events.py"
 _FLOODS = "tests/component/test_common_grpc_floods.py"
 _AUTHENTICATION = "services/common/rpc/authentication.py"
 _UNIT_FOLD = "tests/unit/test_learner_fold.py"
+_INGEST_REPEATS = "services/ingest/application/repeats.py"
+_REPEATS = "tests/component/test_ingest_repeats.py"
 
 
 @dataclass(frozen=True)
@@ -520,5 +522,86 @@ MUTATIONS = (
         ),
         "tests/integration/test_lost_keys.py::"
         "test_ingest_acknowledges_nothing_while_it_cannot_be_found_out_whether_the_topic_is_the_same",
+    ),
+    Mutation(
+        "forget the learner in an event's identity",
+        "Of two learners with the same source and event id, the second is lost.",
+        (
+            Edit(
+                "services/ingest/domain/submission.py",
+                "        return EventIdentity(self.tenant, self.learner, self.source, self.event_id)\n",
+                '        return EventIdentity(self.tenant, "", self.source, self.event_id)\n',
+            ),
+        ),
+        f"{_REPEATS}::test_two_learners_with_the_same_source_and_id_are_two_events",
+        short=True,
+    ),
+    Mutation(
+        "take an event with other content for a copy",
+        "A regraded answer changes nothing, and nobody hears of it.",
+        (
+            Edit(
+                _INGEST_REPEATS,
+                "        if earlier == content.digest:\n",
+                "        if earlier is not None and not event.revises:\n",
+            ),
+        ),
+        f"{_REPEATS}::test_another_content_in_a_later_request_is_a_conflict",
+        short=True,
+    ),
+    Mutation(
+        "leave the outcome out of an event's content",
+        "A regrade is answered as unchanged.",
+        (
+            Edit(
+                "services/ingest/domain/kinds/assessment.py",
+                '"assessment.correct", text_of(self.outcome)),\n',
+                '"assessment.correct", ""),\n',
+            ),
+        ),
+        "tests/unit/test_ingest_repeats.py::"
+        "test_every_field_that_the_log_keeps_is_part_of_the_content_and_is_named_when_it_differs",
+        short=True,
+    ),
+    Mutation(
+        "compare only with what the log has confirmed",
+        "Two streams that send an id within milliseconds both have it taken for new.",
+        (
+            Edit(
+                _INGEST_REPEATS,
+                "        for identity, digest in comparison.digests.items():\n"
+                "            self._digests[identity] = digest, comparison\n",
+                "",
+            ),
+        ),
+        f"{_REPEATS}::test_two_streams_that_send_an_identity_at_once_know_of_each_other",
+        short=True,
+    ),
+    Mutation(
+        "keep an event out of the log because it is remembered",
+        "A log that was restored from a backup does not get back what it lost when platforms send it again.",
+        (
+            Edit(
+                "services/ingest/application/publish.py",
+                "        if outcome is not Outcome.DUPLICATE or said not in first_with:\n",
+                "        if outcome is not Outcome.DUPLICATE:\n",
+            ),
+        ),
+        f"{_REPEATS}::"
+        "test_a_repeat_of_an_earlier_request_is_a_duplicate_and_is_written_so_that_a_log_that_lost_it_has_it",
+        short=True,
+    ),
+    Mutation(
+        "remember an erased learner's events that were on their way",
+        "Digests of a forgotten learner stay in Redis for more than a year.",
+        (
+            Edit(
+                "services/ingest/adapters/redis_recent_events.py",
+                "  if not erased or tonumber(offset) > tonumber(erased) then\n",
+                "  if true then\n",
+            ),
+        ),
+        "tests/integration/test_recent_events_redis.py::TestRedisRecentEvents::"
+        "test_an_event_before_the_erasure_is_not_added_after_it",
     ),
 )

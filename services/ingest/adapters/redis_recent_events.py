@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,8 +29,9 @@ EVENTS_MAX = 640
 KEPT_S = 400 * 24 * 3600
 ERASURE_KEPT_S = 3600
 
-_TIMEOUT_S = 0.5
-_PAUSE_S = 5.0
+# Long enough for a busy process to get round to the answer.
+_TIMEOUT_S = 2.0
+_PAUSE_S = 10.0
 _LATEST = struct.Struct("<d")
 _UNKNOWN = float("-inf")
 
@@ -62,7 +63,7 @@ class RecentEventsUrlError(ValueError):
 
 
 class RedisRecentEvents:
-    """Implements RecentEvents. After a failure, reads and additions fail at once for a few seconds."""
+    """Implements RecentEvents. After a failure, reads and additions fail at once for ten seconds."""
 
     def __init__(self, url: str) -> None:
         """Args: `url` of Redis 6.2 or later.
@@ -100,7 +101,7 @@ class RedisRecentEvents:
     async def of(self, log: LogIdentity, learners: Sequence[LearnerKey]) -> list[RecentLearner]:
         """See RecentEvents."""
         async with self._asking():
-            values = await self._client.mget([_key(log, learner) for learner in learners])
+            values = await self._client.mget(_keys(log, learners))
         return [_learner_of(value) for value in values]
 
     async def add(self, log: LogIdentity, additions: Sequence[Addition]) -> None:
@@ -110,11 +111,11 @@ class RedisRecentEvents:
             latest = _LATEST.pack(_UNKNOWN if each.latest_at_s is None else each.latest_at_s)
             arguments += (each.offset, latest, each.entries)
         async with self._asking():
-            await self._add(keys=[_key(log, each.learner) for each in additions], args=arguments)
+            await self._add(keys=_keys(log, (each.learner for each in additions)), args=arguments)
 
     async def forget(self, log: LogIdentity, learner: LearnerKey, offset: int) -> None:
         """See RecentEvents."""
-        key = _key(log, learner)
+        (key,) = _keys(log, [learner])
         # An erasure is tried even just after a failure.
         self._paused_until = 0.0
         async with self._asking():
@@ -145,8 +146,9 @@ class RedisRecentEvents:
             self._available = True
 
 
-def _key(log: LogIdentity, learner: LearnerKey) -> str:
-    return f"cairn:ingest:{log}:{learner.tenant}/{learner.learner}"
+def _keys(log: LogIdentity, learners: Iterable[LearnerKey]) -> list[str]:
+    prefix = f"cairn:ingest:{log}:"
+    return [f"{prefix}{learner.tenant}/{learner.learner}" for learner in learners]
 
 
 def _learner_of(value: bytes | None) -> RecentLearner:

@@ -89,21 +89,16 @@ def content_of(submission: Submission) -> Content:
         raise AssertionError("an event without a body passed the check")
     occurred_at = "" if submission.occurred_at is None else str(submission.occurred_at)
     fields = (("occurred_at", occurred_at), *submission.body.content(submission.source))
-    texts = [_kind_of(fields), *(text for _, text in fields)]
-    marks = bytes(map(_mark, texts)).ljust(_MARKS, b"\0")
-    # Each text is length-prefixed, so that different texts never give the same string.
-    whole = "".join([f"{len(text)}:{text}" for text in texts]).encode()
-    digest = marks + hashlib.blake2b(whole, digest_size=_WHOLE_BYTES).digest()
+    # No text has a control character, so different texts never give the same string.
+    whole = "\0".join([_kind_of(fields), *[text for _, text in fields]]).encode()
+    # The multiplication makes texts that differ in one place differ in unpredictable ways.
+    marks = bytes([zlib.crc32(text) * 0x9E3779B1 >> 24 & 0xFF for text in whole.split(b"\0")])
+    digest = marks.ljust(_MARKS, b"\0") + hashlib.blake2b(whole, digest_size=_WHOLE_BYTES).digest()
     return Content(fields, digest, submission.body.revisable)
 
 
 def _kind_of(fields: Sequence[tuple[str, str]]) -> str:
     return fields[1][0].partition(".")[0]
-
-
-def _mark(text: str) -> int:
-    """One byte. The multiplication makes texts that differ in one place differ in unpredictable ways."""
-    return zlib.crc32(text.encode()) * 0x9E3779B1 >> 24 & 0xFF
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ class Assessment(SubmittedBody):
         return (
             ("assessment.item", self.item),
             ("assessment.activity", self.activity),
-            ("assessment.skills", ", ".join(f"{skill!r}" for skill in self.skills)),
+            ("assessment.skills", ", ".join(map(repr, self.skills))),
             ("assessment.score" if isinstance(self.outcome, Score) else "assessment.correct", text_of(self.outcome)),
             ("assessment.attempt", "" if self.attempt is None else str(self.attempt)),
             ("assessment.hints", "" if self.hints is None else str(self.hints)),
