@@ -68,7 +68,7 @@ class OnePartition:
     async def commit(self, offsets):
         self.told = offsets[PARTITION]
 
-    async def getmany(self, *, timeout_ms, max_records):
+    async def getmany(self, *_partitions, timeout_ms, max_records):
         await asyncio.sleep(0.001)
         some = self.records[self.position : self.position + max_records]
         self.position += len(some)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 _EVENT_SERVICE = "services/recommender/entrypoints/event_service.py"
 _ASSIGNED_LOG = "services/recommender/entrypoints/assigned_log.py"
+_LOG_CONSUMER = "services/recommender/entrypoints/log_consumer.py"
 _WORKER = "services/recommender/entrypoints/worker.py"
 _FOLD_EVENTS = "services/recommender/application/state/fold_events.py"
 _ASSIGNMENT = "services/recommender/application/state/assignment.py"
@@ -27,6 +28,7 @@ _REDIS_SUITE = "tests/integration/test_learner_states_redis.py"
 _COMPONENT = "tests/component/test_fold_events.py"
 _FLOODS = "tests/component/test_common_grpc_floods.py"
 _AUTHENTICATION = "services/common/rpc/authentication.py"
+_TURNS = "tests/component/test_event_service_turns.py"
 _UNIT_FOLD = "tests/unit/test_learner_fold.py"
 _INGEST_REPEATS = "services/ingest/application/repeats.py"
 _REPEATS = "tests/component/test_ingest_repeats.py"
@@ -189,6 +191,39 @@ MUTATIONS = (
         (Edit(_STATE_DRAFT, "_INDEXED_FROM = 128\n", "_INDEXED_FROM = 1_000_000\n"),),
         "tests/unit/test_many_skills.py::"
         "test_an_event_of_a_learner_with_2000_skills_costs_no_more_than_one_of_a_learner_with_20",
+        short=True,
+    ),
+    Mutation(
+        "fold on the event loop",
+        "A worker that folds a large batch sends no heartbeats, and the group expels it.",
+        (Edit(_FOLD_EVENTS, "_THREAD_FROM_COST = 2_000\n", "_THREAD_FROM_COST = 1 << 62\n"),),
+        f"{_TURNS}::test_the_event_loop_goes_on_while_a_large_batch_is_folded",
+        short=True,
+    ),
+    Mutation(
+        "let no partition take turns",
+        "One learner's backlog delays every other partition until it is folded.",
+        (
+            Edit(
+                _LOG_CONSUMER,
+                "        assigned = self.assignment if self._turns else ()\n",
+                "        assigned: list[int] = []\n",
+            ),
+        ),
+        f"{_TURNS}::test_a_learner_with_a_long_backlog_delays_other_partitions_by_two_batches_each",
+        short=True,
+    ),
+    Mutation(
+        "forget the records that did not fit into a batch",
+        "The records that a batch left over are read from Kafka again, or not at all.",
+        (
+            Edit(
+                _LOG_CONSUMER,
+                "        self._held[partition] = [*records, *self._held.get(partition, ())]\n",
+                "        pass\n",
+            ),
+        ),
+        f"{_TURNS}::test_a_learner_with_a_long_backlog_delays_other_partitions_by_two_batches_each",
         short=True,
     ),
     Mutation(

@@ -265,17 +265,22 @@ class SimulatedConsumer:
         if not await self._ask(lambda: group.commit(member, generation, plain, self._now_s)):
             raise CommitFailedError
 
-    async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[aiokafka.TopicPartition, Sequence[LogRecord]]:
+    async def getmany(
+        self, *asked: aiokafka.TopicPartition, timeout_ms: int, max_records: int
+    ) -> dict[aiokafka.TopicPartition, Sequence[LogRecord]]:
         deadline_s = self._now_s + timeout_ms / 1_000
         while True:
-            fetched = await self._ask(lambda: self._fetch(max_records))
+            fetched = await self._ask(lambda: self._fetch(asked, max_records))
             if fetched or self._now_s >= deadline_s:
                 return fetched
             await asyncio.sleep(deadline_s - self._now_s)
 
-    def _fetch(self, most: int) -> dict[aiokafka.TopicPartition, Sequence[LogRecord]]:
+    def _fetch(
+        self, asked: Sequence[aiokafka.TopicPartition], most: int
+    ) -> dict[aiokafka.TopicPartition, Sequence[LogRecord]]:
         fetched = {}
-        partitions = list(self._positions)
+        named = {one.partition for one in asked}
+        partitions = [partition for partition in self._positions if not named or partition in named]
         self._rng.shuffle(partitions)
         for partition in partitions:
             end = self._log.end(partition)

@@ -13,6 +13,7 @@ from services.recommender.application.ports.log import LogTruncatedError
 from services.recommender.application.state.assignment import starting_offset
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
 from services.recommender.application.state.log_marks import check_goal_exists, check_log_holds
+from services.recommender.entrypoints.batch_budget import BatchBudget
 from services.recommender.entrypoints.event_service_options import EventServiceOptions, EventSource, FoldTask
 
 _log = structlog.get_logger(__name__)
@@ -30,11 +31,16 @@ class Fetched:
 
 
 class AssignedLog:
-    """The assigned partitions of the log, and the offset at which the next records of each must start."""
+    """The assigned partitions of the log, and the offset at which the next records of each must start.
+
+    Attributes:
+        budget: what the next batch may cost.
+    """
 
     def __init__(self, task: FoldTask, fold: FoldEvents, source: EventSource, options: EventServiceOptions) -> None:
         """Args: what to fold; the use case that knows the positions; what reads the log; how much to read at once."""
         self._task = task
+        self.budget = BatchBudget(options.batch_records)
         self._epoch = task.epoch
         self._known_to = task.known_to
         self._fold = fold
@@ -101,13 +107,21 @@ class AssignedLog:
         self._expected = {}
 
     async def fetch(self) -> list[Fetched]:
-        """Return the next records, decoded; none if none arrive within 0.2 s."""
+        """Return the next records, decoded, as many as the budget allows; none if none arrive within 0.2 s."""
         records = await self._consumer.fetch(self._options.batch_records)
         assignment_generation, fetched_at_ns = self._assignment_generation, time.time_ns()
         fetched = []
-        for batch in await self._source.decoder.decode(records):
-            some = records[batch.partition]
-            fetched.append(Fetched(some[0].offset, len(some), batch, fetched_at_ns, assignment_generation))
+        for batch in await self._source.decoder.decode(records, self.budget.cost_max):
+            first_offset = records[batch.partition][0].offset
+            fetched.append(Fetched(first_offset, batch.records, batch, fetched_at_ns, assignment_generation))
+        # After an assignment, all partitions are read from another offset.
+        if assignment_generation == self._assignment_generation:
+            taken = {one.batch.partition: one.records for one in fetched}
+            # The last batch may be cut short; its partition comes after those that have no batch.
+            for partition in sorted(records, key=taken.__contains__):
+                rest = records[partition][taken.get(partition, 0) :]
+                if rest:
+                    self._consumer.hold(partition, rest)
         return fetched
 
     async def follows(self, fetched: Fetched) -> bool:

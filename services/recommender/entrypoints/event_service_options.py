@@ -29,7 +29,7 @@ class EventServiceOptions:
 
     Attributes:
         topic: the log.
-        batch_records: most records per batch.
+        batch_records: most records per batch; fewer if they are large, have many skills, or take long to store.
         rewind_records: how many records before the position are read again on assignment. Learners that have them skip
             them; learners that Redis lost in a failure get them back.
         session_timeout_ms: how long the group waits for a silent member. The embedded broker delays every join by

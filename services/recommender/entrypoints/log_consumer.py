@@ -62,6 +62,9 @@ class LogConsumer:
         self._session_timeout_ms = session_timeout_ms
         self._make_consumer = make_consumer
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
+        # Partitions with more records than fitted into a batch take turns, after all others.
+        self._turns: list[int] = []
+        self._held: dict[int, Sequence[aiokafka.ConsumerRecord]] = {}
 
     async def start(self, listener: PartitionListener) -> None:
         """Connect, and join the group or take every partition."""
@@ -96,12 +99,33 @@ class LogConsumer:
         return sorted(each.partition for each in self._require().assignment())
 
     async def fetch(self, records_max: int) -> dict[int, Sequence[aiokafka.ConsumerRecord]]:
-        """Return the next records by partition; empty if none arrive within 0.2 s."""
-        fetched = await self._require().getmany(timeout_ms=_POLL_MS, max_records=records_max)
-        return {each.partition: records for each, records in fetched.items()}
+        """Return the next records by partition, to be folded in this order; empty if none arrive within 0.2 s."""
+        assigned = self.assignment if self._turns else ()
+        turns = [partition for partition in self._turns if partition in assigned]
+        others = [partition for partition in assigned if partition not in turns]
+        fetched: dict[int, Sequence[aiokafka.ConsumerRecord]] = {}
+        left = records_max
+        for asked in [others, *([partition] for partition in turns)]:
+            if asked and left:
+                some = self._take_held(asked[0], left) or await self._get(asked, left, timeout_ms=0)
+                fetched |= some
+                left -= sum(map(len, some.values()))
+        if not fetched:
+            fetched = await self._get((), records_max, timeout_ms=_POLL_MS)
+            left = records_max - sum(map(len, fetched.values()))
+        self._turns = [partition for partition in turns if partition not in fetched or partition in self._held]
+        if not left:
+            self._comes_last(next(reversed(fetched)))
+        return fetched
+
+    def hold(self, partition: int, records: Sequence[aiokafka.ConsumerRecord]) -> None:
+        """Take back records that were fetched last and did not fit into a batch; they are fetched again."""
+        self._held[partition] = [*records, *self._held.get(partition, ())]
+        self._comes_last(partition)
 
     def seek(self, partition: int, offset: int) -> None:
         """Continue reading at an offset."""
+        self._held.pop(partition, None)
         self._require().seek(self._topic_partition(partition), offset)
 
     async def committed(self, partition: int) -> int | None:
@@ -152,6 +176,23 @@ class LogConsumer:
                 end = self._consumer.highwater(topic_partition)
                 lag[partition] = max(0, (end or 0) - position)
         return lag
+
+    async def _get(
+        self, partitions: Sequence[int], records_max: int, *, timeout_ms: int
+    ) -> dict[int, Sequence[aiokafka.ConsumerRecord]]:
+        """The next records of some partitions; of all if none is named."""
+        asked = [self._topic_partition(partition) for partition in partitions]
+        fetched = await self._require().getmany(*asked, timeout_ms=timeout_ms, max_records=records_max)
+        return {each.partition: records for each, records in fetched.items()}
+
+    def _take_held(self, partition: int, records_max: int) -> dict[int, Sequence[aiokafka.ConsumerRecord]]:
+        records = self._held.pop(partition, ())
+        if len(records) > records_max:
+            self._held[partition] = records[records_max:]
+        return {partition: records[:records_max]} if records else {}
+
+    def _comes_last(self, partition: int) -> None:
+        self._turns = [*(one for one in self._turns if one != partition), partition]
 
     def _topic_partition(self, partition: int) -> aiokafka.TopicPartition:
         return aiokafka.TopicPartition(self._topic, partition)

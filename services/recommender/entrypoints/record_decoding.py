@@ -14,12 +14,20 @@ from services.common.kafka.envelope import record_fingerprint
 from services.common.telemetry.traces import TRACEPARENT, is_sampled
 from services.recommender.application.ports.log import DeadLetter, RecordMark, ValueDecryptor
 from services.recommender.application.state.fold_events import PartitionBatch
+from services.recommender.domain.learner.events import AssessmentEvent, CorrectionEvent
 from services.recommender.wire.events import decode_event
 from services.recommender.wire.fields import RecordInvalidError
 
 _log = structlog.get_logger(__name__)
 
 _NOTHING: Mapping[int, int] = {}
+COST_UNLIMITED = 1 << 62
+
+# The cost of a record: 1 for an ordinary one, which has up to 255 bytes and up to 3 skills. Every 256 bytes more, every
+# 4 skills more cost as much again. A correction may fold the learner's journal again.
+_BYTES_SHIFT = 8
+_SKILLS_SHIFT = 2
+_CORRECTION_COST = 8
 
 # Reasons with these codes concern the key and headers of a record.
 _NOT_ABOUT_THE_VALUE = frozenset(("key", "partition", "content-type"))
@@ -63,8 +71,13 @@ class RecordDecoder:
         self._look_again_s = look_again_s
         self._on_missing = on_missing
 
-    async def decode(self, fetched: Mapping[int, Sequence[aiokafka.ConsumerRecord]]) -> list[PartitionBatch]:
-        """Return a batch for each partition with records; wait while keys cannot be loaded.
+    async def decode(
+        self, fetched: Mapping[int, Sequence[aiokafka.ConsumerRecord]], cost_max: int = COST_UNLIMITED
+    ) -> list[PartitionBatch]:
+        """Return the batches of records that together cost at most `cost_max`; wait while keys cannot be loaded.
+
+        The partitions are decoded in the order given. The last batch may be cut short, and partitions after it have
+        none. There is always one record at least.
 
         Raises:
             KeysMissingError: when the keys of records are neither found nor destroyed, and may not count as lost.
@@ -77,10 +90,13 @@ class RecordDecoder:
                 await self._load_keys(decryptor, sealed)
         batches = []
         for partition, records in fetched.items():
-            batch = decode_batch(partition, records, self._partitions, decryptor)
+            batch = decode_batch(partition, records, self._partitions, decryptor, cost_max)
             if self._traced:
-                batch.traceparents = _traceparents(records)
+                batch.traceparents = _traceparents(records[: batch.records])
             batches.append(batch)
+            cost_max -= batch.cost
+            if cost_max <= 0:
+                break
         self.release(fetched)
         return batches
 
@@ -116,27 +132,35 @@ class RecordDecoder:
 
 
 def decode_batch(
-    partition: int, records: Sequence[aiokafka.ConsumerRecord], partitions: int, decryptor: ValueDecryptor | None = None
+    partition: int,
+    records: Sequence[aiokafka.ConsumerRecord],
+    partitions: int,
+    decryptor: ValueDecryptor | None = None,
+    cost_max: int = COST_UNLIMITED,
 ) -> PartitionBatch:
-    """Group the records of one partition by learner, in order; keep records that cannot be applied separate.
+    """Group the first records of one partition by learner, in order; keep records that cannot be applied separate.
 
     Args:
         partition: the partition.
         records: its records; `decryptor` has loaded their keys.
         partitions: how many partitions the topic has.
         decryptor: decrypts encrypted values; None if nothing is encrypted.
+        cost_max: no record is added once those before it cost this much.
     """
 
     def letter_at(offset: int) -> DeadLetter:
         record = next(record for record in records if record.offset == offset)
         return DeadLetter(partition, offset, record.key, record.value, record.headers, "", "")
 
-    last = records[-1]
-    mark = RecordMark(last.offset, record_fingerprint(last.key, last.value, last.headers))
-    batch = PartitionBatch(partition, last.offset + 1, letter_at=letter_at, last=mark)
+    batch = PartitionBatch(partition, 0, letter_at=letter_at)
     learners, dead = batch.learners, batch.dead
-    for record in records:
+    cost = 0
+    for number, record in enumerate(records):
+        if cost >= cost_max and number:
+            records = records[:number]
+            break
         key, value = record.key, record.value
+        cost += 1 if value is None else 1 + (len(value) >> _BYTES_SHIFT)
         try:
             if decryptor is not None:
                 value = _decrypted(decryptor, record)
@@ -145,20 +169,32 @@ def decode_batch(
                     continue
             tenant, event = decode_event(key, value, record.headers, partition, partitions)
         except RecordInvalidError as error:
-            reason = str(error)
-            if value is not record.value and error.code not in _NOT_ABOUT_THE_VALUE:
-                # The message may quote encrypted data, and reasons stay readable after the learner's key is destroyed.
-                reason = (
-                    "its encrypted value cannot be applied; to see why, run "
-                    f"cairn dlt replay {partition} {record.offset} --dry-run"
-                )
+            reason = str(error) if value is record.value else _readable_reason(error, record)
             dead.append(DeadLetter(partition, record.offset, key, record.value, record.headers, error.code, reason))
             continue
         mine = learners.get(key)
         if mine is None:
             mine = learners[key] = (tenant, [])
         mine[1].append((record.offset, event))
+        if type(event) is AssessmentEvent:
+            cost += len(event.skills) >> _SKILLS_SHIFT
+        elif type(event) is CorrectionEvent:
+            cost += _CORRECTION_COST
+    last = records[-1]
+    batch.next_offset = last.offset + 1
+    batch.last = RecordMark(last.offset, record_fingerprint(last.key, last.value, last.headers))
+    batch.records, batch.cost = len(records), cost
     return batch
+
+
+def _readable_reason(error: RecordInvalidError, record: aiokafka.ConsumerRecord) -> str:
+    """Why an encrypted record cannot be applied, without its content: reasons outlive the learner's key."""
+    if error.code in _NOT_ABOUT_THE_VALUE:
+        return str(error)
+    return (
+        "its encrypted value cannot be applied; to see why, run "
+        f"cairn dlt replay {record.partition} {record.offset} --dry-run"
+    )
 
 
 def _decrypted(decryptor: ValueDecryptor, record: aiokafka.ConsumerRecord) -> bytes | KeyGone | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,9 @@ from services.recommender.domain.learner.corrections import NOTHING_KNOWN, Known
 from services.recommender.domain.learner.events import LearnerEvent
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.record import LearnerRecord
+
+# A batch that costs less takes at most some 50 ms, and starting a thread would only delay it.
+_THREAD_FROM_COST = 2_000
 
 
 def _no_record(offset: int) -> DeadLetter:
@@ -39,6 +43,8 @@ class PartitionBatch:
         lost: offsets of records whose keys are lost, which was accepted.
         traceparents: the trace of each learner's last traced record, by record key.
         last: the last record.
+        records: how many records there are.
+        cost: what it takes to fold them, in ordinary records.
     """
 
     partition: int
@@ -50,6 +56,8 @@ class PartitionBatch:
     lost: list[int] = field(default_factory=list)
     traceparents: dict[bytes, str] = field(default_factory=dict)
     last: RecordMark | None = None
+    records: int = 0
+    cost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +178,11 @@ class FoldEvents:
         self._check_positions(batches, positions)
         read = self._clock_s()
         work = self._work(batches, stored)
-        folded = self._fold.fold(work)
+        if sum(batch.cost for batch in batches) >= _THREAD_FROM_COST:
+            # Meanwhile the event loop sends heartbeats and reads the next batch.
+            folded = await asyncio.to_thread(self._fold.fold, work)
+        else:
+            folded = self._fold.fold(work)
         letters += await self._refuse(batches, folded)
         erased = sum(self._new(batch.partition, batch.erased) for batch in batches)
         lost = sum(self._new(batch.partition, batch.lost) for batch in batches)

@@ -223,7 +223,7 @@ def _fold_response(
     return logit, logit_variance
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def fold_responses(
     learners: NDArray[np.void],
     skills: NDArray[np.void],
