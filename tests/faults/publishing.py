@@ -16,6 +16,7 @@ from cairn.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common.kafka.envelope import Position
 
 SOURCE = "faults"
+_TAKEN = (ingest_pb2.EVENT_STATUS_ACCEPTED, ingest_pb2.EVENT_STATUS_DUPLICATE)
 _CALL_TIMEOUT_S = 15.0
 _RETRY_PAUSE_S = 0.25
 _START_S = 1_788_000_000
@@ -121,7 +122,8 @@ class Platform:
             self.answers["OK"] += 1
             with self._lock:
                 for result in reply.results:
-                    assert result.status == ingest_pb2.EVENT_STATUS_ACCEPTED, result
+                    # An event that was sent again may be a duplicate; it has a position of its own.
+                    assert result.status in _TAKEN, result
                     self.acknowledged.setdefault(
                         result.event_id, Position(result.position.partition, result.position.offset)
                     )

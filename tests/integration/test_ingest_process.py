@@ -124,8 +124,8 @@ class Ingest:
 
 
 @contextmanager
-def running(directory: Path, broker: Broker) -> Iterator[Ingest]:
-    ingest = Ingest(directory, broker.connection.bootstrap_servers)
+def running(directory: Path, broker: Broker, **environment: str) -> Iterator[Ingest]:
+    ingest = Ingest(directory, broker.connection.bootstrap_servers, **environment)
     ingest.broker = broker
     ingest.start()
     try:
@@ -292,6 +292,22 @@ def test_without_its_broker_the_service_is_unavailable_and_gives_a_retry_delay(i
     assert ingest.stop() == 0
 
 
+def test_without_its_redis_the_service_goes_on_and_says_that_it_compares_no_repeats(
+    tmp_path, fresh_kafka_broker, fresh_redis_server
+):
+    with running(tmp_path, fresh_kafka_broker, CAIRN_REDIS=fresh_redis_server.url) as ingest:
+        assert ingest.publish(submission(1)).results[0].status == ingest_pb2.EVENT_STATUS_ACCEPTED
+        assert ingest.publish(submission(1)).results[0].status == ingest_pb2.EVENT_STATUS_DUPLICATE
+        assert "cairn_ingest_comparing 1.0" in ingest.metrics()
+        fresh_redis_server.stop()
+        for _ in range(3):
+            reply = ingest.publish(submission(1))
+            assert (reply.results[0].status, reply.not_compared) == (ingest_pb2.EVENT_STATUS_ACCEPTED, True)
+        assert "cairn_ingest_comparing 0.0" in ingest.metrics()
+        assert ingest.log.read_text().count("repeats are not compared") == 1
+        assert ingest.stop() == 0
+
+
 def test_a_broker_that_returns_without_its_log_ends_the_service_with_an_error_message(ingest):
     ingest.publish(submission(1))
     ingest.broker.stop()
@@ -307,6 +323,7 @@ def test_a_broker_that_returns_without_its_log_ends_the_service_with_an_error_me
     [
         ({"CAIRN_INGEST_EVENTS_IN_FLIGHT_MAX": "1"}, 2, "CAIRN_INGEST_EVENTS_IN_FLIGHT_MAX='1'"),
         ({"CAIRN_LISTEN": "0.0.0.0:0"}, 1, "CAIRN_INSECURE=true"),
+        ({"CAIRN_REDIS": "nowhere"}, 1, "CAIRN_REDIS='nowhere' is not the URL of a Redis"),
         ({"CAIRN_TENANTS": "/nowhere.yaml"}, 1, "cairn keys create"),
     ],
 )
