@@ -49,8 +49,8 @@ faults: $(STAMP) ## Run every fault three times on one broker and three times on
 test-fast: $(STAMP) ## Run the tests that start no processes
 	@$(BIN)/python -m pytest tests/unit tests/component tests/contract $(ARGS)
 
-simulate: $(STAMP) ## Simulate SCHEDULES (2000) sequences of faults of the worker on a virtual clock
-	@$(BIN)/python -m tests.simulation $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(FIRST),--first $(FIRST))
+simulate: $(STAMP) ## Simulate SCHEDULES (2000) sequences of faults on a virtual clock, and fold FOLD_LOGS (100000) random logs
+	@$(BIN)/python -m tests.simulation $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(FOLD_LOGS),--fold-logs $(FOLD_LOGS)) $(if $(FIRST),--first $(FIRST))
 
 mutation-check: $(STAMP) ## Break each guarantee on purpose and check that a test fails (SHORT=yes: the quick ones)
 	@$(BIN)/python -m tests.mutations $(if $(SHORT),--short) $(ARGS)

@@ -8,7 +8,14 @@ from services.common.kafka.envelope import record_key
 from services.recommender.application.ports.learners import CommitRefusedError, PartitionProgress
 from services.recommender.application.ports.log import DeadLetter
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
-from services.recommender.domain.learner.events import VOIDED, AssessmentEvent, CorrectionEvent, Grain
+from services.recommender.domain.learner.events import (
+    VOIDED,
+    AssessmentEvent,
+    ContentKind,
+    CorrectionEvent,
+    Grain,
+    content_of,
+)
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.learner.state import decode_state, encode_state
@@ -175,6 +182,24 @@ async def test_the_learner_is_not_stored_when_a_refused_corrections_letter_is_no
     with pytest.raises(ConnectionError):
         await fold.fold([refused_correction()])
     assert states.learners[1] == {}
+
+
+async def test_a_conflict_is_counted_on_its_own_and_goes_to_the_dead_letters_unchanged(states, letters):
+    fold = folding(states, letters)
+    await fold.on_assigned({0: 0})
+    first, other = (event(0)._replace(content=content_of(ContentKind.ASSESSMENT, said)) for said in (b"one", b"two"))
+    records = batch({}, dead=(3,))
+    records.learners[ADA] = ("riverbend", [(0, first), (1, other), (2, first)])
+    records.letter_at = lambda offset: DeadLetter(0, offset, ADA, b"value", [("h", b"1")], "", "")
+    report = await fold.fold([records])
+    assert (report.applied, report.duplicates, report.conflicts, sum(report.dead_lettered.values())) == (1, 1, 1, 1)
+    assert await states.progress(1) == {0: PartitionProgress(4, 1, 1, 1, conflicts=1)}
+    letter = letters.letters[-1]
+    assert (letter.offset, letter.key, letter.value, letter.headers) == (1, ADA, b"value", [("h", b"1")])
+    assert letter.code == "conflict"
+    await fold.fold([records])
+    assert len(letters.letters) == 2
+    assert await states.progress(1) == {0: PartitionProgress(4, 1, 1, 1, conflicts=1)}
 
 
 async def test_a_correction_that_is_known_beforehand_is_applied(states, letters):

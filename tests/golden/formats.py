@@ -216,7 +216,10 @@ async def _snapshot_values():
         "progress": {str(p): one.position for p, one in sorted(source.header.progress.items())},
         "numbers": {one.key.decode(): learner_numbers(one.state) for one in source.learners() if one.state},
     }
-    # Folding goes on from what was restored, journals and waiting corrections too.
+    # Folding goes on from what was restored, journals and waiting corrections too. `SNAPSHOT` has skills whose latest
+    # time a response of unknown time erased, so folding on from it differs from folding everything.
+    states = MemoryStates()
+    await restore_epoch(states, _SameLog(), bundle_store(str(BUNDLES)), EpochFile(SNAPSHOT_NOW), None)
     await fold(every_kind(), states, 1, MemoryDeadLetters(), TracingParameters())
     values["digest_after_folding_on"] = (await digest_epoch(states, 1)).digest
     return values

@@ -18,6 +18,9 @@ _ASSIGNED_LOG = "services/recommender/entrypoints/assigned_log.py"
 _EPOCHS = "services/recommender/application/state/epochs.py"
 _SEEN = "services/recommender/domain/learner/seen.py"
 _LEARNER_WALK = "services/recommender/domain/learner/learner_walk.py"
+_CORRECTIONS = "services/recommender/domain/learner/corrections.py"
+_KERNEL = "services/recommender/domain/learner/kernel.py"
+_SEEN_ENTRIES = "services/recommender/adapters/redis/seen_entries.py"
 _STATE_DRAFT = "services/recommender/domain/learner/state_draft.py"
 _REDIS_STATES = "services/recommender/adapters/redis/states.py"
 _REDIS_EPOCHS = "services/recommender/adapters/redis/epochs.py"
@@ -29,6 +32,7 @@ _COMPONENT = "tests/component/test_fold_events.py"
 _FLOODS = "tests/component/test_common_grpc_floods.py"
 _AUTHENTICATION = "services/common/rpc/authentication.py"
 _TURNS = "tests/component/test_event_service_turns.py"
+_UNIT_CORRECTIONS = "tests/unit/test_learner_corrections.py"
 _UNIT_FOLD = "tests/unit/test_learner_fold.py"
 _INGEST_REPEATS = "services/ingest/application/repeats.py"
 _REPEATS = "tests/component/test_ingest_repeats.py"
@@ -309,6 +313,89 @@ MUTATIONS = (
         "An event that a producer sent twice counts twice.",
         (Edit(_SEEN, "    if len(window) - start > _LONG_BYTES:\n", "    return False\n    if len(window):\n"),),
         f"{_UNIT_FOLD}::test_a_duplicate_is_counted_but_not_folded_and_does_not_move_the_offset",
+        short=True,
+    ),
+    Mutation(
+        "take other content under a known id for a duplicate",
+        "An event that says something else than an earlier one of its id disappears without a trace.",
+        (
+            Edit(
+                _LEARNER_WALK,
+                "        elif known and CONTENT_UNKNOWN not in said and event.content not in said:\n",
+                "        elif event.content == said:\n",
+            ),
+        ),
+        f"{_UNIT_CORRECTIONS}::test_the_same_id_with_other_content_is_a_conflict_and_with_the_same_content_a_duplicate",
+        short=True,
+    ),
+    Mutation(
+        "ignore that an event revises",
+        "A regrade sent as a revision is accepted and changes nothing.",
+        (
+            Edit(
+                _LEARNER_WALK,
+                "            if not (known and event.content == said[-1]):\n",
+                "            if event.content == said:\n",
+            ),
+        ),
+        f"{_UNIT_CORRECTIONS}::test_a_revision_acts_as_a_regrade_of_the_event_it_revises",
+        short=True,
+    ),
+    Mutation(
+        "know corrections ahead without the window of ids",
+        "A replay applies a correction whose id was used before, which the live fold leaves out.",
+        (
+            Edit(
+                _CORRECTIONS,
+                "            if identity and holds(self._window, identity):\n",
+                "            if identity in ():\n",
+            ),
+        ),
+        f"{_UNIT_CORRECTIONS}::test_a_correction_that_reuses_the_id_of_an_answer_changes_nothing_live_or_replayed",
+        short=True,
+    ),
+    Mutation(
+        "let a correction of anything wait",
+        "A replay calls a correction of a correction applied, which the live fold refuses.",
+        (
+            Edit(
+                _CORRECTIONS,
+                "        if not found.is_response:\n            return False\n",
+                "        if not found.is_response:\n            return True\n",
+            ),
+        ),
+        "tests/simulation/test_fold_logs.py::test_random_logs_give_the_same_bytes_in_any_batches_and_in_any_replay",
+    ),
+    Mutation(
+        "count a conflict as any dead letter",
+        "Conflicts are not told from records that cannot be decoded, and nobody counts them.",
+        (Edit(_FOLD_EVENTS, "if letter.code == CONFLICT]\n", "if not letter]\n"),),
+        f"{_COMPONENT}::test_a_conflict_is_counted_on_its_own_and_goes_to_the_dead_letters_unchanged",
+        short=True,
+    ),
+    Mutation(
+        "forget in Redis what events said",
+        "After a restart an event that says something else than an earlier one of its id is a duplicate.",
+        (
+            Edit(
+                _SEEN_ENTRIES,
+                '    return table["fingerprint"].tobytes(), pack_contents(table["content"].tobytes())\n',
+                '    return table["fingerprint"].tobytes(), b""\n',
+            ),
+        ),
+        f"{_REDIS_SUITE}::test_what_events_said_is_kept_over_commits_of_any_number_of_events",
+    ),
+    Mutation(
+        "take the time of the last record for the latest time",
+        "An old response that arrives late makes a skill look unpractised for years.",
+        (
+            Edit(
+                _KERNEL,
+                "        skill.last_at_s = max(skill.last_at_s, event.at_s)\n",
+                "        skill.last_at_s = event.at_s\n",
+            ),
+        ),
+        f"{_UNIT_FOLD}::test_a_response_that_arrives_late_does_not_move_a_skills_latest_time_back",
         short=True,
     ),
     Mutation(

@@ -327,6 +327,24 @@ def test_the_length_of_a_journal_follows_from_the_number_of_events():
     assert lengths == [journal_length(events) for events in range(1, 3 * JOURNAL_EVENTS + 1)]
 
 
+def latest_of(*events: AssessmentEvent) -> tuple[int, float]:
+    """Time of the latest response to the skill, and its outcome."""
+    (record,) = decode_state(encode_state(fold(list(events)).stored.state)).skill_records
+    return int(record["last_at_s"]), float(record["last_response"])
+
+
+def test_a_response_that_arrives_late_does_not_move_a_skills_latest_time_back():
+    new, old = event(1, response=1.0, at_s=1_600_000_000), event(2, response=0.0, at_s=1_600_000_000 - 60_000_000)
+    assert latest_of(new, old) == latest_of(old, new) == (1_600_000_000, 1.0)
+
+
+def test_a_response_of_unknown_time_counts_as_just_given_and_leaves_the_latest_time():
+    dated, undated = event(1, response=1.0, at_s=1_600_000_000), event(2, response=0.0, at_s=0)
+    assert latest_of(dated, undated) == (1_600_000_000, 0.0)
+    assert latest_of(undated, dated) == (1_600_000_000, 1.0)
+    assert latest_of(undated) == (0, 0.0)
+
+
 def test_recent_resources_are_distinct_newest_last_and_bounded():
     touched = [event(n, resource=f"r{n}") for n in range(RECENT_RESOURCES + 2)]
     again = event(1_000, resource="r50", at_s=7)

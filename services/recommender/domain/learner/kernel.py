@@ -218,8 +218,10 @@ def _fold_response(
         skill.successes = float(skill.successes) + y
         skill.recent_successes = float(skill.recent_successes) * RECENCY_DECAY + y
         skill.recent_failures = float(skill.recent_failures) * RECENCY_DECAY + (1.0 - y)
-        skill.last_response = y
-        skill.last_at_s = event.at_s
+        # A response that was given before the latest one arrived late; one of unknown time counts as just given.
+        if event.at_s == 0 or event.at_s >= skill.last_at_s:
+            skill.last_response = y
+        skill.last_at_s = max(skill.last_at_s, event.at_s)
     return logit, logit_variance
 
 

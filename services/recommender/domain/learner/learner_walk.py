@@ -213,6 +213,8 @@ class LearnerWalk:
         journal, target = self._journal, event.target
         said = contents_under(self._window, self._contents, target)
         kind = kind_of(said[-1]) if said else ContentKind.UNKNOWN
+        if not said and target == event.fingerprint:
+            kind = ContentKind.CORRECTION
         if kind not in _CORRECTABLE:
             return NOT_A_RESPONSE, target_reason(kind)
         place = journal.find(target)

@@ -36,10 +36,14 @@ def is_full(window: bytearray) -> bool:
 
 def contents_under(window: bytearray, contents: bytearray, fingerprint: bytes) -> list[bytes]:
     """What the events in the window with a fingerprint said, the last one last."""
-    start = max(0, len(window) - WINDOW_BYTES)
-    numbers = np.frombuffer(window, np.uint64, offset=start)
-    places = np.flatnonzero(numbers == np.frombuffer(fingerprint, np.uint64)) + start // FINGERPRINT_BYTES
-    return [bytes(contents[place * CONTENT_BYTES : (place + 1) * CONTENT_BYTES]) for place in places.tolist()]
+    found = []
+    at = window.find(fingerprint, max(0, len(window) - WINDOW_BYTES))
+    while at >= 0:
+        place, within = divmod(at, FINGERPRINT_BYTES)
+        if not within:
+            found.append(bytes(contents[place * CONTENT_BYTES : (place + 1) * CONTENT_BYTES]))
+        at = window.find(fingerprint, at + 1)
+    return found
 
 
 def unpack_contents(window: bytes, stored: bytes) -> bytearray:

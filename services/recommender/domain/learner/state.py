@@ -57,8 +57,8 @@ SKILL_RECORD = np.dtype(
         ("successes", "<f4"),  # their sum, each in [0, 1]
         ("recent_successes", "<f4"),  # the same sum, halving every few responses
         ("recent_failures", "<f4"),  # the sum of 1 - response, halving in the same way
-        ("last_response", "<f4"),  # the last response itself
-        ("last_at_s", "<u4"),  # when it was given, Unix seconds; 0: not known
+        ("last_response", "<f4"),  # the response given last; one of unknown time counts as just given
+        ("last_at_s", "<u4"),  # the latest time of any, Unix seconds; 0: not known
     ]
 )
 
