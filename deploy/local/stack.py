@@ -24,6 +24,7 @@ from deploy.local.broker import Broker
 from deploy.local.redis import RedisServer
 from deploy.processes import LOOPBACK, Child, Command, StackError, claim_port, free_port
 from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import ALL_SCOPES
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
 from services.common.kafka.topics import TopicOutcome, ensure_topics, load_declarations
 
@@ -313,7 +314,9 @@ class Stack:
 
     def _create_key(self) -> None:
         tenants = self._options.directory / "tenants.yaml"
-        self._api_key = create_api_key(tenants, self._options.tenant, "laptop", encryption=self._options.encryption)
+        self._api_key = create_api_key(
+            tenants, self._options.tenant, "laptop", ALL_SCOPES, encryption=self._options.encryption
+        )
         self._report(Component("tenant", f"{self._options.tenant}, with an API key", 0, None, 0.0))
 
     def _start_services(self, ports: Mapping[str, int]) -> None:

@@ -23,7 +23,7 @@ from services.common.auth.encryption_keys import (
     set_encryption,
     switch_encryption_key,
 )
-from services.common.auth.tenant import ALL_SCOPES, ApiKey, Scope
+from services.common.auth.tenant import ALL_SCOPES, DEFAULT_SCOPES, ApiKey, Scope
 from services.common.auth.tenants_file import TenantsFileError, load_tenants
 from services.common.command_line import BAD_INPUT, fail
 from services.common.encryption.key_rotation import rewrap_learner_keys
@@ -71,7 +71,7 @@ def create_key(
     name: Annotated[str, typer.Option(help="What the key is for, to recognise it later.")] = "default",
     scope: Annotated[
         list[Scope] | None,
-        typer.Option(help="A scope of the key; may be given several times. Default: all scopes."),
+        typer.Option(help="A scope of the key; may be given several times. Default: ingest and recommend."),
     ] = None,
     encryption: Annotated[
         bool,
@@ -88,7 +88,7 @@ def create_key(
     """
     with _tenants_file(tenants):
         api_key = create_api_key(
-            tenants, tenant, name, scope or (), created_at=datetime.now(UTC), encryption=encryption
+            tenants, tenant, name, scope or DEFAULT_SCOPES, created_at=datetime.now(UTC), encryption=encryption
         )
     typer.echo(f"Key {name!r} of tenant {tenant!r} added to {tenants}; save it now, it is not stored.", err=True)
     typer.echo(api_key)

@@ -15,6 +15,7 @@ from services.catalog.entrypoints.grpc import ImportLimits
 from services.catalog.wire.resources import resource_to_proto
 from services.catalog.wire.skills import skill_to_proto
 from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import ALL_SCOPES
 from services.common.resource_kinds import ResourceKindName
 from services.common.rpc.statuses import violations_of
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
@@ -53,7 +54,9 @@ class Catalog:
 
 @pytest.fixture
 async def catalog(tmp_path):
-    api_keys = {tenant: create_api_key(tmp_path / "t.yaml", tenant, "test") for tenant in ("riverbend", "hillside")}
+    api_keys = {
+        tenant: create_api_key(tmp_path / "t.yaml", tenant, "test", ALL_SCOPES) for tenant in ("riverbend", "hillside")
+    }
     log, registry = MemoryCatalogLog(), CollectorRegistry()
     view = await log.view()
     options = CatalogOptions(

@@ -20,6 +20,7 @@ from services.catalog.tagging.served import (
 )
 from services.catalog.wire.resources import resource_from_proto, resource_to_proto
 from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import ALL_SCOPES
 from services.common.resource_kinds import ResourceKindName
 from services.common.rpc.statuses import violations_of
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
@@ -65,7 +66,9 @@ class Service:
 
 @pytest.fixture
 async def service(tmp_path):
-    api_keys = {tenant: create_api_key(tmp_path / "t.yaml", tenant, "test") for tenant in ("riverbend", "hillside")}
+    api_keys = {
+        tenant: create_api_key(tmp_path / "t.yaml", tenant, "test", ALL_SCOPES) for tenant in ("riverbend", "hillside")
+    }
     log, taggers = MemoryCatalogLog(), OneTagger()
     view = await log.view()
     server = grpc_server(log, view, tmp_path / "t.yaml", taggers=taggers)

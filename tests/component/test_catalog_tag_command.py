@@ -16,6 +16,7 @@ from services.catalog.domain.reviews import rejected
 from services.catalog.entrypoints.grpc import ImportLimits
 from services.catalog.tagging.served import TaggerFolders
 from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import ALL_SCOPES
 from services.common.resource_kinds import ResourceKindName
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
 from tests.catalogs import LISTEN, grpc_server
@@ -37,7 +38,7 @@ def resource(topic, number, rng, *, tagged=True, kind=ResourceKindName.PRACTICE)
 
 @pytest.fixture
 async def catalog(tmp_path):
-    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "test")
+    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "test", ALL_SCOPES)
     log = MemoryCatalogLog()
     view = await log.view()
     limits = ImportLimits(records_max=10_000, bytes_max=10_000_000)

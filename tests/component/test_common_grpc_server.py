@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 import structlog
+import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc, recommender_pb2, recommender_pb2_grpc
 from services.common.auth.api_keys import create_api_key, revoke_api_keys
-from services.common.auth.tenant import Scope, hash_api_key
+from services.common.auth.tenant import ALL_SCOPES, Scope, hash_api_key
 from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.addresses import ListenAddressError, check_listen_address
 from services.common.rpc.call_context import current_tenant
@@ -44,7 +45,7 @@ class EchoTenant(catalog_pb2_grpc.CatalogServiceServicer):
 @pytest.fixture
 async def server(tmp_path):
     tenants_file = tmp_path / "tenants.yaml"
-    api_key = create_api_key(tenants_file, "riverbend", "test")
+    api_key = create_api_key(tenants_file, "riverbend", "test", ALL_SCOPES)
     server = GrpcServer(ServerOptions("127.0.0.1:0", reflection=True, drain_s=0.1), load_tenants(tenants_file))
     server.register(
         lambda inner: catalog_pb2_grpc.add_CatalogServiceServicer_to_server(EchoTenant(), inner),
@@ -195,9 +196,15 @@ async def test_a_key_without_the_methods_scope_is_refused_with_the_scope_it_need
             assert api_key not in error.details()
 
 
-@pytest.mark.parametrize("scopes", [[], [Scope.CATALOG], list(Scope)])
+@pytest.mark.parametrize("scopes", [None, [Scope.CATALOG], list(Scope)])
 async def test_a_key_with_the_methods_scope_or_without_listed_scopes_is_admitted(tmp_path, scopes):
-    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "gradebook", scopes)
+    path = tmp_path / "t.yaml"
+    api_key = create_api_key(path, "riverbend", "gradebook", scopes or list(Scope))
+    if scopes is None:
+        # As a file of an earlier release has it.
+        content = yaml.safe_load(path.read_text())
+        del content["tenants"]["riverbend"]["api_keys"][0]["scopes"]
+        path.write_text(yaml.safe_dump(content))
     async with serving(tmp_path / "t.yaml") as (stub, _):
         reply = await stub.GetSkill(catalog_pb2.GetSkillRequest(id="x"), metadata=bearer(api_key), timeout=5)
         assert reply.skill.id == "riverbend"
@@ -226,11 +233,11 @@ async def test_a_method_without_a_policy_in_its_contract_needs_the_scope_admin(t
 
 async def test_a_revoked_key_is_refused_and_a_new_one_admitted_without_a_restart(tmp_path):
     path = tmp_path / "t.yaml"
-    revoked = create_api_key(path, "riverbend", "old")
+    revoked = create_api_key(path, "riverbend", "old", ALL_SCOPES)
     async with serving(path) as (stub, _):
         request = catalog_pb2.GetSkillRequest(id="x")
         await stub.GetSkill(request, metadata=bearer(revoked), timeout=5)
-        made = create_api_key(path, "hilltop", "new")
+        made = create_api_key(path, "hilltop", "new", ALL_SCOPES)
         revoke_api_keys(path, "riverbend", "old")
         error = await refusal_of(stub.GetSkill(request, metadata=bearer(revoked), timeout=5))
         assert error.code() == grpc.StatusCode.UNAUTHENTICATED
@@ -243,8 +250,8 @@ async def test_a_revoked_key_is_refused_and_a_new_one_admitted_without_a_restart
 
 async def test_a_tenant_over_its_limit_gets_a_retry_delay_and_others_are_not_affected(tmp_path):
     path = tmp_path / "t.yaml"
-    river, also_river = (create_api_key(path, "riverbend", name) for name in ("a", "b"))
-    hill = create_api_key(path, "hilltop", "a")
+    river, also_river = (create_api_key(path, "riverbend", name, ALL_SCOPES) for name in ("a", "b"))
+    hill = create_api_key(path, "hilltop", "a", ALL_SCOPES)
     request = catalog_pb2.GetSkillRequest(id="x")
     async with serving(path, rate_limit=RateLimit(calls_per_s=0.01, burst=2)) as (stub, _):
         for api_key in (river, also_river):
@@ -259,7 +266,7 @@ async def test_a_tenant_over_its_limit_gets_a_retry_delay_and_others_are_not_aff
 async def test_refused_calls_do_not_count_towards_the_tenants_limit(tmp_path):
     path = tmp_path / "t.yaml"
     narrow = create_api_key(path, "riverbend", "a", [Scope.INGEST])
-    wide = create_api_key(path, "riverbend", "b")
+    wide = create_api_key(path, "riverbend", "b", ALL_SCOPES)
     request = catalog_pb2.GetSkillRequest(id="x")
     async with serving(path, rate_limit=RateLimit(calls_per_s=0.01, burst=1)) as (stub, _):
         for metadata, timeout in ((bearer(narrow), 5), (bearer("wrong"), 5), (bearer(wide), None)):
@@ -304,7 +311,7 @@ async def streaming(tmp_path, servicer, **options):
 
 @pytest.mark.parametrize("servicer", [Streaming, Yielding])
 async def test_a_stream_of_replies_is_authenticated_in_the_same_way_but_needs_no_deadline(tmp_path, servicer):
-    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "a")
+    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "a", ALL_SCOPES)
     narrow = create_api_key(tmp_path / "t.yaml", "riverbend", "b", [Scope.INGEST])
     request = recommender_pb2.SubscribeRequest()
     async with streaming(tmp_path, servicer()) as stub:
@@ -317,7 +324,7 @@ async def test_a_stream_of_replies_is_authenticated_in_the_same_way_but_needs_no
 
 
 async def test_streams_count_towards_the_tenants_limit(tmp_path):
-    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "a")
+    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "a", ALL_SCOPES)
     request = recommender_pb2.SubscribeRequest()
     async with streaming(tmp_path, Streaming(), rate_limit=RateLimit(calls_per_s=0.01, burst=1)) as stub:
         assert len([reply async for reply in stub.Subscribe(request, metadata=bearer(api_key))]) == 2
@@ -347,7 +354,7 @@ def request_id_of(metadata):
 
 
 async def test_the_callers_request_id_is_on_the_calls_log_lines_and_comes_back_even_with_an_error(tmp_path):
-    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "a")
+    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "a", ALL_SCOPES)
     servicer = Logging()
     async with serving(tmp_path / "t.yaml", servicer) as (stub, _):
         calls = {

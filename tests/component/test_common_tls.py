@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import ALL_SCOPES
 from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.addresses import ListenAddressError
 from services.common.rpc.call_context import current_tenant
@@ -86,7 +87,7 @@ def files(signed, tmp_path):
 
 @asynccontextmanager
 async def serving(files, tmp_path, listen="127.0.0.1:0"):
-    api_key = create_api_key(tmp_path / "tenants.yaml", "riverbend", "test")
+    api_key = create_api_key(tmp_path / "tenants.yaml", "riverbend", "test", ALL_SCOPES)
     server = GrpcServer(ServerOptions(listen, drain_s=0.1, tls=files), load_tenants(tmp_path / "tenants.yaml"))
     server.register(
         lambda inner: catalog_pb2_grpc.add_CatalogServiceServicer_to_server(EchoTenant(), inner),

@@ -9,7 +9,8 @@ import structlog
 
 from cairn.v1 import events_pb2, ingest_pb2, ingest_pb2_grpc
 from services.common.auth.api_keys import create_api_key
-from services.common.auth.tenant import Scope
+from services.common.auth.identity import natural_event_id
+from services.common.auth.tenant import ALL_SCOPES, Scope
 from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.freshness import FreshnessInvalidError, decode
 from services.common.rpc.server import ServerOptions
@@ -45,7 +46,9 @@ class Service:
         self.tags = MemorySkillTags(TAGS, ready=ready)
         self.learner_keys = MemoryLearnerKeys()
         self.tenants_file = tmp_path / "tenants.yaml"
-        self.keys = {name: create_api_key(self.tenants_file, name, "test") for name in ("riverbend", "hilltop")}
+        self.keys = {
+            name: create_api_key(self.tenants_file, name, "test", ALL_SCOPES) for name in ("riverbend", "hilltop")
+        }
         self.tenants = load_tenants(self.tenants_file)
         self.tenant = "riverbend"
 
@@ -124,6 +127,27 @@ async def test_an_accepted_event_is_on_the_log_with_everything_it_will_ever_say(
 async def test_the_platforms_learner_id_never_enters_the_log(service):
     await service.publish(submission(learner="ada@example.org"))
     assert b"ada" not in learner_event_value(service.stored()[0])
+
+
+async def test_forms_of_one_id_are_one_learner_and_one_event(service):
+    forms = ["jos\u00e9", "jose\u0301", " jos\u00e9\u00a0"]
+    results = await service.publish(*(submission(learner=form, event_id=form) for form in forms))
+    assert [result.status for result in results] == [ACCEPTED, DUPLICATE, DUPLICATE]
+    assert {result.event_id for result in results} == {"jos\u00e9"}
+    assert {result.learner for result in results} == {service.tenants.get("riverbend").pseudonym("jos\u00e9")}
+    hidden = await service.publish(submission(learner="jos\u00e9\u200b"), submission(event_id="\ufeffe"))
+    assert [result.status for result in hidden] == [REJECTED, REJECTED]
+    assert ["ZERO WIDTH" in result.problems[0].reason for result in hidden] == [True, True]
+
+
+async def test_an_id_that_the_first_release_took_as_it_was_is_the_events_former_id(service):
+    await service.publish(submission(event_id=" e1"), submission(item="jose\u0301"), submission(item="q", skills=["s"]))
+    one, two, three = (service.record(index) for index in range(3))
+    key = ("riverbend", "gradebook", one.learner)
+    assert (one.event_id, one.former_event_id) == ("e1", " e1")
+    assert two.event_id == natural_event_id((*key, "jos\u00e9", "", "", ""))
+    assert two.former_event_id == natural_event_id((*key, "jose\u0301", "", "", ""))
+    assert three.former_event_id == natural_event_id((*key, "q", "", "", ""))
 
 
 async def test_a_time_that_was_not_sent_stays_absent(service):

@@ -31,6 +31,8 @@ class Ingest(ingest_pb2_grpc.IngestServiceServicer):
 
 class Recommender(recommender_pb2_grpc.RecommendationServiceServicer):
     def GetLearner(self, request, context):  # noqa: N802 - the name of the RPC.
+        if request.learner_id == "nobody":
+            return recommender_pb2.GetLearnerResponse(epoch=1, degraded=[recommender_pb2.DEGRADATION_NEW_LEARNER])
         wants = events_pb2.PreferenceEvent(
             goals=events_pb2.GoalSkills(skills=["6.RP.A.3"]),
             interests=events_pb2.InterestTopics(topics=["space"]),
@@ -49,6 +51,7 @@ def service(monkeypatch):
     service.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     monkeypatch.setenv("CAIRN_API_KEY", "cairn_key")
+    monkeypatch.setenv("CAIRN_TARGET_RECOMMENDER", service.target)
     yield service
     server.stop(None).wait()
 
@@ -73,6 +76,24 @@ def test_no_learner_is_forgotten_without_a_confirmation(service):
     assert result.exit_code == 1
     assert service.requests == []
     assert run("erase", "amy", "--target", service.target, answer="y\n").exit_code == 0
+    assert len(service.requests) == 1
+
+
+def test_an_id_of_which_nothing_is_known_is_named_before_it_is_erased(service):
+    result = run("erase", "nobody", "--target", service.target, answer="n\n")
+    assert "nothing is known of 'nobody': check the id" in result.output
+    assert service.requests == []
+    assert "nothing is known" not in run("erase", "amy", "--yes", "--target", service.target).output
+    shown = run("show", "nobody", "--target", service.target)
+    assert shown.exit_code == 0
+    assert "nothing is known of 'nobody': check the id" in shown.output
+
+
+def test_an_erasure_goes_on_where_nobody_can_say_whether_the_learner_is_known(service):
+    result = run("erase", "amy", "--yes", "--target", service.target, "--recommender", "127.0.0.1:1")
+    assert result.exit_code == 0
+    assert "whether anything is known of 'amy' was not checked" in result.output
+    assert "--recommender" in result.output
     assert len(service.requests) == 1
 
 

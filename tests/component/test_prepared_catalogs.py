@@ -10,6 +10,7 @@ import time
 import pytest
 
 from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import ALL_SCOPES
 from services.recommender.application.answers import prepared_catalogs
 from services.recommender.domain.ranking.catalog import CatalogResource
 from services.recommender.domain.ranking.rules import Rule, RuleAction
@@ -56,7 +57,7 @@ async def longest_pause(work):
 
 
 def add_tenant(server, tmp_path):
-    api_key = create_api_key(tmp_path / "tenants.yaml", "hilltop", "test")
+    api_key = create_api_key(tmp_path / "tenants.yaml", "hilltop", "test", ALL_SCOPES)
     server.catalog.put("hilltop", RESOURCES, SKILLS)
     return api_key
 

@@ -220,6 +220,19 @@ async def test_a_recommendation_has_a_resource_reasons_and_provenance(server):
     assert reply.provenance.catalog.resources_offset == len(RESOURCES)
 
 
+async def test_every_form_of_a_learners_id_finds_the_learner_and_is_given_back(server):
+    server.store(WEAK, learner="jos\u00e9")
+    for form in ("jos\u00e9", "jose\u0301", " jos\u00e9\n"):
+        shown, listed = await server.get_learner(form), await server.recommend(form)
+        assert (shown.responses, shown.learner_id) == (5, form)
+        assert (listed.provenance.epoch, listed.learner_id) == (3, form)
+    for wrong, words in (("jos\u00e9\u202e", "U+202E RIGHT-TO-LEFT OVERRIDE"), (" ", "only white space")):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await server.get_learner(wrong)
+        assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert words in error.value.details()
+
+
 async def test_preferences_are_shown_and_are_reasons(server):
     wants = Preferences(("fractions",), ("space",), (int(ResourceKind.LESSON),), Pace.GENTLE)
     server.store(dataclasses.replace(WEAK, preferences=wants))

@@ -66,14 +66,17 @@ async def test_a_batch_shows_each_learners_gap_and_mastery_of_it(server):  # noq
 
 async def test_a_bad_id_is_that_learners_problem_alone(server):  # noqa: F811
     server.store(ADD_GAP, learner="amy")
-    amy, empty, long, again = (await batch(server, ["amy", "", "x" * 257, "amy"])).results
+    learner_ids = ["amy", "", "x" * 257, "amy", " amy\u00a0", "am\u200by"]
+    amy, empty, long, again, form, hidden = (await batch(server, learner_ids)).results
     assert amy.recommendations
-    for result in (empty, long, again):
+    for result in (empty, long, again, form, hidden):
         assert not result.recommendations
         assert result.problem.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert "learner_ids[1]: it is empty" in empty.problem.message
     assert "257 characters" in long.problem.message
     assert "learner_ids[0]" in again.problem.message
+    assert "the same learner is at learner_ids[0]" in form.problem.message
+    assert "U+200B ZERO WIDTH SPACE at position 2" in hidden.problem.message
 
 
 async def test_a_lost_state_is_that_learners_problem_alone(server):  # noqa: F811

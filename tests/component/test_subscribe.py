@@ -511,6 +511,7 @@ async def test_another_tenants_learner_ids_are_answered_like_unknown_ones(world)
         (("amy",), {"whole_tenant": True}, {"learner_ids": "leave learner_ids empty"}),
         (tuple(map(str, range(1_001))), {}, {"learner_ids": "name at most 1000"}),
         (("amy", "", "amy"), {}, {"learner_ids[1]": "it is empty", "learner_ids[2]": "learner_ids[0]"}),
+        (("jos\u00e9", "jose\u0301"), {}, {"learner_ids[1]": "the same learner is at learner_ids[0]"}),
         (("amy",), {"limit": 21, "class_id": "c" * 300}, {"limit": "ask for 1 to 20", "class_id": "at most 256"}),
         (
             ("amy",),

@@ -23,6 +23,7 @@ from cairn.v1 import events_pb2, ingest_pb2
 from deploy.kafka.cluster import KafkaCluster
 from deploy.processes import LOOPBACK, free_port
 from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import ALL_SCOPES
 from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.connection import KafkaConnection, new_consumer, topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position, record_key
@@ -144,7 +145,7 @@ class Scene:
         self.running = ExitStack()
         directory.mkdir(parents=True, exist_ok=True)
         self.tenants_file = directory / "tenants.yaml"
-        self.api_key = create_api_key(self.tenants_file, TENANT, "faults")
+        self.api_key = create_api_key(self.tenants_file, TENANT, "faults", ALL_SCOPES)
         self.tenant = load_tenants(self.tenants_file).get(TENANT)
         self._platform: Platform | None = None
         self._fault_s: float | None = None

@@ -21,6 +21,7 @@ from deploy.processes import free_port
 from services.catalog.cli.catalog import app
 from services.catalog.formats.jsonl import read_resources, read_skills
 from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import ALL_SCOPES
 
 SAMPLE = Path(__file__).parents[2] / "deploy" / "local" / "sample"
 READY_WITHIN_S = 20
@@ -56,7 +57,7 @@ class Process:
 def running(connection, folder, tenant, **settings):
     """A catalog service with a separate address, ready to serve."""
     tenants, address_file = folder / "tenants.yaml", folder / f"address-{time.monotonic_ns()}"
-    api_key = create_api_key(tenants, tenant, "test")
+    api_key = create_api_key(tenants, tenant, "test", ALL_SCOPES)
     settings = environment(connection, tenants, CAIRN_ADDRESS_FILE=str(address_file), **settings)
     with (folder / "catalog.log").open("ab") as log:
         popen = subprocess.Popen([sys.executable, "-m", "services.catalog"], env=settings, stderr=log)
@@ -220,7 +221,7 @@ def failed_start(**settings):
 
 
 def test_a_failed_start_ends_with_an_error_message_and_the_remedy(kafka_broker, tmp_path):
-    create_api_key(tmp_path / "tenants.yaml", "any", "test")
+    create_api_key(tmp_path / "tenants.yaml", "any", "test", ALL_SCOPES)
     good = environment(kafka_broker, tmp_path / "tenants.yaml")
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))

@@ -10,6 +10,7 @@ import pytest
 import redis.asyncio
 
 from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import ALL_SCOPES
 from services.common.auth.tenants_file import load_tenants
 from services.common.encryption.learner_keys import LearnerKeys
 from services.common.encryption.tenant_keys import tenant_keys_in
@@ -53,7 +54,7 @@ def broker(fresh_kafka_broker) -> KafkaConnection:
 @pytest.fixture
 def tenants_file(tmp_path):
     path = tmp_path / "tenants.yaml"
-    create_api_key(path, TENANT, "tests", encryption=True)
+    create_api_key(path, TENANT, "tests", ALL_SCOPES, encryption=True)
     return path
 
 

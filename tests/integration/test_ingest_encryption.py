@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cairn.v1 import events_pb2
 from services.cli.keys import app as keys_commands
 from services.common.auth.api_keys import create_api_key
-from services.common.auth.tenant import Tenant
+from services.common.auth.tenant import ALL_SCOPES, Tenant
 from services.common.auth.tenants_file import load_tenants
 from services.common.encryption.data_keys import new_data_key
 from services.common.encryption.headers import key_id_of
@@ -251,7 +251,7 @@ async def test_a_tenants_key_is_replaced_under_running_writers_and_readers(scene
 
 def test_the_command_replaces_a_tenants_key_on_the_topic(kafka_broker, tmp_path):
     tenants, name = tmp_path / "tenants.yaml", f"t-{uuid.uuid4().hex[:8]}"
-    create_api_key(tenants, name, "test", encryption=True)
+    create_api_key(tenants, name, "test", ALL_SCOPES, encryption=True)
     learners = [record_key(name, learner(number)) for number in range(3)]
     wraps = load_tenants(tenants).get(name).encryption_key
 

@@ -26,6 +26,7 @@ from cairn.v1 import catalog_pb2, events_pb2, ingest_pb2, ingest_pb2_grpc
 from deploy.local.broker import Broker
 from deploy.processes import free_port
 from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import ALL_SCOPES
 from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.envelope import LEARNER_EVENTS, RESOURCES, record_key
 from services.common.kafka.topics import ensure_topics, load_declarations
@@ -55,7 +56,7 @@ class Ingest:
     def __init__(self, directory: Path, kafka: str, **environment: str) -> None:
         self.directory = directory
         self.tenants_file = directory / "tenants.yaml"
-        self.api_keys = {name: create_api_key(self.tenants_file, name, "test") for name in TENANTS}
+        self.api_keys = {name: create_api_key(self.tenants_file, name, "test", ALL_SCOPES) for name in TENANTS}
         self.tenant = TENANTS[0]
         self.log = directory / "ingest.log"
         self.metrics_port = free_port()

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import ALL_SCOPES
 from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.connection import log_identity
 from services.common.kafka.envelope import LEARNER_EVENTS, Position
@@ -88,7 +89,7 @@ def until(condition, popen=None):
 @contextmanager
 def running(connection, redis_url, folder, log, **settings):
     tenants, address_file = folder / "tenants.yaml", folder / "address"
-    api_key = create_api_key(tenants, TENANT, "test")
+    api_key = create_api_key(tenants, TENANT, "test", ALL_SCOPES)
     environment = os.environ | {
         "CAIRN_KAFKA": connection.bootstrap_servers,
         "CAIRN_KAFKA_FETCH_WAIT_MS": str(connection.fetch_wait_ms),
@@ -199,7 +200,7 @@ async def test_a_server_uses_the_workers_state_and_follows_catalog_and_epoch(
 
 def test_a_server_without_a_broker_exits_with_an_error(tmp_path, redis_server):
     tenants = tmp_path / "tenants.yaml"
-    create_api_key(tenants, TENANT, "test")
+    create_api_key(tenants, TENANT, "test", ALL_SCOPES)
     environment = os.environ | {
         "CAIRN_KAFKA": "127.0.0.1:9",
         "CAIRN_REDIS": redis_server,

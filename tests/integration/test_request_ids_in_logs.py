@@ -21,6 +21,7 @@ from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.common.telemetry import logs
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.auth.api_keys import create_api_key
+from services.common.auth.tenant import ALL_SCOPES
 from services.common.auth.tenants_file import load_tenants
 
 log = structlog.get_logger("test")
@@ -34,7 +35,7 @@ class Servicer(catalog_pb2_grpc.CatalogServiceServicer):
 
 
 async def main(tenants):
-    api_key = create_api_key(tenants, "riverbend", "test")
+    api_key = create_api_key(tenants, "riverbend", "test", ALL_SCOPES)
     server = GrpcServer(ServerOptions("127.0.0.1:0", drain_s=0), load_tenants(tenants))
     server.register(
         lambda inner: catalog_pb2_grpc.add_CatalogServiceServicer_to_server(Servicer(), inner),

@@ -545,6 +545,35 @@ MUTATIONS = (
         f"{_REDIS_SUITE}::test_a_read_during_which_redis_loses_everything_shows_that_the_position_is_gone",
     ),
     Mutation(
+        "take a learner's id as it is spelled",
+        "One learner has two histories, one for each way in which exports spell the name.",
+        (Edit("services/common/auth/identity.py", "normalised_id(learner_id).encode()", "learner_id.encode()"),),
+        "tests/component/test_recommender_server.py::"
+        "test_every_form_of_a_learners_id_finds_the_learner_and_is_given_back",
+        short=True,
+    ),
+    Mutation(
+        "accept characters that nobody sees",
+        "Two learners or events whose ids look the same are different ones.",
+        (Edit("services/common/auth/identity.py", '    "Cf": "format character",\n', ""),),
+        "tests/unit/test_ingest_validation.py::test_a_character_that_nobody_sees_is_refused_by_its_name",
+        short=True,
+    ),
+    Mutation(
+        "make keys that may do everything",
+        "A key that a platform holds to send events can erase learners.",
+        (
+            Edit(
+                "services/common/auth/tenant.py",
+                "DEFAULT_SCOPES = frozenset({Scope.INGEST, Scope.RECOMMEND})\n",
+                "DEFAULT_SCOPES = ALL_SCOPES\n",
+            ),
+        ),
+        "tests/unit/test_keys_commands.py::"
+        "test_a_key_with_scopes_has_those_and_one_without_may_not_erase_or_change_the_catalog",
+        short=True,
+    ),
+    Mutation(
         "derive the same id for equal rows of a file",
         "Retakes and untimed repeats of a file collapse into the first.",
         (
@@ -578,8 +607,8 @@ MUTATIONS = (
         (
             Edit(
                 "services/ingest/domain/submission.py",
-                "    if not details or submission.former_id_taken:\n",
-                "    if not details:\n",
+                "    if submission.former_id_taken or (not details and sent is submission):\n",
+                "    if not details and sent is submission:\n",
             ),
         ),
         "tests/component/test_natural_ids.py::"

@@ -47,6 +47,8 @@ def test_a_record_with_only_required_fields_is_valid():
         (replace(SKILL, id="a\x07b"), "skills[0].id", "control character U+0007 at 1; remove it"),
         (replace(SKILL, id=" a"), "skills[0].id", "begins or ends with white space"),
         (replace(SKILL, framework="f" * 257), "skills[0].framework", "at most 256"),
+        (replace(SKILL, id="a\u200bb"), "skills[0].id", "format character U+200B ZERO WIDTH SPACE at 1; remove it"),
+        (replace(SKILL, id="e\u0301"), "skills[0].id", "not in Unicode's form NFC; write it as '\u00e9'"),
         (replace(SKILL, code="c\n"), "skills[0].code", "control character U+000A"),
         (replace(SKILL, statement="s" * 4_097), "skills[0].statement", "at most 4,096"),
         (replace(SKILL, statement="a\x00"), "skills[0].statement", "U+0000"),

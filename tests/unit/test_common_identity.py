@@ -1,9 +1,17 @@
 """Pseudonyms and event ids are stable, per tenant, and never confused."""
 
+import unicodedata
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.auth.identity import LEARNER_PATTERN, event_fingerprint, natural_event_id, pseudonym
+from services.common.auth.identity import (
+    LEARNER_PATTERN,
+    event_fingerprint,
+    natural_event_id,
+    normalised_id,
+    pseudonym,
+)
 
 SECRET = bytes(range(32))
 
@@ -15,7 +23,26 @@ def test_pseudonyms_are_stable_so_that_histories_survive_upgrades():
 
 @given(st.text(), st.text())
 def test_two_learners_share_a_pseudonym_only_if_they_are_the_same(one, other):
-    assert (pseudonym(SECRET, one) == pseudonym(SECRET, other)) == (one == other)
+    same = normalised_id(one) == normalised_id(other)
+    assert (pseudonym(SECRET, one) == pseudonym(SECRET, other)) == same
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_every_form_of_a_learners_id_gives_the_same_pseudonym(learner_id):
+    expected = pseudonym(SECRET, learner_id)
+    for form in ("NFC", "NFD"):
+        assert pseudonym(SECRET, unicodedata.normalize(form, learner_id)) == expected
+        if learner_id.strip():
+            assert pseudonym(SECRET, f" {unicodedata.normalize(form, learner_id)}\u00a0") == expected
+
+
+@given(st.text())
+def test_the_one_form_of_an_id_is_stable_and_of_ascii_ids_the_stripped_id_itself(text):
+    form = normalised_id(text)
+    assert normalised_id(form) == form
+    assert unicodedata.is_normalized("NFC", form)
+    if text.isascii() and text.isprintable():
+        assert form == (text.strip() or text)
 
 
 @given(st.text())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -51,11 +52,57 @@ def test_values_within_the_limits_are_accepted(submission):
 
 
 @pytest.mark.parametrize("other", ["", "\u00a0"], ids=["printable", "not printable"])
-def test_control_characters_are_refused_and_all_others_accepted(other):
-    for code in range(0x3100):
+def test_control_and_format_characters_are_refused_and_all_others_accepted(other):
+    for code in (*range(0x3100), 0xD800, 0xDFFF, 0xE000, 0xFEFF, 0xFFFD, 0x1D173, 0x1F600, 0xE0001):
         found = [problem.kind for problem in problems_of(submitted(learner_id=f"a{chr(code)}{other}"), NOW)]
-        control = code < 0x20 or 0x7F <= code < 0xA0
-        assert found == [ProblemKind.CONTROL_CHARACTER] * control, hex(code)
+        refused = unicodedata.category(chr(code)) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+        assert found == [ProblemKind.CONTROL_CHARACTER] * refused, hex(code)
+
+
+@pytest.mark.parametrize(
+    ("character", "words"),
+    [
+        ("\u200b", "format character U+200B ZERO WIDTH SPACE at position 1: remove it"),
+        ("\u202e", "format character U+202E RIGHT-TO-LEFT OVERRIDE"),
+        ("\ufeff", "format character U+FEFF ZERO WIDTH NO-BREAK SPACE"),
+        ("\ud83d", "lone surrogate U+D83D at"),
+        ("\u2028", "line separator U+2028 LINE SEPARATOR"),
+        ("\x00", "control character U+0000 at"),
+    ],
+)
+def test_a_character_that_nobody_sees_is_refused_by_its_name(character, words):
+    for wrong in (submitted(learner_id=f"a{character}b"), submitted(event_id=f"a{character}b")):
+        (problem,) = problems_of(wrong.normalised(), NOW)
+        assert words in problem.reason
+
+
+NFD, NFC = "Jose\u0301", "Jos\u00e9"
+
+
+def test_ids_that_look_the_same_are_the_same():
+    def all_ids(one, body):
+        return Submission(one, one, body, event_id=one, source_sequence=one).normalised()
+
+    for sent in (NFD, f" {NFC}\n", f"\u00a0{NFD}\u3000"):
+        for body_of in (
+            lambda one: Assessment(item=one, activity=one, skills=(one,), outcome=True),
+            lambda one: Interaction(one, 1, one),
+            lambda one: Correction(one, Void(), one),
+            lambda one: Preference(goals=(one,)),
+        ):
+            assert all_ids(sent, body_of(sent)) == all_ids(NFC, body_of(NFC))
+
+
+def test_an_event_whose_ids_need_no_change_is_not_copied():
+    submission = submitted(body=Assessment(item="i", activity=NFC, skills=("s", "t"), outcome=True), event_id="e")
+    assert submission.normalised() is submission
+
+
+def test_an_id_of_nothing_but_white_space_is_named_and_not_taken_for_absent():
+    (problem,) = problems_of(submitted(event_id=" \t").normalised(), NOW)
+    assert "U+0009" in problem.reason
+    (problem,) = problems_of(submitted(event_id="\u3000").normalised(), NOW)
+    assert "only white space" in problem.reason
 
 
 @pytest.mark.parametrize(
@@ -135,6 +182,31 @@ def test_all_problems_of_an_event_are_named_at_once():
 def test_the_message_about_a_long_value_stays_short(value):
     for problem in problems_of(submitted(source=value), NOW):
         assert len(problem.reason) < 600
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        (Score(1.0000000000000002, 0, 1), 1.0),
+        (Score(-1e-12, 0, 1), 0.0),
+        (Score(100.00000000000001, 0, 100), 100.0),
+        (Score(99.99999999999999, 0, 100), 100.0),
+        (Score(-1e308 * (1 + 1e-10), -1e308, 1e308), -1e308),
+    ],
+)
+def test_points_that_arithmetic_left_beside_a_bound_are_the_bound(sent, meant):
+    for body in (Assessment(item="i", outcome=sent), Correction("e1", sent)):
+        normal = submitted(body=body).normalised()
+        assert problems_of(normal, NOW) == []
+        outcome = normal.body.outcome if isinstance(body, Assessment) else normal.body.change
+        assert outcome.raw == meant
+
+
+@pytest.mark.parametrize("score", [Score(1 + 2e-9, 0, 1), Score(-2e-9, 0, 1), Score(0, 0, math.inf), Score(2, 1, 1)])
+def test_points_further_beyond_a_bound_stay_what_they_are_and_are_refused(score):
+    normal = assessed(outcome=score).normalised()
+    assert normal.body.outcome is score
+    assert len(problems_of(normal, NOW)) == 1
 
 
 INTERACTION = Interaction("video-1", InteractionKind.COMPLETED)

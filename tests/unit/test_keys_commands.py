@@ -24,17 +24,17 @@ def keys(path):
     return run
 
 
-def test_a_key_with_scopes_has_those_and_one_without_has_all(keys, path):
-    narrow = keys("create", "--tenant", "riverbend", "--scope", "ingest", "--scope", "recommend").stdout.strip()
-    wide = keys("create", "--tenant", "riverbend").stdout.strip()
+def test_a_key_with_scopes_has_those_and_one_without_may_not_erase_or_change_the_catalog(keys, path):
+    named = keys("create", "--tenant", "riverbend", "--scope", "ingest", "--scope", "catalog").stdout.strip()
+    default = keys("create", "--tenant", "riverbend").stdout.strip()
     registry = load_tenants(path)
-    assert registry.credential(narrow).api_key.scopes == {Scope.INGEST, Scope.RECOMMEND}
-    assert registry.credential(wide).api_key.scopes == set(Scope)
+    assert registry.credential(named).api_key.scopes == {Scope.INGEST, Scope.CATALOG}
+    assert registry.credential(default).api_key.scopes == {Scope.INGEST, Scope.RECOMMEND}
 
 
 def test_the_list_shows_everything_except_the_keys_themselves(keys, path):
     made = keys("create", "--tenant", "riverbend", "--name", "gradebook", "--scope", "ingest").stdout.strip()
-    keys("create", "--tenant", "hilltop")
+    keys("create", "--tenant", "hilltop", *(f"--scope={scope}" for scope in Scope))
     shown = keys("list").stdout
     (hilltop, riverbend) = shown.splitlines()[1:]
     assert hilltop.split()[:2] == ["hilltop", "default"]

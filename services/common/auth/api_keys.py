@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from services.common.auth.encryption_keys import new_encryption_key
 from services.common.auth.identity import TENANT_PATTERN
-from services.common.auth.tenant import ApiKey, Scope, hash_api_key
+from services.common.auth.tenant import DEFAULT_SCOPES, ApiKey, Scope, hash_api_key
 from services.common.auth.tenants_file import (
     ApiKeyEntry,
     TenantEntry,
@@ -27,7 +27,7 @@ def create_api_key(
     path: Path,
     tenant: str,
     key_name: str,
-    scopes: Sequence[Scope] = (),
+    scopes: Collection[Scope] = DEFAULT_SCOPES,
     *,
     created_at: datetime | None = None,
     encryption: bool = False,
@@ -38,7 +38,7 @@ def create_api_key(
         path: the tenants file.
         tenant: the tenant's name.
         key_name: what the key is for.
-        scopes: what it may be used for; without any, everything.
+        scopes: what it may be used for, at least one.
         created_at: stored with the key.
         encryption: whether a new tenant gets an encryption key for its learners' values in the log.
 
@@ -52,7 +52,7 @@ def create_api_key(
             encryption_key = new_encryption_key() if encryption else None
             content.tenants[tenant] = TenantEntry(secret=secrets.token_hex(32), encryption_key=encryption_key)
         api_key = _new_api_key(tenant)
-        listed = sorted(set(scopes)) or None
+        listed = sorted(set(scopes))
         content.tenants[tenant].api_keys.append(
             ApiKeyEntry(name=key_name, sha256=hash_api_key(api_key), scopes=listed, created_at=created_at)
         )

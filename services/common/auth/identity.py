@@ -6,14 +6,68 @@ import base64
 import hashlib
 import hmac
 import re
+import unicodedata
 import uuid
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 TENANT_PATTERN = re.compile(r"[a-z0-9-]{1,63}")
 LEARNER_PATTERN = re.compile(r"[A-Z2-7]{26}")
 
+# Unicode's White_Space: without U+001C to U+001F, which `str.strip` removes by default, and which are refused.
+_WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
+_UNUSABLE = {
+    "Cc": "control character",
+    "Cf": "format character",
+    "Cs": "lone surrogate",
+    "Zl": "line separator",
+    "Zp": "paragraph separator",
+}
 _EVENT_ID_NAMESPACE = uuid.UUID("6f1f8f0e-6a0b-5d0f-9a53-3c5b1f0c41aa")
+
+
+@dataclass(frozen=True, slots=True)
+class UnusableCharacter:
+    """A character that an id may not have, because people and systems do not see it or take it for something else.
+
+    Attributes:
+        what: a kind of character, for example "format character".
+        shown: its code point and, where it has one, its name.
+        position: where it is in the text, from 0.
+    """
+
+    what: str
+    shown: str
+    position: int
+
+
+def normalised_id(value: str) -> str:
+    """The one form of an id that different systems write differently: in NFC, without white space around it.
+
+    Only white space stays as it is, so that checks can say so.
+    """
+    if not value.isascii():
+        value = unicodedata.normalize("NFC", value)
+    return value.strip(_WHITE_SPACE) or value
+
+
+def are_plain(*ids: str) -> bool:
+    """Whether ids are printable ASCII without a space, so that there is nothing to normalise, as with nearly all."""
+    text = "".join(ids)
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def unusable_character(value: str) -> UnusableCharacter | None:
+    """The first character that an id may not have: Unicode's controls, format characters, surrogates and line ends."""
+    # Nearly every id is printable, and no printable character is one of these.
+    if value.isprintable():
+        return None
+    for position, character in enumerate(value):
+        if what := _UNUSABLE.get(unicodedata.category(character)):
+            name = unicodedata.name(character, "")
+            return UnusableCharacter(what, f"U+{ord(character):04X} {name}".rstrip(), position)
+    return None
 
 
 @lru_cache(maxsize=65_536)
@@ -22,12 +76,12 @@ def pseudonym(tenant_secret: bytes, learner_id: str) -> str:
 
     Args:
         tenant_secret: the tenant's own secret, at least 16 bytes; another secret gives unrelated pseudonyms.
-        learner_id: the learner as the platform knows them.
+        learner_id: the learner as the platform knows them; every form of the same id gives the same pseudonym.
 
     Returns:
         26 base32 characters (130 bits) of HMAC-SHA256.
     """
-    digest = hmac.digest(tenant_secret, learner_id.encode(), "sha256")
+    digest = hmac.digest(tenant_secret, normalised_id(learner_id).encode(), "sha256")
     # Only the bytes of the first 26 characters: encoding is the slowest part.
     return base64.b32encode(digest[:17])[:26].decode()
 

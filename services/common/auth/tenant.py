@@ -21,6 +21,8 @@ class Scope(StrEnum):
 
 
 ALL_SCOPES = frozenset(Scope)
+DEFAULT_SCOPES = frozenset({Scope.INGEST, Scope.RECOMMEND})
+"""What a new key may be used for, where it is not said: what a platform needs, and nothing that changes or erases."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,5 +27,5 @@ class CheckingPublisher:
                 Outcome.REJECTED if problems else Outcome.ACCEPTED,
                 tuple(FieldReason(p.field, p.reason) for p in problems),
             )
-            for problems in (problems_of(submission, now) for submission in submissions)
+            for problems in (problems_of(submission.normalised(), now) for submission in submissions)
         ]

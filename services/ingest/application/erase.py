@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.common.auth.identity import normalised_id
 from services.common.auth.tenant import Tenant
 from services.common.kafka.envelope import Position
 from services.common.rpc.freshness import Freshness, encode
@@ -71,6 +72,7 @@ class EraseLearner:
             LogOverloadedError: when the log has no room now; the call may be repeated.
             RecentEventsUnavailableError: when only what is remembered of the learner's last events may be left.
         """
+        learner_id = normalised_id(learner_id)
         problems = list(text_problems("learner_id", learner_id, ID_CHARACTERS_MAX, required="the platform's id"))
         if problems:
             raise LearnerInvalidError(problems)

@@ -44,12 +44,12 @@ class _FileOrdinals:
         """The next row with its ordinal: the same object when it is the first of its kind, as most rows are."""
         if submission.event_id or submission.body is None:
             return submission
-        source, *rest = former_key(submission)
-        former = (source, submission.learner_id, *rest)
-        plain = own = natural_fingerprint(former)
+        normal = submission.normalised()
+        plain = own = natural_fingerprint((normal.learner_id, *former_key(submission)))
         with_details = plain ^ _WITH_DETAILS
-        if details := natural_details(submission):
-            own = natural_fingerprint((*former, *details))
+        details = natural_details(normal)
+        if details or normal is not submission:
+            own = natural_fingerprint((normal.learner_id, *former_key(normal), *details))
             taken = not self._seen.add(with_details) or plain in self._seen
         else:
             taken = with_details in self._seen

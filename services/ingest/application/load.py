@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from services.common.auth.identity import normalised_id
 from services.ingest.application.ports import FieldReason, Publisher, Row, SubmissionResult, UnreadableRow
 from services.ingest.application.publish import EVENTS_MAX
 from services.ingest.domain.repeats import Outcome
@@ -146,7 +147,8 @@ async def _read(
             progress.rejected += 1
             reject(row.line, row.problems, row.original)
             continue
-        stream = streams[zlib.crc32(row.submission.learner_id.encode()) % len(streams)]
+        learner_id = normalised_id(row.submission.learner_id)
+        stream = streams[zlib.crc32(learner_id.encode(errors="surrogatepass")) % len(streams)]
         if not stream.filling.rows:
             stream.filling = _Batch(number)
             stream.unanswered.append(number)

@@ -189,17 +189,18 @@ class PublishEvents:
         confirmed.add_done_callback(lambda done: done.cancelled() or done.exception())
         return PendingBatch(decided, accepted, confirmed, token_of)
 
-    def _check(self, tenant: Tenant, submission: Submission, received_at: Instant) -> EventOutcome | _Checked:
+    def _check(self, tenant: Tenant, sent: Submission, received_at: Instant) -> EventOutcome | _Checked:
+        submission = sent.normalised()
         problems = problems_of(submission, received_at)
         if problems:
             return EventOutcome(Outcome.REJECTED, submission.event_id, problems=tuple(problems))
-        return _Checked(self._accept(tenant, submission, received_at), content_of(submission))
+        return _Checked(self._accept(tenant, submission, sent, received_at), content_of(submission))
 
-    def _accept(self, tenant: Tenant, submission: Submission, received_at: Instant) -> AcceptedEvent:
+    def _accept(self, tenant: Tenant, submission: Submission, sent: Submission, received_at: Instant) -> AcceptedEvent:
         if submission.body is None:
             raise AssertionError("an event without a body passed the check")
         learner = tenant.pseudonym(submission.learner_id)
-        event_id, former_event_id = event_ids_of(submission, tenant.name, learner)
+        event_id, former_event_id = event_ids_of(submission, tenant.name, learner, sent)
         return AcceptedEvent(
             event_id=event_id,
             tenant=tenant.name,

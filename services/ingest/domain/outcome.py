@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from services.ingest.domain.problems import Problem, ProblemKind
+
+_Outcome = TypeVar("_Outcome")
+
+# Of a scale's range.
+_NOISE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +22,21 @@ class Score:
     raw: float
     min: float
     max: float
+
+
+def without_noise(outcome: _Outcome) -> _Outcome | Score:
+    """The outcome; points that differ from a bound of their scale by what arithmetic leaves over are that bound.
+
+    The same object for all others, so that what is wrong with them can be named.
+    """
+    if not isinstance(outcome, Score) or outcome.raw in (outcome.min, outcome.max):
+        return outcome
+    # The difference of two huge numbers overflows; the difference of their halves does not.
+    tolerance = 2 * _NOISE * (outcome.max / 2 - outcome.min / 2)
+    for bound in (outcome.min, outcome.max):
+        if abs(outcome.raw - bound) <= tolerance < math.inf:
+            return replace(outcome, raw=bound)
+    return outcome
 
 
 def normalised(outcome: bool | Score) -> float:  # noqa: FBT001 - a response that is right or wrong is a bool.

@@ -5,15 +5,15 @@ Every problem names the field, the value and the remedy.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from services.common.auth.identity import UnusableCharacter, unusable_character
+
 ID_CHARACTERS_MAX = 256
 EVENT_ID_CHARACTERS_MAX = 128
 
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SHOWN_CHARACTERS = 40
 
 
@@ -57,15 +57,16 @@ def text_problems(field: str, value: str, characters_max: int, *, required: str 
         characters_max: the longest allowed.
         required: what to send when it is empty; without it, the text is optional.
     """
-    # Nearly every text is valid, and an event has many, so valid ones return early. No control character is printable:
-    # only a text with other unprintable characters, such as no-break spaces, needs the regular expression.
-    valid = len(value) <= characters_max and (value.isprintable() or not _CONTROL_CHARACTER.search(value))
-    if valid and not value.isspace() and (value or not required):
+    # Nearly every text is valid, and an event has many, so valid ones return early.
+    unusable = None if value.isprintable() else unusable_character(value)
+    if len(value) <= characters_max and unusable is None and not value.isspace() and (value or not required):
         return ()
-    return _text_problems(field, value, characters_max, required)
+    return _text_problems(field, value, characters_max, required, unusable)
 
 
-def _text_problems(field: str, value: str, characters_max: int, required: str) -> Iterator[Problem]:
+def _text_problems(
+    field: str, value: str, characters_max: int, required: str, unusable: UnusableCharacter | None
+) -> Iterator[Problem]:
     if not value:
         if required:
             yield Problem(field, ProblemKind.MISSING, f"is empty: send {required}")
@@ -76,12 +77,9 @@ def _text_problems(field: str, value: str, characters_max: int, required: str) -
             ProblemKind.TOO_LONG,
             f"has {len(value)} characters ({shown(value)}), at most {characters_max}: shorten it",
         )
-    if control := _CONTROL_CHARACTER.search(value):
-        yield Problem(
-            field,
-            ProblemKind.CONTROL_CHARACTER,
-            f"has the control character U+{ord(control[0]):04X} at position {control.start()}: remove it",
-        )
+    if unusable is not None:
+        reason = f"has the {unusable.what} {unusable.shown} at position {unusable.position}: remove it"
+        yield Problem(field, ProblemKind.CONTROL_CHARACTER, reason)
     elif value.isspace():
         yield Problem(field, ProblemKind.MISSING, "is only white space: send an id, or leave the field out if optional")
 

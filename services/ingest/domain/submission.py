@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
-from services.common.auth.identity import EventIdentity, natural_event_id
+from services.common.auth.identity import EventIdentity, are_plain, natural_event_id, normalised_id
 from services.ingest.domain.problems import Problem
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Dataclass = TypeVar("_Dataclass", bound="DataclassInstance")
 
 AssessedSkills = Callable[[str], tuple[str, ...] | None]
 """Maps a resource's id to the skills it assesses in the tenant's catalog, heaviest first; None: no such resource."""
@@ -63,8 +68,12 @@ class SubmittedBody(ABC):
     revisable: ClassVar[bool] = False
 
     @abstractmethod
+    def normalised(self) -> Self:
+        """With every id in its one form, and points without noise; the same object when nothing changes."""
+
+    @abstractmethod
     def problems(self, submission: Submission) -> Iterable[Problem]:
-        """Everything wrong with it; `submission` is the event it belongs to."""
+        """Everything wrong with it, once it is normalised; `submission` is the event it belongs to."""
 
     @abstractmethod
     def natural_key(self, source: str) -> tuple[str, ...]:
@@ -133,6 +142,14 @@ class Submission:
     former_id_taken: bool = False
     revises: bool = False
 
+    def normalised(self) -> Submission:
+        """With every id in its one form, and points without noise; the same object when nothing changes."""
+        body = self.body if self.body is None else self.body.normalised()
+        with_body = self if body is self.body else replace(self, body=body)
+        if are_plain(self.learner_id, self.source, self.event_id, self.source_sequence):
+            return with_body
+        return with_normalised_ids(with_body, "learner_id", "source", "event_id", "source_sequence")
+
 
 @dataclass(frozen=True, slots=True)
 class AcceptedEvent:
@@ -166,20 +183,38 @@ class AcceptedEvent:
         return EventIdentity(self.tenant, self.learner, self.source, self.event_id)
 
 
-def event_ids_of(submission: Submission, tenant: str, learner: str) -> tuple[str, str]:
-    """The event's id, and the id that the first release derived for it where that one differs and may be in the log.
+def with_normalised_ids(record: _Dataclass, *names: str) -> _Dataclass:
+    """A record with the ids of these names in their one form; the same object when they have it already."""
+    changes = {name: form for name in names if (form := normalised_id(sent := getattr(record, name))) != sent}
+    return replace(record, **changes) if changes else record
+
+
+def event_ids_of(submission: Submission, tenant: str, learner: str, sent: Submission | None = None) -> tuple[str, str]:
+    """The event's id, and the id that the first release gave it where that one differs and may be in the log.
 
     The id is the platform's, or UUIDv5 of the natural key. Without an id, a time, an attempt and a source sequence, two
     submissions with the same content are one event, unless they are rows of one file.
+
+    Args:
+        submission: the event, normalised.
+        tenant: the learner's tenant.
+        learner: the learner's pseudonym.
+        sent: the event as it was sent, which is what the first release identified it by; None: the same.
     """
+    sent = submission if sent is None else sent
     if submission.event_id:
-        return submission.event_id, ""
-    key = former_key(submission)
+        return submission.event_id, "" if sent.event_id == submission.event_id else sent.event_id
     details = natural_details(submission)
-    derived = natural_event_id((tenant, key[0], learner, *key[1:], *details))
-    if not details or submission.former_id_taken:
+    derived = _derived(submission, tenant, learner, details)
+    if submission.former_id_taken or (not details and sent is submission):
         return derived, ""
-    return derived, natural_event_id((tenant, key[0], learner, *key[1:]))
+    former = _derived(sent, tenant, learner, ())
+    return derived, "" if former == derived else former
+
+
+def _derived(submission: Submission, tenant: str, learner: str, details: tuple[str, ...]) -> str:
+    source, *key = former_key(submission)
+    return natural_event_id((tenant, source, learner, *key, *details))
 
 
 def former_key(submission: Submission) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ def problems_of(submission: Submission, now: Instant) -> list[Problem]:
     """Everything wrong with a submission; empty when it may enter the log.
 
     Args:
-        submission: as a platform sent it.
+        submission: as a platform sent it, normalised.
         now: the server's clock.
     """
     learner, source = "the platform's id of the learner", "the name of the system that saw the event"

@@ -46,6 +46,12 @@ def print_json(reply: Message) -> None:
     typer.echo(json_format.MessageToJson(reply, ensure_ascii=False))
 
 
+def nothing_is_known(reply: recommender_pb2.GetLearnerResponse, learner: str) -> str:
+    """A sentence that says so when no event of a learner was applied; empty otherwise."""
+    known = reply.HasField("applied") or reply.responses or reply.HasField("preferences")
+    return "" if known else f"nothing is known of {learner!r}: check the id"
+
+
 @contextmanager
 def calling(
     target: str, api_key_file: Path | None, *, insecure: bool

@@ -16,7 +16,15 @@ from cairn.v1 import catalog_pb2, events_pb2, recommender_pb2
 from services.common.command_line import BAD_INPUT, fail
 from services.common.resource_kinds import ResourceKindName
 from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
-from services.recommender.cli.calls import DEFAULT_TARGET, AsJson, Target, calling, print_degraded, print_json
+from services.recommender.cli.calls import (
+    DEFAULT_TARGET,
+    AsJson,
+    Target,
+    calling,
+    nothing_is_known,
+    print_degraded,
+    print_json,
+)
 from services.recommender.cli.personal import EnvironmentFile, add_commands, print_history
 
 _BAR_CELLS = 20
@@ -159,6 +167,8 @@ def show(
     console = Console(highlight=False)
     if reply.skills:
         console.print(_mastery_table(reply.skills))
+    if unknown := nothing_is_known(reply, learner):
+        console.print(escape(unknown), soft_wrap=True)
     console.print(f"{reply.responses:,} responses to {len(reply.skills):,} skills, epoch {reply.epoch}")
     if reply.skill_limit_reached:
         console.print("the learner has as many skills as are kept: events add no further ones")

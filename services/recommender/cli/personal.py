@@ -16,10 +16,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cairn.v1 import ingest_pb2, ingest_pb2_grpc
+from cairn.v1 import ingest_pb2, ingest_pb2_grpc, recommender_pb2, recommender_pb2_grpc
 from services.common.command_line import BAD_INPUT, FAILED, fail
-from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS, channel_to, key_metadata
-from services.recommender.cli.calls import fail_with
+from services.common.rpc.calls import (
+    ApiKeyFile,
+    Insecure,
+    Metadata,
+    TimeoutS,
+    channel_to,
+    key_metadata,
+    what_went_wrong,
+)
+from services.recommender.cli.calls import DEFAULT_TARGET, fail_with, nothing_is_known
 
 if TYPE_CHECKING:
     from services.recommender.application.operations.personal_data import PersonalData
@@ -62,6 +70,8 @@ def export(
 
         pseudonym = pseudonym_of(environment_file, tenant, learner)
         held = _asked(environment_file, lambda data: data.everything(tenant, pseudonym))
+    if held["state"] is None and not held["records"]:
+        typer.echo(f"nothing is stored of {learner!r} of tenant {tenant!r}: check the id", err=True)
     content = orjson.dumps({"learner_id": learner, **held}, option=orjson.OPT_INDENT_2)
     if output is None:
         typer.echo(content.decode())
@@ -82,19 +92,30 @@ def erase(
         str, typer.Option(envvar="CAIRN_TARGET_INGEST", help="host:port of the ingest service.")
     ] = _DEFAULT_INGEST,
     api_key_file: ApiKeyFile = None,
+    recommender: Annotated[
+        str,
+        typer.Option(
+            envvar="CAIRN_TARGET_RECOMMENDER",
+            help="host:port of the recommendation service, which is asked whether anything is known of the learner.",
+        ),
+    ] = DEFAULT_TARGET,
     insecure: Insecure = False,
     timeout_s: TimeoutS = 30.0,
 ) -> None:
     """Erase a learner: their state, their journal and, if values are encrypted, their records in the log.
 
-    This cannot be undone; export the data first with `cairn learner export`. The API key needs the scope admin.
+    This cannot be undone; export the data first with `cairn learner export`. The API key needs the scope admin, and the
+    scope recommend for the command to say when nothing is known of the id. Such an id is erased nevertheless: events of
+    it may be on their way.
 
     Exit codes: 0, the erasure is in the log. 1, the service did not answer, or the prompt was declined. 2, an option is
     invalid.
     """
+    metadata = key_metadata(api_key_file)
+    if note := _note_on(learner, recommender, metadata, insecure=insecure, timeout_s=timeout_s):
+        typer.echo(note, err=True)
     if not yes:
         typer.confirm(f"Erase {learner} permanently?", abort=True)
-    metadata = key_metadata(api_key_file)
     with channel_to(target, insecure=insecure) as channel:
         stub = ingest_pb2_grpc.IngestServiceStub(channel)
         try:
@@ -112,6 +133,20 @@ def erase(
         f"the erasure is at partition {reply.position.partition}, offset {reply.position.offset}; {destroyed}. "
         "Models still include the learner until the next bundle: cairn train"
     )
+
+
+def _note_on(learner: str, target: str, metadata: Metadata, *, insecure: bool, timeout_s: float) -> str:
+    """What to say about a learner of whom nothing is known, or whom the service could not be asked about."""
+    request = recommender_pb2.GetLearnerRequest(learner_id=learner)
+    with channel_to(target, insecure=insecure) as channel:
+        try:
+            reply = recommender_pb2_grpc.RecommendationServiceStub(channel).GetLearner(
+                request, metadata=metadata, timeout=timeout_s
+            )
+        except grpc.RpcError as error:
+            reason = what_went_wrong(error, target, "recommendation service", option="--recommender")
+            return f"whether anything is known of {learner!r} was not checked: {reason}"
+    return nothing_is_known(reply, learner)
 
 
 def print_history(console: Console, learner: str, tenant: str, environment_file: Path) -> None:

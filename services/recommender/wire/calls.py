@@ -9,6 +9,7 @@ from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cairn.v1 import catalog_pb2, events_pb2, recommender_pb2
+from services.common.auth.identity import normalised_id, unusable_character
 from services.common.auth.tenant import Tenant
 from services.common.kafka.envelope import Position
 from services.common.resource_kinds import ResourceKind
@@ -138,12 +139,18 @@ def _preferences(preferences: Preferences) -> events_pb2.PreferenceEvent | None:
     return message
 
 
-def check_learner_id(learner_id: str, problems: Problems, field: str = "learner_id") -> None:
-    """Add the violations of a learner's id."""
+def check_learner_id(learner_id: str, problems: Problems, field: str = "learner_id") -> str:
+    """The one form of a learner's id; its violations are added."""
+    learner_id = normalised_id(learner_id)
     if not learner_id:
         problems.say(field, "it is empty; give the learner's id as your platform knows it")
     elif len(learner_id) > LEARNER_ID_CHARACTERS_MAX:
         problems.say(field, f"it has {len(learner_id)} characters; give at most {LEARNER_ID_CHARACTERS_MAX}")
+    elif unusable := unusable_character(learner_id):
+        problems.say(field, f"it has the {unusable.what} {unusable.shown} at position {unusable.position}; remove it")
+    elif learner_id.isspace():
+        problems.say(field, "it is only white space; give the learner's id as your platform knows it")
+    return learner_id
 
 
 def check_class_id(class_id: str, problems: Problems) -> None:

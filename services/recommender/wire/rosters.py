@@ -105,8 +105,8 @@ def roster_of(learner_ids: Sequence[str], tenant: Tenant, problems: Problems) ->
     roster = []
     for place, learner_id in enumerate(learner_ids):
         of_learner = Problems()
-        check_learner_id(learner_id, of_learner, f"learner_ids[{place}]")
-        first = first_place.setdefault(learner_id, place)
+        form = check_learner_id(learner_id, of_learner, f"learner_ids[{place}]")
+        first = first_place.setdefault(form, place)
         if not of_learner and first != place:
             of_learner.say(f"learner_ids[{place}]", f"the same learner is at learner_ids[{first}]; name each once")
         if of_learner:

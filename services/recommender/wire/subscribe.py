@@ -154,11 +154,11 @@ def _names(request: recommender_pb2.SubscribeRequest, tenant: Tenant, problems: 
         return {}
     first_place: dict[str, int] = {}
     for place, learner_id in enumerate(learner_ids):
-        check_learner_id(learner_id, problems, f"learner_ids[{place}]")
-        first = first_place.setdefault(learner_id, place)
+        form = check_learner_id(learner_id, problems, f"learner_ids[{place}]")
+        first = first_place.setdefault(form, place)
         if first != place:
             problems.say(f"learner_ids[{place}]", f"the same learner is at learner_ids[{first}]; name each once")
-    return {tenant.pseudonym(learner_id): learner_id for learner_id in first_place}
+    return {tenant.pseudonym(form): learner_ids[place] for form, place in first_place.items()}
 
 
 def _cursors(

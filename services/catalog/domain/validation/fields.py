@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from services.common.auth.identity import normalised_id, unusable_character
+
 ID_CHARACTERS_MAX = 256
 TEXT_CHARACTERS_MAX = 4_096
 NAME_CHARACTERS_MAX = 256
@@ -34,8 +36,16 @@ class Problem:
 def identifier_problems(path: str, value: str) -> Iterator[Problem]:
     """Problems of an id, which may not be empty."""
     yield from text_problems(path, value, ID_CHARACTERS_MAX, required=True)
+    unusable = unusable_character(value)
+    if unusable is not None and not _CONTROL.search(value):
+        yield Problem(
+            path, f"{shown(value)} has the {unusable.what} {unusable.shown} at {unusable.position}; remove it"
+        )
     if value != value.strip():
         yield Problem(path, f"{shown(value)} begins or ends with white space; remove it")
+    elif value != normalised_id(value):
+        # Events and requests are, so that such an id would never be found.
+        yield Problem(path, f"{shown(value)} is not in Unicode's form NFC; write it as {shown(normalised_id(value))}")
 
 
 def identifier_list_problems(path: str, values: Sequence[str], count_max: int) -> Iterator[Problem]:

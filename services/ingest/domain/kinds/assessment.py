@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import ClassVar
 
-from services.ingest.domain.outcome import Score, normalised, score_problems, text_of
+from services.common.auth.identity import are_plain, normalised_id
+from services.ingest.domain.outcome import Score, normalised, score_problems, text_of, without_noise
 from services.ingest.domain.problems import (
     ID_CHARACTERS_MAX,
     Problem,
@@ -16,7 +17,14 @@ from services.ingest.domain.problems import (
     skill_list_problems,
     text_problems,
 )
-from services.ingest.domain.submission import AssessedSkills, BodySummary, LoggedBody, Submission, SubmittedBody
+from services.ingest.domain.submission import (
+    AssessedSkills,
+    BodySummary,
+    LoggedBody,
+    Submission,
+    SubmittedBody,
+    with_normalised_ids,
+)
 
 SKILLS_MAX = 16
 
@@ -73,6 +81,15 @@ class Assessment(SubmittedBody):
         if self.grain == Grain.UNSPECIFIED:
             return Grain.ITEM if self.item else Grain.ACTIVITY
         return self.grain
+
+    def normalised(self) -> Assessment:
+        """See SubmittedBody."""
+        outcome = without_noise(self.outcome)
+        if outcome is self.outcome and are_plain(self.item, self.activity, *self.skills):
+            return self
+        changed = replace(self, skills=tuple(map(normalised_id, self.skills)), outcome=outcome)
+        changed = self if changed == self else changed
+        return with_normalised_ids(changed, "item", "activity")
 
     def problems(self, submission: Submission) -> Iterator[Problem]:
         """See SubmittedBody."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from services.ingest.domain.outcome import Score, score_problems, text_of
+from services.ingest.domain.outcome import Score, score_problems, text_of, without_noise
 from services.ingest.domain.problems import (
     EVENT_ID_CHARACTERS_MAX,
     ID_CHARACTERS_MAX,
@@ -14,7 +14,14 @@ from services.ingest.domain.problems import (
     shown,
     text_problems,
 )
-from services.ingest.domain.submission import AssessedSkills, BodySummary, LoggedBody, Submission, SubmittedBody
+from services.ingest.domain.submission import (
+    AssessedSkills,
+    BodySummary,
+    LoggedBody,
+    Submission,
+    SubmittedBody,
+    with_normalised_ids,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,12 @@ class Correction(SubmittedBody, LoggedBody):
     target_event_id: str
     change: Void | bool | Score | None
     target_source: str = ""
+
+    def normalised(self) -> Correction:
+        """See SubmittedBody."""
+        change = without_noise(self.change)
+        changed = self if change is self.change else replace(self, change=change)
+        return with_normalised_ids(changed, "target_event_id", "target_source")
 
     def problems(self, submission: Submission) -> Iterator[Problem]:
         """See SubmittedBody."""

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from services.ingest.domain.problems import ID_CHARACTERS_MAX, Problem, ProblemKind, text_problems
-from services.ingest.domain.submission import AssessedSkills, BodySummary, LoggedBody, Submission, SubmittedBody
+from services.ingest.domain.submission import (
+    AssessedSkills,
+    BodySummary,
+    LoggedBody,
+    Submission,
+    SubmittedBody,
+    with_normalised_ids,
+)
 
 RECOMMENDATION_ID_CHARACTERS_MAX = 64
 
@@ -40,6 +47,10 @@ class Interaction(SubmittedBody, LoggedBody):
     kind: int
     recommendation_id: str = ""
     duration_ms: int | None = None
+
+    def normalised(self) -> Interaction:
+        """See SubmittedBody."""
+        return with_normalised_ids(self, "resource", "recommendation_id")
 
     def problems(self, submission: Submission) -> Iterator[Problem]:
         """See SubmittedBody."""

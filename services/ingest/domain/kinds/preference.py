@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from services.common.auth.identity import normalised_id
 from services.common.resource_kinds import ResourceKind
 from services.ingest.domain.problems import Problem, ProblemKind, shown, skill_list_problems
 from services.ingest.domain.submission import AssessedSkills, BodySummary, LoggedBody, Submission, SubmittedBody
@@ -46,6 +47,11 @@ class Preference(SubmittedBody, LoggedBody):
     interests: tuple[str, ...] | None = None
     formats: tuple[int, ...] | None = None
     pace: int = Pace.UNSPECIFIED
+
+    def normalised(self) -> Preference:
+        """See SubmittedBody."""
+        goals = None if self.goals is None else tuple(map(normalised_id, self.goals))
+        return self if goals == self.goals else replace(self, goals=goals)
 
     def problems(self, submission: Submission) -> Iterator[Problem]:
         """See SubmittedBody."""
