@@ -1,6 +1,7 @@
 """`cairn ingest load` on files: previews, dry runs, several files, and resuming after an interruption."""
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 
 import orjson
@@ -115,14 +116,41 @@ def test_several_files_are_loaded_one_after_the_other_with_one_file_of_problems(
     assert [(entry["new"], entry["rejected"]) for entry in files] == [(1, 1), (1, 0), (1, 1)]
 
 
-def test_files_with_the_same_name_are_not_loaded_together(load, service, tmp_path):
+@pytest.mark.parametrize("together", [True, False], ids=["one load", "separate loads"])
+def test_files_with_the_same_name_keep_their_own_rejected_rows(load, service, tmp_path, together):
+    files = []
+    for folder in ("term1", "term2", "."):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        files.append(table(tmp_path / folder / "grades.csv", [f"ada-{folder},bad,1"]))
+    for group in [files] if together else [[file] for file in files]:
+        assert load(*group).exit_code == 1
+    kept = sorted(path.name for path in tmp_path.glob("*.rejected.ndjson"))
+    assert "grades.csv.rejected.ndjson" in kept
+    rows = [json.loads(line) for name in kept for line in (tmp_path / name).read_text().splitlines()]
+    assert {row["file"]: row["row"]["student"] for row in rows} == {
+        str(file): f"ada-{folder}" for folder, file in zip(("term1", "term2", "."), files, strict=True)
+    }
+
+
+def test_files_with_the_same_name_keep_their_own_progress(load, service, tmp_path):
     files = []
     for folder in ("term1", "term2"):
         (tmp_path / folder).mkdir()
-        files.append(table(tmp_path / folder / "grades.csv", ["ada,bad,1"]))
-    result = load(*files)
+        files.append(table(tmp_path / folder / "grades.csv", [f"{folder},q{n},1" for n in range(1_200)]))
+    for file in files:
+        service.requests_left = 1
+        assert load(file, "--streams", "1").exit_code == 3
+    service.requests_left = 10**9
+    for file in files:
+        assert "500" in load(file, "--resume").stdout
+    assert sorted(Counter(one.learner_id for one in service.came).items()) == [("term1", 1_200), ("term2", 1_200)]
+
+
+def test_a_file_is_named_once(load, service, tmp_path):
+    file = table(tmp_path / "a.csv", ["ada,q,1"])
+    result = load(file, "a.csv")
     assert result.exit_code == 2
-    assert "grades.csv is given more than once" in result.stderr
+    assert "is given more than once" in result.stderr
     assert not service.came
 
 

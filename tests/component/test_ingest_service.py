@@ -418,6 +418,29 @@ class TestGrpcPublisher:
         assert isinstance(results[1].problems[0], FieldReason)
         assert results[2] == SubmissionResult(Outcome.DUPLICATE, learner=pseudonym)
 
+    @pytest.mark.parametrize("skill_characters", [200, 250])
+    async def test_what_is_too_large_for_one_request_is_sent_in_several(self, service, skill_characters):
+        # 500 events of about 3 kB or 4 kB, and a service that takes 200 kB.
+        skills = tuple(f"{number}".ljust(skill_characters, "x") for number in range(16))
+        assessment = Assessment(item="i", skills=skills, outcome=True)
+        submissions = [Submission("a", "s", assessment, event_id=f"{number}") for number in range(500)]
+        publisher = self.publisher(service)
+        for outcome in (Outcome.ACCEPTED, Outcome.DUPLICATE):
+            results = await publisher.publish(submissions)
+            assert [result.outcome for result in results] == [outcome] * 500
+        assert [event.event_id for event in service.stored()[:500]] == [f"{number}" for number in range(500)]
+
+    @pytest.mark.parametrize("characters", [250_000, 3_000_000, 20_000_000], ids=["service", "receiver", "sender"])
+    async def test_a_row_that_is_too_large_alone_is_that_rows_problem_alone(self, service, characters):
+        good = [Submission("a", "s", Assessment(item=f"{number}", outcome=True)) for number in range(4)]
+        large = Submission("a", "s", Assessment(item="x" * characters, outcome=True))
+        results = await self.publisher(service).publish([*good[:2], large, *good[2:]])
+        outcomes = [result.outcome for result in results]
+        assert outcomes == [Outcome.ACCEPTED, Outcome.ACCEPTED, Outcome.REJECTED, Outcome.ACCEPTED, Outcome.ACCEPTED]
+        (problem,) = results[2].problems
+        assert f"the event takes {characters:,}"[:-4] in problem.reason
+        assert "shorten its texts" in problem.reason
+
     async def test_a_log_that_comes_back_is_waited_for(self, service, monkeypatch):
         service.log.reachable = False
         failures = []
@@ -442,7 +465,9 @@ class TestGrpcPublisher:
 
     async def test_a_wrong_key_is_not_tried_again(self, service):
         with pytest.raises(PublisherUnavailableError, match=r"refused the events \(UNAUTHENTICATED"):
-            await self.publisher(service, key="wrong").publish([])
+            await self.publisher(service, key="wrong").publish(
+                [Submission("a", "s", Assessment(item="i", outcome=True))]
+            )
 
     @pytest.mark.parametrize(
         "body",

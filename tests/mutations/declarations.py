@@ -545,6 +545,33 @@ MUTATIONS = (
         f"{_REDIS_SUITE}::test_a_read_during_which_redis_loses_everything_shows_that_the_position_is_gone",
     ),
     Mutation(
+        "send a batch of a load as one request, whatever its size",
+        "A load of long events ends at the first batch that the service finds too large.",
+        (
+            Edit(
+                "services/ingest/adapters/grpc_publisher.py",
+                "                if len(request.events) > 1:\n",
+                "                if len(request.events) > len(submissions):\n",
+            ),
+        ),
+        "tests/component/test_ingest_service.py::TestGrpcPublisher::"
+        "test_what_is_too_large_for_one_request_is_sent_in_several",
+        short=True,
+    ),
+    Mutation(
+        "keep the rejected rows of a file by its name alone",
+        "The rejected rows of one file overwrite those of a file of the same name in another folder.",
+        (
+            Edit(
+                "services/ingest/cli/load.py",
+                "    if folder == os.getcwd():",
+                "    if folder:",
+            ),
+        ),
+        "tests/component/test_ingest_load_command.py::test_files_with_the_same_name_keep_their_own_rejected_rows",
+        short=True,
+    ),
+    Mutation(
         "take a learner's id as it is spelled",
         "One learner has two histories, one for each way in which exports spell the name.",
         (Edit("services/common/auth/identity.py", "normalised_id(learner_id).encode()", "learner_id.encode()"),),

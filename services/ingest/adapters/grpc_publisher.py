@@ -12,8 +12,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from cairn.client import CHANNEL_OPTIONS
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common.rpc.statuses import retry_after_s_of
-from services.ingest.application.ports import PublisherUnavailableError, SubmissionResult
+from services.common.rpc.statuses import retry_after_s_of, violations_of
+from services.ingest.application.ports import FieldReason, PublisherUnavailableError, SubmissionResult
+from services.ingest.domain.repeats import Outcome
 from services.ingest.domain.submission import Submission
 from services.ingest.wire.replies import results_of
 from services.ingest.wire.submissions import submission_message
@@ -22,6 +23,8 @@ _log = structlog.get_logger(__name__)
 
 _CALL_TIMEOUT_S = 30.0
 _MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+# The tag and the length of an event in a request.
+_OVERHEAD_BYTES = 6
 # Nothing was acknowledged in any of these cases, and duplicates are removed later, so it is safe to retry.
 _TRANSIENT = {
     grpc.StatusCode.UNAVAILABLE,
@@ -33,16 +36,41 @@ _backoff = wait_exponential(multiplier=0.2, max=10.0) + wait_random(0, 0.2)
 
 
 class GrpcPublisher:
-    """Publishes through a channel; retries transient failures for `patience_s`."""
+    """Publishes through a channel, in requests that the service takes; retries transient failures for `patience_s`."""
 
     def __init__(self, channel: grpc.aio.Channel, api_key: str, *, patience_s: float) -> None:
         self._stub = ingest_pb2_grpc.IngestServiceStub(channel)
         self._metadata = (("authorization", f"Bearer {api_key}"),)
         self._patience_s = patience_s
+        # Of a request; the service's default. Less once a service has refused that much.
+        self._bytes_max = 4 * 1024 * 1024
 
     async def publish(self, submissions: Sequence[Submission]) -> Sequence[SubmissionResult]:
         """See Publisher."""
-        request = ingest_pb2.PublishEventsRequest(events=[submission_message(entry) for entry in submissions])
+        results: list[SubmissionResult] = []
+        waiting = [submission_message(submission) for submission in submissions]
+        while waiting:
+            request = ingest_pb2.PublishEventsRequest(events=waiting[: self._fitting(waiting)])
+            try:
+                results += results_of(await self._send(request))
+            except _RequestTooLargeError as error:
+                if len(request.events) > 1:
+                    self._bytes_max = request.ByteSize() // 2
+                    continue
+                results.append(_too_large(request, error))
+            waiting = waiting[len(request.events) :]
+        return results
+
+    def _fitting(self, messages: Sequence[ingest_pb2.EventSubmission]) -> int:
+        """How many of the first messages fit into a request; at least one, whatever its size."""
+        size = 0
+        for count, message in enumerate(messages):
+            size += message.ByteSize() + _OVERHEAD_BYTES
+            if count and size > self._bytes_max:
+                return count
+        return len(messages)
+
+    async def _send(self, request: ingest_pb2.PublishEventsRequest) -> ingest_pb2.PublishEventsResponse:
         retrying = AsyncRetrying(
             retry=retry_if_exception(_is_transient),
             stop=stop_after_delay(self._patience_s),
@@ -53,8 +81,10 @@ class GrpcPublisher:
         try:
             response: ingest_pb2.PublishEventsResponse = await retrying(self._call, request)
         except grpc.aio.AioRpcError as error:
+            if _is_too_large(error):
+                raise _RequestTooLargeError(error.details()) from error
             raise PublisherUnavailableError(self._explain(error)) from error
-        return results_of(response)
+        return response
 
     async def _call(self, request: ingest_pb2.PublishEventsRequest) -> ingest_pb2.PublishEventsResponse:
         response: ingest_pb2.PublishEventsResponse = await self._stub.PublishEvents(
@@ -95,8 +125,25 @@ async def grpc_publisher(
         yield GrpcPublisher(channel, api_key, patience_s=patience_s)
 
 
+class _RequestTooLargeError(ValueError):
+    """The service takes no request of this size."""
+
+
 def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, grpc.aio.AioRpcError) and error.code() in _TRANSIENT
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() in _TRANSIENT and not _is_too_large(error)
+
+
+def _is_too_large(error: grpc.aio.AioRpcError) -> bool:
+    if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+        # About the request as a whole, not about an event of it: each of those has a result of its own.
+        return any(violation.field == "events" for violation in violations_of(error))
+    # gRPC itself refuses what is larger still, in the sender or in the receiver.
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in (error.details() or "")
+
+
+def _too_large(request: ingest_pb2.PublishEventsRequest, error: _RequestTooLargeError) -> SubmissionResult:
+    reason = f"the event takes {request.ByteSize():,} bytes, more than a request may ({error}): shorten its texts"
+    return SubmissionResult(Outcome.REJECTED, (FieldReason("", reason),))
 
 
 def _wait_s(state: RetryCallState) -> float:

@@ -197,7 +197,7 @@ class Publisher(Protocol):
         """Append up to 500 events; returns one result per event, in the order given.
 
         Raises:
-            PublisherUnavailableError: when the service stays unavailable or refuses; none of these was acknowledged.
+            PublisherUnavailableError: when the service stays unavailable or refuses; some may have been written.
         """
         ...
 

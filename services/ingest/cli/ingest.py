@@ -15,7 +15,7 @@ from services.common.command_line import BAD_INPUT, fail
 from services.common.rpc.addresses import is_loopback
 from services.common.rpc.calls import api_key_from
 from services.ingest.cli.file_options import FileOptions
-from services.ingest.cli.load import Failure, FileLoad, Service
+from services.ingest.cli.load import Failure, FileLoad, Service, name_here
 from services.ingest.cli.load_preview import print_preview
 from services.ingest.formats import FORMATS_HELP, Format
 from services.ingest.formats.lines import FileUnusableError
@@ -67,7 +67,8 @@ _Problems = Annotated[
     typer.Option(
         "--problems",
         "--rejected",
-        help="Where rows that were not accepted go; by default FILE.rejected.ndjson in this folder for each file.",
+        help="Where rows that were not accepted go; by default FILE.rejected.ndjson in this folder for each file, with "
+        "a mark of the file's folder where that is another one.",
     ),
 ]
 _Limit = Annotated[int | None, typer.Option(min=1, help="Read only this many events of each file.")]
@@ -156,13 +157,9 @@ def propose(
 
 
 def _loads_of(files: Sequence[Path], read: FileOptions) -> list[FileLoad]:
-    names = [file.name for file in files]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        fail(
-            f"{', '.join(repeated)} is given more than once, and a load's progress and problems go by the file's name: "
-            "load one at a time",
-            BAD_INPUT,
-        )
+    names = [name_here(file) for file in files]
+    if repeated := sorted({str(file) for file, name in zip(files, names, strict=True) if names.count(name) > 1}):
+        fail(f"{', '.join(repeated)} is given more than once: name each file once", BAD_INPUT)
     return [FileLoad(file, read, first=file is files[0]) for file in files]
 
 
@@ -198,7 +195,7 @@ def _print_result(load: FileLoad, loads: Sequence[FileLoad], console: Console, *
     if not load.progress.read and not load.passed_over:
         return
     if len(loads) > 1:
-        console.print(Rule(load.file.name, align="left"))
+        console.print(Rule(str(load.file), align="left"))
     console.print(load.table(checked=checked))
     load.print_warnings(console)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -60,6 +62,14 @@ class Failure:
     code: int
 
 
+def name_here(file: Path) -> str:
+    """The name that a file goes by in this folder, another one for every file; elsewhere with a mark of the folder."""
+    folder = os.path.abspath(file.parent)  # noqa: PTH100 - `resolve` would follow links, of which each is another file.
+    if folder == os.getcwd():  # noqa: PTH109 - as above.
+        return file.name
+    return f"{file.name}.{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"
+
+
 class FileLoad:
     """The load of one file.
 
@@ -76,13 +86,13 @@ class FileLoad:
         self.passed_over = 0
         self._options = options
         self._problems = FirstProblems()
-        self._rejected = options.problems or Path(f"{file.name}.rejected.ndjson")
+        self._rejected = options.problems or Path(f"{name_here(file)}.rejected.ndjson")
         self._append = options.resume or not (first or options.problems is None)
         self._seconds = 0.0
 
     def publish(self, service: Service, console: Console) -> Failure | None:
         """Load the file through the service. Returns what went wrong, if anything did."""
-        progress_path = Path(f"{self.file.name}.progress.json")
+        progress_path = Path(f"{name_here(self.file)}.progress.json")
         remedy = "load the file again, with --resume to continue where it stopped: nothing is counted twice"
         try:
             kept = LoadProgressFile(progress_path, fingerprint_of(self.file, self._options.settings))
