@@ -194,7 +194,7 @@ def test_the_message_about_a_long_value_stays_short(value):
         (Score(-1e308 * (1 + 1e-10), -1e308, 1e308), -1e308),
     ],
 )
-def test_points_that_arithmetic_left_beside_a_bound_are_the_bound(sent, meant):
+def test_points_that_arithmetic_left_near_a_bound_are_the_bound(sent, meant):
     for body in (Assessment(item="i", outcome=sent), Correction("e1", sent)):
         normal = submitted(body=body).normalised()
         assert problems_of(normal, NOW) == []
