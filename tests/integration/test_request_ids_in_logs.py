@@ -72,5 +72,5 @@ def test_the_lines_of_a_call_carry_its_id_and_others_do_not(tmp_path):
     assert ran.returncode == 0, ran.stderr
     lines = [json.loads(line) for line in ran.stderr.splitlines() if line.startswith("{")]
     ids = {line["event"].partition(" ")[0]: line.get("request_id") for line in lines}
-    assert ids == {"before": None, "ours": "call-7", "theirs": "call-7", "Unexpected": "call-7", "after": None}
+    assert ids == {"before": None, "ours": "call-7", "theirs": "call-7", "a": "call-7", "after": None}
     assert "riverbend_" not in ran.stderr
