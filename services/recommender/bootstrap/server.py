@@ -19,6 +19,7 @@ from services.common.auth.tenants_file import load_tenants
 from services.common.process import announce, run_until_stopped
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.telemetry.traces import NO_TRACES, Traces
+from services.common.turns import Turns
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
 from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.answer_clock import AnswerClock
@@ -144,6 +145,7 @@ def answer_dependencies(adapters: AnswerAdapters) -> AnswerDependencies:
         catalogs=PreparedCatalogs(adapters.catalog, active_models, adapters.policies),
         ranking=RankLearner(clock, adapters.timer),
         clock=clock,
+        turns=Turns(adapters.timer),
         timer=adapters.timer,
     )
 

@@ -32,7 +32,7 @@ from services.recommender.wire.calls import (
     recommend_response,
 )
 from services.recommender.wire.preview import preview_query, preview_response
-from services.recommender.wire.rosters import batch_query, batch_response, plan_query, plan_response
+from services.recommender.wire.rosters import add_result, batch_query, batch_response, plan_query, plan_response
 
 if TYPE_CHECKING:
     from services.common.rpc.call_context import Context
@@ -63,11 +63,12 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
     def __init__(self, answers: AnswerDependencies, subscribe: SubscriptionStreams) -> None:
         """Args: `answers`, the dependencies of use cases; `subscribe` answers Subscribe."""
         states, catalogs, ranking, clock = answers.states, answers.catalogs, answers.ranking, answers.clock
-        self._recommend = Recommend(states, catalogs, ranking, answers.timer)
+        self._turns = turns = answers.turns
+        self._recommend = Recommend(states, catalogs, ranking, turns, answers.timer)
         self._show_learner = ShowLearner(states)
-        self._recommend_batch = RecommendBatch(states, catalogs, ranking, clock)
-        self._plan_group = PlanGroup(states, catalogs, answers.active_models, clock)
-        self._preview_rule = PreviewRule(states, catalogs, ranking, clock)
+        self._recommend_batch = RecommendBatch(states, catalogs, ranking, turns, clock)
+        self._plan_group = PlanGroup(states, catalogs, answers.active_models, turns, clock)
+        self._preview_rule = PreviewRule(states, catalogs, ranking, turns, clock)
         self._subscribe = subscribe
 
     async def Recommend(  # noqa: N802 - the name of the RPC.
@@ -99,10 +100,13 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
         async with _answering("RecommendBatch", context):
             tenant = current_tenant()
             answers = await self._recommend_batch(tenant.name, batch_query(request, tenant))
-            for answer in answers:
-                if isinstance(answer, LearnerAnswer):
-                    _observe(answer.answer)
-            return batch_response(request.learner_ids, answers)
+            reply = batch_response(answers)
+            for learner_id, answer in zip(request.learner_ids, answers, strict=True):
+                async with self._turns.piece(tenant.name):
+                    if isinstance(answer, LearnerAnswer):
+                        _observe(answer.answer)
+                    add_result(reply, learner_id, answer)
+            return reply
 
     async def PlanGroup(  # noqa: N802 - the name of the RPC.
         self, request: recommender_pb2.PlanGroupRequest, context: Context

@@ -117,27 +117,29 @@ def roster_of(learner_ids: Sequence[str], tenant: Tenant, problems: Problems) ->
     return tuple(roster)
 
 
-def batch_response(
-    learner_ids: Sequence[str], answers: Sequence[LearnerAnswer | LearnerProblem]
-) -> recommender_pb2.RecommendBatchResponse:
-    """The reply of a RecommendBatch call."""
+def batch_response(answers: Sequence[LearnerAnswer | LearnerProblem]) -> recommender_pb2.RecommendBatchResponse:
+    """The reply of a RecommendBatch call, still without results, which `add_result` adds one by one."""
     provenance = shared_provenance(answers)
-    message = recommender_pb2.RecommendBatchResponse(
+    return recommender_pb2.RecommendBatchResponse(
         provenance=None if provenance is None else provenance_message(provenance)
     )
-    for learner_id, answer in zip(learner_ids, answers, strict=True):
-        result = message.results.add(learner_id=learner_id)
-        if isinstance(answer, LearnerProblem):
-            result.problem.CopyFrom(problem_message(answer))
-            continue
-        add_recommendations(result.recommendations, answer.answer)
-        result.degraded.extend(degradations(answer.answer.degraded))
-        if answer.gap is not None:
-            result.gap.CopyFrom(mastery_message(answer.gap))
-        applied = position_message(answer.answer.provenance.applied)
-        if applied is not None:
-            result.applied.CopyFrom(applied)
-    return message
+
+
+def add_result(
+    message: recommender_pb2.RecommendBatchResponse, learner_id: str, answer: LearnerAnswer | LearnerProblem
+) -> None:
+    """Add a learner's result to a reply."""
+    result = message.results.add(learner_id=learner_id)
+    if isinstance(answer, LearnerProblem):
+        result.problem.CopyFrom(problem_message(answer))
+        return
+    add_recommendations(result.recommendations, answer.answer)
+    result.degraded.extend(degradations(answer.answer.degraded))
+    if answer.gap is not None:
+        result.gap.CopyFrom(mastery_message(answer.gap))
+    applied = position_message(answer.answer.provenance.applied)
+    if applied is not None:
+        result.applied.CopyFrom(applied)
 
 
 def problem_message(problem: LearnerProblem) -> recommender_pb2.LearnerProblem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.common.turns import Turns
 from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.answer_clock import AnswerClock
 from services.recommender.application.answers.fresh_state import FreshStates
@@ -22,6 +23,7 @@ class AnswerDependencies:
         catalogs: tenants' catalogs, prepared for ranking.
         ranking: ranks one for a learner.
         clock: the moment to answer for.
+        turns: shares the process's time between tenants.
         timer: monotonic seconds.
     """
 
@@ -30,4 +32,5 @@ class AnswerDependencies:
     catalogs: PreparedCatalogs
     ranking: RankLearner
     clock: AnswerClock
+    turns: Turns
     timer: Callable[[], float]

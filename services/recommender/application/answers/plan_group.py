@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from services.common.turns import Turns
 from services.recommender.application.answers.active_models import ActiveEpoch, ActiveModels
 from services.recommender.application.answers.answer_clock import AnswerClock
 from services.recommender.application.answers.fresh_state import FreshState, FreshStates
@@ -32,8 +32,6 @@ from services.recommender.domain.ranking.scoring import describe
 from services.recommender.domain.ranking.signals.fit import fit_of
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 
-# Estimating is arithmetic on one thread: after this many learners, other calls get a turn.
-_LEARNERS_PER_TURN = 16
 # Of a skill with thousands of resources, only those with the largest weight on it are considered.
 _RESOURCES_PER_SKILL = 60
 # More than all boosts together can add to a resource that fits half as well.
@@ -122,9 +120,15 @@ class PlanGroup:
     """Plans for a roster. Every learner is in one group, or is listed with the reason for being in none."""
 
     def __init__(
-        self, states: FreshStates, catalogs: PreparedCatalogs, active_models: ActiveModels, clock: AnswerClock
+        self,
+        states: FreshStates,
+        catalogs: PreparedCatalogs,
+        active_models: ActiveModels,
+        turns: Turns,
+        clock: AnswerClock,
     ) -> None:
         self._states = states
+        self._turns = turns
         self._catalogs = catalogs
         self._active_models = active_models
         self._clock = clock
@@ -141,11 +145,11 @@ class PlanGroup:
         snapshot = await self._catalogs.snapshot(tenant, epoch)
         rules = snapshot.rules.active(query.class_id, query.wanted.grades, as_of.timestamp())
         planner = _Planner(snapshot.prepared, rules, query, epoch, tenant)
-        for number, (place, fresh) in enumerate(enumerate(found), start=1):
-            planner.add(place, fresh, as_of.timestamp())
-            if not number % _LEARNERS_PER_TURN:
-                await asyncio.sleep(0)
-        groups, unplaced = planner.plan()
+        for place, fresh in enumerate(found):
+            async with self._turns.piece(tenant):
+                planner.add(place, fresh, as_of.timestamp())
+        async with self._turns.piece(tenant):
+            groups, unplaced = planner.plan()
         provenance = Provenance(as_of, epoch.meta.epoch, None, snapshot.version, snapshot.bundle or "")
         missing = {
             Degradation.NO_BUNDLE: snapshot.bundle is None or not epoch.parameters_found,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.common.turns import Turns
 from services.recommender.application.answers.answer_clock import AnswerClock
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.prepared_catalogs import PreparedCatalogs
@@ -13,9 +13,6 @@ from services.recommender.application.answers.rank_learner import RankLearner, R
 from services.recommender.application.answers.rosters import LearnerProblem, RosterEntry, read_roster
 from services.recommender.domain.ranking.policy import ResourceFilter
 from services.recommender.domain.ranking.rules import Rule
-
-# Ranking is arithmetic on one thread: after this many learners, other calls get a turn.
-_LEARNERS_PER_TURN = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +50,15 @@ class PreviewRule:
     """Ranks twice: with the tenant's current rules, and with the change."""
 
     def __init__(
-        self, states: FreshStates, catalogs: PreparedCatalogs, ranking: RankLearner, clock: AnswerClock
+        self,
+        states: FreshStates,
+        catalogs: PreparedCatalogs,
+        ranking: RankLearner,
+        turns: Turns,
+        clock: AnswerClock,
     ) -> None:
         self._states = states
+        self._turns = turns
         self._catalogs = catalogs
         self._ranking = ranking
         self._clock = clock
@@ -70,21 +73,21 @@ class PreviewRule:
         as_of = query.as_of or self._clock.now()
         of_learner = RecommendQuery("", query.limit, query.wanted, as_of, None, query.class_id)
         previews: list[Preview | LearnerProblem] = []
-        for number, (entry, fresh) in enumerate(zip(query.roster, found, strict=True), start=1):
+        for entry, fresh in zip(query.roster, found, strict=True):
             if isinstance(fresh, LearnerProblem):
                 previews.append(fresh)
                 continue
             asked = replace(of_learner, learner=entry.learner)
             snapshot = await self._catalogs.snapshot(tenant, fresh.epoch)
-            if query.removed:
-                changed = snapshot.rules.without_rule(query.rule.rule_id)
-            else:
-                changed = snapshot.rules.with_rule(snapshot.catalog, query.rule)
-            before = self._ranking.rank(snapshot, asked, fresh)
-            after = self._ranking.rank(snapshot, asked, fresh, rules=changed)
+            async with self._turns.piece(tenant):
+                if query.removed:
+                    changed = snapshot.rules.without_rule(query.rule.rule_id)
+                else:
+                    changed = snapshot.rules.with_rule(snapshot.catalog, query.rule)
+                before = self._ranking.rank(snapshot, asked, fresh)
+            async with self._turns.piece(tenant):
+                after = self._ranking.rank(snapshot, asked, fresh, rules=changed)
             previews.append(Preview(_ids(before), _ids(after)))
-            if not number % _LEARNERS_PER_TURN:
-                await asyncio.sleep(0)
         return previews
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from services.common.turns import Turns
 from services.recommender.application.answers.fresh_state import FreshStates
 from services.recommender.application.answers.prepared_catalogs import PreparedCatalogs
 from services.recommender.application.answers.rank_learner import RankLearner, Recommendations, RecommendQuery, Waited
@@ -14,12 +15,18 @@ class Recommend:
     """Ranks a tenant's catalog for a learner."""
 
     def __init__(
-        self, states: FreshStates, catalogs: PreparedCatalogs, ranking: RankLearner, timer: Callable[[], float]
+        self,
+        states: FreshStates,
+        catalogs: PreparedCatalogs,
+        ranking: RankLearner,
+        turns: Turns,
+        timer: Callable[[], float],
     ) -> None:
         """Args: `timer` returns monotonic seconds."""
         self._states = states
         self._catalogs = catalogs
         self._ranking = ranking
+        self._turns = turns
         self._timer = timer
 
     async def __call__(self, tenant: str, query: RecommendQuery, remaining_s: float) -> Recommendations:
@@ -39,4 +46,5 @@ class Recommend:
         read = self._timer()
         snapshot = await self._catalogs.snapshot(tenant, fresh.epoch)
         waited = Waited(read_s=read - began, prepare_s=self._timer() - read)
-        return self._ranking.rank(snapshot, query, fresh, waited=waited)
+        async with self._turns.of(tenant):
+            return self._ranking.rank(snapshot, query, fresh, waited=waited)

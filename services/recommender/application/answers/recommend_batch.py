@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.common.turns import Turns
 from services.recommender.application.answers.answer_clock import AnswerClock
 from services.recommender.application.answers.fresh_state import FreshState, FreshStates
 from services.recommender.application.answers.prepared_catalogs import PreparedCatalogs
@@ -19,9 +19,6 @@ from services.recommender.domain.ranking.features import estimate_skills
 from services.recommender.domain.ranking.policy import ResourceFilter
 from services.recommender.domain.ranking.prepared import PreparedCatalog
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
-
-# Ranking is arithmetic on one thread: after this many learners, other calls get a turn.
-_LEARNERS_PER_TURN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +52,15 @@ class RecommendBatch:
     """Ranks a tenant's catalog for a roster. A problem with one learner does not fail the others."""
 
     def __init__(
-        self, states: FreshStates, catalogs: PreparedCatalogs, ranking: RankLearner, clock: AnswerClock
+        self,
+        states: FreshStates,
+        catalogs: PreparedCatalogs,
+        ranking: RankLearner,
+        turns: Turns,
+        clock: AnswerClock,
     ) -> None:
         self._states = states
+        self._turns = turns
         self._catalogs = catalogs
         self._ranking = ranking
         self._clock = clock
@@ -72,15 +75,14 @@ class RecommendBatch:
         as_of = query.as_of or self._clock.now()
         of_learner = RecommendQuery("", query.limit, query.wanted, as_of, None, query.class_id)
         answers: list[LearnerAnswer | LearnerProblem] = []
-        for number, (entry, fresh) in enumerate(zip(query.roster, found, strict=True), start=1):
+        for entry, fresh in zip(query.roster, found, strict=True):
             if isinstance(fresh, LearnerProblem):
                 answers.append(fresh)
                 continue
             snapshot = await self._catalogs.snapshot(tenant, fresh.epoch)
-            answer = self._ranking.rank(snapshot, replace(of_learner, learner=entry.learner), fresh)
-            answers.append(LearnerAnswer(answer, _gap(tenant, snapshot.prepared, fresh, as_of)))
-            if not number % _LEARNERS_PER_TURN:
-                await asyncio.sleep(0)
+            async with self._turns.piece(tenant):
+                answer = self._ranking.rank(snapshot, replace(of_learner, learner=entry.learner), fresh)
+                answers.append(LearnerAnswer(answer, _gap(tenant, snapshot.prepared, fresh, as_of)))
         return answers
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 
@@ -87,7 +86,7 @@ class Subscribe:
         self._offsets = offsets
         self._inputs = inputs
         self._clock_s = clock_s
-        self._turn = asyncio.Lock()
+        self._turns = answers.turns
 
     async def messages(self, subscription: Subscription) -> AsyncGenerator[Message, None]:
         """The messages to send, until the subscription ends.
@@ -164,10 +163,9 @@ class Subscribe:
         wanted = RecommendQuery(learner, query.limit, query.wanted, class_id=query.class_id)
         # Before the turn: other tenants' lists continue while this catalog is prepared.
         await self._catalogs.snapshot(subscription.tenant, fresh.epoch)
-        async with self._turn:
+        async with self._turns.piece(subscription.tenant):
             snapshot = await self._catalogs.snapshot(subscription.tenant, fresh.epoch)
             answer = self._ranking.rank(snapshot, wanted, fresh)
-            await asyncio.sleep(0)
         offset = NO_STATE if fresh.stored is None else fresh.stored.offset
         watched.offset, watched.inputs = offset, inputs
         traceparent, watched.traceparent = watched.traceparent, ""

@@ -1,0 +1,70 @@
+"""A tenant that floods a recommender server delays the calls of another tenant by little. All figures are ratios."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from contextlib import asynccontextmanager
+
+import grpc
+
+from cairn.v1 import recommender_pb2, recommender_pb2_grpc
+from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill
+from tests.subscribing import SubscribedServer, bearer
+
+CALLERS = 20
+ROSTER = [f"learner-{number}" for number in range(150)]
+CALLS = 31
+
+SKILLS = [CatalogSkill(f"s{number}", f"Skill {number}") for number in range(60)]
+RESOURCES = [
+    CatalogResource(f"r{number}", kind=ResourceKind.LESSON, minutes=10, teaches=((f"s{number % 60}", 1.0),))
+    for number in range(360)
+]
+
+
+@asynccontextmanager
+async def connected(address):
+    async with grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        yield recommender_pb2_grpc.RecommendationServiceStub(channel)
+
+
+async def median_s(stub, api_key):
+    seconds = []
+    for _ in range(CALLS):
+        began = time.perf_counter()
+        await stub.Recommend(recommender_pb2.RecommendRequest(learner_id="x"), metadata=bearer(api_key), timeout=60)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+async def test_a_flood_of_batches_delays_another_tenants_lists_at_most_threefold(tmp_path):
+    world = SubscribedServer(tmp_path)
+    await world.begin_epoch()
+    for tenant in ("riverbend", "lakeside"):
+        world.catalog.put(tenant, RESOURCES, SKILLS)
+    for learner in ROSTER:
+        await world.answer(learner, 2)
+
+    async def flood(address):
+        async with connected(address) as stub:
+            request = recommender_pb2.RecommendBatchRequest(learner_ids=ROSTER)
+            while True:
+                await stub.RecommendBatch(request, metadata=bearer(world.api_key), timeout=120)
+
+    async with world.serving() as process, connected(process.address) as stub:
+        await median_s(stub, world.other_api_key)
+        alone_s = await median_s(stub, world.other_api_key)
+        floods = [asyncio.create_task(flood(process.address)) for _ in range(CALLERS)]
+        # Until every caller's batch is being answered.
+        await median_s(stub, world.other_api_key)
+        during_s = await median_s(stub, world.other_api_key)
+        # None was refused, and none is done with its first 150 lists before the others.
+        assert [task.exception() for task in floods if task.done()] == []
+        for task in floods:
+            task.cancel()
+        await asyncio.gather(*floods, return_exceptions=True)
+
+    assert during_s <= 3 * alone_s
