@@ -78,3 +78,19 @@ class Turns:
 
     def _of(self, tenant: str) -> float:
         return max(self._used_s.get(tenant, 0.0), self._now_s)
+
+
+class Pauses:
+    """Lets other calls run while a list is worked on whose entries take unequal time."""
+
+    def __init__(self, every_s: float = 0.005, timer: Callable[[], float] = time.perf_counter) -> None:
+        """Args: `every_s` between two pauses, and `timer`, which returns monotonic seconds."""
+        self._every_s = every_s
+        self._timer = timer
+        self._since_s = timer()
+
+    async def when_due(self) -> None:
+        """Pause if the last pause was long enough ago. Call it after each entry."""
+        if self._timer() - self._since_s >= self._every_s:
+            await sleep(0)
+            self._since_s = self._timer()

@@ -257,7 +257,7 @@ async def test_millions_of_values_in_a_small_compressed_body_are_counted_and_ref
         call = at.channel().unary_unary(f"/{SERVICE}/BatchPut")
         error = await refusal_of(call(entries, metadata=at.river, timeout=30, compression=grpc.Compression.Gzip))
         assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
-        assert "more than 50,000 values, cairn.v1.BatchPutRequest.skills among them" in error.details()
+        assert "more than 50,000 values in all: cairn.v1.BatchPutRequest.skills" in error.details()
 
 
 async def test_an_unexpected_failure_is_internal_with_the_request_id_and_without_its_text(tmp_path):

@@ -52,12 +52,14 @@ class Service:
         self.tenants = load_tenants(self.tenants_file)
         self.tenant = "riverbend"
 
-    async def start(self):
+    async def start(self, max_message_bytes=200_000):
         self.server = ingest_server(
             IngestAdapters(self.log, self.recent, self.tags, self.learner_keys, self.tenants, lambda: NOW),
-            IngestOptions(ServerOptions("127.0.0.1:0", max_message_bytes=200_000, drain_s=0.1)),
+            IngestOptions(ServerOptions("127.0.0.1:0", max_message_bytes=max_message_bytes, drain_s=0.1)),
         )
-        self.channel = grpc.aio.insecure_channel(await self.server.grpc.start())
+        address = await self.server.grpc.start()
+        self.channel = grpc.aio.insecure_channel(address)
+        return address
 
     async def stop(self):
         await self.channel.close()

@@ -70,6 +70,19 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
+        "give turns in the order in which they were asked for",
+        "A tenant that asks for thousands of lists delays every other tenant until they are done.",
+        (
+            Edit(
+                "services/common/turns.py",
+                "            tenant = min(self._waiting, key=self._of)",
+                "            tenant = next(iter(self._waiting))",
+            ),
+        ),
+        "tests/unit/test_turns.py::test_a_tenant_that_was_idle_has_saved_up_nothing",
+        short=True,
+    ),
+    Mutation(
         "give back no slot when a call is cancelled",
         "Callers that give up use up the slots of a process for good.",
         (

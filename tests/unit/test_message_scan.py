@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from cairn.v1 import catalog_pb2, ingest_pb2, recommender_pb2
 from services.common.rpc import message_scan
-from services.common.rpc.message_scan import FIELDS_MAX, VALUES_MAX, MessageRefusedError, check_size_of
+from services.common.rpc.message_scan import (
+    FIELDS_AT_ONCE_MAX,
+    FIELDS_MAX,
+    VALUES_MAX,
+    VALUES_OF_RECORD_MAX,
+    ManyFieldsError,
+    MessageRefusedError,
+    check_size_of,
+)
 
 EVENTS = ingest_pb2.PublishEventsRequest.DESCRIPTOR
 BATCH = recommender_pb2.RecommendBatchRequest.DESCRIPTOR
@@ -28,29 +36,41 @@ def delimited(number, content):
 
 def test_as_many_values_as_allowed_pass_and_one_more_is_refused():
     check_size_of(b"\x0a\x00" * VALUES_MAX, EVENTS)
-    with pytest.raises(MessageRefusedError, match=r"PublishEventsRequest\.events among them"):
+    with pytest.raises(MessageRefusedError, match=r"50,000 values in all: cairn\.v1\.PublishEventsRequest\.events"):
         check_size_of(b"\x0a\x00" * (VALUES_MAX + 1), EVENTS)
 
 
-def test_values_inside_of_messages_count_too():
+def test_one_list_of_a_record_has_a_limit_of_its_own_and_all_together_have_the_limit_of_the_request():
     body = ingest_pb2.EventSubmission.DESCRIPTOR.fields_by_name["assessment"].number
     skills = ingest_pb2.AssessmentSubmission.DESCRIPTOR.fields_by_name["skills"].number
-    event = delimited(1, delimited(body, delimited(skills, b"") * (VALUES_MAX // 2)))
-    check_size_of(event, EVENTS)
-    with pytest.raises(MessageRefusedError, match=r"AssessmentSubmission\.skills"):
-        check_size_of(event * 2, EVENTS)
+
+    def event(values):
+        return delimited(1, delimited(body, delimited(skills, b"") * values))
+
+    check_size_of(event(VALUES_OF_RECORD_MAX), EVENTS)
+    with pytest.raises(MessageRefusedError, match=r"2,000 values: cairn\.v1\.AssessmentSubmission\.skills"):
+        check_size_of(event(VALUES_OF_RECORD_MAX + 1), EVENTS)
+    check_size_of(event(499) * 100, EVENTS)
+    with pytest.raises(MessageRefusedError, match="50,000 values in all"):
+        check_size_of(event(499) * 101, EVENTS)
 
 
 def test_packed_numbers_count():
     number = BATCH.fields_by_name["filter"].number
     with pytest.raises(MessageRefusedError, match=r"ResourceFilter\.kinds"):
-        check_size_of(delimited(number, delimited(1, b"\x01" * (VALUES_MAX + 1))), BATCH)
+        check_size_of(delimited(number, delimited(1, b"\x01" * (VALUES_OF_RECORD_MAX + 1))), BATCH)
 
 
-def test_a_message_merged_from_many_parts_counts_as_one():
+def test_a_message_in_many_parts_is_refused_because_no_part_shows_how_much_it_is():
     number = BATCH.fields_by_name["filter"].number
-    with pytest.raises(MessageRefusedError, match=r"ResourceFilter\.skills"):
-        check_size_of(delimited(number, delimited(2, b"")) * (VALUES_MAX + 1), BATCH)
+    with pytest.raises(MessageRefusedError, match=r"sets cairn\.v1\.RecommendBatchRequest\.filter more than once"):
+        check_size_of(delimited(number, delimited(2, b"")) * 2, BATCH)
+
+
+def test_a_message_with_many_fields_is_not_counted_at_once():
+    check_size_of(b"\x0a\x00" * FIELDS_AT_ONCE_MAX, EVENTS, at_once=True)
+    with pytest.raises(ManyFieldsError):
+        check_size_of(b"\x0a\x00" * (FIELDS_AT_ONCE_MAX + 1), EVENTS, at_once=True)
 
 
 def test_unknown_fields_are_bounded_too():
@@ -86,6 +106,8 @@ def test_the_count_is_that_of_the_decoded_message(resources):
     values = len(resources) + sum(len(each.grades) + len(each.topics) + len(each.teaches) for each in resources)
     raw = request.SerializeToString()
     with pytest.MonkeyPatch.context() as patch:
+        # So that every part is counted, as in a large message.
+        patch.setattr(message_scan, "PARTLY_SCANNED_BYTES_MAX", 0)
         patch.setattr(message_scan, "VALUES_MAX", values)
         check_size_of(raw, request.DESCRIPTOR)
         if values:

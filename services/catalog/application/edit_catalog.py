@@ -18,6 +18,10 @@ from services.catalog.domain.validation.fields import Problem
 from services.catalog.domain.validation.resources import check_resource
 from services.catalog.domain.validation.rules import check_rule
 from services.catalog.domain.validation.skills import check_skill
+from services.common.turns import Pauses
+
+# The results of 500 entries must fit into one reply.
+_PROBLEMS_PER_ENTRY_MAX = 20
 
 RULES_MAX = 10_000
 _USERS_SHOWN = 5
@@ -244,19 +248,21 @@ class EditCatalog:
             new_resources: dict[str, Resource] = {}
             all_skills = ChainMap[str, Skill](new_skills, cast("dict[str, Skill]", contents.skills))
             all_resources = ChainMap[str, Resource](new_resources, cast("dict[str, Resource]", contents.resources))
-            of_skills, of_resources = [], []
+            of_skills, of_resources, pauses = [], [], Pauses()
             for place, (skill, expected) in enumerate(skills):
                 path = f"skills[{place}].skill"
                 result = _entry(path, skill, expected, all_skills.get(skill.id), all_skills, all_resources)
                 of_skills.append(result)
                 if result.status is PutStatus.WRITTEN:
                     new_skills[skill.id] = skill
+                await pauses.when_due()
             for place, (resource, expected) in enumerate(resources):
                 path = f"resources[{place}].resource"
                 result = _entry(path, resource, expected, all_resources.get(resource.id), all_skills, all_resources)
                 of_resources.append(result)
                 if result.status is PutStatus.WRITTEN:
                     new_resources[resource.id] = resource
+                await pauses.when_due()
             results[:] = [of_skills, of_resources]
             return Changes((*new_skills.values(), *new_resources.values()))
 
@@ -284,7 +290,7 @@ def _entry(
         return PutResult(PutStatus.UNCHANGED, etag_of(current))
     problems = _problems(path, record, skills, resources)
     if problems:
-        return PutResult(PutStatus.REJECTED, problems=tuple(problems))
+        return PutResult(PutStatus.REJECTED, problems=tuple(problems[:_PROBLEMS_PER_ENTRY_MAX]))
     return PutResult(PutStatus.WRITTEN, etag_of(record))
 
 

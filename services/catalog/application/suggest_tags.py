@@ -86,10 +86,10 @@ def _request_problems(
         )
     if limit > SUGGESTIONS_MAX:
         problems.append(Problem("limit", f"{limit} is more than {SUGGESTIONS_MAX}; set 1 to {SUGGESTIONS_MAX}"))
-    for place, identifier in enumerate(resource_ids):
+    for place, identifier in enumerate(resource_ids[:REQUESTED_MAX]):
         if identifier not in contents.resources:
             problems.append(Problem(f"resource_ids[{place}]", f"resource {identifier[:80]!r} is not in the catalog"))
-    for place, text in enumerate(texts):
+    for place, text in enumerate(texts[:REQUESTED_MAX]):
         if len(text) > TEXT_CHARACTERS_MAX:
             reason = f"it has {len(text):,} characters; send at most {TEXT_CHARACTERS_MAX:,}"
             problems.append(Problem(f"texts[{place}]", reason))

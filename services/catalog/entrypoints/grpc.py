@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from services.common.rpc.statuses import (
     not_found,
     unavailable,
 )
+from services.common.turns import Pauses
 
 SERVICE_NAME = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
 
@@ -168,8 +170,9 @@ class CatalogServicer(EditCalls, TagCalls):
         try:
             outcome = await self._calls.use.import_catalog.run(tenant, skills, resources)
         except ImportInvalidError as error:
-            violations = [FieldViolation(problem.path, problem.reason) for problem in error.problems]
-            await self._refuse(context, "invalid", invalid_argument(violations))
+            # There may be several for each of 200,000 records.
+            status = await asyncio.to_thread(_violations, error)
+            await self._refuse(context, "invalid", status)
         except CatalogUnavailableError as error:
             status = unavailable(
                 f"{error}; send the same import again: records that were already written count as unchanged",
@@ -191,11 +194,15 @@ class CatalogServicer(EditCalls, TagCalls):
     ) -> tuple[list[Skill], list[Resource]]:
         skills: list[Skill] = []
         resources: list[Resource] = []
-        received_bytes = 0
+        received_bytes, pauses = 0, Pauses()
         async for request in request_iterator:
             received_bytes += request.ByteSize()
-            skills += map(skill_from_proto, request.skills)
-            resources += map(resource_from_proto, request.resources)
+            for skill in request.skills:
+                skills.append(skill_from_proto(skill))
+                await pauses.when_due()
+            for resource in request.resources:
+                resources.append(resource_from_proto(resource))
+                await pauses.when_due()
             for name, received, limit in (
                 ("records", len(skills) + len(resources), self._limits.records_max),
                 ("bytes", received_bytes, self._limits.bytes_max),
@@ -229,3 +236,7 @@ class CatalogServicer(EditCalls, TagCalls):
                 break
             fitting.append(message)
         return fitting
+
+
+def _violations(error: ImportInvalidError) -> status_pb2.Status:
+    return invalid_argument(FieldViolation(problem.path, problem.reason) for problem in error.problems)

@@ -13,7 +13,12 @@ from google.rpc import code_pb2
 
 from services.common.rpc.call_context import current_credential, current_tenant
 from services.common.rpc.handlers import method_name, prepared
-from services.common.rpc.message_scan import UNSCANNED_BYTES_MAX, MessageRefusedError, check_size_of
+from services.common.rpc.message_scan import (
+    UNSCANNED_BYTES_MAX,
+    ManyFieldsError,
+    MessageRefusedError,
+    check_size_of,
+)
 from services.common.rpc.policy import policy_of, request_of
 from services.common.rpc.rate_limits import TokenBuckets
 from services.common.rpc.refusals import refuse
@@ -107,7 +112,10 @@ class Bodies(grpc.aio.ServerInterceptor):
             return None
         try:
             if method.request is not None and len(raw) > UNSCANNED_BYTES_MAX:
-                await asyncio.to_thread(check_size_of, raw, method.request)
+                try:
+                    check_size_of(raw, method.request, at_once=True)
+                except ManyFieldsError:
+                    await asyncio.to_thread(check_size_of, raw, method.request)
             return raw if method.deserialize is None else method.deserialize(raw)
         except MessageRefusedError as error:
             await refuse(context, "too_many_values", invalid_argument([FieldViolation("request", str(error))]))

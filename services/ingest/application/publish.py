@@ -26,6 +26,16 @@ class BatchSizeError(ValueError):
     """A batch has no events, or more than 500."""
 
 
+def check_batch_size(events: int) -> None:
+    """Raise BatchSizeError when a batch has no events, or more than 500."""
+    if not 1 <= events <= EVENTS_MAX:
+        raise BatchSizeError(
+            f"has {events} events, a request takes 1 to {EVENTS_MAX}: send them in several requests"
+            if events
+            else f"is empty: send 1 to {EVENTS_MAX} events"
+        )
+
+
 class CatalogNotReadyError(RuntimeError):
     """The catalog has not been read completely yet, so skills cannot be stamped."""
 
@@ -159,12 +169,7 @@ class PublishEvents:
             LogUnavailableError: when the log cannot be reached.
             LogOverloadedError: when the log has no room for the batch now.
         """
-        if not 1 <= len(submissions) <= EVENTS_MAX:
-            raise BatchSizeError(
-                f"has {len(submissions)} events, a request takes 1 to {EVENTS_MAX}: send them in several requests"
-                if submissions
-                else f"is empty: send 1 to {EVENTS_MAX} events"
-            )
+        check_batch_size(len(submissions))
         if not self._tags.ready:
             raise CatalogNotReadyError("the catalog is still being read, and skills cannot be stamped before its end")
         received_at = instant_of(self._clock())

@@ -20,7 +20,13 @@ from services.ingest.application.ports import (
     LogUnavailableError,
     RecentEventsUnavailableError,
 )
-from services.ingest.application.publish import BatchSizeError, CatalogNotReadyError, EventOutcome, PublishEvents
+from services.ingest.application.publish import (
+    BatchSizeError,
+    CatalogNotReadyError,
+    EventOutcome,
+    PublishEvents,
+    check_batch_size,
+)
 from services.ingest.entrypoints.stream import EventStream, StreamLimits
 from services.ingest.wire.replies import delete_response_of, response_of, stream_response_of
 from services.ingest.wire.submissions import submission_of
@@ -145,6 +151,8 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
                 await _refuse(context, "too_many_streams", status)
 
     def _check_size(self, request: ingest_pb2.PublishEventsRequest | ingest_pb2.StreamEventsRequest) -> None:
+        # Before any of them is converted: there may be thousands of empty ones.
+        check_batch_size(len(request.events))
         size = request.ByteSize()
         if size > self._request_bytes_max:
             raise _RequestTooLargeError(

@@ -51,6 +51,7 @@ def identifier_problems(path: str, value: str) -> Iterator[Problem]:
 def identifier_list_problems(path: str, values: Sequence[str], count_max: int) -> Iterator[Problem]:
     """Problems of a list of ids, each of which may be given once."""
     yield from count_problems(path, len(values), count_max)
+    values = values[:count_max]
     for index, value in enumerate(values):
         yield from identifier_problems(f"{path}[{index}]", value)
     yield from repetition_problems(values, lambda index: f"{path}[{index}]")
@@ -64,7 +65,7 @@ def text_problems(
         yield Problem(path, f"{shown(value)} is empty; give one")
     if len(value) > characters_max:
         yield Problem(path, f"{shown(value)} has {len(value):,} characters; at most {characters_max:,} are allowed")
-    if found := (_CONTROL_BUT_BREAKS if breaks else _CONTROL).search(value):
+    if found := (_CONTROL_BUT_BREAKS if breaks else _CONTROL).search(value, 0, characters_max):
         reason = f"{shown(value)} has the control character U+{ord(found[0]):04X} at {found.start()}; remove it"
         yield Problem(path, reason)
 
@@ -74,6 +75,8 @@ def url_problems(path: str, value: str) -> Iterator[Problem]:
     if not value:
         return
     yield from text_problems(path, value, URL_CHARACTERS_MAX)
+    if len(value) > URL_CHARACTERS_MAX:
+        return
     try:
         parts = urlsplit(value)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and not re.search(r"\s", value)
@@ -85,6 +88,8 @@ def url_problems(path: str, value: str) -> Iterator[Problem]:
 
 def grade_problems(path: str, grades: Sequence[str]) -> Iterator[Problem]:
     """Problems of the grades of the record at `path`."""
+    yield from count_problems(f"{path}.grades", len(grades), len(GRADES))
+    grades = grades[: len(GRADES)]
     for index, grade in enumerate(grades):
         if grade not in GRADES:
             reason = f"{shown(grade)} is not a grade; write PK, K or 1 to 12, and none for any grade"
@@ -93,7 +98,7 @@ def grade_problems(path: str, grades: Sequence[str]) -> Iterator[Problem]:
 
 
 def count_problems(path: str, count: int, count_max: int) -> Iterator[Problem]:
-    """Problems of the length of a list."""
+    """Problems of the length of a list. Entries beyond the limit are not looked at: there may be very many."""
     if count > count_max:
         yield Problem(path, f"has {count} entries; at most {count_max} are allowed")
 

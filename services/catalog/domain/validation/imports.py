@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from services.catalog.domain.model import Resource, Skill
 from services.catalog.domain.prerequisites import cycles
 from services.catalog.domain.validation.fields import Problem, repetition_problems
 from services.catalog.domain.validation.resources import resource_problems, unknown_tags
 from services.catalog.domain.validation.skills import skill_problems, unknown_prerequisites
+
+# An import with more is a mistake in all of it; the first ones show which.
+PROBLEMS_MAX = 10_000
 
 _NOT_IMPORTED = "neither in the catalog nor in this import; import that skill too, or correct the id"
 
@@ -24,22 +27,26 @@ def check_import(
     Existing records are not checked again: only problems that involve a record of the import are named.
     """
     problems = check_records(skills, resources)
+    if len(problems) >= PROBLEMS_MAX:
+        return problems
     known = existing_skills.keys() | {skill.id for skill in skills}
-    problems += _unknown_skills(skills, resources, known)
-    problems += _cycle_problems(skills, existing_skills)
+    problems += islice(_unknown_skills(skills, resources, known), PROBLEMS_MAX - len(problems))
+    problems += islice(_cycle_problems(skills, existing_skills), PROBLEMS_MAX - len(problems))
     return problems
 
 
 def check_records(skills: Sequence[Skill], resources: Sequence[Resource]) -> list[Problem]:
     """Everything wrong that can be seen without the rest of the catalog: each record by itself, and ids given twice."""
-    problems: list[Problem] = []
+    return list(islice(_problems_of_records(skills, resources), PROBLEMS_MAX))
+
+
+def _problems_of_records(skills: Sequence[Skill], resources: Sequence[Resource]) -> Iterator[Problem]:
     for index, skill in enumerate(skills):
-        problems += skill_problems(f"skills[{index}]", skill)
+        yield from skill_problems(f"skills[{index}]", skill)
     for index, resource in enumerate(resources):
-        problems += resource_problems(f"resources[{index}]", resource)
-    problems += _duplicate_ids("skills", [skill.id for skill in skills])
-    problems += _duplicate_ids("resources", [resource.id for resource in resources])
-    return problems
+        yield from resource_problems(f"resources[{index}]", resource)
+    yield from _duplicate_ids("skills", [skill.id for skill in skills])
+    yield from _duplicate_ids("resources", [resource.id for resource in resources])
 
 
 def _duplicate_ids(kind: str, ids: Sequence[str]) -> Iterator[Problem]:

@@ -77,13 +77,14 @@ def resource_problems(path: str, resource: Resource) -> Iterator[Problem]:
 def unknown_tags(path: str, resource: Resource, known: Collection[str], remedy: str) -> Iterator[Problem]:
     """Tags whose skill is not among the known ones; `remedy`: as of `unknown_skill`."""
     for name, tags in (("teaches", resource.teaches), ("assesses", resource.assesses)):
-        for place, tag in enumerate(tags):
+        for place, tag in enumerate(tags[:TAGS_MAX]):
             if tag.skill and tag.skill not in known:
                 yield unknown_skill(f"{path}.{name}[{place}].skill", tag.skill, remedy)
 
 
 def _tag_problems(path: str, tags: Sequence[SkillTag]) -> Iterator[Problem]:
     yield from count_problems(path, len(tags), TAGS_MAX)
+    tags = tags[:TAGS_MAX]
     for index, tag in enumerate(tags):
         yield from identifier_problems(f"{path}[{index}].skill", tag.skill)
         # Written so that NaN fails.
@@ -100,6 +101,7 @@ def _tag_problems(path: str, tags: Sequence[SkillTag]) -> Iterator[Problem]:
 
 def _topic_problems(path: str, topics: Sequence[str]) -> Iterator[Problem]:
     yield from count_problems(path, len(topics), TOPICS_MAX)
+    topics = topics[:TOPICS_MAX]
     for index, topic in enumerate(topics):
         if not _TOPIC.fullmatch(topic):
             reason = f"{shown(topic)} is not a topic; write 1 to 64 of a-z, 0-9 and -, for example outer-space"
@@ -110,6 +112,6 @@ def _topic_problems(path: str, topics: Sequence[str]) -> Iterator[Problem]:
 def _rejection_problems(path: str, resource: Resource) -> Iterator[Problem]:
     yield from identifier_list_problems(path, resource.rejected_skills, REJECTED_MAX)
     tagged = {tag.skill for tag in resource.tags}
-    for index, skill in enumerate(resource.rejected_skills):
+    for index, skill in enumerate(resource.rejected_skills[:REJECTED_MAX]):
         if skill in tagged:
             yield Problem(f"{path}[{index}]", f"{shown(skill)} is also a tag of the resource; keep one of the two")

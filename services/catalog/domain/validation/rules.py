@@ -59,8 +59,8 @@ def _rule_problems(path: str, rule: Rule) -> Iterator[Problem]:
 
 def _unknown_subjects(path: str, rule: Rule, skills: Collection[str], resources: Collection[str]) -> Iterator[Problem]:
     for kind, name, values, known in (
-        ("resource", "resource_ids", rule.resource_ids, resources),
-        ("skill", "skills", rule.skills, skills),
+        ("resource", "resource_ids", rule.resource_ids[:RULE_RESOURCES_MAX], resources),
+        ("skill", "skills", rule.skills[:RULE_SKILLS_MAX], skills),
     ):
         for place, value in enumerate(values):
             if value and value not in known:

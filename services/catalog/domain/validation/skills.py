@@ -10,10 +10,9 @@ from services.catalog.domain.validation.fields import (
     NAME_CHARACTERS_MAX,
     TEXT_CHARACTERS_MAX,
     Problem,
-    count_problems,
     grade_problems,
+    identifier_list_problems,
     identifier_problems,
-    repetition_problems,
     text_problems,
     unknown_skill,
 )
@@ -36,10 +35,7 @@ def skill_problems(path: str, skill: Skill) -> Iterator[Problem]:
     yield from text_problems(f"{path}.framework", skill.framework, NAME_CHARACTERS_MAX)
     yield from text_problems(f"{path}.code", skill.code, NAME_CHARACTERS_MAX)
     yield from text_problems(f"{path}.statement", skill.statement, TEXT_CHARACTERS_MAX, breaks=True)
-    yield from count_problems(f"{path}.prerequisites", len(skill.prerequisites), PREREQUISITES_MAX)
-    for index, prerequisite in enumerate(skill.prerequisites):
-        yield from identifier_problems(f"{path}.prerequisites[{index}]", prerequisite)
-    yield from repetition_problems(skill.prerequisites, lambda index: f"{path}.prerequisites[{index}]")
+    yield from identifier_list_problems(f"{path}.prerequisites", skill.prerequisites, PREREQUISITES_MAX)
     yield from grade_problems(path, skill.grades)
     if skill.importance is not None and not 0 <= skill.importance <= 1:
         yield Problem(f"{path}.importance", f"{skill.importance} must be from 0 to 1; leave it out for 1")
@@ -47,7 +43,7 @@ def skill_problems(path: str, skill: Skill) -> Iterator[Problem]:
 
 def unknown_prerequisites(path: str, skill: Skill, known: Collection[str], remedy: str) -> Iterator[Problem]:
     """Prerequisites that are not among the known skills; `remedy`: as of `unknown_skill`."""
-    for place, prerequisite in enumerate(skill.prerequisites):
+    for place, prerequisite in enumerate(skill.prerequisites[:PREREQUISITES_MAX]):
         if prerequisite and prerequisite != skill.id and prerequisite not in known:
             yield unknown_skill(f"{path}.prerequisites[{place}]", prerequisite, remedy)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.catalog.application.edit_catalog import BatchOutcome, Expectation, PutResult, PutStatus
-from services.catalog.domain.model import RecordKind
+from services.catalog.domain.model import RecordKind, Resource, Skill
 from services.catalog.entrypoints.calls.shared import Calls, Context
 from services.catalog.wire.resources import resource_from_proto, resource_to_proto
 from services.catalog.wire.rules import rule_from_proto, rule_to_proto
@@ -12,6 +12,7 @@ from services.catalog.wire.skills import skill_from_proto, skill_to_proto
 from services.catalog.wire.versions import version_to_proto
 from services.common.rpc.call_context import current_api_key_id, current_tenant, note_for_audit
 from services.common.rpc.statuses import FieldViolation, abort, invalid_argument
+from services.common.turns import Pauses
 
 BATCH_MAX = 500
 
@@ -91,11 +92,15 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
             reason = f"{entries} entries in total; send at most {BATCH_MAX} at once"
             await abort(context, invalid_argument([FieldViolation("resources", reason)]))
         async with self._calls.changing(context, "BatchPut"):
-            outcome = await self._calls.use.edit.put_batch(
-                current_tenant().name,
-                [(skill_from_proto(entry.skill), _expected(entry)) for entry in request.skills],
-                [(resource_from_proto(entry.resource), _expected(entry)) for entry in request.resources],
-            )
+            pauses = Pauses()
+            skills_in, resources_in = list[tuple[Skill, Expectation]](), list[tuple[Resource, Expectation]]()
+            for of_skill in request.skills:
+                skills_in.append((skill_from_proto(of_skill.skill), _expected(of_skill)))
+                await pauses.when_due()
+            for of_resource in request.resources:
+                resources_in.append((resource_from_proto(of_resource.resource), _expected(of_resource)))
+                await pauses.when_due()
+            outcome = await self._calls.use.edit.put_batch(current_tenant().name, skills_in, resources_in)
             skills, resources = (
                 sum(result.status is PutStatus.WRITTEN for result in results)
                 for results in (outcome.skills, outcome.resources)
@@ -103,7 +108,7 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
             self._count("skill", skills)
             self._count("resource", resources)
             note_for_audit(skills=skills, resources=resources)
-            return _batch_reply(outcome)
+            return await _batch_reply(outcome, pauses)
 
     async def PutRule(  # noqa: N802 - the method's name in the contract.
         self, request: catalog_pb2.PutRuleRequest, context: Context
@@ -135,12 +140,13 @@ def _expected(request: _PutRequest) -> Expectation:
     return Expectation(request.etag, request.must_be_new)
 
 
-def _batch_reply(outcome: BatchOutcome) -> catalog_pb2.BatchPutResponse:
-    return catalog_pb2.BatchPutResponse(
-        skills=map(_result, outcome.skills),
-        resources=map(_result, outcome.resources),
-        version=version_to_proto(outcome.version),
-    )
+async def _batch_reply(outcome: BatchOutcome, pauses: Pauses) -> catalog_pb2.BatchPutResponse:
+    reply = catalog_pb2.BatchPutResponse(version=version_to_proto(outcome.version))
+    for results, answered in ((outcome.skills, reply.skills), (outcome.resources, reply.resources)):
+        for result in results:
+            answered.append(_result(result))
+            await pauses.when_due()
+    return reply
 
 
 def _result(result: PutResult) -> catalog_pb2.PutResult:

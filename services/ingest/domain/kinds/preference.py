@@ -120,6 +120,10 @@ def _interest_problems(topics: tuple[str, ...]) -> Iterator[Problem]:
 
 
 def _format_problems(kinds: tuple[int, ...]) -> Iterator[Problem]:
+    if len(kinds) > len(_RESOURCE_KINDS):
+        reason = f"has {len(kinds)} kinds, and there are {len(_RESOURCE_KINDS)}: name each kind once"
+        yield Problem("preference.formats.kinds", ProblemKind.TOO_MANY, reason)
+        return
     for index, kind in enumerate(kinds):
         field = f"preference.formats.kinds[{index}]"
         first = kinds.index(kind)
