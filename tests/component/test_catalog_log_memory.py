@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
+from services.catalog.application import import_catalog
 from services.catalog.application.import_catalog import ImportCatalog
 from services.catalog.application.ports import CatalogUnavailableError
 from services.catalog.application.writing import CatalogLogRecreatedError, CatalogWriter
-from services.catalog.domain.model import Skill
+from services.catalog.domain.contents import Changes
+from services.catalog.domain.model import RecordKind, Skill
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
 from tests.suites.catalog_log import BARE_RESOURCE, CatalogLogSuite
 from tests.suites.catalog_log import tenant as tenant  # noqa: PLC0414 - a fixture of the suite, used by name.
@@ -84,3 +86,43 @@ async def test_the_next_import_waits_for_the_append_of_a_caller_that_hung_up():
     assert (await following).skills_written == 1
     with pytest.raises(asyncio.CancelledError):
         await hung_up
+
+
+async def test_a_long_import_is_written_in_parts_between_which_another_tenant_writes(log, new_view, monkeypatch):
+    monkeypatch.setattr(import_catalog, "RECORDS_PER_PART", 10)
+    writer = CatalogWriter(log, await new_view())
+    skills = [Skill(id=f"s{number:03}", prerequisites=(f"s{number + 1:03}",)) for number in range(60)]
+    long = asyncio.create_task(ImportCatalog(writer).run("riverbend", [*skills, Skill(id="s060")], []))
+    while not log.skills:  # noqa: ASYNC110 - the log says when its first part is there.
+        await asyncio.sleep(0)
+    await ImportCatalog(writer).run("hilltop", [Skill(id="urgent")], [])
+    outcome = await long
+    assert outcome.skills_written == 61
+    tenants = [tenant for tenant, *_ in log.skills]
+    assert tenants.index("hilltop") <= 20
+    # Whatever a reader has seen of it so far is a valid catalog.
+    written = [record for tenant, _, _, record in log.skills if tenant == "riverbend"]
+    known = set()
+    for skill in written:
+        assert set(skill.prerequisites) <= known
+        known.add(skill.id)
+
+
+async def test_an_import_that_becomes_invalid_while_it_is_written_says_that_a_part_of_it_is_written(
+    log, new_view, monkeypatch
+):
+    monkeypatch.setattr(import_catalog, "RECORDS_PER_PART", 10)
+    writer = CatalogWriter(log, await new_view())
+    await ImportCatalog(writer).run("riverbend", [Skill(id="needed")], [])
+    skills = [Skill(id=f"s{number:03}") for number in range(30)]
+    last = Skill(id="t", prerequisites=("needed",))
+    long = asyncio.create_task(ImportCatalog(writer).run("riverbend", [*skills, last], []))
+    while len(log.skills) < 2:  # noqa: ASYNC110 - as above.
+        await asyncio.sleep(0)
+
+    async def remove(_contents):
+        return Changes(removed=((RecordKind.SKILL, "needed"),))
+
+    await writer.write("riverbend", remove)
+    with pytest.raises(CatalogUnavailableError, match="10 records are written; send it again"):
+        await long

@@ -42,6 +42,10 @@ class CatalogWriter:
         # The end of the last append: a caller who hung up did not wait until the view had it.
         self._written = CatalogVersion()
 
+    def contents(self, tenant: str) -> Contents:
+        """A tenant's catalog as this service knows it; others may have written since."""
+        return self._view.contents(tenant)
+
     async def write(self, tenant: str, decide: Decide) -> CatalogVersion:
         """Append the changes that `decide` returns, and return the version of the view that has them.
 
