@@ -177,7 +177,7 @@ COMMANDS = (
         _ANSWERS,
     ),
     _LaterCommand("epoch", _EPOCHS, ("epoch",), "List, compare, switch, drop, keep and restore epochs.", _MODELS),
-    _LaterCommand("corrections", _CORRECTIONS, (), "Show corrections that wait for a replay.", _OPERATING),
+    _LaterCommand("corrections", _CORRECTIONS, (), "Show corrections that are not in effect.", _OPERATING),
     _LaterCommand(
         "dlt", _DEAD_LETTERS, (), "Look at records that could not be applied, and try them again.", _OPERATING
     ),

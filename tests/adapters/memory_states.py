@@ -30,7 +30,7 @@ from services.recommender.application.ports.learners import (
 )
 from services.recommender.application.ports.log import DeadLetter
 from services.recommender.application.state.epochs import has_reached
-from services.recommender.domain.learner.journal import EMPTY_JOURNAL, decode_journal, encode_journal
+from services.recommender.domain.learner.journal import EMPTY_JOURNAL, corrections_of, decode_journal, encode_journal
 from services.recommender.domain.learner.record import NEW_LEARNER, LearnerRecord
 from services.recommender.domain.learner.state import decode_state, encode_state, unpack_state
 
@@ -163,6 +163,12 @@ class MemoryStates:
                 stored.seen,
                 stored.contents,
             )
+
+    async def waiting_corrections(self, epoch: int) -> AsyncIterator[tuple[bytes, Sequence[bytes]]]:
+        """The learners for whom corrections wait, with the targets."""
+        for key, stored in self.learners.get(epoch, {}).items():
+            if stored.journal.corrections:
+                yield key, [target for target, _ in corrections_of(stored.journal)]
 
     async def put_learners(self, epoch: int, learners: Sequence[StoredLearnerBytes]) -> None:
         """Store learners that the epoch does not hold."""

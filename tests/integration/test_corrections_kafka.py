@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+import orjson
 import pytest
 import redis.asyncio
 from typer.testing import CliRunner
@@ -152,6 +153,26 @@ async def test_a_correction_that_comes_too_late_is_applied_by_a_replay(broker, r
     assert len(await KafkaLetterFile(broker).letters()) == 1
     shown = await asyncio.to_thread(CliRunner().invoke, app, ["pending", "--json"])
     assert shown.output.strip() == "[]"
+
+
+async def test_a_correction_whose_target_never_comes_is_listed_with_its_target_and_its_age(
+    broker, redis_server, monkeypatch
+):
+    monkeypatch.setenv("CAIRN_KAFKA", broker.bootstrap_servers)
+    monkeypatch.setenv("CAIRN_KAFKA_FETCH_WAIT_MS", str(broker.fetch_wait_ms))
+    monkeypatch.setenv("CAIRN_REDIS", redis_server)
+    await publish(broker, [answer(1), void(900, 7_777), void(901, 2), void(902, 7_777), answer(2)])
+    await folded(broker, redis_server, 1, known=False)
+    shown = await asyncio.to_thread(CliRunner().invoke, app, ["pending", "--json"])
+    assert shown.exit_code == 0, shown.output
+    (waiting,) = orjson.loads(shown.stdout)
+    assert (waiting["event_id"], waiting["target_event_id"]) == ("event-902", "event-7777")
+    assert waiting["code"] == "waits-for-target"
+    assert 0 <= waiting["age_s"] < 600
+    await publish(broker, [answer(7_777)])
+    await folded(broker, redis_server, 2, known=False)
+    shown = await asyncio.to_thread(CliRunner().invoke, app, ["pending"])
+    assert "no correction waits" in shown.output
 
 
 async def test_an_erased_learner_leaves_only_a_tombstone_in_redis(broker, redis_server):

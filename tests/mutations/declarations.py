@@ -380,6 +380,19 @@ MUTATIONS = (
         "tests/simulation/test_fold_logs.py::test_random_logs_give_the_same_bytes_in_any_batches_and_in_any_replay",
     ),
     Mutation(
+        "train on outcomes that a revision replaced",
+        "Models are fitted on scores that the platform took back.",
+        (
+            Edit(
+                "services/recommender/domain/training/event_columns.py",
+                "        for row in sorted([*self.corrections, *self.revisions]):\n",
+                "        for row in sorted(self.corrections):\n",
+            ),
+        ),
+        "tests/component/test_train_kinds.py::test_training_reads_random_logs_as_the_fold_does",
+        short=True,
+    ),
+    Mutation(
         "count a conflict as any dead letter",
         "Conflicts are not told from records that cannot be decoded, and nobody counts them.",
         (Edit(_FOLD_EVENTS, "if letter.code == CONFLICT]\n", "if not letter]\n"),),

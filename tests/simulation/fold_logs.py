@@ -153,8 +153,7 @@ class Expected:
             return
         changes = identity in said or isinstance(event, CorrectionEvent)
         target = event.target if isinstance(event, CorrectionEvent) else identity
-        itself = isinstance(event, CorrectionEvent) and target == identity
-        if itself or (changes and target in self._kept and not isinstance(self._kept[target], AssessmentEvent)):
+        if changes and target in self._kept and not isinstance(self._kept[target], AssessmentEvent):
             self.refused.append((offset, NOT_A_RESPONSE))
             return
         if isinstance(event, ErasureEvent):

@@ -31,7 +31,7 @@ from services.recommender.application.ports.learners import (
 from services.recommender.application.ports.log import RecordMark
 from services.recommender.application.state.epochs import EpochUnusableError, digest_epoch, drop_epoch
 from services.recommender.domain.learner.batch import LearnerEvents
-from services.recommender.domain.learner.events import AssessmentEvent, ErasureEvent, Grain
+from services.recommender.domain.learner.events import AssessmentEvent, CorrectionEvent, ErasureEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL
 from services.recommender.domain.learner.parameters import TracingParameters
@@ -163,6 +163,17 @@ class LearnerStatesSuite:
         await make_fold_store(1).commit([second])
         _, (read,) = await fold_store.read([], [record_key_of(ADA)])
         assert read == second.stored
+
+    async def test_learners_for_whom_corrections_wait_are_found_with_the_targets(self, fold_store, epochs):
+        await epochs.create(meta_of(1))
+        targets = [struct.pack("<Q", target) for target in (70, 71)]
+        waits = [CorrectionEvent(struct.pack("<Q", 900 + n), target, 1.0) for n, target in enumerate(targets)]
+        (folded,) = FOLD.fold([LearnerEvents(ADA.tenant, NEW_LEARNER, list(enumerate(waits)))])
+        changed = folded.checkpoint_changed
+        waiting = LearnerCommit(record_key_of(ADA), -1, folded.stored, folded.fingerprints, changed)
+        await fold_store.commit([waiting, commit(ALAN, range(100))])
+        found = [one async for one in epochs.waiting_corrections(1)]
+        assert found == [(record_key_of(ADA), targets)]
 
     async def test_only_a_tombstone_remains_of_an_erased_learner(self, make_fold_store, fold_store, reader, epochs):
         await epochs.create(meta_of(1))

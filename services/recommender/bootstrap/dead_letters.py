@@ -7,7 +7,12 @@ from pathlib import Path
 
 from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka.log import KafkaLog
-from services.recommender.application.operations.corrections import pending_corrections
+from services.recommender.adapters.kafka.logged_corrections import KafkaLoggedCorrections
+from services.recommender.application.operations.corrections import (
+    LoggedCorrection,
+    refused_corrections,
+    waiting_corrections,
+)
 from services.recommender.application.operations.dead_letters import FiledLetter, LetterOutcome, ReplayDeadLetters
 from services.recommender.bootstrap.environment import bundle_settings, fold_settings
 from services.recommender.bootstrap.epochs import stored_epochs
@@ -20,12 +25,24 @@ def letter_file(environment_file: Path) -> KafkaLetterFile:
     return KafkaLetterFile(bundle_settings(environment_file).connection)
 
 
-async def corrections_pending(environment_file: Path) -> list[FiledLetter]:
-    """For `cairn corrections pending`: the refused corrections that the current epoch does not include."""
+async def corrections_pending(
+    environment_file: Path, progress: Callable[[int, int], None]
+) -> tuple[list[FiledLetter], list[LoggedCorrection]]:
+    """For `cairn corrections pending`: the refused corrections that the current epoch lacks, and those that wait in it.
+
+    Args:
+        environment_file: settings that the environment does not set.
+        progress: called with the records of the log that were read and that are to be read.
+    """
     settings = fold_settings(environment_file)
     letters = await KafkaLetterFile(settings.connection).letters()
-    async with stored_epochs(settings.redis) as epochs:
-        return pending_corrections(letters, await epochs.current())
+    decryptor = learner_keys(settings.connection, settings.tenants)
+    try:
+        async with stored_epochs(settings.redis) as epochs:
+            log = KafkaLoggedCorrections(settings.connection, decryptor, progress)
+            return refused_corrections(letters, await epochs.current()), await waiting_corrections(epochs, log)
+    finally:
+        await decryptor.close()
 
 
 async def replay_dead_letters(

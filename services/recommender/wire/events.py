@@ -45,7 +45,7 @@ def decode_event(
         RecordInvalidError: when it is on the wrong partition, cannot be decoded, or is invalid.
     """
     tenant, learner = _addressee(key, partition, partitions)
-    message = _parse(value, headers)
+    message = parse_event(value, headers)
     if message.tenant != tenant or message.learner != learner:
         raise RecordInvalidError("identity", "tenant and learner of the body are not those of the key")
     event_id, source = message.event_id, message.source
@@ -119,7 +119,8 @@ def _addressee(key: bytes | None, partition: int, partitions: int) -> tuple[str,
     return tenant, learner
 
 
-def _parse(value: bytes | None, headers: Collection[tuple[str, bytes]]) -> events_pb2.LearnerEvent:
+def parse_event(value: bytes | None, headers: Collection[tuple[str, bytes]]) -> events_pb2.LearnerEvent:
+    """The message of a record's value. Raises RecordInvalidError."""
     if not value:
         raise RecordInvalidError("value", "the value is empty")
     # The header that ingest writes, found without comparing every header's name.

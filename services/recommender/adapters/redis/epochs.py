@@ -39,6 +39,7 @@ from services.recommender.application.ports.epochs import (
 )
 from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
 from services.recommender.application.ports.state_store import EvictingStoreError
+from services.recommender.domain.learner.journal import corrections_of, decode_journal
 from services.recommender.domain.learner.record import FINGERPRINT_BYTES
 
 _log = structlog.get_logger(__name__)
@@ -76,6 +77,18 @@ return 1
 _SEE_KEYS = "if redis.call('HEXISTS', KEYS[1], 'fold_id') == 1 then redis.call('HSET', KEYS[1], 'keys', ARGV[1]) end"
 _RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
 _LET_GO = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+# The journals of some learners in which corrections wait, each after its key; see `journal` for the header.
+_JOURNALS_THAT_WAIT = """
+local found = {}
+for _, key in ipairs(KEYS) do
+  local entries = redis.call('HGET', key, 'entries')
+  if entries and string.byte(entries, 5) ~= 0 then found[#found + 1] = key; found[#found + 1] = entries end
+end
+return found
+"""
+_WAITING_SCAN_COUNT = 500
 
 
 class RedisEpochs:
@@ -312,6 +325,19 @@ class RedisEpochs:
                 continue
             if not held:
                 _log.warning("the lock of the replay was lost")
+                return
+
+    async def waiting_corrections(self, epoch: int) -> AsyncIterator[tuple[bytes, Sequence[bytes]]]:
+        """The learners for whom corrections wait, with the targets. Redis looks at the journals, few are sent."""
+        prefix, suffix = b"cairn:%d:{" % epoch, b"}:journal"
+        cursor = 0
+        while True:
+            with unavailable_when_redis_is():
+                cursor, keys = await self._client.scan(cursor, match=prefix + b"*" + suffix, count=_WAITING_SCAN_COUNT)
+                found = await self._client.eval(_JOURNALS_THAT_WAIT, len(keys), *keys) if keys else []
+            for key, entries in zip(found[::2], found[1::2], strict=True):
+                yield key[len(prefix) : -len(suffix)], [target for target, _ in corrections_of(decode_journal(entries))]
+            if not cursor:
                 return
 
     async def put_learners(self, epoch: int, learners: Sequence[StoredLearnerBytes]) -> None:

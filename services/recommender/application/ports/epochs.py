@@ -161,6 +161,10 @@ class EpochStore(EpochProgressReader, Protocol):
         """
         ...
 
+    def waiting_corrections(self, epoch: int) -> AsyncIterator[tuple[bytes, Sequence[bytes]]]:
+        """The learners for whom corrections wait: record key, and the fingerprints of the targets. Looks at all."""
+        ...
+
     def contents(self, epoch: int) -> AsyncIterator[StoredLearnerBytes]:
         """Everything stored about the epoch's learners, sorted by key."""
         ...

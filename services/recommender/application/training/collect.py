@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from services.recommender.application.ports.models import TrainingWindow
+from services.recommender.domain.learner.batch import CONFLICT
 from services.recommender.domain.learner.events import LearnerEvent
 from services.recommender.domain.training.event_columns import EventColumns, TenantResponses
 
@@ -99,6 +100,9 @@ async def collect(
     forgotten = sum(collector.forgotten for collector in collected.values())
     if forgotten:
         skipped[ERASED] += forgotten
+    conflicts = sum(collector.conflicts for collector in collected.values())
+    if conflicts:
+        skipped[CONFLICT] += conflicts
     duplicates = sum(collector.copies for collector in collected.values())
     responses = {tenant: found for tenant, found in responses.items() if len(found.evidence)}
     window = TrainingWindow(

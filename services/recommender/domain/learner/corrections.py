@@ -60,7 +60,7 @@ class LearnerCorrections:
                 self._applied.clear()
                 self._waiting.clear()
             case CorrectionEvent():
-                if event.target == event.fingerprint or not self._correct(offset, event.target, event.response):
+                if not self._correct(offset, event.target, event.response):
                     return
             case AssessmentEvent() if event.fingerprint in self._waiting:
                 self._responses[offset], corrections = self._waiting.pop(event.fingerprint)

@@ -213,8 +213,6 @@ class LearnerWalk:
         journal, target = self._journal, event.target
         said = contents_under(self._window, self._contents, target)
         kind = kind_of(said[-1]) if said else ContentKind.UNKNOWN
-        if not said and target == event.fingerprint:
-            kind = ContentKind.CORRECTION
         if kind not in _CORRECTABLE:
             return NOT_A_RESPONSE, target_reason(kind)
         place = journal.find(target)
@@ -243,7 +241,10 @@ class LearnerWalk:
         place = self._journal.find(event.target)
         if place >= 0:
             self._corrected |= self._journal.correct(place, event.response)
-        elif not holds(self._window, event.target) and self._journal.has_room_to_await(event.target):
+            return
+        # A correction that names its own id waits for a response of that id, like one of any other that never comes.
+        may_come = event.target == event.fingerprint or not holds(self._window, event.target)
+        if may_come and self._journal.has_room_to_await(event.target):
             self._journal.await_target(event.target, event.response)
 
     def _correction_of(self, offset: int, event: AssessmentEvent) -> float | None:

@@ -128,6 +128,10 @@ class ResponseTableBuilder:
             self._learner_names = list(self._learners)
         return self._learner_names[self._learner[row]]
 
+    def response_of(self, row: int) -> float:
+        """The outcome of a response added before."""
+        return self._response[row]
+
     def regrade(self, row: int, response: float) -> None:
         """Give a response added before another outcome."""
         self._response[row] = response
