@@ -11,13 +11,12 @@ from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.models import Bundle, BundleUnreadableError
 from services.recommender.application.state.epochs import (
     EpochUnusableError,
-    begin_replay,
     check_log,
     drop_epoch,
     ensure_first_epoch,
     parameters_of,
-    switch_epoch,
 )
+from services.recommender.application.state.replays import begin_replay, switch_epoch
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from tests.adapters.memory_states import MemoryStates
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _EVENT_SERVICE = "services/recommender/entrypoints/event_service.py"
+_REPLAYS = "services/recommender/application/state/replays.py"
 _ASSIGNED_LOG = "services/recommender/entrypoints/assigned_log.py"
 _LOG_CONSUMER = "services/recommender/entrypoints/log_consumer.py"
 _WORKER = "services/recommender/entrypoints/worker.py"
@@ -510,6 +511,22 @@ MUTATIONS = (
         "Records lost under others that were folded since are never missed: the position only shows those.",
         (Edit(_LOG_MARKS, "        return (*marks, last)[-_MOST:]\n", "        return (last,)\n"),),
         "tests/component/test_log_marks.py::test_records_lost_under_records_that_were_folded_since_are_noticed",
+        short=True,
+    ),
+    Mutation(
+        "replay a log without its beginning",
+        "After retention deleted records, a replay silently builds an epoch that lacks them.",
+        (Edit(_REPLAYS, "        _check_beginning(begins, current, identity)\n", "        pass\n"),),
+        "tests/component/test_lost_beginning.py::"
+        "test_a_replay_of_a_log_without_its_beginning_is_refused_and_says_how_much_is_missing",
+        short=True,
+    ),
+    Mutation(
+        "switch to an epoch that lacks records",
+        "An epoch that was folded from less than the one that is served replaces it, and learners lose their work.",
+        (Edit(_REPLAYS, "        await _check_nothing_missing(store, meta)\n", "        pass\n"),),
+        "tests/component/test_lost_beginning.py::"
+        "test_an_epoch_that_lacks_records_of_one_partition_is_refused_unless_that_is_accepted",
         short=True,
     ),
     Mutation(

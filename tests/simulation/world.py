@@ -29,13 +29,12 @@ from services.recommender.application.ports.models import Bundle
 from services.recommender.application.state.epochs import (
     EpochDigest,
     EpochUnusableError,
-    begin_replay,
     digest_epoch,
     has_reached,
-    switch_epoch,
 )
 from services.recommender.application.state.fold_events import FoldEvents, FoldReport
 from services.recommender.application.state.log_marks import check_log_holds
+from services.recommender.application.state.replays import begin_replay, switch_epoch
 from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
 from services.recommender.domain.learner.corrections import KnownCorrections
 from services.recommender.domain.learner.fold import LearnerFold

@@ -28,9 +28,10 @@ from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.read_ahead import KafkaReadAhead
 from services.recommender.application.operations.status import DEAD_LETTER_AGENT, LEARNER_KEYS_PART
 from services.recommender.application.ports.epochs import EpochMeta
-from services.recommender.application.state.epochs import begin_replay, parameters_of
+from services.recommender.application.state.epochs import parameters_of
 from services.recommender.application.state.fold_events import FoldReport
 from services.recommender.application.state.key_topic import check_keys_of_log
+from services.recommender.application.state.replays import begin_replay
 from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
 from services.recommender.bootstrap.keys import learner_keys
 from services.recommender.bootstrap.stores import bundle_store, state_store
@@ -250,6 +251,7 @@ async def replay(
     on_progress: Callable[[int, int], None],
     *,
     accept_lost_keys: bool = False,
+    accept_loss: bool = False,
 ) -> ReplayProgress:
     """Fold the log into a new epoch, for `cairn replay`.
 
@@ -260,6 +262,7 @@ async def replay(
         on_begin: called once, with the epoch.
         on_progress: called after each batch with the number of offsets handled and the total.
         accept_lost_keys: count records whose keys are lost, instead of refusing to go on.
+        accept_loss: fold what is left of a log that no longer holds all its records, instead of refusing to.
     """
     wiring = fold_wiring(settings)
     bundles = bundle_store(settings.bundles)
@@ -275,6 +278,7 @@ async def replay(
             epoch,
             parameters,
             accept_lost_keys=accept_lost_keys,
+            accept_loss=accept_loss,
         )
         traced = parameters_of(meta, bundles)
         warm_up()

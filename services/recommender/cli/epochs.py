@@ -8,13 +8,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, TypeVar
 
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from services.common.command_line import BAD_INPUT, FAILED, fail
@@ -36,14 +34,14 @@ from services.recommender.application.state.epochs import (
     EpochUnusableError,
     digest_epoch,
     drop_epoch,
-    switch_epoch,
 )
+from services.recommender.application.state.replays import switch_epoch
 from services.recommender.application.state.snapshots import SnapshotInvalidError, snapshot_epoch
 from services.recommender.bootstrap.environment import SettingsError, fold_settings
 from services.recommender.bootstrap.epochs import restore_snapshot, stored_epochs
+from services.recommender.cli.replay_display import ReplayDisplay
 
 _INTERRUPTED = 130
-_PLAIN_EVERY_S = 5.0
 
 _T = TypeVar("_T")
 
@@ -73,6 +71,13 @@ def replay(
             help="Go on without records whose keys are neither on cairn.learner-keys nor destroyed by an erasure.",
         ),
     ] = False,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss",
+            help="Fold what is left of a log that lost its beginning; says how many records are missing.",
+        ),
+    ] = False,
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
     """Fold the whole log, up to its current end, into a new epoch.
@@ -86,7 +91,7 @@ def replay(
     # Faust and the compiled kernel take seconds to load.
     from services.recommender.bootstrap import worker as bootstrap_worker  # noqa: PLC0415
 
-    with _ReplayDisplay() as display:
+    with ReplayDisplay() as display:
         result = _run(
             lambda: bootstrap_worker.replay(
                 fold_settings(environment_file),
@@ -95,6 +100,7 @@ def replay(
                 display.begin,
                 display.show,
                 accept_lost_keys=accept_lost_keys,
+                accept_loss=accept_loss,
             ),
             when_interrupted=lambda: (
                 f"the replay into epoch {epoch} was interrupted at {display.done:,} of {display.total:,}; "
@@ -139,6 +145,7 @@ def list_epochs(
                         "parameters_bundle": meta.parameters_bundle,
                         "log_identity": meta.log_identity,
                         "end_positions": {str(p): end for p, end in meta.end_positions.items()},
+                        "begin_positions": {str(p): begin for p, begin in meta.begin_positions.items()},
                         "positions": {str(p): position for p, position in positions.items()},
                         "applied": applied,
                     }
@@ -188,12 +195,20 @@ def switch(
     wait_s: Annotated[
         float, typer.Option("--wait", min=0, help="Seconds to wait until it is served.", show_default=False)
     ] = 0.0,
+    accept_loss: Annotated[
+        bool,
+        typer.Option("--accept-loss", help="Serve it though it accounts for fewer records than the epoch served now."),
+    ] = False,
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
-    """Hand an epoch to the workers; it is served when they have caught up with the log."""
+    """Hand an epoch to the workers; it is served when they have caught up with the log.
+
+    It is refused when it accounts for fewer records of a partition than the epoch that is served now: applied,
+    duplicates, conflicts, dead letters, erased and lost records together.
+    """
 
     async def hand_over(store: EpochStore) -> bool:
-        await switch_epoch(store, epoch)
+        await switch_epoch(store, epoch, accept_loss=accept_loss)
         deadline_s = time.monotonic() + wait_s
         served = await store.current_epoch() == epoch
         while not served and time.monotonic() < deadline_s:
@@ -266,58 +281,6 @@ def restore(
         f"epoch {number} is restored: {found.learners:,} learners, {found.applied:,} events applied, digest "
         f"{found.digest[:12]}, in {time.monotonic() - started_s:.1f} s. Serve it with: cairn epoch switch {number}"
     )
-
-
-class _ReplayDisplay:
-    """A progress bar on a terminal, otherwise a line now and then; on standard error."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
-        self._bar = ProgressBar(
-            TextColumn("replay"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._started_s = self._told_s = time.monotonic()
-        self._already: int | None = None
-        self.done = self.total = 0
-        self._task = self._bar.add_task("replay", total=None, rate="")
-
-    def __enter__(self) -> Self:
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the replay began."""
-        return time.monotonic() - self._started_s
-
-    def begin(self, meta: EpochMeta) -> None:
-        """Set the amounts done and to do."""
-        self._started_s = self._told_s = time.monotonic()
-        self._bar.update(self._task, total=sum(meta.end_positions.values()))
-
-    def show(self, done: int, total: int) -> None:
-        """Show the progress. The work of an earlier run counts as done, but not for the rate."""
-        self.done, self.total = done, total
-        if self._already is None:
-            self._already = done
-            self._bar.reset(self._task, completed=done, total=total, rate="")
-            if done and not self._console.is_terminal:
-                typer.echo(f"replay: continues at {done:,} of {total:,}", err=True)
-        rate = (done - self._already) / max(self.elapsed_s, 1e-9)
-        self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.0f}/s")
-        if not self._console.is_terminal and time.monotonic() - self._told_s >= _PLAIN_EVERY_S:
-            self._told_s = time.monotonic()
-            left_s = (total - done) / max(rate, 1e-9)
-            typer.echo(f"replay: {done:,} of {total:,}, {rate:,.0f}/s, {left_s:.0f} s left", err=True)
 
 
 def _with_store(environment_file: Path, use: Callable[[EpochStore], Awaitable[_T]]) -> _T:

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Self
 import orjson
 
 from services.common.encryption.values import KeyTopicSeen
-from services.recommender.application.ports.epochs import EpochMeta, EpochStatus, StoredLearnerBytes
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus, FoldOrder, StoredLearnerBytes
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.log import RecordMark
 from services.recommender.application.state.epochs import EpochDigest
@@ -172,6 +172,10 @@ def _encode_header(header: SnapshotHeader) -> bytes:
     marks = {str(partition): [tuple(mark) for mark in one.marks] for partition, one in progress if one.marks}
     if marks:
         fields["marks"] = marks
+    if meta.begin_positions:
+        fields["begin_positions"] = {str(p): offset for p, offset in sorted(meta.begin_positions.items())}
+    if meta.order is not FoldOrder.LOG:
+        fields["order"] = meta.order.value
     return orjson.dumps(fields)
 
 
@@ -192,6 +196,8 @@ def _decode_header(data: bytes) -> SnapshotHeader:
         end_positions={int(partition): offset for partition, offset in fields["end_positions"].items()},
         accepts_lost_keys=fields.get("accepts_lost_keys", False),
         keys=KeyTopicSeen(**keys) if (keys := fields.get("keys")) else None,
+        begin_positions={int(partition): offset for partition, offset in fields.get("begin_positions", {}).items()},
+        order=FoldOrder(fields.get("order", FoldOrder.LOG)),
     )
     # Earlier releases stored no marks.
     marks = fields.get("marks", {})

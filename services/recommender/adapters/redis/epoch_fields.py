@@ -8,7 +8,7 @@ from dataclasses import asdict
 import orjson
 
 from services.common.encryption.values import KeyTopicSeen
-from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
+from services.recommender.application.ports.epochs import EpochMeta, EpochStatus, FoldOrder
 
 
 def encode_meta(meta: EpochMeta) -> dict[str, str | bytes]:
@@ -22,7 +22,9 @@ def encode_meta(meta: EpochMeta) -> dict[str, str | bytes]:
         "parameters_id": meta.parameters_id,
         "parameters_bundle": meta.parameters_bundle,
         "log_identity": meta.log_identity,
-        "end_positions": orjson.dumps({str(p): offset for p, offset in sorted(meta.end_positions.items())}),
+        "end_positions": _encode_offsets(meta.end_positions),
+        "begin_positions": _encode_offsets(meta.begin_positions),
+        "order": meta.order.value,
     }
 
 
@@ -34,7 +36,17 @@ def decode_meta(epoch: int, fields: Mapping[bytes, bytes]) -> EpochMeta:
         parameters_id=fields[b"parameters_id"].decode(),
         parameters_bundle=fields[b"parameters_bundle"].decode(),
         log_identity=fields[b"log_identity"].decode(),
-        end_positions={int(p): offset for p, offset in orjson.loads(fields[b"end_positions"]).items()},
+        end_positions=_decode_offsets(fields[b"end_positions"]),
         accepts_lost_keys=fields.get(b"accepts_lost_keys") == b"1",
         keys=KeyTopicSeen(**orjson.loads(keys)) if (keys := fields.get(b"keys")) else None,
+        begin_positions=_decode_offsets(fields.get(b"begin_positions", b"{}")),
+        order=FoldOrder(fields.get(b"order", b"log").decode()),
     )
+
+
+def _encode_offsets(offsets: Mapping[int, int]) -> bytes:
+    return orjson.dumps({str(partition): offset for partition, offset in sorted(offsets.items())})
+
+
+def _decode_offsets(encoded: bytes) -> dict[int, int]:
+    return {int(partition): offset for partition, offset in orjson.loads(encoded).items()}

@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from services.common.encryption.values import KeyTopicSeen
 from services.recommender.application.ports.learners import PartitionProgress
+
+
+class FoldOrder(StrEnum):
+    """The order in which a replay folds each learner's records."""
+
+    LOG = "log"
+    OCCURRED = "occurred"  # as domain/learner/occurred_order.py says
 
 
 class EpochStatus(StrEnum):
@@ -36,6 +43,9 @@ class EpochMeta:
             correction before them counts, however far back its target lies.
         accepts_lost_keys: whether records before `end_positions` count as lost when their keys are not found.
         keys: the topic of keys when it was last seen; None: never yet, or by a release that did not note it.
+        begin_positions: the first record that the log still held when the epoch was begun, by partition; only of
+            partitions that had lost their beginning.
+        order: the order in which each learner's records before `end_positions` are folded.
     """
 
     epoch: int
@@ -46,6 +56,8 @@ class EpochMeta:
     end_positions: Mapping[int, int]
     accepts_lost_keys: bool = False
     keys: KeyTopicSeen | None = None
+    begin_positions: Mapping[int, int] = field(default_factory=dict)
+    order: FoldOrder = FoldOrder.LOG
 
     @property
     def fold_id(self) -> str:
@@ -54,7 +66,8 @@ class EpochMeta:
         It may differ between two epochs of one number, one created before and one after the store lost everything.
         """
         ends = ",".join(f"{partition}:{offset}" for partition, offset in sorted(self.end_positions.items()))
-        return hashlib.sha256(f"{self.parameters_id}\0{self.log_identity}\0{ends}".encode()).hexdigest()[:16]
+        order = "" if self.order is FoldOrder.LOG else f"\0{self.order}"
+        return hashlib.sha256(f"{self.parameters_id}\0{self.log_identity}\0{ends}{order}".encode()).hexdigest()[:16]
 
 
 class EpochReader(Protocol):

@@ -133,6 +133,11 @@ class PartitionProgress:
     conflicts: int = 0
     marks: tuple[RecordMark, ...] = ()
 
+    @property
+    def records(self) -> int:
+        """How many records before the position are accounted for."""
+        return self.applied + self.duplicates + self.dead_lettered + self.erased + self.lost + self.conflicts
+
 
 @dataclass(frozen=True, slots=True)
 class LearnerCommit:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.recommender.application.ports.epochs import (
-    EpochBehindError,
     EpochMeta,
-    EpochMissingError,
     EpochStatus,
     EpochStore,
     StoredLearnerBytes,
@@ -19,6 +17,11 @@ from services.recommender.application.ports.log import LogReader
 from services.recommender.application.ports.models import BundleReader
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.learner.state import applied_of
+
+REPARTITION = (
+    "Records from before are on other partitions than their learners' records now, and a replay leaves them out: stop "
+    "ingest and the workers, and move them with: cairn topics repartition"
+)
 
 
 class EpochUnusableError(ValueError):
@@ -88,6 +91,7 @@ async def ensure_first_epoch(store: EpochStore, log: LogReader) -> None:
     if any(meta.status in {EpochStatus.LIVE, EpochStatus.CATCHING_UP} for meta in await store.epochs()):
         return
     taken = {meta.epoch for meta in await store.epochs()}
+    begins = lost_beginnings(await log.beginnings())
     number = max(taken, default=0) + 1
     await store.create(
         EpochMeta(
@@ -97,8 +101,14 @@ async def ensure_first_epoch(store: EpochStore, log: LogReader) -> None:
             parameters_bundle="",
             log_identity=await log.identity(),
             end_positions=dict(await log.end_offsets()),
+            begin_positions=begins,
         )
     )
+
+
+def lost_beginnings(beginnings: Mapping[int, int]) -> dict[int, int]:
+    """The first offset of each partition whose beginning is lost."""
+    return {partition: offset for partition, offset in beginnings.items() if offset}
 
 
 def parameters_of(meta: EpochMeta, bundles: BundleReader) -> TracingParameters:
@@ -136,85 +146,23 @@ def check_log(epoch: int, folded_from: str, identity: str) -> None:
     before, _, partitions_before = folded_from.partition("/")
     now, _, partitions_now = identity.partition("/")
     if before != now:
-        differs = f"was folded from the topic with id {before}, which now has id {now}: the topic was recreated"
-    else:
-        differs = f"was folded from a topic of {partitions_before} partitions, which now has {partitions_now}"
+        raise EpochUnusableError(
+            f"epoch {epoch} was folded from the topic with id {before}, which now has id {now}: the topic was "
+            "recreated, so the epoch's offsets say nothing about it. Restore the topic; or fold the new one: "
+            f"{_rebuild(epoch)}; or, if nothing in the state store is needed, empty it and start them"
+        )
     raise EpochUnusableError(
-        f"epoch {epoch} {differs}, so its offsets say nothing about it. Restore the topic; or fold the new one: "
-        f"cairn replay --epoch {epoch + 1} --parameters same, then cairn epoch switch {epoch + 1}, then "
-        "start the workers; or, if nothing in the state store is needed, empty it and start them"
+        f"epoch {epoch} was folded from a topic of {partitions_before} partitions, which now has {partitions_now}, so "
+        f"the epoch's offsets say nothing about it. {REPARTITION}; then {_rebuild(epoch)}"
     )
 
 
-async def begin_replay(
-    store: EpochStore,
-    log: LogReader,
-    bundles: BundleReader,
-    epoch: int,
-    parameters: str,
-    *,
-    accept_lost_keys: bool = False,
-) -> EpochMeta:
-    """The epoch to replay into: a new one, or one whose replay was interrupted.
-
-    Args:
-        store: the epochs.
-        log: the log.
-        bundles: where bundles are.
-        epoch: its number.
-        parameters: a bundle's id, or `same` for those of the current epoch.
-        accept_lost_keys: whether records whose keys are lost are counted as lost, from here on.
-
-    Raises:
-        EpochUnusableError: when the epoch exists and is not an interrupted replay with the same parameters, or there is
-            no current epoch to take parameters from.
-        BundleUnreadableError: when the bundle cannot be read.
-    """
-    identity = await log.identity()
-    parameters_id, bundle = await _parameters_named(store, bundles, parameters)
-    existing = await store.get(epoch)
-    if existing is not None:
-        check_log(epoch, existing.log_identity, identity)
-        if existing.status is not EpochStatus.BUILDING:
-            raise EpochUnusableError(
-                f"epoch {epoch} is {existing.status} already: choose another number, or run cairn epoch drop {epoch}"
-            )
-        if existing.parameters_id != parameters_id:
-            raise EpochUnusableError(
-                f"epoch {epoch} was begun with the parameters {existing.parameters_id}, not {parameters_id}: take it "
-                f"up with those, or run cairn epoch drop {epoch}"
-            )
-        if accept_lost_keys and not existing.accepts_lost_keys:
-            await store.accept_lost_keys(epoch)
-            return replace(existing, accepts_lost_keys=True)
-        return existing
-    ends = dict(await log.end_offsets())
-    meta = EpochMeta(epoch, EpochStatus.BUILDING, parameters_id, bundle, identity, ends, accept_lost_keys)
-    await store.create(meta)
-    return meta
-
-
-async def switch_epoch(store: EpochStore, epoch: int) -> EpochMeta:
-    """Hand an epoch that a replay has built to the workers; it becomes current when it has no lag.
-
-    Raises:
-        EpochMissingError: when there is no such epoch.
-        EpochUnusableError: when its replay has not reached its end, or the state store has lost part of it.
-    """
-    meta = await store.get(epoch)
-    if meta is None:
-        raise EpochMissingError(f"there is no epoch {epoch}; build it with: cairn replay --epoch {epoch}")
-    if meta.status is EpochStatus.BUILDING:
-        raise EpochUnusableError(f"the replay into epoch {epoch} has not reached its end; run cairn replay again")
-    if meta.status is EpochStatus.BUILT:
-        await store.set_status(epoch, EpochStatus.CATCHING_UP)
-        return replace(meta, status=EpochStatus.CATCHING_UP)
-    if meta.status is EpochStatus.LIVE and await store.current_epoch() != epoch:
-        try:
-            await store.make_current(epoch)
-        except EpochBehindError as error:
-            raise EpochUnusableError(str(error)) from error
-    return meta
+def _rebuild(epoch: int) -> str:
+    number = epoch + 1
+    return (
+        f"cairn replay --epoch {number} --parameters same, then cairn epoch switch {number} (with --accept-loss if the "
+        "topic now holds less), then start the workers"
+    )
 
 
 async def drop_epoch(store: EpochStore, epoch: int) -> int:
@@ -232,13 +180,3 @@ async def drop_epoch(store: EpochStore, epoch: int) -> int:
 def has_reached(goal: Mapping[int, int], positions: Mapping[int, int]) -> bool:
     """Whether every partition has reached its goal."""
     return all(positions.get(partition, 0) >= offset for partition, offset in goal.items())
-
-
-async def _parameters_named(store: EpochStore, bundles: BundleReader, parameters: str) -> tuple[str, str]:
-    if parameters != "same":
-        return bundles.load(parameters).parameters.parameters_id, parameters
-    current = await store.current_epoch()
-    meta = None if current is None else await store.get(current)
-    if meta is None:
-        raise EpochUnusableError("there is no current epoch to take the same parameters from; name a bundle")
-    return meta.parameters_id, meta.parameters_bundle

@@ -1,0 +1,205 @@
+"""Beginning a replay, and switching to the epoch it built, only if no record is lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from services.recommender.application.ports.epochs import (
+    EpochBehindError,
+    EpochMeta,
+    EpochMissingError,
+    EpochStatus,
+    EpochStore,
+    FoldOrder,
+)
+from services.recommender.application.ports.log import LogReader
+from services.recommender.application.ports.models import BundleReader
+from services.recommender.application.state.epochs import (
+    REPARTITION,
+    EpochUnusableError,
+    check_log,
+    lost_beginnings,
+)
+from services.recommender.application.state.log_marks import check_goal_exists
+
+
+async def begin_replay(
+    store: EpochStore,
+    log: LogReader,
+    bundles: BundleReader,
+    epoch: int,
+    parameters: str,
+    *,
+    accept_lost_keys: bool = False,
+    accept_loss: bool = False,
+    order: FoldOrder = FoldOrder.LOG,
+) -> EpochMeta:
+    """The epoch to replay into: a new one, or one whose replay was interrupted.
+
+    Args:
+        store: the epochs.
+        log: the log.
+        bundles: where bundles are.
+        epoch: its number.
+        parameters: a bundle's id, or `same` for those of the current epoch.
+        accept_lost_keys: whether records whose keys are lost are counted as lost, from here on.
+        accept_loss: whether the epoch may lack records that the current epoch has folded.
+        order: the order in which each learner's records are folded.
+
+    Raises:
+        EpochUnusableError: when the epoch exists and is not an interrupted replay with the same parameters and order,
+            there is no current epoch to take parameters from, or the log no longer holds all records.
+        LogTruncatedError: when the log lost records since the replay was begun.
+        BundleUnreadableError: when the bundle cannot be read.
+    """
+    identity = await log.identity()
+    parameters_id, bundle = await _parameters_named(store, bundles, parameters)
+    existing = await store.get(epoch)
+    if existing is not None:
+        check_log(epoch, existing.log_identity, identity)
+        _check_resumable(existing, parameters_id, order)
+        await check_goal_exists(log, epoch, existing.end_positions)
+        if accept_lost_keys and not existing.accepts_lost_keys:
+            await store.accept_lost_keys(epoch)
+            return replace(existing, accepts_lost_keys=True)
+        return existing
+    begins = lost_beginnings(await log.beginnings())
+    current = await _current(store)
+    if current is not None and not accept_loss:
+        _check_same_partitions(current, identity)
+    if not accept_loss:
+        _check_beginning(begins, current, identity)
+    meta = EpochMeta(
+        epoch,
+        EpochStatus.BUILDING,
+        parameters_id,
+        bundle,
+        identity,
+        dict(await log.end_offsets()),
+        accept_lost_keys,
+        begin_positions=begins,
+        order=order,
+    )
+    await store.create(meta)
+    return meta
+
+
+def _check_resumable(existing: EpochMeta, parameters_id: str, order: FoldOrder) -> None:
+    epoch = existing.epoch
+    if existing.status is not EpochStatus.BUILDING:
+        raise EpochUnusableError(
+            f"epoch {epoch} is {existing.status} already: choose another number, or run cairn epoch drop {epoch}"
+        )
+    if existing.parameters_id != parameters_id:
+        raise EpochUnusableError(
+            f"epoch {epoch} was begun with the parameters {existing.parameters_id}, not {parameters_id}: take it "
+            f"up with those, or run cairn epoch drop {epoch}"
+        )
+    if existing.order is not order:
+        raise EpochUnusableError(
+            f"epoch {epoch} was begun with --order {existing.order}, not {order}: take it up with that, or run "
+            f"cairn epoch drop {epoch}"
+        )
+
+
+async def switch_epoch(store: EpochStore, epoch: int, *, accept_loss: bool = False) -> EpochMeta:
+    """Hand an epoch that a replay has built to the workers; it becomes current when it has no lag.
+
+    Args:
+        store: the epochs.
+        epoch: its number.
+        accept_loss: whether it may account for fewer records than the current epoch.
+
+    Raises:
+        EpochMissingError: when there is no such epoch.
+        EpochUnusableError: when its replay has not reached its end, the state store has lost part of it, or it lacks
+            records that the current epoch has folded.
+    """
+    meta = await store.get(epoch)
+    if meta is None:
+        raise EpochMissingError(f"there is no epoch {epoch}; build it with: cairn replay --epoch {epoch}")
+    if meta.status is EpochStatus.BUILDING:
+        raise EpochUnusableError(f"the replay into epoch {epoch} has not reached its end; run cairn replay again")
+    if not accept_loss:
+        await _check_nothing_missing(store, meta)
+    if meta.status is EpochStatus.BUILT:
+        await store.set_status(epoch, EpochStatus.CATCHING_UP)
+        return replace(meta, status=EpochStatus.CATCHING_UP)
+    if meta.status is EpochStatus.LIVE and await store.current_epoch() != epoch:
+        try:
+            await store.make_current(epoch)
+        except EpochBehindError as error:
+            raise EpochUnusableError(str(error)) from error
+    return meta
+
+
+async def _current(store: EpochStore) -> EpochMeta | None:
+    number = await store.current_epoch()
+    return None if number is None else await store.get(number)
+
+
+async def _parameters_named(store: EpochStore, bundles: BundleReader, parameters: str) -> tuple[str, str]:
+    if parameters != "same":
+        return bundles.load(parameters).parameters.parameters_id, parameters
+    meta = await _current(store)
+    if meta is None:
+        raise EpochUnusableError("there is no current epoch to take the same parameters from; name a bundle")
+    return meta.parameters_id, meta.parameters_bundle
+
+
+def _check_same_partitions(current: EpochMeta, identity: str) -> None:
+    """Refuse a topic that got more partitions: a record on the wrong one becomes a dead letter."""
+    topic, _, partitions = identity.partition("/")
+    topic_before, _, partitions_before = current.log_identity.partition("/")
+    if topic == topic_before and partitions != partitions_before:
+        raise EpochUnusableError(
+            f"the topic had {partitions_before} partitions when epoch {current.epoch} was folded from it, and has "
+            f"{partitions} now. {REPARTITION}; or accept that they are left out: --accept-loss"
+        )
+
+
+def _check_beginning(begins: Mapping[int, int], current: EpochMeta | None, identity: str) -> None:
+    """Refuse a log that lost more of its beginning than when the current epoch was begun from it."""
+    known = current.begin_positions if current is not None and current.log_identity == identity else {}
+    missing = {
+        partition: offset - known.get(partition, 0)
+        for partition, offset in begins.items()
+        if offset > known.get(partition, 0)
+    }
+    if missing:
+        named = ", ".join(f"{records:,} of partition {partition}" for partition, records in sorted(missing.items()))
+        raise EpochUnusableError(
+            f"the log no longer holds its beginning: {sum(missing.values()):,} records are missing ({named}), because "
+            "retention or an administrator deleted them. An epoch folded from the rest lacks them. Restore an epoch "
+            "that has them (cairn epoch restore) and keep the log longer (retention.ms=-1); or accept the loss: "
+            "--accept-loss"
+        )
+
+
+async def _check_nothing_missing(store: EpochStore, meta: EpochMeta) -> None:
+    """Refuse an epoch that accounts for fewer records than the current one.
+
+    Within one log, records before the position are compared by partition, so that an epoch that is only behind passes.
+    """
+    current = await _current(store)
+    if current is None or current.epoch == meta.epoch:
+        return
+    held, mine = await store.progress(current.epoch), await store.progress(meta.epoch)
+    if current.log_identity == meta.log_identity:
+        fewer = {
+            partition: missing - (held[partition].position - held[partition].records)
+            for partition, one in sorted(mine.items())
+            if partition in held
+            and (missing := one.position - one.records) > held[partition].position - held[partition].records
+        }
+        lacks = ", ".join(f"{records:,} records of partition {partition}" for partition, records in fewer.items())
+    else:
+        less = sum(one.records for one in held.values()) - sum(one.records for one in mine.values())
+        lacks = f"{less:,} records" if less > 0 else ""
+    if lacks:
+        raise EpochUnusableError(
+            f"epoch {meta.epoch} lacks {lacks} that epoch {current.epoch}, which is served, has folded: the log "
+            "did not hold them any more. Go on with the epoch that is served; or accept the loss: "
+            f"cairn epoch switch {meta.epoch} --accept-loss"
+        )
