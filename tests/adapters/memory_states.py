@@ -20,6 +20,7 @@ from services.recommender.application.ports.epochs import (
     epoch_missing,
 )
 from services.recommender.application.ports.learners import (
+    NOTHING_AHEAD,
     ChangeListener,
     CommitRefusedError,
     LearnerCommit,
@@ -28,7 +29,7 @@ from services.recommender.application.ports.learners import (
     StoredLearner,
     epoch_replaced,
 )
-from services.recommender.application.ports.log import DeadLetter
+from services.recommender.application.ports.log import DeadLetter, RecordMark
 from services.recommender.application.state.epochs import has_reached
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL, corrections_of, decode_journal, encode_journal
 from services.recommender.domain.learner.record import NEW_LEARNER, LearnerRecord
@@ -233,10 +234,13 @@ class MemoryFoldStore:
         positions = {partition: progress.position for partition, progress in (await self.progress(partitions)).items()}
         return positions, [self._learners.get(key, NEW_LEARNER) for key in keys]
 
-    async def commit(self, commits: Sequence[LearnerCommit]) -> None:
+    async def commit(self, commits: Sequence[LearnerCommit], ahead: Mapping[int, RecordMark] = NOTHING_AHEAD) -> None:
         """Store learners, only where the stored offset is still the one expected."""
         refused = 0
         self._check()
+        for partition, mark in ahead.items():
+            if partition in self._positions:
+                self._positions[partition] = replace(self._positions[partition], ahead=mark)
         for commit in commits:
             if self._learners.get(commit.key, NEW_LEARNER).offset == commit.expected_offset:
                 self._learners[commit.key] = commit.stored

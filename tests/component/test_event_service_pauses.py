@@ -53,6 +53,9 @@ class OnePartition:
     def assignment(self):
         return {PARTITION}
 
+    def last_poll_timestamp(self, _partition):
+        return 1_000
+
     def highwater(self, _partition):
         return len(self.records)
 

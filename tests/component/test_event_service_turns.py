@@ -70,6 +70,9 @@ class Buffered:
     async def beginning_offsets(self, partitions):
         return dict.fromkeys(partitions, 0)
 
+    def last_poll_timestamp(self, _partition):
+        return 1_000
+
     async def getmany(self, *asked, timeout_ms, max_records):
         await asyncio.sleep(0.001 if timeout_ms else 0)
         taken = {}

@@ -71,7 +71,7 @@ async def _commits(fold: FoldEvents, records: PartitionBatch):
     class Noting:
         read = fold._store.read
 
-        async def commit(self, commits):
+        async def commit(self, commits, ahead):
             noted.extend(commits)
 
         async def advance(self, _):

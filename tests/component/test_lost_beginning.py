@@ -91,7 +91,7 @@ async def test_a_replay_after_a_partition_increase_is_refused_and_names_the_reme
 async def test_a_replay_is_not_resumed_in_a_log_that_lost_its_end(states, log):
     await begin(states, log)
     log.records[1].pop()
-    with pytest.raises(LogTruncatedError, match="partition 1 ends at offset 29, but the replay goes up to 30"):
+    with pytest.raises(LogTruncatedError, match="partition 1 ends at offset 29, but ended at 30"):
         await begin(states, log)
 
 

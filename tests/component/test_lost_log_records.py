@@ -11,10 +11,13 @@ from services.common.kafka.connection import KafkaConnection
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.log import LogTruncatedError, RecordMark
+from services.recommender.application.state.fold_events import FoldEvents
+from services.recommender.application.state.log_marks import check_log_holds
 from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.entrypoints import event_service
+from services.recommender.entrypoints.record_decoding import decode_batch
 from services.recommender.entrypoints.worker import EpochServices
 from tests.adapters.memory_log import MemoryLog
 from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
@@ -108,3 +111,29 @@ async def test_a_worker_notices_while_it_runs_that_the_log_lost_records(log, mon
     await service.stop()
     assert isinstance(service.crash_reason, LogTruncatedError)
     assert "another record at offset 19" in str(service.crash_reason)
+
+
+async def test_records_that_were_stored_before_the_position_moved_are_missed_too(log):
+    states, letters = MemoryStates(), MemoryDeadLetters()
+    store = states.fold_store(1)
+
+    class DiesBeforeItMovesThePosition:
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        async def advance(self, moves):
+            if any(before is not None for before, _ in moves.values()):
+                raise ConnectionError("killed")
+            await store.advance(moves)
+
+    fold = FoldEvents(DiesBeforeItMovesThePosition(), letters, LearnerFold(TracingParameters()))
+    await fold.on_assigned({0: 0})
+    records = OnePartition(log.records[0]).records
+    with pytest.raises(ConnectionError):
+        await fold.fold([decode_batch(0, records, 1)])
+    identity, progress = await log.identity(), await states.progress(1)
+    assert progress[0].position == 0
+    await check_log_holds(log, 1, identity, progress, {})
+    lose_the_last(log, 4)
+    with pytest.raises(LogTruncatedError, match="another record at offset 19"):
+        await check_log_holds(log, 1, identity, progress, {})

@@ -178,9 +178,9 @@ MUTATIONS = (
         (
             Edit(
                 _FOLD_EVENTS,
-                "        await self._store.commit(commits)\n",
+                "        await self._store.commit(commits, self._ahead(batches))\n",
                 "        try:\n"
-                "            await self._store.commit(commits)\n"
+                "            await self._store.commit(commits, self._ahead(batches))\n"
                 "        except CommitRefusedError:\n"
                 "            pass\n",
             ),
@@ -304,11 +304,12 @@ MUTATIONS = (
         "move the position before the learners are stored",
         "A worker that dies between the two leaves records that are never read again.",
         (
-            Edit(_FOLD_EVENTS, "        await self._store.commit(commits)\n", ""),
+            Edit(_FOLD_EVENTS, "        await self._store.commit(commits, self._ahead(batches))\n", ""),
             Edit(
                 _FOLD_EVENTS,
                 "            self._furthest |= self.positions\n        return FoldReport(\n",
-                "            self._furthest |= self.positions\n        await self._store.commit(commits)\n"
+                "            self._furthest |= self.positions\n"
+                "        await self._store.commit(commits, self._ahead(batches))\n"
                 "        return FoldReport(\n",
             ),
         ),
@@ -527,6 +528,20 @@ MUTATIONS = (
         (Edit(_REPLAYS, "        await _check_nothing_missing(store, meta)\n", "        pass\n"),),
         "tests/component/test_lost_beginning.py::"
         "test_an_epoch_that_lacks_records_of_one_partition_is_refused_unless_that_is_accepted",
+        short=True,
+    ),
+    Mutation(
+        "do not note how far learners may be ahead of the position",
+        "A worker dies before it moves the position, the log loses those records, and learners keep what is in no log.",
+        (
+            Edit(
+                _FOLD_EVENTS,
+                "await self._store.commit(commits, self._ahead(batches))",
+                "await self._store.commit(commits)",
+            ),
+        ),
+        "tests/component/test_lost_log_records.py::"
+        "test_records_that_were_stored_before_the_position_moved_are_missed_too",
         short=True,
     ),
     Mutation(

@@ -214,6 +214,7 @@ class SimulatedConsumer:
         self._topic = ""
         self._positions: dict[int, int] = {}
         self._highwater: dict[int, int] = {}
+        self._sent_at_ms: dict[int, int] = {}
         self._member: int | None = None
         self._generation = -1
         self._coordination: asyncio.Task[None] | None = None
@@ -228,7 +229,8 @@ class SimulatedConsumer:
                 await self._coordination
         group, member = self._group, self._member
         if group is not None and member is not None:
-            await self._ask(lambda: group.leave(member, self._now_s))
+            with suppress(BrokerUnavailableError):
+                await self._ask(lambda: group.leave(member, self._now_s))
 
     def subscribe(self, topics: Sequence[str], listener: aiokafka.ConsumerRebalanceListener) -> None:
         (self._topic,) = topics
@@ -250,6 +252,9 @@ class SimulatedConsumer:
         assert partition.partition in self._positions, "request for a partition that is not assigned"
         return self._highwater.get(partition.partition)
 
+    def last_poll_timestamp(self, partition: aiokafka.TopicPartition) -> int | None:
+        return self._sent_at_ms.get(partition.partition)
+
     async def beginning_offsets(
         self, partitions: Sequence[aiokafka.TopicPartition]
     ) -> dict[aiokafka.TopicPartition, int]:
@@ -262,7 +267,11 @@ class SimulatedConsumer:
     async def commit(self, offsets: Mapping[aiokafka.TopicPartition, int]) -> None:
         group, member, generation = self._require_group(), self._member, self._generation
         plain = {one.partition: offset for one, offset in offsets.items()}
-        if not await self._ask(lambda: group.commit(member, generation, plain, self._now_s)):
+        try:
+            committed = await self._ask(lambda: group.commit(member, generation, plain, self._now_s))
+        except BrokerUnavailableError as error:
+            raise CommitFailedError from error
+        if not committed:
             raise CommitFailedError
 
     async def getmany(
@@ -270,7 +279,9 @@ class SimulatedConsumer:
     ) -> dict[aiokafka.TopicPartition, Sequence[LogRecord]]:
         deadline_s = self._now_s + timeout_ms / 1_000
         while True:
-            fetched = await self._ask(lambda: self._fetch(asked, max_records))
+            fetched = {}
+            with suppress(BrokerUnavailableError):
+                fetched = await self._ask(lambda: self._fetch(asked, max_records))
             if fetched or self._now_s >= deadline_s:
                 return fetched
             await asyncio.sleep(deadline_s - self._now_s)
@@ -285,6 +296,7 @@ class SimulatedConsumer:
         for partition in partitions:
             end = self._log.end(partition)
             self._highwater[partition] = end
+            self._sent_at_ms[partition] = int(self._now_s * 1_000)
             if self._positions[partition] > end:
                 self._positions[partition] = 0
             # A fetch may return any part of the available records, and some partitions before others.
@@ -292,6 +304,7 @@ class SimulatedConsumer:
             records = self._log.read(partition, self._positions[partition], count)
             if records:
                 self._positions[partition] = records[-1].offset + 1
+                most -= len(records)
                 fetched[self._named(partition)] = records
         return fetched
 
@@ -300,7 +313,7 @@ class SimulatedConsumer:
         while True:
             await listener.on_partitions_revoked({self._named(partition) for partition in self._positions})
             partitions = await self._join(group)
-            committed = await self._ask(lambda: dict(group.committed))
+            committed = await self._ask_until_answered(lambda: dict(group.committed))
             self._positions = {partition: committed.get(partition, 0) for partition in partitions}
             self._highwater = {}
             await listener.on_partitions_assigned({self._named(partition) for partition in partitions})
@@ -309,18 +322,29 @@ class SimulatedConsumer:
                 await asyncio.sleep(self._heartbeat_s)
                 with suppress(LookupError):
                     stands = False
-                    stands = await self._ask(lambda: group.heartbeat(self._member, self._generation, self._now_s))
+                    stands = await self._ask_until_answered(
+                        lambda: group.heartbeat(self._member, self._generation, self._now_s)
+                    )
 
     async def _join(self, group: Group) -> list[int]:
         while True:
-            self._member = await self._ask(lambda: group.join(self._member, self._now_s, self._session_s))
+            self._member = await self._ask_until_answered(
+                lambda: group.join(self._member, self._now_s, self._session_s)
+            )
             with suppress(LookupError):
                 while True:
-                    assigned = await self._ask(lambda: group.sync(self._member, self._now_s))
+                    assigned = await self._ask_until_answered(lambda: group.sync(self._member, self._now_s))
                     if assigned is not None:
                         self._generation, partitions = assigned
                         return partitions
                     await asyncio.sleep(self._heartbeat_s / 4)
+
+    async def _ask_until_answered(self, step: Any) -> Any:
+        """As the client does for its group: it tries again while the broker is away."""
+        while True:
+            with suppress(BrokerUnavailableError):
+                return await self._ask(step)
+            await asyncio.sleep(0.1)
 
     async def _ask(self, step: Any) -> Any:
         return await self._process.ask(self._log.server, [step])

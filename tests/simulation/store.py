@@ -10,8 +10,13 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus, StoredLearnerBytes
-from services.recommender.application.ports.learners import LearnerCommit, PartitionProgress, StateUnavailableError
-from services.recommender.application.ports.log import DeadLetter
+from services.recommender.application.ports.learners import (
+    NOTHING_AHEAD,
+    LearnerCommit,
+    PartitionProgress,
+    StateUnavailableError,
+)
+from services.recommender.application.ports.log import DeadLetter, RecordMark
 from services.recommender.domain.learner.record import LearnerRecord
 from tests.adapters.memory_states import MemoryStates
 from tests.simulation.loops import at_once
@@ -130,7 +135,7 @@ class SimulatedFoldStore:
         await self._ask(steps)
         return positions, learners
 
-    async def commit(self, commits: Sequence[LearnerCommit]) -> None:
+    async def commit(self, commits: Sequence[LearnerCommit], ahead: Mapping[int, RecordMark] = NOTHING_AHEAD) -> None:
         refusals: list[Exception] = []
 
         def commit_one(commit: LearnerCommit) -> Callable[[], None]:
@@ -143,7 +148,8 @@ class SimulatedFoldStore:
             return step
 
         if commits:
-            await self._ask(list(map(commit_one, commits)))
+            begin = lambda: at_once(self._store.commit([], ahead))  # noqa: E731 - a step like the others.
+            await self._ask([begin, *map(commit_one, commits)])
         if refusals:
             raise refusals[0]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.simulation.schedules import HAPPENINGS, Schedule, failing, outcome_of, schedule_of
-from tests.simulation.world import MOST_WORKERS, World, quiet
+from tests.simulation.world import MOST_WORKERS, PARTITIONS, World, quiet
 
 SCHEDULES = 250
 
@@ -108,6 +108,14 @@ class Faults(RuleBasedStateMachine):
     @rule()
     def forget_commits(self):
         self.world.forget_commits()
+
+    @rule(
+        partition=st.integers(0, PARTITIONS - 1),
+        records=st.sampled_from([1, 2, 5, 20, 60]),
+        events=st.sampled_from([0, 3, 30, 120]),
+    )
+    def shrink(self, partition, records, events):
+        self.world.shrink(partition, records, events)
 
     @rule(events=st.sampled_from([0, 5, 60]))
     def recreate(self, events):

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from cairn.v1 import events_pb2
-from services.common.kafka.connection import KafkaConnection
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
 from services.common.kafka.partitioner import partition_of
 from services.recommender.application.ports.epochs import (
     EpochExistsError,
@@ -73,6 +73,7 @@ _INTERACTIONS = (
 
 # Errors that a worker may exit with when its environment fails. Any other error is a defect.
 EXPECTED_FAILURES = (
+    BrokerUnavailableError,
     CommitRefusedError,
     EpochExistsError,
     EpochMissingError,
@@ -84,6 +85,8 @@ EXPECTED_FAILURES = (
 
 # A worker that reads a recreated topic notices at its next check of the log's identity.
 _REFUSED_WITHIN_S = 8.0
+# A partition that loses records has no leader for longer than this.
+_NO_LEADER_S = 1.2
 
 _FOLD = LearnerFold(TracingParameters())
 _CONNECTION = KafkaConnection("simulated")
@@ -244,10 +247,12 @@ class World:
         self.publish(events)
 
     def shrink(self, partition: int, records: int, events: int) -> None:
-        """A partition loses its last records; new events take their offsets."""
+        """The broker is away, and a partition comes back without its last records; new events take their offsets."""
         for process in self._replays:
             process.kill()
         self.log.shrink(partition, records)
+        self.log.server.away = True
+        self.network.after(_NO_LEADER_S, lambda: setattr(self.log.server, "away", False))
         self._shrunk = True
         self.publish(events)
 
@@ -258,6 +263,7 @@ class World:
             InvariantBrokenError: when the workers do not catch up with the log in time.
         """
         self.redis.server.away = False
+        self._run_until(lambda: not self.log.server.away, 2 * _NO_LEADER_S)
         for process in self._workers.values():
             process.stopped = False
         if self._foreign:
@@ -347,7 +353,7 @@ class World:
     def _is_held_by_the_log(self, meta: EpochMeta) -> bool:
         progress = at_once(self.redis.states.progress(meta.epoch))
         try:
-            at_once(check_log_holds(_LogAtOnce(self.log), meta.epoch, "", progress))
+            at_once(check_log_holds(_LogAtOnce(self.log), meta.epoch, "", progress, meta.end_positions))
         except LogTruncatedError:
             return False
         return True

@@ -354,6 +354,16 @@ class LearnerStatesSuite:
         await epochs.put_progress(1, {2: begun})
         assert await epochs.progress(1) == {0: moved, 2: begun}
 
+    async def test_a_commit_first_notes_how_far_learners_may_be_ahead_of_the_position(self, epochs, make_fold_store):
+        await epochs.create(meta_of(1))
+        fold_store, begun, last = make_fold_store(1), PartitionProgress(5, 5, 0, 0), RecordMark(7, "ab12")
+        await fold_store.advance({0: (None, begun)})
+        with pytest.raises(CommitRefusedError):
+            await fold_store.commit([commit(ADA, range(2), expected=7)], {0: last, 3: last})
+        assert await fold_store.progress([0, 3]) == {0: replace(begun, ahead=last)}, "3 has no position yet"
+        await fold_store.advance({0: (begun, PartitionProgress(8, 8, 0, 0))})
+        assert (await epochs.progress(1))[0].ahead is None
+
     async def test_equal_contents_have_equal_digests_and_others_differ(self, epochs, make_fold_store):
         for number in (1, 2, 3):
             await epochs.create(meta_of(number))

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.recommender.application.ports.learners import FoldStore, LearnerCommit, PartitionProgress
+from services.recommender.application.ports.learners import NOTHING_AHEAD, FoldStore, LearnerCommit, PartitionProgress
+from services.recommender.application.ports.log import RecordMark
 from services.recommender.domain.learner.record import LearnerRecord
 
 
@@ -111,10 +112,10 @@ class FailingFoldStore:
         """Read partitions and learners; see `FoldStore.read`."""
         return await self._store.read(partitions, keys)
 
-    async def commit(self, commits: Sequence[LearnerCommit]) -> None:
+    async def commit(self, commits: Sequence[LearnerCommit], ahead: Mapping[int, RecordMark] = NOTHING_AHEAD) -> None:
         """Store learners, with a fail point before and after."""
         self._fail_points.reach(Step.BEFORE_COMMIT)
-        await self._store.commit(commits)
+        await self._store.commit(commits, ahead)
         self._fail_points.reach(Step.AFTER_COMMIT)
 
     async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:

@@ -102,7 +102,7 @@ def epoch_service(
     )
     return EventService(
         FoldTask(meta.epoch, goal, meta.end_positions, meta.log_identity),
-        FoldEvents(adapters.store, adapters.dead_letters, fold, adapters.clock_s),
+        FoldEvents(adapters.store, adapters.dead_letters, fold),
         EventSource(consumer, decoder, adapters.read_ahead, adapters.resources, adapters.log),
         options=options,
         observers=observers,

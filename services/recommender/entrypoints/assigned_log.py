@@ -12,7 +12,7 @@ from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.application.ports.log import LogTruncatedError
 from services.recommender.application.state.assignment import starting_offset
 from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
-from services.recommender.application.state.log_marks import check_goal_exists, check_log_holds
+from services.recommender.application.state.log_marks import check_log_holds
 from services.recommender.entrypoints.batch_budget import BatchBudget
 from services.recommender.entrypoints.event_service_options import EventServiceOptions, EventSource, FoldTask
 
@@ -97,9 +97,8 @@ class AssignedLog:
         log, task, progress = self._source.log, self._task, self._fold.progress
         if log is None:
             return
-        await check_log_holds(log, task.epoch, task.log_identity, progress)
-        if task.goal is not None:
-            await check_goal_exists(log, task.epoch, task.goal)
+        ends = {partition: task.known_to[partition] for partition in progress if partition in task.known_to}
+        await check_log_holds(log, task.epoch, task.log_identity, progress, ends)
         self._fold.confirm(progress)
 
     def drop(self) -> None:
@@ -110,8 +109,10 @@ class AssignedLog:
         """Return the next records, decoded, as many as the budget allows; none if none arrive within 0.2 s."""
         records = await self._consumer.fetch(self._options.batch_records)
         assignment_generation, fetched_at_ns = self._assignment_generation, time.time_ns()
+        sent_at_s = {partition: self._consumer.sent_at_s(partition) for partition in records}
         fetched = []
         for batch in await self._source.decoder.decode(records, self.budget.cost_max):
+            batch.sent_at_s = sent_at_s[batch.partition]
             first_offset = records[batch.partition][0].offset
             fetched.append(Fetched(first_offset, batch.records, batch, fetched_at_ns, assignment_generation))
         # After an assignment, all partitions are read from another offset.

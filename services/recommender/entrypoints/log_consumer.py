@@ -65,6 +65,7 @@ class LogConsumer:
         # Partitions with more records than fitted into a batch take turns, after all others.
         self._turns: list[int] = []
         self._held: dict[int, Sequence[aiokafka.ConsumerRecord]] = {}
+        self._sent_at_s: dict[int, float] = {}
 
     async def start(self, listener: PartitionListener) -> None:
         """Connect, and join the group or take every partition."""
@@ -122,6 +123,10 @@ class LogConsumer:
         """Take back records that were fetched last and did not fit into a batch; they are fetched again."""
         self._held[partition] = [*records, *self._held.get(partition, ())]
         self._comes_last(partition)
+
+    def sent_at_s(self, partition: int) -> float:
+        """When the broker sent the records of a partition that `fetch` returned last, in Unix seconds."""
+        return self._sent_at_s.get(partition, 0.0)
 
     def seek(self, partition: int, offset: int) -> None:
         """Continue reading at an offset."""
@@ -182,7 +187,13 @@ class LogConsumer:
     ) -> dict[int, Sequence[aiokafka.ConsumerRecord]]:
         """The next records of some partitions; of all if none is named."""
         asked = [self._topic_partition(partition) for partition in partitions]
-        fetched = await self._require().getmany(*asked, timeout_ms=timeout_ms, max_records=records_max)
+        consumer = self._require()
+        fetched = await consumer.getmany(*asked, timeout_ms=timeout_ms, max_records=records_max)
+        assigned = consumer.assignment()
+        for each in fetched:
+            # Asking about a partition that was just revoked is an error.
+            sent_at_ms = consumer.last_poll_timestamp(each) if each in assigned else None
+            self._sent_at_s[each.partition] = (sent_at_ms or 0) / 1_000
         return {each.partition: records for each, records in fetched.items()}
 
     def _take_held(self, partition: int, records_max: int) -> dict[int, Sequence[aiokafka.ConsumerRecord]]:

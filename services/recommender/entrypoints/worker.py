@@ -216,7 +216,8 @@ class EpochServices(mode.Service):
         held, lost = {}, None
         for epoch, meta in epochs.items():
             try:
-                await check_log_holds(self._log_reader, epoch, meta.log_identity, await self._epochs.progress(epoch))
+                progress = await self._epochs.progress(epoch)
+                await check_log_holds(self._log_reader, epoch, meta.log_identity, progress, meta.end_positions)
             except LogTruncatedError as error:
                 lost = error
                 _log.warning("epoch holds records that the log lost; it is ignored", epoch=epoch, reason=str(error))

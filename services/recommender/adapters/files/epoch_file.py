@@ -172,6 +172,9 @@ def _encode_header(header: SnapshotHeader) -> bytes:
     marks = {str(partition): [tuple(mark) for mark in one.marks] for partition, one in progress if one.marks}
     if marks:
         fields["marks"] = marks
+    ahead = {str(partition): tuple(one.ahead) for partition, one in progress if one.ahead is not None}
+    if ahead:
+        fields["ahead"] = ahead
     if meta.begin_positions:
         fields["begin_positions"] = {str(p): offset for p, offset in sorted(meta.begin_positions.items())}
     if meta.order is not FoldOrder.LOG:
@@ -181,7 +184,7 @@ def _encode_header(header: SnapshotHeader) -> bytes:
 
 def _counts(progress: PartitionProgress) -> tuple[int, ...]:
     """Position and counts; without conflicts if there are none, as releases that knew none wrote and read them."""
-    *counts, _ = astuple(progress)
+    *counts, _, _ = astuple(progress)
     return tuple(counts if progress.conflicts else counts[:-1])
 
 
@@ -200,13 +203,12 @@ def _decode_header(data: bytes) -> SnapshotHeader:
         order=FoldOrder(fields.get("order", FoldOrder.LOG)),
     )
     # Earlier releases stored no marks.
-    marks = fields.get("marks", {})
-    return SnapshotHeader(
-        meta, {int(p): _progress(counts, marks.get(p, ())) for p, counts in fields["progress"].items()}
-    )
+    marks, ahead = fields.get("marks", {}), fields.get("ahead", {})
+    progress = {int(p): _progress(counts, marks.get(p, ()), ahead.get(p)) for p, counts in fields["progress"].items()}
+    return SnapshotHeader(meta, progress)
 
 
-def _progress(counts: Sequence[int], marks: Iterable[Sequence[Any]]) -> PartitionProgress:
+def _progress(counts: Sequence[int], marks: Iterable[Sequence[Any]], ahead: Sequence[Any] | None) -> PartitionProgress:
     position, applied, duplicates, dead_lettered, erased, lost, conflicts = (*counts, 0, 0)[:7]
     return PartitionProgress(
         position,
@@ -217,6 +219,7 @@ def _progress(counts: Sequence[int], marks: Iterable[Sequence[Any]]) -> Partitio
         lost,
         conflicts,
         tuple(RecordMark(*mark) for mark in marks),
+        None if ahead is None else RecordMark(*ahead),
     )
 
 

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.log import RecordMark
 
-# The fields, in the order of PartitionProgress. The marks are `offset:fingerprint offset:fingerprint`.
-PROGRESS_FIELDS = (b"offset", b"applied", b"duplicates", b"dlt", b"erased", b"lost", b"conflicts", b"marks")
+# The fields, in the order of PartitionProgress. A mark is `offset:fingerprint`; marks are separated by spaces.
+PROGRESS_FIELDS = (b"offset", b"applied", b"duplicates", b"dlt", b"erased", b"lost", b"conflicts", b"marks", b"ahead")
 
 
 def decode_progress(fields: Sequence[bytes | None]) -> PartitionProgress | None:
     """Progress from the values of PROGRESS_FIELDS; None without an offset."""
-    *counts, encoded = fields
+    *counts, marks, ahead = fields
     if counts[0] is None:
         return None
     position, applied, duplicates, dead_lettered, erased, lost, conflicts = (int(value or 0) for value in counts)
-    marks = (mark.split(":") for mark in (encoded or b"").decode().split())
     return PartitionProgress(
         position,
         applied,
@@ -26,7 +25,8 @@ def decode_progress(fields: Sequence[bytes | None]) -> PartitionProgress | None:
         erased,
         lost,
         conflicts,
-        marks=tuple(RecordMark(int(offset), fingerprint) for offset, fingerprint in marks),
+        marks=_decode_marks(marks),
+        ahead=next(iter(_decode_marks(ahead)), None),
     )
 
 
@@ -40,5 +40,16 @@ def encode_progress(progress: PartitionProgress) -> tuple[int | str, ...]:
         progress.erased,
         progress.lost,
         progress.conflicts,
-        " ".join(f"{offset}:{fingerprint}" for offset, fingerprint in progress.marks),
+        " ".join(map(encode_mark, progress.marks)),
+        "" if progress.ahead is None else encode_mark(progress.ahead),
     )
+
+
+def encode_mark(mark: RecordMark) -> str:
+    """The text of a mark."""
+    return f"{mark.offset}:{mark.fingerprint}"
+
+
+def _decode_marks(encoded: bytes | None) -> tuple[RecordMark, ...]:
+    marks = (mark.split(":") for mark in (encoded or b"").decode().split())
+    return tuple(RecordMark(int(offset), fingerprint) for offset, fingerprint in marks)

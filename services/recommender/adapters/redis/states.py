@@ -7,7 +7,7 @@ The keys of one epoch. The braces around tenant/learner keep a learner in one cl
     cairn:<epoch>:{<tenant>/<learner>}:seen      list of the events applied, oldest first, as `seen_entries` has them;
                                                  appended to, only its last element is ever rewritten
     cairn:<epoch>:position:<partition>           hash: offset, applied, duplicates, dlt, erased, lost, conflicts,
-                                                 marks
+                                                 marks, ahead
 
 An erased learner leaves a tombstone: an empty blob, the erasure's offset, and its fingerprint in seen.
 
@@ -23,11 +23,12 @@ from services.recommender.adapters.redis.change_notifications import notificatio
 from services.recommender.adapters.redis.connection import Command, RedisConnection
 from services.recommender.adapters.redis.keys import learner_keys, meta_key, position_key
 from services.recommender.adapters.redis.learner_cache import LearnerCache
-from services.recommender.adapters.redis.progress import PROGRESS_FIELDS, decode_progress, encode_progress
+from services.recommender.adapters.redis.progress import PROGRESS_FIELDS, decode_progress, encode_mark, encode_progress
 from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.adapters.redis.seen_entries import APPEND_SEEN, SEEN_ENTRY_BYTES, seen_entries
 from services.recommender.adapters.redis.stored_values import learner_record, stored_learner
 from services.recommender.application.ports.learners import (
+    NOTHING_AHEAD,
     CommitRefusedError,
     LearnerCommit,
     LearnerKey,
@@ -36,6 +37,7 @@ from services.recommender.application.ports.learners import (
     StoredLearner,
     epoch_replaced,
 )
+from services.recommender.application.ports.log import RecordMark
 from services.recommender.domain.learner.journal import encode_journal
 from services.recommender.domain.learner.record import FINGERPRINT_BYTES, LearnerRecord
 from services.recommender.domain.learner.state import encode_state
@@ -65,12 +67,20 @@ end
 return 1
 """
 
+# Says how far learners may be stored beyond the position.
+_AHEAD = """
+if ARGV[2] ~= '' and redis.call('HGET', KEYS[2], 'fold_id') ~= ARGV[2] then return -1 end
+if redis.call('HEXISTS', KEYS[1], 'offset') == 1 then redis.call('HSET', KEYS[1], 'ahead', ARGV[1]) end
+return 1
+"""
+
 # Moves a partition only if its position is still the one that was read.
 _ADVANCE = """
-if ARGV[10] ~= '' and redis.call('HGET', KEYS[2], 'fold_id') ~= ARGV[10] then return -1 end
+if ARGV[11] ~= '' and redis.call('HGET', KEYS[2], 'fold_id') ~= ARGV[11] then return -1 end
 if (redis.call('HGET', KEYS[1], 'offset') or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'offset', ARGV[2], 'applied', ARGV[3], 'duplicates', ARGV[4], 'dlt', ARGV[5],
-  'erased', ARGV[6], 'lost', ARGV[7], 'conflicts', ARGV[8], 'marks', ARGV[9])
+  'erased', ARGV[6], 'lost', ARGV[7], 'conflicts', ARGV[8], 'marks', ARGV[9],
+  'ahead', ARGV[10])
 return 1
 """
 
@@ -145,6 +155,7 @@ class RedisFoldStore:
         self._fold_id = fold_id
         self._cache = LearnerCache(cache_bytes)
         self._commit_sha = hashlib.sha1(_COMMIT.encode(), usedforsecurity=False).hexdigest()
+        self._ahead_sha = hashlib.sha1(_AHEAD.encode(), usedforsecurity=False).hexdigest()
         self._advance_sha = hashlib.sha1(_ADVANCE.encode(), usedforsecurity=False).hexdigest()
         self._scripts_loaded = False
 
@@ -197,9 +208,20 @@ class RedisFoldStore:
         positions = {partition: int(value) for partition in partitions if (value := next(answers)) is not None}
         return positions, learners
 
-    async def commit(self, commits: Sequence[LearnerCommit]) -> None:
+    async def commit(self, commits: Sequence[LearnerCommit], ahead: Mapping[int, RecordMark] = NOTHING_AHEAD) -> None:
         """Store each learner completely or not at all, only where the stored offset is still the expected one."""
-        commands = []
+        commands: list[Command] = [
+            (
+                "EVALSHA",
+                self._ahead_sha,
+                2,
+                position_key(self._epoch, partition),
+                meta_key(self._epoch),
+                encode_mark(mark),
+                self._fold_id,
+            )
+            for partition, mark in ahead.items()
+        ]
         for commit in commits:
             stored = commit.stored
             if stored.state is None and not commit.erased:
@@ -268,7 +290,8 @@ class RedisFoldStore:
 
     async def _execute_scripts(self, commands: Sequence[Command]) -> list[int]:
         if not self._scripts_loaded:
-            await self._connection.execute([("SCRIPT", "LOAD", _COMMIT), ("SCRIPT", "LOAD", _ADVANCE)])
+            scripts = (_COMMIT, _AHEAD, _ADVANCE)
+            await self._connection.execute([("SCRIPT", "LOAD", script) for script in scripts])
             self._scripts_loaded = True
         try:
             return await self._connection.execute(commands)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from services.recommender.application.ports.log import RecordMark
@@ -122,6 +123,8 @@ class PartitionProgress:
             among the dead letters, but not counted in `dead_lettered`.
         marks: records before the position, ascending, that show whether the log is still the one that was folded; empty
             when nothing was folded yet, or by a release that did not store it.
+        ahead: the furthest record at or after the position up to which learners may have been stored already; None: the
+            last batch was finished.
     """
 
     position: int
@@ -132,6 +135,7 @@ class PartitionProgress:
     lost: int = 0
     conflicts: int = 0
     marks: tuple[RecordMark, ...] = ()
+    ahead: RecordMark | None = None
 
     @property
     def records(self) -> int:
@@ -174,6 +178,9 @@ def epoch_replaced(epoch: int) -> CommitRefusedError:
     )
 
 
+NOTHING_AHEAD: Mapping[int, RecordMark] = MappingProxyType({})
+
+
 class FoldStore(Protocol):
     """Write side of one epoch: what a fold reads and writes. Every call may raise StateUnavailableError."""
 
@@ -187,8 +194,13 @@ class FoldStore(Protocol):
         """Positions by partition (absent: never seen), and learners in the order of `keys` (NEW_LEARNER: none)."""
         ...
 
-    async def commit(self, commits: Sequence[LearnerCommit]) -> None:
+    async def commit(self, commits: Sequence[LearnerCommit], ahead: Mapping[int, RecordMark] = NOTHING_AHEAD) -> None:
         """Store each learner completely or not at all, only where the stored offset is still the expected one.
+
+        Args:
+            commits: the learners.
+            ahead: by partition, what `PartitionProgress.ahead` is from now on; stored before any learner, where the
+                partition has a position.
 
         Raises:
             CommitRefusedError: when one was refused; others may have been stored.

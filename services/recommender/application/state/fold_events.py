@@ -45,6 +45,7 @@ class PartitionBatch:
         last: the last record.
         records: how many records there are.
         cost: what it takes to fold them, in ordinary records.
+        sent_at_s: when the broker sent them, Unix seconds.
     """
 
     partition: int
@@ -58,6 +59,7 @@ class PartitionBatch:
     last: RecordMark | None = None
     records: int = 0
     cost: int = 0
+    sent_at_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class FoldEvents:
         fold: LearnerFold,
         clock_s: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Args: `clock_s` times the stages and spaces the marks; no learner depends on it."""
+        """Args: `clock_s` times the stages; nothing that is stored depends on it."""
         self.known = KnownCorrections()
         self._store = store
         self._dead_letters = dead_letters
@@ -118,7 +120,7 @@ class FoldEvents:
         self._progress: dict[int, PartitionProgress] = {}
         # The last known positions, including those of revoked partitions.
         self._furthest: dict[int, int] = {}
-        self._marks = LogMarks(clock_s)
+        self._marks = LogMarks()
 
     @property
     def progress(self) -> Mapping[int, PartitionProgress]:
@@ -188,7 +190,7 @@ class FoldEvents:
         lost = sum(self._new(batch.partition, batch.lost) for batch in batches)
         commits = _commits(keys, stored, folded, batches)
         done = self._clock_s()
-        await self._store.commit(commits)
+        await self._store.commit(commits, self._ahead(batches))
         conflicts = [letter for letter in letters if letter.code == CONFLICT]
         letters = [letter for letter in letters if letter.code != CONFLICT]
         reached = self._reached(batches, folded, letters, conflicts)
@@ -211,6 +213,15 @@ class FoldEvents:
             fold_s=done - read,
             commit_s=self._clock_s() - done,
         )
+
+    def _ahead(self, batches: Sequence[PartitionBatch]) -> dict[int, RecordMark]:
+        """The furthest record of each partition up to which learners may be stored before its position moves."""
+        found = {}
+        for batch in batches:
+            known = self._progress[batch.partition].ahead
+            if batch.last is not None:
+                found[batch.partition] = max(known, batch.last) if known is not None else batch.last
+        return found
 
     async def _write_dead_letters(self, batches: Sequence[PartitionBatch]) -> list[DeadLetter]:
         """Write the dead letters of records that were not processed before."""
@@ -297,7 +308,8 @@ class FoldEvents:
                     before.erased + self._new(batch.partition, batch.erased),
                     before.lost + self._new(batch.partition, batch.lost),
                     before.conflicts + sum(letter.partition == batch.partition for letter in conflicts),
-                    marks=self._marks.extended(batch.partition, before.marks, batch.last),
+                    marks=self._marks.extended(batch.partition, before.marks, batch.last, batch.sent_at_s),
+                    ahead=before.ahead if before.ahead and before.ahead.offset >= batch.next_offset else None,
                 )
         return reached
 

@@ -21,7 +21,7 @@ from services.recommender.application.state.epochs import (
     check_log,
     lost_beginnings,
 )
-from services.recommender.application.state.log_marks import check_goal_exists
+from services.recommender.application.state.log_marks import check_log_holds
 
 
 async def begin_replay(
@@ -59,7 +59,7 @@ async def begin_replay(
     if existing is not None:
         check_log(epoch, existing.log_identity, identity)
         _check_resumable(existing, parameters_id, order)
-        await check_goal_exists(log, epoch, existing.end_positions)
+        await check_log_holds(log, epoch, identity, await store.progress(epoch), existing.end_positions)
         if accept_lost_keys and not existing.accepts_lost_keys:
             await store.accept_lost_keys(epoch)
             return replace(existing, accepts_lost_keys=True)

@@ -179,5 +179,5 @@ async def _check_usable(store: EpochStore, log: LogReader, bundles: BundleReader
                 f"{ends.get(partition, 0)}: the log lost records that the snapshot holds. Replay the log instead: "
                 f"cairn replay --epoch {meta.epoch} --parameters {meta.parameters_bundle or 'same'}"
             )
-    await check_log_holds(log, meta.epoch, meta.log_identity, header.progress)
+    await check_log_holds(log, meta.epoch, meta.log_identity, header.progress, meta.end_positions)
     parameters_of(meta, bundles)
