@@ -89,6 +89,24 @@ def test_an_id_of_which_nothing_is_known_is_named_before_it_is_erased(service):
     assert "nothing is known of 'nobody': check the id" in shown.output
 
 
+@pytest.mark.parametrize("held", [{"state": None, "records": []}, {"state": None, "records": [{}]}])
+def test_an_export_of_nothing_says_so(monkeypatch, held):
+    monkeypatch.setattr("services.recommender.bootstrap.personal.pseudonym_of", lambda *_: "A" * 26)
+    monkeypatch.setattr("services.recommender.cli.personal._asked", lambda *_: held)
+    result = run("export", "nobody", "--tenant", "riverbend")
+    assert result.exit_code == 0
+    assert ("nothing is stored of 'nobody' of tenant 'riverbend'" in result.stderr) == (not held["records"])
+
+
+@pytest.mark.parametrize("command", ["show", "erase", "export"])
+@pytest.mark.parametrize(("learner", "named"), [("a\u200by", "U+200B ZERO WIDTH SPACE"), ("a\udcff", "U+DCFF")])
+def test_an_id_with_a_character_that_nobody_sees_ends_a_command_with_its_name(service, command, learner, named):
+    result = run(command, learner, *(("--tenant", "t") if command == "export" else ("--target", service.target)))
+    assert result.exit_code == 2
+    assert named in result.output
+    assert service.requests == []
+
+
 def test_an_erasure_goes_on_where_nobody_can_say_whether_the_learner_is_known(service):
     result = run("erase", "amy", "--yes", "--target", service.target, "--recommender", "127.0.0.1:1")
     assert result.exit_code == 0

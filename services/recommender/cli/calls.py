@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from rich.console import Console
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
+from services.common.auth.identity import normalised_id, unusable_character
 from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.common.rpc.calls import Metadata, channel_to, key_metadata, what_went_wrong
 
@@ -21,6 +22,18 @@ DEFAULT_TARGET = "127.0.0.1:50053"
 
 Target = Annotated[
     str, typer.Option(envvar="CAIRN_TARGET_RECOMMENDER", help="host:port of the recommendation service.")
+]
+
+
+def _checked(learner: str) -> str:
+    # Also what the shell could not decode, which would end a command with a traceback.
+    if unusable := unusable_character(normalised_id(learner)):
+        fail(f"LEARNER has the {unusable.what} {unusable.shown} at position {unusable.position}: remove it", BAD_INPUT)
+    return learner
+
+
+Learner = Annotated[
+    str, typer.Argument(metavar="LEARNER", help="The learner's id, as your platform knows it.", callback=_checked)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
 

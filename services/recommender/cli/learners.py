@@ -19,6 +19,7 @@ from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
 from services.recommender.cli.calls import (
     DEFAULT_TARGET,
     AsJson,
+    Learner,
     Target,
     calling,
     nothing_is_known,
@@ -39,7 +40,6 @@ learner_app = typer.Typer(
 app.add_typer(learner_app, name="learner")
 
 
-Learner = Annotated[str, typer.Argument(metavar="LEARNER", help="The learner's id, as your platform knows it.")]
 Kinds = Annotated[
     list[ResourceKindName] | None, typer.Option(help="Only this kind. May be given several times.", show_default=False)
 ]

@@ -27,7 +27,7 @@ from services.common.rpc.calls import (
     key_metadata,
     what_went_wrong,
 )
-from services.recommender.cli.calls import DEFAULT_TARGET, fail_with, nothing_is_known
+from services.recommender.cli.calls import DEFAULT_TARGET, Learner, fail_with, nothing_is_known
 
 if TYPE_CHECKING:
     from services.recommender.application.operations.personal_data import PersonalData
@@ -41,7 +41,6 @@ EnvironmentFile = Annotated[
     Path, typer.Option("--env-file", help="File with settings that the environment does not set; `make up` writes it.")
 ]
 TenantName = Annotated[str, typer.Option("--tenant", help="The learner's tenant, from the tenants file.")]
-_Learner = Annotated[str, typer.Argument(metavar="LEARNER", help="The learner's id, as your platform knows it.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -51,7 +50,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def export(
-    learner: _Learner,
+    learner: Learner,
     *,
     tenant: TenantName,
     output: Annotated[
@@ -85,7 +84,7 @@ def export(
 
 
 def erase(
-    learner: _Learner,
+    learner: Learner,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     target: Annotated[
