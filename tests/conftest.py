@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from deploy.kafka.cluster import KafkaCluster
@@ -14,6 +15,10 @@ from deploy.local.redis import RedisServer, description
 from deploy.processes import Child, StackError
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.topics import ensure_topics, load_declarations
+
+# An example may take as long as it takes: the machine may be busy.
+hypothesis.settings.register_profile("cairn", deadline=None)
+hypothesis.settings.load_profile("cairn")
 
 TOPICS = Path(__file__).parents[1] / "deploy" / "topics.yaml"
 # Kept between runs, so that Maven downloads the broker's jars only once.

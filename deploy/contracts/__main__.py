@@ -49,7 +49,7 @@ def check(*, root: Root = Path()) -> None:
     problems += [
         f"{path} is out of date: run make contracts and commit the result"
         for path, text in documents.items()
-        if not (root / path).is_file() or (root / path).read_text() != text
+        if not (root / path).is_file() or (root / path).read_text(encoding="utf-8") != text
     ]
     if problems:
         _fail(problems, 1)
@@ -64,7 +64,7 @@ def write(*, root: Root = Path()) -> None:
         _fail([str(error)], _BAD_INPUT)
     for path, text in documents.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text)
+        (root / path).write_text(text, encoding="utf-8")
 
 
 @app.command()
@@ -94,7 +94,7 @@ def accept(
     for found in breaks:
         typer.echo(f"accepted: {found}", err=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(baseline_text(current))
+    path.write_text(baseline_text(current), encoding="utf-8")
 
 
 def _documents(root: Path) -> dict[Path, str]:

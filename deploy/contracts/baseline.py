@@ -35,7 +35,7 @@ def read_baseline(path: Path) -> FileDescriptorSet:
         ContractError: when the file is missing or is not what `baseline_text` writes.
     """
     try:
-        return text_format.Parse(path.read_text(), FileDescriptorSet())
+        return text_format.Parse(path.read_text(encoding="utf-8"), FileDescriptorSet())
     except FileNotFoundError as error:
         raise ContractError(f"there is no baseline at {path}; write one with: make contracts-accept") from error
     except text_format.ParseError as error:

@@ -177,7 +177,7 @@ def read_contracts(root: Path) -> list[ContractFile]:
     Raises:
         ContractError: as `compile_protos`.
     """
-    return [_Reader(file, (root / file.name).read_text()).read() for file in compile_protos(root).file]
+    return [_Reader(file, (root / file.name).read_text(encoding="utf-8")).read() for file in compile_protos(root).file]
 
 
 def type_of(field: FieldDescriptorProto) -> str:

@@ -77,7 +77,7 @@ def evaluate(
         if ended.returncode:
             typer.echo(f"error: cairn {' '.join(command)} ended with {ended.returncode}", err=True)
             raise typer.Exit(1)
-        file.with_suffix(".seconds").write_text(f"{time.monotonic() - began_s:.0f}")
+        file.with_suffix(".seconds").write_text(f"{time.monotonic() - began_s:.0f}", encoding="utf-8")
     measured = [found for protocol in PROTOCOLS if (found := _read(results, protocol)) is not None]
     (root / "docs/evaluation.md").write_text(document(measured), encoding="utf-8")
     (root / "docs/evaluation.html").write_text(
@@ -93,7 +93,7 @@ def _read(results: Path, protocol: Protocol) -> Measured | None:
     return Measured(
         evaluation=from_json(file.read_bytes()),
         on=datetime.fromtimestamp(file.stat().st_mtime, UTC).date(),
-        elapsed_s=float(file.with_suffix(".seconds").read_text()),
+        elapsed_s=float(file.with_suffix(".seconds").read_text(encoding="utf-8")),
     )
 
 

@@ -95,7 +95,7 @@ class KafkaNode:
             "group.min.session.timeout.ms": 1000,
             "controlled.shutdown.enable": "true",
         }
-        self._settings.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        self._settings.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
         formatted = subprocess.run(
             [*self._java("kafka.tools.StorageTool"), "format", "-t", cluster_id, "-c", str(self._settings)],
             capture_output=True,
@@ -104,6 +104,14 @@ class KafkaNode:
         )
         if formatted.returncode:
             raise StackError(f"Kafka node {self.node_id} could not format its storage: {formatted.stderr[-2000:]}")
+
+    def largest_log_bytes(self, topic: str) -> int:
+        """The size of the largest segment of a topic's partitions on this node."""
+        # A deleted topic's folders stay for a minute, under another name.
+        folders = [
+            path for path in (self._directory / "data").glob(f"{topic}-*") if path.name[len(topic) + 1 :].isdigit()
+        ]
+        return max(path.stat().st_size for folder in folders for path in folder.glob("*.log"))
 
     def wipe(self) -> None:
         """Remove its data and its log."""

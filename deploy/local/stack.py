@@ -348,7 +348,7 @@ class Stack:
         address_file = self._address_file(service)
         if not address_file.is_file():
             return False
-        address = address_file.read_text()
+        address = address_file.read_text(encoding="utf-8")
         if not is_serving(address):
             return False
         self._addresses[service.name] = address

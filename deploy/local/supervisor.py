@@ -133,7 +133,9 @@ def _follow(supervisor: subprocess.Popen[bytes], options: StackOptions, report: 
     if not _state_file(options.directory).exists():
         supervisor.wait()
         # Its standard error is the message.
-        raise StackError(log.read_text(errors="replace").strip() or "the supervisor exited without a message")
+        raise StackError(
+            log.read_text(errors="replace", encoding="utf-8").strip() or "the supervisor exited without a message"
+        )
 
 
 def _running(directory: Path) -> list[ProcessIdentity]:
@@ -170,6 +172,6 @@ def _write_private(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     temporary.replace(path)

@@ -18,7 +18,7 @@ def announce(service: str, address: str, address_file: Path | None) -> None:
     _log.info("listening", server=service, address=address)
     if address_file is not None:
         temporary = address_file.with_name(address_file.name + ".new")
-        temporary.write_text(address)
+        temporary.write_text(address, encoding="utf-8")
         temporary.replace(address_file)
 
 

@@ -227,7 +227,7 @@ def read_tenants_file(path: Path) -> TenantsFile:
         TenantsFileError: when it is malformed.
     """
     try:
-        return TenantsFile.model_validate(yaml.safe_load(path.read_text()) or {})
+        return TenantsFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except yaml.MarkedYAMLError as error:
         # The error's own text quotes the file, which holds secrets.
         line = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 1}"
@@ -270,7 +270,7 @@ def edited_tenants_file(path: Path, *, create: bool = False) -> Iterator[Tenants
         yield content
         temporary = path.with_name(path.name + ".new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             yaml.safe_dump(_dumped(content), file, sort_keys=True)
             file.flush()
             # Without a tenant's secret its learners cannot be found again.

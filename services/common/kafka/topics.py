@@ -107,7 +107,7 @@ def load_declarations(path: Path | None = None) -> dict[str, TopicDeclaration]:
     if path is None:
         path = _IN_THE_WHEEL if _IN_THE_WHEEL.exists() else _IN_A_CHECKOUT
     try:
-        return _Declarations.model_validate(yaml.safe_load(path.read_text())).topics
+        return _Declarations.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).topics
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise TopicsFileError(f"the topics declaration {path} cannot be used: {error}") from error
 

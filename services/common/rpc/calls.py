@@ -33,7 +33,7 @@ TimeoutS = Annotated[float, typer.Option(min=0.1, help="Give up after this many 
 def api_key_from(file: Path | None) -> str:
     """The API key in a file, or else in CAIRN_API_KEY; without one the command ends."""
     try:
-        api_key = file.read_text().strip() if file else os.environ.get("CAIRN_API_KEY", "").strip()
+        api_key = file.read_text(encoding="utf-8").strip() if file else os.environ.get("CAIRN_API_KEY", "").strip()
     except (OSError, UnicodeDecodeError) as error:
         fail(f"the API key file {file} cannot be read: {error}. Name another with --api-key-file", BAD_INPUT)
     if not api_key:

@@ -137,7 +137,7 @@ def load_mapping(path: Path) -> FileMapping:
         FileUnusableError: when it cannot be read or is invalid; the message names the field and the remedy.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FileUnusableError(f"the mapping {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
