@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,16 +12,37 @@ from deploy.local.redis import binary
 from deploy.processes import LOOPBACK, Child, Command, free_port
 
 _READY_DEADLINE_S = 20.0
+# An ignored signal stays ignored in the program that replaces this one.
+_IGNORE_FILE_SIZE_SIGNAL = (
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); os.execvp(sys.argv[1], sys.argv[1:])",
+)
 
 
 class DurableRedis:
     """One Redis on loopback. With `appendonly`, its data survives `kill`, except for what `truncate_tail` removes."""
 
-    def __init__(self, directory: Path, *, appendonly: bool = False, options: Sequence[str] = ()) -> None:
-        """Args: `directory` for data and log; `options`, more arguments of redis-server."""
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        appendonly: bool = False,
+        survives_full_disk: bool = False,
+        options: Sequence[str] = (),
+    ) -> None:
+        """Prepare.
+
+        Args:
+            directory: for data and log.
+            appendonly: whether data survives `kill`.
+            survives_full_disk: whether a file that may not grow gives it an error instead of a deadly signal.
+            options: more arguments of redis-server.
+        """
         self.port = free_port()
         self.directory = directory
         self._appendonly = appendonly
+        self._survives_full_disk = survives_full_disk
         self._options = options
         self._child: Child | None = None
         directory.mkdir(parents=True, exist_ok=True)
@@ -39,6 +61,7 @@ class DurableRedis:
     def start(self) -> None:
         """Start it and return once it has loaded its data."""
         arguments = [
+            *(_IGNORE_FILE_SIZE_SIGNAL if self._survives_full_disk else ()),
             binary(),
             *("--bind", LOOPBACK, "--port", str(self.port), "--dir", str(self.directory.resolve())),
             *("--save", "", "--appendonly", "yes" if self._appendonly else "no", "--appendfsync", "everysec"),

@@ -332,10 +332,14 @@ class Scene:
             self.wait(applied, max(deadline_s, 1.0), "applying an event of every partition")
         finally:
             probe.close()
-            self.platform.acknowledged.update(probe.acknowledged)
-            self.platform.sent |= probe.sent
-            self.platform.answers += probe.answers
+            self.include(probe)
         self.row.recovery_s = round(time.monotonic() - self._fault_s, 2)
+
+    def include(self, other: Platform) -> None:
+        """Count what another platform sent as part of the scenario."""
+        self.platform.acknowledged.update(other.acknowledged)
+        self.platform.sent |= other.sent
+        self.platform.answers += other.answers
 
     def _probes(self) -> list[ingest_pb2.EventSubmission]:
         """One new event for each partition."""

@@ -24,6 +24,7 @@ HAPPENINGS: dict[str, tuple[int, Callable[[random.Random], tuple[int, ...]]]] = 
     "publish": (8, lambda rng: (rng.randint(1, 40), rng.choice((0, 0, 0, 2)))),
     "resend": (4, lambda rng: (rng.randint(1, 10),)),
     "poison": (2, lambda _: ()),
+    "make_up_skills": (1, lambda rng: (rng.choice((5, 30, 130)),)),
     "cram": (1, lambda rng: (rng.randint(60, 120),)),
     "correct": (4, lambda rng: (rng.randint(1, 6),)),
     "correct_early": (2, lambda _: ()),

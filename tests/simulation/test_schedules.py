@@ -17,6 +17,9 @@ from tests.simulation.world import MOST_WORKERS, PARTITIONS, World, quiet
 
 SCHEDULES = 250
 
+# Seconds on an idle machine, minutes on a busy one.
+pytestmark = pytest.mark.timeout(900)
+
 workers = st.integers(0, MOST_WORKERS - 1)
 milliseconds = st.sampled_from([5, 20, 50, 200, 1_000, 3_000])
 
@@ -44,6 +47,10 @@ class Faults(RuleBasedStateMachine):
     @rule(events=st.integers(60, 120))
     def cram(self, events):
         self.world.cram(events)
+
+    @rule(events=st.sampled_from([5, 130]))
+    def make_up_skills(self, events):
+        self.world.make_up_skills(events)
 
     @rule(events=st.integers(1, 6))
     def correct(self, events):

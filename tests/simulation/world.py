@@ -132,6 +132,14 @@ class World:
         for _ in range(events):
             self._respond(learner)
 
+    def make_up_skills(self, events: int) -> None:
+        """One learner answers, each time on 16 skills that nobody has met; 130 times are more than a learner keeps."""
+        learner = self._rng.randrange(LEARNERS)
+        for _ in range(events):
+            number = self._next_number()
+            self._responses.append((number, learner))
+            self._send(_made_up(number, learner))
+
     def correct(self, events: int) -> None:
         """Recent and old responses are corrected, some of them twice."""
         for number, learner in self._rng.choices(self._responses, k=events) if self._responses else ():
@@ -596,6 +604,9 @@ def replayed(log: SimulatedLog, known_to: Mapping[int, int]) -> tuple[MemoryStat
     batches = [decode_batch(p, records, PARTITIONS) for p, records in enumerate(log.records) if records]
     at_once(states.create(EpochMeta(1, EpochStatus.BUILT, PRIOR_PARAMETERS_ID, "", log.identity, log.ends())))
     at_once(fold.on_assigned(dict.fromkeys(range(PARTITIONS), 0)))
+    for batch in batches:
+        # There is no event loop that a thread could relieve.
+        batch.cost = 0
     if batches:
         at_once(fold.fold(batches))
     return states, letters.letters
@@ -643,6 +654,12 @@ def quiet() -> Iterator[None]:
 @cache
 def _encoded(number: int, learner: int) -> _Encoded:
     skills = [f"skill-{number % 4}", f"skill-{number % 3 + 4}"]
+    return _record(message(number, f"learner-{learner}", skills=skills))
+
+
+@cache
+def _made_up(number: int, learner: int) -> _Encoded:
+    skills = [f"made-up-{number}-{skill}" for skill in range(16)]
     return _record(message(number, f"learner-{learner}", skills=skills))
 
 
