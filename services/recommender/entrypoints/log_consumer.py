@@ -107,7 +107,7 @@ class LogConsumer:
         fetched: dict[int, Sequence[aiokafka.ConsumerRecord]] = {}
         left = records_max
         for asked in [others, *([partition] for partition in turns)]:
-            if asked and left:
+            if asked and left > 0:
                 some = self._take_held(asked[0], left) or await self._get(asked, left, timeout_ms=0)
                 fetched |= some
                 left -= sum(map(len, some.values()))
@@ -115,7 +115,7 @@ class LogConsumer:
             fetched = await self._get((), records_max, timeout_ms=_POLL_MS)
             left = records_max - sum(map(len, fetched.values()))
         self._turns = [partition for partition in turns if partition not in fetched or partition in self._held]
-        if not left:
+        if left <= 0:
             self._comes_last(next(reversed(fetched)))
         return fetched
 
