@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from services.common.command_line import BAD_INPUT, fail
-from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, TopicMissingError
+from services.common.kafka.envelope import LEARNER_EVENTS
+from services.common.kafka.repartition import RepartitionError, copy_of, repartition
 from services.common.kafka.topics import (
     TopicOutcome,
     TopicReport,
@@ -21,6 +25,8 @@ from services.common.kafka.topics import (
     ensure_topics,
     load_declarations,
 )
+
+_TELL_EVERY_S = 5.0
 
 _STYLES = {
     TopicOutcome.CREATED: "green",
@@ -81,6 +87,59 @@ def check_existing_topics(
     Exits with 1 when a topic is missing or differs.
     """
     _report_topics(check_topics, kafka, file, replication_factor)
+
+
+@app.command("repartition", epilog="Example: cairn topics repartition --partitions 8")
+def repartition_log(
+    *,
+    kafka: Annotated[
+        str, typer.Option(envvar="CAIRN_KAFKA", help="Bootstrap servers, host:port, separated by commas.")
+    ] = "127.0.0.1:9092",
+    partitions: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many partitions the log gets.", show_default="as many as it has"),
+    ] = None,
+) -> None:
+    """Move every record of the log to its learner's partition, after or for a change of their number.
+
+    Kafka leaves earlier records where they are when partitions are added. **Stop ingest and the workers first.** The
+    log is copied to `cairn.learner-events.repartitioned`, verified, created again and copied back. Each learner's
+    records keep their order, bytes, headers and times. The copy stays until you delete it. The command can be run again
+    whenever it was interrupted.
+
+    Afterwards replay into a new epoch and switch to it; then start ingest and the workers.
+
+    Exit codes: 1, Kafka cannot be reached. 2, somebody writes to the log, or a copy of an earlier time is in the way.
+    """
+    shown = _Progress()
+    try:
+        result = asyncio.run(repartition(KafkaConnection(kafka), LEARNER_EVENTS, partitions, shown.show))
+    except RepartitionError as error:
+        fail(f"error: {error}", BAD_INPUT)
+    except (BrokerUnavailableError, TopicMissingError) as error:
+        fail(f"error: {error}", 1)
+    moved = f", {result.moved:,} of them from another one" if result.moved else ""
+    typer.echo(
+        f"{LEARNER_EVENTS}: {sum(result.records):,} records are on the partitions of their learners{moved}, "
+        f"{len(result.records)} partitions. Next: cairn replay --epoch NUMBER --parameters same, cairn epoch switch "
+        f"NUMBER, then start ingest and the workers. {copy_of(LEARNER_EVENTS)} holds a copy: delete it when all is "
+        f"well (kafka-topics.sh --delete --topic {copy_of(LEARNER_EVENTS)})"
+    )
+
+
+class _Progress:
+    """Prints a line for each step, and one every few seconds, on standard error."""
+
+    def __init__(self) -> None:
+        self._step = ""
+        self._told_s = 0.0
+
+    def show(self, step: str, done: int, total: int) -> None:
+        """The step, the records that it has handled, and how many there are."""
+        now_s = time.monotonic()
+        if step != self._step or done == total or now_s - self._told_s >= _TELL_EVERY_S:
+            self._step, self._told_s = step, now_s
+            typer.echo(f"{step}: {done:,} of {total:,} records", err=True)
 
 
 def _report_topics(

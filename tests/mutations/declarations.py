@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 _EVENT_SERVICE = "services/recommender/entrypoints/event_service.py"
 _REPLAYS = "services/recommender/application/state/replays.py"
+_REPARTITION = "services/common/kafka/repartition.py"
 _ASSIGNED_LOG = "services/recommender/entrypoints/assigned_log.py"
 _LOG_CONSUMER = "services/recommender/entrypoints/log_consumer.py"
 _WORKER = "services/recommender/entrypoints/worker.py"
@@ -543,6 +544,19 @@ MUTATIONS = (
         "tests/component/test_lost_log_records.py::"
         "test_records_that_were_stored_before_the_position_moved_are_missed_too",
         short=True,
+    ),
+    Mutation(
+        "leave records on the partitions that they are on",
+        "After partitions were added, a replay sends the records from before to the dead letters.",
+        (Edit(_REPARTITION, "if record.key is None else partition_of(record.key, count)", "if count else 0"),),
+        "tests/integration/test_repartition.py::"
+        "test_records_from_before_an_increase_come_before_those_after_it_whole_and_on_the_right_partition",
+    ),
+    Mutation(
+        "replace a log that somebody wrote to after it was copied",
+        "Events that were acknowledged meanwhile are deleted with the topic.",
+        (Edit(_REPARTITION, "    if ends != journal.ends:\n", "    if False:\n"),),
+        "tests/integration/test_repartition.py::test_a_log_that_somebody_writes_to_is_left_alone",
     ),
     Mutation(
         "do not compare the log while running",

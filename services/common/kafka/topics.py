@@ -141,7 +141,7 @@ def ensure_topics(
         ]
         if missing:
             admin.create_topics(missing)
-            _await_leaders(admin, [topic.name for topic in missing])
+            await_leaders(admin, [topic.name for topic in missing])
     return [
         compare(name, declared, existing[name], replication_factor)
         if name in existing
@@ -184,7 +184,7 @@ def compare(
     if existing.partitions != declared.partitions:
         details.append(
             f"has {existing.partitions} partitions, {declared.partitions} are declared; state is keyed to the count: "
-            "declare what exists, or create a new topic and replay"
+            "declare what exists, and if partitions were added, run cairn topics repartition, then replay"
         )
     copies = replication_factor or declared.replication_factor
     if existing.replicas < copies:
@@ -266,7 +266,7 @@ def _settings(
     }
 
 
-def _await_leaders(admin: KafkaAdminClient, topics: list[str]) -> None:
+def await_leaders(admin: KafkaAdminClient, topics: list[str]) -> None:
     """Return once every partition has a leader: a cluster answers before all its brokers know a new topic."""
     for attempt in tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(_NoLeaderYetError),
