@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 
 from services.common.encryption.values import KeyTopicSeen
@@ -30,6 +30,15 @@ from services.recommender.application.ports.learners import (
     epoch_replaced,
 )
 from services.recommender.application.ports.log import DeadLetter, RecordMark
+from services.recommender.application.ports.quarantine import (
+    LearnerDamagedError,
+    LearnersDamagedError,
+    Quarantine,
+    QuarantineChangedError,
+    QuarantinedLearner,
+    RepairedLearner,
+    Skipped,
+)
 from services.recommender.application.state.epochs import has_reached
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL, corrections_of, decode_journal, encode_journal
 from services.recommender.domain.learner.record import NEW_LEARNER, LearnerRecord
@@ -50,6 +59,9 @@ class MemoryStates:
         self._metas: dict[int, EpochMeta] = {}
         self._current: int | None = None
         self._held: set[int] = set()
+        self.quarantines: dict[int, Quarantine] = {}
+        # What is wrong with values that cannot be read, by epoch and record key.
+        self.damaged: dict[tuple[int, bytes], str] = {}
 
     def fold_store(self, epoch: int, fold_id: str = "") -> MemoryFoldStore:
         """The write side of an epoch, which refuses once its fold id is another; empty: it does not matter."""
@@ -60,23 +72,50 @@ class MemoryStates:
             if fold_id and (meta is None or meta.fold_id != fold_id):
                 raise epoch_replaced(epoch)
 
-        return MemoryFoldStore(learners, positions, partial(self.notifications.tell, epoch), check)
+        return MemoryFoldStore(
+            learners, positions, partial(self.notifications.tell, epoch), check, MemoryQuarantine(self, epoch, check)
+        )
+
+    def damage(self, epoch: int, key: bytes, reason: str = "its bytes are damaged") -> None:
+        """Damage what is stored about a learner."""
+        self.damaged[epoch, key] = reason
+
+    async def quarantine(self, epoch: int) -> Quarantine:
+        """The learners of an epoch that are quarantined."""
+        return self.quarantines.get(epoch, Quarantine())
+
+    def damage_of(self, epoch: int, key: bytes) -> str:
+        """What is wrong with a learner; empty: nothing."""
+        entry = self.quarantines.get(epoch, Quarantine()).learners.get(key)
+        return entry.reason if entry is not None else self.damaged.get((epoch, key), "")
 
     async def read(self, epoch: int, key: LearnerKey) -> StoredLearner | None:
         """A learner's state, or None when the epoch has none for it."""
-        stored = self.learners.get(epoch, {}).get(f"{key.tenant}/{key.learner}".encode())
+        name = f"{key.tenant}/{key.learner}".encode()
+        if reason := self.damage_of(epoch, name):
+            raise LearnerDamagedError(name, reason)
+        stored = self.learners.get(epoch, {}).get(name)
         if stored is None or stored.state is None:
             return None
         return StoredLearner(decode_state(encode_state(stored.state)), stored.offset)
 
-    async def read_many(self, epoch: int, keys: Sequence[LearnerKey]) -> list[StoredLearner | None]:
+    async def read_many(
+        self, epoch: int, keys: Sequence[LearnerKey]
+    ) -> list[StoredLearner | LearnerDamagedError | None]:
         """States in the order of `keys`."""
-        return [await self.read(epoch, key) for key in keys]
+        found: list[StoredLearner | LearnerDamagedError | None] = []
+        for key in keys:
+            try:
+                found.append(await self.read(epoch, key))
+            except LearnerDamagedError as error:
+                found.append(error)
+        return found
 
     async def applied_offset(self, epoch: int, key: LearnerKey) -> int | None:
         """Offset of the last record that changed the learner, or None."""
-        stored = self.learners.get(epoch, {}).get(f"{key.tenant}/{key.learner}".encode())
-        return None if stored is None else stored.offset
+        name = f"{key.tenant}/{key.learner}".encode()
+        stored = self.learners.get(epoch, {}).get(name)
+        return None if stored is None or self.damage_of(epoch, name) else stored.offset
 
     async def applied_offsets(self, epoch: int, keys: Sequence[LearnerKey]) -> list[int | None]:
         """Offset of the last record that changed each learner, in the order of `keys`."""
@@ -147,6 +186,9 @@ class MemoryStates:
     async def clear(self, epoch: int) -> int:
         """Remove the learners and positions of an epoch, but not the epoch; return the number of learners."""
         self.positions.pop(epoch, None)
+        self.quarantines.pop(epoch, None)
+        for place in [place for place in self.damaged if place[0] == epoch]:
+            self.damaged.pop(place)
         return len(self.learners.pop(epoch, {}))
 
     async def keep_readable(self) -> None:
@@ -154,7 +196,12 @@ class MemoryStates:
 
     async def contents(self, epoch: int) -> AsyncIterator[StoredLearnerBytes]:
         """Everything stored about the epoch's learners, sorted by key."""
-        for key, stored in sorted(self.learners.get(epoch, {}).items()):
+        learners = self.learners.get(epoch, {})
+        for key in sorted(learners.keys() | (await self.quarantine(epoch)).learners.keys()):
+            if reason := self.damage_of(epoch, key):
+                yield StoredLearnerBytes(key, -1, b"", b"", b"", b"", damage=reason)
+                continue
+            stored = learners[key]
             yield StoredLearnerBytes(
                 key,
                 stored.offset,
@@ -209,6 +256,7 @@ class MemoryFoldStore:
         positions: dict[int, PartitionProgress],
         tell: Callable[[bytes, int, str], None],
         check: Callable[[], None],
+        quarantine: MemoryQuarantine,
     ) -> None:
         """Prepare.
 
@@ -217,7 +265,9 @@ class MemoryFoldStore:
             positions: what is stored.
             tell: called with the key, the offset and the trace of each that was stored.
             check: called before anything is stored; raises CommitRefusedError.
+            quarantine: of the epoch.
         """
+        self.quarantine = quarantine
         self._check = check
         self._learners = learners
         self._positions = positions
@@ -232,6 +282,8 @@ class MemoryFoldStore:
     ) -> tuple[dict[int, int], list[LearnerRecord]]:
         """Positions by partition, and learners in the order of `keys`."""
         positions = {partition: progress.position for partition, progress in (await self.progress(partitions)).items()}
+        if damaged := {key: reason for key in keys if (reason := self.quarantine.damaged(key))}:
+            raise LearnersDamagedError(damaged)
         return positions, [self._learners.get(key, NEW_LEARNER) for key in keys]
 
     async def commit(self, commits: Sequence[LearnerCommit], ahead: Mapping[int, RecordMark] = NOTHING_AHEAD) -> None:
@@ -250,14 +302,114 @@ class MemoryFoldStore:
         if refused:
             raise CommitRefusedError(f"{refused} of {len(commits)} learners have changed since they were read")
 
-    async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
+    async def advance(
+        self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]], skipped: Skipped | None = None
+    ) -> None:
         """Move partitions from the progress that was read to the one reached."""
         self._check()
+        changed = skipped is not None and skipped.version != (await self.quarantine.read()).version
         for partition, (before, after) in moves.items():
             stored = self._positions.get(partition)
             if (None if stored is None else stored.position) != (None if before is None else before.position):
                 raise CommitRefusedError(f"the position of partition {partition} has changed since it was read")
-            self._positions[partition] = after
+            if changed:
+                raise QuarantineChangedError([])
+            difference = [now - then for then, now in zip(_counts(before), _counts(after), strict=True)]
+            counts = [held + more for held, more in zip(_counts(stored), difference, strict=True)]
+            self._positions[partition] = PartitionProgress(after.position, *counts, after.marks, after.ahead)
+            if skipped is not None:
+                self.quarantine.count(skipped.records.get(partition, {}))
+
+
+class MemoryQuarantine:
+    """The quarantine of one epoch; implements QuarantineStore."""
+
+    def __init__(self, states: MemoryStates, epoch: int, check: Callable[[], None]) -> None:
+        """Args: `check` is called before anything is stored; raises CommitRefusedError."""
+        self._states = states
+        self._epoch = epoch
+        self._check = check
+
+    def damaged(self, key: bytes) -> str:
+        """What is wrong with the stored value; empty: nothing."""
+        return self._states.damaged.get((self._epoch, key), "")
+
+    def count(self, records: Mapping[bytes, int]) -> None:
+        """Count more records of quarantined learners."""
+        if records:
+            held = self._states.quarantines[self._epoch]
+            more = {
+                key: replace(held.learners[key], records=held.learners[key].records + n) for key, n in records.items()
+            }
+            self._states.quarantines[self._epoch] = Quarantine(held.version, {**held.learners, **more})
+
+    async def read(self) -> Quarantine:
+        """See the port."""
+        return self._states.quarantines.get(self._epoch, Quarantine())
+
+    async def add(self, partition: int, position: int, damaged: Mapping[bytes, str]) -> None:
+        """See the port."""
+        self._check_position(partition, position)
+        held = await self.read()
+        new = {
+            key: QuarantinedLearner(partition, position, 0, reason)
+            for key, reason in damaged.items()
+            if key not in held.learners
+        }
+        if new:
+            self._states.quarantines[self._epoch] = Quarantine(held.version + 1, {**held.learners, **new})
+        for key in new:
+            self._states.notifications.tell(self._epoch, key, position)
+
+    async def forget(self, partition: int, position: int, keys: Collection[bytes]) -> None:
+        """See the port."""
+        self._check_position(partition, position)
+        for key in (await self.read()).learners.keys() & set(keys):
+            self._remove(key)
+
+    async def progress_of(self, key: bytes, partition: int) -> tuple[QuarantinedLearner | None, int | None]:
+        """See the port."""
+        progress = self._states.positions.get(self._epoch, {}).get(partition)
+        return (await self.read()).learners.get(key), None if progress is None else progress.position
+
+    async def release(self, repaired: RepairedLearner) -> bool:
+        """See the port."""
+        self._check()
+        held = await self.read()
+        entry = held.learners.get(repaired.key)
+        if entry is None or entry.records != repaired.records:
+            return False
+        self._remove(repaired.key)
+        if repaired.stored.offset >= 0:
+            self._states.learners[self._epoch][repaired.key] = repaired.stored
+        progress = self._states.positions[self._epoch][repaired.partition]
+        self._states.positions[self._epoch][repaired.partition] = replace(
+            progress,
+            applied=progress.applied + repaired.applied,
+            duplicates=progress.duplicates + repaired.duplicates,
+            dead_lettered=progress.dead_lettered + repaired.dead_lettered,
+            erased=progress.erased + repaired.erased,
+            conflicts=progress.conflicts + repaired.conflicts,
+            quarantined=progress.quarantined - repaired.records,
+        )
+        left = {key: one for key, one in held.learners.items() if key != repaired.key}
+        self._states.quarantines[self._epoch] = Quarantine(held.version + 1, left)
+        self._states.notifications.tell(self._epoch, repaired.key, max(repaired.stored.offset, 0))
+        return True
+
+    def _remove(self, key: bytes) -> None:
+        self._states.learners.get(self._epoch, {}).pop(key, None)
+        self._states.damaged.pop((self._epoch, key), None)
+
+    def _check_position(self, partition: int, position: int) -> None:
+        self._check()
+        progress = self._states.positions.get(self._epoch, {}).get(partition)
+        if (0 if progress is None else progress.position) != position:
+            raise CommitRefusedError(f"the position of partition {partition} has changed since it was read")
+
+
+def _counts(progress: PartitionProgress | None) -> tuple[int, ...]:
+    return (0,) * 7 if progress is None else astuple(progress)[1:-2]
 
 
 class MemoryChangeNotifications:

@@ -12,7 +12,8 @@ from services.recommender.application.ports.epochs import EpochMeta, EpochMissin
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.log import RecordMark
 from services.recommender.application.state.epochs import EpochUnusableError, digest_epoch
-from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
+from services.recommender.application.state.fold_events import FoldEvents
+from services.recommender.application.state.partition_batch import PartitionBatch
 from services.recommender.application.state.snapshots import SnapshotInvalidError, restore_epoch, snapshot_epoch
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold

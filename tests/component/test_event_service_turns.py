@@ -10,7 +10,8 @@ import pytest
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.envelope import LEARNER_EVENTS, LogIdentity
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
-from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
+from services.recommender.application.state.fold_events import FoldEvents
+from services.recommender.application.state.partition_batch import PartitionBatch
 from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters

@@ -24,7 +24,8 @@ from services.recommender.application.operations.export import (
 )
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import LearnerKey
-from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
+from services.recommender.application.state.fold_events import FoldEvents
+from services.recommender.application.state.partition_batch import PartitionBatch
 from services.recommender.bootstrap.server import AnswerAdapters, answer_dependencies
 from services.recommender.domain.learner.events import AssessmentEvent, ErasureEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold

@@ -7,7 +7,8 @@ import pytest
 from services.common.kafka.envelope import record_key
 from services.recommender.application.ports.learners import CommitRefusedError, PartitionProgress
 from services.recommender.application.ports.log import DeadLetter
-from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
+from services.recommender.application.state.fold_events import FoldEvents
+from services.recommender.application.state.partition_batch import PartitionBatch
 from services.recommender.domain.learner.events import (
     VOIDED,
     AssessmentEvent,
@@ -86,7 +87,7 @@ async def test_a_crash_between_learners_and_position_loses_and_doubles_nothing(s
     await fold.on_assigned({0: 0})
     crash = RuntimeError("power cut")
 
-    async def cut(_moves):
+    async def cut(_moves, _skipped):
         raise crash
 
     monkeypatch.setattr(fold._store, "advance", cut)

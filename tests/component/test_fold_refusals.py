@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from services.recommender.application.ports.learners import CommitRefusedError, PartitionProgress
-from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
+from services.recommender.application.state.fold_events import FoldEvents
+from services.recommender.application.state.partition_batch import PartitionBatch
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters
@@ -70,11 +71,12 @@ async def _commits(fold: FoldEvents, records: PartitionBatch):
 
     class Noting:
         read = fold._store.read
+        quarantine = fold._store.quarantine
 
         async def commit(self, commits, ahead):
             noted.extend(commits)
 
-        async def advance(self, _):
+        async def advance(self, *_):
             """The owner has not done this yet."""
 
     held = FoldEvents(Noting(), MemoryDeadLetters(), LearnerFold(TracingParameters()))

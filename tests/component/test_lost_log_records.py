@@ -121,7 +121,7 @@ async def test_records_that_were_stored_before_the_position_moved_are_missed_too
         def __getattr__(self, name):
             return getattr(store, name)
 
-        async def advance(self, moves):
+        async def advance(self, moves, skipped=None):
             if any(before is not None for before, _ in moves.values()):
                 raise ConnectionError("killed")
             await store.advance(moves)

@@ -16,6 +16,7 @@ from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
 from services.recommender.application.ports.log import DeadLetter
 from services.recommender.application.ports.models import BundleUnreadableError
+from services.recommender.application.ports.quarantine import Quarantine, QuarantinedLearner
 from services.recommender.entrypoints.status_report import print_status, status_as_json
 
 LOG = "0d9b3c1e-0000-0000-0000-000000000000/2"
@@ -38,6 +39,7 @@ class Log:
 class Epochs:
     def __init__(self, current, progress, error=None, log=LOG):
         self._current, self._progress, self._error, self._log = current, progress, error, log
+        self.quarantined = {}
 
     async def current_epoch(self):
         if self._error:
@@ -49,6 +51,9 @@ class Epochs:
 
     async def progress(self, epoch):
         return self._progress[epoch]
+
+    async def quarantine(self, epoch):
+        return Quarantine(1, self.quarantined.get(epoch, {}))
 
 
 class Bundles:
@@ -97,6 +102,18 @@ async def test_a_healthy_system_has_no_problems():
     assert status.current is not None
     assert (status.current.lag, status.current.applied, status.current.duplicates) == (0, 13, 1)
     assert status.current.dead_lettered == 1
+
+
+async def test_quarantined_learners_are_a_problem_with_the_remedy_and_their_records_are_counted():
+    epochs = Epochs(2, {2: {0: PartitionProgress(10, 7, 1, 0, quarantined=2)}})
+    epochs.quarantined[2] = {f"riverbend/{name}".encode(): QuarantinedLearner(0, 8, 1, "short") for name in "ABCDEFG"}
+    status = await reader(log=Log({0: 10}), epochs=epochs)({})
+    (problem,) = status.problems
+    assert "epoch 2 has 7 learner(s) in quarantine" in problem
+    assert "riverbend/A, riverbend/B" in problem
+    assert "riverbend/F" not in problem
+    assert "cairn learner repair --all --epoch 2" in problem
+    assert status.current.partitions[0].quarantined == 2
 
 
 async def test_lag_is_the_number_of_records_after_the_positions():

@@ -17,7 +17,14 @@ from rich.console import Console
 from deploy.kafka.cluster import missing_tools
 from deploy.local.redis import description
 from services.common.telemetry import logs
-from tests.faults import disks, half_open, lost_keys, operators, whale  # noqa: F401 - importing them registers their scenarios.
+from tests.faults import (  # noqa: F401 - importing them registers their scenarios.
+    damaged_values,
+    disks,
+    half_open,
+    lost_keys,
+    operators,
+    whale,
+)
 from tests.faults.results import Row, as_json, print_table
 from tests.faults.scenarios import SCENARIOS, run_scenario
 from tests.faults.scene import Bench

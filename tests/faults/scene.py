@@ -31,6 +31,7 @@ from services.common.kafka.partitioner import partition_of
 from services.common.kafka.topics import ensure_topics, load_declarations
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.keys import position_key
+from services.recommender.adapters.redis.stored_values import unseal
 from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.bootstrap.worker import replay
 from services.recommender.domain.learner.state import applied_of
@@ -411,7 +412,7 @@ class Scene:
                 sums.update(dict(zip(("applied", "duplicates", "dlt"), map(int, fields), strict=True)))
             prefix = f"cairn:{epoch}:{{".encode()
             blobs = {
-                key[len(prefix) : -len(b"}:state")]: client.hget(key, "blob")
+                key[len(prefix) : -len(b"}:state")]: client.hmget(key, "blob", "off")
                 for key in client.scan_iter(match=prefix + b"*}:state", count=1_000)
             }
         self.row.applied, self.row.duplicates, self.row.dead_lettered = (
@@ -426,7 +427,7 @@ class Scene:
             raise ScenarioFailedError(f"{sums['dlt']} dead letters were counted, {len(dead)} origins are in the topic")
         living = [record for record in log if record.position not in dead]
         expected = Counter(key for key, _ in {(record.key, (record.source, record.event_id)) for record in living})
-        held = {key: applied_of(blob) for key, blob in blobs.items()}
+        held = {key: applied_of(unseal(blob, offset)) for key, (blob, offset) in blobs.items()}
         if window_exceeded:
             return
         if held != dict(expected):

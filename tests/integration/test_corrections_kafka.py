@@ -20,6 +20,7 @@ from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka.learner_records import KafkaLearnerRecords
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
+from services.recommender.adapters.redis.stored_values import unseal
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.state.epochs import EpochDigest, digest_epoch
 from services.recommender.bootstrap.worker import FoldWiring
@@ -119,8 +120,9 @@ async def folded(
 
 async def state(redis_url: str, epoch: int, learner: str = "ada") -> LearnerState:
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        blob = await client.hget(f"cairn:{epoch}:{{{TENANT}/{pseudonym(learner)}}}:state", "blob")
-    return decode_state(blob)
+        key = f"cairn:{epoch}:{{{TENANT}/{pseudonym(learner)}}}:state"
+        blob, offset = await client.hmget(key, "blob", "off")
+    return decode_state(unseal(blob, offset))
 
 
 async def test_a_log_of_all_kinds_has_the_same_digest_whether_or_not_corrections_are_known_beforehand(

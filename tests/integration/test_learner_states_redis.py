@@ -194,15 +194,15 @@ class _FlushAfter:
         self._client, self._left, self._execute = client, commands, execute
         self.happened = False
 
-    async def __call__(self, commands):
+    async def __call__(self, commands, **options):
         if self.happened or self._left >= len(commands):
             self._left -= len(commands)
-            return await self._execute(commands)
+            return await self._execute(commands, **options)
         before, after = commands[: self._left], commands[self._left :]
-        answers = await self._execute(before)
+        answers = await self._execute(before, **options)
         await self._client.flushall()
         self.happened = True
-        return answers + await self._execute(after)
+        return answers + await self._execute(after, **options)
 
 
 @pytest.mark.parametrize(
@@ -214,12 +214,13 @@ async def test_a_malformed_commit_writes_nothing(make_fold_store, client, monkey
     store = make_fold_store(1)
     execute = store._connection.execute
 
-    async def corrupted(commands):
+    async def corrupted(commands, **options):
         return await execute(
             [
                 (*command[:index], value, *command[index + 1 :]) if command[0] == "EVALSHA" else command
                 for command in commands
-            ]
+            ],
+            **options,
         )
 
     monkeypatch.setattr(store._connection, "execute", corrupted)

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import aiokafka
@@ -67,6 +68,9 @@ class Worker:
             grace_s=20.0,
         )
         self.child: Child | None = None
+
+    def add_environment(self, **environment: str) -> None:
+        self._command = replace(self._command, environment={**self._command.environment, **environment})
 
     def start(self) -> Child:
         self._address.unlink(missing_ok=True)
@@ -128,6 +132,12 @@ def client(redis_server):
 
 def position_sum(client: redis.Redis, epoch: int = 1) -> int:
     return sum(int(client.hget(position_key(epoch, p), "offset") or 0) for p in range(PARTITIONS))
+
+
+def cairn(worker: Worker, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "services.cli", *arguments]
+    environment = os.environ | dict(worker._command.environment)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def counts(client: redis.Redis, name: str, epoch: int = 1) -> int:
@@ -337,18 +347,43 @@ async def test_a_recreated_topic_is_refused_with_the_remedy(fresh_kafka_broker, 
 
 async def test_an_unexpected_exception_ends_the_process_and_commits_nothing(broker, redis_server, worker, client):
     await publish(broker, some_records(10))
-    # A learner whose stored bytes are damaged: no code expects it.
     child = worker.start()
     child.wait_ready(lambda: position_sum(client) == 10, DEADLINE_S)
     worker.stop()
-    (state, *_) = client.keys("*:state")
-    client.hset(state, "blob", b"\x07damaged")
     await publish(broker, some_records(23, first=10))
     before = position_sum(client)
+    worker.add_environment(CAIRN_FAIL_POINT="before-commit:raise:1", CAIRN_ALLOW_FAIL_POINTS="true")
     worker.start()
     assert worker.exit_code() not in {0, None}
-    assert "StateCorruptError" in worker.last_line()
+    assert "FailPointReachedError" in worker.last_line()
     assert position_sum(client) == before
+
+
+async def test_a_damaged_learner_is_quarantined_and_repaired_while_the_worker_runs(
+    broker, redis_server, worker, client
+):
+    await publish(broker, some_records(100))
+    child = worker.start()
+    child.wait_ready(lambda: position_sum(client) == 100, DEADLINE_S)
+    worker.stop()
+    state = min(client.keys("*:state"))
+    client.hset(state, "blob", client.hget(state, "blob")[:-3])
+    damaged = client.dump(state)
+    await publish(broker, some_records(300, first=100))
+    child = worker.start()
+    child.wait_ready(lambda: position_sum(client) == 400, DEADLINE_S)
+    child.wait_ready(lambda: worker.metric("cairn_learners_quarantined") == 1, DEADLINE_S)
+    assert client.dump(state) == damaged
+    assert counts(client, "quarantined") > 0
+    assert counts(client, "applied") + counts(client, "quarantined") == 400
+    done = cairn(worker, "learner", "repair", "--all")
+    assert done.returncode == 0, done.stderr
+    assert "is repaired" in done.stdout
+    assert counts(client, "applied") == 400
+    assert counts(client, "quarantined") == 0
+    await publish(broker, some_records(50, first=400))
+    child.wait_ready(lambda: position_sum(client) == 450, DEADLINE_S)
+    assert await digest(redis_server, 1) == await clean_fold(broker, redis_server, 2)
 
 
 async def test_an_epoch_is_replayed_switched_to_and_the_old_one_dropped_while_events_come(
@@ -357,31 +392,25 @@ async def test_an_epoch_is_replayed_switched_to_and_the_old_one_dropped_while_ev
     await publish(broker, some_records(500))
     child = worker.start()
     child.wait_ready(lambda: client.get("cairn:current-epoch") == b"1", DEADLINE_S)
-    environment = os.environ | dict(worker._command.environment)
-
-    def cairn(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "services.cli", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-    replayed = cairn("replay", "--epoch", "2", "--parameters", "same")
+    replayed = cairn(worker, "replay", "--epoch", "2", "--parameters", "same")
     assert replayed.returncode == 0, replayed.stderr
     assert "500 applied" in replayed.stdout
     assert (await digest(redis_server, 1)) == (await digest(redis_server, 2))
     await publish(broker, some_records(50, first=500))
-    switched = cairn("epoch", "switch", "2", "--wait", "30")
+    switched = cairn(worker, "epoch", "switch", "2", "--wait", "30")
     assert switched.returncode == 0, switched.stderr
     assert client.get("cairn:current-epoch") == b"2"
     child.wait_ready(lambda: position_sum(client, 2) == position_sum(client, 1) == 550, DEADLINE_S)
     assert (await digest(redis_server, 1)) == (await digest(redis_server, 2))
-    assert '"applied":550' in cairn("epoch", "digest", "2", "--json").stdout
-    assert cairn("epoch", "drop", "2").returncode == 2
-    dropped = cairn("epoch", "drop", "1")
+    assert '"applied":550' in cairn(worker, "epoch", "digest", "2", "--json").stdout
+    assert cairn(worker, "epoch", "drop", "2").returncode == 2
+    dropped = cairn(worker, "epoch", "drop", "1")
     assert dropped.returncode == 0, dropped.stderr
     assert client.keys("cairn:1:*") == []
     await publish(broker, some_records(20, first=550))
     child.wait_ready(lambda: position_sum(client, 2) == 570, DEADLINE_S)
     assert client.keys("cairn:1:*") == []
-    listed = cairn("epoch", "list", "--json")
+    listed = cairn(worker, "epoch", "list", "--json")
     assert '"current": true' in listed.stdout
     child.check_running()
 

@@ -25,6 +25,7 @@ _KERNEL = "services/recommender/domain/learner/kernel.py"
 _SEEN_ENTRIES = "services/recommender/adapters/redis/seen_entries.py"
 _STATE_DRAFT = "services/recommender/domain/learner/state_draft.py"
 _REDIS_STATES = "services/recommender/adapters/redis/states.py"
+_REDIS_QUARANTINE = "services/recommender/adapters/redis/quarantine.py"
 _REDIS_EPOCHS = "services/recommender/adapters/redis/epochs.py"
 _MEMORY = "tests/adapters/memory_states.py"
 
@@ -270,7 +271,7 @@ MUTATIONS = (
         (
             Edit(
                 _REDIS_STATES,
-                "if (redis.call('HGET', KEYS[1], 'offset') or '') ~= ARGV[1] then return 0 end\n",
+                "if (redis.call('HGET', KEYS[1], 'offset') or '') ~= before then return 0 end\n",
                 "",
             ),
         ),
@@ -295,8 +296,8 @@ MUTATIONS = (
         (
             Edit(
                 _REDIS_STATES,
-                "                if (-1 if offset is None else int(offset)) != learner.offset:\n",
-                "                if False:\n",
+                "                if _offset(next(answers), -1) != learner.offset:\n",
+                "                if next(answers) is learner:\n",
             ),
         ),
         f"{_REDIS_SUITE}::TestRedisStates::test_a_stale_cache_does_not_mislead_a_reader",
@@ -308,9 +309,8 @@ MUTATIONS = (
             Edit(_FOLD_EVENTS, "        await self._store.commit(commits, self._ahead(batches))\n", ""),
             Edit(
                 _FOLD_EVENTS,
-                "            self._furthest |= self.positions\n        return FoldReport(\n",
-                "            self._furthest |= self.positions\n"
-                "        await self._store.commit(commits, self._ahead(batches))\n"
+                "            self._take(reached)\n        return FoldReport(\n",
+                "            self._take(reached)\n        await self._store.commit(commits, self._ahead(batches))\n"
                 "        return FoldReport(\n",
             ),
         ),
@@ -602,8 +602,8 @@ MUTATIONS = (
         (
             Edit(
                 _REDIS_STATES,
-                "self._connection.execute([*commands, *positions_commands]))\n",
-                "self._connection.execute([*positions_commands, *commands]))\n"
+                "self._connection.execute([*commands, *positions_commands], wrong_types=True))\n",
+                "self._connection.execute([*positions_commands, *commands], wrong_types=True))\n"
                 "        first_positions = [next(answers) for _ in partitions]\n",
             ),
             Edit(
@@ -853,5 +853,77 @@ MUTATIONS = (
         ),
         "tests/integration/test_recent_events_redis.py::TestRedisRecentEvents::"
         "test_an_event_before_the_erasure_is_not_added_after_it",
+    ),
+    Mutation(
+        "move a position whatever the quarantine is by now",
+        "Records of a learner who is released while a batch is folded are neither folded nor counted as missing.",
+        (
+            Edit(
+                _FOLD_EVENTS,
+                "                await self._store.advance(moves, skipped)\n",
+                "                await self._store.advance(moves, None)\n",
+            ),
+        ),
+        "tests/component/test_quarantine.py::test_a_learner_released_while_a_batch_is_folded_gets_the_batch_too",
+        short=True,
+    ),
+    Mutation(
+        "release a learner who got new records meanwhile",
+        "Records between the end of the rebuilt state and the position are lost.",
+        (
+            Edit(
+                _REDIS_QUARANTINE,
+                "if not entry or string.match(entry, '^%d+ %d+ (%d+) ') ~= records then return 0 end\n",
+                "if not entry then return 0 end\n",
+            ),
+        ),
+        "tests/integration/test_quarantine_redis.py::TestRedisQuarantine::test_a_learner_with_new_records_is_not_released",
+    ),
+    Mutation(
+        "rebuild a learner up to the end of the log",
+        "Records after the position are in the state before the worker counts them.",
+        (
+            Edit(
+                "services/recommender/application/state/repair.py",
+                "        self._fold_before(key, learner, position)\n        conflicts",
+                "        self._fold_before(key, learner, end)\n        conflicts",
+            ),
+        ),
+        "tests/component/test_quarantine.py::test_records_that_the_worker_has_not_reached_are_left_to_it",
+        short=True,
+    ),
+    Mutation(
+        "fold a learner whose value has a wrong checksum",
+        "A flipped bit that decodes becomes part of the learner's state for good.",
+        (
+            Edit(
+                "services/recommender/adapters/redis/stored_values.py",
+                "    if matches != bool(stored[0] & _SEALED):\n",
+                "    if matches and not stored[0] & _SEALED:\n",
+            ),
+        ),
+        "tests/unit/test_stored_values.py::test_every_flipped_bit_of_a_sealed_value_is_noticed",
+        short=True,
+    ),
+    Mutation(
+        "leave an erased learner's damaged value where it is",
+        "What was stored about a learner survives their erasure until somebody repairs them.",
+        (Edit(_FOLD_EVENTS, "        await self._forget_erased(everything, skipped)\n", ""),),
+        "tests/component/test_quarantine.py::test_an_erased_learner_leaves_nothing_behind_in_quarantine",
+        short=True,
+    ),
+    Mutation(
+        "wait for Redis for ever",
+        "A connection that swallows everything holds up its worker until somebody restarts it.",
+        (
+            Edit(
+                "services/recommender/adapters/redis/connection.py",
+                "            async with asyncio.timeout(SILENCE_S):\n",
+                "            async with asyncio.timeout(None):\n",
+            ),
+        ),
+        "tests/integration/test_half_open_connections.py::"
+        "test_commands_of_a_fold_fail_after_the_silence_and_then_succeed",
+        timeout_s=40,
     ),
 )

@@ -40,6 +40,8 @@ HAPPENINGS: dict[str, tuple[int, Callable[[random.Random], tuple[int, ...]]]] = 
     "lose_writes": (4, lambda rng: (rng.choice((1, 2, 3, 5, 10, 30, 100)),)),
     "flush": (1, lambda _: ()),
     "redis_away": (2, lambda rng: (rng.choice((10, 500, 3_000)),)),
+    "damage": (2, lambda _: ()),
+    "repair": (2, lambda _: ()),
     "commit_ahead": (2, lambda _: ()),
     "forget_commits": (1, lambda _: ()),
     "shrink": (

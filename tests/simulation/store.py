@@ -5,7 +5,7 @@ The in-memory adapter defines what its commands do; that adapter and the real Re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
@@ -17,6 +17,14 @@ from services.recommender.application.ports.learners import (
     StateUnavailableError,
 )
 from services.recommender.application.ports.log import DeadLetter, RecordMark
+from services.recommender.application.ports.quarantine import (
+    LearnersDamagedError,
+    Quarantine,
+    QuarantineChangedError,
+    QuarantinedLearner,
+    RepairedLearner,
+    Skipped,
+)
 from services.recommender.domain.learner.record import LearnerRecord
 from tests.adapters.memory_states import MemoryStates
 from tests.simulation.loops import at_once
@@ -42,6 +50,12 @@ class _Recorded(dict[Any, Any]):
         self._history.append(take_back)
         super().__setitem__(key, value)
 
+    def pop(self, key: Any, *otherwise: Any) -> Any:
+        if key in self:
+            before = self[key]
+            self._history.append(lambda: dict.__setitem__(self, key, before))
+        return super().pop(key, *otherwise)
+
 
 class _RecordedStates(MemoryStates):
     """States whose changes can be undone."""
@@ -50,6 +64,8 @@ class _RecordedStates(MemoryStates):
         super().__init__()
         self._history = history
         self._metas = _Recorded(history)
+        self.quarantines = _Recorded(history)
+        self.damaged = _Recorded(history)
 
     def fold_store(self, epoch: int, fold_id: str = "") -> Any:
         for per_epoch in (self.learners, self.positions):
@@ -126,14 +142,28 @@ class SimulatedFoldStore:
     ) -> tuple[dict[int, int], list[LearnerRecord]]:
         learners: list[LearnerRecord] = []
 
+        damaged: dict[bytes, str] = {}
+
         def read_one(key: bytes) -> Callable[[], None]:
-            return lambda: learners.extend(at_once(self._store.read([], [key]))[1])
+            def step() -> None:
+                try:
+                    learners.extend(at_once(self._store.read([], [key]))[1])
+                except LearnersDamagedError as error:
+                    damaged.update(error.damaged)
+
+            return step
 
         # Learners are read one by one and positions last, as in the real connection.
         positions: dict[int, int] = {}
         steps = [*map(read_one, keys), lambda: positions.update(at_once(self._store.read(partitions, []))[0])]
         await self._ask(steps)
+        if damaged:
+            raise LearnersDamagedError(damaged)
         return positions, learners
+
+    @property
+    def quarantine(self) -> SimulatedQuarantine:
+        return SimulatedQuarantine(self)
 
     async def commit(self, commits: Sequence[LearnerCommit], ahead: Mapping[int, RecordMark] = NOTHING_AHEAD) -> None:
         refusals: list[Exception] = []
@@ -153,16 +183,32 @@ class SimulatedFoldStore:
         if refusals:
             raise refusals[0]
 
-    async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
+    async def advance(
+        self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]], skipped: Skipped | None = None
+    ) -> None:
+        moved: list[int] = []
+        changed: list[int] = []
+
         def advance_one(partition: int) -> Callable[[], None]:
             def step() -> None:
-                at_once(self._store.advance({partition: moves[partition]}))
+                try:
+                    at_once(self._store.advance({partition: moves[partition]}, skipped))
+                except QuarantineChangedError:
+                    changed.append(partition)
+                    return
+                moved.append(partition)
                 place = (self._epoch, partition)
                 self._redis.furthest[place] = max(self._redis.furthest.get(place, 0), moves[partition][1].position)
 
             return step
 
         await self._ask(list(map(advance_one, moves)))
+        if changed:
+            raise QuarantineChangedError(moved)
+
+    async def ask_one(self, call: Callable[[Any], Any]) -> Any:
+        """Run one command of the quarantine in Redis."""
+        return await self._ask([lambda: at_once(call(self._store.quarantine))])
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -179,6 +225,28 @@ class SimulatedFoldStore:
         except StateUnavailableError:
             self._connected_to = None
             raise
+
+
+class SimulatedQuarantine:
+    """A connection to the quarantine of an epoch; implements QuarantineStore. Each call is one command."""
+
+    def __init__(self, store: SimulatedFoldStore) -> None:
+        self._store = store
+
+    async def read(self) -> Quarantine:
+        return await self._store.ask_one(lambda quarantine: quarantine.read())
+
+    async def add(self, partition: int, position: int, damaged: Mapping[bytes, str]) -> None:
+        await self._store.ask_one(lambda quarantine: quarantine.add(partition, position, damaged))
+
+    async def forget(self, partition: int, position: int, keys: Collection[bytes]) -> None:
+        await self._store.ask_one(lambda quarantine: quarantine.forget(partition, position, keys))
+
+    async def progress_of(self, key: bytes, partition: int) -> tuple[QuarantinedLearner | None, int | None]:
+        return await self._store.ask_one(lambda quarantine: quarantine.progress_of(key, partition))
+
+    async def release(self, repaired: RepairedLearner) -> bool:
+        return await self._store.ask_one(lambda quarantine: quarantine.release(repaired))
 
 
 class SimulatedEpochs:
@@ -201,6 +269,9 @@ class SimulatedEpochs:
 
     async def get(self, epoch: int) -> EpochMeta | None:
         return await self._ask(lambda states: states.get(epoch))
+
+    async def quarantine(self, epoch: int) -> Quarantine:
+        return await self._ask(lambda states: states.quarantine(epoch))
 
     async def create(self, meta: EpochMeta) -> None:
         await self._ask(lambda states: states.create(meta))

@@ -109,6 +109,14 @@ class Faults(RuleBasedStateMachine):
         self.world.redis_away(passing)
 
     @rule()
+    def damage(self):
+        self.world.damage()
+
+    @rule()
+    def repair(self):
+        self.world.repair()
+
+    @rule()
     def commit_ahead(self):
         self.world.commit_ahead()
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
@@ -34,6 +34,8 @@ from services.recommender.application.state.epochs import (
 )
 from services.recommender.application.state.fold_events import FoldEvents, FoldReport
 from services.recommender.application.state.log_marks import check_log_holds
+from services.recommender.application.state.partition_batch import PartitionBatch
+from services.recommender.application.state.repair import RepairFailedError, RepairLearners, quarantine_learner
 from services.recommender.application.state.replays import begin_replay, switch_epoch
 from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
 from services.recommender.domain.learner.corrections import KnownCorrections
@@ -81,6 +83,7 @@ EXPECTED_FAILURES = (
     EpochUnusableError,
     LogTruncatedError,
     StateUnavailableError,
+    RepairFailedError,
 )
 
 # A worker that reads a recreated topic notices at its next check of the log's identity.
@@ -233,6 +236,17 @@ class World:
         server.away = True
         self.network.after(milliseconds / 1_000, lambda: setattr(server, "away", False))
 
+    def damage(self) -> None:
+        """What Redis stores about a learner is damaged."""
+        learners = self.redis.states.learners
+        places = sorted((epoch, key) for epoch, stored in learners.items() for key in stored)
+        if places:
+            self.redis.states.damage(*self._rng.choice(places))
+
+    def repair(self) -> None:
+        """An operator rebuilds the learners in quarantine, while workers go on."""
+        self._replays.append(Process("repair", self.network, self._repair))
+
     def commit_ahead(self) -> None:
         """Somebody uses a tool to move the groups' committed offsets to the end of the log."""
         for group in self.log.groups.values():
@@ -280,6 +294,16 @@ class World:
             self._check_lost_records()
         if not self._run_until(lambda: self.caught_up, HEALED_WITHIN_S):
             raise InvariantBrokenError(f"no progress {HEALED_WITHIN_S:g} s after healing: {self._describe()}")
+        if self._damaged():
+            self.repair()
+            if not self._run_until(lambda: self.caught_up and not self._damaged(), HEALED_WITHIN_S):
+                raise InvariantBrokenError(f"damaged {HEALED_WITHIN_S:g} s after the repair began: {self._damaged()}")
+
+    def _damaged(self) -> list[tuple[int, bytes]]:
+        """Damaged and quarantined learners of the epochs that workers fold into."""
+        states, epochs = self.redis.states, self._folded_epochs()
+        quarantined = {(epoch, key) for epoch in epochs for key in at_once(states.quarantine(epoch)).learners}
+        return sorted(quarantined | {place for place in states.damaged if place[0] in epochs})
 
     @property
     def caught_up(self) -> bool:
@@ -338,10 +362,10 @@ class World:
     def _check_refusal(self) -> None:
         """The workers refuse the recreated topic; then the operator empties Redis, as their message advises."""
         self._run_until(lambda: False, _REFUSED_WITHIN_S)
-        before = self._foreign_digests()
+        before = self._foreign_contents()
         self.publish(10)
         self._run_until(lambda: False, _REFUSED_WITHIN_S)
-        if self._foreign_digests() != before:
+        if self._foreign_contents() != before:
             raise InvariantBrokenError("workers fold a recreated topic into an epoch of another")
         self.redis.flush()
         for group in self.log.groups.values():
@@ -379,11 +403,11 @@ class World:
         if meta is not None and not has_reached(meta.end_positions, positions):
             raise InvariantBrokenError(f"epoch {epoch} is served at {positions}, before {meta.end_positions}")
 
-    def _foreign_digests(self) -> list[tuple[int, EpochDigest]]:
-        """The contents of epochs that were folded from the previous topic."""
+    def _foreign_contents(self) -> list[tuple[int, dict[bytes, LearnerRecord]]]:
+        """The learners of epochs that were folded from the previous topic."""
         states = self.redis.states
         others = [meta.epoch for meta in at_once(states.epochs()) if meta.log_identity != self.log.identity]
-        return [(epoch, _digest(states, epoch)) for epoch in others]
+        return [(epoch, dict(states.learners.get(epoch, {}))) for epoch in others]
 
     def _next_number(self) -> int:
         self._events += 1
@@ -440,6 +464,20 @@ class World:
 
         await run_replay(meta, epochs, service, lambda _: None)
         await switch_epoch(epochs, number)
+
+    async def _repair(self, process: Process) -> None:
+        """What `cairn learner repair` runs, for every epoch and every damaged learner."""
+        for meta in await SimulatedEpochs(process, self.redis, self._check_served).epochs():
+            if meta.log_identity != self.log.identity:
+                continue
+            store = SimulatedFoldStore(process, self.redis, meta)
+            letters = SimulatedDeadLetters(process, self._letters_server, self.letters)
+            for key in [key for epoch, key in self._damaged() if epoch == meta.epoch]:
+                partition = partition_of(key, PARTITIONS)
+                await quarantine_learner(store, partition, key)
+                known = await _ReadAhead(process, self.log).read({partition: (0, meta.end_positions[partition])})
+                repair = RepairLearners(store, _LearnerLog(process, self.log), letters, _FOLD, known)
+                await repair(partition, [key])
 
     def _event_service(
         self, process: Process, meta: EpochMeta, *, group: str | None = None, **options: Any
@@ -582,6 +620,26 @@ class _ReadAhead:
         return await self._process.ask(self._log.server, [lambda: corrections_in(self._log, spans)])
 
 
+class _LearnerLog:
+    """An operator's view of the log; implements LearnerLog."""
+
+    def __init__(self, process: Process, log: SimulatedLog) -> None:
+        self._process = process
+        self._log = log
+
+    async def span(self, partition: int) -> tuple[int, int]:
+        return 0, (await self._process.ask(self._log.server, [self._log.ends]))[partition]
+
+    async def read(
+        self, partition: int, begin: int, end: int, keys: Collection[bytes]
+    ) -> AsyncIterator[PartitionBatch]:
+        def mine() -> list[Any]:
+            return [one for one in self._log.records[partition] if begin <= one.offset < end and one.key in keys]
+
+        if records := await self._process.ask(self._log.server, [mine]):
+            yield decode_batch(partition, records, PARTITIONS)
+
+
 def corrections_in(log: SimulatedLog, spans: Mapping[int, tuple[int, int]]) -> KnownCorrections:
     """Every correction and erasure in ranges of the log."""
     known = KnownCorrections()
@@ -623,7 +681,10 @@ def _counts(states: MemoryStates, epoch: int) -> dict[int, tuple[int, int]]:
     the learners but not the position, it cannot distinguish applied records from skipped ones.
     """
     return {
-        partition: (one.position, one.applied + one.duplicates + one.conflicts + one.dead_lettered + one.erased)
+        partition: (
+            one.position,
+            one.applied + one.duplicates + one.conflicts + one.dead_lettered + one.erased + one.quarantined,
+        )
         for partition, one in at_once(states.progress(epoch)).items()
     }
 

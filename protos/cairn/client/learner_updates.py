@@ -74,6 +74,7 @@ class LearnerUpdates:
         cursors: Mapping[str, str] | None = None,
         on_snapshot: Callable[[int], None] | None = None,
         on_gone: Callable[[str], None] | None = None,
+        on_unreadable: Callable[[str, str], None] | None = None,
         on_pause: Callable[[str, float], None] | None = None,
         backoff: Backoff | None = None,
     ) -> None:
@@ -86,6 +87,8 @@ class LearnerUpdates:
             cursors: `cursors` of an earlier subscription with the same limit, filter and class.
             on_snapshot: called after each connect, once every learner's list is up to date, with how many are watched.
             on_gone: called with the pseudonym of a learner who was erased; only when the whole tenant is watched.
+            on_unreadable: called with a learner's id and the problem when what the server stores about the learner is
+                damaged; an update follows once it is repaired.
             on_pause: called with the reason the stream ended and the seconds until the next attempt.
             backoff: how long to wait between attempts.
         """
@@ -95,6 +98,7 @@ class LearnerUpdates:
         self._cursors = dict(cursors or {})
         self._on_snapshot = on_snapshot
         self._on_gone = on_gone
+        self._on_unreadable = on_unreadable
         self._on_pause = on_pause
         self._backoff = backoff or Backoff()
 
@@ -120,12 +124,8 @@ class LearnerUpdates:
                     if response.HasField("update"):
                         yield response.update
                         self._cursors[response.update.learner_id] = response.update.cursor
-                    elif response.HasField("gone"):
-                        self._cursors.pop(response.gone.learner_id, None)
-                        if self._on_gone is not None:
-                            self._on_gone(response.gone.learner_id)
-                    elif response.HasField("snapshot_complete") and self._on_snapshot is not None:
-                        self._on_snapshot(response.snapshot_complete.learners)
+                    else:
+                        self._notice(response)
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _RETRYABLE:
                     raise
@@ -138,6 +138,19 @@ class LearnerUpdates:
                 self._on_pause(reason, wait_s)
             await backoff.sleep(wait_s)
             pause_s = min(2 * pause_s, backoff.longest_s)
+
+    def _notice(self, response: recommender_pb2.SubscribeResponse) -> None:
+        """Handle a message that is not an update; one of a later release is ignored."""
+        if response.HasField("gone"):
+            self._cursors.pop(response.gone.learner_id, None)
+            if self._on_gone is not None:
+                self._on_gone(response.gone.learner_id)
+        elif response.HasField("unreadable"):
+            self._cursors.pop(response.unreadable.learner_id, None)
+            if self._on_unreadable is not None:
+                self._on_unreadable(response.unreadable.learner_id, response.unreadable.problem.message)
+        elif response.HasField("snapshot_complete") and self._on_snapshot is not None:
+            self._on_snapshot(response.snapshot_complete.learners)
 
     def _resume_request(self) -> recommender_pb2.SubscribeRequest:
         request = recommender_pb2.SubscribeRequest()

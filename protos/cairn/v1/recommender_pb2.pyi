@@ -1105,6 +1105,7 @@ class SubscribeResponse(_message.Message):
     UPDATE_FIELD_NUMBER: _builtins.int
     SNAPSHOT_COMPLETE_FIELD_NUMBER: _builtins.int
     GONE_FIELD_NUMBER: _builtins.int
+    UNREADABLE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def update(self) -> Global___LearnerUpdate:
         """A learner's list."""
@@ -1117,18 +1118,23 @@ class SubscribeResponse(_message.Message):
     def gone(self) -> Global___LearnerGone:
         """A learner of the whole tenant, whose list the reader has, was erased."""
 
+    @_builtins.property
+    def unreadable(self) -> Global___LearnerUnreadable:
+        """What is stored about a learner is damaged. The other learners' lists go on."""
+
     def __init__(
         self,
         *,
         update: Global___LearnerUpdate | None = ...,
         snapshot_complete: Global___SnapshotComplete | None = ...,
         gone: Global___LearnerGone | None = ...,
+        unreadable: Global___LearnerUnreadable | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "message", b"message", "snapshot_complete", b"snapshot_complete", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "message", b"message", "snapshot_complete", b"snapshot_complete", "unreadable", b"unreadable", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "message", b"message", "snapshot_complete", b"snapshot_complete", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "message", b"message", "snapshot_complete", b"snapshot_complete", "unreadable", b"unreadable", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["update", "snapshot_complete", "gone"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["update", "snapshot_complete", "gone", "unreadable"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -1201,6 +1207,34 @@ class LearnerGone(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LearnerGone: _TypeAlias = LearnerGone  # noqa: Y015
+
+@_typing.final
+class LearnerUnreadable(_message.Message):
+    """What is stored about a learner is damaged, so there is no list. Sent once; a list follows when an operator has repaired it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNER_ID_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    learner_id: _builtins.str
+    """The learner id of the request; for a whole tenant, the pseudonym."""
+    @_builtins.property
+    def problem(self) -> Global___LearnerProblem:
+        """What is wrong, with the status DATA_LOSS."""
+
+    def __init__(
+        self,
+        *,
+        learner_id: _builtins.str = ...,
+        problem: Global___LearnerProblem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["learner_id", b"learner_id", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearnerUnreadable: _TypeAlias = LearnerUnreadable  # noqa: Y015
 
 @_typing.final
 class SnapshotComplete(_message.Message):

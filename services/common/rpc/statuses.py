@@ -77,6 +77,12 @@ def permission_denied(message: str, *, reason: str) -> status_pb2.Status:
     return _status(code_pb2.PERMISSION_DENIED, message, info)
 
 
+def data_loss(message: str, *, reason: str) -> status_pb2.Status:
+    """DATA_LOSS: what is stored about the thing asked for is damaged; an operator must repair it."""
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN)
+    return _status(code_pb2.DATA_LOSS, message, info)
+
+
 def failed_precondition(message: str, *, reason: str) -> status_pb2.Status:
     """FAILED_PRECONDITION: the call cannot succeed until the caller or operator changes something."""
     info = error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN)

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from services.recommender.application.ports.learners import NOTHING_AHEAD, FoldStore, LearnerCommit, PartitionProgress
 from services.recommender.application.ports.log import RecordMark
+from services.recommender.application.ports.quarantine import QuarantineStore, Skipped
 from services.recommender.domain.learner.record import LearnerRecord
 
 
@@ -118,7 +119,14 @@ class FailingFoldStore:
         await self._store.commit(commits, ahead)
         self._fail_points.reach(Step.AFTER_COMMIT)
 
-    async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
+    @property
+    def quarantine(self) -> QuarantineStore:
+        """The epoch's quarantined learners."""
+        return self._store.quarantine
+
+    async def advance(
+        self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]], skipped: Skipped | None = None
+    ) -> None:
         """Move partitions, with a fail point after."""
-        await self._store.advance(moves)
+        await self._store.advance(moves, skipped)
         self._fail_points.reach(Step.BEFORE_ACKNOWLEDGEMENT)

@@ -43,12 +43,14 @@ class ExportResult:
         files: their paths.
         erased: records that could not be read because their learner was erased.
         unreadable: records that are not learner events.
+        damaged: pseudonyms of learners left out because what is stored about them is damaged.
     """
 
     rows: int
     files: tuple[Path, ...]
     erased: int = 0
     unreadable: int = 0
+    damaged: tuple[str, ...] = ()
 
 
 async def state_to_parquet(environment_file: Path, tenant: str, directory: Path, progress: Progress) -> ExportResult:
@@ -67,10 +69,12 @@ async def state_to_parquet(environment_file: Path, tenant: str, directory: Path,
             if meta is None:
                 raise NoCurrentEpochError("the current epoch was dropped meanwhile: export again")
             parameters = await asyncio.to_thread(parameters_of, meta, bundle_store(settings.bundles))
+            damaged: list[str] = []
             async for batch in export_state(epochs, meta.epoch, tenant, parameters.for_tenant(tenant)):
                 table.add(batch.rows)
+                damaged += batch.damaged
                 progress(batch.done, None)
-    return ExportResult(table.rows, tuple(table.files))
+    return ExportResult(table.rows, tuple(table.files), damaged=tuple(damaged))
 
 
 async def recommendations_to_parquet(
@@ -101,10 +105,12 @@ async def recommendations_to_parquet(
             epoch = await _current(store.epochs)
             await answers.active_models.refresh_bundle()
             await answers.active_models.refresh_epoch()
+            damaged: list[str] = []
             async for batch in export_recommendations(store.epochs, answers, epoch, tenant, limit=limit):
                 table.add(batch.rows)
+                damaged += batch.damaged
                 progress(batch.done, None)
-    return ExportResult(table.rows, tuple(table.files))
+    return ExportResult(table.rows, tuple(table.files), damaged=tuple(damaged))
 
 
 async def events_to_parquet(environment_file: Path, tenant: str, directory: Path, progress: Progress) -> ExportResult:

@@ -29,6 +29,7 @@ from services.recommender.application.ports.epochs import (
 from services.recommender.application.ports.learners import CommitRefusedError
 from services.recommender.application.ports.log import LogTruncatedError
 from services.recommender.application.ports.models import BundleUnreadableError
+from services.recommender.application.ports.quarantine import LearnerDamagedError
 from services.recommender.application.ports.state_store import EvictingStoreError, StateUrlInvalidError
 from services.recommender.application.state.epochs import (
     EpochUnusableError,
@@ -331,5 +332,12 @@ def _run(work: Callable[[], Awaitable[_T]], *, when_interrupted: Callable[[], st
         BundlesUrlInvalidError,
     ) as error:
         fail(f"error: {error}", BAD_INPUT)
-    except (EpochBusyError, EvictingStoreError, CommitRefusedError, ConnectionError, LookupError) as error:
+    except (
+        EpochBusyError,
+        EvictingStoreError,
+        CommitRefusedError,
+        LearnerDamagedError,
+        ConnectionError,
+        LookupError,
+    ) as error:
         fail(f"error: {error}", FAILED)

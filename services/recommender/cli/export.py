@@ -20,11 +20,13 @@ from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
 from services.recommender.adapters.files.parquet_tables import ExportExistsError
 from services.recommender.application.ports.models import BundleUnreadableError
+from services.recommender.application.ports.quarantine import REMEDY
 from services.recommender.application.ports.state_store import StateUrlInvalidError
 from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.bootstrap.environment import SettingsError
 
 _PLAIN_EVERY_S = 2.0
+_DAMAGED_NAMED = 10
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -102,12 +104,17 @@ def _finish(result: Any, json_file: Path | None) -> None:
     lost = f", {result.erased:,} of erased learners left out" if result.erased else ""
     lost += f", {result.unreadable:,} that are not events left out" if result.unreadable else ""
     typer.echo(f"{result.rows:,} rows in {len(result.files)} file(s){lost}: {result.files[0].parent}")
+    if result.damaged:
+        names = ", ".join(result.damaged[:_DAMAGED_NAMED]) + (", ..." if len(result.damaged) > _DAMAGED_NAMED else "")
+        said = f"left out {len(result.damaged):,} learner(s) of whom what is stored is damaged: {names}; {REMEDY}"
+        typer.echo(said, err=True)
     if json_file is not None:
         content = {
             "rows": result.rows,
             "files": [str(file) for file in result.files],
             "erased": result.erased,
             "unreadable": result.unreadable,
+            "damaged": result.damaged,
         }
         json_file.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 

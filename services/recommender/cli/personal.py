@@ -17,7 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc, recommender_pb2, recommender_pb2_grpc
+from services.common.auth.identity import LEARNER_PATTERN
 from services.common.command_line import BAD_INPUT, FAILED, fail
+from services.common.kafka.envelope import record_key
 from services.common.rpc.calls import (
     ApiKeyFile,
     Insecure,
@@ -27,6 +29,7 @@ from services.common.rpc.calls import (
     key_metadata,
     what_went_wrong,
 )
+from services.recommender.application.ports.quarantine import LearnerDamagedError, LearnersDamagedError
 from services.recommender.cli.calls import DEFAULT_TARGET, Learner, fail_with, nothing_is_known
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ def add_commands(app: typer.Typer) -> None:
     """Add the commands to `cairn learner`."""
     app.command("export", epilog="Example: cairn learner export amy --tenant riverbend --output amy.json")(export)
     app.command("erase", epilog="Example: cairn learner erase amy")(erase)
+    app.command("repair", epilog="Example: cairn learner repair amy --tenant riverbend")(repair)
 
 
 def export(
@@ -148,6 +152,55 @@ def _note_on(learner: str, target: str, metadata: Metadata, *, insecure: bool, t
     return nothing_is_known(reply, learner)
 
 
+def repair(
+    learner: Annotated[
+        str | None,
+        typer.Argument(metavar="LEARNER", help="The learner's id, or the pseudonym that a worker's log names."),
+    ] = None,
+    *,
+    tenant: Annotated[str, typer.Option(help="The learner's tenant, from the tenants file.", show_default=False)] = "",
+    every: Annotated[bool, typer.Option("--all", help="Repair every learner in quarantine.")] = False,
+    epoch: Annotated[int | None, typer.Option(min=1, help="The epoch; by default the current one.")] = None,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Repair them even if the log no longer holds its beginning.")
+    ] = False,
+    environment_file: EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Rebuild learners of whom what is stored is damaged, from the log, while workers go on.
+
+    A worker quarantines such a learner: it names them in its log, counts their records and changes nothing. This folds
+    their records from the beginning of the log and releases them. For operators: it needs Kafka, Redis, the bundles and
+    the tenants file.
+
+    Exit codes: 0, they are repaired. 1, Kafka or Redis did not answer, or a learner cannot be rebuilt. 2, an option is
+    invalid.
+    """
+    if every == (learner is not None) or (learner is not None) != bool(tenant):
+        fail("name one learner with --tenant, or give --all to repair every learner in quarantine", BAD_INPUT)
+    with _explained():
+        from services.recommender.application.ports.log import LogTruncatedError  # noqa: PLC0415 - with the others.
+        from services.recommender.application.state.repair import RepairFailedError  # noqa: PLC0415 - as below.
+        from services.recommender.bootstrap.personal import pseudonym_of  # noqa: PLC0415 - loads the compiled kernel.
+        from services.recommender.bootstrap.repair import repair_learners  # noqa: PLC0415 - likewise.
+
+        key = None
+        if learner is not None:
+            known = LEARNER_PATTERN.fullmatch(learner)
+            key = record_key(tenant, learner if known else pseudonym_of(environment_file, tenant, learner))
+        try:
+            reports = asyncio.run(repair_learners(environment_file, key, epoch=epoch, accept_loss=accept_loss))
+        except (RepairFailedError, LogTruncatedError) as error:
+            fail(str(error), FAILED)
+    for report in reports:
+        typer.echo(
+            f"{report.key.decode()} is repaired: of the quarantined records {report.applied:,} applied, "
+            f"{report.duplicates:,} duplicates, {report.conflicts:,} conflicts, {report.dead_lettered:,} dead letters, "
+            f"{report.erased:,} erased"
+        )
+    if not reports:
+        typer.echo("no learner is in quarantine")
+
+
 def print_history(console: Console, learner: str, tenant: str, environment_file: Path) -> None:
     """Print what each of a learner's recent events changed, from their journal."""
     with _explained():
@@ -209,5 +262,5 @@ def _explained() -> Iterator[None]:
         BundlesUrlInvalidError,
     ) as error:
         fail(str(error), BAD_INPUT)
-    except (ConnectionError, LookupError) as error:
+    except (ConnectionError, LookupError, LearnerDamagedError, LearnersDamagedError) as error:
         fail(str(error), FAILED)

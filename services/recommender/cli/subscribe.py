@@ -116,6 +116,7 @@ async def _follow(
             cursors=held,
             on_snapshot=printer.watching,
             on_gone=forget,
+            on_unreadable=printer.unreadable,
             on_pause=printer.pausing,
         )
         printed = 0
@@ -143,6 +144,9 @@ class _Printer:
 
     def gone(self, learner_id: str) -> None:
         typer.echo(f"{learner_id} was erased", err=True)
+
+    def unreadable(self, learner_id: str, problem: str) -> None:
+        typer.echo(f"{learner_id} has no list: {problem}", err=True)
 
     def pausing(self, status: str, pause_s: float) -> None:
         typer.echo(f"{status}; connecting again in {pause_s:.1f} s", err=True)

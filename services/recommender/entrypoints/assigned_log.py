@@ -11,8 +11,9 @@ import structlog
 from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.application.ports.log import LogTruncatedError
 from services.recommender.application.state.assignment import starting_offset
-from services.recommender.application.state.fold_events import FoldEvents, PartitionBatch
+from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.application.state.log_marks import check_log_holds
+from services.recommender.application.state.partition_batch import PartitionBatch
 from services.recommender.entrypoints.batch_budget import BatchBudget
 from services.recommender.entrypoints.event_service_options import EventServiceOptions, EventSource, FoldTask
 

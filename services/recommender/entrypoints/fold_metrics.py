@@ -52,6 +52,12 @@ class FoldMetrics:
             ["epoch"],
             registry=registry,
         )
+        self._quarantined = Counter(
+            "cairn_events_quarantined", "Records of quarantined learners.", ["epoch"], registry=registry
+        )
+        self._in_quarantine = Gauge(
+            "cairn_learners_quarantined", "Learners whose stored value is damaged.", ["epoch"], registry=registry
+        )
         self._batch = Histogram(
             "cairn_fold_batch_records", "Records of a batch.", ["epoch"], buckets=_RECORDS, registry=registry
         )
@@ -78,6 +84,8 @@ class FoldMetrics:
         self._erased.labels(label).inc(report.erased)
         self._lost.labels(label).inc(report.lost)
         self._conflicts.labels(label).inc(report.conflicts)
+        self._quarantined.labels(label).inc(report.quarantined)
+        self._in_quarantine.labels(label).set(report.in_quarantine)
         for code, count in report.dead_lettered.items():
             self._dead_lettered.labels(label, code).inc(count)
         self._batch.labels(label).observe(records)

@@ -12,7 +12,7 @@ from prometheus_client import Counter, Histogram
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from services.common.rpc.call_context import current_tenant
-from services.common.rpc.statuses import abort, failed_precondition, invalid_argument
+from services.common.rpc.statuses import abort, data_loss, failed_precondition, invalid_argument
 from services.recommender.application.answers.dependencies import AnswerDependencies
 from services.recommender.application.answers.fresh_state import LogDiffersError
 from services.recommender.application.answers.plan_group import PlanGroup
@@ -22,6 +22,7 @@ from services.recommender.application.answers.recommend import Recommend
 from services.recommender.application.answers.recommend_batch import LearnerAnswer, RecommendBatch
 from services.recommender.application.answers.show_learner import ShowLearner
 from services.recommender.application.ports.learners import StateUnavailableError
+from services.recommender.application.ports.quarantine import LearnerDamagedError
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams
 from services.recommender.entrypoints.unavailable import state_unavailable
 from services.recommender.wire.calls import (
@@ -149,6 +150,9 @@ async def _answering(method: str, context: Context) -> AsyncIterator[None]:
     except LogDiffersError as error:
         outcome = "other_log"
         await abort(context, failed_precondition(f"freshness_token: {error}", reason="LOG_DIFFERS"))
+    except LearnerDamagedError as error:
+        outcome = "damaged"
+        await abort(context, data_loss(str(error), reason="LEARNER_DAMAGED"))
     except StateUnavailableError as error:
         outcome = "unavailable"
         await abort(context, state_unavailable(error))

@@ -13,7 +13,7 @@ from services.common.encryption.values import ERASED, LOST, KeyGone, KeysMissing
 from services.common.kafka.envelope import record_fingerprint
 from services.common.telemetry.traces import TRACEPARENT, is_sampled
 from services.recommender.application.ports.log import DeadLetter, RecordMark, ValueDecryptor
-from services.recommender.application.state.fold_events import PartitionBatch
+from services.recommender.application.state.partition_batch import PartitionBatch
 from services.recommender.domain.learner.events import AssessmentEvent, CorrectionEvent
 from services.recommender.wire.events import decode_event
 from services.recommender.wire.fields import RecordInvalidError

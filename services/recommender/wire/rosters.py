@@ -37,7 +37,7 @@ MINUTES_DEFAULT = 60
 MINUTES_MAX = 600
 
 # google.rpc.Code
-_CODES = {ProblemKind.INVALID: 3, ProblemKind.UNAVAILABLE: 14}
+_CODES = {ProblemKind.INVALID: 3, ProblemKind.UNAVAILABLE: 14, ProblemKind.DAMAGED: 15}
 
 
 def batch_query(request: recommender_pb2.RecommendBatchRequest, tenant: Tenant) -> BatchQuery:

@@ -13,7 +13,12 @@ from cairn.v1 import recommender_pb2
 from services.common.auth.identity import LEARNER_PATTERN
 from services.common.auth.tenant import Tenant
 from services.recommender.application.subscriptions.list_cursors import INPUTS_BYTES, LIST_BYTES, ListCursor
-from services.recommender.application.subscriptions.subscribe import LearnerForgotten, Message, SnapshotDone
+from services.recommender.application.subscriptions.subscribe import (
+    LearnerForgotten,
+    LearnerUnreadable,
+    Message,
+    SnapshotDone,
+)
 from services.recommender.application.subscriptions.subscriptions import SubscribeQuery
 from services.recommender.domain.ranking.policy import EVERYTHING
 from services.recommender.wire.calls import (
@@ -25,6 +30,7 @@ from services.recommender.wire.calls import (
     provenance_message,
     resource_filter,
 )
+from services.recommender.wire.rosters import problem_message
 
 LEARNERS_MAX = 1_000
 LIMIT_DEFAULT = 5
@@ -127,6 +133,10 @@ def subscribe_response(
         return response
     if isinstance(message, LearnerForgotten):
         response.gone.learner_id = message.learner
+        return response
+    if isinstance(message, LearnerUnreadable):
+        response.unreadable.learner_id = names.get(message.learner, message.learner)
+        response.unreadable.problem.CopyFrom(problem_message(message.problem))
         return response
     update = response.update
     update.learner_id = names.get(message.learner, message.learner)

@@ -183,8 +183,11 @@ def _encode_header(header: SnapshotHeader) -> bytes:
 
 
 def _counts(progress: PartitionProgress) -> tuple[int, ...]:
-    """Position and counts; without conflicts if there are none, as releases that knew none wrote and read them."""
-    *counts, _, _ = astuple(progress)
+    """Position and counts; without conflicts if there are none, as releases that knew none wrote and read them.
+
+    There is no snapshot of an epoch with quarantined records.
+    """
+    *counts, _quarantined, _marks, _ahead = astuple(progress)
     return tuple(counts if progress.conflicts else counts[:-1])
 
 
@@ -218,8 +221,8 @@ def _progress(counts: Sequence[int], marks: Iterable[Sequence[Any]], ahead: Sequ
         erased,
         lost,
         conflicts,
-        tuple(RecordMark(*mark) for mark in marks),
-        None if ahead is None else RecordMark(*ahead),
+        marks=tuple(RecordMark(*mark) for mark in marks),
+        ahead=None if ahead is None else RecordMark(*ahead),
     )
 
 

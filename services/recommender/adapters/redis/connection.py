@@ -60,6 +60,11 @@ def connection_options(timeout_s: float | None = None) -> dict[str, Any]:
     }
 
 
+def is_wrong_type(reply: Any) -> bool:
+    """Whether a reply says that a value is of the wrong type, perhaps in a script."""
+    return isinstance(reply, hiredis.ReplyError) and "WRONGTYPE" in str(reply)
+
+
 def streams_of(connection: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """The streams of a connected redis-py connection.
 
@@ -98,8 +103,12 @@ class RedisConnection:
         self._replies = hiredis.Reader()
         self._one_at_a_time = asyncio.Lock()
 
-    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+    async def execute(self, commands: Sequence[Command], *, wrong_types: bool = False) -> list[Any]:
         """Send commands and return their replies.
+
+        Args:
+            commands: what to send.
+            wrong_types: return the error about a value of the wrong type in place of the reply, instead of raising it.
 
         Raises:
             StateUnavailableError: when Redis cannot be reached, returns an error, or does not answer in time. Some
@@ -111,7 +120,7 @@ class RedisConnection:
             with unavailable_when_redis_is():
                 try:
                     async with asyncio.timeout(self._timeout_s):
-                        return await self._exchange(commands)
+                        return await self._exchange(commands, wrong_types=wrong_types)
                 except BaseException:
                     # Replies that nobody waits for must not be taken for those of the next commands.
                     await self._disconnect()
@@ -121,7 +130,7 @@ class RedisConnection:
         """Close the connection."""
         await self._disconnect()
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def _exchange(self, commands: Sequence[Command], *, wrong_types: bool) -> list[Any]:
         await self._connection.connect()
         reader, writer = streams_of(self._connection)
         for start in range(0, len(commands), _COMMANDS_PER_WRITE):
@@ -139,7 +148,7 @@ class RedisConnection:
                 answers.append(answer)
                 answer = self._replies.gets()
         for answer in answers:
-            if isinstance(answer, hiredis.ReplyError):
+            if isinstance(answer, hiredis.ReplyError) and not (wrong_types and is_wrong_type(answer)):
                 raise redis.exceptions.ResponseError(str(answer))
         return answers
 

@@ -25,9 +25,17 @@ import structlog
 from services.common.encryption.values import KeyTopicSeen
 from services.recommender.adapters.redis.connection import unavailable_when_redis_is
 from services.recommender.adapters.redis.epoch_fields import decode_meta, encode_meta
-from services.recommender.adapters.redis.keys import learner_keys, meta_key, position_key, position_prefix
+from services.recommender.adapters.redis.keys import (
+    learner_keys,
+    meta_key,
+    position_key,
+    position_prefix,
+    quarantine_key,
+)
 from services.recommender.adapters.redis.progress import PROGRESS_FIELDS, decode_progress, encode_progress
-from services.recommender.adapters.redis.seen_entries import SEEN_ELEMENT_BYTES, seen_entries, seen_of_elements
+from services.recommender.adapters.redis.quarantine import decode_quarantine
+from services.recommender.adapters.redis.seen_entries import seen_elements
+from services.recommender.adapters.redis.stored_values import learner_bytes, seal, seal_state, waiting_targets
 from services.recommender.application.ports.epochs import (
     EpochBusyError,
     EpochExistsError,
@@ -38,9 +46,8 @@ from services.recommender.application.ports.epochs import (
     epoch_missing,
 )
 from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
+from services.recommender.application.ports.quarantine import Quarantine
 from services.recommender.application.ports.state_store import EvictingStoreError
-from services.recommender.domain.learner.journal import corrections_of, decode_journal
-from services.recommender.domain.learner.record import FINGERPRINT_BYTES
 
 _log = structlog.get_logger(__name__)
 
@@ -83,8 +90,9 @@ _LET_GO = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL'
 _JOURNALS_THAT_WAIT = """
 local found = {}
 for _, key in ipairs(KEYS) do
-  local entries = redis.call('HGET', key, 'entries')
-  if entries and string.byte(entries, 5) ~= 0 then found[#found + 1] = key; found[#found + 1] = entries end
+  -- A damaged value may be of another type.
+  local entries = redis.pcall('HGET', key, 'entries')
+  if type(entries) == 'string' and string.byte(entries, 5) ~= 0 then found[#found + 1] = key; found[#found + 1] = entries end
 end
 return found
 """
@@ -258,6 +266,8 @@ class RedisEpochs:
 
     async def clear(self, epoch: int) -> int:
         """Remove the learners and positions of an epoch, but not the epoch; return the number of learners."""
+        with unavailable_when_redis_is():
+            await self._client.unlink(quarantine_key(epoch))
         return await self._remove(position_prefix(epoch) + b"*") + await self._remove(b"cairn:%d:{*" % epoch)
 
     async def _remove(self, pattern: bytes) -> int:
@@ -281,10 +291,16 @@ class RedisEpochs:
         with unavailable_when_redis_is():
             async for key in self._client.scan_iter(match=prefix + b"*" + suffix, count=_SCAN_COUNT):
                 keys.add(key[len(prefix) : -len(suffix)])
-        ordered = sorted(keys)
+        quarantined = (await self.quarantine(epoch)).learners
+        # What was stored about a quarantined learner may be gone.
+        ordered = sorted(keys | quarantined.keys())
         for start in range(0, len(ordered), _LEARNERS_PER_READ):
-            for learner in await self._read(epoch, ordered[start : start + _LEARNERS_PER_READ]):
-                yield learner
+            some = ordered[start : start + _LEARNERS_PER_READ]
+            for key, learner in zip(some, await self._read(epoch, some), strict=True):
+                if entry := quarantined.get(key):
+                    yield StoredLearnerBytes(key, -1, b"", b"", b"", b"", damage=entry.reason)
+                elif learner is not None:
+                    yield learner
 
     @asynccontextmanager
     async def exclusive(self, epoch: int) -> AsyncIterator[None]:
@@ -336,7 +352,8 @@ class RedisEpochs:
                 cursor, keys = await self._client.scan(cursor, match=prefix + b"*" + suffix, count=_WAITING_SCAN_COUNT)
                 found = await self._client.eval(_JOURNALS_THAT_WAIT, len(keys), *keys) if keys else []
             for key, entries in zip(found[::2], found[1::2], strict=True):
-                yield key[len(prefix) : -len(suffix)], [target for target, _ in corrections_of(decode_journal(entries))]
+                if targets := waiting_targets(entries):
+                    yield key[len(prefix) : -len(suffix)], targets
             if not cursor:
                 return
 
@@ -345,16 +362,14 @@ class RedisEpochs:
         pipeline = self._client.pipeline(transaction=False)
         for learner in learners:
             state, journal, seen = learner_keys(epoch, learner.key)
-            pipeline.hset(state, mapping={"blob": learner.state, "off": learner.offset})
+            pipeline.hset(state, mapping={"blob": seal_state(learner.state, learner.offset), "off": learner.offset})
             # An erased learner has no journal.
             if learner.journal:
-                pipeline.hset(journal, mapping={"entries": learner.journal})
+                pipeline.hset(journal, mapping={"entries": seal(learner.journal)})
             if learner.checkpoint:
-                pipeline.hset(journal, mapping={"checkpoint": learner.checkpoint})
-            entries = seen_entries(learner.seen, learner.contents, len(learner.seen) // FINGERPRINT_BYTES)
-            if entries:
-                starts = range(0, len(entries), SEEN_ELEMENT_BYTES)
-                pipeline.rpush(seen, *(entries[at : at + SEEN_ELEMENT_BYTES] for at in starts))
+                pipeline.hset(journal, mapping={"checkpoint": seal(learner.checkpoint)})
+            if elements := seen_elements(learner.seen, learner.contents):
+                pipeline.rpush(seen, *elements)
         with unavailable_when_redis_is():
             await pipeline.execute()
 
@@ -367,7 +382,12 @@ class RedisEpochs:
         with unavailable_when_redis_is():
             await pipeline.execute()
 
-    async def _read(self, epoch: int, keys: Sequence[bytes]) -> list[StoredLearnerBytes]:
+    async def quarantine(self, epoch: int) -> Quarantine:
+        """The learners of an epoch that are quarantined."""
+        with unavailable_when_redis_is():
+            return decode_quarantine(await self._client.hgetall(quarantine_key(epoch)))
+
+    async def _read(self, epoch: int, keys: Sequence[bytes]) -> list[StoredLearnerBytes | None]:
         # Read atomically, so that state and journal are of the same event.
         pipeline = self._client.pipeline(transaction=True)
         for key in keys:
@@ -376,18 +396,8 @@ class RedisEpochs:
             pipeline.hmget(journal, "entries", "checkpoint")
             pipeline.lrange(seen, 0, -1)
         with unavailable_when_redis_is():
-            answers = iter(await pipeline.execute())
-        learners = []
-        for key in keys:
-            (blob, offset), (entries, checkpoint), seen_ids = next(answers), next(answers), next(answers)
-            if blob is None or offset is None:
-                continue
-            learners.append(
-                StoredLearnerBytes(
-                    key, int(offset), blob, entries or b"", checkpoint or b"", *seen_of_elements(seen_ids)
-                )
-            )
-        return learners
+            answers = iter(await pipeline.execute(raise_on_error=False))
+        return [learner_bytes(key, next(answers), next(answers), next(answers)) for key in keys]
 
     async def _require(self, epoch: int) -> None:
         if await self.get(epoch) is None:

@@ -22,3 +22,8 @@ def meta_key(epoch: int) -> bytes:
 def position_prefix(epoch: int) -> bytes:
     """The prefix of the keys of partitions' progress; the partition follows."""
     return b"cairn:%d:position:" % epoch
+
+
+def quarantine_key(epoch: int) -> bytes:
+    """The key of an epoch's quarantined learners."""
+    return b"cairn:%d:quarantine" % epoch

@@ -37,6 +37,11 @@ class LearnerCache:
             _, (freed, _) = self._learners.popitem(last=False)
             self._bytes -= freed
 
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._learners.clear()
+        self._bytes = 0
+
 
 def _weight(learner: LearnerRecord) -> int:
     parts = (*(learner.state or ()), *learner.journal, learner.checkpoint, learner.seen, learner.contents)

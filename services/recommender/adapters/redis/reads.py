@@ -26,10 +26,10 @@ class RedisReads:
         self._sending: asyncio.Task[None] | None = None
 
     async def execute(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands and return their replies.
+        """Send commands and return their replies, or the error about a value of the wrong type.
 
         Raises:
-            StateUnavailableError: when Redis cannot be reached, returns an error, or does not answer in time.
+            StateUnavailableError: when Redis cannot be reached, returns another error, or does not answer in time.
         """
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((commands, answer))
@@ -71,6 +71,6 @@ class RedisReads:
 
     async def _twice(self, commands: Sequence[Command]) -> list[Any]:
         try:
-            return await self._connection.execute(commands)
+            return await self._connection.execute(commands, wrong_types=True)
         except StateUnavailableError:
-            return await self._connection.execute(commands)
+            return await self._connection.execute(commands, wrong_types=True)

@@ -54,6 +54,12 @@ def seen_entries(seen: bytes, contents: bytes, count: int) -> bytes:
     return entries.tobytes()
 
 
+def seen_elements(seen: bytes, contents: bytes) -> list[bytes]:
+    """The elements of a new list with these events."""
+    entries = seen_entries(seen, contents, len(seen) // FINGERPRINT_BYTES)
+    return [entries[at : at + SEEN_ELEMENT_BYTES] for at in range(0, len(entries), SEEN_ELEMENT_BYTES)]
+
+
 def seen_of_elements(elements: Sequence[bytes]) -> tuple[bytes, bytes]:
     """The fingerprints and contents of the last SEEN_EVENTS events of the list, as a LearnerRecord has them."""
     if elements and len(elements[0]) == FINGERPRINT_BYTES:

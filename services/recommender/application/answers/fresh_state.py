@@ -16,6 +16,7 @@ from services.recommender.application.ports.learners import (
     StateUnavailableError,
     StoredLearner,
 )
+from services.recommender.application.ports.quarantine import LearnerDamagedError
 
 # Time reserved for ranking and the reply; at most half of the deadline.
 _DEADLINE_MARGIN_S = 0.1
@@ -44,6 +45,10 @@ class StateLostError(StateUnavailableError):
             f"the learner has no state and the epoch has no position in partition {partition}: either no worker has "
             "read that partition yet, or the state store lost its data; wait for a worker, or run cairn replay"
         )
+
+
+Unreadable = StateUnavailableError | LearnerDamagedError
+"""Why the state of one of several learners cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,7 @@ class FreshStates:
 
         Raises:
             LogDiffersError: when `freshness` belongs to another log.
+            LearnerDamagedError: when what is stored about the learner is damaged.
             StateUnavailableError: when the state cannot be read, or is missing although there must be one.
         """
         epoch = self._active_models.epoch
@@ -107,7 +113,7 @@ class FreshStates:
             raise StateLostError(partition)
         return FreshState(epoch, stored, partition, stale)
 
-    async def read_many(self, keys: Sequence[LearnerKey]) -> list[FreshState | StateUnavailableError]:
+    async def read_many(self, keys: Sequence[LearnerKey]) -> list[FreshState | Unreadable]:
         """States in the order of `keys`, read in one call; where one cannot be read, the reason.
 
         Raises:
@@ -118,12 +124,15 @@ class FreshStates:
         stored = await self._learners.read_many(epoch.meta.epoch, keys)
         absent = {partition for partition, one in zip(partitions, stored, strict=True) if one is None}
         lost = await self._lost(epoch, absent)
-        return [
-            StateLostError(partition)
-            if one is None and partition in lost
-            else FreshState(epoch, one, partition, stale=False)
-            for partition, one in zip(partitions, stored, strict=True)
-        ]
+        states: list[FreshState | Unreadable] = []
+        for partition, one in zip(partitions, stored, strict=True):
+            if isinstance(one, LearnerDamagedError):
+                states.append(one)
+            elif one is None and partition in lost:
+                states.append(StateLostError(partition))
+            else:
+                states.append(FreshState(epoch, one, partition, stale=False))
+        return states
 
     async def _wait(
         self, epoch: ActiveEpoch, key: LearnerKey, partition: int, wanted: Position, remaining_s: float

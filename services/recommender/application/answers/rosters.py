@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from services.recommender.application.answers.fresh_state import FreshState, FreshStates
 from services.recommender.application.ports.learners import LearnerKey, StateUnavailableError
+from services.recommender.application.ports.quarantine import LearnerDamagedError
 
 
 class ProblemKind(StrEnum):
@@ -15,6 +16,7 @@ class ProblemKind(StrEnum):
 
     INVALID = "invalid"
     UNAVAILABLE = "unavailable"
+    DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ async def read_roster(
         state = next(read)
         if isinstance(state, StateUnavailableError):
             found.append(LearnerProblem(ProblemKind.UNAVAILABLE, str(state)))
+        elif isinstance(state, LearnerDamagedError):
+            found.append(LearnerProblem(ProblemKind.DAMAGED, str(state)))
         else:
             found.append(state)
     return found

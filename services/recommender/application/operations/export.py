@@ -15,6 +15,7 @@ from services.recommender.application.answers.rank_learner import Recommendation
 from services.recommender.application.operations.columns import LEARNER, TENANT, Column, ColumnType
 from services.recommender.application.ports.epochs import EpochStore, StoredLearnerBytes
 from services.recommender.application.ports.learners import LearnerKey, StateUnavailableError
+from services.recommender.application.ports.quarantine import LearnerDamagedError
 from services.recommender.domain.learner.mastery import mastered, skill_logits, success_interval, success_probability
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.state import LearnerState, decode_state
@@ -70,10 +71,12 @@ class ExportBatch:
     Attributes:
         rows: of the tenant.
         done: finished steps: learners, or offsets of the log.
+        damaged: learners left out because what is stored about them is damaged.
     """
 
     rows: Sequence[Row]
     done: int
+    damaged: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +128,10 @@ async def export_state(
         rows = [
             row
             for learner in learners
+            if not learner.damage
             for row in _state_rows(tenant, _name_of(learner), decode_state(learner.state), parameters, epoch)
         ]
-        yield ExportBatch(rows, done)
+        yield ExportBatch(rows, done, [_name_of(learner) for learner in learners if learner.damage])
 
 
 async def export_recommendations(
@@ -150,24 +154,28 @@ async def export_recommendations(
     async for learners in _learners(epochs, epoch, tenant):
         names = [_name_of(learner) for learner in learners]
         rows: list[Row] = []
+        damaged: list[str] = []
         found = await answers.states.read_many([LearnerKey(tenant, name) for name in names])
         for name, fresh in zip(names, found, strict=True):
             if isinstance(fresh, StateUnavailableError):
                 raise fresh
+            if isinstance(fresh, LearnerDamagedError):
+                damaged.append(name)
+                continue
             snapshot = await answers.catalogs.snapshot(tenant, fresh.epoch)
             found_list = answers.ranking.rank(snapshot, RecommendQuery(name, limit, as_of=as_of), fresh)
             rows += _recommendation_rows(tenant, name, found_list)
         done += len(learners)
-        yield ExportBatch(rows, done)
+        yield ExportBatch(rows, done, damaged)
 
 
 async def _learners(epochs: EpochStore, epoch: int, tenant: str) -> AsyncIterator[list[StoredLearnerBytes]]:
-    """A tenant's learners with state, in batches."""
+    """A tenant's learners with state, and damaged ones, in batches."""
     prefix = f"{tenant}/".encode()
     batch: list[StoredLearnerBytes] = []
     async for learner in epochs.contents(epoch):
         # An erased learner has no state.
-        if learner.key.startswith(prefix) and learner.state:
+        if learner.key.startswith(prefix) and (learner.state or learner.damage):
             batch.append(learner)
         if len(batch) == LEARNERS_PER_BATCH:
             yield batch

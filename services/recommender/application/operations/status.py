@@ -13,6 +13,7 @@ from services.recommender.application.ports.epochs import EpochMeta, EpochProgre
 from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
 from services.recommender.application.ports.log import LogReader
 from services.recommender.application.ports.models import BundleReader, BundleUnreadableError
+from services.recommender.application.ports.quarantine import REMEDY
 
 
 class Health(StrEnum):
@@ -23,6 +24,8 @@ class Health(StrEnum):
     AWAY = "cannot be reached"
     UNKNOWN = "not known"
 
+
+_NAMED = 5
 
 # The part of a worker that counts dead letters for Prometheus, by its name in the worker's gRPC health service.
 DEAD_LETTER_AGENT = "cairn.dead-letter-agent"
@@ -75,6 +78,7 @@ class PartitionReport:
         dead_lettered: records that went to the dead-letter topic for another reason.
         erased: records of erased learners.
         lost: records whose keys are lost.
+        quarantined: records of learners in quarantine.
     """
 
     partition: int
@@ -86,6 +90,7 @@ class PartitionReport:
     dead_lettered: int
     erased: int
     lost: int
+    quarantined: int
 
     @property
     def lag(self) -> int | None:
@@ -249,6 +254,8 @@ class ReadStatus:
             current = await self._epochs.current_epoch()
             metas = await self._epochs.epochs()
             progress = [await self._epochs.progress(meta.epoch) for meta in metas]
+            damaged = {meta.epoch: sorted((await self._epochs.quarantine(meta.epoch)).learners) for meta in metas}
+            problems += [_quarantined(epoch, keys) for epoch, keys in damaged.items() if keys]
         except StateUnavailableError as error:
             problems.append(str(error))
             return None
@@ -289,8 +296,17 @@ def _partitions(
             of_partition.dead_lettered,
             of_partition.erased,
             of_partition.lost,
+            of_partition.quarantined,
         )
         for partition in sorted(progress.keys() | (ends or {}).keys())
+    )
+
+
+def _quarantined(epoch: int, keys: Sequence[bytes]) -> str:
+    named = ", ".join(key.decode(errors="replace") for key in keys[:_NAMED])
+    return (
+        f"epoch {epoch} has {len(keys)} learner(s) in quarantine, because what is stored about them is damaged: {named}"
+        f"{', ...' if len(keys) > _NAMED else ''}; {REMEDY} --all --epoch {epoch}"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from services.common.encryption.values import KeyTopicSeen
 from services.recommender.application.ports.learners import PartitionProgress
+from services.recommender.application.ports.quarantine import Quarantine
 
 
 class FoldOrder(StrEnum):
@@ -91,6 +92,10 @@ class EpochProgressReader(Protocol):
 
     async def progress(self, epoch: int) -> Mapping[int, PartitionProgress]:
         """Progress by partition, without partitions that the epoch never saw."""
+        ...
+
+    async def quarantine(self, epoch: int) -> Quarantine:
+        """The learners of an epoch that are quarantined."""
         ...
 
 
@@ -203,6 +208,7 @@ class StoredLearnerBytes:
         checkpoint: encoded checkpoint; empty: none.
         seen: fingerprints of the window, oldest first.
         contents: what those events said, as in `LearnerRecord`.
+        damage: what is wrong with a learner that cannot be read or is quarantined, without the values; empty: nothing.
     """
 
     key: bytes
@@ -212,6 +218,7 @@ class StoredLearnerBytes:
     checkpoint: bytes
     seen: bytes
     contents: bytes = b""
+    damage: str = field(default="", kw_only=True)
 
 
 class EpochRestorer(Protocol):

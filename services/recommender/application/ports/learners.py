@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from services.recommender.application.ports.log import RecordMark
+from services.recommender.application.ports.quarantine import LearnerDamagedError, QuarantineStore, Skipped
 from services.recommender.domain.learner.record import LearnerRecord
 from services.recommender.domain.learner.state import LearnerState
 
@@ -40,11 +41,17 @@ class LearnerReader(Protocol):
     """Read side of learner states, as the server uses it. Every call may raise StateUnavailableError."""
 
     async def read(self, epoch: int, key: LearnerKey) -> StoredLearner | None:
-        """A learner's state, or None when the epoch has none for it."""
+        """A learner's state, or None when the epoch has none for it.
+
+        Raises:
+            LearnerDamagedError: when what is stored cannot be read, or the learner is quarantined.
+        """
         ...
 
-    async def read_many(self, epoch: int, keys: Sequence[LearnerKey]) -> list[StoredLearner | None]:
-        """States in the order of `keys`, in one round trip."""
+    async def read_many(
+        self, epoch: int, keys: Sequence[LearnerKey]
+    ) -> list[StoredLearner | LearnerDamagedError | None]:
+        """States in the order of `keys`, in one round trip; the error where `read` would raise one."""
         ...
 
     async def applied_offset(self, epoch: int, key: LearnerKey) -> int | None:
@@ -60,7 +67,10 @@ class LearnerOffsets(Protocol):
     """Finds out whether learners changed. Every call may raise StateUnavailableError."""
 
     async def applied_offsets(self, epoch: int, keys: Sequence[LearnerKey]) -> list[int | None]:
-        """Offset of the last record that changed each learner, in the order of `keys`; None: nothing is stored."""
+        """Offset of the last record that changed each learner, in the order of `keys`.
+
+        None: nothing is stored, or the learner is damaged or quarantined.
+        """
         ...
 
     def learners_of(self, epoch: int, tenant: str) -> AsyncIterator[Sequence[str]]:
@@ -121,6 +131,8 @@ class PartitionProgress:
         lost: records that are unreadable because the learner's key is lost, which an operator accepted.
         conflicts: records left out because an earlier one has their source and id and says something else. Each is
             among the dead letters, but not counted in `dead_lettered`.
+        quarantined: records of quarantined learners, which are not folded yet. With those of the other counts, they are
+            all records below the position.
         marks: records before the position, ascending, that show whether the log is still the one that was folded; empty
             when nothing was folded yet, or by a release that did not store it.
         ahead: the furthest record at or after the position up to which learners may have been stored already; None: the
@@ -134,6 +146,7 @@ class PartitionProgress:
     erased: int = 0
     lost: int = 0
     conflicts: int = 0
+    quarantined: int = 0
     marks: tuple[RecordMark, ...] = ()
     ahead: RecordMark | None = None
 
@@ -191,7 +204,16 @@ class FoldStore(Protocol):
     async def read(
         self, partitions: Sequence[int], keys: Sequence[bytes]
     ) -> tuple[dict[int, int], list[LearnerRecord]]:
-        """Positions by partition (absent: never seen), and learners in the order of `keys` (NEW_LEARNER: none)."""
+        """Positions by partition (absent: never seen), and learners in the order of `keys` (NEW_LEARNER: none).
+
+        Raises:
+            LearnersDamagedError: when what is stored about some of them cannot be read.
+        """
+        ...
+
+    @property
+    def quarantine(self) -> QuarantineStore:
+        """The epoch's quarantined learners."""
         ...
 
     async def commit(self, commits: Sequence[LearnerCommit], ahead: Mapping[int, RecordMark] = NOTHING_AHEAD) -> None:
@@ -204,13 +226,23 @@ class FoldStore(Protocol):
 
         Raises:
             CommitRefusedError: when one was refused; others may have been stored.
+            LearnersDamagedError: when a stored value does not let itself be written; others may have been stored.
         """
         ...
 
-    async def advance(self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]]) -> None:
+    async def advance(
+        self, moves: Mapping[int, tuple[PartitionProgress | None, PartitionProgress]], skipped: Skipped | None = None
+    ) -> None:
         """Move partitions from the progress that was read (None: never seen) to the new one.
+
+        Only differences of counts are added: a repair may have changed the stored ones.
+
+        Args:
+            moves: by partition.
+            skipped: the records of quarantined learners in the batch, by partition; None: whatever is quarantined.
 
         Raises:
             CommitRefusedError: when a stored position is not the one that was read.
+            QuarantineChangedError: when the quarantine is not the one that the batch was folded with.
         """
         ...

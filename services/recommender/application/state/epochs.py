@@ -15,6 +15,7 @@ from services.recommender.application.ports.epochs import (
 )
 from services.recommender.application.ports.log import LogReader
 from services.recommender.application.ports.models import BundleReader
+from services.recommender.application.ports.quarantine import LearnerDamagedError
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.learner.state import applied_of
 
@@ -54,7 +55,13 @@ class EpochContents:
         self._applied = 0
 
     def add(self, learner: StoredLearnerBytes) -> None:
-        """Add the next learner."""
+        """Add the next learner.
+
+        Raises:
+            LearnerDamagedError: when what is stored about the learner cannot be read, or is incomplete.
+        """
+        if learner.damage:
+            raise LearnerDamagedError(learner.key, learner.damage)
         for part in (learner.key, learner.state, learner.journal, learner.checkpoint, learner.seen):
             self._hash.update(len(part).to_bytes(4, "little"))
             self._hash.update(part)
@@ -73,6 +80,7 @@ async def digest_epoch(store: EpochStore, epoch: int) -> EpochDigest:
 
     Raises:
         EpochMissingError: when there is no such epoch.
+        LearnerDamagedError: when what is stored about a learner is damaged.
     """
     if await store.get(epoch) is None:
         raise epoch_missing(epoch)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+
+import structlog
 
 from services.recommender.application.ports.learners import (
     CommitRefusedError,
@@ -14,52 +16,23 @@ from services.recommender.application.ports.learners import (
     PartitionProgress,
 )
 from services.recommender.application.ports.log import DeadLetter, DeadLetters, RecordMark
+from services.recommender.application.ports.quarantine import (
+    REMEDY,
+    LearnersDamagedError,
+    QuarantineChangedError,
+    Skipped,
+)
 from services.recommender.application.state.log_marks import LogMarks
+from services.recommender.application.state.partition_batch import PartitionBatch, set_aside
 from services.recommender.domain.learner.batch import CONFLICT, FoldedLearner, LearnerEvents
 from services.recommender.domain.learner.corrections import NOTHING_KNOWN, KnownCorrections
-from services.recommender.domain.learner.events import LearnerEvent
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.record import LearnerRecord
 
+_log = structlog.get_logger(__name__)
+
 # A batch that costs less takes at most some 50 ms, and starting a thread would only delay it.
 _THREAD_FROM_COST = 2_000
-
-
-def _no_record(offset: int) -> DeadLetter:
-    raise AssertionError(f"the fold refused the record at {offset}, which is not in the batch")
-
-
-@dataclass(slots=True)
-class PartitionBatch:
-    """Consecutive records of one partition.
-
-    Attributes:
-        partition: its number.
-        next_offset: one past the last record.
-        learners: tenant, and events with their offsets, by record key.
-        dead: records that cannot be applied.
-        letter_at: the dead letter, without a reason, of the record at an offset; for records that the fold refuses.
-        erased: offsets of records that can no longer be read.
-        lost: offsets of records whose keys are lost, which was accepted.
-        traceparents: the trace of each learner's last traced record, by record key.
-        last: the last record.
-        records: how many records there are.
-        cost: what it takes to fold them, in ordinary records.
-        sent_at_s: when the broker sent them, Unix seconds.
-    """
-
-    partition: int
-    next_offset: int
-    learners: dict[bytes, tuple[str, list[tuple[int, LearnerEvent]]]] = field(default_factory=dict)
-    dead: list[DeadLetter] = field(default_factory=list)
-    letter_at: Callable[[int], DeadLetter] = _no_record
-    erased: list[int] = field(default_factory=list)
-    lost: list[int] = field(default_factory=list)
-    traceparents: dict[bytes, str] = field(default_factory=dict)
-    last: RecordMark | None = None
-    records: int = 0
-    cost: int = 0
-    sent_at_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +52,8 @@ class FoldReport:
         read_s: time to read the learners.
         fold_s: time to fold.
         commit_s: time to store.
+        quarantined: records of quarantined learners, which were not folded and were not counted before.
+        in_quarantine: learners of the epoch that are quarantined now.
     """
 
     applied: int
@@ -92,6 +67,8 @@ class FoldReport:
     read_s: float
     fold_s: float
     commit_s: float
+    quarantined: int = 0
+    in_quarantine: int = 0
 
 
 class FoldEvents:
@@ -102,6 +79,8 @@ class FoldEvents:
 
     What a crash loses is read again: events that a learner already holds are recognised by its offset, and a position
     moves only after every learner of its batch was stored.
+
+    A learner whose stored value is damaged is quarantined: their records are counted as such until a repair folds them.
     """
 
     def __init__(
@@ -175,6 +154,26 @@ class FoldEvents:
         """
         started = self._clock_s()
         letters = await self._write_dead_letters(batches)
+        while True:
+            try:
+                return await self._fold_readable(batches, letters, started)
+            except LearnersDamagedError as error:
+                await self._quarantine(batches, error.damaged)
+            except QuarantineChangedError:
+                _log.info("batch folded again: learners were quarantined or released meanwhile")
+
+    async def _fold_readable(
+        self, everything: Sequence[PartitionBatch], dead_letters: Sequence[DeadLetter], started: float
+    ) -> FoldReport:
+        """Fold the batches without quarantined learners.
+
+        Raises:
+            LearnersDamagedError: when there are others whose stored value is damaged; positions have not moved.
+            QuarantineChangedError: when one was quarantined or released meanwhile; some positions may have moved.
+        """
+        quarantine = await self._store.quarantine.read()
+        batches, skipped = set_aside(everything, quarantine, self.positions)
+        letters = list(dead_letters)
         keys = [key for batch in batches for key in batch.learners]
         positions, stored = await self._store.read([batch.partition for batch in batches], keys)
         self._check_positions(batches, positions)
@@ -191,13 +190,18 @@ class FoldEvents:
         commits = _commits(keys, stored, folded, batches)
         done = self._clock_s()
         await self._store.commit(commits, self._ahead(batches))
+        await self._forget_erased(everything, skipped)
         conflicts = [letter for letter in letters if letter.code == CONFLICT]
         letters = [letter for letter in letters if letter.code != CONFLICT]
-        reached = self._reached(batches, folded, letters, conflicts)
+        reached = self._reached(batches, folded, letters, conflicts, skipped)
         if reached:
-            await self._store.advance({p: (self._progress[p], progress) for p, progress in reached.items()})
-            self._progress.update(reached)
-            self._furthest |= self.positions
+            moves = {p: (self._progress[p], progress) for p, progress in reached.items()}
+            try:
+                await self._store.advance(moves, skipped)
+            except QuarantineChangedError as error:
+                self._take({partition: reached[partition] for partition in error.moved})
+                raise
+            self._take(reached)
         return FoldReport(
             applied=sum(learner.applied for learner in folded),
             duplicates=sum(learner.duplicates for learner in folded),
@@ -212,6 +216,8 @@ class FoldEvents:
             read_s=read - started,
             fold_s=done - read,
             commit_s=self._clock_s() - done,
+            quarantined=sum(sum(records.values()) for records in skipped.records.values()),
+            in_quarantine=len(quarantine.learners),
         )
 
     def _ahead(self, batches: Sequence[PartitionBatch]) -> dict[int, RecordMark]:
@@ -222,6 +228,30 @@ class FoldEvents:
             if batch.last is not None:
                 found[batch.partition] = max(known, batch.last) if known is not None else batch.last
         return found
+
+    def _take(self, reached: Mapping[int, PartitionProgress]) -> None:
+        self._progress.update(reached)
+        self._furthest |= self.positions
+
+    async def _quarantine(self, batches: Sequence[PartitionBatch], damaged: Mapping[bytes, str]) -> None:
+        for batch in batches:
+            mine = {key: reason for key, reason in damaged.items() if key in batch.learners}
+            if not mine:
+                continue
+            await self._store.quarantine.add(batch.partition, self._progress[batch.partition].position, mine)
+            for key, reason in mine.items():
+                _log.error(
+                    f"learner quarantined: what is stored about them is damaged; {REMEDY}",
+                    learner=key.decode(errors="replace"),
+                    partition=batch.partition,
+                    reason=reason,
+                )
+
+    async def _forget_erased(self, batches: Sequence[PartitionBatch], skipped: Skipped) -> None:
+        """Remove what is stored about quarantined learners who were erased: the log is all that may remain."""
+        for batch in batches:
+            if erased := batch.erased_among(skipped.records.get(batch.partition, ())):
+                await self._store.quarantine.forget(batch.partition, self._progress[batch.partition].position, erased)
 
     async def _write_dead_letters(self, batches: Sequence[PartitionBatch]) -> list[DeadLetter]:
         """Write the dead letters of records that were not processed before."""
@@ -292,6 +322,7 @@ class FoldEvents:
         folded: Sequence[FoldedLearner],
         letters: Sequence[DeadLetter],
         conflicts: Sequence[DeadLetter],
+        skipped: Skipped,
     ) -> dict[int, PartitionProgress]:
         reached = {}
         learner = iter(folded)
@@ -308,6 +339,7 @@ class FoldEvents:
                     before.erased + self._new(batch.partition, batch.erased),
                     before.lost + self._new(batch.partition, batch.lost),
                     before.conflicts + sum(letter.partition == batch.partition for letter in conflicts),
+                    before.quarantined + sum(skipped.records.get(batch.partition, {}).values()),
                     marks=self._marks.extended(batch.partition, before.marks, batch.last, batch.sent_at_s),
                     ahead=before.ahead if before.ahead and before.ahead.offset >= batch.next_offset else None,
                 )

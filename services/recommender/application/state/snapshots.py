@@ -94,6 +94,7 @@ async def snapshot_epoch(store: EpochStore, epoch: int, sink: SnapshotSink) -> E
     Raises:
         EpochMissingError: when there is no such epoch, or it was dropped meanwhile.
         EpochUnusableError: when its replay has not reached its end, or the store lost data meanwhile.
+        LearnerDamagedError: when what is stored about a learner is damaged.
     """
     meta = await store.get(epoch)
     if meta is None:

@@ -138,6 +138,9 @@ class FollowChanges:
                 now_s = self._clock_s()
                 for learner, found in zip(some, stored, strict=True):
                     watched, offset = subscription.watched[learner], NO_STATE if found is None else found
+                    if watched.damaged:
+                        # A repair may leave the offset as it was.
+                        subscription.mark(learner, now_s)
                     # An erased learner has an offset without a state: marked once.
                     if watched.offset is not None and offset not in {watched.offset, watched.compared}:
                         watched.compared = offset

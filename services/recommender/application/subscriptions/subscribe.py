@@ -10,7 +10,9 @@ from services.recommender.application.answers.fresh_state import FreshState
 from services.recommender.application.answers.list_inputs import ListInputs
 from services.recommender.application.answers.provenance import Provenance
 from services.recommender.application.answers.rank_learner import Recommendations, RecommendQuery
+from services.recommender.application.answers.rosters import LearnerProblem, ProblemKind
 from services.recommender.application.ports.learners import LearnerKey, LearnerOffsets, StateUnavailableError
+from services.recommender.application.ports.quarantine import LearnerDamagedError
 from services.recommender.application.subscriptions.list_cursors import (
     NO_STATE,
     ListCursor,
@@ -52,13 +54,21 @@ class LearnerForgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class LearnerUnreadable:
+    """What is stored about a learner is damaged: there is no list until it is repaired."""
+
+    learner: str
+    problem: LearnerProblem
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotDone:
     """Every list has been sent, or is the one that the reader has."""
 
     learners: int
 
 
-Message = ListUpdate | LearnerForgotten | SnapshotDone
+Message = ListUpdate | LearnerForgotten | LearnerUnreadable | SnapshotDone
 
 
 class Subscribe:
@@ -118,8 +128,12 @@ class Subscribe:
                 state = fresh[place]
                 if isinstance(state, StateUnavailableError):
                     raise state
-                update = await self._update(subscription, learner, state, since_s)
                 not_sent.discard(learner)
+                update: Message | None
+                if isinstance(state, LearnerDamagedError):
+                    update = _notice_of(subscription, learner, state)
+                else:
+                    update = await self._update(subscription, learner, state, since_s)
                 if update is not None:
                     yield update
             else:
@@ -154,6 +168,7 @@ class Subscribe:
         self, subscription: Subscription, learner: str, fresh: FreshState, since_s: float
     ) -> ListUpdate | LearnerForgotten | None:
         query, watched = subscription.query, subscription.watched[learner]
+        watched.damaged = False
         inputs = self._inputs.number(subscription.tenant)
         if query.whole_tenant and fresh.stored is None:
             # A learner who is watched without being named had state before. They stay watched: they may answer again.
@@ -176,3 +191,11 @@ class Subscribe:
         inputs_hash = hash_of_inputs(replace(answer.provenance, applied=None), snapshot.policy)
         cursor = ListCursor(offset, inputs_hash, listed)
         return ListUpdate(learner, answer, cursor, since_s, traceparent)
+
+
+def _notice_of(subscription: Subscription, learner: str, error: LearnerDamagedError) -> LearnerUnreadable | None:
+    """The message about a damaged learner, once; after the repair their list is sent, whatever the reader has."""
+    watched = subscription.watched[learner]
+    known, watched.damaged = watched.damaged, True
+    watched.offset, watched.listed, watched.compared, watched.traceparent = None, b"", None, ""
+    return None if known else LearnerUnreadable(learner, LearnerProblem(ProblemKind.DAMAGED, str(error)))

@@ -115,6 +115,7 @@ class Watched:
         compared: the stored offset for which a comparison last marked the learner, so that it marks them once.
         inputs: number of the `ListInputs` that the list was last computed from.
         traceparent: the trace of the last notified change; empty: none, or the list has been computed since.
+        damaged: whether the reader was told that what is stored about the learner is damaged.
     """
 
     offset: int | None = None
@@ -122,6 +123,7 @@ class Watched:
     compared: int | None = None
     inputs: int = 0
     traceparent: str = ""
+    damaged: bool = False
 
 
 class Subscription:
