@@ -27,6 +27,7 @@ with extra_required(_EXTRA, "python -m services.recommender"):
     from services.recommender.application.ports.learners import CommitRefusedError
     from services.recommender.application.ports.log import LogTruncatedError
     from services.recommender.application.ports.models import BundleUnreadableError
+    from services.recommender.application.ports.served_parameters import ServedParametersUnknownError
     from services.recommender.application.ports.state_store import EvictingStoreError, StateUrlInvalidError
     from services.recommender.application.state.epochs import EpochUnusableError
     from services.recommender.settings import RecommenderServerSettings, WorkerSettings
@@ -45,6 +46,7 @@ _CANNOT_GO_ON = (
     BundlesUrlInvalidError,
     CommitRefusedError,
     EpochUnusableError,
+    ServedParametersUnknownError,
     EpochsLostError,
     EvictingStoreError,
     FailPointInvalidError,

@@ -13,8 +13,10 @@ from collections import defaultdict
 from services.common.kafka.connection import KafkaConnection
 from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
 from services.recommender.adapters.kafka.log import KafkaLog
+from services.recommender.application.ports.served_parameters import NoMemory
 from services.recommender.application.state.epochs import ensure_first_epoch
 from services.recommender.application.state.fold_events import FoldEvents
+from services.recommender.application.state.served_parameters import RememberServed
 from services.recommender.bootstrap.stores import state_store
 from services.recommender.bootstrap.worker import collect_garbage_seldom
 from services.recommender.domain.learner.fold import LearnerFold, warm_up
@@ -62,7 +64,7 @@ class _Fold:
     async def _begin(self) -> FoldEvents:
         log = KafkaLog(self._connection)
         self._partitions = len(await log.end_offsets())
-        await ensure_first_epoch(self._store.epochs, log)
+        await ensure_first_epoch(self._store.epochs, log, RememberServed(NoMemory()))
         meta = await self._store.epochs.get(1)
         store = self._store.fold_store(1, cache_bytes=_CACHE_BYTES, fold_id=meta.fold_id)
         self._fold = FoldEvents(store, KafkaDeadLetters(self._connection), LearnerFold(TracingParameters()))

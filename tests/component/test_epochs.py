@@ -9,6 +9,7 @@ import pytest
 from services.recommender.application.ports.epochs import EpochMeta, EpochMissingError, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.models import Bundle, BundleUnreadableError
+from services.recommender.application.ports.served_parameters import NoMemory
 from services.recommender.application.state.epochs import (
     EpochUnusableError,
     check_log,
@@ -17,6 +18,7 @@ from services.recommender.application.state.epochs import (
     parameters_of,
 )
 from services.recommender.application.state.replays import begin_replay, switch_epoch
+from services.recommender.application.state.served_parameters import RememberServed
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from tests.adapters.memory_states import MemoryStates
 
@@ -67,7 +69,7 @@ async def serve(store, epoch):
 
 
 async def test_the_first_epoch_has_the_priors_and_is_not_served_before_it_reached_the_end_of_the_log(store):
-    await ensure_first_epoch(store, Log())
+    await ensure_first_epoch(store, Log(), RememberServed(NoMemory()))
     (meta,) = await store.epochs()
     assert (meta.epoch, meta.status, meta.parameters_id) == (1, EpochStatus.CATCHING_UP, PRIOR_PARAMETERS_ID)
     assert (meta.log_identity, meta.end_positions) == (LOG, {0: 5, 1: 0})
@@ -75,9 +77,9 @@ async def test_the_first_epoch_has_the_priors_and_is_not_served_before_it_reache
 
 
 async def test_no_epoch_is_started_if_there_is_one_to_fold_into(store):
-    await ensure_first_epoch(store, Log())
+    await ensure_first_epoch(store, Log(), RememberServed(NoMemory()))
     await serve(store, 1)
-    await ensure_first_epoch(store, Log())
+    await ensure_first_epoch(store, Log(), RememberServed(NoMemory()))
     assert len(await store.epochs()) == 1
 
 

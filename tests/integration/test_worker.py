@@ -24,6 +24,7 @@ from deploy.processes import Child, Command, free_port
 from services.common.kafka.connection import KafkaConnection, topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT
 from services.common.kafka.topics import TopicDeclaration, ensure_topics
+from services.recommender.adapters.files.bundle_store import FsspecBundleStore
 from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
@@ -36,6 +37,7 @@ from services.recommender.bootstrap.worker import FoldWiring
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.entrypoints.event_service_options import EventServiceOptions
 from tests.learner_events import PARTITIONS, TENANT, message, publish, record
+from tests.suites.bundle_store import draft
 
 DEADLINE_S = 60.0
 
@@ -384,6 +386,27 @@ async def test_a_damaged_learner_is_quarantined_and_repaired_while_the_worker_ru
     await publish(broker, some_records(50, first=400))
     child.wait_ready(lambda: position_sum(client) == 450, DEADLINE_S)
     assert await digest(redis_server, 1) == await clean_fold(broker, redis_server, 2)
+
+
+async def test_after_redis_was_lost_the_rebuilt_epoch_has_the_parameters_that_were_served(
+    broker, redis_server, worker, client, tmp_path
+):
+    bundle = FsspecBundleStore(str(tmp_path / "bundles"), {}).write(draft())
+    await publish(broker, some_records(100))
+    child = worker.start()
+    child.wait_ready(lambda: client.get("cairn:current-epoch") == b"1", DEADLINE_S)
+    assert cairn(worker, "replay", "--epoch", "2", "--parameters", bundle).returncode == 0
+    switched = cairn(worker, "epoch", "switch", "2", "--wait", "30")
+    assert switched.returncode == 0, switched.stderr
+    remembered = tmp_path / "bundles" / "served.json"
+    child.wait_ready(lambda: remembered.is_file() and bundle in remembered.read_text(), DEADLINE_S)
+    before = await digest(redis_server, 2)
+    client.flushall()
+    assert worker.exit_code() == 1
+    child = worker.start()
+    child.wait_ready(lambda: client.get("cairn:current-epoch") == b"1", DEADLINE_S)
+    assert client.hget("cairn:1:meta", "parameters_bundle") == bundle.encode()
+    assert await digest(redis_server, 1) == before
 
 
 async def test_an_epoch_is_replayed_switched_to_and_the_old_one_dropped_while_events_come(

@@ -926,4 +926,18 @@ MUTATIONS = (
         "test_commands_of_a_fold_fail_after_the_silence_and_then_succeed",
         timeout_s=40,
     ),
+    Mutation(
+        "begin the first epoch with the priors, whatever was served",
+        "After Redis was lost, a trained system silently answers with default difficulties.",
+        (
+            Edit(
+                "services/recommender/application/state/served_parameters.py",
+                "        if served is None or served.topic != priors.topic:\n",
+                "        if served is not None:\n            return priors\n"
+                "        if served is None or served.topic != priors.topic:\n",
+            ),
+        ),
+        "tests/component/test_served_parameters.py::test_the_first_epoch_after_a_loss_has_the_parameters_last_served",
+        short=True,
+    ),
 )

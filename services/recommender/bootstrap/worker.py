@@ -23,6 +23,7 @@ from services.common.rpc.addresses import check_listen_address
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPoints, Step
+from services.recommender.adapters.files.served_parameters import ServedParametersFile
 from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.read_ahead import KafkaReadAhead
@@ -192,7 +193,8 @@ async def run_worker(settings: WorkerSettings) -> None:
             parameters = await asyncio.to_thread(parameters_of, meta, bundles)
             return wiring.event_service(meta, parameters, group=f"cairn-recommender-{meta.epoch}", metrics=metrics)
 
-        services = EpochServices(store.epochs, KafkaLog(settings.connection), make_service)
+        log, served = KafkaLog(settings.connection), ServedParametersFile(settings.bundles)
+        services = EpochServices(store.epochs, log, make_service, served=served)
         server = GrpcServer(
             ServerOptions(
                 listen=settings.listen,

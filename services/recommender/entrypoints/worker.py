@@ -25,8 +25,10 @@ from services.recommender.application.ports.epochs import (
 )
 from services.recommender.application.ports.learners import PartitionProgress, StateRefusedError, StateUnavailableError
 from services.recommender.application.ports.log import LogReader, LogTruncatedError
+from services.recommender.application.ports.served_parameters import NoMemory, ServedParametersMemory
 from services.recommender.application.state.epochs import check_log, ensure_first_epoch, has_reached
 from services.recommender.application.state.log_marks import check_log_holds
+from services.recommender.application.state.served_parameters import RememberServed
 from services.recommender.entrypoints.event_service import EventService
 
 _log = structlog.get_logger(__name__)
@@ -48,6 +50,7 @@ class EpochServices(mode.Service):
         log: LogReader,
         make_service: MakeEventService,
         *,
+        served: ServedParametersMemory | None = None,
         watch_every_s: float = _WATCH_EVERY_S,
         clock_s: Callable[[], float] = time.monotonic,
         **service_options: Any,
@@ -58,6 +61,7 @@ class EpochServices(mode.Service):
             epochs: the epochs.
             log: the log of learner events.
             make_service: makes the event service of an epoch.
+            served: remembers the parameters that are served; None: nothing does.
             watch_every_s: how often the epochs are read.
             clock_s: returns monotonic seconds.
             service_options: options of mode.
@@ -66,6 +70,7 @@ class EpochServices(mode.Service):
         self._epochs = epochs
         self._log_reader = log
         self._make_service = make_service
+        self._remember = RememberServed(served or NoMemory())
         self._watch_every_s = watch_every_s
         self._clock_s = clock_s
         self._running: dict[int, EventService] = {}
@@ -142,10 +147,11 @@ class EpochServices(mode.Service):
         for epoch, meta in active.items():
             if epoch in self._running and (meta.status is EpochStatus.CATCHING_UP or current is None):
                 await self._make_current_once_caught_up(meta)
+        await self._remember.note(None if current is None else metas.get(current))
 
     async def _begin_first(self) -> None:
         try:
-            await ensure_first_epoch(self._epochs, self._log_reader)
+            await ensure_first_epoch(self._epochs, self._log_reader, self._remember)
         except EpochExistsError:
             _log.info("another worker created the first epoch")
 

@@ -92,7 +92,10 @@ local found = {}
 for _, key in ipairs(KEYS) do
   -- A damaged value may be of another type.
   local entries = redis.pcall('HGET', key, 'entries')
-  if type(entries) == 'string' and string.byte(entries, 5) ~= 0 then found[#found + 1] = key; found[#found + 1] = entries end
+  if type(entries) == 'string' and string.byte(entries, 5) ~= 0 then
+    found[#found + 1] = key
+    found[#found + 1] = entries
+  end
 end
 return found
 """

@@ -16,7 +16,8 @@ from services.recommender.application.ports.epochs import (
 from services.recommender.application.ports.log import LogReader
 from services.recommender.application.ports.models import BundleReader
 from services.recommender.application.ports.quarantine import LearnerDamagedError
-from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.application.state.served_parameters import RememberServed
+from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.learner.state import applied_of
 
 REPARTITION = (
@@ -90,24 +91,29 @@ async def digest_epoch(store: EpochStore, epoch: int) -> EpochDigest:
     return contents.digest()
 
 
-async def ensure_first_epoch(store: EpochStore, log: LogReader) -> None:
-    """Create the first epoch, with the priors, if no epoch is or can become current.
+async def ensure_first_epoch(store: EpochStore, log: LogReader, remember: RememberServed) -> None:
+    """Create the first epoch if no epoch is or can become current.
 
-    It becomes current only when it has reached the present end of the log: after the state store lost its data, no
-    learner is answered from priors as if they were new.
+    It has the parameters last served, or the priors: the state store may have lost its data. It becomes current only
+    when it has reached the present end of the log, so that then no learner is answered as if they were new.
+
+    Raises:
+        ServedParametersUnknownError: when it cannot be found out which parameters were served.
     """
     if any(meta.status in {EpochStatus.LIVE, EpochStatus.CATCHING_UP} for meta in await store.epochs()):
         return
     taken = {meta.epoch for meta in await store.epochs()}
     begins = lost_beginnings(await log.beginnings())
     number = max(taken, default=0) + 1
+    identity = await log.identity()
+    served = await remember.first(identity)
     await store.create(
         EpochMeta(
             epoch=number,
             status=EpochStatus.CATCHING_UP,
-            parameters_id=PRIOR_PARAMETERS_ID,
-            parameters_bundle="",
-            log_identity=await log.identity(),
+            parameters_id=served.parameters_id,
+            parameters_bundle=served.parameters_bundle,
+            log_identity=identity,
             end_positions=dict(await log.end_offsets()),
             begin_positions=begins,
         )
