@@ -38,10 +38,10 @@ class Unwritable:
     def __init__(self):
         self.attempts = 0
 
-    def read(self):
+    async def read(self):
         return None
 
-    def write(self, _served):
+    async def write(self, _served):
         self.attempts += 1
         raise PermissionError(13, "Permission denied")
 
@@ -53,21 +53,21 @@ async def first_epoch(memory) -> EpochMeta:
     return meta
 
 
-def test_what_was_written_last_is_read(memory):
-    assert memory.read() is None
-    memory.write(TRAINED)
-    memory.write(ServedParameters("fitted-2", "b2", TOPIC))
-    assert memory.read() == ServedParameters("fitted-2", "b2", TOPIC)
+async def test_what_was_written_last_is_read(memory):
+    assert await memory.read() is None
+    await memory.write(TRAINED)
+    await memory.write(ServedParameters("fitted-2", "b2", TOPIC))
+    assert await memory.read() == ServedParameters("fitted-2", "b2", TOPIC)
 
 
-def test_a_damaged_file_is_refused_with_the_remedy(tmp_path):
+async def test_a_damaged_file_is_refused_with_the_remedy(tmp_path):
     (tmp_path / "served.json").write_text('{"parameters_id": "fitted-1"')
     with pytest.raises(ServedParametersUnknownError, match=r"served\.json .* delete it"):
-        ServedParametersFile(str(tmp_path)).read()
+        await ServedParametersFile(str(tmp_path)).read()
 
 
 async def test_the_first_epoch_after_a_loss_has_the_parameters_last_served(memory):
-    memory.write(TRAINED)
+    await memory.write(TRAINED)
     meta = await first_epoch(memory)
     assert (meta.parameters_id, meta.parameters_bundle) == ("fitted-1", "b1")
 
@@ -78,7 +78,7 @@ async def test_the_first_epoch_of_all_has_the_priors(memory):
 
 
 async def test_more_partitions_do_not_make_it_another_log(memory):
-    memory.write(TRAINED)
+    await memory.write(TRAINED)
     states = MemoryStates()
     log = Log()
     log.identity = more_partitions
@@ -92,7 +92,7 @@ async def more_partitions():
 
 
 async def test_parameters_served_from_another_log_are_named_and_not_taken(memory, capsys):
-    memory.write(ServedParameters("fitted-1", "b1", "another-topic"))
+    await memory.write(ServedParameters("fitted-1", "b1", "another-topic"))
     meta = await first_epoch(memory)
     assert meta.parameters_id == PRIOR_PARAMETERS_ID
     assert "cairn replay --epoch 2 --parameters b1" in capsys.readouterr().out
@@ -121,7 +121,7 @@ async def test_a_worker_remembers_what_is_served_each_time_it_changes(memory):
 
 async def remembered(memory, served) -> None:
     async with asyncio.timeout(5):
-        while memory.read() != served:  # noqa: ASYNC110 - it is a file.
+        while await memory.read() != served:  # noqa: ASYNC110 - it is a file.
             await asyncio.sleep(0.01)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 
 import fsspec
@@ -29,8 +30,15 @@ class ServedParametersFile:
         self._folder = root.rstrip("/")
         self._path = f"{self._folder}/{_NAME}"
 
-    def read(self) -> ServedParameters | None:
+    async def read(self) -> ServedParameters | None:
         """See the port."""
+        return await asyncio.to_thread(self._read)
+
+    async def write(self, served: ServedParameters) -> None:
+        """See the port."""
+        await asyncio.to_thread(self._write, served)
+
+    def _read(self) -> ServedParameters | None:
         try:
             self._files.invalidate_cache()
             return ServedParameters(**orjson.loads(self._files.cat_file(self._path)))
@@ -42,8 +50,7 @@ class ServedParametersFile:
                 "begin with the priors, delete it"
             ) from error
 
-    def write(self, served: ServedParameters) -> None:
-        """See the port."""
+    def _write(self, served: ServedParameters) -> None:
         self._files.makedirs(self._folder, exist_ok=True)
         temporary = f"{self._folder}/.{_NAME}"
         self._files.pipe_file(temporary, orjson.dumps(asdict(served), option=orjson.OPT_APPEND_NEWLINE))

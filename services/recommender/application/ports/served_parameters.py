@@ -28,7 +28,7 @@ class ServedParametersUnknownError(RuntimeError):
 class ServedParametersMemory(Protocol):
     """Remembers the parameters that are served."""
 
-    def read(self) -> ServedParameters | None:
+    async def read(self) -> ServedParameters | None:
         """What was last written, or None.
 
         Raises:
@@ -36,7 +36,7 @@ class ServedParametersMemory(Protocol):
         """
         ...
 
-    def write(self, served: ServedParameters) -> None:
+    async def write(self, served: ServedParameters) -> None:
         """Remember these parameters instead. Raises OSError."""
         ...
 
@@ -44,9 +44,9 @@ class ServedParametersMemory(Protocol):
 class NoMemory:
     """Remembers nothing; implements ServedParametersMemory."""
 
-    def read(self) -> ServedParameters | None:
+    async def read(self) -> ServedParameters | None:
         """Nothing."""
         return None
 
-    def write(self, served: ServedParameters) -> None:
+    async def write(self, served: ServedParameters) -> None:
         """Forget them."""

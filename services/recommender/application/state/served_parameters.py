@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import structlog
 
 from services.recommender.application.ports.epochs import EpochMeta
@@ -38,7 +36,7 @@ class RememberServed:
         Raises:
             ServedParametersUnknownError: when it cannot be found out which were served.
         """
-        served = await asyncio.to_thread(self._memory.read)
+        served = await self._memory.read()
         priors = ServedParameters(PRIOR_PARAMETERS_ID, "", topic_of(log_identity))
         if served is None or served.topic != priors.topic:
             if served is not None and served.parameters_bundle:
@@ -56,7 +54,7 @@ class RememberServed:
         if current is None or (served := served_by(current)) == self._written:
             return
         try:
-            await asyncio.to_thread(self._memory.write, served)
+            await self._memory.write(served)
         except OSError as error:
             if str(error) != self._problem:
                 _log.warning(
