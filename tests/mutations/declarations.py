@@ -592,7 +592,13 @@ MUTATIONS = (
     Mutation(
         "do not rewrite the append-only file after a power cut",
         "Half a commit, cut off by one power cut, takes effect at a later start of Redis.",
-        (Edit(_REDIS_EPOCHS, "                await self._client.bgrewriteaof()\n", "                pass\n"),),
+        (
+            Edit(
+                "services/recommender/adapters/redis/append_only_file.py",
+                "                await self._client.bgrewriteaof()\n",
+                "                pass\n",
+            ),
+        ),
         "tests/integration/test_append_only_file.py::"
         "test_a_commit_cut_off_by_a_power_cut_is_not_applied_at_a_later_start",
     ),

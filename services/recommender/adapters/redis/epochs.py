@@ -23,6 +23,7 @@ import redis.exceptions
 import structlog
 
 from services.common.encryption.values import KeyTopicSeen
+from services.recommender.adapters.redis.append_only_file import AppendOnlyFile
 from services.recommender.adapters.redis.connection import unavailable_when_redis_is
 from services.recommender.adapters.redis.epoch_fields import decode_meta, encode_meta
 from services.recommender.adapters.redis.keys import (
@@ -53,15 +54,11 @@ _log = structlog.get_logger(__name__)
 
 _EPOCHS = b"cairn:epochs"
 _CURRENT = b"cairn:current-epoch"
-_REWRITTEN = b"cairn:rewritten-in"
 _SCAN_COUNT = 2_000
 _LEARNERS_PER_READ = 64
 _HOLD_S = 30.0
 # Workers look at the epochs every second: after this time none of them folds into a dropped epoch.
 _SETTLE_S = 2.0
-
-# A failed rewrite (perhaps for lack of space) is not retried sooner: each one copies everything that Redis holds.
-_REWRITE_AGAIN_S = 60.0
 
 _CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
@@ -121,10 +118,7 @@ class RedisEpochs:
         """
         self._client: Any = client
         self._settle_s = settle_s
-        self._clock_s = clock_s
-        self._rewrite_asked_in = ""
-        self._rewrite_due_s = 0.0
-        self._may_not_rewrite = False
+        self._append_only_file = AppendOnlyFile(client, clock_s)
 
     async def check_nothing_is_evicted(self) -> None:
         """Check that Redis refuses writes when its memory is full instead of evicting learners.
@@ -143,42 +137,8 @@ class RedisEpochs:
             )
 
     async def keep_readable(self) -> None:
-        """Have Redis rewrite its append-only file once after each start.
-
-        The writes of a script are a transaction. After a power cut, the file may end with the beginning of one. Redis
-        ignores it when it loads the file, but does not remove it, and appends after a MULTI that has no EXEC. At the
-        next start the next EXEC executes it, so that half a commit takes effect late (fixed in Valkey by
-        https://github.com/valkey-io/valkey/pull/4342). A rewritten file does not have this problem.
-        """
-        if self._may_not_rewrite:
-            return
-        with unavailable_when_redis_is():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.info("server").info("persistence").get(_REWRITTEN)
-            server, persistence, rewritten = await pipeline.execute()
-            run = server["run_id"]
-            if not persistence.get("aof_enabled") or rewritten == run.encode():
-                return
-            if persistence.get("aof_rewrite_in_progress") or persistence.get("aof_rewrite_scheduled"):
-                return
-            if self._rewrite_asked_in == run:
-                if persistence.get("aof_last_bgrewrite_status") == "ok":
-                    await self._client.set(_REWRITTEN, run)
-                    _log.info("append-only file rewritten after a start of Redis")
-                    return
-                if self._clock_s() < self._rewrite_due_s:
-                    return
-            try:
-                await self._client.bgrewriteaof()
-            except redis.exceptions.ResponseError as error:
-                self._may_not_rewrite = True
-                _log.warning(
-                    "Redis does not allow BGREWRITEAOF, which rewrites its append-only file: have its operator run it "
-                    "after each start, or half a commit may take effect at the next one",
-                    error=str(error),
-                )
-            else:
-                self._rewrite_asked_in, self._rewrite_due_s = run, self._clock_s() + _REWRITE_AGAIN_S
+        """Have Redis rewrite its append-only file once after each start."""
+        await self._append_only_file.keep_readable()
 
     async def current_epoch(self) -> int | None:
         """Number of the epoch that is served, or None when there is none."""
