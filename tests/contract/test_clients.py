@@ -80,7 +80,7 @@ async def test_a_consumer_waits_longer_than_its_session_for_the_answer_to_a_join
 
 @pytest.mark.parametrize(("asked_s", "waits_s"), [(None, 8.0), (1.0, 1.0), (60.0, 8.0)])
 def test_a_connection_to_redis_is_given_up_after_a_silence_of_eight_seconds(asked_s, waits_s):
-    options = connection_options(asked_s)
+    options = connection_options("redis://127.0.0.1:6379/0", asked_s)
     assert options["socket_timeout"] == options["socket_connect_timeout"] == waits_s
     assert options["socket_keepalive"]
 

@@ -39,7 +39,7 @@ async def test_commands_of_a_fold_fail_after_the_silence_and_then_succeed(proxy)
 
 
 async def test_commands_about_epochs_fail_after_the_silence_and_then_succeed(proxy):
-    async with redis.asyncio.Redis.from_url(proxy.url, **connection_options()) as client:
+    async with redis.asyncio.Redis.from_url(proxy.url, **connection_options(proxy.url)) as client:
         epochs = RedisEpochs(client)
         await client.set("cairn:current-epoch", "3")
         assert await epochs.current_epoch() == 3

@@ -55,7 +55,7 @@ class RedisChangeNotifications:
 
     def __init__(self, url: str, timeout_s: float = 5.0, *, reconnect_s: float = _RECONNECT_S) -> None:
         """Args: `url` of Redis; `timeout_s` for connecting; `reconnect_s` between attempts."""
-        self._pool: Any = redis.asyncio.ConnectionPool.from_url(url, **connection_options(timeout_s))
+        self._pool: Any = redis.asyncio.ConnectionPool.from_url(url, **connection_options(url, timeout_s))
         self._reconnect_s = reconnect_s
         self._epoch: int | None = None
         self._watched: Counter[int] = Counter()

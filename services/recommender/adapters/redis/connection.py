@@ -48,16 +48,13 @@ _COMMANDS_PER_WRITE = 256
 _READ_BYTES = 1 << 18
 
 
-def connection_options(timeout_s: float | None = None) -> dict[str, Any]:
-    """The options of every connection to Redis; `timeout_s` for a command, SILENCE_S at most."""
+def connection_options(url: str, timeout_s: float | None = None) -> dict[str, Any]:
+    """The options of every connection to the Redis at `url`; `timeout_s` for a command, SILENCE_S at most."""
     wait_s = SILENCE_S if timeout_s is None else min(timeout_s, SILENCE_S)
-    return {
-        "protocol": 2,
-        "socket_timeout": wait_s,
-        "socket_connect_timeout": wait_s,
-        "socket_keepalive": True,
-        "socket_keepalive_options": _KEEPALIVE,
-    }
+    options: dict[str, Any] = {"protocol": 2, "socket_timeout": wait_s, "socket_connect_timeout": wait_s}
+    if not url.startswith("unix:"):  # A socket in the file system has no machine at its other end.
+        options |= {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
+    return options
 
 
 def is_wrong_type(reply: Any) -> bool:
@@ -97,7 +94,7 @@ class RedisConnection:
 
         Whatever the limit, Redis may be silent for SILENCE_S at most.
         """
-        pool = redis.asyncio.ConnectionPool.from_url(url, **connection_options(timeout_s))
+        pool = redis.asyncio.ConnectionPool.from_url(url, **connection_options(url, timeout_s))
         self._connection: Any = cast("Any", pool).make_connection()
         self._timeout_s = timeout_s
         self._replies = hiredis.Reader()

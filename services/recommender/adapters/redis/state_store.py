@@ -19,7 +19,7 @@ class RedisStateStore:
     def __init__(self, url: str, timeout_s: float | None = None) -> None:
         """Args: `url` as redis-py takes it; `timeout_s` for a read of learners or epochs; None: no limit."""
         self._url = url
-        self._client = redis.asyncio.Redis.from_url(url, **connection_options(timeout_s))
+        self._client = redis.asyncio.Redis.from_url(url, **connection_options(url, timeout_s))
         self._reads = RedisReads(RedisConnection(url, timeout_s))
         self.learners = RedisLearnerReader(self._reads)
         self.epochs = RedisEpochs(self._client)
