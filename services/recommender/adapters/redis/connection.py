@@ -17,6 +17,7 @@ import hiredis
 import redis.asyncio
 import redis.exceptions
 
+from services.common.loop_time import loop_timeout
 from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
 
 Command = tuple[bytes | str | int | float | memoryview, ...]
@@ -116,7 +117,7 @@ class RedisConnection:
         async with self._one_at_a_time:
             with unavailable_when_redis_is():
                 try:
-                    async with asyncio.timeout(self._timeout_s):
+                    async with loop_timeout(self._timeout_s):
                         return await self._exchange(commands, wrong_types=wrong_types)
                 except BaseException:
                     # Replies that nobody waits for must not be taken for those of the next commands.
@@ -135,7 +136,7 @@ class RedisConnection:
             writer.write(b"".join(hiredis.pack_command(command) for command in chunk))  # type: ignore[arg-type]  # stub bug
         answers: list[Any] = []
         while len(answers) < len(commands):
-            async with asyncio.timeout(SILENCE_S):
+            async with loop_timeout(SILENCE_S):
                 data = await reader.read(_READ_BYTES)
             if not data:
                 raise ConnectionResetError("the connection was closed")
