@@ -17,7 +17,7 @@ from google.protobuf import descriptor_pool
 
 from cairn.v1 import catalog_pb2, ingest_pb2, recommender_pb2
 from services.common.auth.tenants_file import load_tenants
-from services.common.rpc.message_scan import VALUES_MAX
+from services.common.rpc.message_scan import TEXT_BYTES_MAX, VALUES_MAX
 from tests.adapters.memory_catalog_log import MemoryCatalogLog
 from tests.catalogs import grpc_server
 from tests.component.test_catalog_tag_calls import OneTagger
@@ -83,10 +83,10 @@ def extremes(descriptor):
         if field.type == field.TYPE_STRING:
             for letter in ("a", "\u0301"):
                 encoded = letter.encode()
-                text = encoded * ((BYTES_MAX - 40) // len(encoded))
-                yield f"{name}: long {letter!a}", within(path, text)
+                for size in (TEXT_BYTES_MAX, BYTES_MAX - 40):
+                    yield f"{name}: {size} bytes of {letter!a}", within(path, encoded * (size // len(encoded)))
             if field.is_repeated or any(step.is_repeated for step in around):
-                text = "\u0301".encode() * 2_000
+                text = "\u0301".encode() * 4_000
                 yield f"{name}: many long", within(path, text) * 500
 
 

@@ -11,6 +11,7 @@ from services.common.rpc import message_scan
 from services.common.rpc.message_scan import (
     FIELDS_AT_ONCE_MAX,
     FIELDS_MAX,
+    TEXT_BYTES_MAX,
     VALUES_MAX,
     VALUES_OF_RECORD_MAX,
     ManyFieldsError,
@@ -71,6 +72,14 @@ def test_a_message_with_many_fields_is_not_counted_at_once():
     check_size_of(b"\x0a\x00" * FIELDS_AT_ONCE_MAX, EVENTS, at_once=True)
     with pytest.raises(ManyFieldsError):
         check_size_of(b"\x0a\x00" * (FIELDS_AT_ONCE_MAX + 1), EVENTS, at_once=True)
+
+
+def test_a_text_has_a_limit_that_unknown_fields_do_not_have():
+    learners = BATCH.fields_by_name["learner_ids"].number
+    check_size_of(delimited(learners, b"a" * TEXT_BYTES_MAX), BATCH)
+    check_size_of(delimited(9_999, b"a" * (TEXT_BYTES_MAX + 1)), BATCH)
+    with pytest.raises(MessageRefusedError, match=r"RecommendBatchRequest\.learner_ids has 262,145 bytes"):
+        check_size_of(delimited(learners, b"a" * (TEXT_BYTES_MAX + 1)), BATCH)
 
 
 def test_unknown_fields_are_bounded_too():

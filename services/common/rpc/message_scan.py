@@ -15,6 +15,8 @@ VALUES_MAX = 50_000
 FIELDS_MAX = 400_000
 # The values of one list inside a record of a request: more than any field of the contracts may have.
 VALUES_OF_RECORD_MAX = 2_000
+# One text: far more than any field of the contracts may have.
+TEXT_BYTES_MAX = 262_144
 # So few bytes cannot hold more: requests and records as they usually are need no look.
 UNSCANNED_BYTES_MAX = VALUES_OF_RECORD_MAX
 # More bytes may hold too many values although no part of them does, so every part is counted.
@@ -88,6 +90,8 @@ class _Scan:
             start, at = at, at + length
             if at > end:
                 raise IndexError
+            if length > TEXT_BYTES_MAX:
+                _check_long(descriptor.fields_by_number.get(key >> 3), length)
             if (field := fields.get(key >> 3)) is not None:
                 delimited = key & 7 == DELIMITED
                 values = at - start if delimited and field.type in _PACKABLE else 1
@@ -125,6 +129,13 @@ class _Scan:
             shift += 7
             if shift > 63:
                 raise MessageRefusedError("it has a number of more than 64 bits")
+
+
+def _check_long(field: FieldDescriptor | None, length: int) -> None:
+    if field is not None and field.type in {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES}:
+        raise MessageRefusedError(
+            f"{field.full_name} has {length:,} bytes; no text of a request has more than {TEXT_BYTES_MAX:,}"
+        )
 
 
 @lru_cache(maxsize=_MESSAGES_MAX)

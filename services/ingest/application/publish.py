@@ -12,6 +12,7 @@ from services.common.auth.identity import EventIdentity
 from services.common.auth.tenant import Tenant
 from services.common.kafka.envelope import Position
 from services.common.rpc.freshness import Freshness, encode
+from services.common.turns import Pauses
 from services.ingest.application.ports import Confirmation, EventLog, RecentEvents, SkillTags
 from services.ingest.application.repeats import Comparison, Repeats
 from services.ingest.domain.problems import Problem
@@ -173,7 +174,11 @@ class PublishEvents:
         if not self._tags.ready:
             raise CatalogNotReadyError("the catalog is still being read, and skills cannot be stamped before its end")
         received_at = instant_of(self._clock())
-        checked = [self._check(tenant, submission, received_at) for submission in submissions]
+        checked: list[EventOutcome | _Checked] = []
+        pauses = Pauses()
+        for submission in submissions:
+            checked.append(self._check(tenant, submission, received_at))
+            await pauses.when_due()
         learners = [LearnerKey(each.event.tenant, each.event.learner) for each in checked if isinstance(each, _Checked)]
         token_of = partial(self._token, tenant)
         if not learners:

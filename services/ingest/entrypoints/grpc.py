@@ -21,6 +21,7 @@ from services.ingest.application.ports import (
     RecentEventsUnavailableError,
 )
 from services.ingest.application.publish import (
+    EVENTS_MAX,
     BatchSizeError,
     CatalogNotReadyError,
     EventOutcome,
@@ -152,7 +153,8 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
 
     def _check_size(self, request: ingest_pb2.PublishEventsRequest | ingest_pb2.StreamEventsRequest) -> None:
         # Before any of them is converted: there may be thousands of empty ones.
-        check_batch_size(len(request.events))
+        if len(request.events) > EVENTS_MAX:
+            check_batch_size(len(request.events))
         size = request.ByteSize()
         if size > self._request_bytes_max:
             raise _RequestTooLargeError(
