@@ -24,6 +24,8 @@ _UNUSABLE = {
     "Zl": "line separator",
     "Zp": "paragraph separator",
 }
+# NFC makes at most one character of four, and no id has over 256.
+_NORMALISED_CHARACTERS_MAX = 4 * 256
 _EVENT_ID_NAMESPACE = uuid.UUID("6f1f8f0e-6a0b-5d0f-9a53-3c5b1f0c41aa")
 
 
@@ -45,9 +47,10 @@ class UnusableCharacter:
 def normalised_id(value: str) -> str:
     """The one form of an id that different systems write differently: in NFC, without white space around it.
 
-    Only white space stays as it is, so that checks can say so.
+    Only white space stays as it is, so that checks can say so. So does what is too long to be an id in any form:
+    normalising 4 MB would take a second.
     """
-    if not value.isascii():
+    if not value.isascii() and len(value.strip(_WHITE_SPACE)) <= _NORMALISED_CHARACTERS_MAX:
         value = unicodedata.normalize("NFC", value)
     return value.strip(_WHITE_SPACE) or value
 
