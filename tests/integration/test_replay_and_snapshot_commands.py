@@ -152,3 +152,16 @@ def until(condition) -> None:
     while not condition():
         assert time.monotonic() < deadline_s, "the condition was not met in time"
         time.sleep(0.005)
+
+
+@pytest.mark.usefixtures("log")
+def test_a_replay_by_time_of_records_of_one_time_is_one_in_the_order_of_the_log(cairn, client):
+    code, said = cairn("replay", "--epoch", "2", "--parameters", "same", "--order", "occurred")
+    assert code == 0, said
+    assert "3,000 applied" in said
+    assert cairn("replay", "--epoch", "3", "--parameters", "same")[0] == 0
+    digests = [cairn("epoch", "digest", number)[1].split()[0] for number in ("2", "3")]
+    assert digests[0] == digests[1]
+    assert '"order": "occurred"' in cairn("epoch", "list", "--json")[1]
+    assert client.hget(position_key(2, 0), "marks") is not None
+    assert cairn("epoch", "switch", "2")[0] == 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 _EVENT_SERVICE = "services/recommender/entrypoints/event_service.py"
 _REPLAYS = "services/recommender/application/state/replays.py"
 _REPARTITION = "services/common/kafka/repartition.py"
+_OCCURRED = "services/recommender/domain/learner/occurred_order.py"
 _ASSIGNED_LOG = "services/recommender/entrypoints/assigned_log.py"
 _LOG_CONSUMER = "services/recommender/entrypoints/log_consumer.py"
 _WORKER = "services/recommender/entrypoints/worker.py"
@@ -584,6 +585,24 @@ MUTATIONS = (
         "Events that were acknowledged meanwhile are deleted with the topic.",
         (Edit(_REPARTITION, "    if ends != journal.ends:\n", "    if False:\n"),),
         "tests/integration/test_repartition.py::test_a_log_that_somebody_writes_to_is_left_alone",
+    ),
+    Mutation(
+        "sort records by time across an erasure",
+        "What a learner did before an erasure comes back after it.",
+        (Edit(_OCCURRED, "            barriers, at_s = barriers + 1, 0\n", "            at_s = 0\n"),),
+        "tests/unit/test_occurred_order.py::test_no_record_crosses_an_erasure",
+        short=True,
+    ),
+    Mutation(
+        "sort a revision by its own time",
+        "It comes before what it revises, which then is a conflict with it.",
+        (
+            Edit(
+                _OCCURRED, "            at_s = times[first]\n", "            at_s = _own_time(event) or times[first]\n"
+            ),
+        ),
+        "tests/unit/test_occurred_order.py::test_a_repeat_and_a_revision_stay_behind_what_they_repeat_whatever_their_time",
+        short=True,
     ),
     Mutation(
         "do not compare the log while running",

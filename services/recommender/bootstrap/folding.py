@@ -89,8 +89,28 @@ def epoch_service(
         session_timeout_ms=options.session_timeout_ms,
         make_consumer=adapters.make_consumer,
     )
-    metrics = observers.metrics
-    decoder = RecordDecoder(
+    decoder = record_decoder(meta, adapters, group=group, options=options, observers=observers)
+    return EventService(
+        FoldTask(meta.epoch, goal, meta.end_positions, meta.log_identity),
+        FoldEvents(adapters.store, adapters.dead_letters, fold),
+        EventSource(consumer, decoder, adapters.read_ahead, adapters.resources, adapters.log),
+        options=options,
+        observers=observers,
+        clock_s=adapters.clock_s,
+    )
+
+
+def record_decoder(
+    meta: EpochMeta,
+    adapters: FoldAdapters,
+    *,
+    group: str | None = None,
+    options: EventServiceOptions = DEFAULT_OPTIONS,
+    observers: FoldObservers = NO_OBSERVERS,
+) -> RecordDecoder:
+    """Return the decoder of an epoch's records. The arguments are those of `epoch_service`."""
+    metrics, partitions = observers.metrics, LogIdentity.parse(meta.log_identity).partitions
+    return RecordDecoder(
         partitions,
         adapters.decryptor,
         traced=observers.traces.on,
@@ -99,12 +119,4 @@ def epoch_service(
         looks=1 if group is None else _LOOKS,
         look_again_s=options.look_for_keys_s,
         on_missing=None if metrics is None else partial(metrics.keys_missing, meta.epoch),
-    )
-    return EventService(
-        FoldTask(meta.epoch, goal, meta.end_positions, meta.log_identity),
-        FoldEvents(adapters.store, adapters.dead_letters, fold),
-        EventSource(consumer, decoder, adapters.read_ahead, adapters.resources, adapters.log),
-        options=options,
-        observers=observers,
-        clock_s=adapters.clock_s,
     )

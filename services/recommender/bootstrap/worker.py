@@ -16,24 +16,26 @@ from pathlib import Path
 from prometheus_client import REGISTRY, start_http_server
 
 from services.common.encryption.learner_keys import LearnerKeys
-from services.common.kafka.connection import KafkaConnection
+from services.common.kafka.connection import KafkaConnection, read_span
 from services.common.kafka.envelope import LogIdentity
 from services.common.process import announce, run_until_stopped
 from services.common.rpc.addresses import check_listen_address
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPoints, Step
+from services.recommender.adapters.files.record_spill import FileRecordSpill
 from services.recommender.adapters.files.served_parameters import ServedParametersFile
 from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.read_ahead import KafkaReadAhead
 from services.recommender.application.operations.status import DEAD_LETTER_AGENT, LEARNER_KEYS_PART
-from services.recommender.application.ports.epochs import EpochMeta
+from services.recommender.application.ports.epochs import EpochMeta, EpochStore, FoldOrder
 from services.recommender.application.state.epochs import parameters_of
+from services.recommender.application.state.fold_by_time import FoldByTime
 from services.recommender.application.state.fold_events import FoldReport
 from services.recommender.application.state.key_topic import check_keys_of_log
 from services.recommender.application.state.replays import begin_replay
-from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
+from services.recommender.bootstrap.folding import FoldAdapters, epoch_service, record_decoder
 from services.recommender.bootstrap.keys import learner_keys
 from services.recommender.bootstrap.stores import bundle_store, state_store
 from services.recommender.domain.learner.fold import LearnerFold, warm_up
@@ -46,6 +48,7 @@ from services.recommender.entrypoints.event_service_options import EventServiceO
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
 from services.recommender.entrypoints.key_topic_watch import KeyTopicWatch
 from services.recommender.entrypoints.replay import ReplayProgress, run_replay
+from services.recommender.entrypoints.replay_by_time import ByTime, run_replay_by_time
 from services.recommender.entrypoints.worker import EpochServices, run_services
 from services.recommender.settings import FoldSettings, WorkerSettings
 
@@ -104,35 +107,77 @@ class FoldWiring:
             metrics: counts records.
             on_batch: called after each batch.
         """
-        store = state_store(self.redis_url).fold_store(meta.epoch, cache_bytes=self.cache_bytes, fold_id=meta.fold_id)
-        dead_letters = KafkaDeadLetters(self.connection, origin=self.options.topic)
-        decryptor = self.keys or learner_keys(self.connection, self.tenants, topic=self.options.topic)
-        resources = (store, dead_letters) if self.keys else (store, dead_letters, decryptor)
-        fail_points, partitions = self.fail_points, LogIdentity.parse(meta.log_identity).partitions
+        fail_points = self.fail_points
         acknowledged = None if fail_points is None else partial(fail_points.reach, Step.AFTER_ACKNOWLEDGEMENT)
         return epoch_service(
             meta,
             LearnerFold(parameters),
-            FoldAdapters(
-                self.connection,
-                store if fail_points is None else FailingFoldStore(store, fail_points),
-                dead_letters,
-                decryptor,
-                KafkaReadAhead(
-                    self.connection,
-                    decryptor,
-                    partitions,
-                    topic=self.options.topic,
-                    accept_lost_keys=meta.accepts_lost_keys,
-                ),
-                resources=resources,
-                log=KafkaLog(self.connection, self.options.topic),
-            ),
+            self.adapters(meta),
             group=group,
             goal=goal,
             options=self.options,
             observers=FoldObservers(metrics, on_batch, acknowledged, self.traces),
         )
+
+    def adapters(self, meta: EpochMeta) -> FoldAdapters:
+        """Make the adapters to fold an epoch with; the caller closes their resources."""
+        store = state_store(self.redis_url).fold_store(meta.epoch, cache_bytes=self.cache_bytes, fold_id=meta.fold_id)
+        dead_letters = KafkaDeadLetters(self.connection, origin=self.options.topic)
+        decryptor = self.keys or learner_keys(self.connection, self.tenants, topic=self.options.topic)
+        resources = (store, dead_letters) if self.keys else (store, dead_letters, decryptor)
+        fail_points, partitions = self.fail_points, LogIdentity.parse(meta.log_identity).partitions
+        return FoldAdapters(
+            self.connection,
+            store if fail_points is None else FailingFoldStore(store, fail_points),
+            dead_letters,
+            decryptor,
+            KafkaReadAhead(
+                self.connection,
+                decryptor,
+                partitions,
+                topic=self.options.topic,
+                accept_lost_keys=meta.accepts_lost_keys,
+            ),
+            resources=resources,
+            log=KafkaLog(self.connection, self.options.topic),
+        )
+
+    async def replay(
+        self,
+        meta: EpochMeta,
+        parameters: TracingParameters,
+        epochs: EpochStore,
+        on_progress: Callable[[ReplayProgress], None],
+    ) -> ReplayProgress:
+        """Fold the log into an epoch, in the order that the epoch was begun with."""
+        if meta.order is FoldOrder.OCCURRED:
+            return await self._replay_by_time(meta, parameters, epochs, on_progress)
+        return await run_replay(
+            meta,
+            epochs,
+            lambda begun, on_batch: self.event_service(
+                begun, parameters, group=None, goal=begun.end_positions, on_batch=on_batch
+            ),
+            on_progress,
+        )
+
+    async def _replay_by_time(
+        self,
+        meta: EpochMeta,
+        parameters: TracingParameters,
+        epochs: EpochStore,
+        on_progress: Callable[[ReplayProgress], None],
+    ) -> ReplayProgress:
+        adapters = self.adapters(meta)
+        fold = FoldByTime(adapters.store, adapters.dead_letters, LearnerFold(parameters), meta.end_positions)
+        try:
+            with FileRecordSpill(sum(meta.end_positions.values())) as spill:
+                read = partial(read_span, self.connection, self.options.topic)
+                by_time = ByTime(read, spill, record_decoder(meta, adapters), fold)
+                return await run_replay_by_time(meta, epochs, by_time, on_progress)
+        finally:
+            for resource in adapters.resources:
+                await resource.close()
 
 
 def fold_wiring(settings: FoldSettings) -> FoldWiring:
@@ -254,6 +299,7 @@ async def replay(
     *,
     accept_lost_keys: bool = False,
     accept_loss: bool = False,
+    order: FoldOrder | None = None,
 ) -> ReplayProgress:
     """Fold the log into a new epoch, for `cairn replay`.
 
@@ -265,6 +311,7 @@ async def replay(
         on_progress: called after each batch with the number of offsets handled and the total.
         accept_lost_keys: count records whose keys are lost, instead of refusing to go on.
         accept_loss: fold what is left of a log that no longer holds all its records, instead of refusing to.
+        order: the order in which each learner's records are folded; None: as `begin_replay` says.
     """
     wiring = fold_wiring(settings)
     bundles = bundle_store(settings.bundles)
@@ -281,6 +328,7 @@ async def replay(
             parameters,
             accept_lost_keys=accept_lost_keys,
             accept_loss=accept_loss,
+            order=order,
         )
         traced = parameters_of(meta, bundles)
         warm_up()
@@ -288,13 +336,8 @@ async def replay(
         try:
             if not meta.accepts_lost_keys:
                 await check_keys_of_log(await store.epochs.epochs(), meta.log_identity, keys)
-            done = await run_replay(
-                meta,
-                store.epochs,
-                lambda begun, on_batch: wiring.event_service(
-                    begun, traced, group=None, goal=begun.end_positions, on_batch=on_batch
-                ),
-                lambda progress: on_progress(progress.done, progress.total),
+            done = await wiring.replay(
+                meta, traced, store.epochs, lambda progress: on_progress(progress.done, progress.total)
             )
             if keys.seen is not None:
                 await store.epochs.see_keys(epoch, keys.seen)

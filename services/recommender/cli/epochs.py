@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import orjson
 import typer
@@ -25,6 +25,7 @@ from services.recommender.application.ports.epochs import (
     EpochMeta,
     EpochMissingError,
     EpochStore,
+    FoldOrder,
 )
 from services.recommender.application.ports.learners import CommitRefusedError
 from services.recommender.application.ports.log import LogTruncatedError
@@ -42,6 +43,10 @@ from services.recommender.bootstrap.environment import SettingsError, fold_setti
 from services.recommender.bootstrap.epochs import restore_snapshot, stored_epochs
 from services.recommender.cli.replay_display import ReplayDisplay
 
+if TYPE_CHECKING:
+    # It loads Faust, which takes seconds.
+    from services.recommender.entrypoints.replay import ReplayProgress
+
 _INTERRUPTED = 130
 
 _T = TypeVar("_T")
@@ -50,6 +55,15 @@ _EnvironmentFile = Annotated[
     Path, typer.Option("--env-file", help="File with settings that the environment does not set; `make up` writes it.")
 ]
 _Number = Annotated[int, typer.Argument(min=1, metavar="EPOCH", help="The epoch's number.")]
+
+_Order = Annotated[
+    FoldOrder | None,
+    typer.Option(
+        help="log: each learner's records in the order of the log. occurred: by time, for a log into which older "
+        "records were loaded after newer ones.",
+        show_default="that of the current epoch",
+    ),
+]
 
 app = typer.Typer(rich_markup_mode="markdown")
 _epoch = typer.Typer(no_args_is_help=True, help="List, compare, switch, drop, keep and restore epochs.")
@@ -79,12 +93,13 @@ def replay(
             help="Fold what is left of a log that lost its beginning; says how many records are missing.",
         ),
     ] = False,
+    order: _Order = None,
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
     """Fold the whole log, up to its current end, into a new epoch.
 
     It is not served until `cairn epoch switch`. A replay that was interrupted, for example by Ctrl-C, continues where
-    it stopped.
+    it stopped; with `--order occurred`, it starts again, and needs room for the log in the folder for temporary files.
 
     Exit codes: 1, keys of records are missing, Kafka or Redis cannot be reached, or another process replays into the
     epoch. 2, the epoch or the parameters cannot be used. 130, it was interrupted.
@@ -102,14 +117,18 @@ def replay(
                 display.show,
                 accept_lost_keys=accept_lost_keys,
                 accept_loss=accept_loss,
+                order=order,
             ),
             when_interrupted=lambda: (
                 f"the replay into epoch {epoch} was interrupted at {display.done:,} of {display.total:,}; "
-                "the same command continues from there"
+                "the same command takes it up"
             ),
         )
-    elapsed_s = display.elapsed_s
-    typer.echo(
+    typer.echo(_built(epoch, result, display.elapsed_s))
+
+
+def _built(epoch: int, result: ReplayProgress, elapsed_s: float) -> str:
+    return (
         f"epoch {epoch} is built: {result.applied:,} applied, {result.duplicates:,} duplicates, "
         f"{result.conflicts:,} conflicts, {result.dead_lettered:,} dead letters, {result.erased:,} of erased learners, "
         f"{result.lost:,} lost in {elapsed_s:.1f} s ({result.applied / max(elapsed_s, 1e-9):,.0f}/s). "
@@ -146,6 +165,7 @@ def list_epochs(
                         "parameters_bundle": meta.parameters_bundle,
                         "log_identity": meta.log_identity,
                         "end_positions": {str(p): end for p, end in meta.end_positions.items()},
+                        "order": meta.order.value,
                         "begin_positions": {str(p): begin for p, begin in meta.begin_positions.items()},
                         "positions": {str(p): position for p, position in positions.items()},
                         "applied": applied,
@@ -162,6 +182,8 @@ def list_epochs(
     for meta, positions, applied in rows:
         status = f"{meta.status.value}, current" if meta.epoch == current else meta.status.value
         parameters = meta.parameters_bundle or meta.parameters_id
+        if meta.order is not FoldOrder.LOG:
+            parameters += f", order {meta.order}"
         table.add_row(str(meta.epoch), status, parameters, f"{applied:,}", positions_as_text(positions))
     Console(highlight=False).print(table)
 

@@ -33,7 +33,7 @@ async def begin_replay(
     *,
     accept_lost_keys: bool = False,
     accept_loss: bool = False,
-    order: FoldOrder = FoldOrder.LOG,
+    order: FoldOrder | None = None,
 ) -> EpochMeta:
     """The epoch to replay into: a new one, or one whose replay was interrupted.
 
@@ -45,7 +45,8 @@ async def begin_replay(
         parameters: a bundle's id, or `same` for those of the current epoch.
         accept_lost_keys: whether records whose keys are lost are counted as lost, from here on.
         accept_loss: whether the epoch may lack records that the current epoch has folded.
-        order: the order in which each learner's records are folded.
+        order: the order in which each learner's records are folded; None: that of the replay that is taken up, or of
+            the current epoch.
 
     Raises:
         EpochUnusableError: when the epoch exists and is not an interrupted replay with the same parameters and order,
@@ -79,13 +80,13 @@ async def begin_replay(
         dict(await log.end_offsets()),
         accept_lost_keys,
         begin_positions=begins,
-        order=order,
+        order=order or (FoldOrder.LOG if current is None else current.order),
     )
     await store.create(meta)
     return meta
 
 
-def _check_resumable(existing: EpochMeta, parameters_id: str, order: FoldOrder) -> None:
+def _check_resumable(existing: EpochMeta, parameters_id: str, order: FoldOrder | None) -> None:
     epoch = existing.epoch
     if existing.status is not EpochStatus.BUILDING:
         raise EpochUnusableError(
@@ -96,7 +97,7 @@ def _check_resumable(existing: EpochMeta, parameters_id: str, order: FoldOrder) 
             f"epoch {epoch} was begun with the parameters {existing.parameters_id}, not {parameters_id}: take it "
             f"up with those, or run cairn epoch drop {epoch}"
         )
-    if existing.order is not order:
+    if order is not None and existing.order is not order:
         raise EpochUnusableError(
             f"epoch {epoch} was begun with --order {existing.order}, not {order}: take it up with that, or run "
             f"cairn epoch drop {epoch}"
