@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from services.recommender.application.ports.learners import FoldStore, LearnerCommit, PartitionProgress
 from services.recommender.application.ports.log import DeadLetter, DeadLetters, RecordMark
-from services.recommender.application.state.fold_events import PartitionBatch
+from services.recommender.application.state.partition_batch import PartitionBatch
 from services.recommender.domain.learner.batch import CONFLICT, FoldedLearner, LearnerEvents
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.occurred_order import in_occurred_order
