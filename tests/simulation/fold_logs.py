@@ -43,7 +43,7 @@ from services.recommender.domain.learner.state import decode_state, encode_state
 
 Log = Sequence[LearnerEvent]
 
-AT_ONCE = 200
+AT_ONCE = 500
 _FOLD = LearnerFold(TracingParameters())
 _KINDS = {
     AssessmentEvent: ContentKind.ASSESSMENT,
@@ -83,7 +83,7 @@ def log_of(seed: int) -> list[LearnerEvent]:
     """The log of a seed."""
     draw = random.Random(seed)
     events: list[LearnerEvent] = []
-    for _ in range(draw.choice((4, 8, 12, 24))):
+    for _ in range(draw.choice((3, 6, 10, 20))):
         events.append(_event(draw, events))
     return events
 

@@ -21,6 +21,8 @@ SKILLS_MAX = 16
 _EXACT = frozenset((0.0, 1.0))
 _PROTOBUF_HEADER = ("content-type", PROTOBUF.encode())
 _FROM_CATALOG = frozenset((events_pb2.SKILLS_FROM_CATALOG, events_pb2.SKILLS_FROM_NONE))
+# What an outcome adds to the time in a content: a multiple that no plausible change of the time adds.
+_FRACTIONS, _SPREAD = 1 << 24, 0x9E3779B1
 _ASSESSMENT = int(ContentKind.ASSESSMENT)
 _GRAINS = {events_pb2.GRAIN_ITEM: Grain.ITEM, events_pb2.GRAIN_ACTIVITY: Grain.ACTIVITY}
 
@@ -97,7 +99,9 @@ def _assessment(message: events_pb2.LearnerEvent, source: str, event_id: str) ->
         skills,
         grain,
         resource,
-        content_of(_ASSESSMENT, f"{response} {at_s} {body.grain}{said}".encode()),
+        content_of(
+            _ASSESSMENT, said.encode(), (at_s + int(response * _FRACTIONS) * _SPREAD ^ grain << 31) & 0xFFFFFFFF
+        ),
         message.revises,
         event_fingerprint(source, message.former_event_id) if message.former_event_id else b"",
     )
