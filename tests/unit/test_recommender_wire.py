@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from cairn.v1 import events_pb2
 from services.common.auth.identity import event_fingerprint
 from services.common.kafka.envelope import PROTOBUF
-from services.recommender.domain.learner.events import Grain
+from services.recommender.domain.learner.events import ContentKind, Grain, kind_of
 from services.recommender.wire.events import decode_event
 from services.recommender.wire.fields import RecordInvalidError
 from tests.learner_events import PARTITIONS, WHEN, Record, message, record
@@ -55,6 +55,53 @@ def test_an_event_without_a_time_has_none():
     event = message(1)
     event.ClearField("occurred_at")
     assert decode(record(event))[1].at_s == 0
+
+
+def content_with(**changes: object) -> bytes:
+    body = {"item": "i", "activity": "a", "skills": ["s"], "skills_from": events_pb2.SKILLS_FROM_EVENT, "response": 0.5}
+    event = decode(record(message(1, **body | changes)))[1]
+    assert kind_of(event.content) is ContentKind.ASSESSMENT
+    return event.content
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"item": "j"},
+        {"activity": "b"},
+        {"skills": ["t"]},
+        {"skills": []},
+        {"response": 0.25},
+        {"response": 0.5 + 2**-20},
+        {"grain": events_pb2.GRAIN_ACTIVITY},
+    ],
+    ids=str,
+)
+def test_an_event_that_says_something_else_has_another_content(changes):
+    assert content_with(**changes) != content_with()
+
+
+def test_another_time_is_another_content_and_another_try_to_send_it_is_not():
+    event, later, again = message(1), message(1), message(1)
+    later.occurred_at.seconds += 1
+    again.received_at.seconds += 60
+    contents = [decode(record(one))[1].content for one in (event, later, again)]
+    assert contents[0] != contents[1]
+    assert contents[0] == contents[2]
+
+
+def test_what_ingest_took_from_the_catalog_is_not_what_the_sender_said():
+    catalog = {"skills_from": events_pb2.SKILLS_FROM_CATALOG}
+    before = content_with(**catalog, skills=["s"], resource="i")
+    assert before == content_with(**catalog, skills=["t", "u"], resource="a")
+    assert before == content_with(skills_from=events_pb2.SKILLS_FROM_NONE, skills=[])
+
+
+def test_an_event_says_whether_it_revises_and_under_which_id_it_came_formerly():
+    event = message(1)
+    assert decode(record(event))[1][-2:] == (False, b"")
+    event.revises, event.former_event_id = True, "event-0"
+    assert decode(record(event))[1][-2:] == (True, event_fingerprint("tests", "event-0"))
 
 
 def test_a_skill_named_twice_counts_once():
