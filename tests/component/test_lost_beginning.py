@@ -9,8 +9,10 @@ import pytest
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.log import LogTruncatedError
+from services.recommender.application.ports.served_parameters import NoMemory
 from services.recommender.application.state.epochs import EpochUnusableError, ensure_first_epoch
 from services.recommender.application.state.replays import begin_replay, switch_epoch
+from services.recommender.application.state.served_parameters import RememberServed
 from tests.adapters.memory_log import MemoryLog
 from tests.adapters.memory_states import MemoryStates
 from tests.learner_events import message, record
@@ -76,7 +78,7 @@ async def test_the_loss_of_the_beginning_can_be_accepted_once_and_is_then_known(
 async def test_a_replay_into_an_empty_store_knows_nothing_that_was_folded(log):
     log.begins = {0: 25, 1: 0}
     states = MemoryStates()
-    await ensure_first_epoch(states, log)
+    await ensure_first_epoch(states, log, RememberServed(NoMemory()))
     (meta,) = await states.epochs()
     assert meta.begin_positions == {0: 25}
 

@@ -67,6 +67,10 @@ def service_of(consumer, states, topic, *, meta=META, group="workers", registry=
     )
 
 
+def without_marks(progress):
+    return replace(progress, marks=())
+
+
 async def test_a_worker_pauses_while_keys_are_missing_and_goes_on_by_itself_when_they_are_back(topic, states):
     consumer, registry = OnePartition(sealed_records(topic)), CollectorRegistry()
     held = topic.lose()
@@ -83,7 +87,7 @@ async def test_a_worker_pauses_while_keys_are_missing_and_goes_on_by_itself_when
     await until(lambda: service.healthy)
     assert registry.get_sample_value("cairn_fold_keys_missing_records", {"epoch": "1"}) == 0
     await service.stop()
-    assert (await states.progress(1))[0] == PartitionProgress(20, 20, 0, 0, erased=0)
+    assert without_marks((await states.progress(1))[0]) == PartitionProgress(20, 20, 0, 0, erased=0)
 
 
 async def test_a_worker_without_the_partition_no_longer_waits_for_its_keys(topic, states):
@@ -125,7 +129,7 @@ async def test_a_destroyed_key_is_erased_and_pauses_nothing(topic, states):
     await consumer.listener.on_partitions_assigned([PARTITION])
     await until(lambda: service.positions.get(0) == 6)
     await service.stop()
-    assert (await states.progress(1))[0] == PartitionProgress(6, 4, 0, 0, erased=2)
+    assert without_marks((await states.progress(1))[0]) == PartitionProgress(6, 4, 0, 0, erased=2)
 
 
 async def test_an_epoch_that_accepts_lost_keys_counts_them_as_lost_up_to_its_end_and_not_beyond(topic, states):
@@ -138,7 +142,7 @@ async def test_an_epoch_that_accepts_lost_keys_counts_them_as_lost_up_to_its_end
     await consumer.listener.on_partitions_assigned([PARTITION])
     await until(lambda: service.waits_for_keys)
     await service.stop()
-    assert (await states.progress(1))[0] == PartitionProgress(10, 0, 0, 0, erased=0, lost=10)
+    assert without_marks((await states.progress(1))[0]) == PartitionProgress(10, 0, 0, 0, erased=0, lost=10)
     assert registry.get_sample_value("cairn_events_lost_total", {"epoch": "1"}) == 10
     assert registry.get_sample_value("cairn_events_erased_total", {"epoch": "1"}) == 0
 
