@@ -198,7 +198,7 @@ def test_a_running_kafka_and_redis_are_used_and_left_running(
 # kafka-python leaves a socket open when it cannot connect, which causes a ResourceWarning when it is collected.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_an_unreachable_kafka_is_an_error_with_a_remedy(start, monkeypatch):
-    monkeypatch.setattr("services.common.kafka.topics.BOOTSTRAP_TIMEOUT_MS", 300)
+    monkeypatch.setattr("services.common.kafka.connection.BOOTSTRAP_TIMEOUT_MS", 300)
 
     with pytest.raises(StackError, match="unset CAIRN_KAFKA"), start(kafka=f"127.0.0.1:{free_port()}"):
         pass
