@@ -34,7 +34,7 @@ def test_a_topic_that_differs_is_named_with_a_remedy(fresh_kafka_broker: Broker,
 # kafka-python leaves a socket open when it cannot connect, which causes a ResourceWarning when it is collected.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_an_unreachable_kafka_is_reported_with_a_remedy(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("services.common.kafka.topics.BOOTSTRAP_TIMEOUT_MS", 300)
+    monkeypatch.setattr("services.common.kafka.connection.BOOTSTRAP_TIMEOUT_MS", 300)
 
     result = _create(f"127.0.0.1:{free_port()}")
 

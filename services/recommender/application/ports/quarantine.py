@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from services.recommender.domain.learner.record import LearnerRecord
+if TYPE_CHECKING:  # Commands import the errors, and the base installation has no numpy.
+    from services.recommender.domain.learner.record import LearnerRecord
 
 REMEDY = "rebuild it from the log with: cairn learner repair"
 
