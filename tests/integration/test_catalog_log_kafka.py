@@ -172,7 +172,7 @@ async def test_an_invalid_record_is_logged_with_its_offset_and_changes_nothing(
 
 async def test_without_a_broker_nothing_is_acknowledged_and_reads_continue(lost_broker, monkeypatch):
     monkeypatch.setattr("services.catalog.adapters.kafka_catalog._DELIVERY_TIMEOUT_MS", 1_500)
-    monkeypatch.setattr("services.catalog.adapters.kafka_catalog._REQUEST_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr("services.common.kafka.connection.REQUEST_TIMEOUT_MS", 1_000)
     connection = lost_broker.connection
     async with open_log(connection) as log, running_view(connection) as view:
         importing = ImportCatalog(CatalogWriter(log, view))
@@ -200,7 +200,7 @@ async def test_topics_that_were_recreated_are_not_taken_for_the_old_ones(lost_br
 
 async def test_an_append_that_was_not_delivered_fails_and_the_next_one_has_a_new_producer(lost_broker, monkeypatch):
     monkeypatch.setattr("services.catalog.adapters.kafka_catalog._DELIVERY_TIMEOUT_MS", 1_500)
-    monkeypatch.setattr("services.catalog.adapters.kafka_catalog._REQUEST_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr("services.common.kafka.connection.REQUEST_TIMEOUT_MS", 1_000)
     connection = lost_broker.connection
     async with open_log(connection) as log:
         await log.append("riverbend", Changes((Skill(id="a"),)))

@@ -970,8 +970,8 @@ MUTATIONS = (
         (
             Edit(
                 "services/recommender/adapters/redis/connection.py",
-                "            async with asyncio.timeout(SILENCE_S):\n",
-                "            async with asyncio.timeout(None):\n",
+                "            async with loop_timeout(SILENCE_S):\n",
+                "            async with loop_timeout(None):\n",
             ),
         ),
         "tests/integration/test_half_open_connections.py::"
