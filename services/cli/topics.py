@@ -35,6 +35,12 @@ _STYLES = {
     TopicOutcome.DIFFERS: "bold red",
 }
 
+_Kafka = Annotated[str, typer.Option(envvar="CAIRN_KAFKA", help="Bootstrap servers, host:port, separated by commas.")]
+_Declaration = Annotated[
+    Path | None,
+    typer.Option(help="The declaration of the topics.", show_default="the one that ships with Cairn"),
+]
+
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", help="Create and check the Kafka topics."
@@ -49,13 +55,8 @@ def _topics() -> None:
 @app.command("create", epilog="Example: cairn topics create --kafka 10.0.0.5:9092 --replication-factor 3")
 def create_topics(
     *,
-    kafka: Annotated[
-        str, typer.Option(envvar="CAIRN_KAFKA", help="Bootstrap servers, host:port, separated by commas.")
-    ] = "127.0.0.1:9092",
-    file: Annotated[
-        Path | None,
-        typer.Option(help="The declaration of the topics.", show_default="the one that ships with Cairn"),
-    ] = None,
+    kafka: _Kafka = "127.0.0.1:9092",
+    file: _Declaration = None,
     replication_factor: Annotated[
         int | None, typer.Option(min=1, help="Copies of each partition, instead of the declared number.")
     ] = None,
@@ -71,13 +72,8 @@ def create_topics(
 @app.command("check", epilog="Example: cairn topics check --kafka 10.0.0.5:9092 --replication-factor 3")
 def check_existing_topics(
     *,
-    kafka: Annotated[
-        str, typer.Option(envvar="CAIRN_KAFKA", help="Bootstrap servers, host:port, separated by commas.")
-    ] = "127.0.0.1:9092",
-    file: Annotated[
-        Path | None,
-        typer.Option(help="The declaration of the topics.", show_default="the one that ships with Cairn"),
-    ] = None,
+    kafka: _Kafka = "127.0.0.1:9092",
+    file: _Declaration = None,
     replication_factor: Annotated[
         int | None, typer.Option(min=1, help="Copies that each partition should have, instead of the declared number.")
     ] = None,
@@ -92,9 +88,7 @@ def check_existing_topics(
 @app.command("repartition", epilog="Example: cairn topics repartition --partitions 8")
 def repartition_log(
     *,
-    kafka: Annotated[
-        str, typer.Option(envvar="CAIRN_KAFKA", help="Bootstrap servers, host:port, separated by commas.")
-    ] = "127.0.0.1:9092",
+    kafka: _Kafka = "127.0.0.1:9092",
     partitions: Annotated[
         int | None,
         typer.Option(min=1, help="How many partitions the log gets.", show_default="as many as it has"),
