@@ -6,10 +6,12 @@ The files are in `tests/golden/stored/`. A later program must read them and come
 from __future__ import annotations
 
 import shutil
+import zipfile
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import numpy as np
+import orjson
 
 from services.catalog.tagging.served import TaggerFolders, write_traffic
 from services.catalog.tagging.store import load_tagger, save_tagger
@@ -305,10 +307,23 @@ async def _rewritten(scratch):
 def _same_files(one, other, leave_out):
     names = sorted(str(path.relative_to(one)) for path in one.rglob("*") if path.is_file())
     return {
-        name: (other / name).is_file() and (one / name).read_bytes() == (other / name).read_bytes()
+        name: (other / name).is_file() and _content(one / name) == _content(other / name)
         for name in names
         if name not in leave_out
     }
+
+
+def _content(file):
+    """The bytes of a file; of an archive those of its members: headers differ between 3.11.2 and 3.11.7."""
+    if file.suffix == ".npz":
+        with zipfile.ZipFile(file) as archive:
+            return [(name, archive.read(name)) for name in archive.namelist()]
+    if file.name == "manifest.json":
+        manifest = orjson.loads(file.read_bytes())
+        # Loading checks these; for an archive they are the digests of its headers too.
+        manifest["sha256"] = {name: digest for name, digest in manifest["sha256"].items() if not name.endswith(".npz")}
+        return manifest
+    return file.read_bytes()
 
 
 def _numbers(one):
