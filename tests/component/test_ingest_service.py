@@ -13,6 +13,7 @@ from services.common.auth.identity import natural_event_id
 from services.common.auth.tenant import ALL_SCOPES, Scope
 from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.freshness import FreshnessInvalidError, decode
+from services.common.rpc.message_scan import VALUES_OF_RECORD_MAX
 from services.common.rpc.server import ServerOptions
 from services.common.rpc.statuses import retry_after_s_of, violations_of
 from services.ingest.adapters.grpc_publisher import GrpcPublisher
@@ -442,6 +443,18 @@ class TestGrpcPublisher:
         (problem,) = results[2].problems
         assert f"the event takes {characters:,}"[:-4] in problem.reason
         assert "shorten its texts" in problem.reason
+
+    @pytest.mark.parametrize("place", [0, 2, 4])
+    async def test_a_row_that_no_request_may_hold_is_that_rows_problem_alone(self, service, place):
+        rows = [Submission("a", "s", Assessment(item=f"{number}", outcome=True)) for number in range(4)]
+        skills = tuple(map(str, range(VALUES_OF_RECORD_MAX + 1)))
+        rows.insert(place, Submission("a", "s", Assessment(item="many", skills=skills, outcome=True)))
+        results = await self.publisher(service).publish(rows)
+        rejected = [number for number, result in enumerate(results) if result.outcome is Outcome.REJECTED]
+        assert (len(results), rejected) == (5, [place])
+        (problem,) = results[place].problems
+        assert "more than 2,000 values: cairn.v1.AssessmentSubmission.skills" in problem.reason
+        assert len(service.stored()) == 4
 
     async def test_a_log_that_comes_back_is_waited_for(self, service, monkeypatch):
         service.log.reachable = False

@@ -683,6 +683,20 @@ MUTATIONS = (
         short=True,
     ),
     Mutation(
+        "end a load at a row that no request may hold",
+        "One row with an endless text or list ends the load of its file, each time it is tried.",
+        (
+            Edit(
+                "services/ingest/adapters/grpc_publisher.py",
+                "if too_large or _is_about_content(error):\n",
+                "if too_large:\n",
+            ),
+        ),
+        "tests/component/test_ingest_service.py::TestGrpcPublisher::"
+        "test_a_row_that_no_request_may_hold_is_that_rows_problem_alone",
+        short=True,
+    ),
+    Mutation(
         "keep the rejected rows of a file by its name alone",
         "The rejected rows of one file overwrite those of a file of the same name in another folder.",
         (

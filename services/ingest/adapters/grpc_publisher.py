@@ -49,15 +49,21 @@ class GrpcPublisher:
         """See Publisher."""
         results: list[SubmissionResult] = []
         waiting = [submission_message(submission) for submission in submissions]
+        events_max = len(waiting)
         while waiting:
-            request = ingest_pb2.PublishEventsRequest(events=waiting[: self._fitting(waiting)])
+            request = ingest_pb2.PublishEventsRequest(events=waiting[: min(self._fitting(waiting), events_max)])
             try:
                 results += results_of(await self._send(request))
-            except _RequestTooLargeError as error:
+            except _RequestRefusedError as error:
                 if len(request.events) > 1:
-                    self._bytes_max = request.ByteSize() // 2
+                    if error.too_large:
+                        self._bytes_max = request.ByteSize() // 2
+                    else:
+                        # One of the events is the reason: it is looked for.
+                        events_max = len(request.events) // 2
                     continue
-                results.append(_too_large(request, error))
+                results.append(_refused(request, error))
+                events_max = len(waiting)
             waiting = waiting[len(request.events) :]
         return results
 
@@ -81,8 +87,9 @@ class GrpcPublisher:
         try:
             response: ingest_pb2.PublishEventsResponse = await retrying(self._call, request)
         except grpc.aio.AioRpcError as error:
-            if _is_too_large(error):
-                raise _RequestTooLargeError(error.details()) from error
+            too_large = _is_too_large(error)
+            if too_large or _is_about_content(error):
+                raise _RequestRefusedError(error.details() or "", too_large=too_large) from error
             raise PublisherUnavailableError(self._explain(error)) from error
         return response
 
@@ -125,12 +132,23 @@ async def grpc_publisher(
         yield GrpcPublisher(channel, api_key, patience_s=patience_s)
 
 
-class _RequestTooLargeError(ValueError):
-    """The service takes no request of this size."""
+class _RequestRefusedError(ValueError):
+    """The service takes no request of this size, or none that holds what one of the events does."""
+
+    def __init__(self, reason: str, *, too_large: bool) -> None:
+        super().__init__(reason)
+        self.too_large = too_large
 
 
 def _is_transient(error: BaseException) -> bool:
     return isinstance(error, grpc.aio.AioRpcError) and error.code() in _TRANSIENT and not _is_too_large(error)
+
+
+def _is_about_content(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a request was refused for what its bytes hold: a text or a list that no valid event has."""
+    return error.code() is grpc.StatusCode.INVALID_ARGUMENT and any(
+        violation.field == "request" for violation in violations_of(error)
+    )
 
 
 def _is_too_large(error: grpc.aio.AioRpcError) -> bool:
@@ -141,8 +159,10 @@ def _is_too_large(error: grpc.aio.AioRpcError) -> bool:
     return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in (error.details() or "")
 
 
-def _too_large(request: ingest_pb2.PublishEventsRequest, error: _RequestTooLargeError) -> SubmissionResult:
-    reason = f"the event takes {request.ByteSize():,} bytes, more than a request may ({error}): shorten its texts"
+def _refused(request: ingest_pb2.PublishEventsRequest, error: _RequestRefusedError) -> SubmissionResult:
+    reason = f"the service does not take it ({error})"
+    if error.too_large:
+        reason = f"the event takes {request.ByteSize():,} bytes, more than a request may ({error}): shorten its texts"
     return SubmissionResult(Outcome.REJECTED, (FieldReason("", reason),))
 
 
