@@ -169,8 +169,8 @@ async def test_the_event_loop_goes_on_while_a_large_batch_is_folded():
     fold = FoldEvents(states.fold_store(1), MemoryDeadLetters(), Watched(asyncio.get_running_loop()))
     await fold.on_assigned({0: 0})
     batch: PartitionBatch = decode_batch(
-        0, [fetched(0, n, one) for n, one in enumerate(whale_records(500))], PARTITIONS
+        0, [fetched(0, n, one) for n, one in enumerate(whale_records(4_000))], PARTITIONS
     )
-    assert batch.cost > 2_000
+    assert batch.cost > 20_000
     report = await asyncio.wait_for(fold.fold([batch]), 10)
-    assert report.applied == 500
+    assert report.applied == 4_000

@@ -244,7 +244,7 @@ MUTATIONS = (
     Mutation(
         "fold on the event loop",
         "A worker that folds a large batch sends no heartbeats, and the group expels it.",
-        (Edit(_FOLD_EVENTS, "_THREAD_FROM_COST = 2_000\n", "_THREAD_FROM_COST = 1 << 62\n"),),
+        (Edit(_FOLD_EVENTS, "_THREAD_FROM_COST = 20_000\n", "_THREAD_FROM_COST = 1 << 62\n"),),
         f"{_TURNS}::test_the_event_loop_goes_on_while_a_large_batch_is_folded",
         short=True,
     ),

@@ -107,6 +107,9 @@ def natural_fingerprint(parts: tuple[str, ...]) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest())
 
 
+_FINGERPRINT = hashlib.blake2b(digest_size=8)
+
+
 class EventIdentity(NamedTuple):
     """What makes two records one event, sent twice: everywhere in the log, and in all that is derived from it."""
 
@@ -123,4 +126,7 @@ class EventIdentity(NamedTuple):
 
 def event_fingerprint(source: str, event_id: str) -> bytes:
     """Eight bytes that represent (source, event id) in a learner's de-duplication window."""
-    return hashlib.blake2b(f"{len(source)}:{source}{event_id}".encode(), digest_size=8).digest()
+    # A copy takes less time than a new hash with these parameters.
+    fingerprint = _FINGERPRINT.copy()
+    fingerprint.update(f"{len(source)}:{source}{event_id}".encode())
+    return fingerprint.digest()

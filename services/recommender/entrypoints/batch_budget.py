@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 _LONGEST_S = 0.4
-# Smaller batches say little about the cost of larger ones: most of their time is spent waiting.
+# Smaller batches say little about the cost of larger ones.
 _TELLING_COST = 500
 _MOST_GROWTH = 2
 
 
 class BatchBudget:
-    """Adjusts the cost of batches so that reading, folding and storing one takes at most 0.4 s.
+    """Adjusts the cost of batches so that folding one takes at most 0.4 s of a processor.
 
     Records that arrive wait for the batch that is folded and for the next one, which is read meanwhile, before they are
-    in a batch themselves: about 1 s in all.
+    in a batch themselves: about 1 s in all. Only the processor's time counts. The rest, above all waiting for the store
+    and for the event loop, hardly depends on the size of a batch; smaller batches would make it worse.
 
     Attributes:
         cost_max: what the next batch may cost, in ordinary records.
@@ -23,8 +24,8 @@ class BatchBudget:
         self._most = records_max
         self.cost_max = records_max
 
-    def took(self, cost: int, seconds: float) -> None:
-        """Learn from a batch."""
-        if cost >= _TELLING_COST and seconds > 0:
-            allowed = int(cost * _LONGEST_S / seconds)
+    def took(self, cost: int, cpu_s: float) -> None:
+        """Learn from a batch. Args: its cost; the processor's time that folding it took."""
+        if cost >= _TELLING_COST and cpu_s > 0:
+            allowed = int(cost * _LONGEST_S / cpu_s)
             self.cost_max = min(self._most, max(_TELLING_COST, min(allowed, _MOST_GROWTH * self.cost_max)))

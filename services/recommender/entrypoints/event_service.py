@@ -259,8 +259,7 @@ class EventService(mode.Service):
         following = [one for one in fetched if await self._assigned_log.follows(one)]
         if following:
             report = await self._fold.fold([one.batch for one in following])
-            seconds = report.read_s + report.fold_s + report.commit_s
-            self._assigned_log.budget.took(sum(one.batch.cost for one in following), seconds)
+            self._assigned_log.budget.took(sum(one.batch.cost for one in following), report.fold_cpu_s)
             self._trace(following)
             now_s = self._clock_s()
             for one in following:

@@ -18,11 +18,12 @@ from services.recommender.wire.fields import ID_CHARACTERS_MAX, RecordInvalidErr
 
 SKILLS_MAX = 16
 
-_EXACT = frozenset((0.0, 1.0))
 _PROTOBUF_HEADER = ("content-type", PROTOBUF.encode())
 _FROM_CATALOG = frozenset((events_pb2.SKILLS_FROM_CATALOG, events_pb2.SKILLS_FROM_NONE))
 # What an outcome adds to the time in a content: a multiple that no plausible change of the time adds.
 _FRACTIONS, _SPREAD = 1 << 24, 0x9E3779B1
+_EXACT = {response: int(response * _FRACTIONS) * _SPREAD & 0xFFFFFFFF for response in (0.0, 1.0)}
+_tuple_of = tuple.__new__
 _ASSESSMENT = int(ContentKind.ASSESSMENT)
 _GRAINS = {events_pb2.GRAIN_ITEM: Grain.ITEM, events_pb2.GRAIN_ACTIVITY: Grain.ACTIVITY}
 
@@ -85,25 +86,30 @@ def _assessment(message: events_pb2.LearnerEvent, source: str, event_id: str) ->
                 raise invalid_id(identifier)
     if len(skills) > 1 or skills == ("",):
         skills = _distinct(skills)
-    if response not in _EXACT:
+    outcome = _EXACT.get(response)
+    if outcome is None:
         response = as_float32(response)
+        outcome = int(response * _FRACTIONS) * _SPREAD
     at_s = seconds_of(message)
     # Not what ingest took from the catalog, which may have changed before an event was sent again.
     said = ids[len(resource) :] if body.skills_from not in _FROM_CATALOG else f"\0{item}\0{activity}"
-    return AssessmentEvent(
-        event_fingerprint(source, event_id),
-        response,
-        at_s,
-        item,
-        activity,
-        skills,
-        grain,
-        resource,
-        content_of(
-            _ASSESSMENT, said.encode(), (at_s + int(response * _FRACTIONS) * _SPREAD ^ grain << 31) & 0xFFFFFFFF
+    former_event_id = message.former_event_id
+    # As AssessmentEvent(...), in half the time.
+    return _tuple_of(
+        AssessmentEvent,
+        (
+            event_fingerprint(source, event_id),
+            response,
+            at_s,
+            item,
+            activity,
+            skills,
+            grain,
+            resource,
+            content_of(_ASSESSMENT, said.encode(), (at_s + outcome ^ grain << 31) & 0xFFFFFFFF),
+            message.revises,
+            event_fingerprint(source, former_event_id) if former_event_id else b"",
         ),
-        message.revises,
-        event_fingerprint(source, message.former_event_id) if message.former_event_id else b"",
     )
 
 

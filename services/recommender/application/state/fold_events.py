@@ -31,8 +31,8 @@ from services.recommender.domain.learner.record import LearnerRecord
 
 _log = structlog.get_logger(__name__)
 
-# A batch that costs less takes at most some 50 ms, and starting a thread would only delay it.
-_THREAD_FROM_COST = 2_000
+# A batch that costs less takes at most some 0.4 s. A thread would make that longer: the event loop competes with it.
+_THREAD_FROM_COST = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class FoldReport:
         lost: records whose keys are lost.
         read_s: time to read the learners.
         fold_s: time to fold.
+        fold_cpu_s: time of a processor that folding took.
         commit_s: time to store.
         quarantined: records of quarantined learners, which were not folded and were not counted before.
         in_quarantine: learners of the epoch that are quarantined now.
@@ -66,6 +67,7 @@ class FoldReport:
     lost: int
     read_s: float
     fold_s: float
+    fold_cpu_s: float
     commit_s: float
     quarantined: int = 0
     in_quarantine: int = 0
@@ -89,13 +91,15 @@ class FoldEvents:
         dead_letters: DeadLetters,
         fold: LearnerFold,
         clock_s: Callable[[], float] = time.perf_counter,
+        cpu_clock_s: Callable[[], float] = time.thread_time,
     ) -> None:
-        """Args: `clock_s` times the stages; nothing that is stored depends on it."""
+        """Args: `clock_s` times the stages, and `cpu_clock_s` the thread that folds; nothing stored depends on them."""
         self.known = KnownCorrections()
         self._store = store
         self._dead_letters = dead_letters
         self._fold = fold
         self._clock_s = clock_s
+        self._cpu_clock_s = cpu_clock_s
         self._progress: dict[int, PartitionProgress] = {}
         # The last known positions, including those of revoked partitions.
         self._furthest: dict[int, int] = {}
@@ -181,9 +185,9 @@ class FoldEvents:
         work = self._work(batches, stored)
         if sum(batch.cost for batch in batches) >= _THREAD_FROM_COST:
             # Meanwhile the event loop sends heartbeats and reads the next batch.
-            folded = await asyncio.to_thread(self._fold.fold, work)
+            folded, cpu_s = await asyncio.to_thread(self._folded, work)
         else:
-            folded = self._fold.fold(work)
+            folded, cpu_s = self._folded(work)
         letters += await self._refuse(batches, folded)
         erased = sum(self._new(batch.partition, batch.erased) for batch in batches)
         lost = sum(self._new(batch.partition, batch.lost) for batch in batches)
@@ -215,6 +219,7 @@ class FoldEvents:
             lost=lost,
             read_s=read - started,
             fold_s=done - read,
+            fold_cpu_s=cpu_s,
             commit_s=self._clock_s() - done,
             quarantined=sum(sum(records.values()) for records in skipped.records.values()),
             in_quarantine=len(quarantine.learners),
@@ -271,12 +276,9 @@ class FoldEvents:
         learner = iter(folded)
         for batch in batches:
             position = self._progress[batch.partition].position
-            for one in [next(learner) for _ in batch.learners]:
-                letters += [
-                    replace(batch.letter_at(refusal.offset), code=refusal.code, reason=refusal.reason)
-                    for refusal in one.refused
-                    if refusal.offset >= position
-                ]
+            for key in batch.learners:
+                refused = next(learner).refused
+                letters += [batch.refused(key, refusal) for refusal in refused if refusal.offset >= position]
         if letters:
             await self._dead_letters.write(letters)
         return letters
@@ -304,6 +306,11 @@ class FoldEvents:
                     f"partition {batch.partition} is at {held} here but at {found} in the store: another worker folds "
                     "it, or the store lost data; this worker ends and starts again from what is stored"
                 )
+
+    def _folded(self, work: Sequence[LearnerEvents]) -> tuple[list[FoldedLearner], float]:
+        began_s = self._cpu_clock_s()
+        folded = self._fold.fold(work)
+        return folded, self._cpu_clock_s() - began_s
 
     def _work(self, batches: Sequence[PartitionBatch], stored: Sequence[LearnerRecord]) -> list[LearnerEvents]:
         work = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.recommender.application.ports.learners import CommitRefusedError, FoldStore
@@ -183,7 +183,7 @@ class RepairLearners:
         learner.duplicates += folded.duplicates
         batches = {offset: batch for offset, _, batch in taken}
         learner.refused += [
-            replace(batches[refusal.offset].letter_at(refusal.offset), code=refusal.code, reason=refusal.reason)
+            batches[refusal.offset].refused(key, refusal)
             for refusal in folded.refused
             if refusal.offset >= learner.since
         ]
