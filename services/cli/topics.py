@@ -99,7 +99,7 @@ def repartition_log(
     Kafka leaves earlier records where they are when partitions are added. **Stop ingest and the workers first.** The
     log is copied to `cairn.learner-events.repartitioned`, verified, created again and copied back. Each learner's
     records keep their order, bytes, headers and times. The copy stays until you delete it. The command can be run again
-    whenever it was interrupted.
+    whenever it was interrupted. When every record is on its partition already, the log is left as it is.
 
     Afterwards replay into a new epoch and switch to it; then start ingest and the workers.
 
@@ -112,6 +112,12 @@ def repartition_log(
         fail(f"error: {error}", BAD_INPUT)
     except (BrokerUnavailableError, TopicMissingError) as error:
         fail(f"error: {error}", 1)
+    if not result.replaced:
+        typer.echo(
+            f"{LEARNER_EVENTS}: all {sum(result.records):,} records are on the partitions of their learners already. "
+            "Nothing was changed"
+        )
+        return
     moved = f", {result.moved:,} of them from another one" if result.moved else ""
     typer.echo(
         f"{LEARNER_EVENTS}: {sum(result.records):,} records are on the partitions of their learners{moved}, "

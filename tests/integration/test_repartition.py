@@ -101,6 +101,17 @@ async def test_the_number_of_partitions_can_be_changed_in_both_directions(connec
     assert {one.partition for one in after} <= {0, 1, 2}
 
 
+@pytest.mark.parametrize("partitions", [None, AFTER])
+async def test_a_log_whose_records_are_all_on_their_partitions_is_left_alone(connection, partitions):
+    await write(connection, range(40), AFTER)
+    before = await log_identity(connection, LEARNER_EVENTS)
+    result = await repartition(connection, LEARNER_EVENTS, partitions, quietly, still_s=0)
+    assert (sum(result.records), result.moved, result.replaced) == (40, 0, False)
+    assert await log_identity(connection, LEARNER_EVENTS) == before
+    # The copy is gone, so the command is not refused when it is needed.
+    assert (await repartition(connection, LEARNER_EVENTS, 2, quietly, still_s=0)).replaced
+
+
 async def test_a_finished_copy_is_in_the_way_until_it_is_deleted(connection):
     await write(connection, range(20), AFTER)
     await repartition(connection, LEARNER_EVENTS, 2, quietly, still_s=0)
@@ -185,3 +196,10 @@ def test_the_command_shows_progress_and_what_to_do_next(connection):
     assert "copy back: 30 of 30 records" in result.stderr
     assert "30 records are on the partitions of their learners" in result.stdout
     assert "cairn replay" in result.stdout
+
+
+def test_the_command_says_when_there_is_nothing_to_move(connection):
+    asyncio.run(write(connection, range(10), AFTER))
+    result = CliRunner().invoke(app, ["repartition", "--kafka", connection.bootstrap_servers])
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.strip().endswith("already. Nothing was changed")

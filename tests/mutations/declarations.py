@@ -581,6 +581,18 @@ MUTATIONS = (
         "test_records_from_before_an_increase_come_before_those_after_it_whole_and_on_the_right_partition",
     ),
     Mutation(
+        "replace a log in which every record is on its partition",
+        "The command, run without need, gives the log another id, and every process that uses it ends.",
+        (
+            Edit(
+                _REPARTITION,
+                "        if not moved and len(journal.records) == len(journal.ends):\n",
+                "        if False:\n",
+            ),
+        ),
+        "tests/integration/test_repartition.py::test_a_log_whose_records_are_all_on_their_partitions_is_left_alone",
+    ),
+    Mutation(
         "replace a log that somebody wrote to after it was copied",
         "Events that were acknowledged meanwhile are deleted with the topic.",
         (Edit(_REPARTITION, "    if ends != journal.ends:\n", "    if False:\n"),),

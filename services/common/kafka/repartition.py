@@ -5,7 +5,8 @@ partition than its earlier ones. So the topic is copied, each record to the part
 
 1. copy: every record goes to a second topic. Of one key, records of one partition keep their order, and records of
    several partitions are ordered by time. Key, value, headers and timestamp stay as they are.
-2. verify: the copy is read back and compared with what was sent. Then a journal is written to it.
+2. verify: the copy is read back and compared with what was sent. If no record moved, it is deleted, and that is all.
+   Otherwise a journal is written to it.
 3. replace: the topic is deleted and created again, and the copy is copied back partition by partition.
 4. verify: the new topic is read back and compared with the copy, which stays until an operator deletes it.
 
@@ -81,10 +82,17 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Repartitioned:
-    """The result: records by partition, and how many went to another partition than the one they were on."""
+    """The result.
+
+    Attributes:
+        records: how many records each partition holds.
+        moved: how many went to another partition than the one they were on.
+        replaced: whether the topic was created again; not when every record was on its partition.
+    """
 
     records: list[int]
     moved: int
+    replaced: bool = True
 
 
 def copy_of(topic: str) -> str:
@@ -100,7 +108,7 @@ async def repartition(
     *,
     still_s: float = _STILL_S,
 ) -> Repartitioned:
-    """Repartition a topic to which nobody writes.
+    """Repartition a topic to which nobody writes; leave it alone when every record is on its partition.
 
     Args:
         connection: the cluster.
@@ -124,6 +132,13 @@ async def repartition(
     if journal is None:
         await delete_topic(connection, copy_of(topic))
         journal, moved = await _copy(connection, topic, partitions, on_progress, still_s)
+        if not moved and len(journal.records) == len(journal.ends):
+            # A topic that is created again has another id, which ends every process that uses it.
+            await delete_topic(connection, copy_of(topic))
+            return Repartitioned(journal.records, 0, replaced=False)
+        async with _producer(connection) as producer:
+            await producer.send_value(copy_of(topic), len(journal.records), orjson.dumps(asdict(journal)))
+            await producer.flush()
     elif partitions is not None and partitions != len(journal.records):
         raise RepartitionError(
             f"{topic} is being repartitioned to {len(journal.records)} partitions, not {partitions}: finish that "
@@ -165,11 +180,7 @@ async def _copy(
     on_progress("copy", done, total)
     await _verify(connection, copy_of(topic), digests, on_progress)
     ends = [end for _, (_, end) in sorted(span.items())]
-    journal = Journal(_topic_id(identity), ends, digests.records, digests.hex(), shape.replicas, dict(shape.config))
-    async with _producer(connection) as producer:
-        await producer.send_value(copy_of(topic), count, orjson.dumps(asdict(journal)))
-        await producer.flush()
-    return journal, moved
+    return Journal(_topic_id(identity), ends, digests.records, digests.hex(), shape.replicas, dict(shape.config)), moved
 
 
 async def _replace(connection: KafkaConnection, topic: str, journal: Journal) -> None:
