@@ -202,3 +202,12 @@ async def test_an_erasure_that_left_digests_is_not_confirmed(service):
     assert "digests of the last ones may be left" in error.details()
     assert "send the request again" in error.details()
     assert [type(event.body) for event in service.stored()] == [Erasure]
+
+
+async def test_an_assessment_cannot_revise_an_event_of_another_kind(service):
+    opened = submission(event_id="e1", interaction=ingest_pb2.InteractionSubmission(resource="r", kind=1))
+    assert await statuses(service, opened) == [ACCEPTED]
+    (result,) = await service.publish(graded(4, revises=True))
+    assert (result.status, [problem.field for problem in result.problems]) == (CONFLICT, ["events[0].body"])
+    assert "revises" not in result.problems[0].reason
+    assert len(service.stored()) == 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from services.recommender.application.training.collect import LoggedEvent, collect
+from services.recommender.domain.learner import state_draft
 from services.recommender.domain.learner.batch import NOT_A_RESPONSE, LearnerEvents
 from services.recommender.domain.learner.events import (
     VOIDED,
@@ -24,6 +26,7 @@ from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.learner.state import decode_state, encode_state
+from services.recommender.domain.training import event_columns
 from services.recommender.domain.training.event_columns import EventColumns
 from services.recommender.domain.training.positives import positives_of
 from tests.component.test_train import MemoryLog
@@ -148,6 +151,39 @@ async def test_training_and_folding_agree_on_evidence(seed):
     state = decode_state(encode_state(folded.stored.state))
     assert len(responses["t"].evidence) == state.responses
     assert np.isclose(responses["t"].evidence.response.sum(), state.skill_records["successes"].sum())
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_training_and_folding_agree_on_the_skills_of_a_learner_with_too_many(seed, monkeypatch):
+    for module in (state_draft, event_columns):
+        monkeypatch.setattr(module, "MOST_SKILLS", 5)
+    draw = random.Random(seed)
+    events: dict[str, list[LearnerEvent]] = {"l": [], "m": []}
+    entries = []
+    for number in range(1, 121):
+        skills = tuple(draw.sample([f"s{skill}" for skill in range(12)], draw.randrange(4)))
+        match draw.choices(["answer", "again", "void", "erase"], [80, 10, 9, 1])[0]:
+            case "void":
+                event: LearnerEvent = CorrectionEvent(fp(number), fp(number - 1), VOIDED)
+            case "erase":
+                event = ErasureEvent(fp(number))
+            case what:
+                event = answer(number - (what == "again"))._replace(skills=skills)
+        learner = draw.choice(["l", "m"])
+        events[learner].append(event)
+        entries += of_one(event, learner=learner)
+    _, responses = await collected(*entries)
+    table = responses["t"].evidence
+    folded = LearnerFold(TracingParameters()).fold(
+        [LearnerEvents("t", NEW_LEARNER, list(enumerate(some))) for some in events.values()]
+    )
+    for learner, of_learner in zip(events, folded, strict=True):
+        state = decode_state(encode_state(of_learner.stored.state))
+        attempts = dict(zip(state.skill_names, state.skill_records["attempts"].tolist(), strict=True))
+        own = table.skill[(table.learner == table.learners.index(learner))[table.skill_rows()]]
+        trained = Counter(table.skills[skill] for skill in own.tolist())
+        assert trained == {skill: count for skill, count in attempts.items() if count}
+        assert of_learner.refused_skills
 
 
 def with_plain_former_ids(log: list[LearnerEvent]) -> list[LearnerEvent]:

@@ -709,6 +709,46 @@ MUTATIONS = (
         short=True,
     ),
     Mutation(
+        "let an assessment revise an event of any kind",
+        "A revision of an interaction is answered as REVISED, and never takes effect.",
+        (Edit(_INGEST_REPEATS, "event.revises and content.is_of_the_kind_of(earlier)", "event.revises"),),
+        f"{_REPEATS}::test_an_assessment_cannot_revise_an_event_of_another_kind",
+        short=True,
+    ),
+    Mutation(
+        "tell repeats apart by the order of their skills, in ingest",
+        "An export that lists the skills of an act in another order gives conflicts.",
+        (
+            Edit(
+                "services/ingest/domain/kinds/assessment.py",
+                '", ".join(map(repr, sorted(self.skills)))',
+                '", ".join(map(repr, self.skills))',
+            ),
+        ),
+        "tests/unit/test_ingest_repeats.py::test_the_order_of_skills_says_nothing",
+        short=True,
+    ),
+    Mutation(
+        "tell repeats apart by the order of their skills, in the fold",
+        "An event that is sent again with its skills in another order goes to the dead letters.",
+        (Edit("services/recommender/wire/events.py", "*sorted(skills)))", "*skills))"),),
+        "tests/unit/test_recommender_wire.py::test_the_order_of_skills_and_one_that_is_named_twice_say_nothing",
+        short=True,
+    ),
+    Mutation(
+        "train on skills beyond a learner's limit",
+        "Difficulties are fitted on evidence that the fold never uses.",
+        (
+            Edit(
+                "services/recommender/domain/training/event_columns.py",
+                "        self.builder.limit_skills(distinct, MOST_SKILLS)\n",
+                "",
+            ),
+        ),
+        "tests/component/test_train_kinds.py::test_training_and_folding_agree_on_the_skills_of_a_learner_with_too_many",
+        short=True,
+    ),
+    Mutation(
         "keep the rejected rows of a file by its name alone",
         "The rejected rows of one file overwrite those of a file of the same name in another folder.",
         (

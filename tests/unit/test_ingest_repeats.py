@@ -89,6 +89,10 @@ def test_a_default_is_the_same_as_the_value_it_stands_for():
     )
 
 
+def test_the_order_of_skills_says_nothing():
+    assert said(replace(ASSESSMENT, skills=("b", "a"))).digest == said().digest
+
+
 def test_a_time_is_part_of_the_content():
     (problem,) = said(occurred_at=None).differences(said().digest)
     assert (problem.field, problem.reason.partition(",")[0]) == ("occurred_at", "is not set")
@@ -97,6 +101,14 @@ def test_a_time_is_part_of_the_content():
 def test_another_kind_is_named_as_such():
     (problem,) = said(INTERACTION).differences(said().digest)
     assert (problem.field, problem.reason.partition(",")[0]) == ("body", "is 'interaction'")
+    (problem,) = said().differences(said(INTERACTION).digest)
+    assert problem.reason.endswith("was sent before: send another event_id"), "it cannot be revised"
+
+
+def test_the_digests_of_two_kinds_tell_them_apart():
+    bodies = [ASSESSMENT, INTERACTION, PREFERENCE, CORRECTION]
+    kinds = [[said(one).is_of_the_kind_of(said(other).digest) for other in bodies] for one in bodies]
+    assert kinds == [[one is other for other in bodies] for one in bodies]
 
 
 def test_a_conflict_names_the_value_and_offers_a_revision_only_where_there_is_one():

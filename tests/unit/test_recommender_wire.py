@@ -81,6 +81,12 @@ def test_an_event_that_says_something_else_has_another_content(changes):
     assert content_with(**changes) != content_with()
 
 
+def test_the_order_of_skills_and_one_that_is_named_twice_say_nothing():
+    assert content_with(skills=["a", "b"]) == content_with(skills=["b", "a"])
+    assert content_with(skills=["a", "b"]) == content_with(skills=["a", "b", "a"])
+    assert content_with(skills=["a", "b"]) != content_with(skills=["a", "c"])
+
+
 def test_another_time_is_another_content_and_another_try_to_send_it_is_not():
     event, later, again = message(1), message(1), message(1)
     later.occurred_at.seconds += 1

@@ -132,7 +132,7 @@ class Comparison:
         earlier = self._earlier(identity)
         if earlier == content.digest:
             return Outcome.DUPLICATE, []
-        if earlier is not None and not event.revises:
+        if earlier is not None and not (event.revises and content.is_of_the_kind_of(earlier)):
             return Outcome.CONFLICT, content.differences(earlier)
         self.digests[identity] = content.digest
         return Outcome.ACCEPTED if earlier is None else Outcome.REVISED, []

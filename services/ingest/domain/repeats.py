@@ -56,6 +56,10 @@ class Content:
     digest: bytes
     revisable: bool
 
+    def is_of_the_kind_of(self, earlier: bytes) -> bool:
+        """Whether the event with this digest is of the same kind: an assessment never replaces an interaction."""
+        return self.digest[0] == earlier[0]
+
     def differences(self, earlier: bytes) -> list[Problem]:
         """The fields in which it differs from an event with the same identity, each with the remedy.
 
@@ -63,13 +67,14 @@ class Content:
             earlier: the digest of that event, a different one.
         """
         kind = _kind_of(self.fields)
-        if earlier[0] != self.digest[0]:
+        same_kind = self.is_of_the_kind_of(earlier)
+        if not same_kind:
             differing: Sequence[tuple[str, str]] = [("body", kind)]
         else:
             pairs = zip(self.fields, self.digest[1:], earlier[1:], strict=False)
             differing = [field for field, mark, other in pairs if mark != other]
         remedy = "send another event_id"
-        if self.revisable:
+        if self.revisable and same_kind:
             remedy += ", or revises: true if this replaces it"
         return [
             Problem(

@@ -86,6 +86,8 @@ def _assessment(message: events_pb2.LearnerEvent, source: str, event_id: str) ->
                 raise invalid_id(identifier)
     if len(skills) > 1 or skills == ("",):
         skills = _distinct(skills)
+        # Their order says nothing: exports of one act may list its skills in another one.
+        ids = "\0".join((resource, item, activity, *sorted(skills)))
     outcome = _EXACT.get(response)
     if outcome is None:
         response = as_float32(response)

@@ -125,7 +125,8 @@ class Assessment(SubmittedBody):
         return (
             ("assessment.item", self.item),
             ("assessment.activity", self.activity),
-            ("assessment.skills", ", ".join(map(repr, self.skills))),
+            # As in `natural_details`, in any order.
+            ("assessment.skills", ", ".join(map(repr, sorted(self.skills)))),
             ("assessment.score" if isinstance(self.outcome, Score) else "assessment.correct", text_of(self.outcome)),
             ("assessment.attempt", "" if self.attempt is None else str(self.attempt)),
             ("assessment.hints", "" if self.hints is None else str(self.hints)),

@@ -25,6 +25,7 @@ from services.recommender.domain.learner.events import (
     LearnerEvent,
 )
 from services.recommender.domain.learner.journal import journal_length
+from services.recommender.domain.learner.state import MOST_SKILLS
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 
 # In the column of grains: an event that is not a response; the last has no place in the journal either.
@@ -131,6 +132,7 @@ class EventColumns:
         applied &= first == np.arange(len(kept))
         self._change(rows, kept, first, grain)
         distinct = applied & (grain != _ID_ALONE)
+        self.builder.limit_skills(distinct, MOST_SKILLS)
         evidence = distinct.copy()
         evidence[distinct] = evidence_rows(
             rows.learner[distinct], grain[distinct], np.array(self.activity, np.int32)[distinct]

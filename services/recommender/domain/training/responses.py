@@ -136,6 +136,31 @@ class ResponseTableBuilder:
         """Give a response added before another outcome."""
         self._response[row] = response
 
+    def limit_skills(self, rows: NDArray[np.bool_], most: int) -> None:
+        """Leave every learner with the first `most` skills that they met; responses are no evidence of later ones.
+
+        Args:
+            rows: the responses that count as meeting a skill.
+            most: how many.
+        """
+        if len(self._skills) <= most:
+            return
+        counts = np.array(self._skill_count, np.uint8).astype(np.int64)
+        skills = np.array(self._skill, np.int32)
+        row_of_entry = np.repeat(np.arange(len(self)), counts)
+        entries = np.flatnonzero(rows[row_of_entry])
+        learners = np.array(self._learner, np.int64)[row_of_entry[entries]]
+        pairs = learners * len(self._skills) + skills[entries]
+        _, first, pair_of_entry = np.unique(pairs, return_index=True, return_inverse=True)
+        order = np.lexsort((first, learners[first]))
+        begins = np.flatnonzero(np.diff(learners[first][order], prepend=-1))
+        met_before = np.empty(len(order), np.int64)
+        met_before[order] = np.arange(len(order)) - np.repeat(begins, np.diff([*begins, len(order)]))
+        refused = entries[met_before[pair_of_entry] >= most]
+        counts -= np.bincount(row_of_entry[refused], minlength=len(counts))
+        self._skill_count = array("B", counts.astype(np.uint8).tobytes())
+        self._skill = array("i", np.delete(skills, refused).tobytes())
+
     def per_learner(self, values: Mapping[str, int], default: int) -> NDArray[np.int64]:
         """A value per learner number; `default` where `values` has none."""
         return np.array([values.get(learner, default) for learner in self._learners], np.int64)
