@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.mutations.check import Result, Verdict, check, copy_tree
+from tests.mutations.check import Result, Verdict, WarmPytest, check, copy_tree
 from tests.mutations.declarations import MUTATIONS
 
 
@@ -20,17 +22,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="run only mutations whose tests take seconds")
     parser.add_argument("--only", default="", metavar="TEXT", help="run only mutations with this text in their name")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="copies of the tree to work on at a time")
     parser.add_argument("--revision", help="check this Git revision instead of the work tree")
     arguments = parser.parse_args()
     chosen = [one for one in MUTATIONS if (one.short or not arguments.short) and arguments.only in one.name]
     started_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="cairn-mutations-") as directory:
-        tree = Path(directory)
-        copy_tree(tree, arguments.revision)
-        if not _is_what_python_runs(tree):
-            print("Python would not import the copy of the tree: nothing was checked", file=sys.stderr)
-            return 1
-        results = check(tree, chosen, _tell)
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="cairn-mutations-"))
+        trees = []
+        for number in range(arguments.jobs):
+            tree = Path(directory) / str(number)
+            tree.mkdir()
+            copy_tree(tree, arguments.revision)
+            if not _is_what_python_runs(tree):
+                print("Python would not import the copy of the tree: nothing was checked", file=sys.stderr)
+                return 1
+            trees.append((tree, stack.enter_context(closing(WarmPytest(tree)))))
+        results = check(chosen, trees, _tell)
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(_table(results))
     bad = [result for result in results if result.verdict is not Verdict.CAUGHT]
     for result in bad:

@@ -1,13 +1,16 @@
-"""Applies mutations to a copy of the tree, one at a time, and runs the test that must fail for each."""
+"""Applies mutations to copies of the tree, one at a time to each, and runs the test that must fail for each."""
 
 from __future__ import annotations
 
+import json
 import os
+import queue
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -52,8 +55,8 @@ class Ran(NamedTuple):
     said: str
 
 
-# Runs a test of a tree with a timeout in seconds.
-RunTest = Callable[[Path, str, int], Ran]
+# Runs a test with a timeout in seconds.
+RunTest = Callable[[str, int], Ran]
 
 
 class PatchDoesNotApplyError(ValueError):
@@ -108,57 +111,97 @@ def copy_tree(target: Path, revision: str | None) -> None:
             shutil.copy2(source, target / name)
 
 
-def run_pytest(tree: Path, test: str, timeout_s: int) -> Ran:
-    """Run one test of a tree."""
-    environment = os.environ | {
-        "PYTHONPATH": f"{tree}{os.pathsep}{tree / 'protos'}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        # Makes Hypothesis try the same examples each time.
-        "CI": "1",
-    }
-    started_s = time.monotonic()
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--timeout={timeout_s}", test],
-        cwd=tree,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = "\n".join(ran.stdout.strip().splitlines()[-15:])
-    return Ran(ran.returncode, time.monotonic() - started_s, said)
+class WarmPytest:
+    """Runs tests of a tree, each in a fork of one process that has loaded the libraries but nothing of the tree."""
+
+    def __init__(self, tree: Path) -> None:
+        self.tree = tree
+        self._output = tree / "output.txt"
+        environment = os.environ | {
+            "PYTHONPATH": f"{tree}{os.pathsep}{tree / 'protos'}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # Makes Hypothesis try the same examples each time.
+            "CI": "1",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", Path(__file__).with_name("warm.py")],
+            cwd=tree,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, test: str, timeout_s: int) -> Ran:
+        """Run one test."""
+        asked, answered = self._process.stdin, self._process.stdout
+        assert asked is not None
+        assert answered is not None
+        started_s = time.monotonic()
+        print(json.dumps({"test": test, "timeout_s": timeout_s, "output": str(self._output)}), file=asked, flush=True)
+        code = int(answered.readline())
+        said = "\n".join(self._output.read_text(errors="replace").strip().splitlines()[-15:])
+        return Ran(code, time.monotonic() - started_s, said)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
 
 
 def check(
-    tree: Path,
-    mutations: Sequence[Mutation],
-    tell: Callable[[Result], None],
-    run: RunTest = run_pytest,
+    mutations: Sequence[Mutation], trees: Sequence[tuple[Path, RunTest]], tell: Callable[[Result], None]
 ) -> list[Result]:
-    """Run every test once without mutations, then once with each mutation."""
-    results: list[Result] = []
-    unmutated: dict[str, Ran] = {}
+    """Run every test once without mutations, then once with each mutation.
+
+    Args:
+        mutations: the mutations.
+        trees: copies of the tree, which are worked on at the same time, each with what runs its tests.
+        tell: receives each result as soon as it is there.
+    """
+    by_test: dict[str, list[Mutation]] = {}
     for mutation in mutations:
-        result = _check_one(tree, mutation, unmutated, run)
+        by_test.setdefault(mutation.test, []).append(mutation)
+    free: queue.SimpleQueue[tuple[Path, RunTest]] = queue.SimpleQueue()
+    for one in trees:
+        free.put(one)
+
+    def check_all(same_test: Sequence[Mutation]) -> list[Result]:
+        tree, run = free.get()
+        try:
+            return list(_check_with_one_test(tree, same_test, run, tell))
+        finally:
+            free.put((tree, run))
+
+    # The slow ones first, so that no tree waits for another at the end.
+    ordered = sorted(by_test.values(), key=lambda same_test: (same_test[0].short, -same_test[0].timeout_s))
+    with ThreadPoolExecutor(len(trees)) as threads:
+        found = {result.mutation.name: result for results in threads.map(check_all, ordered) for result in results}
+    return [found[mutation.name] for mutation in mutations]
+
+
+def _check_with_one_test(
+    tree: Path, mutations: Sequence[Mutation], run: RunTest, tell: Callable[[Result], None]
+) -> Iterator[Result]:
+    """Check mutations that name the same test."""
+    unmutated: Ran | None = None
+    for mutation in mutations:
+        try:
+            with applied(tree, mutation):
+                pass
+        except PatchDoesNotApplyError as error:
+            result = Result(mutation, Verdict.NOT_APPLICABLE, detail=str(error))
+        else:
+            unmutated = unmutated or run(mutation.test, mutation.timeout_s)
+            result = _verdict(tree, mutation, unmutated, run)
         tell(result)
-        results.append(result)
-    return results
+        yield result
 
 
-def _check_one(
-    tree: Path, mutation: Mutation, unmutated: dict[str, Ran], run: Callable[[Path, str, int], Ran]
-) -> Result:
-    try:
-        with applied(tree, mutation):
-            pass
-    except PatchDoesNotApplyError as error:
-        return Result(mutation, Verdict.NOT_APPLICABLE, detail=str(error))
-    if mutation.test not in unmutated:
-        unmutated[mutation.test] = run(tree, mutation.test, mutation.timeout_s)
-    if unmutated[mutation.test].code:
-        return Result(mutation, Verdict.TEST_BROKEN, detail=unmutated[mutation.test].said)
+def _verdict(tree: Path, mutation: Mutation, unmutated: Ran, run: RunTest) -> Result:
+    if unmutated.code:
+        return Result(mutation, Verdict.TEST_BROKEN, detail=unmutated.said)
     with applied(tree, mutation):
-        ran = run(tree, mutation.test, mutation.timeout_s)
+        ran = run(mutation.test, mutation.timeout_s)
     if ran.code == _TEST_FAILED:
         return Result(mutation, Verdict.CAUGHT, ran.seconds)
     return Result(mutation, Verdict.NOT_RUN if ran.code else Verdict.SURVIVED, ran.seconds, ran.said)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
-from tests.mutations.check import ROOT, PatchDoesNotApplyError, Ran, Verdict, check, patched
+from tests.mutations.check import ROOT, PatchDoesNotApplyError, Ran, Verdict, WarmPytest, check, patched
 from tests.mutations.declarations import MUTATIONS, Edit, Mutation
 
 TESTS = re.compile(r"^(?:async )?def (test_\w+)|^    (?:async )?def (test_\w+)", re.MULTILINE)
@@ -66,7 +68,7 @@ def test_only_a_test_that_passes_without_and_fails_with_a_mutation_catches_it(tr
     def run(*_):
         return Ran(mutated if "A = 2" in (tree / "some.py").read_text() else unmutated, 0.1, "")
 
-    (result,) = check(tree, [mutation(find)], lambda _: None, run)
+    (result,) = check([mutation(find)], [(tree, run)], lambda _: None)
     assert result.verdict is verdict
     assert (tree / "some.py").read_text() == "A = 1\n"
 
@@ -78,11 +80,24 @@ def test_a_patch_is_always_reverted(tree):
         return Ran(0, 0.1, "")
 
     with pytest.raises(RuntimeError):
-        check(tree, [mutation()], lambda _: None, fail)
+        check([mutation()], [(tree, fail)], lambda _: None)
     assert (tree / "some.py").read_text() == "A = 1\n"
+
+
+def test_several_trees_are_worked_on_and_results_come_in_the_order_of_the_mutations(tmp_path):
+    trees = []
+    for number in range(3):
+        tree = tmp_path / str(number)
+        tree.mkdir()
+        (tree / "some.py").write_text("A = 1\n")
+        trees.append((tree, lambda *_, tree=tree: Ran(int("A = 2" in (tree / "some.py").read_text()), 0.1, "")))
+    mutations = [replace(mutation(), name=str(n), test=f"test_{n % 4}.py", short=n % 3 == 0) for n in range(12)]
+    results = check(mutations, trees, lambda _: None)
+    assert [(result.mutation, result.verdict) for result in results] == [(one, Verdict.CAUGHT) for one in mutations]
 
 
 def test_pytest_itself_is_run_in_the_tree(tree):
     (tree / "test_some.py").write_text("from some import A\ndef test_it():\n    assert A == 1\n")
-    (result,) = check(tree, [mutation()], lambda _: None)
+    with closing(WarmPytest(tree)) as run:
+        (result,) = check([mutation()], [(tree, run)], lambda _: None)
     assert result.verdict is Verdict.CAUGHT
