@@ -21,12 +21,13 @@ ENDS = {0: 5}
 
 class Log:
     log_identity = LOG
+    ends = ENDS
 
     async def identity(self):
         return self.log_identity
 
     async def end_offsets(self):
-        return ENDS
+        return self.ends
 
     async def beginnings(self):
         return dict.fromkeys(ENDS, 0)
@@ -75,6 +76,18 @@ async def test_an_epoch_is_not_served_before_its_event_service_holds_partitions(
         assert await replayed.current_epoch() is None
 
         service.healthy = True
+        await asyncio.wait_for(replayed.handed_over.wait(), 5)
+        assert await replayed.current_epoch() == 2
+
+
+async def test_an_epoch_is_served_although_the_log_lost_records_that_nobody_had_folded(replayed):
+    service, looked, log = EventService(), asyncio.Event(), Log()
+    service.healthy, log.ends = True, {0: 9}
+    async with _services(replayed, service, looked, log=log):
+        await asyncio.wait_for(looked.wait(), 5)
+        assert await replayed.current_epoch() is None
+
+        log.ends = ENDS
         await asyncio.wait_for(replayed.handed_over.wait(), 5)
         assert await replayed.current_epoch() == 2
 

@@ -617,6 +617,20 @@ MUTATIONS = (
         short=True,
     ),
     Mutation(
+        "wait for records that the log lost before they were folded",
+        "After an unclean leader election a rebuilt epoch is never served, until somebody restarts the worker.",
+        (
+            Edit(
+                _WORKER,
+                "            self._goals[meta.epoch] = asked_s, await self._still_there(ends)\n",
+                "            pass\n",
+            ),
+        ),
+        "tests/component/test_epoch_hand_over.py::"
+        "test_an_epoch_is_served_although_the_log_lost_records_that_nobody_had_folded",
+        short=True,
+    ),
+    Mutation(
         "do not compare the log while running",
         "A worker folds on in a log that lost records, until somebody restarts it.",
         (

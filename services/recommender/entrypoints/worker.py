@@ -264,6 +264,7 @@ class EpochServices(mode.Service):
         progress = await self._epochs.progress(meta.epoch)
         positions = {partition: reached.position for partition, reached in progress.items()}
         if not (positions.keys() >= ends.keys() and has_reached(ends, positions)):
+            self._goals[meta.epoch] = asked_s, await self._still_there(ends)
             return
         del self._goals[meta.epoch]
         if self._clock_s() - asked_s <= _FRESH_ENDS_S:
@@ -276,6 +277,11 @@ class EpochServices(mode.Service):
         else:
             # Checking took a while, and the log has grown since.
             await self._make_current_once_caught_up(meta)
+
+    async def _still_there(self, ends: Mapping[int, int]) -> dict[int, int]:
+        """The ends of partitions, or where they end now: the log may have lost records that nobody had folded."""
+        now = await self._log_reader.end_offsets()
+        return {partition: min(end, now.get(partition, 0)) for partition, end in ends.items()}
 
 
 def _position(progress: Mapping[int, PartitionProgress], partition: int) -> int:
