@@ -80,7 +80,7 @@ class KafkaNode:
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT",
             "controller.quorum.voters": voters,
-            "log.dirs": self._directory / "data",
+            "log.dirs": self._data,
             "auto.create.topics.enable": "false",
             "default.replication.factor": nodes,
             "min.insync.replicas": max(1, nodes - 1),
@@ -108,10 +108,17 @@ class KafkaNode:
     def largest_log_bytes(self, topic: str) -> int:
         """The size of the largest segment of a topic's partitions on this node."""
         # A deleted topic's folders stay for a minute, under another name.
-        folders = [
-            path for path in (self._directory / "data").glob(f"{topic}-*") if path.name[len(topic) + 1 :].isdigit()
-        ]
+        folders = [path for path in self._data.glob(f"{topic}-*") if path.name[len(topic) + 1 :].isdigit()]
         return max(path.stat().st_size for folder in folders for path in folder.glob("*.log"))
+
+    def copy_data(self, to: Path) -> None:
+        """Copy its data directory to a new one. Call only while it is stopped."""
+        shutil.copytree(self._data, to)
+
+    def restore_data(self, copy: Path) -> None:
+        """Replace its data with an earlier copy, as when a disk is restored from a backup. Call only while stopped."""
+        shutil.rmtree(self._data)
+        shutil.copytree(copy, self._data)
 
     def wipe(self) -> None:
         """Remove its data and its log."""
@@ -138,6 +145,10 @@ class KafkaNode:
         """Stop it cleanly. Safe to call again."""
         if self._child is not None:
             self._child.stop()
+
+    @property
+    def _data(self) -> Path:
+        return self._directory / "data"
 
     @property
     def _settings(self) -> Path:

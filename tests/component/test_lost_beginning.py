@@ -67,7 +67,8 @@ async def test_the_loss_of_the_beginning_can_be_accepted_once_and_is_then_known(
     log.begins = {0: 25, 1: 0}
     meta = await begin(states, log, accept_loss=True)
     assert meta.begin_positions == {0: 25}
-    await states.fold_store(2).advance({p: (None, PartitionProgress(40, 40, 0, 0)) for p in (0, 1)})
+    ends = {0: PartitionProgress(40, 15, 0, 0), 1: PartitionProgress(30, 30, 0, 0)}
+    await states.fold_store(2).advance({partition: (None, one) for partition, one in ends.items()})
     await states.make_current(2)
     assert (await begin(states, log, 3)).begin_positions == {0: 25}, "nothing is missing that epoch 2 had"
     log.begins = {0: 26, 1: 0}
@@ -88,6 +89,15 @@ async def test_a_replay_after_a_partition_increase_is_refused_and_names_the_reme
     with pytest.raises(EpochUnusableError, match=r"had 2 partitions .* and has 8 now.*cairn topics repartition"):
         await begin(states, grown)
     assert (await begin(states, grown, accept_loss=True)).epoch == 2
+
+
+async def test_a_replay_of_a_log_that_lost_its_end_is_refused_unless_that_is_accepted(states, log):
+    log.records[1].pop()
+    with pytest.raises(LogTruncatedError, match="partition 1 ends at offset 29, but ended at 30") as caught:
+        await begin(states, log)
+    assert "cairn replay --epoch 2 --parameters same --accept-loss" in str(caught.value)
+    assert len(await states.epochs()) == 1, "nothing was begun"
+    assert (await begin(states, log, accept_loss=True)).end_positions == {0: 40, 1: 29}
 
 
 async def test_a_replay_is_not_resumed_in_a_log_that_lost_its_end(states, log):

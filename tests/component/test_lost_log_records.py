@@ -11,6 +11,7 @@ from services.common.kafka.connection import KafkaConnection
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.log import LogTruncatedError, RecordMark
+from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.application.state.log_marks import check_log_holds
 from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
@@ -84,6 +85,42 @@ async def test_an_epoch_that_holds_lost_records_is_ignored_once_another_was_fold
     await epoch_that_folded_all_of(rebuilt, states, 2)
     async with worker(log, states, begun):
         assert begun == [2]
+
+
+async def test_a_worker_whose_next_records_were_deleted_does_not_start_and_names_the_remedy(log):
+    states, begun = MemoryStates(), []
+    await epoch_that_folded_all_of(log, states, 1)
+    log.records[0] += some_records(10)
+    log.begins[0] = 25
+    services = worker(log, states, begun)
+    with pytest.raises(LogTruncatedError, match="begins at offset 25, and the epoch is at 20") as caught:
+        await services.start()
+    await services.stop()
+    assert "cairn replay --epoch 2 --parameters same --accept-loss" in str(caught.value)
+    assert begun == []
+
+
+async def test_an_epoch_whose_next_records_were_deleted_is_ignored_once_another_was_folded_from_what_is_left(log):
+    states, begun = MemoryStates(), []
+    await epoch_that_folded_all_of(log, states, 1)
+    await epoch_that_folded_all_of(log, states, 2)
+    log.records[0] += some_records(10)
+    log.begins[0] = 25
+    progress = (await states.progress(2))[0]
+    await states.fold_store(2).advance({0: (progress, PartitionProgress(30, 25, 0, 0))})
+    async with worker(log, states, begun):
+        assert begun == [2]
+
+
+async def test_of_several_epochs_of_other_topics_the_newest_is_named_because_its_next_number_is_free(log):
+    states = MemoryStates()
+    await epoch_that_folded_all_of(log, states, 1)
+    await epoch_that_folded_all_of(log, states, 2)
+    recreated = MemoryLog(1)
+    services = worker(recreated, states, [])
+    with pytest.raises(EpochUnusableError, match=r"epoch 2 was folded from .* cairn replay --epoch 3"):
+        await services.start()
+    await services.stop()
 
 
 async def test_a_worker_notices_while_it_runs_that_the_log_lost_records(log, monkeypatch):

@@ -22,7 +22,9 @@ from tests.faults import (  # noqa: F401 - importing them registers their scenar
     disks,
     half_open,
     lost_keys,
+    lost_log,
     operators,
+    partitions_added,
     whale,
 )
 from tests.faults.results import Row, as_json, print_table

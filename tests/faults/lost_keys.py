@@ -14,8 +14,9 @@ from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.envelope import LEARNER_KEYS
 from services.common.kafka.topics import ensure_topics, load_declarations
 from services.recommender.adapters.redis.keys import position_key
+from tests.faults.log_records import read_all
 from tests.faults.scenarios import scenario
-from tests.faults.scene import PARTITIONS, START_DEADLINE_S, TENANT, Scene, read_all
+from tests.faults.scene import PARTITIONS, START_DEADLINE_S, TENANT, Scene
 
 _NOTICED_WITHIN_S = 30.0
 

@@ -97,6 +97,23 @@ class Platform:
         while request := list(islice(remaining, per_request)):
             self._send_until_acknowledged(request)
 
+    def send_again(self, events: Sequence[ingest_pb2.EventSubmission]) -> None:
+        """Send events that the log lost; from now on their new positions count."""
+        for event in events:
+            self.acknowledged.pop(event.event_id, None)
+        self.resent += len(events)
+        self.send(events)
+
+    def note(self, reply: ingest_pb2.PublishEventsResponse) -> None:
+        """Record what was acknowledged."""
+        with self._lock:
+            for result in reply.results:
+                # An event that was sent again may be a duplicate; it has a position of its own.
+                assert result.status in _TAKEN, result
+                self.acknowledged.setdefault(
+                    result.event_id, Position(result.position.partition, result.position.offset)
+                )
+
     def _send_all(self, events: Sequence[ingest_pb2.EventSubmission], per_s: float, per_request: int) -> None:
         try:
             begun_s, remaining, sent = time.monotonic(), iter(events), 0
@@ -120,11 +137,5 @@ class Platform:
                 self._stopping.wait(_RETRY_PAUSE_S)
                 continue
             self.answers["OK"] += 1
-            with self._lock:
-                for result in reply.results:
-                    # An event that was sent again may be a duplicate; it has a position of its own.
-                    assert result.status in _TAKEN, result
-                    self.acknowledged.setdefault(
-                        result.event_id, Position(result.position.partition, result.position.offset)
-                    )
+            self.note(reply)
             return

@@ -20,6 +20,7 @@ from services.common.kafka.partitioner import partition_of
 from services.recommender.adapters.fail_points import Step
 from services.recommender.domain.learner.record import SEEN_EVENTS
 from tests.faults import wire
+from tests.faults.log_records import dead_letter_origins, read_log
 from tests.faults.proxy import TcpProxy
 from tests.faults.publishing import submissions
 from tests.faults.reading import Reader
@@ -32,8 +33,6 @@ from tests.faults.scene import (
     Bench,
     Scene,
     chunks,
-    dead_letter_origins,
-    read_log,
 )
 from tests.learner_events import Record, message, publish, record
 
@@ -438,7 +437,7 @@ def poison(scene: Scene) -> None:
     scene.check("belongs on partition" in scene.cairn("dlt", "show", *place), "cairn dlt show does not show the reason")
     scene.cairn("dlt", "replay", *place)
     scene.row.notes["codes"] = sorted({letter["code"] for letter in listed})
-    scene.finish()
+    scene.finish(dead_letters=True)
     left = orjson.loads(scene.cairn("dlt", "list", "--json"))
     scene.check(len(left) == poisoned - 1, f"{len(left)} dead letters are left after one of {poisoned} was replayed")
 

@@ -7,35 +7,27 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import aiokafka
-import redis.asyncio
-from google.protobuf.message import DecodeError
+import redis
 from kafka.admin import KafkaAdminClient
 
-from cairn.v1 import events_pb2, ingest_pb2
+from cairn.v1 import ingest_pb2
 from deploy.kafka.cluster import KafkaCluster
 from deploy.processes import LOOPBACK, free_port
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenant import ALL_SCOPES
 from services.common.auth.tenants_file import load_tenants
-from services.common.kafka.connection import KafkaConnection, new_consumer, topic_end_offsets
-from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position, record_key
+from services.common.kafka.connection import KafkaConnection, topic_end_offsets
+from services.common.kafka.envelope import LEARNER_EVENTS, record_key
 from services.common.kafka.partitioner import partition_of
 from services.common.kafka.topics import ensure_topics, load_declarations
-from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.keys import position_key
-from services.recommender.adapters.redis.stored_values import unseal
-from services.recommender.application.state.epochs import digest_epoch
-from services.recommender.bootstrap.worker import replay
-from services.recommender.domain.learner.state import applied_of
-from services.recommender.settings import FoldSettings
+from tests.faults import checks
+from tests.faults.log_records import read_log
 from tests.faults.processes import Supervised
 from tests.faults.publishing import SOURCE, Platform, submissions
 from tests.faults.reading import Reader
@@ -52,7 +44,6 @@ _POLL_S = 0.05
 # Processes load for seconds, on a busy machine for a minute; this time is not part of the measurements.
 START_DEADLINE_S = 90.0
 _DRAIN_DEADLINE_S = 60.0
-_PROOF_EPOCH = 1_000
 
 
 class Bench:
@@ -113,17 +104,6 @@ class Bench:
         _until(created, 30.0, "topics were not created")
 
 
-@dataclass(frozen=True)
-class LogRecord:
-    """A record of the log: its position, key and id. A record without an id is not an event."""
-
-    position: Position
-    key: bytes | None
-    source: str
-    event_id: str
-    value: bytes | None
-
-
 class Scene:
     """One run of one scenario.
 
@@ -131,6 +111,7 @@ class Scene:
         row: its result.
         redis: its Redis; `start` starts it.
         redis_url: how processes reach it; empty: directly.
+        partitions: how many the log has.
         processes: all started processes by name.
         platform: sends events once ingest runs.
     """
@@ -140,6 +121,7 @@ class Scene:
         self.directory = directory
         self.row = row
         self.kafka: KafkaConnection = bench.cluster.connection
+        self.partitions = PARTITIONS
         self.redis_url = ""
         self.redis = DurableRedis(directory / "redis")
         self.processes: dict[str, Supervised] = {}
@@ -297,9 +279,9 @@ class Scene:
         """An epoch's positions by partition; 0 where Redis has none."""
         try:
             with self.redis.client() as client:
-                found = {p: client.hget(position_key(epoch, p), "offset") for p in range(PARTITIONS)}
+                found = {p: client.hget(position_key(epoch, p), "offset") for p in range(self.partitions)}
         except redis.exceptions.RedisError:
-            return dict.fromkeys(range(PARTITIONS), 0)
+            return dict.fromkeys(range(self.partitions), 0)
         return {partition: int(offset or 0) for partition, offset in found.items()}
 
     def current_epoch(self) -> int | None:
@@ -346,7 +328,7 @@ class Scene:
         """One new event for each partition."""
         found: dict[int, ingest_pb2.EventSubmission] = {}
         number = len(self.platform.sent)
-        while len(found) < PARTITIONS:
+        while len(found) < self.partitions:
             number += 1
             learner = f"probe-{number}"
             entry = ingest_pb2.EventSubmission(
@@ -364,14 +346,17 @@ class Scene:
 
     def partition_of(self, learner_id: str) -> int:
         """The partition of a learner."""
-        return partition_of(self.key_of(learner_id), PARTITIONS)
+        return partition_of(self.key_of(learner_id), self.partitions)
 
-    def finish(self, *, within_s: float = _DRAIN_DEADLINE_S, window_exceeded: bool = False) -> None:
+    def finish(
+        self, *, within_s: float = _DRAIN_DEADLINE_S, window_exceeded: bool = False, dead_letters: bool = False
+    ) -> None:
         """Wait until all sent events are processed, then check what must hold after every fault.
 
         Args:
             within_s: deadline for zero lag, from now.
             window_exceeded: whether copies came after the de-duplication window and count again.
+            dead_letters: whether the scenario made records that cannot be applied.
         """
         self.wait_drained(within_s)
         ends = self._ends()
@@ -379,10 +364,11 @@ class Scene:
             raise ScenarioFailedError("the log grew although nothing was sent")
         self.row.restarts += sum(process.restarts for process in self.processes.values())
         epoch = self.current_epoch()
+        assert epoch is not None
         log = asyncio.run(read_log(self.bench.cluster.connection))
-        self._check_acknowledged(log)
-        self._count(epoch, log, window_exceeded=window_exceeded)
-        self._check_against_replay(epoch)
+        checks.check_acknowledged(self, log)
+        checks.check_counts(self, epoch, log, window_exceeded=window_exceeded, dead_letters=dead_letters)
+        checks.check_against_replay(self, epoch)
 
     def _drained(self, ends: dict[int, int]) -> bool:
         epoch = self.current_epoch()
@@ -390,73 +376,6 @@ class Scene:
 
     def _ends(self) -> dict[int, int]:
         return asyncio.run(topic_end_offsets(self.bench.cluster.connection, LEARNER_EVENTS))
-
-    def _check_acknowledged(self, log: Sequence[LogRecord]) -> None:
-        """Every acknowledged event is in the log at its reported position: ingest never acknowledged and lost one."""
-        at = {record.position: record.event_id for record in log}
-        wrong = [event for event, place in self.platform.acknowledged.items() if at.get(place) != event]
-        if wrong:
-            raise ScenarioFailedError(
-                f"{len(wrong)} acknowledged events are not at their reported positions, for example {wrong[0]} at "
-                f"{self.platform.acknowledged[wrong[0]]}"
-            )
-        self.row.events = len(self.platform.sent)
-        self.row.acknowledged = len(self.platform.acknowledged)
-
-    def _count(self, epoch: int | None, log: Sequence[LogRecord], *, window_exceeded: bool) -> None:
-        """Every record is applied, a duplicate, or a dead letter; every event counts once in its learner's state."""
-        with self.redis.client() as client:
-            sums: Counter[str] = Counter()
-            for partition in range(PARTITIONS):
-                fields = client.hmget(position_key(epoch, partition), "applied", "duplicates", "dlt")
-                sums.update(dict(zip(("applied", "duplicates", "dlt"), map(int, fields), strict=True)))
-            prefix = f"cairn:{epoch}:{{".encode()
-            blobs = {
-                key[len(prefix) : -len(b"}:state")]: client.hmget(key, "blob", "off")
-                for key in client.scan_iter(match=prefix + b"*}:state", count=1_000)
-            }
-        self.row.applied, self.row.duplicates, self.row.dead_lettered = (
-            sums["applied"],
-            sums["duplicates"],
-            sums["dlt"],
-        )
-        if sum(sums.values()) != len(log):
-            raise ScenarioFailedError(f"the log holds {len(log)} records, but {dict(sums)} were counted")
-        dead = asyncio.run(dead_letter_origins(self.bench.cluster.connection))
-        if len(dead) != sums["dlt"]:
-            raise ScenarioFailedError(f"{sums['dlt']} dead letters were counted, {len(dead)} origins are in the topic")
-        living = [record for record in log if record.position not in dead]
-        expected = Counter(key for key, _ in {(record.key, (record.source, record.event_id)) for record in living})
-        held = {key: applied_of(unseal(blob, offset)) for key, (blob, offset) in blobs.items()}
-        if window_exceeded:
-            return
-        if held != dict(expected):
-            wrong = [key for key in expected.keys() | held.keys() if held.get(key) != expected.get(key)]
-            raise ScenarioFailedError(
-                f"{len(wrong)} learners do not have each of their events once, for example {wrong[0]!r}: "
-                f"{held.get(wrong[0])} in state, {expected.get(wrong[0])} in the log"
-            )
-
-    def _check_against_replay(self, epoch: int | None) -> None:
-        settings = FoldSettings(
-            kafka=self.bench.cluster.connection.bootstrap_servers,
-            redis=self.redis.url,
-            bundles=str(self.directory / "bundles"),
-            tenants=self.tenants_file,
-        )
-
-        async def digests() -> tuple[str, str]:
-            await replay(settings, _PROOF_EPOCH, "same", lambda _: None, lambda _, __: None)
-            async with redis.asyncio.Redis.from_url(self.redis.url) as client:
-                epochs = RedisEpochs(client)
-                assert epoch is not None
-                served, replayed = await digest_epoch(epochs, epoch), await digest_epoch(epochs, _PROOF_EPOCH)
-                return served.digest, replayed.digest
-
-        served, replayed = asyncio.run(digests())
-        self.row.digest_equal = served == replayed
-        if not self.row.digest_equal:
-            raise ScenarioFailedError(f"epoch {epoch} has the digest {served}, a replay of the log has {replayed}")
 
     @property
     def _surroundings(self) -> dict[str, str]:
@@ -475,53 +394,6 @@ class Scene:
         self.processes[name] = process
         process.start()
         return process
-
-
-async def read_log(connection: KafkaConnection, topic: str = LEARNER_EVENTS) -> list[LogRecord]:
-    """Every record of the log, with the id in its value if it is an event."""
-    return [_log_record(record) for record in await read_all(connection, topic)]
-
-
-async def dead_letter_origins(connection: KafkaConnection) -> dict[Position, aiokafka.ConsumerRecord]:
-    """The first dead letter of each original position."""
-    found: dict[Position, aiokafka.ConsumerRecord] = {}
-    for record in await read_all(connection, LEARNER_EVENTS_DLT):
-        headers = dict(record.headers)
-        origin = Position(int(headers["cairn-dlt-partition"]), int(headers["cairn-dlt-offset"]))
-        found.setdefault(origin, record)
-    return found
-
-
-async def read_all(connection: KafkaConnection, topic: str) -> list[aiokafka.ConsumerRecord]:
-    """Every record of a topic."""
-    ends = await topic_end_offsets(connection, topic)
-    partitions = [aiokafka.TopicPartition(topic, partition) for partition, end in ends.items() if end]
-    found: list[aiokafka.ConsumerRecord] = []
-    if not partitions:
-        return found
-    consumer = new_consumer(connection)
-    await consumer.start()
-    try:
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        while sum(ends.values()) > len(found):
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                found += records
-    finally:
-        await consumer.stop()
-    return found
-
-
-def _log_record(record: aiokafka.ConsumerRecord) -> LogRecord:
-    headers = dict(record.headers)
-    source, event_id = headers.get("ce_source", b"").decode(), headers.get("ce_id", b"").decode()
-    if not event_id:
-        try:
-            event = events_pb2.LearnerEvent.FromString(record.value or b"")
-            source, event_id = event.source, event.event_id
-        except DecodeError:
-            source, event_id = "", ""
-    return LogRecord(Position(record.partition, record.offset), record.key, source, event_id, record.value)
 
 
 def _until(condition: Callable[[], bool], deadline_s: float, otherwise: str) -> None:

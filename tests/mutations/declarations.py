@@ -553,9 +553,39 @@ MUTATIONS = (
     Mutation(
         "replay a log without its beginning",
         "After retention deleted records, a replay silently builds an epoch that lacks them.",
-        (Edit(_REPLAYS, "        _check_beginning(begins, current, identity)\n", "        pass\n"),),
+        (Edit(_REPLAYS, "    _check_beginning(begins, current, identity)\n", ""),),
         "tests/component/test_lost_beginning.py::"
         "test_a_replay_of_a_log_without_its_beginning_is_refused_and_says_how_much_is_missing",
+        short=True,
+    ),
+    Mutation(
+        "replay a log without its end",
+        "After the log lost its last records, a replay silently builds an epoch that lacks what the served one has.",
+        (
+            Edit(
+                _REPLAYS,
+                "await check_log_holds(log, current.epoch, identity, await store.progress(current.epoch), {})",
+                "pass",
+            ),
+        ),
+        "tests/component/test_lost_beginning.py::"
+        "test_a_replay_of_a_log_that_lost_its_end_is_refused_unless_that_is_accepted",
+        short=True,
+    ),
+    Mutation(
+        "begin an epoch whose next records were deleted",
+        "It ends the worker each time, so that the epoch that was built from what is left is never served.",
+        (Edit(_WORKER, "                check_not_deleted(epoch, positions, beginnings)\n", ""),),
+        "tests/component/test_lost_log_records.py::"
+        "test_an_epoch_whose_next_records_were_deleted_is_ignored_once_another_was_folded_from_what_is_left",
+        short=True,
+    ),
+    Mutation(
+        "name a remedy for the oldest epoch",
+        "The command that a refused worker names is refused too: an epoch of that number exists.",
+        (Edit(_WORKER, "newest = new[max(new)]", "newest = new[min(new)]"),),
+        "tests/component/test_lost_log_records.py::"
+        "test_of_several_epochs_of_other_topics_the_newest_is_named_because_its_next_number_is_free",
         short=True,
     ),
     Mutation(

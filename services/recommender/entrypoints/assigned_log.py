@@ -12,7 +12,7 @@ from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.application.ports.log import LogTruncatedError
 from services.recommender.application.state.assignment import starting_offset
 from services.recommender.application.state.fold_events import FoldEvents
-from services.recommender.application.state.log_marks import check_log_holds
+from services.recommender.application.state.log_marks import check_log_holds, check_not_deleted
 from services.recommender.application.state.partition_batch import PartitionBatch
 from services.recommender.entrypoints.batch_budget import BatchBudget
 from services.recommender.entrypoints.event_service_options import EventServiceOptions, EventSource, FoldTask
@@ -68,7 +68,7 @@ class AssignedLog:
         starts = {}
         for partition, beginning in beginnings.items():
             position = self._fold.positions[partition]
-            self._check_beginning(partition, position, beginning)
+            check_not_deleted(self._epoch, {partition: position}, {partition: beginning})
             starts[partition] = starting_offset(
                 position=position,
                 committed=await self._consumer.committed(partition),
@@ -146,7 +146,7 @@ class AssignedLog:
                 self._consumer.seek(partition, expected)
                 return False
             beginning = (await self._consumer.beginnings([partition]))[partition]
-            self._check_beginning(partition, expected, max(beginning, 0))
+            check_not_deleted(self._epoch, {partition: expected}, {partition: beginning})
             if fetched.first_offset < expected:
                 raise LogTruncatedError(
                     f"partition {partition} gives offset {fetched.first_offset} where {expected} was asked for: the "
@@ -170,11 +170,3 @@ class AssignedLog:
             self._fold.known.add(await read_ahead.read(spans))
             self._known_of.update(spans)
             _log.info("corrections known ahead", epoch=self._epoch, corrections=self._fold.known.count)
-
-    def _check_beginning(self, partition: int, position: int, beginning: int) -> None:
-        if position < beginning:
-            raise LogTruncatedError(
-                f"epoch {self._epoch} is at offset {position} of partition {partition}, but the log begins at "
-                f"{beginning}: records were deleted before they were processed. Keep the log longer (retention.ms), "
-                "and replay the rest into a new epoch"
-            )

@@ -27,7 +27,7 @@ from services.recommender.application.ports.learners import PartitionProgress, S
 from services.recommender.application.ports.log import LogReader, LogTruncatedError
 from services.recommender.application.ports.served_parameters import NoMemory, ServedParametersMemory
 from services.recommender.application.state.epochs import check_log, ensure_first_epoch, has_reached
-from services.recommender.application.state.log_marks import check_log_holds
+from services.recommender.application.state.log_marks import check_log_holds, check_not_deleted
 from services.recommender.application.state.served_parameters import RememberServed
 from services.recommender.entrypoints.event_service import EventService
 
@@ -202,8 +202,9 @@ class EpochServices(mode.Service):
         identity = await self._log_reader.identity()
         ours = {epoch: meta for epoch, meta in new.items() if meta.log_identity == identity}
         if not ours and not self._running:
-            for meta in new.values():
-                check_log(meta.epoch, meta.log_identity, identity)
+            # The newest, because the next number is free.
+            newest = new[max(new)]
+            check_log(newest.epoch, newest.log_identity, identity)
         for epoch in new.keys() - ours.keys():
             _log.warning("epoch of another log is ignored", epoch=epoch, log=new[epoch].log_identity)
             self._foreign.add(epoch)
@@ -214,19 +215,22 @@ class EpochServices(mode.Service):
             await self.add_runtime_dependency(service)
 
     async def _held_by_the_log(self, epochs: Mapping[int, EpochMeta]) -> dict[int, EpochMeta]:
-        """The epochs whose records are still in the log; others are ignored if there is any such epoch.
+        """The epochs that the log suffices for; others are ignored if there is any such epoch.
 
         Raises:
-            LogTruncatedError: when the log lost records of every epoch.
+            LogTruncatedError: when the log lost records of every epoch, folded or not.
         """
         held, lost = {}, None
+        beginnings = await self._log_reader.beginnings()
         for epoch, meta in epochs.items():
             try:
                 progress = await self._epochs.progress(epoch)
                 await check_log_holds(self._log_reader, epoch, meta.log_identity, progress, meta.end_positions)
+                positions = {partition: one.position for partition, one in progress.items()}
+                check_not_deleted(epoch, positions, beginnings)
             except LogTruncatedError as error:
                 lost = error
-                _log.warning("epoch holds records that the log lost; it is ignored", epoch=epoch, reason=str(error))
+                _log.warning("the log lost records of an epoch; it is ignored", epoch=epoch, reason=str(error))
                 self._foreign.add(epoch)
             else:
                 held[epoch] = meta

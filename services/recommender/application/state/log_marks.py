@@ -101,6 +101,29 @@ async def check_log_holds(
         raise LogTruncatedError(_lost(epoch, "; ".join(f"partition {number} {what}" for number, what in sorted(other))))
 
 
+def check_not_deleted(epoch: int, positions: Mapping[int, int], beginnings: Mapping[int, int]) -> None:
+    """Check that the log has not lost records that an epoch has not folded yet.
+
+    Args:
+        epoch: the epoch's number, for the message.
+        positions: of the epoch, by partition.
+        beginnings: the first offset that the log still holds, by partition.
+
+    Raises:
+        LogTruncatedError: when records were deleted before they were folded.
+    """
+    deleted = "; ".join(
+        f"partition {partition} begins at offset {beginnings[partition]}, and the epoch is at {position}"
+        for partition, position in sorted(positions.items())
+        if position < beginnings.get(partition, 0)
+    )
+    if deleted:
+        raise LogTruncatedError(
+            f"records were deleted from the log before epoch {epoch} had folded them: {deleted}. Keep the log longer "
+            f"(retention.ms=-1). The records are lost to every epoch; to go on without them: {_accepting(epoch)}"
+        )
+
+
 def _offsets_wanted(progress: Mapping[int, PartitionProgress], end_positions: Mapping[int, int]) -> dict[int, int]:
     """Where partitions must end at least, as far as no mark shows it.
 
@@ -118,6 +141,12 @@ def _lost(epoch: int, what: str) -> str:
     return (
         f"the log lost records that were there when epoch {epoch} was folded: {what}. This happens after an unclean "
         "leader election, or when a disk is restored from a backup. Restore the lost records; or accept that they are "
-        f"lost: cairn replay --epoch {epoch + 1} --parameters same, then cairn epoch switch {epoch + 1} --accept-loss, "
-        "then start the workers; or, if nothing in the state store is needed, empty it and start them"
+        f"lost: {_accepting(epoch)}; or, if nothing in the state store is needed, empty it and start them"
+    )
+
+
+def _accepting(epoch: int) -> str:
+    return (
+        f"cairn replay --epoch {epoch + 1} --parameters same --accept-loss, then cairn epoch switch {epoch + 1} "
+        "--accept-loss, then start the workers"
     )

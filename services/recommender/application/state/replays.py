@@ -51,7 +51,7 @@ async def begin_replay(
     Raises:
         EpochUnusableError: when the epoch exists and is not an interrupted replay with the same parameters and order,
             there is no current epoch to take parameters from, or the log no longer holds all records.
-        LogTruncatedError: when the log lost records since the replay was begun.
+        LogTruncatedError: when the log lost records since the replay was begun, or that the current epoch has folded.
         BundleUnreadableError: when the bundle cannot be read.
     """
     identity = await log.identity()
@@ -67,10 +67,8 @@ async def begin_replay(
         return existing
     begins = lost_beginnings(await log.beginnings())
     current = await _current(store)
-    if current is not None and not accept_loss:
-        _check_same_partitions(current, identity)
     if not accept_loss:
-        _check_beginning(begins, current, identity)
+        await _check_log_is_whole(store, log, begins, current, identity)
     meta = EpochMeta(
         epoch,
         EpochStatus.BUILDING,
@@ -147,6 +145,17 @@ async def _parameters_named(store: EpochStore, bundles: BundleReader, parameters
     if meta is None:
         raise EpochUnusableError("there is no current epoch to take the same parameters from; name a bundle")
     return meta.parameters_id, meta.parameters_bundle
+
+
+async def _check_log_is_whole(
+    store: EpochStore, log: LogReader, begins: Mapping[int, int], current: EpochMeta | None, identity: str
+) -> None:
+    """Refuse a log from which the current epoch could not be folded again."""
+    if current is not None:
+        _check_same_partitions(current, identity)
+    _check_beginning(begins, current, identity)
+    if current is not None and current.log_identity == identity:
+        await check_log_holds(log, current.epoch, identity, await store.progress(current.epoch), {})
 
 
 def _check_same_partitions(current: EpochMeta, identity: str) -> None:
