@@ -147,7 +147,9 @@ COMMANDS = (
         "Print learners' lists, and print each one again whenever its contents change, until interrupted.",
         _ANSWERS,
     ),
-    _LaterCommand("learner", _LEARNERS, ("learner",), "Show, export or erase what is known about a learner.", _ANSWERS),
+    _LaterCommand(
+        "learner", _LEARNERS, ("learner",), "Show, export, erase or repair what is known about a learner.", _ANSWERS
+    ),
     _LaterCommand(
         "train",
         _TRAIN,
@@ -188,7 +190,7 @@ COMMANDS = (
         "Show the running processes, their addresses and their progress.",
         _OPERATING,
     ),
-    _LaterCommand("topics", "services.cli.topics", (), "Create and check the Kafka topics.", _OPERATING),
+    _LaterCommand("topics", "services.cli.topics", (), "Create, check and repartition the Kafka topics.", _OPERATING),
     _LaterCommand("keys", "services.cli.keys", (), "Create, list, rotate and revoke API keys.", _OPERATING),
 )
 

@@ -1,4 +1,4 @@
-"""`cairn topics`: create the Kafka topics, and compare them with their declaration."""
+"""`cairn topics`: create the Kafka topics, compare them with their declaration, and repartition the log."""
 
 from __future__ import annotations
 
@@ -43,13 +43,16 @@ _Declaration = Annotated[
 
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", help="Create and check the Kafka topics."
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Create, check and repartition the Kafka topics.",
 )
 
 
 @app.callback()
 def _topics() -> None:
-    """Create and check the Kafka topics."""
+    """Create, check and repartition the Kafka topics."""
 
 
 @app.command("create", epilog="Example: cairn topics create --kafka 10.0.0.5:9092 --replication-factor 3")

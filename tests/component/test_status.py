@@ -211,10 +211,19 @@ def letters_of(tenant, *, code, ages_s):
     return Letters(counts)
 
 
-def printed(status):
-    console = Console(file=io.StringIO(), width=120)
+def printed(status, width=120):
+    console = Console(file=io.StringIO(), width=width)
     print_status(console, status, kafka="k", redis="r")
     return console.file.getvalue()
+
+
+async def test_no_figure_or_heading_is_cut_off_in_a_terminal_of_80_columns():
+    epochs = Epochs(1, {1: {0: PartitionProgress(987_654, 950_000, 37_654, 0)}})
+    lines = printed(await reader(log=Log({0: 987_654}), epochs=epochs)({}), width=80).splitlines()
+    (row,) = [line.split() for line in lines if line.split()[:1] == ["0"]]
+    assert row == ["0", "987,654", "987,654", "0", "950,000", "37,654", "0", "0", "0", "0"]
+    (headings,) = [line.split() for line in lines if "position" in line]
+    assert headings == "partition position end lag applied duplicates conflicts letters erased lost".split()
 
 
 async def test_dead_letters_are_shown_by_reason_and_tenant_with_the_age_of_the_oldest_and_the_newest():

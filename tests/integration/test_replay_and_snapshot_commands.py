@@ -159,6 +159,7 @@ def test_a_replay_by_time_of_records_of_one_time_is_one_in_the_order_of_the_log(
     code, said = cairn("replay", "--epoch", "2", "--parameters", "same", "--order", "occurred")
     assert code == 0, said
     assert "3,000 applied" in said
+    assert "continues" not in said
     assert cairn("replay", "--epoch", "3", "--parameters", "same")[0] == 0
     digests = [cairn("epoch", "digest", number)[1].split()[0] for number in ("2", "3")]
     assert digests[0] == digests[1]

@@ -35,7 +35,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 learner_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Show, export or erase what is known about a learner.",
+    help="Show, export, erase or repair what is known about a learner.",
 )
 app.add_typer(learner_app, name="learner")
 
@@ -79,7 +79,7 @@ def _recommendations() -> None:
 
 @learner_app.callback()
 def _learner() -> None:
-    """Show, export or erase what is known about a learner."""
+    """Show, export, erase or repair what is known about a learner."""
 
 
 @app.command("recommend", epilog="Example: cairn recommend amy --limit 5 --kind practice --max-minutes 20")

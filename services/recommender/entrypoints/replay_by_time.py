@@ -69,6 +69,8 @@ async def run_replay_by_time(
 
     async with epochs.exclusive(meta.epoch):
         await epochs.clear(meta.epoch)
+        # It starts with nothing done, which a display tells from a replay that continues.
+        on_progress(progress())
         parts = by_time.read(span)
         async with aclosing(parts):
             async for part in parts:

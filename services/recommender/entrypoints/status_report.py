@@ -99,10 +99,11 @@ def _epoch_line(report: EpochReport) -> Text:
 
 
 def _partition_table(report: EpochReport) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    headings = ("partition", "position", "end", "lag", "applied", "duplicates", "conflicts", "dead letters", "erased")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    headings = ("partition", "position", "end", "lag", "applied", "duplicates", "conflicts", "dead\nletters", "erased")
     for heading in (*headings, "lost"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        # A figure that does not fit continues on the next line; cut off, it would be another one.
+        table.add_column(heading, justify="right", overflow="fold", vertical="bottom")
     for partition in report.partitions:
         table.add_row(
             str(partition.partition),
