@@ -223,7 +223,18 @@ async def test_no_figure_or_heading_is_cut_off_in_a_terminal_of_80_columns():
     (row,) = [line.split() for line in lines if line.split()[:1] == ["0"]]
     assert row == ["0", "987,654", "987,654", "0", "950,000", "37,654", "0", "0", "0", "0"]
     (headings,) = [line.split() for line in lines if "position" in line]
-    assert headings == "partition position end lag applied duplicates conflicts letters erased lost".split()
+    assert headings == [
+        "partition",
+        "position",
+        "end",
+        "lag",
+        "applied",
+        "duplicates",
+        "conflicts",
+        "letters",
+        "erased",
+        "lost",
+    ]
 
 
 async def test_dead_letters_are_shown_by_reason_and_tenant_with_the_age_of_the_oldest_and_the_newest():
