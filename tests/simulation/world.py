@@ -121,6 +121,7 @@ class World:
         self._starting: set[int] = set()
         self._foreign = False
         self._shrunk = False
+        self._loss_noticed = False
         self.failures: list[BaseException] = []
         self._start(0)
 
@@ -275,7 +276,7 @@ class World:
         self.log.shrink(partition, records)
         self.log.server.away = True
         self.network.after(_NO_LEADER_S, lambda: setattr(self.log.server, "away", False))
-        self._shrunk = True
+        self._shrunk, self._loss_noticed = True, False
         self.publish(events)
 
     def heal(self) -> None:
@@ -376,8 +377,7 @@ class World:
         """Workers refuse epochs that hold lost records; then the operator empties Redis, as their message advises."""
         self._run_until(lambda: False, _REFUSED_WITHIN_S)
         refused = [meta.epoch for meta in at_once(self.redis.states.epochs()) if not self._is_held_by_the_log(meta)]
-        noticed = any(isinstance(failure, LogTruncatedError) for failure in self.failures)
-        if at_once(self.redis.states.current_epoch()) in refused and not noticed:
+        if at_once(self.redis.states.current_epoch()) in refused and not self._loss_noticed:
             raise InvariantBrokenError(f"epochs {refused} hold records that the log lost, and workers fold into them")
         if refused:
             self.redis.flush()
@@ -536,6 +536,8 @@ class World:
         for number, process in self._workers.items():
             if process.alive or number in self._starting or number >= self._wanted:
                 continue
+            # Not of a replay, which refuses such a log too.
+            self._loss_noticed |= isinstance(process.failure, LogTruncatedError)
             self._note_failure(process)
             self._starting.add(number)
             self.network.after(self._rng.choice((0.1, 1.0)), lambda number=number: self._start(number))

@@ -198,7 +198,7 @@ def repair(
             f"{report.erased:,} erased"
         )
     if not reports:
-        typer.echo("no learner is in quarantine")
+        typer.echo("no learner is in quarantine. One that only reads found damaged is repaired by name")
 
 
 def print_history(console: Console, learner: str, tenant: str, environment_file: Path) -> None:
