@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from services.recommender.application.ports.learners import PartitionProgress
-from services.recommender.application.ports.log import DeadLetter
+from services.recommender.application.ports.log import DeadLetter, RecordMark
+from services.recommender.application.state.fold_by_time import FoldByTime
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.application.state.partition_batch import PartitionBatch
 from services.recommender.application.state.repair import (
@@ -136,6 +137,29 @@ async def test_a_repaired_learner_is_as_if_there_had_been_no_damage(states, log,
     assert await states.progress(1) == await clean.progress(1)
     await fold.fold([log.add((ADA, event(6)))])
     assert states.learners[1] == (await undisturbed(log))[0].learners[1]
+
+
+async def test_a_repair_keeps_the_order_by_time_that_an_epoch_was_replayed_in(states, log, letters):
+    def answered(number, at_s, response):
+        return ADA, event(number)._replace(at_s=at_s, response=response)
+
+    this_year, last_year = range(5, 9), range(1, 5)
+    logged = [answered(number, number, 1.0) for number in this_year]
+    logged += [answered(number, number, 0.0) for number in last_year]
+    log.add(*logged, (ADA, event(8)))
+    by_time_before = log.end
+    by_time = FoldByTime(states.fold_store(1), letters, FOLD, {0: by_time_before})
+    await by_time.fold([log.batch(0, by_time_before)])
+    await by_time.finish({0: RecordMark(by_time_before - 1, bytes(8))})
+    fold = folding(states, letters)
+    await fold.on_assigned({0: 0})
+    # Once the epoch is served, what comes is folded in the order of the log.
+    await fold.fold([log.add(answered(20, 2, 0.0), answered(21, 30, 1.0))])
+    served = states.learners[1][ADA]
+    assert served != (await undisturbed(log))[0].learners[1][ADA]
+    await quarantine_learner(states.fold_store(1), 0, ADA)
+    await repair(states, log, letters)(0, [ADA], by_time_before=by_time_before)
+    assert states.learners[1][ADA] == served
 
 
 async def test_records_that_come_while_a_learner_is_rebuilt_are_in_the_state(states, log, letters, fold):

@@ -1024,6 +1024,19 @@ MUTATIONS = (
         "test_an_event_before_the_erasure_is_not_added_after_it",
     ),
     Mutation(
+        "repair a learner of an epoch by time in the order of the log",
+        "A repair silently undoes what cairn replay --order occurred was run for, for one learner.",
+        (
+            Edit(
+                "services/recommender/application/state/repair.py",
+                "_Rebuilding(entry.since, passed, by_time_before)",
+                "_Rebuilding(entry.since, passed)",
+            ),
+        ),
+        "tests/component/test_quarantine.py::test_a_repair_keeps_the_order_by_time_that_an_epoch_was_replayed_in",
+        short=True,
+    ),
+    Mutation(
         "move a position whatever the quarantine is by now",
         "Records of a learner who is released while a batch is folded are neither folded nor counted as missing.",
         (

@@ -14,7 +14,7 @@ from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
 from services.recommender.adapters.kafka.learner_log import KafkaLearnerLog
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.read_ahead import KafkaReadAhead
-from services.recommender.application.ports.epochs import EpochMeta, epoch_missing
+from services.recommender.application.ports.epochs import EpochMeta, FoldOrder, epoch_missing
 from services.recommender.application.ports.state_store import StateStore
 from services.recommender.application.state.epochs import EpochUnusableError, check_log, parameters_of
 from services.recommender.application.state.log_marks import check_log_holds
@@ -90,7 +90,8 @@ async def _repair(
             begin, _ = await log.span(partition)
             known = await read_ahead.read({partition: (begin, max(begin, meta.end_positions.get(partition, 0)))})
             repair = RepairLearners(store, log, dead_letters, LearnerFold(parameters), known)
-            reports += await repair(partition, some, accept_loss=accept_loss)
+            by_time_before = meta.end_positions.get(partition, 0) if meta.order is FoldOrder.OCCURRED else 0
+            reports += await repair(partition, some, by_time_before=by_time_before, accept_loss=accept_loss)
     finally:
         for resource in (store, dead_letters, decryptor):
             await resource.close()

@@ -14,6 +14,7 @@ from services.recommender.domain.learner.batch import CONFLICT, LearnerEvents
 from services.recommender.domain.learner.corrections import NOTHING_KNOWN, KnownCorrections
 from services.recommender.domain.learner.events import LearnerEvent
 from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.occurred_order import OccurredEvents, in_occurred_order
 from services.recommender.domain.learner.record import NEW_LEARNER, LearnerRecord
 
 # A learner gets new records between two attempts only while they answer.
@@ -57,6 +58,9 @@ class RepairReport:
     conflicts: int = 0
 
 
+_Pending = tuple[int, LearnerEvent, PartitionBatch]
+
+
 @dataclass(slots=True)
 class _Rebuilding:
     """A learner who is being rebuilt.
@@ -64,6 +68,7 @@ class _Rebuilding:
     Attributes:
         since: records from this offset on are quarantined.
         passed: the epoch was past this offset when the repair began.
+        by_time_before: records before this offset are still to be folded, all at once and by time; 0: none.
         tenant: the tenant; empty until the first record.
         stored: the learner so far.
         pending: events read but not folded yet, each with its batch.
@@ -74,9 +79,10 @@ class _Rebuilding:
 
     since: int
     passed: int
+    by_time_before: int = 0
     tenant: str = ""
     stored: LearnerRecord = NEW_LEARNER
-    pending: list[tuple[int, LearnerEvent, PartitionBatch]] = field(default_factory=list)
+    pending: list[_Pending] = field(default_factory=list)
     applied: int = 0
     duplicates: int = 0
     refused: list[DeadLetter] = field(default_factory=list)
@@ -120,12 +126,16 @@ class RepairLearners:
         self._fold = fold
         self._known = known
 
-    async def __call__(self, partition: int, keys: Sequence[bytes], *, accept_loss: bool = False) -> list[RepairReport]:
+    async def __call__(
+        self, partition: int, keys: Sequence[bytes], *, by_time_before: int = 0, accept_loss: bool = False
+    ) -> list[RepairReport]:
         """Rebuild quarantined learners of a partition.
 
         Args:
             partition: the partition of their records.
             keys: their record keys; one that is not in quarantine is left out.
+            by_time_before: where the replay ended that folded the epoch's records by time; 0: they are in the order of
+                the log.
             accept_loss: rebuild them even if the log no longer holds its beginning.
 
         Raises:
@@ -143,7 +153,8 @@ class RepairLearners:
         for key in keys:
             entry, position = await self._store.quarantine.progress_of(key, partition)
             if entry is not None:
-                rebuilding[key] = _Rebuilding(entry.since, entry.since if position is None else position)
+                passed = entry.since if position is None else position
+                rebuilding[key] = _Rebuilding(entry.since, passed, by_time_before)
         reports = []
         for _ in range(_ATTEMPTS):
             _, end = await self._log.span(partition)
@@ -168,7 +179,16 @@ class RepairLearners:
                 learner = rebuilding[key]
                 learner.tenant = tenant
                 learner.pending += [(offset, event, batch) for offset, event in events]
-                self._fold_before(key, learner, learner.passed)
+                if not learner.by_time_before:
+                    self._fold_before(key, learner, learner.passed)
+
+    def _fold_by_time(self, key: bytes, learner: _Rebuilding) -> None:
+        """Fold what the epoch's replay folded, as it did: by time."""
+        taken = [one for one in learner.pending if one[0] < learner.by_time_before]
+        learner.by_time_before = 0
+        learner.pending = learner.pending[len(taken) :]
+        occurred = in_occurred_order([(offset, event) for offset, event, _ in taken])
+        self._fold_events(key, learner, taken, occurred)
 
     def _fold_before(self, key: bytes, learner: _Rebuilding, position: int) -> None:
         taken = [one for one in learner.pending if one[0] < position]
@@ -177,15 +197,20 @@ class RepairLearners:
         learner.pending = learner.pending[len(taken) :]
         events = [(offset, event) for offset, event, _ in taken]
         known = self._known.learners.get(key, NOTHING_KNOWN)
-        (folded,) = self._fold.fold([LearnerEvents(learner.tenant, learner.stored, events, learner.since, known)])
+        self._fold_events(key, learner, taken, OccurredEvents(events, {offset: offset for offset, _ in events}, known))
+
+    def _fold_events(
+        self, key: bytes, learner: _Rebuilding, taken: Sequence[_Pending], ordered: OccurredEvents
+    ) -> None:
+        work = LearnerEvents(learner.tenant, learner.stored, ordered.events, learner.since, ordered.known)
+        (folded,) = self._fold.fold([work])
         learner.stored = folded.stored
         learner.applied += folded.applied
         learner.duplicates += folded.duplicates
         batches = {offset: batch for offset, _, batch in taken}
+        refused = [refusal._replace(offset=ordered.logged_at[refusal.offset]) for refusal in folded.refused]
         learner.refused += [
-            batches[refusal.offset].refused(key, refusal)
-            for refusal in folded.refused
-            if refusal.offset >= learner.since
+            batches[refusal.offset].refused(key, refusal) for refusal in refused if refusal.offset >= learner.since
         ]
 
     async def _release(self, partition: int, end: int, key: bytes, learner: _Rebuilding) -> RepairReport | None:
@@ -195,6 +220,8 @@ class RepairLearners:
             return RepairReport(key, 0, 0, 0, 0)
         if position is None or position > end:
             return None
+        if learner.by_time_before:
+            self._fold_by_time(key, learner)
         self._fold_before(key, learner, position)
         conflicts = sum(letter.code == CONFLICT for letter in learner.refused)
         repaired = RepairedLearner(
