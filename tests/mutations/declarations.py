@@ -30,7 +30,8 @@ _REDIS_QUARANTINE = "services/recommender/adapters/redis/quarantine.py"
 _REDIS_EPOCHS = "services/recommender/adapters/redis/epochs.py"
 _MEMORY = "tests/adapters/memory_states.py"
 
-_SIMULATION = "tests/simulation/test_schedules.py::test_state_equals_a_clean_replay_and_work_continues_after_any_faults"
+_SCHEDULES = "tests/simulation/test_schedules.py"
+_SIMULATION = f"{_SCHEDULES}::test_state_equals_a_clean_replay_and_work_continues_after_any_faults"
 _REDIS_SUITE = "tests/integration/test_learner_states_redis.py"
 _COMPONENT = "tests/component/test_fold_events.py"
 _FLOODS = "tests/component/test_common_grpc_floods.py"
@@ -364,6 +365,35 @@ MUTATIONS = (
         "An event that a producer sent twice counts twice.",
         (Edit(_SEEN, "    if len(window) - start > _LONG_BYTES:\n", "    return False\n    if len(window):\n"),),
         f"{_UNIT_FOLD}::test_a_duplicate_is_counted_but_not_folded_and_does_not_move_the_offset",
+        short=True,
+    ),
+    Mutation(
+        "know after an erasure which ids came before it",
+        "An event sent again after its learner was erased is a duplicate of one that nobody has any more.",
+        (
+            Edit(
+                _LEARNER_WALK,
+                "                self._begin(NEW_LEARNER)\n                window, state = self._window, None\n",
+                "                held = self._window, self._contents\n"
+                "                self._begin(NEW_LEARNER)\n"
+                "                self._window, self._contents = held\n"
+                "                window, state = self._window, None\n",
+            ),
+        ),
+        f"{_SCHEDULES}::test_an_event_that_comes_again_after_an_erasure_is_a_new_one",
+        short=True,
+    ),
+    Mutation(
+        "take an event of another kind under a known id for a new one",
+        "The id of an answer that a correction reuses is two events, and which of them counts depends on the batches.",
+        (
+            Edit(
+                _LEARNER_WALK,
+                "            if holds(window, event.fingerprint) or (",
+                "            if (response and holds(window, event.fingerprint)) or (",
+            ),
+        ),
+        f"{_SCHEDULES}::test_ids_that_cross_kinds_are_one_event_each",
         short=True,
     ),
     Mutation(

@@ -136,10 +136,12 @@ class Expected:
     Attributes:
         duplicates: how many events were duplicates.
         refused: offset and code of each that was refused.
+        erased_at: the offset of the last erasure; 0 if there was none.
     """
 
     duplicates: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)
+    erased_at: int = 0
     _said: dict[bytes, list[bytes]] = field(default_factory=dict)
     _responses: dict[bytes, float] = field(default_factory=dict)
     _kept: dict[bytes, LearnerEvent] = field(default_factory=dict)
@@ -157,6 +159,7 @@ class Expected:
             self.refused.append((offset, NOT_A_RESPONSE))
             return
         if isinstance(event, ErasureEvent):
+            self.erased_at = offset
             for known in (said, self._responses, self._kept):
                 known.clear()
         if changes and isinstance(event, AssessmentEvent | CorrectionEvent):

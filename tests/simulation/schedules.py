@@ -30,6 +30,8 @@ HAPPENINGS: dict[str, tuple[int, Callable[[random.Random], tuple[int, ...]]]] = 
     "correct_early": (2, lambda _: ()),
     "interact": (2, lambda rng: (rng.randint(1, 8),)),
     "erase": (1, lambda _: ()),
+    "erase_and_resend": (2, lambda rng: (rng.randint(1, 6),)),
+    "reuse_ids": (3, lambda rng: (rng.randint(1, 6),)),
     "run": (8, lambda rng: (rng.choice((5, 20, 50, 200, 1_000, 3_000)),)),
     "kill": (6, lambda rng: (_any_worker(rng), rng.randrange(120))),
     "terminate": (2, lambda rng: (_any_worker(rng),)),

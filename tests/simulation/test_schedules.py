@@ -68,6 +68,14 @@ class Faults(RuleBasedStateMachine):
     def erase(self):
         self.world.erase()
 
+    @rule(events=st.integers(1, 6))
+    def erase_and_resend(self, events):
+        self.world.erase_and_resend(events)
+
+    @rule(events=st.integers(1, 6))
+    def reuse_ids(self, events):
+        self.world.reuse_ids(events)
+
     @rule(passing=milliseconds)
     def run(self, passing):
         self.world.run(passing)
@@ -170,6 +178,20 @@ class TestFaults(Faults.TestCase):
         suppress_health_check=list(HealthCheck),
         database=None,
     )
+
+
+def of_seeds(*steps):
+    """The errors of schedules with these steps."""
+    outcomes = [outcome_of(Schedule(seed, (("publish", (20, 0)), *steps))) for seed in range(5)]
+    return [outcome.error for outcome in outcomes if outcome.error is not None]
+
+
+def test_ids_that_cross_kinds_are_one_event_each():
+    assert of_seeds(("reuse_ids", (6,)), ("run", (200,)), ("reuse_ids", (6,)), ("rebuild", ())) == []
+
+
+def test_an_event_that_comes_again_after_an_erasure_is_a_new_one():
+    assert of_seeds(("erase_and_resend", (6,)), ("run", (200,)), ("erase_and_resend", (6,)), ("rebuild", ())) == []
 
 
 def test_the_rules_cover_every_kind_of_event_and_fault():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import random
 import warnings
@@ -24,7 +25,7 @@ from services.recommender.application.ports.epochs import (
     EpochStatus,
 )
 from services.recommender.application.ports.learners import CommitRefusedError, StateUnavailableError
-from services.recommender.application.ports.log import LogTruncatedError
+from services.recommender.application.ports.log import DeadLetter, LogTruncatedError
 from services.recommender.application.ports.models import Bundle
 from services.recommender.application.state.epochs import (
     EpochDigest,
@@ -38,10 +39,13 @@ from services.recommender.application.state.partition_batch import PartitionBatc
 from services.recommender.application.state.repair import RepairFailedError, RepairLearners, quarantine_learner
 from services.recommender.application.state.replays import begin_replay, switch_epoch
 from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
+from services.recommender.domain.learner.batch import CONFLICT, RESOLVED_BY_REPLAY
 from services.recommender.domain.learner.corrections import KnownCorrections
 from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.journal import encode_journal
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.domain.learner.record import FINGERPRINT_BYTES, LearnerRecord
+from services.recommender.domain.learner.state import encode_state
 from services.recommender.entrypoints.event_service import EventService
 from services.recommender.entrypoints.event_service_options import EventServiceOptions, FoldObservers
 from services.recommender.entrypoints.record_decoding import decode_batch
@@ -51,6 +55,7 @@ from services.recommender.wire.events import decode_event
 from services.recommender.wire.fields import RecordInvalidError
 from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 from tests.learner_events import message, record
+from tests.simulation.fold_logs import Expected
 from tests.simulation.log import SimulatedConsumer, SimulatedLog
 from tests.simulation.loops import VirtualClock, at_once
 from tests.simulation.network import Network, Process, Server
@@ -169,6 +174,32 @@ class World:
     def erase(self) -> None:
         """A learner is erased."""
         self._send(_erased(self._next_number(), self._rng.randrange(LEARNERS)))
+
+    def erase_and_resend(self, events: int) -> None:
+        """A learner is erased, and a producer that does not know of it sends some of the learner's events again."""
+        if self._responses:
+            _, learner = self._rng.choice(self._responses)
+            before = [number for number, other in self._responses if other == learner]
+            self._send(_erased(self._next_number(), learner))
+            for number in self._rng.choices(before, k=events):
+                self._send(_encoded(number, learner))
+
+    def reuse_ids(self, events: int) -> None:
+        """Learners' events come under ids that others of their events have, most of them of another kind."""
+        for number, learner in self._rng.choices(self._responses, k=events) if self._responses else ():
+            target, _ = self._rng.choice(self._responses)
+            kind = self._rng.choices(("correction", "interaction", "response", "erasure"), (8, 4, 4, 1))[0]
+            if kind == "correction":
+                self._send(_corrected(number, target, learner, self._rng.choice((None, 0.0, 1.0))))
+            elif kind == "interaction":
+                # A response then comes under the id of an interaction.
+                used = self._rng.choice((number, self._next_number()))
+                self._send(_interacted(used, learner, self._rng.choice(_INTERACTIONS)))
+                self._send(_encoded(used, learner))
+            elif kind == "response":
+                self._send(_encoded_otherwise(number, learner))
+            else:
+                self._send(_erased(number, learner))
 
     def resend(self, events: int) -> None:
         """Producers resend early and late events."""
@@ -333,9 +364,27 @@ class World:
             if not expected.items() <= found.items():
                 raise InvariantBrokenError(f"epoch {epoch}: dead letters of {sorted(found)}, not of {sorted(expected)}")
         # A past epoch that knew of fewer corrections refused more; none refuses more than one that knew of none.
-        possible = {(one.partition, one.offset) for one in replayed(self.log, {})[1]}
+        live, letters = replayed(self.log, {})
+        possible = {(one.partition, one.offset) for one in letters}
         if not found.keys() <= possible:
             raise InvariantBrokenError(f"dead letters of {sorted(found.keys() - possible)}, which can be applied")
+        self._check_ids(live, letters)
+
+    def _check_ids(self, live: MemoryStates, letters: Sequence[DeadLetter]) -> None:
+        """One id is one event, whatever kinds it crosses; and after an erasure it is a new one."""
+        late = {one.key for one in letters if one.code in RESOLVED_BY_REPLAY}
+        expected = _expected_of(self.log)
+        conflicts = {(one.key, one.offset) for one in letters if one.code == CONFLICT}
+        defined = {(key, offset) for key, one in expected.items() for offset, code in one.refused if code == CONFLICT}
+        if any(key not in late for key, _ in conflicts ^ defined):
+            raise InvariantBrokenError(f"conflicts are {sorted(conflicts)}, not {sorted(defined)}")
+        known, _ = replayed(self.log, self.log.ends())
+        after, _ = replayed(_since_erasures(self.log, expected), {})
+        for key, learner in live.learners[1].items():
+            if key not in late and _content(known.learners[1][key]) != _content(learner):
+                raise InvariantBrokenError(f"{key.decode()} is another one live than replayed")
+            if _content(after.learners[1][key]) != _content(learner):
+                raise InvariantBrokenError(f"{key.decode()} still shows what came before an erasure")
 
     def _folded_epochs(self) -> list[int]:
         active = {EpochStatus.LIVE, EpochStatus.CATCHING_UP}
@@ -672,6 +721,34 @@ def replayed(log: SimulatedLog, known_to: Mapping[int, int]) -> tuple[MemoryStat
     return states, letters.letters
 
 
+def _expected_of(log: SimulatedLog) -> dict[bytes, Expected]:
+    """What the log says of each learner, computed as plainly as possible."""
+    expected: dict[bytes, Expected] = {}
+    for partition, records in enumerate(log.records):
+        for one in records:
+            with suppress(RecordInvalidError):
+                _, event = decode_event(one.key, one.value, one.headers, partition, PARTITIONS)
+                assert one.key is not None
+                expected.setdefault(one.key, Expected()).note(one.offset, event)
+    return expected
+
+
+def _since_erasures(log: SimulatedLog, expected: Mapping[bytes, Expected]) -> SimulatedLog:
+    """The log without what came before each learner's last erasure."""
+    since = copy.copy(log)
+    since.records = [
+        [one for one in records if one.key not in expected or one.offset >= expected[one.key].erased_at]
+        for records in log.records
+    ]
+    return since
+
+
+def _content(stored: LearnerRecord) -> tuple[object, ...]:
+    """Everything about a learner that later events or answers depend on."""
+    state = None if stored.state is None else encode_state(stored.state)
+    return state, encode_journal(stored.journal), stored.checkpoint, stored.seen, stored.contents
+
+
 def _digest(states: MemoryStates, epoch: int) -> EpochDigest:
     return at_once(digest_epoch(states, epoch))
 
@@ -718,6 +795,12 @@ def quiet() -> Iterator[None]:
 def _encoded(number: int, learner: int) -> _Encoded:
     skills = [f"skill-{number % 4}", f"skill-{number % 3 + 4}"]
     return _record(message(number, f"learner-{learner}", skills=skills))
+
+
+@cache
+def _encoded_otherwise(number: int, learner: int) -> _Encoded:
+    """Another response under the id of a response."""
+    return _record(message(number, f"learner-{learner}", skills=["skill-other"]))
 
 
 @cache
