@@ -933,6 +933,20 @@ MUTATIONS = (
         short=True,
     ),
     Mutation(
+        "count records whose loss was accepted as erased",
+        "Nobody can tell from the counts that records were lost.",
+        (
+            Edit(
+                "services/recommender/entrypoints/record_decoding.py",
+                "                    (batch.erased if value is ERASED else batch.lost).append(record.offset)\n",
+                "                    batch.erased.append(record.offset)\n",
+            ),
+        ),
+        "tests/component/test_missing_keys.py::"
+        "test_an_epoch_that_accepts_lost_keys_counts_them_as_lost_up_to_its_end_and_not_beyond",
+        short=True,
+    ),
+    Mutation(
         "let any erasure of a learner prove every key",
         "The lost key of a learner who came back after an erasure counts as destroyed.",
         (

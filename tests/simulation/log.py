@@ -16,6 +16,7 @@ from aiokafka.errors import CommitFailedError
 
 from services.common.kafka.connection import BrokerUnavailableError
 from services.common.kafka.envelope import record_fingerprint
+from tests.simulation.keys import SimulatedKeyTopic
 from tests.simulation.network import Process, Server
 
 
@@ -26,6 +27,7 @@ class LogRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
+    partition: int = 0
 
 
 class SimulatedLog:
@@ -41,6 +43,7 @@ class SimulatedLog:
         self._rng = rng
         self._number = 0
         self.groups: dict[str, Group] = {}
+        self.keys = SimulatedKeyTopic()
         self.recreate()
 
     def recreate(self) -> None:
@@ -53,7 +56,7 @@ class SimulatedLog:
         self, partition: int, key: bytes | None, value: bytes | None, headers: Any, *, skip: int = 0
     ) -> LogRecord:
         """Append a record `skip` offsets after the end; transactions leave such gaps."""
-        record = LogRecord(self.end(partition) + skip, key, value, tuple(headers))
+        record = LogRecord(self.end(partition) + skip, key, value, tuple(headers), partition)
         self.records[partition].append(record)
         return record
 

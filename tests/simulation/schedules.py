@@ -50,6 +50,7 @@ HAPPENINGS: dict[str, tuple[int, Callable[[random.Random], tuple[int, ...]]]] = 
         2,
         lambda rng: (rng.randrange(PARTITIONS), rng.choice((1, 2, 5, 20, 60)), rng.choice((0, 0, 3, 30, 120))),
     ),
+    "lose_keys": (2, lambda rng: (rng.choice((0, 1, 2)), rng.choice((0, 1)))),
     "recreate": (1, lambda rng: (rng.choice((0, 5, 60)),)),
 }
 

@@ -50,6 +50,9 @@ class _Recorded(dict[Any, Any]):
         self._history.append(take_back)
         super().__setitem__(key, value)
 
+    def __delitem__(self, key: Any) -> None:
+        self.pop(key)
+
     def pop(self, key: Any, *otherwise: Any) -> Any:
         if key in self:
             before = self[key]
@@ -287,7 +290,7 @@ class SimulatedEpochs:
         await self._ask(serve)
 
     async def drop(self, epoch: int) -> int:
-        raise NotImplementedError
+        return await self._ask(lambda states: states.drop(epoch))
 
     async def keep_readable(self) -> None:
         """The simulation loses whole writes only."""

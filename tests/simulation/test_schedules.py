@@ -140,6 +140,11 @@ class Faults(RuleBasedStateMachine):
     def shrink(self, partition, records, events):
         self.world.shrink(partition, records, events)
 
+    # Nobody accepts the loss: a later fault may need a replay of records that were given up.
+    @rule(records=st.integers(0, 2))
+    def lose_keys(self, records):
+        self.world.lose_keys(records, 0)
+
     @rule(events=st.sampled_from([0, 5, 60]))
     def recreate(self, events):
         self.world.recreate(events)
@@ -192,6 +197,17 @@ def test_ids_that_cross_kinds_are_one_event_each():
 
 def test_an_event_that_comes_again_after_an_erasure_is_a_new_one():
     assert of_seeds(("erase_and_resend", (6,)), ("run", (200,)), ("erase_and_resend", (6,)), ("rebuild", ())) == []
+
+
+@pytest.mark.parametrize("records", [0, 1])
+def test_workers_stop_at_records_whose_keys_are_lost_and_say_so_until_they_are_back(records):
+    assert of_seeds(("lose_keys", (records, 0))) == []
+    assert of_seeds(("run", (3_000,)), ("erase", ()), ("publish", (20, 0)), ("lose_keys", (records, 0))) == []
+
+
+@pytest.mark.parametrize("records", [0, 1])
+def test_records_whose_keys_are_lost_count_as_lost_once_an_operator_accepts_that(records):
+    assert of_seeds(("lose_keys", (records, 1))) == []
 
 
 def test_the_rules_cover_every_kind_of_event_and_fault():

@@ -7,14 +7,15 @@ import copy
 import logging
 import random
 import warnings
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any
+from typing import Any, Protocol, cast
 
 import structlog
 
 from cairn.v1 import events_pb2
+from services.common.encryption.values import ERASED, KeyGone, KeysMissingError
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
 from services.common.kafka.partitioner import partition_of
 from services.recommender.application.ports.epochs import (
@@ -25,7 +26,7 @@ from services.recommender.application.ports.epochs import (
     EpochStatus,
 )
 from services.recommender.application.ports.learners import CommitRefusedError, StateUnavailableError
-from services.recommender.application.ports.log import DeadLetter, LogTruncatedError
+from services.recommender.application.ports.log import DeadLetter, LogTruncatedError, ValueDecryptor
 from services.recommender.application.ports.models import Bundle
 from services.recommender.application.state.epochs import (
     EpochDigest,
@@ -41,6 +42,7 @@ from services.recommender.application.state.replays import begin_replay, switch_
 from services.recommender.bootstrap.folding import FoldAdapters, epoch_service
 from services.recommender.domain.learner.batch import CONFLICT, RESOLVED_BY_REPLAY
 from services.recommender.domain.learner.corrections import KnownCorrections
+from services.recommender.domain.learner.events import LearnerEvent
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.journal import encode_journal
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
@@ -56,13 +58,16 @@ from services.recommender.wire.fields import RecordInvalidError
 from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 from tests.learner_events import message, record
 from tests.simulation.fold_logs import Expected
-from tests.simulation.log import SimulatedConsumer, SimulatedLog
+from tests.simulation.keys import SimulatedLearnerKeys, keyring_of, lost_uses
+from tests.simulation.log import LogRecord, SimulatedConsumer, SimulatedLog
 from tests.simulation.loops import VirtualClock, at_once
 from tests.simulation.network import Network, Process, Server
 from tests.simulation.store import SimulatedDeadLetters, SimulatedEpochs, SimulatedFoldStore, SimulatedRedis
 
 PARTITIONS = 3
 LEARNERS = 9
+# The learners whose values are encrypted.
+ENCRYPTED = (0, 3, 6)
 MOST_WORKERS = 3
 OPTIONS = EventServiceOptions(batch_records=40, rewind_records=5, session_timeout_ms=3_000, stuck_after_s=10.0)
 
@@ -86,6 +91,7 @@ EXPECTED_FAILURES = (
     EpochMissingError,
     EpochsLostError,
     EpochUnusableError,
+    KeysMissingError,
     LogTruncatedError,
     StateUnavailableError,
     RepairFailedError,
@@ -127,6 +133,8 @@ class World:
         self._foreign = False
         self._shrunk = False
         self._loss_noticed = False
+        self._accepts_lost_keys = False
+        self._services: dict[str, EpochServices] = {}
         self.failures: list[BaseException] = []
         self._start(0)
 
@@ -173,14 +181,14 @@ class World:
 
     def erase(self) -> None:
         """A learner is erased."""
-        self._send(_erased(self._next_number(), self._rng.randrange(LEARNERS)))
+        self._erase(self._rng.randrange(LEARNERS))
 
     def erase_and_resend(self, events: int) -> None:
         """A learner is erased, and a producer that does not know of it sends some of the learner's events again."""
         if self._responses:
             _, learner = self._rng.choice(self._responses)
             before = [number for number, other in self._responses if other == learner]
-            self._send(_erased(self._next_number(), learner))
+            self._erase(learner)
             for number in self._rng.choices(before, k=events):
                 self._send(_encoded(number, learner))
 
@@ -198,7 +206,7 @@ class World:
                 self._send(_encoded(used, learner))
             elif kind == "response":
                 self._send(_encoded_otherwise(number, learner))
-            else:
+            elif learner not in ENCRYPTED:
                 self._send(_erased(number, learner))
 
     def resend(self, events: int) -> None:
@@ -310,6 +318,15 @@ class World:
         self._shrunk, self._loss_noticed = True, False
         self.publish(events)
 
+    def lose_keys(self, records: int, accept: int) -> None:
+        """The topic of keys loses its last records, or all (0); perhaps an operator accepts that at the end."""
+        if accept:
+            # Only then is there an epoch whose parameters a replay can have.
+            self._run_until(lambda: self.caught_up, HEALED_WITHIN_S)
+            self.publish(20)
+        self.log.keys.lose(records)
+        self._accepts_lost_keys = bool(accept)
+
     def heal(self) -> None:
         """Faults end; operators follow the remedy of each refusal.
 
@@ -324,6 +341,8 @@ class World:
             self._check_refusal()
         if self._shrunk:
             self._check_lost_records()
+        if self.log.keys.incomplete:
+            self._check_missing_keys()
         if not self._run_until(lambda: self.caught_up, HEALED_WITHIN_S):
             raise InvariantBrokenError(f"no progress {HEALED_WITHIN_S:g} s after healing: {self._describe()}")
         if self._damaged():
@@ -355,20 +374,27 @@ class World:
         records = {(p, one.offset): (one.key, one.value) for p, every in enumerate(self.log.records) for one in every}
         written = [((one.partition, one.offset), (one.key, one.value)) for one in self.letters]
         found = {place: record for place, record in written if records.get(place) == record}
+        live, refused = replayed(self.log, {})
         for epoch in self._folded_epochs():
             # The epoch knew the same later corrections as its replay.
             meta = at_once(self.redis.states.get(epoch))
-            clean, letters = replayed(self.log, {} if meta is None else meta.end_positions)
+            known_to = {} if meta is None else meta.end_positions
+            clean, letters = replayed(self.log, known_to) if any(known_to.values()) else (live, refused)
             self._check_epoch(epoch, clean)
             expected = {(one.partition, one.offset): (one.key, one.value) for one in letters}
             if not expected.items() <= found.items():
                 raise InvariantBrokenError(f"epoch {epoch}: dead letters of {sorted(found)}, not of {sorted(expected)}")
         # A past epoch that knew of fewer corrections refused more; none refuses more than one that knew of none.
-        live, letters = replayed(self.log, {})
-        possible = {(one.partition, one.offset) for one in letters}
+        possible = {(one.partition, one.offset) for one in refused} | self._erased_records()
         if not found.keys() <= possible:
             raise InvariantBrokenError(f"dead letters of {sorted(found.keys() - possible)}, which can be applied")
-        self._check_ids(live, letters)
+        self._check_ids(live, refused)
+
+    def _erased_records(self) -> set[tuple[int, int]]:
+        """Records of learners who were erased afterwards: a worker may have read them before."""
+        keys = self.log.keys.complete_keyring(self.log)
+        every = records_in(self.log, {partition: (0, end) for partition, end in self.log.ends().items()})
+        return {(one.partition, one.offset) for one in every if keys.decrypt(one.key, one.value, one.headers) is ERASED}
 
     def _check_ids(self, live: MemoryStates, letters: Sequence[DeadLetter]) -> None:
         """One id is one event, whatever kinds it crosses; and after an erasure it is a new one."""
@@ -378,13 +404,19 @@ class World:
         defined = {(key, offset) for key, one in expected.items() for offset, code in one.refused if code == CONFLICT}
         if any(key not in late for key, _ in conflicts ^ defined):
             raise InvariantBrokenError(f"conflicts are {sorted(conflicts)}, not {sorted(defined)}")
-        known, _ = replayed(self.log, self.log.ends())
-        after, _ = replayed(_since_erasures(self.log, expected), {})
-        for key, learner in live.learners[1].items():
-            if key not in late and _content(known.learners[1][key]) != _content(learner):
-                raise InvariantBrokenError(f"{key.decode()} is another one live than replayed")
-            if _content(after.learners[1][key]) != _content(learner):
-                raise InvariantBrokenError(f"{key.decode()} still shows what came before an erasure")
+        self._check_same_learners(
+            live, replayed(self.log, self.log.ends())[0], "is another one live than replayed", late
+        )
+        if any(one.erased_at for one in expected.values()):
+            after, _ = replayed(_since_erasures(self.log, expected), {})
+            self._check_same_learners(live, after, "still shows what came before an erasure")
+
+    def _check_same_learners(
+        self, one: MemoryStates, other: MemoryStates, what: str, left_out: Collection[bytes | None] = ()
+    ) -> None:
+        for key, learner in one.learners[1].items():
+            if key not in left_out and _content(other.learners[1][key]) != _content(learner):
+                raise InvariantBrokenError(f"{key.decode()} {what}")
 
     def _folded_epochs(self) -> list[int]:
         active = {EpochStatus.LIVE, EpochStatus.CATCHING_UP}
@@ -400,6 +432,11 @@ class World:
                 )
         if _digest(self.redis.states, epoch) != _digest(clean, 1):
             raise InvariantBrokenError("the digests differ though the learners do not")
+        # A record that was read before its learner was erased was not erased then.
+        for partition, one in at_once(self.redis.states.progress(epoch)).items():
+            proven = clean.positions[1][partition]
+            if one.erased > proven.erased or one.lost != proven.lost:
+                raise InvariantBrokenError(f"{one.erased} erased, {one.lost} lost on {partition}, not as in {proven}")
         counted, expected_counts = _counts(self.redis.states, epoch), _counts(clean, 1)
         if counted != expected_counts:
             raise InvariantBrokenError(f"counted {counted}, a clean replay counts {expected_counts}")
@@ -430,6 +467,35 @@ class World:
             raise InvariantBrokenError(f"epochs {refused} hold records that the log lost, and workers fold into them")
         if refused:
             self.redis.flush()
+
+    def _check_missing_keys(self) -> None:
+        """Workers stop at records whose keys are lost, and say so; then an operator restores them, or accepts that."""
+        keys = self.log.keys
+        lost = lost_uses(self.log, keyring_of(keys.records)).values()
+        firsts = {p: min(offset for at, offset in lost if at == p) for p in {at for at, _ in lost}}
+
+        def ahead() -> set[tuple[int, int]]:
+            """Epochs and partitions that have such records before them."""
+            epochs = self._folded_epochs()
+            return {(e, p) for e in epochs for p, first in firsts.items() if self._positions(e).get(p, 0) <= first}
+
+        before = ahead()
+        if before and not self._run_until(lambda: self._waits_for_keys, HEALED_WITHIN_S):
+            raise InvariantBrokenError("keys are missing, and no worker says so")
+        self._run_until(lambda: False, _REFUSED_WITHIN_S)
+        still = {place for place in before if place[0] in self._folded_epochs()}
+        if not still <= ahead():
+            raise InvariantBrokenError(f"workers went past records whose keys are missing: {sorted(still - ahead())}")
+        if self._accepts_lost_keys and at_once(self.redis.states.current_epoch()) is not None:
+            keys.accept()
+            self._replays.append(Process("replay", self.network, self._replay_without_keys))
+        else:
+            keys.restore()
+
+    @property
+    def _waits_for_keys(self) -> bool:
+        running = [one.name for one in self._workers.values() if one.alive]
+        return any(self._services[name].waits_for_keys for name in running if name in self._services)
 
     def _is_held_by_the_log(self, meta: EpochMeta) -> bool:
         progress = at_once(self.redis.states.progress(meta.epoch))
@@ -471,7 +537,21 @@ class World:
         self._sent.append(made)
         self._append(*made, skip=skip)
 
+    def _erase(self, learner: int) -> None:
+        made = _erased(self._next_number(), learner)
+        if learner not in ENCRYPTED:
+            self._send(made)
+        elif not self.log.keys.incomplete:
+            self.log.keys.destroy(made[0])
+            self.log.append(partition_of(made[0], PARTITIONS), *made)
+
     def _append(self, key: bytes, value: bytes, headers: Any, *, skip: int = 0) -> None:
+        if key in _encrypted_keys():
+            if self.log.keys.incomplete:
+                # Ingest refuses it.
+                return
+            value, more = self.log.keys.seal(key, value)
+            headers = (*headers, *more)
         self.log.append(partition_of(key, PARTITIONS), key, value, headers, skip=skip)
 
     def _start(self, number: int) -> None:
@@ -492,6 +572,7 @@ class World:
             event_service,
             clock_s=process.loop.time,
         )
+        self._services[process.name] = services
         try:
             await services.start()
             await services.wait_until_stopped()
@@ -501,11 +582,21 @@ class World:
         if services.crash_reason is not None:
             raise services.crash_reason
 
-    async def _replay(self, process: Process) -> None:
+    async def _replay_without_keys(self, process: Process) -> None:
+        """What `cairn replay --accept-lost-keys`, `cairn epoch switch` and `cairn epoch drop` run."""
+        epochs = SimulatedEpochs(process, self.redis, self._check_served)
+        await self._replay(process, accept_lost_keys=True)
+        *others, built = [meta.epoch for meta in await epochs.epochs()]
+        while await epochs.current_epoch() != built:  # noqa: ASYNC110 - workers switch, and tell nobody.
+            await asyncio.sleep(1)
+        for epoch in others:
+            await epochs.drop(epoch)
+
+    async def _replay(self, process: Process, *, accept_lost_keys: bool = False) -> None:
         """What `cairn replay` and `cairn epoch switch` run."""
         epochs, log = SimulatedEpochs(process, self.redis, self._check_served), _LogReader(process, self.log)
         number = max((meta.epoch for meta in await epochs.epochs()), default=0) + 1
-        meta = await begin_replay(epochs, log, NO_BUNDLES, number, "same")
+        meta = await begin_replay(epochs, log, NO_BUNDLES, number, "same", accept_lost_keys=accept_lost_keys)
 
         def service(begun: EpochMeta, on_batch: Callable[[FoldReport], None]) -> EventService:
             observers = FoldObservers(on_batch=on_batch)
@@ -522,10 +613,12 @@ class World:
             store = SimulatedFoldStore(process, self.redis, meta)
             letters = SimulatedDeadLetters(process, self._letters_server, self.letters)
             for key in [key for epoch, key in self._damaged() if epoch == meta.epoch]:
-                partition = partition_of(key, PARTITIONS)
+                partition, keys = partition_of(key, PARTITIONS), SimulatedLearnerKeys(process, self.log)
                 await quarantine_learner(store, partition, key)
-                known = await _ReadAhead(process, self.log).read({partition: (0, meta.end_positions[partition])})
-                repair = RepairLearners(store, _LearnerLog(process, self.log), letters, _FOLD, known)
+                known = await _ReadAhead(process, self.log, keys, accept_lost_keys=True).read(
+                    {partition: (0, meta.end_positions[partition])}
+                )
+                repair = RepairLearners(store, _LearnerLog(process, self.log, keys), letters, _FOLD, known)
                 await repair(partition, [key])
 
     def _event_service(
@@ -533,11 +626,13 @@ class World:
     ) -> EventService:
         store = SimulatedFoldStore(process, self.redis, meta)
         letters = SimulatedDeadLetters(process, self._letters_server, self.letters)
+        keys = SimulatedLearnerKeys(process, self.log)
         adapters = FoldAdapters(
             _CONNECTION,
             store,
             letters,
-            read_ahead=_ReadAhead(process, self.log),
+            keys,
+            read_ahead=_ReadAhead(process, self.log, keys, accept_lost_keys=meta.accepts_lost_keys),
             log=_LogReader(process, self.log),
             make_consumer=lambda _, **options: SimulatedConsumer(process, self.log, self._rng, **options),
             clock_s=process.loop.time,
@@ -608,6 +703,14 @@ class World:
         return f"log ends {self.log.ends()}, positions {positions}, current epoch {epoch}, last failure {last}"
 
 
+class _Decryptor(Protocol):
+    """Decrypts values whose keys it has."""
+
+    def decrypt(
+        self, record_key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+    ) -> bytes | KeyGone | None: ...
+
+
 class _NoBundles:
     """Loads the priors for every epoch."""
 
@@ -663,20 +766,29 @@ class _LogAtOnce:
 class _ReadAhead:
     """A worker's read-ahead of the log before it folds; implements ReadAhead."""
 
-    def __init__(self, process: Process, log: SimulatedLog) -> None:
+    def __init__(
+        self, process: Process, log: SimulatedLog, keys: SimulatedLearnerKeys, *, accept_lost_keys: bool
+    ) -> None:
         self._process = process
         self._log = log
+        self._keys = keys
+        self._accept_lost_keys = accept_lost_keys
 
     async def read(self, spans: Mapping[int, tuple[int, int]]) -> KnownCorrections:
-        return await self._process.ask(self._log.server, [lambda: corrections_in(self._log, spans)])
+        records = await self._process.ask(self._log.server, [lambda: records_in(self._log, spans)])
+        await self._keys.load_keys(records)
+        if not self._accept_lost_keys and any(map(self._keys.is_lost, records)):
+            raise self._keys.missing_keys()
+        return corrections_in(records, self._keys)
 
 
 class _LearnerLog:
     """An operator's view of the log; implements LearnerLog."""
 
-    def __init__(self, process: Process, log: SimulatedLog) -> None:
+    def __init__(self, process: Process, log: SimulatedLog, keys: SimulatedLearnerKeys) -> None:
         self._process = process
         self._log = log
+        self._keys = keys
 
     async def span(self, partition: int) -> tuple[int, int]:
         return 0, (await self._process.ask(self._log.server, [self._log.ends]))[partition]
@@ -688,29 +800,44 @@ class _LearnerLog:
             return [one for one in self._log.records[partition] if begin <= one.offset < end and one.key in keys]
 
         if records := await self._process.ask(self._log.server, [mine]):
-            yield decode_batch(partition, records, PARTITIONS)
+            await self._keys.load_keys(records)
+            yield decode_batch(partition, records, PARTITIONS, cast("ValueDecryptor", self._keys))
 
 
-def corrections_in(log: SimulatedLog, spans: Mapping[int, tuple[int, int]]) -> KnownCorrections:
-    """Every correction and erasure in ranges of the log."""
+def records_in(log: SimulatedLog, spans: Mapping[int, tuple[int, int]]) -> list[LogRecord]:
+    """The records in ranges of the log."""
+    return [one for p, (begin, end) in sorted(spans.items()) for one in log.records[p] if begin <= one.offset < end]
+
+
+def event_of(one: LogRecord, keys: _Decryptor) -> LearnerEvent | None:
+    """What a record says; None: it cannot be decoded, or its key is gone."""
+    value = keys.decrypt(one.key, one.value, one.headers)
+    if isinstance(value, KeyGone):
+        return None
+    with suppress(RecordInvalidError):
+        return decode_event(one.key, value, one.headers, one.partition, PARTITIONS)[1]
+    return None
+
+
+def corrections_in(records: Iterable[LogRecord], keys: _Decryptor) -> KnownCorrections:
+    """Every correction and erasure of some records."""
     known = KnownCorrections()
-    for partition, (begin, end) in sorted(spans.items()):
-        for one in log.records[partition]:
-            if begin <= one.offset < end:
-                with suppress(RecordInvalidError):
-                    _, event = decode_event(one.key, one.value, one.headers, partition, PARTITIONS)
-                    if one.key is not None:
-                        known.note(one.key, one.offset, event)
+    for one in records:
+        event = event_of(one, keys)
+        if event is not None and one.key is not None:
+            known.note(one.key, one.offset, event)
     known.finish()
     return known
 
 
 def replayed(log: SimulatedLog, known_to: Mapping[int, int]) -> tuple[MemoryStates, list[Any]]:
-    """Fold the whole log in one batch into epoch 1, with corrections known up to given offsets."""
-    states, letters = MemoryStates(), MemoryDeadLetters()
+    """Fold the whole log in one batch into epoch 1, with corrections known up to given offsets and all keys."""
+    states, letters, keys = MemoryStates(), MemoryDeadLetters(), log.keys.complete_keyring(log)
     fold = FoldEvents(states.fold_store(1), letters, _FOLD)
-    fold.known.add(corrections_in(log, {partition: (0, end) for partition, end in known_to.items()}))
-    batches = [decode_batch(p, records, PARTITIONS) for p, records in enumerate(log.records) if records]
+    spans = {partition: (0, end) for partition, end in known_to.items()}
+    fold.known.add(corrections_in(records_in(log, spans), keys))
+    decryptor = cast("ValueDecryptor", keys)
+    batches = [decode_batch(p, records, PARTITIONS, decryptor) for p, records in enumerate(log.records) if records]
     at_once(states.create(EpochMeta(1, EpochStatus.BUILT, PRIOR_PARAMETERS_ID, "", log.identity, log.ends())))
     at_once(fold.on_assigned(dict.fromkeys(range(PARTITIONS), 0)))
     for batch in batches:
@@ -724,12 +851,11 @@ def replayed(log: SimulatedLog, known_to: Mapping[int, int]) -> tuple[MemoryStat
 def _expected_of(log: SimulatedLog) -> dict[bytes, Expected]:
     """What the log says of each learner, computed as plainly as possible."""
     expected: dict[bytes, Expected] = {}
-    for partition, records in enumerate(log.records):
-        for one in records:
-            with suppress(RecordInvalidError):
-                _, event = decode_event(one.key, one.value, one.headers, partition, PARTITIONS)
-                assert one.key is not None
-                expected.setdefault(one.key, Expected()).note(one.offset, event)
+    keys = log.keys.complete_keyring(log)
+    for one in records_in(log, {partition: (0, end) for partition, end in log.ends().items()}):
+        event = event_of(one, keys)
+        if event is not None and one.key is not None:
+            expected.setdefault(one.key, Expected()).note(one.offset, event)
     return expected
 
 
@@ -762,7 +888,7 @@ def _counts(states: MemoryStates, epoch: int) -> dict[int, tuple[int, int]]:
     return {
         partition: (
             one.position,
-            one.applied + one.duplicates + one.conflicts + one.dead_lettered + one.erased + one.quarantined,
+            one.applied + one.duplicates + one.conflicts + one.dead_lettered + one.erased + one.lost + one.quarantined,
         )
         for partition, one in at_once(states.progress(epoch)).items()
     }
@@ -789,6 +915,11 @@ def quiet() -> Iterator[None]:
     finally:
         logging.disable(logging.NOTSET)
         structlog.configure(**before)
+
+
+@cache
+def _encrypted_keys() -> frozenset[bytes]:
+    return frozenset(_encoded(0, learner)[0] for learner in ENCRYPTED)
 
 
 @cache
