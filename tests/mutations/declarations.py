@@ -942,8 +942,7 @@ MUTATIONS = (
                 "                    batch.erased.append(record.offset)\n",
             ),
         ),
-        "tests/component/test_missing_keys.py::"
-        "test_an_epoch_that_accepts_lost_keys_counts_them_as_lost_up_to_its_end_and_not_beyond",
+        f"{_SCHEDULES}::test_records_whose_keys_are_lost_count_as_lost_once_an_operator_accepts_that",
         short=True,
     ),
     Mutation(
