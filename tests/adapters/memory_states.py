@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import astuple, replace
+from dataclasses import fields, replace
 from functools import partial
 
 from services.common.encryption.values import KeyTopicSeen
@@ -43,6 +43,9 @@ from services.recommender.application.state.epochs import has_reached
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL, corrections_of, decode_journal, encode_journal
 from services.recommender.domain.learner.record import NEW_LEARNER, LearnerRecord
 from services.recommender.domain.learner.state import decode_state, encode_state, unpack_state
+
+# Without the position before them, and the marks after them.
+_COUNTS = tuple(one.name for one in fields(PartitionProgress))[1:-2]
 
 
 class MemoryStates:
@@ -409,7 +412,9 @@ class MemoryQuarantine:
 
 
 def _counts(progress: PartitionProgress | None) -> tuple[int, ...]:
-    return (0,) * 7 if progress is None else astuple(progress)[1:-2]
+    if progress is None:
+        return (0,) * len(_COUNTS)
+    return tuple(getattr(progress, name) for name in _COUNTS)
 
 
 class MemoryChangeNotifications:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.common.encryption.values import KeysMissingError, KeyTopicSeen
+from services.common.encryption.values import KeysMissingError, KeyTopicSeen, MissingKeys
 from services.common.kafka.envelope import LogIdentity
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress
@@ -49,7 +49,7 @@ def sealed_records(topic, count=20):
     return [sealed(topic, message(number, f"learner-{number % 3}")) for number in range(count)]
 
 
-def service_of(consumer, states, topic, *, meta=META, group="workers", registry=None):
+def service_of(consumer, states, topic, *, meta=META, group="workers", registry=None, read_ahead=None):
     return epoch_service(
         meta,
         LearnerFold(TracingParameters()),
@@ -58,6 +58,7 @@ def service_of(consumer, states, topic, *, meta=META, group="workers", registry=
             states.fold_store(1),
             MemoryDeadLetters(),
             MemoryLearnerKeys(topic),
+            read_ahead,
             make_consumer=lambda *_, **__: consumer,
         ),
         group=group,
@@ -88,6 +89,20 @@ async def test_a_worker_pauses_while_keys_are_missing_and_goes_on_by_itself_when
     assert registry.get_sample_value("cairn_fold_keys_missing_records", {"epoch": "1"}) == 0
     await service.stop()
     assert without_marks((await states.progress(1))[0]) == PartitionProgress(20, 20, 0, 0, erased=0)
+
+
+async def test_a_worker_that_cannot_read_corrections_ahead_waits_for_keys_though_it_is_given_no_record(topic, states):
+    class NoKeys:
+        async def read(self, _):
+            raise KeysMissingError(MissingKeys(1, "riverbend", 0, 3, "k"), "cairn.learner-keys")
+
+    consumer = OnePartition([])
+    service = service_of(consumer, states, topic, meta=replace(META, end_positions={0: 20}), read_ahead=NoKeys())
+    await service.start()
+    await consumer.listener.on_partitions_assigned([PARTITION])
+    await until(lambda: service.waits_for_keys)
+    assert not service.healthy
+    await service.stop()
 
 
 async def test_a_worker_without_the_partition_no_longer_waits_for_its_keys(topic, states):

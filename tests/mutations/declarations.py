@@ -933,6 +933,20 @@ MUTATIONS = (
         short=True,
     ),
     Mutation(
+        "say nothing when corrections cannot be read ahead for lack of keys",
+        "A worker whose Kafka offsets are ahead waits for keys, and neither its health nor `cairn status` names them.",
+        (
+            Edit(
+                _EVENT_SERVICE,
+                "        if isinstance(self._interruption, KeysMissingError):\n            return True\n",
+                "",
+            ),
+        ),
+        "tests/component/test_missing_keys.py::"
+        "test_a_worker_that_cannot_read_corrections_ahead_waits_for_keys_though_it_is_given_no_record",
+        short=True,
+    ),
+    Mutation(
         "count records whose loss was accepted as erased",
         "Nobody can tell from the counts that records were lost.",
         (

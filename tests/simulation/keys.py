@@ -10,7 +10,7 @@ from typing import Any
 from cairn.v1 import events_pb2
 from services.common.encryption.data_keys import DataKey, new_data_key
 from services.common.encryption.erasure_evidence import ErasureEvidence, KeyUse
-from services.common.encryption.headers import key_id_or_none
+from services.common.encryption.headers import is_encrypted, key_id_or_none
 from services.common.encryption.keyring import LearnerKeyring
 from services.common.encryption.values import KeyedRecord, KeyGone, KeysMissingError
 from services.common.kafka.connection import BrokerUnavailableError
@@ -144,7 +144,7 @@ def evidence_in(log: Any, keyring: LearnerKeyring) -> tuple[ErasureEvidence, Map
     evidence, uses = ErasureEvidence(), {}
     for partition, records in enumerate(log.records):
         for one in records:
-            key_id = key_id_or_none(one.headers)
+            key_id = key_id_or_none(one.headers) if is_encrypted(one.headers) else None
             if key_id is not None and not keyring.knows(one.key, key_id):
                 uses.setdefault((one.key, key_id), (partition, one.offset))
                 evidence.note_use((one.key, key_id), partition, one.offset, right_partition=True)

@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 import structlog
 
 from cairn.v1 import events_pb2
+from services.common.encryption.headers import is_encrypted
 from services.common.encryption.values import ERASED, LOST, KeyGone, KeysMissingError
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
 from services.common.kafka.partitioner import partition_of
@@ -405,8 +406,12 @@ class World:
     def _without_key(self, gone: KeyGone) -> list[tuple[int, int]]:
         """Records whose key is destroyed, or lost for good."""
         keys = self.log.keys.complete_keyring(self.log)
-        every = records_in(self.log, {partition: (0, end) for partition, end in self.log.ends().items()})
-        return [(one.partition, one.offset) for one in every if keys.decrypt(one.key, one.value, one.headers) is gone]
+        return [
+            (one.partition, one.offset)
+            for records in self.log.records
+            for one in records
+            if is_encrypted(one.headers) and keys.decrypt(one.key, one.value, one.headers) is gone
+        ]
 
     def _check_ids(self, live: MemoryStates, letters: Sequence[DeadLetter]) -> None:
         """One id is one event, whatever kinds it crosses; and after an erasure it is a new one."""

@@ -121,6 +121,9 @@ class EventService(mode.Service):
     @property
     def waits_for_keys(self) -> bool:
         """Whether records of assigned partitions cannot be decrypted because their keys are missing."""
+        # Corrections are read ahead before any record of the partitions.
+        if isinstance(self._interruption, KeysMissingError):
+            return True
         return not self._source.decoder.waiting.isdisjoint(self.positions)
 
     @property
