@@ -599,7 +599,7 @@ class World:
         epochs = SimulatedEpochs(process, self.redis, self._check_served)
         await self._replay(process, accept_lost_keys=True)
         *others, built = [meta.epoch for meta in await epochs.epochs()]
-        while await epochs.current_epoch() != built:  # noqa: ASYNC110 - workers switch, and tell nobody.
+        while await epochs.current_epoch() != built:  # noqa: ASYNC110 - workers switch; there is no event to wait for.
             await asyncio.sleep(1)
         for epoch in others:
             await epochs.drop(epoch)
