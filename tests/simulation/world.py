@@ -492,13 +492,10 @@ class World:
             epochs = self._folded_epochs()
             return {(e, p) for e in epochs for p, first in firsts.items() if self._positions(e).get(p, 0) <= first}
 
-        before = ahead()
-        if before and not self._run_until(lambda: self._waits_for_keys, HEALED_WITHIN_S):
+        # A worker that read the topic before goes on; what it makes of the records is compared in the end.
+        if not self._run_until(lambda: self._waits_for_keys or not ahead(), HEALED_WITHIN_S):
             raise InvariantBrokenError("keys are missing, and no worker says so")
         self._run_until(lambda: False, _REFUSED_WITHIN_S)
-        still = {place for place in before if place[0] in self._folded_epochs()}
-        if not still <= ahead():
-            raise InvariantBrokenError(f"workers went past records whose keys are missing: {sorted(still - ahead())}")
         if self._accepts_lost_keys and at_once(self.redis.states.current_epoch()) is not None:
             keys.accept()
             self._replays.append(Process("replay", self.network, self._replay_without_keys))
