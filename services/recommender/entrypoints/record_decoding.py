@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import aiokafka
@@ -86,7 +85,9 @@ class RecordDecoder:
         """
         decryptor = None
         if self._decryptor is not None:
-            sealed = [record for records in fetched.values() for record in records if is_encrypted(record.headers)]
+            sealed = [
+                record for records in fetched.values() for record in _unusual(records) if is_encrypted(record.headers)
+            ]
             if sealed:
                 decryptor = self._decryptor
                 await self._load_keys(decryptor, sealed)
@@ -187,15 +188,22 @@ def decode_batch(
 
 def _letters(partition: int, records: Sequence[aiokafka.ConsumerRecord]) -> Callable[[int, bytes], DeadLetter]:
     """The function that makes a dead letter. It keeps what that takes, not the records, which are much larger."""
-    offsets = [record.offset for record in records]
+    first, last = records[0].offset, records[-1].offset
+    whole = last - first + 1 == len(records)
+    offsets = range(first, last + 1) if whole else [record.offset for record in records]
     values = [record.value for record in records]
-    unusual = {record.offset: record.headers for record in records if record.headers != _USUAL_HEADERS}
+    unusual = {record.offset: record.headers for record in _unusual(records)}
 
     def letter_at(offset: int, key: bytes) -> DeadLetter:
-        value = values[bisect_left(offsets, offset)]
+        value = values[offsets.index(offset)]
         return DeadLetter(partition, offset, key, value, unusual.get(offset, _USUAL_HEADERS), "", "")
 
     return letter_at
+
+
+def _unusual(records: Iterable[aiokafka.ConsumerRecord]) -> list[aiokafka.ConsumerRecord]:
+    """The records with headers that many others do not have as well; values that are not encrypted often have these."""
+    return [record for record in records if record.headers != _USUAL_HEADERS]
 
 
 def _readable_reason(error: RecordInvalidError, record: aiokafka.ConsumerRecord) -> str:

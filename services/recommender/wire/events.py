@@ -23,7 +23,8 @@ _FROM_CATALOG = frozenset((events_pb2.SKILLS_FROM_CATALOG, events_pb2.SKILLS_FRO
 # What an outcome adds to the time in a content: a multiple that no plausible change of the time adds.
 _FRACTIONS, _SPREAD = 1 << 24, 0x9E3779B1
 _EXACT = {response: int(response * _FRACTIONS) * _SPREAD & 0xFFFFFFFF for response in (0.0, 1.0)}
-_tuple_of = tuple.__new__
+# Looked up once.
+_tuple_of, _message_of = tuple.__new__, events_pb2.LearnerEvent.FromString
 _ASSESSMENT = int(ContentKind.ASSESSMENT)
 _GRAINS = {events_pb2.GRAIN_ITEM: Grain.ITEM, events_pb2.GRAIN_ACTIVITY: Grain.ACTIVITY}
 
@@ -86,15 +87,16 @@ def _assessment(message: events_pb2.LearnerEvent, source: str, event_id: str) ->
                 raise invalid_id(identifier)
     if len(skills) > 1 or skills == ("",):
         skills = _distinct(skills)
-        # Their order says nothing: exports of one act may list its skills in another one.
-        ids = "\0".join((resource, item, activity, *sorted(skills)))
     outcome = _EXACT.get(response)
     if outcome is None:
         response = as_float32(response)
         outcome = int(response * _FRACTIONS) * _SPREAD
     at_s = seconds_of(message)
+    said = f"\0{item}\0{activity}"
     # Not what ingest took from the catalog, which may have changed before an event was sent again.
-    said = ids[len(resource) :] if body.skills_from not in _FROM_CATALOG else f"\0{item}\0{activity}"
+    if body.skills_from not in _FROM_CATALOG:
+        # Their order says nothing: exports of one act may list its skills in another one.
+        said = "\0".join((said, *sorted(skills)))
     former_event_id = message.former_event_id
     # As AssessmentEvent(...), in half the time.
     return _tuple_of(
@@ -138,8 +140,8 @@ def parse_event(value: bytes | None, headers: Collection[tuple[str, bytes]]) -> 
     # The header that ingest writes, found without comparing every header's name.
     content_type = PROTOBUF if _PROTOBUF_HEADER in headers else content_type_of(headers)
     try:
-        if content_type == PROTOBUF:
-            return events_pb2.LearnerEvent.FromString(value)
+        if content_type is PROTOBUF or content_type == PROTOBUF:
+            return _message_of(value)
         if content_type == JSON:
             return json_format.Parse(value, events_pb2.LearnerEvent())
     except (DecodeError, json_format.ParseError, UnicodeDecodeError, RecursionError) as error:

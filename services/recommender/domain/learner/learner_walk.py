@@ -103,21 +103,21 @@ class LearnerWalk:
 
     def _walk(self, learner: LearnerEvents) -> None:
         stored, counted_from = learner.stored, learner.counted_from
-        window = self._window
+        window, contents, fingerprints = self._window, self._contents, self._fingerprints
         state: StateDraft | None = None
         for offset, logged in learner.events:
             event = logged
+            fingerprint = event.fingerprint
             counted = offset >= counted_from
             if offset <= stored.offset:
                 self._applied += counted
                 continue
             response = type(event) is AssessmentEvent
-            if holds(window, event.fingerprint) or (response and event.former and holds(window, event.former)):  # type: ignore[union-attr]  # an assessment, by its type.
+            if holds(window, fingerprint) or (response and event.former and holds(window, event.former)):  # type: ignore[union-attr]  # an assessment, by its type.
                 revision = self._repeated(offset, event, counted=counted)
                 if revision is None:
                     continue
-                event, response = revision, False
-            fingerprint = event.fingerprint
+                event, fingerprint, response = revision, revision.fingerprint, False
             if not response and self._refuses(offset, event):
                 continue
             self._applied += counted
@@ -125,14 +125,14 @@ class LearnerWalk:
             if not response and isinstance(event, ErasureEvent):
                 self._erased = True
                 self._begin(NEW_LEARNER)
-                window, state = self._window, None
+                window, contents, fingerprints, state = self._window, self._contents, self._fingerprints, None
                 window += fingerprint
-                self._contents += event.content
-                self._fingerprints += fingerprint
+                contents += event.content
+                fingerprints += fingerprint
                 continue
             window += fingerprint
-            self._contents += event.content
-            self._fingerprints += fingerprint
+            contents += event.content
+            fingerprints += fingerprint
             if state is None:
                 state = self._state = StateDraft(self._plan, self._tenant, self._base.state)
             if response:
@@ -151,7 +151,7 @@ class LearnerWalk:
                 return
             if corrected is not None:
                 event = event._replace(response=corrected)
-        evidence = not (event.grain is Grain.ACTIVITY and event.activity and journal.holds_item_of(event.activity))
+        evidence = not (event.grain and event.activity and journal.holds_item_of(event.activity))
         hidden = False
         if journal.full:
             hidden = self._fold_oldest(event, state)
