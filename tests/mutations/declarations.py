@@ -373,11 +373,11 @@ MUTATIONS = (
         (
             Edit(
                 _LEARNER_WALK,
-                "                self._begin(NEW_LEARNER)\n                window, state = self._window, None\n",
+                "                self._begin(NEW_LEARNER)\n                window, contents,",
                 "                held = self._window, self._contents\n"
                 "                self._begin(NEW_LEARNER)\n"
                 "                self._window, self._contents = held\n"
-                "                window, state = self._window, None\n",
+                "                window, contents,",
             ),
         ),
         f"{_SCHEDULES}::test_an_event_that_comes_again_after_an_erasure_is_a_new_one",
@@ -389,8 +389,8 @@ MUTATIONS = (
         (
             Edit(
                 _LEARNER_WALK,
-                "            if holds(window, event.fingerprint) or (",
-                "            if (response and holds(window, event.fingerprint)) or (",
+                "            if holds(window, fingerprint) or (",
+                "            if (response and holds(window, fingerprint)) or (",
             ),
         ),
         f"{_SCHEDULES}::test_ids_that_cross_kinds_are_one_event_each",
