@@ -43,6 +43,8 @@ class SimulatedLog:
         self._rng = rng
         self._number = 0
         self.groups: dict[str, Group] = {}
+        # Learners, by record key, of whom records were lost.
+        self.keys_of_lost: set[bytes | None] = set()
         self.keys = SimulatedKeyTopic()
         self.recreate()
 
@@ -62,8 +64,9 @@ class SimulatedLog:
 
     def shrink(self, partition: int, records: int) -> None:
         """Lose the last records of a partition, as after an unclean leader election."""
-        kept = len(self.records[partition]) - records
-        del self.records[partition][max(kept, 0) :]
+        kept = max(len(self.records[partition]) - records, 0)
+        self.keys_of_lost.update(record.key for record in self.records[partition][kept:])
+        del self.records[partition][kept:]
         for group in self.groups.values():
             # The broker resets offsets beyond the end.
             if group.committed.get(partition, 0) > self.end(partition):
