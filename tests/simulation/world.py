@@ -389,8 +389,8 @@ class World:
                 raise InvariantBrokenError(f"epoch {epoch}: dead letters of {sorted(found)}, not of {sorted(expected)}")
             self._check_keyless(epoch, Counter(partition for partition, _ in erased), Counter(p for p, _ in lost))
         # A past epoch that knew of fewer corrections refused more; none refuses more than one that knew of none.
-        # Others may have been refused before their keys were gone, or because they contradict a record of the learner that
-        # the log lost, until that was noticed.
+        # Others may have been refused before their keys were gone, or because they contradict a record of the learner
+        # that the log lost, until that was noticed.
         possible = {(one.partition, one.offset) for one in refused} | {*erased, *lost}
         possible |= {place for place, (key, _) in found.items() if key in self.log.keys_of_lost}
         if not found.keys() <= possible:
