@@ -153,7 +153,7 @@ def refused_correction() -> PartitionBatch:
     records = batch({offset: (ADA, offset) for offset in range(70)})
     void = CorrectionEvent(b"void....", event(0).fingerprint, VOIDED)
     records.learners[ADA][1].append((70, void))
-    records.letter_at = lambda offset, key: DeadLetter(0, offset, key, b"value", [("h", b"1")], "", "")
+    records.letter_at = lambda offset: DeadLetter(0, offset, ADA, b"value", [("h", b"1")], "", "")
     records.next_offset = 71
     return records
 
@@ -191,7 +191,7 @@ async def test_a_conflict_is_counted_on_its_own_and_goes_to_the_dead_letters_unc
     first, other = (event(0)._replace(content=content_of(ContentKind.ASSESSMENT, said)) for said in (b"one", b"two"))
     records = batch({}, dead=(3,))
     records.learners[ADA] = ("riverbend", [(0, first), (1, other), (2, first)])
-    records.letter_at = lambda offset, key: DeadLetter(0, offset, key, b"value", [("h", b"1")], "", "")
+    records.letter_at = lambda offset: DeadLetter(0, offset, ADA, b"value", [("h", b"1")], "", "")
     report = await fold.fold([records])
     assert (report.applied, report.duplicates, report.conflicts, sum(report.dead_lettered.values())) == (1, 1, 1, 1)
     assert await states.progress(1) == {0: PartitionProgress(4, 1, 1, 1, conflicts=1)}

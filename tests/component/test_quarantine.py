@@ -47,7 +47,7 @@ class MemoryLog:
 
     def batch(self, begin: int, end: int, keys=None) -> PartitionBatch:
         made = PartitionBatch(0, end)
-        made.letter_at = lambda offset, key: DeadLetter(0, offset, key, b"v", [], "", "")
+        made.letter_at = lambda offset: DeadLetter(0, offset, self.events[offset][0], b"v", [], "", "")
         for offset, (key, one) in self.events.items():
             if begin <= offset < end and (keys is None or key in keys):
                 made.learners.setdefault(key, ("riverbend", []))[1].append((offset, one))

@@ -10,7 +10,7 @@ import structlog
 
 from services.common.encryption.headers import is_encrypted
 from services.common.encryption.values import ERASED, LOST, KeyGone, KeysMissingError, ValueUnreadableError
-from services.common.kafka.envelope import PROTOBUF, record_fingerprint
+from services.common.kafka.envelope import record_fingerprint
 from services.common.telemetry.traces import TRACEPARENT, is_sampled
 from services.recommender.application.ports.log import DeadLetter, RecordMark, ValueDecryptor
 from services.recommender.application.state.partition_batch import PartitionBatch
@@ -20,7 +20,6 @@ from services.recommender.wire.fields import RecordInvalidError
 
 _log = structlog.get_logger(__name__)
 
-_USUAL_HEADERS = (("content-type", PROTOBUF.encode()),)
 _NOTHING: Mapping[int, int] = {}
 COST_UNLIMITED = 1 << 62
 
@@ -85,9 +84,7 @@ class RecordDecoder:
         """
         decryptor = None
         if self._decryptor is not None:
-            sealed = [
-                record for records in fetched.values() for record in _unusual(records) if is_encrypted(record.headers)
-            ]
+            sealed = [record for records in fetched.values() for record in records if is_encrypted(record.headers)]
             if sealed:
                 decryptor = self._decryptor
                 await self._load_keys(decryptor, sealed)
@@ -150,7 +147,12 @@ def decode_batch(
         decryptor: decrypts encrypted values; None if nothing is encrypted.
         cost_max: no record is added once those before it cost this much.
     """
-    batch = PartitionBatch(partition, 0)
+
+    def letter_at(offset: int) -> DeadLetter:
+        record = next(record for record in records if record.offset == offset)
+        return DeadLetter(partition, offset, record.key, record.value, record.headers, "", "")
+
+    batch = PartitionBatch(partition, 0, letter_at=letter_at)
     learners, dead = batch.learners, batch.dead
     cost = 0
     for number, record in enumerate(records):
@@ -178,32 +180,11 @@ def decode_batch(
             cost += len(event.skills) >> _SKILLS_SHIFT
         elif type(event) is CorrectionEvent:
             cost += _CORRECTION_COST
-    batch.letter_at = _letters(partition, records)
     last = records[-1]
     batch.next_offset = last.offset + 1
     batch.last = RecordMark(last.offset, record_fingerprint(last.key, last.value, last.headers))
     batch.records, batch.cost = len(records), cost
     return batch
-
-
-def _letters(partition: int, records: Sequence[aiokafka.ConsumerRecord]) -> Callable[[int, bytes], DeadLetter]:
-    """The function that makes a dead letter. It keeps what that takes, not the records, which are much larger."""
-    first, last = records[0].offset, records[-1].offset
-    whole = last - first + 1 == len(records)
-    offsets = range(first, last + 1) if whole else [record.offset for record in records]
-    values = [record.value for record in records]
-    unusual = {record.offset: record.headers for record in _unusual(records)}
-
-    def letter_at(offset: int, key: bytes) -> DeadLetter:
-        value = values[offsets.index(offset)]
-        return DeadLetter(partition, offset, key, value, unusual.get(offset, _USUAL_HEADERS), "", "")
-
-    return letter_at
-
-
-def _unusual(records: Iterable[aiokafka.ConsumerRecord]) -> list[aiokafka.ConsumerRecord]:
-    """The records with headers that many others do not have as well; values that are not encrypted often have these."""
-    return [record for record in records if record.headers != _USUAL_HEADERS]
 
 
 def _readable_reason(error: RecordInvalidError, record: aiokafka.ConsumerRecord) -> str:

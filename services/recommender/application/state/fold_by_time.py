@@ -55,9 +55,9 @@ class FoldByTime:
             for key, one in zip(keys, occurred, strict=True)
         ]
         folded = self._fold.fold(work)
-        for key, one, result in zip(keys, occurred, folded, strict=True):
+        for one, result in zip(occurred, folded, strict=True):
             letters = [
-                batch.refused(key, refusal._replace(offset=one.logged_at[refusal.offset])) for refusal in result.refused
+                batch.refused(refusal._replace(offset=one.logged_at[refusal.offset])) for refusal in result.refused
             ]
             await self._letters(batch.partition, letters)
             self._count(batch.partition, applied=result.applied, duplicates=result.duplicates)

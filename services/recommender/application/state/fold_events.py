@@ -276,9 +276,9 @@ class FoldEvents:
         learner = iter(folded)
         for batch in batches:
             position = self._progress[batch.partition].position
-            for key in batch.learners:
+            for _ in batch.learners:
                 refused = next(learner).refused
-                letters += [batch.refused(key, refusal) for refusal in refused if refusal.offset >= position]
+                letters += [batch.refused(refusal) for refusal in refused if refusal.offset >= position]
         if letters:
             await self._dead_letters.write(letters)
         return letters

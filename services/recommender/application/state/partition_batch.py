@@ -11,8 +11,8 @@ from services.recommender.domain.learner.batch import Refusal
 from services.recommender.domain.learner.events import ErasureEvent, LearnerEvent
 
 
-def _no_record(offset: int, key: bytes) -> DeadLetter:
-    raise AssertionError(f"the fold refused the record of {key!r} at {offset}, which is not in the batch")
+def _no_record(offset: int) -> DeadLetter:
+    raise AssertionError(f"the fold refused the record at {offset}, which is not in the batch")
 
 
 @dataclass(slots=True)
@@ -24,8 +24,7 @@ class PartitionBatch:
         next_offset: one past the last record.
         learners: tenant, and events with their offsets, by record key.
         dead: records that cannot be applied.
-        letter_at: the dead letter, without a reason, of the record at an offset, which has a key; for records that the
-            fold refuses.
+        letter_at: the dead letter, without a reason, of the record at an offset; for records that the fold refuses.
         erased: offsets of records that can no longer be read.
         lost: offsets of records whose keys are lost, which was accepted.
         traceparents: the trace of each learner's last traced record, by record key.
@@ -39,7 +38,7 @@ class PartitionBatch:
     next_offset: int
     learners: dict[bytes, tuple[str, list[tuple[int, LearnerEvent]]]] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
-    letter_at: Callable[[int, bytes], DeadLetter] = _no_record
+    letter_at: Callable[[int], DeadLetter] = _no_record
     erased: list[int] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
     traceparents: dict[bytes, str] = field(default_factory=dict)
@@ -48,9 +47,9 @@ class PartitionBatch:
     cost: int = 0
     sent_at_s: float = 0.0
 
-    def refused(self, key: bytes, refusal: Refusal) -> DeadLetter:
-        """The dead letter of a record with this key that the fold refused."""
-        return replace(self.letter_at(refusal.offset, key), code=refusal.code, reason=refusal.reason)
+    def refused(self, refusal: Refusal) -> DeadLetter:
+        """The dead letter of a record that the fold refused."""
+        return replace(self.letter_at(refusal.offset), code=refusal.code, reason=refusal.reason)
 
     def erased_among(self, keys: Iterable[bytes]) -> list[bytes]:
         """Those of these learners, by record key, whom one of the records erases."""

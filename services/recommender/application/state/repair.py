@@ -182,13 +182,13 @@ class RepairLearners:
                 if not learner.by_time_before:
                     self._fold_before(key, learner, learner.passed)
 
-    def _fold_by_time(self, key: bytes, learner: _Rebuilding) -> None:
+    def _fold_by_time(self, learner: _Rebuilding) -> None:
         """Fold what the epoch's replay folded, as it did: by time."""
         taken = [one for one in learner.pending if one[0] < learner.by_time_before]
         learner.by_time_before = 0
         learner.pending = learner.pending[len(taken) :]
         occurred = in_occurred_order([(offset, event) for offset, event, _ in taken])
-        self._fold_events(key, learner, taken, occurred)
+        self._fold_events(learner, taken, occurred)
 
     def _fold_before(self, key: bytes, learner: _Rebuilding, position: int) -> None:
         taken = [one for one in learner.pending if one[0] < position]
@@ -197,11 +197,9 @@ class RepairLearners:
         learner.pending = learner.pending[len(taken) :]
         events = [(offset, event) for offset, event, _ in taken]
         known = self._known.learners.get(key, NOTHING_KNOWN)
-        self._fold_events(key, learner, taken, OccurredEvents(events, {offset: offset for offset, _ in events}, known))
+        self._fold_events(learner, taken, OccurredEvents(events, {offset: offset for offset, _ in events}, known))
 
-    def _fold_events(
-        self, key: bytes, learner: _Rebuilding, taken: Sequence[_Pending], ordered: OccurredEvents
-    ) -> None:
+    def _fold_events(self, learner: _Rebuilding, taken: Sequence[_Pending], ordered: OccurredEvents) -> None:
         work = LearnerEvents(learner.tenant, learner.stored, ordered.events, learner.since, ordered.known)
         (folded,) = self._fold.fold([work])
         learner.stored = folded.stored
@@ -210,7 +208,7 @@ class RepairLearners:
         batches = {offset: batch for offset, _, batch in taken}
         refused = [refusal._replace(offset=ordered.logged_at[refusal.offset]) for refusal in folded.refused]
         learner.refused += [
-            batches[refusal.offset].refused(key, refusal) for refusal in refused if refusal.offset >= learner.since
+            batches[refusal.offset].refused(refusal) for refusal in refused if refusal.offset >= learner.since
         ]
 
     async def _release(self, partition: int, end: int, key: bytes, learner: _Rebuilding) -> RepairReport | None:
@@ -221,7 +219,7 @@ class RepairLearners:
         if position is None or position > end:
             return None
         if learner.by_time_before:
-            self._fold_by_time(key, learner)
+            self._fold_by_time(learner)
         self._fold_before(key, learner, position)
         conflicts = sum(letter.code == CONFLICT for letter in learner.refused)
         repaired = RepairedLearner(
