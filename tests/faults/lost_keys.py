@@ -56,7 +56,7 @@ def _lost_while_workers_are_down(scene: Scene, events: Sequence[object]) -> None
     restarts = [worker.restarts for worker in scene.workers]
     _restore(scene, copy[: len(copy) // 2])
     scene.spend(3.0)
-    scene.check(not scene._drained(scene._ends()), "half of the keys sufficed for every record")
+    scene.check(not scene.drained(scene.ends()), "half of the keys sufficed for every record")
     _restore(scene, copy[len(copy) // 2 :])
     scene.fault_is_over()
     scene.wait_drained()

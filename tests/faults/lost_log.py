@@ -10,6 +10,7 @@ from pathlib import Path
 import kafka
 from kafka.admin import KafkaAdminClient
 
+from cairn.v1 import ingest_pb2
 from services.common.kafka.connection import topic_span
 from services.common.kafka.envelope import LEARNER_EVENTS
 from tests.faults import checks
@@ -27,13 +28,7 @@ _DELETED = "records were deleted from the log before epoch 1 had folded them"
     of_the_broker=True,
 )
 def log_tail_lost(scene: Scene) -> None:
-    scene.start()
-    events = scene.submissions(6_000)
-    scene.platform.send(events[:2_000])
-    scene.wait_drained()
-    early = _copy_disks(scene, "early")
-    scene.platform.send(events[2_000:3_000])
-    scene.wait_drained()
+    events, early = _begin(scene)
     _stop_workers(scene)
     late = _copy_disks(scene, "late")
     before = scene.positions(1)
@@ -55,7 +50,7 @@ def log_tail_lost(scene: Scene) -> None:
     before = scene.positions(1)
     _restore_disks(scene, early)
     scene.platform.send(events[3_500:6_000])
-    ends = scene._ends()
+    ends = scene.ends()
     scene.check(all(ends[number] > offset for number, offset in before.items()), f"the log did not grow past {before}")
     _check_refused_by_workers(scene, _LOST)
     scene.check(scene.positions(1) == before, "workers moved the positions of an epoch that holds lost records")
@@ -77,13 +72,7 @@ def log_tail_lost(scene: Scene) -> None:
     of_the_broker=True,
 )
 def log_tail_lost_running(scene: Scene) -> None:
-    scene.start()
-    events = scene.submissions(6_000)
-    scene.platform.send(events[:2_000])
-    scene.wait_drained()
-    early = _copy_disks(scene, "early")
-    scene.platform.send(events[2_000:3_000])
-    scene.wait_drained()
+    events, early = _begin(scene)
     exits = [len(worker.exits) for worker in scene.workers]
     _restore_disks(scene, early)
     scene.platform.send(events[3_000:])
@@ -112,7 +101,7 @@ def log_beginning_lost(scene: Scene) -> None:
     events = scene.submissions(5_000)
     scene.platform.send(events[:2_000])
     scene.wait_drained()
-    _delete_records(scene, {number: end // 2 for number, end in scene._ends().items()})
+    _delete_records(scene, {number: end // 2 for number, end in scene.ends().items()})
     scene.platform.send(events[2_000:3_000])
     scene.wait_drained()
     _check_held(scene, 1, 3_000)
@@ -125,7 +114,7 @@ def log_beginning_lost(scene: Scene) -> None:
     _stop_workers(scene)
     before = scene.positions(1)
     scene.platform.send(events[3_000:4_000])
-    _delete_records(scene, {number: (before[number] + end) // 2 for number, end in scene._ends().items()})
+    _delete_records(scene, {number: (before[number] + end) // 2 for number, end in scene.ends().items()})
     _check_refused_by_workers(scene, _DELETED)
     scene.check(scene.positions(1) == before, "workers skipped deleted records")
     # The remedy, as the message says.
@@ -144,6 +133,18 @@ def log_beginning_lost(scene: Scene) -> None:
     scene.platform.send(events[4_000:])
     scene.recover(BROKER_RECOVERY_S)
     scene.finish()
+
+
+def _begin(scene: Scene) -> tuple[list[ingest_pb2.EventSubmission], list[Path]]:
+    """Fold 3,000 events of 6,000; return all, and copies of the disks from when they held 2,000."""
+    scene.start()
+    events = scene.submissions(6_000)
+    scene.platform.send(events[:2_000])
+    scene.wait_drained()
+    early = _copy_disks(scene, "early")
+    scene.platform.send(events[2_000:3_000])
+    scene.wait_drained()
+    return events, early
 
 
 def _copy_disks(scene: Scene, name: str) -> list[Path]:
@@ -213,5 +214,5 @@ def _check_refused(scene: Scene, words: tuple[str, ...], reason: str) -> None:
 
 def _check_held(scene: Scene, epoch: int, events: int) -> None:
     """The epoch has each of the scenario's first events once, whatever the log still holds."""
-    expected = Counter(scene.key_of(event.learner_id) for event in scene.submissions(events))
-    checks.check_held(scene, epoch, Counter(expected))
+    expected: Counter[bytes | None] = Counter(scene.key_of(event.learner_id) for event in scene.submissions(events))
+    checks.check_held(scene, epoch, expected)

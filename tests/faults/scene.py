@@ -268,8 +268,8 @@ class Scene:
     def wait_drained(self, within_s: float = _DRAIN_DEADLINE_S) -> None:
         """Return once everything sent is acknowledged and nothing lags."""
         self.wait(lambda: self.platform.done, within_s, "acknowledging every event")
-        ends = self._ends()
-        self.wait(lambda: self._drained(ends), within_s, "processing every record")
+        ends = self.ends()
+        self.wait(lambda: self.drained(ends), within_s, "processing every record")
 
     def wait_applied(self, events: int, deadline_s: float = START_DEADLINE_S) -> None:
         """Return once the first epoch has processed at least this many records."""
@@ -359,8 +359,8 @@ class Scene:
             dead_letters: whether the scenario made records that cannot be applied.
         """
         self.wait_drained(within_s)
-        ends = self._ends()
-        if not self._drained(ends):
+        ends = self.ends()
+        if not self.drained(ends):
             raise ScenarioFailedError("the log grew although nothing was sent")
         self.row.restarts += sum(process.restarts for process in self.processes.values())
         epoch = self.current_epoch()
@@ -370,11 +370,13 @@ class Scene:
         checks.check_counts(self, epoch, log, window_exceeded=window_exceeded, dead_letters=dead_letters)
         checks.check_against_replay(self, epoch)
 
-    def _drained(self, ends: dict[int, int]) -> bool:
+    def drained(self, ends: dict[int, int]) -> bool:
+        """Whether the epoch that is served has reached these ends."""
         epoch = self.current_epoch()
         return epoch is not None and self.positions(epoch) == ends
 
-    def _ends(self) -> dict[int, int]:
+    def ends(self) -> dict[int, int]:
+        """Where the partitions of the log end now."""
         return asyncio.run(topic_end_offsets(self.bench.cluster.connection, LEARNER_EVENTS))
 
     @property
