@@ -82,7 +82,7 @@ class Calls:
     async def changing(self, context: Context, method: str) -> AsyncIterator[None]:
         """Count a call that changes the catalog, and abort it with a status when it fails."""
         await self.contents(context)
-        outcome = "failed"
+        outcome, status = "failed", None
         try:
             yield
             outcome = "done"
@@ -96,9 +96,11 @@ class Calls:
             CatalogLogRecreatedError,
         ) as error:
             outcome, status = _refusal(error)
-            await abort(context, status)
         finally:
             self.metrics.changes.labels(method, outcome).inc()
+        if status is not None:
+            # After it was counted: whoever has the answer finds it in the metrics.
+            await abort(context, status)
 
     @asynccontextmanager
     async def reading(self, context: Context) -> AsyncIterator[None]:
