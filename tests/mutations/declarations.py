@@ -1018,7 +1018,7 @@ MUTATIONS = (
         (
             Edit(
                 _INGEST_REPEATS,
-                "        if earlier == content.digest:\n",
+                "        if earlier is not None and content.is_said_by(earlier):\n",
                 "        if earlier is not None and not event.revises:\n",
             ),
         ),
@@ -1031,8 +1031,8 @@ MUTATIONS = (
         (
             Edit(
                 "services/ingest/domain/kinds/assessment.py",
-                '"assessment.correct", text_of(self.outcome)),\n',
-                '"assessment.correct", ""),\n',
+                "str(int(folded(self.outcome) * _FRACTIONS))",
+                '""',
             ),
         ),
         "tests/unit/test_ingest_repeats.py::"

@@ -98,6 +98,17 @@ def test_a_time_is_part_of_the_content():
     assert (problem.field, problem.reason.partition(",")[0]) == ("occurred_at", "is not set")
 
 
+def test_what_an_earlier_release_remembered_is_recognised_and_names_only_what_differs():
+    # It compared points and fractions of a second as they were sent.
+    remembered = bytes.fromhex("31279e6925fe0b868b0b00d58a4c583c")
+    at = Instant(1_700_000_000, 500_000_000)
+    assert said(occurred_at=at).digest != remembered
+    assert said(occurred_at=at).is_said_by(remembered)
+    another_try = said(replace(ASSESSMENT, attempt=2), occurred_at=at)
+    assert not another_try.is_said_by(remembered)
+    assert [problem.field for problem in another_try.differences(remembered)] == ["assessment.attempt"]
+
+
 def test_another_kind_is_named_as_such():
     (problem,) = said(INTERACTION).differences(said().digest)
     assert (problem.field, problem.reason.partition(",")[0]) == ("body", "is 'interaction'")

@@ -130,7 +130,7 @@ class Comparison:
         """Whether the next event is new, a copy, a conflict or a revision, and in which fields a conflict differs."""
         identity = event.identity
         earlier = self._earlier(identity)
-        if earlier == content.digest:
+        if earlier is not None and content.is_said_by(earlier):
             return Outcome.DUPLICATE, []
         if earlier is not None and not (event.revises and content.is_of_the_kind_of(earlier)):
             return Outcome.CONFLICT, content.differences(earlier)

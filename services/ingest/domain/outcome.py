@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -13,6 +14,7 @@ _Outcome = TypeVar("_Outcome")
 
 # Of a scale's range.
 _NOISE = 1e-9
+_FLOAT32 = struct.Struct("<f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,17 @@ def normalised(outcome: bool | Score) -> float:  # noqa: FBT001 - a response tha
     return min((raw - low) / (high - low), 1.0) + 0.0
 
 
+def folded(outcome: bool | Score) -> float:  # noqa: FBT001 - a response that is right or wrong is a bool.
+    """The outcome on [0, 1] in the precision of the learner's journal, float32: what the fold can tell apart.
+
+    Args:
+        outcome: as for `normalised`.
+    """
+    return float(_FLOAT32.unpack(_FLOAT32.pack(normalised(outcome)))[0])
+
+
 def text_of(outcome: bool | Score | None) -> str:  # noqa: FBT001 - a response that is right or wrong is a bool.
-    """An outcome as text; two outcomes with the same text are the same. Empty for None."""
+    """An outcome as text. Empty for None."""
     match outcome:
         case Score(raw, low, high):
             # Each is the shortest text that reads back as the same number; adding 0.0 turns -0.0 into 0.0.

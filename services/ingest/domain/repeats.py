@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from services.common.auth.identity import EventIdentity
 from services.ingest.domain.problems import Problem, ProblemKind, shown
-from services.ingest.domain.submission import Submission
+from services.ingest.domain.submission import ContentField, Submission
 
 FINGERPRINT_BYTES = 8
 # One byte for the kind and for each field, by which differing fields are named, and six for the whole.
@@ -47,14 +47,18 @@ class Content:
     """What an event says.
 
     Attributes:
-        fields: path and text of each field.
+        fields: what it is made of.
         digest: 16 bytes; two events with the same digest say the same.
         revisable: whether a later event may replace it.
     """
 
-    fields: Sequence[tuple[str, str]]
+    fields: Sequence[ContentField]
     digest: bytes
     revisable: bool
+
+    def is_said_by(self, earlier: bytes) -> bool:
+        """Whether the event with this digest says the same; it may be a digest of an earlier release."""
+        return earlier in (self.digest, self._former_digest())
 
     def is_of_the_kind_of(self, earlier: bytes) -> bool:
         """Whether the event with this digest is of the same kind: an assessment never replaces an interaction."""
@@ -69,10 +73,10 @@ class Content:
         kind = _kind_of(self.fields)
         same_kind = self.is_of_the_kind_of(earlier)
         if not same_kind:
-            differing: Sequence[tuple[str, str]] = [("body", kind)]
+            differing = [("body", kind)]
         else:
-            pairs = zip(self.fields, self.digest[1:], earlier[1:], strict=False)
-            differing = [field for field, mark, other in pairs if mark != other]
+            marks = zip(self.fields, self.digest[1:], self._former_digest()[1:], earlier[1:], strict=False)
+            differing = [field[:2] for field, *own, other in marks if other not in own]
         remedy = "send another event_id"
         if self.revisable and same_kind:
             remedy += ", or revises: true if this replaces it"
@@ -87,22 +91,31 @@ class Content:
             for path, text in differing or [("body", kind)]
         ]
 
+    def _former_digest(self) -> bytes:
+        # It compared every text as it was sent.
+        return _digest_of(_kind_of(self.fields), [field[1] for field in self.fields])
+
 
 def content_of(submission: Submission) -> Content:
     """What a submission without problems says."""
     if submission.body is None:
         raise AssertionError("an event without a body passed the check")
-    occurred_at = "" if submission.occurred_at is None else str(submission.occurred_at)
-    fields = (("occurred_at", occurred_at), *submission.body.content(submission.source))
+    at = submission.occurred_at
+    # The fold reads whole seconds, and 0 for a time that is not known.
+    occurred_at = ("occurred_at", "", "0") if at is None else ("occurred_at", str(at), str(at.seconds))
+    fields = (occurred_at, *submission.body.content(submission.source))
+    return Content(fields, _digest_of(_kind_of(fields), [field[-1] for field in fields]), submission.body.revisable)
+
+
+def _digest_of(kind: str, texts: Sequence[str]) -> bytes:
     # No text has a control character, so different texts never give the same string.
-    whole = "\0".join([_kind_of(fields), *[text for _, text in fields]]).encode()
+    whole = "\0".join([kind, *texts]).encode()
     # The multiplication makes texts that differ in one place differ in unpredictable ways.
     marks = bytes([zlib.crc32(text) * 0x9E3779B1 >> 24 & 0xFF for text in whole.split(b"\0")])
-    digest = marks.ljust(_MARKS, b"\0") + hashlib.blake2b(whole, digest_size=_WHOLE_BYTES).digest()
-    return Content(fields, digest, submission.body.revisable)
+    return marks.ljust(_MARKS, b"\0") + hashlib.blake2b(whole, digest_size=_WHOLE_BYTES).digest()
 
 
-def _kind_of(fields: Sequence[tuple[str, str]]) -> str:
+def _kind_of(fields: Sequence[ContentField]) -> str:
     return fields[1][0].partition(".")[0]
 
 

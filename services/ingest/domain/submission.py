@@ -35,6 +35,11 @@ class Instant:
         return f"{self.seconds}.{self.nanoseconds:09d}"
 
 
+ContentField = tuple[str, str] | tuple[str, str, str]
+"""A field of an event's content: its path, which may depend on the content; its text, empty when it is not set; and,
+where the fold reads it less precisely than the text says, the text to compare instead."""
+
+
 class LoggedBody:
     """What happened, as it is written to the log: checked and complete. Each kind of event is a subclass."""
 
@@ -92,11 +97,11 @@ class SubmittedBody(ABC):
         return ()
 
     @abstractmethod
-    def content(self, source: str) -> Sequence[tuple[str, str]]:
-        """Every field that the log keeps, as path and text: two bodies with the same texts say the same.
+    def content(self, source: str) -> Sequence[ContentField]:
+        """Every field that the log keeps: two bodies whose fields compare as equal say the same.
 
-        At most 9, always the same paths in the same order, each within the kind's own message; a field that is not set
-        is the empty text. What the catalog adds is no part of it, so that a change of tags makes no other event.
+        At most 9, always in the same order, each within the kind's own message. What the catalog adds is no part of
+        it, so that a change of tags makes no other event.
 
         Args:
             source: the system that observed the event.

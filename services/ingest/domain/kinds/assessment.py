@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import ClassVar
 
 from services.common.auth.identity import are_plain, normalised_id
-from services.ingest.domain.outcome import Score, normalised, score_problems, text_of, without_noise
+from services.ingest.domain.outcome import Score, folded, normalised, score_problems, text_of, without_noise
 from services.ingest.domain.problems import (
     ID_CHARACTERS_MAX,
     Problem,
@@ -20,6 +20,7 @@ from services.ingest.domain.problems import (
 from services.ingest.domain.submission import (
     AssessedSkills,
     BodySummary,
+    ContentField,
     LoggedBody,
     Submission,
     SubmittedBody,
@@ -45,6 +46,8 @@ class SkillsFrom(IntEnum):
     NONE = 3
 
 
+# Into which the fold divides the range of responses when it compares them.
+_FRACTIONS = 1 << 24
 # Looking up a number among the members of an enum would take longer than all other checks of the field.
 _GRAINS = frozenset(map(int, Grain))
 
@@ -120,14 +123,18 @@ class Assessment(SubmittedBody):
         skills = sorted(self.skills)
         return "skills", str(len(skills)), *skills, "attempt", "" if self.attempt is None else str(self.attempt)
 
-    def content(self, source: str) -> Sequence[tuple[str, str]]:
+    def content(self, source: str) -> Sequence[ContentField]:
         """See SubmittedBody."""
         return (
             ("assessment.item", self.item),
             ("assessment.activity", self.activity),
             # As in `natural_details`, in any order.
             ("assessment.skills", ", ".join(map(repr, sorted(self.skills)))),
-            ("assessment.score" if isinstance(self.outcome, Score) else "assessment.correct", text_of(self.outcome)),
+            (
+                "assessment.score" if isinstance(self.outcome, Score) else "assessment.correct",
+                text_of(self.outcome),
+                "" if self.outcome is None else str(int(folded(self.outcome) * _FRACTIONS)),
+            ),
             ("assessment.attempt", "" if self.attempt is None else str(self.attempt)),
             ("assessment.hints", "" if self.hints is None else str(self.hints)),
             ("assessment.duration_ms", "" if self.duration_ms is None else str(self.duration_ms)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from services.ingest.domain.outcome import Score, score_problems, text_of, without_noise
+from services.ingest.domain.outcome import Score, folded, score_problems, text_of, without_noise
 from services.ingest.domain.problems import (
     EVENT_ID_CHARACTERS_MAX,
     ID_CHARACTERS_MAX,
@@ -17,6 +17,7 @@ from services.ingest.domain.problems import (
 from services.ingest.domain.submission import (
     AssessedSkills,
     BodySummary,
+    ContentField,
     LoggedBody,
     Submission,
     SubmittedBody,
@@ -69,13 +70,12 @@ class Correction(SubmittedBody, LoggedBody):
         """See SubmittedBody."""
         return "correction", self.target_source or source, self.target_event_id, _key_of(self.change)
 
-    def content(self, source: str) -> Sequence[tuple[str, str]]:
+    def content(self, source: str) -> Sequence[ContentField]:
         """See SubmittedBody."""
-        change = "voided" if isinstance(self.change, Void) else text_of(self.change)
         return (
             ("correction.target_source", self.target_source or source),
             ("correction.target_event_id", self.target_event_id),
-            ("correction.change", change),
+            ("correction.change", *_change_content(self.change)),
         )
 
     def accept(self, source: str, assessed_skills: AssessedSkills) -> Correction:
@@ -85,6 +85,12 @@ class Correction(SubmittedBody, LoggedBody):
     def summary(self) -> BodySummary:
         """See SubmittedBody."""
         return BodySummary("correction")
+
+
+def _change_content(change: Void | bool | Score | None) -> tuple[str, str]:  # noqa: FBT001 - as below.
+    if change is None or isinstance(change, Void):
+        return "voided", "voided"
+    return text_of(change), repr(folded(change))
 
 
 def _key_of(change: Void | bool | Score | None) -> str:  # noqa: FBT001 - right or wrong is a bool.

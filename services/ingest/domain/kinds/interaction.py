@@ -10,6 +10,7 @@ from services.ingest.domain.problems import ID_CHARACTERS_MAX, Problem, ProblemK
 from services.ingest.domain.submission import (
     AssessedSkills,
     BodySummary,
+    ContentField,
     LoggedBody,
     Submission,
     SubmittedBody,
@@ -70,7 +71,7 @@ class Interaction(SubmittedBody, LoggedBody):
         """See SubmittedBody."""
         return "interaction", self.resource, str(int(self.kind))
 
-    def content(self, source: str) -> Sequence[tuple[str, str]]:
+    def content(self, source: str) -> Sequence[ContentField]:
         """See SubmittedBody."""
         return (
             ("interaction.resource", self.resource),

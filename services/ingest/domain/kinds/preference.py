@@ -10,7 +10,14 @@ from enum import IntEnum
 from services.common.auth.identity import normalised_id
 from services.common.resource_kinds import ResourceKind
 from services.ingest.domain.problems import Problem, ProblemKind, shown, skill_list_problems
-from services.ingest.domain.submission import AssessedSkills, BodySummary, LoggedBody, Submission, SubmittedBody
+from services.ingest.domain.submission import (
+    AssessedSkills,
+    BodySummary,
+    ContentField,
+    LoggedBody,
+    Submission,
+    SubmittedBody,
+)
 
 GOALS_MAX = 16
 INTERESTS_MAX = 32
@@ -76,7 +83,7 @@ class Preference(SubmittedBody, LoggedBody):
             str(int(self.pace)),
         )
 
-    def content(self, source: str) -> Sequence[tuple[str, str]]:
+    def content(self, source: str) -> Sequence[ContentField]:
         """See SubmittedBody."""
         return (
             ("preference.goals", _text_of(self.goals)),
