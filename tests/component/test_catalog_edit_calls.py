@@ -205,6 +205,21 @@ async def test_rules_that_have_ended_are_listed_only_on_request(client):
     assert [violation.field for violation in violations_of(error)] == ["page_token"]
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"nanos": -1}, "-1 ns"), ({"seconds": -1}, "-1 s"), ({"seconds": 10**13}, "10000000000000 s is not from 1970")],
+    ids=str,
+)
+async def test_a_rule_ends_at_a_time(client, given, said):
+    await client.write([], [lesson(1)])
+    rule = pin(expires_at=Timestamp(**given))
+    error = await refusal(client.PutRule(catalog_pb2.PutRuleRequest(rule=rule)))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    (violation,) = violations_of(error)
+    assert violation.field == "rule.expires_at"
+    assert said in violation.reason
+
+
 async def test_every_change_writes_one_audit_line_without_personal_data(client, catalog):
     await client.write([], [lesson(1)])
     batch = catalog_pb2.BatchPutRequest(skills=[put_skill(Skill(id="a")), put_skill(Skill(id=""))])

@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from cairn.v1 import catalog_pb2, events_pb2
 from services.common.kafka.envelope import JSON, LogIdentity, record_key
@@ -239,6 +240,15 @@ def test_every_kind_of_event_becomes_a_row_of_the_columns_that_are_declared():
 def test_a_record_that_is_not_an_event_is_reported(value):
     with pytest.raises(EventUnreadableError):
         event_row(record_key("riverbend", pseudonym("ada")), value, [])
+
+
+@pytest.mark.parametrize("time", ["occurred_at", "received_at"])
+@pytest.mark.parametrize("given", [{"nanos": -1}, {"nanos": 10**9}, {"seconds": 2**60}, {"seconds": -(2**60)}], ids=str)
+def test_a_record_with_a_time_that_is_none_is_reported(time, given):
+    event = message(1)
+    getattr(event, time).CopyFrom(Timestamp(**given))
+    with pytest.raises(EventUnreadableError):
+        event_row(record_key(event.tenant, event.learner), event.SerializeToString(), [])
 
 
 def test_a_record_in_json_is_read_too():

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from datetime import UTC, datetime
+from operator import attrgetter
 
 import grpc
 import numpy as np
 import pytest
+from google.protobuf import message_factory
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -548,6 +551,58 @@ async def test_a_bad_field_is_named_with_its_value_and_the_remedy(server, fields
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     (violation,) = violations_of(refused.value)
     assert violation.field == field
+    assert said in violation.reason
+
+
+def times_within(descriptor, above=""):
+    """The paths of the times in a message; the service sets `updated_at` itself."""
+    for field in descriptor.fields:
+        if field.message_type is Timestamp.DESCRIPTOR and field.name != "updated_at":
+            yield f"{above}{field.name}"
+        elif field.message_type is not None and not field.is_repeated:
+            yield from times_within(field.message_type, f"{above}{field.name}.")
+
+
+METHODS = recommender_pb2.DESCRIPTOR.services_by_name["RecommendationService"].methods
+TIMES = [(method, path) for method in METHODS for path in times_within(method.input_type)]
+
+
+def test_the_requests_with_times_are_found():
+    assert {f"{method.name}.{path}" for method, path in TIMES} == {
+        "Recommend.as_of",
+        "RecommendBatch.as_of",
+        "PlanGroup.as_of",
+        "PreviewRule.as_of",
+        "PreviewRule.rule.expires_at",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"nanos": -1}, "-1 ns is not part of a second; give nanos from 0 to 999999999"),
+        ({"nanos": 1_000_000_000}, "1000000000 ns"),
+        ({"seconds": -1, "nanos": 5}, "-1 s is not from 1970 to 9999; give a moment in between, or none"),
+        ({"seconds": 253_402_300_800}, "253402300800 s"),
+        ({"seconds": -(2**63)}, "-9223372036854775808 s"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("method", "path"), TIMES, ids=lambda each: getattr(each, "name", each))
+async def test_a_time_that_is_none_is_named_in_every_request(server, method, path, given, said):
+    request = message_factory.GetMessageClass(method.input_type)()
+    if method.name == "Recommend":
+        request.learner_id = "amy"
+    else:
+        request.learner_ids.append("amy")
+    if method.name == "PreviewRule":
+        request.rule.MergeFrom(catalog_pb2.Rule(id="r", action=catalog_pb2.RULE_ACTION_PIN, resource_ids=["a"]))
+    attrgetter(path)(request).MergeFrom(Timestamp(**given))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await getattr(server.stub, method.name)(request, metadata=server._metadata(None), timeout=5.0)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    (violation,) = violations_of(refused.value)
+    assert violation.field == path
     assert said in violation.reason
 
 

@@ -15,6 +15,7 @@ from services.common.kafka.envelope import Position
 from services.common.resource_kinds import ResourceKind
 from services.common.rpc import freshness
 from services.common.rpc.statuses import FieldViolation
+from services.common.rpc.timestamps import timestamp_problem
 from services.recommender.application.answers.provenance import Degradation, Provenance
 from services.recommender.application.answers.rank_learner import Recommendations, RecommendQuery
 from services.recommender.application.answers.show_learner import LearnerView, SkillMastery
@@ -33,8 +34,6 @@ FILTER_ENTRIES_MAX = 100
 EXCLUDED_MAX = 1_000
 TOKEN_CHARACTERS_MAX = 200
 
-# The latest moment of a Timestamp; nanoseconds do not matter here.
-_LATEST_S = 253_402_300_799
 _SHOWN_CHARACTERS = 40
 
 
@@ -210,9 +209,9 @@ def _say_too_many(field: str, entries: int, entries_max: int, problems: Problems
 
 
 def moment_of(moment: Timestamp, problems: Problems) -> datetime | None:
-    """The moment of a request; violations are added."""
-    if not 0 <= moment.seconds <= _LATEST_S:
-        problems.say("as_of", f"{moment.seconds} s is not from 1970 to 9999; give a moment in between, or none for now")
+    """The moment of a request, in whole seconds; violations are added."""
+    if reason := timestamp_problem(moment, absent="for now"):
+        problems.say("as_of", reason)
         return None
     return datetime.fromtimestamp(moment.seconds, UTC)
 

@@ -71,4 +71,7 @@ def _assessment(body: events_pb2.AssessmentEvent) -> dict[str, Any]:
 
 
 def _moment(timestamp: Timestamp) -> datetime:
-    return timestamp.ToDatetime(UTC)
+    try:
+        return timestamp.ToDatetime(UTC)
+    except (ValueError, OverflowError) as error:
+        raise EventUnreadableError(f"{timestamp.seconds} s and {timestamp.nanos} ns are no time") from error

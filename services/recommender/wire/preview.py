@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cairn.v1 import catalog_pb2, recommender_pb2
 from services.common.auth.tenant import Tenant
+from services.common.rpc.timestamps import timestamp_problem
 from services.recommender.application.answers.preview_rule import Preview, PreviewQuery
 from services.recommender.application.answers.rosters import LearnerProblem, RosterEntry
 from services.recommender.domain.ranking.policy import EVERYTHING
@@ -69,6 +70,8 @@ def _rule(message: catalog_pb2.Rule, problems: Problems, *, removed: bool) -> Ru
         return Rule(message.id, RuleAction.BLOCK)
     if not message.resource_ids and not message.providers:
         problems.say("rule.resource_ids", "names no resource, and rule.providers no provider; name at least one")
+    if reason := timestamp_problem(message.expires_at, absent="for a rule that does not end"):
+        problems.say("rule.expires_at", reason)
     boosts = message.action == catalog_pb2.RULE_ACTION_BOOST
     if boosts and not FACTOR_MIN <= message.factor <= FACTOR_MAX:
         problems.say("rule.factor", f"{message.factor:g} must be from {FACTOR_MIN:g} to {FACTOR_MAX:g}")

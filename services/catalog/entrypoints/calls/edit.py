@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
-from services.catalog.application.edit_catalog import BatchOutcome, Expectation, PutResult, PutStatus
+from services.catalog.application.edit_catalog import BatchOutcome, EditInvalidError, Expectation, PutResult, PutStatus
 from services.catalog.domain.model import RecordKind, Resource, Skill
+from services.catalog.domain.validation.fields import Problem
 from services.catalog.entrypoints.calls.shared import Calls, Context
 from services.catalog.wire.resources import resource_from_proto, resource_to_proto
 from services.catalog.wire.rules import rule_from_proto, rule_to_proto
@@ -12,6 +13,7 @@ from services.catalog.wire.skills import skill_from_proto, skill_to_proto
 from services.catalog.wire.versions import version_to_proto
 from services.common.rpc.call_context import current_api_key_id, current_tenant, note_for_audit
 from services.common.rpc.statuses import FieldViolation, abort, invalid_argument
+from services.common.rpc.timestamps import timestamp_problem
 from services.common.turns import Pauses
 
 BATCH_MAX = 500
@@ -115,6 +117,8 @@ class EditCalls(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.PutRuleResponse:
         """Write one rule."""
         async with self._calls.changing(context, "PutRule"):
+            if reason := timestamp_problem(request.rule.expires_at, absent="for a rule that does not end"):
+                raise EditInvalidError([Problem("rule.expires_at", reason)])
             rule = rule_from_proto(request.rule)
             written = await self._calls.use.edit.put(
                 current_tenant().name, rule, _expected(request), key_id=current_api_key_id()
