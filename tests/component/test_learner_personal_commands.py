@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cairn.v1 import catalog_pb2, events_pb2, ingest_pb2, ingest_pb2_grpc, recommender_pb2, recommender_pb2_grpc
+from services.recommender.application.state.repair import RepairReport
 from services.recommender.cli.learners import app
 
 
@@ -96,6 +97,19 @@ def test_an_export_of_nothing_says_so(monkeypatch, held):
     result = run("export", "nobody", "--tenant", "riverbend")
     assert result.exit_code == 0
     assert ("nothing is stored of 'nobody' of tenant 'riverbend'" in result.stderr) == (not held["records"])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_repair_of_an_id_of_which_nothing_is_known_says_so(monkeypatch, known):
+    async def repaired(_file, key, **_):
+        return [RepairReport(key, 0, 0, 0, 0, known=known)]
+
+    monkeypatch.setattr("services.recommender.bootstrap.personal.pseudonym_of", lambda *_: "A" * 26)
+    monkeypatch.setattr("services.recommender.bootstrap.repair.repair_learners", repaired)
+    result = run("repair", "nobody", "--tenant", "riverbend")
+    assert result.exit_code == 0
+    assert ("is repaired" in result.output) == known
+    assert ("nothing is known of 'nobody'" in result.output) != known
 
 
 @pytest.mark.parametrize("command", ["show", "erase", "export"])

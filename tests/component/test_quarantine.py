@@ -257,6 +257,16 @@ async def test_an_operator_can_rebuild_a_learner_whom_no_worker_has_met(states, 
     assert await states.progress(1) == await clean.progress(1)
 
 
+async def test_a_repair_of_a_learner_without_records_says_so_and_leaves_nothing_behind(states, log, letters, fold):
+    await fold.fold([log.add((ALAN, event(1)))])
+    held = dict(states.learners[1])
+    await quarantine_learner(states.fold_store(1), 0, ADA)
+    (report,) = await repair(states, log, letters)(0, [ADA])
+    assert not report.known
+    assert states.learners[1] == held
+    assert (await states.quarantine(1)).learners == {}
+
+
 async def test_a_log_without_its_beginning_is_refused_unless_the_loss_is_accepted(states, log, letters, fold):
     await fold.fold([log.add((ADA, event(1)), (ADA, event(2)))])
     states.damage(1, ADA)

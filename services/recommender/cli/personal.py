@@ -172,8 +172,8 @@ def repair(
     their records from the beginning of the log and releases them. For operators: it needs Kafka, Redis, the bundles and
     the tenants file.
 
-    Exit codes: 0, they are repaired. 1, Kafka or Redis did not answer, or a learner cannot be rebuilt. 2, an option is
-    invalid.
+    Exit codes: 0, they are repaired, or nothing is known of the learner. 1, Kafka or Redis did not answer, or a learner
+    cannot be rebuilt. 2, an option is invalid.
     """
     if every == (learner is not None) or (learner is not None) != bool(tenant):
         fail("name one learner with --tenant, or give --all to repair every learner in quarantine", BAD_INPUT)
@@ -192,6 +192,10 @@ def repair(
         except (RepairFailedError, LogTruncatedError) as error:
             fail(str(error), FAILED)
     for report in reports:
+        if not report.known:
+            who = repr(learner) if learner is not None else report.key.decode()
+            typer.echo(f"nothing is known of {who}, the log has no event of theirs that can be read: check the id")
+            continue
         typer.echo(
             f"{report.key.decode()} is repaired: of the quarantined records {report.applied:,} applied, "
             f"{report.duplicates:,} duplicates, {report.conflicts:,} conflicts, {report.dead_lettered:,} dead letters, "

@@ -48,6 +48,7 @@ class RepairReport:
         dead_lettered: records that went to the dead letters.
         erased: records that can no longer be read.
         conflicts: records that say something else than an earlier one of their source and id.
+        known: whether the log has an event of theirs that can be read, or any was quarantined.
     """
 
     key: bytes
@@ -56,6 +57,7 @@ class RepairReport:
     dead_lettered: int
     erased: int
     conflicts: int = 0
+    known: bool = True
 
 
 _Pending = tuple[int, LearnerEvent, PartitionBatch]
@@ -241,4 +243,4 @@ class RepairLearners:
         if not await self._store.quarantine.release(repaired):
             return None
         counts = (repaired.applied, repaired.duplicates, repaired.dead_lettered, repaired.erased, repaired.conflicts)
-        return RepairReport(key, *counts)
+        return RepairReport(key, *counts, known=bool(learner.tenant or entry.records))
