@@ -113,6 +113,7 @@ async def test_rules_are_added_listed_and_removed(run, file, catalog):
             "rule 0: resource is not a known column; known are id, action",
         ),
         ("{id: r, action: pin, author: t, expires_at: 2026-03-20}", "rule 0: expires_at"),
+        ("{id: r, action: pin, author: t, id: s}", "the key 'id' is there twice in one mapping: keep one"),
         ("[", "is neither YAML nor JSON"),
     ],
 )

@@ -88,6 +88,12 @@ def test_a_resource_without_a_status_is_active(tmp_path):
             "is not a known column; known are skill, weight",
         ),
         ('{"id":"v","title":"T","kind":"game","teaches":[{"skill":"s"}]}', "teaches[0].weight", "is missing"),
+        ('{"id":"v","title":"T","kind":"game","title":"U"}', "title", "is given twice; keep the right one"),
+        (
+            '{"id":"v","title":"T","kind":"game","teaches":[{"skill":"s","weight":1,"weight":0.5}]}',
+            "weight",
+            "is given twice",
+        ),
         ('["v"]', "", "['v']: input should be an object"),
         ('{"id":', "", "is not a JSON object: EOF while parsing a value at column 6"),
         (b'{"id":"\xff"}', "", "is not a JSON object: invalid unicode code point at column 8"),

@@ -71,6 +71,7 @@ def test_a_tenant_name_that_could_not_be_a_key_prefix_is_refused(path, name):
         ("tenants: {riverbend: {secret: abcd}}", "16 bytes"),
         ("tenants: {River: {secret: " + "ab" * 16 + "}}", "must match"),
         ("tenants: {riverbend: {secret: " + "ab" * 16 + ", keys: []}}", "keys"),
+        ("tenants: {riverbend: {}, riverbend: {}}", "malformed in line 1: the key 'riverbend' is there twice"),
         ("tenants: [", "malformed"),
     ],
 )

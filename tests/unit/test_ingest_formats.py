@@ -150,6 +150,8 @@ class TestNdjson:
             ('{"learner_id":"a","occurred_at":"2026-03-04T05:06:07"}', "occurred_at", "timezone"),
             ('{"learner_id":"a","occurred_at":"yesterday"}', "occurred_at", "yesterday"),
             ('{"learner_id":"a","correct":true,"score":{"raw":1,"min":0,"max":1}}', "score", "keep the one"),
+            ('{"learner_id":"a","item":"i","correct":true,"correct":false}', "correct", "is given twice: keep"),
+            ('{"learner_id":"a","item":"i","score":{"raw":1,"raw":0,"min":0,"max":1}}', "raw", "is given twice"),
             ("not json", "", "put one JSON object on each line"),
             ("[1]", "", "put one JSON object on each line"),
         ],

@@ -277,6 +277,13 @@ def test_the_format_follows_from_the_file_name(tmp_path):
         format_of(tmp_path / "events.gz")
 
 
+def test_a_mapping_with_a_key_that_is_there_twice_is_refused(tmp_path):
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text("columns: {learner_id: s, item: q, correct: c}\ndecimal: '.'\ndecimal: ','\n")
+    with pytest.raises(FileUnusableError, match=r"the key 'decimal' is there twice in one mapping: keep one.*line 3"):
+        load_mapping(mapping)
+
+
 def test_the_error_about_a_missing_mapping_says_how_to_get_one(tmp_path):
     with pytest.raises(FileUnusableError, match="cairn ingest mapping --sample"):
         read_events(tmp_path / "a.csv", Format.CSV)

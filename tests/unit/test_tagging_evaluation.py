@@ -126,6 +126,7 @@ class TestReading:
         [
             ("{", r"resources.jsonl:2 is not JSON"),
             ("[]", r"resources.jsonl:2 is not a JSON object"),
+            ('{"id": "x", "text": "t", "skills": [], "text": "u"}', r"resources.jsonl:2 gives 'text' twice"),
             ('{"id": "x", "text": "t"}', r"resources.jsonl:2 is not in the format .*skills"),
             ('{"id": "x", "text": "t", "skills": "a"}', r"resources.jsonl:2 .*skills must be a list"),
         ],

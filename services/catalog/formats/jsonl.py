@@ -19,6 +19,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.catalog.domain.model import Resource, ResourceStatus, Skill, SkillTag, TagOrigin
+from services.common.repeated_keys import repeated_key
 from services.common.resource_kinds import ResourceKindName
 
 Record = TypeVar("Record", Skill, Resource)
@@ -184,6 +185,9 @@ def _read(path: Path, line_model: type[_SkillLine | _ResourceLine]) -> FileConte
                 record = line_model.model_validate_json(raw).record()
             except ValidationError as error:
                 contents.problems.extend(_line_problems(number, error, line_model))
+                continue
+            if (key := repeated_key(raw)) is not None:
+                contents.problems.append(LineProblem(number, key, "is given twice; keep the right one"))
             else:
                 contents.records.append(cast("Record", record))
                 contents.lines.append(number)

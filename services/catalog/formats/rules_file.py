@@ -11,6 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from services.catalog.domain.model import Rule, RuleAction
 from services.catalog.formats.jsonl import FileUnreadableError
+from services.common.repeated_keys import load_yaml
 
 _SHOWN_CHARACTERS_MAX = 80
 _PROBLEMS_SHOWN = 10
@@ -69,7 +70,7 @@ def read_rules(path: Path) -> list[Rule]:
         RulesInvalidError: when it has something other than valid rules.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FileUnreadableError(f"{path} cannot be read ({error.strerror}); name a file you may read") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

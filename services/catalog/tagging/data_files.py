@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from services.catalog.tagging.examples import Example, Statement, in_words
+from services.common.repeated_keys import repeated_key
 
 _RESOURCES = "resources.jsonl"
 _SKILLS = "skills.jsonl"
@@ -61,6 +62,8 @@ def _records(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     record = orjson.loads(line)
                     if not isinstance(record, dict):
                         raise DataUnusableError(f"{file}:{number} is not a JSON object")
+                    if (key := repeated_key(line)) is not None:
+                        raise DataUnusableError(f"{file}:{number} gives {key!r} twice: keep the right one")
                     yield f"{file}:{number}", record
     except orjson.JSONDecodeError as error:
         raise DataUnusableError(f"{file}:{number} is not JSON: {error}") from error

@@ -36,6 +36,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from services.common.auth.identity import TENANT_PATTERN
 from services.common.auth.registry import TenantRegistry, utc_now
 from services.common.auth.tenant import ALL_SCOPES, ApiKey, Credential, Scope, Tenant
+from services.common.repeated_keys import load_yaml
 
 _log = structlog.get_logger(__name__)
 
@@ -227,7 +228,7 @@ def read_tenants_file(path: Path) -> TenantsFile:
         TenantsFileError: when it is malformed.
     """
     try:
-        return TenantsFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        return TenantsFile.model_validate(load_yaml(path.read_text(encoding="utf-8")) or {})
     except yaml.MarkedYAMLError as error:
         # The error's own text quotes the file, which holds secrets.
         line = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 1}"

@@ -19,6 +19,7 @@ from kafka.errors import KafkaError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, kafka_python_options
+from services.common.repeated_keys import load_yaml
 
 
 class TopicDeclaration(BaseModel):
@@ -107,7 +108,7 @@ def load_declarations(path: Path | None = None) -> dict[str, TopicDeclaration]:
     if path is None:
         path = _IN_THE_WHEEL if _IN_THE_WHEEL.exists() else _IN_A_CHECKOUT
     try:
-        return _Declarations.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).topics
+        return _Declarations.model_validate(load_yaml(path.read_text(encoding="utf-8"))).topics
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise TopicsFileError(f"the topics declaration {path} cannot be used: {error}") from error
 

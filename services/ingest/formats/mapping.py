@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from services.common.repeated_keys import load_yaml
 from services.ingest.formats.lines import FileUnusableError
 
 
@@ -137,7 +138,7 @@ def load_mapping(path: Path) -> FileMapping:
         FileUnusableError: when it cannot be read or is invalid; the message names the field and the remedy.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FileUnusableError(f"the mapping {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -26,6 +26,7 @@ from typing import Any, get_args
 
 from pydantic import AwareDatetime, BaseModel, ValidationError, create_model
 
+from services.common.repeated_keys import repeated_key
 from services.ingest.application.ports import FieldReason, Row, UnreadableRow
 from services.ingest.domain.submission import Instant, Submission
 from services.ingest.formats.lines import LINE_BYTES_MAX, Line, lines_of
@@ -83,6 +84,9 @@ def _row(line: Line, source: str) -> Row | UnreadableRow:
     except ValidationError as error:
         problems = tuple(_problem(entry) for entry in error.errors(include_url=False))
         return UnreadableRow(line.number, problems, line.content.decode(errors="replace"))
+    if (key := repeated_key(line.content)) is not None:
+        problem = FieldReason(key, "is given twice: keep the right one")
+        return UnreadableRow(line.number, (problem,), line.content.decode())
     marked = [form for form in _MARKED if getattr(event, form.marker) is not None]
     form = marked[0] if marked else _UNMARKED
     contradictions = _contradictions(event, marked, form)
