@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from cairn.v1 import events_pb2
-from services.common.encryption.data_keys import DataKey, new_data_key
+from services.common.encryption.data_keys import DataKey, wrap
 from services.common.encryption.erasure_evidence import ErasureEvidence, KeyUse
 from services.common.encryption.headers import is_encrypted, key_id_or_none
 from services.common.encryption.keyring import LearnerKeyring
@@ -38,17 +38,20 @@ class SimulatedKeyTopic:
         self.incomplete = False
         self.accepted = False
         self._complete: list[_KeyRecord] = []
+        self._numbered = 0
         self._active: dict[bytes, DataKey] = {}
 
     def seal(self, record_key: bytes, value: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
         """A value encrypted with its learner's key, which is created if there is none, and the headers that say so."""
         key = self._active.get(record_key)
         if key is None:
-            self._write(record_key, new_data_key(TENANT_KEY, record_key))
+            self._write(record_key, self._new_key(record_key))
             found = keyring_of(self.records).data_key(record_key)
             assert found is not None
             key = self._active[record_key] = found
-        return key.encrypt(record_key, value), key.headers
+        # What DataKey.encrypt does. Its nonce is random, and a schedule must follow from its seed.
+        nonce = self._next_bytes(12)
+        return nonce + key.cipher.encrypt(nonce, value, record_key), key.headers
 
     def destroy(self, record_key: bytes) -> None:
         """Destroy a learner's key."""
@@ -79,6 +82,16 @@ class SimulatedKeyTopic:
         keyring = keyring_of(self._complete)
         keyring.lost = {key_id for _, key_id in lost_uses(log, keyring)}
         return keyring
+
+    def _new_key(self, record_key: bytes) -> bytes:
+        data_key = self._next_bytes(32)
+        key_id = f"key-{self._numbered}"
+        wrapped = wrap(TENANT_KEY, record_key, key_id, data_key)
+        return events_pb2.LearnerDataKey(key_id=key_id, wrapped_key=wrapped).SerializeToString()
+
+    def _next_bytes(self, length: int) -> bytes:
+        self._numbered += 1
+        return self._numbered.to_bytes(length, "big")
 
     def _write(self, record_key: bytes, value: bytes | None) -> None:
         self.version += 1

@@ -16,13 +16,18 @@ _VERY_SLOW_S = 0.8
 
 
 class Network:
-    """Scheduled deliveries."""
+    """Scheduled deliveries.
+
+    Attributes:
+        trace: a hash of when each request was sent. It does not depend on the seed of Python's hashes.
+    """
 
     def __init__(self, clock: VirtualClock, rng: random.Random) -> None:
         self.clock = clock
         self._rng = rng
         self._waiting: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
+        self.trace = 0
 
     def after(self, delay_s: float, deliver: Callable[[], None]) -> None:
         """Call `deliver` after a delay in virtual seconds."""
@@ -113,6 +118,7 @@ class Process:
             future.cancel()
             return future
         network = self.network
+        network.trace = hash((network.trace, network.clock.now_s, self.loop.steps, len(steps)))
         incarnation = server.incarnation if connected_to is None else connected_to
         remaining = list(reversed(steps))
 

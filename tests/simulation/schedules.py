@@ -74,8 +74,7 @@ class Outcome:
     Attributes:
         error: the violated invariant; None: every invariant holds.
         failures: number of times a worker exited with an error.
-        steps: number of callbacks that ran.
-        trace: a hash that changes when anything in the run changes.
+        trace: what changes when anything in the run changes.
     """
 
     error: Exception | None
@@ -108,7 +107,7 @@ def outcome_of(schedule: Schedule) -> Outcome:
         error = broken
     finally:
         world.close()
-    return Outcome(error, len(world.failures), (world.clock.now_s, world.log.ends(), tuple(map(str, world.failures))))
+    return Outcome(error, len(world.failures), world.trace)
 
 
 def shortest(schedule: Schedule) -> Schedule:

@@ -366,6 +366,12 @@ class World:
         rebuilding = any(process.alive for process in self._replays)
         return served and not rebuilding and all(self._positions(epoch) == ends for epoch in epochs)
 
+    @property
+    def trace(self) -> tuple[object, ...]:
+        """What changes when anything in the run changes: the last of all choices depends on how many there were."""
+        failures = tuple(map(str, self.failures))
+        return self.clock.now_s, self.network.trace, self.log.ends(), failures, self._rng.random()
+
     def check(self) -> None:
         """Compare the stored data, byte for byte, with one undisturbed fold of the whole log.
 

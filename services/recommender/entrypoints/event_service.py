@@ -135,6 +135,11 @@ class EventService(mode.Service):
         """Connect, and join the group or take every partition."""
         await self._consumer.start(self)
 
+    async def on_started(self) -> None:
+        """Begin to fold, then to compare. Tasks of mode are a set: each process would begin them in another order."""
+        self.add_future(self._fold_the_log())
+        self.add_future(self._compare_the_log())
+
     async def on_stop(self) -> None:
         """Finish the current batch, and fold no other."""
         async with self._folding:
@@ -149,7 +154,6 @@ class EventService(mode.Service):
         for resource in self._source.resources:
             await resource.close()
 
-    @mode.Service.task
     async def _fold_the_log(self) -> None:
         # The next batch is read and decoded while Redis stores this one.
         fetching = asyncio.create_task(self._fetch())
@@ -174,7 +178,6 @@ class EventService(mode.Service):
         if self._reached_goal():
             self._finished.set()
 
-    @mode.Service.task
     async def _compare_the_log(self) -> None:
         while not self.should_stop:
             await self.sleep(_COMPARE_LOG_EVERY_S)
