@@ -51,11 +51,30 @@ def test_values_within_the_limits_are_accepted(submission):
     assert problems_of(submission, NOW) == []
 
 
+# Derived Property: Default_Ignorable_Code_Point, of DerivedCoreProperties.txt in version 14.0 of Unicode.
+DERIVED_CORE_PROPERTIES = """
+    00AD 034F 061C 115F..1160 17B4..17B5 180B..180D 180E 180F 200B..200F 202A..202E 2060..2064 2065 2066..206F 3164
+    FE00..FE0F FEFF FFA0 FFF0..FFF8 1BCA0..1BCA3 1D173..1D17A E0000 E0001 E0002..E001F E0020..E007F E0080..E00FF
+    E0100..E01EF E01F0..E0FFF
+"""
+IGNORABLE = [
+    range(int(first, 16), int(last or first, 16) + 1)
+    for first, _, last in (each.partition("..") for each in DERIVED_CORE_PROPERTIES.split())
+]
+# Visible in no font, and yet a symbol to Unicode.
+BRAILLE_BLANK = 0x2800
+
+
 @pytest.mark.parametrize("other", ["", "\u00a0"], ids=["printable", "not printable"])
-def test_control_and_format_characters_are_refused_and_all_others_accepted(other):
-    for code in (*range(0x3100), 0xD800, 0xDFFF, 0xE000, 0xFEFF, 0xFFFD, 0x1D173, 0x1F600, 0xE0001):
+def test_control_format_and_invisible_characters_are_refused_and_all_others_accepted(other):
+    ends = {code + step for one in IGNORABLE for code in (one[0], one[-1]) for step in (-1, 0, 1)}
+    for code in sorted({*range(0x3100), *ends, 0xD800, 0xDFFF, 0xE000, 0xFFFD, 0x1F600}):
         found = [problem.kind for problem in problems_of(submitted(learner_id=f"a{chr(code)}{other}"), NOW)]
-        refused = unicodedata.category(chr(code)) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+        refused = (
+            unicodedata.category(chr(code)) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+            or any(code in one for one in IGNORABLE)
+            or code == BRAILLE_BLANK
+        )
         assert found == [ProblemKind.CONTROL_CHARACTER] * refused, hex(code)
 
 
@@ -68,6 +87,10 @@ def test_control_and_format_characters_are_refused_and_all_others_accepted(other
         ("\ud83d", "lone surrogate U+D83D at"),
         ("\u2028", "line separator U+2028 LINE SEPARATOR"),
         ("\x00", "control character U+0000 at"),
+        ("\u3164", "invisible character U+3164 HANGUL FILLER at position 1: remove it"),
+        ("\ufe0f", "invisible character U+FE0F VARIATION SELECTOR-16"),
+        ("\u2800", "invisible character U+2800 BRAILLE PATTERN BLANK"),
+        ("\u2065", "invisible character U+2065 at"),
     ],
 )
 def test_a_character_that_nobody_sees_is_refused_by_its_name(character, words):

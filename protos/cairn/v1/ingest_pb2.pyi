@@ -206,8 +206,8 @@ Global___PublishEventsRequest: _TypeAlias = PublishEventsRequest  # noqa: Y015
 @_typing.final
 class EventSubmission(_message.Message):
     """One event as a platform knows it. Ingest adds the tenant, the learner's pseudonym, the skills and the time of receipt.
-    Every id is taken in Unicode's form NFC, without white space around it. An event with a control or format character in an
-    id is rejected.
+    Every id is taken in Unicode's form NFC, without white space around it. An event with a control, format or invisible
+    character in an id is rejected.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

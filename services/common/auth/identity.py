@@ -24,6 +24,12 @@ _UNUSABLE = {
     "Zl": "line separator",
     "Zp": "paragraph separator",
 }
+# Default_Ignorable_Code_Point of DerivedCoreProperties.txt in version 14.0 of Unicode, which fonts draw as nothing; and
+# the braille pattern without dots. Unassigned and private characters are left alone: they may be somebody's letters.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 # NFC makes at most one character of four, and no id has over 256.
 _NORMALISED_CHARACTERS_MAX = 4 * 256
 _EVENT_ID_NAMESPACE = uuid.UUID("6f1f8f0e-6a0b-5d0f-9a53-3c5b1f0c41aa")
@@ -62,12 +68,13 @@ def are_plain(*ids: str) -> bool:
 
 
 def unusable_character(value: str) -> UnusableCharacter | None:
-    """The first character that an id may not have: Unicode's controls, format characters, surrogates and line ends."""
-    # Nearly every id is printable, and no printable character is one of these.
-    if value.isprintable():
+    """The first character that an id may not have: controls, format and invisible characters, surrogates, line ends."""
+    # Nearly every id is printable ASCII, and no printable character is one of the others.
+    if value.isprintable() and (value.isascii() or _INVISIBLE.search(value) is None):
         return None
     for position, character in enumerate(value):
-        if what := _UNUSABLE.get(unicodedata.category(character)):
+        what = _UNUSABLE.get(unicodedata.category(character))
+        if what := what or (_INVISIBLE.match(character) and "invisible character"):
             name = unicodedata.name(character, "")
             return UnusableCharacter(what, f"U+{ord(character):04X} {name}".rstrip(), position)
     return None

@@ -58,7 +58,7 @@ def text_problems(field: str, value: str, characters_max: int, *, required: str 
         required: what to send when it is empty; without it, the text is optional.
     """
     # Nearly every text is valid, and an event has many, so valid ones return early.
-    unusable = None if value.isprintable() else unusable_character(value)
+    unusable = None if value.isascii() and value.isprintable() else unusable_character(value)
     if len(value) <= characters_max and unusable is None and not value.isspace() and (value or not required):
         return ()
     return _text_problems(field, value, characters_max, required, unusable)
