@@ -200,7 +200,7 @@ async def test_a_recreated_log_ends_the_process(fresh_kafka_broker):
         # The first records would get offsets that other records had, the later ones new offsets.
         batches = [log.append([event(n, learner=learner(n)) for n in range(50)]) for _ in range(6)]
         assert all(isinstance(result, LogUnavailableError) for result in await gathered(batches))
-        with pytest.raises(LogRecreatedError, match="was recreated"):
+        with pytest.raises(LogRecreatedError, match=r"was recreated .* fold it into a new epoch with cairn replay"):
             await running
 
 

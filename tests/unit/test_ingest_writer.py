@@ -7,11 +7,14 @@ import pytest
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.future import Future
 
-from services.common.kafka.envelope import Position, record_key
+from services.common.kafka.connection import KafkaConnection
+from services.common.kafka.envelope import LogIdentity, Position, record_key
+from services.ingest.adapters.kafka.log import KafkaEventLog, LogRecreatedError
 from services.ingest.adapters.kafka.writer import KafkaWriter, PendingAppend
 from services.ingest.application.ports import LogUnavailableError
 from tests.suites.event_log import event
 
+ONE = LogIdentity(bytes(15) + b"\1", 4)
 # The learner of `event` is on this partition.
 PARTITION = 1
 
@@ -100,3 +103,29 @@ async def test_an_event_that_cannot_be_sent_fails_its_batch(producer, append, er
     with pytest.raises(LogUnavailableError, match=str(error)):
         await (await append(1))
     assert str(error) in await append.writer.in_doubt
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (LogIdentity(bytes(15) + b"\2", 4), "was recreated (it was 00000000-0000-0000-0000-000000000001/4, it is "),
+        (LogIdentity(ONE.topic_id, 6), "had 4 partitions and has 6, so learners' records are on other partitions"),
+    ],
+    ids=["recreated", "with more partitions"],
+)
+async def test_another_log_is_described_with_the_remedy(monkeypatch, now, said):
+    identities = iter([ONE, now])
+
+    async def identity(*_, **__):
+        return next(identities)
+
+    monkeypatch.setattr("services.ingest.adapters.kafka.log.log_identity", identity)
+    monkeypatch.setattr("services.ingest.adapters.kafka.log.new_producer", lambda *_: FakeProducer())
+    log = KafkaEventLog(KafkaConnection("127.0.0.1:1"))
+    await log._connect()
+    with pytest.raises(LogRecreatedError) as ended:
+        await log._connect()
+    assert f"the topic cairn.learner-events {said}" in str(ended.value)
+    assert ("cairn topics repartition" in str(ended.value)) == (now.topic_id == ONE.topic_id)
+    assert "fold it into a new epoch with cairn replay" in str(ended.value)
+    assert "catalog" not in str(ended.value)

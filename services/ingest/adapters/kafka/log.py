@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 
 class LogRecreatedError(RuntimeError):
-    """The topic was recreated since this process started, so what it knows about the topic is wrong."""
+    """The topic was recreated or got partitions since this process started, so what it knows about it is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +187,7 @@ class KafkaEventLog:
     async def _confirm_identity(self) -> LogIdentity:
         identity = await log_identity(self._connection, self._options.topic, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS)
         if self._identity is not None and identity != self._identity:
-            raise LogRecreatedError(
-                f"the topic {self._options.topic} was recreated (it was {self._identity}, it is {identity}): restart "
-                "this service so that it reads the catalog from the beginning, and replay derived state into a new "
-                "epoch"
-            )
+            raise LogRecreatedError(_other_log(self._options.topic, self._identity, identity))
         return identity
 
     def _has_room(self, events: int) -> bool:
@@ -213,3 +209,17 @@ class KafkaEventLog:
         if self._absence != reason:
             _log.warning("log not reached", reason=reason)
         self._absence = reason
+
+
+def _other_log(topic: str, before: LogIdentity, now: LogIdentity) -> str:
+    """What happened to the log, and the remedy."""
+    what = f"was recreated (it was {before}, it is {now}): "
+    if before.topic_id == now.topic_id:
+        what = (
+            f"had {before.partitions} partitions and has {now.partitions}, so learners' records are on other "
+            "partitions than before: stop the workers, and move them with cairn topics repartition; then "
+        )
+    return (
+        f"the topic {topic} {what}fold it into a new epoch with cairn replay, switch to that with cairn epoch switch, "
+        "then start this service again"
+    )
