@@ -9,7 +9,7 @@ import pytest
 from services.recommender.application.ports.epochs import EpochMeta, EpochMissingError, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.models import Bundle, BundleUnreadableError
-from services.recommender.application.ports.served_parameters import NoMemory
+from services.recommender.application.ports.served_parameters import NoMemory, ServedParameters
 from services.recommender.application.state.epochs import (
     EpochUnusableError,
     check_log,
@@ -56,6 +56,14 @@ class Bundles:
         return Bundle(bundle_id, datetime(2026, 1, 1, tzinfo=UTC), TracingParameters(self._ids[bundle_id]), {})
 
 
+class Remembered(NoMemory):
+    def __init__(self, served):
+        self._served = served
+
+    async def read(self):
+        return self._served
+
+
 @pytest.fixture
 def store():
     return MemoryStates()
@@ -96,9 +104,28 @@ async def test_same_parameters_are_those_of_the_current_epoch(store):
     assert (meta.parameters_id, meta.parameters_bundle) == ("sha-1", "b1")
 
 
-async def test_the_same_parameters_are_refused_without_a_current_epoch(store):
-    with pytest.raises(EpochUnusableError, match="no current epoch"):
-        await begin_replay(store, Log(), Bundles(), 3, "same")
+async def test_after_the_store_was_lost_the_same_parameters_are_those_that_workers_began_with(store):
+    remembered = Remembered(ServedParameters("sha-1", "b1", LOG.partition("/")[0]))
+    await ensure_first_epoch(store, Log(), RememberServed(remembered))
+    assert await store.current() is None
+    meta = await begin_replay(store, Log(), Bundles(), 2, "same", accept_lost_keys=True)
+    assert (meta.parameters_id, meta.parameters_bundle) == ("sha-1", "b1")
+    await begin_replay(store, Log(), Bundles(b2="sha-2"), 3, "b2")
+    assert (await begin_replay(store, Log(), Bundles(), 4, "same")).parameters_bundle == "b1", "not of another replay"
+
+
+@pytest.mark.parametrize(
+    ("bundles", "remedy"),
+    [
+        (Bundles(b1="sha-1", b2="sha-2"), "or name a bundle: cairn replay --epoch 3 --parameters b2"),
+        (Bundles(), "or name a bundle that cairn train makes"),
+    ],
+)
+async def test_the_same_parameters_are_refused_without_an_epoch_and_the_remedy_is_named(store, bundles, remedy):
+    with pytest.raises(EpochUnusableError) as refused:
+        await begin_replay(store, Log(), bundles, 3, "same")
+    assert "start a worker, which begins one with the parameters that were served last" in str(refused.value)
+    assert str(refused.value).endswith(remedy)
 
 
 async def test_an_unknown_bundle_is_refused_and_no_epoch_is_started(store):

@@ -77,7 +77,11 @@ def replay(
         int, typer.Option(min=1, help="Number of the epoch to fold into: a new one, or one with an interrupted replay.")
     ],
     parameters: Annotated[
-        str, typer.Option(help="A bundle's id, as printed by `cairn train`, or same: those of the current epoch.")
+        str,
+        typer.Option(
+            help="A bundle's id, as printed by `cairn train`, or same: those of the current epoch, or if there is "
+            "none, of the one that workers began."
+        ),
     ],
     accept_lost_keys: Annotated[
         bool,

@@ -42,7 +42,8 @@ async def begin_replay(
         log: the log.
         bundles: where bundles are.
         epoch: its number.
-        parameters: a bundle's id, or `same` for those of the current epoch.
+        parameters: a bundle's id, or `same` for those of the current epoch; if there is none, of the last that workers
+            have begun.
         accept_lost_keys: whether records whose keys are lost are counted as lost, from here on.
         accept_loss: whether the epoch may lack records that the current epoch has folded.
         order: the order in which each learner's records are folded; None: that of the replay that is taken up, or of
@@ -50,12 +51,12 @@ async def begin_replay(
 
     Raises:
         EpochUnusableError: when the epoch exists and is not an interrupted replay with the same parameters and order,
-            there is no current epoch to take parameters from, or the log no longer holds all records.
+            there is no epoch to take parameters from, or the log no longer holds all records.
         LogTruncatedError: when the log lost records since the replay was begun, or that the current epoch has folded.
         BundleUnreadableError: when the bundle cannot be read.
     """
     identity = await log.identity()
-    parameters_id, bundle = await _parameters_named(store, bundles, parameters)
+    parameters_id, bundle = await _parameters_named(store, bundles, epoch, parameters)
     existing = await store.get(epoch)
     if existing is not None:
         check_log(epoch, existing.log_identity, identity)
@@ -138,12 +139,22 @@ async def _current(store: EpochStore) -> EpochMeta | None:
     return None if number is None else await store.get(number)
 
 
-async def _parameters_named(store: EpochStore, bundles: BundleReader, parameters: str) -> tuple[str, str]:
+async def _parameters_named(store: EpochStore, bundles: BundleReader, epoch: int, parameters: str) -> tuple[str, str]:
     if parameters != "same":
         return bundles.load(parameters).parameters.parameters_id, parameters
     meta = await _current(store)
     if meta is None:
-        raise EpochUnusableError("there is no current epoch to take the same parameters from; name a bundle")
+        # After the state store was lost, workers begin an epoch with the parameters that were served, and may be unable
+        # to reach the end with it: the keys of some records are lost, for example.
+        begun = [one for one in await store.epochs() if one.status in {EpochStatus.LIVE, EpochStatus.CATCHING_UP}]
+        meta = max(begun, key=lambda one: one.epoch, default=None)
+    if meta is None:
+        latest = bundles.latest_id()
+        named = f": cairn replay --epoch {epoch} --parameters {latest}" if latest else " that cairn train makes"
+        raise EpochUnusableError(
+            "no epoch is served or begun, so there are no parameters to take: start a worker, which begins one with "
+            f"the parameters that were served last; or name a bundle{named}"
+        )
     return meta.parameters_id, meta.parameters_bundle
 
 
