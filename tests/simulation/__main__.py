@@ -11,8 +11,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import NamedTuple
 
 from tests.simulation import fold_logs
-from tests.simulation.schedules import failing
-from tests.simulation.world import quiet
+from tests.simulation.schedules import failing, quiet
 
 
 class _Work(NamedTuple):

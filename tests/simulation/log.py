@@ -19,6 +19,8 @@ from services.common.kafka.envelope import record_fingerprint
 from tests.simulation.keys import SimulatedKeyTopic
 from tests.simulation.network import Process, Server
 
+PARTITIONS = 3
+
 
 class LogRecord(NamedTuple):
     """A record as the client returns it."""
@@ -33,12 +35,9 @@ class LogRecord(NamedTuple):
 class SimulatedLog:
     """The topic of learner events; implements LogReader for callers that do not wait."""
 
-    def __init__(
-        self, partitions: int, rng: random.Random, on_commit: Callable[[str, Mapping[int, int]], None]
-    ) -> None:
+    def __init__(self, rng: random.Random, on_commit: Callable[[str, Mapping[int, int]], None]) -> None:
         """Args: `on_commit` sees every commit of offsets: the group's name, and offsets by partition."""
         self.server = Server(lambda: BrokerUnavailableError("the simulated broker is away"))
-        self.partitions = partitions
         self._on_commit = on_commit
         self._rng = rng
         self._number = 0
@@ -51,8 +50,8 @@ class SimulatedLog:
     def recreate(self) -> None:
         """Delete the topic and create it again under the same name."""
         self._number += 1
-        self.identity = f"{uuid.UUID(int=self._number)}/{self.partitions}"
-        self.records: list[list[LogRecord]] = [[] for _ in range(self.partitions)]
+        self.identity = f"{uuid.UUID(int=self._number)}/{PARTITIONS}"
+        self.records: list[list[LogRecord]] = [[] for _ in range(PARTITIONS)]
 
     def append(
         self, partition: int, key: bytes | None, value: bytes | None, headers: Any, *, skip: int = 0
@@ -79,7 +78,7 @@ class SimulatedLog:
 
     def ends(self) -> dict[int, int]:
         """One past the last record, by partition."""
-        return {partition: self.end(partition) for partition in range(self.partitions)}
+        return {partition: self.end(partition) for partition in range(PARTITIONS)}
 
     def read(self, partition: int, offset: int, most: int) -> Sequence[LogRecord]:
         """The records from an offset on."""
@@ -100,7 +99,7 @@ class SimulatedLog:
     def group(self, name: str) -> Group:
         """A consumer group, created when it is first named."""
         if name not in self.groups:
-            self.groups[name] = Group(self.partitions, self._rng, partial(self._on_commit, name))
+            self.groups[name] = Group(self._rng, partial(self._on_commit, name))
         return self.groups[name]
 
 
@@ -115,10 +114,9 @@ class _Member:
 class Group:
     """The group coordinator's state. Members that are silent for a session timeout lose their partitions."""
 
-    def __init__(self, partitions: int, rng: random.Random, on_commit: Callable[[Mapping[int, int]], None]) -> None:
+    def __init__(self, rng: random.Random, on_commit: Callable[[Mapping[int, int]], None]) -> None:
         self.committed: dict[int, int] = {}
         self._on_commit = on_commit
-        self._partitions = partitions
         self._rng = rng
         self._members: dict[int, _Member] = {}
         self._generation = 0
@@ -190,7 +188,7 @@ class Group:
         members = list(self._members.values())
         self._rng.shuffle(members)
         for index, one in enumerate(members):
-            one.partitions = list(range(index, self._partitions, len(members)))
+            one.partitions = list(range(index, PARTITIONS, len(members)))
 
 
 class SimulatedConsumer:

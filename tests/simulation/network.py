@@ -34,6 +34,11 @@ class Network:
         self._number += 1
         heapq.heappush(self._waiting, (self.clock.now_s + delay_s, self._number, deliver))
 
+    def be_away(self, server: Server, seconds: float) -> None:
+        """A server refuses connections for a while."""
+        server.away = True
+        self.after(seconds, lambda: setattr(server, "away", False))
+
     def latency_s(self) -> float:
         """The delay of one message: usually short, sometimes longer than that of later messages."""
         luck = self._rng.random()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.simulation.world import MOST_WORKERS, PARTITIONS, World
+import structlog
+
+from tests.simulation.log import PARTITIONS
+from tests.simulation.world import MOST_WORKERS, World
 
 Step = tuple[str, tuple[int, ...]]
 
@@ -107,7 +113,7 @@ def outcome_of(schedule: Schedule) -> Outcome:
         error = broken
     finally:
         world.close()
-    return Outcome(error, len(world.failures), world.trace)
+    return Outcome(error, len(world.cluster.failures), world.trace)
 
 
 def shortest(schedule: Schedule) -> Schedule:
@@ -133,3 +139,19 @@ def failing(seeds: Sequence[int]) -> tuple[Schedule, Exception] | None:
             assert error is not None
             return found, error
     return None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the logs: thousands of crashes are intended."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            # Raised for a service that is killed while it starts.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+        structlog.configure(**before)

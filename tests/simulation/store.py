@@ -122,6 +122,21 @@ class SimulatedRedis:
         self._history.clear()
         self.states = _RecordedStates(self._history)
 
+    def positions(self, epoch: int) -> dict[int, int]:
+        """How far an epoch has come, by partition."""
+        return {p: one.position for p, one in at_once(self.states.progress(epoch)).items()}
+
+    def folded_epochs(self) -> list[int]:
+        """The epochs that workers fold into."""
+        active = {EpochStatus.LIVE, EpochStatus.CATCHING_UP}
+        return [meta.epoch for meta in at_once(self.states.epochs()) if meta.status in active]
+
+    def damaged(self) -> list[tuple[int, bytes]]:
+        """Damaged and quarantined learners of these epochs."""
+        states, epochs = self.states, self.folded_epochs()
+        quarantined = {(epoch, key) for epoch in epochs for key in at_once(states.quarantine(epoch)).learners}
+        return sorted(quarantined | {place for place in states.damaged if place[0] in epochs})
+
 
 class SimulatedFoldStore:
     """A worker's connection to one epoch; implements FoldStore.

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tests.simulation.schedules import HAPPENINGS, Schedule, failing, outcome_of, schedule_of
-from tests.simulation.world import MOST_WORKERS, PARTITIONS, World, quiet
+from tests.simulation.log import PARTITIONS
+from tests.simulation.schedules import HAPPENINGS, Schedule, failing, outcome_of, quiet, schedule_of
+from tests.simulation.world import MOST_WORKERS, World
 
 SCHEDULES = 250
 
@@ -226,8 +227,7 @@ def test_a_schedule_follows_from_its_seed_in_every_process():
     """The order of sets of strings differs between these processes."""
     # In the last two, workers name keys that were lost.
     code = """if True:
-        from tests.simulation.schedules import outcome_of, schedule_of
-        from tests.simulation.world import quiet
+        from tests.simulation.schedules import outcome_of, quiet, schedule_of
         with quiet():
             for seed in (*range(8), 238, 253):
                 print(seed, outcome_of(schedule_of(seed)).trace)
