@@ -12,7 +12,7 @@ from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenants_file import load_tenants
 from services.common.rpc.rate_limits import RateLimit
 from services.common.rpc.server import ServerOptions
-from services.common.rpc.statuses import retry_after_s_of, violations_of
+from services.common.rpc.statuses import abort, retry_after_s_of, violations_of
 from services.common.telemetry.traces import NO_TRACES, traces_into
 from services.ingest.application.ports import LogUnavailableError
 from services.ingest.bootstrap import IngestAdapters, IngestOptions, ingest_server
@@ -320,3 +320,20 @@ async def test_streams_are_limited_and_one_that_ends_makes_room(tmp_path, limits
         for call in calls:
             await call.done_writing()
             await replies_of(call)
+
+
+async def test_a_refused_stream_is_closed_before_its_sender_knows(tmp_path, monkeypatch):
+    open_at_the_answer = []
+
+    async def observed(context, status):
+        open_at_the_answer.append(STREAMS._value.get())
+        await abort(context, status)
+
+    monkeypatch.setattr("services.ingest.entrypoints.grpc.abort", observed)
+    before = STREAMS._value.get()
+    async with Service(tmp_path) as service:
+        for events in (0, 501):
+            call = service.stream()
+            await call.write(ingest_pb2.StreamEventsRequest(events=[submission()] * events))
+            assert (await ended(call)).code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert open_at_the_answer == [before, before]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from datetime import UTC, datetime
+from functools import partial
 from operator import attrgetter
 
 import grpc
@@ -14,6 +15,7 @@ from google.protobuf import message_factory
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from prometheus_client import REGISTRY
 
 from cairn.v1 import catalog_pb2, events_pb2, recommender_pb2, recommender_pb2_grpc
 from services.common.auth.api_keys import create_api_key
@@ -23,7 +25,7 @@ from services.common.kafka.partitioner import partition_of
 from services.common.resource_kinds import ResourceKind
 from services.common.rpc import freshness
 from services.common.rpc.server import ServerOptions
-from services.common.rpc.statuses import violations_of
+from services.common.rpc.statuses import abort, violations_of
 from services.recommender.application.answers.prepared_catalogs import by_weights
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import StateUnavailableError, StoredLearner
@@ -604,6 +606,21 @@ async def test_a_time_that_is_none_is_named_in_every_request(server, method, pat
     (violation,) = violations_of(refused.value)
     assert violation.field == path
     assert said in violation.reason
+
+
+async def test_a_refused_call_is_counted_before_its_caller_knows(server, monkeypatch):
+    counted = partial(REGISTRY.get_sample_value, "cairn_server_requests_total")
+    invalid = {"method": "Recommend", "outcome": "invalid"}
+    before, at_the_answer = counted(invalid) or 0, []
+
+    async def observed(context, status):
+        at_the_answer.append(counted(invalid))
+        await abort(context, status)
+
+    monkeypatch.setattr("services.recommender.entrypoints.grpc.abort", observed)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await server.recommend(limit=500)
+    assert at_the_answer == [before + 1]
 
 
 async def test_every_bad_field_is_named_at_once(server):

@@ -106,16 +106,19 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         stream = EventStream(self._publish, tenant, self._limits, self._traces, caller_traceparent())
         self._open[tenant.name] += 1
         STREAMS.inc()
+        finished, refusal = False, None
         try:
             finished = await stream.run(request_iterator, self._check_size, answer, self._ending)
         except _RequestTooLargeError as error:
-            await _refuse(context, "too_large", invalid_argument([FieldViolation("events", str(error))]))
+            refusal = "too_large", invalid_argument([FieldViolation("events", str(error))])
         except _REFUSALS as error:
-            reason, status = _refusal(error, again)
-            await _refuse(context, reason, status)
+            refusal = _refusal(error, again)
         finally:
             self._open -= Tally([tenant.name])
             STREAMS.dec()
+        if refusal is not None:
+            # After the stream was closed: a sender may open another one as soon as it has the answer.
+            await _refuse(context, *refusal)
         if not finished:
             message = f"the server ended this stream because of its age or because it is stopping; {again}"
             await abort(context, unavailable(message, reason="STREAM_ENDED", retry_after_s=0.0))

@@ -140,25 +140,24 @@ class RecommendationServicer(recommender_pb2_grpc.RecommendationServiceServicer)
 async def _answering(method: str, context: Context) -> AsyncIterator[None]:
     """Counts and times a call, and turns exceptions into a status."""
     began_s = time.perf_counter()
-    outcome = "failed"
+    outcome, status = "failed", None
     try:
         yield
         outcome = "answered"
     except RequestInvalidError as error:
-        outcome = "invalid"
-        await abort(context, invalid_argument(error.violations))
+        outcome, status = "invalid", invalid_argument(error.violations)
     except LogDiffersError as error:
-        outcome = "other_log"
-        await abort(context, failed_precondition(f"freshness_token: {error}", reason="LOG_DIFFERS"))
+        outcome, status = "other_log", failed_precondition(f"freshness_token: {error}", reason="LOG_DIFFERS")
     except LearnerDamagedError as error:
-        outcome = "damaged"
-        await abort(context, data_loss(str(error), reason="LEARNER_DAMAGED"))
+        outcome, status = "damaged", data_loss(str(error), reason="LEARNER_DAMAGED")
     except StateUnavailableError as error:
-        outcome = "unavailable"
-        await abort(context, state_unavailable(error))
+        outcome, status = "unavailable", state_unavailable(error)
     finally:
         _requests(method, outcome).inc()
         _seconds(method).observe(time.perf_counter() - began_s)
+    if status is not None:
+        # After it was counted: whoever has the answer finds it in the metrics.
+        await abort(context, status)
 
 
 def _remaining_s(context: Context) -> float:
