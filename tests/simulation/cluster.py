@@ -74,6 +74,11 @@ class Cluster:
         """An operator runs a command."""
         self.commands.append(Process(name, self.network, program))
 
+    @property
+    def runs_commands(self) -> bool:
+        """Whether a command has not ended."""
+        return any(process.alive for process in self.commands)
+
     def kill_commands(self) -> None:
         """Every command is killed."""
         for process in self.commands:
@@ -97,9 +102,9 @@ class Cluster:
         """Step all processes in random order; return whether the condition was reached in time."""
         end_s = self.clock.now_s + longest_s
         steps = 0
+        running = None
         while not reached():
-            self._supervise()
-            running = [one for one in (*self.workers.values(), *self.commands) if one.alive and not one.stopped]
+            running = running or self._supervised()
             ready = [one for one in running if one.loop.ready]
             due_s = self.network.next_s
             due = due_s is not None and due_s <= self.clock.now_s
@@ -108,11 +113,15 @@ class Cluster:
                 for _ in range(1 if singly else self._rng.randint(1, _MOST_STEPS_AT_ONCE)):
                     if process.alive and process.loop.ready:
                         process.step()
+                if not process.alive:
+                    running = None
                 steps += 1
                 if steps > 200_000:
                     raise InvariantBrokenError("a worker loops without time passing")
             elif due:
+                # It may have been a signal.
                 self.network.deliver_next()
+                running = None
             else:
                 timers = [one.loop.next_timer_s for one in running]
                 moments = [moment for moment in [due_s, *timers] if moment is not None]
@@ -129,8 +138,8 @@ class Cluster:
         if number < self._wanted and (running is None or not running.alive):
             self.workers[number] = Process(f"worker-{number}", self.network, self._worker)
 
-    def _supervise(self) -> None:
-        """Restart a worker that exited after a while, as Kubernetes does. A command is run again by its operator."""
+    def _supervised(self) -> list[Process]:
+        """The processes that run. A worker that exited is restarted after a while, as in Kubernetes; no command is."""
         for process in self.commands:
             self._note_failure(process)
         for number, process in self.workers.items():
@@ -141,6 +150,7 @@ class Cluster:
             self._note_failure(process)
             self._starting.add(number)
             self.network.after(self._rng.choice((0.1, 1.0)), lambda number=number: self._start(number))
+        return [one for one in (*self.workers.values(), *self.commands) if one.alive and not one.stopped]
 
     def _note_failure(self, process: Process) -> None:
         if process.failure is not None:

@@ -15,7 +15,7 @@ from services.recommender.domain.learner.journal import encode_journal
 from services.recommender.domain.learner.record import FINGERPRINT_BYTES, LearnerRecord
 from services.recommender.domain.learner.state import encode_state
 from tests.adapters.memory_states import MemoryStates
-from tests.simulation.clean_replay import expected_of, replayed, since_erasures
+from tests.simulation.clean_replay import CleanLog
 from tests.simulation.log import PARTITIONS, SimulatedLog
 from tests.simulation.loops import at_once
 from tests.simulation.store import SimulatedRedis
@@ -50,13 +50,14 @@ def check_end(log: SimulatedLog, redis: SimulatedRedis, letters: Sequence[DeadLe
     records = {(p, one.offset): (one.key, one.value) for p, every in enumerate(log.records) for one in every}
     written = [((one.partition, one.offset), (one.key, one.value)) for one in letters]
     found = {place: record for place, record in written if records.get(place) == record}
-    live, refused = replayed(log, {})
-    erased, lost = _without_key(log, ERASED), _without_key(log, LOST)
+    clean_log = CleanLog(log)
+    live, refused = clean_log.replayed({})
+    erased, lost = _without_key(clean_log, ERASED), _without_key(clean_log, LOST)
     for epoch in redis.folded_epochs():
         # The epoch knew the same later corrections as its replay.
         meta = at_once(redis.states.get(epoch))
         known_to = {} if meta is None else meta.end_positions
-        clean, due = replayed(log, known_to) if any(known_to.values()) else (live, refused)
+        clean, due = clean_log.replayed(known_to) if any(known_to.values()) else (live, refused)
         _check_epoch(redis.states, epoch, clean)
         expected = {(one.partition, one.offset): (one.key, one.value) for one in due}
         if not expected.items() <= found.items():
@@ -69,7 +70,7 @@ def check_end(log: SimulatedLog, redis: SimulatedRedis, letters: Sequence[DeadLe
     possible |= {place for place, (key, _) in found.items() if key in log.keys_of_lost}
     if not found.keys() <= possible:
         raise InvariantBrokenError(f"dead letters of {sorted(found.keys() - possible)}, which can be applied")
-    _check_ids(log, live, refused)
+    _check_ids(clean_log, live, refused)
 
 
 def _check_epoch(states: MemoryStates, epoch: int, clean: MemoryStates) -> None:
@@ -97,28 +98,27 @@ def _check_keyless(states: MemoryStates, epoch: int, erased: Mapping[int, int], 
             )
 
 
-def _without_key(log: SimulatedLog, gone: KeyGone) -> list[tuple[int, int]]:
+def _without_key(log: CleanLog, gone: KeyGone) -> list[tuple[int, int]]:
     """Records whose key is destroyed, or lost for good."""
-    keys = log.keys.complete_keyring(log)
     return [
         (one.partition, one.offset)
-        for records in log.records
+        for records in log.log.records
         for one in records
-        if is_encrypted(one.headers) and keys.decrypt(one.key, one.value, one.headers) is gone
+        if is_encrypted(one.headers) and log.keys.decrypt(one.key, one.value, one.headers) is gone
     ]
 
 
-def _check_ids(log: SimulatedLog, live: MemoryStates, letters: Sequence[DeadLetter]) -> None:
+def _check_ids(log: CleanLog, live: MemoryStates, letters: Sequence[DeadLetter]) -> None:
     """One id is one event, whatever kinds it crosses; and after an erasure it is a new one."""
     late = {one.key for one in letters if one.code in RESOLVED_BY_REPLAY}
-    expected = expected_of(log)
+    expected = log.expected()
     conflicts = {(one.key, one.offset) for one in letters if one.code == CONFLICT}
     defined = {(key, offset) for key, one in expected.items() for offset, code in one.refused if code == CONFLICT}
     if any(key not in late for key, _ in conflicts ^ defined):
         raise InvariantBrokenError(f"conflicts are {sorted(conflicts)}, not {sorted(defined)}")
-    _check_same_learners(live, replayed(log, log.ends())[0], "is another one live than replayed", late)
+    _check_same_learners(live, log.replayed(log.log.ends())[0], "is another one live than replayed", late)
     if any(one.erased_at for one in expected.values()):
-        after, _ = replayed(since_erasures(log, expected), {})
+        after, _ = log.since_erasures(expected).replayed({})
         _check_same_learners(live, after, "still shows what came before an erasure")
 
 

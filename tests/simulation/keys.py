@@ -123,8 +123,8 @@ class SimulatedLearnerKeys:
         topic = self._log.keys
         if self._version != topic.version:
             self._version, self._keyring = topic.version, keyring_of(topic.records)
-        self._evidence, _ = evidence_in(self._log, self._keyring)
-        self._keyring.lost = {key_id for _, key_id in lost_uses(self._log, self._keyring)}
+        self._evidence, uses = evidence_in(self._log, self._keyring)
+        self._keyring.lost = {key_id for _, key_id in _not_proven(self._evidence, uses, self._keyring)}
 
     def is_lost(self, record: KeyedRecord) -> bool:
         """Whether the record's key was neither found nor destroyed."""
@@ -169,6 +169,12 @@ def evidence_in(log: Any, keyring: LearnerKeyring) -> tuple[ErasureEvidence, Map
 def lost_uses(log: Any, keyring: LearnerKeyring) -> dict[KeyUse, tuple[int, int]]:
     """Where each lost key is used first; keys that the log proves to be destroyed are marked so in the keyring."""
     evidence, uses = evidence_in(log, keyring)
+    return _not_proven(evidence, uses, keyring)
+
+
+def _not_proven(
+    evidence: ErasureEvidence, uses: Mapping[KeyUse, tuple[int, int]], keyring: LearnerKeyring
+) -> dict[KeyUse, tuple[int, int]]:
     proven = [use for use in uses if evidence.destroyed_before_an_erasure(use)]
     for _, key_id in proven:
         keyring.mark_erased(key_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Protocol, cast
 
 from services.common.encryption.values import KeyGone
@@ -115,10 +116,16 @@ def records_in(log: SimulatedLog, spans: Mapping[int, tuple[int, int]]) -> list[
 def event_of(one: LogRecord, keys: Decryptor) -> LearnerEvent | None:
     """What a record says; None: it cannot be decoded, or its key is gone."""
     value = keys.decrypt(one.key, one.value, one.headers)
-    if isinstance(value, KeyGone):
-        return None
+    return None if isinstance(value, KeyGone) else _decoded(one.key, value, one.headers, one.partition)
+
+
+# Records are read ahead at every assignment, and resent.
+@lru_cache(maxsize=10_000)
+def _decoded(
+    key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...], partition: int
+) -> LearnerEvent | None:
     with suppress(RecordInvalidError):
-        return decode_event(one.key, value, one.headers, one.partition, PARTITIONS)[1]
+        return decode_event(key, value, headers, partition, PARTITIONS)[1]
     return None
 
 

@@ -170,10 +170,12 @@ class World(Producers):
     @property
     def caught_up(self) -> bool:
         """Whether an epoch is served, and each epoch that workers fold into has processed the whole log."""
-        ends, epochs = self.log.ends(), self.redis.folded_epochs()
-        served = self._served_epoch in epochs
-        rebuilding = any(process.alive for process in self.cluster.commands)
-        return served and not rebuilding and all(self.redis.positions(epoch) == ends for epoch in epochs)
+        # Asked at every step, so the cheapest condition comes first.
+        served, ends = self._served_epoch, self.log.ends()
+        if served is None or self.redis.positions(served) != ends or self.cluster.runs_commands:
+            return False
+        epochs = self.redis.folded_epochs()
+        return served in epochs and all(self.redis.positions(epoch) == ends for epoch in epochs)
 
     @property
     def trace(self) -> tuple[object, ...]:
