@@ -86,16 +86,17 @@ class KafkaLog:
             del asked[partition]
         while waiting:
             try:
-                fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=len(waiting))
+                fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=1)
             except OffsetOutOfRangeError as error:
                 (beyond,) = error.args
                 for partition in beyond:
                     waiting.pop(partition, None)
                     consumer.pause(partition)
                 continue
-            for partition, records in fetched.items():
+            for partition, (record,) in fetched.items():
+                # Its other records would be returned before those of other partitions.
+                consumer.pause(partition)
                 offset = waiting.pop(partition, None)
-                record = records[0]
                 if offset is not None and record.offset == offset:
                     found[partition.partition, offset] = record_fingerprint(record.key, record.value, record.headers)
             for partition, offset in list(waiting.items()):
