@@ -53,7 +53,7 @@ from services.recommender.entrypoints.worker import EpochServices, run_services
 from services.recommender.settings import FoldSettings, WorkerSettings
 
 _HEALTH_CHECK_S = 0.1
-_GARBAGE_THRESHOLDS = (200_000, 20, 100)
+_GARBAGE_THRESHOLDS = (1_000_000, 20, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,8 +349,9 @@ async def replay(
 def collect_garbage_seldom() -> None:
     """Make the cyclic garbage collector run rarely.
 
-    A batch creates hundreds of thousands of objects, none of them in cycles. At the default thresholds, the collector
-    traverses all of them many times and takes a third of the worker's time.
+    The batch that is folded and the one that is read meanwhile are hundreds of thousands of objects, none of them in
+    cycles. At the default thresholds, the collector traverses all of them many times and takes a third of the worker's
+    time. The first threshold is more than two batches have.
     """
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
