@@ -60,7 +60,7 @@ async def data_of(events: list[LearnerEvent]) -> PersonalData:
     store = MemoryStates().fold_store(1)
     (folded,) = LearnerFold(TracingParameters()).fold([LearnerEvents("t", NEW_LEARNER, list(enumerate(events)))])
     assert not folded.refused
-    await store.commit([LearnerCommit(b"t/L", -1, folded.stored, folded.fingerprints, checkpoint_changed=True)])
+    await store.commit([LearnerCommit(b"t/L", -1, folded.stored, folded.seen, checkpoint_changed=True)])
     return PersonalData(store, TracingParameters(), Records())
 
 

@@ -110,11 +110,7 @@ async def test_what_events_said_is_kept_over_commits_of_any_number_of_events(mak
         ]
         (folded,) = FOLD.fold([LearnerEvents(ADA.tenant, stored, events)])
         await store.commit(
-            [
-                LearnerCommit(
-                    record_key_of(ADA), stored.offset, folded.stored, folded.fingerprints, folded.checkpoint_changed
-                )
-            ]
+            [LearnerCommit(record_key_of(ADA), stored.offset, folded.stored, folded.seen, folded.checkpoint_changed)]
         )
         _, (stored,) = await store.read([], [record_key_of(ADA)])
         assert stored == folded.stored

@@ -65,7 +65,7 @@ def commit(
     events = [(offset, answer(offset, response)) for offset in offsets]
     (folded,) = FOLD.fold([LearnerEvents(key.tenant, stored, events)])
     before = stored.offset if expected is None else expected
-    return LearnerCommit(record_key_of(key), before, folded.stored, folded.fingerprints, folded.checkpoint_changed)
+    return LearnerCommit(record_key_of(key), before, folded.stored, folded.seen, folded.checkpoint_changed)
 
 
 def erasure(key: LearnerKey, offset: int, stored: LearnerRecord, *, then: range = range(0)) -> LearnerCommit:
@@ -77,7 +77,7 @@ def erasure(key: LearnerKey, offset: int, stored: LearnerRecord, *, then: range 
         record_key_of(key),
         stored.offset,
         folded.stored,
-        folded.fingerprints,
+        folded.seen,
         folded.checkpoint_changed,
         erased=folded.erased,
     )
@@ -170,7 +170,7 @@ class LearnerStatesSuite:
         waits = [CorrectionEvent(struct.pack("<Q", 900 + n), target, 1.0) for n, target in enumerate(targets)]
         (folded,) = FOLD.fold([LearnerEvents(ADA.tenant, NEW_LEARNER, list(enumerate(waits)))])
         changed = folded.checkpoint_changed
-        waiting = LearnerCommit(record_key_of(ADA), -1, folded.stored, folded.fingerprints, changed)
+        waiting = LearnerCommit(record_key_of(ADA), -1, folded.stored, folded.seen, changed)
         await fold_store.commit([waiting, commit(ALAN, range(100))])
         found = [one async for one in epochs.waiting_corrections(1)]
         assert found == [(record_key_of(ADA), targets)]

@@ -44,19 +44,12 @@ redis.call('LTRIM', seen, -{SEEN_ELEMENTS}, -1)
 _ENTRY = np.dtype([("fingerprint", f"V{FINGERPRINT_BYTES}"), ("content", f"V{CONTENT_BYTES}")])
 
 
-def seen_entries(seen: bytes, contents: bytes, count: int) -> bytes:
-    """The entries of the last `count` events, or of all if there are fewer, one after the other."""
-    window = seen[-count * FINGERPRINT_BYTES :] if count else b""
-    entries = np.empty(len(window) // FINGERPRINT_BYTES, _ENTRY)
-    known = unpack_contents(seen, contents)
-    entries["fingerprint"] = np.frombuffer(window, f"V{FINGERPRINT_BYTES}")
-    entries["content"] = np.frombuffer(known, f"V{CONTENT_BYTES}")[len(known) // CONTENT_BYTES - len(entries) :]
-    return entries.tobytes()
-
-
 def seen_elements(seen: bytes, contents: bytes) -> list[bytes]:
-    """The elements of a new list with these events."""
-    entries = seen_entries(seen, contents, len(seen) // FINGERPRINT_BYTES)
+    """The elements of a new list with the events of a LearnerRecord."""
+    table = np.empty(len(seen) // FINGERPRINT_BYTES, _ENTRY)
+    table["fingerprint"] = np.frombuffer(seen, f"V{FINGERPRINT_BYTES}")
+    table["content"] = np.frombuffer(unpack_contents(seen, contents), f"V{CONTENT_BYTES}")
+    entries = table.tobytes()
     return [entries[at : at + SEEN_ELEMENT_BYTES] for at in range(0, len(entries), SEEN_ELEMENT_BYTES)]
 
 

@@ -4,7 +4,7 @@ The keys of one epoch. The braces around tenant/learner keep a learner in one cl
 
     cairn:<epoch>:{<tenant>/<learner>}:state     hash: blob (the state), off (offset of the last record that changed it)
     cairn:<epoch>:{<tenant>/<learner>}:journal   hash: entries, checkpoint
-    cairn:<epoch>:{<tenant>/<learner>}:seen      list of the events applied, oldest first, as `seen_entries` has them;
+    cairn:<epoch>:{<tenant>/<learner>}:seen      list of the events applied, oldest first (seen_entries.py);
                                                  appended to, only its last element is ever rewritten
     cairn:<epoch>:position:<partition>           hash: offset, counts of records, and marks (progress.py)
     cairn:<epoch>:quarantine                     learners whose values are damaged (quarantine.py)
@@ -35,7 +35,7 @@ from services.recommender.adapters.redis.progress import (
 )
 from services.recommender.adapters.redis.quarantine import RedisQuarantine, decode_entry
 from services.recommender.adapters.redis.reads import RedisReads
-from services.recommender.adapters.redis.seen_entries import APPEND_SEEN, SEEN_ENTRY_BYTES, seen_entries
+from services.recommender.adapters.redis.seen_entries import APPEND_SEEN, SEEN_ENTRY_BYTES
 from services.recommender.adapters.redis.stored_values import (
     learner_record,
     seal,
@@ -60,7 +60,7 @@ from services.recommender.application.ports.quarantine import (
     Skipped,
 )
 from services.recommender.domain.learner.journal import encode_journal
-from services.recommender.domain.learner.record import FINGERPRINT_BYTES, NEW_LEARNER, LearnerRecord
+from services.recommender.domain.learner.record import NEW_LEARNER, LearnerRecord
 from services.recommender.domain.learner.state import encode_state
 
 # Compares the stored offset with the one that was read and writes everything about a learner, or nothing. Lua does not
@@ -279,7 +279,7 @@ class RedisFoldStore:
                     b"" if stored.state is None else seal_state(encode_state(stored.state), stored.offset),
                     b"" if stored.state is None else seal(encode_journal(stored.journal)),
                     seal(stored.checkpoint) if commit.checkpoint_changed else b"",
-                    seen_entries(stored.seen, stored.contents, len(commit.fingerprints) // FINGERPRINT_BYTES),
+                    commit.seen,
                     notification_channel(self._epoch, commit.key),
                     notification_message(commit.key, stored.offset, commit.traceparent),
                     b"1" if commit.erased else b"0",

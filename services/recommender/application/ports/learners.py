@@ -164,7 +164,7 @@ class LearnerCommit:
         key: the learner's record key, `tenant/learner`.
         expected_offset: the stored offset when the learner was read; -1: nothing was stored.
         stored: the learner to store.
-        fingerprints: to be appended to the window of seen events, with the contents that `stored` has for them.
+        seen: fingerprint and content of each event to append to the window of seen events, which `stored` has already.
         checkpoint_changed: whether the journal's checkpoint must be written too.
         traceparent: the trace of the last record, which notifications carry; empty: none.
         erased: whether the learner was erased: nothing stored before may remain. Without a state it is a tombstone.
@@ -173,7 +173,7 @@ class LearnerCommit:
     key: bytes
     expected_offset: int
     stored: LearnerRecord
-    fingerprints: bytes
+    seen: bytes
     checkpoint_changed: bool
     traceparent: str = ""
     erased: bool = False

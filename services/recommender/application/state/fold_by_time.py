@@ -78,7 +78,7 @@ class FoldByTime:
 
 def _commit(key: bytes, folded: FoldedLearner) -> LearnerCommit:
     return LearnerCommit(
-        key, NEW_LEARNER.offset, folded.stored, folded.fingerprints, folded.checkpoint_changed, "", folded.erased
+        key, NEW_LEARNER.offset, folded.stored, folded.seen, folded.checkpoint_changed, "", folded.erased
     )
 
 

@@ -365,7 +365,7 @@ def _commits(
             key,
             before.offset,
             after.stored,
-            after.fingerprints,
+            after.seen,
             after.checkpoint_changed,
             traced.get(key, ""),
             after.erased,

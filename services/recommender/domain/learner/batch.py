@@ -52,8 +52,8 @@ class FoldedLearner(NamedTuple):
 
     Attributes:
         stored: the learner to store; the same object when nothing changed.
-        fingerprints: of the events applied in this batch, in order, to append to the window; only those after an
-            erasure, if there was one.
+        seen: fingerprint and content of each event applied in this batch, in order, to append to the window; only those
+            after an erasure, if there was one.
         checkpoint_changed: whether `stored.checkpoint` differs from before.
         applied: counted events that the state now includes, also those that an earlier run had applied.
         duplicates: counted events left out because the window holds them.
@@ -63,7 +63,7 @@ class FoldedLearner(NamedTuple):
     """
 
     stored: LearnerRecord
-    fingerprints: bytes
+    seen: bytes
     checkpoint_changed: bool
     applied: int
     duplicates: int

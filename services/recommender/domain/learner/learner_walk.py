@@ -62,13 +62,13 @@ class LearnerWalk:
         "_corrected",
         "_duplicates",
         "_erased",
-        "_fingerprints",
         "_journal",
         "_known",
         "_offset",
         "_plan",
         "_refolded",
         "_refused",
+        "_seen",
         "_state",
         "_taken",
         "_tenant",
@@ -96,14 +96,14 @@ class LearnerWalk:
         self._journal = JournalDraft(base.journal)
         self._window = bytearray(base.seen)
         self._contents = unpack_contents(base.seen, base.contents)
-        self._fingerprints = bytearray()
+        self._seen = bytearray()
         # The events moved from the journal into the checkpoint, and whether a correction changed the journal.
         self._taken: list[JournalEntry] = []
         self._corrected = False
 
     def _walk(self, learner: LearnerEvents) -> None:
         stored, counted_from = learner.stored, learner.counted_from
-        window, contents, fingerprints = self._window, self._contents, self._fingerprints
+        window, contents, seen = self._window, self._contents, self._seen
         state: StateDraft | None = None
         for offset, logged in learner.events:
             event = logged
@@ -125,14 +125,14 @@ class LearnerWalk:
             if not response and isinstance(event, ErasureEvent):
                 self._erased = True
                 self._begin(NEW_LEARNER)
-                window, contents, fingerprints, state = self._window, self._contents, self._fingerprints, None
+                window, contents, seen, state = self._window, self._contents, self._seen, None
                 window += fingerprint
                 contents += event.content
-                fingerprints += fingerprint
+                seen += fingerprint + event.content
                 continue
             window += fingerprint
             contents += event.content
-            fingerprints += fingerprint
+            seen += fingerprint + event.content
             if state is None:
                 state = self._state = StateDraft(self._plan, self._tenant, self._base.state)
             if response:
@@ -277,7 +277,7 @@ class LearnerWalk:
     def finish(self) -> FoldedLearner:
         """The learner after all events; call after `FoldPlan.run`."""
         base = self._base
-        if not self._fingerprints:
+        if not self._seen:
             return FoldedLearner(base, b"", False, self._applied, self._duplicates, self._refused)  # noqa: FBT003 - a field's value.
         checkpoint = base.checkpoint if self._checkpoint is None else encode_state(self._checkpoint.finish())
         state = None if self._state is None else self._state.finish()
@@ -285,7 +285,7 @@ class LearnerWalk:
             state = carried(self._refolded.finish(), state)
         return FoldedLearner(
             LearnerRecord(self._offset, state, self._journal.finish(), checkpoint, *kept(self._window, self._contents)),
-            bytes(self._fingerprints),
+            bytes(self._seen),
             self._checkpoint is not None or self._erased,
             self._applied,
             self._duplicates,
