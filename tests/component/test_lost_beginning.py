@@ -135,6 +135,33 @@ async def test_offsets_without_records_are_not_missing(states, log):
     assert (await switch_epoch(states, 2)).status is EpochStatus.CATCHING_UP
 
 
+async def test_offsets_without_records_that_the_served_epoch_has_not_reached_are_not_missing(states, log):
+    meta = replayed(await log.identity(), {0: 60, 1: 30})
+    await built(states, meta, {0: PartitionProgress(60, 55, 0, 0), 1: PartitionProgress(30, 30, 0, 0)})
+    assert (await switch_epoch(states, 2)).status is EpochStatus.CATCHING_UP
+
+
+async def test_an_epoch_that_is_ahead_and_begins_later_lacks_what_came_before_it(states, log):
+    meta = replace(replayed(await log.identity(), {0: 60}), begin_positions={0: 5})
+    await built(states, meta, {0: PartitionProgress(60, 55, 0, 0)})
+    with pytest.raises(EpochUnusableError, match="lacks 5 records of partition 0 that epoch 1"):
+        await switch_epoch(states, 2)
+
+
+async def test_an_epoch_that_is_ahead_and_accounts_for_fewer_records_in_all_lacks_some(states, log):
+    await built(states, replayed(await log.identity(), {0: 60}), {0: PartitionProgress(60, 33, 0, 0)})
+    with pytest.raises(EpochUnusableError, match="lacks 7 records of partition 0 that epoch 1"):
+        await switch_epoch(states, 2)
+
+
+async def test_a_beginning_that_the_served_epoch_lacks_too_is_not_missing(states, log):
+    # It did not note where it began.
+    states.positions[1][0] = PartitionProgress(40, 15, 0, 0)
+    meta = replace(replayed(await log.identity(), {0: 60}), begin_positions={0: 25})
+    await built(states, meta, {0: PartitionProgress(60, 35, 0, 0)})
+    assert (await switch_epoch(states, 2)).status is EpochStatus.CATCHING_UP
+
+
 async def test_an_epoch_of_another_topic_is_compared_as_a_whole(states):
     meta = replayed(OTHER_LOG, {0: 10, 1: 60})
     await built(states, meta, {0: PartitionProgress(10, 10, 0, 0), 1: PartitionProgress(60, 59, 0, 0, 1)})

@@ -123,12 +123,9 @@ async def test_of_several_epochs_of_other_topics_the_newest_is_named_because_its
     await services.stop()
 
 
-async def test_a_worker_notices_while_it_runs_that_the_log_lost_records(log, monkeypatch):
-    monkeypatch.setattr(event_service, "_COMPARE_LOG_EVERY_S", 0.01)
-    states, consumer = MemoryStates(), OnePartition(log.records[0])
-    identity = await log.identity()
-    service = epoch_service(
-        EpochMeta(1, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", identity, {}),
+def service_of(states, log, identity: str, consumer, **meta) -> event_service.EventService:
+    return epoch_service(
+        EpochMeta(1, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", identity, {}, **meta),
         LearnerFold(TracingParameters()),
         FoldAdapters(
             KafkaConnection("nowhere:0"),
@@ -139,6 +136,29 @@ async def test_a_worker_notices_while_it_runs_that_the_log_lost_records(log, mon
         ),
         group="workers",
     )
+
+
+async def test_records_that_are_deleted_before_a_new_epoch_is_read_are_missed(log):
+    states, consumer = MemoryStates(), OnePartition(log.records[0])
+
+    async def beginnings(partitions):
+        return dict.fromkeys(partitions, 5)
+
+    consumer.beginning_offsets = beginnings
+    began_there = service_of(states, log, await log.identity(), consumer, begin_positions={0: 5})
+    async with began_there:
+        await began_there.on_assigned([0])
+        assert began_there.positions[0] >= 5
+    before = service_of(MemoryStates(), log, await log.identity(), consumer, begin_positions={0: 3})
+    async with before:
+        with pytest.raises(LogTruncatedError, match="begins at offset 5, and the epoch is at 3"):
+            await before.on_assigned([0])
+
+
+async def test_a_worker_notices_while_it_runs_that_the_log_lost_records(log, monkeypatch):
+    monkeypatch.setattr(event_service, "_COMPARE_LOG_EVERY_S", 0.01)
+    states, consumer = MemoryStates(), OnePartition(log.records[0])
+    service = service_of(states, log, await log.identity(), consumer)
     await service.start()
     await service.on_assigned([0])
     await until(lambda: service.positions == {0: 20})

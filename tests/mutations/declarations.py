@@ -619,6 +619,19 @@ MUTATIONS = (
         short=True,
     ),
     Mutation(
+        "let a new epoch start where the log begins by then",
+        "Records that were deleted after the epoch was begun are missing from it, and no message says so.",
+        (
+            Edit(
+                _ASSIGNED_LOG,
+                "on_assigned({one: self._task.begin_positions.get(one, 0) for one in assigned})",
+                "on_assigned(beginnings)",
+            ),
+        ),
+        "tests/component/test_lost_log_records.py::test_records_that_are_deleted_before_a_new_epoch_is_read_are_missed",
+        short=True,
+    ),
+    Mutation(
         "switch to an epoch that lacks records",
         "An epoch that was folded from less than the one that is served replaces it, and learners lose their work.",
         (Edit(_REPLAYS, "        await _check_nothing_missing(store, meta)\n", "        pass\n"),),

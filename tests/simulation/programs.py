@@ -95,8 +95,7 @@ class Programs:
             return self._event_service(process, begun, goal=begun.end_positions, observers=observers)
 
         await run_replay(meta, epochs, service, lambda _: None)
-        # Gaps in the offsets that the epoch served has not reached look like records that this one lacks.
-        await switch_epoch(epochs, number, accept_loss=accept_lost_keys)
+        await switch_epoch(epochs, number)
 
     async def replay_without_keys(self, process: Process) -> None:
         """What `cairn replay --accept-lost-keys`, `cairn epoch switch` and `cairn epoch drop` run."""

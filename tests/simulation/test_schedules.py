@@ -213,6 +213,11 @@ def test_records_whose_keys_are_lost_count_as_lost_once_an_operator_accepts_that
     assert of_seeds(("lose_keys", (records, 1))) == []
 
 
+def test_an_epoch_that_lost_keys_stopped_is_replaced_though_it_has_not_reached_all_gaps_of_the_log():
+    steps = (("lose_keys", (2, 1)), *[("publish", (9, 2))] * 3)
+    assert [outcome_of(Schedule(seed, steps)).error for seed in range(5)] == [None] * 5
+
+
 def test_the_rules_cover_every_kind_of_event_and_fault():
     rules = {one.function.__name__ for one in Faults().rules}
     assert rules - {"heal"} == set(HAPPENINGS)

@@ -91,7 +91,7 @@ def epoch_service(
     )
     decoder = record_decoder(meta, adapters, group=group, options=options, observers=observers)
     return EventService(
-        FoldTask(meta.epoch, goal, meta.end_positions, meta.log_identity),
+        FoldTask(meta.epoch, goal, meta.end_positions, meta.log_identity, meta.begin_positions),
         FoldEvents(adapters.store, adapters.dead_letters, fold),
         EventSource(consumer, decoder, adapters.read_ahead, adapters.resources, adapters.log),
         options=options,

@@ -63,7 +63,8 @@ class AssignedLog:
             BrokerUnavailableError: when Kafka does not return the beginning of the log.
         """
         beginnings = await self._consumer.beginnings(assigned)
-        await self._fold.on_assigned(beginnings)
+        # Not where the log begins now: what was deleted since the epoch was begun is missing.
+        await self._fold.on_assigned({one: self._task.begin_positions.get(one, 0) for one in assigned})
         await self._compare()
         starts = {}
         for partition, beginning in beginnings.items():

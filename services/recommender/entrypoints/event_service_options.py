@@ -55,12 +55,14 @@ class FoldTask:
         goal: the offset to stop at, by partition; None to run until stopped.
         known_to: one past the last offset whose corrections must be known, by partition.
         log_identity: the log that the epoch is folded from.
+        begin_positions: the first offset to fold, by partition, where it is not 0.
     """
 
     epoch: int
     goal: Mapping[int, int] | None = None
     known_to: Mapping[int, int] = field(default_factory=dict)
     log_identity: str = ""
+    begin_positions: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ class FoldEvents:
         """Take over partitions: read their positions; store the beginning as the position of a new one.
 
         Args:
-            beginnings: the first offset each partition of the log still holds.
+            beginnings: the first offset to fold of each partition.
 
         Raises:
             CommitRefusedError: when another process took over a partition at the same time, or the store is behind what

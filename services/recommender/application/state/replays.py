@@ -13,6 +13,7 @@ from services.recommender.application.ports.epochs import (
     EpochStore,
     FoldOrder,
 )
+from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.log import LogReader
 from services.recommender.application.ports.models import BundleReader
 from services.recommender.application.state.epochs import (
@@ -199,20 +200,17 @@ def _check_beginning(begins: Mapping[int, int], current: EpochMeta | None, ident
 
 
 async def _check_nothing_missing(store: EpochStore, meta: EpochMeta) -> None:
-    """Refuse an epoch that accounts for fewer records than the current one.
-
-    Within one log, records before the position are compared by partition, so that an epoch that is only behind passes.
-    """
+    """Refuse an epoch that accounts for fewer records than the current one; within one log, of each partition."""
     current = await _current(store)
     if current is None or current.epoch == meta.epoch:
         return
     held, mine = await store.progress(current.epoch), await store.progress(meta.epoch)
     if current.log_identity == meta.log_identity:
+        begins = {p: begin - current.begin_positions.get(p, 0) for p, begin in meta.begin_positions.items()}
         fewer = {
-            partition: missing - (held[partition].position - held[partition].records)
+            partition: less
             for partition, one in sorted(mine.items())
-            if partition in held
-            and (missing := one.position - one.records) > held[partition].position - held[partition].records
+            if partition in held and (less := _fewer(one, held[partition], begins.get(partition, 0))) > 0
         }
         lacks = ", ".join(f"{records:,} records of partition {partition}" for partition, records in fewer.items())
     else:
@@ -224,3 +222,20 @@ async def _check_nothing_missing(store: EpochStore, meta: EpochMeta) -> None:
             "did not hold them any more. Go on with the epoch that is served; or accept the loss: "
             f"cairn epoch switch {meta.epoch} --accept-loss"
         )
+
+
+def _fewer(mine: PartitionProgress, held: PartitionProgress, begins_later: int) -> int:
+    """How many records of a partition one epoch lacks, at least, that another one of the same log has.
+
+    Compared are offsets that no count accounts for, so that an epoch that is only behind lacks nothing. An epoch that
+    is ahead has met offsets without a record that the other one has not reached, such as transactions leave behind.
+    That many prove nothing; where an epoch begins does, because from there on it has read every record.
+
+    Args:
+        mine: of the epoch that may lack some.
+        held: of the other one.
+        begins_later: by how many offsets the first one begins later.
+    """
+    unaccounted = (mine.position - mine.records) - (held.position - held.records)
+    ahead = max(mine.position - held.position, 0)
+    return max(unaccounted - ahead, min(unaccounted, begins_later))
