@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import tests.golden  # noqa: F401 - it chooses the routines of linear algebra, before anything loads numpy.
 from deploy.kafka.cluster import KafkaCluster
 from deploy.local.broker import Broker
 from deploy.local.redis import RedisServer, description
