@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do if $$p -c 'import sys; raise SystemExit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help setup test test-kafka faults test-fast simulate mutation-check lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept wheels lock clean
+.PHONY: help setup test test-slow test-kafka faults test-fast simulate mutation-check lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept wheels lock clean
 
 help: ## Show this list
 	@echo "Cairn: what to run"; echo
@@ -29,8 +29,13 @@ $(STAMP): requirements.lock pyproject.toml protos/pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e protos -e .
 	touch $(STAMP)
 
-test: $(STAMP) ## Run every test tier that needs no Java
-	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/kafka -n 2 --dist worksteal $(ARGS)
+PYTEST := $(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/kafka -n 2 --dist worksteal
+
+test: $(STAMP) ## Run every test tier that needs no Java, without what test-slow runs
+	@$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: $(STAMP) ## Run the tests that take long and rarely break: documents, measured quality, whole systems
+	@$(PYTEST) -m slow $(ARGS)
 
 # The tests that depend on the broker's behaviour: log, worker, ingest and dead letters.
 KAFKA_TESTS := tests/kafka $(addprefix tests/integration/test_,common_kafka.py topics_command.py \

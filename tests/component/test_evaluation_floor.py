@@ -56,6 +56,7 @@ def tracing_part(name: str) -> TracingSplit:
 
 
 # Measured: .7339 and .5757, .8205 and .4035; of the filter alone .7087 and .5948, .8045 and .4154.
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("name", "floor_auc", "ceiling_log_loss"), [("assistments2009-kt", 0.730, 0.580), ("algebra05", 0.8165, 0.4075)]
@@ -90,6 +91,7 @@ def figures_of(app, folder: Path, *arguments) -> dict[str, dict[str, float]]:
 
 # Measured: 0.0846; of the best part alone 0.0814. With only 188 learners, changes that help on ten times as many
 # move it by .013 in either direction (it was .0953 and .0982).
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_ranking_lists_what_comes_next_no_worse_than_before(tmp_path):
     def one_in_eleven(number: int, line: str) -> bool:
@@ -104,6 +106,7 @@ def test_the_ranking_lists_what_comes_next_no_worse_than_before(tmp_path):
 
 
 # Measured: 0.6360.
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_tagger_is_right_no_less_often_than_before(tmp_path):
     problems = some_lines(DATA / "oatutor" / "problems.jsonl.gz", keep=lambda number, _line: number % 30 == 0)

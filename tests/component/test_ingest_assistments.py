@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 def test_the_merged_form_has_274561_responses_of_4150_learners_none_wrong_and_a_catalog_to_match():
     # One pass for both: reading it takes seconds.
     responses, learners, sequences = 0, set(), set()

@@ -123,6 +123,7 @@ def test_the_real_log_is_fully_applied_and_loading_it_again_changes_nothing(tmp_
         assert summary.state_digest in cairn(stack, "epoch", "digest", "2")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_broker_that_dies_during_the_demo_is_named_and_everything_stops(tmp_path):
     demo = subprocess.Popen(

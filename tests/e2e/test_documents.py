@@ -98,6 +98,7 @@ def folder_with_the_code(tmp_path):
     subprocess.run(down, cwd=tmp_path, env=environment, check=False, capture_output=True, timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_newcomer_can_follow_the_documents_to_their_end(folder_with_the_code):
     directory, environment = folder_with_the_code

@@ -90,6 +90,7 @@ def until(answer, accepted):
     return reply
 
 
+@pytest.mark.slow
 def test_a_tenant_that_chooses_the_learned_ranker_gets_its_lists_with_true_reasons(stack):
     metadata = (("authorization", f"Bearer {stack.api_key}"),)
     load(stack, metadata)

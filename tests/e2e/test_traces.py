@@ -58,6 +58,7 @@ def collector(monkeypatch):
     server.stop(None).wait()
 
 
+@pytest.mark.slow
 def test_a_trace_follows_an_event_from_the_call_to_the_list_it_changes(collector, tmp_path):
     with Stack(StackOptions(tmp_path / "stack"), lambda _: None) as stack:
         metadata = (("authorization", f"Bearer {stack.api_key}"),)

@@ -42,6 +42,7 @@ def first_learners(split) -> WorkSplit:
     )
 
 
+@pytest.mark.slow
 def test_the_learned_ranking_is_no_worse_than_its_best_part_on_films_of_250_people():
     work = first_learners(split_at_random(DATA))
     with threadpool_limits(1):
