@@ -10,6 +10,7 @@ import asyncio
 import gc
 import time
 from contextlib import asynccontextmanager
+from math import inf
 
 import grpc
 import pytest
@@ -28,6 +29,7 @@ from tests.subscribing import SubscribedServer
 
 ECHOES = 100
 LIMIT_ECHOES = 100
+ATTEMPTS = 3
 BYTES_MAX = 4 * 1024 * 1024 - 100
 PARENTS = 500
 
@@ -213,14 +215,18 @@ async def test_no_request_holds_up_the_loop(tmp_path, service):
                 if (valid := large.get(method)) is not None:
                     bodies.append(("large and valid", valid.SerializeToString()))
                 for name, body in bodies:
-                    await asyncio.sleep(0.003)
-                    loop.start_again()
-                    code = await asyncio.to_thread(call, channel, service, method, body)
-                    if name == "large and valid":
-                        assert code is grpc.StatusCode.OK, method
-                    # Until the rounds of this call have been counted, and the garbage it left has gone.
-                    await asyncio.sleep(0.003)
-                    found[f"{method}: {name}"] = loop.longest_s / echo_s
+                    echoes = []
+                    # Other load on the machine, whose caches the loop shares, can only add to what a call takes.
+                    while len(echoes) < ATTEMPTS and min(echoes, default=inf) > LIMIT_ECHOES:
+                        await asyncio.sleep(0.003)
+                        loop.start_again()
+                        code = await asyncio.to_thread(call, channel, service, method, body)
+                        if name == "large and valid":
+                            assert code is grpc.StatusCode.OK, method
+                        # Until the rounds of this call have been counted, and the garbage it left has gone.
+                        await asyncio.sleep(0.003)
+                        echoes.append(loop.longest_s / echo_s)
+                    found[f"{method}: {name}"] = min(echoes)
             await loop.stop()
     worst = {name: round(echoes) for name, echoes in found.items() if echoes > LIMIT_ECHOES}
     assert worst == {}
