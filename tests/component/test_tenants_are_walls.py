@@ -18,13 +18,15 @@ from cairn.v1 import (
     recommender_pb2,
     recommender_pb2_grpc,
 )
+from services.common.auth.identity import normalised_id, unusable_character
 from tests.component.test_catalog_grpc import catalog  # noqa: F401 - a fixture.
 from tests.component.test_ingest_service import service  # noqa: F401 - a fixture.
 from tests.subscribing import SubscribedServer, bearer
 
 # The prefix occurs nowhere else, so that the id can be found in replies.
 characters = st.characters(exclude_categories=["C", "Z"], exclude_characters="\"'\\")
-identifiers = st.text(characters, min_size=1, max_size=40).map("owned-{}".format)
+usable = st.text(characters, min_size=1, max_size=40).map(normalised_id).filter(lambda it: not unusable_character(it))
+identifiers = usable.map("owned-{}".format)
 a_few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # Ids that do not exist, different each time: an attempt may have created something.
 absent = map("absent-{}".format, itertools.count())
