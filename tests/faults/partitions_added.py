@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 
 import grpc
+from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc, recommender_pb2, recommender_pb2_grpc
 from services.common.kafka.envelope import LEARNER_EVENTS
+from services.common.kafka.partitioner import partition_of
 from services.common.kafka.repartition import copy_of
 from tests.faults.checks import digest_of
-from tests.faults.log_records import read_log
+from tests.faults.log_records import read_all, read_log
 from tests.faults.scenarios import BROKER_RECOVERY_S, scenario
 from tests.faults.scene import START_DEADLINE_S, Scene
 
@@ -54,18 +58,14 @@ def partitions_added(scene: Scene) -> None:
 
     _delete_copy(scene)
     _add_partitions(scene, 12)
-    rest = iter(events[2_502:])
-    with ThreadPoolExecutor(1) as beside:
-        running = beside.submit(scene.run, "topics", "repartition", "--kafka", scene.kafka.bootstrap_servers)
-        # One by one, so that they last for as long as the command takes, however busy the machine is.
-        while not running.done():
-            scene.platform.send([next(rest)])
-    done = running.result()
+    with _another_writer(scene, 12):
+        done = scene.run("topics", "repartition", "--kafka", scene.kafka.bootstrap_servers)
     scene.check(
         done.returncode == 2 and "somebody writes to" in done.stderr, f"while events arrive it ended with {done}"
     )
-    scene.platform.send(list(rest))
+    scene.begin(events[2_502:], per_s=500)
     _check_refused(scene)
+    scene.wait(lambda: scene.platform.done, START_DEADLINE_S, "acknowledging every event")
     _stop(scene)
     _repartition(scene, 12)
     _replay(scene, 3)
@@ -82,6 +82,34 @@ def _add_partitions(scene: Scene, partitions: int) -> None:
         admin.create_partitions({LEARNER_EVENTS: partitions})
     finally:
         admin.close()
+
+
+@contextmanager
+def _another_writer(scene: Scene, partitions: int) -> Iterator[None]:
+    """Something writes an event to the log again and again; ingest may notice the new partitions and end meanwhile."""
+    record = asyncio.run(read_all(scene.kafka, LEARNER_EVENTS))[0]
+    producer = KafkaProducer(bootstrap_servers=scene.kafka.bootstrap_servers.split(","))
+    enough = Event()
+
+    def write() -> None:
+        while not enough.wait(0.05):
+            producer.send(
+                LEARNER_EVENTS,
+                record.value,
+                record.key,
+                list(record.headers),
+                partition=partition_of(record.key, partitions),
+            )
+            scene.platform.resent += 1
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        writer.join()
+        producer.close()
 
 
 def _delete_copy(scene: Scene) -> None:
