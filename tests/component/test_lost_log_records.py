@@ -8,6 +8,7 @@ import mode
 import pytest
 
 from services.common.kafka.connection import KafkaConnection
+from services.common.kafka.partitioner import partition_of
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.log import LogTruncatedError, RecordMark
@@ -123,14 +124,14 @@ async def test_of_several_epochs_of_other_topics_the_newest_is_named_because_its
     await services.stop()
 
 
-def service_of(states, log, identity: str, consumer, **meta) -> event_service.EventService:
+def service_of(states, log, identity: str, consumer, letters=None, **meta) -> event_service.EventService:
     return epoch_service(
         EpochMeta(1, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", identity, {}, **meta),
         LearnerFold(TracingParameters()),
         FoldAdapters(
             KafkaConnection("nowhere:0"),
             states.fold_store(1),
-            MemoryDeadLetters(),
+            letters or MemoryDeadLetters(),
             make_consumer=lambda *_, **__: consumer,
             log=log,
         ),
@@ -168,6 +169,25 @@ async def test_a_worker_notices_while_it_runs_that_the_log_lost_records(log, mon
     await service.stop()
     assert isinstance(service.crash_reason, LogTruncatedError)
     assert "another record at offset 19" in str(service.crash_reason)
+
+
+@pytest.mark.parametrize("partitions_now", [2, 3])
+async def test_a_record_on_another_partition_is_dead_only_if_no_partitions_were_added(partitions_now):
+    topic = "00000000-0000-0000-0000-000000000001"
+    elsewhere = next(one for one in map(str, range(99)) if partition_of(record(message(0, one)).key, 2) == 1)
+    log, letters = MemoryLog(1, f"{topic}/{partitions_now}"), MemoryDeadLetters()
+    service = service_of(MemoryStates(), log, f"{topic}/2", OnePartition([record(message(0, elsewhere))]), letters)
+    await service.start()
+    await service.on_assigned([0])
+    if partitions_now == 2:
+        await until(lambda: service.positions == {0: 1})
+    else:
+        async with asyncio.timeout(5):
+            await service.wait_until_stopped()
+        assert isinstance(service.crash_reason, EpochUnusableError)
+        assert "cairn topics repartition" in str(service.crash_reason)
+    await service.stop()
+    assert [letter.code for letter in letters.letters] == ["partition"] * (partitions_now == 2)
 
 
 async def test_records_that_were_stored_before_the_position_moved_are_missed_too(log):

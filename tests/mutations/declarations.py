@@ -11,7 +11,6 @@ _EVENT_SERVICE = "services/recommender/entrypoints/event_service.py"
 _REPLAYS = "services/recommender/application/state/replays.py"
 _REPARTITION = "services/common/kafka/repartition.py"
 _OCCURRED = "services/recommender/domain/learner/occurred_order.py"
-_ASSIGNED_LOG = "services/recommender/entrypoints/assigned_log.py"
 _LOG_CONSUMER = "services/recommender/entrypoints/log_consumer.py"
 _WORKER = "services/recommender/entrypoints/worker.py"
 _FOLD_EVENTS = "services/recommender/application/state/fold_events.py"
@@ -1190,6 +1189,20 @@ MUTATIONS = (
             ),
         ),
         "tests/component/test_served_parameters.py::test_the_first_epoch_after_a_loss_has_the_parameters_last_served",
+        short=True,
+    ),
+    Mutation(
+        "take every record on another partition for a mistake of its sender",
+        "After partitions were added, events of a sender that knows of them become dead letters.",
+        (
+            Edit(
+                _EVENT_SERVICE,
+                "        await self._assigned_log.check_partitions(following)\n",
+                "",
+            ),
+        ),
+        "tests/component/test_lost_log_records.py::"
+        "test_a_record_on_another_partition_is_dead_only_if_no_partitions_were_added",
         short=True,
     ),
 )

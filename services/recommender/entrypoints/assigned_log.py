@@ -11,11 +11,13 @@ import structlog
 from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.application.ports.log import LogTruncatedError
 from services.recommender.application.state.assignment import starting_offset
+from services.recommender.application.state.epochs import check_log
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.application.state.log_marks import check_log_holds, check_not_deleted
 from services.recommender.application.state.partition_batch import PartitionBatch
 from services.recommender.entrypoints.batch_budget import BatchBudget
 from services.recommender.entrypoints.event_service_options import EventServiceOptions, EventSource, FoldTask
+from services.recommender.wire.fields import WRONG_PARTITION
 
 _log = structlog.get_logger(__name__)
 
@@ -102,6 +104,18 @@ class AssignedLog:
         ends = {partition: task.known_to[partition] for partition in progress if partition in task.known_to}
         await check_log_holds(log, task.epoch, task.log_identity, progress, ends)
         self._fold.confirm(progress)
+
+    async def check_partitions(self, fetched: Sequence[Fetched]) -> None:
+        """Where records are on the wrong partition, check that there are as many partitions as the epoch knows.
+
+        Raises:
+            EpochUnusableError: when partitions were added; then others write to the right ones.
+            BrokerUnavailableError: when Kafka does not return how many there are.
+        """
+        log, folded_from = self._source.log, self._task.log_identity
+        astray = any(letter.code == WRONG_PARTITION for one in fetched for letter in one.batch.dead)
+        if astray and log is not None and folded_from:
+            check_log(self._epoch, folded_from, await log.identity())
 
     def drop(self) -> None:
         """Until partitions are taken over again, no record that is read counts."""

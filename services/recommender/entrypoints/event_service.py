@@ -263,6 +263,7 @@ class EventService(mode.Service):
     async def _fold_fetched(self, fetched: Sequence[Fetched]) -> None:
         observers = self._observers
         following = [one for one in fetched if await self._assigned_log.follows(one)]
+        await self._assigned_log.check_partitions(following)
         if following:
             report = await self._fold.fold([one.batch for one in following])
             self._assigned_log.budget.took(sum(one.batch.cost for one in following), report.fold_cpu_s)

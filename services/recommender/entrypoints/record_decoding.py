@@ -16,7 +16,7 @@ from services.recommender.application.ports.log import DeadLetter, RecordMark, V
 from services.recommender.application.state.partition_batch import PartitionBatch
 from services.recommender.domain.learner.events import AssessmentEvent, CorrectionEvent
 from services.recommender.wire.events import decode_event
-from services.recommender.wire.fields import RecordInvalidError
+from services.recommender.wire.fields import WRONG_PARTITION, RecordInvalidError
 
 _log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ _SKILLS_SHIFT = 2
 _CORRECTION_COST = 8
 
 # Reasons with these codes concern the key and headers of a record.
-_NOT_ABOUT_THE_VALUE = frozenset(("key", "partition", "content-type"))
+_NOT_ABOUT_THE_VALUE = frozenset(("key", WRONG_PARTITION, "content-type"))
 
 
 class RecordDecoder:

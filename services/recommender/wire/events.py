@@ -14,7 +14,14 @@ from services.common.kafka.envelope import JSON, PROTOBUF, KeyInvalidError, cont
 from services.common.kafka.partitioner import partition_of
 from services.recommender.domain.learner.events import AssessmentEvent, ContentKind, Grain, LearnerEvent, content_of
 from services.recommender.wire.event_kinds import KINDS
-from services.recommender.wire.fields import ID_CHARACTERS_MAX, RecordInvalidError, as_float32, invalid_id, seconds_of
+from services.recommender.wire.fields import (
+    ID_CHARACTERS_MAX,
+    WRONG_PARTITION,
+    RecordInvalidError,
+    as_float32,
+    invalid_id,
+    seconds_of,
+)
 
 SKILLS_MAX = 16
 
@@ -129,7 +136,7 @@ def _addressee(key: bytes | None, partition: int, partitions: int) -> tuple[str,
         )
     right = partition_of(key or b"", partitions)
     if right != partition:
-        raise RecordInvalidError("partition", f"its key belongs on partition {right}, it is on {partition}")
+        raise RecordInvalidError(WRONG_PARTITION, f"its key belongs on partition {right}, it is on {partition}")
     return tenant, learner
 
 

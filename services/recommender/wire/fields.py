@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from cairn.v1 import events_pb2
 
 ID_CHARACTERS_MAX = 256
+WRONG_PARTITION = "partition"
+"""The code of records that are not on the partition of their key."""
 
 _LATEST_S = 2**32 - 1
 _FLOAT32 = struct.Struct("<f")
