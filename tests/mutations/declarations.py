@@ -1157,6 +1157,19 @@ MUTATIONS = (
         short=True,
     ),
     Mutation(
+        "take a state without bytes for an erased learner's",
+        "A value that was truncated to nothing makes the learner a new one, and everything known of them is gone.",
+        (
+            Edit(
+                "services/recommender/adapters/redis/stored_values.py",
+                "        if (not blob and entries) or checkpoint ==",
+                "        if checkpoint ==",
+            ),
+        ),
+        "tests/unit/test_stored_values.py::test_a_value_that_lost_all_its_bytes_is_no_erased_learner",
+        short=True,
+    ),
+    Mutation(
         "leave an erased learner's damaged value where it is",
         "What was stored about a learner survives their erasure until somebody repairs them.",
         (Edit(_FOLD_EVENTS, "        await self._forget_erased(everything, skipped)\n", ""),),

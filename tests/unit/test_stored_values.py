@@ -48,6 +48,28 @@ def test_every_truncated_or_extended_value_is_noticed():
             unseal(changed)
 
 
+@pytest.mark.parametrize("part", ["blob", "entries", "checkpoint"])
+def test_a_value_that_lost_all_its_bytes_is_no_erased_learner(part):
+    parts = {
+        "blob": seal_state(STATE, 99),
+        "entries": seal(ENTRIES),
+        "checkpoint": seal(STORED.checkpoint),
+    } | {part: b""}
+    with pytest.raises(LearnerDamagedError):
+        learner_record(KEY, [parts["blob"], b"99"], [parts["entries"], parts["checkpoint"]], SEEN)
+
+
+@pytest.mark.parametrize("fields", [[seal_state(STATE, 99), None], [None, b"99"]])
+def test_a_read_notices_a_part_that_is_missing(fields):
+    with pytest.raises(LearnerDamagedError):
+        stored_learner(KEY, fields)
+
+
+def test_an_erased_learner_has_an_empty_state_and_no_journal():
+    assert stored_learner(KEY, [b"", b"99"]) is None
+    assert learner_record(KEY, [b"", b"99"], [None, None], SEEN).state is None
+
+
 def test_values_of_earlier_releases_have_no_checksum_and_load():
     read = learner_record(KEY, [STATE, b"99"], [ENTRIES, STORED.checkpoint], SEEN)
     assert read == STORED

@@ -83,7 +83,11 @@ def stored_learner(key: bytes, fields: Any) -> StoredLearner | None:
     """
     with _damage_of(key):
         blob, offset = _values(fields)
-        if not blob or offset is None:
+        if blob is None and offset is None:
+            return None
+        if blob is None or offset is None:
+            raise StateCorruptError("one of its parts is missing")
+        if not blob:
             return None
         return StoredLearner(decode_state(unseal(blob, offset)), int(offset))
 
@@ -108,6 +112,9 @@ def learner_record(key: bytes, state: Any, journal: Any, seen: Any) -> LearnerRe
             return NEW_LEARNER
         if blob is None or offset is None or not all(parts):
             raise StateCorruptError("one of its parts is missing")
+        # An erased learner's state is empty, and there is no journal; a checkpoint is never stored empty.
+        if (not blob and entries) or checkpoint == b"":
+            raise StateCorruptError("one of its parts is empty")
         return LearnerRecord(
             int(offset),
             _state(unseal(blob, offset), sealed=_is_sealed(blob)) if blob else None,
