@@ -112,10 +112,26 @@ def test_a_repair_of_an_id_of_which_nothing_is_known_says_so(monkeypatch, known)
     assert ("nothing is known of 'nobody'" in result.output) != known
 
 
-@pytest.mark.parametrize("command", ["show", "erase", "export"])
+@pytest.mark.parametrize("named", ["A" * 26, f"riverbend/{'A' * 26}"])
+def test_a_repair_takes_a_learner_as_logs_and_errors_name_them(monkeypatch, named):
+    keys = []
+
+    async def repaired(_file, key, **_):
+        keys.append(key)
+        return [RepairReport(key, 0, 0, 0, 0)]
+
+    monkeypatch.setattr("services.recommender.bootstrap.repair.repair_learners", repaired)
+    monkeypatch.setattr("services.recommender.bootstrap.personal.pseudonym_of", lambda *_: "B" * 26)
+    assert run("repair", named, "--tenant", "riverbend").exit_code == 0
+    assert keys == [f"riverbend/{'A' * 26}".encode()]
+
+
+@pytest.mark.parametrize("command", ["show", "erase", "export", "repair"])
 @pytest.mark.parametrize(("learner", "named"), [("a\u200by", "U+200B ZERO WIDTH SPACE"), ("a\udcff", "U+DCFF")])
 def test_an_id_with_a_character_that_nobody_sees_ends_a_command_with_its_name(service, command, learner, named):
-    result = run(command, learner, *(("--tenant", "t") if command == "export" else ("--target", service.target)))
+    result = run(
+        command, learner, *(("--tenant", "t") if command in {"export", "repair"} else ("--target", service.target))
+    )
     assert result.exit_code == 2
     assert named in result.output
     assert service.requests == []

@@ -25,7 +25,8 @@ Target = Annotated[
 ]
 
 
-def _checked(learner: str) -> str:
+def checked_learner(learner: str) -> str:
+    """A learner's id; the command ends with the name of a character that no id may have."""
     # Also what the shell could not decode, which would end a command with a traceback.
     if unusable := unusable_character(normalised_id(learner)):
         fail(f"LEARNER has the {unusable.what} {unusable.shown} at position {unusable.position}: remove it", BAD_INPUT)
@@ -33,7 +34,8 @@ def _checked(learner: str) -> str:
 
 
 Learner = Annotated[
-    str, typer.Argument(metavar="LEARNER", help="The learner's id, as your platform knows it.", callback=_checked)
+    str,
+    typer.Argument(metavar="LEARNER", help="The learner's id, as your platform knows it.", callback=checked_learner),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
 

@@ -30,7 +30,7 @@ from services.common.rpc.calls import (
     what_went_wrong,
 )
 from services.recommender.application.ports.quarantine import LearnerDamagedError, LearnersDamagedError
-from services.recommender.cli.calls import DEFAULT_TARGET, Learner, fail_with, nothing_is_known
+from services.recommender.cli.calls import DEFAULT_TARGET, Learner, checked_learner, fail_with, nothing_is_known
 
 if TYPE_CHECKING:
     from services.recommender.application.operations.personal_data import PersonalData
@@ -155,7 +155,9 @@ def _note_on(learner: str, target: str, metadata: Metadata, *, insecure: bool, t
 def repair(
     learner: Annotated[
         str | None,
-        typer.Argument(metavar="LEARNER", help="The learner's id, or the pseudonym that a worker's log names."),
+        typer.Argument(
+            metavar="LEARNER", help="The learner's id, or PSEUDONYM or TENANT/PSEUDONYM as a worker's log names them."
+        ),
     ] = None,
     *,
     tenant: Annotated[str, typer.Option(help="The learner's tenant, from the tenants file.", show_default=False)] = "",
@@ -185,8 +187,10 @@ def repair(
 
         key = None
         if learner is not None:
-            known = LEARNER_PATTERN.fullmatch(learner)
-            key = record_key(tenant, learner if known else pseudonym_of(environment_file, tenant, learner))
+            pseudonym = learner.removeprefix(f"{tenant}/")
+            if not LEARNER_PATTERN.fullmatch(pseudonym):
+                pseudonym = pseudonym_of(environment_file, tenant, checked_learner(learner))
+            key = record_key(tenant, pseudonym)
         try:
             reports = asyncio.run(repair_learners(environment_file, key, epoch=epoch, accept_loss=accept_loss))
         except (RepairFailedError, LogTruncatedError) as error:
