@@ -146,12 +146,43 @@ def test_files_with_the_same_name_keep_their_own_progress(load, service, tmp_pat
     assert sorted(Counter(one.learner_id for one in service.came).items()) == [("term1", 1_200), ("term2", 1_200)]
 
 
+def test_a_file_without_rows_is_counted_too(load, service, tmp_path):
+    result = load(table(tmp_path / "a.csv", []), "--json", "summary.json")
+    assert result.exit_code == 0
+    assert "read" in result.stdout
+    assert json.loads((tmp_path / "summary.json").read_bytes())["read"] == 0
+
+
 def test_a_file_is_named_once(load, service, tmp_path):
     file = table(tmp_path / "a.csv", ["ada,q,1"])
     result = load(file, "a.csv")
     assert result.exit_code == 2
     assert "is given more than once" in result.stderr
     assert not service.came
+
+
+@pytest.mark.parametrize(
+    ("options", "lost"),
+    [
+        (["--problems", "a.csv"], "a.csv"),
+        (["--problems", "link.csv"], "link.csv"),
+        (["--problems", "map.yaml"], "map.yaml"),
+        (["--json", "a.csv"], "a.csv"),
+        (["a.csv.rejected.ndjson"], "a.csv.rejected.ndjson"),
+        (["--problems", "new.ndjson", "--json", "./new.ndjson"], "new.ndjson"),
+    ],
+)
+def test_a_load_writes_over_no_file_that_it_reads_or_wrote(load, service, tmp_path, options, lost):
+    table(tmp_path / "a.csv", ["ada,q1,1", "ada,bad,1"])
+    (tmp_path / "link.csv").symlink_to("a.csv")
+    row = {"learner_id": "ada", "source": "s", "item": "q2", "correct": True}
+    (tmp_path / "a.csv.rejected.ndjson").write_bytes(orjson.dumps(row))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    result = load("a.csv", *options)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert result.exit_code == 2
+    assert lost in result.stderr
+    assert service.came == []
 
 
 def test_rejected_rows_are_written_before_the_progress_moves_past_them(load, service, tmp_path, monkeypatch):

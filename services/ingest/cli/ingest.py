@@ -123,6 +123,7 @@ def load_files(
         _preview(files, read, console)
         return
     loads = _loads_of(files, read)
+    _keep_what_is_read(loads, mapping, summary_file)
     if dry_run:
         failure = _check(loads, console)
     else:
@@ -163,6 +164,24 @@ def _loads_of(files: Sequence[Path], read: FileOptions) -> list[FileLoad]:
     return [FileLoad(file, read, first=file is files[0]) for file in files]
 
 
+def _keep_what_is_read(loads: Sequence[FileLoad], mapping: Path | None, summary_file: Path | None) -> None:
+    """Refuse to write over a file that is to be read: its rows would be gone, and the load would have none of them."""
+    read = [*(load.file for load in loads), *([] if mapping is None else [mapping])]
+    written = {path for load in loads for path in load.written}
+    for path in (*written, *([] if summary_file is None else [summary_file])):
+        if any(_is_same_file(path, other) for other in read):
+            fail(
+                f"{path} is read, and would be written over: rename it, or choose another --problems or --json",
+                BAD_INPUT,
+            )
+    if summary_file is not None and any(_is_same_file(summary_file, path) for path in written):
+        fail(f"{summary_file} cannot hold both the summary and rows or progress: choose another --json", BAD_INPUT)
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    return one.absolute() == other.absolute() or (one.exists() and other.exists() and one.samefile(other))
+
+
 def _preview(files: Sequence[Path], read: FileOptions, console: Console) -> None:
     try:
         wrong = sum(print_preview(file, read, console) for file in files)
@@ -192,7 +211,7 @@ def _publish(loads: Sequence[FileLoad], service: Service, console: Console) -> F
 
 
 def _print_result(load: FileLoad, loads: Sequence[FileLoad], console: Console, *, checked: bool) -> None:
-    if not load.progress.read and not load.passed_over:
+    if not load.has_counts:
         return
     if len(loads) > 1:
         console.print(Rule(str(load.file), align="left"))
@@ -201,7 +220,7 @@ def _print_result(load: FileLoad, loads: Sequence[FileLoad], console: Console, *
 
 
 def _write_summary(path: Path, loads: Sequence[FileLoad]) -> None:
-    parts = [load.summary() for load in loads if load.progress.read or load.passed_over]
+    parts = [load.summary() for load in loads if load.has_counts]
     content: object = parts[0] if len(loads) == 1 and parts else {"files": parts}
     try:
         path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))

@@ -77,6 +77,7 @@ class FileLoad:
         file: the file.
         progress: its counts.
         passed_over: rows that an earlier load settled, which this one skips.
+        written: the files that it writes: rejected rows, and its progress.
     """
 
     def __init__(self, file: Path, options: FileOptions, *, first: bool) -> None:
@@ -87,15 +88,22 @@ class FileLoad:
         self._options = options
         self._problems = FirstProblems()
         self._rejected = options.problems or Path(f"{name_here(file)}.rejected.ndjson")
+        self._progress_path = Path(f"{name_here(file)}.progress.json")
+        self.written = (self._rejected, self._progress_path)
         self._append = options.resume or not (first or options.problems is None)
+        self._done = False
         self._seconds = 0.0
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether it came to an end, also of a file without rows, or read some of them."""
+        return self._done or bool(self.progress.read or self.passed_over)
 
     def publish(self, service: Service, console: Console) -> Failure | None:
         """Load the file through the service. Returns what went wrong, if anything did."""
-        progress_path = Path(f"{name_here(self.file)}.progress.json")
         remedy = "load the file again, with --resume to continue where it stopped: nothing is counted twice"
         try:
-            kept = LoadProgressFile(progress_path, fingerprint_of(self.file, self._options.settings))
+            kept = LoadProgressFile(self._progress_path, fingerprint_of(self.file, self._options.settings))
             if self._options.resume:
                 self.passed_over = self.progress.settled = kept.read()
             self._run(
@@ -218,6 +226,7 @@ class FileLoad:
                     keep()
 
                 asyncio.run(_publish(rows, connect, streams, reject, self.progress, observe))
+            self._done = True
         finally:
             self._seconds = time.perf_counter() - began
             if kept is not None and self.progress.settled:
