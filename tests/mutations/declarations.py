@@ -1218,4 +1218,11 @@ MUTATIONS = (
         "test_a_record_on_another_partition_is_dead_only_if_no_partitions_were_added",
         short=True,
     ),
+    Mutation(
+        "keep what was folded until garbage is collected",
+        "One busy learner with many skills fills gigabytes of a worker's memory in seconds.",
+        (Edit(_STATE_DRAFT, "        self.states.clear()\n", ""),),
+        "tests/unit/test_learner_fold.py::test_a_fold_leaves_nothing_for_the_garbage_collector",
+        short=True,
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import struct
 
@@ -420,3 +421,15 @@ def test_a_decoded_state_is_read_only():
     state = decode_state(encode_state(fold([event(1)]).stored.state))
     with pytest.raises(ValueError, match="read-only"):
         state.skill_records["mean"][0] = np.float32(3)
+
+
+def test_a_fold_leaves_nothing_for_the_garbage_collector():
+    events = [event(number) for number in range(100)]
+    fold(events)
+    gc.collect()
+    gc.disable()
+    try:
+        fold(events)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -64,6 +64,8 @@ class FoldPlan:
             self.columns.skills,
         )
         self.learners, self.skills = learners.tobytes(), skills.tobytes()
+        # Each of them knows the plan. A cycle would keep them all until garbage is collected, which workers do seldom.
+        self.states.clear()
 
 
 class StateDraft:
