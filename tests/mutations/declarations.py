@@ -1157,19 +1157,6 @@ MUTATIONS = (
         short=True,
     ),
     Mutation(
-        "a fold keeps its drafts until the garbage collector runs",
-        "Workers run it seldom: one learner of many skills takes gigabytes of a worker's memory in half a minute.",
-        (
-            Edit(
-                "services/recommender/domain/learner/state_draft.py",
-                "        self.states.clear()\n",
-                "",
-            ),
-        ),
-        "tests/unit/test_learner_fold.py::test_a_fold_leaves_nothing_for_the_garbage_collector",
-        short=True,
-    ),
-    Mutation(
         "take a state without bytes for an erased learner's",
         "A value that was truncated to nothing makes the learner a new one, and everything known of them is gone.",
         (
