@@ -58,7 +58,8 @@ class Content:
 
     def is_said_by(self, earlier: bytes) -> bool:
         """Whether the event with this digest says the same; it may be a digest of an earlier release."""
-        return earlier in (self.digest, self._former_digest())
+        # Computed only if need be: most repeats are of this release.
+        return earlier == self.digest or earlier == self._former_digest()
 
     def is_of_the_kind_of(self, earlier: bytes) -> bool:
         """Whether the event with this digest is of the same kind: an assessment never replaces an interaction."""
