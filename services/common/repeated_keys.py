@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-# Of JSON without a backslash, every key, and seldom something else.
-_KEYS = re.compile(rb'"([^"]*)"[ \t\r\n]*:')
+# Of JSON without a backslash, every string, and whether it is a key. Only keys would miss some: after a string that is
+# none, a match could begin at its last quotation mark.
+_STRINGS = re.compile(rb'"([^"]*)"[ \t\r\n]*(:?)')
 
 
 class _RepeatedKeyError(Exception):
@@ -33,7 +34,7 @@ def repeated_key(raw: bytes) -> str | None:
         raw: valid JSON.
     """
     if b"\\" not in raw:
-        keys = _KEYS.findall(raw)
+        keys = [text for text, colon in _STRINGS.findall(raw) if colon]
         # Most lines of a file hold one object, in which reading all of it again would take three times as long.
         if len(set(keys)) == len(keys):
             return None

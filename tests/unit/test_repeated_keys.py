@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.common.repeated_keys import load_yaml, repeated_key
@@ -24,6 +24,7 @@ def test_json_without_a_repeated_key_has_none(value, separators, ascii_only):
     assert repeated_key(json.dumps(value, separators=separators, ensure_ascii=ascii_only).encode()) is None
 
 
+@example(":", ["", None], (",", ":"), [False, False])
 @given(TEXTS, st.lists(VALUES, min_size=2, max_size=2), SPACED, st.lists(st.booleans(), min_size=2, max_size=2))
 def test_a_repeated_key_is_found_however_it_is_written(key, values, separators, ascii_only):
     between, after = separators
