@@ -68,6 +68,10 @@ def test_a_request_to_kafka_waits_ten_seconds_at_most():
         assert options["request_timeout_ms"] <= LONGEST_S * 1_000
 
 
+def test_a_connection_is_dropped_when_idle_before_a_request_on_another_one_can_time_out():
+    assert aiokafka_options(KafkaConnection("127.0.0.1:1"))["connections_max_idle_ms"] < REQUEST_TIMEOUT_MS
+
+
 async def test_a_consumer_waits_longer_than_its_session_for_the_answer_to_a_join():
     consumers = [
         new_consumer(KafkaConnection("127.0.0.1:1"), group_id="g", session_timeout_ms=ms) for ms in (3_000, 20_000)

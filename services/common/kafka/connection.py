@@ -26,6 +26,9 @@ BOOTSTRAP_TIMEOUT_MS = 10_000
 REQUEST_TIMEOUT_MS = 9_000
 # A member that joins a group is answered once the silent members' sessions have expired.
 JOIN_MARGIN_MS = 3_000
+# A connection that carried nothing for this long is closed, and opened again when it is needed. Otherwise a client
+# whose connections were all cut silently meets them one after the other, each for a whole request timeout.
+IDLE_CONNECTION_MS = 4_000
 _KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     # The names of the other options differ between systems.
@@ -64,7 +67,11 @@ class KafkaConnection:
 
 def aiokafka_options(connection: KafkaConnection) -> dict[str, Any]:
     """The options of every aiokafka client."""
-    return {"bootstrap_servers": connection.bootstrap_servers, "request_timeout_ms": REQUEST_TIMEOUT_MS}
+    return {
+        "bootstrap_servers": connection.bootstrap_servers,
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
+        "connections_max_idle_ms": IDLE_CONNECTION_MS,
+    }
 
 
 def kafka_python_options(connection: KafkaConnection) -> dict[str, Any]:

@@ -19,7 +19,13 @@ from faust.types import StreamT
 from mode.supervisors import CrashingSupervisor
 from mode.threads import WorkerThread
 
-from services.common.kafka.connection import JOIN_MARGIN_MS, REQUEST_TIMEOUT_MS, KafkaConnection, topic_end_offsets
+from services.common.kafka.connection import (
+    IDLE_CONNECTION_MS,
+    JOIN_MARGIN_MS,
+    REQUEST_TIMEOUT_MS,
+    KafkaConnection,
+    topic_end_offsets,
+)
 from services.common.kafka.envelope import LEARNER_EVENTS_DLT, Position
 from services.recommender.application.operations.dead_letters import FiledLetter
 from services.recommender.wire.dead_letters import read_letter
@@ -122,6 +128,7 @@ class DeadLetterApp(faust.App):
             broker_heartbeat_interval=session_timeout_s / 3,
             broker_request_timeout=max(REQUEST_TIMEOUT_MS, session_timeout_ms + JOIN_MARGIN_MS) / 1_000,
             broker_commit_interval=_COMMIT_EVERY_S,
+            consumer_connections_max_idle_ms=IDLE_CONNECTION_MS,
             consumer_auto_offset_reset="earliest",
             stream_buffer_maxsize=_BUFFERED_LETTERS,
             stream_wait_empty=False,
