@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 
-from services.common.settings import KafkaSettings, ProcessSettings, ServerSettings
+from services.common.settings import KafkaSettings, OptionalPath, ProcessSettings, ServerSettings
 
 
 class CatalogSettings(ProcessSettings, KafkaSettings, ServerSettings):
@@ -18,6 +16,6 @@ class CatalogSettings(ProcessSettings, KafkaSettings, ServerSettings):
     catalog_import_bytes_max: int = Field(
         default=256 * 1024 * 1024, ge=1024, description="Largest encoded size of one import."
     )
-    catalog_taggers: Path | None = Field(
+    catalog_taggers: OptionalPath = Field(
         default=None, description="Folder of the tenants' taggers, each in a folder of the tenant's name."
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.common.kafka.connection import KafkaConnection
@@ -13,6 +14,9 @@ from services.common.rpc.server import ServerOptions
 from services.common.rpc.slots import SlotLimits
 from services.common.rpc.tls import TlsFiles
 from services.common.telemetry.traces import Traces, traces_to
+
+OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
+"""A path; a variable that is empty, as templates leave behind, is not set, rather than the current folder."""
 
 
 class ProcessSettings(BaseSettings):
@@ -102,15 +106,15 @@ class ServerSettings(TenantsSettings):
         gt=0,
         description="How long a request may take to come once its headers have; then DEADLINE_EXCEEDED.",
     )
-    address_file: Path | None = Field(default=None, description="File to write the address to once listening.")
+    address_file: OptionalPath = Field(default=None, description="File to write the address to once listening.")
     drain_s: float = Field(default=10.0, ge=0, description="How long running calls may take to finish after SIGTERM.")
-    tls_certificate: Path | None = Field(
+    tls_certificate: OptionalPath = Field(
         default=None, description="The server's certificate chain in PEM; needs tls_key."
     )
-    tls_key: Path | None = Field(
+    tls_key: OptionalPath = Field(
         default=None, validate_default=True, description="The certificate's private key in PEM, not encrypted."
     )
-    tls_client_ca: Path | None = Field(
+    tls_client_ca: OptionalPath = Field(
         default=None, description="Authorities in PEM; only clients with a certificate from one of them may connect."
     )
     tenant_calls_per_s: float = Field(

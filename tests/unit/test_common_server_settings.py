@@ -48,6 +48,12 @@ def test_every_setting_of_the_server_reaches_it(monkeypatch):
     assert options.tls == TlsFiles(Path("server.pem"), Path("server.key"), Path("clients.pem"))
 
 
+@pytest.mark.parametrize("name", ["ADDRESS_FILE", "TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_CA"])
+def test_an_empty_variable_sets_no_path(monkeypatch, name):
+    monkeypatch.setenv(f"CAIRN_{name}", "")
+    assert getattr(ServerSettings(), name.lower()) is None
+
+
 @pytest.mark.parametrize(
     ("given", "field", "said"),
     [
