@@ -114,6 +114,74 @@ def test_rankings_are_measured_on_what_learners_worked_on_next(ranking_folder):
     assert set(found["differences"]) == set(models) - {"cairn"}
 
 
+def clone(lines, *, learner, twin, separator):
+    """The rows of a learner again, under another id; the last response, of two rows, is missing."""
+    copied = [line.replace(learner, twin, 1) for line in lines if line.startswith(f"{learner}{separator}")]
+    return [*lines, *copied[:-2]]
+
+
+@pytest.mark.parametrize("protocol", ["assistments2009", "assistments2009-skills"])
+def test_learners_with_a_twin_are_as_if_they_had_never_been_in_the_data(ranking_folder, protocol):
+    log, report = ranking_folder / "interactions.csv", ranking_folder / "report.json"
+    alone, *_ = found_twice(ranking_folder, protocol)
+    log.write_text("\n".join(clone(log.read_text().splitlines(), learner="7", twin="770", separator=",")) + "\n")
+    dropped, kept, output = found_twice(ranking_folder, protocol)
+    assert alone["twins"] == {"found": 0, "left_out": 0}
+    assert dropped["twins"] == {"found": 1, "left_out": 1}
+    assert dropped["models"] == alone["models"]
+    assert "60 learners (1 near-identical to others left out)" in dropped["data"]
+    assert "1 learners are left out: each is near-identical to another one" in output
+    assert kept["twins"] == {"found": 1, "left_out": 0}
+    assert "61 learners, " in kept["data"]
+    assert kept["notes"][0].startswith("ALERT: 1 learners are near-identical to another one and were kept.")
+    assert report.is_file()
+
+
+def found_twice(folder, protocol):
+    """The report without and with twins, and the output without."""
+    arguments = ("ranking", "--data", folder, "--protocol", protocol, "--json", folder / "report.json")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    dropped = orjson.loads((folder / "report.json").read_bytes())
+    assert run(*arguments, "--keep-twins").exit_code == 0
+    return dropped, orjson.loads((folder / "report.json").read_bytes()), result.output
+
+
+@pytest.mark.parametrize(
+    ("protocol", "sides"),
+    [("assistments2009-kt", "train"), ("assistments2009-kt", "test"), ("algebra05", "both")],
+)
+def test_no_learner_is_predicted_by_models_that_have_seen_their_twin(tracing_folder, protocol, sides):
+    """The copy has fewer rows, so it is the one left out, on whichever side."""
+    names = {"train": ["train.tsv"], "test": ["test.tsv"], "both": ["responses.tsv"]}[sides]
+    with gzip.open(tracing_folder / "responses.tsv.gz", "rt") as file:
+        every = file.read().splitlines()
+    report = tracing_folder / "report.json"
+    arguments = ("tracing", "--data", tracing_folder, "--protocol", protocol, "--json", report)
+    run(*arguments)
+    alone = orjson.loads(report.read_bytes())
+    # Learner 50 is in test.tsv, learner 5 in train.tsv.
+    learner = "50" if sides == "train" else "5"
+    copied = [line.replace(learner, "999", 1) for line in every if line.startswith(f"{learner}\t")][:-1]
+    (tracing_folder / "responses.tsv.gz").unlink()
+    (tracing_folder / "responses.tsv").write_text("\n".join([*every, *copied]) + "\n")
+    for name in set(names) - {"responses.tsv"}:
+        file = tracing_folder / name
+        file.write_text(file.read_text() + "\n".join(copied) + "\n")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    found = orjson.loads(report.read_bytes())
+    # A class of 60 with the same 24 items has a pair that is near-identical by chance.
+    assert alone["twins"] == {"found": 1, "left_out": 1}
+    assert found["twins"] == {"found": 2, "left_out": 2}
+    if protocol == "assistments2009-kt":
+        assert found["models"] == alone["models"]
+    assert run(*arguments, "--keep-twins").exit_code == 0
+    kept = orjson.loads(report.read_bytes())
+    assert kept["twins"] == {"found": 2, "left_out": 0}
+    assert kept["models"] != found["models"]
+
+
 def test_a_ranking_that_cannot_be_fitted_is_left_out_with_the_reason(ranking_folder):
     log = ranking_folder / "interactions.csv"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[: 1 + 44 * 8]))

@@ -64,6 +64,23 @@ def test_every_eligible_family_can_be_stored_in_a_bundle_and_scores_as_before(fa
     assert all(name.startswith(family) for name in fitted.hyperparameters)
 
 
+def test_a_learner_and_their_twin_count_once_in_the_choice():
+    def of_learners(*, twin: bool) -> ResponseTable:
+        rng = np.random.default_rng(8)
+        builder = ResponseTableBuilder()
+        for learner in range(30):
+            answers = [(f"r{item:02}", float(rng.random() < 0.6)) for item in rng.permutation(60)[:30].tolist()]
+            for name in (f"l{learner:02}", *(["twin"] if twin and not learner else [])):
+                for item, response in answers[: 29 if name == "twin" else 30]:
+                    builder.append(learner=name, item=item, skills=["s"], response=response, resource=item)
+        return builder.build()
+
+    alone, together = (choose_collaborative(of_learners(twin=twin), seed=1) for twin in (False, True))
+    assert alone is not None
+    assert together is not None
+    assert together.measures == pytest.approx(alone.measures)
+
+
 def test_without_a_choice_the_default_is_fitted_and_too_little_data_is_refused():
     assert fit_collaborative(positives_of(in_order(60)), choice=None, default=AlsSettings(), seed=1).model.kind == "als"
     with pytest.raises(TooFewPositivesError):

@@ -9,9 +9,10 @@ import scipy.sparse
 from services.recommender.domain.training.responses import ResponseTableBuilder
 from services.recommender.domain.training.splits import split_work, tags_of
 from services.recommender.evaluation.data import DataUnusableError
-from services.recommender.evaluation.lists import ListEvaluator, split_of
+from services.recommender.evaluation.lists import ListEvaluator
 from services.recommender.evaluation.rankers import Random, Scored
 from services.recommender.evaluation.ranking import evaluate_ranking
+from services.recommender.evaluation.splits import split_of
 from services.recommender.evaluation.tracing import prior_attempts, split_by_learner
 
 

@@ -11,8 +11,8 @@ from threadpoolctl import threadpool_limits
 
 from services.recommender.domain.training.metrics import ndcg
 from services.recommender.domain.training.splits import WorkSplit, split_work
-from services.recommender.evaluation.lists import split_at_random
 from services.recommender.evaluation.rankers import Served
+from services.recommender.evaluation.splits import split_at_random
 from services.recommender.models.collaborative.families import FAMILIES, choose, mean_ndcg
 from services.recommender.models.ranker.dataset import RankingDataset
 from services.recommender.models.ranker.fit import fit_ranker

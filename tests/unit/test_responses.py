@@ -84,6 +84,20 @@ def test_the_rows_of_some_learners_keep_their_skills(rows):
 
 
 @given(responses)
+def test_a_table_as_if_there_were_no_other_learners_is_that_of_a_log_without_them(rows):
+    table = built(rows)
+    found = table.as_if_only(np.array([learner != "l2" for learner in table.learners], np.bool_))
+    alone = built([row for row in rows if row[0] != "l2"])
+    assert unfolded(found) == unfolded(alone)
+    assert (found.learners, found.items, found.skills, found.resources) == (
+        alone.learners,
+        alone.items,
+        alone.skills,
+        alone.resources,
+    )
+
+
+@given(responses)
 def test_positives_are_the_distinct_resources_of_each_learner_in_the_order_first_met(rows):
     positives = positives_of(built(rows))
     for number, learner in enumerate(positives.learners):

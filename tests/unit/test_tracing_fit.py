@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.training.twins import redundant
 from services.recommender.models.tracing import fit as tracing_fit
 from services.recommender.models.tracing import success_fit
 from services.recommender.models.tracing.fit import fit_tracing
@@ -110,7 +112,9 @@ def test_learners_for_fitting_searching_and_reporting_are_different(monkeypatch)
     monkeypatch.setattr(tracing_fit, "fit_success", success_model)
     monkeypatch.setattr(tracing_fit, "_metrics", report)
     tracing_fit.fit_tracing(table, seed=1)
-    assert sorted([*seen["fitted"], *seen["evaluated"], *seen["reported"]]) == list(range(120))
+    assert (
+        sorted([*seen["fitted"], *seen["evaluated"], *seen["reported"]]) == np.flatnonzero(~redundant(table)).tolist()
+    )
     assert min(len(learners) for learners in seen.values()) > 10
     assert not seen["success"] & seen["reported"]
 
@@ -136,3 +140,36 @@ def test_progress_rises_to_the_total():
     fit_tracing(learning(120), seed=1, advance=lambda done, total: steps.append((done, total)))
     assert steps == sorted(steps)
     assert steps[-1][0] == steps[-1][1]
+
+
+def distinct(learners: int) -> ResponseTable:
+    """Simulated responses without the learners that are near-identical by chance."""
+    table = simulated(learners)
+    return table.as_if_only(~redundant(table))
+
+
+def with_twin(table: ResponseTable, twin: str) -> ResponseTable:
+    """The same responses, and those of the first learner once more under another id, without the last one."""
+    builder = ResponseTableBuilder()
+    rows = [*range(len(table)), *np.flatnonzero(table.learner == 0)[:-1].tolist()]
+    for number, row in enumerate(rows):
+        skills = table.skill[table.skill_start[row] : table.skill_start[row + 1]]
+        builder.append(
+            learner=table.learners[table.learner[row]] if number < len(table) else twin,
+            item=table.items[table.item[row]],
+            skills=[table.skills[skill] for skill in skills],
+            response=float(table.response[row]),
+        )
+    return builder.build()
+
+
+@pytest.mark.parametrize("learners", [30, 80])
+def test_nothing_is_chosen_or_reported_with_the_twin_of_a_learner(learners):
+    table = distinct(learners)
+    alone, together = fit_tracing(table, seed=3), fit_tracing(with_twin(table, "zz"), seed=3)
+    assert together.metrics == alone.metrics
+    # The base is fitted to all responses.
+    base = together.parameters.settings.base
+    assert base != alone.parameters.settings.base
+    assert together.parameters.settings == dataclasses.replace(alone.parameters.settings, base=base)
+    assert [found.hyperparameters["tracing_twins"] for found in (alone, together)] == [0, 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -17,30 +18,32 @@ from rich.table import Table
 from services.common.command_line import BAD_INPUT, fail
 from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.intervals import Estimate
-from services.recommender.evaluation.lists import (
-    split_as_given,
-    split_at_random,
-    split_by_sequence,
-    split_skills_by_sequence,
-)
+from services.recommender.evaluation.lists import RankingSplit
 from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.report import as_html, measures_of
 from services.recommender.evaluation.results import Evaluation, as_json
-from services.recommender.evaluation.tracing import evaluate_tracing, given_split, split_by_learner
+from services.recommender.evaluation.splits import split_as_given, split_at_random, split_by_sequence
+from services.recommender.evaluation.tracing import TracingSplit, evaluate_tracing, given_split, split_by_learner
 
 Advance = Callable[[str, int, int], None]
 Split = TypeVar("Split")
 
-_TRACING = {"assistments2009-kt": given_split, "algebra05": split_by_learner}
-_RANKING = {
+_TRACING: Mapping[str, Callable[..., TracingSplit]] = {"assistments2009-kt": given_split, "algebra05": split_by_learner}
+_RANKING: Mapping[str, Callable[..., RankingSplit]] = {
     "assistments2009": split_by_sequence,
-    "assistments2009-skills": split_skills_by_sequence,
+    "assistments2009-skills": partial(split_by_sequence, skills=True),
     "mooccubex": split_as_given,
     "movielens-100k": split_at_random,
 }
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
+KeepTwins = Annotated[
+    bool,
+    typer.Option(
+        "--keep-twins", help="Keep learners that are near-identical to another one; figures then come out too good."
+    ),
+]
 Data = Annotated[Path, typer.Option(help="The folder with the protocol's files.", exists=True, file_okay=False)]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the measures to this file, as JSON.", show_default=False)
@@ -60,6 +63,7 @@ def tracing(
     *,
     data: Data,
     protocol: Annotated[str, typer.Option(help=f"{' or '.join(_TRACING)}.")],
+    keep_twins: KeepTwins = False,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
@@ -74,7 +78,7 @@ def tracing(
     _check_folders(json_file, html_file)
     with _progress() as advance, _data_is_usable():
         name = f"tracing/{_short(protocol)}"
-        evaluation = evaluate_tracing(name, split(data), commit=_commit(), advance=advance)
+        evaluation = evaluate_tracing(name, split(data, keep_twins=keep_twins), commit=_commit(), advance=advance)
     _write(evaluation, json_file, html_file, shown=("auc", "log_loss", "rmse", "ece"))
 
 
@@ -83,6 +87,7 @@ def ranking(
     *,
     data: Data,
     protocol: Annotated[str, typer.Option(help=f"{' or '.join(_RANKING)}.")],
+    keep_twins: KeepTwins = False,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
@@ -97,7 +102,7 @@ def ranking(
     _check_folders(json_file, html_file)
     with _progress() as advance, _data_is_usable():
         name = f"ranking/{_short(protocol)}"
-        evaluation = evaluate_ranking(name, split(data), commit=_commit(), advance=advance)
+        evaluation = evaluate_ranking(name, split(data, keep_twins=keep_twins), commit=_commit(), advance=advance)
     _write(
         evaluation,
         json_file,
@@ -118,7 +123,7 @@ def _short(protocol: str) -> str:
     return protocol.rpartition("/")[2]
 
 
-def _chosen(protocol: str, family: str, known: Mapping[str, Callable[[Path], Split]]) -> Callable[[Path], Split]:
+def _chosen(protocol: str, family: str, known: Mapping[str, Callable[..., Split]]) -> Callable[..., Split]:
     if protocol.removeprefix(f"{family}/") not in known:
         fail(f"error: --protocol {protocol} is not known; use one of {', '.join(known)}", BAD_INPUT)
     return known[_short(protocol)]

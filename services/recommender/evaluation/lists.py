@@ -1,10 +1,9 @@
-"""Splits for rankings, and measures of ranked lists."""
+"""Measures of ranked lists."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -12,23 +11,14 @@ from numpy.typing import NDArray
 
 from services.recommender.domain.training.metrics import ndcg
 from services.recommender.domain.training.responses import ResponseTable
-from services.recommender.domain.training.splits import WorkSplit, earlier_rows, split_work, tags_of
+from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.evaluation.challenge import Mastery, challenge_of
-from services.recommender.evaluation.data import (
-    read_given_split,
-    read_groups,
-    read_interactions,
-    read_prerequisites,
-    read_responses,
-    skills_as_resources,
-)
 from services.recommender.evaluation.intervals import Floats
+from services.recommender.evaluation.twins import NO_TWINS, Twins
 
 LONGEST = 50
 _TOP = 10
 _FEW = 5
-_RANDOM_SEED = 42
-_RANDOM_SHARE = 0.75
 
 
 class Ranker(Protocol):
@@ -48,113 +38,14 @@ class RankingSplit:
         test: later responses, in a table with the same ids.
         description: the data in words.
         groups: the group of each learner, by the learner's number; learners may be in no group.
+        twins: the near-identical learners of the data.
     """
 
     work: WorkSplit
     test: ResponseTable
     description: str
     groups: Mapping[int, str] = field(default_factory=dict)
-
-
-def split_by_sequence(folder: Path) -> RankingSplit:
-    """Fit on the first four fifths of each learner's responses; evaluate on the rest.
-
-    Learners with fewer than 20 responses are used for fitting only.
-
-    Raises:
-        DataUnusableError: when a file is missing or malformed.
-    """
-    table = read_responses(folder)
-    return described_further(folder, split_of(table, f"{folder.name}: {len(table.learners):,} learners"))
-
-
-def split_skills_by_sequence(folder: Path) -> RankingSplit:
-    """Like `split_by_sequence`, with skills as resources; skills practised before stay in the lists.
-
-    Raises:
-        DataUnusableError: when a file is missing or malformed.
-    """
-    table = skills_as_resources(read_responses(folder))
-    return described_further(folder, split_of(table, f"{folder.name}: {len(table.learners):,} learners", repeats=True))
-
-
-def split_as_given(folder: Path) -> RankingSplit:
-    """Fit on `train`; evaluate on `test`.
-
-    Raises:
-        DataUnusableError: when a file is missing or malformed.
-    """
-    table, before = read_given_split(folder)
-    work = split_work(table, before, tags_of(table), ordered=False, graded=False)
-    described = (
-        f"{folder.name}: {len(table.learners):,} learners, {len(table):,} interactions, {len(table.resources):,} "
-        f"resources; split as in the files; evaluated on {len(work.relevant):,} learners"
-    )
-    return described_further(folder, RankingSplit(work, table.rows(~before), described))
-
-
-def split_at_random(folder: Path) -> RankingSplit:
-    """Fit on three quarters of each learner's interactions, drawn with numpy's legacy generator and seed 42.
-
-    Rows are drawn in the order of the file. A row is used for fitting if the relative rank of its draw among the
-    learner's draws is at most .75. Resources that occur in no such row are dropped from the evaluation.
-
-    Raises:
-        DataUnusableError: when a file is missing or malformed.
-    """
-    table, draw = read_interactions(folder, seed=_RANDOM_SEED)
-    before = _ranks(table.learner, draw) <= _RANDOM_SHARE
-    work = split_work(table, before, tags_of(table), ordered=False, graded=False)
-    described = (
-        f"{folder.name}: {len(table.learners):,} learners, {len(table):,} interactions, {len(table.resources):,} "
-        f"resources; fitted on a random 75 % of each learner's; evaluated on {len(work.relevant):,} learners"
-    )
-    return described_further(folder, RankingSplit(work, table.rows(~before), described))
-
-
-def split_of(table: ResponseTable, description: str, *, repeats: bool = False) -> RankingSplit:
-    """Split each learner's responses after the first four fifths; see `split_by_sequence`.
-
-    Args:
-        table: the responses, each learner's in order.
-        description: the data in words.
-        repeats: whether resources worked on before stay in the lists.
-    """
-    before = earlier_rows(table)
-    work = split_work(table, before, tags_of(table), repeats=repeats)
-    described = (
-        f"{description}, {len(table):,} responses, {len(table.resources):,} resources; fitted on the first 80 % of "
-        f"each learner with at least 20 responses; evaluated on {len(work.relevant):,} learners"
-    )
-    return RankingSplit(work, table.rows(~before), described)
-
-
-def described_further(folder: Path, split: RankingSplit) -> RankingSplit:
-    """Add the groups of `groups.csv` and the prerequisites of `prerequisites.csv`, if the folder has them.
-
-    Raises:
-        DataUnusableError: when one of them is malformed.
-    """
-    group_of = read_groups(folder)
-    number = {learner: place for place, learner in enumerate(split.test.learners)}
-    groups = {number[learner]: group for learner, group in group_of.items() if learner in number}
-    skill_number = {skill: place for place, skill in enumerate(split.test.skills)}
-    prerequisites: dict[int, set[int]] = {}
-    for skill, prerequisite in read_prerequisites(folder):
-        if skill in skill_number and prerequisite in skill_number:
-            prerequisites.setdefault(skill_number[skill], set()).add(skill_number[prerequisite])
-    known = {skill: frozenset(before) for skill, before in prerequisites.items()}
-    return replace(split, groups=groups, work=replace(split.work, prerequisites=known))
-
-
-def _ranks(learner: NDArray[np.int32], draw: Floats) -> Floats:
-    """Return the relative rank of each row's draw among its learner's n draws: from 1/n (smallest) to 1."""
-    order = np.lexsort((draw, learner))
-    counts = np.bincount(learner)
-    firsts = np.cumsum(counts) - counts
-    ranks = np.empty(len(learner))
-    ranks[order] = (np.arange(len(learner)) - firsts[learner[order]] + 1) / counts[learner[order]]
-    return ranks
+    twins: Twins = NO_TWINS
 
 
 class ListEvaluator:

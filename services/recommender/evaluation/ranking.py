@@ -99,6 +99,7 @@ def evaluate_ranking(
         models={name: {measure: estimate(each) for measure, each in of_one.items()} for name, of_one in drawn.items()},
         differences=compared(drawn, SERVED) if SERVED in drawn else {},
         slices=slices,
+        twins=split.twins._asdict(),
         notes=(*alerts, *_notes(split, choice)),
         seeds={"bootstrap": SEED, "models": SEED},
         elapsed_s=measured.elapsed_s,
@@ -222,6 +223,7 @@ def _notes(split: RankingSplit, choice: Choice) -> tuple[str, ...]:
         "cairn ranks by behaviour alone (need_share 0); half_need weighs both equally; weights is need alone.",
     )
     return (
+        split.twins.note,
         "Every resource that the learner had not worked on before is ranked; no negatives are sampled."
         if not split.work.repeats
         else "Every resource is ranked, including earlier work; ndcg_at_5_new ranks only resources new to a learner.",

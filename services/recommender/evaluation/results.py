@@ -41,6 +41,7 @@ class Evaluation:
         slices: measures by model for parts of the data, by the part's name.
         reliability: by model, if it predicts probabilities.
         notes: notes for the reader.
+        twins: near-identical learners, `found` and `left_out`; empty where the protocol has no learners.
         seeds: by purpose.
         elapsed_s: how long fitting and measuring took, by model.
     """
@@ -53,6 +54,7 @@ class Evaluation:
     slices: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
     reliability: Mapping[str, Reliability] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    twins: Mapping[str, int] = field(default_factory=dict)
     seeds: Mapping[str, int] = field(default_factory=dict)
     elapsed_s: Mapping[str, float] = field(default_factory=dict)
 
@@ -72,7 +74,7 @@ def from_json(text: bytes) -> Evaluation:
         return Evaluation(
             **{
                 name: values[name]
-                for name in ("protocol", "data", "commit", "seeds", "elapsed_s")
+                for name in ("protocol", "data", "commit", "twins", "seeds", "elapsed_s")
                 if name in values or name in {"protocol", "data", "commit"}
             },
             models=_estimates(values["models"]),

@@ -23,6 +23,7 @@ from services.recommender.evaluation.intervals import (
     of_forecasts,
 )
 from services.recommender.evaluation.results import SERVED, Evaluation, Reliability
+from services.recommender.evaluation.twins import NO_TWINS, Twins, find_twins
 from services.recommender.models.tracing.baselines import (
     Constant,
     Elo,
@@ -49,10 +50,15 @@ class TracingSplit:
     train: ResponseTable
     test: ResponseTable
     description: str
+    twins: Twins = NO_TWINS
 
 
-def given_split(folder: Path) -> TracingSplit:
+def given_split(folder: Path, *, keep_twins: bool = False) -> TracingSplit:
     """Read the split of `train.tsv` and `test.tsv`.
+
+    Args:
+        folder: holds the files.
+        keep_twins: keep near-identical learners.
 
     Raises:
         DataUnusableError: when a file is missing or malformed, or a learner is in both.
@@ -60,11 +66,17 @@ def given_split(folder: Path) -> TracingSplit:
     table, (train, test) = read_tracing_table(folder, ("train.tsv", "test.tsv"))
     if both := train.keys() & test.keys():
         raise DataUnusableError(f"{folder}: {len(both)} learners are in both train.tsv and test.tsv")
-    return _split(table, frozenset(train.values()), f"{folder.name}: learners split as in the files")
+    return _split(
+        table, frozenset(train.values()), f"{folder.name}: learners split as in the files", keep_twins=keep_twins
+    )
 
 
-def split_by_learner(folder: Path) -> TracingSplit:
+def split_by_learner(folder: Path, *, keep_twins: bool = False) -> TracingSplit:
     """Read `responses.csv` or `responses.tsv`: 70 % of the learners to fit on, 30 % to evaluate on, drawn with seed 1.
+
+    Args:
+        folder: holds the files.
+        keep_twins: keep near-identical learners.
 
     Raises:
         DataUnusableError: when a file is missing or malformed.
@@ -78,7 +90,12 @@ def split_by_learner(folder: Path) -> TracingSplit:
     ids = sorted(learners, key=lambda identifier: (len(identifier), identifier))
     chosen = np.random.default_rng(SEED).permutation(len(ids))[: int(0.7 * len(ids))]
     train = frozenset(learners[ids[number]] for number in chosen)
-    return _split(table, train, f"{folder.name}: 70 % of the learners for fitting, 30 % for evaluation, seed {SEED}")
+    return _split(
+        table,
+        train,
+        f"{folder.name}: 70 % of the learners for fitting, 30 % for evaluation, seed {SEED}",
+        keep_twins=keep_twins,
+    )
 
 
 def evaluate_tracing(
@@ -119,7 +136,9 @@ def evaluate_tracing(
             if ((attempts >= low) & (attempts < high)).any()
         },
         reliability={name: _reliability(split.test, chance) for name, chance in chances.items()},
+        twins=split.twins._asdict(),
         notes=(
+            split.twins.note,
             "Each response is one row; measures are pooled over rows.",
             "Parameters of items and skills stay as fitted during the evaluation.",
             f"Intervals are central 95 % of {DRAWS} bootstrap resamples of learners; differences use the same ones.",
@@ -182,9 +201,13 @@ def _reliability(table: ResponseTable, chance: Floats) -> Reliability:
     return Reliability(predicted.round(4).tolist(), observed.round(4).tolist(), responses[used].tolist())
 
 
-def _split(table: ResponseTable, train: frozenset[str], description: str) -> TracingSplit:
+def _split(table: ResponseTable, train: frozenset[str], description: str, *, keep_twins: bool) -> TracingSplit:
+    """Split by learner. Twins are left out last, so that the others stay on the side they are on with twins."""
     chosen = np.array([learner in train for learner in table.learners], np.bool_)
-    return TracingSplit(table.of_learners(chosen), table.of_learners(~chosen), description)
+    kept, twins = find_twins(table, graded=True, keep=keep_twins)
+    return TracingSplit(
+        table.of_learners(chosen & kept), table.of_learners(~chosen & kept), f"{description}{twins.described}", twins
+    )
 
 
 def _described(table: ResponseTable) -> str:

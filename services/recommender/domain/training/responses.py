@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,25 @@ class ResponseTable:
     def of_learners(self, chosen: NDArray[np.bool_]) -> ResponseTable:
         """The table of some learners: `chosen` has one entry per learner."""
         return self.rows(chosen[self.learner])
+
+    def as_if_only(self, chosen: NDArray[np.bool_]) -> ResponseTable:
+        """The table of some learners, as if there were no others: ids that no longer occur are gone."""
+        table = self.of_learners(chosen)
+        learners, learner = _in_use(table.learners, table.learner)
+        items, item = _in_use(table.items, table.item)
+        skills, skill = _in_use(table.skills, table.skill)
+        resources, resource = _in_use(table.resources, table.resource)
+        return replace(
+            table,
+            learners=learners,
+            items=items,
+            skills=skills,
+            resources=resources,
+            learner=learner,
+            item=item,
+            skill=skill,
+            resource=resource,
+        )
 
     def skill_rows(self) -> NDArray[np.int64]:
         """The row each entry of `skill` belongs to."""
@@ -209,6 +228,15 @@ def _sorted_ids(number_of_id: dict[str, int], numbers: NDArray[np.int32]) -> tup
     place = np.full(len(number_of_id) + 1, NONE, np.int32)
     place[[number_of_id[identifier] for identifier in ids]] = np.arange(len(ids), dtype=np.int32)
     return tuple(ids), place[numbers]
+
+
+def _in_use(ids: tuple[str, ...], numbers: NDArray[np.int32]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+    """The ids that occur, and the numbers as places among them."""
+    used = np.unique(numbers[numbers != NONE])
+    # NONE is found in the last place, as in `_sorted_ids`.
+    place = np.full(len(ids) + 1, NONE, np.int32)
+    place[used] = np.arange(len(used), dtype=np.int32)
+    return tuple(ids[number] for number in used.tolist()), place[numbers]
 
 
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from services.recommender.domain.training.positives import Positives, positives_of
 from services.recommender.domain.training.responses import NONE, ResponseTable
+from services.recommender.domain.training.twins import without_twins
 
 SHARE_BEFORE = 0.8
 RESPONSES_TO_SPLIT = 20
@@ -47,13 +48,15 @@ class WorkSplit:
     def inner(self, *, seed: int) -> WorkSplit:
         """A split of `before`, made in the same way: by time if `ordered`, otherwise at random.
 
+        What is chosen on it is not chosen by how well a copied log predicts its copy: of near-identical learners, only
+        one is in the split.
+
         Args:
             seed: of a random split.
         """
-        earlier = earlier_rows(self.before) if self.ordered else random_rows(self.before, seed=seed)
-        split = split_work(
-            self.before, earlier, self.tags, repeats=self.repeats, ordered=self.ordered, graded=self.graded
-        )
+        table = without_twins(self.before, graded=self.graded)
+        earlier = earlier_rows(table) if self.ordered else random_rows(table, seed=seed)
+        split = split_work(table, earlier, self.tags, repeats=self.repeats, ordered=self.ordered, graded=self.graded)
         return replace(split, prerequisites=self.prerequisites)
 
 

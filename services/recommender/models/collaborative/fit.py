@@ -8,6 +8,7 @@ from services.recommender.application.training.train import Advance, FittedColla
 from services.recommender.domain.training.positives import Positives
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.domain.training.splits import earlier_rows, split_work, tags_of
+from services.recommender.domain.training.twins import without_twins
 from services.recommender.models.collaborative.als import AlsModel
 from services.recommender.models.collaborative.als_fit import AlsSettings, fit_als
 from services.recommender.models.collaborative.families import FAMILIES, choose
@@ -30,12 +31,14 @@ def choose_collaborative(
 ) -> CollaborativeChoice | None:
     """Fit every family to the first four fifths of each learner's responses, and evaluate it on the rest.
 
+    Of near-identical learners only one takes part.
+
     Args:
         table: a tenant's responses.
         seed: seeds the models.
         advance: progress callback: step, families done, families in total; also called with the memory that EASE needs.
     """
-    table = table.rows(table.resource != NONE)
+    table = without_twins(table.rows(table.resource != NONE))
     split = split_work(table, earlier_rows(table), tags_of(table))
     if len(split.relevant) < _LEARNERS_TO_CHOOSE_BY:
         advance(_CHOOSING, 1, 1)

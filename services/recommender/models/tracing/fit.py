@@ -10,6 +10,7 @@ from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.metrics import auc, log_loss
 from services.recommender.domain.training.responses import ResponseTable
+from services.recommender.domain.training.twins import redundant
 from services.recommender.models.tracing.difficulty_fit import (
     EVALUATIONS,
     PASSES,
@@ -22,6 +23,7 @@ from services.recommender.models.tracing.difficulty_fit import (
 )
 from services.recommender.models.tracing.success_fit import (
     SUCCESS_STEPS,
+    SuccessChoice,
     fit_success,
     predict_success,
     success_features,
@@ -37,7 +39,8 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
     """Fit the learner model to a tenant's responses.
 
     A fifth of the learners is held out of a first fit, to evaluate it and to decide whether the success model is better
-    than the filter alone. The final fit uses all learners.
+    than the filter alone. The difficulties of the final fit are those of all learners. Everything that is chosen or
+    fitted with learners held out uses only one of near-identical learners.
 
     Args:
         table: the responses.
@@ -45,9 +48,16 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
         advance: reports how many steps are done, and the total.
     """
     cv_fold = cv_folds(table, seed)
-    held_out, rest = table.of_learners(cv_fold == 0), table.of_learners(cv_fold != 0)
-    settings, success_model = FilterSettings(), None
-    hyperparameters: dict[str, float] = {"tracing_passes": PASSES, "tracing_settings_searched": 0, "tracing_seed": seed}
+    twins = redundant(table)
+    distinct = table.of_learners(~twins)
+    held_out, rest = distinct.of_learners(cv_fold == 0), distinct.of_learners(cv_fold != 0)
+    settings = FilterSettings()
+    hyperparameters: dict[str, float] = {
+        "tracing_passes": PASSES,
+        "tracing_settings_searched": 0,
+        "tracing_seed": seed,
+        "tracing_twins": int(twins.sum()),
+    }
     evaluated = len(table.learners) >= _LEARNERS_TO_HOLD_OUT and len(held_out) and len(rest)
     if len(table.learners) < _LEARNERS_TO_SEARCH or len(table) < _RESPONSES_TO_SEARCH or not evaluated:
         metrics = _metrics(held_out, predict(held_out, fit_difficulties(rest, settings)), rest) if evaluated else {}
@@ -56,40 +66,40 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
             parameters_of(table, fit_difficulties(table, settings)), metrics=metrics, hyperparameters=hyperparameters
         )
     steps = EVALUATIONS + 2 * SUCCESS_STEPS
+
+    def further(before: int) -> Advance:
+        return lambda done, _total: advance(before + done, steps)
+
     settings = search_settings(
-        rest.of_learners(cv_fold != 1),
-        table.of_learners(cv_fold == 1),
-        advance=lambda done, _total: advance(done, steps),
-    )
+        rest.of_learners(cv_fold != 1), distinct.of_learners(cv_fold == 1), advance=further(0)
+    )  # fmt: skip
     hyperparameters["tracing_settings_searched"] = 1
     by_filter = predict(held_out, difficulties := fit_difficulties(rest, settings))
-    success_model, _ = fit_success(
-        rest, settings, seed=seed, advance=lambda done, _total: advance(EVALUATIONS + done, steps)
-    )  # fmt: skip
     metrics = _metrics(held_out, by_filter, rest)
-    by_success_model = _chances(held_out, difficulties, success_model)
-    if log_loss(held_out.response, by_success_model) < metrics["tracing_log_loss"]:
-        metrics = _metrics(held_out, by_success_model, rest) | {
-            "filter_log_loss": metrics["tracing_log_loss"],
-        }
+    success_model, _ = fit_success(rest, settings, seed=seed, advance=further(EVALUATIONS))
+    by_success = _chances(held_out, difficulties, success_model)
+    helps = log_loss(held_out.response, by_success) < metrics["tracing_log_loss"]
+    if helps:
+        metrics = _metrics(held_out, by_success, rest) | {"filter_log_loss": metrics["tracing_log_loss"]}
         success_model, choice = fit_success(
-            table, settings, seed=seed, advance=lambda done, _total: advance(EVALUATIONS + SUCCESS_STEPS + done, steps)
-        )
-        hyperparameters |= {
-            "success_clocks": int(choice.clocks),
-            "success_products": int(choice.products),
-            "success_skill_penalty": choice.skill_penalty,
-            "success_skills": len(success_model.skills),
-        }
-    else:
-        success_model = None
+            distinct, settings, seed=seed, advance=further(EVALUATIONS + SUCCESS_STEPS)
+        )  # fmt: skip
+        hyperparameters |= _described(choice) | {"success_skills": len(success_model.skills)}
     advance(steps, steps)
     return FittedTracing(
         parameters_of(table, fit_difficulties(table, settings)),
         metrics=metrics,
         hyperparameters=hyperparameters,
-        success=success_model,
+        success=success_model if helps else None,
     )
+
+
+def _described(choice: SuccessChoice) -> dict[str, float]:
+    return {
+        "success_clocks": int(choice.clocks),
+        "success_products": int(choice.products),
+        "success_skill_penalty": choice.skill_penalty,
+    }
 
 
 def _chances(table: ResponseTable, difficulties: Difficulties, success_model: SuccessModel) -> NDArray[np.float64]:
