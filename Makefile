@@ -73,7 +73,7 @@ format: $(STAMP) ## Format the code in the project's style
 bench: $(STAMP) ## Measure speed and memory on this machine
 	@$(BIN)/python -m tests.benchmarks $(if $(JSON),--json $(JSON))
 
-evaluate: $(STAMP) ## Evaluate every model with every protocol and write docs/evaluation.* (15 to 25 minutes; DATA=DIR, ONLY="tracing/algebra05 ...")
+evaluate: $(STAMP) ## Evaluate every model with every protocol and write docs/evaluation.* (15 to 25 minutes; DATA=DIR; ONLY="tracing/algebra05 ..." changes these only)
 	@$(BIN)/python -m deploy.evaluation $(if $(DATA),--data "$(DATA)") $(foreach protocol,$(ONLY),--only $(protocol))
 
 demo: $(STAMP) ## Run the whole system on this machine with a simulated district, or with DATASET

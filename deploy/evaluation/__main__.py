@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple, NoReturn
@@ -12,7 +13,11 @@ from typing import Annotated, NamedTuple, NoReturn
 import typer
 
 from deploy.evaluation.document import Measured, document
+from deploy.evaluation.document import section as text_of
+from deploy.evaluation.document import sections_of as texts_of
 from services.recommender.evaluation.report import page
+from services.recommender.evaluation.report import section as html_of
+from services.recommender.evaluation.report import sections_of as htmls_of
 from services.recommender.evaluation.results import from_json
 
 _BAD_INPUT = 2
@@ -20,11 +25,17 @@ _CAIRN = [sys.executable, "-c", "from services.cli import main; main()"]
 
 
 class Protocol(NamedTuple):
-    """A protocol, and its folder below the data."""
+    """A protocol, its folder below the data, and what follows its name in the command."""
 
     family: str
     name: str
     folder: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The protocol's name in results and documents."""
+        return "-".join([f"{self.family}/{self.name}", *(option.removeprefix("--") for option in self.options)])
 
 
 PROTOCOLS = (
@@ -34,6 +45,7 @@ PROTOCOLS = (
     Protocol("ranking", "assistments2009-skills", "assistments2009"),
     Protocol("ranking", "mooccubex", "mooccubex"),
     Protocol("ranking", "movielens-100k", "movielens-100k"),
+    Protocol("ranking", "movielens-100k", "movielens-100k", ("--time-split",)),
     Protocol("tagging", "oatutor", "oatutor"),
 )
 
@@ -51,43 +63,62 @@ def evaluate(
     ] = None,
     root: Annotated[Path, typer.Option(help="The checkout.")] = Path(),
     documents_only: Annotated[
-        bool, typer.Option("--documents-only", help="Run nothing; write the documents from the stored JSON.")
+        bool, typer.Option("--documents-only", help="Run nothing; write the sections from the stored JSON.")
     ] = False,
     results: Annotated[Path, typer.Option(help="The folder for each protocol's JSON.")] = Path(".local/evaluation"),
 ) -> None:
     """Run the protocols in order and write docs/evaluation.md and docs/evaluation.html.
 
+    Sections of protocols that did not run stay as they are, letter by letter.
+
     Exits with 2 when the data is missing, with 1 when a protocol fails.
     """
-    chosen = [each for each in PROTOCOLS if not only or _title(each) in only]
-    if documents_only:
-        chosen = []
-    elif not chosen:
-        _fail(f"--only {' '.join(only or [])}: no such protocol; choose from {', '.join(map(_title, PROTOCOLS))}")
+    chosen = [each for each in PROTOCOLS if not only or each.title in only]
+    if not chosen:
+        known = ", ".join(each.title for each in PROTOCOLS)
+        _fail(f"--only {' '.join(only or [])}: no such protocol; choose from {known}")
+    if not documents_only:
+        _run(chosen, data, results)
+    _write(root / "docs", {each.title: _read(results, each) for each in chosen})
+
+
+def _run(chosen: Sequence[Protocol], data: Path, results: Path) -> None:
     for protocol in chosen:
         if not (data / protocol.folder).is_dir():
-            _fail(f"--data {data}: there is no folder {protocol.folder}, which {_title(protocol)} needs")
+            _fail(f"--data {data}: there is no folder {protocol.folder}, which {protocol.title} needs")
     results.mkdir(parents=True, exist_ok=True)
     for protocol in chosen:
-        typer.echo(f"{_title(protocol)} ...", err=True)
+        typer.echo(f"{protocol.title} ...", err=True)
         began_s = time.monotonic()
         command = ["evaluate", protocol.family, "--data", str(data / protocol.folder), "--protocol", protocol.name]
-        file = results / f"{protocol.family}-{protocol.name}.json"
+        command += protocol.options
+        file = _file(results, protocol)
         ended = subprocess.run([*_CAIRN, *command, "--json", str(file)], check=False)
         if ended.returncode:
             typer.echo(f"error: cairn {' '.join(command)} ended with {ended.returncode}", err=True)
             raise typer.Exit(1)
         file.with_suffix(".seconds").write_text(f"{time.monotonic() - began_s:.0f}", encoding="utf-8")
-    measured = [found for protocol in PROTOCOLS if (found := _read(results, protocol)) is not None]
-    (root / "docs/evaluation.md").write_text(document(measured), encoding="utf-8")
-    (root / "docs/evaluation.html").write_text(
-        page("Cairn: evaluation", [each.evaluation for each in measured]), encoding="utf-8"
+
+
+def _write(docs: Path, measured: Mapping[str, Measured | None]) -> None:
+    """Replace the sections of what was measured; the others stay."""
+    markdown, html = docs / "evaluation.md", docs / "evaluation.html"
+    texts = texts_of(markdown.read_text(encoding="utf-8")) if markdown.is_file() else {}
+    htmls = htmls_of(html.read_text(encoding="utf-8")) if html.is_file() else {}
+    for title, each in measured.items():
+        if each is not None:
+            texts[title], htmls[title] = text_of(each), html_of(each.evaluation)
+    titles = [each.title for each in PROTOCOLS]
+    markdown.write_text(document(texts[title] for title in titles if title in texts), encoding="utf-8")
+    html.write_text(page("Cairn: evaluation", [htmls[title] for title in titles if title in htmls]), encoding="utf-8")
+    typer.echo(
+        f"docs/evaluation.md and docs/evaluation.html contain {sum(title in texts for title in titles)} of "
+        f"{len(titles)} protocols"
     )
-    typer.echo(f"docs/evaluation.md and docs/evaluation.html contain {len(measured)} of {len(PROTOCOLS)} protocols")
 
 
 def _read(results: Path, protocol: Protocol) -> Measured | None:
-    file = results / f"{protocol.family}-{protocol.name}.json"
+    file = _file(results, protocol)
     if not file.is_file():
         return None
     return Measured(
@@ -97,8 +128,8 @@ def _read(results: Path, protocol: Protocol) -> Measured | None:
     )
 
 
-def _title(protocol: Protocol) -> str:
-    return f"{protocol.family}/{protocol.name}"
+def _file(results: Path, protocol: Protocol) -> Path:
+    return results / f"{protocol.title.replace('/', '-', 1)}.json"
 
 
 def _fail(message: str) -> NoReturn:

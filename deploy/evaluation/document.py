@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -34,12 +36,20 @@ class Measured:
     elapsed_s: float
 
 
-def document(measured: Iterable[Measured]) -> str:
-    """The document."""
-    return "\n".join([_HEADING, *(_section(each) for each in measured)])
+def document(sections: Iterable[str]) -> str:
+    """Return the document with these sections; see `section`."""
+    return "\n".join([_HEADING, *sections])
 
 
-def _section(measured: Measured) -> str:
+def sections_of(text: str) -> dict[str, str]:
+    """Return the sections of a document by the name of their protocol."""
+    starts = [found.start() for found in re.finditer("^## ", text, flags=re.MULTILINE)]
+    sections = [text[start:end].rstrip("\n") + "\n" for start, end in itertools.pairwise([*starts, len(text)])]
+    return {each.partition("\n")[0].removeprefix("## "): each for each in sections}
+
+
+def section(measured: Measured) -> str:
+    """Return the part of the document about one protocol."""
     found = measured.evaluation
     commit = found.commit[:12] or "not known"
     parts = [

@@ -182,6 +182,98 @@ def test_no_learner_is_predicted_by_models_that_have_seen_their_twin(tracing_fol
     assert kept["models"] != found["models"]
 
 
+def models_of(folder, family, *arguments):
+    report = folder / "report.json"
+    result = run(family, "--data", folder, "--json", report, *arguments)
+    assert result.exit_code == 0, result.output
+    found = orjson.loads(report.read_bytes())
+    return found["protocol"], found["models"], found
+
+
+def test_protocols_are_named_by_the_shape_of_the_data_and_data_sets_are_other_names(ranking_folder):
+    # From 8 learners no ranking is learned, which would take most of the time.
+    log = ranking_folder / "interactions.csv"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[: 1 + 44 * 8]))
+    assert models_of(ranking_folder, "ranking", "--protocol", "sequences")[:2] == (
+        "ranking/sequences",
+        models_of(ranking_folder, "ranking", "--protocol", "assistments2009")[1],
+    )
+    assert models_of(ranking_folder, "ranking", "--protocol", "ranking/sequences", "--skills")[:2] == (
+        "ranking/sequences-skills",
+        models_of(ranking_folder, "ranking", "--protocol", "assistments2009-skills")[1],
+    )
+
+
+@pytest.mark.parametrize("data_set", ["assistments2009-kt", "algebra05"])
+def test_learners_are_split_as_in_the_files_if_there_are_two(tracing_folder, data_set):
+    for name in ("train.tsv", "test.tsv") if data_set == "algebra05" else ("responses.tsv.gz",):
+        (tracing_folder / name).unlink()
+    protocol, models, _ = models_of(tracing_folder, "tracing", "--protocol", "sequences")
+    assert protocol == "tracing/sequences"
+    assert models == models_of(tracing_folder, "tracing", "--protocol", data_set)[1]
+
+
+@pytest.fixture
+def interactions_folder(tmp_path):
+    """18 learners take up a new resource every day, each in their own order within a season of ten."""
+    rng = np.random.default_rng(2)
+    lines = ["learner,resource,time"]
+    for learner in range(18):
+        for day in range(30):
+            resource = day // 10 * 10 + int(rng.integers(10))
+            lines.append(f"{learner},r{resource},{1_700_000_000 + day * 86_400 + learner}")
+    (tmp_path / "interactions.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_interactions_are_split_at_random_or_at_one_time(interactions_folder):
+    protocol, at_random, found = models_of(interactions_folder, "ranking", "--protocol", "interactions")
+    assert (protocol, at_random) == (
+        "ranking/interactions",
+        models_of(interactions_folder, "ranking", "--protocol", "movielens-100k")[1],
+    )
+    assert "fitted on a random 75 % of each learner's" in found["data"]
+    protocol, in_time, found = models_of(interactions_folder, "ranking", "--protocol", "interactions", "--time-split")
+    assert protocol == "ranking/interactions-time-split"
+    # Day 24 of 30, counted from 0, begins at 22:13:20.
+    assert "fitted on the 80% before 2023-12-08T22:13+00:00; evaluated on 18 learners; 0 who began" in found["data"]
+    # Of the season's ten resources, a learner has met a few in its first four days; the past seasons are over.
+    assert in_time["popular_last_week"]["ndcg_at_10"]["low"] > in_time["popular"]["ndcg_at_10"]["high"]
+    assert models_of(interactions_folder, "ranking", "--protocol", "movielens-100k", "--time-split")[:2] == (
+        "ranking/movielens-100k-time-split",
+        in_time,
+    )
+
+
+def test_interactions_are_split_as_in_the_files_if_there_are_two(tmp_path):
+    rng = np.random.default_rng(2)
+    for name in ("train", "test"):
+        rows = [f"{learner},r{resource}" for learner in range(18) for resource in rng.permutation(30)[:8]]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["learner,resource", *rows]) + "\n")
+    protocol, models, found = models_of(tmp_path, "ranking", "--protocol", "interactions")
+    assert protocol == "ranking/interactions"
+    assert "split as in the files" in found["data"]
+    assert models == models_of(tmp_path, "ranking", "--protocol", "mooccubex")[1]
+    assert "popular_last_week" not in models
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--protocol", "sequences", "--time-split"), "a time split needs a time for every row; add the column time"),
+        (("--protocol", "interactions", "--skills"), "--skills does not go with --protocol interactions"),
+        (
+            ("--protocol", "movies"),
+            "use one of sequences, interactions, assistments2009, assistments2009-skills, mooccubex, movielens-100k",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_the_data_are_reported(ranking_folder, arguments, message):
+    result = run("ranking", "--data", ranking_folder, *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
 def test_a_ranking_that_cannot_be_fitted_is_left_out_with_the_reason(ranking_folder):
     log = ranking_folder / "interactions.csv"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[: 1 + 44 * 8]))
@@ -245,7 +337,10 @@ def test_unusable_files_are_reported_with_line_and_remedy(tracing_folder, change
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--protocol", "nowhere"), "--protocol nowhere is not known; use one of assistments2009-kt, algebra05"),
+        (
+            ("--protocol", "nowhere"),
+            "--protocol nowhere is not known; use one of sequences, assistments2009-kt, algebra05",
+        ),
         (("--protocol", "algebra05", "--json", "/nowhere/at/all.json"), "the folder /nowhere/at does not exist"),
     ],
 )

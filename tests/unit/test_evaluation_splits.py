@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.sparse
 
-from services.recommender.domain.training.responses import ResponseTableBuilder
-from services.recommender.domain.training.splits import split_work, tags_of
+from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.training.splits import split_at_time, split_work, tags_of
 from services.recommender.evaluation.data import DataUnusableError
-from services.recommender.evaluation.lists import ListEvaluator
-from services.recommender.evaluation.rankers import Random, Scored
+from services.recommender.evaluation.lists import ListEvaluator, RankingSplit
+from services.recommender.evaluation.rankers import Random, Scored, baselines
 from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.splits import split_of
 from services.recommender.evaluation.tracing import prior_attempts, split_by_learner
@@ -101,3 +103,79 @@ def test_learners_for_fitting_and_for_evaluation_are_different(tmp_path):
 
 def test_prior_attempts_count_the_learners_earlier_work():
     assert prior_attempts(table_of({"a": 5, "b": 2})).tolist() == [0, 0, 1, 1, 2, 0, 0]
+
+
+DAY_S = 24 * 3600
+
+
+def timed(rows) -> ResponseTable:
+    """Interactions of (learner, resource, day)."""
+    builder = ResponseTableBuilder()
+    for learner, resource, day in sorted(rows, key=lambda row: row[2]):
+        builder.append(
+            learner=learner, item="", skills=[], response=1.0, resource=resource, at_s=1_700_000_000 + int(day * DAY_S)
+        )
+    return builder.build()
+
+
+def test_at_a_time_split_nothing_later_is_known_of_anybody():
+    # Ten rows, one a day: the split is where the ninth is made.
+    rows = [("a", "r1", 0), ("b", "r2", 1), ("a", "r3", 2), ("c", "r1", 3), ("b", "r3", 4), ("c", "r2", 5)]
+    rows += [("a", "r2", 6), ("c", "r3", 7), ("b", "r1", 8), ("d", "r1", 9)]
+    work = split_at_time(timed(rows), [frozenset()] * 3, graded=False)
+    assert work.split_at_s == 1_700_000_000 + 8 * DAY_S
+    assert len(work.before) == 8
+    assert work.before.at_s.max() < work.split_at_s
+    # d has no earlier work, a and c no later.
+    assert work.relevant == {1: frozenset({0})}
+
+
+def test_the_inner_split_of_a_time_split_is_one_too():
+    rng = np.random.default_rng(1)
+    rows = [(f"l{rng.integers(9)}", f"r{rng.integers(30):02}", day / 7) for day in range(400)]
+    work = split_at_time(timed(rows), [frozenset()] * 30, graded=False)
+    inner = work.inner(seed=1)
+    assert inner.split_at_s == np.sort(work.before.at_s)[256]
+    assert inner.before.at_s.max() < inner.split_at_s < work.split_at_s
+    assert len(inner.before) == 256
+    assert inner.graded is False
+
+
+def test_resources_of_the_last_week_are_ranked_by_their_learners_then_by_those_of_any_time():
+    # r1: two learners in the week. r2: one, three times. r3, r4: none; r3 has more learners than r4 and r0.
+    week = [("b", "r1", 14), ("c", "r1", 20), ("b", "r2", 15), ("b", "r2", 16), ("b", "r2", 17)]
+    before = [("a", "r3", 1), ("b", "r3", 2), ("c", "r4", 3), ("a", "r0", 12.9)]
+    table = timed([*week, *before, *(("a", f"s{number}", 21) for number in range(3))])
+    work = dataclasses.replace(split_at_time(table, [frozenset()] * 8, graded=False), split_at_s=None)
+    scores = baselines(RankingSplit(work, table, "test"), seed=1)["popular_last_week"]()
+    names = work.positives.resources
+
+    def listed(learner: str) -> list[str]:
+        return [names[number] for number in scores.ranked(table.learners.index(learner), 5)]
+
+    assert len(work.before) == 9
+    # The week of c ends on day 20: r0 is from day 12.9.
+    assert listed("c") == ["r2", "r3", "r0", "s0", "s1"]
+    # That of b on day 17: r0 counts, the later work of c does not.
+    assert listed("b") == ["r0", "r4", "s0", "s1", "s2"]
+
+
+def test_at_a_time_split_the_week_ends_with_the_split():
+    rows = [
+        ("a", "r0", 0),
+        ("a", "r1", 1),
+        ("b", "r2", 2),
+        ("b", "r3", 8.5),
+        *(("c", f"q{day}", day) for day in (3, 4, 5, 6)),
+    ]
+    later = [("a", "r3", 9), ("b", "r0", 10)]
+    work = split_at_time(timed([*rows, *later]), [frozenset()] * 8, graded=False)
+    assert work.split_at_s == 1_700_000_000 + 9 * DAY_S
+    ranker = baselines(RankingSplit(work, work.before, "test"), seed=1)["popular_last_week"]()
+    names = work.positives.resources
+    assert [names[number] for number in ranker.ranked(0, 6)] == ["q3", "q4", "q5", "q6", "r2", "r3"]
+    assert [names[number] for number in ranker.ranked(1, 6)] == ["q3", "q4", "q5", "q6", "r0", "r1"]
+
+
+def test_without_clocks_there_is_no_last_week():
+    assert "popular_last_week" not in baselines(split_of(table_of({"a": 30, "b": 20}), "test"), seed=1)

@@ -165,7 +165,7 @@ class TestCommand:
         assert "120 tagged resources" in done.stdout
         assert "fold 5 of 5" in done.stderr
         written = json.loads(file.read_text())
-        assert written["protocol"] == "tagging/oatutor"
+        assert written["protocol"] == "tagging/tagged"
         assert {"protocol", "data", "commit", "models"} <= written.keys()
         assert set(written["models"]) == {"cairn", "nearest neighbour", "ridge", "majority"}
         for measure in ("micro_f1", "recall_at_5", "auto_apply_coverage", "auto_apply_precision", "ece"):
@@ -174,7 +174,10 @@ class TestCommand:
     def test_an_unknown_protocol_is_refused_with_the_known_ones(self, tmp_path):
         done = runner.invoke(app, ["--data", str(tmp_path), "--protocol", "tagging/oat"])
         assert done.exit_code == 2
-        assert "--protocol tagging/oat is not known; choose one of oatutor, oatutor-text" in done.stderr
+        assert (
+            "--protocol tagging/oat is not known; choose one of tagged, tagged-text, oatutor, oatutor-text"
+            in done.stderr
+        )
 
     def test_a_file_in_a_missing_folder_is_refused_before_the_evaluation(self, tmp_path):
         done = runner.invoke(app, ["--data", str(tmp_path), "--json", str(tmp_path / "absent" / "figures.json")])

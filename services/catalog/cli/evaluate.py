@@ -18,16 +18,15 @@ from services.catalog.tagging.examples import NotEnoughExamplesError
 from services.common.command_line import BAD_INPUT, fail
 from services.common.commit import commit_of_code
 
-_TEXT_ONLY = "oatutor-text"
-# Protocols by name: whether the text includes its course and lesson.
-_PROTOCOLS = {"oatutor": True, _TEXT_ONLY: False}
+# Protocols by name: whether the text includes its context. Published figures have the name of their data set.
+_PROTOCOLS = {"tagged": True, "tagged-text": False, "oatutor": True, "oatutor-text": False}
 _FAMILY = "tagging"
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
 
 @app.command(
-    "tagging", epilog="Example: cairn evaluate tagging --data data/oatutor --protocol oatutor --json tagging.json"
+    "tagging", epilog="Example: cairn evaluate tagging --data data/oatutor --protocol tagged --json tagging.json"
 )
 def tagging(
     *,
@@ -37,7 +36,7 @@ def tagging(
             help="Folder with resources.jsonl or problems.jsonl, plain or gzip.", exists=True, file_okay=False
         ),
     ],
-    protocol: Annotated[str, typer.Option(help="oatutor, or oatutor-text.")] = "oatutor",
+    protocol: Annotated[str, typer.Option(help="tagged or tagged-text, or the name of a data set.")] = "tagged",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.", show_default=False)
     ] = None,
@@ -49,12 +48,13 @@ def tagging(
     held-out text is in the training data; everything is fitted inside the fold. Baselines: the nearest neighbour, the
     ridge alone, and the most frequent skills.
 
-    Protocol `oatutor` reads what a platform knows about a problem: course, lesson, title, text, steps and choices;
-    `oatutor-text` without course and lesson. Other data: `resources.jsonl` with `id`, `text`, `skills` and, if known,
-    `context` on each line, and `skills.jsonl` with `id` and `statement`.
+    Protocol `tagged` reads `resources.jsonl` with `id`, `text`, `skills` and, if known, `context` on each line, and
+    `skills.jsonl` with `id` and `statement`; `tagged-text` reads no context. Or the files of OATutor: problems with
+    course and lesson as context, title, text, steps and choices. Published figures have the names oatutor and
+    oatutor-text.
     """
     name = protocol.removeprefix(f"{_FAMILY}/")
-    name = "oatutor" if name == _FAMILY else name
+    name = "tagged" if name == _FAMILY else name
     if name not in _PROTOCOLS:
         fail(f"--protocol {protocol} is not known; choose one of {', '.join(_PROTOCOLS)}", BAD_INPUT)
     if json_file and not json_file.parent.is_dir():

@@ -22,18 +22,31 @@ from services.recommender.evaluation.lists import RankingSplit
 from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.report import as_html, measures_of
 from services.recommender.evaluation.results import Evaluation, as_json
-from services.recommender.evaluation.splits import split_as_given, split_at_random, split_by_sequence
-from services.recommender.evaluation.tracing import TracingSplit, evaluate_tracing, given_split, split_by_learner
+from services.recommender.evaluation.splits import split_interactions, split_sequences
+from services.recommender.evaluation.tracing import (
+    TracingSplit,
+    evaluate_tracing,
+    given_split,
+    split_by_learner,
+    split_learners,
+)
 
 Advance = Callable[[str, int, int], None]
 Split = TypeVar("Split")
 
-_TRACING: Mapping[str, Callable[..., TracingSplit]] = {"assistments2009-kt": given_split, "algebra05": split_by_learner}
+# Protocols by the shape of their data; the others name the data set that a figure is published for.
+_TRACING: Mapping[str, Callable[..., TracingSplit]] = {
+    "sequences": split_learners,
+    "assistments2009-kt": given_split,
+    "algebra05": split_by_learner,
+}
 _RANKING: Mapping[str, Callable[..., RankingSplit]] = {
-    "assistments2009": split_by_sequence,
-    "assistments2009-skills": partial(split_by_sequence, skills=True),
-    "mooccubex": split_as_given,
-    "movielens-100k": split_at_random,
+    "sequences": split_sequences,
+    "interactions": split_interactions,
+    "assistments2009": split_sequences,
+    "assistments2009-skills": partial(split_sequences, skills=True),
+    "mooccubex": split_interactions,
+    "movielens-100k": split_interactions,
 }
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
@@ -58,11 +71,11 @@ def _evaluate() -> None:
     """Evaluate the models on public data."""
 
 
-@app.command("tracing", epilog="Example: cairn evaluate tracing --data data/algebra05 --protocol algebra05")
+@app.command("tracing", epilog="Example: cairn evaluate tracing --data data/algebra05 --protocol sequences")
 def tracing(
     *,
     data: Data,
-    protocol: Annotated[str, typer.Option(help=f"{' or '.join(_TRACING)}.")],
+    protocol: Annotated[str, typer.Option(help="sequences, or the name of a data set.")],
     keep_twins: KeepTwins = False,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
@@ -71,8 +84,10 @@ def tracing(
 
     Fits all models; needs neither a bundle nor a running service. Intervals are central 95 % bootstrap intervals over
     learners.
-    Protocols: assistments2009-kt (train.tsv, test.tsv, q_mat.npz) and algebra05 (responses.tsv and q_mat.npz, or
-    responses.csv with learner, item, skills, correct, time).
+
+    Protocol `sequences`: fitted on the learners of train.tsv and evaluated on those of test.tsv, or on 70 and 30 % of
+    the learners of responses.tsv; these files need q_mat.npz, items by skills. Or 70 and 30 % of responses.csv with
+    learner, item, skills, correct, time. Published figures have the names assistments2009-kt and algebra05.
     """
     split = _chosen(protocol, "tracing", _TRACING)
     _check_folders(json_file, html_file)
@@ -82,11 +97,17 @@ def tracing(
     _write(evaluation, json_file, html_file, shown=("auc", "log_loss", "rmse", "ece"))
 
 
-@app.command("ranking", epilog="Example: cairn evaluate ranking --data data/assistments2009 --protocol assistments2009")
+@app.command("ranking", epilog="Example: cairn evaluate ranking --data data/assistments2009 --protocol sequences")
 def ranking(
     *,
     data: Data,
-    protocol: Annotated[str, typer.Option(help=f"{' or '.join(_RANKING)}.")],
+    protocol: Annotated[str, typer.Option(help="sequences or interactions, or the name of a data set.")],
+    skills: Annotated[
+        bool, typer.Option("--skills", help="Rank skills instead of resources; needs the protocol sequences.")
+    ] = False,
+    time_split: Annotated[
+        bool, typer.Option("--time-split", help="Split at one time for all learners: the first 80 % of the data.")
+    ] = False,
     keep_twins: KeepTwins = False,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
@@ -94,14 +115,24 @@ def ranking(
     """Measure how well rankings predict what learners work on next.
 
     Every resource is ranked. Fits all models; needs neither a bundle nor a running service. Intervals are central 95 %
-    bootstrap intervals over learners. Protocols: assistments2009 and assistments2009-skills (interactions.csv or
-    responses.csv), mooccubex (train.txt and test.txt, or train.csv and test.csv), movielens-100k (a file *.inter, or
-    interactions.csv); resources.csv adds skills to resources, groups.csv measures each group of learners.
+    bootstrap intervals over learners.
+
+    Protocol `sequences`, for responses (interactions.csv or responses.csv): the first 80 % of each learner's, and the
+    rest. Protocol `interactions`, for work without outcomes: train.txt and test.txt (or .csv) if they exist, else a
+    random 75 % of each learner's in a file *.inter or interactions.csv. resources.csv adds skills to resources,
+    groups.csv measures each group of learners. Published figures have the names assistments2009,
+    assistments2009-skills, mooccubex and movielens-100k.
     """
     split = _chosen(protocol, "ranking", _RANKING)
+    name = f"ranking/{_short(protocol)}"
+    if skills:
+        if split is not split_sequences:
+            fail(f"error: --skills does not go with --protocol {protocol}; it needs responses", BAD_INPUT)
+        split, name = partial(split, skills=True), f"{name}-skills"
+    if time_split:
+        split, name = partial(split, time_split=True), f"{name}-time-split"
     _check_folders(json_file, html_file)
     with _progress() as advance, _data_is_usable():
-        name = f"ranking/{_short(protocol)}"
         evaluation = evaluate_ranking(name, split(data, keep_twins=keep_twins), commit=_commit(), advance=advance)
     _write(
         evaluation,

@@ -65,6 +65,11 @@ def read_tracing_table(folder: Path, names: Iterable[str]) -> tuple[ResponseTabl
     return builder.build(), learners
 
 
+def has_tracing_split(folder: Path) -> bool:
+    """Whether the folder has responses of separate learners to fit and to evaluate on."""
+    return _find(folder, "train.tsv") is not None
+
+
 def has_responses(folder: Path) -> bool:
     """Whether the folder has a `responses.csv`, which `read_responses` reads."""
     return _find(folder, "responses.csv") is not None
@@ -130,6 +135,11 @@ def skills_as_resources(table: ResponseTable) -> ResponseTable:
         resource=table.skill,
         at_s=table.at_s[entries],
     )
+
+
+def has_given_split(folder: Path) -> bool:
+    """Whether the folder has a file `train`, which `read_given_split` reads."""
+    return any(_find(folder, f"train.{form}") is not None for form in ("txt", "csv"))
 
 
 def read_given_split(folder: Path) -> tuple[ResponseTable, NDArray[np.bool_]]:

@@ -19,6 +19,7 @@ from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.evaluation.lists import Ranker, RankingSplit
+from services.recommender.evaluation.popularity import PopularLastWeek
 from services.recommender.evaluation.results import SERVED
 from services.recommender.models.ranker.dataset import RankingDataset
 
@@ -41,6 +42,8 @@ def baselines(split: RankingSplit, *, seed: int) -> Mapping[str, Callable[[], Ra
         "random": lambda: Random(work, seed),
         "popular": lambda: Scored(work, lambda _learner: popularity.copy()),
     }
+    if work.before.at_s.any():
+        made["popular_last_week"] = lambda: Scored(work, PopularLastWeek(work, popularity).scores)
     if any(work.tags):
         made["popular_in_current_skills"] = lambda: Scored(
             work, InCurrentSkills(work.before, work.tags, popularity).scores

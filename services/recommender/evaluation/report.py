@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterable, Mapping
-from html import escape
+from html import escape, unescape
 
 from services.recommender.evaluation.intervals import Estimate
 from services.recommender.evaluation.results import SERVED, Evaluation, Reliability
@@ -26,19 +28,32 @@ figcaption { text-align: center; } svg { background: #fbfcfd; } li { margin: .3r
 
 def as_html(evaluation: Evaluation) -> str:
     """Return the page of one evaluation."""
-    return page(evaluation.protocol, [evaluation])
+    return page(evaluation.protocol, [section(evaluation)])
 
 
-def page(title: str, evaluations: Iterable[Evaluation]) -> str:
-    """Return one page for several evaluations."""
-    sections = "".join(_section(evaluation) for evaluation in evaluations)
+def page(title: str, sections: Iterable[str]) -> str:
+    """Return one page for several evaluations.
+
+    Args:
+        title: of the page.
+        sections: of each evaluation; see `section`.
+    """
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{sections}</body></html>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{''.join(sections)}</body></html>\n"
     )
 
 
-def _section(evaluation: Evaluation) -> str:
+def sections_of(text: str) -> dict[str, str]:
+    """Return the sections of a page by the name of their protocol."""
+    body = text.partition("<body>")[2].rpartition("</body>")[0]
+    starts = [found.start() for found in re.finditer("<h1>", body)]
+    sections = [body[start:end] for start, end in itertools.pairwise([*starts, len(body)])]
+    return {unescape(each.removeprefix("<h1>").partition("</h1>")[0]): each for each in sections}
+
+
+def section(evaluation: Evaluation) -> str:
+    """Return the part of a page about one evaluation."""
     parts = [
         f"<h1>{escape(evaluation.protocol)}</h1><p>{escape(evaluation.data)}.</p>",
         _table("Overall", evaluation.models),

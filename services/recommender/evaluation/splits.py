@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.domain.training.responses import ResponseTable
-from services.recommender.domain.training.splits import earlier_rows, split_work, tags_of
+from services.recommender.domain.training.splits import earlier_rows, split_at_time, split_work, tags_of
 from services.recommender.evaluation.data import (
+    DataUnusableError,
+    has_given_split,
     read_given_split,
     read_groups,
     read_interactions,
@@ -26,7 +29,9 @@ _RANDOM_SEED = 42
 _RANDOM_SHARE = 0.75
 
 
-def split_by_sequence(folder: Path, *, skills: bool = False, keep_twins: bool = False) -> RankingSplit:
+def split_sequences(
+    folder: Path, *, skills: bool = False, time_split: bool = False, keep_twins: bool = False
+) -> RankingSplit:
     """Fit on the first four fifths of each learner's responses; evaluate on the rest.
 
     Learners with fewer than 20 responses are used for fitting only.
@@ -34,17 +39,44 @@ def split_by_sequence(folder: Path, *, skills: bool = False, keep_twins: bool = 
     Args:
         folder: holds the files.
         skills: skills are the resources; those practised before stay in the lists.
+        time_split: fit on what was before the time by which four fifths of all responses were given.
         keep_twins: keep near-identical learners.
 
     Raises:
-        DataUnusableError: when a file is missing or malformed.
+        DataUnusableError: when a file is missing or malformed, or times are needed and missing.
     """
     table = read_responses(folder)
     kept, twins = find_twins(table, graded=True, keep=keep_twins)
     table = table.as_if_only(kept)
     if skills:
         table = skills_as_resources(table)
-    return _described_further(folder, split_of(table, _learners_of(folder, table, twins), repeats=skills), twins)
+    described = _learners_of(folder, table, twins)
+    if time_split:
+        split = _split_at_time(folder, table, f"{described}, {_responses_of(table)}", repeats=skills)
+    else:
+        split = split_of(table, described, repeats=skills)
+    return _described_further(folder, split, twins)
+
+
+def split_interactions(folder: Path, *, time_split: bool = False, keep_twins: bool = False) -> RankingSplit:
+    """Split interactions as in the files `train` and `test`, if the folder has them, else at random.
+
+    Args:
+        folder: holds the files.
+        time_split: fit on what was before the time by which four fifths of all interactions were made.
+        keep_twins: keep near-identical learners.
+
+    Raises:
+        DataUnusableError: when a file is missing or malformed, or times are needed and missing.
+    """
+    if not time_split:
+        split = split_as_given if has_given_split(folder) else split_at_random
+        return split(folder, keep_twins=keep_twins)
+    table, _ = read_interactions(folder, seed=_RANDOM_SEED)
+    kept, twins = find_twins(table, graded=False, keep=keep_twins)
+    table = table.as_if_only(kept)
+    split_in_time = _split_at_time(folder, table, _interactions_of(folder, table, twins), graded=False)
+    return _described_further(folder, split_in_time, twins)
 
 
 def split_as_given(folder: Path, *, keep_twins: bool = False) -> RankingSplit:
@@ -93,7 +125,7 @@ def split_at_random(folder: Path, *, keep_twins: bool = False) -> RankingSplit:
 
 
 def split_of(table: ResponseTable, description: str, *, repeats: bool = False) -> RankingSplit:
-    """Split each learner's responses after the first four fifths; see `split_by_sequence`.
+    """Split each learner's responses after the first four fifths; see `split_sequences`.
 
     Args:
         table: the responses, each learner's in order.
@@ -103,8 +135,29 @@ def split_of(table: ResponseTable, description: str, *, repeats: bool = False) -
     before = earlier_rows(table)
     work = split_work(table, before, tags_of(table), repeats=repeats)
     described = (
-        f"{description}, {len(table):,} responses, {len(table.resources):,} resources; fitted on the first 80 % of "
-        f"each learner with at least 20 responses; evaluated on {len(work.relevant):,} learners"
+        f"{description}, {_responses_of(table)}; fitted on the first 80 % of each learner with at least 20 responses; "
+        f"evaluated on {len(work.relevant):,} learners"
+    )
+    return RankingSplit(work, table.rows(~before), described)
+
+
+def _split_at_time(
+    folder: Path, table: ResponseTable, description: str, *, repeats: bool = False, graded: bool = True
+) -> RankingSplit:
+    """Split at one time for all learners.
+
+    Raises:
+        DataUnusableError: when rows have no time.
+    """
+    if not len(table) or (table.at_s <= 0).any():
+        raise DataUnusableError(f"{folder}: a time split needs a time for every row; add the column time")
+    work = split_at_time(table, tags_of(table), repeats=repeats, graded=graded)
+    before = table.at_s < (work.split_at_s or 0)
+    learners = {*np.unique(table.learner[~before]).tolist()} - {*np.unique(table.learner[before]).tolist()}
+    at = datetime.fromtimestamp(work.split_at_s or 0, UTC).isoformat(timespec="minutes")
+    described = (
+        f"{description}; fitted on the {before.mean():.0%} before {at}; evaluated on {len(work.relevant):,} learners; "
+        f"{len(learners):,} who began later are left out"
     )
     return RankingSplit(work, table.rows(~before), described)
 
@@ -129,6 +182,10 @@ def _described_further(folder: Path, split: RankingSplit, twins: Twins) -> Ranki
 
 def _learners_of(folder: Path, table: ResponseTable, twins: Twins) -> str:
     return f"{folder.name}: {len(table.learners):,} learners{twins.described}"
+
+
+def _responses_of(table: ResponseTable) -> str:
+    return f"{len(table):,} responses, {len(table.resources):,} resources"
 
 
 def _interactions_of(folder: Path, table: ResponseTable, twins: Twins) -> str:

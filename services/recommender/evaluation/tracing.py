@@ -13,7 +13,13 @@ from threadpoolctl import threadpool_limits
 
 from services.recommender.domain.training.metrics import CALIBRATION_BINS, calibration_bins
 from services.recommender.domain.training.responses import ResponseTable
-from services.recommender.evaluation.data import DataUnusableError, has_responses, read_responses, read_tracing_table
+from services.recommender.evaluation.data import (
+    DataUnusableError,
+    has_responses,
+    has_tracing_split,
+    read_responses,
+    read_tracing_table,
+)
 from services.recommender.evaluation.intervals import (
     Draws,
     Estimate,
@@ -51,6 +57,20 @@ class TracingSplit:
     test: ResponseTable
     description: str
     twins: Twins = NO_TWINS
+
+
+def split_learners(folder: Path, *, keep_twins: bool = False) -> TracingSplit:
+    """Read the split of `train.tsv` and `test.tsv`, if the folder has them; otherwise split by learner.
+
+    Args:
+        folder: holds the files.
+        keep_twins: keep near-identical learners.
+
+    Raises:
+        DataUnusableError: when a file is missing or malformed.
+    """
+    split = given_split if has_tracing_split(folder) else split_by_learner
+    return split(folder, keep_twins=keep_twins)
 
 
 def given_split(folder: Path, *, keep_twins: bool = False) -> TracingSplit:

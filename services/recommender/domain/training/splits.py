@@ -30,6 +30,8 @@ class WorkSplit:
         ordered: whether rows are in the order of time.
         graded: whether responses are outcomes; otherwise they only show that something was worked on.
         prerequisites: by skill, its prerequisites, if known.
+        split_at_s: the time that separates the two sides for every learner, Unix seconds; None if each learner has
+            their own. Learners without earlier work are then not in `relevant`.
     """
 
     before: ResponseTable
@@ -40,13 +42,14 @@ class WorkSplit:
     ordered: bool = True
     graded: bool = True
     prerequisites: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    split_at_s: int | None = None
 
     def own(self, learner: int) -> NDArray[np.int32]:
         """Numbers of the resources a learner worked on before, in the order first met."""
         return self.positives.resource[self.positives.start[learner] : self.positives.start[learner + 1]]
 
     def inner(self, *, seed: int) -> WorkSplit:
-        """A split of `before`, made in the same way: by time if `ordered`, otherwise at random.
+        """A split of `before`, made in the same way: at one time, by each learner's order, or at random.
 
         What is chosen on it is not chosen by how well a copied log predicts its copy: of near-identical learners, only
         one is in the split.
@@ -55,6 +58,9 @@ class WorkSplit:
             seed: of a random split.
         """
         table = without_twins(self.before, graded=self.graded)
+        if self.split_at_s is not None:
+            split = split_at_time(table, self.tags, repeats=self.repeats, graded=self.graded)
+            return replace(split, prerequisites=self.prerequisites)
         earlier = earlier_rows(table) if self.ordered else random_rows(table, seed=seed)
         split = split_work(table, earlier, self.tags, repeats=self.repeats, ordered=self.ordered, graded=self.graded)
         return replace(split, prerequisites=self.prerequisites)
@@ -113,6 +119,23 @@ def split_work(
         if new:
             relevant[learner] = new
     return WorkSplit(kept, positives, relevant, tags, repeats, ordered, graded)
+
+
+def split_at_time(
+    table: ResponseTable, tags: Sequence[frozenset[int]], *, repeats: bool = False, graded: bool = True
+) -> WorkSplit:
+    """Split a table at the time by which four fifths of its rows were given.
+
+    Args:
+        table: the rows, all with a time; a learner's in that order.
+        tags: by resource, its skills.
+        repeats: see `WorkSplit`.
+        graded: see `WorkSplit`.
+    """
+    at_s = int(np.sort(table.at_s)[int(SHARE_BEFORE * len(table))]) if len(table) else 0
+    split = split_work(table, table.at_s < at_s, tags, repeats=repeats, graded=graded)
+    known = {learner: then for learner, then in split.relevant.items() if len(split.own(learner))}
+    return replace(split, relevant=known, split_at_s=at_s)
 
 
 def tags_of(table: ResponseTable) -> list[frozenset[int]]:
