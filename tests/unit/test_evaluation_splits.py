@@ -142,39 +142,34 @@ def test_the_inner_split_of_a_time_split_is_one_too():
 
 
 def test_resources_of_the_last_week_are_ranked_by_their_learners_then_by_those_of_any_time():
-    # r1: two learners in the week. r2: one, three times. r3, r4: none; r3 has more learners than r4 and r0.
-    week = [("b", "r1", 14), ("c", "r1", 20), ("b", "r2", 15), ("b", "r2", 16), ("b", "r2", 17)]
+    # In the week of c, which ends on day 20: r5 with two learners, r2 with one, three times, and r1, which is theirs.
+    week = [("b", "r1", 14), ("b", "r2", 15), ("b", "r2", 16), ("a", "r5", 16), ("b", "r2", 17), ("b", "r5", 18)]
+    # Of those before, r3 has most learners.
     before = [("a", "r3", 1), ("b", "r3", 2), ("c", "r4", 3), ("a", "r0", 12.9)]
-    table = timed([*week, *before, *(("a", f"s{number}", 21) for number in range(3))])
+    later = [("a", f"s{number}", 21) for number in range(2)]
+    table = timed([*week, ("c", "r1", 20), *before, *later])
     work = dataclasses.replace(split_at_time(table, [frozenset()] * 8, graded=False), split_at_s=None)
-    scores = baselines(RankingSplit(work, table, "test"), seed=1)["popular_last_week"]()
+    ranker = baselines(RankingSplit(work, table, "test"), seed=1)["popular_last_week"]()
     names = work.positives.resources
 
     def listed(learner: str) -> list[str]:
-        return [names[number] for number in scores.ranked(table.learners.index(learner), 5)]
+        return [names[number] for number in ranker.ranked(table.learners.index(learner), 6)]
 
-    assert len(work.before) == 9
-    # The week of c ends on day 20: r0 is from day 12.9.
-    assert listed("c") == ["r2", "r3", "r0", "s0", "s1"]
-    # That of b on day 17: r0 counts, the later work of c does not.
-    assert listed("b") == ["r0", "r4", "s0", "s1", "s2"]
+    assert len(work.before) == 11
+    assert listed("c") == ["r5", "r2", "r3", "r0", "s0", "s1"]
+    # The week of b ends on day 18: r0 is in it, and the later work of c is not.
+    assert listed("b") == ["r0", "r4", "s0", "s1"]
 
 
 def test_at_a_time_split_the_week_ends_with_the_split():
-    rows = [
-        ("a", "r0", 0),
-        ("a", "r1", 1),
-        ("b", "r2", 2),
-        ("b", "r3", 8.5),
-        *(("c", f"q{day}", day) for day in (3, 4, 5, 6)),
-    ]
-    later = [("a", "r3", 9), ("b", "r0", 10)]
-    work = split_at_time(timed([*rows, *later]), [frozenset()] * 8, graded=False)
+    week = [("c", f"s{day}", day) for day in (3, 4, 5, 6)]
+    rows = [("a", "r0", 0), ("a", "r1", 1), ("b", "r2", 1.5), *week, ("b", "r3", 8.5), ("a", "r3", 9), ("b", "r0", 10)]
+    work = split_at_time(timed(rows), [frozenset()] * 8, graded=False)
     assert work.split_at_s == 1_700_000_000 + 9 * DAY_S
     ranker = baselines(RankingSplit(work, work.before, "test"), seed=1)["popular_last_week"]()
     names = work.positives.resources
-    assert [names[number] for number in ranker.ranked(0, 6)] == ["q3", "q4", "q5", "q6", "r2", "r3"]
-    assert [names[number] for number in ranker.ranked(1, 6)] == ["q3", "q4", "q5", "q6", "r0", "r1"]
+    assert [names[number] for number in ranker.ranked(0, 6)] == ["r3", "s3", "s4", "s5", "s6", "r2"]
+    assert [names[number] for number in ranker.ranked(1, 6)] == ["s3", "s4", "s5", "s6", "r0", "r1"]
 
 
 def test_without_clocks_there_is_no_last_week():
