@@ -146,9 +146,9 @@ def test_resources_of_the_last_week_are_ranked_by_their_learners_then_by_those_o
     week = [("b", "r1", 14), ("b", "r2", 15), ("b", "r2", 16), ("a", "r5", 16), ("b", "r2", 17), ("b", "r5", 18)]
     # Of those before, r3 has most learners.
     before = [("a", "r3", 1), ("b", "r3", 2), ("c", "r4", 3), ("a", "r0", 12.9)]
-    later = [("a", f"s{number}", 21) for number in range(2)]
+    later = [("a", f"s{number}", 21) for number in range(3)]
     table = timed([*week, ("c", "r1", 20), *before, *later])
-    work = dataclasses.replace(split_at_time(table, [frozenset()] * 8, graded=False), split_at_s=None)
+    work = dataclasses.replace(split_at_time(table, [frozenset()] * 9, graded=False), split_at_s=None)
     ranker = baselines(RankingSplit(work, table, "test"), seed=1)["popular_last_week"]()
     names = work.positives.resources
 
@@ -158,7 +158,7 @@ def test_resources_of_the_last_week_are_ranked_by_their_learners_then_by_those_o
     assert len(work.before) == 11
     assert listed("c") == ["r5", "r2", "r3", "r0", "s0", "s1"]
     # The week of b ends on day 18: r0 is in it, and the later work of c is not.
-    assert listed("b") == ["r0", "r4", "s0", "s1"]
+    assert listed("b") == ["r0", "r4", "s0", "s1", "s2"]
 
 
 def test_at_a_time_split_the_week_ends_with_the_split():
