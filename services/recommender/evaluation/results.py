@@ -28,6 +28,26 @@ class Reliability:
     responses: list[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Whether the results have a property that they should have.
+
+    Attributes:
+        claim: the property, in words.
+        holds: whether they have it.
+        figures: the figures that show it.
+        required: whether the results mean nothing without it, so that the evaluation fails.
+    """
+
+    claim: str
+    holds: bool
+    figures: str
+    required: bool = False
+
+    def __str__(self) -> str:
+        return f"{'yes' if self.holds else 'NO '}  {self.claim}: {self.figures}"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One protocol's outcome.
@@ -40,6 +60,7 @@ class Evaluation:
         differences: `cairn` minus each other model, on the same resamples of learners.
         slices: measures by model for parts of the data, by the part's name.
         reliability: by model, if it predicts probabilities.
+        checks: properties that the results should have.
         notes: notes for the reader.
         twins: near-identical learners, `found` and `left_out`; empty where the protocol has no learners.
         seeds: by purpose.
@@ -53,6 +74,7 @@ class Evaluation:
     differences: Mapping[str, Mapping[str, Estimate]]
     slices: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
     reliability: Mapping[str, Reliability] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
     twins: Mapping[str, int] = field(default_factory=dict)
     seeds: Mapping[str, int] = field(default_factory=dict)
@@ -81,6 +103,7 @@ def from_json(text: bytes) -> Evaluation:
             differences=_estimates(values.get("differences", {})),
             slices={name: _estimates(models) for name, models in values.get("slices", {}).items()},
             reliability={name: Reliability(**found) for name, found in values.get("reliability", {}).items()},
+            checks=tuple(Check(**found) for found in values.get("checks", ())),
             notes=tuple(values.get("notes", ())),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
