@@ -212,6 +212,13 @@ EVALUATIONS = (
         _MODELS,
     ),
     _LaterCommand(
+        "closed-loop",
+        _EVALUATE,
+        ("closed-loop",),
+        "Measure how much simulated learners learn when a policy decides what they work on next.",
+        _MODELS,
+    ),
+    _LaterCommand(
         "tagging",
         "services.catalog.cli.evaluate",
         (),

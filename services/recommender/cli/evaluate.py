@@ -1,9 +1,9 @@
-"""`cairn evaluate tracing` and `cairn evaluate ranking`: evaluate the models on public data."""
+"""`cairn evaluate`: the models on public data (`tracing`, `ranking`) and with simulated learners (`closed-loop`)."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from services.common.command_line import BAD_INPUT, fail
+from services.common.command_line import BAD_INPUT, FAILED, fail
+from services.recommender.evaluation.closed_loop.outcomes import PER_FAILURE, PER_HOUR, SHARE, evaluate_closed_loop
+from services.recommender.evaluation.closed_loop.run import LEARNERS_MIN, RunSettings
 from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.intervals import Estimate
 from services.recommender.evaluation.lists import RankingSplit
@@ -68,7 +70,7 @@ HtmlFile = Annotated[
 
 @app.callback()
 def _evaluate() -> None:
-    """Evaluate the models on public data."""
+    """Evaluate the models on public data, and policies with simulated learners."""
 
 
 @app.command("tracing", epilog="Example: cairn evaluate tracing --data data/algebra05 --protocol sequences")
@@ -150,6 +152,35 @@ def ranking(
     )
 
 
+@app.command("closed-loop", epilog="Example: cairn evaluate closed-loop --learners 20 --json closed-loop.json")
+def closed_loop(
+    *,
+    learners: Annotated[int, typer.Option(min=LEARNERS_MIN, help="Simulated learners of each way of learning.")] = 40,
+    steps: Annotated[int, typer.Option(min=1, help="Resources that each policy decides for each learner.")] = 48,
+    seed: Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")] = 1,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+) -> None:
+    """Measure how much SIMULATED learners learn when a policy decides what they work on next.
+
+    Learners learn in four ways, none of which is how Cairn's own model assumes: with prerequisites; with forgetting;
+    by chance, with guesses and slips; and with quitting after failures. Policies: what is served by default, with and
+    without a bundle; need only; next item only; as the teacher assigns; popular; random; and an oracle that sees what
+    is true of each learner. It needs neither data nor a running service, and takes about two minutes of CPU time.
+
+    Nothing here is evidence about real learners. It guards against a policy that merely copies what was assigned. Exits
+    with 1 when the simulation cannot tell policies apart: the oracle must gain at least twice what random does.
+    """
+    _check_folders(json_file, html_file)
+    settings = RunSettings(learners=learners, steps=steps, seed=seed)
+    with _progress() as advance:
+        evaluation = evaluate_closed_loop(settings, commit=_commit(), advance=advance)
+    _write(evaluation, json_file, html_file, shown=(SHARE, PER_HOUR, PER_FAILURE), by_slice=(SHARE,))
+    failed = [check for check in evaluation.checks if check.required and not check.holds]
+    if failed:
+        fail("\n".join(f"error: it does not hold that {check.claim}: {check.figures}" for check in failed), FAILED)
+
+
 def _short(protocol: str) -> str:
     return protocol.rpartition("/")[2]
 
@@ -174,23 +205,47 @@ def _data_is_usable() -> Iterator[None]:
         fail(f"error: {error}", BAD_INPUT)
 
 
-def _write(evaluation: Evaluation, json_file: Path | None, html_file: Path | None, *, shown: tuple[str, ...]) -> None:
+def _write(
+    evaluation: Evaluation,
+    json_file: Path | None,
+    html_file: Path | None,
+    *,
+    shown: tuple[str, ...],
+    by_slice: tuple[str, ...] = (),
+) -> None:
     if json_file is not None:
         json_file.write_bytes(as_json(evaluation))
     if html_file is not None:
         html_file.write_text(as_html(evaluation), encoding="utf-8")
     console = Console(highlight=False)
     console.print(f"{evaluation.protocol}: {evaluation.data}", soft_wrap=True)
-    table = Table()
-    table.add_column("model")
-    measures = [measure for measure in measures_of(evaluation.models) if measure in shown]
-    for measure in measures:
-        table.add_column(measure, justify="right")
-    for name, values in evaluation.models.items():
-        table.add_row(name, *(_cell(values.get(measure), wide=measure == shown[0]) for measure in measures))
-    console.print(table)
+    console.print(_table(evaluation.models, [each for each in measures_of(evaluation.models) if each in shown]))
+    for measure in by_slice:
+        console.print(f"{measure} by part", soft_wrap=True)
+        console.print(_table(_by_slice(evaluation, measure), list(evaluation.slices)))
+    for check in evaluation.checks:
+        console.print(check.described, soft_wrap=True)
     for note in evaluation.notes:
         console.print(f"- {note}", soft_wrap=True)
+
+
+def _table(models: Mapping[str, Mapping[str, Estimate]], measures: Sequence[str]) -> Table:
+    """One row for each model; the first measure with its interval."""
+    table = Table()
+    table.add_column("model")
+    for measure in measures:
+        table.add_column(measure, justify="right")
+    for name, values in models.items():
+        table.add_row(name, *(_cell(values.get(measure), wide=measure == measures[0]) for measure in measures))
+    return table
+
+
+def _by_slice(evaluation: Evaluation, measure: str) -> dict[str, dict[str, Estimate]]:
+    """One measure by model and slice."""
+    return {
+        model: {name: models[model][measure] for name, models in evaluation.slices.items()}
+        for model in evaluation.models
+    }
 
 
 def _cell(value: Estimate | None, *, wide: bool) -> str:

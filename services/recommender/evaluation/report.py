@@ -11,7 +11,7 @@ from services.recommender.evaluation.intervals import Estimate
 from services.recommender.evaluation.results import SERVED, Evaluation, Reliability
 
 # Measures with a plot each.
-_PLOTTED = ("auc", "ndcg_at_10", "ndcg_at_5", "micro_f1")
+_PLOTTED = ("auc", "ndcg_at_10", "ndcg_at_5", "micro_f1", "share_of_oracle")
 _LINE = 18
 _LABELS = 190
 _SIDE = 220
@@ -65,6 +65,7 @@ def section(evaluation: Evaluation) -> str:
         _table(f"{SERVED} minus the other, on the same resamples of learners", evaluation.differences),
         *(_table(name, models) for name, models in evaluation.slices.items()),
         *(_reliability_plot(name, reliability) for name, reliability in evaluation.reliability.items()),
+        *(["<h2>Checks</h2>", _list(check.described for check in evaluation.checks)] if evaluation.checks else []),
         "<h2>Notes</h2>",
         _list([*evaluation.notes, _facts("Seeds", evaluation.seeds), _facts("Seconds", evaluation.elapsed_s)]),
         f"<p><small>Commit {escape(evaluation.commit or 'unknown')}</small></p>",

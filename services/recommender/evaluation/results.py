@@ -44,8 +44,10 @@ class Check:
     figures: str
     required: bool = False
 
-    def __str__(self) -> str:
-        return f"{'yes' if self.holds else 'NO '}  {self.claim}: {self.figures}"
+    @property
+    def described(self) -> str:
+        """The check in words, beginning with yes or NO."""
+        return f"{'yes' if self.holds else 'NO'}: {self.claim}: {self.figures}"
 
 
 @dataclass(frozen=True)

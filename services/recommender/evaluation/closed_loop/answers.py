@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from services.common.kafka.envelope import LogIdentity
-from services.recommender.adapters.files.bundle_store import FsspecBundleStore
+from services.recommender.adapters.files.bundle_store import FsspecBundleStore, ModelDecoder
 from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.answer_clock import AnswerClock
 from services.recommender.application.answers.fresh_state import FreshState
@@ -72,6 +72,12 @@ class Answers:
         """Args: `catalog`; `bundles`, of which the newest serves, if there is one."""
         self._catalog = catalog
         self._bundles = bundles
+
+    @property
+    def learned(self) -> bool:
+        """Whether the bundle has a learned ranker. Without one, all policies rank by the weights."""
+        newest = self._bundles.latest_id()
+        return newest is not None and TENANT in self._bundles.load(newest).rankers
 
     def policy(self, policies: RankingPolicies) -> ServedPolicy:
         """A policy that starts without learners.
@@ -151,7 +157,10 @@ def train(cohort: Events, folder: str, seed: int) -> FsspecBundleStore:
 
 def store(folder: str) -> FsspecBundleStore:
     """A store of bundles that reads every kind of model; it may be empty."""
-    decoders = {als.KIND: als.AlsModel.from_arrays, neighbours.KIND: neighbours.ItemItemModel.from_arrays}
+    decoders: dict[str, ModelDecoder] = {
+        als.KIND: als.AlsModel.from_arrays,
+        neighbours.KIND: neighbours.ItemItemModel.from_arrays,
+    }
     return FsspecBundleStore(folder, decoders, ranker_from_arrays)
 
 

@@ -168,15 +168,15 @@ def draw_course(seed: int) -> Course:
             of_grade_before = (grade - 1) * SKILLS_PER_GRADE + np.arange(SKILLS_PER_GRADE)
             found += rng.choice(of_grade_before, 1 + (place == 0), replace=False).tolist()
         prerequisites.append(tuple(sorted(found)))
-    skill = np.repeat(np.arange(skills), sum(form.copies for form in FORMS))
-    form = np.tile(np.repeat(np.arange(len(FORMS)), [form.copies for form in FORMS]), skills)
+    of_resource = np.repeat(np.arange(skills), sum(form.copies for form in FORMS))
+    forms = np.tile(np.repeat(np.arange(len(FORMS)), [form.copies for form in FORMS]), skills)
     # Ids sort at random: no ranking can gain from the order of ids.
-    order = rng.permutation(len(skill))
+    order = rng.permutation(len(forms))
     return Course(
         skill_ids=tuple(f"skill-{number:02d}" for number in rng.permutation(skills).tolist()),
         grades=np.arange(skills) // SKILLS_PER_GRADE,
         prerequisites=tuple(prerequisites),
-        resource_ids=tuple(f"resource-{number:04d}" for number in range(len(skill))),
-        skill=skill[order],
-        form=form[order],
+        resource_ids=tuple(f"resource-{number:04d}" for number in range(len(forms))),
+        skill=of_resource[order],
+        form=forms[order],
     )

@@ -19,7 +19,7 @@ from services.recommender.evaluation.closed_loop.course import Course
 SLIP, GUESS = 0.05, 0.2
 # From an item that always fails to one that always succeeds, in mastery.
 _WIDTH = 0.6
-# Mastery of the weakest prerequisite up to which a skill cannot be raised at all, and from which it can be raised fully.
+# Mastery of the weakest prerequisite up to which a skill cannot be raised at all, and from which it can be fully.
 _NOT_READY, _READY = 0.2, 0.7
 # Being taught leads this far, practice this far above the level of the items.
 _TAUGHT_UP_TO, _PRACTISED_ABOVE = 0.4, 0.3
@@ -147,10 +147,14 @@ class PrerequisiteLearner:
     @property
     def _gains(self) -> FloatColumn:
         """R; how much working through each resource adds to the mastery of its skill."""
-        of_skill = self._mastery[self._course.skill]
-        target = np.minimum(self._leads_to, _ceilings(self._course, self._mastery)[self._course.skill])
-        share: FloatColumn = self._rate * self._within_reach * _AGAIN**self._times
-        return share * np.maximum(target - of_skill, 0.0)
+        return self._gains_above(self._mastery[self._course.skill])
+
+    def _gains_above(self, known: FloatColumn) -> FloatColumn:
+        """R; how much each adds to what is `known` of its skill."""
+        leads_to = np.minimum(self._leads_to, _ceilings(self._course, self._mastery)[self._course.skill])
+        share = self._rate * self._within_reach * _AGAIN**self._times
+        gains: FloatColumn = share * np.maximum(leads_to - known, 0.0)
+        return gains
 
     def begin_session(self, days: float) -> None:
         """As the protocol says: nothing is forgotten."""
@@ -176,15 +180,14 @@ class ForgettingLearner(PrerequisiteLearner):
     """Learns like a `PrerequisiteLearner`, and forgets: mastery halves in a time that grows with every review.
 
     Half-lives as in half-life regression (Settles and Meeder 2016). Working on a skill again on a later day doubles its
-    half-life (the spacing effect: Cepeda et al. 2006), and what was forgotten is learned again faster than it was at
-    first (savings: Ebbinghaus 1885).
+    half-life (the spacing effect: Cepeda et al. 2006). What was forgotten is learned again faster than it was at first
+    (savings: Ebbinghaus 1885): the whole way back, and nothing is lost by using the same resource.
     """
 
     name: ClassVar[str] = "forgetting"
 
     _NEW_HALF_LIFE_DAYS = 14.0
     _HALF_LIFE_MAX_DAYS = 365.0
-    _RESTORED = 0.8
 
     def __init__(self, course: Course, mastery: FloatColumn, pace: float, rng: np.random.Generator) -> None:
         """Args: as of `PrerequisiteLearner`."""
@@ -203,10 +206,10 @@ class ForgettingLearner(PrerequisiteLearner):
 
     @property
     def _gains(self) -> FloatColumn:
-        of_skill = self._mastery[self._course.skill]
-        lost = np.minimum(self._leads_to, self._peak[self._course.skill]) - of_skill
-        again = self._RESTORED * self._within_reach * np.maximum(lost, 0.0)
-        return np.maximum(super()._gains, again)
+        known, peak = self._mastery[self._course.skill], self._peak[self._course.skill]
+        lost = np.maximum(np.minimum(self._leads_to, peak) - known, 0.0)
+        gains: FloatColumn = self._within_reach * lost + self._gains_above(np.maximum(known, peak))
+        return gains
 
     def expected_gains(self, days_left: float) -> FloatColumn:
         """As the protocol says."""
@@ -269,7 +272,8 @@ class QuittingLearner(PrerequisiteLearner):
     def expected_gains(self, days_left: float) -> FloatColumn:  # noqa: ARG002 - of the protocol.
         """As the protocol says, less what quitting costs: a step in which the best resource could have been used."""
         gains = self._gains
-        return gains - self._chance_to_quit() * gains.max(initial=0.0)
+        value: FloatColumn = gains - self._chance_to_quit() * gains.max(initial=0.0)
+        return value
 
     def _chance_to_quit(self) -> FloatColumn:
         """R; the chance that the learner quits while working on each resource."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ from services.recommender.evaluation.closed_loop.classrooms import (
     draw_classrooms,
     draw_pupils,
 )
-from services.recommender.evaluation.closed_loop.course import SKILLS_PER_GRADE, Course, draw_course
+from services.recommender.evaluation.closed_loop.course import GRADES, SKILLS_PER_GRADE, Course, draw_course
 from services.recommender.evaluation.closed_loop.learners import SimulatedLearner
 from services.recommender.evaluation.closed_loop.policies import (
     Events,
@@ -51,6 +51,9 @@ _CLASSES_PER_GRADE = 2
 # Steps that the teacher assigns before a policy decides: three sessions.
 ASSIGNED_STEPS = 3 * STEPS_PER_SESSION
 
+# One in each classroom.
+LEARNERS_MIN = GRADES * _CLASSES_PER_GRADE
+
 Advance = Callable[[str, int, int], None]
 
 
@@ -62,15 +65,18 @@ class RunSettings:
         learners: simulated learners for each way of learning.
         steps: resources that a policy decides for each.
         seed: decides everything that is drawn.
-        cohort: learners of the earlier cohort, whose events train the models.
-        cohort_steps: resources that each of them worked on: by default a year's plan.
+        cohort_steps: resources that each learner of the earlier cohort worked on: by default a year's plan.
     """
 
     learners: int = 40
     steps: int = 48
     seed: int = 1
-    cohort: int = 80
     cohort_steps: int = 7 * SKILLS_PER_GRADE
+
+    @property
+    def cohort(self) -> int:
+        """Learners of the earlier cohort, whose events train the models."""
+        return self.learners * 5 // 4
 
 
 @dataclass(frozen=True)
@@ -98,11 +104,13 @@ class Simulation:
         learners: how they learn.
         classroom: the classroom of each learner.
         outcomes: by policy.
+        learned: whether there was a learned ranker: a small cohort is too little to learn from.
     """
 
     learners: str
     classroom: np.ndarray[tuple[int], np.dtype[np.int64]]
-    outcomes: dict[str, Outcome]
+    outcomes: Mapping[str, Outcome]
+    learned: bool = True
 
 
 POLICIES = (SERVED_NAME, "untrained", "need", "next_item", "assigned", "popular", RANDOM, ORACLE)
@@ -126,6 +134,7 @@ def simulate(
         cohort = _cohort_of(course, kind, settings)
         advance("training on it")
         trained = Answers(course.catalog(), train(cohort.events, f"{folder}/bundles", settings.seed))
+        learned = trained.learned
         untrained = Answers(course.catalog(), store(f"{folder}/none"))
         make: dict[str, Callable[[], Policy]] = {
             SERVED_NAME: lambda: trained.policy(SERVED),
@@ -142,7 +151,7 @@ def simulate(
             advance(name)
             outcomes[name] = _outcome(course, kind, settings, make[name]())
     classrooms = [pupil.classroom.number for pupil in _begin(course, kind, settings)[0]]
-    return Simulation(kind.name, np.array(classrooms, np.int64), outcomes)
+    return Simulation(kind.name, np.array(classrooms, np.int64), outcomes, learned)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,254 @@
+"""The simulated course, its classrooms, and the policies that Cairn does not decide."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.learner.events import AssessmentEvent, Grain, InteractionEvent, InteractionKind
+from services.recommender.evaluation.closed_loop.classrooms import (
+    STEPS_PER_SESSION,
+    Assigned,
+    Classroom,
+    Pupil,
+    RoughlyAssigned,
+    draw_classrooms,
+    draw_pupils,
+)
+from services.recommender.evaluation.closed_loop.course import FORMS, GRADES, SKILLS_PER_GRADE, draw_course
+from services.recommender.evaluation.closed_loop.learners import LEARNERS, PrerequisiteLearner, Work
+from services.recommender.evaluation.closed_loop.policies import Oracle, Popular, Random
+
+COURSE = draw_course(3)
+MONDAY_S = int(datetime(2026, 8, 31, tzinfo=UTC).timestamp())
+LESSON = COURSE.resources_of(0, 0)[0]
+EASY = COURSE.resources_of(0, 1)[0]
+
+seeds = st.integers(0, 2**32)
+
+
+@dataclass
+class FakeLearner:
+    """Answers as it is told."""
+
+    answers: list[Work] = field(default_factory=list)
+    sessions: list[float] = field(default_factory=list)
+    gains: np.ndarray | None = None
+
+    def begin_session(self, days):
+        self.sessions.append(days)
+
+    def work_on(self, resource):
+        return self.answers.pop(0) if self.answers else Work((True,) * int(COURSE.items[resource]))
+
+    def expected_gains(self, days_left):
+        return self.gains * days_left
+
+    @property
+    def mastery(self):
+        return np.zeros(len(COURSE.skill_ids))
+
+
+def pupil(*answers, plan=(), **known) -> Pupil:
+    return Pupil("ada", Classroom(0, 0, plan), FakeLearner(list(answers), **known), MONDAY_S)
+
+
+@settings(max_examples=20)
+@given(seeds)
+def test_a_skill_builds_only_on_earlier_skills_of_its_grade_and_of_the_grade_before(seed):
+    course = draw_course(seed)
+    assert Counter(course.grades.tolist()) == dict.fromkeys(range(GRADES), SKILLS_PER_GRADE)
+    for skill, before in enumerate(course.prerequisites):
+        grade = course.grades[skill]
+        assert all(each < skill and course.grades[each] in {grade, grade - 1} for each in before)
+        assert before or grade == 0
+        assert len(set(before)) == len(before) <= 2
+
+
+def test_the_same_seed_gives_the_same_course_and_another_one_another():
+    assert draw_course(3).prerequisites == COURSE.prerequisites
+    assert draw_course(3).skill.tolist() == COURSE.skill.tolist()
+    assert draw_course(4).prerequisites != COURSE.prerequisites
+    assert draw_course(4).skill.tolist() != COURSE.skill.tolist()
+
+
+def test_every_skill_is_taught_practised_at_three_levels_and_assessed():
+    for skill in range(len(COURSE.skill_ids)):
+        about = np.flatnonzero(COURSE.skill == skill)
+        kinds = Counter(COURSE.kind[about].tolist())
+        assert kinds == {ResourceKind.LESSON: 2, ResourceKind.PRACTICE: 6, ResourceKind.ASSESSMENT: 2}
+        practice = about[COURSE.kind[about] == ResourceKind.PRACTICE]
+        assert len(set(COURSE.level[practice].tolist())) == 3
+
+
+def test_the_catalog_has_the_resources_of_the_course_in_its_order_with_grades_and_prerequisites():
+    catalog = COURSE.catalog()
+    assert catalog.resource_ids == COURSE.resource_ids
+    assert catalog.kinds.tolist() == COURSE.kind.tolist()
+    assert catalog.minutes.tolist() == COURSE.minutes.tolist()
+    for row in range(len(COURSE)):
+        skill = int(COURSE.skill[row])
+        (slot,) = catalog.tags.row(row).tolist()
+        assert catalog.skill_ids[slot] == COURSE.skill_ids[skill]
+        named = {catalog.skill_ids[each] for each in catalog.skill_prerequisites.row(slot).tolist()}
+        assert named == {COURSE.skill_ids[each] for each in COURSE.prerequisites[skill]}
+        assert row in catalog.grades.rows[str(3 + int(COURSE.grades[skill]))]
+    assessed = catalog.tag_assesses.tolist()
+    assert assessed == (COURSE.kind != ResourceKind.LESSON).tolist()
+    assert catalog.tag_teaches.tolist() == (COURSE.kind != ResourceKind.ASSESSMENT).tolist()
+
+
+def test_the_order_of_ids_says_nothing_about_skill_or_form():
+    numbers = np.arange(len(COURSE))
+    for column in (COURSE.skill, COURSE.form):
+        assert abs(np.corrcoef(numbers, column)[0, 1]) < 3 / np.sqrt(len(COURSE))
+
+
+def test_a_class_is_assigned_its_grades_skills_in_order_lessons_first_and_assessments_last():
+    for classroom in draw_classrooms(COURSE, 2, [1]):
+        skills = [int(COURSE.skill[each]) for each in classroom.plan]
+        assert list(dict.fromkeys(skills)) == COURSE.skills_of(classroom.grade)
+        assert len(set(classroom.plan)) == len(classroom.plan) == 7 * SKILLS_PER_GRADE
+        for skill in set(skills):
+            of_skill = [each for each in classroom.plan if COURSE.skill[each] == skill]
+            assert [FORMS[COURSE.form[each]].kind for each in (of_skill[0], of_skill[-1])] == [
+                ResourceKind.LESSON,
+                ResourceKind.ASSESSMENT,
+            ]
+
+
+def test_classes_of_a_grade_have_plans_of_their_own():
+    one, other = (each for each in draw_classrooms(COURSE, 2, [1]) if each.grade == 1)
+    assert one.plan != other.plan
+
+
+def test_what_is_assigned_depends_on_the_plan_and_not_on_the_answers():
+    plan = draw_classrooms(COURSE, 1, [1])[0].plan
+    for right in (True, False):
+        learner = pupil(*(Work((right,) * int(COURSE.items[each])) for each in plan), plan=plan)
+        chosen = []
+        for _ in plan:
+            chosen.append(Assigned(COURSE).choose(learner))
+            learner.step(COURSE)
+            learner.work_on(COURSE, chosen[-1])
+        assert chosen == list(plan)
+
+
+def test_the_teacher_goes_on_after_work_of_the_learners_own_and_starts_again_after_the_last():
+    learner = pupil(plan=(LESSON, EASY))
+    learner.work_on(COURSE, LESSON)
+    assert [Assigned(COURSE).choose(learner) for _ in range(3)] == [EASY, LESSON, EASY]
+
+
+def test_most_of_what_learners_of_a_cohort_do_is_assigned_and_some_is_not():
+    classrooms = draw_classrooms(COURSE, 1, [1])
+    chooses = RoughlyAssigned(COURSE, np.random.default_rng(1))
+    share = []
+    for each in draw_pupils(COURSE, classrooms, PrerequisiteLearner, 50, MONDAY_S, [1]):
+        for step in range(30):
+            each.step(COURSE)
+            chosen = chooses.choose(each)
+            share.append(chosen == each.classroom.plan[each.assigned - 1] and each.assigned > 0)
+            assert COURSE.grades[COURSE.skill[chosen]] == each.classroom.grade
+            each.work_on(COURSE, chosen)
+            assert each.steps == step + 1
+    assert 0.8 < np.mean(share) < 0.95
+
+
+def test_sessions_are_on_mondays_wednesdays_and_fridays_at_nine():
+    learner = pupil()
+    begun = []
+    for step in range(4 * STEPS_PER_SESSION):
+        learner.step(COURSE)
+        if step % STEPS_PER_SESSION == 0:
+            begun.append(datetime.fromtimestamp(learner.now_s, UTC))
+        learner.work_on(COURSE, EASY)
+    assert [(each.strftime("%a"), each.hour) for each in begun] == [("Mon", 9), ("Wed", 9), ("Fri", 9), ("Mon", 9)]
+    assert learner.learner.sessions == [0.0, 2.0, 2.0, 3.0]
+
+
+def test_mastery_is_measured_a_week_after_the_last_session():
+    learner = pupil()
+    learner.step(COURSE)
+    learner.test_later(11.0)
+    assert learner.learner.sessions == [0.0, 18.0]
+
+
+def test_a_learner_who_quits_sits_out_the_rest_of_the_session_which_takes_time():
+    learner = pupil(Work((False, False), quits=True))
+    assert learner.step(COURSE)
+    learner.work_on(COURSE, EASY)
+    worked = COURSE.minutes[EASY] * 2 / 4
+    assert learner.minutes == pytest.approx(worked)
+    assert [learner.step(COURSE) for _ in range(STEPS_PER_SESSION - 1)] == [False] * (STEPS_PER_SESSION - 1)
+    assert learner.minutes == pytest.approx(worked + (STEPS_PER_SESSION - 1) * COURSE.minutes.mean())
+    assert (learner.failures, learner.sat_out) == (2, STEPS_PER_SESSION - 1)
+    assert learner.step(COURSE)
+
+
+def test_each_answer_is_an_event_with_the_skill_of_the_resource_and_a_lesson_is_completed():
+    learner = pupil(Work(()), Work((True, False)))
+    learner.step(COURSE)
+    lesson = learner.work_on(COURSE, LESSON)
+    answers = learner.work_on(COURSE, EASY)
+    assert [offset for offset, _ in [*lesson, *answers]] == [0, 1, 2]
+    (_, completed), (_, right), (_, wrong) = [*lesson, *answers]
+    assert isinstance(completed, InteractionEvent)
+    assert (completed.resource, completed.kind) == (COURSE.resource_ids[LESSON], InteractionKind.COMPLETED)
+    assert isinstance(right, AssessmentEvent)
+    assert (right.response, wrong.response) == (1.0, 0.0)
+    assert right.resource == right.activity == COURSE.resource_ids[EASY]
+    assert right.item != wrong.item
+    assert right.skills == (COURSE.skill_ids[0],)
+    assert right.grain is Grain.ITEM
+    assert right.at_s == learner.now_s > completed.at_s
+    assert len({event.fingerprint for event in (completed, right, wrong)}) == 3
+
+
+def test_random_takes_everything_once_before_it_repeats_anything():
+    learner, policy = pupil(), Random(COURSE, [1])
+    for _ in range(len(COURSE)):
+        learner.work_on(COURSE, policy.choose(learner))
+    assert set(learner.done.values()) == {1}
+    assert policy.choose(learner) in range(len(COURSE))
+
+
+def test_popular_takes_what_most_learners_worked_on_and_the_learner_has_not():
+    popularity = np.zeros(len(COURSE))
+    popularity[[7, 8, 9]] = 3, 5, 4
+    learner, chosen = pupil(), []
+    for _ in range(3):
+        chosen.append(Popular(popularity).choose(learner))
+        learner.work_on(COURSE, chosen[-1])
+    assert chosen == [8, 9, 7]
+
+
+def test_the_oracle_takes_the_highest_expected_gain_per_minute():
+    gains = np.zeros(len(COURSE))
+    gains[LESSON], gains[EASY] = 1.0, 0.6
+    # A lesson takes 12 minutes, an easy exercise 7.
+    assert Oracle(COURSE, 5.0).choose(pupil(gains=gains)) == EASY
+    gains[EASY] = 0.58
+    assert Oracle(COURSE, 5.0).choose(pupil(gains=gains)) == LESSON
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(LEARNERS), seeds)
+def test_learners_of_the_oracle_gain_more_than_those_of_random(kind, seed):
+    gained = []
+    for policy in (Oracle(COURSE, 28.0), Random(COURSE, [seed])):
+        learners = draw_pupils(COURSE, draw_classrooms(COURSE, 1, [1]), kind, 10, MONDAY_S, [seed])
+        before = sum(each.learner.mastery.sum() for each in learners)
+        for _ in range(30):
+            for each in learners:
+                if each.step(COURSE):
+                    each.work_on(COURSE, policy.choose(each))
+        gained.append(sum(each.test_later(21.0).sum() for each in learners) - before)
+    assert gained[0] > gained[1]
