@@ -161,7 +161,7 @@ def closed_loop(
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Measure how much SIMULATED learners learn when a policy decides what they work on next.
+    """Measure how much simulated learners learn when a policy decides what they work on next.
 
     Learners learn in four ways, none of which is how Cairn's own model assumes: with prerequisites; with forgetting;
     by chance, with guesses and slips; and with quitting after failures. Policies: what is served by default, with and
