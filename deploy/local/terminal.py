@@ -29,6 +29,7 @@ _STEPS = {
     recommender_pb2.STEP_TEACH: "learn",
     recommender_pb2.STEP_PRACTISE: "practise",
     recommender_pb2.STEP_REASSESS: "re-assess",
+    recommender_pb2.STEP_FIND_OUT: "find out",
 }
 _DEGRADATIONS = {
     recommender_pb2.DEGRADATION_NEW_LEARNER: "a learner without responses",

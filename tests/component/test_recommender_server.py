@@ -218,7 +218,7 @@ async def test_a_recommendation_has_a_resource_reasons_and_provenance(server):
         recommender_pb2.REASON_KIND_GAP,
         recommender_pb2.REASON_KIND_FIT,
     ]
-    assert "5 responses, 2 right" in first.reasons[0].text
+    assert "2 of 5 answers right" in first.reasons[0].text
     assert reply.learner_id == "amy"
     assert (reply.provenance.epoch, reply.provenance.bundle) == (3, "")
     assert (reply.provenance.applied.partition, reply.provenance.applied.offset) == (server.partition(), 40)

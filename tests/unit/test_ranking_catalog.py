@@ -102,12 +102,6 @@ def test_a_skill_that_only_a_tag_names_is_called_by_its_id():
     }
 
 
-def test_a_long_name_of_a_skill_is_shortened_at_a_word():
-    catalog = build_columns([], [CatalogSkill("s", "word " * 40)])
-    assert len(catalog.skill_labels[0]) <= 70
-    assert catalog.skill_labels[0].endswith("word...")
-
-
 @given(st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=6), st.data())
 def test_entries_of_some_rows_are_their_values_one_row_after_the_other(lists, data):
     starts = np.concatenate(([0], np.cumsum([len(values) for values in lists]))).astype(np.intp)

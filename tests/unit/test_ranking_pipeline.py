@@ -14,7 +14,8 @@ from services.recommender.domain.learner.parameters import ItemDifficulty, Tenan
 from services.recommender.domain.ranking import compiled
 from services.recommender.domain.ranking.candidates import at_random, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
-from services.recommender.domain.ranking.explain import evidence_of, picks_of
+from services.recommender.domain.ranking.evidence import Evidence
+from services.recommender.domain.ranking.explain import picks_of
 from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows, estimate_skills
 from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
@@ -93,29 +94,32 @@ def test_a_lesson_leads_where_the_learner_would_not_succeed_and_says_what_to_mea
     assert first.reassess_with == "fractions-assessment"
 
 
-def test_steps_are_teach_practise_and_reassess():
+def test_steps_are_teach_practise_reassess_and_find_out():
     ranked = _rank(CHAIN, learner_state({"add": STRONG, "fractions": WEAK}, mean=0.2), limit=9)
     steps = {CHAIN.resource_ids[resource.row]: resource.explanation.step for resource in ranked.resources}
     assert steps["fractions-lesson"] is Step.TEACH
     assert steps["fractions-practice"] is Step.PRACTISE
     assert steps["fractions-assessment"] is Step.REASSESS
     assert steps["add-lesson"] is Step.PRACTISE  # Learners need no teaching for skills they have mastered.
+    assert steps["ratios-lesson"] is Step.FIND_OUT  # Without answers it is unknown whether they do.
 
 
 def test_reasons_contain_the_learners_own_numbers():
     ranked = _rank(CHAIN, learner_state({"add": STRONG, "fractions": WEAK}, mean=0.2), limit=1)
     gap, fit = ranked.resources[0].explanation.reasons
     assert gap.kind is ReasonKind.GAP
-    assert render(gap.message) == "Adding fractions: 31 % likely to succeed (17-49 %), 5 responses, 2 right"
+    assert render(gap.message) == "Adding fractions: not mastered yet, 2 of 5 answers right"
     assert fit.kind is ReasonKind.FIT
-    assert render(fit.message) == "36 % likely to succeed on it: to be taught first"
+    assert render(fit.message) == "36 % likely to succeed without help: to be taught first"
 
 
 def test_a_new_learner_gets_a_list_with_reasons_that_claim_nothing():
     ranked = _rank(CHAIN)
     assert len(ranked.resources) == 9
     texts = [render(reason.message) for resource in ranked.resources for reason in resource.explanation.reasons]
-    assert any("no responses yet" in text for text in texts)
+    assert texts
+    assert all("no answers yet" in text or " number " in text for text in texts)
+    assert {resource.explanation.step for resource in ranked.resources} == {Step.FIND_OUT}
 
 
 def test_a_mastered_skill_returns_when_due_with_the_days_since_practice():
@@ -126,7 +130,7 @@ def test_a_mastered_skill_returns_when_due_with_the_days_since_practice():
     assert {resource.explanation.skill for resource in ranked.resources} == {"add"}
     assert set(answered) & set(_ids(CHAIN, ranked))
     (due,) = (reason for reason in ranked.resources[0].explanation.reasons if reason.kind is ReasonKind.REVIEW)
-    assert render(due.message) == "Adding whole numbers: mastered (15 responses, 15 right), last practised 60 days ago"
+    assert render(due.message) == "Adding whole numbers: mastered, all 15 answers right; last practised 60 days ago"
 
 
 def test_recently_answered_resources_are_shown_only_if_nothing_else_is_left():
@@ -135,18 +139,27 @@ def test_recently_answered_resources_are_shown_only_if_nothing_else_is_left():
     assert set(_ids(CHAIN, _rank(CHAIN, state, limit=9))[-2:]) == {"fractions-practice", "fractions-lesson"}
 
 
-@pytest.mark.parametrize("last_at_s", [0, NOW_S - 60 * DAY_S], ids=["no clock", "with a clock"])
-def test_a_review_is_a_reason_only_where_it_is_known_how_long_ago_the_skill_was_practised(last_at_s):
+@pytest.mark.parametrize(
+    ("ability", "is_reason"),
+    [
+        (dataclasses.replace(STRONG, last_at_s=NOW_S - 60 * DAY_S), True),
+        # Without a time, practised too lately, with a time after the moment of the list, and not mastered.
+        (dataclasses.replace(STRONG, last_at_s=0), False),
+        (STRONG, False),
+        (dataclasses.replace(STRONG, last_at_s=NOW_S + DAY_S), False),
+        (dataclasses.replace(WEAK, last_at_s=NOW_S - 60 * DAY_S), False),
+    ],
+)
+def test_a_review_is_a_reason_only_where_a_mastered_skill_is_due_after_a_known_time(ability, is_reason):
     """The learned ranker may credit the review feature although nothing is due."""
     catalog = build_columns([CatalogResource("tagged", assesses=(("add", 1.0),)), CatalogResource("untagged")], [])
-    state = learner_state({"add": dataclasses.replace(STRONG, last_at_s=last_at_s)})
+    state = learner_state({"add": ability})
     prepared = prepare(catalog, PRIORS)
     estimates = estimate_skills(catalog, prepared.difficulties, state, NOW_S, WEIGHTS)
     candidates = describe(catalog, prepared.difficulties, estimates, np.arange(2), WEIGHTS)
-    picks = picks_of(candidates, np.arange(2))
-    evidence = evidence_of(candidates, picks, 0)
-    said = [review.SIGNAL.reason(evidence, pick) for pick in picks]
-    assert [reason is None for reason in said] == [not last_at_s, True]
+    evidence = Evidence(catalog, estimates, None, WEIGHTS, state, np.zeros(0, np.intp))
+    said = [review.SIGNAL.reason(evidence, pick) for pick in picks_of(candidates, np.arange(2))]
+    assert [reason is not None for reason in said] == [is_reason, False]
 
 
 def test_a_filter_holds_for_every_resource_of_the_list():
@@ -247,13 +260,15 @@ _catalogs = st.lists(
     unique_by=lambda resource: resource.resource_id,
     max_size=25,
 )
-_abilities = st.builds(
-    Ability,
-    mean=st.floats(-3, 3),
-    variance=st.floats(0.01, 0.3),
-    attempts=st.integers(1, 50),
-    successes=st.floats(0, 50),
-    last_at_s=st.sampled_from([0, NOW_S - 1, NOW_S - 100 * DAY_S, NOW_S + DAY_S]),
+_abilities = st.integers(1, 50).flatmap(
+    lambda attempts: st.builds(
+        Ability,
+        mean=st.floats(-3, 3),
+        variance=st.floats(0.01, 0.3),
+        attempts=st.just(attempts),
+        successes=st.floats(0, attempts),
+        last_at_s=st.sampled_from([0, NOW_S - 1, NOW_S - 100 * DAY_S, NOW_S + DAY_S]),
+    )
 )
 _states = st.none() | st.builds(
     learner_state,
@@ -280,7 +295,9 @@ def test_any_list_is_complete_and_consistent(resources, state, limit, wanted):
     for resource in ranked.resources:
         reasons = resource.explanation.reasons
         assert len(reasons) <= 2
-        assert all(reason.contribution > 0.0 and render(reason.message) for reason in reasons)
+        # Where nothing that added to the score is true, one that is true is given without a contribution.
+        assert all(reason.contribution > 0.0 for reason in reasons) or len(reasons) == 1
+        assert all(render(reason.message) for reason in reasons)
         assert sorted((reason.contribution for reason in reasons), reverse=True) == [
             reason.contribution for reason in reasons
         ]

@@ -213,7 +213,7 @@ def test_a_boost_is_a_reason_with_its_contribution():
     boosts = (Rule("a", BOOST, ("r07",), factor=4.0), Rule("b", BOOST, ("r07",), factor=2.0))
     (resource,) = (resource for resource in ranked(*boosts, limit=24) if resource.row == 7)
     (reason,) = (reason for reason in resource.explanation.reasons if reason.kind is ReasonKind.BOOSTED)
-    assert render(reason.message) == "Boosted 8 times by the rules 'a', 'b'"
+    assert render(reason.message) == "Moved up by the rules 'a', 'b'"
     assert reason.contribution == pytest.approx(resource.score * 7 / 8)
 
 

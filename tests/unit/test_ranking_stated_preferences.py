@@ -117,10 +117,10 @@ def test_resources_on_the_path_to_a_goal_come_first_with_that_reason():
     order = ids(ON_PROGRESSION, with_goal)
     assert order.index("count-practice") < order.index("aside-practice")
     reason = reasons_of(ON_PROGRESSION, with_goal, "count-practice")[ReasonKind.GOAL]
-    assert render(reason.message) == "Count leads to the goal Ratios"
+    assert render(reason.message) == "Count: leads to the learner's goal, Ratios"
     assert reason.contribution > 0
     own = reasons_of(ON_PROGRESSION, with_goal, "ratios-practice")[ReasonKind.GOAL]
-    assert render(own.message) == "Ratios is a goal of the learner"
+    assert render(own.message) == "Ratios: a goal of the learner"
     assert ReasonKind.GOAL not in reasons_of(ON_PROGRESSION, with_goal, "aside-practice")
     assert ids(ON_PROGRESSION, without) != order
 
@@ -160,7 +160,7 @@ def test_preferred_resources_come_before_similar_ones_with_that_reason():
     order = ids(KINDS, resources)
     assert order.index("p-space") < order.index("p-sport")
     reason = reasons_of(KINDS, resources, "p-space")[ReasonKind.PREFERENCE]
-    assert render(reason.message) == "About what they like (space)"
+    assert render(reason.message) == "About what the learner likes: space"
     assert ReasonKind.PREFERENCE not in reasons_of(KINDS, resources, "p-sport")
 
 
@@ -170,7 +170,7 @@ def test_kinds_and_topics_count_half_each_when_both_are_wanted():
     both = reasons_of(KINDS, resources, "g-sport")[ReasonKind.PREFERENCE]
     one = reasons_of(KINDS, resources, "g-none")[ReasonKind.PREFERENCE]
     assert both.contribution == pytest.approx(2 * one.contribution)
-    assert render(both.message) == "Of a kind the learner prefers (game) and about what they like (sport)"
+    assert render(both.message) == "Of a kind the learner prefers, game, and about what they like: sport"
 
 
 def test_preferences_do_not_put_want_before_need():

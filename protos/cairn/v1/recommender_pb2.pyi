@@ -31,11 +31,13 @@ class _StepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Step.ValueType],
     STEP_UNSPECIFIED: _Step.ValueType  # 0
     """Never sent."""
     STEP_TEACH: _Step.ValueType  # 1
-    """Learn it: the learner would not succeed yet."""
+    """Learn it: the learner would rather fail than succeed."""
     STEP_PRACTISE: _Step.ValueType  # 2
     """Practise it: within reach."""
     STEP_REASSESS: _Step.ValueType  # 3
     """Measure it again."""
+    STEP_FIND_OUT: _Step.ValueType  # 4
+    """Find out: the learner has not answered anything on the skill, so it is unknown whether they need it."""
 
 class Step(_Step, metaclass=_StepEnumTypeWrapper):
     """The purpose of a recommendation."""
@@ -43,11 +45,13 @@ class Step(_Step, metaclass=_StepEnumTypeWrapper):
 STEP_UNSPECIFIED: Step.ValueType  # 0
 """Never sent."""
 STEP_TEACH: Step.ValueType  # 1
-"""Learn it: the learner would not succeed yet."""
+"""Learn it: the learner would rather fail than succeed."""
 STEP_PRACTISE: Step.ValueType  # 2
 """Practise it: within reach."""
 STEP_REASSESS: Step.ValueType  # 3
 """Measure it again."""
+STEP_FIND_OUT: Step.ValueType  # 4
+"""Find out: the learner has not answered anything on the skill, so it is unknown whether they need it."""
 Global___Step: _TypeAlias = Step  # noqa: Y015
 
 class _ReasonKind:
@@ -67,7 +71,7 @@ class _ReasonKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonKind
     REASON_KIND_SIMILAR_LEARNERS: _ReasonKind.ValueType  # 4
     """Learners with a similar history worked on it."""
     REASON_KIND_EXPLORE: _ReasonKind.ValueType  # 5
-    """It was picked to find out more about the learner."""
+    """Little is known about the learner, or about them on the skill: find out."""
     REASON_KIND_GOAL: _ReasonKind.ValueType  # 6
     """It leads to a goal of the learner."""
     REASON_KIND_PREFERENCE: _ReasonKind.ValueType  # 7
@@ -93,7 +97,7 @@ REASON_KIND_REVIEW: ReasonKind.ValueType  # 3
 REASON_KIND_SIMILAR_LEARNERS: ReasonKind.ValueType  # 4
 """Learners with a similar history worked on it."""
 REASON_KIND_EXPLORE: ReasonKind.ValueType  # 5
-"""It was picked to find out more about the learner."""
+"""Little is known about the learner, or about them on the skill: find out."""
 REASON_KIND_GOAL: ReasonKind.ValueType  # 6
 """It leads to a goal of the learner."""
 REASON_KIND_PREFERENCE: ReasonKind.ValueType  # 7
@@ -364,7 +368,9 @@ class Recommendation(_message.Message):
     """A resource that assesses the same skill, to give afterwards. Empty when the catalog has none."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
-        """The two strongest reasons, strongest first. What the learner asked for is among them whenever it counted."""
+        """The two strongest reasons that are true, strongest first. What the learner asked for is among them whenever it
+        counted. No two resources of one skill have the same sentence in a list.
+        """
 
     def __init__(
         self,
@@ -406,7 +412,7 @@ class Reason(_message.Message):
     text: _builtins.str
     """The sentence, with the learner's own numbers in it."""
     contribution: _builtins.float
-    """What it added to the score."""
+    """What it added to the score; 0 for a reason that is true but did not count, given where no other is."""
     def __init__(
         self,
         *,

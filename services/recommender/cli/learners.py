@@ -201,7 +201,7 @@ def _wants(preferences: events_pb2.PreferenceEvent) -> list[str]:
 
 
 def _print_recommendation(console: Console, place: int, each: recommender_pb2.Recommendation) -> None:
-    step = recommender_pb2.Step.Name(each.step).removeprefix("STEP_").lower()
+    step = recommender_pb2.Step.Name(each.step).removeprefix("STEP_").lower().replace("_", " ")
     kind = catalog_pb2.ResourceKind.Name(each.kind).removeprefix("RESOURCE_KIND_").lower()
     minutes = f", {each.minutes} min" if each.HasField("minutes") else ""
     console.print(f"[bold]{place:>3}  {escape(each.title or each.resource_id)}[/bold]", soft_wrap=True)

@@ -184,7 +184,7 @@ def _print_group(console: Console, place: int, group: recommender_pb2.Group) -> 
     members = ", ".join(f"{each.learner_id} {100 * each.mastery.probability:.0f} %" for each in group.members)
     console.print(f"     {escape(members)}", soft_wrap=True)
     for number, step in enumerate(group.steps, start=1):
-        does = recommender_pb2.Step.Name(step.step).removeprefix("STEP_").lower()
+        does = recommender_pb2.Step.Name(step.step).removeprefix("STEP_").lower().replace("_", " ")
         kind = catalog_pb2.ResourceKind.Name(step.kind).removeprefix("RESOURCE_KIND_").lower()
         minutes = f", {step.minutes} min" if step.HasField("minutes") else ""
         console.print(f"  {number}. {does}: {escape(step.title or step.resource_id)} ({kind}{minutes})", soft_wrap=True)

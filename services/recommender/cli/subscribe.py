@@ -157,7 +157,7 @@ class _Printer:
             return
         self._console.print(f"[bold]{escape(update.learner_id)}[/bold]  {_now()}", soft_wrap=True)
         for place, each in enumerate(update.recommendations, start=1):
-            step = recommender_pb2.Step.Name(each.step).removeprefix("STEP_").lower()
+            step = recommender_pb2.Step.Name(each.step).removeprefix("STEP_").lower().replace("_", " ")
             self._console.print(f"{place:>4}  {step}: {escape(each.title or each.resource_id)}", soft_wrap=True)
             self._console.print(f"      {escape(_because(each.reasons))}", soft_wrap=True)
         if not update.recommendations:

@@ -58,7 +58,8 @@ def decode_skill(identifier: str, value: bytes, headers: Iterable[tuple[str, byt
     importance = message.importance if message.HasField("importance") else 1.0
     return CatalogSkill(
         skill_id=message.id,
-        label=message.statement or message.code,
+        label=message.statement,
+        code=message.code,
         prerequisites=tuple(message.prerequisites),
         # A NaN fails both comparisons and so becomes 0.
         importance=min(importance, 1.0) if importance > 0.0 else 0.0,

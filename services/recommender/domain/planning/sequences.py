@@ -118,7 +118,7 @@ def step_reason(step: SequenceStep, members: int, mastery: float) -> Message:
             return message("step.teach", learners=learners, chance=100 * mastery, new_to=met)
         case Step.PRACTISE:
             return message("step.practise", learners=learners, success=success, new_to=met)
-        case Step.REASSESS:
+        case Step.REASSESS | Step.FIND_OUT:
             return message("step.reassess", success=success, new_to=met)
 
 

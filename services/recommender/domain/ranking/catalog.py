@@ -5,7 +5,6 @@ Resources are ordered by id, so the same catalog gives the same columns regardle
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.ranking.skill_names import name_for_people
 from services.recommender.domain.training.positives import known_rows
 
 BoolColumn = NDArray[np.bool_]
@@ -21,7 +21,6 @@ IntColumn = NDArray[np.intp]
 FloatColumn = NDArray[np.float64]
 
 MINUTES_UNKNOWN = -1
-_LABEL_CHARACTERS = 70
 _FIRST_ASSESSMENTS = 8
 
 
@@ -60,12 +59,21 @@ class CatalogResource:
 
 @dataclass(frozen=True, slots=True)
 class CatalogSkill:
-    """What ranking needs to know about a skill: its name, its prerequisites, and its importance, from 0 to 1."""
+    """What ranking needs to know about a skill.
+
+    Attributes:
+        skill_id: the owner's id.
+        label: its statement in the framework; empty: not known.
+        prerequisites: the skills it builds on.
+        importance: from 0 to 1.
+        code: its code in the framework; empty: not known.
+    """
 
     skill_id: str
     label: str = ""
     prerequisites: tuple[str, ...] = ()
     importance: float = 1.0
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +148,7 @@ class CatalogColumns:
         providers: rows by provider.
         skill_ids: S ids, sorted.
         slot_of_skill: slot by id.
-        skill_labels: S names for people.
+        skill_labels: S names for people; see `skill_names`.
         importance: S, from 0 to 1.
         tags: for each resource its skills' slots.
         tag_weights: E; a resource's sum to 1.
@@ -262,9 +270,7 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
         providers=_labels([(resource.provider,) if resource.provider else () for resource in active]),
         skill_ids=tuple(skill.skill_id for skill in listed),
         slot_of_skill=MappingProxyType(slot_of_skill),
-        skill_labels=tuple(
-            textwrap.shorten(skill.label, _LABEL_CHARACTERS, placeholder="...") or skill.skill_id for skill in listed
-        ),
+        skill_labels=tuple(name_for_people(skill.skill_id, skill.label, skill.code) for skill in listed),
         importance=np.fromiter((skill.importance for skill in listed), np.float64, len(listed)),
         tags=Ragged(tag_starts, slots),
         tag_weights=weights,

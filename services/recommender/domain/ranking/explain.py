@@ -1,79 +1,71 @@
-"""Chooses why a resource is in the list: the strongest reasons, with the learner's own numbers."""
+"""Chooses why a resource is in the list: the strongest reasons that hold, with the learner's own numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.ranking import again
 from services.recommender.domain.ranking.catalog import FloatColumn, IntColumn
-from services.recommender.domain.ranking.reasons import REASONS_MAX, Reason, Step
+from services.recommender.domain.ranking.evidence import RATHER_FAILS, Evidence, Pick
+from services.recommender.domain.ranking.features import SkillEstimates
+from services.recommender.domain.ranking.messages import Message
+from services.recommender.domain.ranking.reasons import REASONS_MAX, Claim, Explanation, Reason, Step
+from services.recommender.domain.ranking.rules import Favour
 from services.recommender.domain.ranking.scoring import COLUMN_OF_SIGNAL, Scores, SignalValues
 from services.recommender.domain.ranking.signals import SIGNALS
-from services.recommender.domain.ranking.signals.signal import Candidates, Evidence, Pick, ReasonSource
-from services.recommender.domain.ranking.thresholds import RankingThresholds
+from services.recommender.domain.ranking.signals.signal import Candidates, ReasonSource
 
 WEIGHED_SIGNALS = tuple(signal for signal in SIGNALS if not signal.stated)
 """The signals whose reasons compete by what they add to the score."""
 WEIGHED_COLUMNS = np.array([COLUMN_OF_SIGNAL[signal.name] for signal in WEIGHED_SIGNALS])
 _STATED_SIGNALS = tuple(signal for signal in SIGNALS if signal.stated)
+_STATED_COLUMNS = np.array([COLUMN_OF_SIGNAL[signal.name] for signal in _STATED_SIGNALS])
 _CONDITIONAL = tuple(
     (column, signal, signal.is_reason) for column, signal in enumerate(WEIGHED_SIGNALS) if signal.is_reason is not None
 )
 
-_SKILL_VALUES = ("skill", "chance", "low", "high", "responses", "successes")
-
 
 def picks_of(candidates: Candidates, picked: IntColumn) -> list[Pick]:
-    """The candidates at some places."""
+    """The candidates at some places, in list order, each with its step."""
     rows = candidates.rows[picked]
-    return [
-        Pick(*of_one)
-        for of_one in zip(
-            rows.tolist(),
-            candidates.served[picked].tolist(),
-            candidates.catalog.kinds[rows].tolist(),
-            candidates.success[picked].tolist(),
-            candidates.teaches[picked].tolist(),
-            strict=True,
-        )
-    ]
+    numbers: Counter[int] = Counter()
+    picks = []
+    for row, slot, kind, success, teaches in zip(
+        rows.tolist(),
+        candidates.served[picked].tolist(),
+        candidates.catalog.kinds[rows].tolist(),
+        candidates.success[picked].tolist(),
+        candidates.teaches[picked].tolist(),
+        strict=True,
+    ):
+        numbers[slot] += 1
+        step = step_of(candidates.estimates, slot, kind, success, teaches=teaches)
+        picks.append(Pick(row, slot, kind, success, step, numbers[slot]))
+    return picks
 
 
-def evidence_of(candidates: Candidates, picks: Sequence[Pick], positives: int) -> Evidence:
-    """What the reasons of a list can refer to. Each skill is looked up once, however many resources serve it.
+def step_of(estimates: SkillEstimates, slot: int, kind: int, success: float, *, teaches: bool) -> Step:
+    """What to do with a resource.
+
+    A skill without answers is unknown: find out. Teach what the learner would rather fail at, if the resource teaches
+    it and the skill is not mastered. Re-assess with assessments; else practise.
 
     Args:
-        candidates: the candidates.
-        picks: the list.
-        positives: how many resources of the learner's history similar learners were found by.
+        estimates: the learner's skills.
+        slot: the skill it serves, -1 for none.
+        kind: number of its resource kind.
+        success: chance of success on it.
+        teaches: whether it teaches that skill.
     """
-    estimates = candidates.estimates
-    slots = np.array(sorted({pick.slot for pick in picks} - {-1}), np.intp)
-    lows, highs = estimates.intervals(slots)
-    columns = (
-        [candidates.catalog.skill_labels[slot] for slot in slots.tolist()],
-        (100 * estimates.probabilities[slots]).tolist(),
-        (100 * lows).tolist(),
-        (100 * highs).tolist(),
-        estimates.responses[slots].tolist(),
-        estimates.successes[slots].tolist(),
-    )
-    served = {
-        slot: tuple(zip(_SKILL_VALUES, of_skill, strict=True))
-        for slot, of_skill in zip(slots.tolist(), zip(*columns, strict=True), strict=True)
-    }
-    return Evidence(
-        candidates.catalog, estimates, candidates.preferences, candidates.thresholds, positives, served
-    )  # fmt: skip
-
-
-def step_of(pick: Pick, thresholds: RankingThresholds) -> Step:
-    """Teach what would not succeed yet, if the resource teaches it; re-assess with assessments; else practise."""
-    if pick.teaches and pick.success < thresholds.teach_below:
+    if slot >= 0 and estimates.responses[slot] == 0:
+        return Step.FIND_OUT
+    if teaches and success < RATHER_FAILS and not estimates.mastered[slot]:
         return Step.TEACH
-    return Step.REASSESS if pick.kind == ResourceKind.ASSESSMENT else Step.PRACTISE
+    return Step.REASSESS if kind == ResourceKind.ASSESSMENT else Step.PRACTISE
 
 
 def weighed(candidates: Candidates, values: SignalValues, scores: Scores, picked: IntColumn) -> FloatColumn:
@@ -87,57 +79,91 @@ def weighed(candidates: Candidates, values: SignalValues, scores: Scores, picked
     return added
 
 
-def strongest_reasons(
-    evidence: Evidence, picks: Sequence[Pick], sources: Sequence[ReasonSource], added: FloatColumn
-) -> list[list[Reason]]:
-    """For each pick the reasons that added most to its score, strongest first.
+def stated(scores: Scores, picked: IntColumn) -> FloatColumn:
+    """What each signal of stated preferences added to the score of each picked candidate, (picked, signals)."""
+    column: FloatColumn = scores.added[:, picked][_STATED_COLUMNS].T
+    return column
+
+
+def explain(
+    evidence: Evidence,
+    picks: Sequence[Pick],
+    sources: Sequence[ReasonSource],
+    added: FloatColumn,
+    by_preference: FloatColumn,
+    favours: Mapping[int, Favour],
+    totals: Sequence[float],
+) -> list[Explanation]:
+    """The explanation of each pick: of the reasons that hold those that added most to its score, strongest first.
+
+    No sentence is given for two resources of one skill.
 
     Args:
         evidence: what reasons can refer to.
         picks: the list.
         sources: the sources of reasons.
         added: (picks, sources); what each added to the score.
+        by_preference: (picks, signals of stated preferences); likewise.
+        favours: the rules that pinned or boosted a row.
+        totals: the score of each pick.
     """
-    strongest = (-added).argsort(axis=1, kind="stable")[:, :REASONS_MAX]
-    contributions = added[np.arange(len(added))[:, None], strongest]
-    made_by = [(source.kind, source.reason) for source in sources]
-    drafts = []
-    for pick, places, amounts in zip(picks, strongest.tolist(), contributions.tolist(), strict=True):
-        reasons = []
-        for place, amount in zip(places, amounts, strict=True):
-            kind, reason = made_by[place]
-            if amount > 0.0 and (said := reason(evidence, pick)) is not None:
-                reasons.append(Reason(kind, amount, said))
-        drafts.append(reasons)
-    return drafts
+    skill_ids = evidence.catalog.skill_ids
+    said: set[tuple[int, Message]] = set()
+    explanations = []
+    for pick, of_sources, of_stated, total in zip(picks, added.tolist(), by_preference.tolist(), totals, strict=True):
+        reasons = _reasons(evidence, pick, said, zip(sources, of_sources, strict=True), of_stated)
+        favour = favours.get(pick.row)
+        if favour is not None:
+            reasons = [_told_apart(reason, pick, said) for reason in favour.added_to(reasons, total)]
+        if pick.slot >= 0:
+            said.update((pick.slot, reason.message) for reason in reasons)
+        skill = skill_ids[pick.slot] if pick.slot >= 0 else ""
+        explanations.append(Explanation(skill, pick.step, tuple(reasons)))
+    return explanations
 
 
-def with_stated(
+def _reasons(
     evidence: Evidence,
-    picks: Sequence[Pick],
-    scores: Scores,
-    picked: IntColumn,
-    reasons: Sequence[list[Reason]],
-) -> list[list[Reason]]:
-    """The reasons with those the learner stated: one is given even where two others are stronger."""
-    if not evidence.preferences:
-        return list(reasons)
-    added = [(signal, scores.of(signal)[picked].tolist()) for signal in _STATED_SIGNALS]
-    merged = []
-    for place, (pick, others) in enumerate(zip(picks, reasons, strict=True)):
-        stated = [
-            Reason(signal.kind, of_signal[place], said)
-            for signal, of_signal in added
-            if of_signal[place] > 0.0 and (said := signal.reason(evidence, pick)) is not None
-        ]
-        merged.append(_merged(others, stated))
-    return merged
+    pick: Pick,
+    said: set[tuple[int, Message]],
+    sources: Iterable[tuple[ReasonSource, float]],
+    of_stated: Sequence[float],
+) -> list[Reason]:
+    """The strongest reasons; one that the learner stated is among them even where two others are stronger.
+
+    Where none of those that added to the score holds, one that does hold is given, with a contribution of 0.
+    """
+    weighed_by = [(amount, source, False) for source, amount in sources]
+    if evidence.preferences:
+        weighed_by += [(amount, signal, True) for signal, amount in zip(_STATED_SIGNALS, of_stated, strict=True)]
+    weighed_by.sort(key=lambda each: -each[0])
+    missing = any(is_stated and amount > 0.0 for amount, _, is_stated in weighed_by)
+    reasons: list[Reason] = []
+    for amount, source, is_stated in weighed_by:
+        if (amount <= 0.0 and reasons) or (len(reasons) == REASONS_MAX and not missing):
+            break
+        if len(reasons) == REASONS_MAX and not is_stated:
+            continue
+        claim = source.reason(evidence, pick)
+        message = None if claim is None else _first_unsaid(claim, pick, said, reasons)
+        if claim is not None and message is not None:
+            missing = missing and not is_stated
+            reasons = [*reasons[: REASONS_MAX - 1], Reason(claim.kind, max(amount, 0.0), message)]
+    return reasons
 
 
-def _merged(others: Sequence[Reason], stated: Sequence[Reason]) -> list[Reason]:
-    """The strongest reasons; at least one of them is a stated one, if there is any."""
-    every = sorted((*others, *stated), key=lambda reason: -reason.contribution)
-    kept = every[:REASONS_MAX]
-    if stated and not any(reason in stated for reason in kept):
-        kept = [*every[: REASONS_MAX - 1], max(stated, key=lambda reason: reason.contribution)]
-    return kept
+def _first_unsaid(
+    claim: Claim, pick: Pick, said: set[tuple[int, Message]], reasons: Sequence[Reason]
+) -> Message | None:
+    """The first way to give a reason that the list has not used for the skill; None where it is given already."""
+    if any(reason.kind == claim.kind for reason in reasons):
+        return None
+    own = [reason.message for reason in reasons]
+    return next((each for each in claim.messages if (pick.slot, each) not in said and each not in own), None)
+
+
+def _told_apart(reason: Reason, pick: Pick, said: set[tuple[int, Message]]) -> Reason:
+    """A reason of a rule, numbered where another resource of the skill has it too."""
+    if (pick.slot, reason.message) not in said:
+        return reason
+    return reason._replace(message=again.numbered(pick, reason.message))

@@ -210,10 +210,18 @@ class NextItemCandidates:
         return chosen.nonzero()[0]
 
     @property
+    def statistics(self) -> InteractionColumns:
+        """What learners usually work on, over the catalog."""
+        return self._prepared.statistics
+
+    @property
     def similar(self) -> CollaborativeScores | None:
         """What similar learners worked on, by the best base model; None where need does not count."""
-        if self._need_share == 0.0:
-            return None
+        return None if self._need_share == 0.0 else self.by_best_base_model
+
+    @property
+    def by_best_base_model(self) -> CollaborativeScores:
+        """The scores of the best base model."""
         models = self._models
         positives = int(np.count_nonzero(models.index_of_row[self._recent_activity.recent] >= 0))
         scores = models.scores[self._prepared.ranker.best_base_model]

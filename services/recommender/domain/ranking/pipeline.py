@@ -10,14 +10,13 @@ import numpy as np
 
 from services.recommender.domain.ranking.candidates import random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import BoolColumn, FloatColumn, IntColumn
+from services.recommender.domain.ranking.evidence import Evidence
 from services.recommender.domain.ranking.explain import (
     WEIGHED_SIGNALS,
-    evidence_of,
+    explain,
     picks_of,
-    step_of,
-    strongest_reasons,
+    stated,
     weighed,
-    with_stated,
 )
 from services.recommender.domain.ranking.learned import REASON_SOURCES, BlendedScores
 from services.recommender.domain.ranking.learner_context import LearnerContext, look_up_learner
@@ -160,29 +159,27 @@ def _explain(
     learner: LearnerContext, candidates: Candidates, values: SignalValues, scored: _Scored, picked: IntColumn
 ) -> list[Explanation]:
     """The explanation of each picked candidate."""
-    picks = picks_of(candidates, picked)
-    if scored.blended is None:
-        positives = 0 if learner.collaborative is None else learner.collaborative.positives
-        sources: Sequence[ReasonSource] = WEIGHED_SIGNALS
-        added = weighed(candidates, values, scored.needed, picked)
-    else:
-        positives, sources, added = len(learner.recent), REASON_SOURCES, scored.blended.added(picked)
-    evidence = evidence_of(candidates, picks, positives)
-    reasons = strongest_reasons(evidence, picks, sources, added)
-    reasons = with_stated(evidence, picks, scored.needed, picked, reasons)
-    place_of = {pick.row: place for place, pick in enumerate(picks)}
-    for row, favour in learner.request.rules.favour(candidates.rows[picked]).items():
-        place = place_of[row]
-        reasons[place] = favour.added_to(reasons[place], float(scored.totals[picked[place]]))
-    skill_ids, thresholds = learner.prepared.catalog.skill_ids, learner.weights
-    return [
-        Explanation(
-            skill_ids[pick.slot] if pick.slot >= 0 else "",
-            step_of(pick, thresholds),
-            tuple(of_pick),
-        )
-        for pick, of_pick in zip(picks, reasons, strict=True)
-    ]
+    next_item = learner.next_item
+    sources: Sequence[ReasonSource] = WEIGHED_SIGNALS if scored.blended is None else REASON_SOURCES
+    evidence = Evidence(
+        catalog=candidates.catalog,
+        estimates=candidates.estimates,
+        preferences=candidates.preferences,
+        thresholds=candidates.thresholds,
+        state=learner.request.state,
+        recent=learner.recent,
+        similar=learner.collaborative if next_item is None else next_item.by_best_base_model,
+        statistics=None if next_item is None else next_item.statistics,
+    )
+    return explain(
+        evidence,
+        picks_of(candidates, picked),
+        sources,
+        weighed(candidates, values, scored.needed, picked) if scored.blended is None else scored.blended.added(picked),
+        stated(scored.needed, picked),
+        learner.request.rules.favour(candidates.rows[picked]),
+        scored.totals[picked].tolist(),
+    )
 
 
 def _ranked_resources(

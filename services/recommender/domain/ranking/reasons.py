@@ -16,6 +16,7 @@ class Step(IntEnum):
     TEACH = 1
     PRACTISE = 2
     REASSESS = 3
+    FIND_OUT = 4
 
 
 class ReasonKind(IntEnum):
@@ -31,6 +32,19 @@ class ReasonKind(IntEnum):
     PINNED = 8
     BOOSTED = 9
     RECENT_WORK = 10
+
+
+class Claim(NamedTuple):
+    """Something true of a learner and a resource that is a reason to recommend it.
+
+    Attributes:
+        kind: number of the contract's `ReasonKind`.
+        messages: ways to say it, the best first. A list uses the first that it has not yet used for a resource of the
+            same skill; if it has used all, the claim is left out. So values must be as the sentence shows them.
+    """
+
+    kind: int
+    messages: tuple[Message, ...]
 
 
 class Reason(NamedTuple):

@@ -1,6 +1,6 @@
 """Turns messages into sentences. All sentences of ranking and planning are written here, from a message catalogue.
 
-The English templates of a signal are in the signal's file; all others are below. Another language is another
+The English templates of a reason are in the file that gives it; all others are below. Another language is another
 `MessageCatalogue` with the same ids.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
+from services.recommender.domain.ranking import again, answer_record, recent_work_reason
 from services.recommender.domain.ranking.messages import Message, Plural, Template
 from services.recommender.domain.ranking.signals import SIGNALS
 
@@ -54,23 +55,17 @@ class MessageCatalogue:
 
 
 _SHARED: Mapping[str, Template] = {
-    "record": Plural(
-        "responses",
-        zero="no responses yet",
-        one="{responses} response, {successes:.3g} right",
-        other="{responses} responses, {successes:.3g} right",
-    ),
+    **answer_record.MESSAGES,
+    **again.MESSAGES,
+    **recent_work_reason.MESSAGES,
     "days": Plural("days", one="{days} day", other="{days} days"),
     "learners": Plural("learners", one="{learners} learner", other="{learners} learners"),
-    # Reasons of the learned ranker and of rules.
-    "recent_work.comes_next": "Usually comes next after the latest work",
-    "recent_work.comes_next_in_skill": "Usually comes next after the latest work, {skill}: {record}",
-    "recent_work.carries_on": "Carries on with the latest work, {skill}: {record}",
+    # Reasons of rules.
     "rule.pinned": "Pinned by the rule {rules}",
     "rule.boosted": Plural(
         "count",
-        one="Boosted {factor:.3g} times by the rule {rules}",
-        other="Boosted {factor:.3g} times by the rules {rules}",
+        one="Moved up by the rule {rules}",
+        other="Moved up by the rules {rules}",
     ),
     # The steps of a group's sequence.
     "step.teach": "{learners} at {chance:.0f} % on the skill; {new_to}",

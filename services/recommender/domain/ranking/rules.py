@@ -102,7 +102,8 @@ class Favour:
         return every[:REASONS_MAX]
 
     def _boost_message(self) -> Message:
-        return message("rule.boosted", factor=self.factor, count=len(self.boosted), rules=_named(self.boosted))
+        raising = [rule for rule in self.boosted if rule.factor > 1.0]
+        return message("rule.boosted", count=len(raising), rules=_named(raising))
 
 
 @dataclass(frozen=True)

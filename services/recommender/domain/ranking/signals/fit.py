@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 from services.recommender.domain.ranking.catalog import FloatColumn
 from services.recommender.domain.ranking.compiled import challenge_fit
+from services.recommender.domain.ranking.evidence import RATHER_FAILS, Evidence, Pick
 from services.recommender.domain.ranking.features import PRACTISED_KINDS
 from services.recommender.domain.ranking.messages import Message, message
-from services.recommender.domain.ranking.reasons import ReasonKind
-from services.recommender.domain.ranking.signals.signal import Candidates, Evidence, Pick, Signal
-from services.recommender.domain.ranking.thresholds import RankingThresholds
+from services.recommender.domain.ranking.reasons import Claim, ReasonKind, Step
+from services.recommender.domain.ranking.signals import explore
+from services.recommender.domain.ranking.signals.signal import Candidates, Signal
 
 
 def fit_of(candidates: Candidates, success: FloatColumn) -> FloatColumn:
@@ -26,8 +28,12 @@ def fit_of(candidates: Candidates, success: FloatColumn) -> FloatColumn:
     return suits
 
 
-def _reason(evidence: Evidence, pick: Pick) -> Message:
-    return _message(_challenge(evidence.thresholds, pick), round(100 * pick.success))
+def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
+    """The challenge, where it speaks for the resource; for a learner without answers there is none to speak of."""
+    if evidence.knows_nothing:
+        return explore.nothing_known(evidence) if pick.slot < 0 else None
+    identifier = _challenge(evidence, pick) if math.isfinite(pick.success) else ""
+    return Claim(ReasonKind.FIT, (_message(identifier, round(100 * pick.success)),)) if identifier else None
 
 
 @lru_cache(maxsize=1_000)
@@ -35,11 +41,15 @@ def _message(identifier: str, chance: int) -> Message:
     return message(identifier, chance=chance)
 
 
-def _challenge(thresholds: RankingThresholds, pick: Pick) -> str:
+def _challenge(evidence: Evidence, pick: Pick) -> str:
+    thresholds = evidence.thresholds
+    if pick.step is Step.TEACH:
+        return "fit.teach_first"
+    if pick.success < RATHER_FAILS:
+        return ""
     if pick.kind not in PRACTISED_KINDS:
-        return "fit.teach_first" if pick.success < thresholds.teach_below else "fit.another_way"
-    if pick.success < thresholds.teach_below:
-        return "fit.hard"
+        met = pick.slot >= 0 and evidence.answers(pick.slot).responses > 0
+        return "fit.another_way" if met else ""
     if pick.success < thresholds.fit_target - thresholds.fit_width:
         return "fit.within_reach"
     if pick.success > thresholds.fit_target + thresholds.fit_width:
@@ -54,11 +64,10 @@ SIGNAL = Signal(
     value=lambda candidates: fit_of(candidates, candidates.success),
     reason=_reason,
     messages={
-        "fit.teach_first": "{chance} % likely to succeed on it: to be taught first",
-        "fit.another_way": "{chance} % likely to succeed on it: to see it in another way",
-        "fit.hard": "{chance} % likely to succeed on it: still hard",
-        "fit.within_reach": "{chance} % likely to succeed on it: hard, but within reach",
-        "fit.easy": "{chance} % likely to succeed on it: easy, builds confidence",
-        "fit.right": "{chance} % likely to succeed on it: the right challenge",
+        "fit.teach_first": "{chance} % likely to succeed without help: to be taught first",
+        "fit.another_way": "{chance} % likely to succeed: a way to see it again",
+        "fit.within_reach": "{chance} % likely to succeed: hard, but within reach",
+        "fit.easy": "{chance} % likely to succeed: easy, builds confidence",
+        "fit.right": "{chance} % likely to succeed: the right challenge",
     },
 )

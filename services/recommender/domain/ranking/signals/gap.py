@@ -7,19 +7,34 @@ with tag_rk the weight of skill k in resource r, and needs_k as in `compiled.jud
 
 from __future__ import annotations
 
-from services.recommender.domain.ranking.messages import Message, Plural
-from services.recommender.domain.ranking.reasons import ReasonKind
+from services.recommender.domain.ranking import again
+from services.recommender.domain.ranking.answer_record import FEW_RESPONSES, of_strength, of_weakness
+from services.recommender.domain.ranking.evidence import Evidence, Pick
+from services.recommender.domain.ranking.messages import message
+from services.recommender.domain.ranking.reasons import Claim, ReasonKind
 from services.recommender.domain.ranking.signals import explore
-from services.recommender.domain.ranking.signals.signal import Evidence, Pick, Signal
+from services.recommender.domain.ranking.signals.signal import Signal
 
 
-def _reason(evidence: Evidence, pick: Pick) -> Message:
+def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
+    """The gap in the skill that a resource serves. A skill without answers is unknown, which is not a gap."""
     if pick.slot < 0:
+        return None
+    answers = evidence.answers(pick.slot)
+    if answers.mastered:
+        return None
+    if answers.responses == 0 or (answers.responses < FEW_RESPONSES and answers.mostly_right):
         return explore.little_known(evidence, pick)
-    return Message("gap", evidence.served[pick.slot])
+    skill = evidence.catalog.skill_labels[pick.slot]
+    if answers.likely_right:
+        said = message("gap.almost", skill=skill, answers=of_strength(answers))
+    elif (builds_on_it := evidence.needed_for(pick.slot)) is not None:
+        following = evidence.catalog.skill_labels[builds_on_it]
+        said = message("gap.prerequisite", skill=skill, answers=of_weakness(answers), following=following)
+    else:
+        said = message("gap", skill=skill, answers=of_weakness(answers))
+    return Claim(ReasonKind.GAP, (said, again.on_skill(pick, skill)))
 
-
-_CHANCE = "{skill}: {chance:.0f} % likely to succeed ({low:.0f}-{high:.0f} %)"
 
 SIGNAL = Signal(
     name="gap",
@@ -30,11 +45,8 @@ SIGNAL = Signal(
     opens=lambda values, thresholds: values > thresholds.gap_opens,
     reason=_reason,
     messages={
-        "gap": Plural(
-            "responses",
-            zero=f"{_CHANCE}, no responses yet",
-            one=f"{_CHANCE}, {{responses}} response, {{successes:.3g}} right",
-            other=f"{_CHANCE}, {{responses}} responses, {{successes:.3g}} right",
-        )
+        "gap": "{skill}: not mastered yet, {answers}",
+        "gap.almost": "{skill}: almost mastered, {answers}",
+        "gap.prerequisite": "{skill}: not mastered yet, {answers}; needed for the latest work, {following}",
     },
 )

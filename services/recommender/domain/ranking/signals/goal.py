@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from services.recommender.domain.ranking import again
 from services.recommender.domain.ranking.catalog import FloatColumn
-from services.recommender.domain.ranking.messages import Message, message
-from services.recommender.domain.ranking.reasons import ReasonKind
-from services.recommender.domain.ranking.signals.signal import Candidates, Evidence, Pick, Signal
+from services.recommender.domain.ranking.evidence import Evidence, Pick
+from services.recommender.domain.ranking.messages import message
+from services.recommender.domain.ranking.reasons import Claim, ReasonKind
+from services.recommender.domain.ranking.signals.signal import Candidates, Signal
 
 
 def _value(candidates: Candidates) -> FloatColumn | None:
@@ -26,16 +28,21 @@ def _value(candidates: Candidates) -> FloatColumn | None:
     return goal
 
 
-def _reason(evidence: Evidence, pick: Pick) -> Message | None:
+def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
     if evidence.preferences is None:
         return None
     catalog, preferences = evidence.catalog, evidence.preferences
     slots = catalog.tags.row(pick.row)
-    slot = int(slots[np.argmax(catalog.shares(pick.row) * preferences.path[slots])])
+    on_path = preferences.path[slots]
+    if not on_path.any():
+        return None
+    slot = int(slots[np.argmax(catalog.shares(pick.row) * on_path)])
     goal = int(preferences.leads_to[slot])
     if slot == goal:
-        return message("goal.own", skill=catalog.skill_labels[slot])
-    return message("goal.leads_to", skill=catalog.skill_labels[slot], goal=catalog.skill_labels[goal])
+        said = message("goal.own", skill=catalog.skill_labels[slot])
+    else:
+        said = message("goal.leads_to", skill=catalog.skill_labels[slot], goal=catalog.skill_labels[goal])
+    return Claim(ReasonKind.GOAL, (said, again.numbered(pick, said)))
 
 
 SIGNAL = Signal(
@@ -47,7 +54,7 @@ SIGNAL = Signal(
     stated=True,
     reason=_reason,
     messages={
-        "goal.own": "{skill} is a goal of the learner",
-        "goal.leads_to": "{skill} leads to the goal {goal}",
+        "goal.own": "{skill}: a goal of the learner",
+        "goal.leads_to": "{skill}: leads to the learner's goal, {goal}",
     },
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.ranking import again
 from services.recommender.domain.ranking.catalog import FloatColumn
-from services.recommender.domain.ranking.messages import Message, message
-from services.recommender.domain.ranking.reasons import ReasonKind
-from services.recommender.domain.ranking.signals.signal import Candidates, Evidence, Pick, Signal
+from services.recommender.domain.ranking.evidence import Evidence, Pick
+from services.recommender.domain.ranking.messages import message
+from services.recommender.domain.ranking.reasons import Claim, ReasonKind
+from services.recommender.domain.ranking.signals.signal import Candidates, Signal
 
 _TOPICS_NAMED = 2
 
@@ -26,17 +28,22 @@ def _value(candidates: Candidates) -> FloatColumn | None:
     return preference
 
 
-def _reason(evidence: Evidence, pick: Pick) -> Message | None:
+def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
     preferences = evidence.preferences
     if preferences is None:
         return None
-    topics = [topic for topic in preferences.topics if pick.row in evidence.catalog.topics.rows.get(topic, ())]
-    if pick.kind not in preferences.kinds:
-        identifier = "preference.topics"
-    else:
-        identifier = "preference.kind_and_topics" if topics else "preference.kind"
+    carrying = evidence.catalog.topics.rows
+    topics = [topic for topic in preferences.topics if pick.row in carrying.get(topic, ())][:_TOPICS_NAMED]
     kind = ResourceKind(pick.kind).name.lower()
-    return message(identifier, kind=kind, topics=", ".join(topics[:_TOPICS_NAMED]))
+    if pick.kind not in preferences.kinds:
+        if not topics:
+            return None
+        said = message("preference.topics", topics=" and ".join(topics))
+    elif topics:
+        said = message("preference.kind_and_topics", kind=kind, topics=" and ".join(topics))
+    else:
+        said = message("preference.kind", kind=kind)
+    return Claim(ReasonKind.PREFERENCE, (said, again.numbered(pick, said)))
 
 
 SIGNAL = Signal(
@@ -47,8 +54,8 @@ SIGNAL = Signal(
     stated=True,
     reason=_reason,
     messages={
-        "preference.kind": "Of a kind the learner prefers ({kind})",
-        "preference.topics": "About what they like ({topics})",
-        "preference.kind_and_topics": "Of a kind the learner prefers ({kind}) and about what they like ({topics})",
+        "preference.kind": "Of a kind the learner prefers: {kind}",
+        "preference.topics": "About what the learner likes: {topics}",
+        "preference.kind_and_topics": "Of a kind the learner prefers, {kind}, and about what they like: {topics}",
     },
 )

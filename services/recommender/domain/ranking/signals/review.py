@@ -8,30 +8,31 @@ mastered.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from services.recommender.domain.ranking.messages import Message, message
-from services.recommender.domain.ranking.reasons import ReasonKind
-from services.recommender.domain.ranking.signals.signal import Evidence, Pick, Signal
+from services.recommender.domain.ranking import again
+from services.recommender.domain.ranking.answer_record import of_strength
+from services.recommender.domain.ranking.evidence import Evidence, Pick
+from services.recommender.domain.ranking.messages import message
+from services.recommender.domain.ranking.reasons import Claim, ReasonKind
+from services.recommender.domain.ranking.signals.signal import Signal
 
 
-def _reason(evidence: Evidence, pick: Pick) -> Message | None:
-    catalog = evidence.catalog
+def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
+    """The most urgent review among a resource's skills: of a mastered skill that is due after a known time."""
+    catalog, estimates = evidence.catalog, evidence.estimates
     slots = catalog.tags.row(pick.row)
     if not len(slots):
         return None
-    due = int(slots[np.argmax(catalog.shares(pick.row) * evidence.estimates.reviews[slots])])
-    days = float(evidence.estimates.days_since[due])
-    if math.isnan(days):
+    due = int(slots[np.argmax(catalog.shares(pick.row) * estimates.reviews[slots])])
+    # A review is due only where the time of the last answer is known, so the days are a number here.
+    if not estimates.mastered[due] or estimates.reviews[due] < evidence.thresholds.review_opens:
         return None
-    return message(
-        "review",
-        skill=catalog.skill_labels[due],
-        record=evidence.record(due),
-        days=message("days", days=max(1, round(days))),
-    )
+    skill, days = catalog.skill_labels[due], round(float(estimates.days_since[due]))
+    said = message(
+        "review", skill=skill, answers=of_strength(evidence.answers(due)), days=message("days", days=days)
+    )  # fmt: skip
+    return Claim(ReasonKind.REVIEW, (said, again.on_skill(pick, skill)) if due == pick.slot else (said,))
 
 
 SIGNAL = Signal(
@@ -42,5 +43,5 @@ SIGNAL = Signal(
     serves=True,
     opens=lambda values, thresholds: values >= thresholds.review_opens,
     reason=_reason,
-    messages={"review": "{skill}: mastered ({record}), last practised {days} ago"},
+    messages={"review": "{skill}: mastered, {answers}; last practised {days} ago"},
 )

@@ -6,14 +6,16 @@ gate (`scoring`). A signal also says which reason it gives a resource, and how t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.compiled import Gate
+from services.recommender.domain.ranking.evidence import Evidence, Pick
 from services.recommender.domain.ranking.features import CollaborativeScores, Difficulties, SkillEstimates
-from services.recommender.domain.ranking.messages import Message, Template, message
+from services.recommender.domain.ranking.messages import Template
+from services.recommender.domain.ranking.reasons import Claim
 from services.recommender.domain.ranking.stated_preferences import RankingPreferences
 from services.recommender.domain.ranking.thresholds import RankingThresholds
 
@@ -52,53 +54,12 @@ class Candidates(NamedTuple):
     teaches: BoolColumn
 
 
-class Pick(NamedTuple):
-    """A candidate that made it into the list.
+ReasonOf = Callable[[Evidence, Pick], Claim | None]
+"""Returns a reason why a resource is in the list; None where what it would say does not hold.
 
-    Attributes:
-        row: its row of the catalog.
-        slot: slot of the skill it serves, -1 without tags.
-        kind: number of its resource kind.
-        success: chance of success on it.
-        teaches: whether it teaches that skill.
-    """
-
-    row: int
-    slot: int
-    kind: int
-    success: float
-    teaches: bool
-
-
-class Evidence(NamedTuple):
-    """What reasons of one list can refer to.
-
-    Attributes:
-        catalog: the catalog.
-        estimates: the learner's skills.
-        preferences: what the learner prefers; None: nothing.
-        thresholds: the thresholds.
-        positives: how many resources of the learner's history similar learners were found by.
-        served: by slot, for each skill that a resource of the list serves, the values of messages about it: its name
-            `skill`; `chance`, `low` and `high`, the chance of success and the ends of its central 95 % interval, per
-            cent; `responses` and `successes`, the learner's so far.
-    """
-
-    catalog: CatalogColumns
-    estimates: SkillEstimates
-    preferences: RankingPreferences | None
-    thresholds: RankingThresholds
-    positives: int
-    served: Mapping[int, tuple[tuple[str, Hashable], ...]]
-
-    def record(self, slot: int) -> Message:
-        """The learner's responses to a skill so far."""
-        responses, successes = int(self.estimates.responses[slot]), float(self.estimates.successes[slot])
-        return message("record", responses=responses, successes=successes)
-
-
-ReasonMessage = Callable[[Evidence, Pick], Message | None]
-"""Returns the reason why a resource is in the list; None: no reason."""
+What a source adds to a score says how much it counted, not that its reason holds: trees, for one, also add to the score
+of a resource because a feature is low. So a reason is decided here, from the evidence, and never from a contribution.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +67,12 @@ class ReasonSource:
     """Something that adds to a score and is a reason for it.
 
     Attributes:
-        kind: number of the contract's `ReasonKind`.
+        kind: number of the contract's `ReasonKind`: the kind of its reasons, if the evidence does not say otherwise.
         reason: says why.
     """
 
     kind: int
-    reason: ReasonMessage
+    reason: ReasonOf
 
 
 @dataclass(frozen=True, kw_only=True)

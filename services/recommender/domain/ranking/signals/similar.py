@@ -14,10 +14,11 @@ import numpy as np
 
 from services.recommender.domain.ranking.catalog import BoolColumn, FloatColumn, IntColumn
 from services.recommender.domain.ranking.compiled import Gate
+from services.recommender.domain.ranking.evidence import Evidence, Pick
 from services.recommender.domain.ranking.features import CollaborativeScores
-from services.recommender.domain.ranking.messages import Message, Plural, message
-from services.recommender.domain.ranking.reasons import ReasonKind
-from services.recommender.domain.ranking.signals.signal import Candidates, Evidence, Pick, Signal
+from services.recommender.domain.ranking.messages import message
+from services.recommender.domain.ranking.reasons import Claim, ReasonKind
+from services.recommender.domain.ranking.signals.signal import Candidates, Signal
 from services.recommender.domain.ranking.thresholds import RankingThresholds
 
 
@@ -52,8 +53,12 @@ def _is_above_average(values: FloatColumn, candidates: Candidates) -> BoolColumn
     return values > _trust(candidates.collaborative, candidates.thresholds) / 2
 
 
-def _reason(evidence: Evidence, _pick: Pick) -> Message:
-    return message("similar", positives=evidence.positives)
+def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
+    placed = evidence.rank_for_similar_learners(pick.row)
+    if placed is None:
+        return None
+    place, resources = placed
+    return Claim(ReasonKind.SIMILAR_LEARNERS, (message("similar", place=place, resources=resources),))
 
 
 SIGNAL = Signal(
@@ -65,10 +70,6 @@ SIGNAL = Signal(
     is_reason=_is_above_average,
     reason=_reason,
     messages={
-        "similar": Plural(
-            "positives",
-            one="Learners with a similar history worked on it ({positives} resource compared)",
-            other="Learners with a similar history worked on it ({positives} resources compared)",
-        )
+        "similar": "Learners with a similar history worked on it: number {place:,} of {resources:,} resources",
     },
 )

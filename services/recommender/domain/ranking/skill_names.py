@@ -1,0 +1,54 @@
+"""The name of a skill in a sentence: short, and never cut in the middle of a phrase.
+
+Frameworks state skills in up to some hundred words. A sentence about a learner names the skill by the whole statement
+if that is short, else by the part of it that ends where its author ended a thought, else by its code, else by its id.
+"""
+
+from __future__ import annotations
+
+import re
+
+NAME_CHARACTERS = 90
+"""The longest statement, or part of one, that is a name; without a code, whole statements may be longer."""
+_WHOLE_CHARACTERS = 240
+_LEAST_CHARACTERS = 12
+
+# A full stop, a semicolon or a colon ends a thought. "e.g." does not, nor does the end of a character entity.
+_STOPS = re.compile(r"&#?\w+;|\b(?:e\.g|i\.e|vs|etc)\.|[.;:](?=\s)")
+# A comma does before these words if it is the first one: after another comma it may be part of a series.
+_CLAUSES = re.compile(
+    r",(?=\s(?:and|but|so|by|for example|e\.g\.|such as|including|using|with|because|based on|"
+    r"explaining|knowing|recogni[sz]ing|seeing|showing|understanding|given|in order to|as in)\b)",
+    re.IGNORECASE,
+)
+# After such a word a phrase goes on, whatever the punctuation.
+_GOES_ON = re.compile(r"(?:\b(?:a|an|and|as|at|by|for|from|in|of|on|or|than|that|the|to|with)|[.,(])$", re.IGNORECASE)
+
+
+def name_for_people(skill_id: str, statement: str, code: str) -> str:
+    """The name of a skill in sentences.
+
+    Args:
+        skill_id: its id.
+        statement: what its framework says it is; may be empty.
+        code: its code in the framework; may be empty.
+    """
+    whole = " ".join(statement.split())
+    if not whole:
+        return code or " ".join(skill_id.split())
+    if len(whole) <= NAME_CHARACTERS:
+        return whole
+    return _first_thought(whole) or code or (whole if len(whole) <= _WHOLE_CHARACTERS else skill_id)
+
+
+def _first_thought(statement: str) -> str:
+    """The beginning that is a whole thought; empty when there is none that is short enough."""
+    stops = (found.start() for found in _STOPS.finditer(statement) if len(found.group()) == 1)
+    end = next(stops, len(statement))
+    if end > NAME_CHARACTERS:
+        end = statement.find(",")
+        if end < 0 or _CLAUSES.match(statement, end) is None:
+            return ""
+    thought = statement[:end].rstrip()
+    whole = thought.count("(") == thought.count(")") and _GOES_ON.search(thought) is None
+    return thought if whole and _LEAST_CHARACTERS <= end <= NAME_CHARACTERS else ""
