@@ -9,7 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-import tests.golden  # noqa: F401 - it chooses the routines of linear algebra, before anything loads numpy.
+import tests.golden  # It chooses the routines of linear algebra, before anything loads numpy.
+import tests.true_reasons
 from deploy.kafka.cluster import KafkaCluster
 from deploy.local.broker import Broker
 from deploy.local.redis import RedisServer, description
@@ -37,6 +38,15 @@ def pytest_report_header() -> str:
 def on_kafka() -> bool:
     """Whether tests run on Apache Kafka instead of the embedded broker (`make test-kafka`)."""
     return os.environ.get("CAIRN_TEST_BROKER") == "kafka"
+
+
+@pytest.fixture(autouse=True)
+def _true_reasons() -> Iterator[None]:
+    """Fail a test in whose process a list was made with a reason that is not true."""
+    tests.true_reasons.watch()
+    tests.true_reasons.found.clear()
+    yield
+    assert not tests.true_reasons.found, "\n".join(tests.true_reasons.found[:20])
 
 
 @pytest.fixture(scope="session")

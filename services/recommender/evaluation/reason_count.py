@@ -1,0 +1,114 @@
+"""Counts the reasons of lists, and those that are not true."""
+
+from __future__ import annotations
+
+from services.recommender.domain.ranking.prepared import PreparedCatalog
+from services.recommender.domain.ranking.reasons import ReasonKind
+from services.recommender.domain.ranking.render import render
+from services.recommender.domain.ranking.request import RankedList, RankingRequest
+from services.recommender.evaluation.reason_checker import problems_of
+from services.recommender.evaluation.reason_facts import (
+    NO_SCORES,
+    NO_USUAL_WORK,
+    Entry,
+    Facts,
+    GivenReason,
+    facts_of_columns,
+    learner_facts,
+    rules_of,
+    scores_of_rows,
+    usual_work,
+)
+
+_EXAMPLES = 5
+
+
+class ReasonCount:
+    """Counts reasons of lists from one prepared catalog, and checks each with `reason_checker`.
+
+    Attributes:
+        lists: lists that were made.
+        reasons: their reasons.
+        without: their entries without a reason.
+        false: problems found: a reason that is false or reads badly, or a step that does not fit.
+        crashed: lists that could not be made.
+        examples: the first few problems and crashes, in words.
+    """
+
+    def __init__(self, prepared: PreparedCatalog) -> None:
+        self.lists = 0
+        self.reasons = 0
+        self.without = 0
+        self.false = 0
+        self.crashed = 0
+        self.examples: list[str] = []
+        self._prepared = prepared
+        self._catalog = facts_of_columns(prepared.catalog)
+        learned = prepared.learned
+        self._usual = NO_USUAL_WORK if learned is None else usual_work(learned.ranker.statistics)
+
+    def __str__(self) -> str:
+        counted = f"{self.reasons:,} reasons in {self.lists:,} lists, {self.false:,} false, {self.crashed:,} crashed"
+        return "; ".join([counted, *self.examples])
+
+    def add(self, request: RankingRequest, ranked: RankedList) -> list[str]:
+        """Count the reasons of a list that was made from a request.
+
+        Returns:
+            What is not true in them; see `reason_checker.problems_of`.
+        """
+        problems = problems_of(self._facts(request), self._entries(ranked))
+        self.lists += 1
+        self.reasons += sum(len(one.explanation.reasons) for one in ranked.resources)
+        self.without += sum(not one.explanation.reasons for one in ranked.resources)
+        self.false += len(problems)
+        self._show(problems)
+        return problems
+
+    def add_crash(self, error: Exception) -> None:
+        """Count a list that could not be made."""
+        self.crashed += 1
+        self._show([f"{type(error).__name__}: {error}"])
+
+    def _show(self, problems: list[str]) -> None:
+        self.examples += problems[: max(_EXAMPLES - len(self.examples), 0)]
+
+    def _entries(self, ranked: RankedList) -> list[Entry]:
+        return [
+            Entry(
+                resource=self._prepared.catalog.resource_ids[one.row],
+                skill=one.explanation.skill,
+                step=one.explanation.step.name,
+                success=one.success,
+                reasons=[
+                    GivenReason(ReasonKind(reason.kind).name, render(reason.message))
+                    for reason in one.explanation.reasons
+                ],
+            )
+            for one in ranked.resources
+        ]
+
+    def _facts(self, request: RankingRequest) -> Facts:
+        """What a list that is made from a request must agree with."""
+        catalog, difficulties = self._prepared.catalog, self._prepared.difficulties
+        state, models, learned = request.state, request.models, self._prepared.learned
+        scores, usual = NO_SCORES, NO_USUAL_WORK
+        recent_resources = () if state is None else [recent.resource for recent in state.resources]
+        if learned is not None and models is not None and catalog.has_any(recent_resources):
+            best = models.scores[learned.ranker.best_base_model]
+            history = sum(models.index_of_row[row] >= 0 for row in catalog.rows_of(recent_resources))
+            scores, usual = scores_of_rows(best, models.index_of_row, catalog, history), self._usual
+        elif (given := request.collaborative) is not None:
+            scores = scores_of_rows(given.scores, given.index_of_row, catalog, given.positives)
+
+        def difficulty(skill: str) -> float:
+            return float(difficulties.skill_logits[catalog.slot_of_skill[skill]])
+
+        return Facts(
+            catalog=self._catalog,
+            learner=learner_facts(state, difficulties.settings, difficulty),
+            as_of_s=request.as_of_s,
+            scores=scores,
+            usual=usual,
+            rules=rules_of(request.rules.subjects, catalog),
+        )
