@@ -112,6 +112,10 @@ def test_rankings_are_measured_on_what_learners_worked_on_next(ranking_folder):
     assert models["popular_in_current_skills"]["gap_next_at_10"]["mean"] > 0.7
     assert 0 <= models["cairn"]["recall_at_50"]["mean"] <= 1
     assert set(found["differences"]) == set(models) - {"cairn"}
+    (reasons,) = (check for check in found["checks"] if check["claim"] == "every reason is true")
+    assert reasons["holds"], reasons
+    assert "0 false, 0 crashed" in reasons["figures"]
+    assert "every reason is true: cairn: " in result.output
 
 
 def clone(lines, *, learner, twin, separator):

@@ -44,7 +44,7 @@ def test_the_lists_hold_every_step_and_every_kind_of_reason():
         for answer in methods["Recommend"].values()
         for row in answer["recommendations"]
     ]
-    assert {row[3] for row in rows} == {"STEP_TEACH", "STEP_PRACTISE", "STEP_REASSESS"}
+    assert {row[3] for row in rows} == {"STEP_TEACH", "STEP_PRACTISE", "STEP_REASSESS", "STEP_FIND_OUT"}
     assert {kind.removeprefix("REASON_KIND_") for row in rows for kind, _ in row[4]} == {
         "GAP",
         "FIT",

@@ -20,12 +20,15 @@ from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.evaluation.lists import Ranker, RankingSplit
 from services.recommender.evaluation.popularity import PopularLastWeek
+from services.recommender.evaluation.reason_count import ReasonCount
 from services.recommender.evaluation.results import SERVED
 from services.recommender.models.ranker.dataset import RankingDataset
 
 WEIGHED = "weights"
 HALF_NEED = "half_need"
 
+REASONS_OF = 10
+"""The reasons of this many first entries of each list are checked."""
 _RECENT_SKILLS = 5
 
 
@@ -144,7 +147,11 @@ class Collaborative(Scored):
 
 
 class Served:
-    """The served ranking: folded learner state, tags, collaborative scores, ranker and policy."""
+    """The served ranking: folded learner state, tags, collaborative scores, ranker and policy.
+
+    Attributes:
+        reasons: counts the reasons of its lists.
+    """
 
     def __init__(
         self,
@@ -164,6 +171,7 @@ class Served:
         """
         self._dataset = dataset
         self._prepared = prepare(dataset.catalog, dataset.parameters, ranker=ranker)
+        self.reasons = ReasonCount(self._prepared, first=REASONS_OF)
         self._collaborative = collaborative
         self._need_share = need_share
         self._known = frozenset(() if collaborative is None else collaborative.resources)
@@ -198,5 +206,7 @@ class Served:
             need_share=self._need_share,
             repeats=split.repeats,
         )
-        ranked = rank(self._prepared, request, DEFAULT_WEIGHTS, time.perf_counter)
+        ranked = self.reasons.made(
+            lambda: rank(self._prepared, request, DEFAULT_WEIGHTS, time.perf_counter), request
+        )  # fmt: skip
         return np.array([resource.row for resource in ranked.resources], np.int64)

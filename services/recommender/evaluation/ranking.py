@@ -18,6 +18,7 @@ from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.intervals import Draws, Estimate, Floats, centred, compared, estimate, of_learners
 from services.recommender.evaluation.lists import ListEvaluator, Ranker, RankingSplit
 from services.recommender.evaluation.rankers import Collaborative, Served, baselines, served
+from services.recommender.evaluation.reason_count import check_of
 from services.recommender.evaluation.results import SERVED, Evaluation
 from services.recommender.models.collaborative.ensemble import Ensemble
 from services.recommender.models.collaborative.families import FAMILIES, Choice, choose
@@ -78,7 +79,7 @@ def evaluate_ranking(
         advance(name, min(next(steps), total - 1), total)
 
     choice = choose(work.inner(seed=SEED), seed=SEED, advance=lambda name: report(f"tuning {name}"))
-    measured = _Measured({}, {}, {})
+    measured, reasons = _Measured({}, {}, {}), {}
     for name, make in _rankings(split, choice, report):
         started_s = time.perf_counter()
         ranker = make()
@@ -87,6 +88,8 @@ def evaluate_ranking(
             values, tops = evaluator.measures(ranker, learners)
         measured.values[name], measured.tops[name] = values, tops
         measured.elapsed_s[name] = round(time.perf_counter() - started_s, 3)
+        if isinstance(ranker, Served):
+            reasons[name] = ranker.reasons
     report("intervals")
     drawn = {name: _with_ratio(_drawn(values, draws)) for name, values in measured.values.items()}
     for name, tops in measured.tops.items():
@@ -99,6 +102,7 @@ def evaluate_ranking(
         models={name: {measure: estimate(each) for measure, each in of_one.items()} for name, of_one in drawn.items()},
         differences=compared(drawn, SERVED) if SERVED in drawn else {},
         slices=slices,
+        checks=(check_of(reasons),),
         twins=split.twins._asdict(),
         notes=(*alerts, *_notes(split, choice)),
         seeds={"bootstrap": SEED, "models": SEED},

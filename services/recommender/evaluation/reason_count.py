@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 from services.recommender.domain.ranking.prepared import PreparedCatalog
 from services.recommender.domain.ranking.reasons import ReasonKind
 from services.recommender.domain.ranking.render import render
-from services.recommender.domain.ranking.request import RankedList, RankingRequest
+from services.recommender.domain.ranking.request import RankedList, RankedResource, RankingRequest
 from services.recommender.evaluation.reason_checker import problems_of
 from services.recommender.evaluation.reason_facts import (
     NO_SCORES,
@@ -19,6 +21,7 @@ from services.recommender.evaluation.reason_facts import (
     scores_of_rows,
     usual_work,
 )
+from services.recommender.evaluation.results import Check
 
 _EXAMPLES = 5
 
@@ -35,20 +38,23 @@ class ReasonCount:
         examples: the first few problems and crashes, in words.
     """
 
-    def __init__(self, prepared: PreparedCatalog) -> None:
+    def __init__(self, prepared: PreparedCatalog, *, first: int | None = None) -> None:
+        """Args: `prepared`; `first`, how many entries of each list are checked, None for all."""
         self.lists = 0
         self.reasons = 0
         self.without = 0
         self.false = 0
         self.crashed = 0
         self.examples: list[str] = []
+        self._first = first
         self._prepared = prepared
         self._catalog = facts_of_columns(prepared.catalog)
         learned = prepared.learned
         self._usual = NO_USUAL_WORK if learned is None else usual_work(learned.ranker.statistics)
 
     def __str__(self) -> str:
-        counted = f"{self.reasons:,} reasons in {self.lists:,} lists, {self.false:,} false, {self.crashed:,} crashed"
+        lists = "1 list" if self.lists == 1 else f"{self.lists:,} lists"
+        counted = f"{self.reasons:,} reasons in {lists}, {self.false:,} false, {self.crashed:,} crashed"
         return "; ".join([counted, *self.examples])
 
     def add(self, request: RankingRequest, ranked: RankedList) -> list[str]:
@@ -57,23 +63,30 @@ class ReasonCount:
         Returns:
             What is not true in them; see `reason_checker.problems_of`.
         """
-        problems = problems_of(self._facts(request), self._entries(ranked))
+        checked = ranked.resources[: self._first]
+        problems = problems_of(self._facts(request), self._entries(checked))
         self.lists += 1
-        self.reasons += sum(len(one.explanation.reasons) for one in ranked.resources)
-        self.without += sum(not one.explanation.reasons for one in ranked.resources)
+        self.reasons += sum(len(one.explanation.reasons) for one in checked)
+        self.without += sum(not one.explanation.reasons for one in checked)
         self.false += len(problems)
         self._show(problems)
         return problems
 
-    def add_crash(self, error: Exception) -> None:
-        """Count a list that could not be made."""
-        self.crashed += 1
-        self._show([f"{type(error).__name__}: {error}"])
+    def made(self, make: Callable[[], RankedList], request: RankingRequest) -> RankedList:
+        """Make a list and count its reasons; where that fails, count it and return an empty list."""
+        try:
+            ranked = make()
+            self.add(request, ranked)
+        except Exception as error:  # noqa: BLE001 - one list that fails is counted, and the others go on.
+            self.crashed += 1
+            self._show([f"{type(error).__name__}: {error}"])
+            return RankedList((), 0, {})
+        return ranked
 
     def _show(self, problems: list[str]) -> None:
         self.examples += problems[: max(_EXAMPLES - len(self.examples), 0)]
 
-    def _entries(self, ranked: RankedList) -> list[Entry]:
+    def _entries(self, resources: Sequence[RankedResource]) -> list[Entry]:
         return [
             Entry(
                 resource=self._prepared.catalog.resource_ids[one.row],
@@ -85,7 +98,7 @@ class ReasonCount:
                     for reason in one.explanation.reasons
                 ],
             )
-            for one in ranked.resources
+            for one in resources
         ]
 
     def _facts(self, request: RankingRequest) -> Facts:
@@ -112,3 +125,12 @@ class ReasonCount:
             usual=usual,
             rules=rules_of(request.rules.subjects, catalog),
         )
+
+
+def check_of(counts: Mapping[str, ReasonCount]) -> Check:
+    """Whether every reason of some rankings is true, by the name of the ranking."""
+    return Check(
+        "every reason is true",
+        holds=not any(count.false or count.crashed for count in counts.values()),
+        figures="; ".join(f"{name}: {count}" for name, count in counts.items()),
+    )
