@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from services.common.arithmetic import fix_instructions
 from services.common.extras import end_without_extra
 
 _EXAMPLE = "Example: cairn status"
@@ -33,6 +34,9 @@ _EXTRAS = {
     "train": "train",
     "tune": "train",
 }
+
+# Commands whose results are the same on every processor of a kind.
+_REPRODUCIBLE = frozenset({"train", "tune", "tracing", "ranking", "tagging", "closed-loop"})
 
 
 class _Root(typer.core.TyperGroup):
@@ -84,6 +88,9 @@ class _LaterCommand(typer.core.TyperCommand):
         """Import the command and let it parse its arguments; typer then runs the context's command."""
         from services.common.telemetry import logs  # noqa: PLC0415 - as the command itself, not before it is needed.
 
+        if self.name in _REPRODUCIBLE:
+            # Numerical libraries are not loaded yet.
+            fix_instructions()
         # Logs are not part of a command's output.
         logs.configure("critical", "console", service="cairn")
         return self.load().make_context(info_name, args, parent=parent, **extra)

@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 from services.catalog.tagging.data_files import DataUnusableError, read_examples
 from services.catalog.tagging.evaluation import FOLDS, SERVED, STAGES, Estimate, TaggingEvaluation, evaluate
 from services.catalog.tagging.examples import NotEnoughExamplesError
+from services.catalog.tagging.scores import THREADS
 from services.common.command_line import BAD_INPUT, fail
 from services.common.commit import commit_of_code
 
@@ -62,7 +64,8 @@ def tagging(
     begun_s = time.monotonic()
     try:
         examples, statements = read_examples(data, with_context=_PROTOCOLS[name])
-        with _Bar() as bar:
+        # With another number of threads sums are split elsewhere, and the last digits differ.
+        with _Bar() as bar, threadpool_limits(THREADS, "blas"):
             evaluation = evaluate(
                 examples,
                 statements,

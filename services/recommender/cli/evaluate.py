@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -14,11 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.recommender.evaluation.closed_loop.outcomes import PER_FAILURE, PER_HOUR, SHARE, evaluate_closed_loop
 from services.recommender.evaluation.closed_loop.run import LEARNERS_MIN, RunSettings
 from services.recommender.evaluation.data import DataUnusableError
+from services.recommender.evaluation.instructions import instructions
 from services.recommender.evaluation.intervals import Estimate
 from services.recommender.evaluation.lists import RankingSplit
 from services.recommender.evaluation.ranking import evaluate_ranking
@@ -93,7 +96,7 @@ def tracing(
     """
     split = _chosen(protocol, "tracing", _TRACING)
     _check_folders(json_file, html_file)
-    with _progress() as advance, _data_is_usable():
+    with _progress() as advance, _data_is_usable(), threadpool_limits(1, user_api="blas"):
         name = f"tracing/{_short(protocol)}"
         evaluation = evaluate_tracing(name, split(data, keep_twins=keep_twins), commit=_commit(), advance=advance)
     _write(evaluation, json_file, html_file, shown=("auc", "log_loss", "rmse", "ece"))
@@ -134,7 +137,7 @@ def ranking(
     if time_split:
         split, name = partial(split, time_split=True), f"{name}-time-split"
     _check_folders(json_file, html_file)
-    with _progress() as advance, _data_is_usable():
+    with _progress() as advance, _data_is_usable(), threadpool_limits(1, user_api="blas"):
         evaluation = evaluate_ranking(name, split(data, keep_twins=keep_twins), commit=_commit(), advance=advance)
     _write(
         evaluation,
@@ -173,7 +176,7 @@ def closed_loop(
     """
     _check_folders(json_file, html_file)
     settings = RunSettings(learners=learners, steps=steps, seed=seed)
-    with _progress() as advance:
+    with _progress() as advance, threadpool_limits(1, user_api="blas"):
         evaluation = evaluate_closed_loop(settings, commit=_commit(), advance=advance)
     _write(evaluation, json_file, html_file, shown=(SHARE, PER_HOUR, PER_FAILURE), by_slice=(SHARE,))
     failed = [check for check in evaluation.checks if check.required and not check.holds]
@@ -213,6 +216,7 @@ def _write(
     shown: tuple[str, ...],
     by_slice: tuple[str, ...] = (),
 ) -> None:
+    evaluation = replace(evaluation, arithmetic=instructions())
     if json_file is not None:
         json_file.write_bytes(as_json(evaluation))
     if html_file is not None:

@@ -67,6 +67,7 @@ class Evaluation:
         twins: near-identical learners, `found` and `left_out`; empty where the protocol has no learners.
         seeds: by purpose.
         elapsed_s: how long fitting and measuring took, by model.
+        arithmetic: the processor instructions that libraries used. With others, the last digits differ.
     """
 
     protocol: str
@@ -81,6 +82,7 @@ class Evaluation:
     twins: Mapping[str, int] = field(default_factory=dict)
     seeds: Mapping[str, int] = field(default_factory=dict)
     elapsed_s: Mapping[str, float] = field(default_factory=dict)
+    arithmetic: str = ""
 
     def as_values(self) -> dict[str, Any]:
         """Plain values, as JSON has them."""
@@ -98,7 +100,7 @@ def from_json(text: bytes) -> Evaluation:
         return Evaluation(
             **{
                 name: values[name]
-                for name in ("protocol", "data", "commit", "twins", "seeds", "elapsed_s")
+                for name in ("protocol", "data", "commit", "twins", "seeds", "elapsed_s", "arithmetic")
                 if name in values or name in {"protocol", "data", "commit"}
             },
             models=_estimates(values["models"]),

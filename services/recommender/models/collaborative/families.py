@@ -56,7 +56,9 @@ def _als(positives: Positives, seed: int, settings: Settings) -> CollaborativeMo
 
 
 def _ease(positives: Positives, _seed: int, settings: Settings) -> CollaborativeModel:
-    return EaseModel(positives, regularization=settings["regularization"])
+    # With more threads, sums are split: other last digits for every number of threads.
+    with threadpool_limits(1, user_api="blas"):
+        return EaseModel(positives, regularization=settings["regularization"])
 
 
 def _bpr(positives: Positives, seed: int, settings: Settings) -> CollaborativeModel:
