@@ -139,18 +139,19 @@ class Evidence:
         if similar is None or not similar.positives:
             return None
         index = int(similar.index_of_row[row])
-        others = self._scores_of_others
-        if index < 0 or not similar.scores[index] > others.mean():
+        others, mean = self._scores_of_others
+        if index < 0 or not similar.scores[index] > mean:
             return None
         return 1 + int(np.count_nonzero(others > similar.scores[index])), len(others)
 
     @cached_property
-    def _scores_of_others(self) -> NDArray[np.float32]:
-        """The collaborative scores of the resources that the learner has not worked on lately."""
+    def _scores_of_others(self) -> tuple[NDArray[np.float32], float]:
+        """The collaborative scores of the resources that the learner has not worked on lately, and their mean."""
         if self.similar is None:
-            return np.zeros(0, np.float32)
+            return np.zeros(0, np.float32), 0.0
         own = self.similar.index_of_row[self.recent]
-        return np.delete(self.similar.scores, own[own >= 0])
+        others = np.delete(self.similar.scores, own[own >= 0])
+        return others, float(others.mean()) if len(others) else 0.0
 
     def needed_for(self, slot: int) -> int | None:
         """The slot of a skill of the latest work that builds on a skill directly; None: there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from services.recommender.domain.ranking.reasons import REASONS_MAX, Claim, Expl
 from services.recommender.domain.ranking.rules import Favour
 from services.recommender.domain.ranking.scoring import COLUMN_OF_SIGNAL, Scores, SignalValues
 from services.recommender.domain.ranking.signals import SIGNALS
-from services.recommender.domain.ranking.signals.signal import Candidates, ReasonSource
+from services.recommender.domain.ranking.signals.signal import Candidates, ReasonOf, ReasonSource
 
 WEIGHED_SIGNALS = tuple(signal for signal in SIGNALS if not signal.stated)
 """The signals whose reasons compete by what they add to the score."""
@@ -108,15 +108,22 @@ def explain(
         totals: the score of each pick.
     """
     skill_ids = evidence.catalog.skill_ids
+    ways = [(source.reason, False) for source in sources]
+    if evidence.preferences:
+        ways += [(signal.reason, True) for signal in _STATED_SIGNALS]
+        added = np.concatenate((added, by_preference), axis=1)
+    orders = (-added).argsort(axis=1, kind="stable")
+    amounts = np.take_along_axis(added, orders, axis=1)
     said: set[tuple[int, Message]] = set()
     explanations = []
-    for pick, of_sources, of_stated, total in zip(picks, added.tolist(), by_preference.tolist(), totals, strict=True):
-        reasons = _reasons(evidence, pick, said, zip(sources, of_sources, strict=True), of_stated)
+    for pick, order, of_pick, total in zip(picks, orders.tolist(), amounts.tolist(), totals, strict=True):
+        by_amount = [(amount, *ways[place]) for amount, place in zip(of_pick, order, strict=True)]
+        reasons = _reasons(evidence, pick, said, by_amount)
         favour = favours.get(pick.row)
         if favour is not None:
             reasons = [_told_apart(reason, pick, said) for reason in favour.added_to(reasons, total)]
         if pick.slot >= 0:
-            said.update((pick.slot, reason.message) for reason in reasons)
+            said.update([(pick.slot, reason.message) for reason in reasons])
         skill = skill_ids[pick.slot] if pick.slot >= 0 else ""
         explanations.append(Explanation(skill, pick.step, tuple(reasons)))
     return explanations
@@ -126,40 +133,44 @@ def _reasons(
     evidence: Evidence,
     pick: Pick,
     said: set[tuple[int, Message]],
-    sources: Iterable[tuple[ReasonSource, float]],
-    of_stated: Sequence[float],
+    by_amount: Sequence[tuple[float, ReasonOf, bool]],
 ) -> list[Reason]:
     """The strongest reasons; one that the learner stated is among them even where two others are stronger.
 
     Where none of those that added to the score holds, one that does hold is given, with a contribution of 0.
+
+    Args:
+        evidence: what reasons can refer to.
+        pick: the resource.
+        said: what the list has said so far, by skill.
+        by_amount: what each source added to the score, the most first; its reason; whether the learner stated it.
     """
-    weighed_by = [(amount, source, False) for source, amount in sources]
-    if evidence.preferences:
-        weighed_by += [(amount, signal, True) for signal, amount in zip(_STATED_SIGNALS, of_stated, strict=True)]
-    weighed_by.sort(key=lambda each: -each[0])
-    missing = any(is_stated and amount > 0.0 for amount, _, is_stated in weighed_by)
+    missing = any(is_stated and amount > 0.0 for amount, _, is_stated in by_amount) if evidence.preferences else False
     reasons: list[Reason] = []
-    for amount, source, is_stated in weighed_by:
-        if (amount <= 0.0 and reasons) or (len(reasons) == REASONS_MAX and not missing):
+    for amount, reason_of, is_stated in by_amount:
+        full = len(reasons) == REASONS_MAX
+        if (amount <= 0.0 and reasons) or (full and not missing):
             break
-        if len(reasons) == REASONS_MAX and not is_stated:
+        if full and not is_stated:
             continue
-        claim = source.reason(evidence, pick)
-        message = None if claim is None else _first_unsaid(claim, pick, said, reasons)
+        claim = reason_of(evidence, pick)
+        message = None if claim is None else _first_unsaid(claim, pick.slot, said, reasons)
         if claim is not None and message is not None:
             missing = missing and not is_stated
             reasons = [*reasons[: REASONS_MAX - 1], Reason(claim.kind, max(amount, 0.0), message)]
     return reasons
 
 
-def _first_unsaid(
-    claim: Claim, pick: Pick, said: set[tuple[int, Message]], reasons: Sequence[Reason]
-) -> Message | None:
+def _first_unsaid(claim: Claim, slot: int, said: set[tuple[int, Message]], reasons: Sequence[Reason]) -> Message | None:
     """The first way to give a reason that the list has not used for the skill; None where it is given already."""
-    if any(reason.kind == claim.kind for reason in reasons):
-        return None
+    for reason in reasons:
+        if reason.kind == claim.kind:
+            return None
     own = [reason.message for reason in reasons]
-    return next((each for each in claim.messages if (pick.slot, each) not in said and each not in own), None)
+    for message in claim.messages:
+        if (slot, message) not in said and message not in own:
+            return message
+    return None
 
 
 def _told_apart(reason: Reason, pick: Pick, said: set[tuple[int, Message]]) -> Reason:

@@ -158,6 +158,8 @@ class ActiveRules:
 
     def favour(self, rows: IntColumn) -> dict[int, Favour]:
         """The pins and boosts of some rows; rows without any are left out."""
+        if not self.subjects:
+            return {}
         wanted = set(rows.tolist())
         pins: dict[int, Rule] = {}
         boosts: dict[int, list[Rule]] = {}
