@@ -45,3 +45,84 @@ def _checking(rank):
         return ranked
 
     return checked
+
+
+def problems_of_reply(reply, learner, catalog):
+    """What is not true in the list of a server in another process.
+
+    Args:
+        reply: the RecommendResponse.
+        learner: the GetLearnerResponse of the same state.
+        catalog: the CatalogFacts; see `catalog_of`.
+    """
+    from cairn.v1 import recommender_pb2
+    from services.recommender.domain.learner.preferences import Pace, Preferences
+    from services.recommender.evaluation.reason_checker import problems_of
+    from services.recommender.evaluation.reason_facts import Entry, Facts, GivenReason, KnownSkill, LearnerFacts
+
+    assert learner.applied == reply.provenance.applied, "the learner changed in between"
+    known = {
+        each.skill: KnownSkill(
+            each.responses,
+            each.successes,
+            each.probability,
+            each.low,
+            each.high,
+            each.mastered,
+            each.last_response_at.seconds,
+            None,
+        )
+        for each in learner.skills
+    }
+    stated = learner.preferences
+    preferences = Preferences(
+        tuple(stated.goals.skills), tuple(stated.interests.topics), tuple(stated.formats.kinds), Pace(stated.pace)
+    )
+    unknown = KnownSkill(0, 0.0, 0.5, 0.0, 1.0, mastered=False, last_at_s=0, recent_failures=None)
+    facts = Facts(
+        catalog,
+        LearnerFacts(lambda skill: known.get(skill, unknown), learner.responses, None, preferences),
+        reply.provenance.as_of.seconds,
+    )
+    return problems_of(
+        facts,
+        [
+            Entry(
+                each.resource_id,
+                each.skill,
+                recommender_pb2.Step.Name(each.step).removeprefix("STEP_"),
+                each.success_probability,
+                [
+                    GivenReason(recommender_pb2.ReasonKind.Name(why.kind).removeprefix("REASON_KIND_"), why.text)
+                    for why in each.reasons
+                ],
+            )
+            for each in reply.recommendations
+        ],
+    )
+
+
+def catalog_of(skills, resources):
+    """The facts of a catalog, from records as files have them: dictionaries."""
+    from services.recommender.evaluation.reason_facts import CatalogFacts, ResourceFacts, SkillFacts
+
+    def weights(record):
+        tagged = [*record.get("teaches", ()), *record.get("assesses", ())]
+        return {tag["skill"]: tag["weight"] for tag in tagged}
+
+    of_resources = {
+        record["id"]: ResourceFacts(
+            record["kind"],
+            weights(record),
+            frozenset(tag["skill"] for tag in record.get("teaches", ())),
+            frozenset(record.get("topics", ())),
+        )
+        for record in resources
+    }
+    of_skills = {
+        record["id"]: SkillFacts(
+            record["id"], record.get("statement", ""), record.get("code", ""), tuple(record.get("prerequisites", ()))
+        )
+        for record in skills
+    }
+    return CatalogFacts(of_resources.get, of_skills.get)

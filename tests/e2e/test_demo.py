@@ -20,15 +20,18 @@ import pytest
 from rich.console import Console
 
 from deploy.local.demo import DISTRICT, Demo, DemoOptions
+from deploy.local.live import Platform
 from deploy.local.material import LOG_FILE
 from deploy.local.stack import SERVICES, BrokerKind, Stack, StackOptions
 from deploy.local.terminal import Story
 from deploy.processes import ComponentFailedError
 from services.common.kafka.connection import topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS
+from tests.true_reasons import catalog_of, problems_of_reply
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("CAIRN_DATA", ROOT.parent / "shared" / "data"))
+SAMPLE = ROOT / "deploy" / "local" / "sample"
 REAL_LOG = DATA / "assistments2009"
 SMALL_DISTRICT = replace(DISTRICT, learners=48, classes=6, weeks=2)
 
@@ -66,8 +69,28 @@ def load_again(stack: Stack, demo: Demo, file: Path, file_format: str) -> dict:
     return orjson.loads(summary.read_bytes())
 
 
+@pytest.fixture
+def lists(monkeypatch):
+    """Checks every list that the demo receives, and counts them."""
+    checked = []
+    catalog = catalog_of(*(read_lines(SAMPLE / name) for name in ("skills.jsonl", "resources.jsonl")))
+    recommend = Platform.recommend
+
+    def checking(platform, learner_id, *arguments):
+        reply = recommend(platform, learner_id, *arguments)
+        checked.append(problems_of_reply(reply, platform.learner(learner_id), catalog))
+        return reply
+
+    monkeypatch.setattr(Platform, "recommend", checking)
+    return checked
+
+
+def read_lines(path: Path) -> list[dict]:
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
 @pytest.mark.timeout(240)
-def test_a_districts_events_go_through_every_process_and_become_recommendations(tmp_path, monkeypatch):
+def test_a_districts_events_go_through_every_process_and_become_recommendations(tmp_path, monkeypatch, lists):
     monkeypatch.chdir(ROOT)
     with demo_on_a_stack(tmp_path / "stack") as (demo, stack):
         summary = demo.run()
@@ -83,6 +106,10 @@ def test_a_districts_events_go_through_every_process_and_become_recommendations(
         assert 0 < summary.mastered_share < 1
         latency = summary.event_to_recommendation_ms
         assert 0 < latency.p50 <= latency.p99
+
+        # Every reason of every list is true of the learner.
+        assert len(lists) > demo.live_responses
+        assert [problem for of_list in lists for problem in of_list] == []
 
         # `cairn status` agrees with the summary.
         seen = status(stack)

@@ -22,6 +22,7 @@ from cairn.v1 import (
 from deploy.local.stack import Stack, StackOptions
 from tests.benchmarks.synthetic import START
 from tests.benchmarks.throughput import CAIRN
+from tests.true_reasons import catalog_of, problems_of_reply
 
 COURSES, PROBLEMS, LEARNERS, WORKED_ON = 2, 60, 60, 25
 TIMEOUT_S = 30.0
@@ -35,6 +36,15 @@ def problem(course: int, number: int) -> str:
 def stack(tmp_path_factory):
     with Stack(StackOptions(tmp_path_factory.mktemp("stack"), tenant="riverbend"), lambda _part: None) as started:
         yield started
+
+
+CATALOG = catalog_of(
+    [{"id": f"c{course}-s{part}", "statement": "x", "code": f"{course}.{part}"}
+     for course in range(COURSES) for part in range(PROBLEMS // 10)],
+    [{"id": problem(course, number), "kind": "practice",
+      "assesses": [{"skill": f"c{course}-s{number // 10}", "weight": 1.0}]}
+     for course in range(COURSES) for number in range(PROBLEMS)],
+)  # fmt: skip
 
 
 def channel(stack, name):
@@ -121,6 +131,10 @@ def test_a_tenant_that_chooses_the_learned_ranker_gets_its_lists_with_true_reaso
         changed.write_text(yaml.safe_dump(content))
         changed.replace(tenants)
         learned = until(lists, lambda reply: kinds(reply) - kinds(by_weights))
+        asked = recommender_pb2.GetLearnerRequest(learner_id="learner-4")
+        learner = stub.GetLearner(asked, metadata=metadata, timeout=TIMEOUT_S)
+    for reply in (by_weights, learned):
+        assert problems_of_reply(reply, learner, CATALOG) == []
 
     # The next problem of the course comes first; its reason is recent work or what other learners did.
     assert {each.resource_id[:2] for each in learned.recommendations} == {"c0"}

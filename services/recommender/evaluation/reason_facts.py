@@ -84,13 +84,13 @@ class LearnerFacts:
     Attributes:
         known: what is known on a skill.
         responses: responses that were evidence, on any skill.
-        recent: the resources they worked on lately, oldest first.
+        recent: the resources they worked on lately, oldest first; None: not known and not checked.
         preferences: what they stated.
     """
 
     known: Callable[[str], KnownSkill]
     responses: int
-    recent: tuple[str, ...] = ()
+    recent: tuple[str, ...] | None = ()
     preferences: Preferences = NO_PREFERENCES
 
 

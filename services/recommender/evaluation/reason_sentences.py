@@ -60,7 +60,7 @@ class Case:
     @property
     def latest(self) -> list[str]:
         """The resources of the latest work that the catalog has, oldest first."""
-        return [each for each in self.facts.learner.recent if self.in_catalog(each)][-_LATEST:]
+        return [each for each in self.facts.learner.recent or () if self.in_catalog(each)][-_LATEST:]
 
     def skills_of(self, resource: str) -> set[str]:
         """The skills of a resource."""
@@ -134,6 +134,8 @@ def _not_mastered(case: Case, skill: str, parts: Parts) -> Iterator[str]:
 
 def _needed(case: Case, skill: str, parts: Parts) -> Iterator[str]:
     yield from _not_mastered(case, skill, parts)
+    if case.facts.learner.recent is None:
+        return
     builds_on_it = [latest for latest in case.latest_skills if skill in case.prerequisites(latest)]
     if not any(case.is_name_of(parts["other"], latest) for latest in builds_on_it):
         yield "it is no prerequisite of a skill of the latest work of that name"
@@ -217,7 +219,8 @@ def _similar(case: Case, _skill: str, parts: Parts) -> Iterator[str]:
         if not 1 <= place <= resources:
             yield "there is no such place"
         return
-    own = [index for name in case.facts.learner.recent if case.in_catalog(name) and (index := scored.index(name)) >= 0]
+    recent = case.facts.learner.recent or ()
+    own = [index for name in recent if case.in_catalog(name) and (index := scored.index(name)) >= 0]
     others, index = np.delete(scored.scores, own), scored.index(case.entry.resource)
     if not scored.history or index < 0:
         yield "the model knows nothing of the learner's history, or not the resource"
@@ -280,7 +283,7 @@ def _by_rules(case: Case, _skill: str, parts: Parts) -> Iterator[str]:
 
 
 def _carries_on(case: Case, skill: str, _parts: Parts) -> Iterator[str]:
-    if skill not in case.latest_skills:
+    if skill not in case.latest_skills and case.facts.learner.recent is not None:
         yield "it is no skill of the latest work"
 
 
