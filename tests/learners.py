@@ -25,6 +25,7 @@ class Ability:
     attempts: int = 5
     successes: float = 3.0
     last_at_s: int = 0
+    last_response: float = 1.0
 
 
 def learner_state(
@@ -43,6 +44,7 @@ def learner_state(
         record["mean"], record["variance"] = ability.mean, ability.variance
         record["attempts"], record["successes"] = ability.attempts, ability.successes
         record["last_at_s"] = ability.last_at_s
+        record["last_response"] = ability.last_response
     return LearnerState(
         mean=mean,
         variance=variance,

@@ -25,7 +25,7 @@ from services.recommender.bootstrap.server import RecommenderOptions, ServerAdap
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill
-from services.recommender.domain.ranking.weights import BY_WEIGHTS
+from services.recommender.domain.ranking.weights import DEFAULT_POLICY
 from tests.adapters.memory_catalog import MemoryCatalog
 from tests.adapters.memory_states import MemoryStates
 from tests.suites.learner_states import commit, erasure
@@ -132,7 +132,7 @@ class Process:
                 epochs=world.states,
                 catalog=world.catalog,
                 bundles=world.bundles,
-                policies=lambda tenant: world.policies.get(tenant, BY_WEIGHTS),
+                policies=lambda tenant: world.policies.get(tenant, DEFAULT_POLICY),
                 clock=lambda: world.now,
                 notifications=world.states.notifications,
                 tenants=world.tenants,

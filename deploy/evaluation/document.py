@@ -15,9 +15,9 @@ from services.recommender.evaluation.results import SERVED, Evaluation
 _HEADING = """# Evaluation
 
 Written by `make evaluate`; do not edit. Each row is a model. Each figure is a measure with its central 95 % interval
-over resampled learners (for tagging, groups of near-duplicates). `cairn` is the model that is served; for rankings, to
-tenants that choose the learned ranker. [science.md](science.md) and [tagging.md](tagging.md) explain what the figures
-mean and what they do not show. Plots and slices are in [evaluation.html](evaluation.html).
+over resampled learners (for tagging, groups of near-duplicates). `cairn` is what is served by default.
+[science.md](science.md) and [tagging.md](tagging.md) explain what the figures mean and what they do not show. Plots and
+slices are in [evaluation.html](evaluation.html).
 """
 
 

@@ -125,8 +125,9 @@ class RecommenderServerSettings(ProcessSettings, BundleSettings, RedisSettings, 
 
 
 class Ranker(StrEnum):
-    """The ranker of a tenant's lists."""
+    """The ranker of a tenant's lists. The last two are of earlier releases and mean the same as the first."""
 
+    AUTO = "auto"
     LEARNED = "learned"
     WEIGHTS = "weights"
 
@@ -137,14 +138,15 @@ class TenantRanking(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     ranker: Ranker = Field(
-        default=Ranker.WEIGHTS, description="learned, where a bundle has a learned ranker for the tenant, or weights."
+        default=Ranker.AUTO,
+        description="auto: what the newest bundle learned from the tenant's learners, and what is known without one.",
     )
     need_share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         default=0.5,
-        description="Share of the learned ranker's score that is need rather than what is likely to come next.",
+        description="Share of need in the score, from 0, only what is likely to come next, to 1, only need.",
     )
 
     @property
     def policy(self) -> RankingPolicy:
         """The settings as the domain takes them."""
-        return RankingPolicy(self.ranker is Ranker.LEARNED, self.need_share)
+        return RankingPolicy(self.need_share)

@@ -117,7 +117,7 @@ async def _measure(stack: Stack, pids: dict[str, int]) -> Serving:
                 latencies_ms = await _event_to_state(clients, resources)
             figures = await measure(clients.recommend, server, calls=_CALLS)
             recommend[str(resources)] = RecommendFigures(figures, await _echo(reply.ByteSize()))
-        bundle = await asyncio.to_thread(train, stack, "--ranker")
+        bundle = await asyncio.to_thread(train, stack)
         _check_that_trees_rank(stack, bundle)
         _rank_by_learning(Path(stack.environment["CAIRN_TENANTS"]))
         reply = await _learned(clients, bundle)

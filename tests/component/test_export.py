@@ -14,7 +14,7 @@ from cairn.v1 import catalog_pb2, events_pb2
 from services.common.kafka.envelope import JSON, LogIdentity, record_key
 from services.common.kafka.partitioner import partition_of
 from services.recommender.adapters.files.parquet_tables import ExportExistsError, ParquetTable
-from services.recommender.application.answers.prepared_catalogs import by_weights
+from services.recommender.application.answers.prepared_catalogs import by_default
 from services.recommender.application.answers.rank_learner import RecommendQuery
 from services.recommender.application.operations.columns import Column, ColumnType
 from services.recommender.application.operations.export import (
@@ -110,7 +110,7 @@ async def test_lists_equal_those_that_recommend_returns(states, tmp_path):
     catalog = MemoryCatalog()
     catalog.put("riverbend", RESOURCES, SKILLS)
     adapters = AnswerAdapters(
-        learners=states, epochs=states, catalog=catalog, bundles=Bundles(), policies=by_weights, clock=lambda: NOW
+        learners=states, epochs=states, catalog=catalog, bundles=Bundles(), policies=by_default, clock=lambda: NOW
     )
     answers = answer_dependencies(adapters)
     await answers.active_models.refresh_epoch()

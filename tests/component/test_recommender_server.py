@@ -26,7 +26,7 @@ from services.common.resource_kinds import ResourceKind
 from services.common.rpc import freshness
 from services.common.rpc.server import ServerOptions
 from services.common.rpc.statuses import abort, violations_of
-from services.recommender.application.answers.prepared_catalogs import by_weights
+from services.recommender.application.answers.prepared_catalogs import by_default
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import StateUnavailableError, StoredLearner
 from services.recommender.application.ports.models import Bundle, BundleUnreadableError
@@ -147,7 +147,7 @@ class Server:
                 epochs=self.states,
                 catalog=self.catalog,
                 bundles=self.bundles,
-                policies=by_weights,
+                policies=by_default,
                 clock=lambda: self.now,
                 notifications=MemoryChangeNotifications(),
                 tenants=self.tenants,

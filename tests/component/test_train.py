@@ -111,6 +111,10 @@ def choose_collaborative(table, *, advance):
     return CollaborativeChoice("item_knn", {"shrinkage": 10.0}, {"item_knn": 0.1}, {}, 1)
 
 
+def fit_no_ranker(_table, *, advance):
+    advance(1, 1)
+
+
 def trainer(entries, bundles=None) -> Trainer:
     return Trainer(
         MemoryLog(entries),
@@ -120,6 +124,7 @@ def trainer(entries, bundles=None) -> Trainer:
         bundles or MemoryBundles(),
         lambda: NOW,
         {},
+        fit_no_ranker,
     )
 
 
@@ -265,7 +270,7 @@ async def test_an_empty_log_writes_no_bundle():
 async def test_progress_reports_each_stage():
     stages = []
     await trainer([LoggedEvent("t", "l", event(1))]).train(progress=lambda *step: stages.append(step))
-    assert stages == [(READING, 0, 1), (READING, 1, 1), ("t: learner model", 1, 1)]
+    assert stages == [(READING, 0, 1), (READING, 1, 1), ("t: learner model", 1, 1), ("t: learning to rank", 1, 1)]
 
 
 def _responses_in(folded):

@@ -111,7 +111,7 @@ async def _write_bundle():
     from services.recommender.bootstrap.training import trainer
     from tests.component.test_train import MemoryLog
 
-    made = trainer(bundles=str(BUNDLES), factors=6, ranker=True)
+    made = trainer(bundles=str(BUNDLES), factors=6)
     knn = CollaborativeChoice("item_knn", {"half_life": 20.0, "shrinkage": 10.0}, {"item_knn": 0.2}, {"als": "x"}, 1)
 
     def fit_tracing(table, *, advance):
@@ -190,7 +190,7 @@ def _bundle_values():
             found["ranker"] = {
                 "models": list(ranker.ranker.models),
                 "share": ranker.ranker.blend_weight,
-                "lead": ranker.ranker.best_base_model,
+                "base_weights": list(ranker.ranker.base_weights),
                 "features": list(ranker.ranker.features),
                 "trees": _floats(ranker.ranker.score(columns)),
                 "half_of_them": _floats(replace(ranker.ranker, blend_weight=0.5).score(columns)),

@@ -30,12 +30,11 @@ RECENT = 55 * 1_440  # In minutes after the start: less than two days before ans
 # Nothing changes by itself while a snapshot is read.
 STILL = FollowOptions(compare_every_s=NEVER_S, list_every_s=NEVER_S, spread_s=NEVER_S, tick_s=0.01)
 
-# How lists are made: with or without the stored bundle, by weights or by its learned ranker, and for which requests.
+# How lists are made: with or without the stored bundle, by which policy, and for which requests.
 WAYS = {
     "priors, no bundle": (False, RankingPolicy(), ("plain", "class with rules")),
-    "hand-weighted": (True, RankingPolicy(), None),
-    "learned": (True, RankingPolicy(learned=True), None),
-    "learned, need does not count": (True, RankingPolicy(learned=True, need_share=0.0), ("plain", "class with rules")),
+    "default": (True, RankingPolicy(), None),
+    "need does not count": (True, RankingPolicy(need_share=0.0), ("plain", "class with rules")),
 }
 REQUESTS = {
     "plain": {},

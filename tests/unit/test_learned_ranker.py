@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from services.recommender.application.ports.models import ModelArraysInvalidError
 from services.recommender.domain.ranking.features import collaborative_rows
-from services.recommender.domain.ranking.learned import NextItemCandidates, prepare_ranker
 from services.recommender.domain.ranking.next_item import (
     CANDIDATES,
     ModelScores,
@@ -26,7 +25,7 @@ from services.recommender.domain.ranking.prepared import prepare
 from services.recommender.domain.ranking.reasons import ReasonKind
 from services.recommender.domain.ranking.recent_activity import recent_activity_of
 from services.recommender.domain.ranking.request import RankingRequest
-from services.recommender.domain.ranking.trees import Trees, TreesInvalidError, mean_of
+from services.recommender.domain.ranking.trees import NO_TREES, Trees, TreesInvalidError, mean_of
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 from services.recommender.domain.training.responses import ResponseTableBuilder
 from services.recommender.domain.training.splits import split_work, tags_of
@@ -34,6 +33,7 @@ from services.recommender.models.collaborative.ensemble import Ensemble
 from services.recommender.models.ranker.dataset import RankingDataset
 from services.recommender.models.ranker.fit import (
     choose_blend_weight,
+    fit_base_ranker,
     fit_ranker,
 )
 from services.recommender.models.ranker.lists import ListsOfCandidates, TooFewToLearnError
@@ -94,7 +94,6 @@ def ranked(dataset, ranker, learner, *, need_share=0.0, limit=10, **request):
             tenant="t",
             learner="l",
             state=state,
-            collaborative=None,
             bundle="",
             as_of_s=0.0,
             day="2026-01-01",
@@ -151,10 +150,8 @@ def test_the_reasons_are_the_strongest_parts_of_the_served_score(fitted, dataset
         assert kinds & {ReasonKind.RECENT_WORK, ReasonKind.SIMILAR_LEARNERS}
 
 
-def test_with_need_alone_the_order_is_that_of_the_hand_weighted_score(fitted, dataset):
+def test_need_alone_orders_otherwise_than_what_comes_next(fitted, dataset):
     by_need = ranked(dataset, fitted.ranker, 5, need_share=1.0, limit=8).resources
-    scores = [each.score for each in by_need]
-    assert scores == sorted(scores, reverse=True)
     by_next_item = ranked(dataset, fitted.ranker, 5, need_share=0.0, limit=8).resources
     assert [each.row for each in by_need] != [each.row for each in by_next_item]
 
@@ -169,7 +166,7 @@ def test_a_learner_without_a_history_is_ranked_by_need(fitted, dataset):
         np.zeros((len(fitted.ranker.models), len(fitted.ensemble.resources)), np.float32),
         *collaborative_rows(dataset.catalog, fitted.ensemble.resources),
     )
-    request = RankingRequest("t", "new", None, None, "", 0.0, "2026-01-01", EVERYTHING, 5, models=models)
+    request = RankingRequest("t", "new", None, "", 0.0, "2026-01-01", EVERYTHING, 5, models=models)
     without = dataclasses.replace(request, models=None)
     found, weighed = (rank(prepared, each, DEFAULT_WEIGHTS, lambda: 0.0).resources for each in (request, without))
     assert found == weighed
@@ -187,28 +184,37 @@ def test_the_number_of_candidates_is_bounded(fitted, dataset):
     assert not (chosen & ~usable).any()
 
 
-def test_if_need_counts_the_leading_model_decides_what_similar_learners_worked_on(fitted, dataset):
-    catalog, state, models = dataset.catalog, dataset.states.of(0), dataset.models(dataset.states.of(0))
-    recent = catalog.rows_of(each.resource for each in state.resources)
-    prepared = prepare_ranker(catalog, dataclasses.replace(fitted.ranker, best_base_model=1))
+def test_without_trees_the_base_models_rank_by_their_weights(fitted, dataset):
+    state = dataset.states.of(0)
+    columns = dataset.example(0).columns
+    standardised = [
+        columns[:, fitted.ranker.features.index(f"{model}_standardised")].astype(float)
+        for model in fitted.ranker.models
+    ]
+    weights = tuple(float(number) for number in range(len(standardised)))
+    ranker = dataclasses.replace(fitted.ranker, trees=NO_TREES, blend_weight=0.0, base_weights=weights)
+    expected = sum(weight * column for weight, column in zip(weights, standardised, strict=True))
+    assert len(standardised) > 1
+    assert state.resources
+    np.testing.assert_allclose(ranker.score(columns), expected, atol=1e-6)
 
-    similar = NextItemCandidates(catalog, prepared, state, recent, models, need_share=0.5).similar
-    np.testing.assert_array_equal(similar.scores, fitted.ensemble.get(fitted.ranker.models[1]).scores(state_ids(state)))
-    assert similar.positives == len(recent) > 0
-    assert NextItemCandidates(catalog, prepared, state, recent, models, need_share=0.0).similar is None
+
+def test_a_ranker_without_trees_is_fitted_where_there_is_too_little_to_learn_from(dataset):
+    found = fit_base_ranker(dataset.split, seed=1)
+    assert found.ranker.blend_weight == 0.0
+    assert found.ranker.models == tuple(found.ensemble.names)
+    assert found.ranker.base_weights[found.ranker.models.index("sequential")] == 2.0
+    assert ranked(dataset, found.ranker, 3).resources
 
 
-def test_need_uses_the_best_base_model_for_similar_learners(fitted, dataset):
-    def needed(best_base_model):
-        by_need = ranked(
-            dataset, dataclasses.replace(fitted.ranker, best_base_model=best_base_model), 0, need_share=1.0, limit=40
-        )
-        return {each.row: each.score for each in by_need.resources}
-
-    first, second = needed(0), needed(1)
-    assert first.keys() & second.keys()
-    assert first != second
-    assert first == needed(0)
+def test_a_ranker_that_an_earlier_release_stored_lets_its_best_base_model_count(fitted):
+    stored = ranker_to_arrays(fitted.ranker, fitted.ensemble)
+    numbers = {name: value for name, value in stored.hyperparameters.items() if not name.startswith("weight_")}
+    arrays = {name: values for name, values in stored.arrays.items() if name != "responses"}
+    earlier = dataclasses.replace(stored, hyperparameters={**numbers, "lead": 1}, arrays=arrays)
+    restored = ranker_from_arrays(earlier).ranker
+    assert restored.base_weights == tuple(float(place == 1) for place in range(len(restored.models)))
+    assert set(restored.statistics.responses.tolist()) == {1.0}
 
 
 def test_models_of_fewer_resources_score_the_same_in_an_ensemble_and_alone(fitted):

@@ -635,6 +635,26 @@ def test_interactions_keep_the_furthest_stage_the_learner_reached():
     assert (state.applied, state.responses, state.last_at_s) == (4, 1, WHEN_S + 5)
 
 
+@pytest.mark.parametrize(("openings", "reopened"), [(1, 0), (2, 1), (16, 15), (40, 15)])
+def test_a_resource_that_is_never_finished_counts_how_often_it_was_opened_again(openings, reopened):
+    state = state_of([did(number, InteractionKind.OPENED, "r1") for number in range(openings)])
+    assert [(r.resource, r.kind, r.reopened) for r in state.resources] == [("r1", InteractionKind.OPENED, reopened)]
+
+
+@pytest.mark.parametrize("finish", [did(3, InteractionKind.COMPLETED, "r1"), answer(3, resource="r1")])
+def test_finishing_a_resource_forgets_how_often_it_was_opened(finish):
+    opened = [did(1, InteractionKind.OPENED, "r1"), did(2, InteractionKind.OPENED, "r1")]
+    again = did(4, InteractionKind.OPENED, "r1")
+    assert [r.reopened for r in state_of([*opened, finish]).resources] == [0]
+    assert [r.reopened for r in state_of([*opened, finish, again]).resources] == [0]
+
+
+def test_only_a_state_with_a_reopened_resource_has_the_version_that_earlier_releases_refuse():
+    opened = [did(1, InteractionKind.OPENED, "r1"), did(2, InteractionKind.OPENED, "r1")]
+    assert encode_state(fold(opened[:1]).stored.state)[0] == 2
+    assert encode_state(fold(opened).stored.state)[0] == 3
+
+
 def test_a_dismissed_resource_stays_away_until_it_is_opened():
     dismissed = did(1, InteractionKind.DISMISSED)
     assert state_of([dismissed]).dismissals == ("r1",)

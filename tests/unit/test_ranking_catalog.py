@@ -114,7 +114,7 @@ def test_entries_of_some_rows_are_their_values_one_row_after_the_other(lists, da
 
 def _same(one, other):
     if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and np.array_equal(one, other)
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
     if dataclasses.is_dataclass(one):
         return all(_same(getattr(one, field.name), getattr(other, field.name)) for field in dataclasses.fields(one))
     if hasattr(one, "items"):

@@ -13,15 +13,13 @@ from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
 from services.recommender.domain.ranking.compiled import challenge_fit, mean_and_deviation, review_due
 from services.recommender.domain.ranking.features import (
-    CollaborativeScores,
-    collaborative_rows,
     difficulties_of,
     estimate_skills,
     index_success_model,
 )
 from services.recommender.domain.ranking.scoring import describe, evaluate
-from services.recommender.domain.ranking.signals import explore, fit, gap, review
-from services.recommender.domain.ranking.signals.similar import similarity
+from services.recommender.domain.ranking.signals import explore, fit, review
+from services.recommender.domain.ranking.signals.signal import TagMean
 from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from tests.learners import Ability, filter_chance, learner_state, success_chance
@@ -127,24 +125,24 @@ def test_without_tags_success_depends_on_the_learner_alone():
     features = _features(STATE)
     assert features.success[2] == pytest.approx(filter_chance(STATE, "plain", [], PARAMETERS))
     assert (
-        _values(gap.SIGNAL, features)[2],
+        features.tag_means[TagMean.NEED, 2],
         _values(review.SIGNAL, features)[2],
         features.ready[2],
         features.served[2],
     ) == (0.0, 0.0, 1.0, -1)
 
 
-def test_the_gap_weighs_each_skill_by_tag_importance_and_distance_to_the_target():
+def test_needs_weigh_each_skill_by_tag_importance_and_distance_to_the_target():
     estimates = _estimates(STATE)
     a, _, c = estimates.probabilities
     expected = 0.25 * 0.5 * max(0.0, 0.85 - a) / 0.85 + 0.75 * max(0.0, 0.85 - c) / 0.85
     assert not estimates.mastered.any()
-    assert _values(gap.SIGNAL, _features(STATE))[1] == pytest.approx(expected)
+    assert _features(STATE).tag_means[TagMean.NEED, 1] == pytest.approx(expected)
 
 
 def test_a_mastered_skill_has_no_gap():
     able = learner_state({"c": Ability(mean=3.0, variance=0.02, attempts=20, successes=20)}, mean=1.0)
-    assert _values(gap.SIGNAL, _features(able))[3] == 0.0
+    assert _features(able).tag_means[TagMean.NEED, 3] == 0.0
 
 
 def test_readiness_is_that_of_the_least_ready_prerequisite_outside_the_resource():
@@ -222,33 +220,6 @@ def test_the_urgency_of_a_need_follows_the_readiness_of_its_prerequisites():
 @given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e4))
 def test_a_review_grows_more_due_with_time_and_stays_within_one(days, more_days, successes):
     assert 0.0 <= _due(days, successes) <= _due(days + more_days, successes) <= 1.0
-
-
-def _collaborative(scores, positives=20, resources=("item", "quiz", "gone", "lesson")):
-    rows, index_of_row = collaborative_rows(CATALOG, resources)
-    return CollaborativeScores(np.array(scores, np.float32), rows, index_of_row, positives)
-
-
-def test_similarity_is_standardised_over_the_candidates_the_model_knows_and_shrunk_by_positives():
-    similar = similarity(_collaborative([3.0, 1.0, 99.0, 2.0]), np.array([0, 1, 2, 3]), WEIGHTS)
-    z = np.sqrt(1.5)
-    # 20 positives count half; a resource unknown to the model gets nothing; resources not in the catalog are ignored.
-    assert similar == pytest.approx([(z + 2) / 8, 0.25, 0.0, (2 - z) / 8])
-
-
-def test_similarity_is_zero_without_positives_and_with_equal_scores():
-    rows = np.array([0, 1, 3])
-    assert similarity(_collaborative([3.0, 1.0, 9.0, 2.0], positives=0), rows, WEIGHTS) is None
-    assert similarity(_collaborative([1.0, 1.0, 9.0, 1.0]), rows, WEIGHTS) is None
-    assert similarity(None, rows, WEIGHTS) is None
-
-
-@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=4, max_size=4), st.integers(0, 1000))
-def test_similarity_stays_within_what_positives_allow(scores, positives):
-    found = similarity(_collaborative(scores, positives), np.array([0, 1, 3]), WEIGHTS)
-    similar = np.zeros(3) if found is None else found
-    assert (similar >= 0.0).all()
-    assert (similar <= positives / (positives + 20) + 1e-12).all()
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50))

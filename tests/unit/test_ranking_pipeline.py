@@ -16,7 +16,9 @@ from services.recommender.domain.ranking.candidates import at_random, random_see
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
 from services.recommender.domain.ranking.evidence import Evidence
 from services.recommender.domain.ranking.explain import picks_of
-from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows, estimate_skills
+from services.recommender.domain.ranking.features import collaborative_rows, estimate_skills
+from services.recommender.domain.ranking.learned import ONE_MODEL
+from services.recommender.domain.ranking.next_item import ModelScores
 from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.prepared import prepare
@@ -40,12 +42,12 @@ STRONG = Ability(mean=2.5, variance=0.03, attempts=15, successes=15.0, last_at_s
 WEAK = Ability(mean=-1.0, variance=0.05, attempts=5, successes=2.0, last_at_s=NOW_S - 1 * DAY_S)
 
 
-def _request(state=None, *, wanted=EVERYTHING, limit=10, collaborative=None, day="2023-11-14", learner="L"):
+def _request(state=None, *, wanted=EVERYTHING, limit=10, models=None, day="2023-11-14", learner="L"):
     return RankingRequest(
         tenant="riverbend",
         learner=learner,
         state=state,
-        collaborative=collaborative,
+        models=models,
         bundle="",
         as_of_s=NOW_S,
         day=day,
@@ -54,8 +56,9 @@ def _request(state=None, *, wanted=EVERYTHING, limit=10, collaborative=None, day
     )
 
 
-def _rank(catalog, state=None, parameters=PRIORS, **request):
-    return rank(prepare(catalog, parameters), _request(state, **request), WEIGHTS, lambda: 0.0)
+def _rank(catalog, state=None, parameters=PRIORS, *, models=None, **request):
+    prepared = prepare(catalog, parameters) if models is None else prepare(catalog, parameters, ranker=ONE_MODEL)
+    return rank(prepared, _request(state, models=models, **request), WEIGHTS, lambda: 0.0)
 
 
 def _ids(catalog, ranked):
@@ -175,15 +178,15 @@ def test_a_filter_that_nothing_passes_gives_an_empty_list():
     assert _rank(CHAIN, wanted=ResourceFilter(skills=("nowhere",))).resources == ()
 
 
-def _similar(catalog, scores, positives=40):
+def _similar(catalog, scores):
     rows, index_of_row = collaborative_rows(catalog, list(scores))
-    return CollaborativeScores(np.array(list(scores.values()), np.float32), rows, index_of_row, positives)
+    return ModelScores(np.array([list(scores.values())], np.float32), rows, index_of_row)
 
 
 def test_among_equal_resources_the_choice_of_similar_learners_comes_first_with_that_reason():
     catalog = build_columns([CatalogResource(f"p{number}", assesses=((f"s{number}", 1.0),)) for number in range(6)], [])
     similar = _similar(catalog, {f"p{number}": float(number == 4) for number in range(6)})
-    ranked = _rank(catalog, learner_state({}), collaborative=similar)
+    ranked = _rank(catalog, learner_state({}, answered=["p0"]), models=similar)
     assert _ids(catalog, ranked)[0] == "p4"
     kinds = [[reason.kind for reason in resource.explanation.reasons] for resource in ranked.resources]
     assert not any(ReasonKind.SIMILAR_LEARNERS in of_one for of_one in kinds[1:])
@@ -195,7 +198,7 @@ def test_a_skill_with_thousands_of_resources_does_not_crowd_out_the_others():
     catalog = build_columns(crowd + few, [])
     state = learner_state({"big": Ability(mean=-2.0, attempts=10, successes=1)})
     ranked = _rank(catalog, state, limit=16)
-    assert sum(resource.explanation.skill == "big" for resource in ranked.resources) <= 2
+    assert sum(resource.explanation.skill == "big" for resource in ranked.resources) <= WEIGHTS.per_skill
     assert ranked.candidates <= WEIGHTS.candidates
 
 
@@ -314,8 +317,10 @@ def test_candidates_are_few_allowed_and_distinct(limit, seed):
     answered = rng.choice(len(BIG), 128, replace=False)
     state = learner_state({f"s{number}": STRONG if number % 3 else WEAK for number in range(30)})
     estimates = estimate_skills(BIG, BIG_CATALOG.difficulties, state, NOW_S + 90 * DAY_S, WEIGHTS)
-    similar = _similar(BIG, {resource: float(rng.random()) for resource in BIG.resource_ids})
-    rows = select_candidates(BIG, BIG_CATALOG.index, estimates, similar, allowed, answered, limit, seed, WEIGHTS)
+    likely = rng.random(len(BIG)) < 0.05
+    rows = select_candidates(
+        BIG_CATALOG.index, estimates, estimates.urgencies, likely, allowed, answered, limit, seed, WEIGHTS
+    )
     assert len(rows) <= WEIGHTS.candidates
     assert len(rows) >= min(limit, np.count_nonzero(allowed))
     assert (np.diff(rows) > 0).all()
@@ -343,6 +348,6 @@ def test_after_the_warm_up_no_request_waits_for_a_compiler():
     assert len(loops) > 5
     compiled_for = [list(loop.signatures) for loop in loops]
     state = learner_state({"add": STRONG, "fractions": WEAK}, answered=["add-practice"])
-    _rank(CHAIN, state, collaborative=_similar(CHAIN, {"add-lesson": 1.0, "ratios-lesson": 0.0}))
+    _rank(CHAIN, state, models=_similar(CHAIN, {"add-lesson": 1.0, "ratios-lesson": 0.0}))
     _rank(CHAIN, wanted=ResourceFilter(kinds=(ResourceKind.LESSON,)))
     assert [list(loop.signatures) for loop in loops] == compiled_for

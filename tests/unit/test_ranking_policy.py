@@ -6,8 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.ranking.candidates import random_seed
 from services.recommender.domain.ranking.catalog import CatalogResource, build_columns
-from services.recommender.domain.ranking.policy import EVERYTHING, Reassessments, ResourceFilter, compose, eligibility
+from services.recommender.domain.ranking.policy import (
+    EVERYTHING,
+    Reassessments,
+    ResourceFilter,
+    by_score,
+    compose,
+    eligibility,
+)
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 
 CATALOG = build_columns(
@@ -58,14 +66,25 @@ def test_kinds_skills_and_duration_filter_the_list_but_not_the_learners_fit():
 
 def _compose(scores, served, held_back=(), limit=10):
     held = np.isin(np.arange(len(scores)), list(held_back))
-    return compose(np.array(scores, float), np.array(served), held, limit, WEIGHTS.per_skill)
+    return compose(_order(scores), np.array(served), held, limit, per_skill=2).tolist()
 
 
-def test_a_list_is_sorted_by_score_and_ties_keep_their_order():
-    assert _compose([0.1, 0.5, 0.5, 0.9], [0, 1, 2, 3]) == [3, 1, 2, 0]
+def _order(scores, seed=0):
+    return by_score(np.array(scores, float), np.arange(len(scores)), seed)
 
 
-def test_at_most_two_serve_one_skill_while_others_remain():
+def test_a_list_is_sorted_by_score():
+    assert _compose([0.1, 0.4, 0.5, 0.9], [0, 1, 2, 3]) == [3, 2, 1, 0]
+
+
+def test_ties_are_broken_by_the_seed_and_not_by_the_row():
+    seeds = [random_seed("t", learner, "b", "2026-01-01") for learner in "abcdefghij"]
+    orders = {tuple(_order([1.0] * 6, seed).tolist()) for seed in seeds}
+    assert len(orders) > 3
+    assert len({order[0] for order in orders}) > 2
+
+
+def test_a_skill_gets_no_more_than_its_share_while_others_remain():
     assert _compose([9, 8, 7, 6, 5], [0, 0, 0, 0, 1], limit=3) == [0, 1, 4]
 
 
@@ -88,7 +107,8 @@ def test_recently_answered_resources_come_last_and_only_if_nothing_else_is_left(
 )
 def test_a_list_is_as_long_as_possible_and_has_no_duplicates(candidates, limit):
     scores, served, held = (list(column) for column in zip(*candidates, strict=True)) if candidates else ([], [], [])
-    picked = compose(np.array(scores, float), np.array(served, int), np.array(held, bool), limit, WEIGHTS.per_skill)
+    columns = (np.array(served, int), np.array(held, bool))
+    picked = compose(_order(scores), *columns, limit, WEIGHTS.per_skill).tolist()
     assert len(picked) == len(set(picked)) == min(limit, len(candidates))
     fresh_left = [place for place in range(len(candidates)) if not held[place] and place not in picked]
     assert not (fresh_left and any(held[place] for place in picked))

@@ -49,7 +49,7 @@ def test_the_learned_ranking_is_no_worse_than_its_best_part_on_films_of_250_peop
         choice = choose(work.inner(seed=1), seed=1, families=BASE_MODELS)
         fitted = fit_ranker(work, seed=1, choice=choice, settings=RankerSettings(trees=30))
         dataset = RankingDataset(work, fitted.ensemble, fitted.ranker.statistics)
-        served = Served(dataset, fitted.ranker, None)
+        served = Served(dataset, fitted, None)
         learners = sorted(work.relevant)
         found = np.mean([ndcg(served.ranked(each, 10).tolist(), work.relevant[each], 10) for each in learners])
         parts = [

@@ -19,7 +19,7 @@ PREPARED = prepare(
     TenantParameters(),
 )
 WEAK = learner_state({"s": Ability(mean=-1.0, attempts=5, successes=2.0)})
-REQUEST = RankingRequest("t", "l", WEAK, None, "", 0.0, "1970-01-01", EVERYTHING, limit=4)
+REQUEST = RankingRequest("t", "l", WEAK, "", 0.0, "1970-01-01", EVERYTHING, limit=4)
 
 
 def ranked():

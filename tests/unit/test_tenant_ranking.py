@@ -4,7 +4,7 @@ import pytest
 
 from services.common.auth.tenants_file import TenantsFileError, load_tenants
 from services.recommender.bootstrap.server import ranking_policy
-from services.recommender.domain.ranking.weights import BY_WEIGHTS, RankingPolicy
+from services.recommender.domain.ranking.weights import DEFAULT_POLICY, RankingPolicy
 from services.recommender.settings import TenantRanking
 
 
@@ -23,11 +23,12 @@ def write(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "policy"),
     [
-        ("", BY_WEIGHTS),
-        ("ranker: weights", BY_WEIGHTS),
-        ("ranker: learned", RankingPolicy(learned=True, need_share=0.5)),
-        ("ranker: learned, need_share: 0", RankingPolicy(learned=True, need_share=0.0)),
-        ("ranker: null, need_share: null", BY_WEIGHTS),
+        ("", DEFAULT_POLICY),
+        ("ranker: auto", DEFAULT_POLICY),
+        ("ranker: weights", DEFAULT_POLICY),
+        ("ranker: learned", DEFAULT_POLICY),
+        ("ranker: auto, need_share: 0", RankingPolicy(need_share=0.0)),
+        ("ranker: null, need_share: null", DEFAULT_POLICY),
     ],
 )
 def test_the_file_configures_how_the_lists_of_a_tenant_are_ranked(write, settings, policy):
@@ -35,14 +36,15 @@ def test_the_file_configures_how_the_lists_of_a_tenant_are_ranked(write, setting
     assert ranking_policy(tenants, "riverbend") == policy
 
 
-def test_a_tenant_missing_from_the_file_is_ranked_by_weights(write):
-    assert ranking_policy(load_tenants(write("ranker: learned"), TenantRanking.model_validate), "hilltop") == BY_WEIGHTS
+def test_a_tenant_missing_from_the_file_is_ranked_by_the_default_policy(write):
+    tenants = load_tenants(write("need_share: 0.1"), TenantRanking.model_validate)
+    assert ranking_policy(tenants, "hilltop") == DEFAULT_POLICY
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ("ranker: magic", r"riverbend: (?s:.)*ranker(?s:.)*'learned' or 'weights'(?s:.)*magic"),
+        ("ranker: magic", r"riverbend: (?s:.)*ranker(?s:.)*'auto', 'learned' or 'weights'(?s:.)*magic"),
         ("need_share: 1.5", r"riverbend: (?s:.)*need_share(?s:.)*less than or equal to 1(?s:.)*1\.5"),
     ],
 )

@@ -20,7 +20,8 @@ from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.learner.state import decode_state, encode_state
 from services.recommender.domain.ranking import learned, pipeline
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
-from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows
+from services.recommender.domain.ranking.explain import REASON_SOURCES
+from services.recommender.domain.ranking.features import collaborative_rows
 from services.recommender.domain.ranking.interaction_statistics import InteractionStatistics, SkillLinks
 from services.recommender.domain.ranking.next_item import ModelScores
 from services.recommender.domain.ranking.policy import EVERYTHING
@@ -118,6 +119,7 @@ def ranker_of(rng):
         rng.random(len(known)).astype(np.float32),
         links(rng),
         links(rng),
+        np.ones(len(SKILLS), np.float32),
     )
     return dataclasses.replace(learned.smallest_ranker(), statistics=statistics)
 
@@ -137,26 +139,22 @@ def contributions(rng):
     """Replaces what sources added to the scores by anything, so that every claim is made in some list."""
 
     def anything(*arguments):
-        picked = arguments[-1]
-        width = len(learned.REASON_SOURCES) if len(arguments) == 2 else len(learned.WEIGHED_SIGNALS)
-        return rng.normal(0.3, 1.0, (len(picked), width))
+        return rng.normal(0.3, 1.0, (len(arguments[-1]), len(REASON_SOURCES)))
 
     return anything
 
 
-@pytest.mark.parametrize("by_trees", [False, True], ids=["weights", "learned"])
+@pytest.mark.parametrize("by_trees", [False, True], ids=["nothing learned", "learned"])
 @settings(max_examples=200)
 @given(catalogs(), states(), st.integers(1, 20), st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 2**32), st.booleans())
 def test_every_reason_is_true_whatever_added_to_the_score(by_trees, catalog, state, limit, share, seed, as_it_is):
     rng = np.random.default_rng(seed)
     rows, index_of_row = collaborative_rows(catalog, RESOURCES)
     scores = rng.integers(0, 5, (1, len(RESOURCES))).astype(np.float32)
-    history = () if state is None else [each.resource for each in state.resources]
     request = RankingRequest(
         tenant="t",
         learner="l",
         state=state,
-        collaborative=CollaborativeScores(scores[0], rows, index_of_row, positives=len(history)),
         bundle="",
         as_of_s=NOW_S,
         day="2023-11-14",
@@ -166,10 +164,9 @@ def test_every_reason_is_true_whatever_added_to_the_score(by_trees, catalog, sta
         models=ModelScores(scores, rows, index_of_row) if by_trees else None,
         need_share=share,
     )
-    prepared = prepare(catalog, PARAMETERS, ranker=ranker_of(rng) if by_trees else None)
+    prepared = prepare(catalog, PARAMETERS, ranker=ranker_of(rng) if by_trees else learned.NO_RANKER)
     with pytest.MonkeyPatch.context() as patched:
         if not as_it_is:
-            patched.setattr(pipeline, "weighed", contributions(rng))
-            patched.setattr(learned.BlendedScores, "added", contributions(rng))
+            patched.setattr(pipeline, "added_by_sources", contributions(rng))
         ranked = pipeline.rank(prepared, request, DEFAULT_WEIGHTS, lambda: 0.0)
     assert ReasonCount(prepared).add(request, ranked) == []

@@ -6,8 +6,8 @@ secret: <hex, at least 16 bytes>
 encryption_key: <hex, 32 bytes>           # without it, learners' values in the log are plain
 next_encryption_key: <hex, 32 bytes>      # while the key is being replaced: the next key
 former_encryption_key: <hex, 32 bytes>    # while the key is being replaced: the former key
-ranker: learned                           # without it: weights, the hand-weighted score
-need_share: 0.5                           # of the learned ranker's score, from 0 to 1
+ranker: auto                              # the default: what the newest bundle learned, and what is known without
+need_share: 0.5                           # share of need in the score; 0: only what is likely to come next
 encrypt: false                            # new values are plain; values encrypted before stay readable
 api_keys:
 - name: gradebook

@@ -37,7 +37,7 @@ from services.recommender.application.subscriptions.follow_changes import Follow
 from services.recommender.application.subscriptions.subscribe import Subscribe
 from services.recommender.application.subscriptions.subscriptions import SubscriptionLimits, Subscriptions
 from services.recommender.bootstrap.stores import bundle_store, state_store
-from services.recommender.domain.ranking.weights import BY_WEIGHTS, RankingPolicy
+from services.recommender.domain.ranking.weights import DEFAULT_POLICY, RankingPolicy
 from services.recommender.entrypoints.background_refresh import BackgroundRefresh, ReadableCatalog
 from services.recommender.entrypoints.grpc import SERVICE_NAME, RecommendationServicer
 from services.recommender.entrypoints.subscriptions import SubscriptionStreams
@@ -246,4 +246,4 @@ async def run_server(settings: RecommenderServerSettings) -> None:
 def ranking_policy(tenants: TenantRegistry, name: str) -> RankingPolicy:
     """The ranking policy of each tenant, from the tenants file."""
     tenant = tenants.get(name)
-    return BY_WEIGHTS if tenant is None else TenantRanking.model_validate(tenant.settings).policy
+    return DEFAULT_POLICY if tenant is None else TenantRanking.model_validate(tenant.settings).policy

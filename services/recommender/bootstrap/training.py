@@ -17,15 +17,12 @@ _LIBRARIES = ("implicit", "lightgbm", "numba", "numpy", "scipy")
 _TRAINING_SEED = 20_090_910
 
 
-def trainer(
-    *, bundles: str | None = None, factors: int | None = None, ranker: bool = False, accept_lost_keys: bool = False
-) -> Trainer:
+def trainer(*, bundles: str | None = None, factors: int | None = None, accept_lost_keys: bool = False) -> Trainer:
     """Runs `cairn train`.
 
     Args:
         bundles: where bundles are stored, instead of the setting.
         factors: factors per resource, instead of the default; a chosen model keeps its own.
-        ranker: whether to fit a learned ranker too.
         accept_lost_keys: whether to skip records whose keys are lost.
 
     Raises:
@@ -52,5 +49,5 @@ def trainer(
         bundles=bundle_store(bundles or settings.bundles),
         clock=lambda: datetime.now(UTC),
         libraries={name: version(name) for name in _LIBRARIES},
-        fit_ranker=partial(train_ranker, seed=_TRAINING_SEED) if ranker else None,
+        fit_ranker=partial(train_ranker, seed=_TRAINING_SEED),
     )

@@ -59,9 +59,8 @@ def train(
     factors: Annotated[
         int | None, typer.Option(min=1, max=512, help="Factors per resource; fewer on little data.", show_default="64")
     ] = None,
-    ranker: Annotated[
-        bool,
-        typer.Option("--ranker", help="Also fit a learned ranker; the tenants file decides which tenants it serves."),
+    _ranker: Annotated[
+        bool, typer.Option("--ranker", hidden=True, help="Of earlier releases; the ranker is always fitted.")
     ] = False,
     accept_lost_keys: _AcceptLostKeys = False,
     json_file: Annotated[
@@ -71,12 +70,12 @@ def train(
     """Fit every tenant's models on the log and write them as a bundle. Servers load it automatically.
 
     Reads the whole log of the Kafka in CAIRN_KAFKA. Fits the difficulties of items and skills, the learner model's
-    constants and collaborative filtering. The last line is the bundle's id.
+    constants, collaborative filtering and the ranker. The last line is the bundle's id.
 
     Exit codes: 1, keys of records are missing, Kafka or the bundles cannot be reached, or the log is empty. 2, an
     argument is invalid.
     """
-    _train(bundles, tenant, json_file, factors=factors, ranker=ranker, accept_lost_keys=accept_lost_keys)
+    _train(bundles, tenant, json_file, factors=factors, accept_lost_keys=accept_lost_keys)
 
 
 @app.command("tune", epilog="Example: cairn tune --bundles s3://district/bundles --tenant riverbend")
@@ -117,7 +116,6 @@ def _train(
     *,
     factors: int | None = None,
     tune: bool = False,
-    ranker: bool = False,
     accept_lost_keys: bool = False,
 ) -> None:
     if json_file is not None and not json_file.parent.is_dir():
@@ -125,7 +123,7 @@ def _train(
     started_s = time.monotonic()
     try:
         with _progress() as progress:
-            trainer = wired_trainer(bundles=bundles, factors=factors, ranker=ranker, accept_lost_keys=accept_lost_keys)
+            trainer = wired_trainer(bundles=bundles, factors=factors, accept_lost_keys=accept_lost_keys)
             trained = asyncio.run(trainer.train(tenants=tenant or (), tune=tune, progress=progress))
     except (SettingsError, BundlesUrlInvalidError, TenantWithoutEventsError) as error:
         fail(f"error: {error}", BAD_INPUT)

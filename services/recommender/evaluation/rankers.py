@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.application.ports.models import CollaborativeModel
-from services.recommender.domain.ranking.features import CollaborativeScores
-from services.recommender.domain.ranking.learned import LearnedRanker
+from services.recommender.domain.learner.state import LearnerState
+from services.recommender.domain.learner.success_model import SuccessModel
+from services.recommender.domain.ranking.features import collaborative_rows
+from services.recommender.domain.ranking.learned import NO_RANKER
+from services.recommender.domain.ranking.next_item import ModelScores
 from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import ResourceFilter
 from services.recommender.domain.ranking.prepared import prepare
 from services.recommender.domain.ranking.request import RankingRequest
-from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
+from services.recommender.domain.ranking.weights import DEFAULT_POLICY, DEFAULT_WEIGHTS
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.evaluation.lists import Ranker, RankingSplit
@@ -23,9 +26,10 @@ from services.recommender.evaluation.popularity import PopularLastWeek
 from services.recommender.evaluation.reason_count import ReasonCount
 from services.recommender.evaluation.results import SERVED
 from services.recommender.models.ranker.dataset import RankingDataset
+from services.recommender.models.ranker.fit import FittedRanker
+from services.recommender.models.tracing.success_fit import fit_success
 
-WEIGHED = "weights"
-HALF_NEED = "half_need"
+NEXT_ITEM, NEED, UNTRAINED = "next_item", "need", "untrained"
 
 REASONS_OF = 10
 """The reasons of this many first entries of each list are checked."""
@@ -55,19 +59,27 @@ def baselines(split: RankingSplit, *, seed: int) -> Mapping[str, Callable[[], Ra
 
 
 def served(
-    dataset: RankingDataset, ranker: LearnedRanker, collaborative: CollaborativeModel | None
+    dataset: RankingDataset, learned: FittedRanker | None, untrained: FittedRanker | None, *, seed: int
 ) -> dict[str, Ranker]:
-    """Return the served rankings by name: the learned one, half need and half next item, and the hand-weighted one.
+    """Return the rankings of a server, by name.
+
+    The default; only what is likely to come next; only need; and the default without a learned ranker.
 
     Args:
         dataset: the data a server would have.
-        ranker: the learned ranker.
-        collaborative: the model that the hand-weighted score uses when it ranks alone.
+        learned: the learned ranker; None where there is too little data.
+        untrained: a ranker without trees; None where no model could be fitted.
+        seed: of the success model.
     """
-    rankings: dict[str, Ranker] = {SERVED: Served(dataset, ranker, None)}
-    if any(dataset.split.tags):
-        rankings[HALF_NEED] = Served(dataset, ranker, None, need_share=0.5)
-        rankings[WEIGHED] = Served(dataset, None, collaborative)
+    work = dataset.split
+    success_model = fit_success(work.before, dataset.parameters.settings, seed=seed)[0] if work.graded else None
+    best = learned or untrained
+    rankings: dict[str, Ranker] = {SERVED: Served(dataset, best, success_model)}
+    if any(work.tags):
+        rankings[NEXT_ITEM] = Served(dataset, best, success_model, need_share=0.0)
+        rankings[NEED] = Served(dataset, best, success_model, need_share=1.0)
+    if learned is not None and untrained is not None:
+        rankings[UNTRAINED] = Served(dataset, untrained, success_model)
     return rankings
 
 
@@ -147,7 +159,7 @@ class Collaborative(Scored):
 
 
 class Served:
-    """The served ranking: folded learner state, tags, collaborative scores, ranker and policy.
+    """The ranking of a server: folded learner state, tags, models, success model, filters and policy.
 
     Attributes:
         reasons: counts the reasons of its lists.
@@ -156,53 +168,44 @@ class Served:
     def __init__(
         self,
         dataset: RankingDataset,
-        ranker: LearnedRanker | None,
-        collaborative: CollaborativeModel | None,
+        fitted: FittedRanker | None,
+        success_model: SuccessModel | None,
         *,
-        need_share: float = 0.0,
+        need_share: float = DEFAULT_POLICY.need_share,
     ) -> None:
         """Assemble the data that a server would have.
 
         Args:
             dataset: the data a server would have.
-            ranker: the learned ranker; None to rank by the hand-weighted score.
-            collaborative: the model that the hand-weighted score uses when it ranks alone.
+            fitted: the ranker with its base models; None where nothing was learned.
+            success_model: the success model; None where outcomes are not known.
             need_share: how much of the score is need.
         """
         self._dataset = dataset
-        self._prepared = prepare(dataset.catalog, dataset.parameters, ranker=ranker)
+        self._ensemble = None if fitted is None else fitted.ensemble
+        ranker = NO_RANKER if fitted is None else fitted.ranker
+        self._prepared = prepare(dataset.catalog, dataset.parameters, success_model, ranker)
         self.reasons = ReasonCount(self._prepared, first=REASONS_OF)
-        self._collaborative = collaborative
+        self._rows, self._index_of_row = collaborative_rows(
+            dataset.catalog, () if fitted is None else fitted.ensemble.resources
+        )
         self._need_share = need_share
-        self._known = frozenset(() if collaborative is None else collaborative.resources)
-        self._rows = dataset.catalog.rows_of(() if collaborative is None else collaborative.resources)
-        self._index_of_row = np.full(len(dataset.catalog), -1, np.intp)
-        self._index_of_row[self._rows] = np.arange(len(self._rows))
 
     def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
         """Return the numbers of at most k resources, best first."""
         dataset = self._dataset
         split, state = dataset.split, dataset.states.of(learner)
-        history = [recent.resource for recent in state.resources]
         seen = () if split.repeats else tuple(split.positives.resources[row] for row in split.own(learner))
         request = RankingRequest(
             tenant="t",
             learner=split.before.learners[learner],
             state=state,
-            collaborative=None
-            if self._collaborative is None
-            else CollaborativeScores(
-                scores=self._collaborative.scores(history),
-                rows=self._rows,
-                index_of_row=self._index_of_row,
-                positives=sum(resource in self._known for resource in history),
-            ),
             bundle="evaluation",
             as_of_s=float(state.last_at_s),
             day="1970-01-01",
             wanted=ResourceFilter(excluded=seen),
             limit=most,
-            models=None if self._prepared.learned is None else dataset.models(state),
+            models=self._models(state),
             need_share=self._need_share,
             repeats=split.repeats,
         )
@@ -210,3 +213,9 @@ class Served:
             lambda: rank(self._prepared, request, DEFAULT_WEIGHTS, time.perf_counter), request
         )  # fmt: skip
         return np.array([resource.row for resource in ranked.resources], np.int64)
+
+    def _models(self, state: LearnerState) -> ModelScores | None:
+        if self._ensemble is None or not state.resources:
+            return None
+        scores = self._ensemble.scores([recent.resource for recent in state.resources])
+        return ModelScores(scores, self._rows, self._index_of_row)

@@ -23,7 +23,7 @@ from services.recommender.evaluation.results import SERVED, Evaluation
 from services.recommender.models.collaborative.ensemble import Ensemble
 from services.recommender.models.collaborative.families import FAMILIES, Choice, choose
 from services.recommender.models.ranker.dataset import RankingDataset
-from services.recommender.models.ranker.fit import FittedRanker, base_models_of, fit_ranker
+from services.recommender.models.ranker.fit import FittedRanker, base_models_of, fit_base_ranker, fit_ranker
 from services.recommender.models.ranker.interaction_statistics_fit import fit_interaction_statistics
 from services.recommender.models.ranker.lists import TooFewToLearnError
 
@@ -131,18 +131,20 @@ def _rankings(
     def base_models(of: WorkSplit, chosen: Choice) -> Ensemble:
         return Ensemble(of.positives.resources, {name: fitted[name] for name in base_models_of(of, chosen)})
 
+    learned, untrained = None, None
     try:
+        untrained = fit_base_ranker(work, seed=SEED, choice=choice)
         learned = fit_ranker(work, seed=SEED, choice=choice, fit_base_models=base_models, advance=report)
+        choice.remarks.append(_chosen_blend_weight(learned))
     except TooFewToLearnError as error:
-        choice.remarks.append(f"No ranking was learned; {SERVED} is the hand-weighted one: {error}.")
-        dataset = RankingDataset(
-            work, base_models(work, choice), fit_interaction_statistics(work.before, work.positives)
-        )
-        yield SERVED, lambda: Served(dataset, None, fitted.get("als"))
-        return
-    choice.remarks.append(_chosen_blend_weight(learned))
-    dataset = RankingDataset(work, learned.ensemble, learned.ranker.statistics)
-    for name, ranker in served(dataset, learned.ranker, learned.ensemble.get("als")).items():
+        choice.remarks.append(f"No ranking was learned: {error}.")
+    best = learned or untrained
+    dataset = RankingDataset(
+        work,
+        base_models(work, choice) if best is None else best.ensemble,
+        fit_interaction_statistics(work.before, work.positives) if best is None else best.ranker.statistics,
+    )
+    for name, ranker in served(dataset, learned, untrained, seed=SEED).items():
         report(name)
         yield name, lambda ranker=ranker: ranker  # type: ignore[misc]  # bound early, called at once.
 
@@ -152,8 +154,8 @@ def _chosen_blend_weight(learned: FittedRanker) -> str:
     ranker = learned.ranker
     return (
         f"{SERVED} is {len(ranker.trees.starts) - 1} trees with a blend weight of {ranker.blend_weight:g}; the rest is "
-        f"{ranker.models[ranker.best_base_model]}; NDCG@10 on held-out learners of the inner split by blend weight: "
-        f"{tried}."
+        f"{ranker.models[int(np.argmax(ranker.base_weights))]}; NDCG@10 on held-out learners of the inner split by "
+        f"blend weight: {tried}."
     )
 
 
@@ -224,7 +226,8 @@ def _notes(split: RankingSplit, choice: Choice) -> tuple[str, ...]:
         "readiness_violations: share of the list that builds on a skill with over two fifths wrong responses."
         if split.work.prerequisites
         else "Readiness violations are not measured: there is no prerequisites.csv.",
-        "cairn ranks by behaviour alone (need_share 0); half_need weighs both equally; weights is need alone.",
+        "cairn: the default of a server; next_item: without need (need_share 0); need: nothing else (need_share 1).",
+        "untrained: the default of a server without a learned ranker.",
     )
     return (
         split.twins.note,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from services.recommender.domain.ranking.prepared import PreparedCatalog
 from services.recommender.domain.ranking.reasons import ReasonKind
 from services.recommender.domain.ranking.render import render
@@ -49,8 +51,8 @@ class ReasonCount:
         self._first = first
         self._prepared = prepared
         self._catalog = facts_of_columns(prepared.catalog)
-        learned = prepared.learned
-        self._usual = NO_USUAL_WORK if learned is None else usual_work(learned.ranker.statistics)
+        ranker = prepared.ranker.ranker
+        self._usual = usual_work(ranker.statistics) if ranker.models else NO_USUAL_WORK
 
     def __str__(self) -> str:
         lists = "1 list" if self.lists == 1 else f"{self.lists:,} lists"
@@ -104,15 +106,13 @@ class ReasonCount:
     def _facts(self, request: RankingRequest) -> Facts:
         """What a list that is made from a request must agree with."""
         catalog, difficulties = self._prepared.catalog, self._prepared.difficulties
-        state, models, learned = request.state, request.models, self._prepared.learned
+        state, models, ranker = request.state, request.models, self._prepared.ranker.ranker
         scores, usual = NO_SCORES, NO_USUAL_WORK
         recent_resources = () if state is None else [recent.resource for recent in state.resources]
-        if learned is not None and models is not None and catalog.has_any(recent_resources):
-            best = models.scores[learned.ranker.best_base_model]
+        if ranker.models and models is not None and catalog.has_any(recent_resources):
+            best = models.scores[int(np.argmax(ranker.base_weights))]
             history = sum(models.index_of_row[row] >= 0 for row in catalog.rows_of(recent_resources))
             scores, usual = scores_of_rows(best, models.index_of_row, catalog, history), self._usual
-        elif (given := request.collaborative) is not None:
-            scores = scores_of_rows(given.scores, given.index_of_row, catalog, given.positives)
 
         def difficulty(skill: str) -> float:
             return float(difficulties.skill_logits[catalog.slot_of_skill[skill]])

@@ -19,15 +19,17 @@ from services.recommender.application.answers.rosters import LearnerProblem, Ros
 from services.recommender.application.answers.show_learner import SkillMastery, skill_masteries
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.learner.success_model import Chances
-from services.recommender.domain.planning.groups import LearnerGroup, form_groups, worked_on_gaps
+from services.recommender.domain.planning.groups import LearnerGroup, form_groups
 from services.recommender.domain.planning.sequences import GroupFit, SequenceStep, compose_sequence, minutes_of
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.features import SkillEstimates, estimate_skills
 from services.recommender.domain.ranking.messages import message
 from services.recommender.domain.ranking.policy import ResourceFilter, eligibility
 from services.recommender.domain.ranking.prepared import PreparedCatalog
+from services.recommender.domain.ranking.priorities import urgencies_in_scope
 from services.recommender.domain.ranking.render import render
 from services.recommender.domain.ranking.rules import ActiveRules
+from services.recommender.domain.ranking.scope import scope_of
 from services.recommender.domain.ranking.scoring import describe
 from services.recommender.domain.ranking.signals.fit import fit_of
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
@@ -167,6 +169,7 @@ class _Known:
     place: int
     state: LearnerState
     estimates: SkillEstimates
+    gaps: FloatColumn
     by_success_model: Chances | None
     touched: frozenset[str]
 
@@ -199,7 +202,11 @@ class _Planner:
             by_success_model = (
                 None if self._prepared.success_model is None else self._prepared.success_model.of(state, as_of_s)
             )
-            self._known.append(_Known(place, state, estimates, by_success_model, touched))
+            recent = self._catalog.rows_of(recent.resource for recent in state.resources)
+            scope = scope_of(self._catalog, estimates, recent)
+            self._known.append(
+                _Known(place, state, estimates, urgencies_in_scope(estimates, scope), by_success_model, touched)
+            )
 
     def plan(self) -> tuple[list[PlannedGroup], list[Unplaced]]:
         """The groups, and the learners in none."""
@@ -207,7 +214,7 @@ class _Planner:
         # The shape is stated because there may be no learners, or no skills.
         gaps = np.zeros((len(self._known), len(workable)))
         for number, known in enumerate(self._known):
-            gaps[number] = worked_on_gaps(known.estimates)
+            gaps[number] = known.gaps
         groups = form_groups(gaps * workable, self._query.groups_max)
         planned = [self._planned(group) for group in groups]
         placed = {member for group in groups for member in group.members}
@@ -259,7 +266,7 @@ class _Planner:
 
     def _favour(self, rows: IntColumn) -> FloatColumn:
         """The factor of each row from rules; pinned resources come first, however well others fit."""
-        favour = self._rules.boost(rows, np.ones(len(rows)))
+        favour = self._rules.factors(rows)
         pinned = np.isin(rows, self._rules.pinned(self._allowed)) | self._rules.pinned_by_provider(rows)
         return np.where(pinned, _PINNED, favour)
 

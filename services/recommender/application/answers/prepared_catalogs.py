@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from services.recommender.application.answers.active_models import ActiveEpoch, ActiveModels
 from services.recommender.application.ports.catalog import CatalogReader
@@ -14,19 +17,20 @@ from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogVersion, IntColumn
-from services.recommender.domain.ranking.features import CollaborativeScores, collaborative_rows
+from services.recommender.domain.ranking.features import collaborative_rows
+from services.recommender.domain.ranking.learned import NO_RANKER, ONE_MODEL, LearnedRanker
 from services.recommender.domain.ranking.next_item import ModelScores
 from services.recommender.domain.ranking.prepared import PreparedCatalog, prepare
 from services.recommender.domain.ranking.rules import RuleBook
-from services.recommender.domain.ranking.weights import BY_WEIGHTS, RankingPolicy
+from services.recommender.domain.ranking.weights import DEFAULT_POLICY, RankingPolicy
 
 RankingPolicies = Callable[[str], RankingPolicy]
 """Returns the current ranking policy of a tenant, by name."""
 
 
-def by_weights(_tenant: str) -> RankingPolicy:
-    """The policy that ranks every tenant's lists by hand-set weights."""
-    return BY_WEIGHTS
+def by_default(_tenant: str) -> RankingPolicy:
+    """The default policy, for every tenant."""
+    return DEFAULT_POLICY
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,27 @@ class CatalogInputs:
             and self.ranker is other.ranker
         )
 
+    @property
+    def learned(self) -> LearnedRanker:
+        """The ranker; in a bundle of an earlier release, the collaborative model may be all there is."""
+        if self.ranker is not None:
+            return self.ranker.ranker
+        return NO_RANKER if self.collaborative is None else ONE_MODEL
+
+    @property
+    def resources(self) -> Sequence[str]:
+        """The resources that its base models know."""
+        if self.ranker is not None:
+            return self.ranker.ensemble.resources
+        return () if self.collaborative is None else self.collaborative.resources
+
+    @property
+    def score(self) -> Callable[[Sequence[str]], NDArray[np.float32]] | None:
+        """Returns the scores of its base models for a history, newest last; None without a model."""
+        if self.ranker is not None:
+            return self.ranker.ensemble.scores
+        return None if self.collaborative is None else self.collaborative.scores
+
 
 @dataclass(frozen=True)
 class RankableCatalog:
@@ -57,40 +82,22 @@ class RankableCatalog:
     Attributes:
         inputs: what it was prepared from.
         prepared: the prepared catalog.
-        known: resources that the collaborative model can score.
-        rows: the catalog row of each of its resources.
-        index_of_row: its index of each catalog row.
-        ranker_rows: the catalog row of each resource of the learned ranker's base models.
-        ranker_index_of_row: their index of each catalog row.
+        rows: the catalog row of each resource that the base models know.
+        index_of_row: their index of each catalog row.
     """
 
     inputs: CatalogInputs
     prepared: PreparedCatalog
-    known: frozenset[str]
     rows: IntColumn
     index_of_row: IntColumn
-    ranker_rows: IntColumn
-    ranker_index_of_row: IntColumn
-
-    def collaborative_scores(self, state: LearnerState | None) -> CollaborativeScores | None:
-        """The collaborative model's scores for a learner; None without a model or a known resource."""
-        model = self.inputs.collaborative
-        if model is None or state is None:
-            return None
-        history = [recent.resource for recent in state.resources]
-        # The history holds each resource once.
-        positives = len(self.known.intersection(history))
-        if not positives:
-            return None
-        return CollaborativeScores(model.scores(history), self.rows, self.index_of_row, positives)
 
     def base_scores(self, state: LearnerState | None) -> ModelScores | None:
-        """The scores of the learned ranker's base models; None without a ranker or a known resource."""
-        ranker, catalog = self.inputs.ranker, self.inputs.catalog
-        if ranker is None or state is None or not catalog.has_any(recent.resource for recent in state.resources):
+        """The scores of the base models for a learner; None without models or a known resource."""
+        score, catalog = self.inputs.score, self.inputs.catalog
+        if score is None or state is None or not catalog.has_any(recent.resource for recent in state.resources):
             return None
-        scores = ranker.ensemble.scores([recent.resource for recent in state.resources])
-        return ModelScores(scores, self.ranker_rows, self.ranker_index_of_row)
+        scores = score([recent.resource for recent in state.resources])
+        return ModelScores(np.atleast_2d(scores), self.rows, self.index_of_row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +140,9 @@ class PreparedCatalogs:
     """
 
     def __init__(
-        self, catalog: CatalogReader, active_models: ActiveModels, policies: RankingPolicies = by_weights
+        self, catalog: CatalogReader, active_models: ActiveModels, policies: RankingPolicies = by_default
     ) -> None:
-        """Args: where catalogs and models come from; `policies` decides whether a tenant gets a learned ranker."""
+        """Args: where catalogs and models come from; `policies` says how each tenant's lists are ranked."""
         self._catalog = catalog
         self._active_models = active_models
         self._policies = policies
@@ -149,7 +156,7 @@ class PreparedCatalogs:
             NoEpochError: when there is no epoch.
         """
         policy = self._policies(tenant)
-        return self._if_prepared(tenant, self._inputs(tenant, self._active_models.epoch, policy), policy)
+        return self._if_prepared(tenant, self._inputs(tenant, self._active_models.epoch), policy)
 
     async def prepare(self, tenant: str) -> None:
         """Prepare a tenant's catalog ahead of the next request.
@@ -168,7 +175,7 @@ class PreparedCatalogs:
         """
         while True:
             policy = self._policies(tenant)
-            inputs = self._inputs(tenant, epoch, policy)
+            inputs = self._inputs(tenant, epoch)
             found = self._if_prepared(tenant, inputs, policy)
             if found is not None:
                 return found
@@ -210,24 +217,20 @@ class PreparedCatalogs:
             policy,
         )
 
-    def _inputs(self, tenant: str, epoch: ActiveEpoch, policy: RankingPolicy) -> CatalogInputs:
+    def _inputs(self, tenant: str, epoch: ActiveEpoch) -> CatalogInputs:
         models = self._active_models
         return CatalogInputs(
             self._catalog.columns(tenant),
             epoch.parameters.for_tenant(tenant),
             models.collaborative(tenant),
             models.success(tenant),
-            models.ranker(tenant) if policy.learned else None,
+            models.ranker(tenant),
         )
 
 
 def _rankable(inputs: CatalogInputs) -> RankableCatalog:
-    catalog, model, ranker = inputs.catalog, inputs.collaborative, inputs.ranker
-    resources = () if model is None else model.resources
     return RankableCatalog(
         inputs,
-        prepare(catalog, inputs.parameters, inputs.success_model, None if ranker is None else ranker.ranker),
-        frozenset(resources),
-        *collaborative_rows(catalog, resources),
-        *collaborative_rows(catalog, () if ranker is None else ranker.ensemble.resources),
+        prepare(inputs.catalog, inputs.parameters, inputs.success_model, inputs.learned),
+        *collaborative_rows(inputs.catalog, inputs.resources),
     )

@@ -54,6 +54,7 @@ class Recommendations:
         degraded: what was missing, ordered as in the contract.
         candidates: how many resources were scored.
         stage_seconds: time by stage.
+        gap: id of the learner's most urgent gap; empty without any.
     """
 
     catalog: CatalogColumns
@@ -63,6 +64,7 @@ class Recommendations:
     degraded: tuple[Degradation, ...]
     candidates: int
     stage_seconds: Mapping[str, float]
+    gap: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +107,18 @@ class RankLearner:
         began = self._timer()
         as_of = query.as_of or self._clock.now()
         state = None if fresh.stored is None else fresh.stored.state
-        base_scores = snapshot.rankable.base_scores(state)
         book = snapshot.rules if rules is None else rules
         request = RankingRequest(
             tenant=snapshot.tenant,
             learner=query.learner,
             state=state,
-            collaborative=snapshot.rankable.collaborative_scores(state) if base_scores is None else None,
             bundle=snapshot.bundle or "",
             as_of_s=as_of.timestamp(),
             day=as_of.astimezone(UTC).date().isoformat(),
             wanted=query.wanted,
             limit=query.limit,
             rules=book.active(query.class_id, query.wanted.grades, as_of.timestamp()),
-            models=base_scores,
+            models=snapshot.rankable.base_scores(state),
             need_share=snapshot.policy.need_share,
         )
         ranked_from = self._timer()
@@ -136,6 +136,7 @@ class RankLearner:
                 "prepare": waited.prepare_s + ranked_from - began,
                 **ranked.stage_seconds,
             },
+            gap=ranked.gap,
         )
 
 
@@ -144,7 +145,7 @@ def _degraded(snapshot: RankingSnapshot, fresh: FreshState) -> tuple[Degradation
     missing = {
         Degradation.NEW_LEARNER: fresh.new_learner,
         Degradation.NO_BUNDLE: no_bundle,
-        Degradation.NO_COLLABORATIVE_FILTERING: snapshot.rankable.inputs.collaborative is None and not no_bundle,
+        Degradation.NO_COLLABORATIVE_FILTERING: snapshot.rankable.inputs.score is None and not no_bundle,
         Degradation.EMPTY_CATALOG: not len(snapshot.catalog),
         Degradation.STALE_STATE: fresh.stale,
         Degradation.STALE_CATALOG: not snapshot.reachable,
@@ -164,7 +165,7 @@ def _recommendation_ids(
         query.limit,
         query.wanted.identity,
         query.class_id,
-        (policy.learned, policy.need_share),
+        policy.need_share,
         provenance.as_of.timestamp(),
         provenance.epoch,
         None if applied is None else (applied.partition, applied.offset),

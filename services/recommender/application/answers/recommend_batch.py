@@ -14,11 +14,7 @@ from services.recommender.application.answers.provenance import Provenance
 from services.recommender.application.answers.rank_learner import RankLearner, Recommendations, RecommendQuery
 from services.recommender.application.answers.rosters import LearnerProblem, RosterEntry, read_roster
 from services.recommender.application.answers.show_learner import SkillMastery, skill_masteries
-from services.recommender.domain.planning.groups import worked_on_gaps
-from services.recommender.domain.ranking.features import estimate_skills
 from services.recommender.domain.ranking.policy import ResourceFilter
-from services.recommender.domain.ranking.prepared import PreparedCatalog
-from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +78,15 @@ class RecommendBatch:
             snapshot = await self._catalogs.snapshot(tenant, fresh.epoch)
             async with self._turns.piece(tenant):
                 answer = self._ranking.rank(snapshot, replace(of_learner, learner=entry.learner), fresh)
-                answers.append(LearnerAnswer(answer, _gap(tenant, snapshot.prepared, fresh, as_of)))
+                answers.append(LearnerAnswer(answer, _gap(tenant, answer, fresh)))
         return answers
 
 
-def _gap(tenant: str, prepared: PreparedCatalog, fresh: FreshState, as_of: datetime) -> SkillMastery | None:
-    """The most urgent of the skills the learner has worked on and not mastered."""
-    if fresh.stored is None:
+def _gap(tenant: str, answer: Recommendations, fresh: FreshState) -> SkillMastery | None:
+    """The most urgent of the skills in scope that the learner has worked on and not mastered."""
+    if fresh.stored is None or not answer.gap:
         return None
-    state = fresh.stored.state
-    gaps = worked_on_gaps(
-        estimate_skills(prepared.catalog, prepared.difficulties, state, as_of.timestamp(), DEFAULT_WEIGHTS)
-    )
-    if not gaps.size or not gaps.any():
-        return None
-    skill = prepared.catalog.skill_ids[int(gaps.argmax())]
-    return skill_masteries(state, [skill], fresh.epoch.parameters.for_tenant(tenant))[0]
+    return skill_masteries(fresh.stored.state, [answer.gap], fresh.epoch.parameters.for_tenant(tenant))[0]
 
 
 def shared_provenance(answers: Sequence[LearnerAnswer | LearnerProblem]) -> Provenance | None:

@@ -135,7 +135,7 @@ class Trainer:
         bundles: receives the bundle.
         clock: returns the time.
         libraries: versions of the libraries that affect the numbers, by name.
-        fit_ranker: learns a ranking; None: not requested.
+        fit_ranker: learns a ranking.
     """
 
     log: TrainingLog
@@ -145,7 +145,7 @@ class Trainer:
     bundles: BundleWriter
     clock: Callable[[], datetime]
     libraries: Mapping[str, str]
-    fit_ranker: FitRanker | None = None
+    fit_ranker: FitRanker
 
     async def train(
         self, *, tenants: Collection[str] = (), tune: bool = False, progress: Progress = lambda *_: None
@@ -217,11 +217,9 @@ class Trainer:
             )
         except TooFewPositivesError as error:
             absent = str(error)
-        ranker = None
-        if self.fit_ranker is not None:
-            ranker = self.fit_ranker(
-                responses.distinct, advance=lambda done, total: progress(f"{tenant}: learning to rank", done, total)
-            )
+        ranker = self.fit_ranker(
+            responses.distinct, advance=lambda done, total: progress(f"{tenant}: learning to rank", done, total)
+        )
         return TenantModels(
             parameters=tracing.parameters,
             success=tracing.success,

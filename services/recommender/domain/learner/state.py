@@ -7,7 +7,8 @@ Equal states have equal bytes, little-endian throughout:
     learner         one LEARNER_RECORD
     skills          one SKILL_RECORD each, in the order first met
     skills' names   packed strings
-    touches         how and when each resource was touched (kind u1, Unix seconds u4), oldest first
+    touches         how and when each resource was touched (kind u1, Unix seconds u4), oldest first. The high four bits
+                    of the kind count how often a resource that was never finished was opened again, up to 15
     resources       their ids, as packed strings
     dismissals      ids of the dismissed resources, oldest first, as packed strings
     preferences     as `preferences.pack` gives them
@@ -67,11 +68,19 @@ _INTERACTION_KINDS = {int(kind): kind for kind in InteractionKind}
 
 
 class RecentResource(NamedTuple):
-    """A catalog resource the learner used: its id, how far they came, and when last (Unix seconds, 0: not known)."""
+    """A catalog resource the learner used.
+
+    Attributes:
+        resource: its id.
+        kind: how far they came.
+        at_s: when last, Unix seconds; 0: not known.
+        reopened: how often it was opened again without being answered or completed, up to 15; 0 once it was.
+    """
 
     resource: str
     kind: InteractionKind
     at_s: int
+    reopened: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,15 +144,25 @@ class PackedState(NamedTuple):
     preferences: bytes
 
 
-def pack_touch(kind: int, at_s: int) -> bytes:
-    """How (a number of InteractionKind) and when a resource was touched, as stored."""
-    return _TOUCH.pack(kind, at_s)
+def pack_touch(kind: int, at_s: int, before: int = 0) -> bytes:
+    """How and when a resource was touched, as stored.
+
+    Args:
+        kind: a number of InteractionKind.
+        at_s: when, Unix seconds; 0: not known.
+        before: the first byte that was stored for it before; 0: none.
+    """
+    furthest = max(kind, before & _KIND_BITS)
+    reopened = 0
+    if furthest == kind == InteractionKind.OPENED and before:
+        reopened = min((before >> _REOPENED_SHIFT) + 1, _KIND_BITS)
+    return _TOUCH.pack(furthest | reopened << _REOPENED_SHIFT, at_s)
 
 
 def encode_state(state: PackedState) -> bytes:
     """The canonical bytes of a state."""
     header = _HEADER.pack(
-        _VERSION,
+        _WITH_REOPENED if max(state.touches[::TOUCH_BYTES], default=0) > _KIND_BITS else _VERSION,
         len(state.touches) // TOUCH_BYTES,
         packed_strings.count(state.dismissals),
         len(state.skills) // SKILL_RECORD.itemsize,
@@ -202,7 +221,7 @@ def decode_state(blob: bytes) -> LearnerState:
         skill_names=tuple(_text(packed.skill_names)),
         skill_records=np.frombuffer(packed.skills, SKILL_RECORD),
         resources=tuple(
-            RecentResource(resource, _INTERACTION_KINDS[kind], at_s)
+            RecentResource(resource, _INTERACTION_KINDS[kind & _KIND_BITS], at_s, kind >> _REOPENED_SHIFT)
             for resource, (kind, at_s) in zip(_text(packed.resources), _TOUCH.iter_unpack(packed.touches), strict=True)
         ),
         applied=int(learner["applied"]),
@@ -230,6 +249,9 @@ def applied_of(blob: bytes) -> int:
 
 
 _VERSION = 2
+# Releases that know only version 2 cannot read how often a resource was opened again: they refuse such a state.
+_WITH_REOPENED = 3
+_KIND_BITS, _REOPENED_SHIFT = 0b1111, 4
 _HEADER = struct.Struct("<BBHIIII")
 _APPLIED = slice(12, 16)
 _TOUCH = struct.Struct("<BI")
@@ -238,10 +260,10 @@ _TOUCH = struct.Struct("<BI")
 def _check_header(blob: bytes) -> None:
     if len(blob) < _HEADER.size + LEARNER_RECORD.itemsize:
         raise StateCorruptError(f"a learner's state has {len(blob)} bytes, fewer than its header")
-    if blob[0] != _VERSION:
+    if blob[0] not in (_VERSION, _WITH_REOPENED):
         raise StateCorruptError(
-            f"a learner's state has version {blob[0]}, this program knows {_VERSION}: run the release that wrote it, "
-            "or replay into a new epoch"
+            f"a learner's state has version {blob[0]}, this program knows {_VERSION} and {_WITH_REOPENED}: run the "
+            "release that wrote it, or replay into a new epoch"
         )
 
 

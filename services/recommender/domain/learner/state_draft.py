@@ -250,17 +250,18 @@ class StateDraft:
     def _touch(self, resource: bytes, kind: int, at_s: int) -> None:
         if self._dismissals:
             self._dismissals = packed_strings.without(self._dismissals, resource)
+        before = 0
         place = packed_strings.find(self._resources, resource)
         if place >= 0:
             touch = packed_strings.number_at(self._resources, place) * TOUCH_BYTES
-            kind = max(kind, self._touches[touch])
+            before = self._touches[touch]
             del self._touches[touch : touch + TOUCH_BYTES]
             packed_strings.remove_at(self._resources, place)
         elif len(self._touches) == RECENT_RESOURCES * TOUCH_BYTES:
             del self._touches[:TOUCH_BYTES]
             packed_strings.remove_at(self._resources, 0)
         self._resources += resource + packed_strings.SEPARATOR
-        self._touches += pack_touch(kind, at_s)
+        self._touches += pack_touch(kind, at_s, before)
 
     def _dismiss(self, resource: bytes) -> None:
         dismissals = packed_strings.begin(packed_strings.without(self._dismissals, resource))

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.domain.ranking.features import SkillEstimates
-
 _LEAST_GAIN = 1e-9
 
 
@@ -29,14 +27,6 @@ class LearnerGroup:
 
     slot: int
     members: tuple[int, ...]
-
-
-def worked_on_gaps(estimates: SkillEstimates) -> NDArray[np.float64]:
-    """How urgent each skill is that the learner has worked on and not mastered; 0 for all others, S values.
-
-    A skill without responses is not known to be a gap.
-    """
-    return np.where(estimates.responses > 0, estimates.urgencies, 0.0)
 
 
 def form_groups(gaps: NDArray[np.float64], groups_max: int) -> list[LearnerGroup]:

@@ -1,8 +1,8 @@
 """Which few hundred resources are worth scoring for a learner.
 
-From the skills with the largest gaps the learner is ready for, a handful each; from the path to the learner's goals;
-from skills due for review; from what similar learners worked on; a few at random. Each source has a quota, so that no
-skill with thousands of resources crowds out the rest, and the cost of a request hardly grows with the catalog.
+What is likely to come next; from the skills in scope with the largest needs that the learner is ready for, a handful
+each; from the path to the learner's goals; from skills due for review; a few at random. Each source has a quota, so
+that no skill with thousands of resources crowds out the rest, and the cost of a request hardly grows with the catalog.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
-from services.recommender.domain.ranking.compiled import pick_from_index, pick_highest
-from services.recommender.domain.ranking.features import CollaborativeScores, Difficulties, SkillEstimates
+from services.recommender.domain.ranking.compiled import pick_from_index
+from services.recommender.domain.ranking.features import Difficulties, SkillEstimates
 from services.recommender.domain.ranking.thresholds import RankingThresholds
 
 
@@ -73,12 +73,12 @@ def random_seed(tenant: str, learner: str, bundle: str, day: str) -> int:
 
 
 def select_candidates(
-    catalog: CatalogColumns,
     index: InvertedIndex,
     estimates: SkillEstimates,
-    collaborative: CollaborativeScores | None,
+    urgencies: FloatColumn,
+    next_item: BoolColumn,
     allowed: BoolColumn,
-    answered: IntColumn,
+    held: IntColumn,
     limit: int,
     seed: int,
     thresholds: RankingThresholds,
@@ -87,35 +87,34 @@ def select_candidates(
     """Rows to score, ascending, each once.
 
     Args:
-        catalog: the catalog.
-        index: its inverted index.
+        index: the catalog's inverted index.
         estimates: the learner's estimates.
-        collaborative: the learner's collaborative scores, if any.
+        urgencies: S; how urgent each skill is, in scope.
+        next_item: rows that are likely to come next.
         allowed: rows that may be in the list.
-        answered: rows that the learner answered lately; used only for a review or when the list would fall short.
+        held: rows that are held back, such as those answered lately; used only for a review or when the list would
+            fall short.
         limit: the length of the list.
         seed: seed of the random candidates.
         thresholds: the quotas.
         wanted: for each skill its urgency on the path to a goal, 0 if it leads to none; None: there is no goal.
     """
     fresh = allowed.copy()
-    fresh[answered] = False
-    chosen = np.zeros(len(catalog), np.bool_)
+    fresh[held] = False
+    chosen = next_item & fresh
     skills = min(max(limit, thresholds.gap_skills_min), thresholds.gap_skills_max)
     per_skill = min(thresholds.gap_candidates_per_skill, thresholds.gap_candidates // skills)
-    _pick(index, estimates, estimates.urgencies, fresh, Quota(skills, per_skill), chosen, thresholds)
+    _pick(index, estimates, urgencies, fresh, Quota(skills, per_skill), chosen, thresholds)
     if wanted is not None:
         quota = Quota(thresholds.goal_skills, thresholds.goal_candidates_per_skill)
         _pick(index, estimates, wanted, fresh, quota, chosen, thresholds)
     due = np.where(estimates.reviews >= thresholds.review_opens, estimates.reviews, 0.0)
     quota = Quota(thresholds.review_skills, thresholds.review_candidates_per_skill)
     _pick(index, estimates, due, allowed, quota, chosen, thresholds)
-    if collaborative is not None and collaborative.positives:
-        pick_highest(collaborative.scores, collaborative.rows, fresh, thresholds.similar_candidates, chosen)
     found = int(np.count_nonzero(chosen))
     chosen[at_random(fresh & ~chosen, max(thresholds.random_candidates, limit - found), seed)] = True
     if np.count_nonzero(chosen) < limit:
-        chosen[answered[allowed[answered]]] = True
+        chosen[held[allowed[held]]] = True
     return chosen.nonzero()[0][: thresholds.candidates]
 
 

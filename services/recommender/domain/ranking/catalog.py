@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.ranking.levels import levels_of
 from services.recommender.domain.ranking.skill_names import name_for_people
 from services.recommender.domain.training.positives import known_rows
 
@@ -64,9 +65,10 @@ class CatalogSkill:
     Attributes:
         skill_id: the owner's id.
         label: its statement in the framework; empty: not known.
-        prerequisites: the skills it builds on.
-        importance: from 0 to 1.
+        prerequisites: ids of the skills to master first.
+        importance: how much it matters, from 0 to 1.
         code: its code in the framework; empty: not known.
+        grades: grades it is taught in; empty: any.
     """
 
     skill_id: str
@@ -74,6 +76,7 @@ class CatalogSkill:
     prerequisites: tuple[str, ...] = ()
     importance: float = 1.0
     code: str = ""
+    grades: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,8 @@ class CatalogColumns:
         slot_of_skill: slot by id.
         skill_labels: S names for people; see `skill_names`.
         importance: S, from 0 to 1.
+        levels: N; the level of each resource, see `levels`; NaN: not known.
+        skill_levels: S; the level of each skill; NaN: not known.
         tags: for each resource its skills' slots.
         tag_weights: E; a resource's sum to 1.
         tag_teaches: E; whether the resource teaches the skill.
@@ -178,6 +183,8 @@ class CatalogColumns:
     slot_of_skill: Mapping[str, int]
     skill_labels: tuple[str, ...]
     importance: FloatColumn
+    levels: FloatColumn
+    skill_levels: FloatColumn
     tags: Ragged
     tag_weights: FloatColumn
     tag_teaches: BoolColumn
@@ -252,6 +259,8 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
         ]
     )
     by_skill = np.lexsort((rows, slots))
+    grades, grades_of_skills = [resource.grades for resource in active], [skill.grades for skill in listed]
+    levels, skill_levels = levels_of(grades, grades_of_skills, rows, slots)
     assessments = _assessments(rows, slots, assessed, kinds, len(listed))
     return CatalogColumns(
         resource_ids=tuple(resource.resource_id for resource in active),
@@ -259,12 +268,8 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
         titles=tuple(resource.title for resource in active),
         urls=tuple(resource.url for resource in active),
         kinds=kinds,
-        minutes=np.fromiter(
-            (MINUTES_UNKNOWN if resource.minutes is None else resource.minutes for resource in active),
-            np.int32,
-            len(active),
-        ),
-        grades=_labels([resource.grades for resource in active]),
+        minutes=_minutes(active),
+        grades=_labels(grades),
         languages=_labels([(resource.language.lower(),) if resource.language else () for resource in active]),
         topics=_labels([resource.topics for resource in active]),
         providers=_labels([(resource.provider,) if resource.provider else () for resource in active]),
@@ -272,6 +277,8 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
         slot_of_skill=MappingProxyType(slot_of_skill),
         skill_labels=tuple(name_for_people(skill.skill_id, skill.label, skill.code) for skill in listed),
         importance=np.fromiter((skill.importance for skill in listed), np.float64, len(listed)),
+        levels=levels,
+        skill_levels=skill_levels,
         tags=Ragged(tag_starts, slots),
         tag_weights=weights,
         tag_teaches=taught > 0,
@@ -286,6 +293,11 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
             tuple(assessments.row(slot)[:_FIRST_ASSESSMENTS].tolist()) for slot in range(len(listed))
         ),
     )
+
+
+def _minutes(active: Sequence[CatalogResource]) -> NDArray[np.int32]:
+    minutes = (MINUTES_UNKNOWN if resource.minutes is None else resource.minutes for resource in active)
+    return np.fromiter(minutes, np.int32, len(active))
 
 
 def _all_skills(active: Sequence[CatalogResource], skills: Iterable[CatalogSkill]) -> list[CatalogSkill]:

@@ -6,7 +6,6 @@ All data is in columns; see `catalog.CatalogColumns` for their meaning.
 from __future__ import annotations
 
 import math
-from enum import IntEnum
 
 import numba
 import numpy as np
@@ -15,17 +14,6 @@ from numpy.typing import NDArray
 _Bools = NDArray[np.bool_]
 _Ints = NDArray[np.intp]
 _Floats = NDArray[np.float64]
-
-
-class Gate(IntEnum):
-    """What a signal's value is multiplied by, apart from its weight."""
-
-    READY = 0
-    """Readiness; times `RankingThresholds.closed` where no signal opens the resource."""
-    READY_AND_OPEN = 1
-    """Readiness where a signal opens the resource, else 0."""
-    NONE = 2
-    """1."""
 
 
 @numba.njit(cache=True)
@@ -44,6 +32,16 @@ def least_of_rows(starts: _Ints, values: _Ints, rows: _Ints, column: _Floats) ->
     for place in range(len(rows)):
         smallest[place] = least(starts, values, rows[place], column)
     return smallest
+
+
+@numba.njit(cache=True)
+def most_of_rows(starts: _Ints, values: _Ints, rows: _Ints, column: _Floats) -> _Floats:
+    """The most of `column` over the values of each of some ragged rows; 0 when a row has none."""
+    largest = np.zeros(len(rows))
+    for place in range(len(rows)):
+        for entry in range(starts[rows[place]], starts[rows[place] + 1]):
+            largest[place] = max(largest[place], column[values[entry]])
+    return largest
 
 
 @numba.njit(cache=True)
@@ -94,7 +92,7 @@ def spread_state(
     learner_variance: float,
     prior_variance: float,
     as_of_s: float,
-) -> tuple[_Floats, _Floats, _Floats, _Floats, _Floats, _Floats, _Ints]:
+) -> tuple[_Floats, _Floats, _Floats, _Floats, _Floats, _Floats, _Floats, _Ints]:
     """A learner's skill records over a catalog's skills; priors where there is none.
 
     Args:
@@ -108,12 +106,12 @@ def spread_state(
 
     Returns:
         S values each: mu_uk, v_uk, the logit on the average item, its variance v_u + v_uk, the sum of responses, the
-        days since the last one (NaN: not known), and the number of responses.
+        days since the last one (NaN: not known), the last response (NaN without any), and the number of responses.
     """
     skills = len(skill_logits)
     means, variances = np.zeros(skills), np.full(skills, prior_variance)
     successes, responses = np.zeros(skills), np.zeros(skills, np.intp)
-    days_since = np.full(skills, np.nan)
+    days_since, last_responses = np.full(skills, np.nan), np.full(skills, np.nan)
     for number in range(len(slots)):
         slot = slots[number]
         if slot < 0:
@@ -122,13 +120,15 @@ def spread_state(
         means[slot], variances[slot] = record.mean, record.variance
         successes[slot] = record.successes
         responses[slot] = record.attempts
+        if record.attempts > 0:
+            last_responses[slot] = record.last_response
         if record.last_at_s > 0:
             days_since[slot] = (as_of_s - record.last_at_s) / 86_400.0
     logits, unknown = np.empty(skills), np.empty(skills)
     for slot in range(skills):
         logits[slot] = learner_logit + means[slot] - skill_logits[slot]
         unknown[slot] = learner_variance + variances[slot]
-    return means, variances, logits, unknown, successes, days_since, responses
+    return means, variances, logits, unknown, successes, days_since, last_responses, responses
 
 
 @numba.njit(cache=True)
@@ -186,42 +186,6 @@ def judge_skills(
     for slot in range(skills):
         urgencies[slot] = needs[slot] * least(prerequisite_starts, prerequisites, slot, ready)
     return needs, reviews, ready, unknowns, urgencies
-
-
-@numba.njit(cache=True)
-def weigh(
-    values: _Floats, weights: _Floats, gates: _Ints, ready: _Floats, opened: _Bools, closed: float
-) -> tuple[_Floats, _Floats]:
-    """The score of each candidate: the sum over signals of gate * weight * value.
-
-    Args:
-        values: (K, C); value of each signal.
-        weights: K.
-        gates: K; a `Gate` each.
-        ready: C.
-        opened: C; whether a signal opens the candidate.
-        closed: factor of `Gate.READY` where none does.
-
-    Returns:
-        (K, C): what each signal adds. C: the score, added up in the order of the signals.
-    """
-    signals, count = values.shape
-    added = np.empty((signals, count))
-    total = np.zeros(count)
-    for signal in range(signals):
-        gate, weight = gates[signal], weights[signal]
-        for place in range(count):
-            if gate == Gate.NONE:
-                factor = 1.0
-            elif opened[place]:
-                factor = ready[place]
-            elif gate == Gate.READY:
-                factor = ready[place] * closed
-            else:
-                factor = 0.0
-            added[signal, place] = factor * weight * values[signal, place]
-            total[place] += added[signal, place]
-    return added, total
 
 
 @numba.njit(cache=True)
@@ -354,7 +318,7 @@ def average_over_tags(
     tag_weights: _Floats,
     tag_measures: _Floats,
     skills: _Floats,
-    serving: _Floats,
+    wanted: _Floats,
     means: _Floats,
     variances: _Floats,
 ) -> tuple[_Floats, _Floats, _Floats, _Ints]:
@@ -367,13 +331,13 @@ def average_over_tags(
         tag_weights: E; a resource's sum to 1.
         tag_measures: E.
         skills: (K, S); values to average by tag weight.
-        serving: K; weight of each in the choice of the skill that a resource serves.
+        wanted: S; how much each skill counts in the choice of the one that a resource serves.
         means: S; mu_uk.
         variances: S; v_uk.
 
     Returns:
         (K, C): sums over each resource's tags of weight * value. C: sums of measure * mean. C: sums of measure^2 *
-        variance. C: the tag with the largest sum of weight * serving * value, then the largest weight; -1 without tags.
+        variance. C: the tag with the largest weight * wanted, then the largest weight; -1 without tags.
     """
     columns = len(skills)
     averages, ability, variance = np.zeros((columns, len(rows))), np.zeros(len(rows)), np.zeros(len(rows))
@@ -382,14 +346,12 @@ def average_over_tags(
         most_wanted, most_weight = -1.0, -1.0
         for tag in range(tag_starts[rows[place]], tag_starts[rows[place] + 1]):
             slot, weight, measure = tag_slots[tag], tag_weights[tag], tag_measures[tag]
-            wanted = 0.0
             for column in range(columns):
                 averages[column, place] += weight * skills[column, slot]
-                wanted += serving[column] * skills[column, slot]
             ability[place] += measure * means[slot]
             variance[place] += measure * measure * variances[slot]
-            wanted *= weight
-            if wanted > most_wanted or (wanted == most_wanted and weight > most_weight):
-                most_wanted, most_weight = wanted, weight
+            counts = weight * wanted[slot]
+            if counts > most_wanted or (counts == most_wanted and weight > most_weight):
+                most_wanted, most_weight = counts, weight
                 served[place] = tag
     return averages, ability, variance, served

@@ -13,20 +13,30 @@ from services.recommender.domain.ranking.catalog import FloatColumn, IntColumn
 from services.recommender.domain.ranking.evidence import RATHER_FAILS, Evidence, Pick
 from services.recommender.domain.ranking.features import SkillEstimates
 from services.recommender.domain.ranking.messages import Message
+from services.recommender.domain.ranking.next_item import FeatureGroup
 from services.recommender.domain.ranking.reasons import REASONS_MAX, Claim, Explanation, Reason, Step
+from services.recommender.domain.ranking.recent_work_reason import RECENT_WORK
 from services.recommender.domain.ranking.rules import Favour
-from services.recommender.domain.ranking.scoring import COLUMN_OF_SIGNAL, Scores, SignalValues
-from services.recommender.domain.ranking.signals import SIGNALS
+from services.recommender.domain.ranking.scoring import COLUMN_OF_SIGNAL, Scores
+from services.recommender.domain.ranking.signals import SIGNALS, fit, gap, review
 from services.recommender.domain.ranking.signals.signal import Candidates, ReasonOf, ReasonSource
+from services.recommender.domain.ranking.signals.similar import SIMILAR
 
-WEIGHED_SIGNALS = tuple(signal for signal in SIGNALS if not signal.stated)
-"""The signals whose reasons compete by what they add to the score."""
-WEIGHED_COLUMNS = np.array([COLUMN_OF_SIGNAL[signal.name] for signal in WEIGHED_SIGNALS])
+_WEIGHED_SIGNALS = tuple(signal for signal in SIGNALS if not signal.stated)
+_WEIGHED_COLUMNS = np.array([COLUMN_OF_SIGNAL[signal.name] for signal in _WEIGHED_SIGNALS])
 _STATED_SIGNALS = tuple(signal for signal in SIGNALS if signal.stated)
 _STATED_COLUMNS = np.array([COLUMN_OF_SIGNAL[signal.name] for signal in _STATED_SIGNALS])
-_CONDITIONAL = tuple(
-    (column, signal, signal.is_reason) for column, signal in enumerate(WEIGHED_SIGNALS) if signal.is_reason is not None
-)
+
+REASON_SOURCES: tuple[ReasonSource, ...] = (*_WEIGHED_SIGNALS, SIMILAR, RECENT_WORK)
+"""The sources of reasons that compete by what they add to the score."""
+_SOURCE_OF_GROUP: Mapping[FeatureGroup, ReasonSource] = {
+    FeatureGroup.GAP: gap.SIGNAL,
+    FeatureGroup.FIT: fit.SIGNAL,
+    FeatureGroup.REVIEW: review.SIGNAL,
+    FeatureGroup.SIMILAR_LEARNERS: SIMILAR,
+    FeatureGroup.RECENT_WORK: RECENT_WORK,
+}
+_COLUMN_OF_GROUP = np.array([REASON_SOURCES.index(_SOURCE_OF_GROUP[group]) for group in FeatureGroup])
 
 
 def picks_of(candidates: Candidates, picked: IntColumn) -> list[Pick]:
@@ -68,14 +78,17 @@ def step_of(estimates: SkillEstimates, slot: int, kind: int, success: float, *, 
     return Step.REASSESS if kind == ResourceKind.ASSESSMENT else Step.PRACTISE
 
 
-def weighed(candidates: Candidates, values: SignalValues, scores: Scores, picked: IntColumn) -> FloatColumn:
-    """What each of WEIGHED_SIGNALS added to the score of each picked candidate, (picked, signals).
+def added_by_sources(needed: Scores, next_item: FloatColumn, picked: IntColumn) -> FloatColumn:
+    """What each of REASON_SOURCES added to the score of each picked candidate, (picked, sources).
 
-    0 where the signal may not be given as a reason.
+    Args:
+        needed: the need part of the score, as it counts in the score.
+        next_item: (picked, groups); what each FeatureGroup added to the rest, as it counts in the score.
+        picked: the picked candidates.
     """
-    added: FloatColumn = scores.added[:, picked][WEIGHED_COLUMNS].T
-    for column, signal, is_reason in _CONDITIONAL:
-        added[:, column] *= is_reason(values.of(signal), candidates)[picked]
+    added = np.zeros((len(picked), len(REASON_SOURCES)))
+    added[:, : len(_WEIGHED_SIGNALS)] = needed.added[:, picked][_WEIGHED_COLUMNS].T
+    added[:, _COLUMN_OF_GROUP] += next_item
     return added
 
 
@@ -92,7 +105,6 @@ def explain(
     added: FloatColumn,
     by_preference: FloatColumn,
     favours: Mapping[int, Favour],
-    totals: Sequence[float],
 ) -> list[Explanation]:
     """The explanation of each pick: of the reasons that hold those that added most to its score, strongest first.
 
@@ -105,7 +117,6 @@ def explain(
         added: (picks, sources); what each added to the score.
         by_preference: (picks, signals of stated preferences); likewise.
         favours: the rules that pinned or boosted a row.
-        totals: the score of each pick.
     """
     skill_ids = evidence.catalog.skill_ids
     ways = [(source.reason, False) for source in sources]
@@ -116,12 +127,12 @@ def explain(
     amounts = np.take_along_axis(added, orders, axis=1)
     said: set[tuple[int, Message]] = set()
     explanations = []
-    for pick, order, of_pick, total in zip(picks, orders.tolist(), amounts.tolist(), totals, strict=True):
+    for pick, order, of_pick in zip(picks, orders.tolist(), amounts.tolist(), strict=True):
         by_amount = [(amount, *ways[place]) for amount, place in zip(of_pick, order, strict=True)]
         reasons = _reasons(evidence, pick, said, by_amount)
         favour = favours.get(pick.row)
         if favour is not None:
-            reasons = [_told_apart(reason, pick, said) for reason in favour.added_to(reasons, total)]
+            reasons = [_told_apart(reason, pick, said) for reason in favour.added_to(reasons)]
         if pick.slot >= 0:
             said.update([(pick.slot, reason.message) for reason in reasons])
         skill = skill_ids[pick.slot] if pick.slot >= 0 else ""

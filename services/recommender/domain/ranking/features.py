@@ -64,6 +64,7 @@ class SkillEstimates:
         probabilities: p_k.
         mastered: whether the skill counts as mastered.
         days_since: days since the last response; nan: not known.
+        last_responses: the response given last, from 0 to 1; nan without any.
         needs: importance_k max(0, .85 - p_k) / .85 where not mastered, else 0.
         reviews: urgency of a review if mastered, from 0 to 1; see `compiled.review_due`.
         readiness: for what builds on the skill, from 0 to 1; see `compiled.readiness`.
@@ -81,6 +82,7 @@ class SkillEstimates:
     probabilities: FloatColumn
     mastered: BoolColumn
     days_since: FloatColumn
+    last_responses: FloatColumn
     needs: FloatColumn
     reviews: FloatColumn
     readiness: FloatColumn
@@ -181,7 +183,7 @@ def estimate_skills(
     settings = difficulties.settings
     learner_mean, learner_variance = (0.0, settings.learner_variance) if state is None else (state.mean, state.variance)
     slots, records = _skill_records(catalog, state)
-    means, variances, logits, unknown, successes, days_since, responses = spread_state(
+    means, variances, logits, unknown, successes, days_since, last_responses, responses = spread_state(
         slots,
         records,
         difficulties.skill_logits,
@@ -205,6 +207,7 @@ def estimate_skills(
         probabilities=probabilities,
         mastered=mastered,
         days_since=days_since,
+        last_responses=last_responses,
         needs=needs,
         reviews=reviews,
         readiness=ready,

@@ -38,6 +38,7 @@ class InteractionStatistics:
         places: R; how far into what a learner worked on it usually came, from 0 to 1.
         follows: what is worked on soon after a skill, per visit of it.
         together: which skills the same learners work on, as a cosine.
+        responses: one per skill; how many responses to it a learner who works on it gives, on average.
     """
 
     resources: tuple[str, ...]
@@ -46,10 +47,12 @@ class InteractionStatistics:
     places: NDArray[np.float32]
     follows: SkillLinks
     together: SkillLinks
+    responses: NDArray[np.float32]
 
 
 _NO_LINKS = SkillLinks(np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
-NO_STATISTICS = InteractionStatistics((), (), np.zeros(0, np.float32), np.zeros(0, np.float32), _NO_LINKS, _NO_LINKS)
+_NOTHING = np.zeros(0, np.float32)
+NO_STATISTICS = InteractionStatistics((), (), _NOTHING, _NOTHING, _NO_LINKS, _NO_LINKS, _NOTHING)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class InteractionColumns:
         index: each skill's resources, the most popular first.
         follows: over the catalog's skills.
         together: the same.
+        responses: S; at least 1, which it is where nothing is known.
     """
 
     popularity: FloatColumn
@@ -77,6 +81,7 @@ class InteractionColumns:
     index: IntColumn
     follows: SkillLinks
     together: SkillLinks
+    responses: FloatColumn
 
 
 def index_interactions(catalog: CatalogColumns, statistics: InteractionStatistics) -> InteractionColumns:
@@ -97,6 +102,8 @@ def index_interactions(catalog: CatalogColumns, statistics: InteractionStatistic
     np.minimum.at(rank, index, np.arange(len(index)) - starts[slots[order]])
     rank[np.isinf(rank)] = len(catalog)
     slot_of = np.fromiter((catalog.slot_of_skill.get(each, -1) for each in statistics.skills), np.intp)
+    responses = np.ones(skills)
+    responses[slot_of[slot_of >= 0]] = np.maximum(statistics.responses[slot_of >= 0], 1.0)
     return InteractionColumns(
         popularity=np.log1p(learners),
         popularity_in_skill=share,
@@ -107,6 +114,7 @@ def index_interactions(catalog: CatalogColumns, statistics: InteractionStatistic
         index=index,
         follows=_over(statistics.follows, slot_of, skills),
         together=_over(statistics.together, slot_of, skills),
+        responses=responses,
     )
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
-from services.recommender.domain.ranking.compiled import mean_and_deviation
-from services.recommender.domain.ranking.explain import WEIGHED_COLUMNS, WEIGHED_SIGNALS
+from services.recommender.domain.ranking.compiled import mean_and_deviation, most_of_rows
 from services.recommender.domain.ranking.features import CollaborativeScores
 from services.recommender.domain.ranking.interaction_statistics import (
     NO_STATISTICS,
@@ -29,23 +29,12 @@ from services.recommender.domain.ranking.next_item import (
     next_item_candidates,
     next_item_features,
 )
-from services.recommender.domain.ranking.recent_activity import recent_activity_of
-from services.recommender.domain.ranking.recent_work_reason import RECENT_WORK
-from services.recommender.domain.ranking.scoring import Scores
-from services.recommender.domain.ranking.signals import fit, gap, review, similar
-from services.recommender.domain.ranking.signals.signal import Candidates, ReasonSource
-from services.recommender.domain.ranking.trees import Matrix, Trees
+from services.recommender.domain.ranking.recent_activity import SkillActivity, recent_activity_of
+from services.recommender.domain.ranking.signals.signal import Candidates
+from services.recommender.domain.ranking.trees import NO_TREES, Matrix, Trees
 
-REASON_SOURCES: tuple[ReasonSource, ...] = (*WEIGHED_SIGNALS, RECENT_WORK)
-"""What reasons for a blended score come from."""
-_SOURCE_OF_GROUP: Mapping[FeatureGroup, ReasonSource] = {
-    FeatureGroup.GAP: gap.SIGNAL,
-    FeatureGroup.FIT: fit.SIGNAL,
-    FeatureGroup.REVIEW: review.SIGNAL,
-    FeatureGroup.SIMILAR_LEARNERS: similar.SIGNAL,
-    FeatureGroup.RECENT_WORK: RECENT_WORK,
-}
-_COLUMN_OF_GROUP = np.array([REASON_SOURCES.index(_SOURCE_OF_GROUP[group]) for group in FeatureGroup])
+# Without a learned ranker, popularity counts half as much as scope.
+_POPULARITY = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,16 +43,16 @@ class LearnedRanker:
 
     Attributes:
         models: names of the collaborative models whose scores it reads, its base models, in order.
-        trees: over the columns of `next_item.feature_names(models)`.
-        blend_weight: weight of the trees in the score, from 0 to 1; the rest is the weight of the best base model.
-        best_base_model: place of that model in `models`.
+        trees: over the columns of `next_item.feature_names(models)`; without any, the base models rank.
+        blend_weight: weight of the trees in the score, from 0 to 1; the rest is the weight of the base models.
+        base_weights: weight of each base model in the rest.
         statistics: interaction statistics.
     """
 
     models: tuple[str, ...]
     trees: Trees
     blend_weight: float
-    best_base_model: int
+    base_weights: tuple[float, ...]
     statistics: InteractionStatistics
 
     def score(self, columns: Matrix) -> FloatColumn:
@@ -71,11 +60,11 @@ class LearnedRanker:
         return self.blend(self.trees.total(columns), columns)
 
     def blend(self, trees: FloatColumn, columns: Matrix) -> FloatColumn:
-        """W * trees + (1 - w) * best base model, both standardised; with w = 1 the trees' sum as it is."""
+        """W * trees + (1 - w) * base models, both standardised; with w = 1 the trees' sum as it is."""
         weight = self.blend_weight
         if weight == 1.0:
             return trees
-        return weight * standardised(trees) + (1.0 - weight) * columns[:, self._best_base_model_column]
+        return weight * standardised(trees) + (1.0 - weight) * self._of_base_models(columns)
 
     def contributions(self, columns: Matrix, spread: float) -> FloatColumn:
         """What each `FeatureGroup` adds to the score, (C, groups), without what is the same for all candidates.
@@ -88,7 +77,7 @@ class LearnedRanker:
         weight = self.blend_weight
         if weight < 1.0:
             added *= weight
-            added[:, FeatureGroup.SIMILAR_LEARNERS] += (1.0 - weight) * columns[:, self._best_base_model_column]
+            added[:, FeatureGroup.SIMILAR_LEARNERS] += (1.0 - weight) * self._of_base_models(columns)
         return added
 
     @property
@@ -96,9 +85,10 @@ class LearnedRanker:
         """Names of the columns it reads."""
         return feature_names(self.models)
 
-    @property
-    def _best_base_model_column(self) -> int:
-        return model_column(self.best_base_model, ModelFeature.STANDARDISED)
+    def _of_base_models(self, columns: Matrix) -> FloatColumn:
+        places = [model_column(place, ModelFeature.STANDARDISED) for place in range(len(self.models))]
+        of_base_models: FloatColumn = columns[:, places].astype(np.float64) @ np.array(self.base_weights)
+        return of_base_models
 
     @cached_property
     def _feature_groups(self) -> IntColumn:
@@ -116,7 +106,14 @@ def smallest_ranker() -> LearnedRanker:
         rights=leaf,
         node_values=np.zeros(1, np.float32),
     )
-    return LearnedRanker(("model",), trees, blend_weight=1.0, best_base_model=0, statistics=NO_STATISTICS)
+    return LearnedRanker(("model",), trees, blend_weight=1.0, base_weights=(1.0,), statistics=NO_STATISTICS)
+
+
+NO_RANKER = LearnedRanker((), NO_TREES, blend_weight=0.0, base_weights=(), statistics=NO_STATISTICS)
+"""Where nothing was learned."""
+
+ONE_MODEL = LearnedRanker(("collaborative",), NO_TREES, blend_weight=0.0, base_weights=(1.0,), statistics=NO_STATISTICS)
+"""Where a single collaborative model is all that was learned."""
 
 
 @dataclass(frozen=True)
@@ -132,119 +129,122 @@ def prepare_ranker(catalog: CatalogColumns, ranker: LearnedRanker) -> PreparedRa
     return PreparedRanker(ranker, index_interactions(catalog, ranker.statistics))
 
 
-@dataclass(frozen=True)
-class BlendedScores:
-    """Scores that blend what comes next with what the learner needs.
+class NextScores(NamedTuple):
+    """What is likely to come next, for C candidates.
 
     Attributes:
-        total: C; the score.
+        values: C; standardised over the candidates.
+        added: returns what each FeatureGroup added to the values of some candidates, (picked, groups), without what is
+            the same for all candidates.
     """
 
-    total: FloatColumn
-    _ranker: LearnedRanker
-    _columns: Matrix
-    _scale: float
-    _spread: float
-    _needed: Scores
-    _need_scale: float
-
-    def added(self, picked: IntColumn) -> FloatColumn:
-        """What each of REASON_SOURCES added to the score of each picked candidate, (picked, sources).
-
-        What all candidates have in common is left out; apart from that the entries sum to `total`.
-        """
-        next_item = self._scale * self._ranker.contributions(self._columns[picked], self._spread)
-        added = np.zeros((len(picked), len(REASON_SOURCES)))
-        added[:, : len(WEIGHED_SIGNALS)] = (self._need_scale * self._needed.added[:, picked][WEIGHED_COLUMNS]).T
-        added[:, _COLUMN_OF_GROUP] += next_item
-        return added
+    values: FloatColumn
+    added: Callable[[IntColumn], FloatColumn]
 
 
-class NextItemCandidates:
-    """What one learner is likely to work on next, over a catalog."""
+class NextItem:
+    """What one learner is likely to work on next, over a catalog.
+
+    A learned ranker says so where there is one and the learner worked on something it knows. Elsewhere it is what is
+    in scope, and what many learners work on.
+    """
 
     def __init__(
         self,
         catalog: CatalogColumns,
         prepared: PreparedRanker,
-        state: LearnerState,
+        state: LearnerState | None,
         recent: IntColumn,
-        models: ModelScores,
-        need_share: float,
+        models: ModelScores | None,
     ) -> None:
         """Collect the learner's activity and scores.
 
         Args:
             catalog: the catalog.
             prepared: the ranker over it.
-            state: the learner's state.
+            state: the learner's state; None for a new learner.
             recent: rows they worked on lately, newest last.
-            models: scores of the collaborative models.
-            need_share: share of need in the score.
+            models: scores of the base models; None where they know nothing the learner worked on.
         """
         self._catalog = catalog
         self._prepared = prepared
-        self._models = models
-        self._need_share = need_share
-        self._recent_activity = recent_activity_of(catalog, prepared.statistics, state, recent)
-
-    def candidates(
-        self, allowed: BoolColumn, held: IntColumn, needed: Callable[[], IntColumn], limit: int
-    ) -> IntColumn:
-        """Rows to score, ascending.
-
-        Args:
-            allowed: rows that may be in the list.
-            held: rows the learner answered lately.
-            needed: returns the candidates of the hand-weighted score. It is called where need counts, or where too few
-                others are found.
-            limit: length of the list.
-        """
-        usable = allowed.copy()
-        usable[held] = False
-        chosen = next_item_candidates(
-            self._catalog, self._prepared.statistics, self._recent_activity, self._models, usable
+        self._models = models if len(recent) and prepared.ranker.models else None
+        self._recent_activity = (
+            None
+            if state is None or not prepared.ranker.models
+            else recent_activity_of(catalog, prepared.statistics, state, recent)
         )
-        if self._need_share > 0.0 or np.count_nonzero(chosen) < limit:
-            chosen[needed()] = True
-        return chosen.nonzero()[0]
 
     @property
-    def statistics(self) -> InteractionColumns:
-        """What learners usually work on, over the catalog."""
-        return self._prepared.statistics
+    def statistics(self) -> InteractionColumns | None:
+        """What learners usually work on, over the catalog; None where nothing was learned."""
+        return self._prepared.statistics if self._prepared.ranker.models else None
 
     @property
-    def similar(self) -> CollaborativeScores | None:
-        """What similar learners worked on, by the best base model; None where need does not count."""
-        return None if self._need_share == 0.0 else self.by_best_base_model
-
-    @property
-    def by_best_base_model(self) -> CollaborativeScores:
-        """The scores of the best base model."""
-        models = self._models
-        positives = int(np.count_nonzero(models.index_of_row[self._recent_activity.recent] >= 0))
-        scores = models.scores[self._prepared.ranker.best_base_model]
+    def by_best_base_model(self) -> CollaborativeScores | None:
+        """The scores of the base model that counts most; None without models."""
+        models, activity = self._models, self._recent_activity
+        if models is None or activity is None:
+            return None
+        positives = int(np.count_nonzero(models.index_of_row[activity.recent] >= 0))
+        scores = models.scores[int(np.argmax(self._prepared.ranker.base_weights))]
         return CollaborativeScores(scores, models.rows, models.index_of_row, positives)
 
-    def blend(self, candidates: Candidates, needed: Scores) -> BlendedScores:
-        """Score candidates: (1 - need_share) * next item + need_share * need, both standardised where both count.
+    @property
+    def learned(self) -> bool:
+        """Whether a learned ranker or collaborative models say what comes next."""
+        return self._models is not None
+
+    @property
+    def follows(self) -> FloatColumn | None:
+        """S; how usually learners work on each skill after the latest ones; None: not known."""
+        activity = self._recent_activity
+        return None if activity is None else activity.skills[SkillActivity.FOLLOWS]
+
+    def candidates(self, usable: BoolColumn) -> BoolColumn:
+        """N; the rows that are likely to come next, of those that may be in the list."""
+        if self._models is None or self._recent_activity is None:
+            return np.zeros(len(self._catalog), np.bool_)
+        return next_item_candidates(
+            self._catalog, self._prepared.statistics, self._recent_activity, self._models, usable
+        )
+
+    def score(self, candidates: Candidates, scope: FloatColumn, likely: BoolColumn) -> NextScores:
+        """Score candidates.
 
         Args:
             candidates: the candidates.
-            needed: their hand-weighted scores.
+            scope: S; the scope of each of the catalog's skills.
+            likely: N; of `candidates`. Values are standardised over these.
         """
+        expected = likely[candidates.rows]
+        if self._models is None or self._recent_activity is None or not expected.any():
+            return self._score_by_scope(candidates, scope)
         ranker = self._prepared.ranker
-        columns = next_item_features(self._prepared.statistics, self._recent_activity, self._models, candidates)
+        columns = next_item_features(
+            self._prepared.statistics, self._recent_activity, self._models, candidates, expected
+        )
         trees = ranker.trees.total(columns)
         spread = 1.0 if ranker.blend_weight == 1.0 else _deviation(trees)
-        next_item = ranker.blend(trees, columns)
-        share = self._need_share
-        scale, need_scale = 1.0, 0.0
-        if share > 0.0:
-            scale, need_scale = (1.0 - share) / _deviation(next_item), share / _deviation(needed.total)
-        total = scale * next_item + need_scale * needed.total
-        return BlendedScores(total, ranker, columns, scale, spread, needed, need_scale)
+        score = ranker.blend(trees, columns)
+        mean, deviation = mean_and_deviation(score[expected])
+        scale = 1.0 / (deviation or 1.0)
+        return NextScores(scale * (score - mean), lambda picked: scale * ranker.contributions(columns[picked], spread))
+
+    def _score_by_scope(self, candidates: Candidates, scope: FloatColumn) -> NextScores:
+        tags = candidates.catalog.tags
+        of_rows = standardised(most_of_rows(tags.starts, tags.values, candidates.rows, scope))
+        popularity = _POPULARITY * standardised(self._prepared.statistics.popularity[candidates.rows])
+        scale = 1.0 / _deviation(of_rows + popularity)
+
+        def added(picked: IntColumn) -> FloatColumn:
+            groups = np.zeros((len(picked), len(FeatureGroup)))
+            # Scope says where a gap matters.
+            groups[:, FeatureGroup.GAP] = scale * of_rows[picked]
+            groups[:, FeatureGroup.SIMILAR_LEARNERS] = scale * popularity[picked]
+            return groups
+
+        return NextScores(standardised(of_rows + popularity), added)
 
 
 def _deviation(values: FloatColumn) -> float:

@@ -2,8 +2,7 @@
 
 This is about likelihood, not need. It follows what the learner worked on lately, what others with a similar history
 worked on next, and in which order resources and skills usually come. Gap, readiness and challenge are among its
-features, so that it can learn whether learners follow them. The hand-weighted score says what a learner needs
-(`scoring`).
+features, so that it can learn whether learners follow them. `need` says what a learner needs.
 """
 
 from __future__ import annotations
@@ -21,9 +20,8 @@ from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColum
 from services.recommender.domain.ranking.compiled import pick_highest
 from services.recommender.domain.ranking.interaction_statistics import InteractionColumns
 from services.recommender.domain.ranking.recent_activity import NEVER, RecentActivity, SkillActivity, SkillRecord
-from services.recommender.domain.ranking.scoring import mean_over_tags
-from services.recommender.domain.ranking.signals import explore, fit, gap, review
-from services.recommender.domain.ranking.signals.signal import Candidates
+from services.recommender.domain.ranking.signals import fit
+from services.recommender.domain.ranking.signals.signal import Candidates, TagMean
 
 # Raise it when features change their meaning: trees that were grown on other features are of no use.
 FEATURES_VERSION = 1
@@ -182,6 +180,7 @@ def next_item_features(
     recent_activity: RecentActivity,
     models: ModelScores,
     candidates: Candidates,
+    expected: BoolColumn,
 ) -> Matrix:
     """The columns of `feature_names` for some candidates.
 
@@ -190,15 +189,17 @@ def next_item_features(
         recent_activity: the learner's.
         models: scores of collaborative models for the learner.
         candidates: the candidates.
+        expected: C; which of them are among `next_item_candidates`. Scores of models are compared with theirs, as when
+            the trees were grown.
     """
     catalog, rows = candidates.catalog, candidates.rows
     columns = np.empty((len(rows), _OWN_FEATURES + _MODEL_FEATURES * len(models.scores)), np.float32)
-    columns[:, NextItemFeature.GAP] = mean_over_tags(candidates, gap.SIGNAL)
-    columns[:, NextItemFeature.REVIEW] = mean_over_tags(candidates, review.SIGNAL)
+    columns[:, NextItemFeature.GAP] = candidates.tag_means[TagMean.NEED]
+    columns[:, NextItemFeature.REVIEW] = candidates.tag_means[TagMean.REVIEW]
     columns[:, NextItemFeature.READY] = candidates.ready
     columns[:, NextItemFeature.SUCCESS] = candidates.success_by_filter
     columns[:, NextItemFeature.FIT] = fit.fit_of(candidates, candidates.success_by_filter)
-    columns[:, NextItemFeature.UNCERTAINTY] = mean_over_tags(candidates, explore.SIGNAL)
+    columns[:, NextItemFeature.UNCERTAINTY] = candidates.tag_means[TagMean.UNKNOWN]
     latest = statistics.places[recent_activity.recent[-_LATEST:]].tolist()
     _fill_own(
         rows,
@@ -216,7 +217,7 @@ def next_item_features(
         recent_activity.recent,
         columns,
     )
-    _fill_models(models.scores, models.index_of_row[rows], columns)
+    _fill_models(models.scores, models.index_of_row[rows], expected, columns)
     return columns
 
 
@@ -307,24 +308,27 @@ def _fill_own(
 
 
 @numba.njit(cache=True)
-def _fill_models(scores: Matrix, indices: IntColumn, columns: Matrix) -> None:
-    """Write the features of each model."""
-    count = len(indices)
+def _fill_models(scores: Matrix, indices: IntColumn, expected: BoolColumn, columns: Matrix) -> None:
+    """Write the features of each model, compared with the expected candidates."""
+    count, compared = len(indices), max(expected.sum(), 1)
     values = np.empty(count)
     for model in range(len(scores)):
         mean, highest = 0.0, 0.0
         for place in range(count):
             values[place] = scores[model, indices[place]] if indices[place] >= 0 else 0.0
-            mean += values[place] / count
-            highest = max(highest, values[place])
+            if expected[place]:
+                mean += values[place] / compared
+                highest = max(highest, values[place])
         spread = 0.0
         for place in range(count):
-            spread += (values[place] - mean) ** 2 / count
+            if expected[place]:
+                spread += (values[place] - mean) ** 2 / compared
         spread = math.sqrt(spread)
         order = np.argsort(-values, kind="mergesort")
         first = _OWN_FEATURES + _MODEL_FEATURES * model
-        for rank in range(count):
-            place = order[rank]
+        rank = 0
+        for place in order:
             columns[place, first + ModelFeature.STANDARDISED] = (values[place] - mean) / spread if spread > 0.0 else 0.0
             columns[place, first + ModelFeature.RANK] = math.log1p(rank)
             columns[place, first + ModelFeature.SHARE] = values[place] / highest if highest > 0.0 else 0.0
+            rank += expected[place]

@@ -12,22 +12,25 @@ from services.recommender.domain.ranking.candidates import random_seed, select_c
 from services.recommender.domain.ranking.catalog import BoolColumn, FloatColumn, IntColumn
 from services.recommender.domain.ranking.evidence import Evidence
 from services.recommender.domain.ranking.explain import (
-    WEIGHED_SIGNALS,
+    REASON_SOURCES,
+    added_by_sources,
     explain,
     picks_of,
     stated,
-    weighed,
 )
-from services.recommender.domain.ranking.learned import REASON_SOURCES, BlendedScores
+from services.recommender.domain.ranking.learned import NextScores
 from services.recommender.domain.ranking.learner_context import LearnerContext, look_up_learner
-from services.recommender.domain.ranking.policy import Reassessments, compose
+from services.recommender.domain.ranking.need import need_of
+from services.recommender.domain.ranking.policy import Reassessments, by_score, compose
 from services.recommender.domain.ranking.prepared import PreparedCatalog
+from services.recommender.domain.ranking.priorities import priorities_of, prioritised
 from services.recommender.domain.ranking.reasons import Explanation
 from services.recommender.domain.ranking.request import RankedList, RankedResource, RankingRequest
-from services.recommender.domain.ranking.scoring import Scores, SignalValues, describe, evaluate, score
-from services.recommender.domain.ranking.signals import review
-from services.recommender.domain.ranking.signals.signal import Candidates, ReasonSource
+from services.recommender.domain.ranking.scoring import Scores, describe, evaluate, score
+from services.recommender.domain.ranking.signals.signal import Candidates, TagMean
 from services.recommender.domain.ranking.weights import RankingWeights
+
+_OUT_OF_SCOPE = 0.01
 
 
 def rank(
@@ -47,94 +50,121 @@ def rank(
         return RankedList((), 0, {})
     started = timer()
     learner = look_up_learner(prepared, request, weights)
-    rows = _candidate_rows(learner)
+    likely = learner.next_item.candidates(learner.eligible.allowed & ~learner.is_held)
+    rows = _candidate_rows(learner, likely)
     selected = timer()
-    candidates = describe(
-        prepared.catalog,
-        prepared.difficulties,
-        learner.estimates,
-        rows,
-        learner.weights,
-        collaborative=learner.collaborative,
-        preferences=learner.preferences or None,
-        by_success_model=learner.by_success_model,
-    )
-    values = evaluate(candidates)
-    computed = timer()
-    scored = _score(learner, candidates, values)
+    candidates, next_item = _describe(learner, rows, likely)
+    described = timer()
+    scored = _score(learner, candidates, next_item)
     scored_at = timer()
-    picked = _compose(learner, candidates, values, scored.totals)
+    picked = _compose(learner, candidates, scored.totals)
     composed = timer()
-    explanations = _explain(learner, candidates, values, scored, picked)
+    explanations = _explain(learner, candidates, scored, picked)
     resources = _ranked_resources(learner, candidates, scored.totals, picked, explanations)
     stages = {
         "candidates": selected - started,
-        "features": computed - selected,
-        "scoring": scored_at - computed,
+        "features": described - selected,
+        "scoring": scored_at - described,
         "policy": composed - scored_at,
         "explain": timer() - composed,
     }
-    return RankedList(resources, len(rows), stages)
+    urgent = learner.gaps.most_urgent
+    return RankedList(resources, len(rows), stages, prepared.catalog.skill_ids[urgent] if urgent >= 0 else "")
 
 
 class _Scored(NamedTuple):
     """Scores of the candidates.
 
     Attributes:
-        needed: the hand-weighted scores.
-        blended: the learned ranker's; None where it does not rank.
+        needed: the need part, as it counts in the score.
+        next_item: returns what each FeatureGroup added to the rest for some candidates, as it counts in the score.
         totals: the final scores, with the boosts of rules.
     """
 
     needed: Scores
-    blended: BlendedScores | None
+    next_item: Callable[[IntColumn], FloatColumn]
     totals: FloatColumn
 
 
-def _candidate_rows(learner: LearnerContext) -> IntColumn:
+def _candidate_rows(learner: LearnerContext, likely: BoolColumn) -> IntColumn:
     """Rows to score, ascending."""
     request, allowed = learner.request, learner.eligible.allowed
-    needed = partial(
+    select = partial(
         select_candidates,
-        learner.prepared.catalog,
         learner.prepared.index,
         learner.estimates,
-        learner.collaborative,
-        answered=learner.done,
+        # Skills out of scope come last, but they come.
+        np.maximum(learner.scope, _OUT_OF_SCOPE) * learner.estimates.urgencies,
+        likely,
+        held=learner.is_held.nonzero()[0],
         limit=request.limit,
         seed=random_seed(request.tenant, request.learner, request.bundle, request.day),
         thresholds=learner.weights,
         wanted=learner.preferences.urgency(learner.estimates),
     )
-    rows = (
-        needed(allowed)
-        if learner.next_item is None
-        else learner.next_item.candidates(allowed, learner.held, lambda: needed(allowed), request.limit)
-    )
+    rows = select(allowed)
     favoured = request.rules.favoured(allowed)
     if favoured is None:
         return rows
     # Resources that rules favour are always scored, even if they do not suit the learner.
     named = np.array(request.rules.pinned(allowed)[: request.limit], np.intp)
-    return np.unique(np.concatenate((rows, needed(favoured), named)))
+    return np.unique(np.concatenate((rows, select(favoured), named)))
 
 
-def _score(learner: LearnerContext, candidates: Candidates, values: SignalValues) -> _Scored:
-    needed = score(values, candidates.ready, learner.weights)
-    blended = None if learner.next_item is None else learner.next_item.blend(candidates, needed)
-    total = needed.total if blended is None else blended.total
-    return _Scored(needed, blended, learner.request.rules.boost(candidates.rows, total))
+def _describe(learner: LearnerContext, rows: IntColumn, likely: BoolColumn) -> tuple[Candidates, NextScores]:
+    prepared = learner.prepared
+    candidates = describe(
+        prepared.catalog,
+        prepared.difficulties,
+        learner.estimates,
+        rows,
+        learner.weights,
+        scope=learner.scope,
+        preferences=learner.preferences or None,
+        by_success_model=learner.by_success_model,
+    )
+    next_item = learner.next_item.score(candidates, learner.scope, likely)
+    need = need_of(
+        prepared.catalog,
+        rows,
+        candidates.success,
+        candidates.ready,
+        next_item.values,
+        prepared.ranker.statistics.responses,
+    )
+    return candidates._replace(need=need), next_item
 
 
-def _compose(learner: LearnerContext, candidates: Candidates, values: SignalValues, totals: FloatColumn) -> IntColumn:
+def _score(learner: LearnerContext, candidates: Candidates, next_item: NextScores) -> _Scored:
+    """Score candidates: 2 ((1 - need_share) * next item + need_share * need), with the boosts of rules."""
+    need_scale = 2.0 * learner.request.need_share
+    next_scale = 2.0 - need_scale
+    needed = score(evaluate(candidates), learner.weights).scaled(need_scale)
+    totals = next_scale * next_item.values + needed.total
+    return _Scored(
+        needed,
+        lambda picked: next_scale * next_item.added(picked),
+        learner.request.rules.boost(candidates.rows, totals),
+    )
+
+
+def _compose(learner: LearnerContext, candidates: Candidates, totals: FloatColumn) -> IntColumn:
     """Indices of the listed candidates, in list order."""
-    limit = learner.request.limit
-    # Likely next items are mostly of one skill: a cap would mix in need, which the policy did not ask for.
-    per_skill = learner.weights.per_skill if learner.next_item is None else limit
-    not_due = values.of(review.SIGNAL) < learner.weights.review_opens
+    limit, request = learner.request.limit, learner.request
+    # Where others show what comes next, that is mostly of one skill.
+    per_skill = limit if learner.next_item.learned else learner.weights.per_skill
+    not_due = candidates.tag_means[TagMean.REVIEW] < learner.weights.review_opens
     held_back = learner.is_held[candidates.rows] & not_due
     first = _pinned(learner, candidates, totals, held_back, per_skill)
-    return np.array(compose(totals, candidates.served, held_back, limit, per_skill, first), np.intp)
+    order = by_score(totals, candidates.rows, random_seed(request.tenant, request.learner, request.bundle, request.day))
+    listed = compose(order, candidates.served, held_back, len(order), per_skill, first)
+    return prioritised(
+        listed,
+        priorities_of(candidates, learner.gaps),
+        first=len(first),
+        fresh=len(order) - int(np.count_nonzero(held_back)),
+        limit=limit,
+    )
 
 
 def _pinned(
@@ -151,16 +181,14 @@ def _pinned(
     offered = rules.pinned_by_provider(rows) & ~held_back
     offered[named] = False
     places = offered.nonzero()[0]
-    best = compose(totals[places], candidates.served[places], held_back[places], limit, per_skill)
+    order = np.argsort(-totals[places], kind="stable")
+    best = compose(order, candidates.served[places], held_back[places], limit, per_skill)
     return [*named, *places[best].tolist()]
 
 
-def _explain(
-    learner: LearnerContext, candidates: Candidates, values: SignalValues, scored: _Scored, picked: IntColumn
-) -> list[Explanation]:
+def _explain(learner: LearnerContext, candidates: Candidates, scored: _Scored, picked: IntColumn) -> list[Explanation]:
     """The explanation of each picked candidate."""
     next_item = learner.next_item
-    sources: Sequence[ReasonSource] = WEIGHED_SIGNALS if scored.blended is None else REASON_SOURCES
     evidence = Evidence(
         catalog=candidates.catalog,
         estimates=candidates.estimates,
@@ -168,17 +196,16 @@ def _explain(
         thresholds=candidates.thresholds,
         state=learner.request.state,
         recent=learner.recent,
-        similar=learner.collaborative if next_item is None else next_item.by_best_base_model,
-        statistics=None if next_item is None else next_item.statistics,
+        similar=next_item.by_best_base_model,
+        statistics=next_item.statistics,
     )
     return explain(
         evidence,
         picks_of(candidates, picked),
-        sources,
-        weighed(candidates, values, scored.needed, picked) if scored.blended is None else scored.blended.added(picked),
+        REASON_SOURCES,
+        added_by_sources(scored.needed, scored.next_item(picked), picked),
         stated(scored.needed, picked),
         learner.request.rules.favour(candidates.rows[picked]),
-        scored.totals[picked].tolist(),
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from services.common.resource_kinds import ResourceKind
@@ -48,6 +48,9 @@ class ResourceFilter:
 
 EVERYTHING = ResourceFilter()
 
+# Multiplying by the one modulo the other spreads candidates that are next to one another.
+_SPREAD, _PRIME = 1_640_531_527, 2_147_483_647
+
 
 @dataclass(frozen=True, slots=True)
 class Eligibility:
@@ -60,6 +63,11 @@ class Eligibility:
 
     suitable: BoolColumn
     allowed: BoolColumn
+
+    def narrowed(self, reach: BoolColumn) -> Eligibility:
+        """Only rows within reach; where that leaves nothing, the request asks for what is beyond it."""
+        allowed = self.allowed & reach
+        return Eligibility(self.suitable & reach, allowed) if allowed.any() else self
 
 
 def eligibility(catalog: CatalogColumns, wanted: ResourceFilter) -> Eligibility:
@@ -82,22 +90,29 @@ def eligibility(catalog: CatalogColumns, wanted: ResourceFilter) -> Eligibility:
     return Eligibility(suitable, allowed)
 
 
+def by_score(scores: FloatColumn, rows: IntColumn, seed: int) -> IntColumn:
+    """Indices of the candidates, best first; equal ones in an order that their rows and the seed decide."""
+    ties = (rows * _SPREAD + seed % _PRIME) % _PRIME
+    order: IntColumn = np.lexsort((ties, -scores))
+    return order
+
+
 def compose(
-    scores: FloatColumn,
+    order: IntColumn,
     served: IntColumn,
     held_back: BoolColumn,
     limit: int,
     per_skill: int,
     first: Sequence[int] = (),
-) -> list[int]:
-    """Pick a list from scored candidates.
+) -> IntColumn:
+    """Pick a list from candidates.
 
-    First the entries of `first`, in their order; then by score, ties in the order given. If the list would fall short,
+    First the entries of `first`, in their order; then the others in the order given. If the list would fall short,
     resources beyond a skill's cap follow, and last those held back (the learner answered them lately and they are not
     due).
 
     Args:
-        scores: of the candidates.
+        order: the candidates, best first.
         served: the skill each serves; -1 for none, which counts against no skill.
         held_back: whether to list it only when nothing else is left.
         limit: the length of the list.
@@ -107,28 +122,41 @@ def compose(
     Returns:
         Indices of the picked candidates, in list order.
     """
-    slots, back = served.tolist(), held_back.tolist()
-    picked = list(first[:limit])
-    passed_over: list[int] = []
-    last: list[int] = []
-    of_skill: dict[int, int] = Counter(slots[place] for place in picked)
-    taken = set(picked)
-    for place in np.argsort(-scores, kind="stable").tolist():
-        if len(picked) == limit:
-            return picked
-        if place in taken:
+    picked: IntColumn = _composed(order, served, held_back, per_skill, np.array(first[:limit], np.intp))
+    return picked[:limit]
+
+
+@numba.njit(cache=True)
+def _composed(
+    order: IntColumn, served: IntColumn, held_back: BoolColumn, per_skill: int, first: IntColumn
+) -> IntColumn:
+    """All candidates in list order; see `compose`."""
+    count = len(served)
+    taken, of_skill = np.zeros(count, np.bool_), np.zeros(1 + (served.max() if count else 0), np.intp)
+    picked, passed_over, last = np.empty(count, np.intp), np.empty(count, np.intp), np.empty(count, np.intp)
+    picks, passed, lasts = 0, 0, 0
+    for place in first:
+        picked[picks] = place
+        picks += 1
+        taken[place] = True
+        if served[place] >= 0:
+            of_skill[served[place]] += 1
+    for place in order:
+        if taken[place]:
             continue
-        if back[place]:
-            last.append(place)
-            continue
-        slot = slots[place]
-        already = of_skill.get(slot, 0)
-        if slot >= 0 and already >= per_skill:
-            passed_over.append(place)
-            continue
-        of_skill[slot] = already + 1
-        picked.append(place)
-    return (picked + passed_over + last)[:limit]
+        slot = served[place]
+        if held_back[place]:
+            last[lasts] = place
+            lasts += 1
+        elif slot >= 0 and of_skill[slot] >= per_skill:
+            passed_over[passed] = place
+            passed += 1
+        else:
+            if slot >= 0:
+                of_skill[slot] += 1
+            picked[picks] = place
+            picks += 1
+    return np.concatenate((picked[:picks], passed_over[:passed], last[:lasts]))
 
 
 class Reassessments:

@@ -9,7 +9,7 @@ from services.recommender.domain.learner.success_model import CatalogSuccessMode
 from services.recommender.domain.ranking.candidates import InvertedIndex, build_index
 from services.recommender.domain.ranking.catalog import CatalogColumns
 from services.recommender.domain.ranking.features import Difficulties, difficulties_of, index_success_model
-from services.recommender.domain.ranking.learned import LearnedRanker, PreparedRanker, prepare_ranker
+from services.recommender.domain.ranking.learned import NO_RANKER, LearnedRanker, PreparedRanker, prepare_ranker
 
 
 @dataclass(frozen=True)
@@ -20,22 +20,22 @@ class PreparedCatalog:
         catalog: the catalog.
         difficulties: how hard everything in it is.
         index: resources by skill, in the order they are picked as candidates.
+        ranker: the ranker over it.
         success_model: the success model over it; None: the filter alone predicts success.
-        learned: the learned ranker over it, if any.
     """
 
     catalog: CatalogColumns
     difficulties: Difficulties
     index: InvertedIndex
+    ranker: PreparedRanker
     success_model: CatalogSuccessModel | None = None
-    learned: PreparedRanker | None = None
 
 
 def prepare(
     catalog: CatalogColumns,
     parameters: TenantParameters,
     success_model: SuccessModel | None = None,
-    ranker: LearnedRanker | None = None,
+    ranker: LearnedRanker = NO_RANKER,
 ) -> PreparedCatalog:
     """Make a catalog ready for ranking.
 
@@ -43,10 +43,9 @@ def prepare(
         catalog: the catalog.
         parameters: the tenant's, that learners' states are folded with.
         success_model: the success model that goes with them, if any.
-        ranker: the learned ranker, if any.
+        ranker: the learned ranker; `NO_RANKER` where nothing was learned.
     """
     difficulties = difficulties_of(catalog, parameters)
     index = build_index(catalog, difficulties)
     indexed = None if success_model is None else index_success_model(catalog, difficulties, success_model)
-    learned = None if ranker is None else prepare_ranker(catalog, ranker)
-    return PreparedCatalog(catalog, difficulties, index, indexed, learned)
+    return PreparedCatalog(catalog, difficulties, index, prepare_ranker(catalog, ranker), indexed)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from services.recommender.domain.ranking import again, answer_record, recent_work_reason
 from services.recommender.domain.ranking.messages import Message, Plural, Template
-from services.recommender.domain.ranking.signals import SIGNALS
+from services.recommender.domain.ranking.signals import SIGNALS, similar
 
 
 def _plural_category_in_english(count: int) -> str:
@@ -88,7 +88,13 @@ _SHARED: Mapping[str, Template] = {
 }
 
 ENGLISH = MessageCatalogue(
-    MappingProxyType({**_SHARED, **{key: template for signal in SIGNALS for key, template in signal.messages.items()}}),
+    MappingProxyType(
+        {
+            **_SHARED,
+            **similar.MESSAGES,
+            **{key: template for signal in SIGNALS for key, template in signal.messages.items()},
+        }
+    ),
     _plural_category_in_english,
 )
 

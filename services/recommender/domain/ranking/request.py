@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.recommender.domain.learner.state import LearnerState
-from services.recommender.domain.ranking.features import CollaborativeScores
 from services.recommender.domain.ranking.next_item import ModelScores
 from services.recommender.domain.ranking.policy import ResourceFilter
 from services.recommender.domain.ranking.reasons import Explanation
@@ -22,23 +21,20 @@ class RankingRequest:
         tenant: the tenant.
         learner: the learner's pseudonym.
         state: the learner's state; None for a new learner.
-        collaborative: the learner's collaborative scores where the hand-weighted score ranks; None without a model.
         bundle: id of the bundle; empty when none.
         as_of_s: the moment to answer for, Unix seconds.
         day: its ISO date.
         wanted: which resources the list may contain.
         limit: most resources in it.
         rules: the rules of teachers and the tenant that apply to it.
-        models: scores of the learned ranker's collaborative models; None: the hand-weighted score ranks.
-        need_share: the weight of need (the hand-weighted score) in the score, from 0 to 1, when the learned ranker
-            ranks.
+        models: scores of the ranker's base models; None where there are none, or they know nothing of the learner.
+        need_share: the share of need in the score, from 0 (only what is likely to come next) to 1 (only need).
         repeats: whether resources are worked on repeatedly, so that nothing is held back as just answered.
     """
 
     tenant: str
     learner: str
     state: LearnerState | None
-    collaborative: CollaborativeScores | None
     bundle: str
     as_of_s: float
     day: str
@@ -46,7 +42,7 @@ class RankingRequest:
     limit: int
     rules: ActiveRules = NO_RULES
     models: ModelScores | None = None
-    need_share: float = 0.0
+    need_share: float = 0.5
     repeats: bool = False
 
 
@@ -76,8 +72,10 @@ class RankedList:
         resources: the list.
         candidates: how many were scored.
         stage_seconds: time by stage.
+        gap: id of the learner's most urgent gap in scope; empty without any.
     """
 
     resources: tuple[RankedResource, ...]
     candidates: int
     stage_seconds: Mapping[str, float]
+    gap: str = ""

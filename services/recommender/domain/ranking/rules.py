@@ -1,12 +1,13 @@
 """Rules of teachers and tenants about resources: pinned, blocked, or boosted.
 
 A block makes a resource ineligible, so it always wins. A pin puts an eligible resource first. A boost multiplies its
-score. Whether a rule has expired depends on the moment that an answer is for, so that the same request gets the same
-answer.
+need: scores are logarithms, to which it adds. Whether a rule has expired depends on the moment that an answer is for,
+so that the same request gets the same answer.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -18,6 +19,9 @@ from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColum
 from services.recommender.domain.ranking.messages import Message, message
 from services.recommender.domain.ranking.policy import Eligibility
 from services.recommender.domain.ranking.reasons import REASONS_MAX, Reason, ReasonKind
+
+BOOST_SCALE = 2.5
+"""What a boost adds to a score for each unit of the logarithm of its factor: the weight of need."""
 
 
 class RuleAction(IntEnum):
@@ -84,17 +88,11 @@ class Favour:
     boosted: tuple[Rule, ...] = ()
     factor: float = 1.0
 
-    def added_to(self, reasons: Sequence[Reason], score: float) -> list[Reason]:
-        """The reasons with those of the rules: a pin comes first, a boost ranks by what it added to the score.
-
-        Args:
-            reasons: the reasons without rules, strongest first.
-            score: the boosted score.
-        """
+    def added_to(self, reasons: Sequence[Reason]) -> list[Reason]:
+        """The reasons, strongest first, with those of the rules: a pin comes first, a boost ranks by what it added."""
         every = list(reasons)
         if self.factor > 1.0:
-            before = score / self.factor if score >= 0.0 else score * self.factor
-            every.append(Reason(ReasonKind.BOOSTED, score - before, self._boost_message()))
+            every.append(Reason(ReasonKind.BOOSTED, BOOST_SCALE * math.log(self.factor), self._boost_message()))
             every.sort(key=lambda reason: -reason.contribution)
         if self.pinned is not None:
             said = message("rule.pinned", rules=_named((self.pinned,)))
@@ -150,11 +148,9 @@ class ActiveRules:
         return np.isin(rows, np.concatenate(pinned)) if pinned else np.zeros(len(rows), np.bool_)
 
     def boost(self, rows: IntColumn, totals: FloatColumn) -> FloatColumn:
-        """The scores of some rows with all boosts; a boost above 1 also raises a negative score."""
+        """The scores of some rows with all boosts: each adds `BOOST_SCALE` times the logarithm of its factor."""
         factors = self._factors(rows)
-        if factors is None:
-            return totals
-        return np.where(totals >= 0.0, totals * factors, totals / factors)
+        return totals if factors is None else totals + BOOST_SCALE * np.log(factors)
 
     def favour(self, rows: IntColumn) -> dict[int, Favour]:
         """The pins and boosts of some rows; rows without any are left out."""
@@ -169,7 +165,7 @@ class ActiveRules:
                     pins.setdefault(row, subject.rule)
                 elif subject.rule.action is RuleAction.BOOST and subject.rule.factor != 1.0:
                     boosts.setdefault(row, []).append(subject.rule)
-        factors = dict(zip(rows.tolist(), self._all_factors(rows).tolist(), strict=True))
+        factors = dict(zip(rows.tolist(), self.factors(rows).tolist(), strict=True))
         return {
             row: Favour(pins.get(row), tuple(boosts.get(row, ())), factors[row]) for row in pins.keys() | boosts.keys()
         }
@@ -185,7 +181,8 @@ class ActiveRules:
                 factors[np.isin(rows, subject.rows)] *= subject.rule.factor
         return factors
 
-    def _all_factors(self, rows: IntColumn) -> FloatColumn:
+    def factors(self, rows: IntColumn) -> FloatColumn:
+        """The joint factor of the boosts of each of some rows; 1 without any."""
         factors = self._factors(rows)
         return np.ones(len(rows)) if factors is None else factors
 

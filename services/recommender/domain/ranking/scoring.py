@@ -10,20 +10,18 @@ import numpy as np
 from services.recommender.domain.learner.mastery import success_probability
 from services.recommender.domain.learner.success_model import Chances
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
-from services.recommender.domain.ranking.compiled import average_over_tags, least_of_rows, weigh
-from services.recommender.domain.ranking.features import CollaborativeScores, Difficulties, SkillEstimates
+from services.recommender.domain.ranking.compiled import average_over_tags, least_of_rows
+from services.recommender.domain.ranking.features import Difficulties, SkillEstimates
 from services.recommender.domain.ranking.signals import SIGNALS
 from services.recommender.domain.ranking.signals.signal import Candidates, Signal
 from services.recommender.domain.ranking.stated_preferences import RankingPreferences
+from services.recommender.domain.ranking.thresholds import RankingThresholds
 from services.recommender.domain.ranking.weights import RankingWeights
 
+# Weight of a review's urgency, against that of a need, in the choice of the skill a resource serves.
+_REVIEW_SERVES = 0.5
+
 COLUMN_OF_SIGNAL = MappingProxyType({signal.name: column for column, signal in enumerate(SIGNALS)})
-_BY_SKILL = tuple((signal, signal.skills) for signal in SIGNALS if signal.skills is not None)
-_BY_CANDIDATE = tuple((COLUMN_OF_SIGNAL[signal.name], signal.value) for signal in SIGNALS if signal.value is not None)
-_OPENING = tuple((COLUMN_OF_SIGNAL[signal.name], signal.opens) for signal in SIGNALS if signal.opens is not None)
-_ROW_OF_SKILL_SIGNAL = MappingProxyType({signal.name: row for row, (signal, _) in enumerate(_BY_SKILL)})
-_COLUMNS_BY_SKILL = tuple(COLUMN_OF_SIGNAL[signal.name] for signal, _ in _BY_SKILL)
-_GATES = np.array([signal.gate for signal in SIGNALS], np.intp)
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,10 @@ class Scores:
     total: FloatColumn
     added: FloatColumn
 
+    def scaled(self, factor: float) -> Scores:
+        """The scores times a factor."""
+        return Scores(factor * self.total, factor * self.added)
+
     def of(self, signal: Signal) -> FloatColumn:
         """The contribution of one signal, C."""
         column: FloatColumn = self.added[COLUMN_OF_SIGNAL[signal.name]]
@@ -65,35 +67,36 @@ def describe(
     difficulties: Difficulties,
     estimates: SkillEstimates,
     rows: IntColumn,
-    weights: RankingWeights,
+    thresholds: RankingThresholds,
     *,
-    collaborative: CollaborativeScores | None = None,
+    scope: FloatColumn | None = None,
     preferences: RankingPreferences | None = None,
     by_success_model: Chances | None = None,
 ) -> Candidates:
-    """The inputs of signals for some rows of a catalog and one learner.
+    """The inputs of signals for some rows of a catalog and one learner, apart from their need.
 
-    The filter's chance of success is its prediction for the learner's next response.
+    A resource serves the skill with the largest product of tag weight, scope and the need or half the review's urgency.
 
     Args:
         catalog: the catalog.
         difficulties: its difficulties.
         estimates: the learner's skills.
         rows: the candidates.
-        weights: the weights.
-        collaborative: the learner's collaborative scores, if any.
-        preferences: what the learner prefers, if anything.
+        thresholds: the thresholds.
+        scope: S; the scope of each skill; None: 1 for all.
+        preferences: the learner's, if any.
         by_success_model: turns the filter's chances of success into the success model's, if there is one.
     """
-    settings, tags = difficulties.settings, catalog.tags
+    settings, tags, needed = difficulties.settings, catalog.tags, catalog.prerequisites
+    wanted = np.maximum(estimates.needs, _REVIEW_SERVES * estimates.reviews)
     tag_means, ability, variance, served_tags = average_over_tags(
         rows,
         tags.starts,
         tags.values,
         catalog.tag_weights,
         catalog.tag_measures,
-        np.array([skills(estimates) for _, skills in _BY_SKILL]),
-        weights.serving,
+        np.array([estimates.needs, estimates.reviews, estimates.unknowns]),
+        wanted if scope is None else wanted * scope,
         estimates.means,
         np.minimum(estimates.variances + settings.skill_noise, settings.skill_variance),
     )
@@ -103,20 +106,19 @@ def describe(
         + variance
         + difficulties.resource_variances[rows],
     )
-    prerequisites = catalog.prerequisites
     served, teaches = _served(catalog, served_tags)
     return Candidates(
         catalog=catalog,
         difficulties=difficulties,
         estimates=estimates,
-        collaborative=collaborative,
         preferences=preferences,
-        thresholds=weights,
+        thresholds=thresholds,
         rows=rows,
         tag_means=tag_means,
+        need=np.zeros(len(rows)),
         success=success if by_success_model is None else by_success_model(rows, success),
         success_by_filter=success,
-        ready=least_of_rows(prerequisites.starts, prerequisites.values, rows, estimates.readiness),
+        ready=least_of_rows(needed.starts, needed.values, rows, estimates.readiness),
         served=served,
         teaches=teaches,
     )
@@ -131,43 +133,17 @@ def _served(catalog: CatalogColumns, tags: IntColumn) -> tuple[IntColumn, BoolCo
     return slots, teaches
 
 
-def mean_over_tags(candidates: Candidates, signal: Signal) -> FloatColumn:
-    """The value of a signal that has `skills`, C."""
-    column: FloatColumn = candidates.tag_means[_ROW_OF_SKILL_SIGNAL[signal.name]]
-    return column
-
-
 def evaluate(candidates: Candidates) -> SignalValues:
     """The value of each signal for each candidate."""
     columns = np.zeros((len(SIGNALS), len(candidates.rows)))
-    for row, column in enumerate(_COLUMNS_BY_SKILL):
-        columns[column] = candidates.tag_means[row]
-    for column, value in _BY_CANDIDATE:
-        values = value(candidates)
+    for column, signal in enumerate(SIGNALS):
+        values = signal.value(candidates)
         if values is not None:
             columns[column] = values
     return SignalValues(columns)
 
 
-def is_open(values: SignalValues, weights: RankingWeights) -> BoolColumn:
-    """Whether a signal opens a candidate: gap > .05, or a review is due, or it is on the path to a goal."""
-    opened = np.zeros(values.columns.shape[1], np.bool_)
-    for column, opens in _OPENING:
-        opened |= opens(values.columns[column], weights)
-    return opened
-
-
-def score(values: SignalValues, ready: FloatColumn, weights: RankingWeights) -> Scores:
-    """The sum ready * open * (1.0 gap + .8 fit + .5 review + .4 cf + .3 goal + .15 preference) + .1 uncertainty.
-
-    open is 1 for what `is_open`, else .1; cf is `similar` where open, else 0.
-    """
-    added, total = weigh(
-        values.columns,
-        weights.of_signals,
-        _GATES,
-        ready,
-        is_open(values, weights),
-        weights.closed,
-    )
-    return Scores(total, added)
+def score(values: SignalValues, weights: RankingWeights) -> Scores:
+    """The sum 2.5 gap + .2 fit + 1.5 review + .1 uncertainty + 2 goal + .5 preference."""
+    added = weights.of_signals[:, None] * values.columns
+    return Scores(added.sum(axis=0), added)

@@ -10,10 +10,8 @@ class RankingThresholds:
     """The parameters of ranking, apart from the weights of its signals.
 
     Attributes:
-        closed: share of the score that a resource keeps when no signal opens it.
         gap_target: success probability below which a skill has a gap.
-        gap_opens: a gap above this value opens a resource.
-        review_opens: a review that is due by at least this value opens a resource.
+        review_opens: a review that is due by at least this value is due.
         fit_target: success probability at which practice or an assessment fits best.
         fit_width: distance from the target at which the fit falls to exp(-1/2).
         fit_elsewhere: fit of all other kinds.
@@ -22,8 +20,6 @@ class RankingThresholds:
         ready_midpoint: success probability on a well-known prerequisite at which readiness is one half.
         ready_steepness: slope of readiness there, per unit of probability.
         ready_responses: number of responses to a prerequisite at which half of its lack of readiness counts.
-        similar_clip: standard deviations at which collaborative scores are clipped.
-        similar_responses: number of a learner's positives at which collaborative filtering counts half.
         review_half_life_days: half-life of a mastered skill without a recorded success; see `compiled.review_due`.
         candidates: most candidates that are scored.
         gap_skills_min: skills with a gap that candidates come from, unless the list is longer.
@@ -34,14 +30,14 @@ class RankingThresholds:
         review_candidates_per_skill: most candidates that come from one review.
         goal_skills: skills on the path to a goal that candidates come from.
         goal_candidates_per_skill: most candidates that come from one of them.
-        similar_candidates: most candidates that come from collaborative filtering.
         random_candidates: candidates picked at random, unless the list would fall short.
-        per_skill: most resources of one served skill in a list, unless it would fall short.
+        per_skill: most resources of one served skill in a list where no model says what comes next, unless it would
+            fall short.
+        reopened_most: a resource that was never finished and was opened again this often is held back.
+        levels_above: a resource this far above the learner's working level needs mastered prerequisites or a goal.
     """
 
-    closed: float = 0.1
     gap_target: float = 0.85
-    gap_opens: float = 0.05
     review_opens: float = 0.5
     fit_target: float = 0.75
     fit_width: float = 0.15
@@ -50,11 +46,9 @@ class RankingThresholds:
     ready_midpoint: float = 0.6
     ready_steepness: float = 8.0
     ready_responses: float = 3.0
-    similar_clip: float = 2.0
-    similar_responses: float = 20.0
     review_half_life_days: float = 7.0
     candidates: int = 500
-    gap_skills_min: int = 20
+    gap_skills_min: int = 10
     gap_skills_max: int = 50
     gap_candidates: int = 250
     gap_candidates_per_skill: int = 10
@@ -62,6 +56,7 @@ class RankingThresholds:
     review_candidates_per_skill: int = 4
     goal_skills: int = 20
     goal_candidates_per_skill: int = 5
-    similar_candidates: int = 100
     random_candidates: int = 10
-    per_skill: int = 2
+    per_skill: int = 3
+    reopened_most: int = 2
+    levels_above: float = 1.0

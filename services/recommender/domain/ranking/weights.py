@@ -33,27 +33,19 @@ class RankingWeights(RankingThresholds):
         """The weight of each signal, in the order of `SIGNALS`."""
         return np.array([self.signals[signal.name] for signal in SIGNALS])
 
-    @cached_property
-    def serving(self) -> FloatColumn:
-        """The weight of each signal with `skills` in the choice of the skill that a resource serves."""
-        by_skill = [signal for signal in SIGNALS if signal.skills is not None]
-        return np.array([self.signals[signal.name] if signal.serves else 0.0 for signal in by_skill])
-
 
 DEFAULT_WEIGHTS = RankingWeights()
 
 
 @dataclass(frozen=True, slots=True)
 class RankingPolicy:
-    """The ranking policy of a tenant: the ranker, and the weight of need.
+    """The ranking policy of a tenant.
 
     Attributes:
-        learned: whether the learned ranker ranks, if the bundle has one; otherwise the hand-weighted score ranks.
-        need_share: share of need in the learned ranker's score, from 0 (only what is likely to come next) to 1.
+        need_share: share of need in the score, from 0 (only what is likely to come next) to 1 (only need).
     """
 
-    learned: bool = False
     need_share: float = 0.5
 
 
-BY_WEIGHTS = RankingPolicy()
+DEFAULT_POLICY = RankingPolicy()

@@ -22,7 +22,7 @@ from services.recommender.application.answers.prepared_catalogs import (
     PreparedCatalogs,
     RankingPolicies,
     RankingSnapshot,
-    by_weights,
+    by_default,
 )
 from services.recommender.application.answers.rank_learner import RankLearner, RecommendQuery
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
@@ -51,18 +51,18 @@ TENANT = "simulated"
 _LISTED = 10
 _LOG = str(LogIdentity(bytes(16), 1))
 
-SERVED: RankingPolicies = by_weights
+SERVED: RankingPolicies = by_default
 """What a tenant without settings gets."""
 
 
 def need_only(_tenant: str) -> RankingPolicy:
     """Only what the learner needs."""
-    return RankingPolicy(learned=True, need_share=1.0)
+    return RankingPolicy(need_share=1.0)
 
 
 def next_item_only(_tenant: str) -> RankingPolicy:
     """Only what is likely to come next."""
-    return RankingPolicy(learned=True, need_share=0.0)
+    return RankingPolicy(need_share=0.0)
 
 
 class Answers:
@@ -75,9 +75,10 @@ class Answers:
 
     @property
     def learned(self) -> bool:
-        """Whether the bundle has a learned ranker. Without one, all policies rank by the weights."""
+        """Whether the bundle has a ranker that learned from lists, and does not consist of other models alone."""
         newest = self._bundles.latest_id()
-        return newest is not None and TENANT in self._bundles.load(newest).rankers
+        ranker = None if newest is None else self._bundles.load(newest).rankers.get(TENANT)
+        return ranker is not None and ranker.ranker.blend_weight > 0.0
 
     def policy(self, policies: RankingPolicies) -> ServedPolicy:
         """A policy that starts without learners.

@@ -93,7 +93,8 @@ class RankingDataset:
         rows = next_item_candidates(catalog, self.statistics, recent_activity, models, usable).nonzero()[0]
         estimates = estimate_skills(catalog, difficulties, state, float(state.last_at_s), DEFAULT_WEIGHTS)
         candidates = describe(catalog, difficulties, estimates, rows, DEFAULT_WEIGHTS)
-        return Example(rows, next_item_features(self.statistics, recent_activity, models, candidates))
+        expected = np.ones(len(rows), np.bool_)
+        return Example(rows, next_item_features(self.statistics, recent_activity, models, candidates, expected))
 
 
 def tracing_parameters(split: WorkSplit) -> TenantParameters:

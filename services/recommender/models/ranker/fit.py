@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,8 @@ from services.recommender.domain.ranking.trees import NO_TREES, mean_of
 from services.recommender.domain.training.metrics import ndcg
 from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.models.collaborative.ensemble import Ensemble
-from services.recommender.models.collaborative.families import FAMILIES, Choice, choose
-from services.recommender.models.collaborative.neighbours import DENSE_RESOURCES_MOST
+from services.recommender.models.collaborative.families import FAMILIES, Choice, Settings, choose
+from services.recommender.models.collaborative.neighbours import DENSE_RESOURCES_MOST, TooLargeError
 from services.recommender.models.ranker.dataset import RankingDataset
 from services.recommender.models.ranker.interaction_statistics_fit import fit_interaction_statistics
 from services.recommender.models.ranker.lists import ListsOfCandidates, TooFewToLearnError, lists_of
@@ -33,6 +34,9 @@ from services.recommender.models.ranker.trees import DEFAULT_SETTINGS, TOP, Rank
 
 # Models that the ranker reads. The others are slow, or do not improve on these.
 BASE_MODELS = ("sequential", "item_knn", "rp3beta", "als", "ease")
+
+# Weights of the base models where no trees rank.
+_WITHOUT_TREES = MappingProxyType({"sequential": 2.0, "item_knn": 1.0, "als": 1.0})
 
 # From the best base model alone to the trees alone.
 _BLEND_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -103,11 +107,56 @@ def fit_ranker(
     ensemble = (fit_base_models or _fit_base_models(seed))(split, choice)
     statistics = fit_interaction_statistics(split.before, split.positives)
     return FittedRanker(
-        LearnedRanker(base_models, trees, blend_weight, best_base_model, statistics),
+        LearnedRanker(base_models, trees, blend_weight, _only(best_base_model, base_models), statistics),
         ensemble,
         choice,
         {f"{each:g}": float(value) for each, value in zip(_BLEND_WEIGHTS, measures.mean(axis=1), strict=True)},
     )
+
+
+def fit_base_ranker(split: WorkSplit, *, seed: int, choice: Choice | None = None) -> FittedRanker:
+    """Fit a ranker without trees, for data that is too little to learn to rank from.
+
+    Its base models are those of `_WITHOUT_TREES` that can be fitted, with the settings of the choice or else the first
+    of their grids. Sequential scores count twice.
+
+    Args:
+        split: only its earlier side is used.
+        seed: of the models.
+        choice: the settings of the families, if any were chosen.
+
+    Raises:
+        TooFewToLearnError: when none of them can be fitted.
+    """
+    chosen = {} if choice is None else choice.settings
+    models: dict[str, CollaborativeModel] = {}
+    settings: dict[str, Settings] = {}
+    absent: dict[str, str] = {}
+    for name in _WITHOUT_TREES:
+        settings[name] = chosen.get(name, FAMILIES[name].grid[0])
+        try:
+            models[name] = FAMILIES[name].fit(split.positives, seed, settings[name])
+        except (TooFewPositivesError, TooLargeError) as error:
+            absent[name] = str(error)
+    if not models:
+        raise TooFewToLearnError(f"no collaborative model could be fitted: {'; '.join(absent.values())}")
+    return FittedRanker(
+        LearnedRanker(
+            tuple(models),
+            NO_TREES,
+            0.0,
+            tuple(_WITHOUT_TREES[name] for name in models),
+            fit_interaction_statistics(split.before, split.positives),
+        ),
+        Ensemble(split.positives.resources, models),
+        Choice({name: settings[name] for name in models}, absent, models, {}, []),
+        {},
+    )
+
+
+def _only(place: int, models: Sequence[str]) -> tuple[float, ...]:
+    """Weights that let only one model count."""
+    return tuple(float(each == place) for each in range(len(models)))
 
 
 def _lists(
@@ -159,7 +208,8 @@ def _cross_validate(
         trees = trees_of(grow_trees(learned, base_models, settings, seed + fold, settings.trees, validation))
         rounds.append(len(trees.starts) - 1)
         rankers = [
-            LearnedRanker(base_models, trees, weight, best_base_model, NO_STATISTICS) for weight in _BLEND_WEIGHTS
+            LearnedRanker(base_models, trees, weight, _only(best_base_model, base_models), NO_STATISTICS)
+            for weight in _BLEND_WEIGHTS
         ]
         found.append([_measure(ranker, validation) for ranker in rankers])
     return np.concatenate(found, axis=1), rounds

@@ -39,7 +39,18 @@ def fit_interaction_statistics(table: ResponseTable, positives: Positives) -> In
         places=np.where(popularity > 0, mean_places, 0.5).astype(np.float32),
         follows=follows,
         together=together,
+        responses=_responses_per_learner(table),
     )
+
+
+def _responses_per_learner(table: ResponseTable) -> NDArray[np.float32]:
+    """Return for each skill the mean number of responses of the learners who responded to it."""
+    size = len(table.skills)
+    learner = table.learner[table.skill_rows()].astype(np.int64)
+    learners = np.bincount(np.unique(learner * size + table.skill) % max(size, 1), minlength=size)
+    counts = np.bincount(table.skill, minlength=size)
+    mean: NDArray[np.float32] = (counts / np.maximum(learners, 1)).astype(np.float32)
+    return mean
 
 
 def _skill_links(table: ResponseTable) -> tuple[SkillLinks, SkillLinks]:

@@ -49,7 +49,6 @@ def ranker_to_arrays(ranker: LearnedRanker, ensemble: Ensemble) -> ModelArrays:
     hyperparameters: dict[str, float] = {
         "features_version": FEATURES_VERSION,
         "share": ranker.blend_weight,
-        "lead": ranker.best_base_model,
     }
     arrays: dict[str, _Array] = {}
     resources = ensemble.resources
@@ -57,12 +56,17 @@ def ranker_to_arrays(ranker: LearnedRanker, ensemble: Ensemble) -> ModelArrays:
         model = ensemble.get(name)
         stored = _plain(model).to_arrays()
         hyperparameters[f"place_{name}"] = place
+        hyperparameters[f"weight_{name}"] = ranker.base_weights[place]
         hyperparameters |= {f"{name}_{key}": value for key, value in stored.hyperparameters.items()}
         arrays |= {f"{name}_{key}": values for key, values in _over(stored, resources).items()}
     for key, attribute in _TREE_ARRAYS.items():
         arrays[f"trees_{key}"] = getattr(ranker.trees, attribute).astype(np.float32)
     statistics = ranker.statistics
-    arrays |= {"popularity": statistics.popularity, "places": statistics.places}
+    arrays |= {
+        "popularity": statistics.popularity,
+        "places": statistics.places,
+        "responses": statistics.responses,
+    }
     for key in _LINKS:
         links: SkillLinks = getattr(statistics, key)
         arrays[f"{key}_counts"] = np.diff(links.starts).astype(np.float32)
@@ -89,7 +93,7 @@ def ranker_from_arrays(stored: ModelArrays) -> TenantRanker:
             models=names,
             trees=trees,
             blend_weight=float(numbers["share"]),
-            best_base_model=int(numbers["lead"]),
+            base_weights=_base_weights(numbers, names),
             statistics=InteractionStatistics(
                 resources=stored.resources,
                 skills=stored.skills,
@@ -97,6 +101,8 @@ def ranker_from_arrays(stored: ModelArrays) -> TenantRanker:
                 places=stored.arrays["places"],
                 follows=_links("follows", stored),
                 together=_links("together", stored),
+                # Earlier releases did not count them.
+                responses=stored.arrays.get("responses", np.ones(len(stored.skills), np.float32)),
             ),
         )
         trees.check(len(ranker.features))
@@ -104,9 +110,16 @@ def ranker_from_arrays(stored: ModelArrays) -> TenantRanker:
         raise ModelArraysInvalidError(f"a learned ranker needs {error}") from error
     except TreesInvalidError as error:
         raise ModelArraysInvalidError(str(error)) from error
-    if not (0.0 <= ranker.blend_weight <= 1.0 and 0 <= ranker.best_base_model < max(len(names), 1)):
-        raise ModelArraysInvalidError("`share` or `lead` of the learned ranker is out of range: train again")
+    if not 0.0 <= ranker.blend_weight <= 1.0 or len(ranker.statistics.responses) != len(stored.skills):
+        raise ModelArraysInvalidError("`share` or `responses` of the learned ranker is out of range: train again")
     return TenantRanker(ranker, Ensemble(stored.resources, models))
+
+
+def _base_weights(numbers: Mapping[str, float], names: tuple[str, ...]) -> tuple[float, ...]:
+    """The weight of each base model. Earlier releases stored the place of the one that counts."""
+    if "lead" in numbers:
+        return tuple(float(place == int(numbers["lead"])) for place in range(len(names)))
+    return tuple(float(numbers[f"weight_{name}"]) for name in names)
 
 
 def _plain(model: CollaborativeModel | None) -> AlsModel | ItemItemModel:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from services.recommender.domain.ranking.signals import explore, fit, gap, goal, preference, review, similar
+from services.recommender.domain.ranking.signals import explore, fit, gap, goal, preference, review
 from services.recommender.domain.ranking.signals.signal import Signal
 
 SIGNALS: tuple[Signal, ...] = (
     gap.SIGNAL,
     fit.SIGNAL,
     review.SIGNAL,
-    similar.SIGNAL,
     explore.SIGNAL,
     goal.SIGNAL,
     preference.SIGNAL,

@@ -12,11 +12,10 @@ import numpy as np
 from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.ranking import again
 from services.recommender.domain.ranking.answer_record import FEW_RESPONSES, counted
-from services.recommender.domain.ranking.compiled import Gate
 from services.recommender.domain.ranking.evidence import Evidence, Pick
 from services.recommender.domain.ranking.messages import message
 from services.recommender.domain.ranking.reasons import Claim, ReasonKind
-from services.recommender.domain.ranking.signals.signal import Signal
+from services.recommender.domain.ranking.signals.signal import Signal, TagMean
 
 _ASKING_KINDS = (ResourceKind.ASSESSMENT, ResourceKind.PRACTICE)
 _WIDE = 0.5
@@ -55,8 +54,7 @@ SIGNAL = Signal(
     name="explore",
     kind=ReasonKind.EXPLORE,
     weight=0.1,
-    gate=Gate.NONE,
-    skills=lambda estimates: estimates.unknowns,
+    value=lambda candidates: candidates.tag_means[TagMean.UNKNOWN],
     reason=little_known,
     messages={
         "explore.new_learner": "No answers from this learner yet: a place to start",

@@ -60,7 +60,7 @@ def _challenge(evidence: Evidence, pick: Pick) -> str:
 SIGNAL = Signal(
     name="fit",
     kind=ReasonKind.FIT,
-    weight=0.8,
+    weight=0.2,
     value=lambda candidates: fit_of(candidates, candidates.success),
     reason=_reason,
     messages={

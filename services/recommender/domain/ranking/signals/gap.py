@@ -1,8 +1,6 @@
-"""The gap: how far the learner is from mastering the skills of a resource.
+"""The gap: how likely the learner is to get wrong what a resource is about, where they are; see `need`.
 
-    gap_r = sum_k tag_rk needs_k
-
-with tag_rk the weight of skill k in resource r, and needs_k as in `compiled.judge_skills`.
+gap_r = need_r - the mean need of the candidates
 """
 
 from __future__ import annotations
@@ -39,10 +37,8 @@ def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
 SIGNAL = Signal(
     name="gap",
     kind=ReasonKind.GAP,
-    weight=1.0,
-    skills=lambda estimates: estimates.needs,
-    serves=True,
-    opens=lambda values, thresholds: values > thresholds.gap_opens,
+    weight=2.5,
+    value=lambda candidates: candidates.need - (candidates.need.mean() if len(candidates.need) else 0.0),
     reason=_reason,
     messages={
         "gap": "{skill}: not mastered yet, {answers}",

@@ -48,9 +48,8 @@ def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
 SIGNAL = Signal(
     name="goal",
     kind=ReasonKind.GOAL,
-    weight=0.3,
+    weight=2.0,
     value=_value,
-    opens=lambda values, _thresholds: values > 0.0,
     stated=True,
     reason=_reason,
     messages={

@@ -49,7 +49,7 @@ def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
 SIGNAL = Signal(
     name="preference",
     kind=ReasonKind.PREFERENCE,
-    weight=0.15,
+    weight=0.5,
     value=_value,
     stated=True,
     reason=_reason,

@@ -15,7 +15,7 @@ from services.recommender.domain.ranking.answer_record import of_strength
 from services.recommender.domain.ranking.evidence import Evidence, Pick
 from services.recommender.domain.ranking.messages import message
 from services.recommender.domain.ranking.reasons import Claim, ReasonKind
-from services.recommender.domain.ranking.signals.signal import Signal
+from services.recommender.domain.ranking.signals.signal import Signal, TagMean
 
 
 def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
@@ -38,10 +38,8 @@ def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
 SIGNAL = Signal(
     name="review",
     kind=ReasonKind.REVIEW,
-    weight=0.5,
-    skills=lambda estimates: estimates.reviews,
-    serves=True,
-    opens=lambda values, thresholds: values >= thresholds.review_opens,
+    weight=1.5,
+    value=lambda candidates: candidates.tag_means[TagMean.REVIEW],
     reason=_reason,
     messages={"review": "{skill}: mastered, {answers}; last practised {days} ago"},
 )

@@ -1,23 +1,34 @@
 """What a ranking signal is, and what it can read.
 
-A signal gives each candidate a value from 0 to 1. The score is the sum of the signals, each times its weight and its
-gate (`scoring`). A signal also says which reason it gives a resource, and how that reason reads in English.
+A signal gives each candidate a value. The need part of the score is the sum of the signals, each times its weight
+(`scoring`). A signal also says which reason it gives a resource, and how that reason reads in English.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import NamedTuple
 
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
-from services.recommender.domain.ranking.compiled import Gate
 from services.recommender.domain.ranking.evidence import Evidence, Pick
-from services.recommender.domain.ranking.features import CollaborativeScores, Difficulties, SkillEstimates
+from services.recommender.domain.ranking.features import Difficulties, SkillEstimates
 from services.recommender.domain.ranking.messages import Template
 from services.recommender.domain.ranking.reasons import Claim
 from services.recommender.domain.ranking.stated_preferences import RankingPreferences
 from services.recommender.domain.ranking.thresholds import RankingThresholds
+
+
+class TagMean(IntEnum):
+    """Rows of `Candidates.tag_means`: means over a resource's tags, by tag weight."""
+
+    NEED = 0
+    """Of `SkillEstimates.needs`."""
+    REVIEW = 1
+    """Of `SkillEstimates.reviews`."""
+    UNKNOWN = 2
+    """Of `SkillEstimates.unknowns`."""
 
 
 class Candidates(NamedTuple):
@@ -27,11 +38,11 @@ class Candidates(NamedTuple):
         catalog: the catalog.
         difficulties: its difficulties.
         estimates: the learner's skills.
-        collaborative: the learner's collaborative scores, if any.
         preferences: what the learner prefers; None: nothing.
         thresholds: the thresholds.
         rows: C; the candidates.
-        tag_means: (signals with `skills`, C); mean of each signal's skill column over a resource's tags.
+        tag_means: (3, C); see `TagMean`.
+        need: C; see `need`; 0 for all until it is known.
         success: C; chance of success, by the success model if there is one, else by the filter.
         success_by_filter: C; chance of success by the filter; the learned ranker's trees were grown on it.
         ready: C; least readiness of the prerequisites outside the resource's own skills; 1 without any.
@@ -42,11 +53,11 @@ class Candidates(NamedTuple):
     catalog: CatalogColumns
     difficulties: Difficulties
     estimates: SkillEstimates
-    collaborative: CollaborativeScores | None
     preferences: RankingPreferences | None
     thresholds: RankingThresholds
     rows: IntColumn
     tag_means: FloatColumn
+    need: FloatColumn
     success: FloatColumn
     success_by_filter: FloatColumn
     ready: FloatColumn
@@ -77,18 +88,13 @@ class ReasonSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Signal(ReasonSource):
-    """A ranking signal. Its value comes from `skills` or from `value`.
+    """A ranking signal.
 
     Attributes:
         name: its name, unique among signals.
         weight: its default weight.
         messages: the English templates of the messages that `reason` makes, by id.
-        gate: what its value is multiplied by.
-        skills: one value per skill; the signal's value is their mean over a resource's tags, by tag weight.
         value: one value per candidate, C; None: 0 for all.
-        serves: whether the skill that a resource serves is chosen by this signal; only with `skills`.
-        opens: which values open a resource; without it the signal opens none.
-        is_reason: for which candidates, with their values, the signal may be given as a reason; without it for all.
         stated: whether it comes from the learner's stated preferences: then it is among the reasons even if two others
             are stronger.
     """
@@ -96,16 +102,5 @@ class Signal(ReasonSource):
     name: str
     weight: float
     messages: Mapping[str, Template]
-    gate: Gate = Gate.READY
-    skills: Callable[[SkillEstimates], FloatColumn] | None = None
-    value: Callable[[Candidates], FloatColumn | None] | None = None
-    serves: bool = False
-    opens: Callable[[FloatColumn, RankingThresholds], BoolColumn] | None = None
-    is_reason: Callable[[FloatColumn, Candidates], BoolColumn] | None = None
+    value: Callable[[Candidates], FloatColumn | None]
     stated: bool = False
-
-    def __post_init__(self) -> None:
-        if (self.skills is None) == (self.value is None):
-            raise ValueError(f"signal {self.name!r} must have either `skills` or `value`")
-        if self.serves and self.skills is None:
-            raise ValueError(f"signal {self.name!r} has no `skills`, so it cannot have `serves`")
