@@ -156,10 +156,11 @@ def priorities_of(candidates: Candidates, gaps: Gaps) -> Priorities:
 
 
 def _steps(candidates: Candidates) -> IntColumn:
+    """The step of each candidate, as `explain.step_of` says it of a skill that was worked on."""
     kinds = candidates.catalog.kinds[candidates.rows]
-    practised = np.isin(kinds, (ResourceKind.PRACTICE, ResourceKind.GAME, ResourceKind.ACTIVITY))
-    steps = np.where(candidates.teaches & ~practised, Step.TEACH, Step.PRACTISE)
-    return np.where(kinds == ResourceKind.ASSESSMENT, Step.REASSESS, steps).astype(np.intp)
+    fails = candidates.success < RATHER_FAILS
+    steps = np.where(kinds == ResourceKind.ASSESSMENT, _REASSESS, _PRACTISE)
+    return np.where(candidates.teaches & fails, _TEACH, steps).astype(np.intp)
 
 
 def prioritised(order: IntColumn, priorities: Priorities, *, first: int, fresh: int, limit: int) -> IntColumn:
