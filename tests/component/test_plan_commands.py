@@ -28,7 +28,7 @@ PLAN = recommender_pb2.PlanGroupResponse(
                     title="Adding on a line",
                     kind=catalog_pb2.RESOURCE_KIND_VIDEO,
                     minutes=8,
-                    reason="1 learner at 42 % on the skill; new to all of them",
+                    reason="42 % likely to succeed on the skill; new to the learner",
                 )
             ],
             minutes=8,

@@ -141,7 +141,7 @@ async def test_a_class_is_grouped_by_the_gap_its_learners_share(server):  # noqa
         (recommender_pb2.STEP_REASSESS, "add-assessment"),
     ]
     assert adding.minutes == sum(step.minutes for step in adding.steps) == 45
-    assert "3 learners at" in adding.steps[0].reason
+    assert adding.steps[0].reason.startswith("3 learners, on average ")
     assert [member.learner_id for member in fractions.members] == ["dia"]
     assert not reply.unplaced
 
@@ -162,7 +162,17 @@ async def test_learners_without_a_group_are_listed_with_the_reason(server):  # n
         "new": "UNPLACED_REASON_NEW_LEARNER",
         "": "UNPLACED_REASON_PROBLEM",
     }
-    assert all(each.text for each in reply.unplaced)
+    texts = {each.learner_id: each.text for each in reply.unplaced}
+    assert "and there is only 1 group" in texts["dia"]
+    assert texts["eli"].startswith("the only skill they have worked on is mastered")
+    assert texts["fay"].startswith("they have worked on no skill of the catalog")
+
+
+async def test_who_is_likely_to_succeed_is_not_called_a_master_before_three_answers(server):  # noqa: F811
+    server.store(learner_state({"add": Ability(mean=4.0, attempts=2, successes=2.0)}), learner="eli")
+    (unplaced,) = (await plan(server, ["eli"])).unplaced
+    assert unplaced.reason == recommender_pb2.UNPLACED_REASON_NO_GAP
+    assert unplaced.text == "no gap is known in what they have worked on lately: give them something new"
 
 
 async def test_a_class_of_unknown_learners_has_no_groups_and_a_reason_for_each_learner(server):  # noqa: F811

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from services.common.resource_kinds import ResourceKind
-from services.recommender.domain.planning.sequences import GroupFit, compose_sequence
+from services.recommender.domain.planning.sequences import GroupFit, SequenceStep, compose_sequence, step_reason
 from services.recommender.domain.ranking.catalog import CatalogResource, build_columns
 from services.recommender.domain.ranking.reasons import Step
+from services.recommender.domain.ranking.render import render
 
 ABOUT = (("s", 1.0),)
 
@@ -94,3 +95,28 @@ def test_a_resource_of_unknown_duration_counts_as_ten_minutes():
     unknown = resource("lesson", ResourceKind.LESSON, minutes=None, teaches=ABOUT)
     assert sequence(unknown, minutes_max=10)
     assert not sequence(unknown, minutes_max=9)
+
+
+@pytest.mark.parametrize(
+    ("step", "members", "untouched", "text"),
+    [
+        (Step.TEACH, 1, 1.0, "42 % likely to succeed on the skill; new to the learner"),
+        (Step.TEACH, 3, 1.0, "3 learners, on average 42 % likely to succeed on the skill; new to all of them"),
+        (Step.PRACTISE, 1, 0.0, "61 % likely to succeed on it; the learner worked on it before"),
+        (Step.PRACTISE, 3, 1 / 3, "3 learners, on average 61 % likely to succeed on it; new to 1 of them"),
+        (
+            Step.REASSESS,
+            3,
+            0.0,
+            "shows who has it now: on average 61 % likely to succeed; all of them worked on it before",
+        ),
+        (
+            Step.REASSESS,
+            1,
+            1.0,
+            "shows whether the learner has it now: 61 % likely to succeed; new to the learner",
+        ),
+    ],
+)
+def test_the_reason_for_a_step_speaks_of_one_learner_or_of_several(step, members, untouched, text):
+    assert render(step_reason(SequenceStep(step, 0, 0.61, untouched), members, 0.42)) == text

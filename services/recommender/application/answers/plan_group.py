@@ -274,13 +274,16 @@ class _Planner:
         self, known: _Known, gaps: FloatColumn, workable: FloatColumn, planned: Sequence[PlannedGroup]
     ) -> None:
         if not gaps.any():
-            skills = int(np.count_nonzero(known.estimates.responses))
-            said = message("unplaced.all_mastered", skills=skills) if skills else message("unplaced.no_skill")
+            worked_on = known.estimates.responses > 0
+            mastered = known.estimates.mastered[worked_on]
+            said = message("unplaced.no_gap" if len(mastered) else "unplaced.no_skill")
+            if len(mastered) and mastered.all():
+                said = message("unplaced.all_mastered", skills=len(mastered))
             self._leave_out(known.place, UnplacedReason.NO_GAP, render(said))
             return
         usable = workable if workable.any() else gaps
         slot = int(usable.argmax())
-        skill, chance = self._catalog.skill_labels[slot], 100 * float(known.estimates.probabilities[slot])
+        skill, chance = self._catalog.skill_labels[slot], round(100 * float(known.estimates.probabilities[slot]))
         if not workable.any():
             said = message("unplaced.no_resource", skill=skill, chance=chance)
             self._leave_out(known.place, UnplacedReason.NO_RESOURCE, render(said))

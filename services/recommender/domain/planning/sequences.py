@@ -109,17 +109,21 @@ def step_reason(step: SequenceStep, members: int, mastery: float) -> Message:
         members: number of learners in the group.
         mastery: their mean chance of success on the skill.
     """
-    learners = message("learners", learners=members)
     new_to = round(step.untouched * members)
-    met = message("step.new_to_all") if new_to == members else message("step.new_to_some", count=new_to)
-    success = 100 * step.success
+    if new_to == 0:
+        met = message("met.by_all", learners=members)
+    elif new_to == members:
+        met = message("met.by_none", learners=members)
+    else:
+        met = message("met.by_some", count=new_to)
+    success = round(100 * step.success)
     match step.step:
         case Step.TEACH:
-            return message("step.teach", learners=learners, chance=100 * mastery, new_to=met)
+            return message("step.teach", learners=members, chance=round(100 * mastery), met=met)
         case Step.PRACTISE:
-            return message("step.practise", learners=learners, success=success, new_to=met)
+            return message("step.practise", learners=members, success=success, met=met)
         case Step.REASSESS | Step.FIND_OUT:
-            return message("step.reassess", success=success, new_to=met)
+            return message("step.reassess", learners=members, success=success, met=met)
 
 
 def _missing(places: Sequence[int | None]) -> list[int]:

@@ -59,7 +59,6 @@ _SHARED: Mapping[str, Template] = {
     **again.MESSAGES,
     **recent_work_reason.MESSAGES,
     "days": Plural("days", one="{days} day", other="{days} days"),
-    "learners": Plural("learners", one="{learners} learner", other="{learners} learners"),
     # Reasons of rules.
     "rule.pinned": "Pinned by the rule {rules}",
     "rule.boosted": Plural(
@@ -68,22 +67,44 @@ _SHARED: Mapping[str, Template] = {
         other="Moved up by the rules {rules}",
     ),
     # The steps of a group's sequence.
-    "step.teach": "{learners} at {chance:.0f} % on the skill; {new_to}",
-    "step.practise": "{learners} would succeed on it {success:.0f} % of the time; {new_to}",
-    "step.reassess": "shows who has it now: {success:.0f} % would succeed today; {new_to}",
-    "step.new_to_all": "new to all of them",
-    "step.new_to_some": "new to {count} of them",
+    "step.teach": Plural(
+        "learners",
+        one="{chance} % likely to succeed on the skill; {met}",
+        other="{learners} learners, on average {chance} % likely to succeed on the skill; {met}",
+    ),
+    "step.practise": Plural(
+        "learners",
+        one="{success} % likely to succeed on it; {met}",
+        other="{learners} learners, on average {success} % likely to succeed on it; {met}",
+    ),
+    "step.reassess": Plural(
+        "learners",
+        one="shows whether the learner has it now: {success} % likely to succeed; {met}",
+        other="shows who has it now: on average {success} % likely to succeed; {met}",
+    ),
+    "met.by_none": Plural("learners", one="new to the learner", other="new to all of them"),
+    "met.by_some": Plural("count", one="new to 1 of them", other="new to {count} of them"),
+    "met.by_all": Plural("learners", one="the learner worked on it before", other="all of them worked on it before"),
     # Why a learner is in no group.
     "unplaced.new_learner": "nothing is known of them yet: assess them first",
-    "unplaced.all_mastered": "every skill they have worked on is mastered ({skills}): give them something new",
+    "unplaced.all_mastered": Plural(
+        "skills",
+        one="the only skill they have worked on is mastered: give them something new",
+        other="all {skills} skills they have worked on are mastered: give them something new",
+    ),
+    "unplaced.no_gap": "no gap is known in what they have worked on lately: give them something new",
     "unplaced.no_skill": "they have worked on no skill of the catalog: assess them on one",
     "unplaced.no_resource": (
-        "nothing that may be given is about their gap ({skill}, {chance:.0f} % likely to succeed): "
+        "nothing that may be given is about their gap ({skill}, {chance} % likely to succeed): "
         "add a resource, or ask for less"
     ),
-    "unplaced.too_few_share": (
-        "too few share their gap ({skill}, {chance:.0f} % likely to succeed) for one of {groups} groups: "
-        "allow more groups"
+    "unplaced.too_few_share": Plural(
+        "groups",
+        zero="no group shares their gap ({skill}, {chance} % likely to succeed): allow more groups",
+        one="too few share their gap ({skill}, {chance} % likely to succeed), and there is only 1 group: "
+        "allow more groups",
+        other="too few share their gap ({skill}, {chance} % likely to succeed) for one of {groups} groups: "
+        "allow more groups",
     ),
 }
 
