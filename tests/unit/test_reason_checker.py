@@ -201,7 +201,7 @@ LIES = {
     "jargon": entry("frac-practice", "GAP", "Adding fractions: not mastered yet, 2 of 5 responses right"),
     "a number that is none": entry("frac-practice", "FIT", "nan % likely to succeed: the right challenge"),
     "a first resource called another": entry(
-        "frac-practice", "GAP", "Adding fractions: more practice, number 2 on it in this list"
+        "frac-practice", "GAP", "More practice on the same skill (resource 2 on it in this list)"
     ),
     "re-assessed with practice": dataclasses.replace(TRUE[0], step="REASSESS"),
     "taught with practice": dataclasses.replace(TRUE[0], step="TEACH", success=0.3),
@@ -229,7 +229,7 @@ def test_a_review_without_a_known_time_or_before_it_is_due_is_found(last_at_s):
 def test_a_sentence_that_two_resources_of_a_skill_share_is_found():
     game = dataclasses.replace(TRUE[0], resource="frac-game")
     assert problems_of(FACTS, [TRUE[0], game])
-    again = entry("frac-game", "GAP", "Adding fractions: more practice, number 2 on it in this list")
+    again = entry("frac-game", "GAP", "More practice on the same skill (resource 2 on it in this list)")
     assert problems_of(FACTS, [TRUE[0], again]) == []
 
 

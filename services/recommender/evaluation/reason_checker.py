@@ -25,7 +25,7 @@ _JARGON = re.compile(
     r"|collaborative|ranker|score)\b",
     re.IGNORECASE,
 )
-_NUMBERED = re.compile(r"(?P<said>.+) \(number (?P<number>\d+) on this skill\)")
+_NUMBERED = re.compile(r"(?P<said>.+) \(resource (?P<number>\d+) on this skill\)")
 _SENTENCES_OF_KIND = {
     kind: tuple(sentence for sentence in SENTENCES if kind in sentence.kinds)
     for kind in {kind for sentence in SENTENCES for kind in sentence.kinds}

@@ -167,7 +167,7 @@ def _unsure(case: Case, skill: str, parts: Parts) -> Iterator[str]:
         yield f"the chance is from {known.low:.2f} to {known.high:.2f}"
     problems, share = answers_problems(known, parts["answers"] or "")
     yield from problems
-    if share is None or not 0.2 - ROUNDING <= share <= 0.8 + ROUNDING:
+    if share is None or not all(0.4 - ROUNDING <= each <= 0.8 + ROUNDING for each in (share, known.chance)):
         yield "the answers show which it is"
 
 
@@ -314,14 +314,17 @@ def _at_this_point(case: Case, _skill: str, _parts: Parts) -> Iterator[str]:
         yield f"it usually comes at {usual.place(resource):.2f} of a learner's work"
 
 
-def _one_more(case: Case, skill: str, parts: Parts) -> Iterator[str]:
-    if skill != case.entry.skill:
-        yield "the resource is not listed for this skill"
+def _one_more(case: Case, _skill: str, parts: Parts) -> Iterator[str]:
     yield from number_problems(case, parts["number"] or "")
-    noun = "explanation" if case.resource.kind in ("lesson", "video") else "practice"
-    noun = "check" if case.resource.kind == "assessment" else noun
-    if not (parts["what"] or "").endswith(noun):
-        yield f"a {case.resource.kind} is no {parts['what']}"
+    kind = case.resource.kind
+    holds = {
+        "TEACH": "Another way to learn",
+        "PRACTISE": "Another explanation of" if kind in ("lesson", "video") else "More practice on",
+        "REASSESS": "Another check of",
+        "FIND_OUT": "Another way to find out about" if kind in ("assessment", "practice") else "Another look at",
+    }[case.entry.step]
+    if parts["what"] != holds or not case.entry.skill:
+        yield f"it is: {holds} the same skill"
 
 
 def number_problems(case: Case, number: str) -> Iterator[str]:
@@ -372,9 +375,10 @@ SENTENCES = (
     _sentence("RECENT_WORK", "often comes next after the latest work", _comes_next),
     _sentence("RECENT_WORK", "Learners usually work on it at about this point", _at_this_point, about_skill=False),
     _sentence(
-        "GAP EXPLORE REVIEW RECENT_WORK",
-        r"(?P<what>another explanation|more practice|another check), number (?P<number>\d+) on it in this list",
+        "GAP EXPLORE REVIEW RECENT_WORK FIT SIMILAR_LEARNERS",
+        r"(?P<what>[A-Z][a-z ]+) the same skill \(resource (?P<number>\d+) on it in this list\)",
         _one_more,
+        about_skill=False,
     ),
 )
 """Every form of sentence."""

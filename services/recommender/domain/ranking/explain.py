@@ -148,7 +148,8 @@ def _reasons(
 ) -> list[Reason]:
     """The strongest reasons; one that the learner stated is among them even where two others are stronger.
 
-    Where none of those that added to the score holds, one that does hold is given, with a contribution of 0.
+    Where none of those that added to the score holds, one that does hold is given, with a contribution of 0. Where all
+    that hold are said of another resource of the skill, the resource is called another one.
 
     Args:
         evidence: what reasons can refer to.
@@ -158,6 +159,7 @@ def _reasons(
     """
     missing = any(is_stated and amount > 0.0 for amount, _, is_stated in by_amount) if evidence.preferences else False
     reasons: list[Reason] = []
+    repeated: Reason | None = None
     for amount, reason_of, is_stated in by_amount:
         full = len(reasons) == REASONS_MAX
         if (amount <= 0.0 and reasons) or (full and not missing):
@@ -169,7 +171,9 @@ def _reasons(
         if claim is not None and message is not None:
             missing = missing and not is_stated
             reasons = [*reasons[: REASONS_MAX - 1], Reason(claim.kind, max(amount, 0.0), message)]
-    return reasons
+        elif claim is not None and repeated is None:
+            repeated = Reason(claim.kind, max(amount, 0.0), again.on_skill(pick))
+    return [repeated] if repeated is not None and not reasons else reasons
 
 
 def _first_unsaid(claim: Claim, slot: int, said: set[tuple[int, Message]], reasons: Sequence[Reason]) -> Message | None:

@@ -19,7 +19,7 @@ def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
         usual = evidence.usually_at_this_point(pick.row)
         return Claim(ReasonKind.RECENT_WORK, (at_this_point,)) if usual else None
     skill = evidence.catalog.skill_labels[pick.slot]
-    return Claim(ReasonKind.RECENT_WORK, (message(identifier, skill=skill), again.on_skill(pick, skill)))
+    return Claim(ReasonKind.RECENT_WORK, (message(identifier, skill=skill), again.on_skill(pick)))
 
 
 RECENT_WORK = ReasonSource(kind=ReasonKind.RECENT_WORK, reason=_reason)

@@ -11,7 +11,7 @@ import numpy as np
 
 from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.ranking import again
-from services.recommender.domain.ranking.answer_record import FEW_RESPONSES, counted
+from services.recommender.domain.ranking.answer_record import FEW_RESPONSES, Answers, counted
 from services.recommender.domain.ranking.evidence import Evidence, Pick
 from services.recommender.domain.ranking.messages import message
 from services.recommender.domain.ranking.reasons import Claim, ReasonKind
@@ -19,7 +19,7 @@ from services.recommender.domain.ranking.signals.signal import Signal, TagMean
 
 _ASKING_KINDS = (ResourceKind.ASSESSMENT, ResourceKind.PRACTICE)
 _WIDE = 0.5
-_MIXED = (0.2, 0.8)
+_MIXED = (0.4, 0.8)
 
 
 def little_known(evidence: Evidence, pick: Pick) -> Claim | None:
@@ -32,16 +32,21 @@ def little_known(evidence: Evidence, pick: Pick) -> Claim | None:
         said = message("explore.find_out" if asks else "explore.first_look", skill=skill)
     elif answers.responses < FEW_RESPONSES:
         said = message("explore.few_answers", skill=skill, answers=counted(answers))
-    elif not answers.mastered and _MIXED[0] <= answers.share <= _MIXED[1] and _is_wide(evidence, pick.slot):
+    elif _is_open(answers) and _is_wide(evidence, pick.slot):
         said = message("explore.unsure", skill=skill, answers=counted(answers))
     else:
         return None
-    return Claim(ReasonKind.EXPLORE, (said, again.on_skill(pick, skill)))
+    return Claim(ReasonKind.EXPLORE, (said, again.on_skill(pick)))
 
 
 def nothing_known(evidence: Evidence) -> Claim | None:
     """Says that the learner is new, if that is so."""
     return Claim(ReasonKind.EXPLORE, (message("explore.new_learner"),)) if evidence.knows_nothing else None
+
+
+def _is_open(answers: Answers) -> bool:
+    """Whether neither the answers nor the chance of success say which it is."""
+    return not answers.mastered and all(_MIXED[0] <= each <= _MIXED[1] for each in (answers.share, answers.chance))
 
 
 def _is_wide(evidence: Evidence, slot: int) -> bool:

@@ -31,7 +31,7 @@ def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
         said = message("gap.prerequisite", skill=skill, answers=of_weakness(answers), following=following)
     else:
         said = message("gap", skill=skill, answers=of_weakness(answers))
-    return Claim(ReasonKind.GAP, (said, again.on_skill(pick, skill)))
+    return Claim(ReasonKind.GAP, (said, again.on_skill(pick)))
 
 
 SIGNAL = Signal(

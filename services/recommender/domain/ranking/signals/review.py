@@ -32,7 +32,7 @@ def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
     said = message(
         "review", skill=skill, answers=of_strength(evidence.answers(due)), days=message("days", days=days)
     )  # fmt: skip
-    return Claim(ReasonKind.REVIEW, (said, again.on_skill(pick, skill)) if due == pick.slot else (said,))
+    return Claim(ReasonKind.REVIEW, (said, again.on_skill(pick)) if due == pick.slot else (said,))
 
 
 SIGNAL = Signal(
