@@ -167,7 +167,7 @@ def _unsure(case: Case, skill: str, parts: Parts) -> Iterator[str]:
         yield f"the chance is from {known.low:.2f} to {known.high:.2f}"
     problems, share = answers_problems(known, parts["answers"] or "")
     yield from problems
-    if share is None or not all(0.4 - ROUNDING <= each <= 0.8 + ROUNDING for each in (share, known.chance)):
+    if share is None or not all(0.5 - ROUNDING <= each <= 0.8 + ROUNDING for each in (share, known.chance)):
         yield "the answers show which it is"
 
 

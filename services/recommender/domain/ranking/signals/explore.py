@@ -19,7 +19,7 @@ from services.recommender.domain.ranking.signals.signal import Signal, TagMean
 
 _ASKING_KINDS = (ResourceKind.ASSESSMENT, ResourceKind.PRACTICE)
 _WIDE = 0.5
-_MIXED = (0.4, 0.8)
+_MIXED = (0.5, 0.8)
 
 
 def little_known(evidence: Evidence, pick: Pick) -> Claim | None:
