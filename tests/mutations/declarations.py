@@ -1225,4 +1225,31 @@ MUTATIONS = (
         "tests/unit/test_learner_fold.py::test_a_fold_leaves_nothing_for_the_garbage_collector",
         short=True,
     ),
+    Mutation(
+        "call a skill mastered and due for review whenever the review feature counted",
+        "A teacher reads that a skill is mastered that the learner keeps getting wrong.",
+        (
+            Edit(
+                "services/recommender/domain/ranking/signals/review.py",
+                "    if not estimates.mastered[due] or estimates.reviews[due] < evidence.thresholds.review_opens:\n",
+                "    if np.isnan(estimates.days_since[due]):\n",
+            ),
+        ),
+        "tests/unit/test_ranking_pipeline.py::"
+        "test_a_review_is_a_reason_only_where_a_mastered_skill_is_due_after_a_known_time",
+        short=True,
+    ),
+    Mutation(
+        "count more right answers in a row than a state shows",
+        "A teacher reads that the last answers were right although one of them was wrong.",
+        (
+            Edit(
+                "services/recommender/domain/ranking/answer_record.py",
+                "    room = answers.recent_failures * (1.0 + _PRECISION)",
+                "    room = 0.25 * answers.recent_failures",
+            ),
+        ),
+        "tests/unit/test_answer_record.py::test_no_more_answers_are_said_to_be_right_in_a_row_than_were",
+        short=True,
+    ),
 )
