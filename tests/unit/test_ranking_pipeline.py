@@ -18,7 +18,7 @@ from services.recommender.domain.ranking.evidence import Evidence
 from services.recommender.domain.ranking.explain import picks_of
 from services.recommender.domain.ranking.features import collaborative_rows, estimate_skills
 from services.recommender.domain.ranking.learned import ONE_MODEL
-from services.recommender.domain.ranking.next_item import ModelScores
+from services.recommender.domain.ranking.next_item import CANDIDATES, ModelScores
 from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
 from services.recommender.domain.ranking.prepared import prepare
@@ -317,7 +317,7 @@ def test_candidates_are_few_allowed_and_distinct(limit, seed):
     answered = rng.choice(len(BIG), 128, replace=False)
     state = learner_state({f"s{number}": STRONG if number % 3 else WEAK for number in range(30)})
     estimates = estimate_skills(BIG, BIG_CATALOG.difficulties, state, NOW_S + 90 * DAY_S, WEIGHTS)
-    likely = rng.random(len(BIG)) < 0.05
+    likely = rng.random(len(BIG)) < CANDIDATES / len(BIG)
     rows = select_candidates(
         BIG_CATALOG.index, estimates, estimates.urgencies, likely, allowed, answered, limit, seed, WEIGHTS
     )
@@ -325,6 +325,10 @@ def test_candidates_are_few_allowed_and_distinct(limit, seed):
     assert len(rows) >= min(limit, np.count_nonzero(allowed))
     assert (np.diff(rows) > 0).all()
     assert allowed[rows].all()
+    # None of what is likely to come next is left out: the ranker's features compare all of it.
+    expected = likely & allowed
+    expected[answered] = False
+    assert set(expected.nonzero()[0].tolist()) <= set(rows.tolist())
 
 
 BIG = build_columns(

@@ -47,7 +47,7 @@ class RankingThresholds:
     ready_steepness: float = 8.0
     ready_responses: float = 3.0
     review_half_life_days: float = 7.0
-    candidates: int = 500
+    candidates: int = 1_000
     gap_skills_min: int = 10
     gap_skills_max: int = 50
     gap_candidates: int = 250
