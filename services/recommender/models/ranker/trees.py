@@ -18,8 +18,8 @@ from services.recommender.models.ranker.lists import ListsOfCandidates
 
 TOP = 10
 """Lists are evaluated by NDCG at this length."""
-# The number of cores of the smallest machine. Growing is deterministic for a fixed number of threads.
-_THREADS = 2
+# More threads wait for one another on a busy machine, for several times the processor time.
+_THREADS = 1
 
 
 @dataclass(frozen=True, slots=True)
