@@ -88,8 +88,8 @@ async def test_a_subscription_names_that_learner_once_and_goes_on_with_the_other
         assert {message.WhichOneof("message") for message in messages} == {"unreadable", "update", "snapshot_complete"}
         (named,) = [message.unreadable for message in messages if message.HasField("unreadable")]
         assert (named.learner_id, named.problem.code) == ("amy", DATA_LOSS.value[0])
-        for _ in range(2):
-            await world.answer("ben", 40, response=1.0)
+        for response in (1.0, 0.0):
+            await world.answer("ben", 40, response=response)
             assert (await reader.next()).update.learner_id == "ben"
 
 

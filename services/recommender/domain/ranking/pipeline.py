@@ -156,7 +156,9 @@ def _compose(learner: LearnerContext, candidates: Candidates, totals: FloatColum
     not_due = candidates.tag_means[TagMean.REVIEW] < learner.weights.review_opens
     held_back = learner.is_held[candidates.rows] & not_due
     first = _pinned(learner, candidates, totals, held_back, per_skill)
-    order = by_score(totals, candidates.rows, random_seed(request.tenant, request.learner, request.bundle, request.day))
+    # Answers for learners without a state are alike, so that they do not tell who is known elsewhere.
+    known = request.learner if request.state is not None else ""
+    order = by_score(totals, candidates.rows, random_seed(request.tenant, known, request.bundle, request.day))
     listed = compose(order, candidates.served, held_back, len(order), per_skill, first)
     return prioritised(
         listed,
