@@ -25,7 +25,7 @@ _CAIRN = [sys.executable, "-c", "from services.cli import main; main()"]
 
 
 class Protocol(NamedTuple):
-    """A protocol, its folder below the data, and what follows its name in the command."""
+    """A protocol, its folder below the data (empty: it needs none), and what follows its name in the command."""
 
     family: str
     name: str
@@ -47,6 +47,7 @@ PROTOCOLS = (
     Protocol("ranking", "movielens-100k", "movielens-100k"),
     Protocol("ranking", "movielens-100k", "movielens-100k", ("--time-split",)),
     Protocol("tagging", "oatutor", "oatutor"),
+    Protocol("closed-loop", "simulated", ""),
 )
 
 app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -90,7 +91,9 @@ def _run(chosen: Sequence[Protocol], data: Path, results: Path) -> None:
     for protocol in chosen:
         typer.echo(f"{protocol.title} ...", err=True)
         began_s = time.monotonic()
-        command = ["evaluate", protocol.family, "--data", str(data / protocol.folder), "--protocol", protocol.name]
+        command = ["evaluate", protocol.family]
+        if protocol.folder:
+            command += ["--data", str(data / protocol.folder), "--protocol", protocol.name]
         command += protocol.options
         file = _file(results, protocol)
         ended = subprocess.run([*_CAIRN, *command, "--json", str(file)], check=False)

@@ -17,7 +17,8 @@ _HEADING = """# Evaluation
 Written by `make evaluate`; do not edit. Each row is a model. Each figure is a measure with its central 95 % interval
 over resampled learners (for tagging, groups of near-duplicates). `cairn` is what is served by default.
 [science.md](science.md) and [tagging.md](tagging.md) explain what the figures mean and what they do not show. Plots and
-slices are in [evaluation.html](evaluation.html).
+slices are in [evaluation.html](evaluation.html). In `closed-loop`, learners are simulated, each row is a policy, and
+intervals are over resampled classrooms of simulated learners.
 """
 
 
@@ -59,6 +60,8 @@ def section(measured: Measured) -> str:
     ]
     if found.differences:
         parts += [f"`{SERVED}` minus the other, on the same resamples:\n", _table(f"{SERVED} minus", found.differences)]
+    if found.checks:
+        parts += ["Checks:\n", "".join(f"- {check.described}\n" for check in found.checks)]
     return "\n".join(parts)
 
 

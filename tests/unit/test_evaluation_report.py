@@ -16,7 +16,7 @@ from deploy.evaluation.document import Measured, document, section, sections_of
 from services.recommender.evaluation.intervals import Estimate
 from services.recommender.evaluation.report import page
 from services.recommender.evaluation.report import section as html_section
-from services.recommender.evaluation.results import Evaluation, Reliability, as_json, from_json
+from services.recommender.evaluation.results import Check, Evaluation, Reliability, as_json, from_json
 
 EVALUATION = Evaluation(
     protocol="tracing/<made-up>",
@@ -69,6 +69,19 @@ def test_the_document_names_data_date_and_commit():
     assert "| cairn | 0.7500 [0.7400, 0.7600] | 0.0100 [0.0050, 0.0200] |" in text
     assert "| elo | 0.7000 [0.6800, 0.7200] |  |" in text
     assert "| elo | 0.0500 [0.0300, 0.0700] |" in text
+
+
+def test_checks_are_read_back_from_json_and_are_in_the_documents_with_their_answer():
+    wet = Check("water is wet", holds=True, figures="1 of 1")
+    flying = Check("pigs fly", holds=False, figures="0", required=True)
+    checked = dataclasses.replace(EVALUATION, checks=(wet, flying))
+    assert from_json(as_json(checked)) == checked
+    assert section(Measured(checked, date(2026, 5, 4), 61.2)).endswith(
+        "Checks:\n\n- yes: water is wet: 1 of 1\n- NO: pigs fly: 0\n"
+    )
+    assert "<li>yes: water is wet: 1 of 1</li><li>NO: pigs fly: 0</li>" in html_section(checked)
+    assert "Checks" not in section(Measured(EVALUATION, date(2026, 5, 4), 61.2))
+    assert "Checks" not in html_section(EVALUATION)
 
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +138,21 @@ def evaluated(checkout, monkeypatch, *arguments):
     )
     assert result.exit_code == 0, result.output
     return commands
+
+
+def test_simulations_are_run_without_data(checkout, monkeypatch):
+    commands = []
+
+    def run(command, **_):
+        commands.append(command[4:])
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(deployed.subprocess, "run", run)
+    arguments = ["--root", str(checkout), "--results", str(checkout / "results"), "--data", str(checkout / "data")]
+    result = CliRunner().invoke(deployed.app, [*arguments, "--only", "closed-loop/simulated"])
+    assert commands == [["closed-loop", "--json", str(checkout / "results/closed-loop-simulated.json")]]
+    assert result.exit_code == 1
+    assert "cairn evaluate closed-loop ended with 1" in result.stderr
 
 
 def test_only_what_was_run_changes_in_the_documents(checkout, monkeypatch):

@@ -23,6 +23,7 @@ from services.recommender.evaluation.closed_loop.classrooms import (
     draw_pupils,
 )
 from services.recommender.evaluation.closed_loop.course import FORMS, GRADES, SKILLS_PER_GRADE, draw_course
+from services.recommender.evaluation.closed_loop.informed import SUPPOSED, Informed
 from services.recommender.evaluation.closed_loop.learners import LEARNERS, PrerequisiteLearner, Work
 from services.recommender.evaluation.closed_loop.policies import Oracle, Popular, Random
 
@@ -252,3 +253,99 @@ def test_learners_of_the_oracle_gain_more_than_those_of_random(kind, seed):
                     each.work_on(COURSE, policy.choose(each))
         gained.append(sum(each.test_later(21.0).sum() for each in learners) - before)
     assert gained[0] > gained[1]
+
+
+class Hidden:
+    """A learner that nobody may look at."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"a policy looked at what is true of the learner: {name}")
+
+
+def informed(kind, learners, seed=1):
+    return Informed(COURSE, learners, kind, 28.0, seed)
+
+
+def history(learners, policy, steps):
+    """Let learners work as a policy decides; return their events."""
+    events = {each.learner_id: [] for each in learners}
+    for _ in range(steps):
+        for each in learners:
+            if each.step(COURSE):
+                events[each.learner_id] += each.work_on(COURSE, policy.choose(each))
+    return events
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_the_informed_policy_does_not_look_at_what_is_true_of_learners(kind):
+    learners = draw_pupils(COURSE, draw_classrooms(COURSE, 1, [1]), kind, 5, MONDAY_S, [2])
+    events = history(learners, Random(COURSE, [1]), 12)
+    for each in learners:
+        each.learner = Hidden()
+    policy = informed(kind, learners)
+    policy.observe(events)
+    assert all(0 <= policy.choose(each) < len(COURSE) for each in learners)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(LEARNERS), seeds)
+def test_the_informed_policy_decides_as_the_oracle_when_what_it_supposes_is_true(kind, seed):
+    learners = draw_pupils(COURSE, draw_classrooms(COURSE, 1, [1]), kind, 5, MONDAY_S, [seed])
+    history(learners, Random(COURSE, [seed]), 5)
+    policy = informed(kind, learners)
+    for each in learners:
+        policy._supposed[each.learner_id]._learners = [each.learner] * SUPPOSED
+        assert policy.choose(each) == Oracle(COURSE, 28.0).choose(each)
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_the_informed_policy_weighs_supposed_learners_by_how_likely_the_answers_were(kind):
+    (learner,) = draw_pupils(COURSE, draw_classrooms(COURSE, 1, [1]), kind, 1, MONDAY_S, [2])
+    policy = informed(kind, [learner])
+    supposed = policy._supposed[learner.learner_id]
+    chances = [each.chances[EASY] for each in supposed._learners]
+    learner.learner = FakeLearner([Work((True, False, True, True))])
+    learner.step(COURSE)
+    events = learner.work_on(COURSE, EASY)
+    supposed._resample = lambda: None
+    policy.observe({learner.learner_id: events})
+    likely = np.array([chance**3 * (1 - chance) for chance in chances])
+    assert supposed._weights == pytest.approx(likely / likely.sum())
+
+
+def test_the_informed_policy_draws_supposed_learners_again_as_often_as_they_weigh():
+    (learner,) = draw_pupils(COURSE, draw_classrooms(COURSE, 1, [1]), LEARNERS[0], 1, MONDAY_S, [2])
+    supposed = informed(LEARNERS[0], [learner])._supposed[learner.learner_id]
+    likely = supposed._learners[7]
+    supposed._weights = np.full(SUPPOSED, 0.1 / (SUPPOSED - 1))
+    supposed._weights[7] = 0.9
+    known = likely.mastery
+    supposed._resample()
+    assert supposed._weights.tolist() == [1 / SUPPOSED] * SUPPOSED
+    near = [np.abs(each.mastery - known).max() < 0.2 for each in supposed._learners]
+    assert 0.7 < np.mean(near) <= 1.0
+    # All but the first of them were changed a little, and none is another's object.
+    assert len({each.mastery.tobytes() for each in supposed._learners}) == SUPPOSED
+    assert likely.mastery.tolist() == known.tolist()
+
+
+def test_the_informed_policy_goes_through_lessons_and_answers_day_by_day():
+    learner = pupil(Work(()), Work((True, False)), Work((True, True, False)))
+    seen = []
+
+    class Recorder:
+        def advance(self, day):
+            seen.append(day)
+
+        def update(self, resource, responses):
+            seen.append((resource, responses))
+
+    policy = informed(LEARNERS[0], [learner])
+    policy._supposed[learner.learner_id] = Recorder()
+    events = []
+    for step in range(STEPS_PER_SESSION + 1):
+        learner.step(COURSE)
+        if step in {0, 1, STEPS_PER_SESSION}:
+            events += learner.work_on(COURSE, LESSON if step == 0 else EASY)
+    policy.observe({learner.learner_id: events})
+    assert seen == [0.0, (LESSON, []), 0.0, (EASY, [True, False]), 2.0, (EASY, [True, True, False])]

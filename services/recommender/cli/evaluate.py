@@ -18,7 +18,13 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from services.common.command_line import BAD_INPUT, FAILED, fail
-from services.recommender.evaluation.closed_loop.outcomes import PER_FAILURE, PER_HOUR, SHARE, evaluate_closed_loop
+from services.recommender.evaluation.closed_loop.outcomes import (
+    PER_FAILURE,
+    PER_HOUR,
+    SHARE,
+    SHARES,
+    evaluate_closed_loop,
+)
 from services.recommender.evaluation.closed_loop.run import LEARNERS_MIN, RunSettings
 from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.instructions import instructions
@@ -159,7 +165,7 @@ def ranking(
 def closed_loop(
     *,
     learners: Annotated[int, typer.Option(min=LEARNERS_MIN, help="Simulated learners of each way of learning.")] = 40,
-    steps: Annotated[int, typer.Option(min=1, help="Resources that each policy decides for each learner.")] = 48,
+    steps: Annotated[int, typer.Option(min=1, help="Resources that each policy decides for each learner.")] = 42,
     seed: Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")] = 1,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
@@ -168,8 +174,9 @@ def closed_loop(
 
     Learners learn in four ways, none of which is how Cairn's own model assumes: with prerequisites; with forgetting;
     by chance, with guesses and slips; and with quitting after failures. Policies: what is served by default, with and
-    without a bundle; need only; next item only; as the teacher assigns; popular; random; and an oracle that sees what
-    is true of each learner. It needs neither data nor a running service, and takes about two minutes of CPU time.
+    without a bundle; need only; next item only; as the teacher assigns; popular; random; and two references, one that
+    knows how the learners learn, and an oracle that also sees what is true of each. It needs neither data nor a running
+    service, and takes two to three minutes of CPU time.
 
     Nothing here is evidence about real learners. It guards against a policy that merely copies what was assigned. Exits
     with 1 when the simulation cannot tell policies apart: the oracle must gain at least twice what random does.
@@ -178,7 +185,7 @@ def closed_loop(
     settings = RunSettings(learners=learners, steps=steps, seed=seed)
     with _progress() as advance, threadpool_limits(1, user_api="blas"):
         evaluation = evaluate_closed_loop(settings, commit=_commit(), advance=advance)
-    _write(evaluation, json_file, html_file, shown=(SHARE, PER_HOUR, PER_FAILURE), by_slice=(SHARE,))
+    _write(evaluation, json_file, html_file, shown=(SHARE, PER_HOUR, PER_FAILURE), also=SHARES)
     failed = [check for check in evaluation.checks if check.required and not check.holds]
     if failed:
         fail("\n".join(f"error: it does not hold that {check.claim}: {check.figures}" for check in failed), FAILED)
@@ -214,7 +221,7 @@ def _write(
     html_file: Path | None,
     *,
     shown: tuple[str, ...],
-    by_slice: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
 ) -> None:
     evaluation = replace(evaluation, arithmetic=instructions())
     if json_file is not None:
@@ -224,32 +231,23 @@ def _write(
     console = Console(highlight=False)
     console.print(f"{evaluation.protocol}: {evaluation.data}", soft_wrap=True)
     console.print(_table(evaluation.models, [each for each in measures_of(evaluation.models) if each in shown]))
-    for measure in by_slice:
-        console.print(f"{measure} by part", soft_wrap=True)
-        console.print(_table(_by_slice(evaluation, measure), list(evaluation.slices)))
+    if also:
+        console.print(_table(evaluation.models, also, wide=False))
     for check in evaluation.checks:
         console.print(check.described, soft_wrap=True)
     for note in evaluation.notes:
         console.print(f"- {note}", soft_wrap=True)
 
 
-def _table(models: Mapping[str, Mapping[str, Estimate]], measures: Sequence[str]) -> Table:
-    """One row for each model; the first measure with its interval."""
+def _table(models: Mapping[str, Mapping[str, Estimate]], measures: Sequence[str], *, wide: bool = True) -> Table:
+    """One row for each model; if `wide`, the first measure with its interval."""
     table = Table()
     table.add_column("model")
     for measure in measures:
         table.add_column(measure, justify="right")
     for name, values in models.items():
-        table.add_row(name, *(_cell(values.get(measure), wide=measure == measures[0]) for measure in measures))
+        table.add_row(name, *(_cell(values.get(measure), wide=wide and measure == measures[0]) for measure in measures))
     return table
-
-
-def _by_slice(evaluation: Evaluation, measure: str) -> dict[str, dict[str, Estimate]]:
-    """One measure by model and slice."""
-    return {
-        model: {name: models[model][measure] for name, models in evaluation.slices.items()}
-        for model in evaluation.models
-    }
 
 
 def _cell(value: Estimate | None, *, wide: bool) -> str:

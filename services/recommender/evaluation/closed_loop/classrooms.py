@@ -33,6 +33,8 @@ _ASSIGNED_FORMS = (0, 1, 1, 2, 2, 3, 4)
 _EARLIER, _ELSEWHERE = 0.1, 0.05
 
 _DAY_S = 86_400
+# Between the resource and the number in the id of an item.
+_ITEM = "/q"
 _SCHOOL_BEGINS_S = 9 * 3_600
 
 
@@ -129,7 +131,7 @@ class Pupil:
             yield self.events, InteractionEvent(self._next_id(), self.now_s, resource_id, InteractionKind.COMPLETED)
         skills = (course.skill_ids[course.skill[resource]],)
         for number, right in enumerate(responses, 1):
-            item = f"{resource_id}/q{number}"
+            item = f"{resource_id}{_ITEM}{number}"
             yield (
                 self.events,
                 AssessmentEvent(
@@ -148,6 +150,16 @@ class Chooses(Protocol):
     def choose(self, pupil: Pupil) -> int:
         """The next resource."""
         ...
+
+
+def item_number(item: str) -> int:
+    """The number of an item in its resource, from 1."""
+    return int(item.rpartition(_ITEM)[2])
+
+
+def day_of(at_s: int, monday_s: int) -> float:
+    """The day of a moment, counted from midnight before the first session."""
+    return float((at_s - monday_s) // _DAY_S)
 
 
 def day_of_session(session: int) -> float:

@@ -6,6 +6,7 @@ are not to be tuned to favour one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self
 
@@ -27,6 +28,8 @@ _TAUGHT_UP_TO, _PRACTISED_ABOVE = 0.4, 0.3
 _TAUGHT, _PRACTISED, _ASSESSED = 0.5, 0.8, 0.2
 # The same resource again gives this share of what it gave the time before.
 _AGAIN = 0.5
+# Standard deviation of `roughen`, in mastery.
+_ROUGHNESS = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,17 @@ class SimulatedLearner(Protocol):
         """Begin to work, some days after the last session began."""
         ...
 
+    @property
+    def chances(self) -> FloatColumn:
+        """R; the chance that an item of each resource is answered right."""
+        ...
+
     def work_on(self, resource: int) -> Work:
         """Work on a resource, and learn from it."""
+        ...
+
+    def learn_from(self, resource: int, responses: Sequence[bool]) -> None:
+        """Learn from having worked on a resource with these answers; fewer than it has items when the learner quit."""
         ...
 
     def expected_gains(self, days_left: float) -> FloatColumn:
@@ -81,6 +93,10 @@ class SimulatedLearner(Protocol):
         Args:
             days_left: until mastery is measured.
         """
+        ...
+
+    def roughen(self, rng: np.random.Generator) -> None:
+        """Change what is known a little, at random: for those who only suppose what it is."""
         ...
 
 
@@ -161,10 +177,18 @@ class PrerequisiteLearner:
 
     def work_on(self, resource: int) -> Work:
         """As the protocol says."""
-        chance, items = self.chances[resource], int(self._course.items[resource])
-        responses = tuple((self._rng.random(items) < chance).tolist())
-        self._learn(resource, 1.0)
+        responses = _answers(self, self._course, resource, self._rng)
+        self.learn_from(resource, responses)
         return Work(responses)
+
+    def learn_from(self, resource: int, responses: Sequence[bool]) -> None:  # noqa: ARG002 - of the protocol.
+        """As the protocol says: it makes no difference whether answers were right."""
+        self._learn(resource, 1.0)
+
+    def roughen(self, rng: np.random.Generator) -> None:
+        """As the protocol says."""
+        known = self._mastery > 0.0
+        self._mastery[known] = (self._mastery + rng.normal(0.0, _ROUGHNESS, len(known))).clip(0.0, 1.0)[known]
 
     def expected_gains(self, days_left: float) -> FloatColumn:  # noqa: ARG002 - of the protocol.
         """As the protocol says."""
@@ -259,18 +283,26 @@ class QuittingLearner(PrerequisiteLearner):
 
     def work_on(self, resource: int) -> Work:
         """As the protocol says; items after the last wrong answer are not worked on."""
-        chance, items = self.chances[resource], int(self._course.items[resource])
-        responses: list[bool] = []
-        while len(responses) < items and not self._quit:
-            right = bool(self._rng.random() < chance)
-            responses.append(right)
+        responses = _answers(self, self._course, resource, self._rng)
+        in_a_row, answered = self._in_a_row, 0
+        while answered < len(responses) and in_a_row < self._patience:
+            in_a_row = 0 if responses[answered] else in_a_row + 1
+            answered += 1
+        self.learn_from(resource, responses[:answered])
+        return Work(responses[:answered], self._quit)
+
+    def learn_from(self, resource: int, responses: Sequence[bool]) -> None:
+        """As the protocol says."""
+        for right in responses:
             self._in_a_row = 0 if right else self._in_a_row + 1
-            self._quit = self._in_a_row >= self._patience
+        self._quit = self._in_a_row >= self._patience
+        items = int(self._course.items[resource])
         self._learn(resource, len(responses) / items if items else 1.0)
-        return Work(tuple(responses), self._quit)
 
     def expected_gains(self, days_left: float) -> FloatColumn:  # noqa: ARG002 - of the protocol.
         """As the protocol says, less what quitting costs: a step in which the best resource could have been used."""
+        if self._quit:
+            return np.zeros(len(self._course))
         gains = self._gains
         value: FloatColumn = gains - self._chance_to_quit() * gains.max(initial=0.0)
         return value
@@ -346,12 +378,20 @@ class GuessingLearner:
 
     def work_on(self, resource: int) -> Work:
         """As the protocol says."""
-        chance, items = self.chances[resource], int(self._course.items[resource])
-        responses = tuple((self._rng.random(items) < chance).tolist())
+        responses = _answers(self, self._course, resource, self._rng)
+        self.learn_from(resource, responses)
+        return Work(responses)
+
+    def learn_from(self, resource: int, responses: Sequence[bool]) -> None:  # noqa: ARG002 - of the protocol.
+        """As the protocol says: it makes no difference whether answers were right."""
         if self._rng.random() < self._gains[resource]:
             self._known[self._course.skill[resource]] = True
         self._times[resource] += 1.0
-        return Work(responses)
+
+    def roughen(self, rng: np.random.Generator) -> None:
+        """As the protocol says: some skill that is known may not be, and the other way round."""
+        if rng.random() < 0.5:
+            self._known[rng.integers(len(self._known))] ^= True
 
     def expected_gains(self, days_left: float) -> FloatColumn:  # noqa: ARG002 - of the protocol.
         """As the protocol says."""
@@ -363,6 +403,11 @@ class GuessingLearner:
         learnable = ~self._known & (self._course.weakest_prerequisite(self.mastery) == 1.0)
         chances: FloatColumn = self._rate * learnable[self._course.skill] * _AGAIN**self._times
         return chances
+
+
+def _answers(learner: SimulatedLearner, course: Course, resource: int, rng: np.random.Generator) -> tuple[bool, ...]:
+    """Answers to every item of a resource."""
+    return tuple((rng.random(int(course.items[resource])) < learner.chances[resource]).tolist())
 
 
 def _ceilings(course: Course, mastery: FloatColumn) -> FloatColumn:

@@ -30,6 +30,7 @@ from services.recommender.evaluation.closed_loop.classrooms import (
     draw_pupils,
 )
 from services.recommender.evaluation.closed_loop.course import GRADES, SKILLS_PER_GRADE, Course, draw_course
+from services.recommender.evaluation.closed_loop.informed import Informed
 from services.recommender.evaluation.closed_loop.learners import SimulatedLearner
 from services.recommender.evaluation.closed_loop.policies import (
     Events,
@@ -42,7 +43,7 @@ from services.recommender.evaluation.closed_loop.policies import (
 from services.recommender.evaluation.intervals import Floats
 from services.recommender.evaluation.results import SERVED as SERVED_NAME
 
-RANDOM, ORACLE = "random", "oracle"
+RANDOM, INFORMED, ORACLE = "random", "informed", "oracle"
 
 # Mondays, Unix seconds: 1 September 2025 and 31 August 2026.
 _COHORT_BEGINS_S, _CLASSES_BEGIN_S = 1_756_684_800, 1_788_134_400
@@ -69,7 +70,7 @@ class RunSettings:
     """
 
     learners: int = 40
-    steps: int = 48
+    steps: int = 42
     seed: int = 1
     cohort_steps: int = 7 * SKILLS_PER_GRADE
 
@@ -113,7 +114,7 @@ class Simulation:
     learned: bool = True
 
 
-POLICIES = (SERVED_NAME, "untrained", "need", "next_item", "assigned", "popular", RANDOM, ORACLE)
+POLICIES = (SERVED_NAME, "untrained", "need", "next_item", "assigned", "popular", RANDOM, INFORMED, ORACLE)
 STEPS_OF_PROGRESS = len(POLICIES) + 2
 
 
@@ -144,6 +145,9 @@ def simulate(
             "assigned": lambda: Unobserving(Assigned(course)),
             "popular": lambda: Unobserving(Popular(cohort.popularity)),
             RANDOM: lambda: Unobserving(Random(course, [settings.seed, 5])),
+            INFORMED: lambda: Informed(
+                course, _begin(course, kind, settings)[0], kind, _last_day(settings) + DELAY_DAYS, settings.seed
+            ),
             ORACLE: lambda: Unobserving(Oracle(course, _last_day(settings) + DELAY_DAYS)),
         }
         outcomes = {}
