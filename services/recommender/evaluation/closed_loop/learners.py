@@ -332,7 +332,7 @@ class GuessingLearner:
     # By level of the items, from 0 to 1: harder ones are guessed less often, and slips are more likely.
     _GUESS, _GUESS_LESS = 0.3, 0.2
     _SLIP, _SLIP_MORE = 0.05, 0.15
-    _TAUGHT, _PRACTISED, _ASSESSED = 0.4, 0.2, 0.05
+    _TAUGHT, _PRACTISED, _ASSESSED = 0.45, 0.2, 0.05
 
     def __init__(self, course: Course, known: BoolColumn, pace: float, rng: np.random.Generator) -> None:
         """Args: `course`; `known`, S, the skills known; `pace` of learning, 1 on average; `rng` of what happens."""
@@ -347,13 +347,13 @@ class GuessingLearner:
     def draw(cls, course: Course, grade: int, rng: np.random.Generator) -> Self:
         """As the protocol says.
 
-        A skill of an earlier grade whose prerequisites are known is known to nine in ten learners, one of the class's
+        A skill of an earlier grade whose prerequisites are known is known to 19 in 20 learners, one of the class's
         own grade to one in ten; without the prerequisites, to a fifth of these.
         """
         strength, pace = rng.normal(0.0, 0.05), rng.lognormal(0.0, 0.3)
         known = np.zeros(len(course.skill_ids), np.bool_)
         for skill, years_ago in enumerate((grade - course.grades).tolist()):
-            share = 0.9 if years_ago > 0 else 0.1 if years_ago == 0 else 0.0
+            share = 0.95 if years_ago > 0 else 0.1 if years_ago == 0 else 0.0
             if years_ago >= 0:
                 share = max(share + strength, 0.0)
             missing = any(not known[before] for before in course.prerequisites[skill])
