@@ -244,7 +244,7 @@ def _table(models: Mapping[str, Mapping[str, Estimate]], measures: Sequence[str]
     table = Table()
     table.add_column("model")
     for measure in measures:
-        table.add_column(measure, justify="right")
+        table.add_column(measure, justify="right", overflow="fold")
     for name, values in models.items():
         table.add_row(name, *(_cell(values.get(measure), wide=wide and measure == measures[0]) for measure in measures))
     return table

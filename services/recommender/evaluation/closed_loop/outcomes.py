@@ -177,7 +177,7 @@ def _notes(settings: RunSettings, simulations: Sequence[Simulation]) -> tuple[st
     return (
         "Everything here is simulated: it is no evidence that any policy helps real learners.",
         f"Teachers had assigned {ASSIGNED_STEPS} steps to each learner before a policy decided.",
-        f"Models were trained on {settings.cohort} other learners who learn alike and did what was assigned.",
+        f"Models were trained on {settings.learners} other learners who learn alike and did what was assigned.",
         f"{SHARE}: mastery_per_hour, where random has 0 and the oracle 1; also for each way of learning (share_...).",
         f"{PER_HOUR}, {PER_FAILURE}: mastery gained, summed over skills, per hour and per wrong answer.",
         "Gained is what a learner has a week after the last session, less what they would have without any work.",

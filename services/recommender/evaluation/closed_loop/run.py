@@ -63,7 +63,7 @@ class RunSettings:
     """The size of a run, and its seed.
 
     Attributes:
-        learners: simulated learners for each way of learning.
+        learners: simulated learners for each way of learning, and as many in the earlier cohort that models learn from.
         steps: resources that a policy decides for each.
         seed: decides everything that is drawn.
         cohort_steps: resources that each learner of the earlier cohort worked on: by default a year's plan.
@@ -73,11 +73,6 @@ class RunSettings:
     steps: int = 42
     seed: int = 1
     cohort_steps: int = 7 * SKILLS_PER_GRADE
-
-    @property
-    def cohort(self) -> int:
-        """Learners of the earlier cohort, whose events train the models."""
-        return self.learners * 5 // 4
 
 
 @dataclass(frozen=True)
@@ -168,7 +163,7 @@ class _Cohort:
 
 def _cohort_of(course: Course, kind: type[SimulatedLearner], settings: RunSettings) -> _Cohort:
     classrooms = draw_classrooms(course, _COHORT_CLASSES_PER_GRADE, [settings.seed, 2])
-    pupils = draw_pupils(course, classrooms, kind, settings.cohort, _COHORT_BEGINS_S, [settings.seed, 3])
+    pupils = draw_pupils(course, classrooms, kind, settings.learners, _COHORT_BEGINS_S, [settings.seed, 3])
     events = _as_assigned(course, pupils, settings.cohort_steps, [settings.seed, 4])
     popularity = np.zeros(len(course))
     for pupil in pupils:
