@@ -255,7 +255,7 @@ def test_sizes_that_make_no_sense_are_refused(arguments):
     assert result.exit_code == 2
 
 
-def test_a_small_run_says_that_it_had_no_learned_ranker(simulation):
+def test_a_small_run_says_that_it_had_no_trees(simulation):
     found = evaluation_of([simulation], SMALL)
-    assert any("too small for a learned ranker (prerequisites)" in note for note in found.notes)
+    assert any("without trees: prerequisites" in note for note in found.notes)
     assert "share" in orjson.dumps(found.as_values()).decode()

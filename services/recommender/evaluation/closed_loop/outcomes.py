@@ -183,11 +183,11 @@ def _notes(settings: RunSettings, simulations: Sequence[Simulation]) -> tuple[st
         "Gained is what a learner has a week after the last session, less what they would have without any work.",
         "Hours include the steps that learners sit out after they quit a session.",
         f"{SERVED} is what a tenant without settings gets; untrained is the same without a bundle.",
-        "need ranks by what the learner needs alone, next_item by what is likely to come next alone.",
+        "need has a need_share of 1, only need; next_item one of 0, only what is likely to come next.",
         "assigned goes on as the teacher would; popular is what most of the earlier learners worked on.",
         "informed knows how learners learn, but sees only their answers: how far answers alone can lead.",
         "oracle sees what is true of the learner, and takes the resource with the highest expected gain per minute.",
         f"Intervals are central 95 % of {DRAWS} bootstrap resamples of classrooms and of the learners in them.",
         "Differences use the same resamples. Intervals cover neither other seeds nor other ways of learning.",
-        *([f"The cohort was too small for a learned ranker ({', '.join(unlearned)})."] if unlearned else []),
+        *([f"Ranked by collaborative models alone, without trees: {', '.join(unlearned)}."] if unlearned else []),
     )

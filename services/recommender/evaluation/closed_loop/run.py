@@ -100,7 +100,7 @@ class Simulation:
         learners: how they learn.
         classroom: the classroom of each learner.
         outcomes: by policy.
-        learned: whether there was a learned ranker: a small cohort is too little to learn from.
+        learned: whether the ranker has trees; a small cohort is too little to grow them.
     """
 
     learners: str
