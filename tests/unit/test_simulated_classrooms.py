@@ -349,3 +349,12 @@ def test_the_informed_policy_goes_through_lessons_and_answers_day_by_day():
             events += learner.work_on(COURSE, LESSON if step == 0 else EASY)
     policy.observe({learner.learner_id: events})
     assert seen == [0.0, (LESSON, []), 0.0, (EASY, [True, False]), 2.0, (EASY, [True, True, False])]
+
+
+def test_the_informed_policy_lets_supposed_learners_rest_between_sessions():
+    learner = pupil()
+    supposed = informed(LEARNERS[0], [learner])._supposed[learner.learner_id]
+    supposed._learners = [FakeLearner(), FakeLearner()]
+    for day in (0.0, 2.0, 2.0, 7.0):
+        supposed.advance(day)
+    assert [each.sessions for each in supposed._learners] == [[2.0, 5.0]] * 2
