@@ -176,7 +176,7 @@ def closed_loop(
     by chance, with guesses and slips; and with quitting after failures. Policies: what is served by default, with and
     without a bundle; need only; next item only; as the teacher assigns; popular; random; and two references, one that
     knows how the learners learn, and an oracle that also sees what is true of each. It needs neither data nor a running
-    service, and takes two to three minutes of CPU time.
+    service, and takes one to three minutes of CPU time.
 
     Nothing here is evidence about real learners. It guards against a policy that merely copies what was assigned. Exits
     with 1 when the simulation cannot tell policies apart: the oracle must gain at least twice what random does.
