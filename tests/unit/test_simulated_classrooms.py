@@ -24,8 +24,9 @@ from services.recommender.evaluation.closed_loop.classrooms import (
 )
 from services.recommender.evaluation.closed_loop.course import FORMS, GRADES, SKILLS_PER_GRADE, draw_course
 from services.recommender.evaluation.closed_loop.informed import SUPPOSED, Informed
-from services.recommender.evaluation.closed_loop.learners import LEARNERS, PrerequisiteLearner, Work
+from services.recommender.evaluation.closed_loop.learners import LEARNERS, PrerequisiteLearner
 from services.recommender.evaluation.closed_loop.policies import Oracle, Popular, Random
+from services.recommender.evaluation.closed_loop.simulated_learner import Work
 
 COURSE = draw_course(3)
 MONDAY_S = int(datetime(2026, 8, 31, tzinfo=UTC).timestamp())

@@ -18,7 +18,7 @@ from services.recommender.domain.learner.events import (
 )
 from services.recommender.domain.ranking.catalog import FloatColumn
 from services.recommender.evaluation.closed_loop.course import FORMS, GRADES, Course
-from services.recommender.evaluation.closed_loop.learners import SimulatedLearner
+from services.recommender.evaluation.closed_loop.simulated_learner import SimulatedLearner
 
 STEPS_PER_SESSION = 6
 # Days of the week, from Monday, with a session.

@@ -16,8 +16,8 @@ from services.recommender.domain.learner.events import AssessmentEvent, Interact
 from services.recommender.domain.ranking.catalog import FloatColumn
 from services.recommender.evaluation.closed_loop.classrooms import Pupil, day_of, item_number
 from services.recommender.evaluation.closed_loop.course import Course
-from services.recommender.evaluation.closed_loop.learners import SimulatedLearner
 from services.recommender.evaluation.closed_loop.policies import Events
+from services.recommender.evaluation.closed_loop.simulated_learner import SimulatedLearner
 
 SUPPOSED = 40
 # Below this share of learners who count effectively, they are drawn again.

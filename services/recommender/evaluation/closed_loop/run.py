@@ -31,7 +31,6 @@ from services.recommender.evaluation.closed_loop.classrooms import (
 )
 from services.recommender.evaluation.closed_loop.course import GRADES, SKILLS_PER_GRADE, Course, draw_course
 from services.recommender.evaluation.closed_loop.informed import Informed
-from services.recommender.evaluation.closed_loop.learners import SimulatedLearner
 from services.recommender.evaluation.closed_loop.policies import (
     Events,
     Oracle,
@@ -40,6 +39,7 @@ from services.recommender.evaluation.closed_loop.policies import (
     Random,
     Unobserving,
 )
+from services.recommender.evaluation.closed_loop.simulated_learner import SimulatedLearner
 from services.recommender.evaluation.intervals import Floats
 from services.recommender.evaluation.results import SERVED as SERVED_NAME
 
