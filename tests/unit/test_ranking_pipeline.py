@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.learner.parameters import ItemDifficulty, TenantParameters
-from services.recommender.domain.ranking import compiled
+from services.recommender.domain.ranking import (
+    compiled,
+    need,
+    next_item,
+    policy,
+    priorities,
+    recent_activity,
+    scope,
+)
 from services.recommender.domain.ranking.candidates import at_random, random_seed, select_candidates
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
 from services.recommender.domain.ranking.evidence import Evidence
@@ -49,7 +57,7 @@ def _request(state=None, *, wanted=EVERYTHING, limit=10, models=None, day="2023-
         state=state,
         models=models,
         bundle="",
-        as_of_s=NOW_S,
+        as_of_s=float(NOW_S),
         day=day,
         wanted=wanted,
         limit=limit,
@@ -348,8 +356,9 @@ BIG_CATALOG = prepare(BIG, PRIORS)
 
 def test_after_the_warm_up_no_request_waits_for_a_compiler():
     warm_up()
-    loops = [loop for loop in vars(compiled).values() if hasattr(loop, "signatures")]
-    assert len(loops) > 5
+    modules = (compiled, need, next_item, policy, priorities, recent_activity, scope)
+    loops = [loop for module in modules for loop in vars(module).values() if hasattr(loop, "signatures")]
+    assert len(loops) > 20
     compiled_for = [list(loop.signatures) for loop in loops]
     state = learner_state({"add": STRONG, "fractions": WEAK}, answered=["add-practice"])
     _rank(CHAIN, state, models=_similar(CHAIN, {"add-lesson": 1.0, "ratios-lesson": 0.0}))
