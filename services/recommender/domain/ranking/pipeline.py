@@ -156,6 +156,8 @@ def _compose(learner: LearnerContext, candidates: Candidates, totals: FloatColum
     not_due = candidates.tag_means[TagMean.REVIEW] < learner.weights.review_opens
     held_back = learner.is_held[candidates.rows] & not_due
     first = _pinned(learner, candidates, totals, held_back, per_skill)
+    # What is pinned is in the list, whether or not it was answered lately.
+    held_back[first] = False
     # Answers for learners without a state are alike, so that they do not tell who is known elsewhere.
     known = request.learner if request.state is not None else ""
     order = by_score(totals, candidates.rows, random_seed(request.tenant, known, request.bundle, request.day))
