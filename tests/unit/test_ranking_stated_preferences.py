@@ -200,8 +200,8 @@ def test_a_pace_chooses_how_hard_practice_is(pace, best):
     assert resources[0].explanation.step is Step.PRACTISE
 
 
-def test_with_the_pace_moves_where_practice_gives_way_to_teaching():
+def test_the_pace_moves_the_challenge_that_fits_best_and_nothing_else():
     assert paced(WEIGHTS, Preferences()) is WEIGHTS
     assert paced(WEIGHTS, Preferences(pace=Pace.STEADY)) == WEIGHTS
     gentle = paced(WEIGHTS, Preferences(pace=Pace.GENTLE))
-    assert gentle.fit_target - gentle.teach_below == pytest.approx(WEIGHTS.fit_target - WEIGHTS.teach_below)
+    assert gentle == dataclasses.replace(WEIGHTS, fit_target=0.85)

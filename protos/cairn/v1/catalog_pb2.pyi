@@ -131,7 +131,7 @@ class _RuleActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RuleAction
     RULE_ACTION_BLOCK: _RuleAction.ValueType  # 2
     """Keeps them out of every list."""
     RULE_ACTION_BOOST: _RuleAction.ValueType  # 3
-    """Multiplies their score."""
+    """Multiplies their need in the score."""
 
 class RuleAction(_RuleAction, metaclass=_RuleActionEnumTypeWrapper):
     """What a rule does."""
@@ -143,7 +143,7 @@ RULE_ACTION_PIN: RuleAction.ValueType  # 1
 RULE_ACTION_BLOCK: RuleAction.ValueType  # 2
 """Keeps them out of every list."""
 RULE_ACTION_BOOST: RuleAction.ValueType  # 3
-"""Multiplies their score."""
+"""Multiplies their need in the score."""
 Global___RuleAction: _TypeAlias = RuleAction  # noqa: Y015
 
 class _PutStatus:
@@ -420,7 +420,7 @@ class Rule(_message.Message):
     action: Global___RuleAction.ValueType
     """What to do with the resources; required."""
     factor: _builtins.float
-    """The factor by which a boost multiplies the score, from 0.1 to 10. Required for a boost, absent otherwise."""
+    """The factor by which a boost multiplies the learner's need in the score, from 0.1 to 10. Required for a boost, absent otherwise."""
     author: _builtins.str
     """The author's id on the platform; at most 256 characters; required. No names or addresses, please."""
     note: _builtins.str

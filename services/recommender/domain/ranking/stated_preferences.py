@@ -30,12 +30,9 @@ SUCCESS_OF_PACE = MappingProxyType({Pace.GENTLE: 0.85, Pace.STEADY: 0.75, Pace.B
 
 
 def paced(thresholds: _Thresholds, preferences: Preferences) -> _Thresholds:
-    """The thresholds for a learner's pace; `teach_below` moves along with `fit_target`."""
+    """The thresholds for a learner's pace."""
     target = SUCCESS_OF_PACE.get(preferences.pace, thresholds.fit_target)
-    if target == thresholds.fit_target:
-        return thresholds
-    teach_below = thresholds.teach_below + target - thresholds.fit_target
-    return dataclasses.replace(thresholds, fit_target=target, teach_below=teach_below)
+    return thresholds if target == thresholds.fit_target else dataclasses.replace(thresholds, fit_target=target)
 
 
 def keep_away(

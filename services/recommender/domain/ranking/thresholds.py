@@ -15,8 +15,6 @@ class RankingThresholds:
         fit_target: success probability at which practice or an assessment fits best.
         fit_width: distance from the target at which the fit falls to exp(-1/2).
         fit_elsewhere: fit of all other kinds.
-        teach_below: success probability below which teaching comes before practice; there the fit of practice equals
-            `fit_elsewhere`.
         ready_midpoint: success probability on a well-known prerequisite at which readiness is one half.
         ready_steepness: slope of readiness there, per unit of probability.
         ready_responses: number of responses to a prerequisite at which half of its lack of readiness counts.
@@ -42,7 +40,6 @@ class RankingThresholds:
     fit_target: float = 0.75
     fit_width: float = 0.15
     fit_elsewhere: float = 0.5
-    teach_below: float = 0.57
     ready_midpoint: float = 0.6
     ready_steepness: float = 8.0
     ready_responses: float = 3.0
