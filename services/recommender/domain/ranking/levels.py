@@ -24,8 +24,9 @@ def levels_of(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The levels of N resources and of S skills.
 
-    The level is that of the lowest grade. A skill without grades is at the median level of its resources; a resource
-    without grades at the highest level of its skills.
+    A skill is at the level of its lowest grade, or else at the median level of its resources. A resource is at the
+    level of its lowest grade, and no lower than its lowest skill: what suits two grades may be about a skill of the
+    higher one.
 
     Args:
         grades_of_resources: N.
@@ -36,13 +37,11 @@ def levels_of(
     resources = np.array([lowest_level(grades) for grades in grades_of_resources], np.float64)
     skills = np.array([lowest_level(grades) for grades in grades_of_skills], np.float64)
     _fill_skills(skills, resources[tag_rows], tag_slots)
-    without = np.isnan(resources)
-    highest = np.full(len(resources), -np.inf)
+    lowest = np.full(len(resources), np.inf)
     known = ~np.isnan(skills[tag_slots])
-    np.maximum.at(highest, tag_rows[known], skills[tag_slots[known]])
-    fill = without & np.isfinite(highest)
-    resources[fill] = highest[fill]
-    return resources, skills
+    np.minimum.at(lowest, tag_rows[known], skills[tag_slots[known]])
+    # `fmax` takes the other one where one is not known.
+    return np.fmax(resources, np.where(np.isinf(lowest), np.nan, lowest)), skills
 
 
 def _fill_skills(skills: NDArray[np.float64], levels: NDArray[np.float64], slots: NDArray[np.intp]) -> None:
