@@ -41,6 +41,7 @@ from services.recommender.domain.learner.preferences import Pace, Preferences
 from services.recommender.domain.learner.success_features import SHARED_FEATURES
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill
+from services.recommender.domain.ranking.warm_up import warm_up
 from tests.adapters.memory_catalog import MemoryCatalog
 from tests.adapters.memory_states import MemoryChangeNotifications
 from tests.learners import Ability, learner_state
@@ -135,6 +136,8 @@ def bundle(bundle_id, parameters=None, **collaborative):
 
 class Server:
     def __init__(self, tenants_file):
+        # A call's deadline is not meant for the compiler, which takes longer where nothing is compiled yet.
+        warm_up()
         self.api_key = create_api_key(tenants_file, "riverbend", "test")
         self.other_api_key = create_api_key(tenants_file, "lakeside", "test")
         self.tenants = load_tenants(tenants_file)
