@@ -103,6 +103,12 @@ def test_the_most_urgent_gap_is_served_in_the_first_three(state):
     assert any(about(resource, found.gap) for resource in found.resources[:3])
 
 
+def test_what_an_able_learner_just_missed_is_in_the_list():
+    able = Ability(mean=1.0, variance=0.25, attempts=1, successes=0.0, last_at_s=NOW_S, last_response=0.0)
+    state = learner_state({"g8-0": able}, mean=1.0, answered=[one for one in CATALOG.resource_ids if "g2-0" in one])
+    assert sum(about(one, "g8-0") for one in listed(state).resources[:5]) >= 2
+
+
 @settings(max_examples=150, deadline=None)
 @given(_states, st.data())
 def test_after_a_wrong_answer_two_of_the_first_five_are_about_the_skill_or_a_weak_prerequisite(state, data):
@@ -149,6 +155,12 @@ def test_a_goal_reaches_above_the_working_level():
     assert any(about(one, "g8-0") for one in listed(state).resources)
 
 
+def test_where_everything_is_mastered_the_skill_that_is_ready_next_comes_first():
+    found = listed(learner_state({"g3-0": STRONG}, mean=0.5))
+    assert found.gap == ""
+    assert about(found.resources[0], "g3-1")
+
+
 def test_a_mastered_skill_does_not_come_first_while_there_is_a_gap():
     strong = {f"g3-{number}": STRONG for number in range(3)}
     state = learner_state(strong | {"g4-0": dataclasses.replace(WEAK, mean=0.2, successes=3.0)}, mean=0.5)
@@ -193,11 +205,8 @@ def test_need_is_the_published_formula():
     assert found.tolist() == pytest.approx([*expected, sum(expected) / 2])
 
 
-def test_levels_come_from_the_lowest_grade_and_are_passed_on_where_there_is_none():
-    resources, skills = levels_of(
-        [("3", "4"), ("K",), (), ()], [(), ("PK", "1"), ()], np.array([0, 1, 2]), np.array([0, 0, 1])
-    )
-    assert resources.tolist()[:3] == [3.0, 0.0, -1.0]
-    assert np.isnan(resources[3])
-    assert skills.tolist()[:2] == [0.0, -1.0]
-    assert np.isnan(skills[2])
+def test_a_resource_is_at_the_level_of_its_lowest_grade_but_no_lower_than_its_lowest_skill():
+    grades = [("3", "4"), ("K",), (), (), ("2", "3")]
+    resources, skills = levels_of(grades, [(), ("PK", "1"), (), ("3",)], np.array([0, 1, 2, 4]), np.array([0, 0, 1, 3]))
+    assert resources.tolist() == pytest.approx([3.0, 0.0, -1.0, np.nan, 3.0], nan_ok=True)
+    assert skills.tolist() == pytest.approx([0.0, -1.0, np.nan, 3.0], nan_ok=True)

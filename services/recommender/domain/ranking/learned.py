@@ -214,7 +214,7 @@ class NextItem:
 
         Args:
             candidates: the candidates.
-            scope: S; the scope of each of the catalog's skills.
+            scope: S; the scope of each of the catalog's skills, 0 where nothing is left to do.
             likely: N; of `candidates`. Values are standardised over these.
         """
         expected = likely[candidates.rows]

@@ -89,12 +89,14 @@ class _Scored(NamedTuple):
 def _candidate_rows(learner: LearnerContext, likely: BoolColumn) -> IntColumn:
     """Rows to score, ascending."""
     request, allowed = learner.request, learner.eligible.allowed
+    # Skills out of scope come last, but they come. What was just missed comes first, however able the learner is.
+    urgencies = np.maximum(learner.scope, _OUT_OF_SCOPE) * learner.estimates.urgencies
+    urgencies[learner.gaps.missed] = 1.0
     select = partial(
         select_candidates,
         learner.prepared.index,
         learner.estimates,
-        # Skills out of scope come last, but they come.
-        np.maximum(learner.scope, _OUT_OF_SCOPE) * learner.estimates.urgencies,
+        urgencies,
         likely,
         held=learner.is_held.nonzero()[0],
         limit=request.limit,
@@ -123,7 +125,9 @@ def _describe(learner: LearnerContext, rows: IntColumn, likely: BoolColumn) -> t
         preferences=learner.preferences or None,
         by_success_model=learner.by_success_model,
     )
-    next_item = learner.next_item.score(candidates, learner.scope, likely)
+    # What is mastered and not due says where the learner is, and not what comes next.
+    ahead = np.where(learner.gaps.mastered, 0.0, learner.scope)
+    next_item = learner.next_item.score(candidates, ahead, likely)
     need = need_of(
         prepared.catalog,
         rows,
