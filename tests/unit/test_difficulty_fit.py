@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from services.recommender.domain.learner.parameters import FilterSettings
+from services.recommender.domain.learner.parameters import FilterSettings, ItemDifficulty
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.models.tracing.difficulty_fit import (
@@ -94,6 +94,18 @@ def test_the_mean_item_difficulty_of_a_skill_is_over_the_distinct_items_seen_wit
     parameters = parameters_of(builder.build(), fitted)
     assert parameters.skills["a"].mean_item_difficulty == -0.5
     assert parameters.skills["b"].mean_item_difficulty == -1.5
+
+
+def test_a_resource_that_is_no_item_has_the_mean_difficulty_of_the_distinct_items_seen_in_it():
+    builder = ResponseTableBuilder()
+    for item, resource in (("i1", "quiz"), ("i1", "quiz"), ("i2", "quiz"), ("i2", "i2"), ("", "other"), ("i1", "")):
+        builder.append(learner="l", item=item, skills=["a"], response=1.0, resource=resource)
+    fitted = Difficulties(FilterSettings(), np.array([0.5, -1.5]), np.array([0.25, 0.75]), np.zeros(1), np.ones(1))
+    assert dict(parameters_of(builder.build(), fitted).items) == {
+        "i1": ItemDifficulty(0.5, 0.25),
+        "i2": ItemDifficulty(-1.5, 0.75),
+        "quiz": ItemDifficulty(-0.5, 0.5),
+    }
 
 
 def test_the_search_finds_constants_that_predict_at_least_as_well_as_the_defaults():

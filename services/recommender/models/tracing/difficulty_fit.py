@@ -148,32 +148,45 @@ def search_settings(
 
 
 def parameters_of(table: ResponseTable, difficulties: Difficulties) -> TenantParameters:
-    """Return the filter's parameters. A skill's mean item difficulty is over the distinct items seen with it."""
-    pairs = _distinct_pairs(table)
-    items_of_skill = np.bincount(pairs[:, 1], minlength=len(table.skills))
-    difficulty_of_skill = np.bincount(
-        pairs[:, 1], weights=difficulties.item_mean[pairs[:, 0]], minlength=len(table.skills)
-    )
-    mean_item_difficulty = difficulty_of_skill / np.maximum(items_of_skill, 1)
+    """Return the filter's parameters.
+
+    A skill's mean item difficulty is over the distinct items seen with it. A resource that is no item itself has the
+    mean difficulty of the distinct items seen in it.
+    """
+    skill_means = _mean_of_items(_distinct_pairs(table), difficulties.item_mean, len(table.skills))
+    means, variances = _as_kept(difficulties.item_mean), _as_kept(difficulties.item_variance)
+    items = {
+        item: ItemDifficulty(mean, variance) for item, mean, variance in zip(table.items, means, variances, strict=True)
+    }
     return TenantParameters(
         settings=difficulties.settings,
-        items={
-            item: ItemDifficulty(mean, variance)
-            for item, mean, variance in zip(
-                table.items, _as_kept(difficulties.item_mean), _as_kept(difficulties.item_variance), strict=True
-            )
-        },
+        items=_of_resources(table, difficulties) | items,
         skills={
             skill: SkillDifficulty(mean, variance, of_items)
             for skill, mean, variance, of_items in zip(
                 table.skills,
                 _as_kept(difficulties.skill_mean),
                 _as_kept(difficulties.skill_variance),
-                _as_kept(mean_item_difficulty),
+                _as_kept(skill_means),
                 strict=True,
             )
         },
     )
+
+
+def _of_resources(table: ResponseTable, difficulties: Difficulties) -> dict[str, ItemDifficulty]:
+    pairs = np.column_stack([table.item, table.resource]).astype(np.int64)
+    pairs = np.unique(pairs[(pairs >= 0).all(axis=1)], axis=0)
+    means = _as_kept(_mean_of_items(pairs, difficulties.item_mean, len(table.resources)))
+    variances = _as_kept(_mean_of_items(pairs, difficulties.item_variance, len(table.resources)))
+    return {table.resources[one]: ItemDifficulty(means[one], variances[one]) for one in np.unique(pairs[:, 1]).tolist()}
+
+
+def _mean_of_items(pairs: NDArray[np.int64], of_items: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """The mean over the items of each of `size` owners; 0 without any. `pairs` are items with their owners."""
+    total = np.bincount(pairs[:, 1], weights=of_items[pairs[:, 0]], minlength=size)
+    mean: NDArray[np.float64] = total / np.maximum(np.bincount(pairs[:, 1], minlength=size), 1)
+    return mean
 
 
 def difficulties_of(table: ResponseTable, parameters: TenantParameters) -> Difficulties:
