@@ -73,7 +73,7 @@ def test_a_worker_killed_half_way_and_restarted_equals_a_replay(cluster, redis_s
         "worker",
         [sys.executable, "-m", "services.recommender", "worker"],
         tmp_path / "worker.log",
-        surroundings | {"CAIRN_BATCH_RECORDS": "200"},
+        surroundings | {"CAIRN_BATCH_RECORDS": "200", "CAIRN_BUNDLES": str(tmp_path / "bundles")},
     )
     with redis.Redis.from_url(redis_server) as client:
         first = Child(worker)

@@ -150,6 +150,13 @@ def test_a_learner_of_grade_3_gets_no_equations_of_grade_8():
     assert {CATALOG.resource_ids[one.row][1] for one in found.resources} <= {"2", "3", "4"}
 
 
+def test_who_has_only_read_gets_nothing_more_than_a_level_above_what_they_read():
+    read = [one for one in CATALOG.resource_ids if one.startswith("g3-0-lesson")]
+    assert {one.row for one in listed(learner_state({}, answered=read), limit=50).resources}.isdisjoint(
+        np.flatnonzero(CATALOG.levels > 4).tolist()
+    )
+
+
 def test_a_goal_reaches_above_the_working_level():
     state = learner_state({"g3-0": WEAK}, preferences=Preferences(goals=("g8-0",)))
     assert any(about(one, "g8-0") for one in listed(state).resources)

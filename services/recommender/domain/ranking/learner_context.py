@@ -73,7 +73,7 @@ def look_up_learner(prepared: PreparedCatalog, request: RankingRequest, weights:
     recent, done, unfinished = _worked_on(catalog, state, weights)
     next_item = NextItem(catalog, prepared.ranker, state, recent, request.models)
     scope = scope_of(catalog, estimates, recent, next_item.follows, preferences.path, weights.review_opens)
-    reach = reach_of(catalog, estimates, scope, preferences.path, weights.levels_above)
+    reach = reach_of(catalog, estimates, scope, recent, preferences.path, weights.levels_above)
     scope = np.where(reach.skills, scope, 0.0)
     eligible = request.rules.permit(eligibility(catalog, request.wanted))
     eligible = keep_away(catalog, estimates, state, eligible, weights)

@@ -121,10 +121,10 @@ def _fill_ready(
 class Reach(NamedTuple):
     """What is not too far above a learner's working level.
 
-    The working level is the median of the levels of the skills they responded to, weighted by scope. A skill above it
-    is within reach if it is on the path to a goal, or if it has prerequisites and the learner has mastered all of them;
-    a resource likewise, with the prerequisites of its skills. Without a working level, and where a level is not known,
-    everything is within reach.
+    The working level is the median of the levels of the skills they responded to, weighted by scope, or else of what
+    they worked on lately. A skill above it is within reach if it is on the path to a goal, or if it has prerequisites
+    and the learner has mastered all of them; a resource likewise, with the prerequisites of its skills. Without a
+    working level, and where a level is not known, everything is within reach.
 
     Attributes:
         skills: S.
@@ -136,7 +136,12 @@ class Reach(NamedTuple):
 
 
 def reach_of(
-    catalog: CatalogColumns, estimates: SkillEstimates, scope: FloatColumn, path: BoolColumn, levels_above: float
+    catalog: CatalogColumns,
+    estimates: SkillEstimates,
+    scope: FloatColumn,
+    recent: IntColumn,
+    path: BoolColumn,
+    levels_above: float,
 ) -> Reach:
     """What is within a learner's reach.
 
@@ -144,10 +149,11 @@ def reach_of(
         catalog: the catalog.
         estimates: the learner's skills.
         scope: S; the scope of each skill.
+        recent: rows of what they worked on lately.
         path: S; whether a skill is on the path to a goal.
         levels_above: how many levels above the working level are within reach.
     """
-    level = working_level(catalog, estimates, scope)
+    level = working_level(catalog, estimates, scope, recent)
     if np.isnan(level):
         return Reach(np.ones(len(scope), np.bool_), np.ones(len(catalog), np.bool_))
     skills: BoolColumn = ~(catalog.skill_levels > level + levels_above)
@@ -167,12 +173,17 @@ def _builds_on_mastered(needed: Ragged, rows: IntColumn, mastered: BoolColumn) -
     return builds
 
 
-def working_level(catalog: CatalogColumns, estimates: SkillEstimates, scope: FloatColumn) -> float:
-    """The median level of the skills that the learner responded to, weighted by scope; NaN where it is not known."""
+def working_level(catalog: CatalogColumns, estimates: SkillEstimates, scope: FloatColumn, recent: IntColumn) -> float:
+    """The working level, see `Reach`; NaN where it is not known."""
     known = (estimates.responses > 0) & ~np.isnan(catalog.skill_levels)
-    if not known.any():
-        return float("nan")
-    levels, weights = catalog.skill_levels[known], np.maximum(scope[known], _LEAST_SCOPE)
+    if known.any():
+        return _median(catalog.skill_levels[known], np.maximum(scope[known], _LEAST_SCOPE))
+    levels = catalog.levels[recent]
+    levels = levels[~np.isnan(levels)]
+    return _median(levels, np.ones(len(levels))) if len(levels) else float("nan")
+
+
+def _median(levels: FloatColumn, weights: FloatColumn) -> float:
     order = np.argsort(levels, kind="stable")
     reached = np.cumsum(weights[order])
     return float(levels[order][np.searchsorted(reached, reached[-1] / 2.0)])
