@@ -6,7 +6,7 @@
     mastered   a mastered skill that is not due for review does not come first while there is a gap in scope
 
 Each as far as there are candidates. A gap is a skill the learner worked on and has not mastered. The resources of one
-skill among the first five are in the order teach, practise, re-assess.
+gap among the first five are in the order teach, practise, re-assess. A skill that was never met begins with a lesson.
 """
 
 from __future__ import annotations
@@ -113,9 +113,10 @@ class Priorities(NamedTuple):
         urgent: C; about the most urgent gap.
         missed: C; about a skill that was just missed, or a weak prerequisite.
         mastered: C; serves a mastered skill that is not due for review; none where there is no gap.
-        far: C; serves a gap where success is so unlikely that teaching comes first.
+        far: C; serves a gap where success is so unlikely that teaching comes first, or a skill that was never met.
         step: C; the number of the `Step` it is.
         gaps: S; whether a skill is a gap.
+        ahead: S; whether a skill is a gap, or was never met.
     """
 
     served: IntColumn
@@ -125,6 +126,7 @@ class Priorities(NamedTuple):
     far: BoolColumn
     step: IntColumn
     gaps: BoolColumn
+    ahead: BoolColumn
 
 
 def priorities_of(candidates: Candidates, gaps: Gaps) -> Priorities:
@@ -141,6 +143,7 @@ def priorities_of(candidates: Candidates, gaps: Gaps) -> Priorities:
         return skills[served] & (served >= 0) if len(skills) else np.zeros(len(rows), np.bool_)
 
     is_gap = gaps.urgency > 0.0
+    unmet = candidates.estimates.responses == 0
     urgent = np.zeros(len(is_gap), np.bool_)
     if gaps.most_urgent >= 0:
         urgent[gaps.most_urgent] = True
@@ -149,18 +152,19 @@ def priorities_of(candidates: Candidates, gaps: Gaps) -> Priorities:
         urgent=about(urgent),
         missed=about(gaps.missed),
         mastered=serves(gaps.mastered & is_gap.any()),
-        far=serves(is_gap & (candidates.estimates.probabilities < RATHER_FAILS)),
-        step=_steps(candidates),
+        far=serves(unmet | (is_gap & (candidates.estimates.probabilities < RATHER_FAILS))),
+        step=_steps(candidates, serves(unmet)),
         gaps=is_gap,
+        ahead=is_gap | unmet,
     )
 
 
-def _steps(candidates: Candidates) -> IntColumn:
-    """The step of each candidate, as `explain.step_of` says it of a skill that was worked on."""
+def _steps(candidates: Candidates, unmet: BoolColumn) -> IntColumn:
+    """The step of each candidate on the path of its skill: lessons teach what was never met, or is rather failed at."""
     kinds = candidates.catalog.kinds[candidates.rows]
-    fails = candidates.success < RATHER_FAILS
+    lesson = candidates.teaches & ~candidates.difficulties.practised[candidates.rows]
     steps = np.where(kinds == ResourceKind.ASSESSMENT, _REASSESS, _PRACTISE)
-    return np.where(candidates.teaches & fails, _TEACH, steps).astype(np.intp)
+    return np.where(lesson & (unmet | (candidates.success < RATHER_FAILS)), _TEACH, steps).astype(np.intp)
 
 
 def prioritised(order: IntColumn, priorities: Priorities, *, first: int, fresh: int, limit: int) -> IntColumn:
@@ -190,6 +194,7 @@ def _head(
     far: BoolColumn,
     step: IntColumn,
     gaps: BoolColumn,
+    ahead: BoolColumn,
     first: int,
     size: int,
 ) -> IntColumn:
@@ -206,7 +211,7 @@ def _head(
         taken[chosen] = True
     for position in range(first, size):
         slot = served[head[position]]
-        if slot >= 0 and gaps[slot] and not (served[head[first:position]] == slot).any():
+        if slot >= 0 and ahead[slot] and not (served[head[first:position]] == slot).any():
             _order_as_path(order, taken, head, first, slot, served, urgent, missed, far, step)
     return head
 
@@ -273,7 +278,7 @@ def _order_as_path(
     far: BoolColumn,
     step: IntColumn,
 ) -> None:
-    """Put the best resources of a gap at its places in the head: teach if success is unlikely, practise, re-assess."""
+    """Put the best resources of a skill at its places in the head, in the order of the path."""
     places = first + np.flatnonzero(served[head[first:]] == slot)
     path = np.empty(len(places), np.intp)
     found = 0
