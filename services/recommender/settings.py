@@ -141,9 +141,12 @@ class TenantRanking(BaseModel):
         default=Ranker.AUTO,
         description="auto: what the newest bundle learned from the tenant's learners, and what is known without one.",
     )
-    need_share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
-        default=0.5,
-        description="Share of need in the score, from 0, only what is likely to come next, to 1, only need.",
+    need_share: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
+        default=None,
+        description=(
+            "Share of need in the score, from 0, only what is likely to come next, to 1, only need. By default the "
+            "largest share, up to 0.5, that costs little agreement with what learners did next; training chooses it."
+        ),
     )
 
     @property

@@ -118,7 +118,8 @@ def test_a_bundle_is_trained_on_the_cohort_and_serves(tmp_path):
     assert newest is not None
     parameters = bundles.load(newest).parameters.for_tenant(TENANT)
     answered = {event.item for of in events.values() for _, event in of if hasattr(event, "item")}
-    assert set(parameters.items) == answered
+    of_resources = {event.resource for of in events.values() for _, event in of if hasattr(event, "item")}
+    assert set(parameters.items) == answered | of_resources
     trained = Answers(COURSE.catalog(), bundles)
     assert not trained.learned
     policy = trained.policy(need_only)

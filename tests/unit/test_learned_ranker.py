@@ -37,6 +37,7 @@ from services.recommender.models.ranker.fit import (
     fit_ranker,
 )
 from services.recommender.models.ranker.lists import ListsOfCandidates, TooFewToLearnError
+from services.recommender.models.ranker.need_share import largest_that_costs_little
 from services.recommender.models.ranker.stored import ranker_from_arrays, ranker_to_arrays
 from services.recommender.models.ranker.trees import RankerSettings
 
@@ -209,12 +210,14 @@ def test_a_ranker_without_trees_is_fitted_where_there_is_too_little_to_learn_fro
 
 def test_a_ranker_that_an_earlier_release_stored_lets_its_best_base_model_count(fitted):
     stored = ranker_to_arrays(fitted.ranker, fitted.ensemble)
-    numbers = {name: value for name, value in stored.hyperparameters.items() if not name.startswith("weight_")}
+    since = ("weight_", "need_share")
+    numbers = {name: value for name, value in stored.hyperparameters.items() if not name.startswith(since)}
     arrays = {name: values for name, values in stored.arrays.items() if name != "responses"}
     earlier = dataclasses.replace(stored, hyperparameters={**numbers, "lead": 1}, arrays=arrays)
     restored = ranker_from_arrays(earlier).ranker
     assert restored.base_weights == tuple(float(place == 1) for place in range(len(restored.models)))
     assert set(restored.statistics.responses.tolist()) == {1.0}
+    assert restored.need_share == 0.5
 
 
 def test_models_of_fewer_resources_score_the_same_in_an_ensemble_and_alone(fitted):
@@ -244,6 +247,9 @@ def test_a_ranker_of_other_features_is_refused(fitted):
     with pytest.raises(ModelArraysInvalidError, match="train again"):
         ranker_from_arrays(older)
     damaged = {**stored.arrays, "trees_features": stored.arrays["trees_features"] + 1_000}
+    beyond = {**stored.hyperparameters, "need_share": 1.5}
+    with pytest.raises(ModelArraysInvalidError, match="out of range"):
+        ranker_from_arrays(dataclasses.replace(stored, hyperparameters=beyond))
     with pytest.raises(ModelArraysInvalidError, match="split feature"):
         ranker_from_arrays(dataclasses.replace(stored, arrays=damaged))
 
@@ -280,6 +286,38 @@ def test_trees_get_weight_only_if_the_data_distinguish_them_from_the_best_base_m
     lists = np.random.default_rng(1).normal(0.3, 0.05, 400)
     differing = np.arange(5)[:, None] % 2 * np.where(np.arange(400) % 2, 0.02, -0.02)
     assert choose_blend_weight(lists + np.array(gains)[:, None] + differing) == weight
+
+
+@pytest.mark.parametrize(
+    ("cost", "share"),
+    [
+        (0.02, 0.5),
+        (0.05, 0.3),
+        (0.2, 0.0),
+    ],
+)
+def test_need_counts_as_much_as_costs_little(cost, share):
+    without = np.full(300, 0.8)
+
+    def measure(need_share):
+        # At a share of .5, need costs `cost` of what was there without it, for each learner a little more or less.
+        return without * (1.0 - cost * need_share / 0.5 + 0.001 * np.tile([-1.0, 1.0], 150))
+
+    assert largest_that_costs_little(measure) == share
+
+
+def test_a_cost_within_one_standard_error_of_the_most_allowed_is_allowed():
+    noise = np.tile([-0.5, 0.5], 150)
+    assert largest_that_costs_little(lambda share: 0.8 - (0.03 * 0.8 + 0.02) * share / 0.5 + noise * share / 0.5) == 0.5
+    assert largest_that_costs_little(lambda share: 0.8 - (0.03 * 0.8 + 0.04) * share / 0.5 + noise * share / 0.5) < 0.5
+
+
+def test_a_list_has_the_share_of_need_that_its_ranker_was_trained_to_have(fitted, dataset):
+    stored = ranker_to_arrays(dataclasses.replace(fitted.ranker, need_share=0.25), fitted.ensemble)
+    trained = ranker_from_arrays(stored).ranker
+    by_default = ranked(dataset, trained, 5, need_share=None).resources
+    assert by_default == ranked(dataset, trained, 5, need_share=0.25).resources
+    assert by_default != ranked(dataset, trained, 5, need_share=0.5).resources
 
 
 def test_training_lists_contain_everything_relevant_and_a_sample_of_the_rest():

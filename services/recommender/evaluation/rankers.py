@@ -15,9 +15,7 @@ from services.recommender.domain.ranking.features import collaborative_rows
 from services.recommender.domain.ranking.learned import NO_RANKER
 from services.recommender.domain.ranking.next_item import ModelScores
 from services.recommender.domain.ranking.pipeline import rank
-from services.recommender.domain.ranking.policy import ResourceFilter
 from services.recommender.domain.ranking.prepared import prepare
-from services.recommender.domain.ranking.request import RankingRequest
 from services.recommender.domain.ranking.weights import DEFAULT_POLICY, DEFAULT_WEIGHTS
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.domain.training.splits import WorkSplit
@@ -171,7 +169,7 @@ class Served:
         fitted: FittedRanker | None,
         success_model: SuccessModel | None,
         *,
-        need_share: float = DEFAULT_POLICY.need_share,
+        need_share: float | None = DEFAULT_POLICY.need_share,
     ) -> None:
         """Assemble the data that a server would have.
 
@@ -179,7 +177,7 @@ class Served:
             dataset: the data a server would have.
             fitted: the ranker with its base models; None where nothing was learned.
             success_model: the success model; None where outcomes are not known.
-            need_share: how much of the score is need.
+            need_share: how much of the score is need; None: as the ranker was trained.
         """
         self._dataset = dataset
         self._ensemble = None if fitted is None else fitted.ensemble
@@ -193,22 +191,8 @@ class Served:
 
     def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
         """Return the numbers of at most k resources, best first."""
-        dataset = self._dataset
-        split, state = dataset.split, dataset.states.of(learner)
-        seen = () if split.repeats else tuple(split.positives.resources[row] for row in split.own(learner))
-        request = RankingRequest(
-            tenant="t",
-            learner=split.before.learners[learner],
-            state=state,
-            bundle="evaluation",
-            as_of_s=float(state.last_at_s),
-            day="1970-01-01",
-            wanted=ResourceFilter(excluded=seen),
-            limit=most,
-            models=self._models(state),
-            need_share=self._need_share,
-            repeats=split.repeats,
-        )
+        models = self._models(self._dataset.states.of(learner))
+        request = self._dataset.request(learner, models, limit=most, need_share=self._need_share)
         ranked = self.reasons.made(
             lambda: rank(self._prepared, request, DEFAULT_WEIGHTS, time.perf_counter), request
         )  # fmt: skip

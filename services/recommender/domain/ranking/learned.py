@@ -33,6 +33,8 @@ from services.recommender.domain.ranking.recent_activity import SkillActivity, r
 from services.recommender.domain.ranking.signals.signal import Candidates
 from services.recommender.domain.ranking.trees import NO_TREES, Matrix, Trees
 
+DEFAULT_NEED_SHARE = 0.5
+
 # Without a learned ranker, popularity counts half as much as scope.
 _POPULARITY = 0.5
 
@@ -47,6 +49,7 @@ class LearnedRanker:
         blend_weight: weight of the trees in the score, from 0 to 1; the rest is the weight of the base models.
         base_weights: weight of each base model in the rest.
         statistics: interaction statistics.
+        need_share: share of need in the score of a list, unless the tenant says otherwise.
     """
 
     models: tuple[str, ...]
@@ -54,6 +57,7 @@ class LearnedRanker:
     blend_weight: float
     base_weights: tuple[float, ...]
     statistics: InteractionStatistics
+    need_share: float = DEFAULT_NEED_SHARE
 
     def score(self, columns: Matrix) -> FloatColumn:
         """The score of each candidate, from its features."""

@@ -141,7 +141,8 @@ def _describe(learner: LearnerContext, rows: IntColumn, likely: BoolColumn) -> t
 
 def _score(learner: LearnerContext, candidates: Candidates, next_item: NextScores) -> _Scored:
     """Score candidates: 2 ((1 - need_share) * next item + need_share * need), with the boosts of rules."""
-    need_scale = 2.0 * learner.request.need_share
+    stated = learner.request.need_share
+    need_scale = 2.0 * (learner.prepared.ranker.ranker.need_share if stated is None else stated)
     next_scale = 2.0 - need_scale
     needed = score(evaluate(candidates), learner.weights).scaled(need_scale)
     totals = next_scale * next_item.values + needed.total

@@ -28,7 +28,8 @@ class RankingRequest:
         limit: most resources in it.
         rules: the rules of teachers and the tenant that apply to it.
         models: scores of the ranker's base models; None where there are none, or they know nothing of the learner.
-        need_share: the share of need in the score, from 0 (only what is likely to come next) to 1 (only need).
+        need_share: share of need in the score, from 0 (only what is likely to come next) to 1 (only need); None: that
+            of the ranker.
         repeats: whether resources are worked on repeatedly, so that nothing is held back as just answered.
     """
 
@@ -42,7 +43,7 @@ class RankingRequest:
     limit: int
     rules: ActiveRules = NO_RULES
     models: ModelScores | None = None
-    need_share: float = 0.5
+    need_share: float | None = None
     repeats: bool = False
 
 

@@ -42,10 +42,11 @@ class RankingPolicy:
     """The ranking policy of a tenant.
 
     Attributes:
-        need_share: share of need in the score, from 0 (only what is likely to come next) to 1 (only need).
+        need_share: share of need in the score, from 0 (only what is likely to come next) to 1 (only need); None: the
+            share that the tenant's ranker was trained to have.
     """
 
-    need_share: float = 0.5
+    need_share: float | None = None
 
 
 DEFAULT_POLICY = RankingPolicy()

@@ -31,8 +31,10 @@ from services.recommender.domain.ranking.catalog import (
 from services.recommender.domain.ranking.features import collaborative_rows, estimate_skills
 from services.recommender.domain.ranking.interaction_statistics import InteractionStatistics, index_interactions
 from services.recommender.domain.ranking.next_item import ModelScores, next_item_candidates, next_item_features
+from services.recommender.domain.ranking.policy import ResourceFilter
 from services.recommender.domain.ranking.prepared import prepare
 from services.recommender.domain.ranking.recent_activity import recent_activity_of
+from services.recommender.domain.ranking.request import RankingRequest
 from services.recommender.domain.ranking.scoring import describe
 from services.recommender.domain.ranking.trees import Matrix
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
@@ -78,6 +80,33 @@ class RankingDataset:
         """Return the scores of the collaborative models for a learner in this state."""
         history = [recent.resource for recent in state.resources]
         return ModelScores(self.ensemble.scores(history), self._rows, self._index_of_row)
+
+    def request(
+        self, learner: int, models: ModelScores | None, *, limit: int, need_share: float | None = None
+    ) -> RankingRequest:
+        """Return the request for a learner's list of what is new to them, at the time of their latest work.
+
+        Args:
+            learner: the learner's number.
+            models: scores of the collaborative models, if there are any.
+            limit: length of the list.
+            need_share: share of need in the score; None: the ranker's.
+        """
+        split, state = self.split, self.states.of(learner)
+        seen = () if split.repeats else tuple(split.positives.resources[row] for row in split.own(learner))
+        return RankingRequest(
+            tenant=_TENANT,
+            learner=split.before.learners[learner],
+            state=state,
+            bundle="",
+            as_of_s=float(state.last_at_s),
+            day="1970-01-01",
+            wanted=ResourceFilter(excluded=seen),
+            limit=limit,
+            models=models,
+            need_share=need_share,
+            repeats=split.repeats,
+        )
 
     def example(self, learner: int) -> Example:
         """Return a learner's candidates and their features."""

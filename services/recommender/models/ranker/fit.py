@@ -11,7 +11,7 @@ data.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -21,7 +21,7 @@ from services.recommender.application.ports.models import CollaborativeModel
 from services.recommender.application.training.train import TooFewPositivesError
 from services.recommender.domain.ranking.interaction_statistics import NO_STATISTICS
 from services.recommender.domain.ranking.learned import LearnedRanker
-from services.recommender.domain.ranking.trees import NO_TREES, mean_of
+from services.recommender.domain.ranking.trees import NO_TREES, Trees, mean_of
 from services.recommender.domain.training.metrics import ndcg
 from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.models.collaborative.ensemble import Ensemble
@@ -30,6 +30,7 @@ from services.recommender.models.collaborative.neighbours import DENSE_RESOURCES
 from services.recommender.models.ranker.dataset import RankingDataset
 from services.recommender.models.ranker.interaction_statistics_fit import fit_interaction_statistics
 from services.recommender.models.ranker.lists import ListsOfCandidates, TooFewToLearnError, lists_of
+from services.recommender.models.ranker.need_share import choose_need_share
 from services.recommender.models.ranker.trees import DEFAULT_SETTINGS, TOP, RankerSettings, grow_trees, trees_of
 
 # Models that the ranker reads. The others are slow, or do not improve on these.
@@ -94,22 +95,43 @@ def fit_ranker(
     base_models = base_models_of(split, choice)
     if not base_models:
         raise TooFewToLearnError(f"no collaborative model could be fitted: {'; '.join(choice.absent.values())}")
-    advance("learning to rank")
-    held_out, learnable = _lists(split, inner, choice, base_models, settings, seed, advance)
-    best_base_model = max(range(len(base_models)), key=lambda place: choice.measures[base_models[place]])
-    measures, rounds = _cross_validate(held_out, learnable, base_models, best_base_model, settings, seed)
-    blend_weight = choose_blend_weight(measures)
-    most = round(_MORE_ROUNDS * sum(rounds) / len(rounds))
-    bags = range(settings.bags) if blend_weight else ()
-    grown = [trees_of(grow_trees(learnable, base_models, settings, seed + bag, most)) for bag in bags]
-    trees = mean_of(grown) if grown else NO_TREES
+    ranker, measures = _learn(inner, choice, base_models, settings, seed, advance)
     advance("fitting to everything")
     ensemble = (fit_base_models or _fit_base_models(seed))(split, choice)
     statistics = fit_interaction_statistics(split.before, split.positives)
-    return FittedRanker(
-        LearnedRanker(base_models, trees, blend_weight, _only(best_base_model, base_models), statistics),
-        ensemble,
-        choice,
+    return FittedRanker(replace(ranker, statistics=statistics), ensemble, choice, measures)
+
+
+def _learn(
+    inner: WorkSplit,
+    choice: Choice,
+    base_models: tuple[str, ...],
+    settings: RankerSettings,
+    seed: int,
+    advance: Callable[[str], None],
+) -> tuple[LearnedRanker, Mapping[str, float]]:
+    """Return the ranker, with the statistics of the inner split, and its NDCG@10 by blend weight."""
+    advance("learning to rank")
+    models = {name: choice.models[name] for name in base_models}
+    statistics = fit_interaction_statistics(inner.before, inner.positives)
+    dataset = RankingDataset(inner, Ensemble(inner.positives.resources, models), statistics)
+    rng = np.random.default_rng(seed)
+    # All lists of a learner are in the same fold, regardless of the split they come from.
+    folds = rng.permutation(len(inner.before.learners)) % settings.folds
+    held_out, learnable = _lists(dataset, choice, base_models, settings, rng, folds, seed, advance)
+    best_base_model = max(range(len(base_models)), key=lambda place: choice.measures[base_models[place]])
+    measures, cross_validated = _cross_validate(held_out, learnable, base_models, best_base_model, settings, seed)
+    ranker = LearnedRanker(
+        base_models, cross_validated[0], choose_blend_weight(measures), _only(best_base_model, base_models), statistics
+    )
+    held_out_of_trees = [learner for learner in sorted(inner.relevant) if folds[learner] == 0]
+    need_share = choose_need_share(dataset, ranker, held_out_of_trees)
+    rounds = [len(trees.starts) - 1 for trees in cross_validated]
+    most = round(_MORE_ROUNDS * sum(rounds) / len(rounds))
+    bags = range(settings.bags) if ranker.blend_weight else ()
+    grown = [trees_of(grow_trees(learnable, base_models, settings, seed + bag, most)) for bag in bags]
+    return (
+        replace(ranker, trees=mean_of(grown) if grown else NO_TREES, need_share=need_share),
         {f"{each:g}": float(value) for each, value in zip(_BLEND_WEIGHTS, measures.mean(axis=1), strict=True)},
     )
 
@@ -160,11 +182,12 @@ def _only(place: int, models: Sequence[str]) -> tuple[float, ...]:
 
 
 def _lists(
-    split: WorkSplit,
-    inner: WorkSplit,
+    dataset: RankingDataset,
     choice: Choice,
     base_models: Sequence[str],
     settings: RankerSettings,
+    rng: np.random.Generator,
+    folds: NDArray[np.int64],
     seed: int,
     advance: Callable[[str], None],
 ) -> tuple[ListsOfCandidates, ListsOfCandidates]:
@@ -173,12 +196,9 @@ def _lists(
     Raises:
         TooFewToLearnError: when there are too few lists to evaluate on.
     """
-    rng = np.random.default_rng(seed)
-    # All lists of a learner are in the same fold, regardless of the split they come from.
-    folds = rng.permutation(len(split.before.learners)) % settings.folds
+    inner = dataset.split
     learners = rng.permutation(sorted(inner.relevant))[: settings.learners].tolist()
-    models = {name: choice.models[name] for name in base_models}
-    held_out = lists_of(_dataset_of(inner, models), learners, rng, folds)
+    held_out = lists_of(dataset, learners, rng, folds)
     if len(set(held_out.fold.tolist())) < settings.folds:
         raise TooFewToLearnError("too few learners have candidates to learn from")
     learnable = held_out
@@ -196,23 +216,23 @@ def _cross_validate(
     best_base_model: int,
     settings: RankerSettings,
     seed: int,
-) -> tuple[NDArray[np.float64], list[int]]:
+) -> tuple[NDArray[np.float64], list[Trees]]:
     """Grow trees on all folds but one, and evaluate them on that one; repeat for every fold.
 
     Returns:
-        NDCG@10 of each held-out list, (blend weights, lists), and the best number of trees for each fold.
+        NDCG@10 of each held-out list, (blend weights, lists), and the trees of each fold.
     """
-    rounds, found = [], []
+    grown, found = [], []
     for fold in range(settings.folds):
         learned, validation = learnable.of(learnable.fold != fold), held_out.of(held_out.fold == fold)
         trees = trees_of(grow_trees(learned, base_models, settings, seed + fold, settings.trees, validation))
-        rounds.append(len(trees.starts) - 1)
+        grown.append(trees)
         rankers = [
             LearnedRanker(base_models, trees, weight, _only(best_base_model, base_models), NO_STATISTICS)
             for weight in _BLEND_WEIGHTS
         ]
         found.append([_measure(ranker, validation) for ranker in rankers])
-    return np.concatenate(found, axis=1), rounds
+    return np.concatenate(found, axis=1), grown
 
 
 def choose_blend_weight(measures: NDArray[np.float64]) -> float:

@@ -15,7 +15,7 @@ from services.recommender.application.ports.models import (
     TenantRanker,
 )
 from services.recommender.domain.ranking.interaction_statistics import InteractionStatistics, SkillLinks
-from services.recommender.domain.ranking.learned import LearnedRanker
+from services.recommender.domain.ranking.learned import DEFAULT_NEED_SHARE, LearnedRanker
 from services.recommender.domain.ranking.next_item import FEATURES_VERSION
 from services.recommender.domain.ranking.trees import Trees, TreesInvalidError
 from services.recommender.models.collaborative import als, neighbours
@@ -49,6 +49,7 @@ def ranker_to_arrays(ranker: LearnedRanker, ensemble: Ensemble) -> ModelArrays:
     hyperparameters: dict[str, float] = {
         "features_version": FEATURES_VERSION,
         "share": ranker.blend_weight,
+        "need_share": ranker.need_share,
     }
     arrays: dict[str, _Array] = {}
     resources = ensemble.resources
@@ -104,14 +105,18 @@ def ranker_from_arrays(stored: ModelArrays) -> TenantRanker:
                 # Earlier releases did not count them.
                 responses=stored.arrays.get("responses", np.ones(len(stored.skills), np.float32)),
             ),
+            # Earlier releases did not choose it.
+            need_share=float(numbers.get("need_share", DEFAULT_NEED_SHARE)),
         )
         trees.check(len(ranker.features))
     except KeyError as error:
         raise ModelArraysInvalidError(f"a learned ranker needs {error}") from error
     except TreesInvalidError as error:
         raise ModelArraysInvalidError(str(error)) from error
-    if not 0.0 <= ranker.blend_weight <= 1.0 or len(ranker.statistics.responses) != len(stored.skills):
-        raise ModelArraysInvalidError("`share` or `responses` of the learned ranker is out of range: train again")
+    if not all(0.0 <= share <= 1.0 for share in (ranker.blend_weight, ranker.need_share)):
+        raise ModelArraysInvalidError("a share of the learned ranker is out of range: train again")
+    if len(ranker.statistics.responses) != len(stored.skills):
+        raise ModelArraysInvalidError("the learned ranker counts the responses of other skills than it has")
     return TenantRanker(ranker, Ensemble(stored.resources, models))
 
 
