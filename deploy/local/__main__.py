@@ -12,7 +12,8 @@ import typer
 
 from deploy.local import supervisor, terminal
 from deploy.local.demo import DemoOptions, run_demo
-from deploy.local.stack import BrokerKind, StackOptions, StopRequestedError, stop_on_signals
+from deploy.local.stack import BrokerKind, StackOptions
+from deploy.local.stop_signals import StopRequestedError, stop_on_signals
 from deploy.processes import StackError
 
 _DEMO_DIRECTORY = Path(".local/demo")
@@ -57,7 +58,7 @@ def demo(
     Starts everything, loads, trains, replays, plays one learner's next assessment live, and stops everything.
     """
     stack = StackOptions(
-        _DEMO_DIRECTORY, kafka=kafka, broker=broker, kafka_fetch_wait_ms=kafka_fetch_wait_ms, redis=redis
+        _DEMO_DIRECTORY, kafka=kafka, broker=broker, kafka_fetch_wait_ms=kafka_fetch_wait_ms, redis=redis, public=True
     )
     with _ending_in_a_sentence():
         run_demo(DemoOptions(stack, dataset, json), terminal.console())

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import shlex
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import IO, Any, NoReturn, Self
 
 import grpc
@@ -21,9 +19,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.kafka.cluster import KafkaCluster
 from deploy.local.broker import Broker
+from deploy.local.demo_tenant import create_demo_tenant
 from deploy.local.redis import RedisServer
+from deploy.local.stop_signals import uninterrupted
 from deploy.processes import LOOPBACK, Child, Command, StackError, claim_port, free_port
 from services.common.auth.api_keys import create_api_key
+from services.common.auth.public_tenant import PUBLIC_TENANT
 from services.common.auth.tenant import ALL_SCOPES
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection
 from services.common.kafka.topics import TopicOutcome, ensure_topics, load_declarations
@@ -81,6 +82,7 @@ class StackOptions:
         kafka_fetch_wait_ms: how long that Kafka may hold an empty fetch.
         redis: URL of a running Redis; empty: start the embedded one.
         encryption: whether to encrypt the log's values about the tenant's learners.
+        public: whether to create the demo's tenant instead, whose key and secret are public and the same in every run.
         ports: loopback ports by component name; a component that is not listed, or 0, gets a free port.
         services: the processes of Cairn, in start order.
     """
@@ -92,6 +94,7 @@ class StackOptions:
     kafka_fetch_wait_ms: int = 500
     redis: str = ""
     encryption: bool = True
+    public: bool = False
     ports: Mapping[str, int] = field(default_factory=dict)
     services: Sequence[Service] = SERVICES
 
@@ -116,25 +119,6 @@ class Component:
 
 
 Report = Callable[[Component], None]
-
-
-class StopRequestedError(BaseException):
-    """A signal asked this process to stop. Not an Exception, so that no handler on the way catches it."""
-
-    def __init__(self, number: int) -> None:
-        """Args: `number`, the signal's."""
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.number = number
-
-
-def stop_on_signals() -> None:
-    """Make SIGINT, SIGTERM and SIGHUP raise StopRequestedError on the main thread, so that a stack exits cleanly."""
-
-    def raise_it(number: int, _: FrameType | None) -> None:
-        raise StopRequestedError(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, raise_it)
 
 
 class Stack:
@@ -167,7 +151,7 @@ class Stack:
     @property
     def tenant(self) -> str:
         """The tenant that has an API key."""
-        return self._options.tenant
+        return PUBLIC_TENANT if self._options.public else self._options.tenant
 
     @property
     def api_key(self) -> str:
@@ -194,7 +178,7 @@ class Stack:
             "CAIRN_REDIS": self._redis,
             "CAIRN_TENANTS": str(directory / "tenants.yaml"),
             "CAIRN_BUNDLES": str(directory / "bundles"),
-            "CAIRN_TENANT": self._options.tenant,
+            "CAIRN_TENANT": self.tenant,
             "CAIRN_API_KEY": self._api_key,
         } | {target: address for target, address in targets.items() if address}
 
@@ -224,7 +208,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stop every component in reverse start order. Ctrl-C does not interrupt this."""
-        with _uninterrupted():
+        with uninterrupted():
             services = [child for child in reversed(self._children) if child.name not in _INFRASTRUCTURE]
             for child in services:
                 child.signal_stop()
@@ -314,10 +298,14 @@ class Stack:
 
     def _create_key(self) -> None:
         tenants = self._options.directory / "tenants.yaml"
-        self._api_key = create_api_key(
-            tenants, self._options.tenant, "laptop", ALL_SCOPES, encryption=self._options.encryption
-        )
-        self._report(Component("tenant", f"{self._options.tenant}, with an API key", 0, None, 0.0))
+        if self._options.public:
+            self._api_key = create_demo_tenant(tenants)
+        else:
+            self._api_key = create_api_key(
+                tenants, self.tenant, "laptop", ALL_SCOPES, encryption=self._options.encryption
+            )
+        what = "a public API key, for loopback only" if self._options.public else "an API key"
+        self._report(Component("tenant", f"{self.tenant}, with {what}", 0, None, 0.0))
 
     def _start_services(self, ports: Mapping[str, int]) -> None:
         """Start all of them, then wait for each, so that their imports run in parallel."""
@@ -392,18 +380,3 @@ def _locked(directory: Path) -> IO[bytes]:
             f"another stack runs in {directory}: wait until it ends, or stop it (make down, or Ctrl-C where it runs)"
         ) from error
     return lock
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ignore stop signals until the block is done."""
-
-    def ignore(_: int, __: FrameType | None) -> None:
-        return
-
-    before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

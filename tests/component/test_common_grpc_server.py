@@ -11,6 +11,7 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc, recommender_pb2, recommender_pb2_grpc
+from deploy.local.demo_tenant import create_demo_tenant
 from services.common.auth.api_keys import create_api_key, revoke_api_keys
 from services.common.auth.tenant import ALL_SCOPES, Scope, hash_api_key
 from services.common.auth.tenants_file import load_tenants
@@ -59,6 +60,24 @@ async def server(tmp_path):
 
 def bearer(api_key):
     return (("authorization", f"Bearer {api_key}"),)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:50051", "cairn.example.org:50051"])
+def test_a_server_that_other_machines_can_reach_refuses_to_start_with_the_public_key(tmp_path, listen):
+    create_demo_tenant(tmp_path / "tenants.yaml")
+    with pytest.raises(ListenAddressError, match="can be reached from other machines, but tenant 'demo'"):
+        GrpcServer(ServerOptions(listen, insecure=True), load_tenants(tmp_path / "tenants.yaml"))
+
+
+async def test_a_public_key_that_comes_while_a_server_runs_is_accepted_on_loopback_only(tmp_path):
+    tenants_file = tmp_path / "tenants.yaml"
+    create_api_key(tenants_file, "riverbend", "test", ALL_SCOPES)
+    nearby, reachable = load_tenants(tenants_file), load_tenants(tenants_file)
+    GrpcServer(ServerOptions("127.0.0.1:0"), nearby)
+    GrpcServer(ServerOptions("0.0.0.0:0", insecure=True), reachable)
+    public = create_demo_tenant(tenants_file)
+    assert nearby.credential(public).tenant.name == "demo"
+    assert reachable.credential(public) is None
 
 
 async def test_the_tenant_comes_from_the_key(server):

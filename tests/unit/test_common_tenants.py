@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from deploy.local.demo_tenant import create_demo_tenant
 from services.common.auth.api_keys import ApiKeyMissingError, create_api_key, revoke_api_keys, rotate_api_key
 from services.common.auth.encryption_keys import set_encryption
+from services.common.auth.public_tenant import PUBLIC_SECRET, PublicTenantError
 from services.common.auth.tenant import ALL_SCOPES, ApiKey, Scope, hash_api_key
-from services.common.auth.tenants_file import FollowedTenants, TenantsFileError, load_tenants
+from services.common.auth.tenants_file import FollowedTenants, TenantsFileError, edited_tenants_file, load_tenants
 
 
 def tenant_of(registry, api_key):
@@ -253,3 +255,48 @@ def test_an_encryption_key_is_created_with_a_tenant_and_kept_when_encryption_is_
     assert (tenants.get("riverbend").encryption_key, tenants.get("riverbend").encrypt) == (made, True)
     with pytest.raises(TenantsFileError, match="no tenant 'hilltop'"):
         set_encryption(path, "hilltop", encrypt=True)
+
+
+def test_the_demos_tenant_has_the_same_key_and_pseudonyms_in_every_file(tmp_path):
+    files = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    keys = [create_demo_tenant(file) for file in files]
+    tenants = [tenant_of(load_tenants(file), key) for file, key in zip(files, keys, strict=True)]
+    assert keys[0] == keys[1]
+    assert tenants[0].pseudonym("ada") == tenants[1].pseudonym("ada")
+    assert tenants[0].encryption_key != tenants[1].encryption_key
+
+
+def test_a_registry_that_refuses_what_is_public_says_which_tenant_and_how_to_replace_it(path):
+    create_demo_tenant(path)
+    expected = "tenant 'demo' has the secret .* the API key of make demo is accepted.* cairn keys create"
+    with pytest.raises(PublicTenantError, match=expected):
+        load_tenants(path).refuse_public()
+
+
+@pytest.mark.parametrize("left", ["secret", "api_key"])
+def test_either_the_public_secret_or_the_public_key_is_enough_to_refuse(path, left):
+    create_demo_tenant(path)
+    with edited_tenants_file(path) as content:
+        if left == "secret":
+            content.tenants["demo"].api_keys = []
+        else:
+            content.tenants["demo"].secret = "ab" * 16
+    with pytest.raises(PublicTenantError):
+        load_tenants(path).refuse_public()
+
+
+def test_a_file_that_gets_the_public_tenant_later_is_not_taken_over(path):
+    private = create_api_key(path, "riverbend", "gradebook")
+    registry = load_tenants(path)
+    registry.refuse_public()
+    public = create_demo_tenant(path)
+    with capture_logs() as logs:
+        assert tenant_of(registry, public) is None
+        assert tenant_of(registry, private).name == "riverbend"
+    assert [(entry["log_level"], "make demo" in entry["reason"]) for entry in logs] == [("error", True)]
+
+
+def test_a_registry_on_loopback_accepts_the_public_tenant(path):
+    create_api_key(path, "riverbend", "gradebook")
+    registry = load_tenants(path)
+    assert tenant_of(registry, create_demo_tenant(path)).secret == bytes.fromhex(PUBLIC_SECRET)

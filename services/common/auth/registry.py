@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from services.common.auth.public_tenant import check_private
 from services.common.auth.tenant import ApiKey, Credential, Tenant, hash_api_key
 
 
@@ -23,6 +24,7 @@ class TenantRegistry:
         self._clock = clock
         self._tenants: Mapping[str, Tenant] = {}
         self._api_keys: Mapping[str, ApiKey] = {}
+        self._refuses_public = False
         self._replace(tenants, api_keys)
 
     def credential(self, api_key: str) -> Credential | None:
@@ -49,6 +51,17 @@ class TenantRegistry:
         """All keys, by tenant, name and id; expired ones too."""
         return tuple(sorted(self._api_keys.values(), key=lambda key: (key.tenant, key.name, key.key_id)))
 
+    def refuse_public(self) -> None:
+        """Refuse the key and the secret of `make demo`, which are public, from now on.
+
+        Raises:
+            PublicTenantError: when a tenant has one of them now.
+        """
+        check_private(self._tenants.values(), self._api_keys)
+        self._refuses_public = True
+
     def _replace(self, tenants: Mapping[str, Tenant], api_keys: Mapping[str, ApiKey]) -> None:
+        if self._refuses_public:
+            check_private(tenants.values(), api_keys)
         self._tenants = dict(tenants)
         self._api_keys = dict(api_keys)

@@ -34,6 +34,7 @@ import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from services.common.auth.identity import TENANT_PATTERN
+from services.common.auth.public_tenant import PublicTenantError
 from services.common.auth.registry import TenantRegistry, utc_now
 from services.common.auth.tenant import ALL_SCOPES, ApiKey, Credential, Scope, Tenant
 from services.common.repeated_keys import load_yaml
@@ -186,7 +187,7 @@ class FollowedTenants(TenantRegistry):
         self._version = version
         try:
             self._replace(*self._contents())
-        except (TenantsFileError, OSError) as error:
+        except (TenantsFileError, PublicTenantError, OSError) as error:
             _log.error("tenants file not read again; the keys known before stay valid", reason=str(error))
         else:
             _log.info("tenants file read again", tenants=len(self._tenants), api_keys=len(self._api_keys))

@@ -9,8 +9,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.common.auth.public_tenant import PublicTenantError
 from services.common.auth.registry import TenantRegistry
-from services.common.rpc.addresses import ListenAddressError, check_listen_address
+from services.common.rpc.addresses import ListenAddressError, check_listen_address, is_loopback
 from services.common.rpc.authentication import Authentication
 from services.common.rpc.bodies import Bodies
 from services.common.rpc.interceptors import Audit, CallTraces, Failures, RequestIds
@@ -66,8 +67,14 @@ class GrpcServer:
     """
 
     def __init__(self, options: ServerOptions, tenants: TenantRegistry | None, traces: Traces = NO_TRACES) -> None:
-        """Args: `options`; `tenants`, None for a process that serves health only; `traces` of its calls."""
+        """Args: `options`; `tenants`, None for a process that serves health only; `traces` of its calls.
+
+        Raises:
+            ListenAddressError: when it may not listen at the address.
+        """
         check_listen_address(options.listen, insecure=options.insecure or options.tls is not None)
+        if tenants is not None and not is_loopback(options.listen):
+            _refuse_public(tenants, options.listen)
         self._options = options
         self._server = grpc.aio.server(
             interceptors=_interceptors(options, tenants, traces),
@@ -134,6 +141,13 @@ class GrpcServer:
         """Report NOT_SERVING, let running calls finish within the drain time, then close."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._options.drain_s)
+
+
+def _refuse_public(tenants: TenantRegistry, listen: str) -> None:
+    try:
+        tenants.refuse_public()
+    except PublicTenantError as error:
+        raise ListenAddressError(f"listen={listen!r} can be reached from other machines, but {error}") from error
 
 
 def _interceptors(
