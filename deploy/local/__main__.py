@@ -48,6 +48,9 @@ def demo(
         Path | None, typer.Option(help="Folder with interactions.csv.gz: a real log instead of a simulated district.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the summary to this file.")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything running, with its data; `down` stops it.")
+    ] = False,
     kafka: Kafka = "",
     broker: BrokerOption = BrokerKind.EMBEDDED,
     kafka_fetch_wait_ms: FetchWait = 500,
@@ -58,10 +61,15 @@ def demo(
     Starts everything, loads, trains, replays, plays one learner's next assessment live, and stops everything.
     """
     stack = StackOptions(
-        _DEMO_DIRECTORY, kafka=kafka, broker=broker, kafka_fetch_wait_ms=kafka_fetch_wait_ms, redis=redis, public=True
+        supervisor.DIRECTORY if keep else _DEMO_DIRECTORY,
+        kafka=kafka,
+        broker=broker,
+        kafka_fetch_wait_ms=kafka_fetch_wait_ms,
+        redis=redis,
+        public=True,
     )
     with _ending_in_a_sentence():
-        run_demo(DemoOptions(stack, dataset, json), terminal.console())
+        run_demo(DemoOptions(stack, dataset, json, keep=keep), terminal.console())
 
 
 @app.command(epilog="Example: python -m deploy.local up --ingest-port 50051 --server-port 50053")

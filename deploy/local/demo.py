@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,15 +20,17 @@ import orjson
 import redis.asyncio
 from rich.console import Console
 
-from cairn.v1 import recommender_pb2
-from deploy.local import terminal
+from deploy.local import supervisor, terminal
+from deploy.local.access import StackAccess
 from deploy.local.district import DistrictSettings
-from deploy.local.live import Answered, Platform, connected, percentile
-from deploy.local.material import LivePlay, Material, check_log, real_log, simulated_district
+from deploy.local.live import Platform, connected, percentile
+from deploy.local.material import Material, check_log, real_log, simulated_district
+from deploy.local.play import Play
 from deploy.local.stack import Stack, StackOptions
 from deploy.local.summary import Latency, Summary, check_writable
 from deploy.local.terminal import Story
 from deploy.processes import StackError
+from services.common.auth.public_tenant import PUBLIC_TENANT
 from services.common.kafka.connection import topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.adapters.redis.epochs import RedisEpochs
@@ -38,6 +41,7 @@ from services.recommender.application.state.epochs import digest_epoch
 SIMULATED_NOW = datetime(2026, 3, 13, 15, tzinfo=UTC)
 DISTRICT = DistrictSettings(seed=20_260_313, ends_at=SIMULATED_NOW)
 
+_ROSTER = "class.csv"
 _LIVE_EPOCH = 2
 _PROOF_EPOCH = 3
 _POLL_S = 0.05
@@ -53,12 +57,14 @@ class DemoOptions:
         dataset: folder of a real log; None: a simulated district.
         json: file to write the figures to; None: no file.
         district: the simulated district.
+        keep: whether to leave the stack running in the end, as `up` does.
     """
 
     stack: StackOptions
     dataset: Path | None = None
     json: Path | None = None
     district: DistrictSettings = DISTRICT
+    keep: bool = False
 
 
 def run_demo(options: DemoOptions, console: Console) -> None:
@@ -77,33 +83,51 @@ def run_demo(options: DemoOptions, console: Console) -> None:
     story.begin("a real log" if options.dataset else "a simulated district")
     with contextlib.ExitStack() as running:
         with story.stage("start", "Start broker, Redis and services on this machine"):
-            stack = running.enter_context(Stack(options.stack, terminal.component_reporter(console)))
+            stack = running.enter_context(_started(options, console))
             story.note(f"their logs are in {options.stack.directory}")
+        demo = Demo(options, stack, story)
         try:
-            summary = Demo(options, stack, story).run()
+            summary = demo.run()
         except (grpc.RpcError, StateUnavailableError, ConnectionError) as error:
             # If a component exited, it is the cause, and this error only a symptom.
             stack.check_running()
             raise StackError(f"{_said(error)}; the logs are in {stack.directory}") from error
-    story.summary(summary)
-    if options.json is not None:
-        options.json.write_bytes(summary.as_json())
-    if summary.problems:
-        raise StackError("; ".join(summary.problems))
+        story.summary(summary)
+        if options.json is not None:
+            options.json.write_bytes(summary.as_json())
+        if summary.problems:
+            raise StackError("; ".join(summary.problems))
+        _explore(options, demo.play, story)
+
+
+@contextlib.contextmanager
+def _started(options: DemoOptions, console: Console) -> Iterator[StackAccess]:
+    """A stack that is stopped at the end; one to be kept is stopped only after an error."""
+    report = terminal.component_reporter(console)
+    if not options.keep:
+        with Stack(options.stack, report) as stack:
+            yield stack.access
+        return
+    supervisor.up(options.stack, report)
+    try:
+        yield supervisor.access(options.stack.directory)
+    except BaseException:
+        supervisor.down(options.stack.directory)
+        raise
 
 
 class Demo:
     """One run on a running stack.
 
     Attributes:
-        live_responses: number of responses played live.
+        play: what was played live.
     """
 
-    def __init__(self, options: DemoOptions, stack: Stack, story: Story) -> None:
+    def __init__(self, options: DemoOptions, stack: StackAccess, story: Story) -> None:
         self._options = options
         self._stack = stack
         self._story = story
-        self.live_responses = 0
+        self.play = Play(story)
 
     def run(self) -> Summary:
         """Run everything between start and stop; returns the figures, whether they add up or not.
@@ -114,16 +138,16 @@ class Demo:
         self._refuse_a_log_in_use()
         material = self._prepare()
         with connected(
-            self._stack.address("ingest"),
-            self._stack.address("catalog"),
-            self._stack.address("server"),
+            self._stack.ingest,
+            self._stack.catalog,
+            self._stack.server,
             self._stack.api_key,
             material.as_of,
         ) as platform:
             loaded = self._load(material)
             self._train_and_switch(platform, material.live.learner_id)
-            answers = self._play(platform, material)
-            return self._prove(platform, material, loaded, answers)
+            self._play(platform, material)
+            return self._prove(platform, material, loaded)
 
     def _refuse_a_log_in_use(self) -> None:
         ends = asyncio.run(topic_end_offsets(self._stack.kafka, LEARNER_EVENTS))
@@ -178,40 +202,18 @@ class Demo:
             )
             self._story.done(f"epoch {_LIVE_EPOCH} is being served")
 
-    def _play(self, platform: Platform, material: Material) -> list[Answered]:
-        live = material.live
-        with self._story.stage("live", "Play one learner's next assessment live"):
-            self._story.done(live.about)
-            before, known_before = platform.recommend(live.learner_id, live.grades), platform.learner(live.learner_id)
-            self._story.recommendations("Recommended before", before)
-            self._story.note("Each answer goes to ingest; the next list includes it:")
-            answers = []
-            for number, submission in enumerate(live.submissions, 1):
-                answers.append(platform.answer(submission, live.grades))
-                self._story.answer(number, answers[-1])
-            after, known_after = platform.recommend(live.learner_id, live.grades), platform.learner(live.learner_id)
-            self._story.recommendations("Recommended after", after)
-            self._story.mastery(_skills_touched(known_before, known_after), known_before, known_after)
-            reassess = [each for each in after.recommendations if each.reassess_with]
-            titles = platform.titles(sorted({each.reassess_with for each in reassess}))
-            self._story.reassess([(each.title, titles[each.reassess_with]) for each in reassess])
-            answers += self._play_others(platform, material.others)
-            self.live_responses = len(answers)
-        return answers
+    def _play(self, platform: Platform, material: Material) -> None:
+        with self._story.stage("live", "Take an assessment live"):
+            self.play.assess(platform, material)
+        with self._story.stage("groups", "The teacher's view of the class: groups that share a gap"):
+            roster = self._stack.directory / _ROSTER
+            roster.write_text("".join(f"{line}\n" for line in ("learner", *material.roster)), encoding="utf-8")
+            self._cairn("plan", str(roster), *_as_of(material.as_of))
+        if material.learning is not None:
+            with self._story.stage("work", "Work on what was missed, as the newest list recommends"):
+                self.play.work(platform, material.learning, material.live.grades)
 
-    def _play_others(self, platform: Platform, others: Sequence[LivePlay]) -> list[Answered]:
-        answers = []
-        with self._story.progress("other learners", sum(len(play.submissions) for play in others)) as observe:
-            for play in others:
-                for submission in play.submissions:
-                    answers.append(platform.answer(submission, play.grades))
-                    observe(len(answers))
-        self._story.note(f"{len(others)} other learners answered {len(answers)} items too, timed the same way.")
-        return answers
-
-    def _prove(
-        self, platform: Platform, material: Material, loaded: Mapping[str, Any], answers: Sequence[Answered]
-    ) -> Summary:
+    def _prove(self, platform: Platform, material: Material, loaded: Mapping[str, Any]) -> Summary:
         with self._story.stage("prove", "Fold the whole log again and compare"):
             progress = self.wait_until_applied(_LIVE_EPOCH)
             state_digest = self._digest(_LIVE_EPOCH)
@@ -224,10 +226,10 @@ class Demo:
             pairs = [mastery.mastered for learner in known for mastery in learner.skills]
             resources = platform.resources()
             self._story.done(f"{len(known):,} learners, {len(pairs):,} learner-skill pairs")
-        milliseconds = [answer.milliseconds for answer in answers]
+        milliseconds = [answered.milliseconds for answered in self.play.answers]
         return Summary(
-            events_read=loaded["read"] + len(answers),
-            accepted=loaded["new"] + loaded["unchanged"] + loaded["revised"] + len(answers),
+            events_read=loaded["read"] + len(milliseconds),
+            accepted=loaded["new"] + loaded["unchanged"] + loaded["revised"] + len(milliseconds),
             duplicates=sum(each.duplicates for each in progress.values()),
             rejected=loaded["rejected"] + loaded["conflicts"],
             applied=sum(each.applied for each in progress.values()),
@@ -328,10 +330,30 @@ class Demo:
         return asyncio.run(digest())
 
 
-def _skills_touched(before: recommender_pb2.GetLearnerResponse, after: recommender_pb2.GetLearnerResponse) -> list[str]:
-    """The skills with new responses in between."""
-    responses_before = {mastery.skill: mastery.responses for mastery in before.skills}
-    return [mastery.skill for mastery in after.skills if mastery.responses > responses_before.get(mastery.skill, 0)]
+def _explore(options: DemoOptions, play: Play, story: Story) -> None:
+    """Print what to type next: commands that work in the folder of this run, with the environment that `up` writes."""
+    roster = supervisor.DIRECTORY / _ROSTER
+    at = shlex.join(_as_of(play.ends_at))
+    cairn = os.path.relpath(Path(sys.executable).parent / "cairn")
+    again = "make demo KEEP=yes" + (f" DATASET={shlex.quote(str(options.dataset))}" if options.dataset else "")
+    environment = f"set -a; . {supervisor.environment_file(supervisor.DIRECTORY)}; set +a"
+    story.explore(
+        "Everything goes on running:" if options.keep else "Run it again, and let everything go on running:",
+        [environment] if options.keep else [f"{again} && {environment}"],
+    )
+    story.explore(
+        "Then, for example:",
+        [
+            f"{cairn} recommend {play.learner_id} --limit 5 {at}",
+            f"{cairn} learner show {play.learner_id} --events --tenant {PUBLIC_TENANT}",
+            f"{cairn} class {roster} --limit 1 {at}",
+        ],
+    )
+    story.note("Stop everything with: make down")
+
+
+def _as_of(moment: datetime | None) -> list[str]:
+    return [] if moment is None else ["--as-of", f"{moment:%Y-%m-%dT%H:%M:%S}"]
 
 
 def _said(error: Exception) -> str:

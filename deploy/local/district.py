@@ -2,8 +2,8 @@
 
 Nobody in it is real. The recommender's learner model does not generate the responses. They come from knowledge tracing
 (Corbett and Anderson 1995) with prerequisites: a learner either knows a skill or does not, answers with the slip or
-guess probability of the item, and may learn from every response, far more slowly while a prerequisite is missing. So
-the recommender's own assumptions are not built into the data.
+guess probability of the item, and may learn from every response and every lesson, far more slowly while a prerequisite
+is missing. So the recommender's own assumptions are not built into the data.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ SOURCE = "simulated-district"
 _SCHOOL_DAYS = (0, 1, 2, 3, 4)
 _ITEMS_PER_RESOURCE = 8
 _STYLES = 4
+_LESSON_IN_RESPONSES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,20 @@ class SimulatedResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class NextAssessment:
-    """An assessment that a learner takes after the simulated weeks, response by response."""
+class ClassAssessment:
+    """An assessment that a class takes after the simulated weeks.
 
-    learner_id: str
+    Attributes:
+        name: the class, for example "5b".
+        grade: its grade.
+        resource: the assessment of its current unit.
+        responses: by learner; all answer the same items.
+    """
+
+    name: str
     grade: str
     resource: Resource
-    responses: tuple[SimulatedResponse, ...]
+    responses: Mapping[str, tuple[SimulatedResponse, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +138,11 @@ class Curriculum:
 class _Learner:
     """One learner's knowledge and how it grows."""
 
-    def __init__(self, learner_id: str, grade: str, style: int, random: Random, curriculum: Curriculum) -> None:
+    def __init__(self, learner_id: str, classroom: str, grade: str, random: Random, curriculum: Curriculum) -> None:
         self.learner_id = learner_id
+        self.classroom = classroom
         self.grade = grade
-        self.style = style
+        self.style = random.randrange(_STYLES)
         self.random = random
         self.sessions_factor = random.lognormvariate(0, 0.35)
         self._strength = random.gauss(0, 0.8)
@@ -155,10 +164,18 @@ class _Learner:
         """Answer an item on a skill and possibly learn from it."""
         knows = self.knows(skill)
         correct = self.random.random() < (1 - item.slip if knows else item.guess)
-        if not knows:
+        self._may_learn(skill)
+        return correct
+
+    def study(self, skill: str) -> None:
+        """Follow a lesson on a skill: it teaches as much as some responses do."""
+        for _ in range(_LESSON_IN_RESPONSES):
+            self._may_learn(skill)
+
+    def _may_learn(self, skill: str) -> None:
+        if not self.knows(skill):
             missing = sum(not self.knows(before) for before in self._curriculum.prerequisites(skill))
             self._knows[skill] = self.random.random() < self._learning * 0.3**missing
-        return correct
 
     def next_event_id(self) -> str:
         """An id for the learner's next response, the same in every run."""
@@ -181,6 +198,11 @@ class District:
             raise ValueError("the catalog has no active resource that assesses a skill with a grade")
         self._learners = [self._draw_learner(number) for number in range(settings.learners)]
 
+    @property
+    def ends_at(self) -> datetime:
+        """The end of the last school day."""
+        return self._settings.ends_at
+
     def history(self) -> list[SimulatedResponse]:
         """Every response of the simulated weeks, ordered by time.
 
@@ -189,22 +211,52 @@ class District:
         responses = [response for learner in self._learners for response in self._weeks_of(learner)]
         return sorted(responses, key=lambda response: response.occurred_at)
 
-    def next_assessments(self, learners: int, items: int) -> list[NextAssessment]:
-        """Responses of some learners after the history, in the assessment of their class's current unit.
+    def class_assessment(self, name: str, items: int) -> ClassAssessment:
+        """What a class answers after the history, in the assessment of its current unit.
 
         Args:
-            learners: number of learners, spread over the classes.
-            items: number of responses of each.
+            name: the class.
+            items: number of responses of each learner.
+
+        Raises:
+            ValueError: when there is no such class.
         """
-        step = max(1, len(self._learners) // learners)
-        return [self._next_assessment(learner, items) for learner in self._learners[::step][:learners]]
+        learners = [learner for learner in self._learners if learner.classroom == name]
+        if not learners:
+            known = sorted({learner.classroom for learner in self._learners})
+            raise ValueError(f"there is no class {name!r}; the classes are {', '.join(known)}")
+        grade = learners[0].grade
+        offered = self._curriculum.by_skill[self._unit(grade, self._settings.weeks)]
+        assessments = [resource for resource in offered if resource.kind is ResourceKindName.ASSESSMENT]
+        resource = (assessments or list(offered))[0]
+        responses = {
+            learner.learner_id: tuple(self._session(learner, resource, self._settings.ends_at, items))
+            for learner in learners
+        }
+        return ClassAssessment(name, grade, resource, responses)
+
+    def work(self, learner_id: str, resource: Resource, begins_at: datetime) -> list[SimulatedResponse]:
+        """What a learner answers when they work on a resource. One without items, such as a lesson, only teaches.
+
+        What comes of it depends on what the learner knows, the resource and the day, not on how much they did before.
+        """
+        learner = next(each for each in self._learners if each.learner_id == learner_id)
+        learner.random = Random(f"{self._settings.seed}/{learner_id}/{resource.id}/{begins_at:%Y-%m-%d}")  # noqa: S311 - as above.
+        for tag in resource.teaches:
+            learner.study(tag.skill)
+        return list(self._session(learner, resource, begins_at, _ITEMS_PER_RESOURCE)) if resource.assesses else []
 
     def _draw_learner(self, number: int) -> _Learner:
         classroom = number % self._settings.classes
-        grades = self._curriculum.grades
-        grade = grades[classroom * len(grades) // self._settings.classes]
+        grade = self._grade_of(classroom)
+        # The class is called by its grade and a letter, such as 5b.
+        before = sum(self._grade_of(other) == grade for other in range(classroom))
         random = Random(f"{self._settings.seed}/learner/{number}")  # noqa: S311 - a simulation, not a secret.
-        return _Learner(f"sim-{number + 1:04d}", grade, random.randrange(_STYLES), random, self._curriculum)
+        return _Learner(f"sim-{number + 1:04d}", f"{grade}{chr(ord('a') + before)}", grade, random, self._curriculum)
+
+    def _grade_of(self, classroom: int) -> str:
+        grades = self._curriculum.grades
+        return grades[classroom * len(grades) // self._settings.classes]
 
     def _weeks_of(self, learner: _Learner) -> Iterator[SimulatedResponse]:
         """A learner's sessions: everybody has one on the first day, later ones are random."""
@@ -269,14 +321,6 @@ class District:
     def _item(self, name: str) -> _Item:
         random = Random(f"{self._settings.seed}/item/{name}")  # noqa: S311 - as above.
         return _Item(guess=random.uniform(0.05, 0.3), slip=random.uniform(0.03, 0.2))
-
-    def _next_assessment(self, learner: _Learner, items: int) -> NextAssessment:
-        unit = self._unit(learner.grade, self._settings.weeks)
-        offered = self._curriculum.by_skill[unit]
-        assessments = [resource for resource in offered if resource.kind is ResourceKindName.ASSESSMENT]
-        resource = (assessments or list(offered))[0]
-        responses = tuple(self._session(learner, resource, self._settings.ends_at, items))
-        return NextAssessment(learner.learner_id, learner.grade, resource, responses)
 
 
 def _grade_number(grade: str) -> int:

@@ -1,4 +1,4 @@
-"""Send responses live over gRPC, as a platform would, and time the answers."""
+"""Send events live over gRPC, as a platform would, and time the answers."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _READERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One response that was sent, and the list that followed.
+    """One event that was sent, and the list that followed.
 
     Attributes:
-        submission: the response.
+        submission: the event.
         milliseconds: from sending the event to receiving a list that includes it.
         recommended: the list.
     """
@@ -45,28 +45,37 @@ class Answered:
 
 
 class Platform:
-    """A platform's client of the three services, with the tenant's API key."""
+    """A platform's client of the three services, with the tenant's API key.
+
+    Attributes:
+        as_of: the moment to recommend for; None: now.
+    """
 
     def __init__(self, ingest: Any, catalog: Any, recommender: Any, api_key: str, as_of: datetime | None) -> None:
-        """Args: a stub of each service; `as_of`, the time to recommend for, None for now."""
+        """Args: a stub of each service, the tenant's key, and `as_of`, see above."""
         self._ingest = ingest
         self._catalog = catalog
         self._recommender = recommender
+        self._api_key = api_key
         self._metadata = (("authorization", f"Bearer {api_key}"),)
-        self._as_of = as_of
+        self.as_of = as_of
+
+    def at(self, as_of: datetime) -> Platform:
+        """The same client, asking at another moment."""
+        return Platform(self._ingest, self._catalog, self._recommender, self._api_key, as_of)
 
     def recommend(
-        self, learner_id: str, grades: Sequence[str] = (), freshness_token: str = ""
+        self, learner_id: str, grades: Sequence[str] = (), freshness_token: str = "", skills: Sequence[str] = ()
     ) -> recommender_pb2.RecommendResponse:
-        """The learner's list for these grades (none: any), from a state that includes the token's event."""
+        """The learner's list for these grades and skills (none: any), from a state that includes the token's event."""
         request = recommender_pb2.RecommendRequest(
             learner_id=learner_id,
             limit=_LIST_LENGTH,
-            filter=recommender_pb2.ResourceFilter(grades=grades),
+            filter=recommender_pb2.ResourceFilter(grades=grades, skills=skills),
             freshness_token=freshness_token,
         )
-        if self._as_of is not None:
-            request.as_of.FromDatetime(self._as_of)
+        if self.as_of is not None:
+            request.as_of.FromDatetime(self.as_of)
         reply: recommender_pb2.RecommendResponse = self._recommender.Recommend(
             request, timeout=_TIMEOUT_S, metadata=self._metadata
         )
@@ -81,10 +90,10 @@ class Platform:
         return reply
 
     def answer(self, submission: Submission, grades: Sequence[str] = ()) -> Answered:
-        """Send one response and ask for the list that includes it.
+        """Send one event and ask for the list that includes it.
 
         Raises:
-            StackError: when the response is refused, or not applied in time.
+            StackError: when the event is refused, or not applied in time.
         """
         message = submission_message(submission)
         begun = time.perf_counter()
@@ -94,12 +103,12 @@ class Platform:
         (result,) = published.results
         if result.status != ingest_pb2.EVENT_STATUS_ACCEPTED:
             reasons = "; ".join(f"{problem.field}: {problem.reason}" for problem in result.problems)
-            raise StackError(f"ingest did not accept a live response: {reasons or 'it is a duplicate'}")
+            raise StackError(f"ingest did not accept a live event: {reasons or 'it is a duplicate'}")
         recommended = self.recommend(submission.learner_id, grades, result.freshness_token)
         milliseconds = (time.perf_counter() - begun) * 1000
         if recommender_pb2.DEGRADATION_STALE_STATE in recommended.degraded:
             raise StackError(
-                f"a live response was not applied within {_TIMEOUT_S:g} s: the worker cannot keep up, see its log"
+                f"a live event was not applied within {_TIMEOUT_S:g} s: the worker cannot keep up, see its log"
             )
         return Answered(submission, milliseconds, recommended)
 

@@ -6,21 +6,22 @@ import csv
 import gzip
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import orjson
 
-from deploy.local.district import SOURCE, District, DistrictSettings, NextAssessment, SimulatedResponse, main_skill
+from deploy.local.district import SOURCE, ClassAssessment, District, DistrictSettings, SimulatedResponse, main_skill
+from deploy.local.learning import SimulatedLearning, submission_of
 from deploy.processes import BadInputError
 from services.catalog.formats.jsonl import read_resources, read_skills
 from services.ingest.application.ports import Row, UnreadableRow
 from services.ingest.domain.kinds.assessment import Assessment
-from services.ingest.domain.submission import Instant, Submission
+from services.ingest.domain.submission import Submission
 from services.ingest.formats import Format, read_events
 from services.ingest.formats.catalog_of_log import catalog_of_rows
 from services.ingest.formats.lines import FileUnusableError
@@ -30,11 +31,10 @@ LOG_FILE = "interactions.csv.gz"
 
 _LIVE_RESPONSES = 10
 _LIVE_RESPONSES_IN_ALL = 200
-_OTHER_LEARNERS_SIMULATED = 24
-_PRACTICE_WORTH_SHOWING = 4
+_CLASS = "3b"
+_ITEMS_OF_ASSESSMENT = 8
 _SHORT_LOG = 30
 _LONG_LOG = 200
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,8 @@ class Material:
         live: the learner whose next assessment is shown.
         others: more learners who answer live, so that enough responses are timed.
         as_of: the time to recommend for; None: now.
+        assessment: one line about the assessment that they take; empty in a real log.
+        learning: how the learner shown works on what is recommended afterwards; None in a real log.
     """
 
     title: str
@@ -81,6 +83,13 @@ class Material:
     live: LivePlay
     others: Sequence[LivePlay]
     as_of: datetime | None
+    assessment: str = ""
+    learning: SimulatedLearning | None = None
+
+    @property
+    def roster(self) -> Sequence[str]:
+        """The learners who answer live, sorted: a class in a simulated district."""
+        return sorted(play.learner_id for play in (self.live, *self.others))
 
 
 def simulated_district(settings: DistrictSettings, directory: Path) -> Material:
@@ -93,10 +102,11 @@ def simulated_district(settings: DistrictSettings, directory: Path) -> Material:
     events = directory / "district.ndjson"
     with events.open("wb") as file:
         file.writelines(_ndjson(response) for response in history)
-    per_learner = _LIVE_RESPONSES_IN_ALL // (_OTHER_LEARNERS_SIMULATED + 1)
-    following = district.next_assessments(_OTHER_LEARNERS_SIMULATED + 1, per_learner)
-    shown = max(following, key=lambda taken: (_progress_made(taken, history, skills_of), taken.learner_id))
-    live, others = _play(shown), [_play(taken) for taken in following if taken is not shown]
+    assessment = district.class_assessment(_CLASS, _ITEMS_OF_ASSESSMENT)
+    skill = skills_of[assessment.resource.id]
+    practised = {response.learner_id for response in history if skills_of[response.resource] == skill}
+    shown = _missed_most(assessment, practised)
+    plays = {learner: _play(assessment, learner) for learner in assessment.responses}
     return Material(
         title=f"a simulated district: {settings.learners} learners in {settings.classes} classes, seed {settings.seed}",
         skills=skills,
@@ -104,30 +114,30 @@ def simulated_district(settings: DistrictSettings, directory: Path) -> Material:
         events=events,
         events_format=Format.NDJSON,
         loaded=len(history),
-        learners=sorted({response.learner_id for response in history} | {taken.learner_id for taken in following}),
-        live=live,
-        others=others,
+        learners=sorted({response.learner_id for response in history} | set(plays)),
+        live=plays.pop(shown),
+        others=list(plays.values()),
         as_of=settings.ends_at + timedelta(hours=1),
+        assessment=f"class {assessment.name} takes the assessment {assessment.resource.title!r}",
+        learning=SimulatedLearning(district, shown, skill, {resource.id: resource for resource in catalog}),
     )
 
 
-def _play(taken: NextAssessment) -> LivePlay:
-    about = f"{taken.learner_id} of grade {taken.grade} takes the assessment {taken.resource.title!r}"
-    grades = [taken.grade] if not taken.grade.isdecimal() else [str(int(taken.grade) - 1), taken.grade]
-    return LivePlay(taken.learner_id, about, grades, [_submission(response) for response in taken.responses])
+def _play(assessment: ClassAssessment, learner_id: str) -> LivePlay:
+    grade = assessment.grade
+    grades = [grade] if not grade.isdecimal() else [str(int(grade) - 1), grade]
+    submissions = [submission_of(response) for response in assessment.responses[learner_id]]
+    return LivePlay(learner_id, f"{learner_id} answers {len(submissions)} items", grades, submissions)
 
 
-def _progress_made(taken: NextAssessment, history: Sequence[SimulatedResponse], skills: Mapping[str, str]) -> float:
-    """How much better the learner does in an assessment than in earlier practice of its skill; -1 without practice."""
-    skill = skills[taken.resource.id]
-    before = [
-        response.correct
-        for response in history
-        if response.learner_id == taken.learner_id and skills[response.resource] == skill
-    ]
-    if len(before) < _PRACTICE_WORTH_SHOWING:
-        return -1.0
-    return fmean(response.correct for response in taken.responses) - fmean(before)
+def _missed_most(assessment: ClassAssessment, practised: AbstractSet[str]) -> str:
+    """The learner with the fewest right answers, if possible one to whom the skill was new; of equal ones the first."""
+
+    def order(learner_id: str) -> tuple[bool, int, str]:
+        right = sum(response.correct for response in assessment.responses[learner_id])
+        return learner_id in practised, right, learner_id
+
+    return min(assessment.responses, key=order)
 
 
 def check_log(dataset: Path) -> None:
@@ -278,19 +288,3 @@ def _ndjson(response: SimulatedResponse) -> bytes:
         "duration_ms": response.duration_ms,
     }
     return orjson.dumps(event, option=orjson.OPT_UTC_Z) + b"\n"
-
-
-def _submission(response: SimulatedResponse) -> Submission:
-    since = response.occurred_at - _EPOCH
-    return Submission(
-        learner_id=response.learner_id,
-        source=SOURCE,
-        body=Assessment(
-            item=response.item,
-            activity=response.resource,
-            outcome=response.correct,
-            duration_ms=response.duration_ms,
-        ),
-        event_id=response.event_id,
-        occurred_at=Instant(since.days * 86_400 + since.seconds, since.microseconds * 1_000),
-    )

@@ -18,6 +18,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.kafka.cluster import KafkaCluster
+from deploy.local.access import StackAccess
 from deploy.local.broker import Broker
 from deploy.local.demo_tenant import create_demo_tenant
 from deploy.local.redis import RedisServer
@@ -181,6 +182,11 @@ class Stack:
             "CAIRN_TENANT": self.tenant,
             "CAIRN_API_KEY": self._api_key,
         } | {target: address for target, address in targets.items() if address}
+
+    @property
+    def access(self) -> StackAccess:
+        """The stack as its clients see it."""
+        return StackAccess(self.directory, self.environment, self.check_running)
 
     def __enter__(self) -> Self:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from pathlib import Path
 import psutil
 from pydantic import TypeAdapter
 
+from deploy.local.access import StackAccess
 from deploy.local.stack import Component, Report, Stack, StackOptions, for_a_shell
-from deploy.processes import StackError
+from deploy.processes import ComponentFailedError, StackError
 
 DIRECTORY = Path(".local/up")
 
@@ -89,8 +91,7 @@ def up(options: StackOptions, report: Report) -> None:
     if running:
         raise StackError(f"the stack is already running (process {running[0].pid}); stop it with: make down")
     options.directory.mkdir(parents=True, exist_ok=True)
-    log = options.directory / "supervisor.out"
-    with log.open("wb") as output:
+    with _log_file(options.directory).open("wb") as output:
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "deploy.local", "supervise", OPTIONS.dump_json(options).decode()],
             stdin=subprocess.DEVNULL,
@@ -99,13 +100,29 @@ def up(options: StackOptions, report: Report) -> None:
             start_new_session=True,
         )
     try:
-        _follow(supervisor, options, report, log)
+        _follow(supervisor, options, report)
     except BaseException:
         supervisor.terminate()
         supervisor.wait()
         raise
     # The process outlives this object, which would otherwise warn about it.
     supervisor.returncode = 0
+
+
+def access(directory: Path) -> StackAccess:
+    """The stack that `up` left running in `directory`, as its clients see it.
+
+    Raises:
+        StackError: when none is running.
+    """
+
+    def check_running() -> None:
+        if "supervisor" not in {identity.name for identity in _running(directory)}:
+            raise ComponentFailedError(_last_words(directory) or f"no stack runs in {directory}; start one: make up")
+
+    check_running()
+    lines = shlex.split(environment_file(directory).read_text(encoding="utf-8"))
+    return StackAccess(directory, dict(line.split("=", 1) for line in lines), check_running)
 
 
 def down(directory: Path) -> list[str]:
@@ -125,17 +142,14 @@ def down(directory: Path) -> list[str]:
     return list(processes)
 
 
-def _follow(supervisor: subprocess.Popen[bytes], options: StackOptions, report: Report, log: Path) -> None:
+def _follow(supervisor: subprocess.Popen[bytes], options: StackOptions, report: Report) -> None:
     assert supervisor.stdout is not None  # noqa: S101 - it was started with a pipe.
     with supervisor.stdout as lines:
         for line in lines:
             report(COMPONENT.validate_json(line))
     if not _state_file(options.directory).exists():
         supervisor.wait()
-        # Its standard error is the message.
-        raise StackError(
-            log.read_text(errors="replace", encoding="utf-8").strip() or "the supervisor exited without a message"
-        )
+        raise StackError(_last_words(options.directory) or "the supervisor exited without a message")
 
 
 def _running(directory: Path) -> list[ProcessIdentity]:
@@ -149,6 +163,16 @@ def _running(directory: Path) -> list[ProcessIdentity]:
 def environment_file(directory: Path) -> Path:
     """The file with the environment of clients, written by `up`: `set -a; . FILE; set +a`."""
     return directory.parent / "env"
+
+
+def _log_file(directory: Path) -> Path:
+    return directory / "supervisor.out"
+
+
+def _last_words(directory: Path) -> str:
+    """What a supervisor said when it ended: its standard error. Empty when it said nothing."""
+    log = _log_file(directory)
+    return log.read_text(errors="replace", encoding="utf-8").strip() if log.exists() else ""
 
 
 def _state_file(directory: Path) -> Path:

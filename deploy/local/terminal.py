@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from cairn.v1 import recommender_pb2
+from deploy.local.learning import Worked
 from deploy.local.live import Answered
 from deploy.local.stack import Component, Report
 from deploy.local.summary import Summary
@@ -136,11 +137,7 @@ class Story:
         self._console.print()
         self._console.print(Text(f"  {heading}", style="bold"))
         for number, recommended in enumerate(reply.recommendations, 1):
-            line = Text(f"  {number} ", style="cyan")
-            line.append(_cut(recommended.title, 46).ljust(47), style="bold")
-            line.append(f"{_STEPS.get(recommended.step, ''):10}")
-            line.append(_cut(recommended.skill, 18), style="dim")
-            self._console.print(line, no_wrap=True, overflow="ellipsis")
+            self._entry(f"  {number} ", recommended)
             for reason in recommended.reasons[:2]:
                 self._wrapped(reason.text, "    ", "dim italic")
         if reply.degraded:
@@ -158,6 +155,33 @@ class Story:
         top = answered.recommended.recommendations[0].title if answered.recommended.recommendations else "nothing"
         line.append(_cut(top, 34), style="dim")
         self._console.print(line, no_wrap=True, overflow="ellipsis")
+
+    def recommended(
+        self, followed: recommender_pb2.Recommendation, before: Sequence[recommender_pb2.Recommendation]
+    ) -> None:
+        """The recommendation that is followed, with its reasons, and what the list has before it."""
+        self._console.print()
+        self._entry("  → ", followed)
+        for reason in followed.reasons[:2]:
+            self._wrapped(reason.text, "    ", "dim italic")
+        if before:
+            named = ", ".join(f"{each.title} ({each.skill})" for each in before)
+            self._wrapped(f"before it in the list: {named}", "    ", "yellow")
+
+    def reassessed(self, title: str, skill: str) -> None:
+        """What the recommendation before named to re-assess with."""
+        self._console.print()
+        self._line("  → ", title, "re-assess", skill)
+        self._wrapped("named by that recommendation to re-assess with", "    ", "dim italic")
+
+    def worked(self, worked: Worked, milliseconds: float, mastery: recommender_pb2.SkillMastery | None) -> None:
+        """What the learner did with it, and what is known then."""
+        line = Text(f"    {worked.day:%a %d %b}  ", style="bold")
+        line.append(f"{worked.right} of {worked.answers} right".ljust(14) if worked.answers else "completed".ljust(14))
+        line.append(f"chance {mastery.probability:.2f}".ljust(13) if mastery else "".ljust(13))
+        line.append("mastered".ljust(11) if mastery and mastery.mastered else "".ljust(11), style="bold green")
+        line.append(f"new list after {milliseconds:6.1f} ms", style="dim")
+        self._console.print(line, no_wrap=True)
 
     def mastery(
         self,
@@ -214,6 +238,23 @@ class Story:
             "green" if same else "bold red",
         )
         self._row("seconds", f"{sum(figures.stages_s.values()):.1f} in all: {stages}")
+
+    def explore(self, lead: str, commands: Sequence[str]) -> None:
+        """Print commands to go on with, each on one line, so that it can be pasted."""
+        self._console.print()
+        self._console.print(Text(lead, style="bold"))
+        for command in commands:
+            self._console.print(Text(f"  {command.rstrip()}"), soft_wrap=True)
+
+    def _entry(self, mark: str, recommended: recommender_pb2.Recommendation) -> None:
+        self._line(mark, recommended.title, _STEPS.get(recommended.step, ""), recommended.skill)
+
+    def _line(self, mark: str, title: str, step: str, skill: str) -> None:
+        line = Text(mark, style="cyan")
+        line.append(_cut(title, 46).ljust(47), style="bold")
+        line.append(f"{step:10}")
+        line.append(_cut(skill, 18), style="dim")
+        self._console.print(line, no_wrap=True, overflow="ellipsis")
 
     def _row(self, label: str, text: str, style: str = "") -> None:
         first, *rest = textwrap.wrap(text, _COLUMNS - _LABEL_COLUMNS - 2)
