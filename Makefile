@@ -15,9 +15,19 @@ help: ## Show this list
 	@echo "Cairn: what to run"; echo
 	awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1mmake %-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	echo; echo "  make demo DATASET=DIR   the same on a real log (DIR/interactions.csv.gz)"
+	echo "  make demo KEEP=yes      leave the stack and its data running; make down stops it"
 	echo "  make demo JSON=FILE     also write the summary to FILE"
 	echo "  make demo BROKER=kafka  on Apache Kafka instead of the embedded broker (make up too; needs Java and Maven)"
 	echo "  make bench JSON=FILE    also write the figures to FILE"
+
+# Shortens pip's output to a line per 20 packages and one per step; pip's errors are on standard error.
+define PIP_PROGRESS
+{ packages=$$(grep -c == requirements.lock); seen=0
+  while read -r word rest; do case "$$word" in
+    Collecting|Requirement|Ignoring) seen=$$((seen + 1)); if [ $$((seen % 20)) = 0 ]; then echo "  $$seen of $$packages packages downloaded"; fi ;;
+    Installing) echo "  all downloaded; unpacking them takes about half a minute" ;;
+  esac; done; }
+endef
 
 setup: $(STAMP) ## Create .venv and install everything from requirements.lock
 
@@ -25,7 +35,8 @@ $(STAMP): requirements.lock pyproject.toml protos/pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then echo "Cairn needs Python 3.11 or 3.12 on PATH; none was found. Install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; fi
 	echo "Installing into $(VENV) with $$($(PYTHON) --version) ..."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --no-color --progress-bar off --disable-pip-version-check --require-hashes -r requirements.lock | $(PIP_PROGRESS)
+	echo "  installing Cairn itself"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e protos -e .
 	touch $(STAMP)
 
@@ -76,13 +87,13 @@ bench: $(STAMP) ## Measure speed and memory on this machine
 evaluate: $(STAMP) ## Evaluate every model with every protocol and write docs/evaluation.* (15 to 25 minutes; DATA=DIR; ONLY="tracing/algebra05 ..." changes these only)
 	@$(BIN)/python -m deploy.evaluation $(if $(DATA),--data "$(DATA)") $(foreach protocol,$(ONLY),--only $(protocol))
 
-demo: $(STAMP) ## Run the whole system on this machine with a simulated district, or with DATASET
-	@$(BIN)/python -m deploy.local demo $(if $(DATASET),--dataset "$(DATASET)") $(if $(BROKER),--broker $(BROKER)) $(if $(JSON),--json "$(JSON)")
+demo: $(STAMP) ## Run the whole system on this machine with a simulated district, or with DATASET (KEEP=yes: leave it running)
+	@$(BIN)/python -m deploy.local demo $(if $(KEEP),--keep) $(if $(DATASET),--dataset "$(DATASET)") $(if $(BROKER),--broker $(BROKER)) $(if $(JSON),--json "$(JSON)")
 
 up: $(STAMP) ## Start the whole system and leave it running
 	@$(BIN)/python -m deploy.local up $(if $(BROKER),--broker $(BROKER))
 
-down: $(STAMP) ## Stop what `make up` started
+down: $(STAMP) ## Stop what `make up` or `make demo KEEP=yes` started
 	@$(BIN)/python -m deploy.local down
 
 status: $(STAMP) ## Show what is running, where, and how far it has come

@@ -24,7 +24,6 @@ SOURCE = "simulated-district"
 _SCHOOL_DAYS = (0, 1, 2, 3, 4)
 _ITEMS_PER_RESOURCE = 8
 _STYLES = 4
-_LESSON_IN_RESPONSES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +167,8 @@ class _Learner:
         return correct
 
     def study(self, skill: str) -> None:
-        """Follow a lesson on a skill: it teaches as much as some responses do."""
-        for _ in range(_LESSON_IN_RESPONSES):
+        """Follow a lesson on a skill: it teaches as much as answering the items of a resource."""
+        for _ in range(_ITEMS_PER_RESOURCE):
             self._may_learn(skill)
 
     def _may_learn(self, skill: str) -> None:

@@ -71,36 +71,55 @@ class Play:
     def work(self, platform: Platform, learning: SimulatedLearning, grades: Sequence[str]) -> None:
         """Work on what was missed until it is mastered, one resource a school day, as the newest list recommends.
 
-        A resource that only teaches is followed by the one that its recommendation names to re-assess with.
+        A resource that only teaches is followed by the one that its recommendation names to re-assess with. That one
+        is taken again when the catalog has nothing else left on the skill.
         """
-        learner = learning.learner_id
-        newest = platform.recommend(learner, grades)
+        newest = platform.recommend(learning.learner_id, grades)
+        followed: recommender_pb2.Recommendation | None = None
         for _ in range(_STEPS_MAX):
-            before = list(itertools.takewhile(lambda each: each.skill != learning.skill, newest.recommendations))
-            on_it = newest.recommendations[len(before) :]
-            if not on_it:
-                # Other skills fill the list: ask for what it would have next on this one.
-                on_it = platform.recommend(learner, grades, skills=[learning.skill]).recommendations
-            if self.mastered or not on_it:
+            if self.mastered:
                 break
-            following = on_it[0]
-            self._story.recommended(following, before)
-            platform, newest, answers = self._worked(platform, learning, following.resource_id, following, grades)
-            if not answers and following.reassess_with:
-                title = platform.titles([following.reassess_with])[following.reassess_with]
-                self._story.reassessed(title, following.skill)
-                platform, newest, _ = self._worked(platform, learning, following.reassess_with, following, grades)
+            following = self._following(platform, learning, newest, grades)
+            followed = following or followed
+            if followed is None:
+                break
+            answers = 0
+            if following is not None:
+                platform, newest, answers = self._worked(platform, learning, followed, followed.resource_id, grades)
+            if not answers and followed.reassess_with:
+                title = platform.titles([followed.reassess_with])[followed.reassess_with]
+                self._story.reassessed(title, followed.skill)
+                platform, newest, _ = self._worked(platform, learning, followed, followed.reassess_with, grades)
         self.ends_at = platform.as_of
         if self.mastered:
             self._story.done(f"{learning.skill} is mastered")
-        self._story.recommendations(f"Recommended to {learner} now", newest)
+        self._story.recommendations(f"Recommended to {learning.learner_id} now", newest)
+
+    def _following(
+        self,
+        platform: Platform,
+        learning: SimulatedLearning,
+        newest: recommender_pb2.RecommendResponse,
+        grades: Sequence[str],
+    ) -> recommender_pb2.Recommendation | None:
+        """What the newest list has first on the missed skill; None when there is nothing left on it."""
+        skill, listed = learning.skill, newest.recommendations
+        following = next((each for each in listed if each.skill == skill), None)
+        if following is None:
+            # Other skills fill the list, so ask for the list of this one.
+            alone = platform.recommend(learning.learner_id, grades, skills=[skill]).recommendations
+            following = next((each for each in alone if each.skill == skill), None)
+        if following is not None:
+            before = itertools.takewhile(lambda each: each.skill != skill, listed)
+            self._story.recommended(following, list(before))
+        return following
 
     def _worked(
         self,
         platform: Platform,
         learning: SimulatedLearning,
+        followed: recommender_pb2.Recommendation,
         resource_id: str,
-        following: recommender_pb2.Recommendation,
         grades: Sequence[str],
     ) -> tuple[Platform, recommender_pb2.RecommendResponse, int]:
         """Work through a resource and send the events.
@@ -108,7 +127,7 @@ class Play:
         Returns:
             The platform on that day, the list that follows, and the number of answers.
         """
-        worked = learning.work_on(resource_id, following.recommendation_id)
+        worked = learning.work_on(resource_id, followed.recommendation_id)
         platform = platform.at(worked.day + timedelta(hours=1))
         answered = [platform.answer(submission, grades) for submission in worked.submissions]
         self.answers += answered
