@@ -57,6 +57,7 @@ class DemoOptions:
         dataset: folder of a real log; None: a simulated district.
         json: file to write the figures to; None: no file.
         district: the simulated district.
+        classroom: the class of it that takes an assessment.
         keep: whether to leave the stack running in the end, as `up` does.
     """
 
@@ -64,6 +65,7 @@ class DemoOptions:
     dataset: Path | None = None
     json: Path | None = None
     district: DistrictSettings = DISTRICT
+    classroom: str = "3b"
     keep: bool = False
 
 
@@ -103,7 +105,8 @@ def run_demo(options: DemoOptions, console: Console) -> None:
 @contextlib.contextmanager
 def _started(options: DemoOptions, console: Console) -> Iterator[StackAccess]:
     """A stack that is stopped at the end; one to be kept is stopped only after an error."""
-    report = terminal.component_reporter(console)
+    # The addresses would differ from run to run.
+    report = terminal.component_reporter(console, addresses=False)
     if not options.keep:
         with Stack(options.stack, report) as stack:
             yield stack.access
@@ -161,7 +164,7 @@ class Demo:
         dataset = self._options.dataset
         if dataset is None:
             with self._story.stage("prepare", "Simulate a district: nobody in it is real"):
-                material = simulated_district(self._options.district, self._stack.directory)
+                material = simulated_district(self._options.district, self._options.classroom, self._stack.directory)
                 self._story.done(f"{material.title}: {material.loaded:,} responses")
             return material
         with self._story.stage("prepare", "Read the log"), self._story.progress("reading", None) as observe:
@@ -208,7 +211,7 @@ class Demo:
         with self._story.stage("groups", "The teacher's view of the class: groups that share a gap"):
             roster = self._stack.directory / _ROSTER
             roster.write_text("".join(f"{line}\n" for line in ("learner", *material.roster)), encoding="utf-8")
-            self._cairn("plan", str(roster), *_as_of(material.as_of))
+            self._cairn("plan", str(roster), *self.play.filters)
         if material.learning is not None:
             with self._story.stage("work", "Work on what was missed, as the newest list recommends"):
                 self.play.work(platform, material.learning, material.live.grades)
@@ -333,7 +336,7 @@ class Demo:
 def _explore(options: DemoOptions, play: Play, story: Story) -> None:
     """Print what to type next: commands that work in the folder of this run, with the environment that `up` writes."""
     roster = supervisor.DIRECTORY / _ROSTER
-    at = shlex.join(_as_of(play.ends_at))
+    filters = shlex.join(play.filters)
     cairn = os.path.relpath(Path(sys.executable).parent / "cairn")
     again = "make demo KEEP=yes" + (f" DATASET={shlex.quote(str(options.dataset))}" if options.dataset else "")
     environment = f"set -a; . {supervisor.environment_file(supervisor.DIRECTORY)}; set +a"
@@ -344,16 +347,12 @@ def _explore(options: DemoOptions, play: Play, story: Story) -> None:
     story.explore(
         "Then, for example:",
         [
-            f"{cairn} recommend {play.learner_id} --limit 5 {at}",
+            f"{cairn} recommend {play.learner_id} --limit 5 {filters}",
             f"{cairn} learner show {play.learner_id} --events --tenant {PUBLIC_TENANT}",
-            f"{cairn} class {roster} --limit 1 {at}",
+            f"{cairn} class {roster} --limit 1 {filters}",
         ],
     )
     story.note("Stop everything with: make down")
-
-
-def _as_of(moment: datetime | None) -> list[str]:
-    return [] if moment is None else ["--as-of", f"{moment:%Y-%m-%dT%H:%M:%S}"]
 
 
 def _said(error: Exception) -> str:

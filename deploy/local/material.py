@@ -31,7 +31,6 @@ LOG_FILE = "interactions.csv.gz"
 
 _LIVE_RESPONSES = 10
 _LIVE_RESPONSES_IN_ALL = 200
-_CLASS = "3b"
 _ITEMS_OF_ASSESSMENT = 8
 _SHORT_LOG = 30
 _LONG_LOG = 200
@@ -92,8 +91,11 @@ class Material:
         return sorted(play.learner_id for play in (self.live, *self.others))
 
 
-def simulated_district(settings: DistrictSettings, directory: Path) -> Material:
-    """A district that uses the sample catalog; its events are written to `directory` as canonical NDJSON."""
+def simulated_district(settings: DistrictSettings, classroom: str, directory: Path) -> Material:
+    """A district that uses the sample catalog, and one of its classes that takes an assessment.
+
+    The events before the assessment are written to `directory` as canonical NDJSON.
+    """
     skills, resources = SAMPLE / "skills.jsonl", SAMPLE / "resources.jsonl"
     catalog = read_resources(resources).records
     skills_of = {resource.id: main_skill(resource) for resource in catalog if resource.assesses}
@@ -102,7 +104,7 @@ def simulated_district(settings: DistrictSettings, directory: Path) -> Material:
     events = directory / "district.ndjson"
     with events.open("wb") as file:
         file.writelines(_ndjson(response) for response in history)
-    assessment = district.class_assessment(_CLASS, _ITEMS_OF_ASSESSMENT)
+    assessment = district.class_assessment(classroom, _ITEMS_OF_ASSESSMENT)
     skill = skills_of[assessment.resource.id]
     practised = {response.learner_id for response in history if skills_of[response.resource] == skill}
     shown = _missed_most(assessment, practised)

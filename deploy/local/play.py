@@ -23,7 +23,8 @@ class Play:
         answers: every event that was sent, with the list that followed.
         before: the learner's list before the assessment.
         after: their list after it.
-        mastered: whether they mastered in the end what they had missed.
+        missed: the skill they worked on afterwards; empty before.
+        mastered: whether they mastered it in the end.
         ends_at: the moment of their last list; None: now.
     """
 
@@ -33,13 +34,21 @@ class Play:
         self.answers: list[Answered] = []
         self.before = recommender_pb2.RecommendResponse()
         self.after = recommender_pb2.RecommendResponse()
+        self.missed = ""
         self.mastered = False
         self.ends_at: datetime | None = None
+        self._grades: Sequence[str] = ()
+
+    @property
+    def filters(self) -> list[str]:
+        """The options of `cairn` commands that ask as the learner's last list was asked for."""
+        moment = [] if self.ends_at is None else ["--as-of", f"{self.ends_at:%Y-%m-%dT%H:%M:%S}"]
+        return [*itertools.chain.from_iterable(("--grade", grade) for grade in self._grades), *moment]
 
     def assess(self, platform: Platform, material: Material) -> None:
         """Send the responses of all who answer live, and show the list of one of them before and after."""
         live, story = material.live, self._story
-        self.learner_id, self.ends_at = live.learner_id, material.as_of
+        self.learner_id, self._grades, self.ends_at = live.learner_id, live.grades, material.as_of
         if material.assessment:
             story.done(material.assessment)
         self.before, known_before = platform.recommend(live.learner_id, live.grades), platform.learner(live.learner_id)
@@ -74,6 +83,7 @@ class Play:
         A resource that only teaches is followed by the one that its recommendation names to re-assess with. That one
         is taken again when the catalog has nothing else left on the skill.
         """
+        self.missed = learning.skill
         newest = platform.recommend(learning.learner_id, grades)
         followed: recommender_pb2.Recommendation | None = None
         for _ in range(_STEPS_MAX):

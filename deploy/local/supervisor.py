@@ -115,12 +115,19 @@ def access(directory: Path) -> StackAccess:
     Raises:
         StackError: when none is running.
     """
+    identities = _running(directory)
+    if not identities:
+        raise StackError(f"no stack runs in {directory}; start one with: make up")
 
     def check_running() -> None:
-        if "supervisor" not in {identity.name for identity in _running(directory)}:
-            raise ComponentFailedError(_last_words(directory) or f"no stack runs in {directory}; start one: make up")
+        running = {identity.name: process for identity in identities if (process := identity.find()) is not None}
+        if len(running) == len(identities):
+            return
+        if "supervisor" in running:
+            # It is about to stop the others and to say why.
+            psutil.wait_procs([running["supervisor"]], timeout=_STOP_DEADLINE_S)
+        raise ComponentFailedError(_last_words(directory) or f"the stack in {directory} was stopped")
 
-    check_running()
     lines = shlex.split(environment_file(directory).read_text(encoding="utf-8"))
     return StackAccess(directory, dict(line.split("=", 1) for line in lines), check_running)
 

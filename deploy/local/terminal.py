@@ -51,14 +51,15 @@ def console() -> Console:
     return Console(highlight=False, width=min(plain.width, _COLUMNS) if plain.is_terminal else _COLUMNS)
 
 
-def component_reporter(to: Console) -> Report:
-    """Prints one line per component when it is ready."""
+def component_reporter(to: Console, *, addresses: bool = True) -> Report:
+    """Prints one line per component when it is ready, with its address or without."""
 
     def report(component: Component) -> None:
         line = Text("  ")
         line.append("✓ ", style="green")
         line.append(component.name.ljust(_NAME_COLUMNS), style="bold")
-        line.append(component.address.ljust(_ADDRESS_COLUMNS))
+        address = component.address if addresses or not component.pid else ""
+        line.append(address.ljust(_ADDRESS_COLUMNS))
         if component.ready_after_s:
             line.append(f"{component.ready_after_s:6.1f} s", style="dim")
         line.rstrip()

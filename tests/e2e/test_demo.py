@@ -33,15 +33,17 @@ ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("CAIRN_DATA", ROOT.parent / "shared" / "data"))
 SAMPLE = ROOT / "deploy" / "local" / "sample"
 REAL_LOG = DATA / "assistments2009"
-SMALL_DISTRICT = replace(DISTRICT, learners=48, classes=6, weeks=2)
+SMALL_DISTRICT = replace(DISTRICT, learners=48, classes=2, weeks=2)
 
 
 @contextmanager
 def demo_on_a_stack(directory: Path, **options) -> Iterator[tuple[Demo, Stack]]:
-    chosen = StackOptions(directory, broker=BrokerKind(os.environ.get("CAIRN_TEST_BROKER", BrokerKind.EMBEDDED)))
+    broker = BrokerKind(os.environ.get("CAIRN_TEST_BROKER", BrokerKind.EMBEDDED))
+    chosen = StackOptions(directory, broker=broker, public=True)
     with Stack(chosen, lambda _: None) as stack:
         story = Story(Console(file=io.StringIO(), width=80))
-        yield Demo(DemoOptions(chosen, district=SMALL_DISTRICT, **options), stack, story), stack
+        demo_options = DemoOptions(chosen, district=SMALL_DISTRICT, classroom="3a", **options)
+        yield Demo(demo_options, stack.access, story), stack
 
 
 def cairn(stack: Stack, *words: str) -> str:
@@ -76,8 +78,8 @@ def lists(monkeypatch):
     catalog = catalog_of(*(read_lines(SAMPLE / name) for name in ("skills.jsonl", "resources.jsonl")))
     recommend = Platform.recommend
 
-    def checking(platform, learner_id, *arguments):
-        reply = recommend(platform, learner_id, *arguments)
+    def checking(platform, learner_id, *arguments, **named):
+        reply = recommend(platform, learner_id, *arguments, **named)
         checked.append(problems_of_reply(reply, platform.learner(learner_id), catalog))
         return reply
 
@@ -87,6 +89,10 @@ def lists(monkeypatch):
 
 def read_lines(path: Path) -> list[dict]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def resources(reply) -> list[str]:
+    return [each.resource_id for each in reply.recommendations]
 
 
 @pytest.mark.timeout(240)
@@ -108,8 +114,20 @@ def test_a_districts_events_go_through_every_process_and_become_recommendations(
         assert 0 < latency.p50 <= latency.p99
 
         # Every reason of every list is true of the learner.
-        assert len(lists) > demo.live_responses
+        assert len(lists) > len(demo.play.answers)
         assert [problem for of_list in lists for problem in of_list] == []
+
+        # The class's assessment changed the list, and what was missed was worked on until it was mastered.
+        assert resources(demo.play.before) != resources(demo.play.after)
+        assert demo.play.missed in {each.skill for each in demo.play.after.recommendations}
+        assert demo.play.mastered
+
+        # The teacher sees the whole class in four groups, each with resources.
+        plan = orjson.loads(cairn(stack, "plan", str(stack.directory / "class.csv"), "--json", *demo.play.filters))
+        assert len(plan["groups"]) == 4
+        assert all(group["members"] and group["steps"] for group in plan["groups"])
+        placed = [member["learnerId"] for group in plan["groups"] for member in group["members"]]
+        assert len(placed) + len(plan.get("unplaced", [])) == 24
 
         # `cairn status` agrees with the summary.
         seen = status(stack)
@@ -122,7 +140,7 @@ def test_a_districts_events_go_through_every_process_and_become_recommendations(
         # Loading the same file again changes only the count of duplicates.
         again = load_again(stack, demo, stack.directory / "district.ndjson", "ndjson")
         after = current(status(stack))
-        assert again["new"] + again["unchanged"] == summary.accepted - demo.live_responses
+        assert again["new"] + again["unchanged"] == summary.accepted - len(demo.play.answers)
         assert (again["revised"], again["conflicts"], again["not_compared"], again["older"]) == (0, 0, 0, 0)
         assert after["applied"] == summary.applied
         assert after["duplicates"] == again["new"] + again["unchanged"]
@@ -178,6 +196,34 @@ def test_a_broker_that_dies_during_the_demo_is_named_and_everything_stops(tmp_pa
     assert "Traceback" not in errors
     _, alive = psutil.wait_procs(children, timeout=5)
     assert alive == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(420)
+def test_a_demo_that_is_kept_ends_with_commands_that_work_when_they_are_pasted(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CAIRN_")}
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'protos'}"
+    command = [sys.executable, "-m", "deploy.local"]
+    told = subprocess.run(
+        [*command, "demo", "--keep"], check=False, capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    try:
+        assert told.returncode == 0, told.stdout + told.stderr
+        pasted = [line for line in told.stdout.partition("goes on running:")[2].splitlines() if line.startswith("  ")]
+        assert len(pasted) == 4
+        program = "set -eu\n" + "\n".join(pasted)
+        done = subprocess.run(
+            ["bash", "-c", program], check=False, capture_output=True, text=True, cwd=tmp_path, env=environment
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        # A list, a learner's events and a class.
+        assert "not mastered" in done.stdout
+        assert "completed les-" in done.stdout
+        assert "chance of success" in done.stdout
+    finally:
+        down = subprocess.run([*command, "down"], check=False, cwd=tmp_path, env=environment)
+    assert down.returncode == 0
+    assert not (tmp_path / ".local" / "env").exists()
 
 
 @pytest.mark.timeout(120)

@@ -18,6 +18,7 @@ from deploy.local.broker import Broker
 from deploy.local.redis import RedisServer
 from deploy.local.stack import Component, Service, Stack, StackOptions, is_serving
 from deploy.processes import ComponentFailedError, PortBusyError, StackError, free_port
+from services.common.auth.public_tenant import PUBLIC_API_KEY
 from services.common.auth.tenants_file import load_tenants
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +71,16 @@ def test_every_component_is_reported_when_ready_and_none_is_left_running(start, 
         assert len(alive(pids(ready))) == 4
 
     assert alive(pids(ready)) == []
+
+
+def test_a_public_stack_has_the_tenant_of_the_demo(start, ready):
+    with start(public=True) as stack:
+        assert (stack.tenant, stack.environment["CAIRN_TENANT"]) == ("demo", "demo")
+        assert stack.access.api_key == PUBLIC_API_KEY
+        assert load_tenants(stack.directory / "tenants.yaml").credential(PUBLIC_API_KEY).tenant.name == "demo"
+    assert [component.address for component in ready if component.name == "tenant"] == [
+        "demo, with a public API key, for loopback only"
+    ]
 
 
 def test_the_environment_has_everything_that_clients_need(start):
@@ -287,10 +298,31 @@ def test_down_stops_the_stack_that_up_started(tmp_path, ready):
     with pytest.raises(StackError, match="already running"):
         supervisor.up(options, ready.append)
 
+    access = supervisor.access(options.directory)
+    assert (access.ingest, access.directory) == (shown, options.directory)
+    access.check_running()
+
     assert set(supervisor.down(options.directory)) == {"supervisor", "broker", "redis", "ingest"}
     assert alive(pids(ready)) == []
     assert not environment.exists()
     assert supervisor.down(options.directory) == []
+    with pytest.raises(ComponentFailedError, match="is stopped"):
+        access.check_running()
+    with pytest.raises(StackError, match="no stack runs in"):
+        supervisor.access(options.directory)
+
+
+def test_a_component_that_dies_in_a_stack_that_up_started_is_named_to_its_clients(tmp_path, ready):
+    options = StackOptions(tmp_path / "up", services=(fake("ingest"),))
+    supervisor.up(options, ready.append)
+    access = supervisor.access(options.directory)
+    processes = [psutil.Process(pid) for pid in pids(ready)]
+
+    processes[1].kill()
+    psutil.wait_procs(processes, timeout=10)
+
+    with pytest.raises(ComponentFailedError, match="redis was ended by SIGKILL"):
+        access.check_running()
 
 
 def test_a_failed_up_reports_the_reason_and_leaves_nothing_running(tmp_path, ready):

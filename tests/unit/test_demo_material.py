@@ -102,13 +102,41 @@ def test_a_log_of_another_form_is_refused(tmp_path):
         real_log(tmp_path, tmp_path, lambda _: None)
 
 
-def test_a_simulated_district_is_written_in_the_canonical_form(tmp_path):
-    settings = DistrictSettings(7, datetime(2026, 3, 13, 15, tzinfo=UTC), learners=24, classes=6, weeks=1)
+@pytest.fixture
+def district(tmp_path):
+    settings = DistrictSettings(7, datetime(2026, 3, 13, 15, tzinfo=UTC), learners=48, classes=6, weeks=1)
+    return simulated_district(settings, "3a", tmp_path)
 
-    material = simulated_district(settings, tmp_path)
 
-    rows = list(read_events(material.events, Format.NDJSON))
-    assert len(rows) == material.loaded
+def test_a_simulated_district_is_written_in_the_canonical_form(district):
+    rows = list(read_events(district.events, Format.NDJSON))
+    assert len(rows) == district.loaded
     assert all(isinstance(row, Row) and row.submission.source == "simulated-district" for row in rows)
-    assert {row.submission.learner_id for row in rows} == set(material.learners)
-    assert material.live.learner_id not in {play.learner_id for play in material.others}
+    assert {row.submission.learner_id for row in rows} == set(district.learners)
+
+
+def test_a_whole_class_of_the_district_answers_the_same_items_live(district):
+    plays = [district.live, *district.others]
+
+    assert district.roster == [f"sim-{number:04d}" for number in range(1, 49, 6)]
+    assert len({play.learner_id for play in plays}) == 8
+    items = {tuple(submission.body.item for submission in play.submissions) for play in plays}
+    assert [len(answered) for answered in items] == [8]
+
+
+def test_the_learner_who_is_shown_missed_the_most_of_those_to_whom_the_skill_was_new(district):
+    def right(play):
+        return sum(submission.body.outcome for submission in play.submissions)
+
+    skill = district.learning.skill
+    assessing = {
+        resource["id"]
+        for resource in map(orjson.loads, district.resources.read_bytes().splitlines())
+        if skill in {tag["skill"] for tag in resource.get("assesses", ())}
+    }
+    rows = read_events(district.events, Format.NDJSON)
+    met = {row.submission.learner_id for row in rows if row.submission.body.activity in assessing}
+    new = [play for play in (district.live, *district.others) if play.learner_id not in met]
+    assert district.live in new
+    assert right(district.live) == min(map(right, new))
+    assert district.learning.learner_id == district.live.learner_id

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import orjson
 import pytest
 from rich.console import Console
 
 from cairn.v1 import recommender_pb2
+from deploy.local.learning import Worked
 from deploy.local.live import percentile
 from deploy.local.summary import Latency, Summary, check_writable
 from deploy.local.terminal import Story
@@ -111,6 +113,9 @@ def test_output_to_a_pipe_has_eighty_columns_and_no_colours():
         story.recommendations("Recommended", reply)
         story.mastery(["s" * 100], mastery, mastery)
         story.reassess([("w" * 60, "m" * 60)])
+        story.recommended(reply.recommendations[0], [reply.recommendations[0]] * 3)
+        story.reassessed("m" * 60, "s" * 100)
+        story.worked(Worked(datetime(2026, 3, 16, tzinfo=UTC), [], 8, 8), 99_999.9, mastery.skills[0])
         story.command(["catalog", "import", "--skills", "x" * 40, "--resources", "y" * 40])
         story.note("note " * 40)
         story.done("done " * 40)
@@ -122,6 +127,47 @@ def test_output_to_a_pipe_has_eighty_columns_and_no_colours():
     assert "\x1b" not in text
     assert "made with no fitted models yet" in text
     assert not any(line.endswith(" ") for line in text.splitlines())
+
+
+def test_what_is_followed_is_shown_with_its_reasons_and_with_what_the_list_has_before_it():
+    followed, before = (
+        recommender_pb2.Recommendation(
+            title=title, skill=skill, step=step, reasons=[recommender_pb2.Reason(text=f"why {title}")]
+        )
+        for title, skill, step in [
+            ("A lesson", "3.MD.C.7", recommender_pb2.STEP_TEACH),
+            ("A game", "3.NF.A.1", recommender_pb2.STEP_PRACTISE),
+        ]
+    )
+
+    text = told(lambda story: story.recommended(followed, [before]))
+
+    assert [line.split() for line in text.splitlines() if line] == [
+        ["→", "A", "lesson", "learn", "3.MD.C.7"],
+        ["why", "A", "lesson"],
+        ["before", "it", "in", "the", "list:", "A", "game", "(3.NF.A.1)"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "mastered", "shown"),
+    [
+        (8, True, "Mon 16 Mar  7 of 8 right  chance 0.83  mastered   new list after   20.5 ms"),
+        (8, False, "Mon 16 Mar  7 of 8 right  chance 0.83             new list after   20.5 ms"),
+        (0, False, "Mon 16 Mar  completed     chance 0.83             new list after   20.5 ms"),
+    ],
+)
+def test_work_is_shown_with_its_day_what_came_of_it_and_the_time_to_the_new_list(answers, mastered, shown):
+    worked = Worked(datetime(2026, 3, 16, 9, tzinfo=UTC), [], right=7 if answers else 0, answers=answers)
+    mastery = recommender_pb2.SkillMastery(skill="s", probability=0.831, mastered=mastered)
+
+    assert told(lambda story: story.worked(worked, 20.49, mastery)).strip() == shown
+
+
+def test_commands_to_explore_on_are_each_on_one_line_however_long():
+    command = f".venv/bin/cairn class {'d' * 90}.csv"
+
+    assert f"\n  {command}\n" in told(lambda story: story.explore("Explore on", [command]))
 
 
 def test_a_command_is_shown_as_it_can_be_typed():

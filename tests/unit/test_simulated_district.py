@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
 
 from deploy.local.district import District, DistrictSettings
+from deploy.local.learning import SimulatedLearning
 from services.catalog.domain.model import Resource, Skill, SkillTag
 from services.common.resource_kinds import ResourceKindName
+from services.ingest.domain.kinds.interaction import Interaction, InteractionKind
 
 ENDS_AT = datetime(2026, 3, 13, 15, tzinfo=UTC)
 
@@ -103,19 +105,73 @@ def test_a_missing_prerequisite_shows():
     assert sum(after[True]) / len(after[True]) > sum(after[False]) / len(after[False])
 
 
-def test_the_next_assessments_continue_after_the_history():
-    simulated = district()
+def test_a_class_takes_the_assessment_of_its_unit_after_the_history():
+    simulated = district(classes=4)
     history = simulated.history()
 
-    following = simulated.next_assessments(learners=10, items=8)
+    taken = simulated.class_assessment("5a", items=8)
 
-    assert len({assessment.learner_id for assessment in following}) == 10
+    assert (taken.name, taken.grade, taken.resource.id) == ("5a", "5", "assessment-5.3")
+    assert len(taken.responses) == 15
     seen = {response.event_id for response in history}
-    for assessment in following:
-        assert assessment.resource.kind is ResourceKindName.ASSESSMENT
-        assert len(assessment.responses) == 8
-        assert all(response.occurred_at >= ENDS_AT for response in assessment.responses)
-        assert not seen & {response.event_id for response in assessment.responses}
+    for learner_id, responses in taken.responses.items():
+        assert [response.learner_id for response in responses] == [learner_id] * 8
+        assert all(response.occurred_at >= ENDS_AT for response in responses)
+        assert not seen & {response.event_id for response in responses}
+
+
+def test_a_class_that_is_not_there_is_refused_with_the_names_of_those_that_are():
+    with pytest.raises(ValueError, match="no class '9z'; the classes are 4a, 4b, 5a, 5b"):
+        district(classes=4).class_assessment("9z", items=8)
+
+
+def test_a_lesson_has_no_answers_and_teaches():
+    lesson = next(resource for resource in catalog()[1] if resource.id == "lesson")
+    quiz = next(resource for resource in catalog()[1] if resource.id == "assessment-4.0")
+    right = {}
+    for lessons in (0, 3):
+        simulated = district(learners=200, classes=2)
+        right[lessons] = 0
+        for number in range(1, 200, 2):
+            learner_id = f"sim-{number:04d}"
+            for day in range(lessons):
+                assert simulated.work(learner_id, lesson, ENDS_AT + timedelta(days=day)) == []
+            answers = simulated.work(learner_id, quiz, ENDS_AT + timedelta(days=9))
+            right[lessons] += sum(response.correct for response in answers)
+
+    assert right[3] > right[0] + 100
+
+
+def test_what_comes_of_work_does_not_depend_on_how_much_was_done_before():
+    quiz = next(resource for resource in catalog()[1] if resource.id == "assessment-4.0")
+    other = next(resource for resource in catalog()[1] if resource.id == "game-4.3")
+    answers = []
+    for before in ([], [other, other]):
+        simulated = district()
+        simulated.history()
+        for resource in before:
+            simulated.work("sim-0001", resource, ENDS_AT)
+        answers.append([each.correct for each in simulated.work("sim-0001", quiz, ENDS_AT + timedelta(days=1))])
+
+    assert answers[0] == answers[1]
+
+
+def test_work_on_what_is_recommended_is_one_resource_a_school_day_and_ends_with_its_completion():
+    resources = {resource.id: resource for resource in catalog()[1]}
+    learning = SimulatedLearning(district(), "sim-0001", "4.0", resources)
+
+    lesson, quiz = (
+        learning.work_on("lesson", "recommendation-1"),
+        learning.work_on("assessment-4.0", "recommendation-2"),
+    )
+
+    # The district's last day is a Friday.
+    assert [f"{each.day:%a %H:%M}" for each in (lesson, quiz)] == ["Mon 09:00", "Tue 09:00"]
+    assert (lesson.right, lesson.answers, len(lesson.submissions)) == (0, 0, 1)
+    assert (quiz.answers, len(quiz.submissions)) == (8, 9)
+    assert quiz.right == sum(submission.body.outcome for submission in quiz.submissions[:-1])
+    completed = quiz.submissions[-1].body
+    assert completed == Interaction("assessment-4.0", InteractionKind.COMPLETED, "recommendation-2", 600_000)
 
 
 def test_a_catalog_without_anything_to_answer_is_refused():
