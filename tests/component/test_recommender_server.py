@@ -376,6 +376,19 @@ async def test_a_bundle_adds_similar_learners_and_its_name_to_replies(server):
     assert similar <= {"fractions-practice"}
 
 
+async def test_bundles_of_equal_models_written_at_different_times_give_the_same_list(server):
+    server.catalog.put("riverbend", [CatalogResource(f"r{number:02}") for number in range(30)])
+    server.store(WEAK)
+    lists = []
+    for bundle_id in ("b1", "b2", "b3"):
+        server.bundles.bundles[bundle_id] = bundle(bundle_id)
+        assert await server.active_models.refresh_bundle()
+        reply = await server.recommend()
+        assert reply.provenance.bundle == bundle_id
+        lists.append([each.resource_id for each in reply.recommendations])
+    assert lists[0] == lists[1] == lists[2]
+
+
 async def test_a_bundle_without_a_model_for_the_tenant_is_flagged(server):
     server.bundles.bundles["b1"] = bundle("b1", lakeside=Favourite("add-lesson"))
     await server.active_models.refresh_bundle()

@@ -112,7 +112,8 @@ class RankLearner:
             tenant=snapshot.tenant,
             learner=query.learner,
             state=state,
-            bundle=snapshot.bundle or "",
+            # Not the bundle's own id, which begins with its time: equal models give equal lists.
+            bundle=fresh.epoch.meta.parameters_id if snapshot.bundle else "",
             as_of_s=as_of.timestamp(),
             day=as_of.astimezone(UTC).date().isoformat(),
             wanted=query.wanted,
@@ -123,7 +124,7 @@ class RankLearner:
         )
         ranked_from = self._timer()
         ranked = rank(snapshot.prepared, request, self._weights, self._timer)
-        provenance = Provenance(as_of, fresh.epoch.meta.epoch, fresh.applied, snapshot.version, request.bundle)
+        provenance = Provenance(as_of, fresh.epoch.meta.epoch, fresh.applied, snapshot.version, snapshot.bundle or "")
         return Recommendations(
             catalog=snapshot.catalog,
             resources=ranked.resources,
