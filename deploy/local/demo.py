@@ -352,7 +352,7 @@ def _explore(options: DemoOptions, play: Play, story: Story) -> None:
             f"{cairn} class {roster} --limit 1 {filters}",
         ],
     )
-    story.note("Stop everything with: make down")
+    story.note("make down stops everything.")
 
 
 def _said(error: Exception) -> str:

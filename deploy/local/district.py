@@ -241,9 +241,11 @@ class District:
         """
         learner = next(each for each in self._learners if each.learner_id == learner_id)
         learner.random = Random(f"{self._settings.seed}/{learner_id}/{resource.id}/{begins_at:%Y-%m-%d}")  # noqa: S311 - as above.
+        if resource.assesses:
+            return list(self._session(learner, resource, begins_at, _ITEMS_PER_RESOURCE))
         for tag in resource.teaches:
             learner.study(tag.skill)
-        return list(self._session(learner, resource, begins_at, _ITEMS_PER_RESOURCE)) if resource.assesses else []
+        return []
 
     def _draw_learner(self, number: int) -> _Learner:
         classroom = number % self._settings.classes

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from cairn.v1 import recommender_pb2
+from cairn.v1 import catalog_pb2, recommender_pb2
 from deploy.local.learning import SimulatedLearning
 from deploy.local.live import Answered, Platform
 from deploy.local.material import LivePlay, Material
@@ -80,8 +80,8 @@ class Play:
     def work(self, platform: Platform, learning: SimulatedLearning, grades: Sequence[str]) -> None:
         """Work on what was missed until it is mastered, one resource a school day, as the newest list recommends.
 
-        A resource that only teaches is followed by the one that its recommendation names to re-assess with. That one
-        is taken again when the catalog has nothing else left on the skill.
+        After each resource comes the one that its recommendation names to re-assess with. That one is taken again when
+        the catalog has nothing else left on the skill.
         """
         self.missed = learning.skill
         newest = platform.recommend(learning.learner_id, grades)
@@ -93,13 +93,12 @@ class Play:
             followed = following or followed
             if followed is None:
                 break
-            answers = 0
             if following is not None:
-                platform, newest, answers = self._worked(platform, learning, followed, followed.resource_id, grades)
-            if not answers and followed.reassess_with:
-                title = platform.titles([followed.reassess_with])[followed.reassess_with]
-                self._story.reassessed(title, followed.skill)
-                platform, newest, _ = self._worked(platform, learning, followed, followed.reassess_with, grades)
+                platform, newest = self._worked(platform, learning, followed, followed.resource_id, grades)
+            if following is None or followed.kind != catalog_pb2.RESOURCE_KIND_ASSESSMENT:
+                measure = followed.reassess_with or followed.resource_id
+                self._story.reassessed(platform.titles([measure])[measure], followed.skill)
+                platform, newest = self._worked(platform, learning, followed, measure, grades)
         self.ends_at = platform.as_of
         if self.mastered:
             self._story.done(f"{learning.skill} is mastered")
@@ -131,12 +130,8 @@ class Play:
         followed: recommender_pb2.Recommendation,
         resource_id: str,
         grades: Sequence[str],
-    ) -> tuple[Platform, recommender_pb2.RecommendResponse, int]:
-        """Work through a resource and send the events.
-
-        Returns:
-            The platform on that day, the list that follows, and the number of answers.
-        """
+    ) -> tuple[Platform, recommender_pb2.RecommendResponse]:
+        """Work through a resource and send the events; returns the platform on that day, and the list that follows."""
         worked = learning.work_on(resource_id, followed.recommendation_id)
         platform = platform.at(worked.day + timedelta(hours=1))
         answered = [platform.answer(submission, grades) for submission in worked.submissions]
@@ -145,7 +140,7 @@ class Play:
         mastery = next((each for each in known if each.skill == learning.skill), None)
         self.mastered = mastery is not None and mastery.mastered
         self._story.worked(worked, answered[-1].milliseconds, mastery)
-        return platform, answered[-1].recommended, worked.answers
+        return platform, answered[-1].recommended
 
 
 def _skills_touched(before: recommender_pb2.GetLearnerResponse, after: recommender_pb2.GetLearnerResponse) -> list[str]:

@@ -173,7 +173,7 @@ class Story:
         """What the recommendation before named to re-assess with."""
         self._console.print()
         self._line("  → ", title, "re-assess", skill)
-        self._wrapped("named to re-assess with", "    ", "dim italic")
+        self._wrapped("named by that recommendation to re-assess with", "    ", "dim italic")
 
     def worked(self, worked: Worked, milliseconds: float, mastery: recommender_pb2.SkillMastery | None) -> None:
         """What the learner did with it, and what is known then."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
+from deploy.local.demo import DISTRICT
 from deploy.local.district import DistrictSettings
 from deploy.local.material import check_log, real_log, simulated_district
 from deploy.processes import BadInputError
@@ -124,10 +125,11 @@ def test_a_whole_class_of_the_district_answers_the_same_items_live(district):
     assert [len(answered) for answered in items] == [8]
 
 
-def test_the_learner_who_is_shown_missed_the_most_of_those_to_whom_the_skill_was_new(district):
+def test_the_learner_who_is_shown_missed_the_most_of_those_to_whom_the_skill_was_new(tmp_path):
     def right(play):
         return sum(submission.body.outcome for submission in play.submissions)
 
+    district = simulated_district(DISTRICT, "3a", tmp_path)
     skill = district.learning.skill
     assessing = {
         resource["id"]
@@ -136,7 +138,9 @@ def test_the_learner_who_is_shown_missed_the_most_of_those_to_whom_the_skill_was
     }
     rows = read_events(district.events, Format.NDJSON)
     met = {row.submission.learner_id for row in rows if row.submission.body.activity in assessing}
-    new = [play for play in (district.live, *district.others) if play.learner_id not in met]
+    plays = [district.live, *district.others]
+    new = [play for play in plays if play.learner_id not in met]
+    assert min(map(right, plays)) < min(map(right, new))
     assert district.live in new
     assert right(district.live) == min(map(right, new))
     assert district.learning.learner_id == district.live.learner_id
