@@ -240,7 +240,7 @@ class District:
         What comes of it depends on what the learner knows, the resource and the day, not on how much they did before.
         """
         learner = next(each for each in self._learners if each.learner_id == learner_id)
-        learner.random = Random(f"{self._settings.seed}/{learner_id}/{resource.id}/{begins_at:%Y-%m-%d}")  # noqa: S311 - as above.
+        learner.random = Random(f"{self._settings.seed}/work/{learner_id}/{begins_at:%Y-%m-%d}/{resource.id}")  # noqa: S311 - as above.
         if resource.assesses:
             return list(self._session(learner, resource, begins_at, _ITEMS_PER_RESOURCE))
         for tag in resource.teaches:
