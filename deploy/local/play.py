@@ -60,9 +60,9 @@ class Play:
         self._play_others(platform, material.others)
         self.after, known_after = platform.recommend(live.learner_id, live.grades), platform.learner(live.learner_id)
         story.recommendations(f"Recommended to {live.learner_id} after", self.after)
-        shown_before = {each.resource_id for each in self.before.recommendations}
-        new = sum(each.resource_id not in shown_before for each in self.after.recommendations)
-        story.note(f"{new} of these {len(self.after.recommendations)} were not in the list before.")
+        before = {(each.resource_id, each.step) for each in self.before.recommendations}
+        changed = sum((each.resource_id, each.step) not in before for each in self.after.recommendations)
+        story.note(f"New in the list, or there for another step: {changed} of {len(self.after.recommendations)}.")
         story.mastery(_skills_touched(known_before, known_after), known_before, known_after)
         reassess = [each for each in self.after.recommendations if each.reassess_with]
         titles = platform.titles(sorted({each.reassess_with for each in reassess}))
