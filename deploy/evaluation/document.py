@@ -56,8 +56,9 @@ def section(measured: Measured) -> str:
     parts = [
         f"## {found.protocol}\n",
         f"{found.data}. Measured on {measured.on.isoformat()} at commit {commit}, in {measured.elapsed_s:,.0f} s.\n",
-        _table("model", found.models),
     ]
+    if found.models:
+        parts.append(_table("model", found.models))
     if found.differences:
         parts += [f"`{SERVED}` minus the other, on the same resamples:\n", _table(f"{SERVED} minus", found.differences)]
     if found.checks:

@@ -196,6 +196,7 @@ class District:
         if not self._curriculum.grades:
             raise ValueError("the catalog has no active resource that assesses a skill with a grade")
         self._learners = [self._draw_learner(number) for number in range(settings.learners)]
+        self._number = {learner.learner_id: number for number, learner in enumerate(self._learners)}
 
     @property
     def ends_at(self) -> datetime:
@@ -246,6 +247,17 @@ class District:
         for tag in resource.teaches:
             learner.study(tag.skill)
         return []
+
+    def work_on(self, learner_id: str, resource: Resource, begins_at: datetime) -> list[SimulatedResponse]:
+        """A learner's responses in a resource that was recommended, after the history.
+
+        Args:
+            learner_id: the learner.
+            resource: it must assess at least one skill.
+            begins_at: when they begin.
+        """
+        learner = self._learners[self._number[learner_id]]
+        return list(self._session(learner, resource, begins_at, learner.random.randint(4, _ITEMS_PER_RESOURCE)))
 
     def _draw_learner(self, number: int) -> _Learner:
         classroom = number % self._settings.classes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from services.common.command_line import BAD_INPUT, FAILED, fail
+from services.recommender.evaluation.checkout import commit_of_checkout
 from services.recommender.evaluation.closed_loop.outcomes import (
     PER_FAILURE,
     PER_HOUR,
@@ -104,7 +104,9 @@ def tracing(
     _check_folders(json_file, html_file)
     with _progress() as advance, _data_is_usable(), threadpool_limits(1, user_api="blas"):
         name = f"tracing/{_short(protocol)}"
-        evaluation = evaluate_tracing(name, split(data, keep_twins=keep_twins), commit=_commit(), advance=advance)
+        evaluation = evaluate_tracing(
+            name, split(data, keep_twins=keep_twins), commit=commit_of_checkout(), advance=advance
+        )
     _write(evaluation, json_file, html_file, shown=("auc", "log_loss", "rmse", "ece"))
 
 
@@ -144,7 +146,9 @@ def ranking(
         split, name = partial(split, time_split=True), f"{name}-time-split"
     _check_folders(json_file, html_file)
     with _progress() as advance, _data_is_usable(), threadpool_limits(1, user_api="blas"):
-        evaluation = evaluate_ranking(name, split(data, keep_twins=keep_twins), commit=_commit(), advance=advance)
+        evaluation = evaluate_ranking(
+            name, split(data, keep_twins=keep_twins), commit=commit_of_checkout(), advance=advance
+        )
     _write(
         evaluation,
         json_file,
@@ -159,6 +163,7 @@ def ranking(
             "gap_next_at_10",
         ),
     )
+    _fail_unless_it_holds(evaluation)
 
 
 @app.command("closed-loop", epilog="Example: cairn evaluate closed-loop --learners 20 --json closed-loop.json")
@@ -184,11 +189,9 @@ def closed_loop(
     _check_folders(json_file, html_file)
     settings = RunSettings(learners=learners, steps=steps, seed=seed)
     with _progress() as advance, threadpool_limits(1, user_api="blas"):
-        evaluation = evaluate_closed_loop(settings, commit=_commit(), advance=advance)
+        evaluation = evaluate_closed_loop(settings, commit=commit_of_checkout(), advance=advance)
     _write(evaluation, json_file, html_file, shown=(SHARE, PER_HOUR, PER_FAILURE), also=SHARES)
-    failed = [check for check in evaluation.checks if check.required and not check.holds]
-    if failed:
-        fail("\n".join(f"error: it does not hold that {check.claim}: {check.figures}" for check in failed), FAILED)
+    _fail_unless_it_holds(evaluation)
 
 
 def _short(protocol: str) -> str:
@@ -239,6 +242,12 @@ def _write(
         console.print(f"- {note}", soft_wrap=True)
 
 
+def _fail_unless_it_holds(evaluation: Evaluation) -> None:
+    failed = [check for check in evaluation.checks if check.required and not check.holds]
+    if failed:
+        fail("\n".join(f"error: it does not hold that {check.claim}: {check.figures}" for check in failed), FAILED)
+
+
 def _table(models: Mapping[str, Mapping[str, Estimate]], measures: Sequence[str], *, wide: bool = True) -> Table:
     """One row for each model; if `wide`, the first measure with its interval."""
     table = Table()
@@ -254,21 +263,6 @@ def _cell(value: Estimate | None, *, wide: bool) -> str:
     if value is None:
         return ""
     return f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]" if wide else f"{value.mean:.3f}"
-
-
-def _commit() -> str:
-    """Return the commit of the code if it runs from a checkout."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607 - any git on the PATH will do.
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return answer.stdout.strip()
 
 
 @contextmanager

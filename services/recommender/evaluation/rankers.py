@@ -19,6 +19,7 @@ from services.recommender.domain.ranking.prepared import prepare
 from services.recommender.domain.ranking.weights import DEFAULT_POLICY, DEFAULT_WEIGHTS
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.domain.training.splits import WorkSplit
+from services.recommender.evaluation.law_count import Answer, LawCount
 from services.recommender.evaluation.lists import Ranker, RankingSplit
 from services.recommender.evaluation.popularity import PopularLastWeek
 from services.recommender.evaluation.reason_count import ReasonCount
@@ -32,6 +33,7 @@ NEXT_ITEM, NEED, UNTRAINED = "next_item", "need", "untrained"
 REASONS_OF = 10
 """The reasons of this many first entries of each list are checked."""
 _RECENT_SKILLS = 5
+_RIGHT = 0.5
 
 
 def baselines(split: RankingSplit, *, seed: int) -> Mapping[str, Callable[[], Ranker]]:
@@ -79,6 +81,15 @@ def served(
     if learned is not None and untrained is not None:
         rankings[UNTRAINED] = Served(dataset, untrained, success_model)
     return rankings
+
+
+def missed_last(table: ResponseTable, learner: int) -> frozenset[str]:
+    """The skills of a learner's last response, if it was wrong; else none."""
+    first, end = np.searchsorted(table.learner, [learner, learner + 1]).tolist()
+    if first == end or table.response[end - 1] >= _RIGHT:
+        return frozenset()
+    skills = table.skill[table.skill_start[end - 1] : table.skill_start[end]]
+    return frozenset(table.skills[skill] for skill in skills.tolist())
 
 
 class Scored:
@@ -161,6 +172,7 @@ class Served:
 
     Attributes:
         reasons: counts the reasons of its lists.
+        laws: counts the laws that its lists keep.
     """
 
     def __init__(
@@ -184,6 +196,7 @@ class Served:
         ranker = NO_RANKER if fitted is None else fitted.ranker
         self._prepared = prepare(dataset.catalog, dataset.parameters, success_model, ranker)
         self.reasons = ReasonCount(self._prepared, first=REASONS_OF)
+        self.laws = LawCount(self._prepared)
         self._rows, self._index_of_row = collaborative_rows(
             dataset.catalog, () if fitted is None else fitted.ensemble.resources
         )
@@ -196,6 +209,17 @@ class Served:
         ranked = self.reasons.made(
             lambda: rank(self._prepared, request, DEFAULT_WEIGHTS, time.perf_counter), request
         )  # fmt: skip
+        self.laws.add(
+            Answer(
+                learner=f"learner {learner}",
+                state=state,
+                as_of_s=request.as_of_s,
+                wanted=request.wanted,
+                resources=ranked.resources,
+                gap=ranked.gap,
+                missed=missed_last(split.before, learner) if split.graded else frozenset(),
+            )
+        )
         return np.array([resource.row for resource in ranked.resources], np.int64)
 
     def _models(self, state: LearnerState) -> ModelScores | None:

@@ -16,9 +16,10 @@ from services.recommender.domain.learner.state import RECENT_RESOURCES
 from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.intervals import Draws, Estimate, Floats, centred, compared, estimate, of_learners
+from services.recommender.evaluation.law_count import LawCount, checks_of
 from services.recommender.evaluation.lists import ListEvaluator, Ranker, RankingSplit
 from services.recommender.evaluation.rankers import Collaborative, Served, baselines, served
-from services.recommender.evaluation.reason_count import check_of
+from services.recommender.evaluation.reason_count import ReasonCount, check_of
 from services.recommender.evaluation.results import SERVED, Evaluation
 from services.recommender.models.collaborative.ensemble import Ensemble
 from services.recommender.models.collaborative.families import FAMILIES, Choice, choose
@@ -79,7 +80,9 @@ def evaluate_ranking(
         advance(name, min(next(steps), total - 1), total)
 
     choice = choose(work.inner(seed=SEED), seed=SEED, advance=lambda name: report(f"tuning {name}"))
-    measured, reasons = _Measured({}, {}, {}), {}
+    measured = _Measured({}, {}, {})
+    reasons: dict[str, ReasonCount] = {}
+    laws: dict[str, LawCount] = {}
     for name, make in _rankings(split, choice, report):
         started_s = time.perf_counter()
         ranker = make()
@@ -89,7 +92,7 @@ def evaluate_ranking(
         measured.values[name], measured.tops[name] = values, tops
         measured.elapsed_s[name] = round(time.perf_counter() - started_s, 3)
         if isinstance(ranker, Served):
-            reasons[name] = ranker.reasons
+            reasons[name], laws[name] = ranker.reasons, ranker.laws
     report("intervals")
     drawn = {name: _with_ratio(_drawn(values, draws)) for name, values in measured.values.items()}
     for name, tops in measured.tops.items():
@@ -102,7 +105,8 @@ def evaluate_ranking(
         models={name: {measure: estimate(each) for measure, each in of_one.items()} for name, of_one in drawn.items()},
         differences=compared(drawn, SERVED) if SERVED in drawn else {},
         slices=slices,
-        checks=(check_of(reasons),),
+        checks=(check_of(reasons), *checks_of(laws)),
+        laws={name: count.as_values() for name, count in laws.items()},
         twins=split.twins._asdict(),
         notes=(*alerts, *_notes(split, choice)),
         seeds={"bootstrap": SEED, "models": SEED},

@@ -63,6 +63,8 @@ class Evaluation:
         slices: measures by model for parts of the data, by the part's name.
         reliability: by model, if it predicts probabilities.
         checks: properties that the results should have.
+        laws: by served ranking and law of a list, the lists to which the law applies (`cases`) and in how many of them
+            it holds (`held`); empty where no lists were made.
         notes: notes for the reader.
         twins: near-identical learners, `found` and `left_out`; empty where the protocol has no learners.
         seeds: by purpose.
@@ -78,6 +80,7 @@ class Evaluation:
     slices: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
     reliability: Mapping[str, Reliability] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    laws: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     twins: Mapping[str, int] = field(default_factory=dict)
     seeds: Mapping[str, int] = field(default_factory=dict)
@@ -100,7 +103,7 @@ def from_json(text: bytes) -> Evaluation:
         return Evaluation(
             **{
                 name: values[name]
-                for name in ("protocol", "data", "commit", "twins", "seeds", "elapsed_s", "arithmetic")
+                for name in ("protocol", "data", "commit", "laws", "twins", "seeds", "elapsed_s", "arithmetic")
                 if name in values or name in {"protocol", "data", "commit"}
             },
             models=_estimates(values["models"]),

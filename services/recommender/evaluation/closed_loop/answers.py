@@ -24,7 +24,7 @@ from services.recommender.application.answers.prepared_catalogs import (
     RankingSnapshot,
     by_default,
 )
-from services.recommender.application.answers.rank_learner import RankLearner, RecommendQuery
+from services.recommender.application.answers.rank_learner import RankLearner, Recommendations, RecommendQuery
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import StoredLearner
 from services.recommender.application.training.collect import LogBatch, LoggedEvent, LogSpan
@@ -35,6 +35,7 @@ from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID
 from services.recommender.domain.learner.record import NEW_LEARNER, LearnerRecord
 from services.recommender.domain.learner.state import decode_state, encode_state
 from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogVersion
+from services.recommender.domain.ranking.prepared import PreparedCatalog
 from services.recommender.domain.ranking.rules import NO_RULE_BOOK, RuleBook
 from services.recommender.domain.ranking.weights import RankingPolicy
 from services.recommender.evaluation.closed_loop.classrooms import Pupil
@@ -120,17 +121,25 @@ class ServedPolicy:
         for learner, folded in zip(events, self._fold.fold(batch), strict=True):
             self._learners[learner] = folded.stored
 
+    @property
+    def prepared(self) -> PreparedCatalog:
+        """The catalog that lists are made from."""
+        return self._snapshot.prepared
+
     def choose(self, pupil: Pupil) -> int:
         """The next resource."""
-        self._now_s = pupil.now_s
-        record = self._learners.get(pupil.learner_id, NEW_LEARNER)
-        stored = None
-        if record.state is not None:
-            stored = StoredLearner(decode_state(encode_state(record.state)), record.offset)
-        ranked = self._ranking.rank(
-            self._snapshot, RecommendQuery(pupil.learner_id, _LISTED), FreshState(self._epoch, stored, 0, stale=False)
-        )
-        return ranked.resources[0].row
+        answer = self.answer(RecommendQuery(pupil.learner_id, _LISTED), self.known(pupil.learner_id), pupil.now_s)
+        return answer.resources[0].row
+
+    def known(self, learner: str) -> StoredLearner | None:
+        """What is known about a learner; None for a new one."""
+        record = self._learners.get(learner, NEW_LEARNER)
+        return None if record.state is None else StoredLearner(decode_state(encode_state(record.state)), record.offset)
+
+    def answer(self, query: RecommendQuery, stored: StoredLearner | None, now_s: float) -> Recommendations:
+        """The answer to a request at some time, Unix seconds."""
+        self._now_s = now_s
+        return self._ranking.rank(self._snapshot, query, FreshState(self._epoch, stored, 0, stale=False))
 
 
 def train(cohort: Events, folder: str, seed: int) -> FsspecBundleStore:
