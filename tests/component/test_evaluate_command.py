@@ -12,6 +12,7 @@ import scipy.sparse
 from typer.testing import CliRunner
 
 from services.recommender.cli.evaluate import app
+from services.recommender.evaluation import laws as laws_of_lists
 
 LEARNERS, ITEMS, SKILLS = 60, 24, 4
 
@@ -116,6 +117,23 @@ def test_rankings_are_measured_on_what_learners_worked_on_next(ranking_folder):
     assert reasons["holds"], reasons
     assert "0 false, 0 crashed" in reasons["figures"]
     assert "every reason is true: cairn: " in result.output
+    laws = {check["claim"].partition(":")[0]: check for check in found["checks"] if check["claim"].startswith("law ")}
+    assert list(laws) == ["law urgent", "law missed", "law level", "law variety", "law mastered"]
+    assert all(check["holds"] and check["required"] for check in laws.values()), laws
+    assert set(found["laws"]) >= {"cairn", "next_item", "need"}
+    # Some of the 60 learners have a gap, and an answer in five or two was wrong; the data have no grades.
+    for law, of_law in found["laws"]["cairn"].items():
+        assert of_law["held"] == of_law["cases"]
+        assert (of_law["cases"] == 0) == (law == "level")
+    assert "law level: nothing is over a level above the working level" in result.output
+
+
+def test_the_command_fails_where_a_law_of_lists_is_broken(ranking_folder, monkeypatch):
+    monkeypatch.setattr(laws_of_lists, "_URGENT_WITHIN", 0)
+    result = run("ranking", "--data", ranking_folder, "--protocol", "sequences")
+    assert result.exit_code == 1
+    assert "NO: law urgent: the first three serve the most urgent gap that is named: cairn: 0 of " in result.output
+    assert "error: it does not hold that law urgent" in result.output
 
 
 def clone(lines, *, learner, twin, separator):

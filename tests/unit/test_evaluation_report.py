@@ -30,6 +30,7 @@ EVALUATION = Evaluation(
     slices={"attempt 1": {"elo": {"auc": Estimate(0.6, 0.5, 0.7)}}},
     reliability={"cairn": Reliability([0.2, 0.8], [0.25, 0.75], [10, 30])},
     notes=("a note",),
+    laws={"cairn": {"urgent": {"cases": 3, "held": 2}}},
     twins={"found": 2, "left_out": 1},
     seeds={"bootstrap": 1},
     elapsed_s={"elo": 0.5},
@@ -82,6 +83,16 @@ def test_checks_are_read_back_from_json_and_are_in_the_documents_with_their_answ
     assert "<li>yes: water is wet: 1 of 1</li><li>NO: pigs fly: 0</li>" in html_section(checked)
     assert "Checks" not in section(Measured(EVALUATION, date(2026, 5, 4), 61.2))
     assert "Checks" not in html_section(EVALUATION)
+
+
+def test_an_evaluation_without_models_is_in_the_documents_with_its_checks_alone():
+    counted = Evaluation(
+        "laws/district", "a district", "", {}, {}, checks=(Check("it rains", holds=True, figures="3"),)
+    )
+    text = section(Measured(counted, date(2026, 5, 4), 61.2))
+    assert text.endswith("in 61 s.\n\nChecks:\n\n- yes: it rains: 3\n")
+    assert "<table>" not in html_section(counted)
+    assert "<li>yes: it rains: 3</li>" in html_section(counted)
 
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +163,10 @@ def test_simulations_are_run_without_data(checkout, monkeypatch):
     result = CliRunner().invoke(deployed.app, [*arguments, "--only", "closed-loop/simulated"])
     assert commands == [["closed-loop", "--json", str(checkout / "results/closed-loop-simulated.json")]]
     assert result.exit_code == 1
-    assert "cairn evaluate closed-loop ended with 1" in result.stderr
+    assert "closed-loop/simulated ended with 1" in result.stderr
+    CliRunner().invoke(deployed.app, [*arguments, "--only", "laws/district"])
+    # Not a command of `cairn`: python -m deploy.evaluation.laws.
+    assert commands[1:] == [[str(checkout / "results/laws-district.json")]]
 
 
 def test_only_what_was_run_changes_in_the_documents(checkout, monkeypatch):
