@@ -67,8 +67,8 @@ app = typer.Typer(pretty_exceptions_enable=False)
 @app.command()
 def laws(
     *,
-    learners: Annotated[int, typer.Option(min=12, help="Learners of the district.")] = 300,
-    steps: Annotated[int, typer.Option(min=0, help="Resources that each takes from the top of their list.")] = 20,
+    learners: Annotated[int, typer.Option(min=12, help="Learners of the district.")] = 100,
+    steps: Annotated[int, typer.Option(min=0, help="Resources that each takes from the top of their list.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")] = 7,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file, as JSON.")] = None,
 ) -> None:

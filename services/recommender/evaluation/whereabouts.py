@@ -22,8 +22,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from services.recommender.domain.learner.events import InteractionKind
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns
@@ -81,14 +79,14 @@ class Whereabouts:
                 if touched.kind is InteractionKind.COMPLETED or touched.reopened >= _OPENED_AGAIN
             ),
         ]
-        offered = self.allowed & ~self._too_far(self.catalog.levels, self.working_levels[0])
+        offered = self.allowed & ~self._far[0]
         offered[self.catalog.rows_of(refused)] = False
         return offered
 
-    @cached_property
+    @property
     def beyond(self) -> BoolColumn:
         """N; what is more than a level above the working level, without mastered prerequisites or a goal."""
-        return self._too_far(self.catalog.levels, self.working_levels[1])
+        return self._far[1]
 
     @cached_property
     def working_levels(self) -> tuple[float, float]:
@@ -184,9 +182,16 @@ class Whereabouts:
         needed = self._prerequisites(skill)
         return skill in self._path or bool(needed and all(self.known(each).mastered for each in needed))
 
-    def _too_far(self, levels: np.ndarray[tuple[int], np.dtype[np.float64]], level: float) -> BoolColumn:
+    @cached_property
+    def _far(self) -> tuple[BoolColumn, BoolColumn]:
+        """N; whether a resource is too far above the lowest and the highest that the working level can be."""
+        lowest, highest = self.working_levels
+        above_lowest = self._too_far(lowest)
+        return above_lowest, above_lowest if lowest == highest else self._too_far(highest)
+
+    def _too_far(self, level: float) -> BoolColumn:
         """N; whether a resource is too far above a level."""
-        far: BoolColumn = levels > level + _LEVELS_ABOVE
+        far: BoolColumn = self.catalog.levels > level + _LEVELS_ABOVE
         for row in far.nonzero()[0].tolist():
             own = {self.catalog.skill_ids[slot] for slot in self.catalog.tags.row(row).tolist()}
             needed = {each for skill in own for each in self._prerequisites(skill)} - own
