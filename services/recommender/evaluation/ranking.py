@@ -6,7 +6,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -44,11 +44,13 @@ _SMALLEST_SHARE = 1e-9
 
 @dataclass
 class _Measured:
-    """Results of the rankings evaluated so far: by ranking, values by learner and first ten resources."""
+    """Results of the rankings evaluated so far, by ranking: values by learner, first ten resources, and counts."""
 
-    values: dict[str, dict[str, Floats]]
-    tops: dict[str, list[list[int]]]
-    elapsed_s: dict[str, float]
+    values: dict[str, dict[str, Floats]] = field(default_factory=dict)
+    tops: dict[str, list[list[int]]] = field(default_factory=dict)
+    elapsed_s: dict[str, float] = field(default_factory=dict)
+    reasons: dict[str, ReasonCount] = field(default_factory=dict)
+    laws: dict[str, LawCount] = field(default_factory=dict)
 
 
 def evaluate_ranking(
@@ -80,9 +82,7 @@ def evaluate_ranking(
         advance(name, min(next(steps), total - 1), total)
 
     choice = choose(work.inner(seed=SEED), seed=SEED, advance=lambda name: report(f"tuning {name}"))
-    measured = _Measured({}, {}, {})
-    reasons: dict[str, ReasonCount] = {}
-    laws: dict[str, LawCount] = {}
+    measured = _Measured()
     for name, make in _rankings(split, choice, report):
         started_s = time.perf_counter()
         ranker = make()
@@ -92,7 +92,7 @@ def evaluate_ranking(
         measured.values[name], measured.tops[name] = values, tops
         measured.elapsed_s[name] = round(time.perf_counter() - started_s, 3)
         if isinstance(ranker, Served):
-            reasons[name], laws[name] = ranker.reasons, ranker.laws
+            measured.reasons[name], measured.laws[name] = ranker.reasons, ranker.laws
     report("intervals")
     drawn = {name: _with_ratio(_drawn(values, draws)) for name, values in measured.values.items()}
     for name, tops in measured.tops.items():
@@ -105,8 +105,8 @@ def evaluate_ranking(
         models={name: {measure: estimate(each) for measure, each in of_one.items()} for name, of_one in drawn.items()},
         differences=compared(drawn, SERVED) if SERVED in drawn else {},
         slices=slices,
-        checks=(check_of(reasons), *checks_of(laws)),
-        laws={name: count.as_values() for name, count in laws.items()},
+        checks=(check_of(measured.reasons), *checks_of(measured.laws)),
+        laws={name: count.as_values() for name, count in measured.laws.items()},
         twins=split.twins._asdict(),
         notes=(*alerts, *_notes(split, choice)),
         seeds={"bootstrap": SEED, "models": SEED},
