@@ -156,6 +156,13 @@ def test_a_goal_or_mastered_prerequisites_reach_above_the_working_level():
     assert not judged(["g3-0-lesson-0", "g6-0-lesson-0"], state=above, gap="g3-0")["level"]
 
 
+def test_who_has_only_read_works_at_the_level_of_what_they_read():
+    read = learner_state({}, completed=["g3-0-lesson-0", "g4-0-lesson-0", "g3-1-lesson-0"])
+    assert where(read).working_levels == (3.0, 3.0)
+    assert judged(["g3-0-practice-0", "g6-0-lesson-0"], state=read, gap="", missed=frozenset()) == {"level": False}
+    assert judged(["g3-0-practice-0"], state=read, gap="", missed=frozenset()) == {"level": True}
+
+
 def test_a_mastered_skill_may_come_first_when_it_is_due():
     long_ago = dataclasses.replace(STRONG, last_at_s=NOW_S - 40 * DAY_S)
     due = learner_state({"g3-0": long_ago, "g4-0": WEAK, "g4-1": LATEST}, mean=0.2)
@@ -257,7 +264,10 @@ def test_gaps_and_working_level_are_those_of_the_server(state):
     scope = scope_of(
         CATALOG, learner.estimates, learner.recent, None, learner.preferences.path, WEIGHTS.review_opens
     )  # fmt: skip
-    served, (lowest, highest) = working_level(CATALOG, learner.estimates, scope), where(state).working_levels
+    served, (lowest, highest) = (
+        working_level(CATALOG, learner.estimates, scope, learner.recent),
+        where(state).working_levels,
+    )
     assert lowest <= served <= highest
     # Exactly half of the weight may be on either side.
     assume(lowest == highest)

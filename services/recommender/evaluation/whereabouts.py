@@ -7,7 +7,8 @@ Written a second time from `domain/ranking/scope.py`, docs/science.md and decisi
                    review that is due; 1 on the path to a goal
     gap            a skill of any importance that was worked on, is not mastered, has a chance of success below .85, is
                    within reach, and has a scope of at least .5
-    working level  the median of the levels of the skills that were worked on, weighted by scope, at least .01
+    working level  the median of the levels of the skills that were answered, weighted by scope, at least .01; without
+                   any, of the resources that were worked on lately
     due            a mastered skill whose review 1 - 2^(-days / (7 sqrt(1 + successes))) is at least one half
 
 What learners usually do next also counts in scope, up to .3. It is not known here: where there is such a count, the
@@ -24,7 +25,7 @@ from functools import cached_property
 
 from services.recommender.domain.learner.events import InteractionKind
 from services.recommender.domain.learner.state import LearnerState
-from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns
+from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, IntColumn
 from services.recommender.evaluation.reason_facts import KnownSkill
 
 _OPENED_AGAIN = 2
@@ -99,6 +100,9 @@ class Whereabouts:
                 weight = max(self._scope.get(skill, 0.0), _LEAST_WEIGHT)
                 least[level] = least.get(level, 0.0) + weight
                 most[level] = most.get(level, 0.0) + (max(weight, _USUAL) if self.usual else weight)
+        if not least:
+            levels = self.catalog.levels[self._recent_rows()].tolist()
+            least = most = {level: float(levels.count(level)) for level in levels if not math.isnan(level)}
         lowest = next((level for level in sorted(least) if _reach_half(most, least, level, 1.0 + _ROUNDING)), math.nan)
         highest = next((level for level in sorted(least) if _reach_half(least, most, level, 1.0 - _ROUNDING)), math.nan)
         return lowest, highest
@@ -158,10 +162,14 @@ class Whereabouts:
                 scope[skill] = max(scope.get(skill, 0.0), review)
         return scope | dict.fromkeys(self._path, 1.0)
 
+    def _recent_rows(self) -> IntColumn:
+        """The rows of what was worked on lately, newest last."""
+        return self.catalog.rows_of(touched.resource for touched in self.state.resources)
+
     def _worked_on(self) -> dict[str, float]:
         """The scope of each skill by how lately it was worked on."""
         scope: dict[str, float] = {}
-        rows = self.catalog.rows_of(touched.resource for touched in self.state.resources)
+        rows = self._recent_rows()
         for since, row in enumerate(reversed(rows.tolist())):
             for slot in self.catalog.tags.row(row).tolist():
                 scope.setdefault(self.catalog.skill_ids[slot], 2.0 ** (-since / 10.0))
