@@ -290,15 +290,11 @@ def test_cases_and_lists_in_which_a_law_holds_are_counted():
     assert checks["law variety"].figures.startswith(f"cairn: 1 of 2 lists; l: all serve {served}, not [")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="resources that were answered are held back, even where nothing else is about a gap"
-)
 def test_a_gap_whose_resources_were_all_answered_is_served():
     done = [one.resource_id for one in RESOURCES if GAP in one.resource_id]
     assert broken_laws(answered(learner_state({GAP: WEAK}, answered=done))) == set()
 
 
-@pytest.mark.xfail(strict=True, reason="in a list of three, what was just missed comes first although it is mastered")
 def test_a_mastered_skill_that_was_just_missed_does_not_come_first_in_a_short_list():
     slipped = dataclasses.replace(STRONG, attempts=16, last_at_s=NOW_S - 60, last_response=0.0)
     assert broken_laws(answered(learner_state({"g3-0": slipped, "g3-1": WEAK}, mean=0.5), limit=3)) == set()

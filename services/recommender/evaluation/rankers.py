@@ -204,8 +204,8 @@ class Served:
 
     def ranked(self, learner: int, most: int) -> NDArray[np.int64]:
         """Return the numbers of at most k resources, best first."""
-        models = self._models(self._dataset.states.of(learner))
-        request = self._dataset.request(learner, models, limit=most, need_share=self._need_share)
+        work, state = self._dataset.split, self._dataset.states.of(learner)
+        request = self._dataset.request(learner, self._models(state), limit=most, need_share=self._need_share)
         ranked = self.reasons.made(
             lambda: rank(self._prepared, request, DEFAULT_WEIGHTS, time.perf_counter), request
         )  # fmt: skip
@@ -217,7 +217,7 @@ class Served:
                 wanted=request.wanted,
                 resources=ranked.resources,
                 gap=ranked.gap,
-                missed=missed_last(split.before, learner) if split.graded else frozenset(),
+                missed=missed_last(work.before, learner) if work.graded else frozenset(),
             )
         )
         return np.array([resource.row for resource in ranked.resources], np.int64)

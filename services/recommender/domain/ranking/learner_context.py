@@ -10,6 +10,7 @@ from services.recommender.domain.learner.events import InteractionKind
 from services.recommender.domain.learner.preferences import NO_PREFERENCES
 from services.recommender.domain.learner.state import LearnerState, RecentResource
 from services.recommender.domain.learner.success_model import Chances
+from services.recommender.domain.ranking.candidates import InvertedIndex
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.features import SkillEstimates, estimate_skills
 from services.recommender.domain.ranking.learned import NextItem
@@ -79,14 +80,18 @@ def look_up_learner(prepared: PreparedCatalog, request: RankingRequest, weights:
     eligible = keep_away(catalog, estimates, state, eligible, weights)
     is_held = np.zeros(len(catalog), np.bool_)
     is_held[unfinished if request.repeats else np.concatenate((done, unfinished))] = True
+    gaps = gaps_of(catalog, estimates, scope, latest_skills(catalog, estimates, recent), weights.review_opens)
+    eligible = eligible.narrowed(reach.resources)
+    again = done[~np.isin(done, unfinished)]
+    is_held[_given_again(prepared.index, gaps, eligible.allowed & ~is_held, eligible.allowed, again)] = False
     return LearnerContext(
         prepared=prepared,
         request=request,
         weights=weights,
         estimates=estimates,
         scope=scope,
-        gaps=gaps_of(catalog, estimates, scope, latest_skills(catalog, estimates, recent), weights.review_opens),
-        eligible=eligible.narrowed(reach.resources),
+        gaps=gaps,
+        eligible=eligible,
         preferences=preferences,
         by_success_model=None
         if prepared.success_model is None
@@ -96,6 +101,27 @@ def look_up_learner(prepared: PreparedCatalog, request: RankingRequest, weights:
         is_held=is_held,
         next_item=next_item,
     )
+
+
+def _given_again(
+    index: InvertedIndex, gaps: Gaps, fresh: BoolColumn, allowed: BoolColumn, done: IntColumn
+) -> list[int]:
+    """Rows that the learner has done and is given again, because too little else is about what they must work on.
+
+    Args:
+        index: the catalog's inverted index.
+        gaps: the learner's gaps.
+        fresh: N; what may be in the list and is not held back.
+        allowed: N; what may be in the list.
+        done: rows they answered or completed, the earliest first.
+    """
+    again: list[int] = []
+    for slots, least in gaps.to_work_on:
+        rows = np.concatenate([index.rows[index.starts[slot] : index.starts[slot + 1]] for slot in slots])
+        missing = least - len(np.unique(rows[fresh[rows]]))
+        if missing > 0:
+            again += done[allowed[done] & np.isin(done, rows)][:missing].tolist()
+    return again
 
 
 def _worked_on(

@@ -4,6 +4,7 @@
     missed     after a wrong answer, two of the first five are about that skill or a prerequisite that is not mastered
     other gap  the first five are not all about one skill while there is another gap in scope
     mastered   a mastered skill that is not due for review does not come first while there is a gap in scope
+    first      otherwise what was missed comes first
 
 Each as far as there are candidates. A gap is a skill the learner worked on and has not mastered. The resources of one
 gap among the first five are in the order teach, practise, re-assess. A skill that was never met begins with a lesson.
@@ -38,14 +39,20 @@ class Gaps(NamedTuple):
 
     Attributes:
         urgency: S; scope times urgency of each skill that the learner worked on and has not mastered, in scope; else 0.
-        missed: S; whether the last response to it was wrong and it is among the skills responded to last, or it is a
-            prerequisite of one that is not mastered.
+        missed: S; whether it is among the skills responded to last and the last response to it was wrong, or success on
+            it is unlikely; or it is a prerequisite of such a skill and not mastered.
         mastered: S; whether it is mastered and not due for review.
     """
 
     urgency: FloatColumn
     missed: BoolColumn
     mastered: BoolColumn
+
+    @property
+    def to_work_on(self) -> list[tuple[list[int], int]]:
+        """Slots of skills that a list must be about, with the least number of resources about any of them."""
+        urgent = [] if self.most_urgent < 0 else [([self.most_urgent], 1)]
+        return [*urgent, (self.missed.nonzero()[0].tolist(), _MISSED_WITHIN_HEAD)] if self.missed.any() else urgent
 
     @property
     def most_urgent(self) -> int:
@@ -75,7 +82,8 @@ def gaps_of(
         review_opens: a review is due from this value on.
     """
     urgency = urgencies_in_scope(estimates, scope)
-    missed = latest & (estimates.last_responses < _WRONG_BELOW)
+    unlikely = (urgency > 0.0) & (estimates.probabilities < RATHER_FAILS)
+    missed = latest & ((estimates.last_responses < _WRONG_BELOW) | unlikely)
     owners, entries = catalog.skill_prerequisites.entries(missed.nonzero()[0])
     if len(owners):
         below = catalog.skill_prerequisites.values[entries]
@@ -232,7 +240,7 @@ def _wanted(
     position = len(head)
     must_be_urgent = position == min(_URGENT_WITHIN, size) - 1 and not urgent[head].any()
     # One place is left for another skill.
-    must_be_missed = _MISSED_WITHIN_HEAD - missed[head].sum() >= max(size - 1, 1) - position
+    must_be_missed = position == 0 or _MISSED_WITHIN_HEAD - missed[head].sum() >= max(size - 1, 1) - position
     one_skill = position == HEAD - 1 and served[head[0]] >= 0 and (served[head] == served[head[0]]).all()
     must_be_other = one_skill and gaps.sum() > gaps[served[head[0]]]
     best, best_fulfilled = -1, -1
@@ -241,14 +249,14 @@ def _wanted(
             continue
         # What comes first in this sum outweighs all that follows.
         fulfilled = 0
+        if position == 0 and not mastered[place]:
+            fulfilled += 16
         if must_be_urgent and urgent[place]:
             fulfilled += 8
         if must_be_missed and missed[place]:
             fulfilled += 4
         if must_be_other and served[place] != served[head[0]]:
             fulfilled += 2
-        if position == 0 and not mastered[place]:
-            fulfilled += 1
         if fulfilled > best_fulfilled:
             best, best_fulfilled = place, fulfilled
     return best
