@@ -144,6 +144,6 @@ def evaluate(candidates: Candidates) -> SignalValues:
 
 
 def score(values: SignalValues, weights: RankingWeights) -> Scores:
-    """The sum 2.5 gap + .2 fit + 1.5 review + .1 uncertainty + 2 goal + .5 preference."""
+    """The sum 3 gap + .2 fit + 1.5 review + .1 uncertainty + 2 goal + .5 preference."""
     added = weights.of_signals[:, None] * values.columns
     return Scores(added.sum(axis=0), added)
