@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.recommender.domain.training.responses import NONE, ResponseTable, ResponseTableBuilder
@@ -228,6 +228,8 @@ def random_logs(seed: int, *, graded: bool) -> ResponseTable:
     return builder.build()
 
 
+# Someone with too many twins has few enough once one of these is left out.
+@example(seed=56_605_685, graded=True, as_graded=True)
 @given(seed=st.integers(0, 2**32 - 1), graded=st.booleans(), as_graded=st.booleans())
 def test_pairs_are_those_of_the_definition(seed, graded, as_graded):
     table = random_logs(seed, graded=graded)

@@ -68,14 +68,17 @@ def near_identical(table: ResponseTable, *, graded: bool = True) -> Pairs:
 def redundant(table: ResponseTable, *, graded: bool = True) -> NDArray[np.bool_]:
     """Return which learners have a twin with more rows, or with as many and an earlier number.
 
-    Without them, no two of the learners are near-identical.
+    Without them, no two of the learners are near-identical. Who had too many twins to have any may have some once
+    others are left out, so this is repeated until there are none.
 
     Args:
         table: responses, each learner's in the order given.
         graded: whether responses are outcomes.
     """
     left_out = np.zeros(len(table.learners), np.bool_)
-    left_out[near_identical(table, graded=graded)[:, 0]] = True
+    while len(pairs := near_identical(table, graded=graded)):
+        left_out[pairs[:, 0]] = True
+        table = table.of_learners(~left_out)
     return left_out
 
 
