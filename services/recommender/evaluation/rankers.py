@@ -47,7 +47,6 @@ def baselines(split: RankingSplit, *, seed: int) -> Mapping[str, Callable[[], Ra
     popularity = np.bincount(work.positives.resource, minlength=len(work.positives.resources)).astype(np.float32)
     made: dict[str, Callable[[], Ranker]] = {
         "random": lambda: Random(work, seed),
-        "popular": lambda: Scored(work, lambda _learner: popularity.copy()),
     }
     if work.before.at_s.any():
         made["popular_last_week"] = lambda: Scored(work, PopularLastWeek(work, popularity).scores)

@@ -110,9 +110,11 @@ class ReasonCount:
         scores, usual = NO_SCORES, NO_USUAL_WORK
         recent_resources = () if state is None else [recent.resource for recent in state.resources]
         if ranker.models and models is not None and catalog.has_any(recent_resources):
-            best = models.scores[int(np.argmax(ranker.base_weights))]
+            best = int(np.argmax(ranker.base_weights))
+            for_all = ranker.models[best] == "popular"
             history = sum(models.index_of_row[row] >= 0 for row in catalog.rows_of(recent_resources))
-            scores, usual = scores_of_rows(best, models.index_of_row, catalog, history), self._usual
+            scores = scores_of_rows(models.scores[best], models.index_of_row, catalog, history, for_all=for_all)
+            usual = self._usual
 
         def difficulty(skill: str) -> float:
             return float(difficulties.skill_logits[catalog.slot_of_skill[skill]])

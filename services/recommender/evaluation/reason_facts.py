@@ -102,11 +102,13 @@ class ScoreFacts:
         scores: of the resources that the model knows.
         index: the index of a resource into them, -1 where the model does not know it.
         history: how many resources of the learner's history they were computed from.
+        for_all: whether they are the same for every learner.
     """
 
     scores: NDArray[np.float32]
     index: Callable[[str], int]
     history: int
+    for_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +280,7 @@ def facts_of_columns(columns: Any) -> CatalogFacts:
 
 
 def scores_of_rows(
-    scores: NDArray[np.float32], index_of_row: NDArray[np.intp], columns: Any, history: int
+    scores: NDArray[np.float32], index_of_row: NDArray[np.intp], columns: Any, history: int, *, for_all: bool
 ) -> ScoreFacts:
     """Collaborative scores whose indices are known by row of a catalog."""
 
@@ -286,7 +288,7 @@ def scores_of_rows(
         row = columns.row_of_resource.get(resource, -1)
         return -1 if row < 0 else int(index_of_row[row])
 
-    return ScoreFacts(scores, index, history)
+    return ScoreFacts(scores, index, history, for_all)
 
 
 def usual_work(statistics: Any) -> UsualWork:

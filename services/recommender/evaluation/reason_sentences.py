@@ -219,6 +219,8 @@ def _similar(case: Case, _skill: str, parts: Parts) -> Iterator[str]:
         if not 1 <= place <= resources:
             yield "there is no such place"
         return
+    if (parts["similar"] is None) != scored.for_all:
+        yield f"the scores are those of {'all' if scored.for_all else 'similar'} learners"
     recent = case.facts.learner.recent or ()
     own = [index for name in recent if case.in_catalog(name) and (index := scored.index(name)) >= 0]
     others, index = np.delete(scored.scores, own), scored.index(case.entry.resource)
@@ -227,7 +229,7 @@ def _similar(case: Case, _skill: str, parts: Parts) -> Iterator[str]:
         return
     score = scored.scores[index]
     if score < others.mean():
-        yield "others are more likely for learners with a similar history"
+        yield "others are worked on more, on average"
     true_place = 1 + int(np.count_nonzero(others > score))
     if (place, resources) != (true_place, len(others)):
         yield f"it is number {true_place} of {len(others)}"
@@ -355,7 +357,8 @@ SENTENCES = (
     _sentence("REVIEW", r"mastered, (?P<answers>[^;]+); last practised (?P<days>\d+) (?P<unit>days?) ago", _review),
     _sentence(
         "SIMILAR_LEARNERS",
-        r"Learners with a similar history worked on it: number (?P<place>[\d,]+) of (?P<resources>[\d,]+) resources",
+        r"(?:(?P<similar>Learners with a similar history)|Many learners) worked on it: "
+        r"number (?P<place>[\d,]+) of (?P<resources>[\d,]+) resources",
         _similar,
         about_skill=False,
     ),

@@ -128,6 +128,11 @@ class Evidence:
             return False
         return abs(float(places[row]) - float(places[known].mean())) <= _POINT_WIDTH
 
+    @property
+    def by_popularity(self) -> bool:
+        """Whether the collaborative scores that count are the same for every learner."""
+        return self.similar is not None and self.similar.for_all
+
     def rank_for_similar_learners(self, row: int) -> tuple[int, int] | None:
         """The place of a resource among those that the learner has not worked on lately, by the collaborative scores.
 

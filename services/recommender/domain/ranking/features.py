@@ -103,12 +103,14 @@ class CollaborativeScores:
         rows: the catalog row of each, -1 where the catalog has no such active resource.
         index_of_row: N; the inverse: index into `scores`, -1 where the model does not know the resource.
         positives: how many resources of the learner's history the model knows.
+        for_all: whether they are the same for every learner.
     """
 
     scores: NDArray[np.float32]
     rows: IntColumn
     index_of_row: IntColumn
     positives: int
+    for_all: bool = False
 
 
 def difficulties_of(catalog: CatalogColumns, parameters: TenantParameters) -> Difficulties:

@@ -38,6 +38,9 @@ DEFAULT_NEED_SHARE = 0.5
 # Without a learned ranker, popularity counts half as much as scope.
 _POPULARITY = 0.5
 
+POPULAR = "popular"
+"""The base model that scores what is popular, the same for every learner."""
+
 
 @dataclass(frozen=True)
 class LearnedRanker:
@@ -191,8 +194,11 @@ class NextItem:
         if models is None or activity is None:
             return None
         positives = int(np.count_nonzero(models.index_of_row[activity.recent] >= 0))
-        scores = models.scores[int(np.argmax(self._prepared.ranker.base_weights))]
-        return CollaborativeScores(scores, models.rows, models.index_of_row, positives)
+        ranker = self._prepared.ranker
+        best = int(np.argmax(ranker.base_weights))
+        return CollaborativeScores(
+            models.scores[best], models.rows, models.index_of_row, positives, for_all=ranker.models[best] == POPULAR
+        )
 
     @property
     def learned(self) -> bool:

@@ -28,6 +28,7 @@ from services.recommender.models.collaborative.neighbours import (
     fit_rp3beta,
     fit_sequential,
 )
+from services.recommender.models.collaborative.popular import fit_popular
 
 Settings = Mapping[str, float]
 Fit = Callable[[Positives, int, Settings], CollaborativeModel]
@@ -44,10 +45,18 @@ class Family:
     Attributes:
         fit: fits it to positives, with a seed and settings.
         grid: settings to try, in an order along which the measure is assumed to have one peak.
+        grid_in_time: more of them, for data with times.
+        compared: whether it is fitted to an inner split at all.
     """
 
     fit: Fit
     grid: Sequence[Settings]
+    grid_in_time: Sequence[Settings] = ()
+    compared: bool = True
+
+    def grid_for(self, positives: Positives) -> Sequence[Settings]:
+        """The settings to try on these positives."""
+        return [*self.grid, *self.grid_in_time] if positives.latest_s.any() else self.grid
 
 
 def _als(positives: Positives, seed: int, settings: Settings) -> CollaborativeModel:
@@ -82,7 +91,11 @@ def _sequential(positives: Positives, _seed: int, settings: Settings) -> Collabo
     )
 
 
-# With a half-life this long, the whole history has equal weight.
+def _popular(positives: Positives, _seed: int, settings: Settings) -> CollaborativeModel:
+    return fit_popular(positives, days=settings["days"])
+
+
+# With a half-life this long, the whole history has equal weight; a window this long covers all data.
 _FOREVER = 1e6
 
 FAMILIES: Mapping[str, Family] = {
@@ -104,8 +117,10 @@ FAMILIES: Mapping[str, Family] = {
             for factors, confidence in ((32, 4.0), (64, 2.0), (128, 1.0), (256, 1.0))
         ],
     ),
-    "bpr": Family(_bpr, [{"factors": 64}]),
+    # Slow, and only there for comparison.
+    "bpr": Family(_bpr, [{"factors": 64}], compared=False),
     "ease": Family(_ease, [{"regularization": strength} for strength in (10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0)]),
+    "popular": Family(_popular, [{"days": _FOREVER}], [{"days": days} for days in (28.0, 7.0)]),
 }
 
 
@@ -148,7 +163,7 @@ def choose(
     """Choose for each family the settings that best predict what learners did next.
 
     Hill climbing starts in the middle of the grid and moves towards better settings, so that few models are fitted. For
-    a family with a single entry in its grid, no model is fitted.
+    a family that is not compared, no model is fitted.
 
     Args:
         inner: a split of the training data.
@@ -162,7 +177,7 @@ def choose(
     measures: dict[str, float] = {}
     absent: dict[str, str] = {}
     for name in families:
-        if len(FAMILIES[name].grid) == 1:
+        if not FAMILIES[name].compared:
             settings[name] = FAMILIES[name].grid[0]
             continue
         # Report before the fit: if memory runs out, the last line shows why.
@@ -173,7 +188,7 @@ def choose(
         except (TooFewPositivesError, TooLargeError) as error:
             absent[name] = str(error)
             continue
-        settings[name] = FAMILIES[name].grid[hill_climb.best]
+        settings[name] = hill_climb.grid[hill_climb.best]
         measures[name], models[name] = hill_climb.measures[hill_climb.best], hill_climb.model
     return Choice(settings, absent, models, measures)
 
@@ -186,8 +201,9 @@ class _HillClimb:
         self._inner = inner
         self._learners = learners
         self._seed = seed
+        self.grid = family.grid_for(inner.positives)
         self.measures: dict[int, float] = {}
-        self.best = (len(family.grid) - 1) // 2
+        self.best = (len(self.grid) - 1) // 2
         self.model = self._fit_at(self.best)
 
     def to_peak(self) -> None:
@@ -200,7 +216,7 @@ class _HillClimb:
                 return
 
     def _better_at(self, place: int) -> bool:
-        if not 0 <= place < len(self._family.grid) or place in self.measures:
+        if not 0 <= place < len(self.grid) or place in self.measures:
             return False
         model = self._fit_at(place)
         if self.measures[place] <= self.measures[self.best]:
@@ -209,7 +225,7 @@ class _HillClimb:
         return True
 
     def _fit_at(self, place: int) -> CollaborativeModel:
-        model = self._family.fit(self._inner.positives, self._seed, self._family.grid[place])
+        model = self._family.fit(self._inner.positives, self._seed, self.grid[place])
         self.measures[place] = mean_ndcg(model, self._inner, self._learners)
         return model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.recommender.application.ports.models import CollaborativeChoice, ModelArrays
 from services.recommender.application.training.collect import Progress
 from services.recommender.application.training.train import Advance, FittedCollaborative, TooFewPositivesError
+from services.recommender.domain.ranking.learned import POPULAR
 from services.recommender.domain.training.positives import Positives
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.domain.training.splits import earlier_rows, split_work, tags_of
@@ -19,8 +20,8 @@ from services.recommender.models.collaborative.neighbours import (
     dense_memory,
 )
 
-# Models that a bundle can hold; bpr is for comparison only.
-_SERVABLE = tuple(family for family in FAMILIES if family != "bpr")
+# Models that know similar learners, and that a bundle can hold; bpr is for comparison only.
+_SERVABLE = tuple(family for family in FAMILIES if family not in ("bpr", POPULAR))
 # With fewer learners, the measures of models do not differ enough.
 _LEARNERS_TO_CHOOSE_BY = 20
 _CHOOSING = "choosing a model"

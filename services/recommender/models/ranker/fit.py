@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from services.recommender.application.ports.models import CollaborativeModel
 from services.recommender.application.training.train import TooFewPositivesError
 from services.recommender.domain.ranking.interaction_statistics import NO_STATISTICS
-from services.recommender.domain.ranking.learned import LearnedRanker
+from services.recommender.domain.ranking.learned import POPULAR, LearnedRanker
 from services.recommender.domain.ranking.trees import NO_TREES, Trees, mean_of
 from services.recommender.domain.training.metrics import ndcg
 from services.recommender.domain.training.splits import WorkSplit
@@ -34,7 +34,7 @@ from services.recommender.models.ranker.need_share import choose_need_share
 from services.recommender.models.ranker.trees import DEFAULT_SETTINGS, TOP, RankerSettings, grow_trees, trees_of
 
 # Models that the ranker reads. The others are slow, or do not improve on these.
-BASE_MODELS = ("sequential", "item_knn", "rp3beta", "als", "ease")
+BASE_MODELS = ("sequential", "item_knn", "rp3beta", "als", "ease", POPULAR)
 
 # Weights of the base models where no trees rank.
 _WITHOUT_TREES = MappingProxyType({"sequential": 2.0, "item_knn": 1.0, "als": 1.0})

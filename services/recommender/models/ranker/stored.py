@@ -18,10 +18,11 @@ from services.recommender.domain.ranking.interaction_statistics import Interacti
 from services.recommender.domain.ranking.learned import DEFAULT_NEED_SHARE, LearnedRanker
 from services.recommender.domain.ranking.next_item import FEATURES_VERSION
 from services.recommender.domain.ranking.trees import Trees, TreesInvalidError
-from services.recommender.models.collaborative import als, neighbours
+from services.recommender.models.collaborative import als, neighbours, popular
 from services.recommender.models.collaborative.als import AlsModel
 from services.recommender.models.collaborative.ensemble import Ensemble
 from services.recommender.models.collaborative.neighbours import EaseModel, ItemItemModel
+from services.recommender.models.collaborative.popular import PopularModel
 
 KIND = "learned_ranker"
 
@@ -127,10 +128,10 @@ def _base_weights(numbers: Mapping[str, float], names: tuple[str, ...]) -> tuple
     return tuple(float(numbers[f"weight_{name}"]) for name in names)
 
 
-def _plain(model: CollaborativeModel | None) -> AlsModel | ItemItemModel:
+def _plain(model: CollaborativeModel | None) -> AlsModel | ItemItemModel | PopularModel:
     if isinstance(model, EaseModel):
         return model.written_out()
-    if isinstance(model, AlsModel | ItemItemModel):
+    if isinstance(model, AlsModel | ItemItemModel | PopularModel):
         return model
     raise TypeError(f"a learned ranker cannot store a {type(model).__name__}")
 
@@ -154,6 +155,8 @@ def _base_model(name: str, stored: ModelArrays) -> CollaborativeModel:
     numbers = {key.removeprefix(prefix): each for key, each in stored.hyperparameters.items() if key.startswith(prefix)}
     if "factors" in arrays:
         return AlsModel.from_arrays(ModelArrays(als.KIND, numbers, stored.resources, arrays))
+    if "learners" in arrays:
+        return PopularModel.from_arrays(ModelArrays(popular.KIND, numbers, stored.resources, arrays))
     return ItemItemModel.from_arrays(ModelArrays(neighbours.KIND, numbers, stored.resources, arrays))
 
 

@@ -13,12 +13,14 @@ def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
     if placed is None:
         return None
     place, resources = placed
-    return Claim(ReasonKind.SIMILAR_LEARNERS, (message("similar", place=place, resources=resources),))
+    template = "popular" if evidence.by_popularity else "similar"
+    return Claim(ReasonKind.SIMILAR_LEARNERS, (message(template, place=place, resources=resources),))
 
 
 SIMILAR = ReasonSource(kind=ReasonKind.SIMILAR_LEARNERS, reason=_reason)
 
 MESSAGES: dict[str, Template] = {
     "similar": "Learners with a similar history worked on it: number {place:,} of {resources:,} resources",
+    "popular": "Many learners worked on it: number {place:,} of {resources:,} resources",
 }
 """The English templates."""
