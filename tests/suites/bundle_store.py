@@ -121,7 +121,7 @@ class BundleStoreSuite:
         assert model.scores(history).tobytes() == AlsModel.from_arrays(stored).scores(history).tobytes()
         assert "hilltop" not in bundle.collaborative
 
-    @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "bpr"])
+    @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ("bpr", "popular")])
     def test_every_kind_of_model_that_tuning_may_choose_is_stored_with_its_settings(self, url, family):
         table = ResponseTableBuilder()
         for learner in range(60):

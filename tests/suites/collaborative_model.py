@@ -33,26 +33,9 @@ def two_groups(*, learners: int, resources: int = 12, seed: int = 2) -> Positive
 class CollaborativeModelSuite:
     """What every family of collaborative models does."""
 
-    LEARNERS_FEW = 16
-    """Fewer learners than resources; a family may need more."""
-
     def fit(self, positives: Positives) -> CollaborativeModel:
         """A model of the family."""
         raise NotImplementedError
-
-    @pytest.mark.parametrize("many", [False, True], ids=["fewer learners than resources", "more"])
-    @pytest.mark.parametrize("group", ["a", "b"])
-    def test_a_learner_of_one_group_is_given_that_group_s_resources_first(self, many, group):
-        model = self.fit(two_groups(learners=80 if many else self.LEARNERS_FEW))
-        history = [f"{group}00", f"{group}01", f"{group}02"]
-        scores = dict(zip(model.resources, model.scores(history), strict=True))
-        ranked = sorted((resource for resource in scores if resource not in history), key=lambda r: -scores[r])
-        assert {resource[0] for resource in ranked[:9]} == {group}
-
-    def test_unknown_resources_are_ignored_and_nothing_known_scores_zero(self):
-        model = self.fit(two_groups(learners=20))
-        assert model.scores([]).tolist() == model.scores(["nowhere"]).tolist() == [0.0] * 24
-        assert model.scores(["nowhere", "a01"]).tobytes() == model.scores(["a01"]).tobytes()
 
     def test_every_resource_of_the_model_has_one_float32_score(self):
         model = self.fit(two_groups(learners=20))
@@ -78,6 +61,27 @@ class CollaborativeModelSuite:
         before = model.scores(["a01"]).tobytes()
         model.scores(["b02", "b03"])
         assert model.scores(["a01"]).tobytes() == before
+
+
+class HistoryModelSuite(CollaborativeModelSuite):
+    """What every family does that reads a learner's history."""
+
+    LEARNERS_FEW = 16
+    """Fewer learners than resources; a family may need more."""
+
+    @pytest.mark.parametrize("many", [False, True], ids=["fewer learners than resources", "more"])
+    @pytest.mark.parametrize("group", ["a", "b"])
+    def test_a_learner_of_one_group_is_given_that_group_s_resources_first(self, many, group):
+        model = self.fit(two_groups(learners=80 if many else self.LEARNERS_FEW))
+        history = [f"{group}00", f"{group}01", f"{group}02"]
+        scores = dict(zip(model.resources, model.scores(history), strict=True))
+        ranked = sorted((resource for resource in scores if resource not in history), key=lambda r: -scores[r])
+        assert {resource[0] for resource in ranked[:9]} == {group}
+
+    def test_unknown_resources_are_ignored_and_nothing_known_scores_zero(self):
+        model = self.fit(two_groups(learners=20))
+        assert model.scores([]).tolist() == model.scores(["nowhere"]).tolist() == [0.0] * 24
+        assert model.scores(["nowhere", "a01"]).tobytes() == model.scores(["a01"]).tobytes()
 
 
 class StoredModelSuite:

@@ -20,7 +20,14 @@ from services.recommender.models.collaborative.neighbours import (
     fit_sequential,
     matrix_of,
 )
-from tests.suites.collaborative_model import CollaborativeModelSuite, StoredModelSuite, of_histories, two_groups
+from services.recommender.models.collaborative.popular import PopularModel, fit_popular
+from tests.suites.collaborative_model import (
+    CollaborativeModelSuite,
+    HistoryModelSuite,
+    StoredModelSuite,
+    of_histories,
+    two_groups,
+)
 
 
 class _ItemItemStored(StoredModelSuite):
@@ -28,22 +35,22 @@ class _ItemItemStored(StoredModelSuite):
         return ItemItemModel.from_arrays(model.to_arrays())
 
 
-class TestItemKnn(CollaborativeModelSuite, _ItemItemStored):
+class TestItemKnn(HistoryModelSuite, _ItemItemStored):
     def fit(self, positives):
         return fit_item_knn(positives)
 
 
-class TestRp3beta(CollaborativeModelSuite, _ItemItemStored):
+class TestRp3beta(HistoryModelSuite, _ItemItemStored):
     def fit(self, positives):
         return fit_rp3beta(positives)
 
 
-class TestSequential(CollaborativeModelSuite, _ItemItemStored):
+class TestSequential(HistoryModelSuite, _ItemItemStored):
     def fit(self, positives):
         return fit_sequential(positives)
 
 
-class TestEase(CollaborativeModelSuite, StoredModelSuite):
+class TestEase(HistoryModelSuite, StoredModelSuite):
     def fit(self, positives):
         return EaseModel(positives, regularization=20.0)
 
@@ -51,12 +58,20 @@ class TestEase(CollaborativeModelSuite, StoredModelSuite):
         return ItemItemModel.from_arrays(model.written_out().to_arrays())
 
 
-class TestBpr(CollaborativeModelSuite):
+class TestBpr(HistoryModelSuite):
     def fit(self, positives):
         return fit_bpr(positives, factors=4, seed=1)
 
 
-class TestAls(CollaborativeModelSuite, StoredModelSuite):
+class TestPopular(CollaborativeModelSuite, StoredModelSuite):
+    def fit(self, positives):
+        return fit_popular(positives, days=7)
+
+    def stored(self, model):
+        return PopularModel.from_arrays(model.to_arrays())
+
+
+class TestAls(HistoryModelSuite, StoredModelSuite):
     # Fitting refuses fewer.
     LEARNERS_FEW = 20
 
@@ -69,7 +84,8 @@ class TestAls(CollaborativeModelSuite, StoredModelSuite):
 
 
 def test_every_family_runs_the_suite():
-    suites = {suite.__name__.removeprefix("Test").lower() for suite in CollaborativeModelSuite.__subclasses__()}
+    of_suite = [*CollaborativeModelSuite.__subclasses__(), *HistoryModelSuite.__subclasses__()]
+    suites = {suite.__name__.removeprefix("Test").lower() for suite in of_suite if suite is not HistoryModelSuite}
     assert suites == {family.replace("_", "") for family in FAMILIES}
 
 

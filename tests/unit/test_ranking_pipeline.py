@@ -64,8 +64,8 @@ def _request(state=None, *, wanted=EVERYTHING, limit=10, models=None, day="2023-
     )
 
 
-def _rank(catalog, state=None, parameters=PRIORS, *, models=None, **request):
-    prepared = prepare(catalog, parameters) if models is None else prepare(catalog, parameters, ranker=ONE_MODEL)
+def _rank(catalog, state=None, parameters=PRIORS, *, models=None, ranker=ONE_MODEL, **request):
+    prepared = prepare(catalog, parameters) if models is None else prepare(catalog, parameters, ranker=ranker)
     return rank(prepared, _request(state, models=models, **request), WEIGHTS, lambda: 0.0)
 
 
@@ -198,6 +198,16 @@ def test_among_equal_resources_the_choice_of_similar_learners_comes_first_with_t
     assert _ids(catalog, ranked)[0] == "p4"
     kinds = [[reason.kind for reason in resource.explanation.reasons] for resource in ranked.resources]
     assert not any(ReasonKind.SIMILAR_LEARNERS in of_one for of_one in kinds[1:])
+
+
+@pytest.mark.parametrize(("model", "who"), [("popular", "Many learners"), ("als", "Learners with a similar history")])
+def test_popularity_is_told_as_what_many_did_and_not_as_what_similar_learners_did(model, who):
+    catalog = build_columns([CatalogResource(f"p{number}", assesses=((f"s{number}", 1.0),)) for number in range(6)], [])
+    scores = _similar(catalog, {f"p{number}": float(number == 4) for number in range(6)})
+    state, ranker = learner_state({}, answered=["p0"]), dataclasses.replace(ONE_MODEL, models=(model,))
+    first = _rank(catalog, state, models=scores, ranker=ranker).resources[0]
+    (told,) = [each for each in first.explanation.reasons if each.kind is ReasonKind.SIMILAR_LEARNERS]
+    assert render(told.message) == f"{who} worked on it: number 1 of 5 resources"
 
 
 def test_a_skill_with_thousands_of_resources_does_not_crowd_out_the_others():

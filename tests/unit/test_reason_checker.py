@@ -125,6 +125,16 @@ def test_a_true_reason_is_accepted(told):
     assert problems_of(FACTS, [told]) == []
 
 
+@pytest.mark.parametrize("for_all", [True, False])
+def test_only_scores_that_every_learner_gets_are_told_as_what_many_learners_did(for_all):
+    facts = dataclasses.replace(FACTS, scores=dataclasses.replace(FACTS.scores, for_all=for_all))
+    told = [
+        entry("frac-practice", "SIMILAR_LEARNERS", f"{who} worked on it: number 1 of 4 resources")
+        for who in ("Many learners", "Learners with a similar history")
+    ]
+    assert [not problems_of(facts, [each]) for each in told] == [for_all, not for_all]
+
+
 LIES = {
     "the count of right answers": entry(
         "frac-practice", "GAP", "Adding fractions: not mastered yet, 3 of 5 answers right"
