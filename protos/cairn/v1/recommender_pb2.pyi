@@ -69,7 +69,7 @@ class _ReasonKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonKind
     REASON_KIND_REVIEW: _ReasonKind.ValueType  # 3
     """The skill is due for review."""
     REASON_KIND_SIMILAR_LEARNERS: _ReasonKind.ValueType  # 4
-    """Learners with a similar history worked on it."""
+    """Learners with a similar history worked on it, or many learners did."""
     REASON_KIND_EXPLORE: _ReasonKind.ValueType  # 5
     """Little is known about the learner, or about them on the skill: find out."""
     REASON_KIND_GOAL: _ReasonKind.ValueType  # 6
@@ -95,7 +95,7 @@ REASON_KIND_FIT: ReasonKind.ValueType  # 2
 REASON_KIND_REVIEW: ReasonKind.ValueType  # 3
 """The skill is due for review."""
 REASON_KIND_SIMILAR_LEARNERS: ReasonKind.ValueType  # 4
-"""Learners with a similar history worked on it."""
+"""Learners with a similar history worked on it, or many learners did."""
 REASON_KIND_EXPLORE: ReasonKind.ValueType  # 5
 """Little is known about the learner, or about them on the skill: find out."""
 REASON_KIND_GOAL: ReasonKind.ValueType  # 6
