@@ -254,6 +254,12 @@ def test_a_ranker_of_other_features_is_refused(fitted):
         ranker_from_arrays(dataclasses.replace(stored, arrays=damaged))
 
 
+def test_trees_do_not_read_popularity_of_all_time_a_second_time(fitted):
+    models = fitted.ranker.models
+    assert models[-1] == "popular"
+    assert 0 < fitted.ranker.trees.split_features.max() < len(feature_names(models[:-1]))
+
+
 def test_too_few_learners_give_no_ranking():
     with pytest.raises(TooFewToLearnError, match="20 are needed"):
         fit_ranker(district(10), seed=1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from services.recommender.application.ports.models import ModelArraysInvalidError
+from services.recommender.domain.ranking.next_item import feature_names
 from services.recommender.domain.training.positives import positives_of
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.domain.training.splits import earlier_rows, split_at_time, split_work, tags_of
@@ -184,6 +185,11 @@ def test_what_is_served_is_below_none_of_its_parts_where_popularity_is_the_best(
     for name in fitted.ranker.models:
         gain = served - ndcg_of(Collaborative(fitted.ensemble.get(name), split.work))
         assert gain.mean() + gain.std() / np.sqrt(len(gain)) >= 0.0
+
+
+def test_trees_read_what_is_popular_lately(in_fashion):
+    ranker = in_fashion[1].ranker
+    assert ranker.trees.split_features.max() >= len(feature_names(ranker.models[:-1]))
 
 
 def test_popularity_alone_ranks_where_the_trees_are_not_better(evergreen):

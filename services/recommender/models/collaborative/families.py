@@ -96,7 +96,7 @@ def _popular(positives: Positives, _seed: int, settings: Settings) -> Collaborat
 
 
 # With a half-life this long, the whole history has equal weight; a window this long covers all data.
-_FOREVER = 1e6
+FOREVER = 1e6
 
 FAMILIES: Mapping[str, Family] = {
     "sequential": Family(
@@ -105,7 +105,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "item_knn": Family(
         _item_knn,
-        [{"half_life": life, "shrinkage": 10.0} for life in (5.0, 20.0, _FOREVER)],
+        [{"half_life": life, "shrinkage": 10.0} for life in (5.0, 20.0, FOREVER)],
     ),
     "rp3beta": Family(
         _rp3beta, [{"alpha": alpha, "beta": beta} for alpha, beta in ((0.6, 0.6), (0.6, 0.4), (0.8, 0.2))]
@@ -120,7 +120,7 @@ FAMILIES: Mapping[str, Family] = {
     # Slow, and only there for comparison.
     "bpr": Family(_bpr, [{"factors": 64}], compared=False),
     "ease": Family(_ease, [{"regularization": strength} for strength in (10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0)]),
-    "popular": Family(_popular, [{"days": _FOREVER}], [{"days": days} for days in (28.0, 7.0)]),
+    "popular": Family(_popular, [{"days": FOREVER}], [{"days": days} for days in (28.0, 7.0)]),
 }
 
 

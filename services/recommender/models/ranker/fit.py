@@ -25,7 +25,7 @@ from services.recommender.domain.ranking.trees import NO_TREES, Trees, mean_of
 from services.recommender.domain.training.metrics import ndcg
 from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.models.collaborative.ensemble import Ensemble
-from services.recommender.models.collaborative.families import FAMILIES, Choice, Settings, choose
+from services.recommender.models.collaborative.families import FAMILIES, FOREVER, Choice, Settings, choose
 from services.recommender.models.collaborative.neighbours import DENSE_RESOURCES_MOST, TooLargeError
 from services.recommender.models.ranker.dataset import RankingDataset
 from services.recommender.models.ranker.interaction_statistics_fit import fit_interaction_statistics
@@ -33,7 +33,7 @@ from services.recommender.models.ranker.lists import ListsOfCandidates, TooFewTo
 from services.recommender.models.ranker.need_share import choose_need_share
 from services.recommender.models.ranker.trees import DEFAULT_SETTINGS, TOP, RankerSettings, grow_trees, trees_of
 
-# Models that the ranker reads. The others are slow, or do not improve on these.
+# Models that the ranker reads, popularity last. The others are slow, or do not improve on these.
 BASE_MODELS = ("sequential", "item_knn", "rp3beta", "als", "ease", POPULAR)
 
 # Weights of the base models where no trees rank.
@@ -120,7 +120,10 @@ def _learn(
     folds = rng.permutation(len(inner.before.learners)) % settings.folds
     held_out, learnable = _lists(dataset, choice, base_models, settings, rng, folds, seed, advance)
     best_base_model = max(range(len(base_models)), key=lambda place: choice.measures[base_models[place]])
-    measures, cross_validated = _cross_validate(held_out, learnable, base_models, best_base_model, settings, seed)
+    read = _read_by_trees(base_models, choice)
+    measures, cross_validated = _cross_validate(
+        held_out, learnable, (base_models, read), best_base_model, settings, seed
+    )
     ranker = LearnedRanker(
         base_models, cross_validated[0], choose_blend_weight(measures), _only(best_base_model, base_models), statistics
     )
@@ -129,7 +132,7 @@ def _learn(
     rounds = [len(trees.starts) - 1 for trees in cross_validated]
     most = round(_MORE_ROUNDS * sum(rounds) / len(rounds))
     bags = range(settings.bags) if ranker.blend_weight else ()
-    grown = [trees_of(grow_trees(learnable, base_models, settings, seed + bag, most)) for bag in bags]
+    grown = [trees_of(grow_trees(learnable, read, settings, seed + bag, most)) for bag in bags]
     return (
         replace(ranker, trees=mean_of(grown) if grown else NO_TREES, need_share=need_share),
         {f"{each:g}": float(value) for each, value in zip(_BLEND_WEIGHTS, measures.mean(axis=1), strict=True)},
@@ -176,6 +179,12 @@ def fit_base_ranker(split: WorkSplit, *, seed: int, choice: Choice | None = None
     )
 
 
+def _read_by_trees(base_models: tuple[str, ...], choice: Choice) -> tuple[str, ...]:
+    """Return the base models that trees read: popularity of all time is among their other features already."""
+    lately = choice.settings.get(POPULAR, {}).get("days", FOREVER) < FOREVER
+    return tuple(name for name in base_models if lately or name != POPULAR)
+
+
 def _only(place: int, models: Sequence[str]) -> tuple[float, ...]:
     """Weights that let only one model count."""
     return tuple(float(each == place) for each in range(len(models)))
@@ -212,20 +221,23 @@ def _lists(
 def _cross_validate(
     held_out: ListsOfCandidates,
     learnable: ListsOfCandidates,
-    base_models: tuple[str, ...],
+    models: tuple[tuple[str, ...], tuple[str, ...]],
     best_base_model: int,
     settings: RankerSettings,
     seed: int,
 ) -> tuple[NDArray[np.float64], list[Trees]]:
     """Grow trees on all folds but one, and evaluate them on that one; repeat for every fold.
 
+    `models` are the base models, and those that trees read.
+
     Returns:
         NDCG@10 of each held-out list, (blend weights, lists), and the trees of each fold.
     """
+    base_models, read = models
     grown, found = [], []
     for fold in range(settings.folds):
         learned, validation = learnable.of(learnable.fold != fold), held_out.of(held_out.fold == fold)
-        trees = trees_of(grow_trees(learned, base_models, settings, seed + fold, settings.trees, validation))
+        trees = trees_of(grow_trees(learned, read, settings, seed + fold, settings.trees, validation))
         grown.append(trees)
         rankers = [
             LearnedRanker(base_models, trees, weight, _only(best_base_model, base_models), NO_STATISTICS)

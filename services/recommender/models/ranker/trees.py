@@ -62,7 +62,12 @@ def grow_trees(
     rounds: int,
     validation: ListsOfCandidates | None = None,
 ) -> lightgbm.Booster:
-    """Grow at most `rounds` trees; with evaluation lists, as many as rank those best."""
+    """Grow at most `rounds` trees; with evaluation lists, as many as rank those best.
+
+    They read the features of `base_models`, which are the first of those in the lists, and no others.
+    """
+    directed = directions(len(base_models))
+    read = slice(len(directed))
     parameters = {
         "objective": "lambdarank",
         "lambdarank_truncation_level": settings.truncation,
@@ -71,7 +76,7 @@ def grow_trees(
         "num_leaves": settings.leaves,
         "learning_rate": settings.rate,
         "min_data_in_leaf": settings.leaf_rows,
-        "monotone_constraints": directions(len(base_models)),
+        "monotone_constraints": directed,
         "feature_fraction": 0.7,
         "bagging_fraction": 0.8,
         "bagging_freq": 1,
@@ -82,10 +87,10 @@ def grow_trees(
         "num_threads": _THREADS,
         "verbosity": -1,
     }
-    train = lightgbm.Dataset(learned.columns, learned.labels, group=learned.sizes, free_raw_data=False)
+    train = lightgbm.Dataset(learned.columns[:, read], learned.labels, group=learned.sizes, free_raw_data=False)
     if validation is None:
         return lightgbm.train(parameters, train, num_boost_round=rounds)
-    valid = lightgbm.Dataset(validation.columns, validation.labels, group=validation.sizes, reference=train)
+    valid = lightgbm.Dataset(validation.columns[:, read], validation.labels, group=validation.sizes, reference=train)
     return lightgbm.train(
         parameters,
         train,
