@@ -103,7 +103,7 @@ def test_every_reason_for_a_learner_of_the_district_is_true(district, clocks, da
             tenant="t",
             learner=learner,
             state=decode_state(encode_state(stored.state)),
-            bundle="",
+            models_id="",
             as_of_s=ENDS_AT.timestamp() + 86_400 * days_later,
             day="2026-03-13",
             wanted=ResourceFilter(grades=(grades[learner],)),

@@ -95,7 +95,7 @@ def ranked(dataset, ranker, learner, *, need_share=0.0, limit=10, **request):
             tenant="t",
             learner="l",
             state=state,
-            bundle="",
+            models_id="",
             as_of_s=0.0,
             day="2026-01-01",
             wanted=ResourceFilter(excluded=seen),

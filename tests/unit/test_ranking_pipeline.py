@@ -56,7 +56,7 @@ def _request(state=None, *, wanted=EVERYTHING, limit=10, models=None, day="2023-
         learner=learner,
         state=state,
         models=models,
-        bundle="",
+        models_id="",
         as_of_s=float(NOW_S),
         day=day,
         wanted=wanted,

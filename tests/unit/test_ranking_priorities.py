@@ -103,6 +103,17 @@ def test_the_most_urgent_gap_is_served_in_the_first_three(state):
     assert any(about(resource, found.gap) for resource in found.resources[:3])
 
 
+@pytest.mark.parametrize("last_response", [0.0, 1.0])
+def test_what_an_assessment_just_showed_to_be_weak_comes_first(last_response):
+    just_now = dataclasses.replace(
+        WEAK, attempts=8, successes=2.0, last_at_s=NOW_S - 60, mean=-0.8, last_response=last_response
+    )
+    known = {"g4-0": dataclasses.replace(WEAK, mean=-2.0, attempts=15), "g3-1": just_now}
+    for seed in range(5):
+        found = listed(learner_state(known, mean=-0.1 * seed, answered=["g4-0-lesson-0"]))
+        assert about(found.resources[0], "g3-1") or about(found.resources[0], "g3-0")
+
+
 def test_what_an_able_learner_just_missed_is_in_the_list():
     able = Ability(mean=1.0, variance=0.25, attempts=1, successes=0.0, last_at_s=NOW_S, last_response=0.0)
     state = learner_state({"g8-0": able}, mean=1.0, answered=[one for one in CATALOG.resource_ids if "g2-0" in one])

@@ -47,7 +47,7 @@ def ranked(*rules, limit=5, wanted=EVERYTHING, class_id="", as_of_s=NOW_S, state
         tenant="riverbend",
         learner="L",
         state=state,
-        bundle="",
+        models_id="",
         as_of_s=as_of_s,
         day="2023-11-14",
         wanted=wanted,

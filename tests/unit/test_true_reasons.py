@@ -155,7 +155,7 @@ def test_every_reason_is_true_whatever_added_to_the_score(by_trees, catalog, sta
         tenant="t",
         learner="l",
         state=state,
-        bundle="",
+        models_id="",
         as_of_s=NOW_S,
         day="2023-11-14",
         wanted=EVERYTHING,

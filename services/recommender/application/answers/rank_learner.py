@@ -112,8 +112,8 @@ class RankLearner:
             tenant=snapshot.tenant,
             learner=query.learner,
             state=state,
-            # Not the bundle's own id, which begins with its time: equal models give equal lists.
-            bundle=fresh.epoch.meta.parameters_id if snapshot.bundle else "",
+            # The id of a bundle begins with its time, and equal models give equal lists.
+            models_id=fresh.epoch.meta.parameters_id if snapshot.bundle else "",
             as_of_s=as_of.timestamp(),
             day=as_of.astimezone(UTC).date().isoformat(),
             wanted=query.wanted,

@@ -59,16 +59,16 @@ def build_index(catalog: CatalogColumns, difficulties: Difficulties) -> Inverted
     )
 
 
-def random_seed(tenant: str, learner: str, bundle: str, day: str) -> int:
-    """Seed of the random candidates: a new one for each day, learner and bundle.
+def random_seed(tenant: str, learner: str, models_id: str, day: str) -> int:
+    """Seed of the random candidates: a new one for each day, learner and set of models.
 
     Args:
         tenant: the tenant.
         learner: the learner's pseudonym.
-        bundle: id of the bundle; empty when none.
+        models_id: identifies the models; empty without a bundle.
         day: ISO date of the moment answered for.
     """
-    text = f"{tenant}\0{learner}\0{bundle}\0{day}"
+    text = f"{tenant}\0{learner}\0{models_id}\0{day}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 

@@ -100,7 +100,7 @@ def _candidate_rows(learner: LearnerContext, likely: BoolColumn) -> IntColumn:
         likely,
         held=learner.is_held.nonzero()[0],
         limit=request.limit,
-        seed=random_seed(request.tenant, request.learner, request.bundle, request.day),
+        seed=random_seed(request.tenant, request.learner, request.models_id, request.day),
         thresholds=learner.weights,
         wanted=learner.preferences.urgency(learner.estimates),
     )
@@ -165,7 +165,7 @@ def _compose(learner: LearnerContext, candidates: Candidates, totals: FloatColum
     held_back[first] = False
     # Answers for learners without a state are alike, so that they do not tell who is known elsewhere.
     known = request.learner if request.state is not None else ""
-    order = by_score(totals, candidates.rows, random_seed(request.tenant, known, request.bundle, request.day))
+    order = by_score(totals, candidates.rows, random_seed(request.tenant, known, request.models_id, request.day))
     listed = compose(order, candidates.served, held_back, len(order), per_skill, first)
     return prioritised(
         listed,

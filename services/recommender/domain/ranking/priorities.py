@@ -4,7 +4,7 @@
     missed     after a wrong answer, two of the first five are about that skill or a prerequisite that is not mastered
     other gap  the first five are not all about one skill while there is another gap in scope
     mastered   a mastered skill that is not due for review does not come first while there is a gap in scope
-    first      otherwise what was missed comes first
+    first      otherwise what was missed comes first, or another skill of the latest work on which success is unlikely
 
 Each as far as there are candidates. A gap is a skill the learner worked on and has not mastered. The resources of one
 gap among the first five are in the order teach, practise, re-assess. A skill that was never met begins with a lesson.
@@ -39,13 +39,15 @@ class Gaps(NamedTuple):
 
     Attributes:
         urgency: S; scope times urgency of each skill that the learner worked on and has not mastered, in scope; else 0.
-        missed: S; whether it is among the skills responded to last and the last response to it was wrong, or success on
-            it is unlikely; or it is a prerequisite of such a skill and not mastered.
+        missed: S; whether the last response to it was wrong and it is among the skills responded to last, or it is a
+            prerequisite of one that is not mastered.
+        failing: S; whether it was missed, or is a gap among the skills responded to last on which success is unlikely.
         mastered: S; whether it is mastered and not due for review.
     """
 
     urgency: FloatColumn
     missed: BoolColumn
+    failing: BoolColumn
     mastered: BoolColumn
 
     @property
@@ -82,13 +84,13 @@ def gaps_of(
         review_opens: a review is due from this value on.
     """
     urgency = urgencies_in_scope(estimates, scope)
-    unlikely = (urgency > 0.0) & (estimates.probabilities < RATHER_FAILS)
-    missed = latest & ((estimates.last_responses < _WRONG_BELOW) | unlikely)
+    missed = latest & (estimates.last_responses < _WRONG_BELOW)
     owners, entries = catalog.skill_prerequisites.entries(missed.nonzero()[0])
     if len(owners):
         below = catalog.skill_prerequisites.values[entries]
         missed[below[~estimates.mastered[below]]] = True
-    return Gaps(urgency, missed, estimates.mastered & (estimates.reviews < review_opens))
+    failing = missed | (latest & (urgency > 0.0) & (estimates.probabilities < RATHER_FAILS))
+    return Gaps(urgency, missed, failing, estimates.mastered & (estimates.reviews < review_opens))
 
 
 def latest_skills(catalog: CatalogColumns, estimates: SkillEstimates, recent: IntColumn) -> BoolColumn:
@@ -120,6 +122,7 @@ class Priorities(NamedTuple):
         served: C; the slot of the skill each serves, -1 for none.
         urgent: C; about the most urgent gap.
         missed: C; about a skill that was just missed, or a weak prerequisite.
+        failing: C; about a skill that was missed or on which success is unlikely, see `Gaps`.
         mastered: C; serves a mastered skill that is not due for review; none where there is no gap.
         far: C; serves a gap where success is so unlikely that teaching comes first, or a skill that was never met.
         step: C; the number of the `Step` it is.
@@ -130,6 +133,7 @@ class Priorities(NamedTuple):
     served: IntColumn
     urgent: BoolColumn
     missed: BoolColumn
+    failing: BoolColumn
     mastered: BoolColumn
     far: BoolColumn
     step: IntColumn
@@ -159,6 +163,7 @@ def priorities_of(candidates: Candidates, gaps: Gaps) -> Priorities:
         served=served,
         urgent=about(urgent),
         missed=about(gaps.missed),
+        failing=about(gaps.failing),
         mastered=serves(gaps.mastered & is_gap.any()),
         far=serves(unmet | (is_gap & (candidates.estimates.probabilities < RATHER_FAILS))),
         step=_steps(candidates, serves(unmet)),
@@ -198,6 +203,7 @@ def _head(
     served: IntColumn,
     urgent: BoolColumn,
     missed: BoolColumn,
+    failing: BoolColumn,
     mastered: BoolColumn,
     far: BoolColumn,
     step: IntColumn,
@@ -214,7 +220,7 @@ def _head(
         head[place] = order[place]
         taken[order[place]] = True
     for position in range(first, size):
-        chosen = _wanted(order, taken, head[:position], served, urgent, missed, mastered, gaps, size)
+        chosen = _wanted(order, taken, head[:position], served, urgent, missed, failing, mastered, gaps, size)
         head[position] = chosen
         taken[chosen] = True
     for position in range(first, size):
@@ -232,6 +238,7 @@ def _wanted(
     served: IntColumn,
     urgent: BoolColumn,
     missed: BoolColumn,
+    failing: BoolColumn,
     mastered: BoolColumn,
     gaps: BoolColumn,
     size: int,
@@ -240,7 +247,7 @@ def _wanted(
     position = len(head)
     must_be_urgent = position == min(_URGENT_WITHIN, size) - 1 and not urgent[head].any()
     # One place is left for another skill.
-    must_be_missed = position == 0 or _MISSED_WITHIN_HEAD - missed[head].sum() >= max(size - 1, 1) - position
+    must_be_missed = _MISSED_WITHIN_HEAD - missed[head].sum() >= max(size - 1, 1) - position
     one_skill = position == HEAD - 1 and served[head[0]] >= 0 and (served[head] == served[head[0]]).all()
     must_be_other = one_skill and gaps.sum() > gaps[served[head[0]]]
     best, best_fulfilled = -1, -1
@@ -257,6 +264,8 @@ def _wanted(
             fulfilled += 4
         if must_be_other and served[place] != served[head[0]]:
             fulfilled += 2
+        if position == 0 and failing[place]:
+            fulfilled += 1
         if fulfilled > best_fulfilled:
             best, best_fulfilled = place, fulfilled
     return best

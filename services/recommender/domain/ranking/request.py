@@ -21,7 +21,7 @@ class RankingRequest:
         tenant: the tenant.
         learner: the learner's pseudonym.
         state: the learner's state; None for a new learner.
-        bundle: id of the bundle; empty when none.
+        models_id: identifies the models; empty without a bundle.
         as_of_s: the moment to answer for, Unix seconds.
         day: its ISO date.
         wanted: which resources the list may contain.
@@ -36,7 +36,7 @@ class RankingRequest:
     tenant: str
     learner: str
     state: LearnerState | None
-    bundle: str
+    models_id: str
     as_of_s: float
     day: str
     wanted: ResourceFilter

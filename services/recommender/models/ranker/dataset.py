@@ -98,7 +98,7 @@ class RankingDataset:
             tenant=_TENANT,
             learner=split.before.learners[learner],
             state=state,
-            bundle="",
+            models_id="",
             as_of_s=float(state.last_at_s),
             day="1970-01-01",
             wanted=ResourceFilter(excluded=seen),
