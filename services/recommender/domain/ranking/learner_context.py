@@ -37,7 +37,8 @@ class LearnerContext(NamedTuple):
         request: what the list is for.
         weights: at the learner's pace.
         estimates: the learner's skills.
-        scope: S; see `scope`.
+        scope: S; see `scope`, 0 where it is out of reach.
+        level: the working level; NaN where it is not known.
         gaps: the learner's gaps.
         eligible: what the learner may be given.
         preferences: what the learner prefers.
@@ -54,6 +55,7 @@ class LearnerContext(NamedTuple):
     weights: RankingWeights
     estimates: SkillEstimates
     scope: FloatColumn
+    level: float
     gaps: Gaps
     eligible: Eligibility
     preferences: RankingPreferences
@@ -90,6 +92,7 @@ def look_up_learner(prepared: PreparedCatalog, request: RankingRequest, weights:
         weights=weights,
         estimates=estimates,
         scope=scope,
+        level=reach.level,
         gaps=gaps,
         eligible=eligible,
         preferences=preferences,

@@ -18,6 +18,7 @@ from services.recommender.domain.ranking.explain import (
     picks_of,
     stated,
 )
+from services.recommender.domain.ranking.first_step import first_step
 from services.recommender.domain.ranking.learned import NextScores
 from services.recommender.domain.ranking.learner_context import LearnerContext, look_up_learner
 from services.recommender.domain.ranking.need import need_of
@@ -169,7 +170,7 @@ def _compose(learner: LearnerContext, candidates: Candidates, totals: FloatColum
     listed = compose(order, candidates.served, held_back, len(order), per_skill, first)
     return prioritised(
         listed,
-        priorities_of(candidates, learner.gaps),
+        priorities_of(candidates, learner.gaps, totals + first_step(candidates, learner.scope, learner.level)),
         first=len(first),
         fresh=len(order) - int(np.count_nonzero(held_back)),
         limit=limit,

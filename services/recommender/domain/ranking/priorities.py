@@ -4,7 +4,8 @@
     missed     after a wrong answer, two of the first five are about that skill or a prerequisite that is not mastered
     other gap  the first five are not all about one skill while there is another gap in scope
     mastered   a mastered skill that is not due for review does not come first while there is a gap in scope
-    first      otherwise what was missed comes first, or another skill of the latest work on which success is unlikely
+    first      otherwise what was missed comes first, or another skill of the latest work on which success is unlikely;
+               among those, the best next step (see `first_step`) by its score and how well it suits as one
 
 Each as far as there are candidates. A gap is a skill the learner worked on and has not mastered. The resources of one
 gap among the first five are in the order teach, practise, re-assess. A skill that was never met begins with a lesson.
@@ -128,6 +129,7 @@ class Priorities(NamedTuple):
         step: C; the number of the `Step` it is.
         gaps: S; whether a skill is a gap.
         ahead: S; whether a skill is a gap, or was never met.
+        lead: C; what the first entry is chosen by.
     """
 
     served: IntColumn
@@ -139,10 +141,11 @@ class Priorities(NamedTuple):
     step: IntColumn
     gaps: BoolColumn
     ahead: BoolColumn
+    lead: FloatColumn
 
 
-def priorities_of(candidates: Candidates, gaps: Gaps) -> Priorities:
-    """The priorities among some candidates, given the learner's gaps."""
+def priorities_of(candidates: Candidates, gaps: Gaps, lead: FloatColumn) -> Priorities:
+    """The priorities among some candidates, given the learner's gaps and what the first entry is chosen by."""
     catalog, rows, served = candidates.catalog, candidates.rows, candidates.served
     owners, entries = catalog.tags.entries(rows)
     slots = catalog.tags.values[entries]
@@ -169,6 +172,7 @@ def priorities_of(candidates: Candidates, gaps: Gaps) -> Priorities:
         step=_steps(candidates, serves(unmet)),
         gaps=is_gap,
         ahead=is_gap | unmet,
+        lead=lead,
     )
 
 
@@ -209,6 +213,7 @@ def _head(
     step: IntColumn,
     gaps: BoolColumn,
     ahead: BoolColumn,
+    lead: FloatColumn,
     first: int,
     size: int,
 ) -> IntColumn:
@@ -220,7 +225,7 @@ def _head(
         head[place] = order[place]
         taken[order[place]] = True
     for position in range(first, size):
-        chosen = _wanted(order, taken, head[:position], served, urgent, missed, failing, mastered, gaps, size)
+        chosen = _wanted(order, taken, head[:position], served, urgent, missed, failing, mastered, gaps, lead, size)
         head[position] = chosen
         taken[chosen] = True
     for position in range(first, size):
@@ -241,6 +246,7 @@ def _wanted(
     failing: BoolColumn,
     mastered: BoolColumn,
     gaps: BoolColumn,
+    lead: FloatColumn,
     size: int,
 ) -> int:
     """The best candidate that leaves room for what the head must still hold."""
@@ -266,7 +272,8 @@ def _wanted(
             fulfilled += 2
         if position == 0 and failing[place]:
             fulfilled += 1
-        if fulfilled > best_fulfilled:
+        leads = position == 0 and fulfilled == best_fulfilled and lead[place] > lead[best]
+        if fulfilled > best_fulfilled or leads:
             best, best_fulfilled = place, fulfilled
     return best
 

@@ -127,9 +127,12 @@ class Reach(NamedTuple):
     working level, and where a level is not known, everything is within reach.
 
     Attributes:
+        level: the working level; NaN where it is not known.
         skills: S.
         resources: N.
     """
+
+    level: float
 
     skills: BoolColumn
     resources: BoolColumn
@@ -155,7 +158,7 @@ def reach_of(
     """
     level = working_level(catalog, estimates, scope, recent)
     if np.isnan(level):
-        return Reach(np.ones(len(scope), np.bool_), np.ones(len(catalog), np.bool_))
+        return Reach(level, np.ones(len(scope), np.bool_), np.ones(len(catalog), np.bool_))
     skills: BoolColumn = ~(catalog.skill_levels > level + levels_above)
     resources: BoolColumn = ~(catalog.levels > level + levels_above)
     beyond = (~skills).nonzero()[0]
@@ -163,7 +166,7 @@ def reach_of(
     beyond = (~resources).nonzero()[0]
     leads = most_of_rows(catalog.tags.starts, catalog.tags.values, beyond, path.astype(np.float64)) > 0.0
     resources[beyond] = _builds_on_mastered(catalog.prerequisites, beyond, estimates.mastered) | leads
-    return Reach(skills, resources)
+    return Reach(level, skills, resources)
 
 
 def _builds_on_mastered(needed: Ragged, rows: IntColumn, mastered: BoolColumn) -> BoolColumn:

@@ -1,0 +1,81 @@
+"""What a learner should do first: how well each candidate suits as the next step, besides its score.
+
+    step_r  = 1.5 log (value_k * suits_r), at least 1.5 log .0001, with k the skill that r serves
+    value_k = sqrt(scope_k) * ready_k for a gap; .5 for a skill never met whose prerequisites are all known, for one
+              that is due for review, and for a resource without skills; else 0
+    ready_k = the least over the prerequisites: 1 where known, p^2 where worked on, .1 where never met
+    suits_r = 2 for a lesson on a skill never met; 1.2 for one where success on the skill is less likely than .6, else
+              .5; for practice exp(-(success - .7)^2 / (2 .5^2)), and .3 times that for an assessment
+
+A skill is known if it is mastered, if at least four answers make success on it more likely than .8, or if it was never
+met and belongs below the level that the learner works at. Nobody learns much from what builds on what they do not
+know (Gagne: Learning Hierarchies, 1968), or from what is far too hard for them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn
+from services.recommender.domain.ranking.compiled import least_of_rows
+from services.recommender.domain.ranking.features import SkillEstimates
+from services.recommender.domain.ranking.signals.signal import Candidates
+
+_WEIGHT = 1.5
+_LEAST = 1e-4
+_LEAST_SCOPE = 0.02
+_READY_UNMET = 0.1
+_VALUE_OF_NEW, _VALUE_DUE, _VALUE_UNTAGGED = 0.5, 0.5, 0.5
+_KNOWN_FROM, _KNOWN_RESPONSES = 0.8, 4
+_LESSON_OF_NEW, _LESSON, _LESSON_AGAIN = 2.0, 1.2, 0.5
+_LESSON_BELOW = 0.6
+_ASSESSMENT = 0.3
+_TARGET, _WIDTH = 0.7, 0.5
+
+
+def first_step(candidates: Candidates, scope: FloatColumn, level: float) -> FloatColumn:
+    """How well each of C candidates suits as the first entry, at most 1.5 log 2; the same for all without skills.
+
+    Args:
+        candidates: the candidates.
+        scope: S; the scope of each skill, 0 where it is out of reach.
+        level: the learner's working level; NaN where it is not known.
+    """
+    values = np.append(_values(candidates, scope, level), _VALUE_UNTAGGED)[candidates.served]
+    step: FloatColumn = _WEIGHT * np.log(np.maximum(values * _suits(candidates), _LEAST))
+    return step
+
+
+def _values(candidates: Candidates, scope: FloatColumn, level: float) -> FloatColumn:
+    """S; how much working on each skill now is worth."""
+    catalog, estimates = candidates.catalog, candidates.estimates
+    met, chances = estimates.responses > 0, estimates.probabilities
+    known = _known(catalog, estimates, level)
+    prerequisite = np.where(known, 1.0, np.where(met, chances**2, _READY_UNMET))
+    needed = catalog.skill_prerequisites
+    ready = least_of_rows(needed.starts, needed.values, np.arange(len(scope)), prerequisite)
+    gap = np.sqrt(np.maximum(scope, _LEAST_SCOPE)) * ready
+    new = np.where((ready >= 1.0) & (scope > 0.0), _VALUE_OF_NEW, 0.0)
+    due = np.where(estimates.reviews >= candidates.thresholds.review_opens, _VALUE_DUE, 0.0)
+    return np.where(known, due, np.where(met, gap, new))
+
+
+def _known(catalog: CatalogColumns, estimates: SkillEstimates, level: float) -> BoolColumn:
+    met = estimates.responses > 0
+    likely = (estimates.responses >= _KNOWN_RESPONSES) & (estimates.probabilities > _KNOWN_FROM)
+    # Comparing with NaN is false.
+    known: BoolColumn = estimates.mastered | likely | (~met & (catalog.skill_levels < level))
+    return known
+
+
+def _suits(candidates: Candidates) -> FloatColumn:
+    """C; how well each suits the learner as a step on its skill."""
+    estimates, served = candidates.estimates, candidates.served
+    chances = np.append(estimates.probabilities, 1.0)[served]
+    never_met = np.append(estimates.responses == 0, np.False_)[served]
+    kinds = candidates.catalog.kinds[candidates.rows]
+    lesson = np.where(never_met, _LESSON_OF_NEW, np.where(chances < _LESSON_BELOW, _LESSON, _LESSON_AGAIN))
+    practice = np.exp(-((candidates.success - _TARGET) ** 2) / (2.0 * _WIDTH**2))
+    practice[kinds == ResourceKind.ASSESSMENT] *= _ASSESSMENT
+    return np.where(candidates.difficulties.practised[candidates.rows], practice, lesson)

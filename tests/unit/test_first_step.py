@@ -1,0 +1,103 @@
+"""What the first entry of a list is: the next step that the learner is ready for."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.learner.parameters import TenantParameters
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
+from services.recommender.domain.ranking.first_step import first_step
+from services.recommender.domain.ranking.learner_context import look_up_learner
+from services.recommender.domain.ranking.pipeline import rank
+from services.recommender.domain.ranking.policy import EVERYTHING
+from services.recommender.domain.ranking.prepared import prepare
+from services.recommender.domain.ranking.request import RankingRequest
+from services.recommender.domain.ranking.scoring import describe
+from services.recommender.domain.ranking.warm_up import warm_up
+from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS
+from tests.learners import Ability, learner_state
+
+warm_up()
+
+NOW_S = 1_700_000_000
+SKILLS = [
+    CatalogSkill("before", grades=("2",)),
+    CatalogSkill("below", grades=("3",)),
+    CatalogSkill("now", prerequisites=("below", "before"), grades=("3",)),
+    CatalogSkill("next", prerequisites=("now",), grades=("3",)),
+    CatalogSkill("later", prerequisites=("next",), grades=("3",)),
+]
+
+
+def resource(skill, kind, number=0):
+    tags = ((skill, 1.0),)
+    return CatalogResource(
+        f"{skill}-{kind.name.lower()}-{number}",
+        kind=kind,
+        grades=("2",) if skill == "before" else ("3",),
+        teaches=tags if kind is ResourceKind.LESSON else (),
+        assesses=() if kind is ResourceKind.LESSON else tags,
+    )
+
+
+KINDS = (ResourceKind.LESSON, ResourceKind.PRACTICE, ResourceKind.ASSESSMENT)
+RESOURCES = [resource(skill.skill_id, kind, number) for skill in SKILLS for kind in KINDS for number in (0, 1)]
+PREPARED = prepare(build_columns(RESOURCES, SKILLS), TenantParameters())
+MASTERED = Ability(mean=2.5, variance=0.03, attempts=15, successes=15.0, last_at_s=NOW_S - 86_400, last_response=1.0)
+GAP = Ability(mean=-0.6, variance=0.05, attempts=6, successes=3.0, last_at_s=NOW_S - 86_400, last_response=1.0)
+
+
+def request(known, answered=()):
+    state = learner_state(known, mean=0.5, answered=list(answered))
+    return RankingRequest("t", "l", state, "", NOW_S, "2023-11-14", EVERYTHING, 10)
+
+
+def first(known, answered=()):
+    resources = rank(PREPARED, request(known, answered), DEFAULT_WEIGHTS, lambda: 0.0).resources
+    return PREPARED.catalog.resource_ids[resources[0].row]
+
+
+def test_a_gap_whose_prerequisites_are_known_comes_before_one_that_builds_on_it():
+    assert first({"below": MASTERED, "now": GAP, "next": GAP}).startswith("now-")
+
+
+def test_of_two_gaps_the_one_that_the_other_builds_on_comes_first():
+    assert first({"next": GAP, "later": dataclasses.replace(GAP, mean=-1.2)}).startswith("next-")
+
+
+def test_what_is_below_the_learners_level_and_was_never_met_does_not_stand_in_the_way():
+    assert first({"below": MASTERED, "now": GAP}).startswith("now-")
+
+
+def test_a_new_skill_begins_with_a_lesson():
+    assert first({"below": MASTERED, "now": MASTERED}).startswith("next-lesson")
+
+
+def test_where_everything_met_is_known_the_next_skill_comes_first_and_not_one_that_builds_on_it():
+    assert first({"below": MASTERED, "now": MASTERED, "next": MASTERED}).startswith("later-")
+
+
+@pytest.mark.parametrize("done", [(), ("now-lesson-0", "now-lesson-1")])
+def test_an_assessment_does_not_come_before_practice(done):
+    assert not first({"below": MASTERED, "now": GAP}, done).startswith("now-assessment")
+
+
+def test_steps_are_the_published_formula():
+    known = {"below": MASTERED, "now": GAP}
+    learner = look_up_learner(PREPARED, request(known), DEFAULT_WEIGHTS)
+    catalog = PREPARED.catalog
+    rows = catalog.rows_of(["now-lesson-0", "now-practice-0", "now-assessment-0", "next-lesson-0", "below-practice-0"])
+    candidates = describe(catalog, PREPARED.difficulties, learner.estimates, rows, DEFAULT_WEIGHTS, scope=learner.scope)
+    found = first_step(candidates, learner.scope, learner.level)
+    slot = catalog.slot_of_skill["now"]
+    # `below` is mastered, `before` was never met and is below the level of what was worked on.
+    value = math.sqrt(learner.scope[slot])
+    assert learner.estimates.probabilities[slot] < 0.6
+    practice = math.exp(-((candidates.success[1] - 0.7) ** 2) / (2 * 0.5**2))
+    assessment = 0.3 * math.exp(-((candidates.success[2] - 0.7) ** 2) / (2 * 0.5**2))
+    expected = [1.2 * value, practice * value, assessment * value, 1e-4, 1e-4]
+    assert found.tolist() == pytest.approx([1.5 * math.log(each) for each in expected])
