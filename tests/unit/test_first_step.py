@@ -99,5 +99,5 @@ def test_steps_are_the_published_formula():
     assert learner.estimates.probabilities[slot] < 0.6
     practice = math.exp(-((candidates.success[1] - 0.7) ** 2) / (2 * 0.5**2))
     assessment = 0.3 * math.exp(-((candidates.success[2] - 0.7) ** 2) / (2 * 0.5**2))
-    expected = [1.2 * value, practice * value, assessment * value, 1e-4, 1e-4]
+    expected = [1.2 * value, practice * value, assessment * value, 0.02, 0.02]
     assert found.tolist() == pytest.approx([1.5 * math.log(each) for each in expected])

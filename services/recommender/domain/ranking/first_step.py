@@ -1,6 +1,6 @@
 """What a learner should do first: how well each candidate suits as the next step, besides its score.
 
-    step_r  = 1.5 log (value_k * suits_r), at least 1.5 log .0001, with k the skill that r serves
+    step_r  = 1.5 log (value_k * suits_r), at least 1.5 log .02, with k the skill that r serves
     value_k = sqrt(scope_k) * ready_k for a gap; .5 for a skill never met whose prerequisites are all known, for one
               that is due for review, and for a resource without skills; else 0
     ready_k = the least over the prerequisites: 1 where known, p^2 where worked on, .1 where never met
@@ -23,7 +23,7 @@ from services.recommender.domain.ranking.features import SkillEstimates
 from services.recommender.domain.ranking.signals.signal import Candidates
 
 _WEIGHT = 1.5
-_LEAST = 1e-4
+_LEAST = 0.02
 _LEAST_SCOPE = 0.02
 _READY_UNMET = 0.1
 _VALUE_OF_NEW, _VALUE_DUE, _VALUE_UNTAGGED = 0.5, 0.5, 0.5
