@@ -170,11 +170,20 @@ def _compose(learner: LearnerContext, candidates: Candidates, totals: FloatColum
     listed = compose(order, candidates.served, held_back, len(order), per_skill, first)
     return prioritised(
         listed,
-        priorities_of(candidates, learner.gaps, totals + first_step(candidates, learner.scope, learner.level)),
+        priorities_of(candidates, learner.gaps, totals + _first_step(learner, candidates)),
         first=len(first),
         fresh=len(order) - int(np.count_nonzero(held_back)),
         limit=limit,
     )
+
+
+def _first_step(learner: LearnerContext, candidates: Candidates) -> FloatColumn:
+    """How well each candidate suits as the first entry; what a rule favours suits as well as any."""
+    step = first_step(candidates, learner.scope, learner.level)
+    favoured = learner.request.rules.favoured(learner.eligible.allowed)
+    if favoured is not None:
+        step[favoured[candidates.rows]] = step.max(initial=0.0)
+    return step
 
 
 def _pinned(
