@@ -39,12 +39,12 @@ def resource(skill, kind, number=0):
         f"{skill}-{kind.name.lower()}-{number}",
         kind=kind,
         grades=("2",) if skill == "before" else ("3",),
-        teaches=tags if kind is ResourceKind.LESSON else (),
-        assesses=() if kind is ResourceKind.LESSON else tags,
+        teaches=tags if kind in (ResourceKind.LESSON, ResourceKind.GAME) else (),
+        assesses=tags if kind in (ResourceKind.PRACTICE, ResourceKind.ASSESSMENT) else (),
     )
 
 
-KINDS = (ResourceKind.LESSON, ResourceKind.PRACTICE, ResourceKind.ASSESSMENT)
+KINDS = (ResourceKind.LESSON, ResourceKind.PRACTICE, ResourceKind.ASSESSMENT, ResourceKind.GAME)
 RESOURCES = [resource(skill.skill_id, kind, number) for skill in SKILLS for kind in KINDS for number in (0, 1)]
 PREPARED = prepare(build_columns(RESOURCES, SKILLS), TenantParameters())
 MASTERED = Ability(mean=2.5, variance=0.03, attempts=15, successes=15.0, last_at_s=NOW_S - 86_400, last_response=1.0)

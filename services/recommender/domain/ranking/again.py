@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.ranking.evidence import Pick
+from services.recommender.domain.ranking.features import EXPLAINING_KINDS
 from services.recommender.domain.ranking.messages import Message, Template, message
 from services.recommender.domain.ranking.reasons import Step
 
-_EXPLAINING_KINDS = (ResourceKind.LESSON, ResourceKind.VIDEO)
 _ASKING_KINDS = (ResourceKind.ASSESSMENT, ResourceKind.PRACTICE)
 
 
@@ -25,7 +25,7 @@ def numbered(pick: Pick, said: Message) -> Message:
 
 _IDENTIFIERS: Mapping[Step, Callable[[int], str]] = {
     Step.TEACH: lambda _kind: "again.teach",
-    Step.PRACTISE: lambda kind: "again.explanation" if kind in _EXPLAINING_KINDS else "again.practice",
+    Step.PRACTISE: lambda kind: "again.explanation" if kind in EXPLAINING_KINDS else "again.practice",
     Step.REASSESS: lambda _kind: "again.check",
     Step.FIND_OUT: lambda kind: "again.find_out" if kind in _ASKING_KINDS else "again.look",
 }

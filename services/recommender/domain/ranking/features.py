@@ -24,6 +24,7 @@ from services.recommender.domain.ranking.thresholds import RankingThresholds
 
 _NO_RECORDS = np.zeros(0, SKILL_RECORD)
 PRACTISED_KINDS = (ResourceKind.PRACTICE, ResourceKind.ASSESSMENT)
+EXPLAINING_KINDS = (ResourceKind.LESSON, ResourceKind.VIDEO)
 
 
 @dataclass(frozen=True)

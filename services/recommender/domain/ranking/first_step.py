@@ -4,8 +4,8 @@
     value_k = sqrt(scope_k) * ready_k for a gap; .5 for a skill never met whose prerequisites are all known, for one
               that is due for review, and for a resource without skills; else 0
     ready_k = the least over the prerequisites: 1 where known, p^2 where worked on, .1 where never met
-    suits_r = 2 for a lesson on a skill never met; 1.2 for one where success on the skill is less likely than .6, else
-              .5; for practice exp(-(success - .7)^2 / (2 .5^2)), and .3 times that for an assessment
+    suits_r = 2 for a lesson or a video on a skill never met; 1.2 for one where success on the skill is less likely than
+              .6, else .5; for all other kinds exp(-(success - .7)^2 / (2 .5^2)), and .3 times that for an assessment
 
 A skill is known if it is mastered, if at least four answers make success on it more likely than .8, or if it was never
 met and belongs below the level that the learner works at. Nobody learns much from what builds on what they do not
@@ -19,7 +19,7 @@ import numpy as np
 from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn
 from services.recommender.domain.ranking.compiled import least_of_rows
-from services.recommender.domain.ranking.features import SkillEstimates
+from services.recommender.domain.ranking.features import EXPLAINING_KINDS, SkillEstimates
 from services.recommender.domain.ranking.signals.signal import Candidates
 
 _WEIGHT = 1.5
@@ -78,4 +78,4 @@ def _suits(candidates: Candidates) -> FloatColumn:
     lesson = np.where(never_met, _LESSON_OF_NEW, np.where(chances < _LESSON_BELOW, _LESSON, _LESSON_AGAIN))
     practice = np.exp(-((candidates.success - _TARGET) ** 2) / (2.0 * _WIDTH**2))
     practice[kinds == ResourceKind.ASSESSMENT] *= _ASSESSMENT
-    return np.where(candidates.difficulties.practised[candidates.rows], practice, lesson)
+    return np.where(np.isin(kinds, EXPLAINING_KINDS), lesson, practice)

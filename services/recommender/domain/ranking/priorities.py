@@ -21,7 +21,7 @@ import numpy as np
 from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.evidence import RATHER_FAILS
-from services.recommender.domain.ranking.features import SkillEstimates
+from services.recommender.domain.ranking.features import EXPLAINING_KINDS, SkillEstimates
 from services.recommender.domain.ranking.reasons import Step
 from services.recommender.domain.ranking.signals.signal import Candidates
 
@@ -177,9 +177,9 @@ def priorities_of(candidates: Candidates, gaps: Gaps, lead: FloatColumn) -> Prio
 
 
 def _steps(candidates: Candidates, unmet: BoolColumn) -> IntColumn:
-    """The step of each candidate on the path of its skill: lessons teach what was never met, or is rather failed at."""
+    """The step of each candidate on its skill's path: lessons and videos teach what is new, or rather failed at."""
     kinds = candidates.catalog.kinds[candidates.rows]
-    lesson = candidates.teaches & ~candidates.difficulties.practised[candidates.rows]
+    lesson = candidates.teaches & np.isin(kinds, EXPLAINING_KINDS)
     steps = np.where(kinds == ResourceKind.ASSESSMENT, _REASSESS, _PRACTISE)
     return np.where(lesson & (unmet | (candidates.success < RATHER_FAILS)), _TEACH, steps).astype(np.intp)
 
