@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from hypothesis import strategies as st
 
 from services.recommender.domain.learner.events import InteractionKind
 from services.recommender.domain.learner.kernel import EVENT_RECORD, EVENT_SKILL_RECORD, trace_responses
@@ -129,3 +130,21 @@ def success_chance(
     served = served_success(success_model, state, item, skills, parameters, at_s)
     predicted = np.array([filter_chance(state, item, skills, parameters)])
     return float(served(np.zeros(1, np.intp), predicted)[0])
+
+
+def abilities(now_s: int) -> st.SearchStrategy[Ability]:
+    """What may be known of a learner on a skill: the last answer is among those counted, times may be missing."""
+    day_s = 86_400
+    return st.builds(
+        lambda counts, last_right, **fields: Ability(
+            attempts=sum(counts),
+            successes=float(counts[1]),
+            last_response=float(counts[1] > 0 and (last_right or not counts[0])),
+            **fields,
+        ),
+        st.tuples(st.integers(0, 15), st.integers(0, 15)).filter(any),
+        st.booleans(),
+        mean=st.floats(-3, 3),
+        variance=st.floats(0.02, 0.3),
+        last_at_s=st.sampled_from([0, now_s - 60, now_s - 2 * day_s, now_s - 40 * day_s]),
+    )

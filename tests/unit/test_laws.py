@@ -25,7 +25,7 @@ from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
 from services.recommender.evaluation.law_count import Answer, LawCount, checks_of, whereabouts_of
 from services.recommender.evaluation.laws import LAWS, Listed, verdicts
-from tests.learners import Ability, learner_state
+from tests.learners import Ability, abilities, learner_state
 
 warm_up()
 
@@ -169,25 +169,10 @@ def test_a_mastered_skill_may_come_first_when_it_is_due():
     assert judged(BROKEN["mastered"], state=due)["mastered"]
 
 
-_wrong_and_right = st.tuples(st.integers(0, 15), st.integers(0, 15)).filter(any)
-_abilities = st.builds(
-    lambda counts, last_right, **fields: Ability(
-        attempts=sum(counts),
-        successes=float(counts[1]),
-        # An answer of the kind must be among those counted.
-        last_response=float(counts[1] > 0 and (last_right or not counts[0])),
-        **fields,
-    ),
-    _wrong_and_right,
-    st.booleans(),
-    mean=st.floats(-3, 3),
-    variance=st.floats(0.02, 0.3),
-    last_at_s=st.sampled_from([0, NOW_S - 60, NOW_S - 2 * DAY_S, NOW_S - 40 * DAY_S]),
-)
 _resources = st.sampled_from(CATALOG.resource_ids)
 _states = st.builds(
     learner_state,
-    st.dictionaries(st.sampled_from([skill.skill_id for skill in SKILLS]), _abilities, min_size=1, max_size=6),
+    st.dictionaries(st.sampled_from([skill.skill_id for skill in SKILLS]), abilities(NOW_S), min_size=1, max_size=6),
     mean=st.floats(-1, 1),
     answered=st.lists(_resources, unique=True, max_size=6),
     preferences=st.sampled_from([Preferences(), Preferences(), Preferences(goals=("g6-1",))]),

@@ -24,7 +24,7 @@ from services.recommender.domain.ranking.reasons import Step
 from services.recommender.domain.ranking.request import RankingRequest
 from services.recommender.domain.ranking.warm_up import warm_up
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS as WEIGHTS
-from tests.learners import Ability, learner_state
+from tests.learners import Ability, abilities, learner_state
 
 warm_up()
 
@@ -55,25 +55,10 @@ CATALOG = build_columns(
 STRONG = Ability(mean=2.5, variance=0.03, attempts=15, successes=15.0, last_at_s=NOW_S - DAY_S, last_response=1.0)
 WEAK = Ability(mean=-1.0, variance=0.05, attempts=5, successes=2.0, last_at_s=NOW_S - DAY_S, last_response=0.0)
 
-_wrong_and_right = st.tuples(st.integers(0, 15), st.integers(0, 15)).filter(any)
-_abilities = st.builds(
-    lambda counts, last_right, **fields: Ability(
-        attempts=sum(counts),
-        successes=float(counts[1]),
-        # An answer of the kind must be among those counted.
-        last_response=float(counts[1] > 0 and (last_right or not counts[0])),
-        **fields,
-    ),
-    _wrong_and_right,
-    st.booleans(),
-    mean=st.floats(-3, 3),
-    variance=st.floats(0.02, 0.3),
-    last_at_s=st.sampled_from([0, NOW_S - 60, NOW_S - 2 * DAY_S, NOW_S - 40 * DAY_S]),
-)
 _resources = st.sampled_from(CATALOG.resource_ids)
 _states = st.builds(
     learner_state,
-    st.dictionaries(st.sampled_from([skill.skill_id for skill in SKILLS]), _abilities, min_size=1, max_size=6),
+    st.dictionaries(st.sampled_from([skill.skill_id for skill in SKILLS]), abilities(NOW_S), min_size=1, max_size=6),
     mean=st.floats(-1, 1),
     answered=st.lists(_resources, unique=True, max_size=12),
 )
