@@ -9,6 +9,7 @@ import signal
 import uuid
 from contextlib import asynccontextmanager
 
+import psutil
 import pytest
 from aiokafka import TopicPartition
 from google.protobuf import json_format
@@ -158,8 +159,9 @@ async def test_a_broker_that_hangs_is_abandoned_and_used_again_once_it_answers(f
         confirmed = dict(zip(await log.append([event(n) for n in range(50)]), range(50), strict=True))
         os.kill(fresh_kafka_broker.child.pid, signal.SIGSTOP)
         try:
+            await until(lambda: psutil.Process(fresh_kafka_broker.child.pid).status() == psutil.STATUS_STOPPED)
             waiting = [asyncio.ensure_future(log.append([event(100 + n, learner=learner(n))])) for n in range(10)]
-            assert all(isinstance(result, LogUnavailableError) for result in await gathered(waiting))
+            assert [type(result) for result in await gathered(waiting)] == 10 * [LogUnavailableError]
             await until(lambda: not log.connected)
         finally:
             os.kill(fresh_kafka_broker.child.pid, signal.SIGCONT)
