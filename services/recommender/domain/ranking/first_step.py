@@ -35,7 +35,7 @@ _TARGET, _WIDTH = 0.7, 0.5
 
 
 def first_step(candidates: Candidates, scope: FloatColumn, level: float) -> FloatColumn:
-    """How well each of C candidates suits as the first entry, at most 1.5 log 2; the same for all without skills.
+    """How well each of C candidates suits as the first entry, at most 1.5 log 1.2; the same for all without skills.
 
     Args:
         candidates: the candidates.
