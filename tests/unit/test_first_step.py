@@ -73,6 +73,10 @@ def test_what_is_below_the_learners_level_and_was_never_met_does_not_stand_in_th
     assert first({"below": MASTERED, "now": GAP}).startswith("now-")
 
 
+def test_what_a_mastered_skill_builds_on_does_not_come_first_where_it_was_never_met():
+    assert first({"now": MASTERED}).startswith("next-")
+
+
 def test_a_new_skill_begins_with_a_lesson():
     assert first({"below": MASTERED, "now": MASTERED}).startswith("next-lesson")
 

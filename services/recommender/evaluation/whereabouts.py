@@ -154,7 +154,7 @@ class Whereabouts:
         scope = self._worked_on()
         for _ in range(_STEPS_DOWN):
             for skill, value in list(scope.items()):
-                for below in self._prerequisites(skill):
+                for below in () if self.known(skill).mastered else self._prerequisites(skill):
                     if not self.known(below).mastered:
                         scope[below] = max(scope.get(below, 0.0), _BELOW * value)
         for skill in self._practised:

@@ -1,7 +1,8 @@
 """Where a learner is: how much each skill of the catalog concerns them now, from 0 to 1.
 
     practised    2^(-resources since / 10) or 2^(-days since / 7), whichever is larger, relative to the latest work
-    below        .7 of a skill's scope for each of its prerequisites that is not mastered, three steps down
+    below        .7 of the scope of a skill that is not mastered for each of its prerequisites that is not either, three
+                 steps down
     next         .3 for a skill never met whose prerequisites are all mastered, and .3 times how usually learners work
                  on it after the latest skills, relative to the most usual one; for a new learner, .3 for each skill
                  without prerequisites
@@ -98,6 +99,8 @@ def _fill_below(scope: FloatColumn, mastered: BoolColumn, starts: IntColumn, val
     for _ in range(_STEPS_DOWN):
         before = scope.copy()
         for slot in range(len(scope)):
+            if mastered[slot]:
+                continue
             for entry in range(starts[slot], starts[slot + 1]):
                 below = values[entry]
                 if not mastered[below]:
