@@ -5,11 +5,19 @@ from __future__ import annotations
 import time
 from asyncio import Future, get_running_loop, sleep
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import NamedTuple
 
 # A call needs several rounds of the event loop: to be accepted, to read its body, to read from Redis, to be answered.
 _ROUNDS = 8
+# Longer than it takes to read a learner's state.
+_PATIENCE_S = 0.005
+
+
+class _Waiting(NamedTuple):
+    turn: Future[None]
+    is_piece: bool
 
 
 class Turns:
@@ -24,16 +32,45 @@ class Turns:
         """Args: `timer` returns monotonic seconds."""
         self._timer = timer
         self._taken = False
-        self._waiting: dict[str, deque[Future[None]]] = {}
+        self._waiting: dict[str, deque[_Waiting]] = {}
+        self._expected: dict[object, str] = {}
         # The time that tenants have used, and that of the tenant whose turn it is: those who come late start there.
         self._used_s: dict[str, float] = {}
         self._now_s = 0.0
 
+    @contextmanager
+    def expected(self, tenant: str) -> Iterator[None]:
+        """A call that is about to need a turn, for instance once its data have been read.
+
+        Pieces of tenants that have used as much time or more do not begin meanwhile, for at most 5 ms.
+        """
+        call = object()
+        end = get_running_loop().call_later(_PATIENCE_S, self._expect_no_longer, call)
+        self._expected[call] = tenant
+        try:
+            yield
+        finally:
+            end.cancel()
+            self._expect_no_longer(call)
+
     @asynccontextmanager
     async def of(self, tenant: str) -> AsyncIterator[None]:
         """Wait for a turn, and hold it. The work inside should take a few milliseconds, and not wait."""
-        if self._taken:
-            await self._wait(tenant)
+        async with self._turn(tenant, is_piece=False):
+            yield
+
+    @asynccontextmanager
+    async def piece(self, tenant: str) -> AsyncIterator[None]:
+        """As `of`, for one piece of many: before the next piece of anybody, other calls get ahead by some rounds."""
+        async with self._turn(tenant, is_piece=True):
+            yield
+            for _ in range(_ROUNDS):
+                await sleep(0)
+
+    @asynccontextmanager
+    async def _turn(self, tenant: str, *, is_piece: bool) -> AsyncIterator[None]:
+        if self._taken or (is_piece and self._gives_way(tenant)):
+            await self._wait(tenant, is_piece=is_piece)
         self._taken = True
         began_s = self._timer()
         try:
@@ -42,17 +79,9 @@ class Turns:
             self._used_s[tenant] = self._of(tenant) + self._timer() - began_s
             self._pass_on()
 
-    @asynccontextmanager
-    async def piece(self, tenant: str) -> AsyncIterator[None]:
-        """As `of`, for one piece of many: before the next piece of anybody, other calls get ahead by some rounds."""
-        async with self.of(tenant):
-            yield
-            for _ in range(_ROUNDS):
-                await sleep(0)
-
-    async def _wait(self, tenant: str) -> None:
+    async def _wait(self, tenant: str, *, is_piece: bool) -> None:
         turn: Future[None] = get_running_loop().create_future()
-        self._waiting.setdefault(tenant, deque()).append(turn)
+        self._waiting.setdefault(tenant, deque()).append(_Waiting(turn, is_piece))
         try:
             await turn
         except BaseException:
@@ -62,19 +91,31 @@ class Turns:
             raise
 
     def _pass_on(self) -> None:
-        while self._waiting:
-            tenant = min(self._waiting, key=self._of)
-            turn = self._waiting[tenant].popleft()
-            if not self._waiting[tenant]:
-                del self._waiting[tenant]
-            if not turn.done():
-                self._now_s = self._of(tenant)
-                turn.set_result(None)
-                return
-        # Nobody waits, so nobody is owed anything.
         self._taken = False
-        self._used_s.clear()
-        self._now_s = 0.0
+        for tenant in sorted(self._waiting, key=self._of):
+            waiting = self._waiting[tenant]
+            while waiting and waiting[0].turn.done():
+                waiting.popleft()
+            if waiting and not (waiting[0].is_piece and self._gives_way(tenant)):
+                self._taken = True
+                self._now_s = self._of(tenant)
+                waiting.popleft().turn.set_result(None)
+            if not waiting:
+                del self._waiting[tenant]
+            if self._taken:
+                return
+        if not self._waiting and not self._expected:
+            # Nobody waits, so nobody is owed anything.
+            self._used_s.clear()
+            self._now_s = 0.0
+
+    def _gives_way(self, tenant: str) -> bool:
+        others = {other for other in self._expected.values() if other != tenant}
+        return any(self._of(other) <= self._of(tenant) for other in others)
+
+    def _expect_no_longer(self, call: object) -> None:
+        if self._expected.pop(call, None) is not None and not self._taken:
+            self._pass_on()
 
     def _of(self, tenant: str) -> float:
         return max(self._used_s.get(tenant, 0.0), self._now_s)

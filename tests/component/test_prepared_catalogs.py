@@ -12,10 +12,13 @@ import pytest
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenant import ALL_SCOPES
 from services.recommender.application.answers import prepared_catalogs
+from services.recommender.application.answers.active_models import ActiveModels, NoEpochError
+from services.recommender.application.ports.learners import StateUnavailableError
 from services.recommender.domain.ranking.catalog import CatalogResource
 from services.recommender.domain.ranking.rules import Rule, RuleAction
+from tests.adapters.memory_states import MemoryStates
 from tests.component.test_recommender_server import RESOURCES, SKILLS, WEAK, bundle, server
-from tests.subscribing import until
+from tests.subscribing import NoBundles, until
 
 __all__ = ["server"]
 
@@ -130,3 +133,12 @@ async def test_a_snapshot_uses_a_new_bundle_even_if_the_catalog_needs_no_new_pre
     assert (before.bundle, after.bundle) == (None, "b1")
     assert after.rankable is before.rankable
     assert dataclasses.replace(after, bundle=None) == before
+
+
+async def test_a_server_that_starts_does_not_claim_that_there_is_no_epoch():
+    models = ActiveModels(MemoryStates(), NoBundles())
+    with pytest.raises(StateUnavailableError, match="starting"):
+        _ = models.epoch
+    await models.refresh_epoch()
+    with pytest.raises(NoEpochError):
+        _ = models.epoch

@@ -106,11 +106,24 @@ MUTATIONS = (
         (
             Edit(
                 "services/common/turns.py",
-                "            tenant = min(self._waiting, key=self._of)",
-                "            tenant = next(iter(self._waiting))",
+                "        for tenant in sorted(self._waiting, key=self._of):",
+                "        for tenant in list(self._waiting):",
             ),
         ),
         "tests/unit/test_turns.py::test_tenants_with_much_to_do_get_the_same_time_not_the_same_number_of_pieces",
+        short=True,
+    ),
+    Mutation(
+        "begin pieces of work while a call of another tenant reads what it needs",
+        "Reading takes a call longer than a piece of a flood, so each of its steps waits for a piece.",
+        (
+            Edit(
+                "services/common/turns.py",
+                "        return any(self._of(other) <= self._of(tenant) for other in others)",
+                "        return False",
+            ),
+        ),
+        "tests/unit/test_turns.py::test_no_piece_of_another_tenant_begins_while_a_call_is_about_to_need_its_turn",
         short=True,
     ),
     Mutation(

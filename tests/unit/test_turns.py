@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.common import turns as turns_module
 from services.common.turns import Turns
 
 
@@ -82,6 +84,60 @@ async def test_the_pieces_of_a_tenant_run_in_the_order_in_which_they_came(timer)
     assert ran == list(range(10))
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """Nobody is held back for too long, however slow the machine."""
+    monkeypatch.setattr(turns_module, "_PATIENCE_S", 3600.0)
+
+
+async def work_through(turns, timer, ran, tenant, pieces):
+    for _ in range(pieces):
+        async with turns.piece(tenant):
+            ran.append(tenant)
+            timer.now_s += 1.0
+
+
+async def test_no_piece_of_another_tenant_begins_while_a_call_is_about_to_need_its_turn(timer, patient):
+    turns, ran = Turns(timer), []
+    flood = [asyncio.create_task(work_through(turns, timer, ran, "riverbend", 100)) for _ in range(5)]
+    await until(lambda: len(ran) >= 10)
+    with turns.expected("hilltop"):
+        before = len(ran)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        async with turns.of("hilltop"):
+            ran.append("hilltop")
+    assert ran.index("hilltop") <= before + 1
+    await asyncio.gather(*flood)
+
+
+async def test_pieces_go_on_when_a_call_does_not_take_its_turn_for_long(timer):
+    turns, ran = Turns(timer), []
+    async with asyncio.timeout(10):
+        with turns.expected("hilltop"):
+            await work_through(turns, timer, ran, "riverbend", 50)
+
+
+async def test_a_tenant_that_has_used_more_time_holds_back_nobody(timer, patient):
+    turns, ran = Turns(timer), []
+    flood = [asyncio.create_task(work_through(turns, timer, ran, "riverbend", 100)) for _ in range(5)]
+    await until(lambda: len(ran) >= 10)
+    async with turns.of("hilltop"):
+        timer.now_s += 20.0
+    with turns.expected("hilltop"):
+        before = len(ran)
+        await asyncio.wait_for(until(lambda: len(ran) >= before + 5), 10)
+    await asyncio.gather(*flood)
+
+
+async def test_calls_that_are_expected_do_not_hold_back_pieces_of_their_own_tenant(timer, patient):
+    turns, ran = Turns(timer), []
+    async with asyncio.timeout(10):
+        with turns.expected("riverbend"):
+            await work_through(turns, timer, ran, "riverbend", 3)
+    assert ran == ["riverbend"] * 3
+
+
 @settings(max_examples=50)
 @given(cancelled=st.sets(st.integers(0, 9)), rounds=st.integers(0, 30))
 def test_pieces_that_are_cancelled_leave_the_turn_to_others(cancelled, rounds):
@@ -89,9 +145,11 @@ def test_pieces_that_are_cancelled_leave_the_turn_to_others(cancelled, rounds):
         turns, ran = Turns(Timer()), []
 
         async def piece(number):
-            async with turns.of(f"tenant-{number % 3}"):
-                await asyncio.sleep(0)
-                ran.append(number)
+            tenant = f"tenant-{number % 3}"
+            with turns.expected(tenant) if number % 4 == 0 else nullcontext():
+                async with turns.piece(tenant) if number % 2 else turns.of(tenant):
+                    await asyncio.sleep(0)
+                    ran.append(number)
 
         tasks = [asyncio.create_task(piece(number)) for number in range(10)]
         for _ in range(rounds):

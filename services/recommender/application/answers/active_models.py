@@ -67,7 +67,9 @@ class ActiveModels:
         self._epoch: ActiveEpoch | None = None
         self._bundle: Bundle | None = None
         self._broken: set[str] = set()
-        self._unreadable: StateUnavailableError | None = None
+        self._unreadable: StateUnavailableError | None = StateUnavailableError(
+            "the server is starting and has not read which epoch is current; send the call again in a few seconds"
+        )
 
     @property
     def epoch(self) -> ActiveEpoch:

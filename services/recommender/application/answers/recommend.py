@@ -41,10 +41,11 @@ class Recommend:
             LogDiffersError: when the freshness token belongs to another log.
             StateUnavailableError: when the learner's state cannot be read.
         """
-        began = self._timer()
-        fresh = await self._states.read(LearnerKey(tenant, query.learner), query.freshness, remaining_s)
-        read = self._timer()
-        snapshot = await self._catalogs.snapshot(tenant, fresh.epoch)
-        waited = Waited(read_s=read - began, prepare_s=self._timer() - read)
-        async with self._turns.of(tenant):
-            return self._ranking.rank(snapshot, query, fresh, waited=waited)
+        with self._turns.expected(tenant):
+            began = self._timer()
+            fresh = await self._states.read(LearnerKey(tenant, query.learner), query.freshness, remaining_s)
+            read = self._timer()
+            snapshot = await self._catalogs.snapshot(tenant, fresh.epoch)
+            waited = Waited(read_s=read - began, prepare_s=self._timer() - read)
+            async with self._turns.of(tenant):
+                return self._ranking.rank(snapshot, query, fresh, waited=waited)
