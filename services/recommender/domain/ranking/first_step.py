@@ -19,7 +19,7 @@ import numpy as np
 from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn
 from services.recommender.domain.ranking.compiled import least_of_rows
-from services.recommender.domain.ranking.features import EXPLAINING_KINDS, SkillEstimates
+from services.recommender.domain.ranking.features import SkillEstimates, explains
 from services.recommender.domain.ranking.signals.signal import Candidates
 
 _WEIGHT = 1.5
@@ -78,4 +78,4 @@ def _suits(candidates: Candidates) -> FloatColumn:
     lesson = np.where(never_met, _LESSON_OF_NEW, np.where(chances < _LESSON_BELOW, _LESSON, _LESSON_AGAIN))
     practice = np.exp(-((candidates.success - _TARGET) ** 2) / (2.0 * _WIDTH**2))
     practice[kinds == ResourceKind.ASSESSMENT] *= _ASSESSMENT
-    return np.where(np.isin(kinds, EXPLAINING_KINDS), lesson, practice)
+    return np.where(explains(kinds), lesson, practice)

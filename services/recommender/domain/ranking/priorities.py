@@ -21,7 +21,7 @@ import numpy as np
 from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.evidence import RATHER_FAILS
-from services.recommender.domain.ranking.features import EXPLAINING_KINDS, SkillEstimates
+from services.recommender.domain.ranking.features import SkillEstimates, explains
 from services.recommender.domain.ranking.reasons import Step
 from services.recommender.domain.ranking.signals.signal import Candidates
 
@@ -179,7 +179,7 @@ def priorities_of(candidates: Candidates, gaps: Gaps, lead: FloatColumn) -> Prio
 def _steps(candidates: Candidates, unmet: BoolColumn) -> IntColumn:
     """The step of each candidate on its skill's path: lessons and videos teach what is new, or rather failed at."""
     kinds = candidates.catalog.kinds[candidates.rows]
-    lesson = candidates.teaches & np.isin(kinds, EXPLAINING_KINDS)
+    lesson = candidates.teaches & explains(kinds)
     steps = np.where(kinds == ResourceKind.ASSESSMENT, _REASSESS, _PRACTISE)
     return np.where(lesson & (unmet | (candidates.success < RATHER_FAILS)), _TEACH, steps).astype(np.intp)
 
@@ -196,7 +196,9 @@ def prioritised(order: IntColumn, priorities: Priorities, *, first: int, fresh: 
     """
     size = min(HEAD, limit)
     head: IntColumn = _head(order[:fresh], *priorities, min(first, size), size)
-    rest = order[~np.isin(order, head)]
+    is_rest = np.ones(len(priorities.step), np.bool_)
+    is_rest[head] = False
+    rest = order[is_rest[order]]
     listed: IntColumn = np.concatenate((head, rest))[:limit]
     return listed
 
