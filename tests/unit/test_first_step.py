@@ -90,6 +90,27 @@ def test_an_assessment_does_not_come_before_practice(done):
     assert not first({"below": MASTERED, "now": GAP}, done).startswith("now-assessment")
 
 
+@pytest.mark.parametrize(
+    ("kinds", "prerequisites", "known"),
+    [
+        ((ResourceKind.PRACTICE, ResourceKind.ASSESSMENT, ResourceKind.GAME), False, False),
+        ((ResourceKind.PRACTICE, ResourceKind.LESSON), False, True),
+        ((ResourceKind.PRACTICE, ResourceKind.ASSESSMENT), True, True),
+    ],
+)
+def test_steps_are_known_where_there_are_prerequisites_or_lessons(kinds, prerequisites, known):
+    skills = SKILLS if prerequisites else [dataclasses.replace(skill, prerequisites=()) for skill in SKILLS]
+    catalog = build_columns([one for one in RESOURCES if one.kind in kinds], skills)
+    assert prepare(catalog, TenantParameters()).has_steps is known
+
+
+def test_where_nothing_is_known_of_steps_the_best_resource_comes_first():
+    asked = request({"now": dataclasses.replace(GAP, mean=0.6, attempts=3, successes=2.0)})
+    prepared = dataclasses.replace(PREPARED, has_steps=False)
+    resources = rank(prepared, asked, DEFAULT_WEIGHTS, lambda: 0.0).resources
+    assert resources[0].score == max(one.score for one in resources)
+
+
 def test_steps_are_the_published_formula():
     known = {"below": MASTERED, "now": GAP}
     learner = look_up_learner(PREPARED, request(known), DEFAULT_WEIGHTS)

@@ -131,6 +131,15 @@ def test_the_first_five_are_not_all_about_one_skill_while_there_is_another_gap(s
         assert found.gap in skills
 
 
+@settings(max_examples=50, deadline=None)
+@given(_states)
+def test_without_a_head_the_best_resource_comes_first(state):
+    request = RankingRequest("t", "l", state, "", NOW_S, "2023-11-14", EVERYTHING, 10)
+    weights = dataclasses.replace(WEIGHTS, head=0)
+    scores = [one.score for one in rank(prepare(CATALOG, TenantParameters()), request, weights, lambda: 0.0).resources]
+    assert scores[0] == max(scores)
+
+
 @settings(max_examples=150, deadline=None)
 @given(_states)
 def test_nothing_is_more_than_a_level_above_the_working_level_without_mastered_prerequisites(state):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from services.recommender.models.ranker.dataset import RankingDataset
 from services.recommender.models.ranker.fit import FittedRanker
 from services.recommender.models.tracing.success_fit import fit_success
 
-NEXT_ITEM, NEED, UNTRAINED = "next_item", "need", "untrained"
+NEXT_ITEM, NEED, UNTRAINED, WITHOUT_LAWS = "next_item", "need", "untrained", "without_laws"
 
 REASONS_OF = 10
 """The reasons of this many first entries of each list are checked."""
@@ -62,7 +63,8 @@ def served(
 ) -> dict[str, Ranker]:
     """Return the rankings of a server, by name.
 
-    The default; only what is likely to come next; only need; and the default without a learned ranker.
+    The default; only what is likely to come next; the same without laws; only need; and the default without a learned
+    ranker.
 
     Args:
         dataset: the data a server would have.
@@ -76,6 +78,7 @@ def served(
     rankings: dict[str, Ranker] = {SERVED: Served(dataset, best, success_model)}
     if any(work.tags):
         rankings[NEXT_ITEM] = Served(dataset, best, success_model, need_share=0.0)
+        rankings[WITHOUT_LAWS] = Served(dataset, best, success_model, need_share=0.0, keeps_laws=False)
         rankings[NEED] = Served(dataset, best, success_model, need_share=1.0)
     if learned is not None and untrained is not None:
         rankings[UNTRAINED] = Served(dataset, untrained, success_model)
@@ -171,7 +174,7 @@ class Served:
 
     Attributes:
         reasons: counts the reasons of its lists.
-        laws: counts the laws that its lists keep.
+        laws: counts the laws that its lists keep; None where it need not.
     """
 
     def __init__(
@@ -181,6 +184,7 @@ class Served:
         success_model: SuccessModel | None,
         *,
         need_share: float | None = DEFAULT_POLICY.need_share,
+        keeps_laws: bool = True,
     ) -> None:
         """Assemble the data that a server would have.
 
@@ -189,13 +193,15 @@ class Served:
             fitted: the ranker with its base models; None where nothing was learned.
             success_model: the success model; None where outcomes are not known.
             need_share: how much of the score is need; None: as the ranker was trained.
+            keeps_laws: whether the first entries hold what the learner must work on, as those of a server do.
         """
         self._dataset = dataset
         self._ensemble = None if fitted is None else fitted.ensemble
         ranker = NO_RANKER if fitted is None else fitted.ranker
         self._prepared = prepare(dataset.catalog, dataset.parameters, success_model, ranker)
         self.reasons = ReasonCount(self._prepared, first=REASONS_OF)
-        self.laws = LawCount(self._prepared)
+        self.laws = LawCount(self._prepared) if keeps_laws else None
+        self._weights = DEFAULT_WEIGHTS if keeps_laws else replace(DEFAULT_WEIGHTS, head=0)
         self._rows, self._index_of_row = collaborative_rows(
             dataset.catalog, () if fitted is None else fitted.ensemble.resources
         )
@@ -206,19 +212,20 @@ class Served:
         work, state = self._dataset.split, self._dataset.states.of(learner)
         request = self._dataset.request(learner, self._models(state), limit=most, need_share=self._need_share)
         ranked = self.reasons.made(
-            lambda: rank(self._prepared, request, DEFAULT_WEIGHTS, time.perf_counter), request
+            lambda: rank(self._prepared, request, self._weights, time.perf_counter), request
         )  # fmt: skip
-        self.laws.add(
-            Answer(
-                learner=f"learner {learner}",
-                state=state,
-                as_of_s=request.as_of_s,
-                wanted=request.wanted,
-                resources=ranked.resources,
-                gap=ranked.gap,
-                missed=missed_last(work.before, learner) if work.graded else frozenset(),
+        if self.laws is not None:
+            self.laws.add(
+                Answer(
+                    learner=f"learner {learner}",
+                    state=state,
+                    as_of_s=request.as_of_s,
+                    wanted=request.wanted,
+                    resources=ranked.resources,
+                    gap=ranked.gap,
+                    missed=missed_last(work.before, learner) if work.graded else frozenset(),
+                )
             )
-        )
         return np.array([resource.row for resource in ranked.resources], np.int64)
 
     def _models(self, state: LearnerState) -> ModelScores | None:

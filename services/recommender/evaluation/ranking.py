@@ -76,7 +76,7 @@ def evaluate_ranking(
     draws = Draws.of(len(learners), draws=DRAWS, seed=SEED)
     evaluator = ListEvaluator(split, seed=SEED)
     steps = iter(range(1_000_000))
-    total = 2 * len(FAMILIES) + 8
+    total = 2 * len(FAMILIES) + 9
 
     def report(name: str) -> None:
         advance(name, min(next(steps), total - 1), total)
@@ -92,7 +92,9 @@ def evaluate_ranking(
         measured.values[name], measured.tops[name] = values, tops
         measured.elapsed_s[name] = round(time.perf_counter() - started_s, 3)
         if isinstance(ranker, Served):
-            measured.reasons[name], measured.laws[name] = ranker.reasons, ranker.laws
+            measured.reasons[name] = ranker.reasons
+            if ranker.laws is not None:
+                measured.laws[name] = ranker.laws
     report("intervals")
     drawn = {name: _with_ratio(_drawn(values, draws)) for name, values in measured.values.items()}
     for name, tops in measured.tops.items():
@@ -232,6 +234,7 @@ def _notes(split: RankingSplit, choice: Choice) -> tuple[str, ...]:
         else "Readiness violations are not measured: there is no prerequisites.csv.",
         "cairn: the default of a server; next_item: without need (need_share 0); need: nothing else (need_share 1).",
         "untrained: the default of a server without a learned ranker.",
+        "without_laws: next_item without what its first entries must hold, which shows what the laws cost.",
     )
     return (
         split.twins.note,

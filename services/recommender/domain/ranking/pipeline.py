@@ -171,6 +171,7 @@ def _compose(learner: LearnerContext, candidates: Candidates, totals: FloatColum
     return prioritised(
         listed,
         priorities_of(candidates, learner.gaps, totals + _first_step(learner, candidates)),
+        head=learner.weights.head,
         first=len(first),
         fresh=len(order) - int(np.count_nonzero(held_back)),
         limit=limit,
@@ -178,7 +179,12 @@ def _compose(learner: LearnerContext, candidates: Candidates, totals: FloatColum
 
 
 def _first_step(learner: LearnerContext, candidates: Candidates) -> FloatColumn:
-    """How well each candidate suits as the first entry; what a rule favours suits as well as any."""
+    """How well each candidate suits as the first entry; what a rule favours suits as well as any.
+
+    Without prerequisites and lessons nothing is known about steps, so the score decides alone.
+    """
+    if not learner.prepared.has_steps:
+        return np.zeros(len(candidates.rows))
     step = first_step(candidates, learner.scope, learner.level)
     favoured = learner.request.rules.favoured(learner.eligible.allowed)
     if favoured is not None:

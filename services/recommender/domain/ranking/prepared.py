@@ -8,7 +8,7 @@ from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.success_model import CatalogSuccessModel, SuccessModel
 from services.recommender.domain.ranking.candidates import InvertedIndex, build_index
 from services.recommender.domain.ranking.catalog import CatalogColumns
-from services.recommender.domain.ranking.features import Difficulties, difficulties_of, index_success_model
+from services.recommender.domain.ranking.features import Difficulties, difficulties_of, explains, index_success_model
 from services.recommender.domain.ranking.learned import NO_RANKER, LearnedRanker, PreparedRanker, prepare_ranker
 
 
@@ -21,6 +21,7 @@ class PreparedCatalog:
         difficulties: how hard everything in it is.
         index: resources by skill, in the order they are picked as candidates.
         ranker: the ranker over it.
+        has_steps: whether it says what comes before what: a prerequisite, or a lesson or video to begin with.
         success_model: the success model over it; None: the filter alone predicts success.
     """
 
@@ -28,6 +29,7 @@ class PreparedCatalog:
     difficulties: Difficulties
     index: InvertedIndex
     ranker: PreparedRanker
+    has_steps: bool
     success_model: CatalogSuccessModel | None = None
 
 
@@ -48,4 +50,5 @@ def prepare(
     difficulties = difficulties_of(catalog, parameters)
     index = build_index(catalog, difficulties)
     indexed = None if success_model is None else index_success_model(catalog, difficulties, success_model)
-    return PreparedCatalog(catalog, difficulties, index, prepare_ranker(catalog, ranker), indexed)
+    has_steps = bool(len(catalog.skill_prerequisites.values)) or bool(explains(catalog.kinds).any())
+    return PreparedCatalog(catalog, difficulties, index, prepare_ranker(catalog, ranker), has_steps, indexed)

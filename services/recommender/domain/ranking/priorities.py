@@ -27,9 +27,9 @@ from services.recommender.domain.ranking.signals.signal import Candidates
 
 IN_SCOPE = 0.5
 """A skill with a smaller scope has no gap to work on now."""
-HEAD = 5
 _URGENT_WITHIN = 3
 _MISSED_WITHIN_HEAD = 2
+_SKILLS_WITHIN = 5
 _WRONG_BELOW = 0.5
 # As compiled code reads them.
 _TEACH, _PRACTISE, _REASSESS = int(Step.TEACH), int(Step.PRACTISE), int(Step.REASSESS)
@@ -184,22 +184,25 @@ def _steps(candidates: Candidates, unmet: BoolColumn) -> IntColumn:
     return np.where(lesson & (unmet | (candidates.success < RATHER_FAILS)), _TEACH, steps).astype(np.intp)
 
 
-def prioritised(order: IntColumn, priorities: Priorities, *, first: int, fresh: int, limit: int) -> IntColumn:
+def prioritised(
+    order: IntColumn, priorities: Priorities, *, head: int, first: int, fresh: int, limit: int
+) -> IntColumn:
     """A list in which the first entries hold what they must.
 
     Args:
         order: candidates, best first.
         priorities: of the candidates.
+        head: how many first entries.
         first: this many entries of `order` keep their places: rules pinned them.
         fresh: only this many entries of `order` may be moved ahead; those after them are held back.
         limit: length of the list.
     """
-    size = min(HEAD, limit)
-    head: IntColumn = _head(order[:fresh], *priorities, min(first, size), size)
+    size = min(head, limit)
+    chosen: IntColumn = _head(order[:fresh], *priorities, min(first, size), size)
     is_rest = np.ones(len(priorities.step), np.bool_)
-    is_rest[head] = False
+    is_rest[chosen] = False
     rest = order[is_rest[order]]
-    listed: IntColumn = np.concatenate((head, rest))[:limit]
+    listed: IntColumn = np.concatenate((chosen, rest))[:limit]
     return listed
 
 
@@ -256,7 +259,7 @@ def _wanted(
     must_be_urgent = position == min(_URGENT_WITHIN, size) - 1 and not urgent[head].any()
     # One place is left for another skill.
     must_be_missed = _MISSED_WITHIN_HEAD - missed[head].sum() >= max(size - 1, 1) - position
-    one_skill = position == HEAD - 1 and served[head[0]] >= 0 and (served[head] == served[head[0]]).all()
+    one_skill = position == _SKILLS_WITHIN - 1 and served[head[0]] >= 0 and (served[head] == served[head[0]]).all()
     must_be_other = one_skill and gaps.sum() > gaps[served[head[0]]]
     best, best_fulfilled = -1, -1
     for place in order:

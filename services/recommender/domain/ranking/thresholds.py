@@ -31,6 +31,7 @@ class RankingThresholds:
         random_candidates: candidates picked at random, unless the list would fall short.
         per_skill: most resources of one served skill in a list where no model says what comes next, unless it would
             fall short.
+        head: this many first entries of a list hold what the learner must work on, see `priorities`; 0 turns that off.
         reopened_most: a resource that was never finished and was opened again this often is held back.
         levels_above: a resource this far above the learner's working level needs mastered prerequisites or a goal.
     """
@@ -55,5 +56,6 @@ class RankingThresholds:
     goal_candidates_per_skill: int = 5
     random_candidates: int = 10
     per_skill: int = 3
+    head: int = 5
     reopened_most: int = 2
     levels_above: float = 1.0
