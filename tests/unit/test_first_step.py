@@ -85,6 +85,18 @@ def test_where_everything_met_is_known_the_next_skill_comes_first_and_not_one_th
     assert first({"below": MASTERED, "now": MASTERED, "next": MASTERED}).startswith("later-")
 
 
+@pytest.mark.parametrize("near", ["a", "b", "c", "d"])
+def test_of_two_new_skills_the_one_nearer_to_the_learners_level_comes_first(near):
+    skills = [
+        CatalogSkill("known", grades=("3",)),
+        *(CatalogSkill(name, prerequisites=("known",), grades=("4" if name == near else "5",)) for name in "abcd"),
+    ]
+    lessons = [resource(skill.skill_id, ResourceKind.LESSON, number) for skill in skills for number in (0, 1)]
+    catalog = build_columns([dataclasses.replace(lesson, grades=()) for lesson in lessons], skills)
+    listed = rank(prepare(catalog, TenantParameters()), request({"known": MASTERED}), DEFAULT_WEIGHTS, lambda: 0.0)
+    assert catalog.resource_ids[listed.resources[0].row].startswith(f"{near}-")
+
+
 @pytest.mark.parametrize("done", [(), ("now-lesson-0", "now-lesson-1")])
 def test_an_assessment_does_not_come_before_practice(done):
     assert not first({"below": MASTERED, "now": GAP}, done).startswith("now-assessment")

@@ -1,8 +1,8 @@
 """What a learner should do first: how well each candidate suits as the next step, besides its score.
 
     step_r  = 1.5 log (value_k * suits_r), at least 1.5 log .02, with k the skill that r serves
-    value_k = sqrt(scope_k) * ready_k for a gap; .5 for a skill never met whose prerequisites are all known, for one
-              that is due for review, and for a resource without skills; else 0
+    value_k = sqrt(scope_k) * ready_k for a gap; .5 * .7^(levels above the learner's) for a skill never met whose
+              prerequisites are all known; .5 for one that is due for review and for a resource without skills; else 0
     ready_k = the least over the prerequisites: 1 where known, p^2 where worked on, .1 where never met
     suits_r = 2 for a lesson or a video on a skill never met; 1.2 for one where success on the skill is less likely than
               .6, else .5; for all other kinds exp(-(success - .7)^2 / (2 .5^2)), and .3 times that for an assessment
@@ -27,6 +27,7 @@ _LEAST = 0.02
 _LEAST_SCOPE = 0.02
 _READY_UNMET = 0.1
 _VALUE_OF_NEW, _VALUE_DUE, _VALUE_UNTAGGED = 0.5, 0.5, 0.5
+_A_LEVEL_ABOVE = 0.7
 _KNOWN_FROM, _KNOWN_RESPONSES = 0.8, 4
 _LESSON_OF_NEW, _LESSON, _LESSON_AGAIN = 2.0, 1.2, 0.5
 _LESSON_BELOW = 0.6
@@ -56,7 +57,9 @@ def _values(candidates: Candidates, scope: FloatColumn, level: float) -> FloatCo
     needed = catalog.skill_prerequisites
     ready = least_of_rows(needed.starts, needed.values, np.arange(len(scope)), prerequisite)
     gap = np.sqrt(np.maximum(scope, _LEAST_SCOPE)) * ready
-    new = np.where((ready >= 1.0) & (scope > 0.0), _VALUE_OF_NEW, 0.0)
+    # Where a level is not known, the skill counts as one of the learner's.
+    above = np.nan_to_num(np.maximum(catalog.skill_levels - level, 0.0), nan=0.0)
+    new = np.where((ready >= 1.0) & (scope > 0.0), _VALUE_OF_NEW * _A_LEVEL_ABOVE**above, 0.0)
     due = np.where(estimates.reviews >= candidates.thresholds.review_opens, _VALUE_DUE, 0.0)
     return np.where(known, due, np.where(met, gap, new))
 
