@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
-from services.recommender.domain.ranking.first_step import first_step
+from services.recommender.domain.ranking.first_step import first_steps
 from services.recommender.domain.ranking.learner_context import look_up_learner
 from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING
@@ -127,14 +128,37 @@ def test_steps_are_the_published_formula():
     known = {"below": MASTERED, "now": GAP}
     learner = look_up_learner(PREPARED, request(known), DEFAULT_WEIGHTS)
     catalog = PREPARED.catalog
-    rows = catalog.rows_of(["now-lesson-0", "now-practice-0", "now-assessment-0", "next-lesson-0", "below-practice-0"])
+    names = [
+        "now-lesson-0",
+        "now-practice-0",
+        "now-assessment-0",
+        "next-lesson-0",
+        "below-practice-0",
+        "now-practice-1",
+    ]
+    rows = catalog.rows_of(names)
     candidates = describe(catalog, PREPARED.difficulties, learner.estimates, rows, DEFAULT_WEIGHTS, scope=learner.scope)
-    found = first_step(candidates, learner.scope, learner.level)
+    done = np.array([name == "now-practice-1" for name in names])
+    found, possible = first_steps(candidates, learner.scope, learner.level, done)
     slot = catalog.slot_of_skill["now"]
     # `below` is mastered, `before` was never met and is below the level of what was worked on.
     value = math.sqrt(learner.scope[slot])
     assert learner.estimates.probabilities[slot] < 0.6
     practice = math.exp(-((candidates.success[1] - 0.7) ** 2) / (2 * 0.5**2))
     assessment = 0.3 * math.exp(-((candidates.success[2] - 0.7) ** 2) / (2 * 0.5**2))
-    expected = [1.2 * value, practice * value, assessment * value, 0.02, 0.02]
-    assert found.tolist() == pytest.approx([1.5 * math.log(each) for each in expected])
+    # Both exercises are equally hard.
+    again = max(practice * value / 10, 0.02)
+    expected = [1.2 * value, practice * value, assessment * value, 0.02, 0.02, again]
+    assert found.tolist() == pytest.approx([4 * math.log(each) for each in expected])
+    assert possible.tolist() == [True, *(candidates.success[1:3] >= 0.4), True, True, False]
+
+
+def test_what_the_learner_has_done_does_not_come_first_while_something_else_suits():
+    done = ["now-lesson-0", "now-lesson-1", "now-practice-0", "now-practice-1"]
+    assert first({"below": MASTERED, "now": dataclasses.replace(GAP, last_response=0.0)}, done) not in done
+
+
+def test_an_exercise_that_is_far_too_hard_does_not_come_first_because_the_skill_was_missed():
+    missed = dataclasses.replace(GAP, mean=-4.0, last_response=0.0)
+    found = first({"below": MASTERED, "now": missed}, ["now-lesson-0", "now-lesson-1", "now-game-0", "now-game-1"])
+    assert not found.startswith("now-practice")

@@ -1,11 +1,13 @@
 """What a learner should do first: how well each candidate suits as the next step, besides its score.
 
-    step_r  = 1.5 log (value_k * suits_r), at least 1.5 log .02, with k the skill that r serves
+    step_r  = 4 log (value_k * suits_r), at least 4 log .02, with k the skill that r serves
     value_k = sqrt(scope_k) * ready_k for a gap; .5 * .7^(levels above the learner's) for a skill never met whose
               prerequisites are all known; .5 for one that is due for review and for a resource without skills; else 0
-    ready_k = the least over the prerequisites: 1 where known, p^2 where worked on, .1 where never met
+    ready_k = the least over the prerequisites, and theirs if they are not known: 1 where known, p^2 where worked on, .1
+              where never met
     suits_r = 2 for a lesson or a video on a skill never met; 1.2 for one where success on the skill is less likely than
-              .6, else .5; for all other kinds exp(-(success - .7)^2 / (2 .5^2)), and .3 times that for an assessment
+              .6, else .5; for all other kinds exp(-(success - .7)^2 / (2 .5^2)), and .3 times that for an assessment;
+              a tenth of all this for what was done before
 
 A skill is known if it is mastered, if at least four answers make success on it more likely than .8, or if it was never
 met and belongs below the level that the learner works at. Nobody learns much from what builds on what they do not
@@ -13,6 +15,8 @@ know (Gagne: Learning Hierarchies, 1968), or from what is far too hard for them.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +26,7 @@ from services.recommender.domain.ranking.compiled import least_of_rows
 from services.recommender.domain.ranking.features import SkillEstimates, explains
 from services.recommender.domain.ranking.signals.signal import Candidates
 
-_WEIGHT = 1.5
+_WEIGHT = 4.0
 _LEAST = 0.02
 _LEAST_SCOPE = 0.02
 _READY_UNMET = 0.1
@@ -32,20 +36,39 @@ _KNOWN_FROM, _KNOWN_RESPONSES = 0.8, 4
 _LESSON_OF_NEW, _LESSON, _LESSON_AGAIN = 2.0, 1.2, 0.5
 _LESSON_BELOW = 0.6
 _ASSESSMENT = 0.3
+_AGAIN = 0.1
+_POSSIBLE_FROM = 0.4
 _TARGET, _WIDTH = 0.7, 0.5
 
 
-def first_step(candidates: Candidates, scope: FloatColumn, level: float) -> FloatColumn:
-    """How well each of C candidates suits as the first entry, at most 1.5 log 1.2; the same for all without skills.
+class FirstSteps(NamedTuple):
+    """How C candidates suit as the first entry.
+
+    Attributes:
+        values: C; how well, at most 4 log 1.2; the same for all without skills.
+        possible: C; whether the learner can begin with it: it explains, or at least .4 succeed, and it was not done.
+    """
+
+    values: FloatColumn
+    possible: BoolColumn
+
+
+def first_steps(candidates: Candidates, scope: FloatColumn, level: float, done: BoolColumn) -> FirstSteps:
+    """How candidates suit as the first entry.
 
     Args:
         candidates: the candidates.
         scope: S; the scope of each skill, 0 where it is out of reach.
         level: the learner's working level; NaN where it is not known.
+        done: C; whether the learner has answered or completed it.
     """
     values = np.append(_values(candidates, scope, level), _VALUE_UNTAGGED)[candidates.served]
-    step: FloatColumn = _WEIGHT * np.log(np.maximum(values * _suits(candidates), _LEAST))
-    return step
+    explaining = explains(candidates.catalog.kinds[candidates.rows])
+    suits = _suits(candidates, explaining) * np.where(done, _AGAIN, 1.0)
+    return FirstSteps(
+        _WEIGHT * np.log(np.maximum(values * suits, _LEAST)),
+        ~done & (explaining | (candidates.success >= _POSSIBLE_FROM)),
+    )
 
 
 def _values(candidates: Candidates, scope: FloatColumn, level: float) -> FloatColumn:
@@ -55,7 +78,10 @@ def _values(candidates: Candidates, scope: FloatColumn, level: float) -> FloatCo
     known = _known(catalog, estimates, level)
     prerequisite = np.where(known, 1.0, np.where(met, chances**2, _READY_UNMET))
     needed = catalog.skill_prerequisites
-    ready = least_of_rows(needed.starts, needed.values, np.arange(len(scope)), prerequisite)
+    every = np.arange(len(scope))
+    ready = least_of_rows(needed.starts, needed.values, every, prerequisite)
+    # What is built on something shaky is shaky too.
+    ready = least_of_rows(needed.starts, needed.values, every, np.where(known, 1.0, np.minimum(prerequisite, ready)))
     gap = np.sqrt(np.maximum(scope, _LEAST_SCOPE)) * ready
     # Where a level is not known, the skill counts as one of the learner's.
     above = np.nan_to_num(np.maximum(catalog.skill_levels - level, 0.0), nan=0.0)
@@ -72,7 +98,7 @@ def _known(catalog: CatalogColumns, estimates: SkillEstimates, level: float) -> 
     return known
 
 
-def _suits(candidates: Candidates) -> FloatColumn:
+def _suits(candidates: Candidates, explaining: BoolColumn) -> FloatColumn:
     """C; how well each suits the learner as a step on its skill."""
     estimates, served = candidates.estimates, candidates.served
     chances = np.append(estimates.probabilities, 1.0)[served]
@@ -81,4 +107,4 @@ def _suits(candidates: Candidates) -> FloatColumn:
     lesson = np.where(never_met, _LESSON_OF_NEW, np.where(chances < _LESSON_BELOW, _LESSON, _LESSON_AGAIN))
     practice = np.exp(-((candidates.success - _TARGET) ** 2) / (2.0 * _WIDTH**2))
     practice[kinds == ResourceKind.ASSESSMENT] *= _ASSESSMENT
-    return np.where(explains(kinds), lesson, practice)
+    return np.where(explaining, lesson, practice)

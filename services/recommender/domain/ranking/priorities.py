@@ -5,7 +5,8 @@
     other gap  the first five are not all about one skill while there is another gap in scope
     mastered   a mastered skill that is not due for review does not come first while there is a gap in scope
     first      otherwise what was missed comes first, or another skill of the latest work on which success is unlikely;
-               among those, the best next step (see `first_step`) by its score and how well it suits as one
+               as far as the learner can begin with it; among those, the best next step (see `first_step`) by its
+               score and how well it suits as one
 
 Each as far as there are candidates. A gap is a skill the learner worked on and has not mastered. The resources of one
 gap among the first five are in the order teach, practise, re-assess. A skill that was never met begins with a lesson.
@@ -123,7 +124,8 @@ class Priorities(NamedTuple):
         served: C; the slot of the skill each serves, -1 for none.
         urgent: C; about the most urgent gap.
         missed: C; about a skill that was just missed, or a weak prerequisite.
-        failing: C; about a skill that was missed or on which success is unlikely, see `Gaps`.
+        failing: C; possible as the first step, and about a skill that was missed or on which success is unlikely, see
+            `Gaps`.
         mastered: C; serves a mastered skill that is not due for review; none where there is no gap.
         far: C; serves a gap where success is so unlikely that teaching comes first, or a skill that was never met.
         step: C; the number of the `Step` it is.
@@ -144,8 +146,15 @@ class Priorities(NamedTuple):
     lead: FloatColumn
 
 
-def priorities_of(candidates: Candidates, gaps: Gaps, lead: FloatColumn) -> Priorities:
-    """The priorities among some candidates, given the learner's gaps and what the first entry is chosen by."""
+def priorities_of(candidates: Candidates, gaps: Gaps, possible: BoolColumn, lead: FloatColumn) -> Priorities:
+    """The priorities among some candidates.
+
+    Args:
+        candidates: the candidates.
+        gaps: the learner's.
+        possible: C; whether it is possible as the first step.
+        lead: C; what the first entry is chosen by.
+    """
     catalog, rows, served = candidates.catalog, candidates.rows, candidates.served
     owners, entries = catalog.tags.entries(rows)
     slots = catalog.tags.values[entries]
@@ -166,7 +175,7 @@ def priorities_of(candidates: Candidates, gaps: Gaps, lead: FloatColumn) -> Prio
         served=served,
         urgent=about(urgent),
         missed=about(gaps.missed),
-        failing=about(gaps.failing),
+        failing=about(gaps.failing) & possible,
         mastered=serves(gaps.mastered & is_gap.any()),
         far=serves(unmet | (is_gap & (candidates.estimates.probabilities < RATHER_FAILS))),
         step=_steps(candidates, serves(unmet)),

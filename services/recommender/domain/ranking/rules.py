@@ -20,7 +20,7 @@ from services.recommender.domain.ranking.messages import Message, message
 from services.recommender.domain.ranking.policy import Eligibility
 from services.recommender.domain.ranking.reasons import REASONS_MAX, Reason, ReasonKind
 
-BOOST_SCALE = 3.0
+BOOST_SCALE = 2.6
 """What a boost adds to a score for each unit of the logarithm of its factor: the weight of need."""
 
 

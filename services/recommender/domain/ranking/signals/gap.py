@@ -37,7 +37,7 @@ def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
 SIGNAL = Signal(
     name="gap",
     kind=ReasonKind.GAP,
-    weight=3.0,
+    weight=2.6,
     value=lambda candidates: candidates.need - (candidates.need.mean() if len(candidates.need) else 0.0),
     reason=_reason,
     messages={
