@@ -93,8 +93,7 @@ def evaluate_ranking(
         measured.elapsed_s[name] = round(time.perf_counter() - started_s, 3)
         if isinstance(ranker, Served):
             measured.reasons[name] = ranker.reasons
-            if ranker.laws is not None:
-                measured.laws[name] = ranker.laws
+            measured.laws |= {} if ranker.laws is None else {name: ranker.laws}
     report("intervals")
     drawn = {name: _with_ratio(_drawn(values, draws)) for name, values in measured.values.items()}
     for name, tops in measured.tops.items():
