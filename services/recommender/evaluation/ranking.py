@@ -52,6 +52,12 @@ class _Measured:
     reasons: dict[str, ReasonCount] = field(default_factory=dict)
     laws: dict[str, LawCount] = field(default_factory=dict)
 
+    def count(self, name: str, ranker: Served) -> None:
+        """Keep what was counted in the lists of a ranking."""
+        self.reasons[name] = ranker.reasons
+        if ranker.laws is not None:
+            self.laws[name] = ranker.laws
+
 
 def evaluate_ranking(
     protocol: str, split: RankingSplit, *, commit: str = "", advance: Advance = lambda *_: None
@@ -92,8 +98,7 @@ def evaluate_ranking(
         measured.values[name], measured.tops[name] = values, tops
         measured.elapsed_s[name] = round(time.perf_counter() - started_s, 3)
         if isinstance(ranker, Served):
-            measured.reasons[name] = ranker.reasons
-            measured.laws |= {} if ranker.laws is None else {name: ranker.laws}
+            measured.count(name, ranker)
     report("intervals")
     drawn = {name: _with_ratio(_drawn(values, draws)) for name, values in measured.values.items()}
     for name, tops in measured.tops.items():
