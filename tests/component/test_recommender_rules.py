@@ -83,9 +83,9 @@ async def test_a_preview_shows_both_lists_and_writes_nothing(server):
     reply = await preview(server, rule=rule, limit=3, learner_ids=["amy", "ben"])
     assert [each.learner_id for each in reply.learners] == ["amy", "ben"]
     assert list(reply.learners[0].before) == before
-    for learner in reply.learners:
-        assert len(learner.after) == 3
-        assert before[0] not in learner.after
+    # Others may come in between, for instance a prerequisite where what is left is too hard.
+    assert [one for one in reply.learners[0].after if one in before] == before[1:]
+    assert before[0] not in reply.learners[1].after
     assert listed(await server.recommend(limit=3)) == before
 
 
