@@ -11,7 +11,7 @@ import pytest
 from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
-from services.recommender.domain.ranking.first_step import first_steps
+from services.recommender.domain.ranking.first_step import can_begin_with, first_step
 from services.recommender.domain.ranking.learner_context import look_up_learner
 from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING
@@ -139,7 +139,7 @@ def test_steps_are_the_published_formula():
     rows = catalog.rows_of(names)
     candidates = describe(catalog, PREPARED.difficulties, learner.estimates, rows, DEFAULT_WEIGHTS, scope=learner.scope)
     done = np.array([name == "now-practice-1" for name in names])
-    found, possible = first_steps(candidates, learner.scope, learner.level, done)
+    found = first_step(candidates, learner.scope, learner.level, done)
     slot = catalog.slot_of_skill["now"]
     # `below` is mastered, `before` was never met and is below the level of what was worked on.
     value = math.sqrt(learner.scope[slot])
@@ -150,11 +150,11 @@ def test_steps_are_the_published_formula():
     again = max(practice * value / 10, 0.02)
     expected = [1.2 * value, practice * value, assessment * value, 0.02, 0.02, again]
     assert found.tolist() == pytest.approx([4 * math.log(each) for each in expected])
-    assert possible.tolist() == [True, *(candidates.success[1:3] >= 0.4), True, True, False]
+    assert can_begin_with(candidates, done).tolist() == [True, *(candidates.success[1:3] >= 0.4), True, True, False]
 
 
-def test_what_the_learner_has_done_does_not_come_first_while_something_else_suits():
-    done = ["now-lesson-0", "now-lesson-1", "now-practice-0", "now-practice-1"]
+def test_what_is_given_again_because_everything_of_the_skill_is_done_does_not_come_first():
+    done = [one.resource_id for one in RESOURCES if one.resource_id.startswith("now-")]
     assert first({"below": MASTERED, "now": dataclasses.replace(GAP, last_response=0.0)}, done) not in done
 
 

@@ -16,8 +16,6 @@ know (Gagne: Learning Hierarchies, 1968), or from what is far too hard for them.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from services.common.resource_kinds import ResourceKind
@@ -41,20 +39,8 @@ _POSSIBLE_FROM = 0.4
 _TARGET, _WIDTH = 0.7, 0.5
 
 
-class FirstSteps(NamedTuple):
-    """How C candidates suit as the first entry.
-
-    Attributes:
-        values: C; how well, at most 4 log 1.2; the same for all without skills.
-        possible: C; whether the learner can begin with it: it explains, or at least .4 succeed, and it was not done.
-    """
-
-    values: FloatColumn
-    possible: BoolColumn
-
-
-def first_steps(candidates: Candidates, scope: FloatColumn, level: float, done: BoolColumn) -> FirstSteps:
-    """How candidates suit as the first entry.
+def first_step(candidates: Candidates, scope: FloatColumn, level: float, done: BoolColumn) -> FloatColumn:
+    """How well each of C candidates suits as the first entry, at most 4 log 1.2; the same for all without skills.
 
     Args:
         candidates: the candidates.
@@ -63,12 +49,20 @@ def first_steps(candidates: Candidates, scope: FloatColumn, level: float, done: 
         done: C; whether the learner has answered or completed it.
     """
     values = np.append(_values(candidates, scope, level), _VALUE_UNTAGGED)[candidates.served]
-    explaining = explains(candidates.catalog.kinds[candidates.rows])
-    suits = _suits(candidates, explaining) * np.where(done, _AGAIN, 1.0)
-    return FirstSteps(
-        _WEIGHT * np.log(np.maximum(values * suits, _LEAST)),
-        ~done & (explaining | (candidates.success >= _POSSIBLE_FROM)),
-    )
+    suits = _suits(candidates) * np.where(done, _AGAIN, 1.0)
+    step: FloatColumn = _WEIGHT * np.log(np.maximum(values * suits, _LEAST))
+    return step
+
+
+def can_begin_with(candidates: Candidates, done: BoolColumn) -> BoolColumn:
+    """C; whether the learner can begin with each: it explains, or success is as likely as .4, and it was not done.
+
+    Args:
+        candidates: the candidates.
+        done: C; whether the learner has answered or completed it.
+    """
+    possible: BoolColumn = explains(candidates.catalog.kinds[candidates.rows]) | (candidates.success >= _POSSIBLE_FROM)
+    return possible & ~done
 
 
 def _values(candidates: Candidates, scope: FloatColumn, level: float) -> FloatColumn:
@@ -84,7 +78,7 @@ def _values(candidates: Candidates, scope: FloatColumn, level: float) -> FloatCo
     ready = least_of_rows(needed.starts, needed.values, every, np.where(known, 1.0, np.minimum(prerequisite, ready)))
     gap = np.sqrt(np.maximum(scope, _LEAST_SCOPE)) * ready
     # Where a level is not known, the skill counts as one of the learner's.
-    above = np.nan_to_num(np.maximum(catalog.skill_levels - level, 0.0), nan=0.0)
+    above = np.fmax(catalog.skill_levels - level, 0.0)
     new = np.where((ready >= 1.0) & (scope > 0.0), _VALUE_OF_NEW * _A_LEVEL_ABOVE**above, 0.0)
     due = np.where(estimates.reviews >= candidates.thresholds.review_opens, _VALUE_DUE, 0.0)
     return np.where(known, due, np.where(met, gap, new))
@@ -98,7 +92,7 @@ def _known(catalog: CatalogColumns, estimates: SkillEstimates, level: float) -> 
     return known
 
 
-def _suits(candidates: Candidates, explaining: BoolColumn) -> FloatColumn:
+def _suits(candidates: Candidates) -> FloatColumn:
     """C; how well each suits the learner as a step on its skill."""
     estimates, served = candidates.estimates, candidates.served
     chances = np.append(estimates.probabilities, 1.0)[served]
@@ -107,4 +101,4 @@ def _suits(candidates: Candidates, explaining: BoolColumn) -> FloatColumn:
     lesson = np.where(never_met, _LESSON_OF_NEW, np.where(chances < _LESSON_BELOW, _LESSON, _LESSON_AGAIN))
     practice = np.exp(-((candidates.success - _TARGET) ** 2) / (2.0 * _WIDTH**2))
     practice[kinds == ResourceKind.ASSESSMENT] *= _ASSESSMENT
-    return np.where(explaining, lesson, practice)
+    return np.where(explains(kinds), lesson, practice)

@@ -18,7 +18,7 @@ from services.recommender.domain.ranking.explain import (
     picks_of,
     stated,
 )
-from services.recommender.domain.ranking.first_step import FirstSteps, first_steps
+from services.recommender.domain.ranking.first_step import can_begin_with, first_step
 from services.recommender.domain.ranking.learned import NextScores
 from services.recommender.domain.ranking.learner_context import LearnerContext, look_up_learner
 from services.recommender.domain.ranking.need import need_of
@@ -168,10 +168,13 @@ def _compose(learner: LearnerContext, candidates: Candidates, totals: FloatColum
     known = request.learner if request.state is not None else ""
     order = by_score(totals, candidates.rows, random_seed(request.tenant, known, request.models_id, request.day))
     listed = compose(order, candidates.served, held_back, len(order), per_skill, first)
-    steps = _first_steps(learner, candidates)
+    is_done = np.zeros(len(learner.prepared.catalog), np.bool_)
+    is_done[learner.done] = True
+    done = is_done[candidates.rows]
+    lead = totals + _first_step(learner, candidates, done)
     return prioritised(
         listed,
-        priorities_of(candidates, learner.gaps, steps.possible, totals + steps.values),
+        priorities_of(candidates, learner.gaps, can_begin_with(candidates, done), lead),
         head=learner.weights.head,
         first=len(first),
         fresh=len(order) - int(np.count_nonzero(held_back)),
@@ -179,20 +182,18 @@ def _compose(learner: LearnerContext, candidates: Candidates, totals: FloatColum
     )
 
 
-def _first_steps(learner: LearnerContext, candidates: Candidates) -> FirstSteps:
+def _first_step(learner: LearnerContext, candidates: Candidates, done: BoolColumn) -> FloatColumn:
     """How well each candidate suits as the first entry; what a rule favours suits as well as any.
 
     Without prerequisites and lessons nothing is known about steps, so the score decides alone.
     """
     if not learner.prepared.has_steps:
-        return FirstSteps(np.zeros(len(candidates.rows)), np.zeros(len(candidates.rows), np.bool_))
-    is_done = np.zeros(len(learner.prepared.catalog), np.bool_)
-    is_done[learner.done] = True
-    steps = first_steps(candidates, learner.scope, learner.level, is_done[candidates.rows])
+        return np.zeros(len(candidates.rows))
+    step = first_step(candidates, learner.scope, learner.level, done)
     favoured = learner.request.rules.favoured(learner.eligible.allowed)
     if favoured is not None:
-        steps.values[favoured[candidates.rows]] = steps.values.max(initial=0.0)
-    return steps
+        step[favoured[candidates.rows]] = step.max(initial=0.0)
+    return step
 
 
 def _pinned(
