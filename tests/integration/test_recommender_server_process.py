@@ -161,7 +161,8 @@ async def test_a_server_uses_the_workers_state_and_follows_catalog_and_epoch(
     with running(kafka_broker, url, tmp_path, log) as server:
         # There is no epoch yet.
         assert not server.serving()
-        assert "start a worker" in unavailable(server)
+        # A server that has just started does not know that yet, and says so.
+        until(lambda: "start a worker" in unavailable(server), server.popen)
         await begin_epoch(url, log)
         until(server.serving, server.popen)
 
