@@ -3,7 +3,7 @@
 import pytest
 
 from services.common.auth.tenants_file import TenantsFileError, load_tenants
-from services.recommender.bootstrap.server import ranking_policy
+from services.recommender.bootstrap.server import TenantPolicies
 from services.recommender.domain.ranking.weights import DEFAULT_POLICY, RankingPolicy
 from services.recommender.settings import TenantRanking
 
@@ -33,12 +33,19 @@ def write(tmp_path):
 )
 def test_the_file_configures_how_the_lists_of_a_tenant_are_ranked(write, settings, policy):
     tenants = load_tenants(write(settings), TenantRanking.model_validate)
-    assert ranking_policy(tenants, "riverbend") == policy
+    assert TenantPolicies(tenants)("riverbend") == policy
 
 
 def test_a_tenant_missing_from_the_file_is_ranked_by_the_default_policy(write):
     tenants = load_tenants(write("need_share: 0.1"), TenantRanking.model_validate)
-    assert ranking_policy(tenants, "hilltop") == DEFAULT_POLICY
+    assert TenantPolicies(tenants)("hilltop") == DEFAULT_POLICY
+
+
+def test_a_changed_policy_counts_from_the_next_list_on(write):
+    policies = TenantPolicies(load_tenants(write("need_share: 0.1"), TenantRanking.model_validate))
+    assert policies("riverbend") == RankingPolicy(need_share=0.1)
+    write("need_share: 0.25")
+    assert policies("riverbend") == RankingPolicy(need_share=0.25)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from services.common.auth.tenants_file import load_tenants
@@ -25,7 +24,7 @@ from services.recommender.application.state.epochs import parameters_of
 from services.recommender.bootstrap.environment import server_settings
 from services.recommender.bootstrap.epochs import stored_epochs
 from services.recommender.bootstrap.keys import learner_keys
-from services.recommender.bootstrap.server import AnswerAdapters, answer_dependencies, ranking_policy
+from services.recommender.bootstrap.server import AnswerAdapters, TenantPolicies, answer_dependencies
 from services.recommender.bootstrap.stores import bundle_store, state_store
 from services.recommender.settings import RecommenderServerSettings, TenantRanking
 from services.recommender.wire.event_kinds import EVENT_COLUMNS
@@ -99,7 +98,7 @@ async def recommendations_to_parquet(
                     epochs=store.epochs,
                     catalog=catalog,
                     bundles=bundle_store(settings.bundles),
-                    policies=partial(ranking_policy, load_tenants(settings.tenants, TenantRanking.model_validate)),
+                    policies=TenantPolicies(load_tenants(settings.tenants, TenantRanking.model_validate)),
                 )
             )
             epoch = await _current(store.epochs)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from prometheus_client import start_http_server
@@ -15,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from cairn.v1 import recommender_pb2_grpc
 from services.common.auth.registry import TenantRegistry
+from services.common.auth.tenant import Tenant
 from services.common.auth.tenants_file import load_tenants
 from services.common.process import announce, run_until_stopped
 from services.common.rpc.server import GrpcServer, ServerOptions
@@ -220,7 +220,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
             epochs=store.epochs,
             catalog=catalog,
             bundles=bundle_store(settings.bundles),
-            policies=partial(ranking_policy, tenants),
+            policies=TenantPolicies(tenants),
             notifications=store.notifications,
             tenants=tenants,
         ),
@@ -243,7 +243,21 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         traces.close()
 
 
-def ranking_policy(tenants: TenantRegistry, name: str) -> RankingPolicy:
-    """The ranking policy of each tenant, from the tenants file."""
-    tenant = tenants.get(name)
-    return DEFAULT_POLICY if tenant is None else TenantRanking.model_validate(tenant.settings).policy
+class TenantPolicies:
+    """Returns the ranking policy of each tenant, from the tenants file."""
+
+    def __init__(self, tenants: TenantRegistry) -> None:
+        self._tenants = tenants
+        # Every list asks, and a registry holds another object only after the tenant's entry was read again.
+        self._known: dict[str, tuple[Tenant, RankingPolicy]] = {}
+
+    def __call__(self, name: str) -> RankingPolicy:
+        """The policy of a tenant; the default for one that the file does not name."""
+        tenant = self._tenants.get(name)
+        if tenant is None:
+            return DEFAULT_POLICY
+        known = self._known.get(name)
+        if known is None or known[0] is not tenant:
+            known = (tenant, TenantRanking.model_validate(tenant.settings).policy)
+            self._known[name] = known
+        return known[1]
