@@ -2,7 +2,7 @@
 
 Written a second time from `domain/ranking/scope.py`, docs/science.md and decision 43, in plain Python:
 
-    scope          2^(-resources since / 10) or 2^(-days since the latest work / 7), whichever is larger; .7 of the
+    scope          2^(-resources since / 3) or 2^(-days since the latest work / 7), whichever is larger; .7 of the
                    scope of a skill for each prerequisite that is not mastered, three steps down; the urgency of a
                    review that is due; 1 on the path to a goal
     gap            a skill of any importance that was worked on, is not mastered, has a chance of success below .85, is
@@ -172,7 +172,7 @@ class Whereabouts:
         rows = self._recent_rows()
         for since, row in enumerate(reversed(rows.tolist())):
             for slot in self.catalog.tags.row(row).tolist():
-                scope.setdefault(self.catalog.skill_ids[slot], 2.0 ** (-since / 10.0))
+                scope.setdefault(self.catalog.skill_ids[slot], 2.0 ** (-since / 3.0))
         times = {skill: self.known(skill).last_at_s for skill in self._practised}
         # A time after the moment of the list counts as that moment.
         timed = {skill: min(at_s, self.as_of_s) for skill, at_s in times.items() if at_s > 0.0}

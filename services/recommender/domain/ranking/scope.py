@@ -1,6 +1,6 @@
 """Where a learner is: how much each skill of the catalog concerns them now, from 0 to 1.
 
-    practised    2^(-resources since / 10) or 2^(-days since / 7), whichever is larger, relative to the latest work
+    practised    2^(-resources since / 3) or 2^(-days since / 7), whichever is larger, relative to the latest work
     below        .7 of the scope of a skill that is not mastered for each of its prerequisites that is not either, three
                  steps down
     next         .3 for a skill never met whose prerequisites are all mastered, and .3 times how usually learners work
@@ -23,7 +23,7 @@ from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColum
 from services.recommender.domain.ranking.compiled import least_of_rows, most_of_rows
 from services.recommender.domain.ranking.features import SkillEstimates
 
-HALF_LIFE_RESOURCES = 10.0
+HALF_LIFE_RESOURCES = 3.0
 HALF_LIFE_DAYS = 7.0
 BELOW = 0.7
 NEXT = 0.3

@@ -19,7 +19,7 @@ from services.recommender.models.ranker.dataset import RankingDataset
 # Largest first.
 _SHARES = (DEFAULT_NEED_SHARE, 0.4, 0.3, 0.2, 0.1)
 _COST_MOST = 0.03
-_LEARNERS_MOST = 300
+_LEARNERS_MOST = 1_000
 _TOP = 10
 
 
@@ -31,7 +31,7 @@ def choose_need_share(dataset: RankingDataset, ranker: LearnedRanker, learners: 
     Args:
         dataset: an inner split.
         ranker: its trees were not grown on the lists of `learners`.
-        learners: of the split; at most 300 of them are asked for.
+        learners: of the split; at most 1,000 of them are asked for.
     """
     if not dataset.split.graded or not any(dataset.split.tags):
         return DEFAULT_NEED_SHARE
