@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from deploy.kafka.access import ClusterAccess
 from deploy.processes import LOOPBACK, Child, Command, StackError, accepts_connections, free_port
 from services.common.kafka.connection import KafkaConnection
 
@@ -43,14 +44,19 @@ class JavaMissingError(StackError):
 class KafkaNode:
     """One broker and controller of a cluster. It keeps its data and ports across `kill` and `stop`."""
 
-    def __init__(self, node_id: int, directory: Path, libraries: Path, port: int = 0) -> None:
-        """Args: `node_id`, from 1; `directory`, its own; `libraries`, the jars; `port`, 0 for a free one."""
+    def __init__(
+        self, node_id: int, directory: Path, libraries: Path, port: int = 0, access: ClusterAccess | None = None
+    ) -> None:
+        """Args: `node_id`, from 1; `directory`, its own; `libraries`, the jars; `port`, 0 for a free one; `access`."""
         self.node_id = node_id
         self.port = port or free_port()
         self.controller_port = free_port()
         # A second listener advertises `proxy_port` to clients, where a test can insert a proxy.
         self.proxy_port = free_port()
         self.behind_proxy_port = free_port()
+        # Clients log in there, if `access` says who may.
+        self.secured_port = free_port()
+        self._access = access
         self._directory = directory
         self._libraries = libraries
         self._child: Child | None = None
@@ -95,9 +101,15 @@ class KafkaNode:
             "group.min.session.timeout.ms": 1000,
             "controlled.shutdown.enable": "true",
         }
+        if self._access is not None:
+            settings = self._access.secured(settings, f"{LOOPBACK}:{self.secured_port}")
         self._settings.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
         formatted = subprocess.run(
-            [*self._java("kafka.tools.StorageTool"), "format", "-t", cluster_id, "-c", str(self._settings)],
+            [
+                *self._java("kafka.tools.StorageTool"),
+                *("format", "-t", cluster_id, "-c", str(self._settings)),
+                *(self._access.format_arguments if self._access else ()),
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -155,15 +167,18 @@ class KafkaNode:
         return self._directory / "server.properties"
 
     def _java(self, main_class: str, *options: str) -> list[str]:
-        # Reading jars takes most of the start-up time; the C1 compiler is fast enough for a test broker.
-        fast_start = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-        return [_executable("java"), *fast_start, *options, "-cp", f"{self._libraries}/*", main_class]
+        # Reading jars takes most of the start-up time; the C1 compiler is fast enough for a test broker, but for TLS:
+        # only C2 uses the processor's instructions for AES.
+        compiler = () if self._access else ("-XX:TieredStopAtLevel=1",)
+        return [_executable("java"), *compiler, "-XX:+UseSerialGC", *options, "-cp", f"{self._libraries}/*", main_class]
 
 
 class KafkaCluster:
     """One node, or three with replication factor 3 and two in-sync replicas required."""
 
-    def __init__(self, directory: Path, *, nodes: int = 1, cache: Path, port: int = 0) -> None:
+    def __init__(
+        self, directory: Path, *, nodes: int = 1, cache: Path, port: int = 0, access: ClusterAccess | None = None
+    ) -> None:
         """Prepare the cluster; `start` starts it.
 
         Args:
@@ -171,6 +186,7 @@ class KafkaCluster:
             nodes: number of nodes.
             cache: directory that keeps the jars between runs.
             port: port of the first node; 0 for a free one.
+            access: who may do what over TLS; None: there is no listener with TLS.
 
         Raises:
             JavaMissingError: when Java or Maven is missing.
@@ -178,8 +194,10 @@ class KafkaCluster:
         libraries = kafka_libraries(cache)
         ports = [port] + [0] * (nodes - 1)
         self.nodes = [
-            KafkaNode(number, directory / f"node-{number}", libraries, port) for number, port in enumerate(ports, 1)
+            KafkaNode(number, directory / f"node-{number}", libraries, port, access)
+            for number, port in enumerate(ports, 1)
         ]
+        self._access = access
         self._format()
 
     def wipe(self) -> None:
@@ -204,6 +222,17 @@ class KafkaCluster:
     def proxied_connection(self) -> KafkaConnection:
         """How to reach it through the nodes' proxy ports."""
         return KafkaConnection(",".join(f"{LOOPBACK}:{node.proxy_port}" for node in self.nodes), FETCH_WAIT_MS)
+
+    def secured_connection(self, user: str) -> KafkaConnection:
+        """How a user of its `access` reaches it, over TLS."""
+        if self._access is None:
+            raise ValueError("this cluster has no listener with TLS: give it an access")
+        return KafkaConnection(self.secured_servers, FETCH_WAIT_MS, self._access.security_of(user))
+
+    @property
+    def secured_servers(self) -> str:
+        """The bootstrap servers of its listeners with TLS."""
+        return ",".join(f"{LOOPBACK}:{node.secured_port}" for node in self.nodes)
 
     @property
     def replication_factor(self) -> int:

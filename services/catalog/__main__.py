@@ -13,6 +13,7 @@ with extra_required("server", "python -m services.catalog"):
     from services.catalog.bootstrap import run
     from services.catalog.settings import CatalogSettings
     from services.common.auth.tenants_file import TenantsFileError
+    from services.common.environment import wrong_settings
     from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
     from services.common.rpc.addresses import ListenAddressError
     from services.common.telemetry import logs
@@ -23,11 +24,7 @@ def main() -> int:
     try:
         settings = CatalogSettings()
     except ValidationError as error:
-        wrong = "; ".join(
-            f"CAIRN_{'_'.join(map(str, entry['loc'])).upper()}={entry['input']!r}: {entry['msg']}"
-            for entry in error.errors(include_url=False)
-        )
-        sys.stderr.write(f"catalog cannot start: {wrong}\n")
+        sys.stderr.write(f"catalog cannot start: {wrong_settings(error)}\n")
         return 2
     logs.configure(settings.log_level, settings.log_format, service="catalog")
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from services.common.settings import KafkaSettings, OptionalPath, ProcessSettings, ServerSettings
+from services.common.environment import OptionalPath
+from services.common.kafka.settings import KafkaSettings
+from services.common.settings import ProcessSettings, ServerSettings
 
 
 class CatalogSettings(ProcessSettings, KafkaSettings, ServerSettings):

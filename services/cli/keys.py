@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from services.cli.kafka_option import KafkaOption, connection_to
 from services.common.auth.api_keys import create_api_key, revoke_api_keys, rotate_api_key
 from services.common.auth.encryption_keys import (
     check_encryption_key_switched,
@@ -28,7 +29,7 @@ from services.common.auth.tenants_file import TenantsFileError, load_tenants
 from services.common.command_line import BAD_INPUT, fail
 from services.common.encryption.key_rotation import rewrap_learner_keys
 from services.common.encryption.values import TenantKeyMissingError
-from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, TopicMissingError
+from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
 
 
 class RotationStep(StrEnum):
@@ -172,9 +173,7 @@ def rotate_encryption(
     step: Annotated[RotationStep, typer.Argument(help="The step to perform.")],
     *,
     tenant: Annotated[str, typer.Option(help="The tenant whose encryption key is replaced.")],
-    kafka: Annotated[
-        str, typer.Option(envvar="CAIRN_KAFKA", help="Bootstrap servers, host:port, separated by commas.")
-    ] = "127.0.0.1:9092",
+    kafka: KafkaOption = "127.0.0.1:9092",
     tenants: _FileOption = Path("tenants.yaml"),
 ) -> None:
     """Replace a tenant's encryption key, which wraps the data keys of its learners, without downtime.
@@ -201,8 +200,8 @@ def rotate_encryption(
         found = registry.get(name)
         return () if found is None else found.encryption_keys
 
+    connection = connection_to(kafka)
     try:
-        connection = KafkaConnection(kafka)
         count = asyncio.run(rewrap_learner_keys(connection, tenant, encryption_keys, lambda: datetime.now(UTC)))
     except (BrokerUnavailableError, TopicMissingError, TenantKeyMissingError) as error:
         fail(f"{error}. Data keys that were already wrapped stay so; run the step again", 1)

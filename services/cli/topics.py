@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from services.cli.kafka_option import KafkaOption, connection_to
 from services.common.command_line import BAD_INPUT, fail
-from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, TopicMissingError
+from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
 from services.common.kafka.envelope import LEARNER_EVENTS
 from services.common.kafka.repartition import RepartitionError, copy_of, repartition
 from services.common.kafka.topics import (
@@ -35,7 +36,6 @@ _STYLES = {
     TopicOutcome.DIFFERS: "bold red",
 }
 
-_Kafka = Annotated[str, typer.Option(envvar="CAIRN_KAFKA", help="Bootstrap servers, host:port, separated by commas.")]
 _Declaration = Annotated[
     Path | None,
     typer.Option(help="The declaration of the topics.", show_default="the one that ships with Cairn"),
@@ -58,7 +58,7 @@ def _topics() -> None:
 @app.command("create", epilog="Example: cairn topics create --kafka 10.0.0.5:9092 --replication-factor 3")
 def create_topics(
     *,
-    kafka: _Kafka = "127.0.0.1:9092",
+    kafka: KafkaOption = "127.0.0.1:9092",
     file: _Declaration = None,
     replication_factor: Annotated[
         int | None, typer.Option(min=1, help="Copies of each partition, instead of the declared number.")
@@ -75,7 +75,7 @@ def create_topics(
 @app.command("check", epilog="Example: cairn topics check --kafka 10.0.0.5:9092 --replication-factor 3")
 def check_existing_topics(
     *,
-    kafka: _Kafka = "127.0.0.1:9092",
+    kafka: KafkaOption = "127.0.0.1:9092",
     file: _Declaration = None,
     replication_factor: Annotated[
         int | None, typer.Option(min=1, help="Copies that each partition should have, instead of the declared number.")
@@ -91,7 +91,7 @@ def check_existing_topics(
 @app.command("repartition", epilog="Example: cairn topics repartition --partitions 8")
 def repartition_log(
     *,
-    kafka: _Kafka = "127.0.0.1:9092",
+    kafka: KafkaOption = "127.0.0.1:9092",
     partitions: Annotated[
         int | None,
         typer.Option(min=1, help="How many partitions the log gets.", show_default="as many as it has"),
@@ -110,7 +110,7 @@ def repartition_log(
     """
     shown = _Progress()
     try:
-        result = asyncio.run(repartition(KafkaConnection(kafka), LEARNER_EVENTS, partitions, shown.show))
+        result = asyncio.run(repartition(connection_to(kafka), LEARNER_EVENTS, partitions, shown.show))
     except RepartitionError as error:
         fail(f"error: {error}", BAD_INPUT)
     except (BrokerUnavailableError, TopicMissingError) as error:
@@ -153,7 +153,7 @@ def _report_topics(
     except TopicsFileError as error:
         fail(f"{error}. Name the file with --file", BAD_INPUT)
     try:
-        reports = inspect(KafkaConnection(kafka), declarations, replication_factor=replication_factor)
+        reports = inspect(connection_to(kafka), declarations, replication_factor=replication_factor)
     except BrokerUnavailableError as error:
         fail(f"{error}. Start it, or name another with --kafka or CAIRN_KAFKA", 1)
     Console(highlight=False).print(_topics_table(reports))

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.common.kafka.connection import KafkaConnection
+from services.common.environment import OptionalPath
 from services.common.rpc.rate_limits import RateLimit
 from services.common.rpc.server import ServerOptions
 from services.common.rpc.slots import SlotLimits
 from services.common.rpc.tls import TlsFiles
 from services.common.telemetry.traces import Traces, traces_to
-
-OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
-"""A path; a variable that is empty, as templates leave behind, is not set, rather than the current folder."""
 
 
 class ProcessSettings(BaseSettings):
@@ -44,22 +40,6 @@ class ProcessSettings(BaseSettings):
     def traces(self, service: str) -> Traces:
         """The process's traces."""
         return traces_to(self.traces_endpoint, service=service, share=self.traces_share, insecure=self.traces_insecure)
-
-
-class KafkaSettings(BaseSettings):
-    """How to reach Kafka."""
-
-    model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
-
-    kafka: str = Field(default="127.0.0.1:9092", description="Bootstrap servers, host:port, separated by commas.")
-    kafka_fetch_wait_ms: int = Field(
-        default=500, ge=1, description="How long a broker may hold an empty fetch; 10 for the embedded broker."
-    )
-
-    @property
-    def connection(self) -> KafkaConnection:
-        """The connection for adapters."""
-        return KafkaConnection(self.kafka, self.kafka_fetch_wait_ms)
 
 
 class RedisSettings(BaseSettings):

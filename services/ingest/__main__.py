@@ -12,6 +12,7 @@ with extra_required("server", "python -m services.ingest"):
 
     from services.common.auth.tenants_file import TenantsFileError
     from services.common.encryption.values import KeysMissingError
+    from services.common.environment import wrong_settings
     from services.common.kafka.compacted import TopicChangedError
     from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
     from services.common.rpc.addresses import ListenAddressError
@@ -27,11 +28,7 @@ def main() -> int:
     try:
         settings = IngestSettings()
     except ValidationError as error:
-        wrong = "; ".join(
-            f"CAIRN_{'_'.join(map(str, entry['loc'])).upper()}={entry['input']!r}: {entry['msg']}"
-            for entry in error.errors(include_url=False)
-        )
-        sys.stderr.write(f"ingest cannot start: {wrong}\n")
+        sys.stderr.write(f"ingest cannot start: {wrong_settings(error)}\n")
         return 2
     logs.configure(settings.log_level, settings.log_format, service="ingest")
     try:

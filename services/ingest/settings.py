@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from services.common.settings import KafkaSettings, ProcessSettings, RedisSettings, ServerSettings, leave_room_for_calls
+from services.common.kafka.settings import KafkaSettings
+from services.common.settings import ProcessSettings, RedisSettings, ServerSettings, leave_room_for_calls
 
 
 class IngestSettings(ProcessSettings, KafkaSettings, RedisSettings, ServerSettings):

@@ -17,6 +17,7 @@ with extra_required(_EXTRA, "python -m services.recommender"):
 
     from services.common.auth.tenants_file import TenantsFileError
     from services.common.encryption.values import TenantKeyMissingError
+    from services.common.environment import wrong_settings
     from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
     from services.common.rpc.addresses import ListenAddressError
     from services.common.settings import ProcessSettings
@@ -24,7 +25,7 @@ with extra_required(_EXTRA, "python -m services.recommender"):
     from services.recommender.adapters.fail_points import FailPointInvalidError
     from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
     from services.recommender.application.ports.epochs import EpochsLostError
-    from services.recommender.application.ports.learners import CommitRefusedError
+    from services.recommender.application.ports.learners import CommitRefusedError, StateRefusedError
     from services.recommender.application.ports.log import LogTruncatedError
     from services.recommender.application.ports.models import BundleUnreadableError
     from services.recommender.application.ports.served_parameters import ServedParametersUnknownError
@@ -49,6 +50,7 @@ _CANNOT_GO_ON = (
     ServedParametersUnknownError,
     EpochsLostError,
     EvictingStoreError,
+    StateRefusedError,
     FailPointInvalidError,
     ListenAddressError,
     LogTruncatedError,
@@ -70,11 +72,7 @@ def main(arguments: list[str]) -> int:
     try:
         settings = settings_type()
     except ValidationError as error:
-        wrong = "; ".join(
-            f"CAIRN_{'_'.join(map(str, entry['loc'])).upper()}={entry['input']!r}: {entry['msg']}"
-            for entry in error.errors(include_url=False)
-        )
-        sys.stderr.write(f"recommender {process} cannot start: {wrong}\n")
+        sys.stderr.write(f"recommender {process} cannot start: {wrong_settings(error)}\n")
         return 2
     logs.configure(settings.log_level, settings.log_format, service=f"recommender-{process}")
     with extra_required(process, f"python -m services.recommender {process}"):

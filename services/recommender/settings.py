@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from services.common.kafka.settings import KafkaSettings
 from services.common.settings import (
-    KafkaSettings,
     ProcessSettings,
     RedisSettings,
     ServerSettings,

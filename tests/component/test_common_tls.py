@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives import serialization
 from structlog.testing import capture_logs
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
+from deploy.kafka.certificates import Authority
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenant import ALL_SCOPES
 from services.common.auth.tenants_file import load_tenants
@@ -20,47 +21,10 @@ from services.common.rpc.call_context import current_tenant
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.rpc.tls import TlsFiles, TlsFilesError, server_credentials
 
-OPENSSL = shutil.which("openssl")
-
-pytestmark = pytest.mark.skipif(OPENSSL is None, reason="certificates are made by openssl, which is not on PATH")
-
 
 class EchoTenant(catalog_pb2_grpc.CatalogServiceServicer):
     async def GetSkill(self, request, context):  # noqa: N802 - gRPC's name.
         return catalog_pb2.GetSkillResponse(skill=catalog_pb2.Skill(id=current_tenant().name))
-
-
-class Authority:
-    """Signs certificates, as a platform's own authority does."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        folder.mkdir()
-        self.certificate = folder / "ca.pem"
-        self._key = folder / "ca.key"
-        self._openssl(
-            "req", "-x509", *self._new_key(self._key), "-out", self.certificate, "-days", "2", "-subj", "/CN=authority"
-        )
-
-    def sign(self, name):
-        """Certificate and key of a host or client on this machine."""
-        certificate, key, request = (self.folder / f"{name}.{suffix}" for suffix in ("pem", "key", "csr"))
-        extensions = self.folder / f"{name}.cnf"
-        extensions.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-        self._openssl("req", *self._new_key(key), "-out", request, "-subj", f"/CN={name}")
-        self._openssl(
-            *("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial"),
-            *("-days", "1", "-out", certificate, "-extfile", extensions),
-        )
-        return certificate, key
-
-    @staticmethod
-    def _new_key(path):
-        return "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", path
-
-    @staticmethod
-    def _openssl(*arguments):
-        subprocess.run([OPENSSL, *map(str, arguments)], check=True, capture_output=True, timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -197,11 +161,8 @@ def test_a_key_of_another_certificate_a_text_and_an_empty_authority_are_refused_
 
 def test_an_encrypted_key_is_refused_without_asking_for_a_password(files, tmp_path):
     encrypted = tmp_path / "encrypted.key"
-    subprocess.run(
-        [OPENSSL, "ec", "-in", files.key, "-out", encrypted, "-aes256", "-passout", "pass:secret"],
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
+    key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    encrypted.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
     with pytest.raises(TlsFilesError, match="unencrypted key"):
         server_credentials(replace(files, key=encrypted))

@@ -34,6 +34,7 @@ from services.common.kafka.connection import (
     end_offsets,
     kafka_python_options,
     new_consumer,
+    unavailable,
 )
 from services.common.kafka.producer import DiscardableProducer
 
@@ -114,8 +115,7 @@ class KafkaCatalogLog:
                 self._connected()
             except KafkaError as error:
                 self._drop_producer()
-                where = self._connection.bootstrap_servers
-                raise CatalogUnavailableError(f"Kafka at {where} cannot be reached: {error!r}") from error
+                raise CatalogUnavailableError(str(unavailable(self._connection, error))) from error
 
     def _append(self, tenant: str, changes: Changes) -> CatalogVersion:
         with self._writing:

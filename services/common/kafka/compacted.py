@@ -10,11 +10,11 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from services.common.kafka.connection import (
-    BrokerUnavailableError,
     KafkaConnection,
-    TopicMissingError,
     end_offsets,
+    missing,
     new_consumer,
+    unavailable,
 )
 
 _log = structlog.get_logger(__name__)
@@ -110,9 +110,7 @@ class CompactedView:
             await consumer.start()
         except KafkaError as error:
             await consumer.stop()
-            raise BrokerUnavailableError(
-                f"Kafka at {self._connection.bootstrap_servers} cannot be reached: {error}"
-            ) from error
+            raise unavailable(self._connection, error) from error
         try:
             partitions = await self._assign(consumer)
             goals = await end_offsets(self._connection, consumer, partitions)
@@ -130,9 +128,7 @@ class CompactedView:
         existing = await consumer.topics()
         for topic in self._topics:
             if topic not in existing:
-                raise TopicMissingError(
-                    f"the topic {topic} does not exist; create the topics with: cairn topics create"
-                )
+                raise missing(self._connection, topic)
         partitions = [aiokafka.TopicPartition(topic, 0) for topic in self._topics]
         consumer.assign(partitions)
         return partitions

@@ -17,6 +17,7 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError as AdminKafkaError
 
 from services.common.kafka.envelope import LogIdentity as LogIdentity  # noqa: PLC0414 - re-exported: it is the result of `log_identity`.
+from services.common.kafka.security import NO_SECURITY, AsyncTokens, BlockingTokens, KafkaSecurity
 
 # How long an administrative command tries to reach a cluster.
 BOOTSTRAP_TIMEOUT_MS = 10_000
@@ -51,6 +52,10 @@ class TopicMissingError(LookupError):
     """A topic the process needs does not exist."""
 
 
+# Both libraries name them so.
+_NOT_ALLOWED = "AuthorizationFailedError"
+
+
 @dataclass(frozen=True, slots=True)
 class KafkaConnection:
     """How to reach a cluster.
@@ -59,28 +64,65 @@ class KafkaConnection:
         bootstrap_servers: `host:port`, several separated by commas.
         fetch_wait_ms: how long the broker may delay an empty fetch. The embedded broker does not wake a waiting
             fetch when records arrive, so it needs about 10; on Apache Kafka 500 costs no latency.
+        security: how connections are secured.
     """
 
     bootstrap_servers: str
     fetch_wait_ms: int = 500
+    security: KafkaSecurity = NO_SECURITY
+
+
+def unavailable(
+    connection: KafkaConnection, error: Exception, failed: str = "cannot be reached"
+) -> BrokerUnavailableError:
+    """The error to raise when a client fails: what failed, why, and what to check.
+
+    Args:
+        connection: the cluster.
+        error: of the client's library.
+        failed: what the cluster did not do.
+    """
+    security = connection.security
+    if type(error).__name__.endswith(_NOT_ALLOWED):
+        remedy = f"allow it to {security.user}; deploy/acls.yaml lists what each part of Cairn must be allowed"
+    else:
+        remedy = f"check that it runs there, and {security.to_check}"
+    return BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} {failed}: {error!r}; {remedy}")
+
+
+def missing(connection: KafkaConnection, topic: str) -> TopicMissingError:
+    """The error to raise when a cluster does not list a topic; it does not list what a user may not describe."""
+    login = connection.security.login
+    hidden = f", or {connection.security.user} may not see it: deploy/acls.yaml" if login else ""
+    return TopicMissingError(f"the topic {topic} does not exist{hidden}; create the topics with: cairn topics create")
 
 
 def aiokafka_options(connection: KafkaConnection) -> dict[str, Any]:
-    """The options of every aiokafka client."""
+    """The options of every aiokafka client.
+
+    Raises:
+        SecretError: when a file with a certificate, key or secret cannot be used.
+    """
     return {
         "bootstrap_servers": connection.bootstrap_servers,
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
         "connections_max_idle_ms": IDLE_CONNECTION_MS,
+        **connection.security.options(AsyncTokens),
     }
 
 
 def kafka_python_options(connection: KafkaConnection) -> dict[str, Any]:
-    """The options of every kafka-python client."""
+    """The options of every kafka-python client.
+
+    Raises:
+        SecretError: when a file with a certificate, key or secret cannot be used.
+    """
     return {
         "bootstrap_servers": connection.bootstrap_servers.split(","),
         "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
         "socket_options": [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *_KEEPALIVE],
+        **connection.security.options(BlockingTokens),
     }
 
 
@@ -116,9 +158,7 @@ async def end_offsets(
         listed = await consumer.end_offsets(partitions)
         return await _fetch_watermarks(connection, listed)
     except KafkaError as error:
-        raise BrokerUnavailableError(
-            f"Kafka at {connection.bootstrap_servers} did not return its end offsets: {error}"
-        ) from error
+        raise unavailable(connection, error, "did not return its end offsets") from error
 
 
 async def topic_end_offsets(connection: KafkaConnection, topic: str) -> dict[int, int]:
@@ -193,9 +233,7 @@ async def read_span(
             f"the end of {topic}; check that the broker is running, then try again"
         ) from error
     except KafkaError as error:
-        raise BrokerUnavailableError(
-            f"Kafka at {connection.bootstrap_servers} did not return the records of {topic}: {error!r}"
-        ) from error
+        raise unavailable(connection, error, f"did not return the records of {topic}") from error
     finally:
         await consumer.stop()
 
@@ -251,7 +289,7 @@ class IdentityProbe:
         try:
             if self._admin is None:
                 self._admin = await asyncio.to_thread(_admin_client, self._connection, BOOTSTRAP_TIMEOUT_MS)
-            return await asyncio.to_thread(_described, self._admin, self._topic)
+            return await asyncio.to_thread(_described, self._connection, self._admin, self._topic)
         except BrokerUnavailableError:
             await self.close()
             raise
@@ -280,11 +318,11 @@ async def _partitions_of(
         finally:
             await admin.close()
         if not descriptions or descriptions[0]["error_code"]:
-            raise TopicMissingError(_missing(topic))
+            raise missing(connection, topic)
         numbers = sorted(partition["partition"] for partition in descriptions[0]["partitions"])
         yield [aiokafka.TopicPartition(topic, number) for number in numbers], consumer
     except KafkaError as error:
-        raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
+        raise unavailable(connection, error) from error
     finally:
         await consumer.stop()
 
@@ -308,7 +346,7 @@ async def _fetch_watermarks(
 def _log_identity(connection: KafkaConnection, topic: str, bootstrap_timeout_ms: int) -> LogIdentity:
     admin = _admin_client(connection, bootstrap_timeout_ms)
     try:
-        return _described(admin, topic)
+        return _described(connection, admin, topic)
     finally:
         admin.close()
 
@@ -317,18 +355,14 @@ def _admin_client(connection: KafkaConnection, bootstrap_timeout_ms: int) -> Kaf
     try:
         return KafkaAdminClient(**(kafka_python_options(connection) | {"bootstrap_timeout_ms": bootstrap_timeout_ms}))
     except AdminKafkaError as error:
-        raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
+        raise unavailable(connection, error) from error
 
 
-def _described(admin: KafkaAdminClient, topic: str) -> LogIdentity:
+def _described(connection: KafkaConnection, admin: KafkaAdminClient, topic: str) -> LogIdentity:
     try:
         (description,) = admin.describe_topics([topic])
     except AdminKafkaError as error:
         raise BrokerUnavailableError(f"Kafka did not describe the topic {topic}: {error}") from error
     if description["error_code"]:
-        raise TopicMissingError(_missing(topic))
+        raise missing(connection, topic)
     return LogIdentity(uuid.UUID(str(description["topic_id"])).bytes, len(description["partitions"]))
-
-
-def _missing(topic: str) -> str:
-    return f"the topic {topic} does not exist; create the topics with: cairn topics create"

@@ -17,6 +17,7 @@ from services.common.kafka.connection import (
     BrokerUnavailableError,
     KafkaConnection,
     kafka_python_options,
+    unavailable,
 )
 from services.common.kafka.topics import await_leaders
 
@@ -118,12 +119,10 @@ def _admin(connection: KafkaConnection) -> Iterator[KafkaAdminClient]:
     try:
         admin = KafkaAdminClient(**(kafka_python_options(connection) | {"bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS}))
     except KafkaError as error:
-        raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
+        raise unavailable(connection, error) from error
     try:
         yield admin
     except KafkaError as error:
-        raise BrokerUnavailableError(
-            f"Kafka at {connection.bootstrap_servers} did not create, delete or describe a topic: {error}"
-        ) from error
+        raise unavailable(connection, error, "did not create, delete or describe a topic") from error
     finally:
         admin.close()

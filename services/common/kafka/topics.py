@@ -18,7 +18,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, Ne
 from kafka.errors import KafkaError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, kafka_python_options
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, kafka_python_options, unavailable
 from services.common.repeated_keys import load_yaml
 
 
@@ -214,13 +214,11 @@ def _administration(connection: KafkaConnection) -> Iterator[KafkaAdminClient]:
     try:
         admin = KafkaAdminClient(**kafka_python_options(connection))
     except KafkaError as error:
-        raise BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {error}") from error
+        raise unavailable(connection, error) from error
     try:
         yield admin
     except KafkaError as error:
-        raise BrokerUnavailableError(
-            f"Kafka at {connection.bootstrap_servers} did not describe or create the topics: {error}"
-        ) from error
+        raise unavailable(connection, error, "did not describe or create the topics") from error
     finally:
         admin.close()
 

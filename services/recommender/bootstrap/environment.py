@@ -8,6 +8,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
+from services.common.environment import wrong_settings
 from services.recommender.settings import BundleSettings, FoldSettings, RecommenderServerSettings, StatusSettings
 
 _S = TypeVar("_S", bound=BaseSettings)
@@ -41,4 +42,4 @@ def _read(kind: type[_S], environment_file: Path | None) -> _S:
     try:
         return kind(_env_file=environment_file if environment_file and environment_file.is_file() else None)
     except ValidationError as error:
-        raise SettingsError(str(error)) from error
+        raise SettingsError(wrong_settings(error)) from error

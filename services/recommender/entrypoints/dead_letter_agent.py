@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import faust
 import faust.app.base
+from faust.auth import Credentials, OAuthCredentials, SASLCredentials, SSLCredentials
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import StreamT
 from mode.supervisors import CrashingSupervisor
@@ -27,6 +28,7 @@ from services.common.kafka.connection import (
     topic_end_offsets,
 )
 from services.common.kafka.envelope import LEARNER_EVENTS_DLT, Position
+from services.common.kafka.security import AsyncTokens
 from services.recommender.application.operations.dead_letters import FiledLetter
 from services.recommender.wire.dead_letters import read_letter
 
@@ -124,6 +126,7 @@ class DeadLetterApp(faust.App):
         super().__init__(
             _GROUP,
             broker=[f"kafka://{server}" for server in connection.bootstrap_servers.split(",")],
+            broker_credentials=credentials(connection),
             broker_session_timeout=session_timeout_s,
             broker_heartbeat_interval=session_timeout_s / 3,
             broker_request_timeout=max(REQUEST_TIMEOUT_MS, session_timeout_ms + JOIN_MARGIN_MS) / 1_000,
@@ -163,6 +166,18 @@ class DeadLetterApp(faust.App):
 
     def _new_transport(self) -> Transport:
         return _DaemonTransport(self.conf.broker_consumer, self)
+
+
+def credentials(connection: KafkaConnection) -> Credentials | None:
+    """The options of the other clients, as Faust takes them; None: plain text, and nobody logs in."""
+    options = connection.security.options(AsyncTokens)
+    context = options.get("ssl_context")
+    if provider := options.get("sasl_oauth_token_provider"):
+        return OAuthCredentials(oauth_cb=provider, ssl_context=context)
+    if mechanism := options.get("sasl_mechanism"):
+        username, password = options["sasl_plain_username"], options["sasl_plain_password"]
+        return SASLCredentials(username=username, password=password, mechanism=mechanism, ssl_context=context)
+    return None if context is None else SSLCredentials(context)
 
 
 class _DaemonThread(WorkerThread):

@@ -9,12 +9,12 @@ import aiokafka
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from services.common.kafka.connection import (
-    BrokerUnavailableError,
     KafkaConnection,
     log_identity,
     new_consumer,
     topic_end_offsets,
     topic_span,
+    unavailable,
 )
 from services.common.kafka.envelope import LEARNER_EVENTS, record_fingerprint
 
@@ -67,9 +67,7 @@ class KafkaLog:
                     _seek(consumer, asked)
                     await self._read_first(consumer, asked, found)
         except (KafkaError, TimeoutError) as error:
-            raise BrokerUnavailableError(
-                f"Kafka at {self._connection.bootstrap_servers} did not return records of {self._topic}: {error!r}"
-            ) from error
+            raise unavailable(self._connection, error, f"did not return records of {self._topic}") from error
         finally:
             await consumer.stop()
         return found

@@ -1,0 +1,128 @@
+"""How settings secure connections to Kafka."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+from pydantic import ValidationError
+
+from deploy.kafka.certificates import Authority
+from services.common.kafka.connection import KafkaConnection, aiokafka_options, kafka_python_options
+from services.common.kafka.secrets import SecretError
+from services.common.kafka.security import KafkaSecurity, KafkaTls, Mechanism, Password
+from services.common.kafka.settings import KafkaSettings
+from services.recommender.entrypoints.dead_letter_agent import credentials
+
+
+@pytest.fixture
+def password(tmp_path):
+    file = tmp_path / "password"
+    file.write_text("secret\n")
+    return file
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path / "authority")
+
+
+def settings(**given):
+    return KafkaSettings(**{f"kafka_{name}": value for name, value in given.items()})
+
+
+def test_by_default_connections_are_plain_and_nobody_logs_in():
+    for options in (aiokafka_options, kafka_python_options):
+        made = options(KafkaSettings().connection)
+        assert made["security_protocol"] == "PLAINTEXT"
+        assert not {"ssl_context", "sasl_mechanism"} & made.keys()
+
+
+@pytest.mark.parametrize("options", [aiokafka_options, kafka_python_options])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_a_user_logs_in_over_tls_with_the_password_of_a_file(options, mechanism, password, authority):
+    connection = settings(
+        security="sasl_tls",
+        ca=authority.certificate,
+        mechanism=mechanism,
+        username="ingest",
+        password_file=password,
+    ).connection
+    made = options(connection)
+    assert made["security_protocol"] == "SASL_SSL"
+    assert (made["sasl_mechanism"], made["sasl_plain_username"]) == (mechanism, "ingest")
+    assert made["sasl_plain_password"] == "secret"
+    assert made["ssl_context"].verify_mode == ssl.CERT_REQUIRED
+    assert made["ssl_context"].check_hostname
+    assert "secret" not in repr(connection)
+
+
+def test_a_new_password_counts_for_the_next_client(password):
+    connection = settings(security="sasl_plaintext", username="ingest", password_file=password).connection
+    assert aiokafka_options(connection)["security_protocol"] == "SASL_PLAINTEXT"
+    password.write_text("renewed")
+    assert aiokafka_options(connection)["sasl_plain_password"] == "renewed"
+
+
+async def test_both_libraries_get_tokens_of_the_same_command():
+    connection = settings(security="sasl_plaintext", mechanism="OAUTHBEARER", token_command="echo abc").connection
+    assert await aiokafka_options(connection)["sasl_oauth_token_provider"].token() == "abc"
+    assert kafka_python_options(connection)["sasl_oauth_token_provider"].token() == "abc"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"security": "ssl"}, "kafka_security(?s:.)*'plaintext', 'tls', 'sasl_plaintext' or 'sasl_tls'"),
+        ({"security": "sasl_tls"}, "SCRAM-SHA-512 needs CAIRN_KAFKA_USERNAME, CAIRN_KAFKA_PASSWORD_FILE"),
+        ({"security": "sasl_tls", "username": "u"}, "needs CAIRN_KAFKA_PASSWORD_FILE: set"),
+        ({"ca": "ca.pem"}, "CAIRN_KAFKA_CA would have no effect.*set it to tls or sasl_tls"),
+        ({"security": "tls", "username": "u"}, "CAIRN_KAFKA_USERNAME would have no effect.*sasl_tls"),
+        ({"security": "tls", "certificate": "c.pem"}, "CAIRN_KAFKA_CERTIFICATE and CAIRN_KAFKA_KEY belong together"),
+        (
+            {"security": "sasl_tls", "mechanism": "OAUTHBEARER"},
+            "CAIRN_KAFKA_TOKEN_URL, CAIRN_KAFKA_CLIENT_ID, CAIRN_KAFKA_CLIENT_SECRET_FILE: set",
+        ),
+        (
+            {"security": "sasl_tls", "mechanism": "OAUTHBEARER", "token_command": "x", "username": "u"},
+            "CAIRN_KAFKA_USERNAME would have no effect",
+        ),
+        (
+            {"security": "sasl_tls", "mechanism": "OAUTHBEARER", "token_command": "x", "token_url": "https://x"},
+            "CAIRN_KAFKA_TOKEN_URL would have no effect",
+        ),
+        ({"token_url": "ftp://x"}, "kafka_token_url"),
+        (
+            {"security": "sasl_tls", "username": "u", "password_file": "p", "token_command": "x"},
+            "CAIRN_KAFKA_TOKEN_COMMAND would have no effect.*OAUTHBEARER",
+        ),
+    ],
+)
+def test_settings_that_do_not_belong_together_are_refused_with_the_remedy(given, said):
+    with pytest.raises(ValidationError, match=said):
+        settings(**given)
+
+
+def test_files_that_cannot_be_used_are_named_with_their_setting(tmp_path, authority):
+    signed, other = authority.sign("client"), authority.sign("other")
+    text = tmp_path / "text.pem"
+    text.write_text("no certificate")
+    for tls, said in (
+        (KafkaTls(ca=tmp_path / "none.pem"), "CAIRN_KAFKA_CA=.*none.pem.*No such file"),
+        (KafkaTls(ca=text), "CAIRN_KAFKA_CA=.*text.pem"),
+        (KafkaTls(certificate=signed.certificate, key=other.key), "CAIRN_KAFKA_KEY=.*other.key"),
+    ):
+        with pytest.raises(SecretError, match=said):
+            tls.context()
+
+
+def test_the_dead_letter_agent_logs_in_as_the_other_clients_do(password, authority):
+    login = Password(Mechanism.SCRAM_SHA_256, "worker", password)
+    for security, protocol in (
+        (KafkaSecurity(), None),
+        (KafkaSecurity(KafkaTls(authority.certificate)), "SSL"),
+        (KafkaSecurity(None, login), "SASL_PLAINTEXT"),
+        (KafkaSecurity(KafkaTls(authority.certificate), login), "SASL_SSL"),
+    ):
+        found = credentials(KafkaConnection("127.0.0.1:1", security=security))
+        assert (found and found.protocol.value) == protocol
