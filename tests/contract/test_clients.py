@@ -28,14 +28,15 @@ OPTIONS = {
     "KafkaAdminClient": "kafka_python_options",
     "KafkaProducer": "options",
     "DiscardableProducer": "options",
-    "from_url": "connection_options",
+    "from_url": "options",
+    "connection_pool": "connection_options",
     "insecure_channel": "options",
     "secure_channel": "options",
 }
 # Calls that have a deadline of their own, and a connection each or one that is closed when a call takes longer.
 SHORT_LIVED = {
     ("services/recommender/adapters/grpc_health.py", "insecure_channel"),
-    ("services/ingest/adapters/redis_recent_events.py", "from_url"),
+    ("services/ingest/adapters/redis_recent_events.py", "connection_pool"),
 }
 
 

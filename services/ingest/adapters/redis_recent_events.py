@@ -21,6 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from services.common.kafka.envelope import LogIdentity
+from services.common.redis_pool import connection_pool
 from services.ingest.application.ports import Addition, RecentEventsUnavailableError
 from services.ingest.domain.repeats import ENTRY_BYTES, LearnerKey, RecentLearner
 
@@ -66,13 +67,15 @@ class RedisRecentEvents:
     """Implements RecentEvents. After a failure, reads and additions fail at once for ten seconds."""
 
     def __init__(self, url: str) -> None:
-        """Args: `url` of Redis 6.2 or later.
+        """Args: `url` of Redis 6.2 or later, see `redis_pool`.
 
         Raises:
             RecentEventsUrlError: when it is not such a URL.
         """
         try:
-            self._client: Any = redis.asyncio.Redis.from_url(url, protocol=2, retry=Retry(NoBackoff(), 1))
+            self._client: Any = redis.asyncio.Redis.from_pool(
+                connection_pool(url, protocol=2, retry=Retry(NoBackoff(), 1))
+            )
         except ValueError as error:
             # What comes before an @ may be a password.
             shown = url.rpartition("@")[2]

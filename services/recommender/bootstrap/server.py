@@ -30,7 +30,12 @@ from services.recommender.application.answers.prepared_catalogs import PreparedC
 from services.recommender.application.answers.rank_learner import RankLearner
 from services.recommender.application.ports.catalog import CatalogReader
 from services.recommender.application.ports.epochs import EpochReader
-from services.recommender.application.ports.learners import ChangeNotifications, LearnerReader
+from services.recommender.application.ports.learners import (
+    ChangeNotifications,
+    LearnerReader,
+    StateRefusedError,
+    StateUnavailableError,
+)
 from services.recommender.application.ports.models import BundleReader
 from services.recommender.application.ports.state_store import ServedLearners
 from services.recommender.application.subscriptions.follow_changes import FollowChanges, FollowOptions
@@ -204,6 +209,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         TenantsFileError: when the tenants file cannot be used.
         BundlesUrlInvalidError: when fsspec does not know the URL of the bundles.
         StateUrlInvalidError: when CAIRN_REDIS is not the URL of a state store.
+        StateRefusedError: when it is a store of a kind that cannot be used.
         BrokerUnavailableError: when Kafka cannot be reached at the start.
         TopicMissingError: when a topic of the catalog does not exist.
         OSError: when the metrics port is taken.
@@ -213,6 +219,14 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     traces = settings.traces("recommender")
     tenants = load_tenants(settings.tenants, TenantRanking.model_validate)
     store = state_store(settings.redis, settings.redis_timeout_s)
+    try:
+        await store.check_is_one_server()
+    except StateRefusedError:
+        await store.aclose()
+        raise
+    except StateUnavailableError:
+        # It may answer later; until then calls are answered UNAVAILABLE.
+        pass
     catalog = KafkaCatalog(settings.connection)
     server = recommender_server(
         ServerAdapters(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from services.common.redis_pool import SCHEMES
 from services.recommender.adapters.files.bundle_store import FsspecBundleStore
 from services.recommender.adapters.redis.state_store import RedisStateStore
 from services.recommender.application.ports.state_store import StateStore, StateUrlInvalidError
@@ -11,11 +12,7 @@ from services.recommender.models.collaborative import als, neighbours
 from services.recommender.models.ranker.stored import ranker_from_arrays
 
 # By the scheme of the URL.
-_STATE_STORES: Mapping[str, Callable[[str, float | None], StateStore]] = {
-    "redis": RedisStateStore,
-    "rediss": RedisStateStore,
-    "unix": RedisStateStore,
-}
+_STATE_STORES: Mapping[str, Callable[[str, float | None], StateStore]] = dict.fromkeys(SCHEMES, RedisStateStore)
 
 
 def state_store(url: str, timeout_s: float | None = None) -> StateStore:

@@ -231,6 +231,7 @@ async def run_worker(settings: WorkerSettings) -> None:
     warm_up()
     collect_garbage_seldom()
     async with aclosing(state_store(settings.redis)) as store:
+        await store.check_is_one_server()
         if not settings.allow_eviction:
             await store.check_nothing_is_evicted()
 
@@ -317,6 +318,7 @@ async def replay(
     bundles = bundle_store(settings.bundles)
     collect_garbage_seldom()
     async with aclosing(state_store(settings.redis)) as store:
+        await store.check_is_one_server()
         if not settings.allow_eviction:
             await store.check_nothing_is_evicted()
         keys = wiring.learner_keys

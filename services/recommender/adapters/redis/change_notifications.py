@@ -20,6 +20,7 @@ import hiredis
 import redis.asyncio
 import structlog
 
+from services.common.redis_pool import connection_pool
 from services.recommender.adapters.redis.connection import (
     SILENCE_S,
     connection_options,
@@ -55,7 +56,7 @@ class RedisChangeNotifications:
 
     def __init__(self, url: str, timeout_s: float = 5.0, *, reconnect_s: float = _RECONNECT_S) -> None:
         """Args: `url` of Redis; `timeout_s` for connecting; `reconnect_s` between attempts."""
-        self._pool: Any = redis.asyncio.ConnectionPool.from_url(url, **connection_options(url, timeout_s))
+        self._pool: Any = connection_pool(url, **connection_options(url, timeout_s))
         self._reconnect_s = reconnect_s
         self._epoch: int | None = None
         self._watched: Counter[int] = Counter()

@@ -18,6 +18,7 @@ import redis.asyncio
 import redis.exceptions
 
 from services.common.loop_time import loop_timeout
+from services.common.redis_pool import connection_pool
 from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
 
 Command = tuple[bytes | str | int | float | memoryview, ...]
@@ -25,6 +26,8 @@ Command = tuple[bytes | str | int | float | memoryview, ...]
 # Error codes of Redis while it is full, cannot write to its disk, loads, fails over or is a replica, and NOSCRIPT after
 # a restart. All are temporary. In an error of a script the code is inside the message.
 _PASSING = re.compile(r"\b(OOM|MISCONF|LOADING|READONLY|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOSCRIPT) ")
+# What a Redis Cluster answers where one server would not.
+_CLUSTERED = re.compile(r"\b(MOVED|ASK|CROSSSLOT) |don't hash to the same slot")
 # For these, redis-py removes the code from the message and raises a class of its own.
 _PASSING_KINDS = (
     redis.exceptions.OutOfMemoryError,
@@ -33,6 +36,12 @@ _PASSING_KINDS = (
     redis.exceptions.ClusterDownError,
     redis.exceptions.TryAgainError,
     redis.exceptions.MasterDownError,
+)
+_CLUSTERED_KINDS = (redis.exceptions.AskError, redis.exceptions.ClusterCrossSlotError)
+NO_CLUSTER = (
+    "CAIRN_REDIS is a Redis Cluster, which Cairn does not support: it stores many learners and the position in the log "
+    "in one transaction, and a cluster has none over several slots. Use one primary, with replicas and Sentinel if it "
+    "must not be missing: redis+sentinel://host:26379/NAME"
 )
 
 # A connection on which Redis sends nothing for this long is given up. A machine or a NAT entry that is gone closes
@@ -77,6 +86,8 @@ def unavailable_when_redis_is() -> Iterator[None]:
     try:
         yield
     except redis.exceptions.ResponseError as error:
+        if isinstance(error, _CLUSTERED_KINDS) or _CLUSTERED.search(str(error)):
+            raise StateRefusedError(NO_CLUSTER) from error
         passes = isinstance(error, _PASSING_KINDS) or _PASSING.search(str(error)) is not None
         kind = StateUnavailableError if passes else StateRefusedError
         raise kind(f"Redis returned an error: {error}; check its memory limit, its disk and its log") from error
@@ -95,8 +106,9 @@ class RedisConnection:
 
         Whatever the limit, Redis may be silent for SILENCE_S at most.
         """
-        pool = redis.asyncio.ConnectionPool.from_url(url, **connection_options(url, timeout_s))
-        self._connection: Any = cast("Any", pool).make_connection()
+        # The connection holds its pool weakly, and asks it for the primary's address.
+        self._pool = cast("Any", connection_pool(url, **connection_options(url, timeout_s)))
+        self._connection: Any = self._pool.make_connection()
         self._timeout_s = timeout_s
         self._replies = hiredis.Reader()
         self._one_at_a_time = asyncio.Lock()

@@ -24,7 +24,7 @@ import structlog
 
 from services.common.encryption.values import KeyTopicSeen
 from services.recommender.adapters.redis.append_only_file import AppendOnlyFile
-from services.recommender.adapters.redis.connection import unavailable_when_redis_is
+from services.recommender.adapters.redis.connection import NO_CLUSTER, unavailable_when_redis_is
 from services.recommender.adapters.redis.epoch_fields import decode_meta, encode_meta
 from services.recommender.adapters.redis.keys import (
     learner_keys,
@@ -46,7 +46,7 @@ from services.recommender.application.ports.epochs import (
     epoch_behind,
     epoch_missing,
 )
-from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
+from services.recommender.application.ports.learners import PartitionProgress, StateRefusedError, StateUnavailableError
 from services.recommender.application.ports.quarantine import Quarantine
 from services.recommender.application.ports.state_store import EvictingStoreError
 
@@ -119,6 +119,18 @@ class RedisEpochs:
         self._client: Any = client
         self._settle_s = settle_s
         self._append_only_file = AppendOnlyFile(client, clock_s)
+
+    async def check_is_one_server(self) -> None:
+        """Check that Redis is no Redis Cluster.
+
+        Raises:
+            StateRefusedError: when it is one.
+            StateUnavailableError: when it does not answer.
+        """
+        with unavailable_when_redis_is():
+            clustered = (await self._client.info("cluster")).get("cluster_enabled")
+        if clustered:
+            raise StateRefusedError(NO_CLUSTER)
 
     async def check_nothing_is_evicted(self) -> None:
         """Check that Redis refuses writes when its memory is full instead of evicting learners.

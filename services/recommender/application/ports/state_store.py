@@ -68,6 +68,15 @@ class StateStore(Protocol):
         """
         ...
 
+    async def check_is_one_server(self) -> None:
+        """Check that the store can change several learners at once.
+
+        Raises:
+            StateRefusedError: when it is spread over several servers, and cannot.
+            StateUnavailableError: when it does not answer.
+        """
+        ...
+
     async def check_nothing_is_evicted(self) -> None:
         """Check that the store refuses writes when its memory is full.
 

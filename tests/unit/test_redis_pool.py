@@ -1,0 +1,58 @@
+"""URLs of Redis: one server, or the primary that Sentinels name."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.common.redis_pool import connection_pool
+
+
+def of_sentinels(pool):
+    return [
+        (kwargs["host"], kwargs["port"])
+        for kwargs in (each.connection_pool.connection_kwargs for each in pool.sentinel_manager.sentinels)
+    ]
+
+
+def test_sentinels_name_and_database_are_read_from_the_url():
+    pool = connection_pool("redis+sentinel://cairn:s%40cret@one,two:5000,[::1]:6000/main/3", protocol=2)
+    assert of_sentinels(pool) == [("one", 26379), ("two", 5000), ("::1", 6000)]
+    assert pool.service_name == "main"
+    made = pool.connection_kwargs
+    assert (made["username"], made["password"], made["db"], made["protocol"]) == ("cairn", "s@cret", 3, 2)
+    assert not {"host", "port"} & made.keys()
+
+
+def test_sentinels_get_a_login_of_their_own_and_none_of_redis():
+    pool = connection_pool("redis+sentinel://user:secret@one/main?sentinel_username=s&sentinel_password=p%26q")
+    (sentinel,) = pool.sentinel_manager.sentinels
+    made = sentinel.connection_pool.connection_kwargs
+    assert (made["username"], made["password"]) == ("s", "p&q")
+    pool = connection_pool("redis+sentinel://user:secret@one/main")
+    made = pool.sentinel_manager.sentinels[0].connection_pool.connection_kwargs
+    assert (made.get("username"), made.get("password")) == (None, None)
+
+
+def test_with_tls_the_primary_and_the_sentinels_are_verified_by_the_same_authorities():
+    pool = connection_pool("rediss+sentinel://one/main?ssl_ca_certs=/etc/ca.pem", socket_timeout=1.0)
+    (sentinel,) = pool.sentinel_manager.sentinels
+    for each in (pool, sentinel.connection_pool):
+        assert "SSL" in each.connection_class.__name__
+        assert each.connection_kwargs["ssl_ca_certs"] == "/etc/ca.pem"
+        assert each.connection_kwargs["socket_timeout"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://one", "begin it with one of redis://, rediss://, unix://, redis\\+sentinel://"),
+        ("redis+sentinel://one", "name the primary"),
+        ("redis+sentinel:///main", "not the host of a Sentinel"),
+        ("redis+sentinel://one,/main", "not the host of a Sentinel"),
+        ("redis+sentinel://one:port/main", "port"),
+        ("redis+sentinel://one/main?nonsense", "nonsense|bad query"),
+    ],
+)
+def test_a_url_that_names_no_redis_is_refused(url, said):
+    with pytest.raises(ValueError, match=said):
+        connection_pool(url)
