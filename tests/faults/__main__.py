@@ -25,11 +25,12 @@ from tests.faults import (  # noqa: F401 - importing them registers their scenar
     lost_log,
     operators,
     partitions_added,
+    secured,
     whale,
 )
+from tests.faults.bench import Bench
 from tests.faults.results import Row, as_json, print_table
 from tests.faults.scenarios import SCENARIOS, run_scenario
-from tests.faults.scene import Bench
 
 # Kept between runs, so that Maven downloads the broker's jars only once.
 LIBRARIES = Path(__file__).parents[2] / ".local" / "kafka"
@@ -82,11 +83,13 @@ def main(
 
 def _run(plan: Mapping[int, Sequence[str]], seeds: Iterable[int], directory: Path) -> Iterator[Row]:
     """Yield rows and print each at once: scenarios by cluster size, with every seed."""
-    for nodes, names in plan.items():
-        if not names:
+    for (nodes, names), with_tls in itertools.product(plan.items(), (False, True)):
+        of_them = [name for name in names if SCENARIOS[name].secured is with_tls]
+        if not of_them:
             continue
-        with Bench(directory / f"nodes-{nodes}-{time.time_ns()}", nodes=nodes, cache=LIBRARIES) as bench:
-            for seed, name in itertools.product(seeds, names):
+        folder = directory / f"nodes-{nodes}-{time.time_ns()}"
+        with Bench(folder, nodes=nodes, cache=LIBRARIES, secured=with_tls) as bench:
+            for seed, name in itertools.product(seeds, of_them):
                 row = run_scenario(bench, name, seed)
                 _tell(row)
                 yield row

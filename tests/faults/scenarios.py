@@ -20,6 +20,7 @@ from services.common.kafka.partitioner import partition_of
 from services.recommender.adapters.fail_points import Step
 from services.recommender.domain.learner.record import SEEN_EVENTS
 from tests.faults import wire
+from tests.faults.bench import Bench
 from tests.faults.log_records import dead_letter_origins, read_log
 from tests.faults.proxy import TcpProxy
 from tests.faults.publishing import submissions
@@ -30,7 +31,6 @@ from tests.faults.scene import (
     PARTITIONS,
     READERS_LEARNERS,
     START_DEADLINE_S,
-    Bench,
     Scene,
     chunks,
 )
@@ -50,22 +50,26 @@ class Scenario:
         fault: a short description.
         run: injects the fault and checks its specific guarantees.
         of_the_broker: whether it is a fault of the broker, which also runs on three nodes.
+        secured: whether the cluster also has a listener with TLS, users and ACLs.
     """
 
     name: str
     fault: str
     run: Callable[[Scene], None]
     of_the_broker: bool
+    secured: bool
 
 
 SCENARIOS: dict[str, Scenario] = {}
 
 
-def scenario(name: str, fault: str, *, of_the_broker: bool = False) -> Callable[[Callable[[Scene], None]], None]:
+def scenario(
+    name: str, fault: str, *, of_the_broker: bool = False, secured: bool = False
+) -> Callable[[Callable[[Scene], None]], None]:
     """Register a function in SCENARIOS."""
 
     def enter(run: Callable[[Scene], None]) -> None:
-        SCENARIOS[name] = Scenario(name, fault, run, of_the_broker)
+        SCENARIOS[name] = Scenario(name, fault, run, of_the_broker, secured)
 
     return enter
 

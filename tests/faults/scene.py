@@ -1,4 +1,4 @@
-"""The environment of a scenario: a shared Kafka, and its own log, Redis and processes."""
+"""The environment of a scenario: the log, its own Redis and processes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING
 
 import redis
 from kafka.admin import KafkaAdminClient
 
 from cairn.v1 import ingest_pb2
-from deploy.kafka.cluster import KafkaCluster
 from deploy.processes import LOOPBACK, free_port
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenant import ALL_SCOPES
@@ -24,7 +23,6 @@ from services.common.auth.tenants_file import load_tenants
 from services.common.kafka.connection import KafkaConnection, topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS, record_key
 from services.common.kafka.partitioner import partition_of
-from services.common.kafka.topics import ensure_topics, load_declarations
 from services.recommender.adapters.redis.keys import position_key
 from tests.faults import checks
 from tests.faults.log_records import read_log
@@ -34,75 +32,18 @@ from tests.faults.reading import Reader
 from tests.faults.redis_server import DurableRedis
 from tests.faults.results import Row, ScenarioFailedError
 
+if TYPE_CHECKING:
+    from tests.faults.bench import Bench
+
 TENANT = "riverbend"
 PARTITIONS = 4
 SESSION_TIMEOUT_MS = 3_000
 READERS_LEARNERS = [f"learner-{number}" for number in range(5)]
 
-_TOPICS = Path(__file__).parents[2] / "deploy" / "topics.yaml"
 _POLL_S = 0.05
 # Processes load for seconds, on a busy machine for a minute; this time is not part of the measurements.
 START_DEADLINE_S = 90.0
 _DRAIN_DEADLINE_S = 60.0
-
-
-class Bench:
-    """A running cluster that scenarios share; each recreates the topics."""
-
-    def __init__(self, directory: Path, *, nodes: int, cache: Path) -> None:
-        """Args: `directory`, a new one; `nodes` of the cluster; `cache` for the broker's jars."""
-        self.directory = directory
-        self.nodes = nodes
-        self.cluster = KafkaCluster(directory / "kafka", nodes=nodes, cache=cache)
-        self._runs = 0
-
-    def __enter__(self) -> Self:
-        try:
-            self.cluster.start()
-        except BaseException:
-            self.cluster.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.cluster.stop()
-
-    @contextmanager
-    def scene(self, name: str, seed: int) -> Iterator[Scene]:
-        """A scene with an empty log and an empty Redis, not started yet."""
-        self._runs += 1
-        self._empty_log()
-        scene = Scene(self, self.directory / f"{self._runs:03d}-{name}", Row(name, self.nodes, seed))
-        try:
-            yield scene
-        except BaseException:
-            scene.row.logs = {process.name: process.last_lines() for process in scene.processes.values()}
-            raise
-        finally:
-            scene.close()
-
-    def _empty_log(self) -> None:
-        # The others may still list a killed node as missing.
-        self.cluster.start()
-        declarations = load_declarations(_TOPICS)
-        admin = KafkaAdminClient(bootstrap_servers=self.cluster.connection.bootstrap_servers.split(","))
-        try:
-            # Also the copies that scenarios keep; the broker's own begin with underscores.
-            existing = {topic for topic in admin.list_topics() if not topic.startswith("__")}
-            if existing:
-                admin.delete_topics(sorted(existing))
-                _until(lambda: not set(admin.list_topics()) & existing, 20.0, "topics were not deleted")
-        finally:
-            admin.close()
-
-        def created() -> bool:
-            try:
-                ensure_topics(self.cluster.connection, declarations, replication_factor=self.nodes)
-            except ConnectionError:
-                return False
-            return True
-
-        _until(created, 30.0, "topics were not created")
 
 
 class Scene:
@@ -124,6 +65,7 @@ class Scene:
         self.kafka: KafkaConnection = bench.cluster.connection
         self.partitions = PARTITIONS
         self.redis_url = ""
+        self._logs_in = False
         self.redis = DurableRedis(directory / "redis")
         self.processes: dict[str, Supervised] = {}
         self.running = ExitStack()
@@ -210,7 +152,7 @@ class Scene:
             self.tend()
             return condition()
 
-        _until(tended, deadline_s, f"{what} took more than {deadline_s:.1f} s")
+        until(tended, deadline_s, f"{what} took more than {deadline_s:.1f} s")
 
     def spend(self, seconds: float) -> None:
         """Wait while the fault lasts, and restart processes."""
@@ -250,7 +192,7 @@ class Scene:
         """A `cairn` command that may fail."""
         return subprocess.run(
             [sys.executable, "-m", "services.cli", *words],
-            env=os.environ | self._surroundings | environment,
+            env=os.environ | self._surroundings | self._kafka_of("operator") | environment,
             capture_output=True,
             text=True,
             timeout=START_DEADLINE_S,
@@ -380,6 +322,16 @@ class Scene:
         """Where the partitions of the log end now."""
         return asyncio.run(topic_end_offsets(self.bench.cluster.connection, LEARNER_EVENTS))
 
+    def log_in(self, *, secured: bool = True) -> None:
+        """From now on, processes reach Kafka over TLS and log in as themselves; or no longer."""
+        self._logs_in = secured
+
+    def _kafka_of(self, user: str) -> dict[str, str]:
+        if not self._logs_in:
+            return {}
+        assert self.bench.access is not None
+        return self.bench.access.environment_of(user, self.bench.cluster.secured_servers)
+
     @property
     def _surroundings(self) -> dict[str, str]:
         return {
@@ -391,15 +343,16 @@ class Scene:
         }
 
     def _start(self, name: str, arguments: Sequence[str], environment: dict[str, str]) -> Supervised:
+        surroundings = self._surroundings | self._kafka_of(name.partition("-")[0])
         process = Supervised(
-            name, arguments, self.directory, self._surroundings | environment, self.directory / f"{name}.address"
+            name, arguments, self.directory, surroundings | environment, self.directory / f"{name}.address"
         )
         self.processes[name] = process
         process.start()
         return process
 
 
-def _until(condition: Callable[[], bool], deadline_s: float, otherwise: str) -> None:
+def until(condition: Callable[[], bool], deadline_s: float, otherwise: str) -> None:
     give_up_s = time.monotonic() + deadline_s
     while not condition():
         if time.monotonic() > give_up_s:

@@ -1,0 +1,93 @@
+"""Every part reaches Kafka over TLS, logs in as itself, and may do no more than deploy/acls.yaml says."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+
+from tests.benchmarks.synthetic import log_events, preload
+from tests.faults.scenarios import WORKER_RECOVERY_S, scenario
+from tests.faults.scene import START_DEADLINE_S, Scene
+
+REDIS_RIGHTS = (
+    *("~cairn:*", "resetchannels", "&cairn:*"),
+    *("+@read", "+@write", "+@scripting", "+@transaction", "+@pubsub", "+@connection"),
+    *("-@dangerous", "+info", "+config|get", "+bgrewriteaof"),
+)
+_EVENTS = 200_000
+_LEARNERS = 2_000
+_RUNS_EACH = 3
+# TLS and SCRAM may cost this share of a worker's throughput.
+_COST_MAX = 0.25
+
+
+@scenario("tls", "every part over TLS, logged in, with only the rights it needs; a worker is killed", secured=True)
+def tls(scene: Scene) -> None:
+    scene.log_in()
+    scene.redis.start()
+    scene.redis_url = _redis_user(scene)
+    scene.start_ingest()
+    for number in (1, 2):
+        scene.start_worker(number)
+    scene.wait_serving()
+    scene.start_server()
+    scene.wait_serving()
+    reader = scene.reader()
+    scene.begin(5_000, per_s=1_000)
+    scene.wait_applied(1_000)
+    scene.workers[0].kill()
+    scene.fault_is_over()
+    scene.recover(WORKER_RECOVERY_S)
+    scene.finish()
+    scene.check(reader.answers["OK"] > 0, f"readers were answered {dict(reader.answers)}")
+    _compare_throughput(scene)
+
+
+def _redis_user(scene: Scene) -> str:
+    """The URL of Redis with a user who has the rights that docs/operations.md gives."""
+    with scene.redis.client() as client:
+        client.execute_command("ACL", "SETUSER", "cairn", "on", ">secret", *REDIS_RIGHTS)
+    return scene.redis.url.replace("://", "://cairn:secret@")
+
+
+def _compare_throughput(scene: Scene) -> None:
+    """A worker folds the same log over plain connections and over TLS, in turns."""
+    for process in list(scene.processes.values()):
+        process.kill(restart=False)
+    scene.processes.clear()
+    asyncio.run(
+        preload(
+            scene.bench.cluster.connection,
+            log_events(_EVENTS, _LEARNERS, skills=100, items=2_000, seed=scene.row.seed),
+            scene.partitions,
+        )
+    )
+    rates: dict[str, list[float]] = {"plain": [], "tls": []}
+    for _ in range(_RUNS_EACH):
+        for name, of_one in rates.items():
+            scene.log_in(secured=name == "tls")
+            of_one.append(_rate(scene))
+    medians = {name: round(statistics.median(of_one)) for name, of_one in rates.items()}
+    share = round(medians["tls"] / medians["plain"], 2)
+    scene.row.notes |= {"worker_events_per_s": medians, "tls_to_plain": share}
+    scene.check(share >= 1.0 - _COST_MAX, f"over TLS a worker does {share} of what it does without: {rates} events/s")
+
+
+def _rate(scene: Scene) -> float:
+    """Events per second of a worker that starts with an empty Redis, from its first batch on."""
+    with scene.redis.client() as client:
+        client.flushall()
+    worker = scene.start_worker(1, CAIRN_BATCH_RECORDS="20000")
+    try:
+        end = sum(scene.ends().values())
+        scene.wait(lambda: sum(scene.positions(1).values()) > 0, START_DEADLINE_S, "the first batch")
+        began_s, first = time.monotonic(), sum(scene.positions(1).values())
+        while (done := sum(scene.positions(1).values())) < end:
+            scene.tend()
+            time.sleep(0.01)
+            scene.check(time.monotonic() - began_s < START_DEADLINE_S, f"a worker folded {done} of {end} records")
+        return (done - first) / (time.monotonic() - began_s)
+    finally:
+        worker.kill(restart=False)
+        del scene.processes[worker.name]
