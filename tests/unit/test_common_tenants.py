@@ -49,11 +49,36 @@ def test_the_file_is_private_and_holds_no_key(path):
     assert api_key not in path.read_text()
 
 
-def test_a_file_that_others_may_read_is_refused_with_the_command_that_fixes_it(path):
+@pytest.mark.parametrize("mode", [0o604, 0o602, 0o620, 0o660, 0o644, 0o666])
+def test_a_file_that_everybody_may_read_or_a_group_may_change_is_refused_with_the_remedy(path, mode):
     create_api_key(path, "riverbend", "gradebook")
-    path.chmod(0o640)
-    with pytest.raises(TenantsFileError, match="chmod 600"):
+    path.chmod(mode)
+    with pytest.raises(TenantsFileError, match=r"chmod 600.*0440"):
         load_tenants(path)
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o600, 0o440, 0o640])
+def test_a_file_that_a_group_may_only_read_is_accepted(path, mode):
+    create_api_key(path, "riverbend", "gradebook")
+    path.chmod(mode)
+    assert load_tenants(path).names == ("riverbend",)
+
+
+def test_a_secret_that_kubernetes_mounts_is_read_and_followed_when_it_is_replaced(tmp_path):
+    # The kubelet mounts each version in a folder of its own, and points to it by a symbolic link that it replaces.
+    def version(name, tenant):
+        (folder := tmp_path / name).mkdir()
+        create_api_key(folder / "tenants.yaml", tenant, "gradebook")
+        (folder / "tenants.yaml").chmod(0o440)
+        (tmp_path / "..data.new").symlink_to(name)
+        (tmp_path / "..data.new").replace(tmp_path / "..data")
+
+    version("..2026_01", "riverbend")
+    (tmp_path / "tenants.yaml").symlink_to("..data/tenants.yaml")
+    tenants = load_tenants(tmp_path / "tenants.yaml")
+    assert tenants.names == ("riverbend",)
+    version("..2026_02", "hilltop")
+    assert tenants.names == ("hilltop",)
 
 
 def test_the_error_about_a_missing_file_says_how_to_create_it(path):

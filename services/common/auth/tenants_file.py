@@ -1,4 +1,4 @@
-"""The tenants file: tenants, their API keys (as hashes) and their secrets, readable by its owner only.
+"""The tenants file: tenants, their API keys (as hashes) and their secrets, readable by its owner and perhaps a group.
 
 tenants:
 riverbend:
@@ -42,6 +42,8 @@ from services.common.repeated_keys import load_yaml
 _log = structlog.get_logger(__name__)
 
 _ID_CHARACTERS = 12
+# A group may read it: Kubernetes mounts a Secret for a process that is not root as root's file, readable by a group.
+_NOT_FOR_OTHERS = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
 
 CheckSettings = Callable[[Mapping[str, object]], object]
 """Checks a tenant's settings for one service. It raises ValueError, with field, value and remedy."""
@@ -197,9 +199,10 @@ class FollowedTenants(TenantRegistry):
         path = self._path
         if not path.is_file():
             raise TenantsFileError(_no_file(path))
-        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if path.stat().st_mode & _NOT_FOR_OTHERS:
             raise TenantsFileError(
-                f"the tenants file {path} holds secrets but other users can read it; run: chmod 600 {path}"
+                f"the tenants file {path} holds secrets, but every user can read it or its group can change it; run: "
+                f"chmod 600 {path}, or mount it with mode 0440 where a group reads it"
             )
         content = read_tenants_file(path)
         tenants = {name: entry.of(name) for name, entry in content.tenants.items()}
