@@ -29,6 +29,7 @@ from services.common.auth.registry import TenantRegistry
 from services.common.auth.tenants_file import load_tenants
 from services.common.process import announce, run_until_stopped
 from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.telemetry.http import serve_http
 from services.common.telemetry.traces import NO_TRACES, Traces
 
 _TAGGERS_EVERY_S = 2.0
@@ -132,7 +133,7 @@ async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheu
     )
     _watch_view(server.metrics, view)
     if settings.metrics_port:
-        prometheus_client.start_http_server(settings.metrics_port, settings.metrics_host, registry)
+        serve_http(settings.metrics_port, settings.metrics_host, lambda: server.grpc.serving, registry)
 
     async def serve_once_ready() -> None:
         # Aborts the open transaction of a process that died: until then readers would wait for it.

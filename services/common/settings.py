@@ -25,9 +25,9 @@ class ProcessSettings(BaseSettings):
         default="json", pattern="^(json|console)$", description="json for machines, console for people."
     )
     metrics_port: int = Field(
-        default=0, ge=0, le=65535, description="Port of the Prometheus metrics on loopback; 0: none."
+        default=0, ge=0, le=65535, description="Port of /metrics, /livez and /readyz over plain HTTP; 0: none."
     )
-    metrics_host: str = Field(default="127.0.0.1", description="Address of the Prometheus metrics.")
+    metrics_host: str = Field(default="127.0.0.1", description="Address of that port.")
     traces_endpoint: str = Field(
         default="",
         description="host:port of the OpenTelemetry collector (OTLP over gRPC) that receives traces.",
@@ -59,7 +59,8 @@ class TenantsSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CAIRN_", extra="ignore", frozen=True)
 
     tenants: Path = Field(
-        default=Path("tenants.yaml"), description="File of tenants, API key hashes and secrets; mode 0600."
+        default=Path("tenants.yaml"),
+        description="File of tenants, API key hashes and secrets; mode 0600, or 0440 for a group.",
     )
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import structlog
-from prometheus_client import Gauge, start_http_server
+from prometheus_client import Gauge
 
 from cairn.v1 import ingest_pb2_grpc
 from services.common.auth.registry import TenantRegistry
 from services.common.auth.tenants_file import load_tenants
 from services.common.process import announce, run_until_stopped
 from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.telemetry.http import serve_http
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.ingest.adapters.kafka.learner_keys import KafkaLearnerKeys
 from services.ingest.adapters.kafka.log import KafkaEventLog, KafkaLogOptions
@@ -156,7 +157,7 @@ async def run(settings: IngestSettings) -> None:
     _RESOURCES.set_function(lambda: tags.resources)
     _COMPARING.set_function(lambda: recent.available)
     if settings.metrics_port:
-        start_http_server(settings.metrics_port, settings.metrics_host)
+        serve_http(settings.metrics_port, settings.metrics_host, lambda: server.grpc.serving)
     address = await server.grpc.start()
     announce("ingest", address, settings.address_file)
     try:

@@ -64,6 +64,9 @@ class GrpcServer:
 
     Call `register` for each servicer before `start`. The health service reports NOT_SERVING until `set_serving`. `stop`
     lets running calls finish.
+
+    Attributes:
+        serving: what the health service reports for the whole server.
     """
 
     def __init__(self, options: ServerOptions, tenants: TenantRegistry | None, traces: Traces = NO_TRACES) -> None:
@@ -75,6 +78,7 @@ class GrpcServer:
         check_listen_address(options.listen, insecure=options.insecure or options.tls is not None)
         if tenants is not None and not is_loopback(options.listen):
             _refuse_public(tenants, options.listen)
+        self.serving = False
         self._options = options
         self._server = grpc.aio.server(
             interceptors=_interceptors(options, tenants, traces),
@@ -134,11 +138,14 @@ class GrpcServer:
     async def set_serving(self, *, serving: bool, name: str | None = None) -> None:
         """Set the health of the whole server and of each registered service, or of one named part of the process."""
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        if name is None:
+            self.serving = serving
         for service in ("", *self._service_names) if name is None else (name,):
             await self._health.set(service, status)
 
     async def stop(self) -> None:
         """Report NOT_SERVING, let running calls finish within the drain time, then close."""
+        self.serving = False
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._options.drain_s)
 

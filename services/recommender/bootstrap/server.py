@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from prometheus_client import start_http_server
 from threadpoolctl import threadpool_limits
 
 from cairn.v1 import recommender_pb2_grpc
@@ -18,6 +17,7 @@ from services.common.auth.tenant import Tenant
 from services.common.auth.tenants_file import load_tenants
 from services.common.process import announce, run_until_stopped
 from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.telemetry.http import serve_http
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.common.turns import Turns
 from services.recommender.adapters.kafka.catalog import KafkaCatalog
@@ -246,7 +246,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
         ),
     )
     if settings.metrics_port:
-        start_http_server(settings.metrics_port, settings.metrics_host)
+        serve_http(settings.metrics_port, settings.metrics_host, lambda: server.grpc.serving)
     announce("recommender", await server.grpc.start(), settings.address_file)
     try:
         await run_until_stopped([catalog.run(), *server.jobs()])

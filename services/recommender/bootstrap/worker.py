@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import REGISTRY
 
 from services.common.encryption.learner_keys import LearnerKeys
 from services.common.kafka.connection import KafkaConnection, read_span
@@ -21,6 +21,7 @@ from services.common.kafka.envelope import LogIdentity
 from services.common.process import announce, run_until_stopped
 from services.common.rpc.addresses import check_listen_address
 from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.telemetry.http import serve_http
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPoints, Step
 from services.recommender.adapters.files.record_spill import FileRecordSpill
@@ -223,8 +224,6 @@ async def run_worker(settings: WorkerSettings) -> None:
     """
     check_listen_address(settings.listen, insecure=settings.insecure)
     metrics = FoldMetrics(REGISTRY)
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, settings.metrics_host)
     traces = settings.traces("worker")
     wiring = replace(fold_wiring(settings), traces=traces)
     bundles = bundle_store(settings.bundles)
@@ -250,6 +249,8 @@ async def run_worker(settings: WorkerSettings) -> None:
             ),
             None,
         )
+        if settings.metrics_port:
+            serve_http(settings.metrics_port, settings.metrics_host, lambda: server.serving)
         address = await server.start()
         announce("worker", address, settings.address_file)
         keys = wiring.learner_keys
