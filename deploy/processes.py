@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import itertools
 import os
 import signal
@@ -275,3 +276,20 @@ def _listener_on(port: int) -> str:
         # Processes of other users are not visible.
         return "another process listens on it"
     return "another process listens on it"
+
+
+def locked(directory: Path) -> IO[bytes]:
+    """A lock on a directory of a stack, held until it is closed.
+
+    Raises:
+        StackError: when another process holds it.
+    """
+    lock = (directory / "lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise StackError(
+            f"another stack runs in {directory}: wait until it ends, or stop it (make down, or Ctrl-C where it runs)"
+        ) from error
+    return lock

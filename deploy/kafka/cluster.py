@@ -74,8 +74,11 @@ class KafkaNode:
         return self._child
 
     def format(self, cluster_id: str, voters: str, *, nodes: int) -> None:
-        """Write its settings and format its data directory, which KRaft requires before the first start."""
-        self._directory.mkdir(parents=True)
+        """Write its settings and format its data directory, which KRaft requires before the first start.
+
+        Data of an earlier start are kept, with the id of their cluster.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
         settings = {
             "process.roles": "broker,controller",
             "node.id": self.node_id,
@@ -104,6 +107,8 @@ class KafkaNode:
         if self._access is not None:
             settings = self._access.secured(settings, f"{LOOPBACK}:{self.secured_port}")
         self._settings.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
+        if (self._data / "meta.properties").exists():
+            return
         formatted = subprocess.run(
             [
                 *self._java("kafka.tools.StorageTool"),

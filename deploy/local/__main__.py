@@ -62,10 +62,10 @@ def demo(
     """
     stack = StackOptions(
         supervisor.DIRECTORY if keep else _DEMO_DIRECTORY,
-        kafka=kafka,
+        kafka=supervisor.outside("KAFKA", kafka),
         broker=broker,
         kafka_fetch_wait_ms=kafka_fetch_wait_ms,
-        redis=redis,
+        redis=supervisor.outside("REDIS", redis),
         public=True,
     )
     with _ending_in_a_sentence():
@@ -102,16 +102,25 @@ def up(
     options = StackOptions(
         supervisor.DIRECTORY,
         tenant,
-        kafka=kafka,
+        kafka=supervisor.outside("KAFKA", kafka),
         broker=broker,
         kafka_fetch_wait_ms=kafka_fetch_wait_ms,
-        redis=redis,
+        redis=supervisor.outside("REDIS", redis),
         ports=ports,
     )
     console = terminal.console()
     with _ending_in_a_sentence():
         supervisor.up(options, terminal.component_reporter(console))
-        terminal.print_how_to_use(console, supervisor.environment_file(options.directory))
+        terminal.print_how_to_use(console, supervisor.environment_file(options.directory), _what_is_kept(options))
+
+
+def _what_is_kept(options: StackOptions) -> str:
+    """What of the data outlives the stack, in one line."""
+    if options.kafka:
+        return f"The log is in your Kafka, {options.kafka}."
+    if options.keeps_its_log:
+        return f"The log, the tenants and the bundles stay in {options.data}; `make up BROKER=kafka` goes on with them."
+    return "The embedded broker keeps nothing: `make down` ends the log. To keep it: make up BROKER=kafka"
 
 
 @app.command(epilog="Example: python -m deploy.local down")

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
-import shlex
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NoReturn, Self
-
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from typing import IO, NoReturn, Self
 
 from deploy.kafka.cluster import KafkaCluster
 from deploy.local.access import StackAccess
 from deploy.local.broker import Broker
 from deploy.local.demo_tenant import create_demo_tenant
 from deploy.local.redis import RedisServer
+from deploy.local.serving import is_serving
 from deploy.local.stop_signals import uninterrupted
-from deploy.processes import LOOPBACK, Child, Command, StackError, claim_port, free_port
+from deploy.processes import LOOPBACK, Child, Command, StackError, claim_port, free_port, locked
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.public_tenant import PUBLIC_TENANT
 from services.common.auth.tenant import ALL_SCOPES
@@ -35,10 +32,13 @@ TOPICS = Path(__file__).parents[1] / "topics.yaml"
 # Kept between runs, so that Maven downloads the broker's jars only once.
 KAFKA_LIBRARIES = Path(".local/kafka")
 
-_INFRASTRUCTURE = {"broker", "redis"}
+INFRASTRUCTURE = {"broker", "redis"}
 _SERVICE_DEADLINE_S = 60.0
 _DRAIN_S = 1.0
 _CHECK_EVERY_S = 0.5
+# A service that exits more often than this within a minute cannot run.
+_RESTARTS_MOST = 5
+_RESTARTS_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,16 @@ class StackOptions:
     ports: Mapping[str, int] = field(default_factory=dict)
     services: Sequence[Service] = SERVICES
 
+    @property
+    def keeps_its_log(self) -> bool:
+        """Whether the log of its own broker outlives it. The embedded broker keeps nothing; a demo begins empty."""
+        return self.broker is BrokerKind.KAFKA and not self.kafka and not self.public
+
+    @property
+    def data(self) -> Path:
+        """Where the log, the tenants file and the bundles are, which belong together."""
+        return self.directory / "kept" if self.keeps_its_log else self.directory
+
 
 @dataclass(frozen=True, slots=True)
 class Component:
@@ -138,6 +148,7 @@ class Stack:
         self._kafka = KafkaConnection(options.kafka, options.kafka_fetch_wait_ms)
         self._redis = options.redis
         self._api_key = ""
+        self._restarts: dict[str, deque[float]] = {}
 
     @property
     def kafka(self) -> KafkaConnection:
@@ -171,14 +182,14 @@ class Stack:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of a client of the stack, including the API key."""
-        directory = self._options.directory.resolve()
+        data = self._options.data.resolve()
         targets = {service.target: self._addresses.get(service.name, "") for service in self._options.services}
         return {
             "CAIRN_KAFKA": self._kafka.bootstrap_servers,
             "CAIRN_KAFKA_FETCH_WAIT_MS": str(self._kafka.fetch_wait_ms),
             "CAIRN_REDIS": self._redis,
-            "CAIRN_TENANTS": str(directory / "tenants.yaml"),
-            "CAIRN_BUNDLES": str(directory / "bundles"),
+            "CAIRN_TENANTS": str(data / "tenants.yaml"),
+            "CAIRN_BUNDLES": str(data / "bundles"),
             "CAIRN_TENANT": self.tenant,
             "CAIRN_API_KEY": self._api_key,
         } | {target: address for target, address in targets.items() if address}
@@ -206,16 +217,38 @@ class Stack:
         for child in self._children:
             child.check_running()
 
-    def wait_until_one_ends(self) -> NoReturn:
-        """Never return: raise ComponentFailedError once a component has exited."""
+    def keep_running(self, restarted: Callable[[Component], None]) -> NoReturn:
+        """Never return: start services again that exit, as an orchestrator would.
+
+        Args:
+            restarted: called with each service that was started again; it may not be ready yet.
+
+        Raises:
+            ComponentFailedError: once the broker or Redis has exited, or a service exits again and again.
+        """
         while True:
-            self.check_running()
+            for child in self._children:
+                if not child.running:
+                    restarted(self._restarted(child))
             time.sleep(_CHECK_EVERY_S)
+
+    def _restarted(self, child: Child) -> Component:
+        begun = time.monotonic()
+        restarts = self._restarts.setdefault(child.name, deque(maxlen=_RESTARTS_MOST))
+        often = len(restarts) == _RESTARTS_MOST and begun - restarts[0] < _RESTARTS_WITHIN_S
+        if child.name in INFRASTRUCTURE or often:
+            raise child.failure()
+        restarts.append(begun)
+        # Clients know its address.
+        environment = {**child.command.environment, "CAIRN_LISTEN": self._addresses[child.name]}
+        again = Child(replace(child.command, environment=environment))
+        self._children[self._children.index(child)] = again
+        return _component(again, self._addresses[child.name], begun)
 
     def stop(self) -> None:
         """Stop every component in reverse start order. Ctrl-C does not interrupt this."""
         with uninterrupted():
-            services = [child for child in reversed(self._children) if child.name not in _INFRASTRUCTURE]
+            services = [child for child in reversed(self._children) if child.name not in INFRASTRUCTURE]
             for child in services:
                 child.signal_stop()
             for child in (*services, *reversed(self._children)):
@@ -225,8 +258,8 @@ class Stack:
                 self._lock.close()
 
     def _start(self) -> None:
-        self._options.directory.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self._options.directory)
+        self._options.data.mkdir(parents=True, exist_ok=True)
+        self._lock = locked(self._options.directory)
         self._remove_leftovers()
         ports = self._claim_ports()
         self._start_broker(ports["broker"])
@@ -239,7 +272,7 @@ class Stack:
         directory = self._options.directory
         for log in directory.glob("*.log"):
             log.unlink()
-        if not self._options.kafka:
+        if not self._options.kafka and not self._options.keeps_its_log:
             # The stack's own broker starts empty: nothing derived from another log may be used with this one.
             shutil.rmtree(directory / "kafka", ignore_errors=True)
             (directory / "tenants.yaml").unlink(missing_ok=True)
@@ -268,7 +301,7 @@ class Stack:
             broker = Broker(self._log("broker"), port)
             broker.start()
             return broker.child, broker.connection
-        cluster = KafkaCluster(self._options.directory / "kafka", cache=KAFKA_LIBRARIES, port=port)
+        cluster = KafkaCluster(self._options.data / "kafka", cache=KAFKA_LIBRARIES, port=port)
         try:
             cluster.start()
         except BaseException:
@@ -303,7 +336,7 @@ class Stack:
         self._report(Component("topics", what, 0, None, time.monotonic() - begun))
 
     def _create_key(self) -> None:
-        tenants = self._options.directory / "tenants.yaml"
+        tenants = self._options.data / "tenants.yaml"
         if self._options.public:
             self._api_key = create_demo_tenant(tenants)
         else:
@@ -355,34 +388,5 @@ class Stack:
         return self._options.directory / f"{name}.log"
 
 
-def is_serving(address: str, timeout_s: float = 1.0) -> bool:
-    """Whether the process at `host:port` reports SERVING through the standard health service."""
-    with grpc.insecure_channel(address) as channel:
-        # Its type stubs lack the methods.
-        health: Any = health_pb2_grpc.HealthStub(channel)
-        try:
-            reply = health.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
-        except grpc.RpcError:
-            return False
-        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def for_a_shell(environment: Mapping[str, str]) -> str:
-    """The environment as shell assignments, for `set -a; . FILE; set +a`."""
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in environment.items())
-
-
 def _component(child: Child, address: str, begun: float) -> Component:
     return Component(child.name, address, child.pid, child.command.log, time.monotonic() - begun)
-
-
-def _locked(directory: Path) -> IO[bytes]:
-    lock = (directory / "lock").open("wb")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise StackError(
-            f"another stack runs in {directory}: wait until it ends, or stop it (make down, or Ctrl-C where it runs)"
-        ) from error
-    return lock

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import psutil
 from pydantic import TypeAdapter
 
 from deploy.local.access import StackAccess
-from deploy.local.stack import Component, Report, Stack, StackOptions, for_a_shell
+from deploy.local.stack import INFRASTRUCTURE, Component, Report, Stack, StackOptions
 from deploy.processes import ComponentFailedError, StackError
 
 DIRECTORY = Path(".local/up")
 
 _STOP_DEADLINE_S = 15.0
+_OWN = "CAIRN_OWN_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +68,43 @@ def supervise(options: StackOptions) -> None:
     state, environment = _state_file(options.directory), environment_file(options.directory)
     try:
         with Stack(options, report) as stack:
-            processes = [ProcessIdentity.of("supervisor", os.getpid())]
-            processes += [ProcessIdentity.of(each.name, each.pid) for each in components if each.pid]
-            _write_private(environment, for_a_shell(stack.environment))
-            _write_private(state, _PROCESSES.dump_json(processes).decode())
+            supervisor = ProcessIdentity.of("supervisor", os.getpid())
+            processes = {each.name: ProcessIdentity.of(each.name, each.pid) for each in components if each.pid}
+
+            def write_state() -> None:
+                _write_private(state, _PROCESSES.dump_json([supervisor, *processes.values()]).decode())
+
+            def restarted(component: Component) -> None:
+                sys.stderr.write(f"{component.name} had ended and was started again, as process {component.pid}\n")
+                sys.stderr.flush()
+                processes[component.name] = ProcessIdentity.of(component.name, component.pid)
+                write_state()
+
+            _write_private(environment, _for_a_shell(stack.environment | _of_this_stack(stack, options)))
+            write_state()
             _let_go_of_standard_output()
-            stack.wait_until_one_ends()
+            stack.keep_running(restarted)
     finally:
         state.unlink(missing_ok=True)
         environment.unlink(missing_ok=True)
+
+
+def _of_this_stack(stack: Stack, options: StackOptions) -> dict[str, str]:
+    """Marks the broker and the Redis that the stack started itself; see `outside`."""
+    own = {"KAFKA": (options.kafka, stack.kafka.bootstrap_servers), "REDIS": (options.redis, stack.redis)}
+    return {f"{_OWN}{name}": address for name, (given, address) in own.items() if not given}
+
+
+def outside(name: str, given: str) -> str:
+    """The address of a broker or Redis to use instead of an own one; empty: none.
+
+    A shell with the environment of another stack names what that stack started, and may have stopped since.
+
+    Args:
+        name: KAFKA or REDIS.
+        given: the value of the option or of the variable of that name.
+    """
+    return "" if given == os.environ.get(f"{_OWN}{name}") else given
 
 
 def up(options: StackOptions, report: Report) -> None:
@@ -120,8 +150,10 @@ def access(directory: Path) -> StackAccess:
         raise StackError(f"no stack runs in {directory}; start one with: make up")
 
     def check_running() -> None:
-        running = {identity.name: process for identity in identities if (process := identity.find()) is not None}
-        if len(running) == len(identities):
+        running = {each.name: process for each in identities if (process := each.find()) is not None}
+        # Services are started again; the broker and Redis are not.
+        lasting = {each.name for each in identities} & {"supervisor", *INFRASTRUCTURE}
+        if lasting <= running.keys():
             return
         if "supervisor" in running:
             # It is about to stop the others and to say why.
@@ -170,6 +202,11 @@ def _running(directory: Path) -> list[ProcessIdentity]:
 def environment_file(directory: Path) -> Path:
     """The file with the environment of clients, written by `up`: `set -a; . FILE; set +a`."""
     return directory.parent / "env"
+
+
+def _for_a_shell(environment: Mapping[str, str]) -> str:
+    """The environment as shell assignments, for `set -a; . FILE; set +a`."""
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in environment.items())
 
 
 def _log_file(directory: Path) -> Path:

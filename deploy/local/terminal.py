@@ -68,8 +68,8 @@ def component_reporter(to: Console, *, addresses: bool = True) -> Report:
     return report
 
 
-def print_how_to_use(to: Console, environment_file: Path) -> None:
-    """Print what to type after `up`."""
+def print_how_to_use(to: Console, environment_file: Path, kept: str) -> None:
+    """Print what to type after `up`, and what of the data is `kept`."""
     to.print()
     to.print("Everything is running. Set the environment for the commands and for your own clients:")
     to.print(f"  set -a; . {environment_file}; set +a", style="bold", soft_wrap=True)
@@ -79,6 +79,7 @@ def print_how_to_use(to: Console, environment_file: Path) -> None:
     to.print("                       --resources deploy/local/sample/resources.jsonl", style="bold")
     to.print("  cairn ingest load events.ndjson --format ndjson", style="bold")
     to.print("Stop everything with: make down")
+    to.print(kept, soft_wrap=True)
 
 
 class Story:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.local.stack import is_serving
+from deploy.local.serving import is_serving
 from deploy.processes import Child, Command
 
 _RESTART_AFTER_S = 0.5

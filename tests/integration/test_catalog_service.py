@@ -240,7 +240,7 @@ def test_a_failed_start_ends_with_an_error_message_and_the_remedy(kafka_broker, 
 
 
 def test_a_stop_lets_a_running_import_finish(kafka_broker, tmp_path):
-    with running(kafka_broker, tmp_path, "draining") as process:
+    with running(kafka_broker, tmp_path, "draining", CAIRN_DRAIN_S="20") as process:
         with grpc.insecure_channel(process.address) as channel:
             metadata = (("authorization", f"Bearer {process._environment['CAIRN_API_KEY']}"),)
             stopped = []

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,8 @@ import pytest
 from deploy.local import supervisor
 from deploy.local.broker import Broker
 from deploy.local.redis import RedisServer
-from deploy.local.stack import Component, Service, Stack, StackOptions, is_serving
+from deploy.local.serving import is_serving
+from deploy.local.stack import Component, Service, Stack, StackOptions
 from deploy.processes import ComponentFailedError, PortBusyError, StackError, free_port
 from services.common.auth.public_tenant import PUBLIC_API_KEY
 from services.common.auth.tenants_file import load_tenants
@@ -116,7 +118,47 @@ def test_a_component_that_dies_later_is_named(start, ready):
         os.kill(ready[0].pid, signal.SIGKILL)
 
         with pytest.raises(ComponentFailedError, match="broker was ended by SIGKILL"):
-            stack.wait_until_one_ends()
+            stack.keep_running(ready.append)
+
+
+def test_a_service_that_dies_is_started_again_at_its_address(start, ready):
+    with start() as stack:
+        address = stack.address("ingest")
+        os.kill(ready[-1].pid, signal.SIGKILL)
+
+        class RestartedError(Exception):
+            """Ends the wait."""
+
+        def restarted(component):
+            ready.append(component)
+            raise RestartedError
+
+        with pytest.raises(RestartedError):
+            stack.keep_running(restarted)
+        assert (ready[-1].name, ready[-1].address) == ("ingest", address)
+        until(lambda: is_serving(address))
+    assert alive(pids(ready)) == []
+
+
+def test_a_service_that_exits_again_and_again_is_given_up(start, ready, monkeypatch):
+    monkeypatch.setattr("deploy.local.stack._CHECK_EVERY_S", 0.01)
+    with start() as stack:
+        os.kill(ready[-1].pid, signal.SIGKILL)
+
+        def killed_again(component):
+            ready.append(component)
+            os.kill(component.pid, signal.SIGKILL)
+
+        with pytest.raises(ComponentFailedError, match="ingest was ended by SIGKILL"):
+            stack.keep_running(killed_again)
+    assert [component.name for component in ready].count("ingest") == 1 + 5
+
+
+def until(condition, deadline_s=20.0):
+    give_up_s = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < give_up_s
+        time.sleep(0.05)
 
 
 def test_an_error_inside_the_block_stops_everything(start, ready):
@@ -283,6 +325,46 @@ def test_the_supervisor_names_the_failed_component_and_stops_the_others(supervis
     assert process.wait(10) == 1
     assert "redis was ended by SIGKILL" in process.stderr.read()
     assert alive(pids(components)) == []
+
+
+def test_a_service_that_dies_in_a_stack_that_up_started_is_started_again_and_nothing_else_stops(tmp_path, ready):
+    options = StackOptions(tmp_path / "up", services=(fake("ingest"),))
+    supervisor.up(options, ready.append)
+    try:
+        access = supervisor.access(options.directory)
+        psutil.Process(ready[-1].pid).kill()
+        until(lambda: not is_serving(access.ingest))
+        access.check_running()
+        until(lambda: is_serving(access.ingest))
+        assert set(supervisor.down(options.directory)) == {"supervisor", "broker", "redis", "ingest"}
+    finally:
+        supervisor.down(options.directory)
+    assert "ingest had ended and was started again" in (options.directory / "supervisor.out").read_text()
+
+
+def test_what_a_stack_started_itself_is_not_taken_for_a_broker_or_redis_of_the_user(tmp_path, ready, monkeypatch):
+    options = StackOptions(tmp_path / "up", services=(fake("ingest"),))
+    supervisor.up(options, ready.append)
+    lines = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+    supervisor.down(options.directory)
+    for name, value in lines.items():
+        monkeypatch.setenv(name, value.strip("'"))
+    assert supervisor.outside("KAFKA", os.environ["CAIRN_KAFKA"]) == ""
+    assert supervisor.outside("REDIS", os.environ["CAIRN_REDIS"]) == ""
+    assert supervisor.outside("KAFKA", "kafka.example:9092") == "kafka.example:9092"
+
+
+def test_a_broker_of_the_user_stays_one_in_a_shell_with_the_environment(
+    tmp_path, ready, monkeypatch, fresh_kafka_broker: Broker
+):
+    servers = fresh_kafka_broker.connection.bootstrap_servers
+    options = StackOptions(tmp_path / "up", kafka=servers, kafka_fetch_wait_ms=10, services=(fake("ingest"),))
+    supervisor.up(options, ready.append)
+    text = (tmp_path / "env").read_text()
+    supervisor.down(options.directory)
+    assert f"CAIRN_KAFKA={servers}" in text
+    assert "CAIRN_OWN_KAFKA" not in text
+    assert "CAIRN_OWN_REDIS" in text
 
 
 def test_down_stops_the_stack_that_up_started(tmp_path, ready):
