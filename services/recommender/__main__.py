@@ -1,4 +1,4 @@
-"""Runs a recommender process: `python -m services.recommender server`, or `worker`."""
+"""Runs a recommender process: `python -m services.recommender server`, `worker`, or `lag`, the lag exporter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from services.common.extras import extra_required
 
-# The extra of each process has the same name.
+# The lag exporter needs what a server needs.
 _EXTRA = "worker" if sys.argv[1:] == ["worker"] else "server"
 
 with extra_required(_EXTRA, "python -m services.recommender"):
@@ -31,7 +31,7 @@ with extra_required(_EXTRA, "python -m services.recommender"):
     from services.recommender.application.ports.served_parameters import ServedParametersUnknownError
     from services.recommender.application.ports.state_store import EvictingStoreError, StateUrlInvalidError
     from services.recommender.application.state.epochs import EpochUnusableError
-    from services.recommender.settings import RecommenderServerSettings, WorkerSettings
+    from services.recommender.settings import LagSettings, RecommenderServerSettings, WorkerSettings
 
 _Process = tuple[type[ProcessSettings], str, str]
 
@@ -39,6 +39,7 @@ _Process = tuple[type[ProcessSettings], str, str]
 _PROCESSES: dict[str, _Process] = {
     "server": (RecommenderServerSettings, "services.recommender.bootstrap.server", "run_server"),
     "worker": (WorkerSettings, "services.recommender.bootstrap.worker", "run_worker"),
+    "lag": (LagSettings, "services.recommender.bootstrap.lag", "run_lag_exporter"),
 }
 
 _CANNOT_GO_ON = (
@@ -75,7 +76,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"recommender {process} cannot start: {wrong_settings(error)}\n")
         return 2
     logs.configure(settings.log_level, settings.log_format, service=f"recommender-{process}")
-    with extra_required(process, f"python -m services.recommender {process}"):
+    with extra_required(_EXTRA, f"python -m services.recommender {process}"):
         run: Any = getattr(importlib.import_module(module), function)
     try:
         asyncio.run(run(settings))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from services.common.environment import OptionalPath
 from services.common.kafka.settings import KafkaSettings
 from services.common.settings import (
     ProcessSettings,
@@ -83,6 +84,14 @@ class StatusSettings(BundleSettings, RedisSettings):
             "worker": self.target_worker,
             "server": self.target_recommender,
         }
+
+
+class LagSettings(ProcessSettings, KafkaSettings, RedisSettings):
+    """The lag exporter."""
+
+    redis_timeout_s: float = Field(default=5.0, gt=0, description="How long reading positions may take.")
+    lag_every_s: float = Field(default=5.0, gt=0, description="Seconds between two readings of the lag.")
+    address_file: OptionalPath = Field(default=None, description="File to write the address of the metrics to.")
 
 
 class RecommenderServerSettings(ProcessSettings, BundleSettings, RedisSettings, ServerSettings):

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings
 
 from services.catalog.settings import CatalogSettings
 from services.ingest.settings import IngestSettings
-from services.recommender.settings import RecommenderServerSettings, WorkerSettings
+from services.recommender.settings import LagSettings, RecommenderServerSettings, WorkerSettings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 PROCESSES: dict[str, type[BaseSettings]] = {
@@ -17,6 +17,7 @@ PROCESSES: dict[str, type[BaseSettings]] = {
     "catalog": CatalogSettings,
     "worker": WorkerSettings,
     "server": RecommenderServerSettings,
+    "lag": LagSettings,
 }
 
 
