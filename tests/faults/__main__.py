@@ -25,6 +25,7 @@ from tests.faults import (  # noqa: F401 - importing them registers their scenar
     lost_log,
     operators,
     partitions_added,
+    rolling,
     secured,
     whale,
 )

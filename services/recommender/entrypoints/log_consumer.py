@@ -11,6 +11,9 @@ from aiokafka.errors import KafkaTimeoutError
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, new_consumer
 from services.common.kafka.envelope import LEARNER_EVENTS
 
+# A member learns from the answer to a heartbeat that another one joins or leaves, and no partition is read before all
+# have learned it.
+_HEARTBEAT_MOST_MS = 500
 _POLL_MS = 200
 _FETCH_BYTES_PER_PARTITION = 4 * 1024 * 1024
 
@@ -74,7 +77,7 @@ class LogConsumer:
             options |= {
                 "group_id": self.group,
                 "session_timeout_ms": self._session_timeout_ms,
-                "heartbeat_interval_ms": self._session_timeout_ms // 3,
+                "heartbeat_interval_ms": min(self._session_timeout_ms // 3, _HEARTBEAT_MOST_MS),
             }
         consumer = self._consumer = self._make_consumer(self._connection, **options)
         await consumer.start()

@@ -1,0 +1,102 @@
+"""A rolling update of the workers, as an orchestrator does it: the new one serves before the old one is stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from typing import Self
+
+from tests.faults.publishing import Platform
+from tests.faults.scenarios import WORKER_RECOVERY_S, scenario
+from tests.faults.scene import START_DEADLINE_S, Scene
+
+_EVENTS = 200_000
+_PER_S = 5_000
+_SENDERS = 3
+_UNREAD_MOST_S = 3.0
+_STOP_DEADLINE_S = 30.0
+_SAMPLE_EVERY_S = 0.02
+
+
+@scenario("rolling-update", "both workers are replaced, one after the other, under 5,000 events a second")
+def rolling_update(scene: Scene) -> None:
+    scene.redis.start()
+    scene.start_ingest()
+    for number in (1, 2):
+        _start_worker(scene, number)
+    scene.wait_serving()
+    begun_s = time.monotonic()
+    # One sender waits for the answer to each request, which is not fast enough.
+    events = scene.submissions(_EVENTS)
+    others = [Platform(scene.processes["ingest"].address, scene.api_key) for _ in range(_SENDERS - 1)]
+    senders = [scene.platform, *others]
+    for place, sender in enumerate(senders):
+        # Each learner's events stay in their order.
+        own = [event for event in events if zlib.crc32(event.learner_id.encode()) % _SENDERS == place]
+        sender.begin(own, per_s=_PER_S / _SENDERS, per_request=500)
+    scene.wait_applied(2 * _PER_S)
+    with _Unread(scene) as unread:
+        for number in (1, 2):
+            _start_worker(scene, number + 2)
+            scene.wait_serving()
+            old = scene.processes.pop(f"worker-{number}")
+            old.signal_stop()
+            scene.wait(lambda old=old: not old.child.running, _STOP_DEADLINE_S, "stopping")  # type: ignore[misc]
+            scene.check(old.child._process.returncode == 0, f"{old.name} ended with {old.child._process.returncode}")
+        scene.spend(1.0)
+        scene.check(not any(sender.done for sender in senders), "the events ended before the update did")
+    sent_per_s = round(sum(len(sender.sent) for sender in senders) / (time.monotonic() - begun_s))
+    scene.row.notes |= {"unread_s": round(unread.longest_s, 2), "sent_per_s": sent_per_s}
+    scene.check(
+        unread.longest_s <= _UNREAD_MOST_S, f"partition {unread.partition} was not read for {unread.longest_s:.1f} s"
+    )
+    scene.wait(lambda: all(sender.done for sender in senders), START_DEADLINE_S, "sending every event")
+    for sender in others:
+        sender.close()
+        scene.include(sender)
+    scene.fault_is_over()
+    scene.recover(WORKER_RECOVERY_S)
+    scene.finish()
+
+
+def _start_worker(scene: Scene, number: int) -> None:
+    # As workers are configured by default.
+    scene.start_worker(
+        number, CAIRN_BATCH_RECORDS="20000", CAIRN_REWIND_RECORDS="1000", CAIRN_SESSION_TIMEOUT_MS="6000"
+    )
+
+
+class _Unread:
+    """While the block runs, the longest time in which a partition's position stood still; records come all the time.
+
+    Attributes:
+        longest_s: that time.
+        partition: the partition.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.longest_s = 0.0
+        self.partition = -1
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        moved: dict[int, tuple[int, float]] = {}
+        while not self._stopping.wait(_SAMPLE_EVERY_S):
+            now_s = time.monotonic()
+            for partition, position in self._scene.positions(1).items():
+                before, since_s = moved.get(partition, (-1, now_s))
+                if now_s - since_s > self.longest_s:
+                    self.longest_s, self.partition = now_s - since_s, partition
+                if position != before:
+                    moved[partition] = (position, now_s)
