@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 
 from tests.benchmarks.synthetic import log_events, preload
@@ -68,9 +67,10 @@ def _compare_throughput(scene: Scene) -> None:
         for name, of_one in rates.items():
             scene.log_in(secured=name == "tls")
             of_one.append(_rate(scene))
-    medians = {name: round(statistics.median(of_one)) for name, of_one in rates.items()}
-    share = round(medians["tls"] / medians["plain"], 2)
-    scene.row.notes |= {"worker_events_per_s": medians, "tls_to_plain": share}
+    # The best of each: whatever else the machine does meanwhile can only slow a run down.
+    best = {name: round(max(of_one)) for name, of_one in rates.items()}
+    share = round(best["tls"] / best["plain"], 2)
+    scene.row.notes |= {"worker_events_per_s": best, "tls_to_plain": share}
     scene.check(share >= 1.0 - _COST_MAX, f"over TLS a worker does {share} of what it does without: {rates} events/s")
 
 
