@@ -12,6 +12,7 @@ from services.catalog.bootstrap import _watch_view
 from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.recommender.entrypoints.dead_letter_metrics import DeadLetterMetrics
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
+from services.recommender.entrypoints.lag_exporter import LagExporter
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
 # The modules that create metrics in the default registry.
@@ -38,6 +39,7 @@ def test_every_metric_is_documented_and_every_documented_metric_exists():
         importlib.import_module(module)
     FoldMetrics(worker := CollectorRegistry())
     DeadLetterMetrics(worker)
+    LagExporter(None, every_s=1.0, registry=worker)
     catalog = CollectorRegistry()
     _watch_view(CatalogMetrics(catalog), View())
     made = {name for registry in (REGISTRY, worker, catalog) for name in _names(registry)}

@@ -232,4 +232,4 @@ def test_an_unknown_process_is_an_error_that_lists_the_known_ones(arguments):
         check=False,
     )
     assert ended.returncode == 2
-    assert ended.stderr == "usage: python -m services.recommender server|worker\n"
+    assert ended.stderr == "usage: python -m services.recommender server|worker|lag\n"

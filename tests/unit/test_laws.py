@@ -260,6 +260,18 @@ def test_gaps_and_working_level_are_those_of_the_server(state):
     assert where(state).gaps == gaps
 
 
+@pytest.mark.parametrize(("since", "in_scope"), [(0, True), (2, True), (3, True), (4, False)])
+def test_without_times_a_skill_is_in_scope_while_one_of_the_last_resources_was_about_it(since, in_scope):
+    # 2^(-since / 3) is at least half. The other resources were about another skill.
+    weak = dataclasses.replace(WEAK, last_at_s=0)
+    later = [f"g3-0-{kind}-{copy}" for kind in ("lesson", "practice") for copy in range(2)][:since]
+    state = learner_state({"g3-0": weak, "g3-1": weak}, answered=["g3-1-practice-0", *later])
+    gaps = look_up_learner(PREPARED, request(state), WEIGHTS).gaps.urgency
+    served = {CATALOG.skill_ids[slot] for slot in gaps.nonzero()[0]}
+    assert ("g3-1" in served) == in_scope
+    assert where(state).gaps == served
+
+
 def test_cases_and_lists_in_which_a_law_holds_are_counted():
     count = LawCount(PREPARED)
     kept = answered(LEARNER)

@@ -113,7 +113,7 @@ class Whereabouts:
         return frozenset(
             skill
             for skill in self._practised
-            if self._scope.get(skill, 0.0) >= _IN_SCOPE + _ROUNDING
+            if _is_in_scope(self._scope.get(skill, 0.0))
             and not self.known(skill).mastered
             and self.known(skill).chance < _CHANCE_OF_GAP - _ROUNDING
             and self.catalog.importance[self._slot[skill]] > 0.0
@@ -222,3 +222,8 @@ def _reach_half(below: Mapping[float, float], above: Mapping[float, float], leve
     """Whether the weights up to a level, times `favour`, are at least those above it."""
     up_to = math.fsum(weight for each, weight in below.items() if each <= level)
     return up_to * favour >= math.fsum(weight for each, weight in above.items() if each > level)
+
+
+def _is_in_scope(scope: float) -> bool:
+    """Whether a scope is at least half, also with the rounding of another program; a power of two is not rounded."""
+    return scope == _IN_SCOPE or scope >= _IN_SCOPE + _ROUNDING
