@@ -12,9 +12,9 @@ from services.common.encryption.data_keys import DataKey, wrap
 from services.common.encryption.erasure_evidence import ErasureEvidence, KeyUse
 from services.common.encryption.headers import is_encrypted, key_id_or_none
 from services.common.encryption.keyring import LearnerKeyring
-from services.common.encryption.values import KeyedRecord, KeyGone, KeysMissingError
+from services.common.encryption.values import KeyedRecord, KeyGone, KeysMissingError, MissingKeys
 from services.common.kafka.connection import BrokerUnavailableError
-from services.common.kafka.envelope import LEARNER_KEYS
+from services.common.kafka.envelope import LEARNER_KEYS, split_key
 from tests.adapters.memory_keys import TENANT_KEY
 
 _ERASES = ("ce_type", events_pb2.ErasureEvent.DESCRIPTOR.full_name.encode())
@@ -106,12 +106,14 @@ class SimulatedLearnerKeys:
         self._process = process
         self._log = log
         self._version = -1
+        self._asked: list[KeyedRecord] = []
         self._keyring = keyring_of([])
         self._evidence = ErasureEvidence()
 
     async def load_keys(self, records: Iterable[KeyedRecord]) -> None:
         """Load the key of each record, or find out that it was destroyed; wait while the broker is away."""
-        if not any(map(self.is_lost, records)):
+        self._asked = [record for record in records if self.is_lost(record)]
+        if not self._asked:
             return
         while True:
             with suppress(BrokerUnavailableError):
@@ -134,7 +136,12 @@ class SimulatedLearnerKeys:
     def missing_keys(self) -> KeysMissingError:
         """The error that names the records whose keys are lost."""
         found = self._evidence.missing(self._keyring.knows)
-        assert found is not None
+        if found is None:
+            # The records are of a log that was replaced since they were read.
+            (record, *_) = (each for each in self._asked if self.is_lost(each))
+            assert record.key is not None
+            key_id = key_id_or_none(record.headers) or ""
+            found = MissingKeys(1, split_key(record.key)[0], record.partition, record.offset, key_id)
         return KeysMissingError(found, LEARNER_KEYS)
 
     def decrypt(

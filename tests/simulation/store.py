@@ -111,6 +111,25 @@ class SimulatedRedis:
         """The number of changes it could lose."""
         return len(self._history)
 
+    def as_one(self, step: Callable[[], Any]) -> Callable[[], Any]:
+        """A step as one change: Redis writes what a script or a transaction changed as a whole, or not at all."""
+
+        def command() -> Any:
+            begin = len(self._history)
+            try:
+                return step()
+            finally:
+                changes = self._history[begin:]
+                if len(changes) > 1:
+
+                    def take_back() -> None:
+                        for change in reversed(changes):
+                            change()
+
+                    self._history[begin:] = [take_back]
+
+        return command
+
     def restart_without(self, writes: int) -> None:
         """Restart without the last changes: a crash leaves a prefix of an append-only file."""
         self.server.incarnation += 1
@@ -239,7 +258,8 @@ class SimulatedFoldStore:
         if self._connected_to is None:
             self._connected_to = self._redis.server.incarnation
         try:
-            return await self._process.ask(self._redis.server, steps, connected_to=self._connected_to)
+            commands = list(map(self._redis.as_one, steps))
+            return await self._process.ask(self._redis.server, commands, connected_to=self._connected_to)
         except StateUnavailableError:
             self._connected_to = None
             raise
