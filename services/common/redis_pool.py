@@ -11,6 +11,7 @@ Sentinels that want a login get `sentinel_username` and `sentinel_password` amon
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
@@ -20,6 +21,7 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
 _SENTINEL = "+sentinel"
+_FILES = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
 _SENTINEL_PORT = 26_379
 
 
@@ -36,15 +38,44 @@ def connection_pool(url: str, **options: Any) -> redis.asyncio.ConnectionPool:
     scheme = url.partition("://")[0]
     if scheme not in SCHEMES:
         raise ValueError(f"begin it with one of {', '.join(f'{name}://' for name in SCHEMES)}")
-    if not scheme.endswith(_SENTINEL):
-        return redis.asyncio.ConnectionPool.from_url(url, **options)
-    return _pool_of_primary(url, options)
+    if scheme.endswith(_SENTINEL):
+        pool = _pool_of_primary(url, options)
+    else:
+        if scheme != "unix":
+            _check_database(urlsplit(url).path.removeprefix("/"))
+        pool = redis.asyncio.ConnectionPool.from_url(url, **options)
+    _check_options(pool)
+    return pool
+
+
+def shown(url: str) -> str:
+    """A URL without what may be secret: user and password, and its options."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.partition('?')[0].rpartition('@')[2]}" if separator else "(no URL)"
+
+
+def _check_database(text: str) -> None:
+    # redis-py takes any other text for database 0, and 1/2 for 12.
+    if text and not text.isdecimal():
+        raise ValueError(f"{text!r} is not the number of a database")
+
+
+def _check_options(pool: redis.asyncio.ConnectionPool) -> None:
+    for name, value in pool.connection_kwargs.items():
+        if name in _FILES and value is not None and not Path(value).is_file():
+            raise ValueError(f"{name}={value} is not a file")
+    try:
+        cast("Any", pool).make_connection()
+    except TypeError as error:
+        # Its message names the option.
+        raise ValueError(f"redis-py does not know one of its options: {error}; TLS options need rediss://") from error
 
 
 def _pool_of_primary(url: str, options: dict[str, Any]) -> redis.asyncio.ConnectionPool:
     parts = urlsplit(url)
     login, _, hosts = parts.netloc.rpartition("@")
     name, _, database = parts.path.strip("/").partition("/")
+    _check_database(database)
     if not name:
         raise ValueError("name the primary that the Sentinels watch: redis+sentinel://host:26379/NAME")
     given = parse_qs(parts.query, strict_parsing=bool(parts.query))

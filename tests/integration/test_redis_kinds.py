@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import time
 from contextlib import aclosing
 
@@ -10,7 +12,7 @@ import pytest
 import redis
 
 from deploy.local.redis import binary
-from deploy.processes import LOOPBACK, Child, Command, free_port
+from deploy.processes import LOOPBACK, Child, Command, ComponentFailedError, free_port
 from services.ingest.adapters.redis_recent_events import RedisRecentEvents
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.state_store import RedisStateStore
@@ -27,12 +29,29 @@ FAILOVER_S = 30.0
 
 
 @pytest.fixture
+def start_cluster(start):
+    """Starts a cluster of one. It also takes the port 10,000 above, which any connection may have."""
+
+    def start_cluster():
+        for port in (free_port() for _ in range(20)):
+            with socket.socket() as probe:
+                if probe.connect_ex((LOOPBACK, port + 10_000)) == 0:
+                    continue
+            with contextlib.suppress(ComponentFailedError):
+                start("--cluster-enabled", "yes", port=port)
+                return port
+        raise AssertionError("no port for a cluster")
+
+    return start_cluster
+
+
+@pytest.fixture
 def start(tmp_path):
     """Starts a Redis with options of its own and returns its process and port; stops them all at the end."""
     children = []
 
-    def start(*options, first=()):
-        port = free_port()
+    def start(*options, first=(), port=0):
+        port = port or free_port()
         (folder := tmp_path / str(port)).mkdir()
         arguments = [binary(), *first, "--port", str(port), "--dir", str(folder), "--save", "", *options]
         child = Child(Command("redis", arguments, folder / "redis.log"))
@@ -73,8 +92,8 @@ async def test_a_user_with_a_password_and_only_the_rights_it_needs_stores_and_re
             await store.epochs.current_epoch()
 
 
-async def test_a_cluster_is_refused_with_a_sentence(start):
-    _, port = start("--cluster-enabled", "yes")
+async def test_a_cluster_is_refused_with_a_sentence(start_cluster):
+    port = start_cluster()
     with redis.Redis(port=port) as client:
         client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
     async with aclosing(RedisStateStore(f"redis://{LOOPBACK}:{port}/0")) as store:
@@ -82,8 +101,8 @@ async def test_a_cluster_is_refused_with_a_sentence(start):
             await store.check_is_one_server()
 
 
-async def test_what_a_cluster_answers_is_reported_as_such(start):
-    _, port = start("--cluster-enabled", "yes")
+async def test_what_a_cluster_answers_is_reported_as_such(start_cluster):
+    port = start_cluster()
     with redis.Redis(port=port) as client:
         client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
         await_ok(client)

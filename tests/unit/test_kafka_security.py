@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 
 import pytest
 from pydantic import ValidationError
 
 from deploy.kafka.certificates import Authority
-from services.common.kafka.connection import KafkaConnection, aiokafka_options, kafka_python_options
+from services.common.kafka.connection import (
+    BrokerUnavailableError,
+    KafkaConnection,
+    admin_client,
+    aiokafka_options,
+    kafka_python_options,
+)
 from services.common.kafka.secrets import SecretError
 from services.common.kafka.security import KafkaSecurity, KafkaTls, Mechanism, Password
 from services.common.kafka.settings import KafkaSettings
@@ -84,16 +91,20 @@ async def test_both_libraries_get_tokens_of_the_same_command():
             "CAIRN_KAFKA_TOKEN_URL, CAIRN_KAFKA_CLIENT_ID, CAIRN_KAFKA_CLIENT_SECRET_FILE: set",
         ),
         (
-            {"security": "sasl_tls", "mechanism": "OAUTHBEARER", "token_command": "x", "username": "u"},
+            {"security": "sasl_tls", "mechanism": "OAUTHBEARER", "token_command": "echo", "username": "u"},
             "CAIRN_KAFKA_USERNAME would have no effect",
         ),
         (
-            {"security": "sasl_tls", "mechanism": "OAUTHBEARER", "token_command": "x", "token_url": "https://x"},
+            {"security": "sasl_tls", "mechanism": "OAUTHBEARER", "token_command": "echo", "token_url": "https://x"},
             "CAIRN_KAFKA_TOKEN_URL would have no effect",
         ),
         ({"token_url": "ftp://x"}, "kafka_token_url"),
         (
-            {"security": "sasl_tls", "username": "u", "password_file": "p", "token_command": "x"},
+            {"security": "sasl_tls", "mechanism": "OAUTHBEARER", "token_command": "no-such-program"},
+            "there is no such program; give a program",
+        ),
+        (
+            {"security": "sasl_tls", "username": "u", "password_file": "p", "token_command": "echo"},
             "CAIRN_KAFKA_TOKEN_COMMAND would have no effect.*OAUTHBEARER",
         ),
     ],
@@ -126,3 +137,14 @@ def test_the_dead_letter_agent_logs_in_as_the_other_clients_do(password, authori
     ):
         found = credentials(KafkaConnection("127.0.0.1:1", security=security))
         assert (found and found.protocol.value) == protocol
+
+
+def test_a_broker_that_answers_no_tls_is_given_up():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        connection = KafkaConnection(
+            f"127.0.0.1:1,127.0.0.1:{silent.getsockname()[1]}", security=KafkaSecurity(KafkaTls())
+        )
+        with pytest.raises(BrokerUnavailableError, match=r"TimeoutError.*check that it runs there, and CAIRN_KAFKA_CA"):
+            admin_client(connection, bootstrap_timeout_ms=200)

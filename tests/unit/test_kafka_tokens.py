@@ -102,14 +102,35 @@ def test_a_command_prints_a_token_or_the_answer_of_a_token_server(printed, token
     ],
 )
 def test_a_command_that_gives_no_token_is_named_with_what_it_said(code, said):
-    with pytest.raises(TokenError, match="CAIRN_KAFKA_TOKEN_COMMAND=") as error:
+    with pytest.raises(TokenError, match="CAIRN_KAFKA_TOKEN_COMMAND") as error:
         command(code).fetch()
     assert said in str(error.value)
 
 
 def test_a_command_that_does_not_exist_is_named():
-    with pytest.raises(TokenError, match="no-such-program could not be run"):
-        TokenCommand("no-such-program").fetch()
+    with pytest.raises(TokenError, match=r"\(no-such-program\) could not be run"):
+        TokenCommand("no-such-program --password secret").fetch()
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("no-such-program --password secret", "'no-such-program', and there is no such program"),
+        ("echo 'x", "not quoted as for a shell"),
+        ("  ", "names no program"),
+    ],
+)
+def test_a_command_that_cannot_run_is_found_before_it_is_needed(command, said):
+    for ask in (TokenCommand(command).check, TokenCommand(command).fetch):
+        with pytest.raises(TokenError) as error:
+            ask()
+        assert "secret" not in str(error.value)
+    with pytest.raises(TokenError, match=said):
+        TokenCommand(command).check()
+
+
+def test_a_program_that_exists_is_found_without_running_it():
+    TokenCommand(f"{sys.executable} -c 'raise SystemExit(1)'").check()
 
 
 class TokenServer(ThreadingHTTPServer):
@@ -166,6 +187,7 @@ def test_a_token_server_is_asked_with_the_clients_encoded_credentials(server, cr
         (200, "<html>", "no answer with an access_token"),
         (200, "[]", "no answer with an access_token"),
         (200, '{"access_token": ""}', "gave no token"),
+        (200, '{"access_token": 5}', "gave no token"),
     ],
 )
 def test_a_token_server_that_gives_no_token_is_named_with_what_it_said(server, credentials, status, body, said):

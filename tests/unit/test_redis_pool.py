@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.common.redis_pool import connection_pool
+from services.common.redis_pool import connection_pool, shown
 
 
 def of_sentinels(pool):
@@ -33,12 +33,13 @@ def test_sentinels_get_a_login_of_their_own_and_none_of_redis():
     assert (made.get("username"), made.get("password")) == (None, None)
 
 
-def test_with_tls_the_primary_and_the_sentinels_are_verified_by_the_same_authorities():
-    pool = connection_pool("rediss+sentinel://one/main?ssl_ca_certs=/etc/ca.pem", socket_timeout=1.0)
+def test_with_tls_the_primary_and_the_sentinels_are_verified_by_the_same_authorities(tmp_path):
+    (ca := tmp_path / "ca.pem").write_text("")
+    pool = connection_pool(f"rediss+sentinel://one/main?ssl_ca_certs={ca}", socket_timeout=1.0)
     (sentinel,) = pool.sentinel_manager.sentinels
     for each in (pool, sentinel.connection_pool):
         assert "SSL" in each.connection_class.__name__
-        assert each.connection_kwargs["ssl_ca_certs"] == "/etc/ca.pem"
+        assert each.connection_kwargs["ssl_ca_certs"] == str(ca)
         assert each.connection_kwargs["socket_timeout"] == 1.0
 
 
@@ -51,8 +52,27 @@ def test_with_tls_the_primary_and_the_sentinels_are_verified_by_the_same_authori
         ("redis+sentinel://one,/main", "not the host of a Sentinel"),
         ("redis+sentinel://one:port/main", "port"),
         ("redis+sentinel://one/main?nonsense", "nonsense|bad query"),
+        ("redis://one/?nosuch=1", "does not know.*nosuch"),
+        ("redis+sentinel://one/main?sentinel_passwrd=1", "does not know.*sentinel_passwrd"),
+        ("redis://one?ssl_ca_certs=pyproject.toml", "ssl_ca_certs.*rediss://"),
+        ("rediss://one?ssl_ca_certs=/no/ca.pem", "ssl_ca_certs=/no/ca.pem is not a file"),
+        ("redis://one/abc", "'abc' is not the number of a database"),
+        ("redis+sentinel://one/main/abc", "'abc' is not the number of a database"),
+        ("redis+sentinel://one/main/1/2", "'1/2' is not the number of a database"),
     ],
 )
 def test_a_url_that_names_no_redis_is_refused(url, said):
     with pytest.raises(ValueError, match=said):
         connection_pool(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("redis://user:pa@ss@host:1/2?password=secret", "redis://host:1/2"),
+        ("redis+sentinel://one,two/main?sentinel_password=secret", "redis+sentinel://one,two/main"),
+        ("user:secret@host", "(no URL)"),
+    ],
+)
+def test_what_is_shown_of_a_url_holds_no_secret(url, text):
+    assert shown(url) == text

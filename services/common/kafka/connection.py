@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -288,7 +289,7 @@ class IdentityProbe:
         """The identity of the topic now; one caller at a time. Raises as `log_identity`."""
         try:
             if self._admin is None:
-                self._admin = await asyncio.to_thread(_admin_client, self._connection, BOOTSTRAP_TIMEOUT_MS)
+                self._admin = await asyncio.to_thread(admin_client, self._connection)
             return await asyncio.to_thread(_described, self._connection, self._admin, self._topic)
         except BrokerUnavailableError:
             await self.close()
@@ -344,18 +345,41 @@ async def _fetch_watermarks(
 
 
 def _log_identity(connection: KafkaConnection, topic: str, bootstrap_timeout_ms: int) -> LogIdentity:
-    admin = _admin_client(connection, bootstrap_timeout_ms)
+    admin = admin_client(connection, bootstrap_timeout_ms)
     try:
         return _described(connection, admin, topic)
     finally:
         admin.close()
 
 
-def _admin_client(connection: KafkaConnection, bootstrap_timeout_ms: int) -> KafkaAdminClient:
+def admin_client(connection: KafkaConnection, bootstrap_timeout_ms: int = BOOTSTRAP_TIMEOUT_MS) -> KafkaAdminClient:
+    """A connected client for administration; it blocks meanwhile.
+
+    Raises:
+        BrokerUnavailableError: when the cluster cannot be reached.
+    """
+    if connection.security.tls is not None:
+        _check_handshake(connection, connection.security.tls.context(), bootstrap_timeout_ms / 1_000)
     try:
         return KafkaAdminClient(**(kafka_python_options(connection) | {"bootstrap_timeout_ms": bootstrap_timeout_ms}))
     except AdminKafkaError as error:
         raise unavailable(connection, error) from error
+
+
+def _check_handshake(connection: KafkaConnection, context: ssl.SSLContext, timeout_s: float) -> None:
+    """Check that one broker answers a TLS handshake: kafka-python waits for the answer for ever."""
+    failure: OSError = ConnectionError("there is no address")
+    for server in connection.bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            with (
+                socket.create_connection((host.strip("[]"), int(port)), timeout_s) as plain,
+                context.wrap_socket(plain, server_hostname=host.strip("[]")),
+            ):
+                return
+        except OSError as error:
+            failure = error
+    raise unavailable(connection, failure) from failure
 
 
 def _described(connection: KafkaConnection, admin: KafkaAdminClient, topic: str) -> LogIdentity:

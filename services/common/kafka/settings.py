@@ -12,7 +12,7 @@ from services.common.environment import OptionalPath
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.secrets import read_secret
 from services.common.kafka.security import KafkaSecurity, KafkaTls, Mechanism, Password, Protocol
-from services.common.kafka.tokens import ClientCredentials, RenewedTokens, TokenCommand, TokenSource
+from services.common.kafka.tokens import ClientCredentials, RenewedTokens, TokenCommand, TokenError, TokenSource
 
 
 class KafkaSettings(BaseSettings):
@@ -107,6 +107,8 @@ class KafkaSettings(BaseSettings):
         self._security.check()
         if self.kafka_client_secret_file is not None:
             read_secret("CAIRN_KAFKA_CLIENT_SECRET_FILE", self.kafka_client_secret_file)
+        if self.kafka_token_command:
+            _check_command(self.kafka_token_command)
         return self
 
     def _refuse(self, fields: Iterable[str], why: str) -> None:
@@ -120,3 +122,10 @@ class KafkaSettings(BaseSettings):
 
 def _variables(fields: Iterable[str]) -> str:
     return ", ".join(f"CAIRN_{field.upper()}" for field in fields)
+
+
+def _check_command(command: str) -> None:
+    try:
+        TokenCommand(command).check()
+    except TokenError as error:
+        raise ValueError(f"{error}; give a program and its arguments, quoted as for a shell") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
+import shutil
 import subprocess
 import threading
 import time
@@ -129,24 +130,48 @@ class TokenCommand:
 
     command: str
 
+    def check(self) -> None:
+        """Look for its program, without running it.
+
+        Raises:
+            TokenError: when there is none.
+        """
+        program = self._arguments[0]
+        if shutil.which(program) is None:
+            raise TokenError(f"CAIRN_KAFKA_TOKEN_COMMAND names {program!r}, and there is no such program")
+
     def fetch(self) -> Token:
         """A new token.
 
         Raises:
             TokenError: when the command fails, takes too long, or prints no token.
         """
-        source = f"CAIRN_KAFKA_TOKEN_COMMAND={self.command}"
+        arguments = self._arguments
+        # Its other arguments may be secret.
+        source = f"CAIRN_KAFKA_TOKEN_COMMAND ({arguments[0]})"
         try:
             ended = subprocess.run(  # noqa: S603 - the operator's own command, without a shell.
-                shlex.split(self.command), capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
+                arguments, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
             )
         except subprocess.CalledProcessError as error:
             said = str(error.stderr).strip()[-_LONGEST_REASON:]
             raise TokenError(f"{source} ended with {error.returncode}: {said or 'it said nothing'}") from error
-        except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
+        except subprocess.TimeoutExpired as error:
+            raise TokenError(f"{source} took more than {_TIMEOUT_S:g} s") from error
+        except (OSError, UnicodeDecodeError) as error:
             raise TokenError(f"{source} could not be run: {error}") from error
         printed = ended.stdout.strip()
         return _token_in(printed, source) if printed.startswith("{") else _checked(Token(printed), source)
+
+    @property
+    def _arguments(self) -> list[str]:
+        try:
+            arguments = shlex.split(self.command)
+        except ValueError as error:
+            raise TokenError(f"CAIRN_KAFKA_TOKEN_COMMAND is not quoted as for a shell: {error}") from error
+        if not arguments:
+            raise TokenError("CAIRN_KAFKA_TOKEN_COMMAND names no program")
+        return arguments
 
 
 def _token_in(body: str, source: str) -> Token:
@@ -154,7 +179,7 @@ def _token_in(body: str, source: str) -> Token:
     try:
         answer = json.loads(body)
         lifetime_s = answer.get("expires_in")
-        token = Token(str(answer["access_token"]), None if lifetime_s is None else float(lifetime_s))
+        token = Token(answer["access_token"], None if lifetime_s is None else float(lifetime_s))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise TokenError(
             f"{source} gave no answer with an access_token, as RFC 6749 section 5.1 describes it"
@@ -164,6 +189,10 @@ def _token_in(body: str, source: str) -> Token:
 
 def _checked(token: Token, source: str) -> Token:
     # RFC 6750, section 2.1: what a token may consist of. Anything else would be another part of the login message.
-    if not token.value or not all("!" <= character <= "~" for character in token.value):
+    if (
+        not isinstance(token.value, str)
+        or not token.value
+        or not all("!" <= character <= "~" for character in token.value)
+    ):
         raise TokenError(f"{source} gave no token: expected one line of printable characters without white space")
     return token

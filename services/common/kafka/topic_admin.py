@@ -13,10 +13,9 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, Ne
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
 from services.common.kafka.connection import (
-    BOOTSTRAP_TIMEOUT_MS,
     BrokerUnavailableError,
     KafkaConnection,
-    kafka_python_options,
+    admin_client,
     unavailable,
 )
 from services.common.kafka.topics import await_leaders
@@ -116,10 +115,7 @@ def _delete_topic(connection: KafkaConnection, topic: str) -> None:
 
 @contextmanager
 def _admin(connection: KafkaConnection) -> Iterator[KafkaAdminClient]:
-    try:
-        admin = KafkaAdminClient(**(kafka_python_options(connection) | {"bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS}))
-    except KafkaError as error:
-        raise unavailable(connection, error) from error
+    admin = admin_client(connection)
     try:
         yield admin
     except KafkaError as error:

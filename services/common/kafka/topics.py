@@ -18,7 +18,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, Ne
 from kafka.errors import KafkaError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, kafka_python_options, unavailable
+from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, admin_client, unavailable
 from services.common.repeated_keys import load_yaml
 
 
@@ -211,10 +211,7 @@ def compare(
 
 @contextmanager
 def _administration(connection: KafkaConnection) -> Iterator[KafkaAdminClient]:
-    try:
-        admin = KafkaAdminClient(**kafka_python_options(connection))
-    except KafkaError as error:
-        raise unavailable(connection, error) from error
+    admin = admin_client(connection)
     try:
         yield admin
     except KafkaError as error:

@@ -21,7 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from services.common.kafka.envelope import LogIdentity
-from services.common.redis_pool import connection_pool
+from services.common.redis_pool import connection_pool, shown
 from services.ingest.application.ports import Addition, RecentEventsUnavailableError
 from services.ingest.domain.repeats import ENTRY_BYTES, LearnerKey, RecentLearner
 
@@ -77,10 +77,8 @@ class RedisRecentEvents:
                 connection_pool(url, protocol=2, retry=Retry(NoBackoff(), 1))
             )
         except ValueError as error:
-            # What comes before an @ may be a password.
-            shown = url.rpartition("@")[2]
             raise RecentEventsUrlError(
-                f"CAIRN_REDIS={shown!r} is not the URL of a Redis: {error}; correct it, or leave it empty"
+                f"CAIRN_REDIS={shown(url)!r} is not the URL of a Redis: {error}; correct it, or leave it empty"
             ) from error
         self._add = self._client.register_script(_ADD)
         self._one_at_a_time = asyncio.Lock()

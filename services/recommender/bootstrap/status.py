@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.common.redis_pool import shown
 from services.recommender.adapters.grpc_health import GrpcHealthProbe
 from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from services.recommender.adapters.kafka.log import KafkaLog
@@ -46,5 +47,4 @@ async def find_status(environment_file: Path) -> FoundStatus:
             GrpcHealthProbe(),
         )
         status = await read_status(settings.targets)
-    # The URL may hold a password.
-    return FoundStatus(status, settings.kafka, settings.redis.rpartition("@")[2])
+    return FoundStatus(status, settings.kafka, shown(settings.redis).partition("://")[2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from services.common.redis_pool import SCHEMES
+from services.common.redis_pool import SCHEMES, shown
 from services.recommender.adapters.files.bundle_store import FsspecBundleStore
 from services.recommender.adapters.redis.state_store import RedisStateStore
 from services.recommender.application.ports.state_store import StateStore, StateUrlInvalidError
@@ -25,19 +25,18 @@ def state_store(url: str, timeout_s: float | None = None) -> StateStore:
     Raises:
         StateUrlInvalidError: when no kind of store has the scheme, or it cannot use the URL.
     """
-    scheme, separator, rest = url.partition("://")
-    # What comes before an @ may be a password.
-    shown = f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else url.rpartition("@")[2]
-    make = _STATE_STORES.get(scheme) if separator else None
+    make = _STATE_STORES.get(url.partition("://")[0]) if "://" in url else None
     if make is None:
         known = ", ".join(f"{name}://" for name in _STATE_STORES)
         raise StateUrlInvalidError(
-            f"CAIRN_REDIS={shown!r} is not the URL of a state store: begin it with one of {known}"
+            f"CAIRN_REDIS={shown(url)!r} is not the URL of a state store: begin it with one of {known}"
         )
     try:
         return make(url, timeout_s)
     except ValueError as error:
-        raise StateUrlInvalidError(f"CAIRN_REDIS={shown!r} is not the URL of a state store: {error}") from error
+        raise StateUrlInvalidError(
+            f"CAIRN_REDIS={shown(url)!r} is not the URL of a state store: {error}; docs/security.md shows URLs"
+        ) from error
 
 
 def bundle_store(url: str) -> FsspecBundleStore:

@@ -16,6 +16,7 @@ from typing import Any, cast
 import hiredis
 import redis.asyncio
 import redis.exceptions
+import redis.sentinel
 
 from services.common.loop_time import loop_timeout
 from services.common.redis_pool import connection_pool
@@ -91,6 +92,11 @@ def unavailable_when_redis_is() -> Iterator[None]:
         passes = isinstance(error, _PASSING_KINDS) or _PASSING.search(str(error)) is not None
         kind = StateUnavailableError if passes else StateRefusedError
         raise kind(f"Redis returned an error: {error}; check its memory limit, its disk and its log") from error
+    except redis.sentinel.MasterNotFoundError as error:
+        raise StateUnavailableError(
+            "no Sentinel of CAIRN_REDIS names a primary of that name: check that they run there, their login, and the "
+            "name"
+        ) from error
     except (redis.exceptions.RedisError, hiredis.HiredisError, OSError, asyncio.IncompleteReadError) as error:
         raise StateUnavailableError(
             f"Redis did not answer: {str(error).rstrip('.')}; check that it runs, that CAIRN_REDIS names it, "
