@@ -51,7 +51,14 @@ def connection_pool(url: str, **options: Any) -> redis.asyncio.ConnectionPool:
 def shown(url: str) -> str:
     """A URL without what may be secret: user and password, and its options."""
     scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.partition('?')[0].rpartition('@')[2]}" if separator else "(no URL)"
+    if not separator:
+        scheme, rest = "", url
+    address, options, _ = rest.partition("?")
+    _, at, host = address.rpartition("@")
+    # Of a password that is not encoded, parts may be anywhere.
+    if not at and "@" in rest and options:
+        host = "..."
+    return f"{scheme}{separator}{host}"
 
 
 def _check_database(text: str) -> None:

@@ -96,6 +96,6 @@ async def test_a_redis_that_is_away_is_reported_once_and_is_not_asked_again_at_o
 
 
 def test_an_unusable_url_is_refused_without_its_password():
-    with pytest.raises(RecentEventsUrlError, match="CAIRN_REDIS='nowhere'") as error:
+    with pytest.raises(RecentEventsUrlError, match="CAIRN_REDIS='http://nowhere'") as error:
         RedisRecentEvents("http://:secret@nowhere")
     assert "secret" not in str(error.value)

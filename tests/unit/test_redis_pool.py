@@ -71,7 +71,12 @@ def test_a_url_that_names_no_redis_is_refused(url, said):
     [
         ("redis://user:pa@ss@host:1/2?password=secret", "redis://host:1/2"),
         ("redis+sentinel://one,two/main?sentinel_password=secret", "redis+sentinel://one,two/main"),
-        ("user:secret@host", "(no URL)"),
+        ("user:secret@host", "host"),
+        ("nowhere", "nowhere"),
+        ("redis://user:a://b@host", "redis://host"),
+        ("redis://user:se?cret@host", "redis://..."),
+        ("redis://host/0?password=se@cret", "redis://..."),
+        ("redis://user:se/cret@host/1", "redis://host/1"),
     ],
 )
 def test_what_is_shown_of_a_url_holds_no_secret(url, text):
