@@ -8,12 +8,8 @@ import time
 from tests.benchmarks.synthetic import log_events, preload
 from tests.faults.scenarios import WORKER_RECOVERY_S, scenario
 from tests.faults.scene import START_DEADLINE_S, Scene
+from tests.redis_rights import documented_rights
 
-REDIS_RIGHTS = (
-    *("~cairn:*", "resetchannels", "&cairn:*"),
-    *("+@read", "+@write", "+@scripting", "+@transaction", "+@pubsub", "+@connection"),
-    *("-@dangerous", "+info", "+config|get", "+bgrewriteaof"),
-)
 _EVENTS = 200_000
 _LEARNERS = 2_000
 _RUNS_EACH = 3
@@ -44,9 +40,9 @@ def tls(scene: Scene) -> None:
 
 
 def _redis_user(scene: Scene) -> str:
-    """The URL of Redis with a user who has the rights that docs/operations.md gives."""
+    """The URL of Redis with a user who has the rights that docs/security.md gives."""
     with scene.redis.client() as client:
-        client.execute_command("ACL", "SETUSER", "cairn", "on", ">secret", *REDIS_RIGHTS)
+        client.execute_command("ACL", "SETUSER", "cairn", "on", ">secret", *documented_rights())
     return scene.redis.url.replace("://", "://cairn:secret@")
 
 

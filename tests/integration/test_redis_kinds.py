@@ -17,13 +17,8 @@ from services.ingest.adapters.redis_recent_events import RedisRecentEvents
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.state_store import RedisStateStore
 from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
+from tests.redis_rights import documented_rights
 
-# As docs/operations.md gives them.
-RIGHTS = (
-    *("~cairn:*", "resetchannels", "&cairn:*"),
-    *("+@read", "+@write", "+@scripting", "+@transaction", "+@pubsub", "+@connection"),
-    *("-@dangerous", "+info", "+config|get", "+bgrewriteaof"),
-)
 READY_S = 20.0
 FAILOVER_S = 30.0
 
@@ -82,7 +77,7 @@ async def until(condition, deadline_s=FAILOVER_S):
 
 
 async def test_a_user_with_a_password_and_only_the_rights_it_needs_stores_and_reads(start):
-    _, port = start("--user", "cairn", "on", ">s@cret", *RIGHTS, "--user", "default", "off")
+    _, port = start("--user", "cairn", "on", ">s@cret", *documented_rights(), "--user", "default", "off")
     async with aclosing(RedisStateStore(f"redis://cairn:s%40cret@{LOOPBACK}:{port}/0")) as store:
         await store.check_is_one_server()
         await store.check_nothing_is_evicted()
