@@ -16,13 +16,12 @@ from kafka.admin import (
     ACLOperation,
     ACLPermissionType,
     ACLResourcePatternType,
-    KafkaAdminClient,
     ResourcePattern,
     ResourceType,
 )
 
 from deploy.kafka.certificates import Authority
-from services.common.kafka.connection import KafkaConnection, kafka_python_options
+from services.common.kafka.connection import KafkaConnection, admin_client
 from services.common.kafka.security import KafkaSecurity, KafkaTls, Mechanism, Password
 
 ACLS = Path(__file__).parents[1] / "acls.yaml"
@@ -46,7 +45,6 @@ class ClusterAccess:
     def __init__(self, directory: Path, users: Sequence[str]) -> None:
         """Args: `directory` for its files; it is created. `users`, each with a random password."""
         self.authority = Authority(directory)
-        self._broker = self.authority.sign("broker")
         self._passwords = {user: directory / f"{user}.password" for user in users}
         for file in self._passwords.values():
             file.touch(mode=0o600)
@@ -54,7 +52,8 @@ class ClusterAccess:
         # Kafka reads the certificate chain and the key from one file.
         self._store = directory / "broker-store.pem"
         self._store.touch(mode=0o600)
-        self._store.write_bytes(self._broker.key.read_bytes() + self._broker.certificate.read_bytes())
+        broker = self.authority.sign("broker")
+        self._store.write_bytes(broker.key.read_bytes() + broker.certificate.read_bytes())
 
     def security_of(self, user: str) -> KafkaSecurity:
         """How a user reaches the listener."""
@@ -130,7 +129,7 @@ def grant(connection: KafkaConnection, acls: Path = ACLS) -> None:
         for name, operations in names.items()
         for operation in operations
     ]
-    admin = KafkaAdminClient(**kafka_python_options(connection))
+    admin = admin_client(connection)
     try:
         admin.create_acls(wanted)
     finally:
