@@ -239,6 +239,8 @@ class Stack:
         if child.name in INFRASTRUCTURE or often:
             raise child.failure()
         restarts.append(begun)
+        # What it started may have outlived it.
+        child.stop()
         # Clients know its address.
         environment = {**child.command.environment, "CAIRN_LISTEN": self._addresses[child.name]}
         again = Child(replace(child.command, environment=environment))
