@@ -29,6 +29,7 @@ from services.common.auth.registry import TenantRegistry
 from services.common.auth.tenants_file import load_tenants
 from services.common.process import announce, run_until_stopped
 from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.telemetry.certificates import report_expiry
 from services.common.telemetry.http import serve_http
 from services.common.telemetry.traces import NO_TRACES, Traces
 
@@ -132,8 +133,10 @@ async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheu
         ),
     )
     _watch_view(server.metrics, view)
+    report_expiry("CAIRN_TLS_CERTIFICATE", settings.tls_certificate, read_again=True)
+    report_expiry("CAIRN_KAFKA_CERTIFICATE", settings.kafka_certificate)
     if settings.metrics_port:
-        serve_http(settings.metrics_port, settings.metrics_host, lambda: server.grpc.serving, registry)
+        serve_http("catalog", settings.metrics_port, settings.metrics_host, lambda: server.grpc.serving, registry)
 
     async def serve_once_ready() -> None:
         # Aborts the open transaction of a process that died: until then readers would wait for it.

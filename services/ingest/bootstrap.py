@@ -15,6 +15,7 @@ from services.common.auth.registry import TenantRegistry
 from services.common.auth.tenants_file import load_tenants
 from services.common.process import announce, run_until_stopped
 from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.telemetry.certificates import report_expiry
 from services.common.telemetry.http import serve_http
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.ingest.adapters.kafka.learner_keys import KafkaLearnerKeys
@@ -43,7 +44,6 @@ _RESOURCES = Gauge("cairn_ingest_catalog_resources", "Resources known for stampi
 _COMPARING = Gauge(
     "cairn_ingest_comparing", "1 while events are compared with those of earlier requests, else 0: Redis is away."
 )
-_SERVING = Gauge("cairn_ingest_serving", "1 while events can be accepted, else 0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +156,10 @@ async def run(settings: IngestSettings) -> None:
     _IN_FLIGHT.set_function(lambda: log.in_flight)
     _RESOURCES.set_function(lambda: tags.resources)
     _COMPARING.set_function(lambda: recent.available)
+    report_expiry("CAIRN_TLS_CERTIFICATE", settings.tls_certificate, read_again=True)
+    report_expiry("CAIRN_KAFKA_CERTIFICATE", settings.kafka_certificate)
     if settings.metrics_port:
-        serve_http(settings.metrics_port, settings.metrics_host, lambda: server.grpc.serving)
+        serve_http("ingest", settings.metrics_port, settings.metrics_host, lambda: server.grpc.serving)
     address = await server.grpc.start()
     announce("ingest", address, settings.address_file)
     try:
@@ -213,7 +215,6 @@ async def _report_health(log: KafkaEventLog, keys: KafkaLearnerKeys, tags: Kafka
         serving = log.connected and keys.ready and tags.ready
         if serving != reported:
             await server.set_serving(serving=serving)
-            _SERVING.set(serving)
             _log.info("serving" if serving else "not serving", log=log.connected, keys=keys.ready, catalog=tags.ready)
             reported = serving
         await asyncio.sleep(_HEALTH_CHECK_S)

@@ -7,7 +7,7 @@ import http.client
 import time
 
 import pytest
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
 from services.common.telemetry import http as probes
 
@@ -20,7 +20,7 @@ class Process:
 async def process():
     process, registry = Process(), CollectorRegistry()
     Gauge("cairn_test", "A metric.", registry=registry).set(7)
-    server = probes.serve_http(0, "127.0.0.1", lambda: process.ready, registry)
+    server = probes.serve_http("test", 0, "127.0.0.1", lambda: process.ready, registry)
     process.port = server.server_port
     yield process
     await asyncio.to_thread(server.shutdown)
@@ -42,6 +42,7 @@ async def test_readiness_follows_the_process_and_liveness_does_not(process):
         process.ready = ready
         assert (await asyncio.to_thread(get, process.port, "/readyz"))[0] == status
         assert await asyncio.to_thread(get, process.port, "/livez") == (200, "ok\n")
+        assert REGISTRY.get_sample_value("cairn_serving", {"process": "test"}) == ready
 
 
 async def test_a_loop_that_is_blocked_is_not_alive_and_metrics_are_still_served(process, monkeypatch):
@@ -62,7 +63,7 @@ async def test_another_path_says_which_there_are(process):
 
 def test_a_loop_that_ended_is_not_alive():
     async def start():
-        return probes.serve_http(0, "127.0.0.1", lambda: True)
+        return probes.serve_http("test", 0, "127.0.0.1", lambda: True)
 
     server = asyncio.run(start())
     try:

@@ -13,11 +13,14 @@ from services.catalog.entrypoints.metrics import CatalogMetrics
 from services.recommender.entrypoints.dead_letter_metrics import DeadLetterMetrics
 from services.recommender.entrypoints.fold_metrics import FoldMetrics
 from services.recommender.entrypoints.lag_exporter import LagExporter
+from services.recommender.entrypoints.store_exporter import StoreExporter
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
 # The modules that create metrics in the default registry.
 MODULES = (
     "services.common.rpc.refusals",
+    "services.common.telemetry.certificates",
+    "services.common.telemetry.http",
     "services.ingest.bootstrap",
     "services.ingest.entrypoints.grpc",
     "services.ingest.adapters.metered_log",
@@ -40,6 +43,7 @@ def test_every_metric_is_documented_and_every_documented_metric_exists():
     FoldMetrics(worker := CollectorRegistry())
     DeadLetterMetrics(worker)
     LagExporter(None, every_s=1.0, registry=worker)
+    StoreExporter(None, every_s=1.0, registry=worker)
     catalog = CollectorRegistry()
     _watch_view(CatalogMetrics(catalog), View())
     made = {name for registry in (REGISTRY, worker, catalog) for name in _names(registry)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 import urllib.error
@@ -55,11 +56,16 @@ async def test_the_lag_of_an_epoch_is_served_and_redis_away_is_not_ready_but_ali
     exporter, kafka_broker, fresh_redis_server
 ):
     child, port = exporter
+    of_redis = ("memory_bytes [1-9]", "memory_max_bytes 0.0", "evicted_keys_total 0.0")
     log = await log_identity(kafka_broker, LEARNER_EVENTS)
     until(lambda: get(port, "/readyz")[0] == 200, child)
     assert "cairn_lag_records{" not in get(port, "/metrics")[1]
+    until(lambda: all(re.search(f"(?m)^cairn_redis_{of}", get(port, "/metrics")[1]) for of in of_redis), child)
     store = RedisStateStore(fresh_redis_server.url)
     await store.epochs.create(EpochMeta(1, EpochStatus.LIVE, "priors-1", "", str(log), {}))
+    assert "cairn_commits_refused_total 0.0" in get(port, "/metrics")[1]
+    await store.count_refused_commit()
+    until(lambda: "cairn_commits_refused_total 1.0" in get(port, "/metrics")[1], child)
     await store.aclose()
     producer = aiokafka.AIOKafkaProducer(**aiokafka_options(kafka_broker))
     await producer.start()
@@ -72,3 +78,5 @@ async def test_the_lag_of_an_epoch_is_served_and_redis_away_is_not_ready_but_ali
     until(lambda: get(port, "/readyz")[0] == 503, child)
     assert get(port, "/livez") == (200, "ok\n")
     assert "cairn_lag_records{" not in get(port, "/metrics")[1]
+    until(lambda: not re.search("(?m)^cairn_redis_", get(port, "/metrics")[1]), child)
+    assert 'cairn_serving{process="lag"} 0.0' in get(port, "/metrics")[1]

@@ -495,6 +495,17 @@ async def test_two_workers_share_the_partitions_and_a_rebalance_loses_nothing(
     assert live == await clean_fold(broker, redis_server, 2)
 
 
+async def test_a_worker_whose_commit_is_refused_ends_and_leaves_a_count_of_it(broker, redis_server, worker, client):
+    child = worker.start()
+    child.wait_ready(worker.serving, DEADLINE_S)
+    for partition in range(PARTITIONS):
+        client.hset(position_key(1, partition), "offset", 1_000)
+    await publish(broker, some_records(50))
+    assert worker.exit_code() == 1
+    assert "another worker folds it" in child.command.log.read_text()
+    assert client.get("cairn:refused-commits") == b"1"
+
+
 async def test_a_failure_in_a_rebalance_crashes_the_service_even_though_aiokafka_swallows_it(broker, redis_server):
     service = await group_service(broker, redis_server)
     error = CommitRefusedError("another worker has it")

@@ -8,7 +8,9 @@ from prometheus_client import CollectorRegistry
 from services.recommender.application.operations.lag import ReadLag
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress, StateUnavailableError
+from services.recommender.application.ports.state_store import StoreFigures
 from services.recommender.entrypoints.lag_exporter import LagExporter
+from services.recommender.entrypoints.store_exporter import StoreExporter
 
 LOG = "log"
 
@@ -123,3 +125,27 @@ async def test_figures_of_an_epoch_that_is_gone_are_gone():
     await exporter.refresh()
     shown = {sample.labels["epoch"] for metric in registry.collect() for sample in metric.samples}
     assert shown == {"2"}
+
+
+async def test_figures_of_the_store_are_exported_while_it_answers():
+    registry, answers = CollectorRegistry(), [StoreFigures(700, 1_000, 3, 2), StateUnavailableError("no Redis")]
+
+    async def figures():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    names = (
+        "cairn_redis_memory_bytes",
+        "cairn_redis_memory_max_bytes",
+        "cairn_redis_evicted_keys_total",
+        "cairn_commits_refused_total",
+    )
+    exporter = StoreExporter(figures, every_s=1.0, registry=registry)
+    shown = []
+    for refresh in (None, exporter.refresh, exporter.refresh):
+        if refresh is not None:
+            await refresh()
+        shown.append([registry.get_sample_value(name) for name in names])
+    assert shown == [[None] * 4, [700, 1_000, 3, 2], [None] * 4]

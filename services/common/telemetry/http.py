@@ -16,7 +16,7 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge, make_wsgi_app
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 # Under the timeout that a chart gives its probes. A fold or a list takes milliseconds at a time.
 _LOOP_ANSWERS_WITHIN_S = 4.0
 
+SERVING = Gauge("cairn_serving", "1 while the process does its work, as its health service says, else 0.", ["process"])
+
 
 def serve_http(
-    port: int, host: str, is_ready: Callable[[], bool], registry: CollectorRegistry = REGISTRY
+    process: str, port: int, host: str, is_ready: Callable[[], bool], registry: CollectorRegistry = REGISTRY
 ) -> WSGIServer:
     """Serve metrics and probes of the running event loop from a thread of its own, until the process ends.
 
     Args:
+        process: its kind, for its metrics: ingest, catalog, worker, server or lag.
         port: where to listen; 0 picks a free one.
         host: the address.
         is_ready: whether the process does its work.
@@ -40,6 +43,7 @@ def serve_http(
         OSError: when the port is taken.
     """
     loop = asyncio.get_running_loop()
+    SERVING.labels(process).set_function(is_ready)
     metrics: WSGIApplication = make_wsgi_app(registry)
 
     def answer(environment: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:

@@ -6,11 +6,13 @@ import time
 from contextlib import aclosing
 
 from services.common.process import announce, run_until_stopped
+from services.common.telemetry.certificates import report_expiry
 from services.common.telemetry.http import serve_http
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.application.operations.lag import ReadLag
 from services.recommender.bootstrap.stores import state_store
 from services.recommender.entrypoints.lag_exporter import LagExporter
+from services.recommender.entrypoints.store_exporter import StoreExporter
 from services.recommender.settings import LagSettings
 
 
@@ -24,6 +26,8 @@ async def run_lag_exporter(settings: LagSettings) -> None:
     async with aclosing(state_store(settings.redis, settings.redis_timeout_s)) as store:
         read = ReadLag(KafkaLog(settings.connection), store.epochs, time.monotonic)
         exporter = LagExporter(read, every_s=settings.lag_every_s)
-        server = serve_http(settings.metrics_port, settings.metrics_host, lambda: exporter.ready)
+        of_store = StoreExporter(store.figures, every_s=settings.lag_every_s)
+        report_expiry("CAIRN_KAFKA_CERTIFICATE", settings.kafka_certificate)
+        server = serve_http("lag", settings.metrics_port, settings.metrics_host, lambda: exporter.ready)
         announce("lag", f"{settings.metrics_host}:{server.server_port}", settings.address_file)
-        await run_until_stopped([exporter.run()])
+        await run_until_stopped([exporter.run(), of_store.run()])

@@ -17,6 +17,7 @@ from services.common.auth.tenant import Tenant
 from services.common.auth.tenants_file import load_tenants
 from services.common.process import announce, run_until_stopped
 from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.telemetry.certificates import report_expiry
 from services.common.telemetry.http import serve_http
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.common.turns import Turns
@@ -245,8 +246,10 @@ async def run_server(settings: RecommenderServerSettings) -> None:
             traces=traces,
         ),
     )
+    report_expiry("CAIRN_TLS_CERTIFICATE", settings.tls_certificate, read_again=True)
+    report_expiry("CAIRN_KAFKA_CERTIFICATE", settings.kafka_certificate)
     if settings.metrics_port:
-        serve_http(settings.metrics_port, settings.metrics_host, lambda: server.grpc.serving)
+        serve_http("server", settings.metrics_port, settings.metrics_host, lambda: server.grpc.serving)
     announce("recommender", await server.grpc.start(), settings.address_file)
     try:
         await run_until_stopped([catalog.run(), *server.jobs()])

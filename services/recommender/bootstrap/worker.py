@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from services.common.kafka.envelope import LogIdentity
 from services.common.process import announce, run_until_stopped
 from services.common.rpc.addresses import check_listen_address
 from services.common.rpc.server import GrpcServer, ServerOptions
+from services.common.telemetry.certificates import report_expiry
 from services.common.telemetry.http import serve_http
 from services.common.telemetry.traces import NO_TRACES, Traces
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPoints, Step
@@ -31,6 +32,8 @@ from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.read_ahead import KafkaReadAhead
 from services.recommender.application.operations.status import DEAD_LETTER_AGENT, LEARNER_KEYS_PART
 from services.recommender.application.ports.epochs import EpochMeta, EpochStore, FoldOrder
+from services.recommender.application.ports.learners import CommitRefusedError, StateUnavailableError
+from services.recommender.application.ports.state_store import StateStore
 from services.recommender.application.state.epochs import parameters_of
 from services.recommender.application.state.fold_by_time import FoldByTime
 from services.recommender.application.state.fold_events import FoldReport
@@ -249,14 +252,15 @@ async def run_worker(settings: WorkerSettings) -> None:
             ),
             None,
         )
+        report_expiry("CAIRN_KAFKA_CERTIFICATE", settings.kafka_certificate)
         if settings.metrics_port:
-            serve_http(settings.metrics_port, settings.metrics_host, lambda: server.serving)
+            serve_http("worker", settings.metrics_port, settings.metrics_host, lambda: server.serving)
         address = await server.start()
         announce("worker", address, settings.address_file)
         keys = wiring.learner_keys
         watch_keys = KeyTopicWatch(store.epochs, keys, lambda: services.folded)
         jobs = [
-            run_services(services),
+            _fold(services, store),
             watch_keys.run(),
             _report_health(lambda: services.healthy and not watch_keys.problem, server),
             _report_health(lambda: not (services.waits_for_keys or watch_keys.problem), server, part=LEARNER_KEYS_PART),
@@ -274,6 +278,15 @@ async def run_worker(settings: WorkerSettings) -> None:
             await server.stop()
             await keys.close()
             traces.close()
+
+
+async def _fold(services: EpochServices, store: StateStore) -> None:
+    try:
+        await run_services(services)
+    except CommitRefusedError:
+        with suppress(StateUnavailableError):
+            await store.count_refused_commit()
+        raise
 
 
 async def _run_once_healthy(watch: DeadLetterWatch, services: EpochServices) -> None:

@@ -24,7 +24,6 @@ _PREPARE_EVERY_S = 0.1
 _HEALTH_EVERY_S = 0.1
 _CANCEL_AGAIN_S = 0.1
 
-_SERVING = Gauge("cairn_server_serving", "1 while calls can be answered, else 0.")
 _EPOCH = Gauge("cairn_server_epoch", "The epoch that is served; 0: none.")
 _RESOURCES = Gauge("cairn_server_catalog_resources", "Active resources of a tenant.", ["tenant"])
 
@@ -120,7 +119,6 @@ class BackgroundRefresh:
                 settled = True
             if serving != reported:
                 await self._report_serving(serving)
-                _SERVING.set(serving)
                 _log.info(
                     "serving" if serving else "not serving",
                     catalog=self._catalog.ready,

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import redis.asyncio
 
 from services.common.redis_pool import connection_pool
 from services.recommender.adapters.redis.change_notifications import RedisChangeNotifications
-from services.recommender.adapters.redis.connection import RedisConnection, connection_options
+from services.recommender.adapters.redis.connection import (
+    RedisConnection,
+    connection_options,
+    unavailable_when_redis_is,
+)
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.reads import RedisReads
 from services.recommender.adapters.redis.states import RedisFoldStore, RedisLearnerReader
+from services.recommender.application.ports.state_store import StoreFigures
+
+_REFUSED_COMMITS = b"cairn:refused-commits"
 
 
 class RedisStateStore:
@@ -41,6 +49,21 @@ class RedisStateStore:
     async def check_nothing_is_evicted(self) -> None:
         """Raise EvictingStoreError when Redis evicts learners."""
         await self.epochs.check_nothing_is_evicted()
+
+    async def count_refused_commit(self) -> None:
+        """Count a worker that ends because a commit was refused."""
+        with unavailable_when_redis_is():
+            await self._client.incr(_REFUSED_COMMITS)
+
+    async def figures(self) -> StoreFigures:
+        """What Redis says about itself."""
+        pipeline: Any = self._client.pipeline(transaction=False)
+        pipeline.info("memory").info("stats").get(_REFUSED_COMMITS)
+        with unavailable_when_redis_is():
+            memory, stats, refused = await pipeline.execute()
+        return StoreFigures(
+            memory["used_memory"], memory.get("maxmemory", 0), stats.get("evicted_keys", 0), int(refused or 0)
+        )
 
     async def aclose(self) -> None:
         """Close the connections of `learners` and `epochs`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from services.recommender.application.ports.epochs import EpochReader, EpochRestorer, EpochStore
@@ -23,6 +24,23 @@ class EvictingStoreError(RuntimeError):
 
 class ServedLearners(LearnerReader, LearnerOffsets, Protocol):
     """Learners' states, as a server reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFigures:
+    """What a store says about itself.
+
+    Attributes:
+        memory_bytes: memory that it uses.
+        memory_max_bytes: memory that it may use; 0: it has no limit.
+        evicted_keys: keys that it evicted since it started, because its memory was full.
+        refused_commits: workers that ended because a commit of theirs was refused.
+    """
+
+    memory_bytes: int
+    memory_max_bytes: int
+    evicted_keys: int
+    refused_commits: int
 
 
 class StoredEpochs(EpochStore, EpochReader, EpochRestorer, Protocol):
@@ -82,6 +100,24 @@ class StateStore(Protocol):
 
         Raises:
             EvictingStoreError: when it would evict learners instead.
+        """
+        ...
+
+    async def count_refused_commit(self) -> None:
+        """Count a worker that ends because a commit was refused.
+
+        The store counts, because the worker ends before anybody could read a count of its own.
+
+        Raises:
+            StateUnavailableError: when the store does not answer.
+        """
+        ...
+
+    async def figures(self) -> StoreFigures:
+        """What the store says about itself.
+
+        Raises:
+            StateUnavailableError: when the store does not answer.
         """
         ...
 
