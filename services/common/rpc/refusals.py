@@ -13,6 +13,8 @@ from services.common.rpc.statuses import abort
 REFUSED = Counter(
     "cairn_grpc_refused_calls", "Calls refused before a method saw them, or that failed in it, by reason.", ["reason"]
 )
+# A counter that begins above 0 does not increase, as Prometheus sees it: the first failed call would raise no alarm.
+REFUSED.labels("failed")
 
 
 async def refuse(context: grpc.aio.ServicerContext[Any, Any], reason: str, status: status_pb2.Status) -> NoReturn:
