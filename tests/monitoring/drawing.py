@@ -12,7 +12,7 @@ _COLUMN, _ROW = 50, 26
 _COLOURS = ("#3871dc", "#e0752d", "#56a64b", "#b877d9", "#e02f44", "#8f8f8f", "#00a3a3", "#c0a000")
 _STAT_COLOURS = {"green": "#37872d", "orange": "#e0752d", "red": "#c4162a"}
 _UNITS = {"s": (1.0, "s"), "bytes": (2.0**20, "MiB"), "reqps": (1.0, "/s"), "short": (1.0, "")}
-_LETTER_WIDTH = 5.6
+_LETTER_WIDTH = 6.5
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def series_of(target: Mapping[str, Any], result: Sequence[Mapping[str, Any]]) ->
 def draw(panels: Sequence[Mapping[str, Any]], answers: Mapping[int, Sequence[Series]], caption: str) -> str:
     """The picture. Args: the `panels`, the lines of each by its id, and a `caption` below."""
     height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels) * _ROW
-    parts = [_panel(panel, answers.get(panel["id"], ())) for panel in panels]
+    times_s = [at_s for lines in answers.values() for line in lines for at_s, _ in line.points]
+    parts = [_panel(panel, answers.get(panel["id"], ()), (min(times_s), max(times_s))) for panel in panels]
     size = f'width="{24 * _COLUMN}" height="{height + 24}" viewBox="0 0 {24 * _COLUMN} {height + 24}"'
     style = 'font-family="Helvetica, Arial, sans-serif" font-size="11" fill="#333"'
     background = '<rect width="100%" height="100%" fill="#f4f5f5"/>'
@@ -56,7 +57,7 @@ def draw(panels: Sequence[Mapping[str, Any]], answers: Mapping[int, Sequence[Ser
     )
 
 
-def _panel(panel: Mapping[str, Any], series: Sequence[Series]) -> str:
+def _panel(panel: Mapping[str, Any], series: Sequence[Series], times_s: tuple[float, float]) -> str:
     at = panel["gridPos"]
     x, y, width, height = at["x"] * _COLUMN + 3, at["y"] * _ROW + 3, at["w"] * _COLUMN - 6, at["h"] * _ROW - 6
     if panel["type"] == "row":
@@ -67,7 +68,8 @@ def _panel(panel: Mapping[str, Any], series: Sequence[Series]) -> str:
     scaled = [Series(one.name, [(at_s, value / scale) for at_s, value in one.points]) for one in series]
     inner = _figures(panel, scaled, unit, (x, y, width, height), scale)
     if panel["type"] != "stat":
-        inner = _lines(scaled, unit, (x + 46, y + 26, width - 56, height - 62), (x + 8, y + height - 8, width - 16))
+        plot, legend = (x + 48, y + 26, width - 60, height - 62), (x + 8, y + height - 8, width - 16)
+        inner = _lines(scaled, unit, times_s, plot) + _legend(scaled, legend)
     return f"{frame}{title}{inner}"
 
 
@@ -90,18 +92,21 @@ def _figures(
     return "".join(parts)
 
 
-def _lines(series: Sequence[Series], unit: str, plot: tuple[float, ...], legend: tuple[float, ...]) -> str:
+def _lines(series: Sequence[Series], unit: str, times_s: tuple[float, float], plot: tuple[float, ...]) -> str:
     if not series:
         return _text(plot[0], plot[1] + 20, "no data", 'fill="#999"')
     x, y, width, height = plot
-    begin_s = min(one.points[0][0] for one in series)
-    span_s = max(one.points[-1][0] for one in series) - begin_s or 1.0
+    begin_s, span_s = times_s[0], times_s[1] - times_s[0]
     top = max(value for one in series for _, value in one.points) or 1.0
     parts = []
     for share in (0.0, 0.5, 1.0):
         at = y + height * (1 - share)
         parts.append(f'<path d="M{x} {at:.1f}h{width}" stroke="#e5e5e5"/>')
-        parts.append(_text(x - 5, at + 4, _shown(top * share, unit), 'text-anchor="end" fill="#777" font-size="9"'))
+        parts.append(
+            _text(
+                x - 5, at + 4, _shown(float(f"{top * share:.2g}"), unit), 'text-anchor="end" fill="#777" font-size="9"'
+            )
+        )
     for share in (0.0, 0.5, 1.0):
         style = 'text-anchor="middle" fill="#777" font-size="9"'
         parts.append(_text(x + width * share, y + height + 11, f"{span_s * share:.0f} s", style))
@@ -112,7 +117,7 @@ def _lines(series: Sequence[Series], unit: str, plot: tuple[float, ...], legend:
         )
         colour = _COLOURS[number % len(_COLOURS)]
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.4"/>')
-    return "".join(parts) + _legend(series, legend)
+    return "".join(parts)
 
 
 def _legend(series: Sequence[Series], box: tuple[float, ...]) -> str:
