@@ -12,7 +12,7 @@ _COLUMN, _ROW = 50, 26
 _COLOURS = ("#3871dc", "#e0752d", "#56a64b", "#b877d9", "#e02f44", "#8f8f8f", "#00a3a3", "#c0a000")
 _STAT_COLOURS = {"green": "#37872d", "orange": "#e0752d", "red": "#c4162a"}
 _UNITS = {"s": (1.0, "s"), "bytes": (2.0**20, "MiB"), "reqps": (1.0, "/s"), "short": (1.0, "")}
-_LETTER_WIDTH = 6.5
+_LETTER_WIDTH = 7.2
 
 
 @dataclass(frozen=True)
